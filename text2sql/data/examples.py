@@ -1,0 +1,28 @@
+"""The record that every data source yields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question about one schema, with its gold query.
+
+    Attributes:
+        id: Stable name within its source, e.g. ``"bundled/library/0042"``; predictions are keyed by it.
+        question: The question in natural language.
+        context: The schema as ``CREATE TABLE`` statements.
+        answer: The gold SQL query.
+        db: Path of a real SQLite database that has this schema, when there is one.
+        db_id: Name of the schema or domain, when the source has one; examples that share it are not independent.
+        evidence: External knowledge given with the question (BIRD), when there is any.
+    """
+
+    id: str
+    question: str
+    context: str
+    answer: str
+    db: str | None = None
+    db_id: str | None = None
+    evidence: str | None = None
