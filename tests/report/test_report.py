@@ -1,0 +1,354 @@
+"""The report page, read back through an HTML parser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.report.synthetic import HOSTILE, edit_summary, make_run, predictions, write_rows
+from text2sql.errors import UserError
+from text2sql.report import write_report
+
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; fails on tags that are not closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.stack: list[str] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(html)
+        self.close()
+        assert self.stack == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack and self.stack[-1] == tag, f"</{tag}> closes {self.stack[-3:]}"
+        self.stack.pop()
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.stack:
+            self.texts.append((self.stack[-1] if self.stack else "", data))
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(data for _, data in self.texts))
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.tags]
+
+    def ids(self) -> list[str]:
+        return [attrs["id"] for _, attrs in self.tags if attrs.get("id")]
+
+
+def read(directory: Path) -> Page:
+    return Page(write_report(directory).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = make_run(tmp_path_factory.mktemp("whole"))
+    write_report(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def page(whole: Path) -> Page:
+    return Page((whole / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def run_dir(whole: Path, tmp_path: Path) -> Path:
+    """A copy of the inputs of the whole run, free to be spoiled."""
+    for path in whole.iterdir():
+        if path.is_file() and path.name != "report.html":
+            shutil.copy(path, tmp_path)
+    return tmp_path
+
+
+def test_headline_numbers_and_paired_result(whole: Path, page: Page) -> None:
+    headline = json.loads((whole / "summary.json").read_text())["headline"]
+    for side in ("base", "tuned"):
+        assert f"{100 * headline[side]['accuracy']:.1f}%" in page.text
+        assert f"{100 * headline[side]['low']:.1f}% to {100 * headline[side]['high']:.1f}%" in page.text
+        assert f"{headline[side]['correct']} of 200 right" in page.text
+    paired = headline["paired"]
+    assert "The tuned model is significantly better." in page.text
+    assert f"right on {paired['wins']} that the base model got wrong" in page.text
+    assert f"wrong on {paired['losses']} that it got right" in page.text
+    assert f"{100 * paired['difference']:+.1f} percentage points" in page.text
+    assert "exact McNemar p < 0.001" in page.text
+
+
+def test_every_part_is_there(page: Page) -> None:
+    for wanted in (
+        "meta-llama/Llama-3.2-1B", "local backend", "2026-03-04 05:06", "Execution accuracy, lenient", "22,544,384",
+        "Still wrong:", "at even distances", "Which employees work in engineering?", "not judged", "sql-create-context",
+        "unparsable", "NVIDIA H100", "packages.torch", "36 min 39 s", "11.0 GiB", "4,021 tokens/s", "batch_size: 256",
+        "A database that shows the difference", "The published figures of the exercise",
+        "12 answers of the base model were cut off",
+    ):  # fmt: skip
+        assert wanted in page.text, wanted
+
+
+def test_every_figure_has_a_file_an_alternative_and_valid_svg(whole: Path, page: Page) -> None:
+    keys = ("headline", "loss", "learning-rate", "validation-accuracy", "hardness", "statuses", "errors")
+    alternatives = [attrs["aria-label"] or "" for _, attrs in page.tags if attrs.get("role") == "img"]
+    assert len(alternatives) == len(keys) == page.names().count("svg")
+    assert all(re.search(r"\d", text) for text in alternatives)
+    for key in keys:
+        ET.parse(whole / "plots" / f"{key}.svg")
+        assert (whole / "plots" / f"{key}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_hostile_output_is_text_only(whole: Path, page: Page) -> None:
+    raw = (whole / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in raw.lower()
+    assert "\x00" not in raw and "\u202e" not in raw
+    assert not {"script", "img", "iframe", "object", "link", "base", "form"} & set(page.names())
+    shown = HOSTILE.replace("\x00", "\\u0000").replace("\u202e", "\\u202e")
+    assert any(tag == "pre" and data == shown for tag, data in page.texts)
+
+
+def test_hostile_text_everywhere_else(run_dir: Path) -> None:
+    summary = json.loads((run_dir / "summary.json").read_text())
+    label = '"><script>x</script> $a_b$ \x01\ud800\n'
+    summary |= {"name": label, "base_model": label, "notes": [label]}
+    summary["evaluations"]["tuned"]["error_labels"] = {label: 3}
+    summary["data"]["dropped"] = {label: 2}
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    (run_dir / "environment.json").write_text(json.dumps({label: {label: [label]}}))
+    (run_dir / "config.yaml").write_text("name: </pre><script>x</script>\n")
+    page = read(run_dir)
+    assert "script" not in page.names()
+    ET.parse(run_dir / "plots" / "errors.svg")
+
+
+def test_nothing_is_fetched_from_elsewhere(page: Page) -> None:
+    for name, attrs in page.tags:
+        for key, value in attrs.items():
+            if key in {"src", "href", "xlink:href", "srcset", "action", "data"}:
+                assert value is not None and value.startswith("#"), (name, key, value)
+            assert not key.startswith("on")
+    policy = next(attrs["content"] for _, attrs in page.tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None and policy.startswith("default-src 'none'")
+
+
+def test_style_sheet_loads_nothing(whole: Path) -> None:
+    raw = (whole / "report.html").read_text(encoding="utf-8")
+    style = raw[raw.index("<style>") : raw.index("</style>")]
+    assert "@import" not in style and "url(" not in style
+
+
+def test_ids_are_unique_and_links_lead_somewhere(page: Page) -> None:
+    ids = page.ids()
+    assert len(ids) == len(set(ids))
+    for _, attrs in page.tags:
+        for key in ("href", "xlink:href"):
+            if (value := attrs.get(key)) is not None:
+                assert value[1:] in ids, value
+        for value in attrs.values():
+            for target in re.findall(r"url\(#([^)]*)\)", value or ""):
+                assert target in ids
+
+
+def test_headings_descend_one_level_at_a_time(page: Page) -> None:
+    levels = [int(name[1]) for name in page.names() if re.fullmatch(r"h[1-6]", name)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_same_files_same_bytes(whole: Path, run_dir: Path) -> None:
+    write_report(run_dir)
+    for name in ("report.html", *(f"plots/{path.name}" for path in (whole / "plots").iterdir())):
+        assert (run_dir / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_secrets_are_masked(page: Page) -> None:
+    assert "hf_verysecret" not in page.text
+    assert "hf_token: (not shown)" in page.text
+    assert "max_tokens: 150" in page.text
+
+
+@pytest.mark.parametrize(
+    ("paired", "wanted"),
+    [
+        (
+            {"wins": 12, "losses": 9, "difference": 0.015, "low": -0.03, "high": 0.06, "p_value": 0.6636},
+            "No significant difference.",
+        ),
+        (
+            {"wins": 3, "losses": 40, "difference": -0.185, "low": -0.25, "high": -0.12, "p_value": 1e-9},
+            "The tuned model is significantly worse.",
+        ),
+        (
+            {"wins": 0, "losses": 0, "difference": 0.0, "low": 0, "high": 0, "p_value": 1.0},
+            "on exactly the same questions",
+        ),
+        (None, "the difference was not tested"),
+        ({"wins": 3, "losses": 1, "difference": 0.01}, "p not recorded"),
+    ],
+)
+def test_paired_result_in_words(run_dir: Path, paired: dict | None, wanted: str) -> None:
+    headline = json.loads((run_dir / "summary.json").read_text())["headline"]
+    edit_summary(run_dir, headline=headline | {"paired": paired})
+    text = read(run_dir).text
+    assert wanted in text
+    assert ("significantly better" in text) is False
+    if paired and paired["difference"] < 0:
+        assert "−18.5 percentage points (95% interval −25.0 to −12.0" in text
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ["predictions-base.jsonl"],
+        ["predictions-base.jsonl", "predictions-tuned.jsonl"],
+        ["metrics.jsonl"],
+        ["config.yaml", "environment.json"],
+        ["summary.json"],
+        ["summary.json", "predictions-base.jsonl", "predictions-tuned.jsonl"],
+        ["summary.json", "metrics.jsonl", "predictions-tuned.jsonl"],
+    ],
+    ids=lambda names: "+".join(names),
+)
+def test_absent_files(run_dir: Path, missing: list[str]) -> None:
+    for name in missing:
+        (run_dir / name).unlink()
+    page = read(run_dir)
+    assert page.names().count("h1") == 1
+    ids = page.ids()
+    assert all(attrs["href"][1:] in ids for name, attrs in page.tags if name == "a" and attrs.get("href"))
+
+
+@pytest.mark.parametrize("key", ["headline", "evaluations", "novel", "training", "data", "cost", "notes", "created"])
+@pytest.mark.parametrize("value", [None, {}, [], "text", 3, {"base": None, "tuned": []}])
+def test_summary_parts_of_another_shape(
+    run_dir: Path, key: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("text2sql.report.page.draw_all", lambda run: {})
+    edit_summary(run_dir, **{key: value})
+    assert "llama-3.2-1b" in read(run_dir).text
+
+
+def test_training_without_baseline(run_dir: Path) -> None:
+    (run_dir / "predictions-base.jsonl").unlink()
+    summary = json.loads((run_dir / "summary.json").read_text())
+    edit_summary(
+        run_dir,
+        headline=summary["headline"] | {"base": None, "paired": None},
+        evaluations={"tuned": summary["evaluations"]["tuned"]},
+    )
+    text = read(run_dir).text
+    assert "Only the tuned model was evaluated" in text
+    assert "Wrong:" in text and "Right:" in text and "Won:" not in text
+
+
+def test_spoiled_lines_are_named_not_hidden(run_dir: Path) -> None:
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 307, "loss": 0.1}\n{"step": 308, "lo')
+    with (run_dir / "predictions-tuned.jsonl").open("a") as file:
+        file.write(json.dumps(predictions("tuned", [True] * 201)[-1]) + "\n")
+    text = read(run_dir).text
+    assert "metrics.jsonl: 1 unreadable line skipped." in text
+    assert "metrics.jsonl: 1 repeated rows; the last one for each step is shown." in text
+    assert "The summary counts 200 questions for the tuned model, predictions-tuned.jsonl 201" in text
+
+
+def test_values_that_are_not_finite(run_dir: Path) -> None:
+    rows = [
+        {"step": 1, "loss": 2.0},
+        {"step": 2, "loss": float("nan")},
+        {"step": 3, "loss": float("inf")},
+        {"step": None},
+    ]
+    write_rows(run_dir / "metrics.jsonl", rows)
+    assert "Loss per token" in read(run_dir).text
+
+
+def test_leaks_and_the_scripted_backend_are_told(run_dir: Path) -> None:
+    data = json.loads((run_dir / "summary.json").read_text())["data"]
+    edit_summary(run_dir, backend="fake", data=data | {"leaks": {"tables": 7, "questions": 0}})
+    text = read(run_dir).text
+    assert "its numbers say nothing about any model" in text
+    assert "7 tables of the test set also appear in the training set." in text
+
+
+def test_long_and_many_examples_stay_under_two_megabytes(tmp_path: Path) -> None:
+    make_run(tmp_path, n=90)
+    for side in ("base", "tuned"):
+        rows = predictions(side, [side == "tuned" and index % 3 == 0 for index in range(90)])
+        for row in rows:
+            row |= {"context": "<&\"'>" * 2_000, "sql": "<&\"'>" * 2_000, "gold": "<&\"'>" * 2_000}
+            row["verdict"]["reason"] = "'" * 5000
+            row["verdict"]["witness"] = {
+                "tables": {f"t{i}": {"columns": ["'" * 99] * 14, "rows": [["'" * 99] * 14] * 10} for i in range(8)}
+            }
+        write_rows(tmp_path / f"predictions-{side}.jsonl", rows)
+    path = write_report(tmp_path)
+    assert path.stat().st_size < 2_000_000
+    text = Page(path.read_text(encoding="utf-8")).text
+    assert "more characters)" in text and "of 60, at even distances" in text
+
+
+@pytest.mark.parametrize(
+    "witness",
+    [
+        {"tables": {"t": [{"a": 1, "b": None}]}, "gold_result": [[1]], "predicted_result": "no such table: u"},
+        {"tables": [{"name": "t", "columns": [{"name": "a"}], "rows": [[1], [2]]}], "results": {"gold": [[1]]}},
+        {"database": {"t": "CREATE TABLE t (a)"}, "gold": {"error": "boom"}, "seed": 3},
+        {"tables": {"t": {"columns": ["a"], "rows": []}}, "gold": {"columns": ["a"], "rows": [[1, 2], 3]}},
+        ["anything"],
+        "text",
+        5,
+    ],
+)
+def test_witness_of_any_shape(tmp_path: Path, witness: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("text2sql.report.page.draw_all", lambda run: {})
+    rows = predictions("tuned", [False])
+    rows[0]["verdict"]["witness"] = witness
+    write_rows(tmp_path / "predictions-tuned.jsonl", rows)
+    assert "A database that shows the difference" in read(tmp_path).text
+
+
+def test_rows_of_another_shape(tmp_path: Path) -> None:
+    odd = [
+        {"id": 1},
+        {"verdict": "right"},
+        {"id": None, "sql": 5, "labels": "x", "hardness": 7, "verdict": {"status": 3}},
+    ]
+    write_rows(tmp_path / "predictions-base.jsonl", odd)
+    write_rows(tmp_path / "predictions-tuned.jsonl", odd)
+    assert "No model was evaluated" in read(tmp_path).text
+
+
+def test_nothing_to_report(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No run directory"):
+        write_report(tmp_path / "absent")
+    with pytest.raises(UserError, match=r"Nothing to report .* no summary\.json"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_written(run_dir: Path) -> None:
+    (run_dir / "plots").write_text("in the way")
+    with pytest.raises(UserError, match="could not be written"):
+        write_report(run_dir)
+    assert (run_dir / "plots").read_text() == "in the way"
