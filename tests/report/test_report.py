@@ -15,6 +15,7 @@ import pytest
 from tests.report.synthetic import HOSTILE, edit_summary, make_run, predictions, write_rows
 from text2sql.errors import UserError
 from text2sql.report import write_report
+from text2sql.report.witness import witness_view
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -328,6 +329,16 @@ def test_witness_of_any_shape(tmp_path: Path, witness: object, monkeypatch: pyte
     assert "A database that shows the difference" in read(tmp_path).text
 
 
+def test_witness_as_the_evaluator_writes_it() -> None:
+    verdict = pytest.importorskip("text2sql.evaluation.verdict")
+    table = verdict.Table(("a", "b"), ((1, "1"), (None, ""), (b"\x00\xff", float("inf")), (2.5, "Ada")))
+    view = witness_view(verdict.Witness({"t": table, "empty": verdict.Table(("c",), ())}, table, table).to_dict())
+    assert view is not None and not view.remarks
+    assert [grid.title for grid in view.tables] == ["t", "empty"]
+    assert view.tables[0].rows == [["1", "'1'"], [None, "''"], ["x'00ff'", "inf"], ["2.5", "Ada"]]
+    assert [grid.title for grid in view.results] == ["Gold query returns", "Model's query returns"]
+
+
 def test_rows_of_another_shape(tmp_path: Path) -> None:
     odd = [
         {"id": 1},
@@ -337,6 +348,13 @@ def test_rows_of_another_shape(tmp_path: Path) -> None:
     write_rows(tmp_path / "predictions-base.jsonl", odd)
     write_rows(tmp_path / "predictions-tuned.jsonl", odd)
     assert "No model was evaluated" in read(tmp_path).text
+
+
+def test_types_of_error_left_out_are_counted(run_dir: Path) -> None:
+    summary = json.loads((run_dir / "summary.json").read_text())
+    summary["evaluations"]["tuned"]["error_labels"] = {f"kind_{index}": 1 for index in range(20)}
+    edit_summary(run_dir, evaluations=summary["evaluations"])
+    assert "The 12 most frequent of 23" in read(run_dir).text
 
 
 def test_nothing_to_report(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ _STYLE: dict[Any, Any] = {
 }
 _WIDTH = 5.0  # inches, 360 points
 _MAX_POINTS = 800
-_MAX_LABELS = 12
+_MAX_BARS = 12
 
 
 @dataclass(frozen=True)
@@ -351,13 +351,14 @@ def _errors(run: RunData) -> tuple[Figure, str] | None:
         for label, value in found.items():
             totals[label] = totals.get(label, 0) + value
     order = sorted((label for label in totals if totals[label]), key=lambda label: (-totals[label], label))
-    return _bars(counts, order[:_MAX_LABELS], "Types of error in the wrong answers, in number of questions.")
+    return _bars(counts, order, "Types of error in the wrong answers, in number of questions.")
 
 
 def _bars(counts: dict[str, dict[str, int]], order: list[str], what: str) -> tuple[Figure, str] | None:
     """Horizontal bars, one row for each key and one bar for each side."""
     if not order:
         return None
+    kinds, order = len(order), order[:_MAX_BARS]
     figure, axes = _figure(0.5 + 0.46 * len(order))
     height = 0.34 if len(counts) > 1 else 0.5
     longest = max(found.get(key, 0) for found in counts.values() for key in order) or 1
@@ -372,6 +373,9 @@ def _bars(counts: dict[str, dict[str, int]], order: list[str], what: str) -> tup
     axes.set(xlim=(0, longest * 1.12), ylim=(len(order) - 0.45, -0.55), xticks=[])
     axes.set_yticks(range(len(order)), [_readable(key) for key in order], color=INK)
     axes.spines["bottom"].set_visible(False)
+    if kinds > len(order):
+        what = f"{what} The {len(order)} most frequent of {kinds}:"
+        axes.set_xlabel(f"The {len(order)} most frequent of {kinds}")
     from matplotlib.patches import Patch
 
     handles = [Patch(color=COLOURS[side], label=NAMES[side]) for side in counts]

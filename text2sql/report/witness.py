@@ -7,6 +7,7 @@ shown as one and the rest as text.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ _TITLES = {
     "predicted": "Model's query returns",
     "prediction": "Model's query returns",
 }
+_AMBIGUOUS = re.compile(r"\s*|\s.*|.*\s|[-+.\d].*|(?i:null|inf|nan)", re.DOTALL)
 _MAX_ROWS, _MAX_COLUMNS, _MAX_TABLES, _MAX_CELL = 8, 12, 6, 60
 
 
@@ -129,7 +131,16 @@ def _column(value: Any) -> str:
 
 
 def _cell(value: Any) -> str | None:
-    return None if value is None else clip(value if isinstance(value, str) else _text(value), _MAX_CELL)
+    """A value as SQL would show it: a string that could be taken for a number, or for nothing, in quotes."""
+    if value is None:
+        return None
+    if isinstance(value, dict) and isinstance(value.get("hex"), str):
+        return clip(f"x'{value['hex']}'", _MAX_CELL)
+    if isinstance(value, dict) and isinstance(value.get("float"), str):
+        return clip(value["float"], _MAX_CELL)
+    if not isinstance(value, str):
+        return clip(_text(value), _MAX_CELL)
+    return clip(f"'{value}'" if _AMBIGUOUS.fullmatch(value) else value, _MAX_CELL)
 
 
 def _text(value: Any) -> str:
