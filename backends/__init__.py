@@ -1,0 +1,46 @@
+"""Where tensors live: the Tinker API, this machine, or a script.
+
+Every backend is an object with the methods of `tinker.ServiceClient`; `backends.interface` states them. This package
+imports nothing from `text2sql`, and nothing heavy until a backend is opened.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from backends.interface import BackendError, ServiceClient
+
+__all__ = ["BACKENDS", "BackendError", "ServiceClient", "open_backend"]
+
+BACKENDS = {
+    "local": "backends.local.service:LocalServiceClient",
+    "tinker": "backends.remote:open_remote",
+    "fake": "backends.fake:FakeServiceClient",
+}
+
+
+def open_backend(name: str, options: BaseModel | None = None, *, checkpoints: Path | None = None) -> ServiceClient:
+    """Open a backend by name.
+
+    Args:
+        name: A key of `BACKENDS`.
+        options: The backend's own options (`backends.options`); its defaults when None.
+        checkpoints: Directory in which the local backend keeps what `tinker://` paths name. The Tinker API keeps
+            its checkpoints itself and ignores it.
+
+    Returns:
+        A service client with the methods and semantics of `tinker.ServiceClient`.
+
+    Raises:
+        BackendError: The name is unknown, or the backend cannot be opened here.
+    """
+    if name not in BACKENDS:
+        near = difflib.get_close_matches(name, BACKENDS, n=1)
+        hint = f' Did you mean "{near[0]}"?' if near else ""
+        raise BackendError(f'Unknown backend "{name}".{hint} Known backends: {", ".join(BACKENDS)}.')
+    module, _, attribute = BACKENDS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)(options, checkpoints=checkpoints)

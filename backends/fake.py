@@ -1,0 +1,249 @@
+"""A backend without tensors: it learns by heart.
+
+Its model is a table from prompts to completions. Training on a datum puts it into the table at the next optimiser
+step; sampling looks the prompt up. Losses, order, snapshots, checkpoints and errors follow `backends.interface`, so the
+loop, the pipeline and the command line can be tested in milliseconds against a model whose right answers are known.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import uuid
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tinker
+from pydantic import BaseModel
+from tinker import types
+from tinker.lib.public_interfaces.api_future import AwaitableConcurrentFuture
+
+from backends.interface import BackendError
+from backends.options import FakeOptions
+
+Table = dict[str, list[int]]
+UNKNOWN = -math.log(256)  # log-probability of a target that has not been learnt
+Answer = tinker.APIFuture
+
+
+class ByteTokenizer:
+    """One token per byte of UTF-8, plus 256 for the end of a sequence."""
+
+    eos_token_id = 256
+    bos_token_id = None
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """The bytes of the text."""
+        return list(text.encode())
+
+    def __call__(self, texts: list[str], add_special_tokens: bool = True) -> dict[str, list[list[int]]]:
+        """Many texts at once."""
+        return {"input_ids": [self.encode(text) for text in texts]}
+
+    def decode(self, tokens: list[int], skip_special_tokens: bool = False) -> str:
+        """The text of the bytes; invalid ones are replaced."""
+        return bytes(t for t in tokens if t < 256).decode(errors="replace")
+
+
+def _done(value: Any = None, error: Exception | None = None) -> Any:
+    future: Future[Any] = Future()
+    future.set_exception(error) if error else future.set_result(value)
+    return AwaitableConcurrentFuture(future)
+
+
+def _key(tokens: list[int]) -> str:
+    return " ".join(map(str, tokens))
+
+
+class FakeSamplingClient:
+    """Looks prompts up in a table."""
+
+    def __init__(self, table: Table, default: str) -> None:
+        self._table = table
+        self._default = ByteTokenizer().encode(default)
+
+    def sample(
+        self,
+        prompt: types.ModelInput,
+        num_samples: int,
+        sampling_params: types.SamplingParams,
+        include_prompt_logprobs: bool = False,
+        topk_prompt_logprobs: int = 0,
+    ) -> Answer[types.SampleResponse]:
+        """The completion learnt for the prompt, cut at the stop strings and at `max_tokens`."""
+        tokens, stopped = self._completion(prompt.to_ints(), sampling_params)
+        sequence = types.SampledSequence(
+            stop_reason="stop" if stopped else "length",
+            sequence_id=uuid.uuid4().hex,
+            tokens_np=np.asarray(tokens, dtype=np.int32),
+            logprobs_np=np.zeros(len(tokens), dtype=np.float32),
+        )
+        return _done(types.SampleResponse(sequences=[sequence] * num_samples))
+
+    def _completion(self, prompt: list[int], params: types.SamplingParams) -> tuple[list[int], bool]:
+        whole = [*self._table.get(_key(prompt), self._default), ByteTokenizer.eos_token_id]
+        stops = [params.stop] if isinstance(params.stop, str) else list(params.stop or [])
+        for end in range(1, len(whole) + 1):
+            text = ByteTokenizer().decode(whole[:end])
+            if whole[end - 1] == ByteTokenizer.eos_token_id or any(isinstance(s, str) and s in text for s in stops):
+                return whole[:end], True
+            if end == params.max_tokens:
+                return whole[:end], False
+        return whole, True
+
+    def compute_logprobs(self, prompt: types.ModelInput) -> Answer[list[float | None]]:
+        """None for the first token, then the log-probability of a guess among 256."""
+        return _done([None] + [UNKNOWN] * (prompt.length - 1))
+
+    def get_tokenizer(self) -> ByteTokenizer:
+        """The byte tokenizer."""
+        return ByteTokenizer()
+
+
+class FakeTrainingClient:
+    """Learns completions by heart at each optimiser step."""
+
+    def __init__(self, service: FakeServiceClient, model_id: str, base_model: str, table: Table, steps: int = 0) -> None:
+        self.model_id = model_id
+        self._service = service
+        self._base_model = base_model
+        self._table = table
+        self._steps = steps
+        self._pending: Table | None = None
+
+    def forward(
+        self, data: list[types.Datum], loss_fn: str, loss_fn_config: dict[str, float] | None = None
+    ) -> Answer[types.ForwardBackwardOutput]:
+        """Log-probability 0 for what has been learnt, of a guess among 256 for the rest."""
+        if not data:
+            raise ValueError("No data provided")
+        total, outputs = 0.0, []
+        for datum in data:
+            prompt, _ = _prompt_and_completion(datum)
+            weights = datum.loss_fn_inputs["weights"].to_numpy()
+            logprobs = np.full(len(weights), 0.0 if _key(prompt) in self._table else UNKNOWN, dtype=np.float32)
+            total -= float((weights * logprobs).sum())
+            outputs.append({"logprobs": types.TensorData.from_numpy(logprobs)})
+        return _done(types.ForwardBackwardOutput("ArrayRecord", outputs, {"loss:sum": total}))
+
+    def forward_backward(
+        self, data: list[types.Datum], loss_fn: str, loss_fn_config: dict[str, float] | None = None
+    ) -> Answer[types.ForwardBackwardOutput]:
+        """The loss; the data are remembered for the next step."""
+        output = self.forward(data, loss_fn, loss_fn_config)
+        pairs = [_prompt_and_completion(datum) for datum in data]
+        self._pending = {**(self._pending or {}), **{_key(prompt): completion for prompt, completion in pairs}}
+        return output
+
+    def optim_step(self, optim_params: types.AdamParams) -> Answer[types.OptimStepResponse]:
+        """Learn what was remembered."""
+        if self._pending is None:
+            return _done(error=ValueError("optim_step needs a forward_backward since the last step."))
+        grad_norm = float(len(self._pending))
+        self._table, self._pending, self._steps = {**self._table, **self._pending}, None, self._steps + 1
+        return _done(types.OptimStepResponse(metrics={"grad_norm:mean": grad_norm}))
+
+    def save_state(self, name: str, ttl_seconds: int | None = None, overwrite: bool = False) -> Any:
+        """Save the table and the step count."""
+        return _done(types.SaveWeightsResponse(path=self._save("weights", name)))
+
+    def save_weights_for_sampler(self, name: str, ttl_seconds: int | None = None) -> Any:
+        """Save the table."""
+        return _done(types.SaveWeightsForSamplerResponse(path=self._save("sampler_weights", name)))
+
+    def _save(self, segment: str, name: str) -> str:
+        path = f"tinker://{self.model_id}/{segment}/{name}"
+        state = {"base_model": self._base_model, "table": self._table, "steps": self._steps}
+        file = self._service.file(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(state))
+        return path
+
+    def save_weights_and_get_sampling_client(self, name: str | None = None) -> Answer[FakeSamplingClient]:
+        """A snapshot of the table."""
+        return _done(FakeSamplingClient(dict(self._table), self._service.options.default_answer))
+
+    def get_info(self) -> types.GetInfoResponse:
+        """The model's id and base model."""
+        data = types.ModelData(arch="fake", model_name=self._base_model)
+        return types.GetInfoResponse(model_id=self.model_id, model_data=data, is_lora=True, lora_rank=1)
+
+    def get_tokenizer(self) -> ByteTokenizer:
+        """The byte tokenizer."""
+        return ByteTokenizer()
+
+
+class FakeServiceClient:
+    """Makes clients that learn by heart."""
+
+    def __init__(self, options: BaseModel | None = None, *, checkpoints: Path | None = None) -> None:
+        self.options = FakeOptions.model_validate((options or FakeOptions()).model_dump())
+        self._root = checkpoints or Path(tempfile.mkdtemp(prefix="text2sql-"))
+        self._session = uuid.uuid4().hex[:8]
+        self._models = 0
+
+    def file(self, path: str) -> Path:
+        """Where a ``tinker://`` path is kept."""
+        parsed = types.ParsedCheckpointTinkerPath.from_tinker_path(path)
+        return self._root / parsed.training_run_id.replace(":", "-") / f"{parsed.checkpoint_id}.json"
+
+    def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
+        """Any model will do."""
+        return types.GetServerCapabilitiesResponse(supported_models=[])
+
+    def create_lora_training_client(self, base_model: str, rank: int = 32, **flags: Any) -> Answer[FakeTrainingClient]:
+        """A client that knows the scripted answers alone."""
+        return _done(FakeTrainingClient(self, self._next_id(), base_model, self._scripted()))
+
+    def create_training_client_from_state(self, path: str) -> Answer[FakeTrainingClient]:
+        """A client that knows what the saved one knew."""
+        try:
+            state = json.loads(self.file(path).read_text())
+        except OSError:
+            return _done(error=BackendError(f"There is no checkpoint {path}."))
+        return _done(FakeTrainingClient(self, self._next_id(), state["base_model"], state["table"], state["steps"]))
+
+    create_training_client_from_state_with_optimizer = create_training_client_from_state
+
+    def create_sampling_client(self, model_path: str | None = None, base_model: str | None = None) -> Any:
+        """A sampling client of a saved table, or of the scripted answers."""
+        if model_path is None and base_model is None:
+            raise ValueError("Either model_path or base_model must be given.")
+        table = self._scripted()
+        if model_path is not None:
+            try:
+                table = json.loads(self.file(model_path).read_text())["table"]
+            except OSError:
+                return _done(error=BackendError(f"There is no checkpoint {model_path}."))
+        return _done(FakeSamplingClient(table, self.options.default_answer))
+
+    def create_rest_client(self) -> FakeServiceClient:
+        """Housekeeping is done here as well."""
+        return self
+
+    def delete_checkpoint_from_tinker_path(self, tinker_path: str) -> Answer[None]:
+        """Delete a saved table."""
+        self.file(tinker_path).unlink(missing_ok=True)
+        return _done()
+
+    def close(self, status: str = "success") -> None:
+        """Nothing to let go of."""
+
+    def _scripted(self) -> Table:
+        encode = ByteTokenizer().encode
+        return {_key(encode(prompt)): encode(completion) for prompt, completion in self.options.answers.items()}
+
+    def _next_id(self) -> str:
+        self._models += 1
+        return f"{self._session}:train:{self._models - 1}"
+
+
+def _prompt_and_completion(datum: types.Datum) -> tuple[list[int], list[int]]:
+    """A datum's tokens before and from its first weighted target."""
+    weights = datum.loss_fn_inputs["weights"].to_numpy()
+    targets = [int(t) for t in datum.loss_fn_inputs["target_tokens"].to_numpy()]
+    first = int(np.flatnonzero(weights)[0]) if weights.any() else len(targets)
+    return datum.model_input.to_ints()[: first + 1], targets[first:]

@@ -1,0 +1,162 @@
+"""LoRA adapters on one shared base model (PEFT): add, select, copy, merge for a while, save.
+
+Target modules are Tinker's: q, k, v, o of every attention, gate, up, down of every MLP, and the output layer; never
+the input embedding. Scale is ``alpha / rank``; A starts random from the seed, B at zero, so a new adapter changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backends.interface import BackendError
+from backends.local.model import BaseModel
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj")
+MLP = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
+UNEMBED = ("lm_head",)
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSpec:
+    """What defines an adapter apart from its weights. `seed` None means an unrepeatable one."""
+
+    rank: int
+    alpha: float
+    seed: int | None
+    train_attn: bool
+    train_mlp: bool
+    train_unembed: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON."""
+        return asdict(self)
+
+
+class Adapters:
+    """The adapters that live on one base model; one of them is active at a time."""
+
+    def __init__(self, base: BaseModel) -> None:
+        self.base = base
+        self._peft: Any = None
+        self._specs: dict[str, LoraSpec] = {}
+
+    def add(self, name: str, spec: LoraSpec, state: dict[str, Tensor] | None = None) -> None:
+        """Add an adapter, with the weights of `state` if given.
+
+        Raises:
+            BackendError: The model has no module that the flags ask for, or `state` does not fit the spec.
+        """
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(
+            r=spec.rank, lora_alpha=spec.alpha, target_modules=self.targets(spec), task_type="CAUSAL_LM"
+        )
+        with torch.random.fork_rng(devices=[]):
+            if spec.seed is None:
+                torch.seed()
+            else:
+                torch.manual_seed(spec.seed)
+            if self._peft is None:
+                self._peft = get_peft_model(self.base.model, config, adapter_name=name)
+            else:
+                self._peft.add_adapter(name, config)
+        self._specs[name] = spec
+        if state is not None:
+            self.load(name, state)
+
+    def targets(self, spec: LoraSpec) -> list[str]:
+        """Names of the modules that an adapter of this spec changes."""
+        wanted = [*ATTENTION] * spec.train_attn + [*MLP] * spec.train_mlp + [*UNEMBED] * spec.train_unembed
+        present = {path.rpartition(".")[2] for path, _ in self.base.model.named_modules()}
+        targets = [name for name in wanted if name in present]
+        if not targets:
+            raise BackendError(
+                f'base_model: "{self.base.name}" has no module named {", ".join(wanted) or "(no train_* flag is set)"}; '
+                "LoRA here needs a Llama-style model."
+            )
+        return targets
+
+    def remove(self, name: str) -> None:
+        """Forget an adapter."""
+        self._peft.delete_adapter(name)
+        del self._specs[name]
+
+    def spec(self, name: str) -> LoraSpec:
+        """The adapter's definition."""
+        return self._specs[name]
+
+    def parameters(self, name: str) -> dict[str, Tensor]:
+        """The adapter's parameters by PEFT's checkpoint key, sorted; A is ``[r, in]``, B is ``[out, r]``."""
+        marker = f".{name}."
+        found = {}
+        for key, parameter in self._peft.named_parameters():
+            if "lora_" in key and marker in key:
+                found[key.replace(marker, ".")] = parameter
+        return dict(sorted(found.items()))
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """A copy of the weights, on the CPU."""
+        return {key: p.detach().to("cpu", copy=True) for key, p in self.parameters(name).items()}
+
+    def load(self, name: str, state: dict[str, Tensor]) -> None:
+        """Set the weights.
+
+        Raises:
+            BackendError: `state` is of other modules or other shapes.
+        """
+        parameters = self.parameters(name)
+        if {k: p.shape for k, p in parameters.items()} != {k: t.shape for k, t in state.items()}:
+            raise BackendError(
+                f'The saved adapter does not fit the model "{self.base.name}" '
+                f"({len(state)} saved tensors, {len(parameters)} expected, or other shapes)."
+            )
+        with torch.no_grad():
+            for key, parameter in parameters.items():
+                parameter.copy_(state[key])
+
+    @contextmanager
+    def active(self, name: str | None) -> Iterator[Any]:
+        """The base model with this adapter switched on, or with none."""
+        if name is None:
+            if self._peft is None:
+                yield self.base.model
+            else:
+                with self._peft.disable_adapter():
+                    yield self.base.model
+            return
+        from peft.helpers import disable_input_dtype_casting
+
+        self._peft.set_adapter(name)
+        for parameter in self.parameters(name).values():
+            parameter.requires_grad_(True)
+        with disable_input_dtype_casting(self._peft, active=self.base.dtype != torch.float32):
+            yield self.base.model
+
+    @contextmanager
+    def merged(self, name: str) -> Iterator[Any]:
+        """The base model with this adapter added into its weights, and the old weights back afterwards, bit for bit.
+
+        Only for an unquantised base; costs a second copy of the adapted weights meanwhile.
+        """
+        from peft.tuners.lora import LoraLayer
+
+        kept = []
+        with torch.no_grad():
+            for module in self.base.model.modules():
+                if isinstance(module, LoraLayer) and name in module.lora_A:
+                    weight = module.get_base_layer().weight
+                    kept.append((weight, weight.data))
+                    weight.data = (weight.data + module.get_delta_weight(name)).to(weight.dtype)
+        try:
+            with self._peft.disable_adapter():
+                yield self.base.model
+        finally:
+            for weight, data in kept:
+                weight.data = data

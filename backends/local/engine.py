@@ -1,0 +1,76 @@
+"""What the local clients of one base model share: the model, its adapters, the device thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backends.local.adapter import Adapters, LoraSpec
+from backends.local.executor import Executor
+from backends.local.model import BaseModel
+from backends.options import LocalOptions
+
+SAMPLER_SLOT = "sampler"
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Adapter weights frozen at one point of training."""
+
+    spec: LoraSpec
+    state: dict[str, Tensor]
+
+
+class Engine:
+    """One base model in memory and everything that runs on it. Only the executor's thread touches tensors."""
+
+    def __init__(self, base: BaseModel, options: LocalOptions, executor: Executor) -> None:
+        self.base = base
+        self.options = options
+        self.executor = executor
+        self.adapters = Adapters(base)
+        self.vocabulary = base.model.get_input_embeddings().weight.shape[0]
+        self._sampling: Snapshot | None = None
+
+    @property
+    def micro_batch_tokens(self) -> int:
+        """Padded tokens in one forward pass of training."""
+        wanted = self.options.micro_batch_tokens
+        if wanted != "auto":
+            return wanted
+        return 1024 if self.base.device.type == "cpu" else 8192
+
+    @contextmanager
+    def training(self, adapter: str) -> Iterator[Any]:
+        """The model with a training client's adapter switched on, under autocast."""
+        with self.adapters.active(adapter) as model, self.base.autocast():
+            yield model
+
+    @contextmanager
+    def inference(self, snapshot: Snapshot | None) -> Iterator[Any]:
+        """The model with a snapshot's adapter, or bare.
+
+        A float32 base gets the adapter merged in for the time, which is faster and exact to rounding; another base
+        keeps it apart, since merging into low precision would change the weights that were trained.
+        """
+        if snapshot is None:
+            with self.adapters.active(None) as model, self.base.autocast():
+                yield model
+            return
+        if self._sampling is not snapshot:
+            if self._sampling is not None:
+                self.adapters.remove(SAMPLER_SLOT)
+                self._sampling = None
+            self.adapters.add(SAMPLER_SLOT, snapshot.spec, snapshot.state)
+            self._sampling = snapshot
+        mergeable = self.base.dtype == torch.float32 and self.base.quantization == "none"
+        with (
+            (self.adapters.merged if mergeable else self.adapters.active)(SAMPLER_SLOT) as model,
+            self.base.autocast(),
+        ):
+            yield model

@@ -1,0 +1,169 @@
+"""Loading the frozen base model: device, dtype, quantisation, attention; and the errors that loading meets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from backends.interface import BackendError
+from backends.local import pretrained
+from backends.options import LocalOptions
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class BaseModel:
+    """A frozen causal language model with its tokenizer.
+
+    Attributes:
+        name: The name it was asked for by.
+        location: Hub id or directory that it was loaded from.
+        model: The Hugging Face model; its parameters do not require gradients.
+        tokenizer: Its tokenizer.
+        device: Where it lives.
+        dtype: Dtype of the unquantised weights and of the matrix products.
+        quantization: ``none``, ``nf4`` or ``int8``.
+        max_length: Longest sequence, in tokens.
+    """
+
+    name: str
+    location: str
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    dtype: torch.dtype
+    quantization: str
+    max_length: int
+
+    def autocast(self) -> torch.autocast:
+        """Matrix products in `dtype`; adapters stay float32 in memory."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+
+def load_base_model(name: str, options: LocalOptions) -> BaseModel:
+    """Load a base model.
+
+    Args:
+        name: A Hub id, a directory, or a name of `pretrained.PACKAGED`.
+        options: Device, dtype, quantisation, attention.
+
+    Raises:
+        BackendError: The model, the device or a package that it needs is not there; the message says what to do.
+    """
+    device = pick_device(options.device)
+    dtype = pick_dtype(options.dtype, device)
+    location = pretrained.locate(name)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    arguments: dict[str, Any] = {"dtype": dtype, "attn_implementation": _attention(options.attention, device)}
+    if options.quantization != "none":
+        arguments["quantization_config"] = _quantization(options, dtype, device)
+        arguments["device_map"] = {"": device}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location)
+        model = AutoModelForCausalLM.from_pretrained(location, **arguments)
+    except (OSError, ValueError) as error:
+        raise BackendError(_explain(name, error)) from error
+    if options.quantization == "none":
+        model = model.to(device)
+    model.requires_grad_(False).eval()
+    untie(model)
+    length = int(getattr(model.config, "max_position_embeddings", 0) or 2048)
+    return BaseModel(name, location, model, tokenizer, device, dtype, options.quantization, length)
+
+
+def untie(model: nn.Module) -> None:
+    """Give a tied output layer a parameter of its own over the same memory.
+
+    LoRA on a tied `lm_head` trains right but merges wrong, since merging would change the input embedding as well.
+    Both weights are frozen, so they can share storage; whoever writes to one replaces it instead.
+    """
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight is embedding.weight:
+        head.weight = nn.Parameter(embedding.weight.detach(), requires_grad=False)
+        model.config.tie_word_embeddings = False
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device to use; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        BackendError: The device is absent, or the name is none.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise BackendError(f'local.device: "{wanted}" is not a device; use auto, cpu, cuda, cuda:N or mps.') from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = f"{torch.cuda.device_count()} found" if torch.cuda.is_available() else "none found by PyTorch"
+        raise BackendError(
+            f'local.device: "{wanted}" asks for a CUDA GPU, but there is no such GPU ({found}). '
+            "Set local.device=auto or cpu, or install a CUDA build of PyTorch and check `nvidia-smi`."
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise BackendError('local.device: "mps" is not available here; set local.device=auto or cpu.')
+    return device
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """The dtype to compute in; ``auto`` is the fastest that trains well on the device."""
+    if wanted != "auto":
+        return DTYPES[wanted]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.float32
+
+
+def _attention(wanted: str, device: torch.device) -> str:
+    if wanted != "auto":
+        return wanted
+    from transformers.utils import is_flash_attn_2_available
+
+    return "flash_attention_2" if device.type == "cuda" and is_flash_attn_2_available() else "sdpa"
+
+
+def _quantization(options: LocalOptions, dtype: torch.dtype, device: torch.device) -> Any:
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise BackendError(
+            f"local.quantization: {options.quantization} needs bitsandbytes: pip install 'text2sql[quantization]', "
+            "or set local.quantization=none."
+        ) from error
+    if device.type == "mps":
+        raise BackendError("local.quantization: bitsandbytes has no MPS kernels; set local.quantization=none.")
+    from transformers import BitsAndBytesConfig
+
+    if options.quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=options.double_quantization,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _explain(name: str, error: Exception) -> str:
+    text = str(error)
+    if Path(name).is_dir():
+        return f'base_model: "{name}" is a directory, but not of a model that can be loaded: {text.splitlines()[0]}'
+    if "gated" in text or "401" in text or "403" in text:
+        return (
+            f'base_model: "{name}" is gated. Accept its licence on its Hugging Face page, then run '
+            "`hf auth login` or set HF_TOKEN."
+        )
+    return (
+        f'base_model: "{name}" is neither a directory nor a model that the Hugging Face Hub gave us '
+        f"({text.splitlines()[0]}). Check the name and the network, or give the directory of a downloaded model. "
+        f"Without a network: base_model={next(iter(pretrained.PACKAGED))}."
+    )

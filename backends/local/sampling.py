@@ -1,0 +1,211 @@
+"""The local sampling client: concurrent `sample` calls become batches."""
+
+from __future__ import annotations
+
+import random
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tinker import types
+from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
+
+from backends.local import decoding
+from backends.local.executor import LocalFuture
+
+if TYPE_CHECKING:
+    from backends.local.engine import Engine, Snapshot
+
+COLLECT_SECONDS = 0.25  # how long a batch waits for more calls when nobody is waiting for its results yet
+
+
+@dataclass
+class Call:
+    """One `sample` call that waits for its batch."""
+
+    prompt: list[int]
+    num_samples: int
+    params: types.SamplingParams
+    prompt_logprobs: bool
+    topk: int
+    future: Future[types.SampleResponse] = field(default_factory=Future)
+
+
+class LocalSamplingClient:
+    """Samples from one frozen set of weights; made by a service or training client.
+
+    Calls are collected until somebody waits for a result, or until none has come for `COLLECT_SECONDS`; then all that
+    have been collected run together, sorted by length, `sample_batch_size` sequences at a time. A program that
+    submits its calls and then waits gets the same batches, and so the same numbers, every time.
+    """
+
+    def __init__(self, engine: Engine, snapshot: Snapshot | None, model_path: str | None = None) -> None:
+        self._engine = engine
+        self._snapshot = snapshot
+        self.model_path = model_path
+        self._calls: list[Call] = []
+        self._lock = threading.Lock()
+        self._wanted = threading.Event()
+        self._arrived = threading.Event()
+        self._sequences = 0
+
+    def sample(
+        self,
+        prompt: types.ModelInput,
+        num_samples: int,
+        sampling_params: types.SamplingParams,
+        include_prompt_logprobs: bool = False,
+        topk_prompt_logprobs: int = 0,
+    ) -> LocalFuture[types.SampleResponse]:
+        """Sample continuations.
+
+        Args:
+            prompt: Token ids of the prompt.
+            num_samples: Number of independent continuations.
+            sampling_params: `stop` None stops at the end-of-sequence token; a list of strings or of token ids stops at
+                those and at the end-of-sequence token; an empty list stops at nothing.
+            include_prompt_logprobs: Also return the log-probability of each prompt token.
+            topk_prompt_logprobs: Also return the k likeliest tokens at each prompt position.
+
+        Raises:
+            ValueError: The prompt is empty, too long or has ids out of range, or a parameter is out of range.
+        """
+        call = Call(prompt.to_ints(), num_samples, sampling_params, include_prompt_logprobs, topk_prompt_logprobs)
+        self._check(call)
+        with self._lock:
+            self._calls.append(call)
+            first = len(self._calls) == 1
+            if first:
+                self._wanted.clear()
+            self._arrived.set()
+        if first:
+            self._engine.executor.submit(self._run)
+        return LocalFuture(call.future, before_wait=self._wanted.set)
+
+    def compute_logprobs(self, prompt: types.ModelInput) -> LocalFuture[list[float | None]]:
+        """Log-probability of each prompt token given those before it (temperature 1); the first is None."""
+        params = types.SamplingParams(max_tokens=1, seed=0)
+        response = self.sample(prompt, 1, params, include_prompt_logprobs=True)
+        future: Future[list[float | None]] = Future()
+
+        def finish(done: Future[types.SampleResponse]) -> None:
+            if error := done.exception():
+                future.set_exception(error)
+            else:
+                future.set_result(done.result().prompt_logprobs or [])
+
+        response._future.add_done_callback(finish)
+        return LocalFuture(future, before_wait=self._wanted.set)
+
+    def get_tokenizer(self) -> Any:
+        """The tokenizer of the base model."""
+        return self._engine.base.tokenizer
+
+    def get_base_model(self) -> str:
+        """The name of the base model."""
+        return self._engine.base.name
+
+    def _check(self, call: Call) -> None:
+        limit, vocabulary = self._engine.base.max_length, self._engine.vocabulary
+        if not 0 < len(call.prompt) < limit:
+            raise ValueError(f"The prompt has {len(call.prompt)} tokens; the model takes 1 to {limit - 1}.")
+        if not (min(call.prompt) >= 0 and max(call.prompt) < vocabulary):
+            raise ValueError(f"The prompt has a token id outside 0..{vocabulary - 1}.")
+        if call.num_samples < 1:
+            raise ValueError(f"num_samples is {call.num_samples}; it must be at least 1.")
+        if not call.params.temperature >= 0 or not 0 < call.params.top_p <= 1:
+            raise ValueError("temperature must be 0 or more, and top_p in (0, 1].")
+        if call.params.max_tokens is not None and call.params.max_tokens < 0:
+            raise ValueError(f"max_tokens is {call.params.max_tokens}; it must be 0 or more.")
+
+    def _run(self) -> None:
+        """Collect calls, then answer them all (on the device thread)."""
+        while not self._wanted.is_set():
+            self._arrived.clear()
+            if not self._arrived.wait(COLLECT_SECONDS) and not self._wanted.is_set():
+                break
+        with self._lock:
+            calls, self._calls = self._calls, []
+        try:
+            self._answer(calls)
+        except BaseException as error:
+            for call in calls:
+                if not call.future.done():
+                    call.future.set_exception(error)
+            raise
+
+    def _answer(self, calls: list[Call]) -> None:
+        requests = [(call, self._request(call, k)) for call in calls for k in range(call.num_samples)]
+        with self._engine.inference(self._snapshot) as model:
+            completions = self._decode(model, [request for _, request in requests])
+            scores = {id(call): self._score(model, call) for call in calls if call.prompt_logprobs or call.topk}
+        done: dict[int, list[types.SampledSequence]] = {id(call): [] for call in calls}
+        for (call, _), completion in zip(requests, completions, strict=True):
+            done[id(call)].append(self._sequence(completion))
+        for call in calls:
+            logprobs, topk = scores.get(id(call), (None, None))
+            call.future.set_result(
+                types.SampleResponse(
+                    sequences=done[id(call)],
+                    prompt_logprobs_np=logprobs if call.prompt_logprobs else None,
+                    topk_prompt_logprobs_np=topk,
+                )
+            )
+
+    def _request(self, call: Call, k: int) -> decoding.Request:
+        params, base = call.params, self._engine.base
+        seed = random.getrandbits(63) if params.seed is None else params.seed * 1_000_003 + k
+        stop = [params.stop] if isinstance(params.stop, str) else params.stop
+        ends = base.tokenizer.eos_token_id
+        room = base.max_length - len(call.prompt)
+        return decoding.Request(
+            prompt=call.prompt,
+            max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
+            temperature=params.temperature,
+            top_k=params.top_k,
+            top_p=params.top_p,
+            seed=seed & (2**63 - 1),
+            stop_tokens=frozenset([*([] if stop == [] or ends is None else [ends]), *(s for s in stop or [] if isinstance(s, int))]),
+            stop_strings=tuple(s for s in stop or [] if isinstance(s, str)),
+        )
+
+    def _decode(self, model: Any, requests: list[decoding.Request]) -> list[decoding.Completion]:
+        engine, size = self._engine, self._engine.options.sample_batch_size
+        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt), i))
+        completions: list[decoding.Completion] = [decoding.Completion()] * len(requests)
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            sampled = decoding.decode(
+                model, engine.base.tokenizer, [requests[i] for i in batch], engine.base.device, engine.executor.check
+            )
+            for i, completion in zip(batch, sampled, strict=True):
+                completions[i] = completion
+        return completions
+
+    @torch.no_grad()
+    def _score(self, model: Any, call: Call) -> tuple[np.ndarray, TopkLogprobs | None]:
+        """Log-probabilities of the prompt's tokens, and the likeliest tokens at each of its positions."""
+        self._engine.executor.check()
+        ids = torch.tensor([call.prompt], device=self._engine.base.device)
+        logprobs = torch.log_softmax(model(input_ids=ids, use_cache=False).logits[0, :-1].float(), dim=-1)  # [T-1, V]
+        scored = np.full(len(call.prompt), np.nan, dtype=np.float32)
+        scored[1:] = logprobs.gather(1, ids[0, 1:, None])[:, 0].cpu().numpy()
+        if not call.topk:
+            return scored, None
+        top = logprobs.topk(call.topk, dim=-1)
+        token_ids = np.zeros((len(call.prompt), call.topk), dtype=np.int32)
+        values = np.full((len(call.prompt), call.topk), MASK_LOGPROB, dtype=np.float32)
+        token_ids[1:], values[1:] = top.indices.cpu().numpy(), top.values.cpu().numpy()
+        return scored, TopkLogprobs(token_ids=token_ids, logprobs=values)
+
+    def _sequence(self, completion: decoding.Completion) -> types.SampledSequence:
+        self._sequences += 1
+        return types.SampledSequence(
+            stop_reason=completion.stop_reason,  # type: ignore[arg-type]  # "stop" or "length"
+            sequence_id=f"local-{id(self):x}-{self._sequences}",
+            tokens_np=np.asarray(completion.tokens, dtype=np.int32),
+            logprobs_np=np.asarray(completion.logprobs, dtype=np.float32),
+        )

@@ -1,0 +1,167 @@
+"""The local service client: `tinker.ServiceClient`'s methods, on this machine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from tinker import types
+
+from backends.interface import BackendError
+from backends.local.adapter import LoraSpec
+from backends.local.checkpoints import CheckpointStore
+from backends.local.engine import Engine, Snapshot
+from backends.local.executor import Executor, LocalFuture
+from backends.local.model import load_base_model
+from backends.local.pretrained import PACKAGED
+from backends.local.sampling import LocalSamplingClient
+from backends.local.training import LocalTrainingClient
+from backends.options import LocalOptions
+
+
+class LocalServiceClient:
+    """Trains and samples on this machine. Base models are loaded when first asked for, once each.
+
+    Args:
+        options: `LocalOptions`, or None for its defaults.
+        checkpoints: Directory for what ``tinker://`` paths name; a temporary one when None.
+    """
+
+    def __init__(self, options: BaseModel | None = None, *, checkpoints: Path | None = None) -> None:
+        self.options = LocalOptions.model_validate((options or LocalOptions()).model_dump())
+        self.session_id = uuid.uuid4().hex[:12]
+        self._store = CheckpointStore(checkpoints or Path(tempfile.mkdtemp(prefix="text2sql-")))
+        self._executor = Executor()
+        self._engines: dict[str, Engine] = {}
+        self._models = 0
+        _use_physical_cores()
+
+    def __enter__(self) -> LocalServiceClient:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
+        """The models that work without the Hub, and those in memory; any Hub id or directory may be asked for too."""
+        names = dict.fromkeys([*self._engines, *PACKAGED])
+        models = [types.SupportedModel(model_name=name, trainable=True, sampleable=True) for name in names]
+        return types.GetServerCapabilitiesResponse(supported_models=models)
+
+    def create_lora_training_client(
+        self,
+        base_model: str,
+        rank: int = 32,
+        seed: int | None = None,
+        train_mlp: bool = True,
+        train_attn: bool = True,
+        train_unembed: bool = True,
+        user_metadata: dict[str, str] | None = None,
+    ) -> LocalFuture[LocalTrainingClient]:
+        """A new adapter: A random from `seed`, B zero.
+
+        Raises:
+            ValueError: The rank is not positive, or every `train_*` flag is off.
+            BackendError: (From the future) the base model cannot be loaded.
+        """
+        if rank < 1:
+            raise ValueError(f"rank is {rank}; it must be at least 1.")
+        if not (train_mlp or train_attn or train_unembed):
+            raise ValueError("At least one of train_mlp, train_attn and train_unembed must be true.")
+        spec = LoraSpec(rank, self.options.lora_alpha, seed, train_attn, train_mlp, train_unembed)
+        return self._executor.submit(self._create, base_model, spec, self._next_id())
+
+    def create_training_client_from_state(
+        self, path: str, base_model: str | None = None, user_metadata: dict[str, str] | None = None
+    ) -> LocalFuture[LocalTrainingClient]:
+        """A training client with the saved weights and a fresh optimiser."""
+        return self._executor.submit(self._restore, path, base_model, False, self._next_id())
+
+    def create_training_client_from_state_with_optimizer(
+        self, path: str, base_model: str | None = None, user_metadata: dict[str, str] | None = None
+    ) -> LocalFuture[LocalTrainingClient]:
+        """A training client that goes on exactly where the saved one was."""
+        return self._executor.submit(self._restore, path, base_model, True, self._next_id())
+
+    def create_sampling_client(
+        self, model_path: str | None = None, base_model: str | None = None
+    ) -> LocalFuture[LocalSamplingClient]:
+        """A sampling client of saved weights, or of the bare base model.
+
+        Raises:
+            ValueError: Neither is given, or `model_path` is not a ``tinker://`` path.
+        """
+        if model_path is None and base_model is None:
+            raise ValueError("Either model_path or base_model must be given.")
+        if model_path is not None and not model_path.startswith("tinker://"):
+            raise ValueError(f'model_path must start with "tinker://", got "{model_path}".')
+        return self._executor.submit(self._sampler, model_path, base_model)
+
+    def create_rest_client(self) -> LocalRestClient:
+        """Housekeeping on stored checkpoints."""
+        return LocalRestClient(self._store, self._executor)
+
+    def close(self, status: str = "success", detail: str | None = None) -> None:
+        """Cancel unfinished work and let go of the models."""
+        self._executor.close()
+        self._engines.clear()
+
+    def _next_id(self) -> str:
+        self._models += 1
+        return f"{self.session_id}:train:{self._models - 1}"
+
+    def _engine(self, base_model: str) -> Engine:
+        if base_model not in self._engines:
+            base = load_base_model(base_model, self.options)
+            self._engines[base_model] = Engine(base, self.options, self._executor)
+        return self._engines[base_model]
+
+    def _create(self, base_model: str, spec: LoraSpec, model_id: str) -> LocalTrainingClient:
+        client = LocalTrainingClient(self._engine(base_model), self._store, model_id, spec)
+        client.initialise()
+        return client
+
+    def _restore(self, path: str, base_model: str | None, optimizer: bool, model_id: str) -> LocalTrainingClient:
+        checkpoint = self._store.read(path, optimizer=optimizer)
+        _check_base(path, checkpoint.base_model, base_model)
+        engine = self._engine(checkpoint.base_model)
+        client = LocalTrainingClient(engine, self._store, model_id, checkpoint.spec)
+        client.initialise(checkpoint)
+        return client
+
+    def _sampler(self, model_path: str | None, base_model: str | None) -> LocalSamplingClient:
+        if model_path is None:
+            return LocalSamplingClient(self._engine(str(base_model)), None)
+        checkpoint = self._store.read(model_path, optimizer=False)
+        _check_base(model_path, checkpoint.base_model, base_model)
+        snapshot = Snapshot(checkpoint.spec, checkpoint.adapter)
+        return LocalSamplingClient(self._engine(checkpoint.base_model), snapshot, model_path)
+
+
+class LocalRestClient:
+    """The part of `tinker.RestClient` that has a meaning on one machine."""
+
+    def __init__(self, store: CheckpointStore, executor: Executor) -> None:
+        self._store = store
+        self._executor = executor
+
+    def delete_checkpoint_from_tinker_path(self, tinker_path: str) -> LocalFuture[None]:
+        """Delete the checkpoint that the path names."""
+        return self._executor.submit(self._store.delete, tinker_path)
+
+
+def _check_base(path: str, saved: str, wanted: str | None) -> None:
+    if wanted is not None and wanted != saved:
+        raise BackendError(f'{path} was trained on "{saved}", not on "{wanted}".')
+
+
+def _use_physical_cores() -> None:
+    """As many threads as this process may use; PyTorch counts the machine's, which a container may not have."""
+    import torch
+
+    available: Any = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), available)))

@@ -1,0 +1,59 @@
+"""The options of each backend, as data: no tensors, no heavy imports, unknown names refused."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class LocalOptions(_Options):
+    """The local backend: PyTorch + PEFT, and bitsandbytes for quantised bases."""
+
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps. auto takes CUDA, then MPS, then the CPU.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Dtype of the frozen weights and of the matrix products; adapters are always float32. "
+        "auto is bfloat16 on a GPU that has it, float16 on an older one, float32 on a CPU.",
+    )
+    quantization: Literal["none", "nf4", "int8"] = Field("none", description="Storage of the frozen base (QLoRA: nf4).")
+    double_quantization: bool = Field(True, description="Quantise the NF4 constants too (QLoRA, section 3).")
+    lora_alpha: float = Field(32.0, gt=0, description="LoRA scale is lora_alpha / rank. Tinker's rule is 32 at any rank.")
+    gradient_checkpointing: Literal["auto", "on", "off"] = Field(
+        "auto", description="Recompute activations in the backward pass. auto: only when they would not fit on the GPU."
+    )
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
+        "auto", description="Attention implementation; auto takes flash_attention_2 where installed, else sdpa."
+    )
+    micro_batch_tokens: PositiveInt | Literal["auto"] = Field(
+        "auto",
+        description="Padded tokens in one forward pass. Changes speed and memory, never the gradient. auto is 8192 on "
+        "a GPU and 1024 on a CPU, where larger ones are no faster.",
+    )
+    sample_batch_size: int = Field(64, ge=1, description="Sequences decoded together.")
+    unscored_logprobs: bool = Field(
+        False,
+        description="Also compute the log-probabilities of zero-weight targets in forward_backward, as the Tinker API "
+        "does; otherwise they read 0.0. forward() always computes them all.",
+    )
+
+
+class TinkerOptions(_Options):
+    """The hosted Tinker API, or a server that speaks its protocol."""
+
+    base_model: str | None = Field(None, description="Hosted model to train, when it differs from `base_model`.")
+    base_url: str | None = Field(None, description="Server address; TINKER_BASE_URL, then the hosted service, if unset.")
+
+
+class FakeOptions(_Options):
+    """A scripted backend without tensors, for tests and dry runs."""
+
+    answers: dict[str, str] = Field(default_factory=dict, description="Completion by prompt text, before any training.")
+    default_answer: str = Field(" SELECT 1\n\n", description="Completion of a prompt that it has not been taught.")
+
+
+OPTIONS: dict[str, type[BaseModel]] = {"local": LocalOptions, "tinker": TinkerOptions, "fake": FakeOptions}

@@ -1,0 +1,86 @@
+"""The hosted Tinker API, or any server of its protocol, through the official SDK."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from backends.interface import BackendError
+from backends.options import TinkerOptions
+
+CONNECT_SECONDS = 10.0
+
+
+def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = None) -> Any:
+    """A `tinker.ServiceClient`, after a check that the server can be reached.
+
+    The SDK retries an unreachable server for five minutes before it says so; the check says it in seconds.
+
+    Args:
+        options: `TinkerOptions`, or None for its defaults.
+        checkpoints: Ignored: the service keeps its checkpoints.
+
+    Raises:
+        BackendError: There is no usable API key, or the server cannot be reached or refuses the key.
+    """
+    chosen = TinkerOptions.model_validate((options or TinkerOptions()).model_dump())
+    import tinker
+
+    arguments = {"base_url": chosen.base_url} if chosen.base_url else {}
+    _check_key()
+    _check_server(chosen.base_url)
+    try:
+        return tinker.ServiceClient(user_metadata={"client": "text2sql"}, **arguments)
+    except tinker.TinkerError as error:
+        raise BackendError(f"backend: the Tinker SDK could not start: {error}") from error
+
+
+def check_model(service: Any, base_model: str) -> None:
+    """Raise BackendError unless the server offers `base_model`; the message names the nearest that it does offer."""
+    import difflib
+
+    offered = [m.model_name for m in service.get_server_capabilities().supported_models if m.model_name]
+    if base_model in offered:
+        return
+    near = difflib.get_close_matches(base_model, offered, n=3, cutoff=0.3)
+    hint = f" Nearest: {', '.join(near)}." if near else ""
+    raise BackendError(
+        f'base_model: the Tinker server does not offer "{base_model}".{hint} Set tinker.base_model to one of its '
+        f"{len(offered)} models: {', '.join(sorted(offered))}."
+    )
+
+
+def _check_key() -> None:
+    key = os.environ.get("TINKER_API_KEY")
+    if key is None:
+        stored = Path.home() / ".tinker" / "credentials.json"
+        if "TINKER_CREDENTIAL_CMD" in os.environ or stored.is_file():
+            return
+        raise BackendError(
+            "backend: tinker needs an API key. Create one in the Tinker console and set TINKER_API_KEY, "
+            "or use backend=local."
+        )
+    if not key.startswith(("tml-", "eyJ")):
+        raise BackendError('backend: TINKER_API_KEY does not look like a Tinker key; keys start with "tml-".')
+
+
+def _check_server(base_url: str | None) -> None:
+    import httpx
+    from tinker.lib.base_url import resolve_base_url
+
+    url = resolve_base_url(base_url)
+    key = os.environ.get("TINKER_API_KEY", "")
+    try:
+        response = httpx.get(f"{url.rstrip('/')}/api/v1/healthz", headers={"X-API-Key": key}, timeout=CONNECT_SECONDS)
+    except httpx.HTTPError as error:
+        raise BackendError(
+            f"backend: the Tinker server at {url} cannot be reached ({type(error).__name__}: {error}). Check the "
+            "network, TINKER_BASE_URL and tinker.base_url, or use backend=local."
+        ) from error
+    if response.status_code in (401, 403):
+        raise BackendError(f"backend: the Tinker server at {url} refuses this TINKER_API_KEY ({response.status_code}).")
+    if response.status_code >= 400:
+        raise BackendError(f"backend: the Tinker server at {url} answers {response.status_code} to a health check.")
