@@ -1,0 +1,303 @@
+"""What is wrong with a prediction, read from the syntax trees; how hard a gold query is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from text2sql.evaluation.canonical import canonical
+from text2sql.evaluation.conditions import literal_value
+from text2sql.evaluation.execute import QueryFailed
+from text2sql.evaluation.extract import extract_sql
+from text2sql.evaluation.levels import hardness
+from text2sql.evaluation.prepare import missing_name, parse
+from text2sql.evaluation.repair import clean
+from text2sql.evaluation.schema import Schema, parse_schema
+from text2sql.evaluation.tokens import tokenize
+from text2sql.evaluation.verdict import Verdict
+
+_SYNTAX = ("syntax error", "incomplete input", "unrecognized token", "parser stack overflow", "unterminated")
+_OPERATORS: dict[type[exp.Expression], str] = {
+    exp.EQ: "=",
+    exp.NEQ: "<>",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.GT: ">",
+    exp.GTE: ">=",
+    exp.Like: "like",
+    exp.In: "in",
+    exp.Between: "between",
+    exp.Is: "is",
+    exp.Exists: "exists",
+    exp.Glob: "glob",
+}
+_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+@dataclass(frozen=True)
+class Description:
+    """One prediction beside its gold query; see `metrics.summarize`."""
+
+    exact: bool
+    canonical: bool
+    valid_syntax: bool
+    valid_schema: bool
+    executable: bool
+    hardness: str
+    labels: list[str]
+
+
+def describe(schema: str, gold: str, predicted: str, verdict: Verdict) -> Description:
+    """Everything about a prediction that needs no database."""
+    text = extract_sql(predicted)
+    failure = _compile(schema, gold, predicted)
+    exact = _words(clean(gold)) == _words(text)
+    trees = parse(clean(gold)), parse(text)
+    alike = exact or (trees[0] is not None and trees[1] is not None and _same_form(trees[0], trees[1]))
+    message = str(failure) if failure else ""
+    valid_syntax = bool(text) and not any(sign in message for sign in _SYNTAX)
+    missing = failure is not None and missing_name(failure) is not None
+    return Description(
+        exact=exact,
+        canonical=alike,
+        valid_syntax=valid_syntax,
+        valid_schema=valid_syntax and not missing,
+        executable=failure is None and verdict.status not in ("error", "timeout", "refused"),
+        hardness=hardness(gold),
+        labels=_labels(schema, gold, text, verdict, failure),
+    )
+
+
+def error_labels(schema: str, gold: str, predicted: str, verdict: Verdict) -> list[str]:
+    """Says in which ways a wrong prediction departs from the gold query.
+
+    Args:
+        schema: ``CREATE TABLE`` statements.
+        gold: The gold query.
+        predicted: The raw prediction.
+        verdict: What `execution_match` said of it.
+
+    Returns:
+        Labels in a fixed order, none for a correct prediction. They describe how the trees differ, so they are hints:
+        two queries may differ in more ways than those that matter.
+    """
+    return _labels(schema, gold, extract_sql(predicted), verdict, _compile(schema, gold, predicted))
+
+
+def _compile(schema: str, gold: str, predicted: str) -> QueryFailed | None:
+    from text2sql.evaluation.match import compile_prediction
+
+    try:
+        return compile_prediction(schema, gold, predicted)
+    except Exception as error:
+        return QueryFailed("error", f"{type(error).__name__}: {error}")
+
+
+def _words(sql: str) -> list[str]:
+    """Tokens up to letter case outside quotes and the kind of quotes."""
+    return [t.name.lower() if t.kind == "word" else t.name for t in tokenize(sql) if t.text != ";"]
+
+
+def _same_form(a: exp.Expression, b: exp.Expression) -> bool:
+    try:
+        return canonical(a) == canonical(b)
+    except (RecursionError, ValueError, AttributeError):
+        return False
+
+
+def _labels(schema: str, gold: str, text: str, verdict: Verdict, failure: QueryFailed | None) -> list[str]:
+    if verdict.correct:
+        return []
+    if not text:
+        return ["syntax"]
+    found: set[str] = set()
+    if failure is not None:
+        missing = missing_name(failure)
+        if any(sign in str(failure) for sign in _SYNTAX):
+            return ["syntax"]
+        if missing is not None and missing[0] != "ambiguous":
+            found.add(f"unknown {missing[0]}")
+    gold_tree, tree = parse(clean(gold)), parse(text)
+    if gold_tree is not None and tree is not None:
+        known = parse_schema(schema)
+        found |= _compare(_Features.of(gold_tree, known), _Features.of(tree, known))
+    return [label for label in LABELS if label in found] or ["other"]
+
+
+LABELS = (
+    "syntax",
+    "unknown table",
+    "unknown column",
+    "wrong column",
+    "missing condition",
+    "extra condition",
+    "wrong operator",
+    "wrong literal",
+    "aggregate",
+    "distinct",
+    "join",
+    "group by",
+    "having",
+    "order by",
+    "limit",
+    "set operation",
+    "nesting",
+    "other",
+)
+
+
+@dataclass
+class _Features:
+    """The parts of a query that labels speak of, with aliases resolved."""
+
+    columns: Counter[str] = field(default_factory=Counter)
+    aggregates: Counter[str] = field(default_factory=Counter)
+    conditions: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    having: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    connectives: Counter[str] = field(default_factory=Counter)
+    distinct: int = 0
+    tables: Counter[str] = field(default_factory=Counter)
+    joins: set[frozenset[str]] = field(default_factory=set)
+    join_types: Counter[str] = field(default_factory=Counter)
+    group: set[str] = field(default_factory=set)
+    order: list[str] = field(default_factory=list)
+    limit: list[str] = field(default_factory=list)
+    set_operations: Counter[str] = field(default_factory=Counter)
+    nesting: int = 0
+
+    @classmethod
+    def of(cls, tree: exp.Expression, schema: Schema) -> _Features:
+        """Reads the features of a tree."""
+        features, names = cls(), _Names(tree, schema)
+        for select in tree.find_all(exp.Select):
+            features._select(select, names)
+        for node in tree.find_all(exp.SetOperation):
+            features.set_operations[type(node).__name__.lower() + ("" if node.args.get("distinct") else " all")] += 1
+        features._operators(tree, names)
+        for order in tree.find_all(exp.Order):
+            features.order += [_direction(term, names) for term in order.expressions]
+        features.limit = [str(literal_value(node.expression)) for node in tree.find_all(exp.Limit)]
+        features.limit += [f"+{literal_value(node.expression)}" for node in tree.find_all(exp.Offset)]
+        features.nesting = sum(1 for _ in tree.find_all(exp.Select)) - sum(features.set_operations.values())
+        return features
+
+    def _select(self, select: exp.Select, names: _Names) -> None:
+        if select.parent is None or isinstance(select.parent, (exp.SetOperation, exp.Subquery)):
+            for item in select.expressions:
+                self.columns.update(names.resolve(column) for column in item.find_all(exp.Column, exp.Star))
+        self.distinct += select.args.get("distinct") is not None
+        for join in select.args.get("joins") or ():
+            self.join_types[(join.side or "").upper()] += 1
+        group = select.args.get("group")
+        self.group |= {names.render(term) for term in group.expressions} if group else set()
+
+    def _operators(self, tree: exp.Expression, names: _Names) -> None:
+        for table in tree.find_all(exp.Table):
+            self.tables[table.name.lower()] += 1
+        for call in tree.find_all(exp.AggFunc):
+            inner = call.this.name.lower() if isinstance(call.this, exp.Column) else ""
+            self.aggregates[f"{type(call).__name__}({inner if not isinstance(call, exp.Count) else ''})"] += 1
+            self.distinct += isinstance(call.this, exp.Distinct)
+        for kind in (exp.Or, exp.Not):
+            self.connectives[kind.__name__] += sum(1 for _ in tree.find_all(kind))
+        for node in tree.find_all(*_OPERATORS):
+            self._condition(node, names)
+
+    def _condition(self, node: exp.Expression, names: _Names) -> None:
+        op = _OPERATORS[type(node)]
+        left, right = node.this, node.args.get("expression")
+        if isinstance(left, exp.Column) and isinstance(right, exp.Column) and op == "=":
+            self.joins.add(frozenset((names.resolve(left), names.resolve(right))))
+            return
+        if isinstance(left, exp.Literal) and right is not None and not isinstance(right, exp.Literal):
+            left, right, op = right, left, _FLIPPED.get(op, op)
+        target = self.having if node.find_ancestor(exp.Having, exp.Where, exp.Select).__class__ is exp.Having else None
+        value = ", ".join(
+            repr(literal_value(item)) if not item.find(exp.Select) else "subquery"
+            for item in ([right] if right is not None else [v for k, v in node.args.items() if k in ("low", "high")])
+            + list(node.expressions if isinstance(node, exp.In) else [])
+            + ([node.args["query"]] if node.args.get("query") else [])
+        )
+        (self.conditions if target is None else target)[names.render(left), op, value] += 1
+
+
+def _direction(term: exp.Expression, names: _Names) -> str:
+    inner = term.this if isinstance(term, exp.Ordered) else term
+    return names.render(inner) + (" desc" if term.args.get("desc") else "")
+
+
+class _Names:
+    """Resolves the columns of a query to ``table.column``."""
+
+    def __init__(self, tree: exp.Expression, schema: Schema) -> None:
+        self._aliases = {(t.alias or t.name).lower(): t.name.lower() for t in tree.find_all(exp.Table)}
+        self._schema = schema
+
+    def resolve(self, node: exp.Expression) -> str:
+        """The full name of a column."""
+        if isinstance(node, exp.Star) or not isinstance(node, exp.Column):
+            return "*"
+        name, table = node.name.lower(), node.table.lower()
+        if table:
+            return f"{self._aliases.get(table, table)}.{name}"
+        for candidate in dict.fromkeys(self._aliases.values()):
+            known = self._schema.tables.get(candidate)
+            if known is not None and name in known.columns:
+                return f"{candidate}.{name}"
+        return name
+
+    def render(self, node: exp.Expression) -> str:
+        """An expression with its columns resolved, in lower case."""
+        copy = node.copy()
+        if isinstance(copy, exp.Column):
+            return self.resolve(copy)
+        for column in list(copy.find_all(exp.Column)):
+            column.replace(exp.Var(this=self.resolve(column)))
+        return copy.sql("sqlite").lower()
+
+
+def _compare(gold: _Features, other: _Features) -> set[str]:
+    """The labels for what differs."""
+    found = _compare_conditions(gold, other)
+    pairs: Iterable[tuple[str, bool]] = (
+        ("wrong column", gold.columns != other.columns),
+        ("aggregate", gold.aggregates != other.aggregates),
+        ("distinct", bool(gold.distinct) != bool(other.distinct)),
+        (
+            "join",
+            gold.tables != other.tables or gold.joins != other.joins or gold.join_types != other.join_types,
+        ),
+        ("group by", gold.group != other.group),
+        ("having", gold.having != other.having),
+        ("order by", gold.order != other.order),
+        ("limit", gold.limit != other.limit),
+        ("set operation", gold.set_operations != other.set_operations),
+        ("nesting", gold.nesting != other.nesting),
+    )
+    return found | {label for label, differs in pairs if differs}
+
+
+def _compare_conditions(gold: _Features, other: _Features) -> set[str]:
+    """Pairs up conditions on the same column, so that a changed literal is not a missing and an extra condition."""
+    missing = list((gold.conditions - other.conditions).elements())
+    extra = list((other.conditions - gold.conditions).elements())
+    found: set[str] = set()
+    for condition in list(missing):
+        twin = next((e for e in extra if e[0] == condition[0]), None)
+        if twin is None:
+            continue
+        missing.remove(condition)
+        extra.remove(twin)
+        if twin[1] != condition[1]:
+            found.add("wrong operator")
+        if twin[2] != condition[2]:
+            found.add("nesting" if "subquery" in twin[2] + condition[2] else "wrong literal")
+    if gold.connectives != other.connectives:
+        found.add("wrong operator")
+    return found | ({"missing condition"} if missing else set()) | ({"extra condition"} if extra else set())
+
+
+__all__ = ["LABELS", "Description", "describe", "error_labels", "hardness"]

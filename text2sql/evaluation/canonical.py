@@ -1,0 +1,69 @@
+"""A normal form of queries: equal forms mean equal queries, different forms mean nothing.
+
+Only rewrites that hold on every database are applied: letter case of names, names of aliases, order of conjuncts and of
+the sides of symmetric comparisons, redundant parentheses, spelling of operators and numbers.
+"""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+
+def canonical(tree: exp.Expression) -> str:
+    """The normal form of a query's tree, as text."""
+    tree = tree.copy()
+    _rename_aliases(tree)
+    for identifier in tree.find_all(exp.Identifier):
+        identifier.set("this", str(identifier.this).lower())
+        identifier.set("quoted", False)
+    _strip_output_names(tree)
+    tree = tree.transform(_simplify)
+    return tree.sql("sqlite", comments=False)
+
+
+def _rename_aliases(tree: exp.Expression) -> None:
+    """Gives table aliases names by order of appearance, one query block at a time.
+
+    Only where every alias of the whole query is used once: shadowed aliases are left alone.
+    """
+    tables = [table for table in tree.find_all(exp.Table) if table.args.get("db") is None]
+    names = [(table.alias or table.name).lower() for table in tables]
+    ctes = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
+    if len(set(names)) < len(names) or ctes or (tree.find(exp.Subquery) is not None and _derived(tree)):
+        return
+    renamed = {name: f"t{number}" for number, name in enumerate(names)}
+    single = len(tables) == 1
+    for column in tree.find_all(exp.Column):
+        if column.table.lower() in renamed:
+            # With one table in all of the query, a qualifier says nothing.
+            column.set("table", None if single else exp.to_identifier(renamed[column.table.lower()]))
+    for table, name in zip(tables, names, strict=True):
+        table.set("alias", None if single else exp.TableAlias(this=exp.to_identifier(renamed[name])))
+
+
+def _derived(tree: exp.Expression) -> bool:
+    return any(isinstance(sub.parent, (exp.From, exp.Join)) for sub in tree.find_all(exp.Subquery))
+
+
+def _strip_output_names(tree: exp.Expression) -> None:
+    """Drops the names of result columns where nothing else uses them."""
+    if not isinstance(tree, exp.Select) or tree.args.get("order") or tree.args.get("having") or tree.args.get("group"):
+        return
+    tree.set("expressions", [item.this if isinstance(item, exp.Alias) else item for item in tree.expressions])
+
+
+def _simplify(node: exp.Expression) -> exp.Expression:
+    if isinstance(node, exp.Paren) and isinstance(node.this, (exp.Column, exp.Literal, exp.Paren, exp.AggFunc)):
+        return node.this
+    if isinstance(node, (exp.GT, exp.GTE)):
+        flipped = exp.LT if isinstance(node, exp.GT) else exp.LTE
+        return flipped(this=node.right, expression=node.left)
+    if isinstance(node, (exp.EQ, exp.NEQ)):
+        left, right = sorted((node.left, node.right), key=lambda side: side.sql("sqlite"))
+        return type(node)(this=left, expression=right)
+    if isinstance(node, exp.Ordered) and not node.args.get("desc"):
+        node.set("desc", None)
+    if isinstance(node, exp.And) and not isinstance(node.parent, exp.And):
+        parts = sorted(part.sql("sqlite") for part in node.flatten())
+        return exp.Anonymous(this="AND", expressions=[exp.Var(this=part) for part in parts])
+    return node

@@ -1,0 +1,177 @@
+"""Ties: what ORDER BY and LIMIT leave open, and queries whose result depends on more than the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from text2sql.evaluation.compare import Answers
+from text2sql.evaluation.conditions import literal_value
+from text2sql.evaluation.execute import Result
+from text2sql.evaluation.verdict import Row
+
+SHAKE = "_t2s_shake"
+
+
+@dataclass(frozen=True)
+class OrderPlan:
+    """How to run a query so that its ties can be seen.
+
+    Attributes:
+        sql: The query without its LIMIT, with its ORDER BY keys as further columns.
+        keys: Of each ORDER BY term, its column in the result; negative numbers count from the end.
+        extra: How many columns were appended.
+        ordered: Whether there is a top-level ORDER BY.
+    """
+
+    sql: str
+    keys: tuple[int, ...]
+    extra: int
+    offset: int
+    limit: int | None
+    ordered: bool
+
+    def answers(self, result: Result) -> Answers:
+        """Groups the rows by their keys."""
+        rows = result.rows
+        if not self.ordered:
+            return Answers(rows, [len(rows)] if rows else [], self.offset, self.limit)
+        ends: list[int] = []
+        for index, row in enumerate(rows):
+            if index and not self._tied(rows[index - 1], row):
+                ends.append(index)
+        ends += [len(rows)] if rows else []
+        plain = [row[: len(row) - self.extra] for row in rows] if self.extra else rows
+        return Answers(plain, ends, self.offset, self.limit)
+
+    def _tied(self, a: Row, b: Row) -> bool:
+        return all(a[key] == b[key] for key in self.keys)
+
+
+def plan_order(tree: exp.Expression) -> OrderPlan | None:
+    """Plans how to see a query's ties; None if its ORDER BY or LIMIT is of a kind that cannot be taken apart."""
+    limit_node, offset_node, order = tree.args.get("limit"), tree.args.get("offset"), tree.args.get("order")
+    limit = literal_value(limit_node.expression) if limit_node else None
+    offset = literal_value(offset_node.expression) if offset_node else 0
+    if (limit_node and not isinstance(limit, int)) or not isinstance(offset, int):
+        return None
+    if isinstance(limit, int) and limit < 0:
+        limit = None  # SQLite: a negative LIMIT is none
+    bare = tree.copy()
+    bare.set("limit", None)
+    bare.set("offset", None)
+    extras: list[exp.Expression] = []
+    keys = _keys(tree, order.expressions, extras) if order else ()
+    if keys is None or (extras and (tree.args.get("distinct") or not isinstance(tree, exp.Select))):
+        return None
+    for number, extra in enumerate(extras):
+        bare.append("expressions", exp.alias_(extra.copy(), f"_t2s_key{number}"))
+    return OrderPlan(bare.sql("sqlite"), keys, len(extras), max(offset, 0), limit, bool(order))
+
+
+def _keys(tree: exp.Expression, terms: list[exp.Expression], extras: list[exp.Expression]) -> tuple[int, ...] | None:
+    """Of each ORDER BY term the result column that holds it; terms that no column holds are appended to ``extras``."""
+    select = tree
+    while isinstance(select, (exp.SetOperation, exp.Subquery)):
+        select = select.this
+    outputs = list(select.expressions)
+    star = next((i for i, item in enumerate(outputs) if item.is_star), len(outputs))
+    keys: list[int | None] = []
+    for term in terms:
+        node = term.this if isinstance(term, exp.Ordered) else term
+        number = literal_value(node)
+        if isinstance(node, exp.Literal) and isinstance(number, int):
+            keys.append(number - 1)
+            continue
+        index = _output_index(node, outputs[:star])
+        if index is None:
+            if not isinstance(tree, exp.Select):
+                return None
+            extras.append(_without_aliases(node, outputs))
+        keys.append(index)
+    # Extra columns are counted from the end, for `SELECT *` widens the row by an unknown number.
+    places = iter(range(-len(extras), 0))
+    return tuple(next(places) if key is None else key for key in keys)
+
+
+def _output_index(node: exp.Expression, outputs: list[exp.Expression]) -> int | None:
+    """The result column that an ORDER BY term names or repeats."""
+    if isinstance(node, exp.Column) and not node.table:
+        for index, item in enumerate(outputs):
+            if isinstance(item, exp.Alias) and item.alias.lower() == node.name.lower():
+                return index
+    for index, item in enumerate(outputs):
+        if item.unalias() == node:
+            return index
+    return None
+
+
+def _without_aliases(node: exp.Expression, outputs: list[exp.Expression]) -> exp.Expression:
+    """The term with the names of result columns replaced by what they stand for."""
+    named = {item.alias.lower(): item.this for item in outputs if isinstance(item, exp.Alias)}
+
+    def replace(part: exp.Expression) -> exp.Expression:
+        if isinstance(part, exp.Column) and not part.table and part.name.lower() in named:
+            return exp.paren(named[part.name.lower()].copy())
+        return part
+
+    return node.copy().transform(replace)
+
+
+def shaken(tree: exp.Expression) -> str:
+    """The query with every tie under a LIMIT broken by chance: `SHAKE` must be a function of the connection."""
+    tree = tree.copy()
+    for select in list(tree.find_all(exp.Select)):
+        if select.args.get("limit") and not select.args.get("distinct"):
+            order = select.args.get("order")
+            terms = [*order.expressions] if order else []
+            select.set("order", exp.Order(expressions=[*terms, exp.Ordered(this=exp.Anonymous(this=SHAKE))]))
+    return tree.sql("sqlite")
+
+
+_FIXED_AGGREGATES = (exp.Count, exp.Sum, exp.Avg, exp.Min, exp.Max)
+
+
+def unstable(tree: exp.Expression, *, top_limit: bool) -> bool:
+    """Whether a query's result may depend on more than its data: LIMIT, bare columns of groups, windows, chance.
+
+    Args:
+        tree: The query.
+        top_limit: Whether its own LIMIT counts, or only those inside it.
+    """
+    own = tree.args.get("limit")
+    for node in tree.walk():
+        if isinstance(node, exp.Limit) and (top_limit or node is not own):
+            return True
+        if isinstance(node, (exp.Window, exp.Rand, exp.GroupConcat, exp.Anonymous)):
+            return True
+        if isinstance(node, exp.AggFunc) and not isinstance(node, _FIXED_AGGREGATES):
+            return True
+        if isinstance(node, exp.Select) and _bare_columns(node):
+            return True
+    return False
+
+
+def _bare_columns(select: exp.Select) -> bool:
+    """Whether a grouped SELECT shows a column that is neither grouped by nor aggregated."""
+    group = select.args.get("group")
+    grouped = {term.sql().lower() for term in group.expressions} if group else set()
+    names = {term.name.lower() for term in group.expressions if isinstance(term, exp.Column)} if group else set()
+    aggregates = any(
+        item.find(exp.AggFunc) is not None and not isinstance(item.unalias(), exp.Subquery)
+        for item in select.expressions
+    )
+    if not group and not aggregates:
+        return False
+    parts = list(select.expressions)
+    parts += [select.args[key] for key in ("having", "order") if select.args.get(key)]
+    for part in parts:
+        if part.is_star and not isinstance(part.unalias(), exp.Count):
+            return True
+        for column in part.find_all(exp.Column):
+            if column.sql().lower() in grouped or column.name.lower() in names:
+                continue
+            if column.find_ancestor(exp.AggFunc) is None:
+                return True
+    return False
