@@ -65,6 +65,9 @@ AGGREGATES = (
     "Give the {agg} of the {many}.",
 )
 
+#: An "a" that a value in a template turned out to need as "an".
+_BARE_A = re.compile(r"\ba (?=[aeiouAEIO])(?!uni|use|one|euro)")
+
 _AGGREGATE_WORDS = {
     "AVG": ("average", "average", "mean"),
     "SUM": ("total", "total", "sum of the"),
@@ -77,6 +80,7 @@ def say(rng: Random, templates: tuple[str, ...], **parts: str) -> str:
     """Fill one of the templates and return it as a sentence."""
     text = re.sub(r"\s+", " ", rng.choice(templates).format(**parts))
     text = re.sub(r" ([,.?])", r"\1", text).strip()
+    text = _BARE_A.sub("an ", text)
     return text[0].upper() + text[1:]
 
 

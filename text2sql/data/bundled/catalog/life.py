@@ -301,7 +301,13 @@ PHARMACY = Domain(
             14,
             person(),
             cat("branch", "branch", PARTS_OF_TOWN[:4], "at the {} branch"),
-            num("years_employed", "length of service|years of service", 1, 30, more="employed for more than {} years"),
+            num(
+                "years_employed",
+                "length of service|length of service in years",
+                1,
+                30,
+                more="employed for more than {} years",
+            ),
         ),
         table(
             "receipts",

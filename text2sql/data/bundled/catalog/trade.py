@@ -275,7 +275,7 @@ WEB_SHOP = Domain(
             "order|purchase",
             48,
             ref("shopper_id", "shoppers", "placed by|made by", "placed", "customer"),
-            num("total", "total|order total", 8, 720, 2, most="largest", least="smallest", total=True),
+            num("total", "order value|total", 8, 720, 2, most="largest", least="smallest", total=True),
             date("ordered_on", "order date|date of the order", 2021, 2024, "placed"),
             cat("status", "status", "pending|shipped|delivered|returned", "^{}|with status {}"),
             sparse(code("coupon", "coupon|coupon code", "SAVE##"), "without a coupon", "with a coupon"),

@@ -236,7 +236,7 @@ MOUNTAINEERING = Domain(
             "peak|mountain",
             24,
             label("name", "name", cross("Mount|Pico|Punta|Piz", "Arvale|Corra|Dorin|Estel|Lumo|Sabel|Toran")),
-            cat("range", "range|mountain range", "Alps|Andes|Caucasus|Rockies|Pamirs", "in the {}"),
+            cat("mountain_range", "range|mountain range", "Alps|Andes|Caucasus|Rockies|Pamirs", "in the {}"),
             num("height", "height|height in meters", 2100, 7900, 10, most="highest", least="lowest"),
             year("first_climbed", "year of the first ascent", 1850, 1995, "first climbed"),
         ),

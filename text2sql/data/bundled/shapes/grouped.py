@@ -24,22 +24,35 @@ from text2sql.data.bundled.schema import Column, Table, plural
 from text2sql.data.bundled.shapes.single import aggregating, counting, listing, pick_columns
 
 GROUP_COUNTS = (
-    "How many {many} are there for each {group}?",
+    "How many {many} are there for each {group}? Show the {group} and the number.",
     "Show each {group} and the number of {many}.",
     "Count the {many} per {group}. Show the {group} and the count.",
     "For each {group}, give the {group} and the number of {many}.",
     "List the number of {many} for every {group}, together with the {group}.",
-    "What is the number of {many} for each {group}?",
+    "What is the number of {many} for each {group}? Show the {group} too.",
 )
 
 GROUP_AGGREGATES = (
-    "What is the {agg} of {many} for each {group}?",
+    "What is the {agg} of {many} for each {group}? Show the {group} too.",
     "Show each {group} and the {agg} of its {many}.",
     "For each {group}, give the {group} and the {agg} of {many}.",
     "Find the {agg} of {many} per {group}. Show the {group} and the result.",
     "List every {group} with the {agg} of its {many}.",
 )
 
+
+TWO_AGGREGATES = (
+    "What are the {a} and the {b} of {many}?",
+    "Find the {a} and the {b} of {many}.",
+    "Show both the {a} and the {b} of {many}.",
+    "Give me the {a} and the {b} of all {many}.",
+)
+
+COUNT_AND_AGGREGATE = (
+    "How many {many} are there, and what is their {b}?",
+    "Show the number of {many} and their {b}.",
+    "Give me the number of {many} as well as their {b}.",
+)
 
 TOP_ONE = (
     "What [is] the {col} of the {before} {one} {after}?",
@@ -118,12 +131,11 @@ def two_aggregates(rng: Random, view: View) -> Draft | None:
     functions = rng.choice((("MIN", "MAX"), ("AVG", "MAX"), ("MIN", "AVG"), ("COUNT", "AVG")))
     where = test.condition(rng, view, table, avoid=(column,)) if rng.random() < 0.4 else None
     many = nouns(rng, table, [where] if where else [])[1]
-    words = ["number" if f == "COUNT" else aggregate(rng, f, spoken) for f in functions]
-    patterns: tuple[str, ...] = ("What are the {a} and the {b} of {many}?", "Find the {a} and the {b} of {many}.")
-    patterns += ("Show both the {a} and the {b} of {many}.", "Give me the {a} and the {b} of all {many}.")
+    first, second = ("" if f == "COUNT" else aggregate(rng, f, spoken) for f in functions)
+    patterns = COUNT_AND_AGGREGATE if functions[0] == "COUNT" else TWO_AGGREGATES
     select = ", ".join("COUNT(*)" if f == "COUNT" else f"{f}({column.name})" for f in functions)
     query = Query(select, table.name, where=where.sql() if where else "")
-    return draft(say(rng, patterns, a=words[0], b=words[1], many=many), query, table)
+    return draft(say(rng, patterns, a=first, b=second, many=many), query, table)
 
 
 def _group_column(rng: Random, table: Table) -> Column | None:
@@ -184,7 +196,7 @@ def having_count(rng: Random, view: View) -> Draft | None:
     if group is None:
         return None
     usual = len(view.rows[table.name]) // len(group.values)
-    number = max(2, min(usual + rng.randint(-2, 2), 9))
+    number = max(2, min(usual + rng.randint(-2, 2), 7))  # groups of more rows are rare in made-up databases
     sign, amount = rng.choice(((">", "more than"), (">", "over"), (">=", "at least"), ("<", "fewer than")))
     patterns: tuple[str, ...] = (
         "Which {groups} have {amount} {n} {many}?",

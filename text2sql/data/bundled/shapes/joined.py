@@ -208,7 +208,7 @@ def per_parent(rng: Random, view: View) -> Draft | None:
         value = "COUNT(*)"
         patterns = ("For each {parent} {any}, show the {col} and the number of {many}.",)
         patterns += ("Group the {many} by {parent} and show the {col} of the {parent} and the number of {many}.",)
-        patterns += ("Give the {col} of each {parent} {any}, and how many.",)
+        patterns += ("Give the {col} of each {parent} {any}, and the number of those {many}.",)
     query = Query(f"{_qualified(link.parent, handle)}, {value}", link.source, group=f"{link.parent.name}.id")
     return draft(say(rng, patterns, **parts), query, link.child, link.parent)
 
@@ -266,9 +266,11 @@ def parent_with_most(rng: Random, view: View) -> Draft | None:
     elif numbers and rng.random() < 0.4:
         column = rng.choice(numbers)
         value = f"SUM({_qualified(link.child, column)})"
-        parts["phrase"] = aggregate(rng, "SUM", column).removeprefix("sum of the ").removeprefix("total ")
-        patterns = ("What is the {col} of the {one} with the highest total {phrase} over all {children}?",)
-        patterns += ("Which {one} has the highest total {phrase} over all {children}? Give the {col}.",)
+        parts["phrase"] = rng.choice(
+            [phrase for phrase in column.phrases if not phrase.startswith("total")] or ["amount"]
+        )
+        patterns = ("What is the {col} of the {one} whose {children} have the highest total {phrase}?",)
+        patterns += ("Find the {col} of the {one} whose {children} together have the highest total {phrase}.",)
     query = Query(
         _qualified(link.parent, _handle(link.parent)),
         link.source,
