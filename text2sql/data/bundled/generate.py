@@ -41,16 +41,22 @@ def draw_items(domain: Domain, seed: int = 0) -> list[Item]:
     with closing(sqlite3.connect(":memory:")) as connection:
         fill(connection, domain, view.rows)
         items: list[Item] = []
+        seen: set[str] = set()
         for tier, quota in QUOTAS.items():
-            items += _draw_tier(Random(f"shapes/{seed}/{domain.name}/{tier}"), view, connection, tier, quota)
+            rng = Random(f"shapes/{seed}/{domain.name}/{tier}")
+            items += _draw_tier(rng, view, connection, tier, quota, seen)
     return items
 
 
-def _draw_tier(rng: Random, view: View, connection: sqlite3.Connection, tier: Tier, quota: int) -> list[Item]:
-    """Draw the quota; a shape that this domain cannot serve leaves its places to the others."""
+def _draw_tier(
+    rng: Random, view: View, connection: sqlite3.Connection, tier: Tier, quota: int, seen: set[str]
+) -> list[Item]:
+    """Draw the quota; a shape that this domain cannot serve leaves its places to the others.
+
+    ``seen`` holds the questions and queries of the domain so far and is added to.
+    """
     shapes = [shape for shape in SHAPES if shape.tier == tier]
     items: list[Item] = []
-    seen: set[str] = set()
     for planned in _plan(rng, shapes, quota):
         for attempt in range(_TRIES + _TRIES_OF_OTHERS):
             shape = planned if attempt < _TRIES else rng.choice(shapes)
