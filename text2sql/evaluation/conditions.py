@@ -118,7 +118,9 @@ def literal_value(node: exp.Expression | None) -> Value:
     if isinstance(node, exp.Literal):
         if node.is_string:
             return str(node.this)
-        return as_number(str(node.this))
+        number = as_number(str(node.this))
+        # A column of text compares with the digits: 2.0 is not 2 there.
+        return float(number) if isinstance(number, int) and "." in str(node.this) else number
     if isinstance(node, exp.Neg):
         value = literal_value(node.this)
         return -value if isinstance(value, (int, float)) else None

@@ -177,11 +177,16 @@ class Sandbox:
         """All rows of a table as SQLite keeps them."""
         return self.run(f"SELECT * FROM {quote_identifier(table.name)}", 10**8, 10.0).rows
 
-    def reverse(self, on: bool) -> None:
-        """Makes unordered scans run backwards (https://sqlite.org/pragma.html#pragma_reverse_unordered_selects)."""
+    def perturb(self, *, reverse: bool = False, indexes: bool = True) -> None:
+        """Changes what SQL leaves open: the direction of scans, and whether joins may build an index of their own.
+
+        Such an index meets rows in the order of their values, so that shuffling the rows alone changes nothing
+        (https://sqlite.org/pragma.html#pragma_reverse_unordered_selects, #pragma_automatic_index).
+        """
         self._writing = True
         try:
-            self._db.execute(f"PRAGMA reverse_unordered_selects = {'ON' if on else 'OFF'}")
+            self._db.execute(f"PRAGMA reverse_unordered_selects = {'ON' if reverse else 'OFF'}")
+            self._db.execute(f"PRAGMA automatic_index = {'ON' if indexes else 'OFF'}")
         finally:
             self._writing = False
 

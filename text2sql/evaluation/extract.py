@@ -162,7 +162,11 @@ def _cut(text: str) -> str:
         if index and _prose_begins(text, tokens, index, depth):
             end = token.start
             break
-    return text[:end].strip().rstrip("`*").strip()
+    found = text[:end].strip()
+    # A lone backtick or asterisks of bold type may hang on the end; a backtick that closes a name stays.
+    if found.endswith("`") and found.count("`") % 2:
+        found = found[:-1]
+    return re.sub(r"\s*\*\*\Z", "", found).strip()
 
 
 def _prose_begins(text: str, tokens: list[Token], index: int, depth: int) -> bool:

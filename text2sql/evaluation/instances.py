@@ -60,8 +60,9 @@ def recipe(index: int, plan: Plan, tables: dict[str, TableSchema], rng: random.R
     if index in fixed:
         return fixed[index]
     copies: tuple[int, ...] = rng.choice(((1,), (1, 2), (1, 2, 3), (2, 4)))
-    counts = [count for count in plan.counts if count <= 60]
-    if counts and index % 2:
+    # Hundreds of rows per group are made now and then only: they cost time.
+    counts = [count for count in plan.counts if count <= (60 if index % 4 else 400)]
+    if counts and (index % 2 or max(counts) > 60 and index % 4 == 0):
         wanted = rng.choice(counts)
         copies = (wanted, wanted + 1, max(1, wanted - 1))
     satisfied, size = rng.choice((1, 1, 2, 3)), rng.choice((2, 3, 3, 5, 12))
@@ -92,6 +93,7 @@ class _Scenario:
     related: list[tuple[int, str, int]] = field(default_factory=list)
     instances: list[int] = field(default_factory=list)
     group: list[int] = field(default_factory=list)
+    blocks: list[list[int]] = field(default_factory=list)
 
     def root(self, slot: int) -> int:
         while slot in self.parent:
@@ -248,6 +250,8 @@ class _Draw:
         self._recipe, self._rng = recipe, rng
         self._ordinary: dict[tuple[str, str], list[Value]] = {}
         self._styles: dict[int, int] = {}
+        # Values of a key: so many that the copies of a scenario rarely collide.
+        self._distinct = max(12, recipe.size, 8 * max(recipe.copies))
         self._rowids = {name: table.rowid for name, table in self._tables.items()}
 
     # -- values
@@ -265,7 +269,7 @@ class _Draw:
         pool = self._ordinary.get(key)
         if pool is None:
             style = self._styles.setdefault(id(domain), recipe.style + (rng.randrange(2) if recipe.style > 1 else 0))
-            size = max(recipe.size, 12) if key in self._single_keys else recipe.size
+            size = self._distinct if key in self._single_keys else recipe.size
             pool = self._ordinary[key] = domain.values(style, size)
             if recipe.style == 3 and domain.kind == "text":
                 pool += [value for value in self._plan.literals if isinstance(value, str)][:6]
@@ -276,13 +280,13 @@ class _Draw:
         numbers = [value for value in domain.literals if isinstance(value, int)]
         if numbers and self._rng.random() < self._recipe.literals:
             return numbers[int(self._rng.random() * len(numbers))]
-        return self._rng.randint(1, max(self._recipe.size, 12))
+        return self._rng.randint(1, self._distinct)
 
     def row(self, name: str, given: dict[str, Value]) -> Row:
         """A row with some values given."""
         rowid = self._rowids[name]
         if rowid in given and not isinstance(stored_as(given[rowid], "INTEGER"), int):
-            given = {**given, rowid: self._rng.randint(1, 12)}
+            given = {**given, rowid: self._rng.randint(1, self._distinct)}
         values = [
             given[column] if column in given else self._free((name, column)) for column in self._tables[name].columns
         ]
@@ -305,6 +309,10 @@ class _Draw:
         for slot, (instance, column) in enumerate(self._plan.slots):
             columns.setdefault(instance, []).append((column, slot))
         group = {scene.root(slot) for slot in scene.group}
+        # Repeating one table of a join multiplies its rows by the number of copies, all of them by its powers.
+        repeated = set(scene.instances)
+        if copies > 1 and self._rng.random() < 0.6:
+            repeated = {self._rng.choice(block) for block in scene.blocks if block and self._rng.random() < 0.75}
         values: dict[int, Value] = {}
         previous: dict[int, Row] = {}
         for number in range(copies):
@@ -317,6 +325,8 @@ class _Draw:
             for a, op, b in scene.related:
                 self._relate(scene, values, a, op, b)
             for instance in scene.instances:
+                if number and instance not in repeated:
+                    continue
                 given = {column: self._value(scene, values, slot) for column, slot in columns.get(instance, ())}
                 if number and self._rng.random() < self._recipe.keep:
                     order = list(self._tables[self._plan.tables[instance]].columns)
@@ -371,6 +381,7 @@ class _Draw:
             # A query that occurs twice, such as a CTE, keeps the rows that it has.
             scene.instances += [instance for instance in query.instances if instance not in scene.instances]
             scene.group += query.group
+            scene.blocks.append(query.instances)
             self._walk(query.condition, want, scene, depth)
             return
         assert query.left and query.right

@@ -16,13 +16,13 @@ from sqlglot import exp
 
 from text2sql.evaluation import order
 from text2sql.evaluation.canonical import canonical
-from text2sql.evaluation.compare import Answers, LenientComparison, informative
+from text2sql.evaluation.compare import Answers, LenientComparison, informative, same_bag
 from text2sql.evaluation.conditions import Node, Plan, compile_plan
 from text2sql.evaluation.domains import Domains
 from text2sql.evaluation.execute import QueryFailed, Result, Sandbox, file_schema, is_write, used_schema
 from text2sql.evaluation.extract import extract_sql
 from text2sql.evaluation.instances import Generator, Rows
-from text2sql.evaluation.prepare import Prepared, misread_column, missing_name, prepare
+from text2sql.evaluation.prepare import Prepared, misread_column, missing_name, parse, prepare
 from text2sql.evaluation.repair import add_column, add_table, clean, qualify, word_names
 from text2sql.evaluation.schema import Schema, TableSchema, parse_schema
 from text2sql.evaluation.tokens import quote_identifier
@@ -95,7 +95,7 @@ class _Tally:
     tried: int = 0
     informative: int = 0
     scale: int = 1
-    gold_timeouts: int = 0
+    gold_failures: int = 0
     predicted_timeouts: int = 0
     lenient: bool = True
     comparison: LenientComparison = field(default_factory=LenientComparison)
@@ -117,6 +117,7 @@ class _Pair:
             schema = file_schema(database)
         self._schema = parse_schema(schema)
         self._rng = random.Random(seed)
+        self._shaken_sql: dict[str, str] = {}
 
     # -- preparation
 
@@ -283,12 +284,12 @@ class _Pair:
             rows = self._settle(rows)
         reverse = self._may_reverse and index % 3 == 1
         if reverse:
-            self._box.reverse(True)
+            self._box.perturb(reverse=True)
         try:
             outcome = self._compare_once(tally)
         finally:
             if reverse:
-                self._box.reverse(False)
+                self._box.perturb()
         if isinstance(outcome, Verdict) or outcome is None:
             return outcome
         answers, gold, predicted = outcome
@@ -299,7 +300,7 @@ class _Pair:
             tally.difference = rows
         if tally.lenient and (not strict or tally.difference is not None):
             same = strict or tally.comparison.same(gold.rows, predicted.rows, len(gold.columns), len(predicted.columns))
-            if not same and (tally.difference is rows or self._real_leniently(rows)):
+            if not same and (tally.difference is rows or self._real(rows, answers)):
                 tally.lenient = False
         return None
 
@@ -308,11 +309,11 @@ class _Pair:
         try:
             gold, answers = self._run_gold(self._box, self._gold_sql)
         except QueryFailed as failure:
+            tally.gold_failures += 1
             if failure.kind == "timeout":
-                tally.gold_timeouts += 1
                 tally.scale = min(8, tally.scale * 2)
-                if tally.gold_timeouts < 6:
-                    return None
+            if failure.kind != "refused" and tally.gold_failures < 6:
+                return None
             raise _GoldFails(f"it fails on a small database: {failure}") from None
         try:
             predicted = self._run_predicted(self._box, self._predicted.sql)
@@ -343,30 +344,28 @@ class _Pair:
         """Whether a difference seen lies in the queries, not in the order in which SQLite happened to meet the rows.
 
         Both queries are run again with the rows in other orders and ties broken by chance. If the gold query stays the
-        same, the prediction is at fault. If it does not, the difference counts only if no two runs agree.
+        same, the prediction is at fault. If it does not, its columns that changed are left out of the comparison, and
+        the difference counts only if no two runs agree on the others.
         """
         if not self._unstable:
             return True
         golds, predictions = [answers], []
-        gold_sql = self._shaken(self._gold, self._gold_sql)
-        predicted_sql = self._shaken(self._predicted, self._predicted.sql)
+        gold_sql = self._shaken("gold", self._gold, self._gold_sql)
+        predicted_sql = self._shaken("predicted", self._predicted, self._predicted.sql)
         try:
             for number in range(_SHAKES):
                 self._load(self._reordered(rows, number))
-                self._box.reverse(bool(number % 2))
+                self._box.perturb(reverse=number % 2 == 1, indexes=number % 3 == 0)
                 golds.append(self._run_gold(self._box, gold_sql)[1])
-                predictions.append(self._run_predicted(self._box, predicted_sql))
+                predictions.append(self._run_predicted(self._box, predicted_sql).rows)
+                if number and _may_agree(golds, predictions):
+                    return False
         except QueryFailed:
             return False
         finally:
-            self._box.reverse(False)
+            self._box.perturb()
             self._load(rows)
-        if all(answers.allow(other.window) for other in golds):
-            return True
-        return not any(gold.allow(p.rows) for gold in golds for p in predictions)
-
-    def _real_leniently(self, rows: Rows) -> bool:
-        return not self._unstable
+        return True
 
     def _reordered(self, rows: Rows, number: int) -> Rows:
         if number == 0:
@@ -376,15 +375,13 @@ class _Pair:
             self._rng.shuffle(data)
         return shuffled
 
-    def _shaken(self, prepared: Prepared, sql: str) -> str:
-        """The query with its inner ties broken by chance, if SQLite accepts it so."""
-        from text2sql.evaluation.prepare import parse
-
-        tree = parse(sql) if prepared.tree is not None else None
-        if tree is None or tree.find(exp.Limit) is None:
-            return sql
-        text = order.shaken(tree)
-        return text if self._check(text) is None else sql
+    def _shaken(self, which: str, prepared: Prepared, sql: str) -> str:
+        """The query with all that it leaves open decided by chance, if SQLite accepts it so."""
+        if which not in self._shaken_sql:
+            tree = parse(sql) if prepared.tree is not None else None
+            text = order.shaken(tree) if tree is not None else sql
+            self._shaken_sql[which] = text if self._check(text) is None else sql
+        return self._shaken_sql[which]
 
     # -- verdicts
 
@@ -420,8 +417,6 @@ class _Pair:
     def _differs(self, rows: Rows) -> bool:
         """Whether the queries differ on a database, for good."""
         self._load(rows)
-        if self._may_reverse:
-            self._box.reverse(False)
         try:
             gold, answers = self._run_gold(self._box, self._gold_sql)
             predicted = self._run_predicted(self._box, self._predicted.sql)
@@ -458,9 +453,9 @@ class _Pair:
         gold, answers = self._run_gold(self._box, self._gold_sql)
         predicted = self._run_predicted(self._box, self._predicted.sql)
         if self._may_reverse and answers.allow(predicted.rows):
-            self._box.reverse(True)
+            self._box.perturb(reverse=True)
             predicted = self._run_predicted(self._box, self._predicted.sql)
-            self._box.reverse(False)
+            self._box.perturb()
         tables = {
             self._tables[name].name: Table(
                 tuple(column.name for column in self._tables[name].columns.values()),
@@ -513,6 +508,38 @@ class _Pair:
         )
         reason = "On the real database: " + _explain(gold, predicted)
         return Verdict("different", reason, witness, False, lenient, 1, 1)
+
+
+def _may_agree(golds: list[Answers], predictions: list[list[Row]]) -> bool:
+    """Whether the gold query's own result varies, and the prediction is like it in all that does not vary."""
+    if all(golds[0].allow(other.window) for other in golds):
+        return False
+    if len({len(gold.window) for gold in golds}) > 1:
+        return True
+    unsettled = _unsettled([gold.window for gold in golds])
+    masked = [_masked(rows, unsettled) for rows in predictions]
+    return any(_masked_answers(gold, unsettled).allow(rows) for gold in golds for rows in masked)
+
+
+def _unsettled(results: list[list[Row]]) -> set[int]:
+    """The columns whose values differ between equally long results; all of them if it is not a matter of columns."""
+    everything = set(range(len(results[0][0]))) if results[0] else set()
+    return {
+        column
+        for column in everything
+        if any(
+            not same_bag([(row[column],) for row in rows], [(row[column],) for row in results[0]])
+            for rows in results[1:]
+        )
+    } or everything
+
+
+def _masked(rows: list[Row], columns: set[int]) -> list[Row]:
+    return [tuple(None if at in columns else value for at, value in enumerate(row)) for row in rows]
+
+
+def _masked_answers(answers: Answers, columns: set[int]) -> Answers:
+    return Answers(_masked(answers.rows, columns), answers.groups, answers.offset, answers.limit)
 
 
 def _failed(failure: QueryFailed) -> Verdict:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import sqlglot
 from sqlglot import exp
 
 from text2sql.evaluation.compare import Answers
@@ -120,14 +122,29 @@ def _without_aliases(node: exp.Expression, outputs: list[exp.Expression]) -> exp
 
 
 def shaken(tree: exp.Expression) -> str:
-    """The query with every tie under a LIMIT broken by chance: `SHAKE` must be a function of the connection."""
+    """The query with all that its data leave open decided by chance: `SHAKE` must be a function of the connection.
+
+    Ties under a LIMIT are broken by chance. A column that is neither grouped by nor aggregated keeps its value if its
+    group agrees on it, and gets a random one if not.
+    """
     tree = tree.copy()
     for select in list(tree.find_all(exp.Select)):
         if select.args.get("limit") and not select.args.get("distinct"):
             order = select.args.get("order")
             terms = [*order.expressions] if order else []
             select.set("order", exp.Order(expressions=[*terms, exp.Ordered(this=exp.Anonymous(this=SHAKE))]))
+        # With a single MIN or MAX, SQLite takes such columns from the row of the extreme value.
+        extremes = [node for item in select.expressions for node in item.find_all(exp.Min, exp.Max)]
+        if not extremes:
+            for column in list(_bare_columns(select)):
+                if isinstance(column, exp.Column) and not isinstance(column.this, exp.Star):
+                    column.replace(_settled(column.sql("sqlite")))
     return tree.sql("sqlite")
+
+
+def _settled(column: str) -> exp.Expression:
+    text = f"CASE WHEN MIN({column}) IS MAX({column}) AND COUNT({column}) IN (0, COUNT(*)) "
+    return sqlglot.parse_one(f"{text} THEN MIN({column}) ELSE {SHAKE}() END", read="sqlite")
 
 
 _FIXED_AGGREGATES = (exp.Count, exp.Sum, exp.Avg, exp.Min, exp.Max)
@@ -148,30 +165,31 @@ def unstable(tree: exp.Expression, *, top_limit: bool) -> bool:
             return True
         if isinstance(node, exp.AggFunc) and not isinstance(node, _FIXED_AGGREGATES):
             return True
-        if isinstance(node, exp.Select) and _bare_columns(node):
+        if isinstance(node, exp.Select) and any(True for _ in _bare_columns(node)):
             return True
     return False
 
 
-def _bare_columns(select: exp.Select) -> bool:
-    """Whether a grouped SELECT shows a column that is neither grouped by nor aggregated."""
+def _bare_columns(select: exp.Select) -> Iterator[exp.Expression]:
+    """The columns of a grouped SELECT that are neither grouped by nor aggregated, in what it shows and sorts by."""
     group = select.args.get("group")
-    grouped = {term.sql().lower() for term in group.expressions} if group else set()
-    names = {term.name.lower() for term in group.expressions if isinstance(term, exp.Column)} if group else set()
+    terms = list(group.expressions) if group else []
+    grouped = {term.sql().lower() for term in terms}
+    names = {term.name.lower() for term in terms if isinstance(term, exp.Column)}
     aggregates = any(
         item.find(exp.AggFunc) is not None and not isinstance(item.unalias(), exp.Subquery)
         for item in select.expressions
     )
     if not group and not aggregates:
-        return False
-    parts = list(select.expressions)
+        return
+    parts = [item.unalias() for item in select.expressions]
     parts += [select.args[key] for key in ("having", "order") if select.args.get(key)]
+    aliases = {item.alias.lower() for item in select.expressions if isinstance(item, exp.Alias)}
     for part in parts:
-        if part.is_star and not isinstance(part.unalias(), exp.Count):
-            return True
+        if isinstance(part, exp.Star):
+            yield part
         for column in part.find_all(exp.Column):
-            if column.sql().lower() in grouped or column.name.lower() in names:
-                continue
-            if column.find_ancestor(exp.AggFunc) is None:
-                return True
-    return False
+            name = column.name.lower()
+            known = column.sql().lower() in grouped or name in names or (not column.table and name in aliases)
+            if not known and column.find_ancestor(exp.AggFunc, exp.Select) is select:
+                yield column

@@ -45,7 +45,8 @@ def stored_as(value: Value, affinity: str) -> Value:
 
 def _as_text(value: Value) -> Value:
     if isinstance(value, float):
-        return str(value) if not value.is_integer() or abs(value) > 1e15 else f"{value:.1f}"
+        text = f"{value:.15g}"  # as many digits as SQLite writes
+        return text + ".0" if text.lstrip("-").isdigit() else text
     return str(value) if isinstance(value, int) else value
 
 
@@ -106,7 +107,7 @@ def _numeric_neighbours(number: int | float, domain: str, literal: Value) -> tup
         found += [number + 0.5, number - 0.25]
     if domain not in ("integer", "real", "boolean"):
         # The column holds text: the comparison goes by characters, so give strings that sort on either side.
-        digits = str(literal).strip()
+        digits = str(_as_text(literal)).strip()
         found = [digits, str(whole + 1), str(whole - 1), digits + "0", digits[:-1] or "0", "9", "1", str(whole + 13)]
         found += [digits + " x", "alpha"]
     return tuple(dict.fromkeys(found))
