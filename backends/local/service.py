@@ -105,6 +105,26 @@ class LocalServiceClient:
         """Housekeeping on stored checkpoints."""
         return LocalRestClient(self._store, self._executor)
 
+    def describe(self) -> dict[str, Any]:
+        """What the automatic options came to, and a GPU's peak memory, for the record of a run."""
+        import torch
+
+        about: dict[str, Any] = {"threads": torch.get_num_threads()}
+        for engine in self._engines.values():
+            base = engine.base
+            about |= {
+                "device": str(base.device),
+                "compute_dtype": str(base.dtype).removeprefix("torch."),
+                "adapter_dtype": "float32",
+                "quantization": base.quantization,
+                "attention": base.model.config._attn_implementation,
+                "micro_batch_tokens": engine.micro_batch_tokens,
+            }
+            if base.device.type == "cuda":
+                about["gpu"] = torch.cuda.get_device_name(base.device)
+                about["gpu_peak_memory_bytes"] = torch.cuda.max_memory_allocated(base.device)
+        return about
+
     def close(self, status: str = "success", detail: str | None = None) -> None:
         """Cancel unfinished work and let go of the models."""
         self._executor.close()

@@ -1,0 +1,63 @@
+"""Tokenised examples on disk, so that a second run of the same data starts at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from text2sql.data import prompts
+from text2sql.data.examples import Example
+from text2sql.data.prompts import Tokens
+
+CACHE_FROM = 5_000  # examples from which a cache is worth a file
+
+
+def tokenize_cached(examples: Sequence[Example], tokenizer: Any, template: str) -> list[Tokens]:
+    """`prompts.tokenize`, kept in ``$TEXT2SQL_CACHE`` (else ``~/.cache/text2sql``) for large sets.
+
+    The key covers the texts, the template's version and the whole tokenizer; a file that cannot be read or written is
+    done without.
+    """
+    if len(examples) < CACHE_FROM or not hasattr(tokenizer, "backend_tokenizer"):
+        return prompts.tokenize(examples, tokenizer, template)
+    root = Path(os.environ.get("TEXT2SQL_CACHE") or Path.home() / ".cache" / "text2sql")
+    file = root / "tokens" / f"{_key(examples, tokenizer, template)}.npz"
+    try:
+        return _read(file)
+    except (OSError, ValueError, KeyError):
+        tokens = prompts.tokenize(examples, tokenizer, template)
+    try:
+        _write(file, tokens)
+    except OSError:
+        pass
+    return tokens
+
+
+def _key(examples: Sequence[Example], tokenizer: Any, template: str) -> str:
+    digest = hashlib.sha256(f"{prompts.VERSION}\0{template}\0{tokenizer.backend_tokenizer.to_str()}".encode())
+    for e in examples:
+        digest.update("\0".join((e.question, e.context, e.answer, e.evidence or "")).encode())
+    return digest.hexdigest()[:32]
+
+
+def _write(file: Path, tokens: list[Tokens]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".npz", delete=False) as aside:
+        np.savez(
+            aside,
+            ids=np.concatenate([ids for t in tokens for ids in (t.prompt, t.completion)]),
+            lengths=np.asarray([(len(t.prompt), len(t.completion)) for t in tokens]),  # [examples, 2]
+        )
+    os.replace(aside.name, file)
+
+
+def _read(file: Path) -> list[Tokens]:
+    with np.load(file) as stored:
+        parts = np.split(stored["ids"], np.cumsum(stored["lengths"].ravel())[:-1])
+    return [Tokens(prompt, completion) for prompt, completion in zip(parts[::2], parts[1::2], strict=True)]

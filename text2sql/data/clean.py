@@ -1,0 +1,84 @@
+"""Which rows can be used: each row that cannot is counted under its reason, none is repaired or cut silently."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
+
+from text2sql.data.examples import Example
+from text2sql.errors import UserError
+
+PARALLEL_FROM = 20_000  # rows from which parsing pays for worker processes
+
+
+class Cleaned(NamedTuple):
+    """The usable examples, in their order, and the number dropped for each reason."""
+
+    examples: list[Example]
+    dropped: dict[str, int]
+
+
+def clean(examples: Sequence[Example], max_dropped: float) -> Cleaned:
+    """Drop what cannot be trained on or scored.
+
+    Reasons: a field is empty; the schema has no ``CREATE TABLE``; the query does not parse (sqlglot, SQLite dialect);
+    the row repeats an earlier one (same schema, question and query).
+
+    Raises:
+        UserError: There is nothing, or more than `max_dropped` of the rows would be dropped.
+    """
+    if not examples:
+        raise UserError("data: the source has no rows.")
+    dropped: Counter[str] = Counter()
+    kept, seen = [], set()
+    for example, parses in zip(examples, _parse_all([e.answer for e in examples]), strict=True):
+        reason = _reason(example, parses)
+        key = (example.context, example.question, example.answer)
+        if reason is None and key in seen:
+            reason = "repeated"
+        seen.add(key)
+        if reason is None:
+            kept.append(example)
+        else:
+            dropped[reason] += 1
+    check_dropped(dropped, len(examples), max_dropped)
+    return Cleaned(kept, dict(dropped))
+
+
+def check_dropped(dropped: Counter[str] | dict[str, int], rows: int, max_dropped: float) -> None:
+    """Raise UserError when more of the rows are dropped than `max_dropped`; repeated rows do not count."""
+    lost = sum(count for reason, count in dropped.items() if reason != "repeated")
+    if lost == rows or lost > max_dropped * rows:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+        raise UserError(
+            f"data: {lost} of {rows} rows cannot be used ({reasons}), more than data.max_dropped={max_dropped:g}. "
+            "Check data.columns and the source, or raise data.max_dropped."
+        )
+
+
+def _reason(example: Example, parses: bool) -> str | None:
+    for field in ("question", "context", "answer"):
+        if not getattr(example, field):
+            return f"empty {field}"
+    if not re.search(r"\bcreate\s+(temp\w*\s+)?table\b", example.context, re.IGNORECASE):
+        return "schema without CREATE TABLE"
+    return None if parses else "query does not parse"
+
+
+def _parse_all(queries: list[str]) -> list[bool]:
+    if len(queries) < PARALLEL_FROM:
+        return [_parses(query) for query in queries]
+    with ProcessPoolExecutor() as pool:
+        return list(pool.map(_parses, queries, chunksize=1000))
+
+
+def _parses(query: str) -> bool:
+    import sqlglot
+
+    try:
+        return sqlglot.parse_one(query, read="sqlite") is not None
+    except (sqlglot.errors.SqlglotError, RecursionError):
+        return False

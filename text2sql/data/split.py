@@ -1,0 +1,138 @@
+"""Training, validation and test examples: by seed, by schema, and what leaks between them."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from text2sql.config import DataConfig
+from text2sql.data.examples import Example
+from text2sql.errors import UserError
+
+
+class Split(NamedTuple):
+    """Three disjoint lists of examples."""
+
+    train: list[Example]
+    validation: list[Example]
+    test: list[Example]
+
+
+def draw(examples: Sequence[Example], data: DataConfig, seed: int) -> list[Example]:
+    """Shuffle by seed and keep `limit` rows; the bundled set keeps its order, and `limit` cuts its training side."""
+    if data.source == "bundled":
+        return list(examples)
+    shuffled = list(examples)
+    random.Random(f"split-{seed}").shuffle(shuffled)
+    return shuffled[: data.limit]
+
+
+def split_examples(examples: Sequence[Example], data: DataConfig, seed: int) -> Split:
+    """Hold out the first `test_size` and `validation_size` of the drawn examples and train on the others.
+
+    ``split_by: schema`` moves whole groups of examples that share a table (its name and columns), so no table stands
+    on two sides. The bundled set keeps its own test domains.
+
+    Raises:
+        UserError: There are too few examples, or too few that share no table with the others.
+    """
+    if data.source == "bundled":
+        return _split_bundled(examples, data, seed)
+    held_out = data.test_size + data.validation_size
+    if held_out >= len(examples):
+        raise UserError(
+            f"data: {len(examples)} examples are too few to hold out test_size={data.test_size} and "
+            f"validation_size={data.validation_size} and train on the rest."
+        )
+    if data.split_by == "schema":
+        return _split_by_schema(examples, data)
+    return Split(
+        list(examples[held_out:]), list(examples[data.test_size : held_out]), list(examples[: data.test_size])
+    )
+
+
+def _split_bundled(examples: Sequence[Example], data: DataConfig, seed: int) -> Split:
+    from text2sql.data.bundled import domains
+
+    test_domains = set(domains("test"))
+    test = [e for e in examples if e.db_id in test_domains]
+    rest = [e for e in examples if e.db_id not in test_domains]
+    random.Random(f"split-{seed}").shuffle(test)
+    names = sorted({str(e.db_id) for e in rest})
+    random.Random(f"validation-{seed}").shuffle(names)
+    validation: list[Example] = []
+    chosen: set[str] = set()
+    while len(validation) < data.validation_size and names:  # whole domains: unseen in training, as in the test
+        chosen.add(names.pop())
+        validation = [e for e in rest if e.db_id in chosen]
+    train = [e for e in rest if e.db_id not in chosen]
+    random.Random(f"train-{seed}").shuffle(train)
+    if len(test) < data.test_size or len(validation) < data.validation_size or not train:
+        raise UserError(f"data: the bundled set has {len(test)} test examples and {len(rest)} others; ask for fewer.")
+    return Split(train[: data.limit], validation[: data.validation_size], test[: data.test_size])
+
+
+def _split_by_schema(examples: Sequence[Example], data: DataConfig) -> Split:
+    """Fill test, then validation, with whole groups that share no table with the rest, then cut to size."""
+    groups: dict[int, list[Example]] = {}
+    for example, root in zip(examples, _components(examples), strict=True):
+        groups.setdefault(root, []).append(example)
+    small_first = sorted(groups.values(), key=len)  # stable: ties stay in the seed's order
+    sides: list[list[Example]] = []
+    for size in (data.test_size, data.validation_size):
+        side: list[Example] = []
+        while len(side) < size:
+            if len(small_first) <= 1:
+                raise UserError(
+                    "data.split_by=schema: too many examples share tables to hold out "
+                    f"test_size={data.test_size} and validation_size={data.validation_size}; ask for fewer."
+                )
+            side.extend(small_first.pop(0))
+        sides.append(side[:size])
+    train = [example for group in small_first for example in group]
+    order = {example.id: place for place, example in enumerate(examples)}
+    train.sort(key=lambda example: order[example.id])
+    return Split(train, sides[1], sides[0])
+
+
+def _components(examples: Sequence[Example]) -> list[int]:
+    """For each example, the smallest index of those it is connected to through shared tables (union-find)."""
+    parent = list(range(len(examples)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[str, int] = {}
+    for i, example in enumerate(examples):
+        for table in tables_of(example.context):
+            a, b = root(first.setdefault(table, i)), root(i)
+            parent[max(a, b)] = min(a, b)
+    return [root(i) for i in range(len(examples))]
+
+
+def tables_of(context: str) -> set[str]:
+    """The tables of a schema, each as its name and its text, case and spaces aside.
+
+    Numbered placeholder names (sql-create-context's ``table_name_11``) recur with other columns, so a name alone does
+    not make a table; its columns belong to it.
+    """
+    return {" ".join(part.lower().split()) for part in re.split(r";", context) if part.strip()}
+
+
+def count_leaks(split: Split) -> dict[str, int]:
+    """Test examples whose table, or whose question, also stands in the training or validation examples."""
+    others = [*split.train, *split.validation]
+
+    def shared(key: Callable[[Example], set[str]]) -> int:
+        known = set().union(*(key(example) for example in others)) if others else set()
+        return sum(1 for example in split.test if key(example) & known)
+
+    return {
+        "tables": shared(lambda e: tables_of(e.context)),
+        "questions": shared(lambda e: {" ".join(e.question.lower().split())}),
+    }

@@ -1,0 +1,81 @@
+"""From the configuration to examples that are ready to train and test on, and what was left out on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from text2sql.config import Config
+from text2sql.data.cache import tokenize_cached
+from text2sql.data.clean import check_dropped, clean
+from text2sql.data.examples import Example
+from text2sql.data.prompts import Tokens
+from text2sql.data.sources import load_examples
+from text2sql.data.split import Split, count_leaks, draw, split_examples
+from text2sql.errors import UserError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The three sides of a split, the rows that were dropped by reason, and the leaks."""
+
+    split: Split
+    rows: int
+    dropped: dict[str, int]
+    leaks: dict[str, int]
+
+
+def load_dataset(config: Config) -> Dataset:
+    """Load, draw, clean and split the configured data.
+
+    Raises:
+        UserError: There is no such data, too little of it, or too much of it is unusable.
+    """
+    drawn = draw(load_examples(config.data), config.data, config.seed)
+    examples, dropped = clean(drawn, config.data.max_dropped)
+    split = split_examples(examples, config.data, config.seed)
+    return Dataset(split, len(drawn), dropped, count_leaks(split))
+
+
+def tokenize_split(dataset: Dataset, tokenizer: Any, config: Config) -> tuple[Dataset, list[Tokens], list[Tokens]]:
+    """Tokenise the training and validation examples and drop those over `data.max_tokens`.
+
+    Returns:
+        The data set without the dropped examples and with their count, and the tokens of both sides.
+
+    Raises:
+        UserError: Too many are over-long, or a batch would be larger than the data.
+    """
+    train, train_tokens = _fitting(dataset.split.train, tokenizer, config)
+    validation, validation_tokens = _fitting(dataset.split.validation, tokenizer, config)
+    lost = len(dataset.split.train) + len(dataset.split.validation) - len(train) - len(validation)
+    dropped = dataset.dropped | ({f"longer than {config.data.max_tokens} tokens": lost} if lost else {})
+    check_dropped(dropped, dataset.rows, config.data.max_dropped)
+    if config.training.batch_size > len(train):
+        raise UserError(
+            f"training.batch_size={config.training.batch_size} is larger than the {len(train)} training examples; "
+            "lower it or use more data."
+        )
+    kept = Dataset(Split(train, validation, dataset.split.test), dataset.rows, dropped, dataset.leaks)
+    return kept, train_tokens, validation_tokens
+
+
+def _fitting(examples: Sequence[Example], tokenizer: Any, config: Config) -> tuple[list[Example], list[Tokens]]:
+    tokens = tokenize_cached(examples, tokenizer, config.prompt.template)
+    short = [i for i, t in enumerate(tokens) if len(t) <= config.data.max_tokens]
+    return [examples[i] for i in short], [tokens[i] for i in short]
+
+
+def length_percentiles(tokens: Sequence[Tokens]) -> dict[str, dict[str, int]]:
+    """Percentiles of prompt, completion and total length, in tokens."""
+    columns = {
+        "prompt": [len(t.prompt) for t in tokens],
+        "completion": [len(t.completion) for t in tokens],
+        "total": [len(t) for t in tokens],
+    }
+    return {
+        name: {f"p{q}": int(np.percentile(lengths, q)) for q in (50, 90, 99, 100)} for name, lengths in columns.items()
+    }

@@ -1,0 +1,95 @@
+"""`text2sql data`: what a configuration trains and tests on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.table import Table
+
+from text2sql.config import Config
+from text2sql.data import prompts
+from text2sql.dataset import Dataset, length_percentiles, load_dataset
+from text2sql.errors import UserError
+from text2sql.progress import console
+
+
+def list_sources() -> None:
+    """Print the named sources and how to name others."""
+    from text2sql.data.bundled import VERSION, load_bundled
+    from text2sql.data.sources import NAMED, READERS
+
+    table = Table("data.source", "what it is")
+    count = len(load_bundled("train")) + len(load_bundled("test"))
+    table.add_row("bundled", f"{count} questions on made-up domains, version {VERSION}; comes with text2sql")
+    for name, source in NAMED.items():
+        table.add_row(name, f"{source.about}; Hub id {source.hub_id}, or data.path=FILE")
+    table.add_row("a file", ", ".join(READERS) + "; columns question, context, answer, or data.columns")
+    table.add_row("owner/name", "any Hugging Face dataset; data.hub_split, data.columns")
+    console.print(table)
+
+
+def inspect(config: Config) -> None:
+    """Print counts, dropped rows, leaks, lengths and one example of each side."""
+    dataset = load_dataset(config)
+    table = Table("side", "examples", "distinct schemas")
+    for name, side in dataset.split._asdict().items():
+        table.add_row(name, str(len(side)), str(len({e.context for e in side})))
+    console.print(table)
+    dropped = ", ".join(f"{count} {reason}" for reason, count in dataset.dropped.items()) or "none"
+    console.print(f"Rows: {dataset.rows}. Dropped: {dropped}.")
+    leaks = dataset.leaks
+    console.print(f"Test examples that share a table with training: {leaks['tables']}; a question: {leaks['questions']}.")
+    _print_lengths(dataset, config)
+    for name, side in dataset.split._asdict().items():
+        if side:
+            text = prompts.render_prompt(side[0], config.prompt.template)
+            text += prompts.render_completion(side[0], config.prompt.template)
+            console.print(f"\n{name}: {side[0].id}\n{text.rstrip()}", markup=False)
+
+
+def _print_lengths(dataset: Dataset, config: Config) -> None:
+    """Lengths in the tokens of the configured model, where its tokenizer can be had."""
+    from transformers import AutoTokenizer
+
+    from backends.interface import BackendError
+    from backends.shape import tokenizer_location
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer_location(config.base_model))
+    except (OSError, ValueError, BackendError) as error:
+        console.print(f"No lengths: the tokenizer of {config.base_model} cannot be had ({str(error).splitlines()[0]}).")
+        return
+    tokens = prompts.tokenize(dataset.split.train, tokenizer, config.prompt.template)
+    lengths = length_percentiles(tokens)
+    table = Table("training tokens", *next(iter(lengths.values())))
+    for name, row in lengths.items():
+        table.add_row(name, *map(str, row.values()))
+    console.print(table)
+
+
+def export(config: Config, output: Path) -> None:
+    """Write the three sides as JSON Lines with prompt and completion, as TRL and others read them.
+
+    Raises:
+        UserError: A file is there already, or the directory cannot be written.
+    """
+    dataset = load_dataset(config)
+    output.mkdir(parents=True, exist_ok=True)
+    sides = {output / f"{name}.jsonl": side for name, side in dataset.split._asdict().items() if side}
+    for path in sides:
+        if path.exists():
+            raise UserError(f"{path} exists already; name another directory.")
+    for path, side in sides.items():
+        with path.open("w", encoding="utf-8") as file:
+            for e in side:
+                row = {
+                    "id": e.id,
+                    "question": e.question,
+                    "context": e.context,
+                    "answer": e.answer,
+                    "prompt": prompts.render_prompt(e, config.prompt.template),
+                    "completion": prompts.render_completion(e, config.prompt.template),
+                }
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        console.print(f"{path}: {len(side)} examples")

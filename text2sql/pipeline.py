@@ -1,0 +1,287 @@
+"""A run: evaluate the base model, train, evaluate the tuned model on the same examples, report.
+
+Every stage writes its results as it goes and skips what an earlier start has finished.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from backends import open_backend
+from backends.interface import SamplingClient, ServiceClient
+from text2sql import predictions
+from text2sql.config import Config
+from text2sql.data import prompts
+from text2sql.data.examples import Example
+from text2sql.data.novel import NOVEL_QUESTIONS
+from text2sql.dataset import Dataset, load_dataset, tokenize_split
+from text2sql.display import show_first_example, show_headline, show_novel
+from text2sql.errors import UserError
+from text2sql.progress import console
+from text2sql.run_directory import RunDirectory, open_run
+from text2sql.schedule import auto_learning_rate
+from text2sql.tracking import open_trackers
+from text2sql.train import Trainer, TrainingData
+
+Row = dict[str, Any]
+STAGES = ("baseline", "train", "evaluate")
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "sqlglot", "tinker", "numpy")
+
+
+def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
+    """Carry out a run, or what is left of it.
+
+    Args:
+        config: The resolved configuration.
+        stages: Which of `STAGES` to carry out.
+
+    Returns:
+        The run's directory.
+
+    Raises:
+        UserError: Something is wrong that a person can mend; finished stages are kept.
+        BackendError: The same, of the backend.
+    """
+    dataset = load_dataset(config)
+    run = open_run(config)
+    try:
+        with opened(config, run.file("checkpoints")) as service:
+            return _Run(config, run, service, dataset).carry_out(stages)
+    finally:
+        run.unlock()
+
+
+@contextmanager
+def opened(config: Config, checkpoints: Path | None = None) -> Iterator[ServiceClient]:
+    """The configured backend, closed at the end; a hosted one is asked first whether it has the model."""
+    service = open_backend(config.backend, config.backend_options, checkpoints=checkpoints)
+    try:
+        if config.backend == "tinker":
+            from backends.remote import check_model
+
+            check_model(service, config.trained_model)
+        yield service
+    except BaseException:
+        service.close("errored")
+        raise
+    service.close("success")
+
+
+@dataclass
+class _Run:
+    config: Config
+    run: RunDirectory
+    service: ServiceClient
+    dataset: Dataset
+
+    def carry_out(self, stages: Sequence[str]) -> Path:
+        config, run = self.config, self.run
+        base: SamplingClient = self.service.create_sampling_client(base_model=config.trained_model).result()
+        self.dataset, train, validation = tokenize_split(self.dataset, base.get_tokenizer(), config)
+        split = self.dataset.split
+        self._introduce()
+        show_first_example(split.train[0], train[0], base.get_tokenizer())
+        run.write_json("environment.json", self._environment())
+        answers: dict[str, list[Row]] = {}
+        if "baseline" in stages and config.evaluation.baseline:
+            answers["base"] = self._evaluate("base", "Base model", split.test, base)
+        trainer = None
+        if "train" in stages:
+            trainer = self._trainer(train, [e.id for e in split.train], validation)
+            checkpoint = trainer.train()
+            if "evaluate" in stages:
+                tuned = self.service.create_sampling_client(model_path=checkpoint["sampler_path"]).result()
+                answers["tuned"] = self._evaluate("tuned", "Tuned model", split.test, tuned)
+                if config.evaluation.novel_questions:
+                    answers["novel-tuned"] = self._evaluate("novel-tuned", "New schemas, tuned", NOVEL_QUESTIONS, tuned)
+        if "base" in answers and config.evaluation.novel_questions:
+            answers["novel-base"] = self._evaluate("novel-base", "New schemas, base", NOVEL_QUESTIONS, base)
+        summary = self._summary(answers, trainer)
+        run.write_json("summary.json", summary)
+        from text2sql.report import write_report
+
+        page = write_report(run.path)
+        show_headline(summary)
+        show_novel(summary["novel"])
+        console.print(f"Report: {page}")
+        return run.path
+
+    def _introduce(self) -> None:
+        split, dropped = self.dataset.split, self.dataset.dropped
+        console.print(
+            f"Run {self.run.path}: {self.config.trained_model} on {self.config.data.source} with the "
+            f"{self.config.backend} backend; {len(split.train)} training, {len(split.validation)} validation and "
+            f"{len(split.test)} test examples of {self.dataset.rows} rows."
+        )
+        if dropped:
+            console.print("Dropped: " + ", ".join(f"{count} {reason}" for reason, count in dropped.items()) + ".")
+        if any(self.dataset.leaks.values()):
+            console.print(
+                f"Of the test examples, {self.dataset.leaks['tables']} share a table and "
+                f"{self.dataset.leaks['questions']} a question with the training examples; "
+                "data.split_by=schema keeps tables apart."
+            )
+
+    def _evaluate(self, label: str, title: str, examples: Sequence[Example], sampler: SamplingClient) -> list[Row]:
+        return predictions.predict(self.run, label, title, examples, sampler, self.config)
+
+    def _trainer(self, train: Any, ids: list[str], validation: Any) -> Trainer:
+        config = self.config
+        questions = self.dataset.split.validation[: config.training.validation_questions]
+        track = open_trackers(config, self.run.path)
+        data = TrainingData(train, ids, validation)
+        validate = self._validator(questions) if questions else None
+        return Trainer(self.run, self.service, config, data, self._peak_rate(), validate, track)
+
+    def _peak_rate(self) -> float:
+        config = self.config
+        if config.training.learning_rate != "auto":
+            return config.training.learning_rate
+        from backends.shape import model_shape
+
+        shape = model_shape(config.base_model)
+        rate, reason = auto_learning_rate(shape.width, shape.family, config.training.batch_size)
+        console.print(f"Learning rate: {reason}.")
+        return rate
+
+    def _validator(self, questions: Sequence[Example]) -> Any:
+        from text2sql.generate import PendingGenerations
+
+        config = self.config
+
+        def validate(sampler: SamplingClient, step: int) -> float:
+            pending = PendingGenerations(questions, sampler, config.prompt.template, config.evaluation, config.seed)
+            rows = predictions.judge(questions, pending.results(), config)
+            for row in rows[: config.training.log_samples]:
+                console.print(f"  step {step}  {row['question']}\n    wrote  {row['sql']}\n    gold   {row['gold']}", markup=False)
+            self.run.append("samples.jsonl", [{"step": step, **row} for row in rows[: config.training.log_samples]])
+            return sum(row["verdict"]["correct"] for row in rows) / len(rows)
+
+        return validate
+
+    def _environment(self) -> Row:
+        return {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": {name: _version(name) for name in ("text2sql", *PACKAGES)},
+            "git": _git_commit(),
+            "command": " ".join(sys.argv),
+            "prompt_version": prompts.VERSION,
+            **self._described(),
+        }
+
+    def _described(self) -> Row:
+        """What a local backend chose (device, dtypes, ...); a remote one has nothing to tell."""
+        return getattr(self.service, "describe", dict)()
+
+    def _summary(self, answers: dict[str, list[Row]], trainer: Trainer | None) -> Row:
+        config, split = self.config, self.dataset.split
+        evaluations = {label: predictions.summarize(answers[label]) for label in ("base", "tuned") if label in answers}
+        both = "base" in answers and "tuned" in answers
+        headline: Row = {"metric": "execution_accuracy", "base": None, "tuned": None, "paired": None}
+        headline |= {
+            label: {key: summary[key] for key in ("n", "correct", "accuracy", "low", "high")}
+            for label, summary in evaluations.items()
+        }
+        if both:
+            headline["paired"] = predictions.compare(answers["base"], answers["tuned"])
+        return {
+            "name": config.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "backend": config.backend,
+            "base_model": config.trained_model,
+            "headline": headline,
+            "evaluations": evaluations,
+            "novel": _side_by_side(answers.get("novel-base"), answers.get("novel-tuned")),
+            "training": trainer.summary() if trainer else None,
+            "data": {
+                "source": config.data.source,
+                "rows": self.dataset.rows,
+                "train": len(split.train),
+                "validation": len(split.validation),
+                "test": len(split.test),
+                "dropped": self.dataset.dropped,
+                "leaks": self.dataset.leaks,
+                "split_by": "domain" if config.data.source == "bundled" else config.data.split_by,
+            },
+            "cost": self._cost(trainer),
+            "notes": _notes(config),
+        }
+
+    def _cost(self, trainer: Trainer | None) -> Row:
+        seconds: dict[str, float] = {}
+        sampled = 0
+        titles = {"base": "baseline", "tuned": "tuned evaluation", "novel-base": "new schemas", "novel-tuned": "new schemas"}
+        for row in self.run.rows("timings.jsonl"):
+            title = titles[row["stage"]]
+            seconds[title] = seconds.get(title, 0.0) + row["seconds"]
+            sampled += row["sampled_tokens"]
+        training = trainer.summary() if trainer else None
+        if training:
+            seconds["training"] = training["seconds"]
+        return {
+            "wall_seconds": seconds,
+            "peak_memory_bytes": _peak_memory(self._described()),
+            "sampled_tokens": sampled,
+            "trained_tokens": training["tokens"] if training else 0,
+        }
+
+
+def _side_by_side(base: list[Row] | None, tuned: list[Row] | None) -> list[Row]:
+    """The new-schema answers of both models, question by question."""
+    merged: list[Row] = []
+    for index, example in enumerate(NOVEL_QUESTIONS if base or tuned else []):
+        row: Row = {"question": example.question, "schema": example.context, "gold": example.answer}
+        for label, rows in (("base", base), ("tuned", tuned)):
+            if rows:
+                answer = rows[index]
+                row |= {
+                    f"{label}_sql": answer["sql"],
+                    f"{label}_correct": answer["verdict"]["correct"],
+                    f"{label}_reason": answer["verdict"]["reason"],
+                }
+        merged.append(row)
+    return merged
+
+
+def _notes(config: Config) -> list[str]:
+    notes = []
+    if config.data.source == "bundled":
+        notes.append(
+            "The bundled set is for teaching and smoke tests: these are not sql-create-context results, nor those of "
+            "any other benchmark."
+        )
+    return notes
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).parent
+    result = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return result.stdout.strip() or None if result.returncode == 0 else None
+
+
+def _peak_memory(described: Row) -> int:
+    """Bytes that a GPU held at its peak; without one, the largest resident size of this process."""
+    import resource
+
+    if "gpu_peak_memory_bytes" in described:
+        return int(described["gpu_peak_memory_bytes"])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,68 @@
+"""Live progress of a long stage: rich bars on a terminal, an occasional line elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+LINE_EVERY = 10.0  # seconds between two lines where there is no terminal
+
+console = Console(highlight=False)
+
+
+class Stage:
+    """One running stage; `advance` it as work is finished."""
+
+    def __init__(self, name: str, total: int, done: int, bar: Progress | None) -> None:
+        self._name, self._total, self._done, self._bar = name, total, done, bar
+        self._from, self._tokens, self._start, self._line = done, 0, time.monotonic(), time.monotonic()
+        self._task = bar.add_task(name, total=total, completed=done, about="") if bar else None
+
+    def advance(self, examples: int, tokens: int, **values: float | str | None) -> None:
+        """Count finished work.
+
+        Args:
+            examples: Units of the total.
+            tokens: Tokens behind them, for the rate.
+            **values: What else to show, for example the loss.
+        """
+        self._done += examples
+        self._tokens += tokens
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        rates = [f"{(self._done - self._from) / seconds:.2f} ex/s", f"{self._tokens / seconds:.0f} tok/s"]
+        shown = [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
+        about = "  ".join([*rates, *shown])
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self._done, about=about)
+        elif time.monotonic() - self._line > LINE_EVERY or self._done >= self._total:
+            self._line = time.monotonic()
+            left = seconds * (self._total - self._done) / max(1, self._done - self._from)
+            console.print(f"{self._name}: {self._done}/{self._total}  {about}  {left:.0f} s left")
+
+
+@contextmanager
+def stage(name: str, total: int, done: int = 0) -> Iterator[Stage]:
+    """Show the progress of a stage.
+
+    Args:
+        name: What is being done.
+        total: Examples in all.
+        done: Examples that an earlier start has finished.
+    """
+    if not console.is_terminal:
+        yield Stage(name, total, done, None)
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[about]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        yield Stage(name, total, done, bar)

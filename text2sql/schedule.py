@@ -1,0 +1,54 @@
+"""Learning rates: the automatic peak, and its course over the steps."""
+
+from __future__ import annotations
+
+import math
+
+from text2sql.config import TrainingConfig
+from text2sql.errors import UserError
+
+EXPONENTS = {"llama": 0.781, "qwen": 0.0775}  # Tinker cookbook, hyperparam_utils: how the rate falls with width
+LORA_FACTOR = 10.0  # LoRA against full fine-tuning, same source
+REFERENCE_BATCH = 256  # the course exercise's batch; it says to scale by sqrt(new / old)
+
+
+def auto_learning_rate(width: int, family: str, batch_size: int) -> tuple[float, str]:
+    """The Tinker cookbook's rate for LoRA on a model, scaled to the batch.
+
+    ``5e-5 * 10 * (2000 / width)^P * sqrt(batch / 256)``, P by family of models.
+
+    Args:
+        width: Hidden size of the model.
+        family: Its ``model_type`` (Hugging Face), for example ``llama`` or ``qwen3``.
+        batch_size: Examples in a step.
+
+    Returns:
+        The rate, and a sentence that says how it came about.
+
+    Raises:
+        UserError: The rule says nothing about this family.
+    """
+    exponent = next((p for name, p in EXPONENTS.items() if family.startswith(name)), None)
+    if exponent is None:
+        raise UserError(
+            f'training.learning_rate=auto: the rule covers {" and ".join(EXPONENTS)} models, not "{family}". '
+            "Set a number; 1e-4 to 5e-4 is usual for LoRA."
+        )
+    rate = 5e-5 * LORA_FACTOR * (2000 / width) ** exponent * math.sqrt(batch_size / REFERENCE_BATCH)
+    reason = (
+        f"{rate:.3g} = 5e-5 x 10 (LoRA) x (2000/{width})^{exponent} x sqrt({batch_size}/{REFERENCE_BATCH}), "
+        "the Tinker cookbook's rule"
+    )
+    return rate, reason
+
+
+def learning_rate(step: int, total: int, peak: float, training: TrainingConfig) -> float:
+    """The rate of step `step` (from 0) of `total`: linear warm-up, then constant, linear or cosine decay towards 0."""
+    if step < training.warmup_steps:
+        return peak * (step + 1) / training.warmup_steps
+    done = (step - training.warmup_steps) / max(1, total - training.warmup_steps)
+    if training.schedule == "linear":
+        return peak * (1 - done)
+    if training.schedule == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * done))
+    return peak

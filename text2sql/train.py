@@ -1,0 +1,322 @@
+"""The training loop: batches -> forward_backward -> optim_step, with schedule, validation, checkpoints and early stop.
+
+The loop knows nothing of the backend. It keeps one step in flight: the next batch is built and submitted while the last
+one computes. All its state is in the run's files: the order of the data is a pure function of (seed, epoch), and the
+validations so far are read from ``metrics.jsonl``, so a run that was killed goes on from its last checkpoint to the same
+numbers as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tinker import types
+
+from backends.interface import SamplingClient, ServiceClient, TrainingClient
+from text2sql.config import Config
+from text2sql.data.datums import make_batch
+from text2sql.data.prompts import Tokens
+from text2sql.errors import UserError
+from text2sql.progress import console, stage
+from text2sql.run_directory import RunDirectory
+from text2sql.schedule import learning_rate
+
+Row = dict[str, Any]
+Validate = Callable[[SamplingClient, int], float]
+MAXIMISED = "validation_accuracy"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What the loop trains and validates on; `ids` name the training examples in messages."""
+
+    train: list[Tokens]
+    ids: list[str]
+    validation: list[Tokens]
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
+    """The order in which an epoch goes through the examples."""
+    order = list(range(count))
+    random.Random(f"order-{seed}-{epoch}").shuffle(order)
+    return order
+
+
+def total_steps(config: Config, examples: int) -> int:
+    """Optimiser steps of the whole run; a last smaller batch of an epoch is a step too."""
+    steps = math.ceil(examples / config.training.batch_size) * config.training.epochs
+    return min(steps, config.training.max_steps or steps)
+
+
+class Trainer:
+    """One run's training.
+
+    Args:
+        run: Where metrics and checkpoints are recorded.
+        service: Any backend.
+        config: The resolved configuration.
+        data: Tokenised examples.
+        peak: Peak learning rate.
+        validate: Answers validation questions with a sampling client at a step and returns the accuracy; None to
+            validate on the loss alone.
+        track: Receives every row of metrics.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        service: ServiceClient,
+        config: Config,
+        data: TrainingData,
+        peak: float,
+        validate: Validate | None,
+        track: Callable[[Row], None],
+    ) -> None:
+        self.run, self.service, self.config, self.data = run, service, config, data
+        self.peak, self.validate, self.track = peak, validate, track
+        self.total = total_steps(config, len(data.train))
+        self._metrics: list[Row] = run.rows("metrics.jsonl")
+        self._order: tuple[int, list[int]] = (-1, [])
+
+    def train(self) -> Row:
+        """Train to the end, from the last checkpoint if there is one.
+
+        Returns:
+            The checkpoint to use: the best by `early_stopping.metric` where early stopping is on, else the last.
+
+        Raises:
+            UserError: The loss stopped being a number.
+        """
+        if self._is_finished():
+            return self.chosen_checkpoint()
+        client, step = self._start()
+        self._clock = time.monotonic()
+        with stage("Training", self.total * self.config.training.batch_size, self._examples_before(step)) as self._bar:
+            flying: deque[tuple[int, float, list[int], Any, Any]] = deque()
+            while step < self.total and not self._stopped_early():
+                flying.append(self._submit(client, step))
+                step += 1
+                due = self._validation_due(step), self._checkpoint_due(step)
+                while len(flying) > (0 if any(due) else 1):
+                    self._finish(*flying.popleft())
+                if any(due):
+                    improved = due[0] and self._validation(client, step)
+                    if improved or due[1] or self._stopped_early():
+                        self._checkpoint(client, step)
+        return self.chosen_checkpoint()
+
+    # Starting and going on
+
+    def _is_finished(self) -> bool:
+        checkpoints = self.run.rows("checkpoints.jsonl")
+        return bool(checkpoints) and (checkpoints[-1]["step"] == self.total or self._stopped_early())
+
+    def _start(self) -> tuple[TrainingClient, int]:
+        checkpoints = self.run.rows("checkpoints.jsonl")
+        if checkpoints:
+            last = checkpoints[-1]
+            self._metrics = [row for row in self._metrics if row["step"] <= last["step"]]
+            self.run.replace_rows("metrics.jsonl", self._metrics)
+            client = self.service.create_training_client_from_state_with_optimizer(last["state_path"]).result()
+            console.print(f"Going on from step {last['step']} of {self.total}.")
+            return client, last["step"]
+        self._metrics = []
+        self.run.replace_rows("metrics.jsonl", [])
+        lora = self.config.lora
+        client = self.service.create_lora_training_client(
+            base_model=self.config.trained_model,
+            rank=lora.rank,
+            seed=self.config.seed,
+            train_mlp=lora.train_mlp,
+            train_attn=lora.train_attn,
+            train_unembed=lora.train_unembed,
+        ).result()
+        return client, 0
+
+    # One step
+
+    def _submit(self, client: TrainingClient, step: int) -> tuple[int, float, list[int], Any, Any]:
+        """Send a step's gradient calls and its optimiser step; nothing is waited for."""
+        training = self.config.training
+        indices = self._batch(step)
+        data = make_batch([self.data.train[i] for i in indices])
+        size = math.ceil(len(data) / training.parts)
+        losses = [client.forward_backward(data[i : i + size], "cross_entropy") for i in range(0, len(data), size)]
+        rate = learning_rate(step, self.total, self.peak, training)
+        optimised = client.optim_step(
+            types.AdamParams(
+                learning_rate=rate,
+                beta1=training.beta1,
+                beta2=training.beta2,
+                eps=training.eps,
+                weight_decay=training.weight_decay,
+                grad_clip_norm=training.grad_clip_norm,
+            )
+        )
+        return step, rate, indices, losses, optimised
+
+    def _batch(self, step: int) -> list[int]:
+        """Indices of the examples of a step."""
+        size, count = self.config.training.batch_size, len(self.data.train)
+        epoch, place = divmod(step, math.ceil(count / size))
+        if self._order[0] != epoch:
+            self._order = (epoch, epoch_order(self.config.seed, epoch, count))
+        return self._order[1][place * size : (place + 1) * size]
+
+    def _examples_before(self, step: int) -> int:
+        return step * self.config.training.batch_size
+
+    def _finish(self, step: int, rate: float, indices: list[int], losses: Any, optimised: Any) -> None:
+        """Wait for a step and record it."""
+        try:
+            loss = sum(future.result().metrics["loss:sum"] for future in losses)
+            if not math.isfinite(loss):
+                raise ValueError(f"the loss is {loss}")
+            metrics = optimised.result().metrics or {}
+        except ValueError as error:
+            raise UserError(self._diverged(step, indices, error)) from error
+        tokens = sum(len(self.data.train[i]) for i in indices)
+        now = time.monotonic()
+        seconds, self._clock = now - self._clock, now
+        per_epoch = math.ceil(len(self.data.train) / self.config.training.batch_size)
+        row = {
+            "step": step + 1,
+            "epoch": (step + 1) / per_epoch,
+            "loss": loss,
+            "learning_rate": rate,
+            "grad_norm": metrics.get("grad_norm:mean"),
+            "examples": len(indices),
+            "tokens": tokens,
+            "seconds": seconds,
+            "tokens_per_second": tokens / max(seconds, 1e-9),
+        }
+        self._record(row)
+        self._bar.advance(len(indices), tokens, loss=loss)
+
+    def _record(self, row: Row) -> None:
+        self._metrics.append(row)
+        self.run.append("metrics.jsonl", [row])
+        self.track(row)
+
+    def _diverged(self, step: int, indices: Sequence[int], error: Exception) -> str:
+        names = ", ".join(self.data.ids[i] for i in indices[:5])
+        more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
+        return (
+            f"Training diverged at step {step + 1}: {error}. Its batch: {names}{more}. The checkpoints before it are "
+            "kept. Lower training.learning_rate, or set training.grad_clip_norm=1 and on_existing=overwrite."
+        )
+
+    # Validation, early stopping, checkpoints
+
+    def _validation_due(self, step: int) -> bool:
+        every = self.config.training.validate_every
+        return bool(self.data.validation) and (step == self.total or bool(every and step % every == 0))
+
+    def _checkpoint_due(self, step: int) -> bool:
+        return step == self.total or step % self.config.training.checkpoint_every == 0
+
+    def _validation(self, client: TrainingClient, step: int) -> bool:
+        """Measure, record, and say whether this is the best so far."""
+        metric = self._metric()
+        best = self._best(metric)
+        row: Row = {"step": step, "validation_loss": self._validation_loss(client)}
+        if self.validate is not None:
+            sampler = client.save_weights_and_get_sampling_client().result()
+            row["validation_accuracy"] = self.validate(sampler, step)
+        self._record(row)
+        console.print("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+        self._clock = time.monotonic()  # validation is not training time
+        return best is None or self._gain(row[metric], best) > 0
+
+    def _validation_loss(self, client: TrainingClient) -> float:
+        """Mean loss per completion token over the validation examples."""
+        data, size = make_batch(self.data.validation), self.config.training.batch_size
+        futures = [client.forward(data[i : i + size], "cross_entropy") for i in range(0, len(data), size)]
+        return sum(future.result().metrics["loss:sum"] for future in futures)
+
+    def _metric(self) -> str:
+        stopping = self.config.training.early_stopping
+        return stopping.metric if stopping else "validation_loss"
+
+    def _gain(self, new: float, old: float) -> float:
+        return new - old if self._metric() == MAXIMISED else old - new
+
+    def _best(self, metric: str) -> float | None:
+        values = [row[metric] for row in self._metrics if metric in row]
+        return (max(values) if metric == MAXIMISED else min(values)) if values else None
+
+    def _stopped_early(self) -> bool:
+        """Whether the last `patience` validations brought no improvement of at least `min_delta`."""
+        stopping = self.config.training.early_stopping
+        if stopping is None:
+            return False
+        best, waited = None, 0
+        for row in self._metrics:
+            if stopping.metric in row:
+                value = row[stopping.metric]
+                if best is None or self._gain(value, best) > stopping.min_delta:
+                    best, waited = value, 0
+                else:
+                    waited += 1
+        return waited >= stopping.patience
+
+    def _checkpoint(self, client: TrainingClient, step: int) -> None:
+        """Save, record, and delete what is neither the last checkpoint nor the best."""
+        days = self.config.training.checkpoint_ttl_days
+        ttl = None if days is None else int(days * 86400)
+        name = f"step-{step:06d}"
+        state = client.save_state(name, ttl_seconds=ttl)
+        weights = client.save_weights_for_sampler(name, ttl_seconds=ttl)
+        row = {"name": name, "step": step, "state_path": state.result().path, "sampler_path": weights.result().path}
+        rows = self.run.rows("checkpoints.jsonl")
+        best_step = self._best_step()
+        kept = [old for old in rows if old["step"] == best_step and old["step"] != step]
+        self.run.replace_rows("checkpoints.jsonl", [*kept, row])
+        rest = self.service.create_rest_client()
+        for old in rows:
+            if old not in kept:
+                for path in (old["state_path"], old["sampler_path"]):
+                    rest.delete_checkpoint_from_tinker_path(path).result()
+        self._clock = time.monotonic()  # nor is saving
+
+    def _best_step(self) -> int | None:
+        """The step of the best validation, the earliest of equals."""
+        metric = self._metric()
+        best = self._best(metric)
+        return next((row["step"] for row in self._metrics if row.get(metric) == best), None) if best is not None else None
+
+    def chosen_checkpoint(self) -> Row:
+        """The checkpoint that evaluation uses."""
+        rows = self.run.rows("checkpoints.jsonl")
+        if self.config.training.early_stopping:
+            best = self._best_step()
+            return next((row for row in rows if row["step"] == best), rows[-1])
+        return rows[-1]
+
+    def summary(self) -> Row:
+        """What the report says about training, from the recorded metrics."""
+        steps = [row for row in self._metrics if "loss" in row]
+        seconds = sum(row["seconds"] for row in steps)
+        tokens, examples = sum(row["tokens"] for row in steps), sum(row["examples"] for row in steps)
+        done = steps[-1]["step"] if steps else 0
+        return {
+            "steps": done,
+            "epochs": self.config.training.epochs,
+            "examples": examples,
+            "tokens": tokens,
+            "seconds": seconds,
+            "examples_per_second": examples / max(seconds, 1e-9),
+            "tokens_per_second": tokens / max(seconds, 1e-9),
+            "first_loss": steps[0]["loss"] if steps else None,
+            "final_loss": steps[-1]["loss"] if steps else None,
+            "learning_rate": self.peak,
+            "batch_size": self.config.training.batch_size,
+            "checkpoint_step": self.chosen_checkpoint()["step"],
+            "stopped_early": f"no better {self._metric()} for some validations" if done < self.total else None,
+        }
