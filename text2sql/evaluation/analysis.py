@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from text2sql.evaluation.canonical import canonical
-from text2sql.evaluation.conditions import literal_value
 from text2sql.evaluation.execute import QueryFailed
 from text2sql.evaluation.extract import extract_sql
 from text2sql.evaluation.levels import hardness
@@ -17,10 +16,11 @@ from text2sql.evaluation.prepare import missing_name, parse
 from text2sql.evaluation.repair import clean
 from text2sql.evaluation.schema import Schema, parse_schema
 from text2sql.evaluation.tokens import tokenize
+from text2sql.evaluation.trees import literal_value
 from text2sql.evaluation.verdict import Verdict
 
 _SYNTAX = ("syntax error", "incomplete input", "unrecognized token", "parser stack overflow", "unterminated")
-_OPERATORS: dict[type[exp.Expression], str] = {
+_OPERATORS: dict[type[exp.Expr], str] = {
     exp.EQ: "=",
     exp.NEQ: "<>",
     exp.LT: "<",
@@ -88,7 +88,7 @@ def error_labels(schema: str, gold: str, predicted: str, verdict: Verdict) -> li
 
 
 def _compile(schema: str, gold: str, predicted: str) -> QueryFailed | None:
-    from text2sql.evaluation.match import compile_prediction
+    from text2sql.evaluation.pair import compile_prediction
 
     try:
         return compile_prediction(schema, gold, predicted)
@@ -101,7 +101,7 @@ def _words(sql: str) -> list[str]:
     return [t.name.lower() if t.kind == "word" else t.name for t in tokenize(sql) if t.text != ";"]
 
 
-def _same_form(a: exp.Expression, b: exp.Expression) -> bool:
+def _same_form(a: exp.Expr, b: exp.Expr) -> bool:
     try:
         return canonical(a) == canonical(b)
     except (RecursionError, ValueError, AttributeError):
@@ -169,7 +169,7 @@ class _Features:
     nesting: int = 0
 
     @classmethod
-    def of(cls, tree: exp.Expression, schema: Schema) -> _Features:
+    def of(cls, tree: exp.Expr, schema: Schema) -> _Features:
         """Reads the features of a tree."""
         features, names = cls(), _Names(tree, schema)
         for select in tree.find_all(exp.Select):
@@ -180,7 +180,7 @@ class _Features:
         for order in tree.find_all(exp.Order):
             features.order += [_direction(term, names) for term in order.expressions]
         features.limit = [str(literal_value(node.expression)) for node in tree.find_all(exp.Limit)]
-        features.limit += [f"+{literal_value(node.expression)}" for node in tree.find_all(exp.Offset)]
+        features.limit += [f"+{literal_value(node.expression)!r}" for node in tree.find_all(exp.Offset)]
         features.nesting = sum(1 for _ in tree.find_all(exp.Select)) - sum(features.set_operations.values())
         return features
 
@@ -194,7 +194,7 @@ class _Features:
         group = select.args.get("group")
         self.group |= {names.render(term) for term in group.expressions} if group else set()
 
-    def _operators(self, tree: exp.Expression, names: _Names) -> None:
+    def _operators(self, tree: exp.Expr, names: _Names) -> None:
         for table in tree.find_all(exp.Table):
             self.tables[table.name.lower()] += 1
         for call in tree.find_all(exp.AggFunc):
@@ -206,7 +206,7 @@ class _Features:
         for node in tree.find_all(*_OPERATORS):
             self._condition(node, names)
 
-    def _condition(self, node: exp.Expression, names: _Names) -> None:
+    def _condition(self, node: exp.Expr, names: _Names) -> None:
         op = _OPERATORS[type(node)]
         left, right = node.this, node.args.get("expression")
         if isinstance(left, exp.Column) and isinstance(right, exp.Column) and op == "=":
@@ -224,7 +224,7 @@ class _Features:
         (self.conditions if target is None else target)[names.render(left), op, value] += 1
 
 
-def _direction(term: exp.Expression, names: _Names) -> str:
+def _direction(term: exp.Expr, names: _Names) -> str:
     inner = term.this if isinstance(term, exp.Ordered) else term
     return names.render(inner) + (" desc" if term.args.get("desc") else "")
 
@@ -232,11 +232,11 @@ def _direction(term: exp.Expression, names: _Names) -> str:
 class _Names:
     """Resolves the columns of a query to ``table.column``."""
 
-    def __init__(self, tree: exp.Expression, schema: Schema) -> None:
+    def __init__(self, tree: exp.Expr, schema: Schema) -> None:
         self._aliases = {(t.alias or t.name).lower(): t.name.lower() for t in tree.find_all(exp.Table)}
         self._schema = schema
 
-    def resolve(self, node: exp.Expression) -> str:
+    def resolve(self, node: exp.Expr) -> str:
         """The full name of a column."""
         if isinstance(node, exp.Star) or not isinstance(node, exp.Column):
             return "*"
@@ -249,7 +249,7 @@ class _Names:
                 return f"{candidate}.{name}"
         return name
 
-    def render(self, node: exp.Expression) -> str:
+    def render(self, node: exp.Expr) -> str:
         """An expression with its columns resolved, in lower case."""
         copy = node.copy()
         if isinstance(copy, exp.Column):

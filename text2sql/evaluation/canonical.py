@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 
-def canonical(tree: exp.Expression) -> str:
+def canonical(tree: exp.Expr) -> str:
     """The normal form of a query's tree, as text."""
     tree = tree.copy()
     _rename_aliases(tree)
@@ -21,7 +21,7 @@ def canonical(tree: exp.Expression) -> str:
     return tree.sql("sqlite", comments=False)
 
 
-def _rename_aliases(tree: exp.Expression) -> None:
+def _rename_aliases(tree: exp.Expr) -> None:
     """Gives table aliases names by order of appearance, one query block at a time.
 
     Only where every alias of the whole query is used once: shadowed aliases are left alone.
@@ -41,18 +41,18 @@ def _rename_aliases(tree: exp.Expression) -> None:
         table.set("alias", None if single else exp.TableAlias(this=exp.to_identifier(renamed[name])))
 
 
-def _derived(tree: exp.Expression) -> bool:
+def _derived(tree: exp.Expr) -> bool:
     return any(isinstance(sub.parent, (exp.From, exp.Join)) for sub in tree.find_all(exp.Subquery))
 
 
-def _strip_output_names(tree: exp.Expression) -> None:
+def _strip_output_names(tree: exp.Expr) -> None:
     """Drops the names of result columns where nothing else uses them."""
     if not isinstance(tree, exp.Select) or tree.args.get("order") or tree.args.get("having") or tree.args.get("group"):
         return
     tree.set("expressions", [item.this if isinstance(item, exp.Alias) else item for item in tree.expressions])
 
 
-def _simplify(node: exp.Expression) -> exp.Expression:
+def _simplify(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.Paren) and isinstance(node.this, (exp.Column, exp.Literal, exp.Paren, exp.AggFunc)):
         return node.this
     if isinstance(node, (exp.GT, exp.GTE)):

@@ -13,10 +13,11 @@ from typing import Any
 from sqlglot import exp
 
 from text2sql.evaluation.schema import Schema, TableSchema
-from text2sql.evaluation.values import FLIPPED, NEGATED, as_number, derived, like_expansions, neighbours
+from text2sql.evaluation.trees import literal_value, outermost_queries, sums, within
+from text2sql.evaluation.values import FLIPPED, derived, like_expansions, neighbours
 from text2sql.evaluation.verdict import Value
 
-_COMPARISONS: dict[type[exp.Expression], str] = {
+_COMPARISONS: dict[type[exp.Expr], str] = {
     exp.EQ: "=",
     exp.NEQ: "<>",
     exp.LT: "<",
@@ -37,7 +38,7 @@ class Node:
     literal: Any = None
     candidates: tuple[Value, ...] = ()
     query: Query | None = None
-    expression: exp.Expression | None = None
+    expression: exp.Expr | None = None
 
 
 @dataclass
@@ -97,7 +98,7 @@ class Plan:
 _Scope = dict[str, "int | Query"]
 
 
-def compile_plan(schema: Schema, trees: Iterable[exp.Expression]) -> Plan:
+def compile_plan(schema: Schema, trees: Iterable[exp.Expr]) -> Plan:
     """Builds the plan of all trees; what it does not understand puts no condition on rows."""
     plan = Plan(schema)
     for tree in trees:
@@ -106,6 +107,8 @@ def compile_plan(schema: Schema, trees: Iterable[exp.Expression]) -> Plan:
             value = literal_value(literal)
             if value is not None and value not in plan.literals:
                 plan.literals.append(value)
+        for comparison in tree.find_all(*_COMPARISONS):
+            _note_counts(plan, comparison)
         for limit in tree.find_all(exp.Limit):
             number = literal_value(limit.expression)
             if isinstance(number, int) and 0 <= number <= 1000:
@@ -113,38 +116,12 @@ def compile_plan(schema: Schema, trees: Iterable[exp.Expression]) -> Plan:
     return plan
 
 
-def literal_value(node: exp.Expression | None) -> Value:
-    """The value of a constant expression: literals, signs and simple arithmetic; None for anything else."""
-    if isinstance(node, exp.Literal):
-        if node.is_string:
-            return str(node.this)
-        number = as_number(str(node.this))
-        # A column of text compares with the digits: 2.0 is not 2 there.
-        return float(number) if isinstance(number, int) and "." in str(node.this) else number
-    if isinstance(node, exp.Neg):
-        value = literal_value(node.this)
-        return -value if isinstance(value, (int, float)) else None
-    if isinstance(node, exp.Boolean):
-        return int(bool(node.this))
-    if isinstance(node, (exp.Paren, exp.Cast)):
-        return literal_value(node.this)
-    if isinstance(node, (exp.Add, exp.Sub, exp.Mul, exp.Div)):
-        left, right = literal_value(node.left), literal_value(node.right)
-        if isinstance(left, (int, float)) and isinstance(right, (int, float)):
-            return _arithmetic(node, left, right)
-    return None
-
-
-def _arithmetic(node: exp.Expression, left: int | float, right: int | float) -> Value:
-    if isinstance(node, exp.Add):
-        return left + right
-    if isinstance(node, exp.Sub):
-        return left - right
-    if isinstance(node, exp.Mul):
-        return left * right if abs(left) < 1e9 and abs(right) < 1e9 else None
-    if right == 0:
-        return None
-    return left // right if isinstance(left, int) and isinstance(right, int) else left / right
+def _note_counts(plan: Plan, comparison: exp.Expr) -> None:
+    """``COUNT(…) op n`` decides how many rows a group needs."""
+    for side, other in ((comparison.this, comparison.expression), (comparison.expression, comparison.this)):
+        number = literal_value(other)
+        if side.find(exp.Count) and isinstance(number, (int, float)) and 0 <= number <= 1000:
+            plan.counts.add(int(number))
 
 
 class _Compiler:
@@ -153,7 +130,7 @@ class _Compiler:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
-    def query(self, tree: exp.Expression, outer: list[_Scope], ctes: dict[str, Query]) -> Query:
+    def query(self, tree: exp.Expr, outer: list[_Scope], ctes: dict[str, Query]) -> Query:
         """Compiles a SELECT or set operation in the scopes around it."""
         ctes = dict(ctes)
         with_ = tree.args.get("with_") or tree.args.get("with")
@@ -179,7 +156,7 @@ class _Compiler:
         return Query("select")
 
     def _select(self, tree: exp.Select, outer: list[_Scope], ctes: dict[str, Query]) -> Query:
-        query, scope = Query("select"), {}
+        query, scope = Query("select"), _Scope()
         scopes = [*outer, scope]
         from_ = tree.args.get("from_") or tree.args.get("from")
         joins = tree.args.get("joins") or []
@@ -205,9 +182,7 @@ class _Compiler:
             query.condition.parts += self._subqueries(order, scopes, ctes)
         return query
 
-    def _source(
-        self, node: exp.Expression, scope: _Scope, query: Query, outer: list[_Scope], ctes: dict[str, Query]
-    ) -> None:
+    def _source(self, node: exp.Expr, scope: _Scope, query: Query, outer: list[_Scope], ctes: dict[str, Query]) -> None:
         """One item of FROM or JOIN."""
         if isinstance(node, exp.Table):
             name, alias = node.name.lower(), (node.alias or node.name).lower()
@@ -279,7 +254,7 @@ class _Compiler:
             return self.plan.slot(source, name)
         return None
 
-    def _column(self, node: exp.Expression, scopes: Sequence[_Scope], *, through: bool = False) -> int | None:
+    def _column(self, node: exp.Expr, scopes: Sequence[_Scope], *, through: bool = False) -> int | None:
         """The slot that an expression names; with ``through``, also inside MAX, MIN, DISTINCT and the like."""
         while isinstance(node, (exp.Paren, exp.Cast, exp.Collate, exp.Distinct)) or (
             through and isinstance(node, (exp.Max, exp.Min, exp.Avg, exp.Sum))
@@ -298,11 +273,11 @@ class _Compiler:
                     return slot
         return None
 
-    def _subqueries(self, node: exp.Expression, scopes: list[_Scope], ctes: dict[str, Query]) -> list[Node]:
+    def _subqueries(self, node: exp.Expr, scopes: list[_Scope], ctes: dict[str, Query]) -> list[Node]:
         """Conditions that give the subqueries inside an expression rows to see."""
-        return [Node("query", query=self.query(found, scopes, ctes)) for found in _outermost_queries(node)]
+        return [Node("query", query=self.query(found, scopes, ctes)) for found in outermost_queries(node)]
 
-    def _condition(self, node: exp.Expression, scopes: list[_Scope], ctes: dict[str, Query]) -> Node:
+    def _condition(self, node: exp.Expr, scopes: list[_Scope], ctes: dict[str, Query]) -> Node:
         if isinstance(node, exp.Paren):
             return self._condition(node.this, scopes, ctes)
         if isinstance(node, (exp.And, exp.Or)):
@@ -322,8 +297,8 @@ class _Compiler:
                 return Node("null", slots=(slot,))
         return self._opaque(node, scopes, ctes)
 
-    def _comparison(self, node: exp.Expression, scopes: list[_Scope], ctes: dict[str, Query]) -> Node:
-        op, left, right = _COMPARISONS[type(node)], node.left, node.right
+    def _comparison(self, node: exp.Expr, scopes: list[_Scope], ctes: dict[str, Query]) -> Node:
+        op, left, right = _COMPARISONS[type(node)], node.this, node.expression
         a, b = self._column(left, scopes), self._column(right, scopes)
         if a is not None and b is not None:
             return Node("eq" if op == "=" else "rel", slots=(a, b), op=op)
@@ -333,19 +308,11 @@ class _Compiler:
             literal = literal_value(right)
             if literal is not None and not isinstance(left.unnest(), exp.Cast):
                 return self._compared(a, op, literal)
-            queries = list(_outermost_queries(right))
+            queries = list(outermost_queries(right))
             if len(queries) == 1 and isinstance(right.unnest(), (exp.Subquery, exp.Select)):
                 inner = self.query(queries[0], scopes, ctes)
                 return Node("in" if op == "=" else "query", slots=(a,), query=inner)
-        self._note_counts(left, right)
         return self._opaque(node, scopes, ctes)
-
-    def _note_counts(self, left: exp.Expression, right: exp.Expression) -> None:
-        """``COUNT(…) op n`` decides how many rows a group needs."""
-        for side, other in ((left, right), (right, left)):
-            number = literal_value(other)
-            if side.find(exp.Count) and isinstance(number, (int, float)) and 0 <= number <= 1000:
-                self.plan.counts.add(int(number))
 
     def _compared(self, slot: int, op: str, literal: Value) -> Node:
         table, column = self.plan.table(slot), self.plan.slots[slot][1]
@@ -363,16 +330,16 @@ class _Compiler:
             return Node("or", [self._compared(slot, "=", value) for value in values])
         return self._opaque(node, scopes, ctes)
 
-    def _opaque(self, node: exp.Expression, scopes: list[_Scope], ctes: dict[str, Query]) -> Node:
+    def _opaque(self, node: exp.Expr, scopes: list[_Scope], ctes: dict[str, Query]) -> Node:
         """A condition left to SQLite: the values near its literals are tried on the columns in it."""
-        own = [column for column in node.find_all(exp.Column) if _within(column, node)]
+        own = [column for column in node.find_all(exp.Column) if within(column, node)]
         slots = tuple(dict.fromkeys(s for s in (self._column(column, scopes) for column in own) if s is not None))
         candidates: list[Value] = []
         literals = [literal_value(item) for item in node.find_all(exp.Literal)]
         domain = "text"
         if slots:
             domain = self.plan.table(slots[0]).columns[self.plan.slots[slots[0]][1]].domain
-        for value in [*literals, *_sums(literals)]:
+        for value in [*literals, *sums(literals)]:
             candidates += derived(value, domain)
         for like in node.find_all(exp.Like):
             pattern = literal_value(like.expression)
@@ -403,32 +370,3 @@ def _renamed(query: Query, names: list[str]) -> Query:
         query.left,
         query.right,
     )
-
-
-def _sums(literals: list[Value]) -> list[Value]:
-    """Sums and differences of the numbers in an expression, for ``column + 5 = 13``."""
-    numbers = [value for value in literals if isinstance(value, (int, float))][:4]
-    return [a - b for a in numbers for b in numbers if a != b] + [a + b for a in numbers for b in numbers]
-
-
-def _outermost_queries(node: exp.Expression) -> list[exp.Expression]:
-    """The queries directly inside an expression, not those inside them."""
-    if isinstance(node, (exp.Select, exp.SetOperation)):
-        return [node]
-    found: list[exp.Expression] = []
-    for child in node.iter_expressions():
-        found += _outermost_queries(child)
-    return found
-
-
-def _within(column: exp.Expression, root: exp.Expression) -> bool:
-    """Whether no subquery lies between a column and the expression."""
-    node = column.parent
-    while node is not None and node is not root:
-        if isinstance(node, (exp.Select, exp.SetOperation)):
-            return False
-        node = node.parent
-    return True
-
-
-__all__ = ["NEGATED", "Node", "Plan", "Query", "compile_plan", "literal_value"]

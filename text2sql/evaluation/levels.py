@@ -1,8 +1,9 @@
 """How hard a query is, by the levels of the Spider benchmark.
 
 Spider (T. Yu et al., EMNLP 2018) counts three things in a query's outermost SELECT: *components* (WHERE, GROUP BY,
-ORDER BY, LIMIT, every JOIN, every OR and LIKE), *nested queries* (in conditions, and behind UNION, INTERSECT, EXCEPT), and
-*others* (more than one aggregate, selected column, condition, grouping column). The levels are thresholds on them.
+ORDER BY, LIMIT, every JOIN, every OR and LIKE), *nested queries* (in conditions, and behind UNION, INTERSECT and
+EXCEPT), and *others* (more than one aggregate, selected column, condition, grouping column). The levels are thresholds
+on them.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def _level(components: int, nested: int, others: int) -> str:
     return "extra"
 
 
-def _own(node: exp.Expression | None, *kinds: type[exp.Expression]) -> Iterator[exp.Expression]:
+def _own(node: exp.Expr | None, *kinds: type[exp.Expr]) -> Iterator[exp.Expr]:
     """Nodes of some kinds that belong to the query itself, not to one nested in it."""
     stack = [node] if node is not None else []
     while stack:
@@ -59,13 +60,13 @@ def _own(node: exp.Expression | None, *kinds: type[exp.Expression]) -> Iterator[
             stack += list(current.iter_expressions())
 
 
-def _clauses(select: exp.Select) -> list[exp.Expression]:
+def _clauses(select: exp.Select) -> list[exp.Expr]:
     """The conditions of a SELECT: those of its joins, WHERE and HAVING."""
     found = [join.args["on"] for join in select.args.get("joins") or () if join.args.get("on")]
     return found + [select.args[key].this for key in ("where", "having") if select.args.get(key)]
 
 
-def _components(select: exp.Select, tree: exp.Expression) -> int:
+def _components(select: exp.Select, tree: exp.Expr) -> int:
     count = sum(select.args.get(key) is not None for key in ("where", "group"))
     # ORDER BY and LIMIT behind a set operation stand on the operation.
     count += sum(select.args.get(key) is not None or tree.args.get(key) is not None for key in ("order", "limit"))
@@ -79,8 +80,8 @@ def _nested(select: exp.Select) -> int:
     return sum(1 for clause in _clauses(select) for _ in _own(clause, exp.Select, exp.SetOperation))
 
 
-def _others(select: exp.Select, tree: exp.Expression) -> int:
-    parts: list[exp.Expression] = [*select.expressions]
+def _others(select: exp.Select, tree: exp.Expr) -> int:
+    parts: list[exp.Expr] = [*select.expressions]
     parts += [select.args[key] for key in ("where", "group", "having") if select.args.get(key)]
     order = select.args.get("order") or tree.args.get("order")
     parts += [order] if order else []
@@ -88,8 +89,8 @@ def _others(select: exp.Select, tree: exp.Expression) -> int:
     where, group = select.args.get("where"), select.args.get("group")
     conditions = 1 + sum(1 for _ in _own(where.this, exp.And, exp.Or)) if where else 0
     return (
-        (aggregates > 1)
-        + (len(select.expressions) > 1)
-        + (conditions > 1)
-        + (group is not None and len(group.expressions) > 1)
+        int(aggregates > 1)
+        + int(len(select.expressions) > 1)
+        + int(conditions > 1)
+        + int(group is not None and len(group.expressions) > 1)
     )

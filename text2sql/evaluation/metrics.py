@@ -85,10 +85,8 @@ def clustered_interval(
     if k < 2:
         return 0.0, 1.0  # one cluster says nothing about others
     variance = k / (k - 1) * sum(value * value for value in residuals.values()) / n**2
-    if p in (0.0, 1.0):
-        effective = float(k)  # no variance seen: count clusters, not questions
-    else:
-        effective = min(n, p * (1 - p) / variance) if variance else n
+    # Where all answers are alike there is no variance to see: clusters are counted, not questions.
+    effective = float(k) if p in (0.0, 1.0) else min(n, p * (1 - p) / variance) if variance else float(n)
     plain = wilson_interval(sum(correct), n, confidence)
     low, high = _wilson(p, effective, _student(confidence, k - 1))
     return min(low, plain[0]), max(high, plain[1])
@@ -197,7 +195,7 @@ def _newcombe(both: int, wins: int, losses: int, n: int, confidence: float) -> t
     tuned_low, tuned_high = wilson_interval(both + wins, n, confidence)
     base_low, base_high = wilson_interval(both + losses, n, confidence)
     product = (both + wins) * (losses + neither) * (both + losses) * (wins + neither)
-    cross = both * neither - wins * losses
+    cross = float(both * neither - wins * losses)
     # Newcombe's continuity correction of phi applies to positive association only.
     cross = max(cross - n / 2, 0) if cross > 0 else cross
     phi = cross / math.sqrt(product) if product else 0.0

@@ -9,8 +9,8 @@ import sqlglot
 from sqlglot import exp
 
 from text2sql.evaluation.compare import Answers
-from text2sql.evaluation.conditions import literal_value
 from text2sql.evaluation.execute import Result
+from text2sql.evaluation.trees import literal_value
 from text2sql.evaluation.verdict import Row
 
 SHAKE = "_t2s_shake"
@@ -51,19 +51,19 @@ class OrderPlan:
         return all(a[key] == b[key] for key in self.keys)
 
 
-def plan_order(tree: exp.Expression) -> OrderPlan | None:
+def plan_order(tree: exp.Expr) -> OrderPlan | None:
     """Plans how to see a query's ties; None if its ORDER BY or LIMIT is of a kind that cannot be taken apart."""
     limit_node, offset_node, order = tree.args.get("limit"), tree.args.get("offset"), tree.args.get("order")
     limit = literal_value(limit_node.expression) if limit_node else None
     offset = literal_value(offset_node.expression) if offset_node else 0
-    if (limit_node and not isinstance(limit, int)) or not isinstance(offset, int):
+    if not isinstance(offset, int) or not (limit is None or isinstance(limit, int)) or (limit_node and limit is None):
         return None
-    if isinstance(limit, int) and limit < 0:
+    if limit is not None and limit < 0:
         limit = None  # SQLite: a negative LIMIT is none
     bare = tree.copy()
     bare.set("limit", None)
     bare.set("offset", None)
-    extras: list[exp.Expression] = []
+    extras: list[exp.Expr] = []
     keys = _keys(tree, order.expressions, extras) if order else ()
     if keys is None or (extras and (tree.args.get("distinct") or not isinstance(tree, exp.Select))):
         return None
@@ -72,7 +72,7 @@ def plan_order(tree: exp.Expression) -> OrderPlan | None:
     return OrderPlan(bare.sql("sqlite"), keys, len(extras), max(offset, 0), limit, bool(order))
 
 
-def _keys(tree: exp.Expression, terms: list[exp.Expression], extras: list[exp.Expression]) -> tuple[int, ...] | None:
+def _keys(tree: exp.Expr, terms: list[exp.Expr], extras: list[exp.Expr]) -> tuple[int, ...] | None:
     """Of each ORDER BY term the result column that holds it; terms that no column holds are appended to ``extras``."""
     select = tree
     while isinstance(select, (exp.SetOperation, exp.Subquery)):
@@ -97,7 +97,7 @@ def _keys(tree: exp.Expression, terms: list[exp.Expression], extras: list[exp.Ex
     return tuple(next(places) if key is None else key for key in keys)
 
 
-def _output_index(node: exp.Expression, outputs: list[exp.Expression]) -> int | None:
+def _output_index(node: exp.Expr, outputs: list[exp.Expr]) -> int | None:
     """The result column that an ORDER BY term names or repeats."""
     if isinstance(node, exp.Column) and not node.table:
         for index, item in enumerate(outputs):
@@ -109,11 +109,11 @@ def _output_index(node: exp.Expression, outputs: list[exp.Expression]) -> int | 
     return None
 
 
-def _without_aliases(node: exp.Expression, outputs: list[exp.Expression]) -> exp.Expression:
+def _without_aliases(node: exp.Expr, outputs: list[exp.Expr]) -> exp.Expr:
     """The term with the names of result columns replaced by what they stand for."""
     named = {item.alias.lower(): item.this for item in outputs if isinstance(item, exp.Alias)}
 
-    def replace(part: exp.Expression) -> exp.Expression:
+    def replace(part: exp.Expr) -> exp.Expr:
         if isinstance(part, exp.Column) and not part.table and part.name.lower() in named:
             return exp.paren(named[part.name.lower()].copy())
         return part
@@ -121,7 +121,7 @@ def _without_aliases(node: exp.Expression, outputs: list[exp.Expression]) -> exp
     return node.copy().transform(replace)
 
 
-def shaken(tree: exp.Expression) -> str:
+def shaken(tree: exp.Expr) -> str:
     """The query with all that its data leave open decided by chance: `SHAKE` must be a function of the connection.
 
     Ties under a LIMIT are broken by chance. A column that is neither grouped by nor aggregated keeps its value if its
@@ -142,7 +142,7 @@ def shaken(tree: exp.Expression) -> str:
     return tree.sql("sqlite")
 
 
-def _settled(column: str) -> exp.Expression:
+def _settled(column: str) -> exp.Expr:
     text = f"CASE WHEN MIN({column}) IS MAX({column}) AND COUNT({column}) IN (0, COUNT(*)) "
     return sqlglot.parse_one(f"{text} THEN MIN({column}) ELSE {SHAKE}() END", read="sqlite")
 
@@ -150,7 +150,7 @@ def _settled(column: str) -> exp.Expression:
 _FIXED_AGGREGATES = (exp.Count, exp.Sum, exp.Avg, exp.Min, exp.Max)
 
 
-def unstable(tree: exp.Expression, *, top_limit: bool) -> bool:
+def unstable(tree: exp.Expr, *, top_limit: bool) -> bool:
     """Whether a query's result may depend on more than its data: LIMIT, bare columns of groups, windows, chance.
 
     Args:
@@ -170,7 +170,7 @@ def unstable(tree: exp.Expression, *, top_limit: bool) -> bool:
     return False
 
 
-def _bare_columns(select: exp.Select) -> Iterator[exp.Expression]:
+def _bare_columns(select: exp.Select) -> Iterator[exp.Expr]:
     """The columns of a grouped SELECT that are neither grouped by nor aggregated, in what it shows and sorts by."""
     group = select.args.get("group")
     terms = list(group.expressions) if group else []

@@ -1,8 +1,8 @@
 """Makes a query ready to run: what double quotes mean, names that are keywords, columns a schema forgot.
 
 SQLite reads ``"x"`` as a column if there is one and as a string if not (https://sqlite.org/quirks.html#dblquote).
-sql-create-context writes all its strings so, and a misspelt column in double quotes would silently become one. Here every
-double-quoted token is decided once, by asking SQLite itself, and written unambiguously.
+sql-create-context writes all its strings so, and a misspelt column in double quotes would silently become one. Here
+every double-quoted token is decided once, by asking SQLite itself, and written unambiguously.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Prepared:
 
     sql: str
     strings: set[str] = field(default_factory=set)
-    tree: exp.Expression | None = None
+    tree: exp.Expr | None = None
 
 
-def parse(sql: str) -> exp.Expression | None:
+def parse(sql: str) -> exp.Expr | None:
     """The syntax tree of one query, None where sqlglot fails."""
     if len(sql) > 20_000:
         return None

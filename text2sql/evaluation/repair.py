@@ -49,7 +49,7 @@ def add_column(schema: Schema, name: str, gold: str, predicted: str) -> bool:
     return True
 
 
-def _tables(tree: exp.Expression, schema: Schema) -> list[tuple[str, str]]:
+def _tables(tree: exp.Expr, schema: Schema) -> list[tuple[str, str]]:
     """Alias and name of every table that a query reads, in lower case."""
     return [
         ((table.alias or table.name).lower(), table.name.lower())
@@ -58,7 +58,7 @@ def _tables(tree: exp.Expression, schema: Schema) -> list[tuple[str, str]]:
     ]
 
 
-def _scope_tables(tree: exp.Expression, column: str, schema: Schema) -> list[str]:
+def _scope_tables(tree: exp.Expr, column: str, schema: Schema) -> list[str]:
     """The tables of the SELECT in which an unqualified column stands."""
     for node in tree.find_all(exp.Column):
         if node.name.lower() == column.lower() and not node.table:

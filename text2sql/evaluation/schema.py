@@ -221,7 +221,7 @@ def _matching(tokens: list[Token], at: int) -> int:
 
 def _split(tokens: list[Token]) -> Iterator[list[Token]]:
     """Splits at the commas outside parentheses."""
-    depth, part = 0, []
+    depth, part = 0, list[Token]()
     for token in tokens:
         if token.text == "," and depth == 0:
             if part:

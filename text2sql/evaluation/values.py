@@ -178,7 +178,7 @@ def like_expansions(pattern: str) -> tuple[Value, ...]:
 
 
 def derived(literal: Value, domain: str) -> tuple[Value, ...]:
-    """Guesses for a column inside a function whose result is compared with the literal: dates of a year, lengths…"""
+    """Guesses for a column inside a function whose result is compared with the literal: dates of a year, lengths."""
     found: list[Value] = list(neighbours(literal, domain))
     number = as_number(literal)
     text = str(literal)

@@ -25,7 +25,7 @@ def _plain(value: Value) -> Any:
 def _from_plain(value: Any) -> Value:
     if isinstance(value, Mapping):
         return bytes.fromhex(value["hex"]) if "hex" in value else float(value["float"])
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 @dataclass(frozen=True)

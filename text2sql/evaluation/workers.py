@@ -2,8 +2,8 @@
 
 Every worker is a Python process of its own that reads one pair per line from its standard input and writes one verdict
 per line. A pair that does not come back in time costs its worker, not the run: the worker is killed, another is
-started, and the pair gets a verdict that says so. Because a pair's verdict depends on its arguments alone, the number of
-workers changes nothing but the time.
+started, and the pair gets a verdict that says so. Because a pair's verdict depends on its arguments alone, the number
+of workers changes nothing but the time.
 """
 
 from __future__ import annotations

@@ -1,0 +1,73 @@
+"""How the databases for a pair differ from each other."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from text2sql.evaluation.conditions import Plan
+from text2sql.evaluation.schema import TableSchema
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one database is made.
+
+    Attributes:
+        satisfied: Scenarios per query on which it finds something.
+        broken: Scenarios per query in which one part of its condition fails.
+        size: Ordinary values per domain: few for ties and duplicates, many for neither.
+        nulls: Share of NULLs where they are allowed.
+        copies: How often a scenario is repeated within its group.
+        keep: Share of the values that a copy keeps.
+        noise: Random rows per table.
+        literals: Share of free values drawn from near the literals.
+        style: See `values.ordinary`.
+        empty: A table to leave without rows.
+    """
+
+    satisfied: int = 2
+    broken: int = 1
+    size: int = 5
+    nulls: float = 0.0
+    copies: tuple[int, ...] = (1,)
+    keep: float = 0.5
+    noise: int = 1
+    literals: float = 0.3
+    style: int = 0
+    empty: str | None = None
+
+
+def recipe(index: int, plan: Plan, tables: dict[str, TableSchema], rng: random.Random) -> Recipe | None:
+    """The recipe of the ``index``-th database; None stands for no rows at all."""
+    fixed = {
+        0: Recipe(satisfied=2, broken=1, size=9, style=0),
+        1: Recipe(satisfied=2, broken=3, size=5, noise=2, style=1),
+        2: Recipe(satisfied=2, broken=1, size=2, copies=(2, 3), style=0, keep=0.7),
+        3: Recipe(satisfied=2, broken=2, size=4, nulls=0.3, copies=(1, 2), style=1),
+        4: None,
+    }
+    if index in fixed:
+        return fixed[index]
+    copies: tuple[int, ...] = rng.choice(((1,), (1, 2), (1, 2, 3), (2, 4)))
+    # Hundreds of rows per group are made now and then only: they cost time.
+    counts = [count for count in plan.counts if count <= (60 if index % 4 else 400)]
+    if counts and (index % 2 or (max(counts) > 60 and index % 4 == 0)):
+        wanted = rng.choice(counts)
+        copies = (wanted, wanted + 1, max(1, wanted - 1))
+    satisfied, size = rng.choice((1, 1, 2, 3)), rng.choice((2, 3, 3, 5, 12))
+    limits = [limit for limit in plan.limits if 1 < limit <= 40]
+    if limits and index % 3 == 0:
+        satisfied, size = rng.choice(limits) + rng.choice((0, 1, 2)), max(size, rng.choice((3, 12, 40)))
+    return Recipe(
+        satisfied=satisfied,
+        broken=rng.choice((0, 1, 2, 3)),
+        size=size,
+        nulls=rng.choice((0.0, 0.0, 0.1, 0.35)),
+        copies=copies,
+        keep=rng.choice((0.2, 0.5, 0.8, 0.95)),
+        noise=rng.choice((0, 0, 1, 3)),
+        literals=rng.choice((0.05, 0.3, 0.7)),
+        style=rng.randrange(4),
+        empty=rng.choice(list(tables)) if tables and rng.random() < 0.1 else None,
+    )
