@@ -106,7 +106,9 @@ class FakeSamplingClient:
 class FakeTrainingClient:
     """Learns completions by heart at each optimiser step."""
 
-    def __init__(self, service: FakeServiceClient, model_id: str, base_model: str, table: Table, steps: int = 0) -> None:
+    def __init__(
+        self, service: FakeServiceClient, model_id: str, base_model: str, table: Table, steps: int = 0
+    ) -> None:
         self.model_id = model_id
         self._service = service
         self._base_model = base_model

@@ -83,11 +83,15 @@ class TrainingClient(Protocol):
         """One AdamW step with the accumulated gradient, which is cleared."""
         ...
 
-    def save_state(self, name: str, *, overwrite: bool = False) -> Future[types.SaveWeightsResponse]:
-        """Save weights and optimiser; the response's `path` is a ``tinker://`` path."""
+    def save_state(
+        self, name: str, ttl_seconds: int | None = None, overwrite: bool = False
+    ) -> Future[types.SaveWeightsResponse]:
+        """Save weights and optimiser; the response's `path` is a ``tinker://`` path. A remote one may expire."""
         ...
 
-    def save_weights_for_sampler(self, name: str) -> Future[types.SaveWeightsForSamplerResponse]:
+    def save_weights_for_sampler(
+        self, name: str, ttl_seconds: int | None = None
+    ) -> Future[types.SaveWeightsForSamplerResponse]:
         """Save the weights alone, for sampling."""
         ...
 

@@ -22,9 +22,13 @@ class LocalOptions(_Options):
     )
     quantization: Literal["none", "nf4", "int8"] = Field("none", description="Storage of the frozen base (QLoRA: nf4).")
     double_quantization: bool = Field(True, description="Quantise the NF4 constants too (QLoRA, section 3).")
-    lora_alpha: float = Field(32.0, gt=0, description="LoRA scale is lora_alpha / rank. Tinker's rule is 32 at any rank.")
+    lora_alpha: float = Field(
+        32.0, gt=0, description="LoRA scale is lora_alpha / rank. Tinker's rule is 32 at any rank."
+    )
     gradient_checkpointing: Literal["auto", "on", "off"] = Field(
-        "auto", description="Recompute activations in the backward pass. auto: only when they would not fit on the GPU."
+        "auto",
+        description="Recompute activations in the backward pass: less memory, half as much time again. auto starts when "
+        "a single sequence does not fit; before that, micro-batches are halved.",
     )
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
         "auto", description="Attention implementation; auto takes flash_attention_2 where installed, else sdpa."
@@ -46,7 +50,9 @@ class TinkerOptions(_Options):
     """The hosted Tinker API, or a server that speaks its protocol."""
 
     base_model: str | None = Field(None, description="Hosted model to train, when it differs from `base_model`.")
-    base_url: str | None = Field(None, description="Server address; TINKER_BASE_URL, then the hosted service, if unset.")
+    base_url: str | None = Field(
+        None, description="Server address; TINKER_BASE_URL, then the hosted service, if unset."
+    )
 
 
 class FakeOptions(_Options):

@@ -29,11 +29,10 @@ def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = 
     chosen = TinkerOptions.model_validate((options or TinkerOptions()).model_dump())
     import tinker
 
-    arguments = {"base_url": chosen.base_url} if chosen.base_url else {}
     _check_key()
     _check_server(chosen.base_url)
     try:
-        return tinker.ServiceClient(user_metadata={"client": "text2sql"}, **arguments)
+        return tinker.ServiceClient(user_metadata={"client": "text2sql"}, base_url=chosen.base_url)
     except tinker.TinkerError as error:
         raise BackendError(f"backend: the Tinker SDK could not start: {error}") from error
 

@@ -53,7 +53,9 @@ def load_run_config(run: RunDirectory) -> Config:
     try:
         return Config.model_validate(yaml.safe_load(run.file("config.yaml").read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise UserError(f"There is no run in {run.path}; train one with `text2sql run`, or name it with --run.") from error
+        raise UserError(
+            f"There is no run in {run.path}; train one with `text2sql run`, or name it with --run."
+        ) from error
     except (ValidationError, yaml.YAMLError) as error:
         raise UserError(f"{run.file('config.yaml')} is not a configuration that this version reads: {error}") from error
 
@@ -61,7 +63,9 @@ def load_run_config(run: RunDirectory) -> Config:
 def _weights(run: RunDirectory) -> str:
     rows = run.rows("checkpoints.jsonl")
     if not rows:
-        raise UserError(f"The run in {run.path} has no checkpoint yet; let it finish, or ask its base model with --base.")
+        raise UserError(
+            f"The run in {run.path} has no checkpoint yet; let it finish, or ask its base model with --base."
+        )
     return str(rows[-1]["sampler_path"])
 
 

@@ -54,7 +54,8 @@ def train(config: ConfigFile = "quickstart", overrides: Overrides = None) -> Non
 @app.command()
 def evaluate(
     target: Annotated[
-        str, typer.Argument(help="A run's directory, a predictions file (.jsonl, .csv), or a YAML file (its base model).")
+        str,
+        typer.Argument(help="A run's directory, a predictions file (.jsonl, .csv), or a YAML file (its base model)."),
     ],
     overrides: Overrides = None,
 ) -> None:
@@ -90,7 +91,9 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     schema: Annotated[Path | None, typer.Option(help="File of CREATE TABLE statements.")] = None,
     database: Annotated[Path | None, typer.Option(help="SQLite database to take the schema from.")] = None,
-    run_directory: Annotated[Path, typer.Option("--run", help="Run whose tuned model answers.")] = Path("runs/quickstart"),
+    run_directory: Annotated[Path, typer.Option("--run", help="Run whose tuned model answers.")] = Path(
+        "runs/quickstart"
+    ),
     base: Annotated[bool, typer.Option("--base", help="Let the run's base model answer instead.")] = False,
     execute: Annotated[bool, typer.Option("--execute", help="Run the query on --database, read only.")] = False,
 ) -> None:

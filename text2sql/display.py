@@ -50,6 +50,9 @@ def show_novel(rows: Sequence[Mapping[str, Any]]) -> None:
         for label in ("base", "tuned"):
             if f"{label}_sql" in row:
                 right = row[f"{label}_correct"]
-                text.append(f"  {label:5} {'right' if right else 'wrong'}  ", style="not bold green" if right else "not bold red")
+                text.append(
+                    f"  {label:5} {'right' if right else 'wrong'}  ",
+                    style="not bold green" if right else "not bold red",
+                )
                 text.append(row[f"{label}_sql"].replace("\n", " ") + "\n", style="not bold")
         console.print(text, markup=False)

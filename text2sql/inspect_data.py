@@ -39,7 +39,9 @@ def inspect(config: Config) -> None:
     dropped = ", ".join(f"{count} {reason}" for reason, count in dataset.dropped.items()) or "none"
     console.print(f"Rows: {dataset.rows}. Dropped: {dropped}.")
     leaks = dataset.leaks
-    console.print(f"Test examples that share a table with training: {leaks['tables']}; a question: {leaks['questions']}.")
+    console.print(
+        f"Test examples that share a table with training: {leaks['tables']}; a question: {leaks['questions']}."
+    )
     _print_lengths(dataset, config)
     for name, side in dataset.split._asdict().items():
         if side:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ from text2sql.data.examples import Example
 from text2sql.data.novel import NOVEL_QUESTIONS
 from text2sql.dataset import Dataset, load_dataset, tokenize_split
 from text2sql.display import show_first_example, show_headline, show_novel
-from text2sql.errors import UserError
 from text2sql.progress import console
 from text2sql.run_directory import RunDirectory, open_run
 from text2sql.schedule import auto_learning_rate
@@ -163,7 +161,9 @@ class _Run:
             pending = PendingGenerations(questions, sampler, config.prompt.template, config.evaluation, config.seed)
             rows = predictions.judge(questions, pending.results(), config)
             for row in rows[: config.training.log_samples]:
-                console.print(f"  step {step}  {row['question']}\n    wrote  {row['sql']}\n    gold   {row['gold']}", markup=False)
+                console.print(
+                    f"  step {step}  {row['question']}\n    wrote  {row['sql']}\n    gold   {row['gold']}", markup=False
+                )
             self.run.append("samples.jsonl", [{"step": step, **row} for row in rows[: config.training.log_samples]])
             return sum(row["verdict"]["correct"] for row in rows) / len(rows)
 
@@ -221,7 +221,12 @@ class _Run:
     def _cost(self, trainer: Trainer | None) -> Row:
         seconds: dict[str, float] = {}
         sampled = 0
-        titles = {"base": "baseline", "tuned": "tuned evaluation", "novel-base": "new schemas", "novel-tuned": "new schemas"}
+        titles = {
+            "base": "baseline",
+            "tuned": "tuned evaluation",
+            "novel-base": "new schemas",
+            "novel-tuned": "new schemas",
+        }
         for row in self.run.rows("timings.jsonl"):
             title = titles[row["stage"]]
             seconds[title] = seconds.get(title, 0.0) + row["seconds"]

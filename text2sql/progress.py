@@ -34,7 +34,9 @@ class Stage:
         self._tokens += tokens
         seconds = max(time.monotonic() - self._start, 1e-9)
         rates = [f"{(self._done - self._from) / seconds:.2f} ex/s", f"{self._tokens / seconds:.0f} tok/s"]
-        shown = [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
+        shown = [
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+        ]
         about = "  ".join([*rates, *shown])
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done, about=about)

@@ -1,8 +1,8 @@
 """A run's directory: plain files, each complete or absent, and what to do when one is there already.
 
 ``config.yaml`` (resolved), ``environment.json``, ``metrics.jsonl``, ``checkpoints.jsonl``, ``checkpoints/``,
-``predictions-*.jsonl``, ``timings.jsonl``, ``summary.json``, ``report.html``, ``plots/``. JSON Lines files only grow, and a
-last line that a killed process left incomplete is dropped when the run goes on.
+``predictions-*.jsonl``, ``timings.jsonl``, ``summary.json``, ``report.html``, ``plots/``. JSON Lines files only grow,
+and a last line that a killed process left incomplete is dropped when the run goes on.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class RunDirectory:
         try:
             return [json.loads(line) for line in lines[:-1]]  # what follows the last newline is incomplete
         except ValueError as error:
-            raise UserError(f"{path} is damaged ({error}). Restore it, or start anew with on_existing=overwrite.") from error
+            raise UserError(
+                f"{path} is damaged ({error}). Restore it, or start anew with on_existing=overwrite."
+            ) from error
 
     def append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows to a JSON Lines file and flush them to the disk."""
@@ -109,7 +111,7 @@ def open_run(config: Config) -> RunDirectory:
         return _start(run, config)
     changed = differences(run, config)
     finished = run.file("summary.json").is_file()
-    choice = config.on_existing
+    choice: str = config.on_existing
     if choice == "ask":
         choice = "resume" if not changed and not finished else _ask(run, changed, finished)
     if choice == "fail":

@@ -9,7 +9,6 @@ from typing import Any
 from rich.table import Table
 
 from text2sql import evaluation as room
-from text2sql import predictions
 from text2sql.ask import load_run_config
 from text2sql.config import Config
 from text2sql.data.sources import read_file
@@ -100,7 +99,9 @@ def show_match(schema: str, gold: str, predicted: str, database: Path | None) ->
     if verdict.witness:
         for name, rows in verdict.witness.tables.items():
             console.print(_table(f"table {name}", rows))
-        console.print(_table("gold returns", verdict.witness.gold), _table("predicted returns", verdict.witness.predicted))
+        console.print(
+            _table("gold returns", verdict.witness.gold), _table("predicted returns", verdict.witness.predicted)
+        )
 
 
 def _table(title: str, rows: room.Table) -> Table:

@@ -50,7 +50,7 @@ def _tensorboard(directory: Path) -> Callable[[Mapping[str, float], int], None]:
 
 
 def _experiment(package: str, project: str, config: Config) -> Callable[[Mapping[str, float], int], None]:
-    """wandb and trackio share one interface."""
+    """Wandb and trackio share one interface."""
     module = _require(package, f"tracking.{package}_project")
     run = module.init(project=project, name=config.name, config=config.model_dump(mode="json"))
     return lambda numbers, step: run.log(dict(numbers), step=step)

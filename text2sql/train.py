@@ -2,7 +2,7 @@
 
 The loop knows nothing of the backend. It keeps one step in flight: the next batch is built and submitted while the last
 one computes. All its state is in the run's files: the order of the data is a pure function of (seed, epoch), and the
-validations so far are read from ``metrics.jsonl``, so a run that was killed goes on from its last checkpoint to the same
+validations so far are read from ``metrics.jsonl``. A run that was killed goes on from its last checkpoint to the same
 numbers as one that was not.
 """
 
@@ -289,7 +289,9 @@ class Trainer:
         """The step of the best validation, the earliest of equals."""
         metric = self._metric()
         best = self._best(metric)
-        return next((row["step"] for row in self._metrics if row.get(metric) == best), None) if best is not None else None
+        return (
+            next((row["step"] for row in self._metrics if row.get(metric) == best), None) if best is not None else None
+        )
 
     def chosen_checkpoint(self) -> Row:
         """The checkpoint that evaluation uses."""

@@ -56,7 +56,10 @@ class Adapters:
         from peft import LoraConfig, get_peft_model
 
         config = LoraConfig(
-            r=spec.rank, lora_alpha=spec.alpha, target_modules=self.targets(spec), task_type="CAUSAL_LM"
+            r=spec.rank,
+            lora_alpha=spec.alpha,  # type: ignore[arg-type]  # annotated as int, but any number scales
+            target_modules=self.targets(spec),
+            task_type="CAUSAL_LM",
         )
         with torch.random.fork_rng(devices=[]):
             if spec.seed is None:
@@ -78,7 +81,7 @@ class Adapters:
         targets = [name for name in wanted if name in present]
         if not targets:
             raise BackendError(
-                f'base_model: "{self.base.name}" has no module named {", ".join(wanted) or "(no train_* flag is set)"}; '
+                f'base_model: "{self.base.name}" has none of the modules {", ".join(wanted)}; '
                 "LoRA here needs a Llama-style model."
             )
         return targets
@@ -153,7 +156,8 @@ class Adapters:
                 if isinstance(module, LoraLayer) and name in module.lora_A:
                     weight = module.get_base_layer().weight
                     kept.append((weight, weight.data))
-                    weight.data = (weight.data + module.get_delta_weight(name)).to(weight.dtype)
+                    delta = module.get_delta_weight(name)  # type: ignore[attr-defined]  # of its subclasses
+                    weight.data = (weight.data + delta).to(weight.dtype)
         try:
             with self._peft.disable_adapter():
                 yield self.base.model

@@ -87,7 +87,7 @@ def _row(index: int, datum: types.Datum, loss_fn: str, vocabulary: int, max_leng
     if targets.ndim not in (1, 2) or targets.shape[0] != length:
         raise ValueError(f"{where} has target_tokens of shape {targets.shape} for {length} input tokens.")
     for name, ids in (("model_input", tokens), ("target_tokens", targets)):
-        if ids.size and not (0 <= ids.min() and ids.max() < vocabulary):
+        if ids.size and not (ids.min() >= 0 and ids.max() < vocabulary):
             raise ValueError(f"{where} has a token id in {name} outside 0..{vocabulary - 1}.")
     inputs = {}
     for name in FLOAT_INPUTS:
@@ -137,7 +137,11 @@ def micro_batches(rows: Sequence[Row], budget: int, *, everything: bool, device:
     groups: list[list[Row]] = []
     for row in ordered:
         head = groups[-1] if groups else None
-        if head and head[0].targets.shape[1] == row.targets.shape[1] and len(head[0].tokens) * (len(head) + 1) <= budget:
+        if (
+            head
+            and head[0].targets.shape[1] == row.targets.shape[1]
+            and len(head[0].tokens) * (len(head) + 1) <= budget
+        ):
             head.append(row)
         else:
             groups.append([row])

@@ -53,32 +53,31 @@ class GrowingLayer(DynamicLayer):
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Append the new positions and return all of them, as views."""
-        new = key_states.shape[-2]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.length, self.capacity = 0, 0
-        if self.length + new > self.capacity:
-            self.capacity = self.length + new + BLOCK
-            self.key_buffer = self._grown(key_states)
-            self.value_buffer = self._grown(value_states, values=True)
-        self.key_buffer[:, :, self.length : self.length + new] = key_states
-        self.value_buffer[:, :, self.length : self.length + new] = value_states
-        self.length += new
-        self.keys = self.key_buffer[:, :, : self.length]
-        self.values = self.value_buffer[:, :, : self.length]
-        return self.keys, self.values
+            self.length = 0
+            self.key_buffer, self.value_buffer = key_states[:, :, :0], value_states[:, :, :0]
+        start, self.length = self.length, self.length + key_states.shape[-2]
+        if self.length > self.key_buffer.shape[-2]:
+            self.key_buffer, self.value_buffer = (self._grown(b, start) for b in (self.key_buffer, self.value_buffer))
+        self.key_buffer[:, :, start : self.length] = key_states
+        self.value_buffer[:, :, start : self.length] = value_states
+        return self._view()
 
-    def _grown(self, states: Tensor, values: bool = False) -> Tensor:
-        batch, heads, _, dim = states.shape
-        buffer = states.new_empty(batch, heads, self.capacity, dim)
-        if self.length:
-            buffer[:, :, : self.length] = self.values if values else self.keys
-        return buffer
+    def _grown(self, buffer: Tensor, filled: int) -> Tensor:
+        batch, heads, _, dim = buffer.shape
+        larger = buffer.new_empty(batch, heads, self.length + BLOCK, dim)
+        larger[:, :, :filled] = buffer[:, :, :filled]
+        return larger
+
+    def _view(self) -> tuple[Tensor, Tensor]:
+        self.keys, self.values = self.key_buffer[:, :, : self.length], self.value_buffer[:, :, : self.length]
+        return self.keys, self.values
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows of the batch."""
         self.key_buffer, self.value_buffer = self.key_buffer[rows], self.value_buffer[rows]
-        self.keys, self.values = self.key_buffer[:, :, : self.length], self.value_buffer[:, :, : self.length]
+        self._view()
 
 
 @torch.no_grad()
@@ -115,7 +114,8 @@ def decode(
         mask[row, width - len(requests[i].prompt) :] = 1
     ids, mask = ids.to(device), mask.to(device)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    cache = Cache(layers=[GrowingLayer() for _ in range(model.config.num_hidden_layers)])
+    layers = [GrowingLayer() for _ in range(model.config.num_hidden_layers)]
+    cache = Cache(layers=list(layers))
     streams = {i: torch.Generator().manual_seed(requests[i].seed) for i in rows if requests[i].temperature > 0}
     while True:
         check()
@@ -127,7 +127,9 @@ def decode(
             use_cache=True,
             logits_to_keep=1,
         )
-        chosen, logprobs = _choose(output.logits[:, -1].float(), [requests[i] for i in rows], [streams.get(i) for i in rows])
+        chosen, logprobs = _choose(
+            output.logits[:, -1].float(), [requests[i] for i in rows], [streams.get(i) for i in rows]
+        )
         for row, i in enumerate(rows):
             if i in alive:
                 completions[i].tokens.append(chosen[row])
@@ -147,7 +149,7 @@ def decode(
             rows = [rows[row] for row in kept]
             index = torch.tensor(kept, device=device)
             ids, positions, mask = ids[index], positions[index], mask[index]
-            for layer in cache.layers:
+            for layer in layers:
                 layer.select(index)
 
 

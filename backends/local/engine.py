@@ -36,6 +36,14 @@ class Engine:
         self.adapters = Adapters(base)
         self.vocabulary = base.model.get_input_embeddings().weight.shape[0]
         self._sampling: Snapshot | None = None
+        self._checkpointing = options.gradient_checkpointing == "on"
+
+    def start_checkpointing(self) -> bool:
+        """Recompute activations from now on; False where that is forbidden, or done already."""
+        if self._checkpointing or self.options.gradient_checkpointing == "off":
+            return False
+        self._checkpointing = True
+        return True
 
     @property
     def micro_batch_tokens(self) -> int:
@@ -47,9 +55,18 @@ class Engine:
 
     @contextmanager
     def training(self, adapter: str) -> Iterator[Any]:
-        """The model with a training client's adapter switched on, under autocast."""
+        """The model with a training client's adapter switched on, under autocast.
+
+        transformers recomputes activations in training mode only, so that mode is on exactly then.
+        """
         with self.adapters.active(adapter) as model, self.base.autocast():
-            yield model
+            if self._checkpointing:
+                model.gradient_checkpointing_enable({"use_reentrant": False})
+                model.train()
+            try:
+                yield model
+            finally:
+                model.eval()
 
     @contextmanager
     def inference(self, snapshot: Snapshot | None) -> Iterator[Any]:

@@ -59,14 +59,16 @@ def load_base_model(name: str, options: LocalOptions) -> BaseModel:
     dtype = pick_dtype(options.dtype, device)
     location = pretrained.locate(name)
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     arguments: dict[str, Any] = {"dtype": dtype, "attn_implementation": _attention(options.attention, device)}
     if options.quantization != "none":
         arguments["quantization_config"] = _quantization(options, dtype, device)
         arguments["device_map"] = {"": device}
     try:
         tokenizer = AutoTokenizer.from_pretrained(location)
-        model = AutoModelForCausalLM.from_pretrained(location, **arguments)
+        model: Any = AutoModelForCausalLM.from_pretrained(location, **arguments)
     except (OSError, ValueError) as error:
         raise BackendError(_explain(name, error)) from error
     if options.quantization == "none":
@@ -77,7 +79,7 @@ def load_base_model(name: str, options: LocalOptions) -> BaseModel:
     return BaseModel(name, location, model, tokenizer, device, dtype, options.quantization, length)
 
 
-def untie(model: nn.Module) -> None:
+def untie(model: Any) -> None:
     """Give a tied output layer a parameter of its own over the same memory.
 
     LoRA on a tied `lm_head` trains right but merges wrong, since merging would change the input embedding as well.

@@ -168,7 +168,9 @@ class LocalSamplingClient:
             top_k=params.top_k,
             top_p=params.top_p,
             seed=seed & (2**63 - 1),
-            stop_tokens=frozenset([*([] if stop == [] or ends is None else [ends]), *(s for s in stop or [] if isinstance(s, int))]),
+            stop_tokens=frozenset(
+                [*([] if stop == [] or ends is None else [ends]), *(s for s in stop or [] if isinstance(s, int))]
+            ),
             stop_strings=tuple(s for s in stop or [] if isinstance(s, str)),
         )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 import tinker
+import torch
 from tinker import types
 from torch import Tensor
 
@@ -86,7 +86,9 @@ class LocalTrainingClient:
                 _with_weights(datum, torch.zeros_like(lp) if gradient is None else -gradient)
                 for datum, lp, gradient in zip(data, logprobs, gradients, strict=True)
             ]
-            scored = batching.make_rows(weighted, "cross_entropy", self._engine.vocabulary, self._engine.base.max_length)
+            scored = batching.make_rows(
+                weighted, "cross_entropy", self._engine.vocabulary, self._engine.base.max_length
+            )
             surrogate = self._forward_backward(scored, "cross_entropy", {}, backward=True)
             sums = {"loss:sum": float(loss), "surrogate_loss:sum": surrogate.metrics["loss:sum"]}
             return types.ForwardBackwardOutput(
@@ -115,16 +117,16 @@ class LocalTrainingClient:
                 try:
                     loss, logprobs, parts = self._micro_batch(model, batch, loss_fn, config, backward)
                 except torch.OutOfMemoryError:
-                    pending[:0] = self._halves(batch, everything)
+                    pending[:0] = self._smaller(batch, everything)
                     continue
                 total += loss
                 for row, lp in zip(batch.rows, _scatter(batch, logprobs), strict=True):
                     outputs[row.index] = lp[:, 0] if row.one_dimensional else lp
                 if parts is not None:
-                    gradients = parts if gradients is None else torch._foreach_add(gradients, parts)
+                    gradients = parts if gradients is None else list(torch._foreach_add(gradients, parts))
         if gradients is not None:
             kept = self._gradients
-            self._gradients = gradients if kept is None else torch._foreach_add(kept, gradients)
+            self._gradients = gradients if kept is None else list(torch._foreach_add(kept, gradients))
         return types.ForwardBackwardOutput(
             loss_fn_output_type="ArrayRecord",
             loss_fn_outputs=[{"logprobs": types.TensorData.from_torch(lp)} for lp in outputs],
@@ -149,19 +151,21 @@ class LocalTrainingClient:
         parts = list(torch.autograd.grad(loss, self._parameters)) if backward else None
         return float(loss.detach()), lp.detach().float().cpu(), parts
 
-    def _halves(self, batch: MicroBatch, everything: bool) -> list[MicroBatch]:
-        """The batch in two, after it did not fit in memory; one row alone cannot be helped."""
+    def _smaller(self, batch: MicroBatch, everything: bool) -> list[MicroBatch]:
+        """What to try after a batch did not fit in memory: its halves; for one row, recomputed activations."""
+        engine = self._engine
+        if engine.base.device.type == "cuda":
+            torch.cuda.empty_cache()
         if len(batch.rows) == 1:
+            if engine.start_checkpointing():
+                return [batch]
             raise tinker.RequestFailedError(
-                f"Out of memory on one sequence of {len(batch.rows[0].tokens)} tokens. Set "
-                "local.gradient_checkpointing=on or local.quantization=nf4, or shorten the data (data.max_tokens).",
+                f"Out of memory on one sequence of {len(batch.rows[0].tokens)} tokens. Set local.quantization=nf4 "
+                "and local.gradient_checkpointing=on, or shorten the data (data.max_tokens).",
                 "local",
                 types.RequestErrorCategory.User,
             )
-        if self._engine.base.device.type == "cuda":
-            torch.cuda.empty_cache()
-        half = len(batch.rows) // 2
-        device = self._engine.base.device
+        half, device = len(batch.rows) // 2, engine.base.device
         return [
             batching.micro_batches(rows, 2**62, everything=everything, device=device)[0]
             for rows in (batch.rows[:half], batch.rows[half:])

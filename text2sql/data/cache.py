@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -32,10 +33,8 @@ def tokenize_cached(examples: Sequence[Example], tokenizer: Any, template: str) 
         return _read(file)
     except (OSError, ValueError, KeyError):
         tokens = prompts.tokenize(examples, tokenizer, template)
-    try:
+    with contextlib.suppress(OSError):
         _write(file, tokens)
-    except OSError:
-        pass
     return tokens
 
 

@@ -34,5 +34,8 @@ def _datum(tokens: Tokens, weight: float) -> types.Datum:
     weights[len(tokens.prompt) - 1 :] = weight  # position i predicts token i + 1
     return types.Datum(
         model_input=types.ModelInput.from_ints(ids[:-1].tolist()),
-        loss_fn_inputs={"target_tokens": ids[1:], "weights": weights},
+        loss_fn_inputs={
+            "target_tokens": types.TensorData.from_numpy(ids[1:]),
+            "weights": types.TensorData.from_numpy(weights),
+        },
     )

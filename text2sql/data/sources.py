@@ -53,7 +53,8 @@ def load_examples(data: DataConfig) -> list[Example]:
     _check_columns(columns)
     path = expand_user(location)
     if data.path or path.suffix in READERS or path.exists():
-        rows, name = read_file(path), path.stem
+        rows: Iterable[Row] = read_file(path)
+        name = path.stem
     else:
         rows, name = _read_hub(location, data.hub_split), location
     return _with_unique_ids([_example(row, index, columns, name, location) for index, row in enumerate(rows)])

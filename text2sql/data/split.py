@@ -48,9 +48,7 @@ def split_examples(examples: Sequence[Example], data: DataConfig, seed: int) -> 
         )
     if data.split_by == "schema":
         return _split_by_schema(examples, data)
-    return Split(
-        list(examples[held_out:]), list(examples[data.test_size : held_out]), list(examples[: data.test_size])
-    )
+    return Split(list(examples[held_out:]), list(examples[data.test_size : held_out]), list(examples[: data.test_size]))
 
 
 def _split_bundled(examples: Sequence[Example], data: DataConfig, seed: int) -> Split:

