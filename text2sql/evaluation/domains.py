@@ -11,6 +11,7 @@ from text2sql.evaluation.values import holds, ordinary, stored_as
 from text2sql.evaluation.verdict import Value
 
 ColumnKey = tuple[str, str]
+_LONGEST = 2000  # characters of a value
 # Tells, for a condition over one column and candidate values, on which of them it is true (None: cannot say).
 Probe = Callable[[Node, str, tuple[Value, ...]], "list[bool] | None"]
 
@@ -99,7 +100,7 @@ class Domains:
             for slot in node.slots:
                 domain = self.of.get(self._plan.column_of(slot))
                 if domain is not None:
-                    domain.literals += [value for value in node.candidates if value not in domain.literals]
+                    domain.literals += [v for v in node.candidates if v not in domain.literals and _fits(v)]
 
     def choices(self, node: Node, want: bool) -> list[Value]:
         """Values for the column of a condition that make it true, or not true."""
@@ -112,7 +113,8 @@ class Domains:
         table, column = self._plan.column_of(node.slots[0])
         affinity = self._plan.schema.tables[table].columns[column].affinity
         domain = self.of[table, column]
-        candidates = tuple(dict.fromkeys([*node.candidates, *domain.literals[:40], *domain.values(0, 6)]))
+        own = filter(_fits, node.candidates)
+        candidates = tuple(dict.fromkeys([*own, *domain.literals[:40], *domain.values(0, 6)]))
         truth = None
         if node.kind == "cmp":
             truth = [holds(value, node.op, node.literal, affinity) for value in candidates]
@@ -132,6 +134,11 @@ class Domains:
             affinity = self._plan.schema.tables[table].columns[column].affinity
             return holds(value, node.op, node.literal, affinity) == want
         return stored_as(value, "BLOB") in self.choices(node, want)
+
+
+def _fits(value: Value) -> bool:
+    """Whether a value is short enough to be stored many times; a hostile literal may not be."""
+    return not isinstance(value, (str, bytes)) or len(value) <= _LONGEST
 
 
 def _queries(query: Query) -> Iterator[Query]:

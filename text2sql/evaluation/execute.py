@@ -13,15 +13,17 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from text2sql.evaluation.schema import Schema, TableSchema
 from text2sql.evaluation.tokens import quote_identifier
 from text2sql.evaluation.verdict import Row
 
-_STEP = 1000  # instructions between two calls of the progress handler
+_STEP = 500  # instructions between two calls of the progress handler
 _MEMORY = 512 * 2**20  # bytes that the process may grow by during one query
 MAX_ROWS = 5_000
 _MAX_BYTES = 16 * 2**20  # of text and blobs in one result
@@ -74,7 +76,7 @@ class Sandbox:
         max_length: The longest string or blob, in bytes.
     """
 
-    def __init__(self, connection: sqlite3.Connection, max_length: int = 100_000) -> None:
+    def __init__(self, connection: sqlite3.Connection, max_length: int = 20_000) -> None:
         self._db = connection
         self._writing = False
         self._denied: str | None = None
@@ -87,6 +89,9 @@ class Sandbox:
         self._db.execute("PRAGMA query_only = ON")
         for limit, value in {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: max_length}.items():
             self._db.setlimit(limit, value)
+        # SQLite's own printf fills a width of a thousand million in one step that nothing can interrupt.
+        for name in ("printf", "format"):
+            self._db.create_function(name, -1, _careful_printf)
         self._db.set_authorizer(self._authorize)
         self._db.set_progress_handler(self._progress, _STEP)
 
@@ -239,9 +244,19 @@ class Sandbox:
             return QueryFailed("timeout", "it takes too much memory")
         if "too big" in message:
             return QueryFailed("refused", "it builds a string or blob that is too long")
+        if "user-defined function raised" in message:
+            return QueryFailed("refused", "it asks printf for what takes too long")
         if "readonly" in message or "read-only" in message:
             return QueryFailed("refused", "it writes")
         return QueryFailed("error", message or type(error).__name__)
+
+
+def _careful_printf(*arguments: Any) -> Any:
+    """SQLite's printf for formats without huge or computed widths."""
+    if arguments and isinstance(arguments[0], str) and re.search(r"\d{4}|\*", arguments[0]):
+        raise ValueError("the width is too large")
+    with closing(sqlite3.connect(":memory:")) as helper:
+        return helper.execute(f"SELECT printf({','.join('?' * len(arguments))})", arguments).fetchone()[0]
 
 
 def _fetch(cursor: sqlite3.Cursor, max_rows: int) -> tuple[list[Row], bool]:

@@ -24,6 +24,7 @@ from text2sql.evaluation.verdict import Table, Verdict, Witness
 from text2sql.evaluation.witness import Shrinker, explain
 
 DEFAULT_EFFORT = 40
+_LONGEST = 200_000  # characters of a prediction
 _ENOUGH = 6  # informative databases that agreement rests on
 
 
@@ -60,6 +61,8 @@ def execution_match(
 def _match(
     schema: str, gold: str, predicted: str, database: str | None, effort: int, seed: int, deadline: float
 ) -> Verdict:
+    if len(predicted) > _LONGEST:
+        return Verdict("error", f"The prediction is longer than {_LONGEST:,} characters.")
     pair = PreparedPair(schema, gold, predicted, database, seed)
     if not pair.predicted_text:
         return Verdict("error", "The prediction holds no SQL query.")

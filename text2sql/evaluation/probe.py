@@ -18,7 +18,6 @@ class Probe:
 
     def close(self) -> None:
         """Closes the connections."""
-        """Closes the connections."""
         for box, _ in self._boxes.values():
             box.close()
 

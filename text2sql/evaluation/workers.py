@@ -23,6 +23,7 @@ _GRACE = 5.0  # seconds beyond the pair's own budget before its worker is killed
 _START = 60.0  # seconds for a worker's first answer: it has to import first
 _MEMORY = 4 * 2**30  # bytes of address space per worker, where the system can limit it
 _ATTEMPTS = 2
+_COMMAND = "from text2sql.evaluation.workers import serve; serve()"
 
 
 class Pair(NamedTuple):
@@ -168,7 +169,7 @@ class _Keeper(threading.Thread):
         # The worker must find this very package, however the parent found it.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self._worker = subprocess.Popen(
-            [sys.executable, "-c", "from text2sql.evaluation.workers import serve; serve()"],
+            [sys.executable, "-c", _COMMAND],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

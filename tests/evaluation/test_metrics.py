@@ -1,0 +1,150 @@
+"""Statistics against published or independently computed values; labels and levels on examples."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from text2sql.evaluation import (
+    Scored,
+    clustered_interval,
+    error_labels,
+    execution_match,
+    hardness,
+    paired_comparison,
+    summarize,
+    wilson_interval,
+)
+
+SCHEMA = "CREATE TABLE t (a INTEGER, b TEXT, c TEXT); CREATE TABLE u (a INTEGER, d TEXT)"
+
+
+@pytest.mark.parametrize(
+    ("correct", "n", "low", "high"),
+    # The first three are Newcombe's (Statistics in Medicine 17, 1998, p. 857, table I, method 3).
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson(correct: int, n: int, low: float, high: float) -> None:
+    assert wilson_interval(correct, n) == pytest.approx((low, high), abs=5e-5)
+    mirrored = wilson_interval(n - correct, n)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
+
+
+def test_wilson_edges() -> None:
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+    assert wilson_interval(5, 5)[1] == 1.0
+    with pytest.raises(ValueError):
+        wilson_interval(6, 5)
+
+
+def test_clusters_widen_the_interval_and_never_narrow_it() -> None:
+    together = [True] * 50 + [False] * 50
+    by_ten = [str(index // 10) for index in range(100)]
+    wide, plain = clustered_interval(together, by_ten), wilson_interval(50, 100)
+    assert wide[0] < plain[0] - 0.1 and wide[1] > plain[1] + 0.1
+    apart = clustered_interval([True, False] * 50, by_ten)
+    assert apart[0] <= plain[0] and apart[1] >= plain[1]
+    alone = clustered_interval(together, [str(index) for index in range(100)])
+    assert alone == pytest.approx(plain, abs=0.005)
+    assert clustered_interval([True] * 20, ["x"] * 20) == (0.0, 1.0)
+    assert clustered_interval([True] * 20, list("ab" * 10))[0] < 0.5
+
+
+def test_paired_comparison_is_the_exact_mcnemar_test() -> None:
+    base = [True] * 40 + [False] * 10 + [True] * 2 + [False] * 8
+    tuned = [True] * 40 + [True] * 10 + [False] * 2 + [False] * 8
+    result = paired_comparison(base, tuned)
+    assert (result.wins, result.losses) == (10, 2)
+    assert result.difference == pytest.approx(8 / 60)
+    assert result.p_value == pytest.approx(2 * sum(math.comb(12, k) for k in range(3)) / 2**12)
+    assert result.low < result.difference < result.high
+    assert result.low > 0  # and the interval agrees with the test here
+
+
+def test_paired_interval_against_newcombe() -> None:
+    # Newcombe (Statistics in Medicine 17, 1998, p. 2635, table III, method 10): a, b, c, d = 36, 12, 2, 0.
+    base = [True] * 36 + [False] * 12 + [True] * 2
+    tuned = [True] * 36 + [True] * 12 + [False] * 2
+    result = paired_comparison(base, tuned)
+    assert (result.low, result.high) == pytest.approx((0.0569, 0.3404), abs=5e-4)
+
+
+def test_paired_edges() -> None:
+    assert paired_comparison([], []).p_value == 1.0
+    same = paired_comparison([True, False], [True, False])
+    assert same.p_value == 1.0 and same.difference == 0 and same.low < 0 < same.high
+    with pytest.raises(ValueError):
+        paired_comparison([True], [])
+    many = paired_comparison([False] * 1500 + [True] * 1400, [True] * 1500 + [False] * 1400)
+    assert 0.05 < many.p_value < 0.08
+
+
+@pytest.mark.parametrize(
+    ("sql", "level"),
+    [
+        ("SELECT a FROM t", "easy"),
+        ("SELECT COUNT(*) FROM t WHERE a > 1", "easy"),
+        ("SELECT a, b FROM t WHERE c = 'x' AND b = 'y'", "medium"),
+        ("SELECT a FROM t ORDER BY b LIMIT 1", "medium"),
+        ("SELECT a FROM t WHERE a IN (SELECT a FROM u)", "hard"),
+        ("SELECT a FROM t EXCEPT SELECT a FROM u", "hard"),
+        ("SELECT a, COUNT(*) FROM t JOIN u ON t.a = u.a WHERE d = 'x' GROUP BY b ORDER BY c LIMIT 3", "extra"),
+        ("not sql at all", "extra"),
+    ],
+)
+def test_hardness(sql: str, level: str) -> None:
+    assert hardness(sql) == level
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "labels"),
+    [
+        ("SELECT a FROM t", "SELECT a FROM t", []),
+        ("SELECT a FROM t", "SELEC a FROM t", ["syntax"]),
+        ("SELECT a FROM t", "SELECT a FROM", ["syntax"]),
+        ("SELECT a FROM t", "SELECT a FROM v", ["unknown table", "wrong column", "join"]),
+        ("SELECT a FROM t", "SELECT z FROM t", ["unknown column", "wrong column"]),
+        ("SELECT a FROM t", "SELECT b FROM t", ["wrong column"]),
+        ("SELECT a FROM t WHERE b = 'x' AND c = 'y'", "SELECT a FROM t WHERE b = 'x'", ["missing condition"]),
+        ("SELECT a FROM t WHERE b = 'x'", "SELECT a FROM t WHERE b = 'x' AND c = 'y'", ["extra condition"]),
+        ("SELECT b FROM t WHERE a > 1", "SELECT b FROM t WHERE a < 1", ["wrong operator"]),
+        ("SELECT a FROM t WHERE b = 'x'", "SELECT a FROM t WHERE b = 'X'", ["wrong literal"]),
+        ("SELECT MAX(a) FROM t", "SELECT MIN(a) FROM t", ["aggregate"]),
+        ("SELECT b FROM t", "SELECT DISTINCT b FROM t", ["distinct"]),
+        ("SELECT b FROM t JOIN u ON t.a = u.a", "SELECT b FROM t", ["join"]),
+        ("SELECT b FROM t JOIN u ON t.a = u.a", "SELECT b FROM t LEFT JOIN u ON t.a = u.a", ["join"]),
+        ("SELECT COUNT(*) FROM t GROUP BY b", "SELECT COUNT(*) FROM t GROUP BY c", ["group by"]),
+        ("SELECT b FROM t ORDER BY a", "SELECT b FROM t ORDER BY a DESC", ["order by"]),
+        ("SELECT b FROM t ORDER BY a LIMIT 1", "SELECT b FROM t ORDER BY a LIMIT 2", ["limit"]),
+        ("SELECT a FROM t UNION SELECT a FROM u", "SELECT a FROM t UNION ALL SELECT a FROM u", ["set operation"]),
+    ],
+)
+def test_error_labels(gold: str, predicted: str, labels: list[str]) -> None:
+    assert error_labels(SCHEMA, gold, predicted, execution_match(SCHEMA, gold, predicted)) == labels
+
+
+def test_summary_counts_everything_and_is_json() -> None:
+    gold = "SELECT a FROM t WHERE b = 'x'"
+    answers = [
+        (gold, None),
+        ('SELECT "a" FROM "t" WHERE "b" = "x"', "stop"),
+        ("SELECT a FROM t WHERE b = 'y'", "stop"),
+        ("SELECT z FROM t", "stop"),
+        ("SELECT a FROM t WHERE", "length"),
+        ("DROP TABLE t", "stop"),
+    ]
+    scored = [
+        Scored(SCHEMA, gold, text, execution_match(SCHEMA, gold, text), reason, str(index % 3))
+        for index, (text, reason) in enumerate(answers)
+    ]
+    summary = json.loads(json.dumps(summarize(scored)))
+    assert summary["n"] == 6 and summary["correct"] == 2 and summary["accuracy"] == pytest.approx(1 / 3)
+    assert sum(summary["status"].values()) == 6 and summary["truncated"] == 1
+    assert summary["valid_syntax"] == pytest.approx(5 / 6)
+    assert summary["executable"] == pytest.approx(3 / 6)
+    assert summary["exact_match"] == pytest.approx(2 / 6)
+    assert summary["clustered"]["clusters"] == 3
+    assert summary["by_hardness"]["easy"]["n"] == 6
+    assert summarize([])["accuracy"] is None

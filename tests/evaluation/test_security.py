@@ -1,0 +1,112 @@
+"""Model output is hostile: nothing is written, nothing hangs, the caller goes on."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from text2sql.evaluation import execution_match
+
+SCHEMA = "CREATE TABLE t (a INTEGER, b TEXT)"
+GOLD = "SELECT a FROM t"
+
+REFUSED = [
+    "DROP TABLE t",
+    "DELETE FROM t",
+    "UPDATE t SET a = 1",
+    "INSERT INTO t VALUES (1, 'x')",
+    "REPLACE INTO t VALUES (1, 'x')",
+    "CREATE TABLE u (a)",
+    "CREATE TEMP TABLE u AS SELECT 1",
+    "ATTACH DATABASE '/tmp/x.db' AS x",
+    "PRAGMA writable_schema = 1",
+    "VACUUM INTO '/tmp/x.db'",
+    "BEGIN EXCLUSIVE",
+    "EXPLAIN SELECT a FROM t",
+    "WITH x AS (SELECT 1) DELETE FROM t",
+    "WITH x AS (SELECT 1) INSERT INTO t SELECT 1, 'x'",
+    "SELECT load_extension('/tmp/x.so')",
+    "SELECT * FROM pragma_database_list",
+    "SELECT name FROM sqlite_master",
+    "SELECT randomblob(1000000000)",
+    "SELECT zeroblob(2000000000)",
+    "SELECT printf('%.1000000000c', 'x')",
+    "SELECT format('%' || '9' || '999999999d', 1)",
+    "SELECT printf('%*d', 1000000000, 1)",
+]
+
+STOPPED = [
+    "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT COUNT(*) FROM r",
+    "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r",
+    "WITH RECURSIVE r(x) AS (SELECT 'ab' UNION ALL SELECT x || x FROM r) SELECT MAX(LENGTH(x)) FROM r",
+    "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r LIMIT 100000) SELECT COUNT(*) FROM r p, r q, r s",
+    "WITH RECURSIVE r(x) AS (SELECT zeroblob(90000) UNION ALL SELECT zeroblob(90000) FROM r) SELECT x FROM r ORDER BY x",
+    "SELECT COUNT(*) FROM t a, t b, t c, t d, t e, t f, t g, t h, t i, t j, t k, t l",
+    "SELECT " + "(" * 3000 + "1" + ")" * 3000,
+    "SELECT " + "NOT " * 5000 + "1",
+    "SELECT a FROM t WHERE " + " OR ".join(["a = 1"] * 3000),
+    "SELECT " + ", ".join(["a"] * 5000) + " FROM t",
+    "SELECT 1" + " UNION ALL SELECT 1" * 2000,
+    "SELECT * FROM (" * 300 + "SELECT a FROM t" + ")" * 300,
+    "SELECT a FROM t WHERE b LIKE '" + "%a" * 4000 + "'",
+    "SELECT '" + "x" * 3_000_000 + "'",
+    "SELECT a FROM t; " * 2000,
+    "```sql\n" * 5000,
+    "(" * 100_000,
+    "-- " * 100_000,
+    "WITH a AS (" * 2000,
+]
+
+
+@pytest.mark.parametrize("predicted", REFUSED)
+def test_refused(predicted: str) -> None:
+    verdict = execution_match(SCHEMA, GOLD, predicted)
+    assert verdict.status == "refused" and not verdict.correct, verdict
+
+
+@pytest.mark.parametrize("predicted", STOPPED, ids=lambda text: text[:40])
+def test_stopped_in_time(predicted: str) -> None:
+    start = time.monotonic()
+    verdict = execution_match(SCHEMA, GOLD, predicted)
+    assert time.monotonic() - start < 6
+    assert verdict.status in ("timeout", "refused", "error", "different", "equivalent")
+    if not predicted.startswith("SELECT a FROM t;"):
+        assert not verdict.correct, verdict
+
+
+def test_hostile_gold_and_schema_do_not_break_the_evaluator() -> None:
+    for gold in ("DROP TABLE t", STOPPED[0], "PRAGMA x", "", ";;;", "SELECT a FROM t WHERE"):
+        assert execution_match(SCHEMA, gold, "SELECT a FROM t").status == "undecided"
+    for schema in ("", "garbage", "CREATE TABLE", "CREATE TABLE (", "CREATE TABLE t (" * 500, "CREATE TABLE t ()"):
+        assert execution_match(schema, GOLD, GOLD).status in ("equivalent", "undecided")
+    check = "CREATE TABLE t (a INTEGER CHECK (a = (SELECT 1)), b TEXT CHECK (load_extension('x')))"
+    assert execution_match(check, GOLD, GOLD).status in ("equivalent", "undecided")
+
+
+def test_no_file_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for predicted in REFUSED + STOPPED[:4]:
+        execution_match(SCHEMA, GOLD, predicted.replace("/tmp/", f"{tmp_path}/"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_one_hostile_prediction_does_not_poison_the_next() -> None:
+    for predicted in REFUSED[:8]:
+        execution_match(SCHEMA, GOLD, predicted)
+        assert execution_match(SCHEMA, GOLD, "SELECT a FROM t").correct
+
+
+def test_a_read_only_file_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "d.sqlite"
+    db = sqlite3.connect(path)
+    db.executescript("PRAGMA journal_mode = WAL; CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1)")
+    db.close()
+    before, stamp = path.read_bytes(), path.stat().st_mtime_ns
+    for predicted in REFUSED:
+        assert not execution_match(SCHEMA, GOLD, predicted, str(path)).correct
+    assert path.read_bytes() == before and path.stat().st_mtime_ns == stamp
+    assert os.listdir(tmp_path) == ["d.sqlite"]
