@@ -35,7 +35,7 @@ SAME = [
     ),
     (
         "SELECT name FROM customer WHERE id IN (SELECT customer_id FROM purchase WHERE amount > 10)",
-        "SELECT name FROM customer c WHERE EXISTS (SELECT 1 FROM purchase p WHERE p.customer_id = c.id AND amount > 10)",
+        "SELECT name FROM customer c WHERE EXISTS (SELECT 1 FROM purchase p WHERE customer_id = c.id AND amount > 10)",
     ),
     ("SELECT city FROM customer EXCEPT SELECT city FROM customer WHERE id = 3", None),
     (
@@ -81,7 +81,7 @@ DIFFERENT = [
     ),
     (
         "SELECT SUM(amount) FROM purchase WHERE status = 'paid'",
-        "SELECT SUM(amount) FROM purchase p JOIN customer c ON c.id = p.customer_id WHERE status = 'paid' AND name IS NOT NULL",
+        "SELECT SUM(amount) FROM purchase p JOIN customer c ON c.id = customer_id WHERE status = 'paid' AND name <> ''",
     ),
     ("SELECT name, city FROM customer", "SELECT city, name FROM customer"),
 ]

@@ -104,8 +104,7 @@ def test_breaking_changes_are_found_and_proven(select: Select, at: int) -> None:
 
 
 _FRAGMENTS = st.sampled_from(
-    "SELECT|FROM|WHERE|player|team|p|goals|(|)|,|*|=|'x'|\"y\"|1|GROUP BY|ORDER BY|LIMIT|UNION|JOIN|ON|COUNT(*)|;|--"
-    "|/*|NULL|AS|WITH|CREATE TABLE t".split("|")
+    ["SELECT", "FROM", "WHERE", "player", "team", "p", "goals", "(", ")", ",", "*", "=", "'x'", '"y"', "1", "GROUP BY"]
 )
 _texts = st.one_of(st.text(max_size=60), st.lists(_FRAGMENTS, max_size=14).map(" ".join))
 

@@ -44,7 +44,7 @@ STOPPED = [
     "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r",
     "WITH RECURSIVE r(x) AS (SELECT 'ab' UNION ALL SELECT x || x FROM r) SELECT MAX(LENGTH(x)) FROM r",
     "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r LIMIT 100000) SELECT COUNT(*) FROM r p, r q, r s",
-    "WITH RECURSIVE r(x) AS (SELECT zeroblob(90000) UNION ALL SELECT zeroblob(90000) FROM r) SELECT x FROM r ORDER BY x",
+    "WITH RECURSIVE r(x) AS (SELECT zeroblob(9000) UNION ALL SELECT zeroblob(9000) FROM r) SELECT x FROM r ORDER BY x",
     "SELECT COUNT(*) FROM t a, t b, t c, t d, t e, t f, t g, t h, t i, t j, t k, t l",
     "SELECT " + "(" * 3000 + "1" + ")" * 3000,
     "SELECT " + "NOT " * 5000 + "1",

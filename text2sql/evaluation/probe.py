@@ -22,6 +22,7 @@ class Probe:
             box.close()
 
     def __call__(self, node: Node, affinity: str, candidates: tuple[Value, ...]) -> list[bool] | None:
+        """Whether the condition of a node holds, per candidate; None if SQLite does not say."""
         assert node.expression is not None
         if affinity not in self._boxes:
             table = parse_schema(f"CREATE TABLE probe (v {'' if affinity == 'BLOB' else affinity}, n INTEGER)")

@@ -122,6 +122,7 @@ class Draw:
         columns: dict[int, list[tuple[str, int]]] = {}
         for slot, (instance, column) in enumerate(self._plan.slots):
             columns.setdefault(instance, []).append((column, slot))
+        self._merge(scene, columns)
         group = {scene.root(slot) for slot in scene.group}
         # Repeating one table of a join multiplies its rows by the number of copies, all of them by its powers.
         repeated = set(scene.instances)
@@ -148,6 +149,23 @@ class Draw:
                     given = {**{c: v for c, v in old.items() if self._rng.random() < self._recipe.keep}, **given}
                 previous[instance] = self.row(self._plan.tables[instance], given)
                 rows[self._plan.tables[instance]].append(previous[instance])
+
+    def _merge(self, scene: _Scenario, columns: dict[int, list[tuple[str, int]]]) -> None:
+        """Now and then lets two blocks of a query see one row: both sides of an INTERSECT, a query and its subquery."""
+        home = {instance: number for number, block in enumerate(scene.blocks) for instance in block}
+        for second in list(scene.instances):
+            for first in scene.instances:
+                if first == second or second not in scene.instances or home[first] == home[second]:
+                    continue
+                shared = dict(columns.get(first, ()))
+                same_table = self._plan.tables[first] == self._plan.tables[second]
+                linked = any(scene.root(shared.get(c, -1)) == scene.root(s) for c, s in columns.get(second, ()))
+                if first < second and same_table and linked and self._rng.random() < 0.4:
+                    for column, slot in columns.get(second, ()):
+                        scene.unite(shared.get(column), slot)
+                    columns[first] = list({**dict(columns[second]), **shared}.items())
+                    scene.instances.remove(second)
+                    break
 
     def _value(self, scene: _Scenario, values: dict[int, Value], slot: int) -> Value:
         root = scene.root(slot)

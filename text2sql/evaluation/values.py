@@ -84,7 +84,7 @@ def _like(pattern: str) -> re.Pattern[str]:
     return re.compile(r"\A" + re.sub(r"(\.\*)+", ".*", "".join(parts)) + r"\Z", re.IGNORECASE | re.DOTALL)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)
 def neighbours(literal: Value, domain: str) -> tuple[Value, ...]:
     """A literal and what lies just beside it: the values on which two conditions that differ slightly part ways.
 
