@@ -54,7 +54,7 @@ def recipe(index: int, plan: Plan, tables: dict[str, TableSchema], rng: random.R
     counts = [count for count in plan.counts if count <= (60 if index % 4 else 400)]
     if counts and (index % 2 or (max(counts) > 60 and index % 4 == 0)):
         wanted = rng.choice(counts)
-        copies = (wanted, wanted + 1, max(1, wanted - 1))
+        copies = tuple(n for n in (wanted, wanted + 1, wanted - 1, *rng.sample(counts, len(counts))[:2]) if n > 0)
     satisfied, size = rng.choice((1, 1, 2, 3)), rng.choice((2, 3, 3, 5, 12))
     limits = [limit for limit in plan.limits if 1 < limit <= 40]
     if limits and index % 3 == 0:

@@ -55,6 +55,10 @@ class Draw:
         self._plan, self._tables, self._domains = plan, tables, domains
         # A column that is its table's whole key needs room for distinct values.
         self._single_keys = {(name, key[0]) for name, table in tables.items() for key in table.keys if len(key) == 1}
+        # Where rows are repeated often, the parts of longer keys need it too.
+        self._keys = set(self._single_keys)
+        if max(recipe.copies) > 4:
+            self._keys |= {(name, part) for name, table in tables.items() for key in table.keys for part in key}
         self._not_null = {
             (name, column)
             for name, table in tables.items()
@@ -65,7 +69,8 @@ class Draw:
         self._ordinary: dict[tuple[str, str], list[Value]] = {}
         self._styles: dict[int, int] = {}
         # Values of a key: so many that the copies of a scenario rarely collide.
-        self._distinct = max(12, recipe.size, 8 * max(recipe.copies))
+        most = max(recipe.copies)
+        self._distinct = max(12, recipe.size, 8 * most if most <= 8 else min(20_000, 2 * most * most))
         self._rowids = {name: table.rowid for name, table in self._tables.items()}
 
     # -- values
@@ -83,7 +88,7 @@ class Draw:
         pool = self._ordinary.get(key)
         if pool is None:
             style = self._styles.setdefault(id(domain), recipe.style + (rng.randrange(2) if recipe.style > 1 else 0))
-            size = self._distinct if key in self._single_keys else recipe.size
+            size = self._distinct if key in self._keys else recipe.size
             pool = self._ordinary[key] = domain.values(style, size)
             if recipe.style == 3 and domain.kind == "text":
                 pool += [value for value in self._plan.literals if isinstance(value, str)][:6]
@@ -125,12 +130,14 @@ class Draw:
         self._merge(scene, columns)
         group = {scene.root(slot) for slot in scene.group}
         # Repeating one table of a join multiplies its rows by the number of copies, all of them by its powers.
-        repeated = set(scene.instances)
+        times = dict.fromkeys(scene.instances, copies)
         if copies > 1 and self._rng.random() < 0.6:
-            repeated = {self._rng.choice(block) for block in scene.blocks if block and self._rng.random() < 0.75}
+            # Each block by a number of its own: both sides of an INTERSECT may count.
+            blocks = [block for block in scene.blocks if block and self._rng.random() < 0.75]
+            times = {self._rng.choice(block): self._rng.choice(self._recipe.copies) for block in blocks}
         values: dict[int, Value] = {}
         previous: dict[int, Row] = {}
-        for number in range(copies):
+        for number in range(max(times.values(), default=1)):
             if number:
                 values = {
                     root: value
@@ -140,7 +147,7 @@ class Draw:
             for a, op, b in scene.related:
                 self._relate(scene, values, a, op, b)
             for instance in scene.instances:
-                if number and instance not in repeated:
+                if number >= max(1, times.get(instance, 1)):
                     continue
                 given = {column: self._value(scene, values, slot) for column, slot in columns.get(instance, ())}
                 if number and self._rng.random() < self._recipe.keep:
