@@ -43,7 +43,9 @@ class ByteTokenizer:
         """Many texts at once."""
         return {"input_ids": [self.encode(text) for text in texts]}
 
-    def decode(self, tokens: list[int], skip_special_tokens: bool = False) -> str:
+    def decode(
+        self, tokens: list[int], skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False
+    ) -> str:
         """The text of the bytes; invalid ones are replaced."""
         return bytes(t for t in tokens if t < 256).decode(errors="replace")
 
@@ -203,9 +205,9 @@ class FakeServiceClient:
     def create_training_client_from_state(self, path: str) -> Answer[FakeTrainingClient]:
         """A client that knows what the saved one knew."""
         try:
-            state = json.loads(self.file(path).read_text())
-        except OSError:
-            return _done(error=BackendError(f"There is no checkpoint {path}."))
+            state = self._load(path)
+        except BackendError as error:
+            return _done(error=error)
         return _done(FakeTrainingClient(self, self._next_id(), state["base_model"], state["table"], state["steps"]))
 
     create_training_client_from_state_with_optimizer = create_training_client_from_state
@@ -217,9 +219,9 @@ class FakeServiceClient:
         table = self._scripted()
         if model_path is not None:
             try:
-                table = json.loads(self.file(model_path).read_text())["table"]
-            except OSError:
-                return _done(error=BackendError(f"There is no checkpoint {model_path}."))
+                table = self._load(model_path)["table"]
+            except BackendError as error:
+                return _done(error=error)
         return _done(FakeSamplingClient(table, self.options.default_answer))
 
     def create_rest_client(self) -> FakeServiceClient:
@@ -233,6 +235,14 @@ class FakeServiceClient:
 
     def close(self, status: str = "success") -> None:
         """Nothing to let go of."""
+
+    def _load(self, path: str) -> dict[str, Any]:
+        try:
+            return json.loads(self.file(path).read_text())
+        except OSError as error:
+            raise BackendError(f"There is no checkpoint {path} ({self.file(path)}).") from error
+        except ValueError as error:
+            raise BackendError(f"The checkpoint {path} ({self.file(path)}) is damaged: {error}") from error
 
     def _scripted(self) -> Table:
         encode = ByteTokenizer().encode

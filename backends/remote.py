@@ -64,6 +64,8 @@ def _check_key() -> None:
         )
     if not key.startswith(("tml-", "eyJ")):
         raise BackendError('backend: TINKER_API_KEY does not look like a Tinker key; keys start with "tml-".')
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise BackendError("backend: TINKER_API_KEY has spaces, line breaks or letters that no key has; copy it again.")
 
 
 def _check_server(base_url: str | None) -> None:
@@ -71,15 +73,18 @@ def _check_server(base_url: str | None) -> None:
     from tinker.lib.base_url import resolve_base_url
 
     url = resolve_base_url(base_url)
-    key = os.environ.get("TINKER_API_KEY", "")
+    key = os.environ.get("TINKER_API_KEY")
+    headers = {"X-API-Key": key} if key else {}
     try:
-        response = httpx.get(f"{url.rstrip('/')}/api/v1/healthz", headers={"X-API-Key": key}, timeout=CONNECT_SECONDS)
-    except httpx.HTTPError as error:
+        response = httpx.get(f"{url}/api/v1/healthz", headers=headers, timeout=CONNECT_SECONDS)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise BackendError(
             f"backend: the Tinker server at {url} cannot be reached ({type(error).__name__}: {error}). Check the "
             "network, TINKER_BASE_URL and tinker.base_url, or use backend=local."
         ) from error
     if response.status_code in (401, 403):
+        if not key:  # a stored credential, which the SDK sends and this check does not
+            return
         raise BackendError(f"backend: the Tinker server at {url} refuses this TINKER_API_KEY ({response.status_code}).")
     if response.status_code >= 400:
         raise BackendError(f"backend: the Tinker server at {url} answers {response.status_code} to a health check.")

@@ -61,7 +61,7 @@ class Engine:
         """
         with self.adapters.active(adapter) as model, self.base.autocast():
             if self._checkpointing:
-                model.gradient_checkpointing_enable({"use_reentrant": False})
+                model.activation_checkpointing_enable({"use_reentrant": False})
                 model.train()
             try:
                 yield model

@@ -90,7 +90,7 @@ class LocalTrainingClient:
                 weighted, "cross_entropy", self._engine.vocabulary, self._engine.base.max_length
             )
             surrogate = self._forward_backward(scored, "cross_entropy", {}, backward=True)
-            sums = {"loss:sum": float(loss), "surrogate_loss:sum": surrogate.metrics["loss:sum"]}
+            sums = {"loss:sum": float(loss.detach()), "surrogate_loss:sum": surrogate.metrics["loss:sum"]}
             return types.ForwardBackwardOutput(
                 loss_fn_output_type=output.loss_fn_output_type,
                 loss_fn_outputs=output.loss_fn_outputs,

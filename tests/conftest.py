@@ -1,0 +1,97 @@
+"""What all tests share: a tiny random Llama with a real tokenizer, and the way to the shared data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("TINKER_TELEMETRY", "0")
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The directory of real data; tests that need it skip where it is absent."""
+    directory = Path(os.environ.get("TEXT2SQL_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not directory.is_dir():
+        pytest.skip(f"no shared data in {directory}; set TEXT2SQL_DATA")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Any:
+    """A byte-level BPE tokenizer of 600 tokens, trained on the bundled questions."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    from text2sql.data.bundled import load_bundled
+
+    texts = [f"Table schema:\n{e.context}\nQuestion: {e.question}\nSQL: {e.answer}\n\n" for e in load_bundled()[:200]]
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(texts, vocab_size=600, special_tokens=["<eos>"], show_progress=False)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token="<eos>", pad_token="<eos>")
+
+
+@pytest.fixture(scope="session")
+def make_tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Callable[..., Path]:
+    """Writes tiny random Llamas, one for each set of keyword arguments; returns their directories."""
+    made: dict[tuple[Any, ...], Path] = {}
+
+    def make(*, tied: bool = True, seed: int = 0) -> Path:
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        if (tied, seed) not in made:
+            directory = tmp_path_factory.mktemp("tiny-llama")
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                model = LlamaForCausalLM(
+                    LlamaConfig(
+                        vocab_size=len(tiny_tokenizer),
+                        hidden_size=64,
+                        intermediate_size=128,
+                        num_hidden_layers=2,
+                        num_attention_heads=4,
+                        num_key_value_heads=2,
+                        max_position_embeddings=512,
+                        tie_word_embeddings=tied,
+                        initializer_range=0.2,  # sharper than usual, so that greedy choices are not ties
+                        eos_token_id=tiny_tokenizer.eos_token_id,
+                        bos_token_id=None,
+                    )
+                )
+            model.save_pretrained(directory)
+            tiny_tokenizer.save_pretrained(directory)
+            made[(tied, seed)] = directory
+        return made[(tied, seed)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(make_tiny_model: Callable[..., Path]) -> str:
+    """Directory of the tiny tied Llama."""
+    return str(make_tiny_model())
+
+
+@pytest.fixture
+def open_local(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Opens local backends with given options; closes them after the test. Checkpoints go into the test's directory."""
+    from backends import open_backend
+    from backends.options import LocalOptions
+
+    opened = []
+
+    def open_(**options: Any) -> Any:
+        service = open_backend("local", LocalOptions(device="cpu", **options), checkpoints=tmp_path / "checkpoints")
+        opened.append(service)
+        return service
+
+    yield open_
+    for service in opened:
+        service.close()

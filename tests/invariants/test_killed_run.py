@@ -1,0 +1,102 @@
+"""A run that is killed at any moment and started again ends in the numbers of one that was not: real processes, SIGKILL."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from text2sql.data.bundled import load_bundled
+
+TIME_FIELDS = {"seconds", "tokens_per_second", "time"}
+
+
+@pytest.fixture(scope="module")
+def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "examples.jsonl"
+    rows = [{"question": e.question, "context": e.context, "answer": e.answer} for e in load_bundled()[:90]]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def command(directory: Path, data: Path, model: str) -> list[str]:
+    settings = {
+        "name": "killed",
+        "output_dir": directory,
+        "base_model": model,
+        "data.source": data,
+        "data.test_size": 24,
+        "data.validation_size": 8,
+        "training.batch_size": 6,
+        "training.epochs": 2,
+        "training.learning_rate": 0.01,
+        "training.schedule": "cosine",
+        "training.checkpoint_every": 4,
+        "training.validate_every": 5,
+        "training.validation_questions": 4,
+        "evaluation.max_new_tokens": 12,
+        "evaluation.concurrency": 8,
+        "evaluation.workers": 1,
+        "local.device": "cpu",
+    }
+    overrides = [f"{key}={value}" for key, value in settings.items()]
+    return [sys.executable, "-m", "text2sql.cli", "run", *overrides]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    # PyTorch sums in another order with another number of threads: fix it, as the same machine would.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+    )
+
+
+def finish(arguments: list[str]) -> None:
+    process = start(arguments)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [{k: v for k, v in json.loads(line).items() if k not in TIME_FIELDS} for line in lines]
+
+
+def kill_when(arguments: list[str], path: Path, count: int) -> None:
+    """Start the run and kill the whole process group as soon as a file has `count` lines."""
+    process = start(arguments)
+    deadline = time.monotonic() + 240
+    while process.poll() is None and time.monotonic() < deadline:
+        if path.exists() and path.read_text().count("\n") >= count:
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+
+
+def test_kill_minus_nine_everywhere(tmp_path: Path, data_file: Path, tiny_model: str) -> None:
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    finish(command(undisturbed, data_file, tiny_model))
+    arguments = command(killed, data_file, tiny_model)
+    for file, count in (
+        ("predictions-base.jsonl", 8),
+        ("metrics.jsonl", 6),  # between two checkpoints
+        ("metrics.jsonl", 16),
+        ("predictions-tuned.jsonl", 16),
+    ):
+        kill_when(arguments, killed / file, count)
+    finish(arguments)
+    for name in ("metrics.jsonl", "predictions-base.jsonl", "predictions-tuned.jsonl", "predictions-novel-tuned.jsonl"):
+        assert rows(killed / name) == rows(undisturbed / name), name
+    summaries = [json.loads((path / "summary.json").read_text()) for path in (killed, undisturbed)]
+    assert summaries[0]["headline"] == summaries[1]["headline"]
+    assert len(rows(killed / "metrics.jsonl")) == 20 + 4  # 58 examples in batches of 6, twice; a validation every 5
+    assert len(list((killed / "checkpoints").glob("*/weights/step-*"))) >= 1
