@@ -6,8 +6,6 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
 from rich.table import Table
 
 from text2sql.config import Config
@@ -17,7 +15,8 @@ from text2sql.evaluation import extract_sql
 from text2sql.generate import PendingGenerations, cut_at_stop
 from text2sql.pipeline import opened
 from text2sql.progress import console
-from text2sql.run_directory import RunDirectory
+from text2sql.run_directory import RunDirectory, load_run_config
+from text2sql.train import choose_checkpoint
 
 MAX_ROWS = 100
 MAX_SECONDS = 30.0
@@ -39,7 +38,9 @@ def answer_question(
     config = load_run_config(run)
     example = Example(id="ask", question=question, context=context, answer="")
     with opened(config, run.file("checkpoints")) as service:
-        weights: dict[str, Any] = {"base_model": config.trained_model} if base else {"model_path": _weights(run)}
+        weights: dict[str, Any] = (
+            {"base_model": config.trained_model} if base else {"model_path": _weights(run, config)}
+        )
         sampler = service.create_sampling_client(**weights).result()
         pending = PendingGenerations([example], sampler, config.prompt.template, config.evaluation, config.seed)
         sql = extract_sql(cut_at_stop(pending.results()[0].text, config.evaluation.stop))
@@ -48,33 +49,24 @@ def answer_question(
         _print_rows(database, sql)
 
 
-def load_run_config(run: RunDirectory) -> Config:
-    """The configuration that a run was started with (UserError if there is no run)."""
-    try:
-        return Config.model_validate(yaml.safe_load(run.file("config.yaml").read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"There is no run in {run.path}; train one with `text2sql run`, or name it with --run."
-        ) from error
-    except (ValidationError, yaml.YAMLError) as error:
-        raise UserError(f"{run.file('config.yaml')} is not a configuration that this version reads: {error}") from error
-
-
-def _weights(run: RunDirectory) -> str:
-    rows = run.rows("checkpoints.jsonl")
-    if not rows:
+def _weights(run: RunDirectory, config: Config) -> str:
+    checkpoints = run.checkpoints()
+    if not checkpoints:
         raise UserError(
             f"The run in {run.path} has no checkpoint yet; let it finish, or ask its base model with --base."
         )
-    return str(rows[-1]["sampler_path"])
+    return str(choose_checkpoint(checkpoints, run.rows("metrics.jsonl"), config.training)["sampler_path"])
 
 
 def _schema(schema: Path | None, database: Path | None) -> str:
     if schema is not None:
         try:
-            return schema.read_text(encoding="utf-8").strip()
+            text = schema.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--schema: {schema} cannot be read: {error}") from error
+        if not text:
+            raise UserError(f"--schema: {schema} is empty; it must hold CREATE TABLE statements.")
+        return text
     if database is None:
         raise UserError("Give the schema with --schema FILE or --database FILE.")
     from text2sql.evaluation.execute import file_schema

@@ -11,6 +11,8 @@ import typer
 
 from text2sql.errors import UserError
 
+INTERRUPTED = 130  # exit status after Ctrl-C; typer turns the exception into it
+
 app = typer.Typer(
     help="Fine-tune small language models to write SQL, and say honestly whether they got better.",
     no_args_is_help=True,
@@ -30,7 +32,7 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value ...",
 def _load(file: str, overrides: list[str] | None):  # type: ignore[no-untyped-def]  # Config, imported here
     from text2sql.config import load_config
 
-    if "=" in file:  # no file: only overrides
+    if "=" in file and not Path(file).exists():  # no file: only overrides
         return load_config("quickstart", [file, *(overrides or [])])
     return load_config(file, overrides or [])
 
@@ -55,7 +57,9 @@ def train(config: ConfigFile = "quickstart", overrides: Overrides = None) -> Non
 def evaluate(
     target: Annotated[
         str,
-        typer.Argument(help="A run's directory, a predictions file (.jsonl, .csv), or a YAML file (its base model)."),
+        typer.Argument(
+            help="A run's directory, predictions (.jsonl, .json, .csv, .parquet), or a YAML file (its base model)."
+        ),
     ],
     overrides: Overrides = None,
 ) -> None:
@@ -65,7 +69,7 @@ def evaluate(
     path = Path(target)
     if path.is_dir():
         score_run(path)
-    elif path.suffix in (".jsonl", ".csv"):
+    elif path.suffix in (".jsonl", ".json", ".csv", ".parquet"):
         score_file(path, _load("quickstart", overrides))
     else:
         from text2sql.pipeline import run_pipeline
@@ -169,9 +173,11 @@ def main() -> None:
         app()
     except (UserError, BackendError) as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
+            raise
+        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
@@ -199,6 +205,7 @@ def _quiet_libraries() -> None:
 
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 

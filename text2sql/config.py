@@ -10,19 +10,19 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from backends.options import FakeOptions, LocalOptions, TinkerOptions
 from text2sql.errors import UserError
+from text2sql.plain_yaml import dump_yaml, read_yaml
 
 
 class Section(BaseModel):
-    """A part of the configuration; unknown keys are refused."""
+    """A part of the configuration; unknown keys and infinite numbers are refused. A number may stand for a text."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 
 
 class LoraConfig(Section):
@@ -111,7 +111,9 @@ class EvaluationConfig(Section):
 
     max_new_tokens: PositiveInt = Field(150, description="Longest answer; a longer one counts as truncated.")
     temperature: float = Field(0.0, ge=0, description="0 is greedy.")
-    stop: list[str] = Field(["\n\n", "Question:"], description="Texts that end an answer.")
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(
+        ["\n\n", "Question:"], description="Texts that end an answer."
+    )
     concurrency: PositiveInt = Field(64, description="Questions in flight, and answered between two saves.")
     baseline: bool = Field(True, description="Evaluate the base model before training.")
     novel_questions: bool = Field(True, description="Also answer the exercise's five questions on new schemas.")
@@ -157,6 +159,8 @@ class Config(Section):
     def _consistent(self) -> Config:
         if not (self.lora.train_attn or self.lora.train_mlp or self.lora.train_unembed):
             raise ValueError("lora: at least one of train_attn, train_mlp and train_unembed must be true")
+        if self.data.source == "bundled" and (self.data.path or self.data.columns):
+            raise ValueError("data.path and data.columns need another data.source than bundled, for example the file")
         stopping = self.training.early_stopping
         if stopping and not (self.data.validation_size and self.training.validate_every):
             raise ValueError("training.early_stopping needs data.validation_size and training.validate_every")
@@ -171,7 +175,7 @@ class Config(Section):
     @property
     def directory(self) -> Path:
         """Directory of the run."""
-        return Path(self.output_dir or f"runs/{self.name}")
+        return expand_user(self.output_dir or f"runs/{self.name}")
 
     @property
     def backend_options(self) -> BaseModel:
@@ -225,26 +229,33 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         where = f"{path}: " if path else ""
-        raise UserError("\n".join(where + _explain(problem) for problem in error.errors())) from error
+        raise UserError("\n".join(where + line for line in _explain(error.errors()))) from error
 
 
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML, every default written out."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    try:
+        values = read_yaml(text)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold keys and values, not a {type(values).__name__}.")
-    return values
+    # A section whose keys are all commented out is null.
+    return {key: {} if value is None and key in _sections() else value for key, value in values.items()}
+
+
+def _sections() -> list[str]:
+    return [name for name, field in Config.model_fields.items() if hasattr(field.annotation, "model_fields")]
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -252,40 +263,45 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise UserError(f'"{override}" is not an override; write key=value, for example training.batch_size=32.')
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f'The value in "{override}" is not valid YAML: {" ".join(str(error).split())}') from error
+        value = read_yaml(text)
+    except ValueError as error:
+        raise UserError(f'The value in "{override}" is not valid YAML: {error}') from error
     *parents, last = key.split(".")
     for parent in parents:
-        values = values.setdefault(parent, {})
+        if values.get(parent) is None:
+            values[parent] = {}
+        values = values[parent]
         if not isinstance(values, dict):
             raise UserError(f'"{override}": {parent} is a value, not a section.')
-    if isinstance(value, str) and _is_number(value):  # YAML 1.1 reads 5e-4 as a string
-        value = float(value)
     values[last] = value
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _explain(problems: Sequence[Any]) -> list[str]:
+    """Validation errors as sentences, one for each key; the alternatives of a union are one key's."""
+    lines: list[str] = []
+    wrong: dict[str, tuple[list[str], Any]] = {}
+    for problem in problems:
+        location = [str(part) for part in problem["loc"]]
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            lines.append(_unknown(location))
+        elif not location:
+            lines.append(message)
+        else:
+            key = ".".join(
+                part for part in location if not part.startswith(("constrained-", "literal[", "float", "int"))
+            )
+            wrong.setdefault(key, ([], problem["input"]))[0].append(message)
+    return lines + [f"{key}: {' or '.join(messages)} (got {value!r})" for key, (messages, value) in wrong.items()]
 
 
-def _explain(problem: Any) -> str:
-    """One validation error as a sentence that names the key."""
-    location = [str(part) for part in problem["loc"] if part not in ("function-after", "literal['auto']")]
-    if problem["type"] == "extra_forbidden":
-        known = _keys(location[:-1])
-        near = difflib.get_close_matches(location[-1], known, n=1) or _elsewhere(location[-1])
-        hint = f' Did you mean "{near[0]}"?' if near else f" Known keys: {', '.join(known)}."
-        return f'unknown key "{".".join(location)}".{hint}'
-    message = problem["msg"].removeprefix("Value error, ")
-    if not location:
-        return message
-    key = [part for part in location if not part.startswith(("constrained-", "literal[", "float", "int"))]
-    return f"{'.'.join(key)}: {message} (got {problem['input']!r})"
+def _unknown(location: Sequence[str]) -> str:
+    """What to say of a key that is not there: the same key elsewhere, a similar one here, or all that there are."""
+    known = _keys(location[:-1])
+    similar = [".".join([*location[:-1], k]) for k in difflib.get_close_matches(location[-1], known, n=1)]
+    near = _elsewhere(location[-1]) or similar
+    hint = f' Did you mean "{near[0]}"?' if near else f" Known keys: {', '.join(known)}."
+    return f'unknown key "{".".join(location)}".{hint}'
 
 
 def _keys(location: Sequence[str]) -> list[str]:
@@ -301,9 +317,9 @@ def _keys(location: Sequence[str]) -> list[str]:
 
 
 def _elsewhere(key: str) -> list[str]:
-    """A key of another section with this name."""
-    sections = [name for name, field in Config.model_fields.items() if hasattr(field.annotation, "model_fields")]
-    return [f"{section}.{key}" for section in sections if key in _keys([section])]
+    """The key with this name at the top or in another section."""
+    own = [key] if key in Config.model_fields else []
+    return [*own, *(f"{section}.{key}" for section in _sections() if key in _keys([section]))]
 
 
 def expand_user(path: str) -> Path:

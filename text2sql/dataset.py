@@ -10,7 +10,7 @@ import numpy as np
 
 from text2sql.config import Config
 from text2sql.data.cache import tokenize_cached
-from text2sql.data.clean import check_dropped, clean
+from text2sql.data.clean import SET_ASIDE, check_dropped, clean
 from text2sql.data.examples import Example
 from text2sql.data.prompts import Tokens
 from text2sql.data.sources import load_examples
@@ -37,6 +37,9 @@ def load_dataset(config: Config) -> Dataset:
     drawn = draw(load_examples(config.data), config.data, config.seed)
     examples, dropped = clean(drawn, config.data.max_dropped)
     split = split_examples(examples, config.data, config.seed)
+    aside = len(examples) - sum(map(len, split))
+    if aside and config.data.source != "bundled":  # the bundled set is larger than what one run takes of it
+        dropped = dropped | {SET_ASIDE: aside}
     return Dataset(split, len(drawn), dropped, count_leaks(split))
 
 
@@ -47,20 +50,24 @@ def tokenize_split(dataset: Dataset, tokenizer: Any, config: Config) -> tuple[Da
         The data set without the dropped examples and with their count, and the tokens of both sides.
 
     Raises:
-        UserError: Too many are over-long, or a batch would be larger than the data.
+        UserError: Too many are over-long.
     """
     train, train_tokens = _fitting(dataset.split.train, tokenizer, config)
     validation, validation_tokens = _fitting(dataset.split.validation, tokenizer, config)
     lost = len(dataset.split.train) + len(dataset.split.validation) - len(train) - len(validation)
     dropped = dataset.dropped | ({f"longer than {config.data.max_tokens} tokens": lost} if lost else {})
     check_dropped(dropped, dataset.rows, config.data.max_dropped)
-    if config.training.batch_size > len(train):
-        raise UserError(
-            f"training.batch_size={config.training.batch_size} is larger than the {len(train)} training examples; "
-            "lower it or use more data."
-        )
     kept = Dataset(Split(train, validation, dataset.split.test), dataset.rows, dropped, dataset.leaks)
     return kept, train_tokens, validation_tokens
+
+
+def check_batch_size(dataset: Dataset, config: Config) -> None:
+    """Raise UserError when a batch would be larger than the training data."""
+    size, count = config.training.batch_size, len(dataset.split.train)
+    if size > count:
+        raise UserError(
+            f"training.batch_size={size} is larger than the {count} training examples; lower it or use more data."
+        )
 
 
 def _fitting(examples: Sequence[Example], tokenizer: Any, config: Config) -> tuple[list[Example], list[Tokens]]:

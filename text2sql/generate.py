@@ -58,7 +58,11 @@ class PendingGenerations:
         generations = []
         for example, future, length in zip(self._examples, self._futures, self._lengths, strict=True):
             sequence = future.result().sequences[0]
-            text = self._tokenizer.decode(sequence.tokens, skip_special_tokens=True)
+            text = self._tokenizer.decode(
+                sequence.tokens,
+                skip_special_tokens=True,
+                clean_up_tokenization_spaces=False,  # it would rewrite " ," and " 's" inside SQL
+            )
             prompt = prompts.render_prompt(example, self._template)
             generations.append(Generation(prompt, text, sequence.stop_reason, len(sequence.tokens), length))
         return generations

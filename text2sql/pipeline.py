@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from backends import open_backend
-from backends.interface import SamplingClient, ServiceClient
+from backends.interface import BackendError, SamplingClient, ServiceClient
 from text2sql import predictions
 from text2sql.config import Config
 from text2sql.data import prompts
 from text2sql.data.examples import Example
 from text2sql.data.novel import NOVEL_QUESTIONS
-from text2sql.dataset import Dataset, load_dataset, tokenize_split
+from text2sql.dataset import Dataset, check_batch_size, load_dataset, tokenize_split
 from text2sql.display import show_first_example, show_headline, show_novel
 from text2sql.progress import console
 from text2sql.run_directory import RunDirectory, open_run
@@ -51,6 +51,8 @@ def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
         BackendError: The same, of the backend.
     """
     dataset = load_dataset(config)
+    if "train" in stages:
+        check_batch_size(dataset, config)
     run = open_run(config)
     try:
         with opened(config, run.file("checkpoints")) as service:
@@ -61,7 +63,13 @@ def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
 
 @contextmanager
 def opened(config: Config, checkpoints: Path | None = None) -> Iterator[ServiceClient]:
-    """The configured backend, closed at the end; a hosted one is asked first whether it has the model."""
+    """The configured backend, closed at the end; a hosted one is asked first whether it has the model.
+
+    Raises:
+        BackendError: It cannot be opened, or it failed for good in the middle of the work.
+    """
+    import tinker
+
     service = open_backend(config.backend, config.backend_options, checkpoints=checkpoints)
     try:
         if config.backend == "tinker":
@@ -69,6 +77,12 @@ def opened(config: Config, checkpoints: Path | None = None) -> Iterator[ServiceC
 
             check_model(service, config.trained_model)
         yield service
+    except tinker.TinkerError as error:
+        service.close("errored")
+        raise BackendError(
+            f"backend: {config.backend} failed ({type(error).__name__}: {error}). What was finished is kept; the same "
+            "command goes on from there."
+        ) from error
     except BaseException:
         service.close("errored")
         raise
@@ -95,6 +109,7 @@ class _Run:
             answers["base"] = self._evaluate("base", "Base model", split.test, base)
         trainer = None
         if "train" in stages:
+            check_batch_size(self.dataset, config)  # again: over-long examples are gone now
             trainer = self._trainer(train, [e.id for e in split.train], validation)
             checkpoint = trainer.train()
             if "evaluate" in stages:
@@ -147,7 +162,7 @@ class _Run:
             return config.training.learning_rate
         from backends.shape import model_shape
 
-        shape = model_shape(config.base_model)
+        shape = model_shape(config.trained_model)
         rate, reason = auto_learning_rate(shape.width, shape.family, config.training.batch_size)
         console.print(f"Learning rate: {reason}.")
         return rate
@@ -278,7 +293,11 @@ def _version(package: str) -> str | None:
 
 def _git_commit() -> str | None:
     here = Path(__file__).parent
-    result = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True)
+    except OSError:  # no git on this machine
+        return None
     return result.stdout.strip() or None if result.returncode == 0 else None
 
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 LINE_EVERY = 10.0  # seconds between two lines where there is no terminal
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False, emoji=False)  # SQL and data are full of brackets and colons
 
 
 class Stage:

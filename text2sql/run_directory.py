@@ -12,14 +12,16 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
+from pydantic import ValidationError
 
 from text2sql.config import Config, dump_config
 from text2sql.errors import UserError
+from text2sql.plain_yaml import read_yaml
 
 IGNORED = ("on_existing", "output_dir", "name")  # keys in which a continued run may differ from its first start
 FREE = {"evaluation": ("workers",)}  # keys of sections, likewise
@@ -36,23 +38,41 @@ class RunDirectory:
         """Path of a file of the run."""
         return self.path / name
 
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        """The rows of a JSON Lines file; an incomplete last line is left out."""
+    def rows(self, name: str, required: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """The rows of a JSON Lines file; an incomplete last line is left out.
+
+        Raises:
+            UserError: A line is not a JSON object, or one lacks a required key.
+        """
         path = self.file(name)
         if not path.is_file():
             return []
-        lines = path.read_text(encoding="utf-8").split("\n")
-        try:
-            return [json.loads(line) for line in lines[:-1]]  # what follows the last newline is incomplete
-        except ValueError as error:
-            raise UserError(
-                f"{path} is damaged ({error}). Restore it, or start anew with on_existing=overwrite."
-            ) from error
+        rows = []
+        lines = path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is incomplete
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise _damaged(path, f"line {number}: {error}") from error
+            missing = [key for key in required if key not in row] if isinstance(row, dict) else ["an object"]
+            if missing:
+                raise _damaged(path, f"line {number} has no {', '.join(missing)}")
+            rows.append(row)
+        return rows
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """The checkpoints that are kept, in order."""
+        path = self.file("checkpoints.jsonl")
+        # This file is replaced as a whole, so an incomplete line is damage and not an interrupted write.
+        if path.is_file() and not path.read_bytes().endswith(b"\n"):
+            raise _damaged(path, "its last line is incomplete")
+        return self.rows("checkpoints.jsonl", required=("step", "state_path", "sampler_path"))
 
     def append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows to a JSON Lines file and flush them to the disk."""
-        with self.file(name).open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        """Add rows to a JSON Lines file, in place of an incomplete last line, and flush them to the disk."""
+        with _writing(self.file(name)) as path, path.open("a+b") as file:
+            file.truncate(_end_of_last_line(file))
+            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
             file.flush()
             os.fsync(file.fileno())
 
@@ -62,24 +82,22 @@ class RunDirectory:
 
     def write(self, name: str, text: str) -> None:
         """Write a file aside and rename it into place."""
-        aside = self.file(f".{name}.partial")
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self.file(name))
+        with _writing(self.file(name)) as path:
+            aside = self.file(f".{name}.partial")
+            with aside.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file in one stroke."""
         self.write(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
-    def read_json(self, name: str) -> Any:
-        """The value of a JSON file, or None if there is none."""
-        path = self.file(name)
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
     def lock(self) -> None:
         """Hold the run; UserError if another process does. The lock goes with the process, however it ends."""
+        if self._lock is not None:
+            return
         file = self.file(".lock").open("w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,6 +112,69 @@ class RunDirectory:
             self._lock.close()
             self._lock = None
 
+    def saved_config(self) -> Any:
+        """What ``config.yaml`` holds: the configuration that the run was started with.
+
+        Raises:
+            UserError: There is no run, or the file cannot be read.
+        """
+        path = self.file("config.yaml")
+        try:
+            return read_yaml(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"There is no run in {self.path}; `text2sql run` makes one.") from error
+        except ValueError as error:
+            raise _damaged(path, str(error)) from error
+
+    def has_results(self) -> bool:
+        """Whether the run came so far that starting it anew would lose something."""
+        names = ("metrics.jsonl", "checkpoints.jsonl", "summary.json")
+        files = [*map(self.file, names), *self.path.glob("predictions-*.jsonl"), *self.path.glob("checkpoints/*")]
+        return any(file.is_dir() or (file.is_file() and file.stat().st_size > 0) for file in files)
+
+
+def load_run_config(run: RunDirectory) -> Config:
+    """The configuration that a run was started with (UserError if there is no run, or none that can be read)."""
+    saved = run.saved_config()
+    try:
+        return Config.model_validate(saved)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        raise UserError(
+            f"{run.file('config.yaml')} is not a configuration that this version of text2sql reads: "
+            f"{key}: {problem['msg']}."
+        ) from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """Say which file could not be written, and what to do."""
+    try:
+        yield path
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror or error}. Make room or mend the permissions, then run the "
+            "same command again: what was finished is kept."
+        ) from error
+
+
+def _end_of_last_line(file: IO[bytes]) -> int:
+    """Where the last complete line of a file ends; a process that was killed may have left half a line behind it."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - 65536)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def _damaged(path: Path, what: str) -> UserError:
+    return UserError(f"{path} is damaged ({what}). Restore it, or start anew with on_existing=overwrite.")
+
 
 def open_run(config: Config) -> RunDirectory:
     """The locked directory of a new run, or of one that goes on, according to `on_existing`.
@@ -106,12 +187,29 @@ def open_run(config: Config) -> RunDirectory:
     if run.path.exists() and not run.path.is_dir():
         raise UserError(f"output_dir: {run.path} is a file.")
     if not run.file("config.yaml").is_file():
-        if run.path.is_dir() and any(run.path.iterdir()) and config.on_existing != "overwrite":
+        # A start that was killed before it wrote config.yaml leaves nothing else.
+        if run.path.is_dir() and {entry.name for entry in run.path.iterdir()} - {".lock", ".config.yaml.partial"}:
             raise UserError(f"output_dir: {run.path} has files in it, but no run. Choose another output_dir.")
         return _start(run, config)
+    choice = _choose(run, config)
+    if choice == "new":
+        return _start(RunDirectory(_next_free(run.path)), config)
+    run.lock()
+    if choice == "overwrite":
+        _empty(run)
+        return _start(run, config)
+    return run
+
+
+def _choose(run: RunDirectory, config: Config) -> str:
+    """What to do with the run that is there: resume, overwrite or new (UserError if it must be left alone)."""
+    choice: str = config.on_existing
+    if choice in ("overwrite", "new"):
+        return choice
     changed = differences(run, config)
     finished = run.file("summary.json").is_file()
-    choice: str = config.on_existing
+    if choice != "fail" and changed and not run.has_results():
+        return "overwrite"  # a start that failed at once: the corrected command must not be refused for it
     if choice == "ask":
         choice = "resume" if not changed and not finished else _ask(run, changed, finished)
     if choice == "fail":
@@ -120,18 +218,19 @@ def open_run(config: Config) -> RunDirectory:
             + (f" with another configuration ({'; '.join(changed)})" if changed else "")
             + ". Say what to do with on_existing=resume, overwrite or new, or choose another output_dir."
         )
-    if choice == "resume":
-        if changed:
-            raise UserError(f"{run.path} cannot go on with another configuration: {'; '.join(changed)}.")
-        run.lock()
-        return run
-    if choice == "new":
-        return _start(RunDirectory(_next_free(run.path)), config)
-    run.lock()
-    for entry in run.path.iterdir():
+    if choice == "resume" and changed:
+        raise UserError(
+            f"{run.path} cannot go on with another configuration: {'; '.join(changed)}. Restore it, or say "
+            "on_existing=overwrite or new."
+        )
+    return choice
+
+
+def _empty(run: RunDirectory) -> None:
+    """Remove all files of a run, ``config.yaml`` last: a removal that is interrupted leaves a run to overwrite."""
+    for entry in sorted(run.path.iterdir(), key=lambda entry: entry.name == "config.yaml"):
         if entry.name != ".lock":
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    return _start(run, config)
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def _start(run: RunDirectory, config: Config) -> RunDirectory:
@@ -148,8 +247,7 @@ def _start(run: RunDirectory, config: Config) -> RunDirectory:
 
 def differences(run: RunDirectory, config: Config) -> list[str]:
     """Keys in which the configuration differs from the one that the run was started with."""
-    saved = yaml.safe_load(run.file("config.yaml").read_text(encoding="utf-8"))
-    return _differences(saved, config.model_dump(mode="json"), "")
+    return _differences(run.saved_config(), config.model_dump(mode="json"), "")
 
 
 def _differences(old: Any, new: Any, key: str) -> list[str]:
@@ -164,11 +262,13 @@ def _ask(run: RunDirectory, changed: list[str], finished: bool) -> str:
     if not sys.stdin.isatty():
         return "fail"
     from rich.prompt import Prompt
+    from rich.text import Text
 
     about = "finished" if finished else "unfinished"
     why = f" with another configuration ({'; '.join(changed)})" if changed else ""
     choices = ["new", "overwrite", "fail"] if changed else ["resume", "new", "overwrite", "fail"]
-    return Prompt.ask(f"{run.path} has a {about} run{why}. What now?", choices=choices, default="fail")
+    question = Text(f"{run.path} has a {about} run{why}. What now?")
+    return Prompt.ask(question, choices=choices, default="fail")
 
 
 def _next_free(path: Path) -> Path:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from text2sql import evaluation as room
-from text2sql.ask import load_run_config
 from text2sql.config import Config
 from text2sql.data.sources import read_file
 from text2sql.errors import UserError
 from text2sql.progress import console, stage
-from text2sql.run_directory import RunDirectory
+from text2sql.run_directory import RunDirectory, load_run_config
 
 COLUMNS = {  # accepted names of each column, ours first
     "schema": ("context", "schema", "schema_sql"),
@@ -42,7 +43,7 @@ def score_file(path: Path, config: Config) -> None:
     Raises:
         UserError: The file cannot be read or lacks a column.
     """
-    rows = [_named(row, index, path) for index, row in enumerate(read_file(path))]
+    rows = [_named(row, index, path) for index, row in enumerate(read_file(path, "predictions"))]
     if not rows:
         raise UserError(f"{path} has no rows.")
     pairs = [room.Pair(row["schema"], row["gold"], row["predicted"], row["db"]) for row in rows]
@@ -62,7 +63,9 @@ def score_file(path: Path, config: Config) -> None:
 
 
 def _named(row: Any, index: int, path: Path) -> dict[str, Any]:
-    named: dict[str, Any] = {key: row.get(key) for key in ("db", "stop_reason", "cluster")}
+    if not isinstance(row, dict):
+        raise UserError(f"{path}: row {index + 1} is a {type(row).__name__}, not an object.")
+    named: dict[str, Any] = {key: row.get(key) or None for key in ("db", "stop_reason", "cluster")}
     for field, names in COLUMNS.items():
         name = next((name for name in names if name in row), None)
         if name is None:
@@ -86,14 +89,13 @@ def _print_measures(path: Path, summary: dict[str, Any]) -> None:
 
 def show_match(schema: str, gold: str, predicted: str, database: Path | None) -> None:
     """Judge one pair and print the verdict, with the witness if they differ."""
-    path = Path(schema)
-    if "create" not in schema.lower():
+    if not re.search(r"\bcreate\s+(\w+\s+)?table\b", schema, re.IGNORECASE):
         try:
-            schema = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            schema = Path(schema).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
             raise UserError(f"--schema: {schema} is neither CREATE TABLE statements nor a file ({error}).") from error
-    if database is not None and not database.is_file():
-        raise UserError(f"--database: there is no file {database}.")
+    if database is not None:
+        _check_database(database)
     verdict = room.execution_match(schema, gold, predicted, str(database) if database else None)
     console.print(f"{verdict.status}: {verdict.reason}", markup=False)
     if verdict.witness:
@@ -102,6 +104,15 @@ def show_match(schema: str, gold: str, predicted: str, database: Path | None) ->
         console.print(
             _table("gold returns", verdict.witness.gold), _table("predicted returns", verdict.witness.predicted)
         )
+
+
+def _check_database(database: Path) -> None:
+    from text2sql.evaluation.execute import file_schema
+
+    try:
+        file_schema(str(database))
+    except sqlite3.Error as error:
+        raise UserError(f"--database: {database} is not a SQLite database that can be read ({error}).") from error
 
 
 def _table(title: str, rows: room.Table) -> Table:

@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tinker import types
+from tinker import TinkerError, types
 
 from backends.interface import SamplingClient, ServiceClient, TrainingClient
-from text2sql.config import Config
+from text2sql.config import Config, TrainingConfig
 from text2sql.data.datums import make_batch
 from text2sql.data.prompts import Tokens
 from text2sql.errors import UserError
@@ -30,6 +30,7 @@ from text2sql.schedule import learning_rate
 Row = dict[str, Any]
 Validate = Callable[[SamplingClient, int], float]
 MAXIMISED = "validation_accuracy"
+LOGS = ("metrics.jsonl", "samples.jsonl")  # what grows from step to step
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,26 @@ def total_steps(config: Config, examples: int) -> int:
     """Optimiser steps of the whole run; a last smaller batch of an epoch is a step too."""
     steps = math.ceil(examples / config.training.batch_size) * config.training.epochs
     return min(steps, config.training.max_steps or steps)
+
+
+def best_step(metrics: Sequence[Row], training: TrainingConfig) -> int | None:
+    """The step of the best validation, the earliest of equals; None without any."""
+    metric = _metric(training)
+    rows = [row for row in metrics if metric in row]
+    pick = max if metric == MAXIMISED else min  # both take the first of equals
+    return pick(rows, key=lambda row: row[metric])["step"] if rows else None
+
+
+def choose_checkpoint(checkpoints: Sequence[Row], metrics: Sequence[Row], training: TrainingConfig) -> Row:
+    """The checkpoint to use: the best by `early_stopping.metric` where early stopping is on, else the last."""
+    if training.early_stopping:
+        best = best_step(metrics, training)
+        return next((row for row in checkpoints if row["step"] == best), checkpoints[-1])
+    return checkpoints[-1]
+
+
+def _metric(training: TrainingConfig) -> str:
+    return training.early_stopping.metric if training.early_stopping else "validation_loss"
 
 
 class Trainer:
@@ -81,23 +102,28 @@ class Trainer:
         self.run, self.service, self.config, self.data = run, service, config, data
         self.peak, self.validate, self.track = peak, validate, track
         self.total = total_steps(config, len(data.train))
-        self._metrics: list[Row] = run.rows("metrics.jsonl")
+        self._checkpoints = run.checkpoints()
+        # What came after the last checkpoint is done again.
+        self._start_step = self._checkpoints[-1]["step"] if self._checkpoints else 0
+        self._metrics = [
+            row for row in run.rows("metrics.jsonl", required=("step",)) if row["step"] <= self._start_step
+        ]
         self._order: tuple[int, list[int]] = (-1, [])
 
     def train(self) -> Row:
         """Train to the end, from the last checkpoint if there is one.
 
         Returns:
-            The checkpoint to use: the best by `early_stopping.metric` where early stopping is on, else the last.
+            The checkpoint to use, see `choose_checkpoint`.
 
         Raises:
             UserError: The loss stopped being a number.
         """
         if self._is_finished():
             return self.chosen_checkpoint()
-        client, step = self._start()
+        client, step = self._start(), self._start_step
         self._clock = time.monotonic()
-        with stage("Training", self.total * self.config.training.batch_size, self._examples_before(step)) as self._bar:
+        with stage("Training", self._examples_before(self.total), self._examples_before(step)) as self._bar:
             flying: deque[tuple[int, float, list[int], Any, Any]] = deque()
             while step < self.total and not self._stopped_early():
                 flying.append(self._submit(client, step))
@@ -114,22 +140,18 @@ class Trainer:
     # Starting and going on
 
     def _is_finished(self) -> bool:
-        checkpoints = self.run.rows("checkpoints.jsonl")
-        return bool(checkpoints) and (checkpoints[-1]["step"] == self.total or self._stopped_early())
+        return bool(self._checkpoints) and (self._start_step == self.total or self._stopped_early())
 
-    def _start(self) -> tuple[TrainingClient, int]:
-        checkpoints = self.run.rows("checkpoints.jsonl")
-        if checkpoints:
-            last = checkpoints[-1]
-            self._metrics = [row for row in self._metrics if row["step"] <= last["step"]]
-            self.run.replace_rows("metrics.jsonl", self._metrics)
-            client = self.service.create_training_client_from_state_with_optimizer(last["state_path"]).result()
-            console.print(f"Going on from step {last['step']} of {self.total}.")
-            return client, last["step"]
-        self._metrics = []
-        self.run.replace_rows("metrics.jsonl", [])
+    def _start(self) -> TrainingClient:
+        for name in LOGS:
+            rows = self.run.rows(name)
+            self.run.replace_rows(name, [row for row in rows if row["step"] <= self._start_step])
+        if self._checkpoints:
+            console.print(f"Going on from step {self._start_step} of {self.total}.")
+            path = self._checkpoints[-1]["state_path"]
+            return self.service.create_training_client_from_state_with_optimizer(path).result()
         lora = self.config.lora
-        client = self.service.create_lora_training_client(
+        return self.service.create_lora_training_client(
             base_model=self.config.trained_model,
             rank=lora.rank,
             seed=self.config.seed,
@@ -137,7 +159,6 @@ class Trainer:
             train_attn=lora.train_attn,
             train_unembed=lora.train_unembed,
         ).result()
-        return client, 0
 
     # One step
 
@@ -170,7 +191,10 @@ class Trainer:
         return self._order[1][place * size : (place + 1) * size]
 
     def _examples_before(self, step: int) -> int:
-        return step * self.config.training.batch_size
+        count = len(self.data.train)
+        size = self.config.training.batch_size
+        epoch, place = divmod(step, math.ceil(count / size))  # the last batch of an epoch may be smaller
+        return epoch * count + place * size
 
     def _finish(self, step: int, rate: float, indices: list[int], losses: Any, optimised: Any) -> None:
         """Wait for a step and record it."""
@@ -179,6 +203,9 @@ class Trainer:
             if not math.isfinite(loss):
                 raise ValueError(f"the loss is {loss}")
             metrics = optimised.result().metrics or {}
+            norm = metrics.get("grad_norm:mean")
+            if norm is not None and not math.isfinite(norm):
+                raise ValueError(f"the norm of the gradient is {norm}")
         except ValueError as error:
             raise UserError(self._diverged(step, indices, error)) from error
         tokens = sum(len(self.data.train[i]) for i in indices)
@@ -190,7 +217,7 @@ class Trainer:
             "epoch": (step + 1) / per_epoch,
             "loss": loss,
             "learning_rate": rate,
-            "grad_norm": metrics.get("grad_norm:mean"),
+            "grad_norm": norm,
             "examples": len(indices),
             "tokens": tokens,
             "seconds": seconds,
@@ -223,16 +250,19 @@ class Trainer:
 
     def _validation(self, client: TrainingClient, step: int) -> bool:
         """Measure, record, and say whether this is the best so far."""
-        metric = self._metric()
-        best = self._best(metric)
         row: Row = {"step": step, "validation_loss": self._validation_loss(client)}
+        if not math.isfinite(row["validation_loss"]):
+            raise UserError(
+                f"Training diverged: at step {step} the validation loss is {row['validation_loss']}. The checkpoints "
+                "before it are kept. Lower training.learning_rate and say on_existing=overwrite."
+            )
         if self.validate is not None:
             sampler = client.save_weights_and_get_sampling_client().result()
             row["validation_accuracy"] = self.validate(sampler, step)
         self._record(row)
         console.print("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
         self._clock = time.monotonic()  # validation is not training time
-        return best is None or self._gain(row[metric], best) > 0
+        return best_step(self._metrics, self.config.training) == step
 
     def _validation_loss(self, client: TrainingClient) -> float:
         """Mean loss per completion token over the validation examples."""
@@ -240,27 +270,17 @@ class Trainer:
         futures = [client.forward(data[i : i + size], "cross_entropy") for i in range(0, len(data), size)]
         return sum(future.result().metrics["loss:sum"] for future in futures)
 
-    def _metric(self) -> str:
-        stopping = self.config.training.early_stopping
-        return stopping.metric if stopping else "validation_loss"
-
-    def _gain(self, new: float, old: float) -> float:
-        return new - old if self._metric() == MAXIMISED else old - new
-
-    def _best(self, metric: str) -> float | None:
-        values = [row[metric] for row in self._metrics if metric in row]
-        return (max(values) if metric == MAXIMISED else min(values)) if values else None
-
     def _stopped_early(self) -> bool:
         """Whether the last `patience` validations brought no improvement of at least `min_delta`."""
         stopping = self.config.training.early_stopping
         if stopping is None:
             return False
-        best, waited = None, 0
+        sign = 1 if stopping.metric == MAXIMISED else -1
+        best, waited = -math.inf, 0
         for row in self._metrics:
             if stopping.metric in row:
-                value = row[stopping.metric]
-                if best is None or self._gain(value, best) > stopping.min_delta:
+                value = sign * row[stopping.metric]
+                if value - best > stopping.min_delta:
                     best, waited = value, 0
                 else:
                     waited += 1
@@ -274,32 +294,24 @@ class Trainer:
         state = client.save_state(name, ttl_seconds=ttl)
         weights = client.save_weights_for_sampler(name, ttl_seconds=ttl)
         row = {"name": name, "step": step, "state_path": state.result().path, "sampler_path": weights.result().path}
-        rows = self.run.rows("checkpoints.jsonl")
-        best_step = self._best_step()
-        kept = [old for old in rows if old["step"] == best_step and old["step"] != step]
-        self.run.replace_rows("checkpoints.jsonl", [*kept, row])
-        rest = self.service.create_rest_client()
-        for old in rows:
-            if old not in kept:
-                for path in (old["state_path"], old["sampler_path"]):
-                    rest.delete_checkpoint_from_tinker_path(path).result()
+        rows, best = self._checkpoints, best_step(self._metrics, self.config.training)
+        kept = [old for old in rows if old["step"] == best and old["step"] != step]
+        self._checkpoints = [*kept, row]
+        self.run.replace_rows("checkpoints.jsonl", self._checkpoints)
+        self._delete([old for old in rows if old not in kept])
         self._clock = time.monotonic()  # nor is saving
 
-    def _best_step(self) -> int | None:
-        """The step of the best validation, the earliest of equals."""
-        metric = self._metric()
-        best = self._best(metric)
-        return (
-            next((row["step"] for row in self._metrics if row.get(metric) == best), None) if best is not None else None
-        )
+    def _delete(self, checkpoints: Sequence[Row]) -> None:
+        rest = self.service.create_rest_client()
+        for path in (row[key] for row in checkpoints for key in ("state_path", "sampler_path")):
+            try:
+                rest.delete_checkpoint_from_tinker_path(path).result()
+            except TinkerError as error:  # housekeeping must not end a training; a remote one expires by itself
+                console.print(f"{path} could not be deleted: {error}")
 
     def chosen_checkpoint(self) -> Row:
         """The checkpoint that evaluation uses."""
-        rows = self.run.rows("checkpoints.jsonl")
-        if self.config.training.early_stopping:
-            best = self._best_step()
-            return next((row for row in rows if row["step"] == best), rows[-1])
-        return rows[-1]
+        return choose_checkpoint(self._checkpoints, self._metrics, self.config.training)
 
     def summary(self) -> Row:
         """What the report says about training, from the recorded metrics."""
@@ -320,5 +332,7 @@ class Trainer:
             "learning_rate": self.peak,
             "batch_size": self.config.training.batch_size,
             "checkpoint_step": self.chosen_checkpoint()["step"],
-            "stopped_early": f"no better {self._metric()} for some validations" if done < self.total else None,
+            "stopped_early": f"no better {_metric(self.config.training)} for some validations"
+            if done < self.total
+            else None,
         }

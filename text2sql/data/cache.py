@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ def tokenize_cached(examples: Sequence[Example], tokenizer: Any, template: str) 
     file = root / "tokens" / f"{_key(examples, tokenizer, template)}.npz"
     try:
         return _read(file)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         tokens = prompts.tokenize(examples, tokenizer, template)
     with contextlib.suppress(OSError):
         _write(file, tokens)
@@ -41,19 +43,20 @@ def tokenize_cached(examples: Sequence[Example], tokenizer: Any, template: str) 
 def _key(examples: Sequence[Example], tokenizer: Any, template: str) -> str:
     digest = hashlib.sha256(f"{prompts.VERSION}\0{template}\0{tokenizer.backend_tokenizer.to_str()}".encode())
     for e in examples:
-        digest.update("\0".join((e.question, e.context, e.answer, e.evidence or "")).encode())
+        digest.update("\0".join((e.question, e.context, e.answer, e.evidence or "", "")).encode())
     return digest.hexdigest()[:32]
 
 
 def _write(file: Path, tokens: list[Tokens]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".npz", delete=False) as aside:
+    with tempfile.TemporaryDirectory(dir=file.parent) as directory:
+        aside = Path(directory) / file.name
         np.savez(
             aside,
             ids=np.concatenate([ids for t in tokens for ids in (t.prompt, t.completion)]),
             lengths=np.asarray([(len(t.prompt), len(t.completion)) for t in tokens]),  # [examples, 2]
         )
-    os.replace(aside.name, file)
+        os.replace(aside, file)
 
 
 def _read(file: Path) -> list[Tokens]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from text2sql.data.examples import Example
 from text2sql.errors import UserError
 
+REPEATED, SET_ASIDE = "repeated", "set aside to keep schemas apart"  # reasons that say nothing against the data
 PARALLEL_FROM = 20_000  # rows from which parsing pays for worker processes
 
 
@@ -24,8 +25,8 @@ class Cleaned(NamedTuple):
 def clean(examples: Sequence[Example], max_dropped: float) -> Cleaned:
     """Drop what cannot be trained on or scored.
 
-    Reasons: a field is empty; the schema has no ``CREATE TABLE``; the query does not parse (sqlglot, SQLite dialect);
-    the row repeats an earlier one (same schema, question and query).
+    Reasons: a field is empty; the schema has no ``CREATE TABLE``; the answer is no query that parses (sqlglot,
+    SQLite dialect); the row repeats an earlier one (same schema, question and query).
 
     Raises:
         UserError: There is nothing, or more than `max_dropped` of the rows would be dropped.
@@ -38,7 +39,7 @@ def clean(examples: Sequence[Example], max_dropped: float) -> Cleaned:
         reason = _reason(example, parses)
         key = (example.context, example.question, example.answer)
         if reason is None and key in seen:
-            reason = "repeated"
+            reason = REPEATED
         seen.add(key)
         if reason is None:
             kept.append(example)
@@ -49,8 +50,8 @@ def clean(examples: Sequence[Example], max_dropped: float) -> Cleaned:
 
 
 def check_dropped(dropped: Counter[str] | dict[str, int], rows: int, max_dropped: float) -> None:
-    """Raise UserError when more of the rows are dropped than `max_dropped`; repeated rows do not count."""
-    lost = sum(count for reason, count in dropped.items() if reason != "repeated")
+    """Raise UserError when more of the rows are unusable than `max_dropped`; repeated and set-aside ones are usable."""
+    lost = sum(count for reason, count in dropped.items() if reason not in (REPEATED, SET_ASIDE))
     if lost == rows or lost > max_dropped * rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         raise UserError(
@@ -65,7 +66,7 @@ def _reason(example: Example, parses: bool) -> str | None:
             return f"empty {field}"
     if not re.search(r"\bcreate\s+(temp\w*\s+)?table\b", example.context, re.IGNORECASE):
         return "schema without CREATE TABLE"
-    return None if parses else "query does not parse"
+    return None if parses else "answer is not a query that parses"
 
 
 def _parse_all(queries: list[str]) -> list[bool]:
@@ -79,6 +80,6 @@ def _parses(query: str) -> bool:
     import sqlglot
 
     try:
-        return sqlglot.parse_one(query, read="sqlite") is not None
+        return isinstance(sqlglot.parse_one(query, read="sqlite"), sqlglot.exp.Query)
     except (sqlglot.errors.SqlglotError, RecursionError):
         return False

@@ -57,7 +57,10 @@ def load_examples(data: DataConfig) -> list[Example]:
         name = path.stem
     else:
         rows, name = _read_hub(location, data.hub_split), location
-    return _with_unique_ids([_example(row, index, columns, name, location) for index, row in enumerate(rows)])
+    examples = [_example(row, index, columns, name, location) for index, row in enumerate(rows)]
+    if not examples:
+        raise UserError(f"data: {location} has no rows.")
+    return _with_unique_ids(examples)
 
 
 def _with_unique_ids(examples: list[Example]) -> list[Example]:
@@ -98,31 +101,39 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value).strip()
 
 
-def read_file(path: Path) -> list[Row]:
-    """The rows of a .json, .jsonl, .csv or .parquet file (UserError if it is missing or malformed)."""
+def read_file(path: Path, what: str = "data") -> list[Row]:
+    """The rows of a .json, .jsonl, .csv or .parquet file.
+
+    Raises:
+        UserError: It is missing or malformed; the message begins with `what` the file is for.
+    """
     reader = READERS.get(path.suffix)
     if reader is None:
-        raise UserError(f'data: "{path}" must end in {", ".join(READERS)}.')
+        raise UserError(f'{what}: "{path}" must end in {", ".join(READERS)}.')
     try:
         rows = list(reader(path))
     except FileNotFoundError as error:
-        raise UserError(f"data: there is no file {path}; set data.path or data.source.") from error
+        remedy = "; set data.path or data.source" if what == "data" else ""
+        raise UserError(f"{what}: there is no file {path}{remedy}.") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"data: {path} cannot be read: {error}") from error
+        raise UserError(f"{what}: {path} cannot be read: {error}") from error
     except (ValueError, csv.Error) as error:
-        raise UserError(f"data: {path} is malformed: {error}") from error
+        raise UserError(f"{what}: {path} is malformed: {error}") from error
     return rows
 
 
 def _read_json(path: Path) -> Iterable[Row]:
-    values = json.loads(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8-sig")
+    if not text.strip():
+        return []
+    values = json.loads(text)
     if not isinstance(values, list):
         raise ValueError("it must hold one JSON array of objects; one object a line is .jsonl")
     return values
 
 
 def _read_jsonl(path: Path) -> Iterable[Row]:
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
@@ -132,8 +143,14 @@ def _read_jsonl(path: Path) -> Iterable[Row]:
 
 
 def _read_csv(path: Path) -> Iterable[Row]:
-    with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file, strict=True)
+    with path.open(encoding="utf-8-sig", newline="") as file:  # a spreadsheet puts a mark in front
+        reader = csv.DictReader(file, strict=True)
+        for row in reader:
+            if None in row:
+                raise ValueError(
+                    f"line {reader.line_num} has more values than the header has columns; quote values with commas"
+                )
+            yield row
 
 
 def _read_parquet(path: Path) -> Iterable[Row]:

@@ -119,7 +119,8 @@ def tables_of(context: str) -> set[str]:
     Numbered placeholder names (sql-create-context's ``table_name_11``) recur with other columns, so a name alone does
     not make a table; its columns belong to it.
     """
-    return {" ".join(part.lower().split()) for part in re.split(r";", context) if part.strip()}
+    parts = re.split(r";|(?=\bcreate\s+(?:temp\w*\s+)?table\b)", context, flags=re.IGNORECASE)
+    return {" ".join(part.lower().split()) for part in parts if part.strip()}
 
 
 def count_leaks(split: Split) -> dict[str, int]:
