@@ -35,6 +35,8 @@ def show_headline(summary: Mapping[str, Any]) -> None:
             table.add_row(label, f"{row['correct']}/{row['n']}", f"{row['accuracy']:.1%}", interval)
     if table.row_count:
         console.print(table)
+    for note in summary["notes"]:
+        console.print(f"Note: {note}", style="bright_black", markup=False)
     paired = head["paired"]
     if paired:
         console.print(

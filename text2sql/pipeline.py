@@ -204,10 +204,9 @@ class _Run:
         evaluations = {label: predictions.summarize(answers[label]) for label in ("base", "tuned") if label in answers}
         both = "base" in answers and "tuned" in answers
         headline: Row = {"metric": "execution_accuracy", "base": None, "tuned": None, "paired": None}
-        headline |= {
-            label: {key: summary[key] for key in ("n", "correct", "accuracy", "low", "high")}
-            for label, summary in evaluations.items()
-        }
+        for label, summary in evaluations.items():
+            counts = {key: summary[key] for key in ("n", "correct", "accuracy", "low", "high")}
+            headline[label] = counts | summary.get("clustered", {})  # its low and high, where questions share schemas
         if both:
             headline["paired"] = predictions.compare(answers["base"], answers["tuned"])
         return {
@@ -229,13 +228,12 @@ class _Run:
                 "leaks": self.dataset.leaks,
                 "split_by": "domain" if config.data.source == "bundled" else config.data.split_by,
             },
-            "cost": self._cost(trainer),
-            "notes": _notes(config),
+            "cost": self._cost(answers, trainer),
+            "notes": _notes(config, evaluations),
         }
 
-    def _cost(self, trainer: Trainer | None) -> Row:
+    def _cost(self, answers: dict[str, list[Row]], trainer: Trainer | None) -> Row:
         seconds: dict[str, float] = {}
-        sampled = 0
         titles = {
             "base": "baseline",
             "tuned": "tuned evaluation",
@@ -245,14 +243,13 @@ class _Run:
         for row in self.run.rows("timings.jsonl"):
             title = titles[row["stage"]]
             seconds[title] = seconds.get(title, 0.0) + row["seconds"]
-            sampled += row["sampled_tokens"]
         training = trainer.summary() if trainer else None
         if training:
             seconds["training"] = training["seconds"]
         return {
             "wall_seconds": seconds,
             "peak_memory_bytes": _peak_memory(self._described()),
-            "sampled_tokens": sampled,
+            "sampled_tokens": sum(row.get("tokens", 0) for rows in answers.values() for row in rows),
             "trained_tokens": training["tokens"] if training else 0,
         }
 
@@ -274,8 +271,13 @@ def _side_by_side(base: list[Row] | None, tuned: list[Row] | None) -> list[Row]:
     return merged
 
 
-def _notes(config: Config) -> list[str]:
+def _notes(config: Config, evaluations: dict[str, Row]) -> list[str]:
     notes = []
+    for clustered in {summary["clustered"]["clusters"] for summary in evaluations.values() if "clustered" in summary}:
+        notes.append(
+            f"The intervals of the two accuracies treat questions on one schema as dependent ({clustered} schemas), so "
+            "they are wider than intervals that count each question for itself."
+        )
     if config.data.source == "bundled":
         notes.append(
             "The bundled set is for teaching and smoke tests: these are not sql-create-context results, nor those of "

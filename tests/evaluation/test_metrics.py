@@ -141,7 +141,7 @@ def test_summary_counts_everything_and_is_json() -> None:
     ]
     summary = json.loads(json.dumps(summarize(scored)))
     assert summary["n"] == 6 and summary["correct"] == 2 and summary["accuracy"] == pytest.approx(1 / 3)
-    assert sum(summary["status"].values()) == 6 and summary["truncated"] == 1
+    assert sum(summary["counts"].values()) == 6 and summary["truncated"] == 1
     assert summary["valid_syntax"] == pytest.approx(5 / 6)
     assert summary["executable"] == pytest.approx(3 / 6)
     assert summary["exact_match"] == pytest.approx(2 / 6)

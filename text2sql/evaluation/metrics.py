@@ -235,7 +235,7 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
         "low": low,
         "high": high,
         "lenient_accuracy": _share(sum(item.verdict.lenient for item in scored), n),
-        "status": {status: statuses.get(status, 0) for status in STATUSES},
+        "counts": {status: statuses.get(status, 0) for status in STATUSES},
         "truncated": sum(item.stop_reason == "length" for item in scored),
         "exact_match": _share(sum(text.exact for text in texts), n),
         "canonical_match": _share(sum(text.canonical for text in texts), n),

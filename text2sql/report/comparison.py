@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from text2sql.evaluation import wilson_interval
 from text2sql.report.load import SIDES, RunData, number, section
 from text2sql.report.witness import WitnessView, witness_view
 from text2sql.report.wording import clip
@@ -30,11 +30,7 @@ class Score:
     @property
     def bounds(self) -> tuple[float, float]:
         """Low and high end of the 95% Wilson interval."""
-        z = 1.959963984540054
-        centre = self.accuracy + z * z / (2 * self.n)
-        spread = z * math.sqrt(self.accuracy * (1 - self.accuracy) / self.n + z * z / (4 * self.n * self.n))
-        scale = 1 + z * z / self.n
-        return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+        return wilson_interval(self.correct, self.n)
 
 
 @dataclass(frozen=True)
