@@ -26,8 +26,8 @@ def predict(
     group is sampled in the same company whether or not the run was interrupted, and comes out the same.
 
     Returns:
-        One row per example, in order: id, question, context, gold, prompt, raw, sql, stop_reason, cluster, labels,
-        hardness, verdict.
+        One row per example, in order: id, question, context, gold, prompt, raw, sql, stop_reason, tokens (of the
+        answer), cluster, labels, hardness, verdict.
     """
     name, size = f"predictions-{label}.jsonl", config.evaluation.concurrency
     kept = run.rows(name)
@@ -48,9 +48,8 @@ def predict(
             judged = judge(group, generations, config)
             rows.extend(judged)
             run.append(name, judged)
-            sampled = sum(g.tokens for g in generations)
             now = time.monotonic()
-            run.append("timings.jsonl", [{"stage": label, "seconds": now - start, "sampled_tokens": sampled}])
+            run.append("timings.jsonl", [{"stage": label, "seconds": now - start}])
             start = now
             correct = sum(row["verdict"]["correct"] for row in rows)
             tokens = sum(g.tokens + g.prompt_tokens for g in generations)
@@ -82,6 +81,7 @@ def judge(examples: Sequence[Example], generations: Sequence[Generation], config
             "raw": generation.text,
             "sql": room.extract_sql(answer),
             "stop_reason": generation.stop_reason,
+            "tokens": generation.tokens,
             "cluster": example.db_id,
             "labels": [] if verdict.correct else room.error_labels(example.context, example.answer, answer, verdict),
             "hardness": room.hardness(example.answer),

@@ -54,7 +54,9 @@ class RunDirectory:
                 row = json.loads(line)
             except ValueError as error:
                 raise _damaged(path, f"line {number}: {error}") from error
-            missing = [key for key in required if key not in row] if isinstance(row, dict) else ["an object"]
+            if not isinstance(row, dict):
+                raise _damaged(path, f"line {number} is not an object")
+            missing = [key for key in required if key not in row]
             if missing:
                 raise _damaged(path, f"line {number} has no {', '.join(missing)}")
             rows.append(row)
