@@ -1,0 +1,113 @@
+"""Prompts: to the character, to the token, the same in training and sampling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
+
+from backends.fake import FakeSamplingClient, FakeTrainingClient
+from tests.tiny_runs import judge_by_text, tiny_config
+from text2sql import evaluation as room
+from text2sql.data.examples import Example
+from text2sql.data.prompts import TEMPLATES, render_completion, render_prompt, tokenize
+from text2sql.errors import UserError
+from text2sql.pipeline import run_pipeline
+
+EXAMPLE = Example("x", "How many {rows}?", "CREATE TABLE t (a INT)", "SELECT COUNT(*) FROM t")
+
+
+def test_the_exercises_template_to_the_character() -> None:
+    prompt, completion = render_prompt(EXAMPLE, "exercise"), render_completion(EXAMPLE, "exercise")
+    assert prompt == "Table schema:\nCREATE TABLE t (a INT)\nQuestion: How many {rows}?\nSQL: "
+    assert completion == " SELECT COUNT(*) FROM t\n\n"
+    assert "SQL:  SELECT" in prompt + completion  # the two spaces that the exercise's template makes
+
+
+def test_the_plain_template_differs_by_the_trailing_space_alone() -> None:
+    assert render_prompt(EXAMPLE, "plain") + " " == render_prompt(EXAMPLE, "exercise")
+    assert render_completion(EXAMPLE, "plain") == render_completion(EXAMPLE, "exercise")
+
+
+def test_evidence_stands_behind_the_question() -> None:
+    example = Example("x", "How many?", "C", "A", evidence="many means over 3")
+    assert "\nQuestion: How many? (many means over 3)\nSQL:" in render_prompt(example, "plain")
+
+
+def _with_bos(tokenizer: Any, times: int) -> Any:
+    """A copy of the tokenizer that puts its BOS in front."""
+    copy = type(tokenizer)(
+        tokenizer_object=type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str()),
+        eos_token="<eos>",
+        bos_token="<eos>",
+    )
+    copy.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<eos> " * times + "$A", special_tokens=[("<eos>", copy.eos_token_id)]
+    )
+    return copy
+
+
+def test_one_bos_in_front_of_the_prompt_and_none_in_front_of_the_completion(tiny_tokenizer: Any) -> None:
+    tokenizer = _with_bos(tiny_tokenizer, 1)
+    (tokens,) = tokenize([EXAMPLE], tokenizer, "exercise")
+    assert [*tokens.prompt, *tokens.completion].count(tokenizer.bos_token_id) == 1
+    assert tokens.prompt[0] == tokenizer.bos_token_id
+
+
+def test_no_bos_where_the_tokenizer_has_none(tiny_tokenizer: Any) -> None:
+    (tokens,) = tokenize([EXAMPLE], tiny_tokenizer, "exercise")
+    assert tiny_tokenizer.eos_token_id not in tokens.prompt
+
+
+def test_two_bos_are_refused(tiny_tokenizer: Any) -> None:
+    with pytest.raises(UserError, match="two BOS"):
+        tokenize([EXAMPLE], _with_bos(tiny_tokenizer, 2), "exercise")
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(
+    lambda text: "<eos>" not in text
+)
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES))
+def test_tokens_decode_back_to_the_text(tiny_tokenizer: Any, template: str) -> None:
+    @given(TEXT, TEXT, TEXT)
+    def check(question: str, context: str, answer: str) -> None:
+        example = Example("x", question, context, answer)
+        (tokens,) = tokenize([example], tiny_tokenizer, template)
+        decoded = tiny_tokenizer.decode([*tokens.prompt, *tokens.completion])
+        assert decoded == render_prompt(example, template) + render_completion(example, template)
+
+    check()
+
+
+def test_the_empty_list_needs_no_tokenizer() -> None:
+    assert tokenize([], None, "plain") == []
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES))
+def test_training_and_sampling_see_the_same_prompt_ids(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, template: str
+) -> None:
+    monkeypatch.setattr(room, "score_pairs", judge_by_text, raising=False)
+    monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path)
+    trained, sampled = set(), set()
+    learn, sample = FakeTrainingClient.forward_backward, FakeSamplingClient.sample
+
+    def recorded_learn(self: Any, data: Any, *rest: Any) -> Any:
+        for datum in data:
+            weights = datum.loss_fn_inputs["weights"].to_numpy()
+            trained.add(tuple(datum.model_input.to_ints()[: int((weights == 0).sum()) + 1]))
+        return learn(self, data, *rest)
+
+    def recorded_sample(self: Any, prompt: Any, *rest: Any) -> Any:
+        sampled.add(tuple(prompt.to_ints()))
+        return sample(self, prompt, *rest)
+
+    monkeypatch.setattr(FakeTrainingClient, "forward_backward", recorded_learn)
+    monkeypatch.setattr(FakeSamplingClient, "sample", recorded_sample)
+    run_pipeline(tiny_config(tmp_path, prompt={"template": template}, evaluation={"novel_questions": False}))
+    assert sampled and sampled <= trained  # every test prompt is also a training prompt in this data
