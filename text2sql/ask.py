@@ -29,7 +29,8 @@ def answer_question(
     """Print the query that a run's model writes for a question, and with `execute` what it returns.
 
     Raises:
-        UserError: The run, the schema or the database is missing or unusable, or the query fails on the database.
+        UserError: The run, the schema or the database is missing or unusable, the model writes nothing, or the query fails on the
+            database.
     """
     if execute and database is None:
         raise UserError("--execute needs --database.")
@@ -44,6 +45,8 @@ def answer_question(
         sampler = service.create_sampling_client(**weights).result()
         pending = PendingGenerations([example], sampler, config.prompt.template, config.evaluation, config.seed)
         sql = extract_sql(cut_at_stop(pending.results()[0].text, config.evaluation.stop))
+    if not sql:
+        raise UserError("The model wrote no query. Ask in other words, or train it further.")
     console.print(sql, markup=False, soft_wrap=True)
     if execute and database is not None:
         _print_rows(database, sql)

@@ -170,7 +170,7 @@ def main() -> None:
     from backends.interface import BackendError
 
     try:
-        app()
+        app(prog_name="text2sql")
     except (UserError, BackendError) as error:
         _fail(str(error))
     except (KeyboardInterrupt, SystemExit) as stop:

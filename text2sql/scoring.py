@@ -100,10 +100,9 @@ def show_match(schema: str, gold: str, predicted: str, database: Path | None) ->
     console.print(f"{verdict.status}: {verdict.reason}", markup=False)
     if verdict.witness:
         for name, rows in verdict.witness.tables.items():
-            console.print(_table(f"table {name}", rows))
-        console.print(
-            _table("gold returns", verdict.witness.gold), _table("predicted returns", verdict.witness.predicted)
-        )
+            _print_table(f"table {name}", rows)
+        _print_table("gold returns", verdict.witness.gold)
+        _print_table("predicted returns", verdict.witness.predicted)
 
 
 def _check_database(database: Path) -> None:
@@ -115,8 +114,9 @@ def _check_database(database: Path) -> None:
         raise UserError(f"--database: {database} is not a SQLite database that can be read ({error}).") from error
 
 
-def _table(title: str, rows: room.Table) -> Table:
-    table = Table(*rows.columns, title=title, title_justify="left")
+def _print_table(title: str, rows: room.Table) -> None:
+    console.print(f"\n{title}")  # not as the table's own title, which wraps at the width of narrow tables
+    table = Table(*rows.columns)
     for row in rows.rows:
         table.add_row(*("NULL" if value is None else json.dumps(value, default=str) for value in row))
-    return table
+    console.print(table)
