@@ -29,8 +29,8 @@ def answer_question(
     """Print the query that a run's model writes for a question, and with `execute` what it returns.
 
     Raises:
-        UserError: The run, the schema or the database is missing or unusable, the model writes nothing, or the query fails on the
-            database.
+        UserError: The run, the schema or the database is missing or unusable, the model writes nothing, or the query
+            fails on the database.
     """
     if execute and database is None:
         raise UserError("--execute needs --database.")

@@ -201,7 +201,8 @@ class _Run:
 
     def _summary(self, answers: dict[str, list[Row]], trainer: Trainer | None) -> Row:
         config, split = self.config, self.dataset.split
-        evaluations = {label: predictions.summarize(answers[label]) for label in ("base", "tuned") if label in answers}
+        evaluated: list[str] = [label for label in ("base", "tuned") if label in answers]
+        evaluations = {label: predictions.summarize(answers[label]) for label in evaluated}
         both = "base" in answers and "tuned" in answers
         headline: Row = {"metric": "execution_accuracy", "base": None, "tuned": None, "paired": None}
         for label, summary in evaluations.items():
