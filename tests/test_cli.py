@@ -11,7 +11,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -484,6 +486,31 @@ def test_a_tinker_server_that_does_not_answer(
         monkeypatch.setenv("TINKER_API_KEY", "tml-none")
         line = text2sql("run", tiny_file, "backend=tinker", f"tinker.base_url={address}").line
     assert address in line and "cannot be reached" in line and "tinker.base_url" in line
+
+
+@pytest.mark.parametrize(("status", "what"), [(401, "refuses this TINKER_API_KEY (401)"), (503, "answers 503")])
+def test_a_tinker_server_that_refuses(
+    text2sql: Callable[..., Outcome],
+    tiny_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_credentials: None,
+    status: int,
+    what: str,
+) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    monkeypatch.setenv("TINKER_API_KEY", "tml-none")
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert what in text2sql("run", tiny_file, "backend=tinker", f"tinker.base_url={url}").line
+        thread.join()
 
 
 def test_a_gpu_that_is_not_there(text2sql: Callable[..., Outcome], tiny_file: Path, tiny_model: str) -> None:
