@@ -33,6 +33,10 @@ class BackendError(Exception):
     """What a person must mend: the message says what is wrong and what to do."""
 
 
+class NonFiniteGradient(ValueError):
+    """The accumulated gradient has a value that is not finite; the optimiser step was not applied."""
+
+
 class Future(Protocol[T_co]):
     """The part of `tinker.APIFuture` that this project uses; awaiting it works too."""
 

@@ -27,8 +27,8 @@ class LocalOptions(_Options):
     )
     gradient_checkpointing: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="Recompute activations in the backward pass: less memory, half as much time again. auto starts when "
-        "a single sequence does not fit; before that, micro-batches are halved.",
+        description="Recompute activations in the backward pass: less memory, half as much time again. auto starts "
+        "when a single sequence does not fit; before that, micro-batches are halved.",
     )
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
         "auto", description="Attention implementation; auto takes flash_attention_2 where installed, else sdpa."

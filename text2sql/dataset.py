@@ -43,8 +43,16 @@ def load_dataset(config: Config) -> Dataset:
     return Dataset(split, len(drawn), dropped, count_leaks(split))
 
 
-def tokenize_split(dataset: Dataset, tokenizer: Any, config: Config) -> tuple[Dataset, list[Tokens], list[Tokens]]:
-    """Tokenise the training and validation examples and drop those over `data.max_tokens`.
+def tokenize_split(
+    dataset: Dataset, tokenizer: Any, config: Config, context: int | None
+) -> tuple[Dataset, list[Tokens], list[Tokens]]:
+    """Tokenise the training and validation examples and drop what is too long.
+
+    Args:
+        dataset: The examples.
+        tokenizer: The tokenizer of the model.
+        config: Its `data.max_tokens` limits prompt and completion of what is trained on.
+        context: Longest sequence that the model takes, if known: another limit, and one for the test prompts.
 
     Returns:
         The data set without the dropped examples and with their count, and the tokens of both sides.
@@ -52,13 +60,26 @@ def tokenize_split(dataset: Dataset, tokenizer: Any, config: Config) -> tuple[Da
     Raises:
         UserError: Too many are over-long.
     """
-    train, train_tokens = _fitting(dataset.split.train, tokenizer, config)
-    validation, validation_tokens = _fitting(dataset.split.validation, tokenizer, config)
-    lost = len(dataset.split.train) + len(dataset.split.validation) - len(train) - len(validation)
-    dropped = dataset.dropped | ({f"longer than {config.data.max_tokens} tokens": lost} if lost else {})
+    template = config.prompt.template
+    limit = min(config.data.max_tokens, context or config.data.max_tokens)
+    train, train_tokens = _fitting(dataset.split.train, tokenizer, template, limit)
+    validation, validation_tokens = _fitting(dataset.split.validation, tokenizer, template, limit)
+    dropped = dict(dataset.dropped)
+    if lost := len(dataset.split.train) + len(dataset.split.validation) - len(train) - len(validation):
+        dropped[f"longer than {limit} tokens"] = lost
+    test = dataset.split.test
+    if context:
+        tokens = tokenize_cached(test, tokenizer, template)
+        askable = [e for e, t in zip(test, tokens, strict=True) if len(t.prompt) < context]
+        if lost := len(test) - len(askable):
+            dropped[f"test prompt longer than the model's {context} tokens"] = lost
+        test = askable
     check_dropped(dropped, dataset.rows, config.data.max_dropped)
-    kept = Dataset(Split(train, validation, dataset.split.test), dataset.rows, dropped, dataset.leaks)
-    return kept, train_tokens, validation_tokens
+    return (
+        Dataset(Split(train, validation, test), dataset.rows, dropped, dataset.leaks),
+        train_tokens,
+        validation_tokens,
+    )
 
 
 def check_batch_size(dataset: Dataset, config: Config) -> None:
@@ -70,9 +91,11 @@ def check_batch_size(dataset: Dataset, config: Config) -> None:
         )
 
 
-def _fitting(examples: Sequence[Example], tokenizer: Any, config: Config) -> tuple[list[Example], list[Tokens]]:
-    tokens = tokenize_cached(examples, tokenizer, config.prompt.template)
-    short = [i for i, t in enumerate(tokens) if len(t) <= config.data.max_tokens]
+def _fitting(
+    examples: Sequence[Example], tokenizer: Any, template: str, limit: int
+) -> tuple[list[Example], list[Tokens]]:
+    tokens = tokenize_cached(examples, tokenizer, template)
+    short = [i for i, t in enumerate(tokens) if len(t) <= limit]
     return [examples[i] for i in short], [tokens[i] for i in short]
 
 

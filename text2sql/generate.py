@@ -48,7 +48,11 @@ class PendingGenerations:
         self._examples, self._template, self._stop = examples, template, evaluation.stop
         tokens = prompts.tokenize(examples, self._tokenizer, template)
         params = types.SamplingParams(
-            max_tokens=evaluation.max_new_tokens, temperature=evaluation.temperature, stop=evaluation.stop, seed=seed
+            max_tokens=evaluation.max_new_tokens,
+            temperature=evaluation.temperature,
+            stop=evaluation.stop
+            or None,  # none given: the end of the sequence; an empty list would not even stop there
+            seed=seed,
         )
         self._lengths = [len(t.prompt) for t in tokens]
         self._futures = [sampler.sample(types.ModelInput.from_ints(t.prompt.tolist()), 1, params) for t in tokens]

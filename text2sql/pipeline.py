@@ -69,6 +69,7 @@ def opened(config: Config, checkpoints: Path | None = None) -> Iterator[ServiceC
         BackendError: It cannot be opened, or it failed for good in the middle of the work.
     """
     import tinker
+    from tinker.lib.retryable_exception import RetryableException
 
     service = open_backend(config.backend, config.backend_options, checkpoints=checkpoints)
     try:
@@ -77,7 +78,7 @@ def opened(config: Config, checkpoints: Path | None = None) -> Iterator[ServiceC
 
             check_model(service, config.trained_model)
         yield service
-    except tinker.TinkerError as error:
+    except (tinker.TinkerError, RetryableException) as error:
         service.close("errored")
         raise BackendError(
             f"backend: {config.backend} failed ({type(error).__name__}: {error}). What was finished is kept; the same "
@@ -87,6 +88,12 @@ def opened(config: Config, checkpoints: Path | None = None) -> Iterator[ServiceC
         service.close("errored")
         raise
     service.close("success")
+
+
+def context_length(service: ServiceClient, model: str) -> int | None:
+    """The longest sequence that a model takes, if the backend knows."""
+    offered = service.get_server_capabilities().supported_models
+    return next((m.max_context_length for m in offered if m.model_name == model), None)
 
 
 @dataclass
@@ -99,7 +106,9 @@ class _Run:
     def carry_out(self, stages: Sequence[str]) -> Path:
         config, run = self.config, self.run
         base: SamplingClient = self.service.create_sampling_client(base_model=config.trained_model).result()
-        self.dataset, train, validation = tokenize_split(self.dataset, base.get_tokenizer(), config)
+        self.dataset, train, validation = tokenize_split(
+            self.dataset, base.get_tokenizer(), config, context_length(self.service, config.trained_model)
+        )
         split = self.dataset.split
         self._introduce()
         show_first_example(split.train[0], train[0], base.get_tokenizer())
@@ -276,8 +285,8 @@ def _notes(config: Config, evaluations: dict[str, Row]) -> list[str]:
     notes = []
     for clustered in {summary["clustered"]["clusters"] for summary in evaluations.values() if "clustered" in summary}:
         notes.append(
-            f"The intervals of the two accuracies treat questions on one schema as dependent ({clustered} schemas), so "
-            "they are wider than intervals that count each question for itself."
+            f"The intervals of the two accuracies treat questions on one schema as dependent ({clustered} of them); "
+            "the paired comparison counts each question for itself."
         )
     if config.data.source == "bundled":
         notes.append(

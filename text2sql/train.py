@@ -18,7 +18,7 @@ from typing import Any
 
 from tinker import TinkerError, types
 
-from backends.interface import SamplingClient, ServiceClient, TrainingClient
+from backends.interface import BackendError, NonFiniteGradient, SamplingClient, ServiceClient, TrainingClient
 from text2sql.config import Config, TrainingConfig
 from text2sql.data.datums import make_batch
 from text2sql.data.prompts import Tokens
@@ -201,13 +201,15 @@ class Trainer:
         try:
             loss = sum(future.result().metrics["loss:sum"] for future in losses)
             if not math.isfinite(loss):
-                raise ValueError(f"the loss is {loss}")
+                raise NonFiniteGradient(f"the loss is {loss}")
             metrics = optimised.result().metrics or {}
             norm = metrics.get("grad_norm:mean")
             if norm is not None and not math.isfinite(norm):
-                raise ValueError(f"the norm of the gradient is {norm}")
-        except ValueError as error:
+                raise NonFiniteGradient(f"the norm of the gradient is {norm}")
+        except NonFiniteGradient as error:
             raise UserError(self._diverged(step, indices, error)) from error
+        except ValueError as error:  # also what the SDK makes of an answer that it cannot use
+            raise BackendError(f"Step {step + 1} failed: {error}. The checkpoints before it are kept.") from error
         tokens = sum(len(self.data.train[i]) for i in indices)
         now = time.monotonic()
         seconds, self._clock = now - self._clock, now
@@ -306,7 +308,10 @@ class Trainer:
         for path in (row[key] for row in checkpoints for key in ("state_path", "sampler_path")):
             try:
                 rest.delete_checkpoint_from_tinker_path(path).result()
-            except TinkerError as error:  # housekeeping must not end a training; a remote one expires by itself
+            except (
+                BackendError,
+                TinkerError,
+            ) as error:  # housekeeping must not end a training; a remote one expires by itself
                 console.print(f"{path} could not be deleted: {error}")
 
     def chosen_checkpoint(self) -> Row:

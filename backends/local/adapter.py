@@ -72,7 +72,11 @@ class Adapters:
                 self._peft.add_adapter(name, config)
         self._specs[name] = spec
         if state is not None:
-            self.load(name, state)
+            try:
+                self.load(name, state)
+            except BaseException:
+                self.remove(name)
+                raise
 
     def targets(self, spec: LoraSpec) -> list[str]:
         """Names of the modules that an adapter of this spec changes."""
@@ -88,8 +92,13 @@ class Adapters:
 
     def remove(self, name: str) -> None:
         """Forget an adapter."""
-        self._peft.delete_adapter(name)
         del self._specs[name]
+        if not self._specs:  # PEFT cannot be without an adapter: take it off the model
+            self._peft.unload()
+            self._peft = None
+            return
+        self._peft.set_adapter(next(iter(self._specs)))  # PEFT warns when the active one is deleted
+        self._peft.delete_adapter(name)
 
     def spec(self, name: str) -> LoraSpec:
         """The adapter's definition."""
@@ -150,15 +159,15 @@ class Adapters:
         """
         from peft.tuners.lora import LoraLayer
 
-        kept = []
-        with torch.no_grad():
-            for module in self.base.model.modules():
-                if isinstance(module, LoraLayer) and name in module.lora_A:
-                    weight = module.get_base_layer().weight
-                    kept.append((weight, weight.data))
-                    delta = module.get_delta_weight(name)  # type: ignore[attr-defined]  # of its subclasses
-                    weight.data = (weight.data + delta).to(weight.dtype)
+        kept: list[tuple[Tensor, Tensor]] = []
         try:
+            with torch.no_grad():
+                for module in self.base.model.modules():
+                    if isinstance(module, LoraLayer) and name in module.lora_A:
+                        weight: Any = module.get_base_layer().weight
+                        kept.append((weight, weight.data))
+                        delta = module.get_delta_weight(name)  # type: ignore[attr-defined]  # of its subclasses
+                        weight.data = (weight.data + delta).to(weight.dtype)
             with self._peft.disable_adapter():
                 yield self.base.model
         finally:

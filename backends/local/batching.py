@@ -133,19 +133,20 @@ def micro_batches(rows: Sequence[Row], budget: int, *, everything: bool, device:
         everything: Compute the logits of every position, not of the scored ones alone.
         device: Where the tensors go.
     """
-    ordered = sorted(rows, key=lambda row: (-row.targets.shape[1], -len(row.tokens), row.index))
+    ordered = sorted(rows, key=lambda row: (_kind(row), -len(row.tokens), row.index))
     groups: list[list[Row]] = []
     for row in ordered:
         head = groups[-1] if groups else None
-        if (
-            head
-            and head[0].targets.shape[1] == row.targets.shape[1]
-            and len(head[0].tokens) * (len(head) + 1) <= budget
-        ):
+        if head and _kind(head[0]) == _kind(row) and len(head[0].tokens) * (len(head) + 1) <= budget:
             head.append(row)
         else:
             groups.append([row])
     return [_collate(group, everything, device) for group in groups]
+
+
+def _kind(row: Row) -> tuple[int, list[str]]:
+    """Rows go together if they have as many targets at a position, and the same inputs."""
+    return row.targets.shape[1], sorted(row.inputs)
 
 
 def _collate(rows: list[Row], everything: bool, device: torch.device) -> MicroBatch:
@@ -160,6 +161,5 @@ def _collate(rows: list[Row], everything: bool, device: torch.device) -> MicroBa
         inputs={
             name: torch.cat([row.inputs[name][mask] for row, mask in zip(rows, kept, strict=True)]).to(device)
             for name in rows[0].inputs
-            if all(name in row.inputs for row in rows)
         },
     )

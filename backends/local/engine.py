@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import tinker
 import torch
 from torch import Tensor
 
@@ -37,12 +39,15 @@ class Engine:
         self.vocabulary = base.model.get_input_embeddings().weight.shape[0]
         self._sampling: Snapshot | None = None
         self._checkpointing = options.gradient_checkpointing == "on"
+        # float16 gradients underflow: they are computed of a multiple of the loss, which is halved when one overflows.
+        self.loss_scale = 2.0**16 if base.dtype == torch.float16 else 1.0
 
     def start_checkpointing(self) -> bool:
         """Recompute activations from now on; False where that is forbidden, or done already."""
         if self._checkpointing or self.options.gradient_checkpointing == "off":
             return False
         self._checkpointing = True
+        self._recompute()
         return True
 
     @property
@@ -55,18 +60,24 @@ class Engine:
 
     @contextmanager
     def training(self, adapter: str) -> Iterator[Any]:
-        """The model with a training client's adapter switched on, under autocast.
-
-        transformers recomputes activations in training mode only, so that mode is on exactly then.
-        """
+        """The model with a training client's adapter switched on, under autocast."""
         with self.adapters.active(adapter) as model, self.base.autocast():
-            if self._checkpointing:
-                model.activation_checkpointing_enable({"use_reentrant": False})
-                model.train()
             try:
+                self._recompute()
                 yield model
             finally:
                 model.eval()
+
+    def _recompute(self) -> None:
+        """Switch recomputed activations on; transformers heeds them in training mode only."""
+        if self._checkpointing:
+            self.base.model.activation_checkpointing_enable({"use_reentrant": False})
+            self.base.model.train()
+
+    def release(self, adapter: str) -> None:
+        """Let go of a training client's adapter, once nobody holds the client."""
+        with contextlib.suppress(tinker.TinkerError):  # closed: everything has been let go of
+            self.executor.submit(self.adapters.remove, adapter)
 
     @contextmanager
     def inference(self, snapshot: Snapshot | None) -> Iterator[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
@@ -14,6 +15,8 @@ from tinker.types import RequestErrorCategory
 from backends.interface import BackendError
 
 T = TypeVar("T")
+THREAD = "text2sql-device"
+CLOSED = "The backend was closed before this call was finished."
 
 
 class LocalFuture(tinker.APIFuture[T], Generic[T]):
@@ -29,7 +32,9 @@ class LocalFuture(tinker.APIFuture[T], Generic[T]):
         self._before_wait = before_wait
 
     def result(self, timeout: float | None = None) -> T:
-        """Wait for the result, at most `timeout` seconds."""
+        """Wait for the result, at most `timeout` seconds (RuntimeError on the device thread, which would hang)."""
+        if threading.current_thread().name.startswith(THREAD) and not self._future.done():
+            raise RuntimeError("A result of this backend cannot be waited for inside a function that it is running.")
         if self._before_wait is not None:
             self._before_wait()
         return self._future.result(timeout)
@@ -48,16 +53,40 @@ class LocalFuture(tinker.APIFuture[T], Generic[T]):
         return self._future
 
 
+class LocalClientFuture(LocalFuture[T]):
+    """A future of a client that can also be used as the client, with a warning, as the SDK's can."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        warnings.warn(
+            f"Using .{name} of the future that a client-creating call returns: call .result() on it first.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return getattr(self.result(), name)
+
+
 class Executor:
     """Runs jobs one at a time, in the order of submission, on a thread of its own."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="text2sql-device")
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=THREAD)
         self._closing = threading.Event()
 
     def submit(self, job: Callable[..., T], *args: Any) -> LocalFuture[T]:
         """Queue `job(*args)`; what it raises comes out of the future, in the SDK's terms."""
-        return LocalFuture(self._pool.submit(self._run, job, *args))
+        return LocalFuture(self._queue(job, *args))
+
+    def submit_client(self, job: Callable[..., T], *args: Any) -> LocalClientFuture[T]:
+        """The same for a job that makes a client."""
+        return LocalClientFuture(self._queue(job, *args))
+
+    def _queue(self, job: Callable[..., T], *args: Any) -> Future[T]:
+        try:
+            return self._pool.submit(self._run, job, *args)
+        except RuntimeError as error:  # the pool has been shut down
+            raise tinker.TinkerError(CLOSED) from error
 
     def _run(self, job: Callable[..., T], *args: Any) -> T:
         self.check()
@@ -65,16 +94,25 @@ class Executor:
             return job(*args)
         except (BackendError, ValueError, tinker.TinkerError):
             raise
-        except Exception as error:  # anything else is a fault of the backend, reported as the service reports its own
-            message = f"{type(error).__name__}: {error}"
-            raise tinker.RequestFailedError(message, "local", RequestErrorCategory.Server) from error
+        except Exception as error:
+            raise failure(error) from error
 
     def check(self) -> None:
         """Raise if the backend is closing; long jobs call it between their steps."""
         if self._closing.is_set():
-            raise tinker.TinkerError("The backend was closed before this call was finished.")
+            raise tinker.TinkerError(CLOSED)
 
     def close(self) -> None:
         """Cancel what is queued, ask the running job to stop, and wait for it."""
         self._closing.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def failure(error: Exception) -> Exception:
+    """A fault of the backend in the SDK's terms: an out-of-memory error is the user's to mend, the rest is ours."""
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    memory = should_reduce_batch_size(error)
+    category = RequestErrorCategory.User if memory else RequestErrorCategory.Server
+    advice = " (out of memory: lower local.sample_batch_size or local.micro_batch_tokens)" if memory else ""
+    return tinker.RequestFailedError(f"{type(error).__name__}: {error}{advice}", "local", category)

@@ -62,7 +62,7 @@ def load_base_model(name: str, options: LocalOptions) -> BaseModel:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    arguments: dict[str, Any] = {"dtype": dtype, "attn_implementation": _attention(options.attention, device)}
+    arguments: dict[str, Any] = {"dtype": dtype, "attn_implementation": _attention(options.attention, device, dtype)}
     if options.quantization != "none":
         arguments["quantization_config"] = _quantization(options, dtype, device)
         arguments["device_map"] = {"": device}
@@ -121,16 +121,17 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
     if wanted != "auto":
         return DTYPES[wanted]
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.float32
 
 
-def _attention(wanted: str, device: torch.device) -> str:
+def _attention(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
     if wanted != "auto":
         return wanted
     from transformers.utils import is_flash_attn_2_available
 
-    return "flash_attention_2" if device.type == "cuda" and is_flash_attn_2_available() else "sdpa"
+    able = device.type == "cuda" and dtype != torch.float32 and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "flash_attention_2" if able and is_flash_attn_2_available() else "sdpa"
 
 
 def _quantization(options: LocalOptions, dtype: torch.dtype, device: torch.device) -> Any:

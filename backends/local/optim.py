@@ -8,6 +8,8 @@ import torch
 from tinker import types
 from torch import Tensor
 
+from backends.interface import NonFiniteGradient
+
 
 class Optimizer:
     """`torch.optim.AdamW` over one adapter, told its hyperparameters at every step (decoupled weight decay)."""
@@ -27,12 +29,13 @@ class Optimizer:
             The global L2 norm of the gradient before clipping.
 
         Raises:
-            ValueError: A hyperparameter is out of range, or the gradient is not finite (the step is not applied).
+            ValueError: A hyperparameter is out of range.
+            NonFiniteGradient: The gradient is not finite; the step is not applied.
         """
         _check(params)
         norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
         if not norm < float("inf"):
-            raise ValueError(f"The gradient norm is {norm}; the optimiser step was not applied.")
+            raise NonFiniteGradient(f"the norm of the gradient is {norm}; the optimiser step was not applied")
         scale = params.grad_clip_norm / norm if 0 < params.grad_clip_norm < norm else 1.0
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient * scale if scale != 1.0 else gradient
@@ -67,5 +70,7 @@ def _check(params: types.AdamParams) -> None:
     for name in ("beta1", "beta2"):
         if not 0 <= getattr(params, name) < 1:
             raise ValueError(f"{name} is {getattr(params, name)}; it must be in [0, 1).")
-    if not params.eps >= 0 or not params.weight_decay >= 0 or not params.grad_clip_norm >= 0:
-        raise ValueError("eps, weight_decay and grad_clip_norm must be 0 or more.")
+    if not params.eps > 0:  # B starts at zero, so A's first gradient is zero: 0 / 0 without eps
+        raise ValueError(f"eps is {params.eps}; it must be more than 0.")
+    if not params.weight_decay >= 0 or not params.grad_clip_norm >= 0:
+        raise ValueError("weight_decay and grad_clip_norm must be 0 or more.")

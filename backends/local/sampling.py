@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tinker
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from tinker import types
 from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
 
+from backends.interface import BackendError
 from backends.local import decoding
-from backends.local.executor import LocalFuture
+from backends.local.executor import CLOSED, LocalFuture, failure
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine, Snapshot
@@ -39,7 +42,7 @@ class LocalSamplingClient:
 
     Calls are collected until somebody waits for a result, or until none has come for `COLLECT_SECONDS`; then all that
     have been collected run together, sorted by length, `sample_batch_size` sequences at a time. A program that
-    submits its calls and then waits gets the same batches, and so the same numbers, every time.
+    submits its calls without a pause and then waits gets the same batches, and so the same numbers, every time.
     """
 
     def __init__(self, engine: Engine, snapshot: Snapshot | None, model_path: str | None = None) -> None:
@@ -47,7 +50,7 @@ class LocalSamplingClient:
         self._snapshot = snapshot
         self.model_path = model_path
         self._calls: list[Call] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a job that fails at once calls back on this thread
         self._wanted = threading.Event()
         self._arrived = threading.Event()
         self._sequences = 0
@@ -77,13 +80,20 @@ class LocalSamplingClient:
         self._check(call)
         with self._lock:
             self._calls.append(call)
-            first = len(self._calls) == 1
-            if first:
-                self._wanted.clear()
             self._arrived.set()
-        if first:
-            self._engine.executor.submit(self._run)
+            if len(self._calls) == 1:
+                self._start()
         return LocalFuture(call.future, before_wait=self._wanted.set)
+
+    def _start(self) -> None:
+        """Queue the job that will answer the calls collected until then."""
+        self._wanted.clear()
+        try:
+            job = self._engine.executor.submit(self._run)
+        except tinker.TinkerError:
+            self._calls.clear()
+            raise
+        job.future().add_done_callback(self._abandon)
 
     def compute_logprobs(self, prompt: types.ModelInput) -> LocalFuture[list[float | None]]:
         """Log-probability of each prompt token given those before it (temperature 1); the first is None."""
@@ -118,6 +128,8 @@ class LocalSamplingClient:
             raise ValueError(f"num_samples is {call.num_samples}; it must be at least 1.")
         if not call.params.temperature >= 0 or not 0 < call.params.top_p <= 1:
             raise ValueError("temperature must be 0 or more, and top_p in (0, 1].")
+        if not 0 <= call.topk <= vocabulary:
+            raise ValueError(f"topk_prompt_logprobs is {call.topk}; it must be 0 to {vocabulary}.")
         if call.params.max_tokens is not None and call.params.max_tokens < 0:
             raise ValueError(f"max_tokens is {call.params.max_tokens}; it must be 0 or more.")
 
@@ -129,13 +141,20 @@ class LocalSamplingClient:
                 break
         with self._lock:
             calls, self._calls = self._calls, []
+        calls = [call for call in calls if call.future.set_running_or_notify_cancel()]  # less what has been cancelled
         try:
             self._answer(calls)
-        except BaseException as error:
-            for call in calls:
-                if not call.future.done():
-                    call.future.set_exception(error)
-            raise
+        except (BackendError, ValueError, tinker.TinkerError) as error:
+            _fail(calls, error)
+        except Exception as error:
+            _fail(calls, failure(error))
+
+    def _abandon(self, job: Future[None]) -> None:
+        """Fail the calls of a job that was cancelled, or stopped before it could take them."""
+        if job.cancelled() or job.exception() is not None:
+            with self._lock:
+                calls, self._calls = self._calls, []
+            _fail(calls, tinker.TinkerError(CLOSED))
 
     def _answer(self, calls: list[Call]) -> None:
         requests = [(call, self._request(call, k)) for call in calls for k in range(call.num_samples)]
@@ -178,11 +197,19 @@ class LocalSamplingClient:
         engine, size = self._engine, self._engine.options.sample_batch_size
         order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt), i))
         completions: list[decoding.Completion] = [decoding.Completion()] * len(requests)
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
-            sampled = decoding.decode(
-                model, engine.base.tokenizer, [requests[i] for i in batch], engine.base.device, engine.executor.check
-            )
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        while batches:
+            batch = batches.pop(0)
+            wanted = [requests[i] for i in batch]
+            try:
+                sampled = decoding.decode(
+                    model, engine.base.tokenizer, wanted, engine.base.device, engine.executor.check
+                )
+            except RuntimeError as error:
+                if len(batch) == 1 or not should_reduce_batch_size(error):
+                    raise
+                batches[:0] = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+                continue
             for i, completion in zip(batch, sampled, strict=True):
                 completions[i] = completion
         return completions
@@ -211,3 +238,9 @@ class LocalSamplingClient:
             tokens_np=np.asarray(completion.tokens, dtype=np.int32),
             logprobs_np=np.asarray(completion.logprobs, dtype=np.float32),
         )
+
+
+def _fail(calls: list[Call], error: Exception) -> None:
+    for call in calls:
+        if not call.future.done():
+            call.future.set_exception(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from backends.interface import BackendError
 from backends.local.adapter import LoraSpec
 from backends.local.checkpoints import CheckpointStore
 from backends.local.engine import Engine, Snapshot
-from backends.local.executor import Executor, LocalFuture
+from backends.local.executor import Executor, LocalClientFuture, LocalFuture
 from backends.local.model import load_base_model
 from backends.local.pretrained import PACKAGED
 from backends.local.sampling import LocalSamplingClient
@@ -48,8 +49,11 @@ class LocalServiceClient:
 
     def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
         """The models that work without the Hub, and those in memory; any Hub id or directory may be asked for too."""
-        names = dict.fromkeys([*self._engines, *PACKAGED])
-        models = [types.SupportedModel(model_name=name, trainable=True, sampleable=True) for name in names]
+        lengths = {**dict.fromkeys(PACKAGED), **{name: e.base.max_length for name, e in self._engines.items()}}
+        models = [
+            types.SupportedModel(model_name=name, max_context_length=length, trainable=True, sampleable=True)
+            for name, length in lengths.items()
+        ]
         return types.GetServerCapabilitiesResponse(supported_models=models)
 
     def create_lora_training_client(
@@ -61,7 +65,7 @@ class LocalServiceClient:
         train_attn: bool = True,
         train_unembed: bool = True,
         user_metadata: dict[str, str] | None = None,
-    ) -> LocalFuture[LocalTrainingClient]:
+    ) -> LocalClientFuture[LocalTrainingClient]:
         """A new adapter: A random from `seed`, B zero.
 
         Raises:
@@ -73,24 +77,30 @@ class LocalServiceClient:
         if not (train_mlp or train_attn or train_unembed):
             raise ValueError("At least one of train_mlp, train_attn and train_unembed must be true.")
         spec = LoraSpec(rank, self.options.lora_alpha, seed, train_attn, train_mlp, train_unembed)
-        return self._executor.submit(self._create, base_model, spec, self._next_id())
+        return self._executor.submit_client(self._create, base_model, spec, self._next_id())
 
     def create_training_client_from_state(
         self, path: str, base_model: str | None = None, user_metadata: dict[str, str] | None = None
-    ) -> LocalFuture[LocalTrainingClient]:
+    ) -> LocalClientFuture[LocalTrainingClient]:
         """A training client with the saved weights and a fresh optimiser."""
-        return self._executor.submit(self._restore, path, base_model, False, self._next_id())
+        return self._executor.submit_client(self._restore, path, base_model, False, self._next_id())
 
     def create_training_client_from_state_with_optimizer(
         self, path: str, base_model: str | None = None, user_metadata: dict[str, str] | None = None
-    ) -> LocalFuture[LocalTrainingClient]:
+    ) -> LocalClientFuture[LocalTrainingClient]:
         """A training client that goes on exactly where the saved one was."""
-        return self._executor.submit(self._restore, path, base_model, True, self._next_id())
+        return self._executor.submit_client(self._restore, path, base_model, True, self._next_id())
 
     def create_sampling_client(
-        self, model_path: str | None = None, base_model: str | None = None
-    ) -> LocalFuture[LocalSamplingClient]:
+        self,
+        model_path: str | None = None,
+        base_model: str | None = None,
+        retry_config: Any = None,
+        record_stability_info: bool = False,
+    ) -> LocalClientFuture[LocalSamplingClient]:
         """A sampling client of saved weights, or of the bare base model.
+
+        `retry_config` and `record_stability_info` are for the hosted service; nothing is to be retried here.
 
         Raises:
             ValueError: Neither is given, or `model_path` is not a ``tinker://`` path.
@@ -99,7 +109,7 @@ class LocalServiceClient:
             raise ValueError("Either model_path or base_model must be given.")
         if model_path is not None and not model_path.startswith("tinker://"):
             raise ValueError(f'model_path must start with "tinker://", got "{model_path}".')
-        return self._executor.submit(self._sampler, model_path, base_model)
+        return self._executor.submit_client(self._sampler, model_path, base_model)
 
     def create_rest_client(self) -> LocalRestClient:
         """Housekeeping on stored checkpoints."""
@@ -143,6 +153,7 @@ class LocalServiceClient:
     def _create(self, base_model: str, spec: LoraSpec, model_id: str) -> LocalTrainingClient:
         client = LocalTrainingClient(self._engine(base_model), self._store, model_id, spec)
         client.initialise()
+        weakref.finalize(client, client.engine.release, model_id)
         return client
 
     def _restore(self, path: str, base_model: str | None, optimizer: bool, model_id: str) -> LocalTrainingClient:
@@ -151,6 +162,7 @@ class LocalServiceClient:
         engine = self._engine(checkpoint.base_model)
         client = LocalTrainingClient(engine, self._store, model_id, checkpoint.spec)
         client.initialise(checkpoint)
+        weakref.finalize(client, engine.release, model_id)
         return client
 
     def _sampler(self, model_path: str | None, base_model: str | None) -> LocalSamplingClient:

@@ -7,6 +7,7 @@ from typing import Any
 
 import tinker
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from tinker import types
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from backends.local.adapter import LoraSpec
 from backends.local.batching import MicroBatch, Row
 from backends.local.checkpoints import Checkpoint, CheckpointStore
 from backends.local.engine import Engine, Snapshot
-from backends.local.executor import LocalFuture
+from backends.local.executor import LocalClientFuture, LocalFuture
 from backends.local.losses import LOSSES
 from backends.local.optim import Optimizer
 from backends.local.sampling import LocalSamplingClient
@@ -28,7 +29,7 @@ class LocalTrainingClient:
 
     def __init__(self, engine: Engine, store: CheckpointStore, model_id: str, spec: LoraSpec) -> None:
         self.model_id = model_id
-        self._engine = engine
+        self.engine = engine
         self._store = store
         self._spec = spec
         self._gradients: list[Tensor] | None = None
@@ -36,7 +37,7 @@ class LocalTrainingClient:
 
     def initialise(self, checkpoint: Checkpoint | None = None) -> None:
         """Create the adapter, from a checkpoint if given (on the device thread)."""
-        adapters = self._engine.adapters
+        adapters = self.engine.adapters
         adapters.add(self.model_id, self._spec, checkpoint.adapter if checkpoint else None)
         self._parameters = list(adapters.parameters(self.model_id).values())
         self._optimizer = Optimizer(self._parameters)
@@ -61,8 +62,8 @@ class LocalTrainingClient:
     def _submit(
         self, data: Sequence[types.Datum], loss_fn: str, config: Config | None, *, backward: bool
     ) -> LocalFuture[types.ForwardBackwardOutput]:
-        rows = batching.make_rows(data, loss_fn, self._engine.vocabulary, self._engine.base.max_length)
-        return self._engine.executor.submit(self._forward_backward, rows, loss_fn, config or {}, backward)
+        rows = batching.make_rows(data, loss_fn, self.engine.vocabulary, self.engine.base.max_length)
+        return self.engine.executor.submit(self._forward_backward, rows, loss_fn, config or {}, backward)
 
     def forward_backward_custom(
         self,
@@ -75,7 +76,7 @@ class LocalTrainingClient:
         and returns the loss and metrics; -dloss/dlogprob then become the weights of a cross-entropy.
         """
         plain = [_with_weights(datum, None) for datum in data]
-        rows = batching.make_rows(plain, "cross_entropy", self._engine.vocabulary, self._engine.base.max_length)
+        rows = batching.make_rows(plain, "cross_entropy", self.engine.vocabulary, self.engine.base.max_length)
 
         def run() -> types.ForwardBackwardOutput:
             output = self._forward_backward(rows, "cross_entropy", {}, backward=False)
@@ -86,9 +87,7 @@ class LocalTrainingClient:
                 _with_weights(datum, torch.zeros_like(lp) if gradient is None else -gradient)
                 for datum, lp, gradient in zip(data, logprobs, gradients, strict=True)
             ]
-            scored = batching.make_rows(
-                weighted, "cross_entropy", self._engine.vocabulary, self._engine.base.max_length
-            )
+            scored = batching.make_rows(weighted, "cross_entropy", self.engine.vocabulary, self.engine.base.max_length)
             surrogate = self._forward_backward(scored, "cross_entropy", {}, backward=True)
             sums = {"loss:sum": float(loss.detach()), "surrogate_loss:sum": surrogate.metrics["loss:sum"]}
             return types.ForwardBackwardOutput(
@@ -97,13 +96,13 @@ class LocalTrainingClient:
                 metrics={**metrics, **sums},
             )
 
-        return self._engine.executor.submit(run)
+        return self.engine.executor.submit(run)
 
     def _forward_backward(
         self, rows: list[Row], loss_fn: str, config: Config, backward: bool
     ) -> types.ForwardBackwardOutput:
         """All micro-batches of one call; the gradient is kept only when every one of them has succeeded."""
-        engine = self._engine
+        engine = self.engine
         everything = not backward or engine.options.unscored_logprobs
         total, outputs = 0.0, [Tensor()] * len(rows)
         gradients: list[Tensor] | None = None
@@ -116,8 +115,13 @@ class LocalTrainingClient:
                 batch = pending.pop(0)
                 try:
                     loss, logprobs, parts = self._micro_batch(model, batch, loss_fn, config, backward)
-                except torch.OutOfMemoryError:
+                except RuntimeError as error:
+                    if not should_reduce_batch_size(error):
+                        raise
                     pending[:0] = self._smaller(batch, everything)
+                    continue
+                if parts is not None and not self._unscale(parts):
+                    pending.insert(0, batch)
                     continue
                 total += loss
                 for row, lp in zip(batch.rows, _scatter(batch, logprobs), strict=True):
@@ -148,12 +152,24 @@ class LocalTrainingClient:
             logits = model(input_ids=batch.tokens, use_cache=False, logits_to_keep=batch.keep).logits  # [N, V]
             lp = _target_logprobs(logits, batch.targets)  # [N, K]
             loss = LOSSES[loss_fn](lp, batch.inputs, config).sum()
-        parts = list(torch.autograd.grad(loss, self._parameters)) if backward else None
+            scaled = loss * self.engine.loss_scale
+        parts = list(torch.autograd.grad(scaled, self._parameters)) if backward else None
         return float(loss.detach()), lp.detach().float().cpu(), parts
+
+    def _unscale(self, parts: list[Tensor]) -> bool:
+        """Undo the loss scale in place; False, with a smaller scale to try again, if a float16 gradient overflowed."""
+        scale = self.engine.loss_scale
+        if scale == 1.0:
+            return True
+        if not all(bool(torch.isfinite(part).all()) for part in parts):
+            self.engine.loss_scale = scale / 2
+            return False
+        torch._foreach_div_(parts, scale)
+        return True
 
     def _smaller(self, batch: MicroBatch, everything: bool) -> list[MicroBatch]:
         """What to try after a batch did not fit in memory: its halves; for one row, recomputed activations."""
-        engine = self._engine
+        engine = self.engine
         if engine.base.device.type == "cuda":
             torch.cuda.empty_cache()
         if len(batch.rows) == 1:
@@ -171,13 +187,18 @@ class LocalTrainingClient:
             for rows in (batch.rows[:half], batch.rows[half:])
         ]
 
-    def optim_step(self, optim_params: types.AdamParams) -> LocalFuture[types.OptimStepResponse]:
-        """One AdamW step with the accumulated gradient; reports its norm before clipping.
+    def optim_step(
+        self, optim_params: types.AdamParams | None = None, *, adam_params: types.AdamParams | None = None
+    ) -> LocalFuture[types.OptimStepResponse]:
+        """One AdamW step with the accumulated gradient; reports its norm before clipping. `adam_params`: the old name.
 
         Raises (from the future):
             ValueError: No gradient has accumulated, it is not finite, or a hyperparameter is out of range.
         """
-        return self._engine.executor.submit(self._optim_step, optim_params)
+        params = optim_params or adam_params
+        if not isinstance(params, types.AdamParams):
+            raise TypeError(f"optim_step takes AdamParams, not {type(params).__name__}; AdamW is the optimiser here.")
+        return self.engine.executor.submit(self._optim_step, params)
 
     def _optim_step(self, params: types.AdamParams) -> types.OptimStepResponse:
         gradients, self._gradients = self._gradients, None
@@ -201,7 +222,7 @@ class LocalTrainingClient:
                 path=self._store.write(self.model_id, "training", name, checkpoint, overwrite=overwrite)
             )
 
-        return self._engine.executor.submit(run)
+        return self.engine.executor.submit(run)
 
     def save_weights_for_sampler(
         self, name: str, ttl_seconds: int | None = None, user_metadata: dict[str, str] | None = None
@@ -212,29 +233,38 @@ class LocalTrainingClient:
             path = self._store.write(self.model_id, "sampler", name, self._checkpoint(None))
             return types.SaveWeightsForSamplerResponse(path=path)
 
-        return self._engine.executor.submit(run)
+        return self.engine.executor.submit(run)
 
     def _checkpoint(self, optimizer: dict[str, Tensor] | None) -> Checkpoint:
         return Checkpoint(
-            base_model=self._engine.base.name,
+            base_model=self.engine.base.name,
             spec=self._spec,
-            adapter=self._engine.adapters.state(self.model_id),
+            adapter=self.engine.adapters.state(self.model_id),
             optimizer=optimizer,
-            target_modules=self._engine.adapters.targets(self._spec),
+            target_modules=self.engine.adapters.targets(self._spec),
         )
 
-    def save_weights_and_get_sampling_client(self, name: str | None = None) -> LocalFuture[LocalSamplingClient]:
-        """A sampling client of the weights at this point; nothing is written to the disk."""
+    def save_weights_and_get_sampling_client(
+        self,
+        name: str | None = None,
+        retry_config: Any = None,
+        record_stability_info: bool = False,
+        kind: str = "snapshot",
+    ) -> LocalClientFuture[LocalSamplingClient]:
+        """A sampling client of the weights at this point; nothing is written to the disk.
+
+        The other arguments are for the hosted service: a name (deprecated there), retries, and where it samples.
+        """
 
         def run() -> LocalSamplingClient:
-            state = self._engine.adapters.state(self.model_id)
-            return LocalSamplingClient(self._engine, Snapshot(self._spec, state))
+            state = self.engine.adapters.state(self.model_id)
+            return LocalSamplingClient(self.engine, Snapshot(self._spec, state))
 
-        return self._engine.executor.submit(run)
+        return self.engine.executor.submit_client(run)
 
     def get_info(self) -> types.GetInfoResponse:
         """The model's id, base model and rank."""
-        base = self._engine.base
+        base = self.engine.base
         return types.GetInfoResponse(
             model_id=self.model_id,
             model_data=types.ModelData(
@@ -247,7 +277,7 @@ class LocalTrainingClient:
 
     def get_tokenizer(self) -> Any:
         """The tokenizer of the base model."""
-        return self._engine.base.tokenizer
+        return self.engine.base.tokenizer
 
 
 def _target_logprobs(logits: Tensor, targets: Tensor) -> Tensor:

@@ -110,7 +110,14 @@ def test_examples_that_neither_side_takes_are_counted(tmp_path: Any) -> None:
     ],
 )
 def test_the_tables_of_a_schema_however_it_is_laid_out(context: str) -> None:
-    assert tables_of(context) == {"create table a (x int)", "create table b (y int)"}
+    assert tables_of(context) == {"a", "b"}
+
+
+def test_a_placeholder_is_a_table_only_with_its_columns() -> None:
+    """sql-create-context draws table_name_N anew for each question, and shows of real tables what a question needs."""
+    one, other = "CREATE TABLE table_name_11 (a INT)", "CREATE TABLE table_name_11 (b INT)"
+    assert not tables_of(one) & tables_of(other)
+    assert tables_of('CREATE TABLE "Head" (age INT)') == tables_of("CREATE TABLE head (name VARCHAR, born VARCHAR)")
 
 
 # The bundled set
@@ -145,8 +152,8 @@ def test_leaks_count_test_examples_that_share_a_table_or_a_question() -> None:
             example("how  MANY?", "CREATE TABLE c (x INT)"),
             example("Other?", "CREATE TABLE z (q INT); create table  B (y INT)"),
             example("Which?", "CREATE TABLE a (x INT)"),
-            example("New?", "CREATE TABLE a (x TEXT)"),  # the same name is not the same table
+            example("New?", "CREATE TABLE a (x TEXT)"),  # the same table, other columns
         ],
     )
-    assert count_leaks(split) == {"tables": 2, "questions": 2}
+    assert count_leaks(split) == {"tables": 3, "questions": 2}
     assert count_leaks(Split([], [], split.test)) == {"tables": 0, "questions": 0}

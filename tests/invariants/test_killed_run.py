@@ -1,4 +1,4 @@
-"""A run that is killed at any moment and started again ends in the numbers of one that was not: real processes, SIGKILL."""
+"""A run that is killed and started again ends in the numbers of one that was not: real processes, SIGKILL."""
 
 from __future__ import annotations
 

@@ -38,7 +38,15 @@ def trl_losses(tokens: list[Tokens], directory: str, output: Path) -> list[float
 
     base = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     torch.manual_seed(7)
-    modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]  # TRL takes no adapter on lm_head
+    modules = [
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    ]  # TRL takes no adapter on lm_head
     config = LoraConfig(r=4, lora_alpha=32, target_modules=modules, task_type="CAUSAL_LM")
     rows = [
         {

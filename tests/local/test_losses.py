@@ -21,11 +21,14 @@ def clip(ratio: Any, low: Any, high: Any) -> Any:
 
 FORMULAS = {
     "importance_sampling": lambda lp, q, a, c: -np.exp(lp - q) * a,
-    "ppo": lambda lp, q, a, c: -np.minimum(
-        np.exp(lp - q) * a, clip(np.exp(lp - q), c.get("clip_low_threshold", 0.8), c.get("clip_high_threshold", 1.2)) * a
+    "ppo": lambda lp, q, a, c: (
+        -np.minimum(
+            np.exp(lp - q) * a,
+            clip(np.exp(lp - q), c.get("clip_low_threshold", 0.8), c.get("clip_high_threshold", 1.2)) * a,
+        )
     ),
-    "cispo": lambda lp, q, a, c: -(
-        clip(np.exp(lp - q), c.get("clip_low_threshold", 0), c.get("clip_high_threshold", 4)) * lp * a
+    "cispo": lambda lp, q, a, c: (
+        -(clip(np.exp(lp - q), c.get("clip_low_threshold", 0), c.get("clip_high_threshold", 4)) * lp * a)
     ),
     "dro": lambda lp, q, a, c: -(lp * a - 0.5 * c.get("beta", 0.05) * (lp - q) ** 2),
 }
@@ -107,7 +110,10 @@ BAD = {
     "target id": ([datum({"target_tokens": IDS[1:] + 10**8})], "outside 0..599"),
     "second": ([datum({}), datum({"target_tokens": IDS[1:] + 10**8})], "Datum 1"),
     "empty": ([types.Datum(model_input=types.ModelInput.empty(), loss_fn_inputs={"target_tokens": []})], "0 tokens"),
-    "long": ([types.Datum(model_input=types.ModelInput.from_ints([1] * 513), loss_fn_inputs={"target_tokens": [1] * 513})], "513"),
+    "long": (
+        [types.Datum(model_input=types.ModelInput.from_ints([1] * 513), loss_fn_inputs={"target_tokens": [1] * 513})],
+        "513",
+    ),
 }
 
 
@@ -122,4 +128,3 @@ def test_bad_data_is_refused_by_place(client: Any, case: str) -> None:
 def test_missing_input_is_named(client: Any) -> None:
     with pytest.raises(ValueError, match="'logprobs'"):
         client.forward_backward([datum({"advantages": ADVANTAGES})], "ppo")
-

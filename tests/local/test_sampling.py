@@ -1,4 +1,4 @@
-"""Sampling: against Hugging Face's generate, and Tinker's rules for stops, seeds, temperatures and log-probabilities."""
+"""Sampling: against a plain loop, and Tinker's rules for stops, seeds, temperatures and log-probabilities."""
 
 from __future__ import annotations
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tinker
 import torch
 from datums import random_datums
 from tinker import types
 
-import tinker
 from backends import BackendError, open_backend
 from backends.options import LocalOptions
 
@@ -22,7 +22,11 @@ def test_unknown_backend_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"device": "cuda:7"}, "no such GPU"), ({"device": "abacus"}, "not a device"), ({"device": "mps"}, "not available")],
+    [
+        ({"device": "cuda:7"}, "no such GPU"),
+        ({"device": "abacus"}, "not a device"),
+        ({"device": "mps"}, "not available"),
+    ],
 )
 def test_absent_devices_are_refused(tiny_model: str, options: dict[str, Any], message: str) -> None:
     service = open_backend("local", LocalOptions(**options))
@@ -33,7 +37,7 @@ def test_absent_devices_are_refused(tiny_model: str, options: dict[str, Any], me
 
 def test_models_that_are_not_there(open_local: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(BackendError, match="base_model.*neither a directory"):
+    with pytest.raises(BackendError, match=r"base_model.*neither a directory"):
         open_local().create_sampling_client(base_model="nobody/nothing").result()
     (tmp_path / "empty").mkdir()
     with pytest.raises(BackendError, match="not of a model"):
@@ -123,7 +127,7 @@ def test_nf4_equals_its_dequantised_weights(open_local: Any, tiny_model: str, tm
     plain = dict(model.named_modules())
     found = 0
     with torch.no_grad():
-        for name, module in quantised._engine.base.model.named_modules():
+        for name, module in quantised.engine.base.model.named_modules():
             weight = getattr(module, "weight", None)
             if name.endswith("base_layer") and hasattr(weight, "quant_state"):
                 values = functional.dequantize_4bit(weight.data, weight.quant_state)

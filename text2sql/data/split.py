@@ -73,26 +73,31 @@ def _split_bundled(examples: Sequence[Example], data: DataConfig, seed: int) -> 
 
 
 def _split_by_schema(examples: Sequence[Example], data: DataConfig) -> Split:
-    """Fill test, then validation, with whole groups that share no table with the rest, then cut to size."""
+    """Fill test, then validation, with whole groups of examples that share tables, in the order of the draw.
+
+    A group that would overfill a side is passed over, so the largest ones, which no held-out set could hold, are
+    trained on. What then is missing is taken from the smallest group left, and the rest of that group set aside.
+    """
     groups: dict[int, list[Example]] = {}
     for example, root in zip(examples, _components(examples), strict=True):
         groups.setdefault(root, []).append(example)
-    small_first = sorted(groups.values(), key=len)  # stable: ties stay in the seed's order
     sides: list[list[Example]] = []
     for size in (data.test_size, data.validation_size):
         side: list[Example] = []
-        while len(side) < size:
-            if len(small_first) <= 1:
-                raise UserError(
-                    "data.split_by=schema: too many examples share tables to hold out "
-                    f"test_size={data.test_size} and validation_size={data.validation_size}; ask for fewer."
-                )
-            side.extend(small_first.pop(0))
-        sides.append(side[:size])
-    train = [example for group in small_first for example in group]
-    order = {example.id: place for place, example in enumerate(examples)}
-    train.sort(key=lambda example: order[example.id])
-    return Split(train, sides[1], sides[0])
+        for root, group in list(groups.items()):
+            if len(side) + len(group) <= size:
+                side.extend(groups.pop(root))
+        if len(side) < size and groups:
+            smallest = min(groups, key=lambda root: len(groups[root]))
+            side.extend(groups.pop(smallest)[: size - len(side)])
+        if len(side) < size or not groups:
+            raise UserError(
+                "data.split_by=schema: too many examples share tables to hold out "
+                f"test_size={data.test_size} and validation_size={data.validation_size}; ask for fewer."
+            )
+        sides.append(side)
+    kept = {example.id for group in groups.values() for example in group}
+    return Split([example for example in examples if example.id in kept], sides[1], sides[0])
 
 
 def _components(examples: Sequence[Example]) -> list[int]:
@@ -113,14 +118,27 @@ def _components(examples: Sequence[Example]) -> list[int]:
     return [root(i) for i in range(len(examples))]
 
 
-def tables_of(context: str) -> set[str]:
-    """The tables of a schema, each as its name and its text, case and spaces aside.
+TABLE = re.compile(
+    r"\bcreate\s+(?:temp\w*\s+)?table\s+(?:if\s+not\s+exists\s+)?(\"[^\"]+\"|`[^`]+`|\[[^]]+\]|[^\s(]+)", re.IGNORECASE
+)
+PLACEHOLDER = re.compile(r"table_name_\d+")
 
-    Numbered placeholder names (sql-create-context's ``table_name_11``) recur with other columns, so a name alone does
-    not make a table; its columns belong to it.
+
+def tables_of(context: str) -> set[str]:
+    """The tables of a schema, by name, case aside.
+
+    Data sets that show only the columns that a question needs write one table in many ways, so its columns do not
+    count. They do for sql-create-context's ``table_name_11``: those names were drawn anew for each question, and recur
+    by chance.
     """
-    parts = re.split(r";|(?=\bcreate\s+(?:temp\w*\s+)?table\b)", context, flags=re.IGNORECASE)
-    return {" ".join(part.lower().split()) for part in parts if part.strip()}
+    starts = [*TABLE.finditer(context)]
+    ends = [match.start() for match in starts[1:]] + [len(context)]
+    tables = set()
+    for match, end in zip(starts, ends, strict=True):
+        name = match[1].strip('"`[]').lower()
+        text = " ".join(context[match.start() : end].lower().rstrip("; \n").split())
+        tables.add(text if PLACEHOLDER.fullmatch(name) else name)
+    return tables
 
 
 def count_leaks(split: Split) -> dict[str, int]:
