@@ -39,7 +39,7 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1 && ! "$python" -m venv 
   echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv." >&2
   exit 2
 fi
-pip() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check -qq "$@"; }
 
 if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
   torch=${TEXT2SQL_TORCH:-$(grep -m1 '^torch==' constraints.txt)}

@@ -308,10 +308,7 @@ class Trainer:
         for path in (row[key] for row in checkpoints for key in ("state_path", "sampler_path")):
             try:
                 rest.delete_checkpoint_from_tinker_path(path).result()
-            except (
-                BackendError,
-                TinkerError,
-            ) as error:  # housekeeping must not end a training; a remote one expires by itself
+            except (BackendError, TinkerError) as error:  # housekeeping must not end a training
                 console.print(f"{path} could not be deleted: {error}")
 
     def chosen_checkpoint(self) -> Row:

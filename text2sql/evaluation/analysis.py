@@ -64,7 +64,7 @@ def describe(schema: str, gold: str, predicted: str, verdict: Verdict) -> Descri
         exact=exact,
         canonical=alike,
         valid_syntax=valid_syntax,
-        valid_schema=valid_syntax and not missing,
+        valid_schema=valid_syntax and not missing and verdict.status != "refused",  # CREATE TABLE names what it likes
         executable=failure is None and verdict.status not in ("error", "timeout", "refused"),
         hardness=hardness(gold),
         labels=_labels(schema, gold, text, verdict, failure),

@@ -45,8 +45,8 @@ class RunData:
         return section(self.summary, *keys)
 
     def evaluation(self, side: str) -> dict[str, Any]:
-        """Counts and rates of one side: the evaluation, completed by the headline."""
-        return {**self.section("headline", side), **self.section("evaluations", side)}
+        """Counts and rates of one side; where the headline has them too (its wider intervals), the headline's."""
+        return {**self.section("evaluations", side), **self.section("headline", side)}
 
 
 def section(value: Any, *keys: str) -> dict[str, Any]:
