@@ -8,8 +8,9 @@ Templates:
         `` {answer}\n\n``. Prompt and completion meet in two spaces. A byte-level BPE vocabulary has a token for
         `` SELECT`` but reads the prompt's trailing space as a token of its own, which ordinary text seldom has before
         a word; the text that is trained is the text that is sampled, so this costs a token and nothing else.
-    plain: The same without the trailing space. One space, one token less, and nothing unusual: the better default for
-        a model that has not been trained on the other.
+    plain: The same without the trailing space: one token less, and nothing unusual. The difference is small: to the
+        untrained SmolLM2-135M-Instruct, the completions of 60 bundled test examples cost 32.3 nats each after this
+        prompt and 32.9 after the other. What a model was trained on is what to ask it with.
 
 Both end a completion with a blank line, at which sampling stops; its tokens carry weight 1 like the rest of it.
 """
