@@ -44,6 +44,15 @@ def test_models_that_are_not_there(open_local: Any, tmp_path: Path, monkeypatch:
         open_local().create_sampling_client(base_model=str(tmp_path / "empty")).result()
 
 
+def test_a_gated_model_asks_for_a_token(open_local: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gated(*arguments: Any, **options: Any) -> Any:
+        raise OSError("You are trying to access a gated repo.\nMake sure to have access to it. 401 Client Error.")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", gated)
+    with pytest.raises(BackendError, match=r"is gated.*licence.*HF_TOKEN"):
+        open_local().create_sampling_client(base_model="meta-llama/Llama-3.2-1B").result()
+
+
 def test_bad_adapters_are_refused(open_local: Any, tiny_model: str) -> None:
     service = open_local()
     with pytest.raises(ValueError, match="rank"):
