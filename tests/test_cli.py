@@ -197,7 +197,9 @@ def test_data_inspect_counts_what_is_dropped(
     outcome = text2sql("data", "inspect", tiny_file, f"data.source={data}", f"base_model={tiny_model}")
     assert outcome.code == 0
     out = " ".join(outcome.out.split())
-    assert "Rows: 31. Dropped: 1 empty answer." in out
+    assert "31 rows. Dropped: 1 empty answer." in out
+    options = (f"data.source={data}", f"base_model={tiny_model}", "data.max_tokens=5", "data.max_dropped=1")
+    assert "no training example is short enough" in text2sql("data", "inspect", tiny_file, *options).line
     assert "share a table with training: 0; a question: 0." in out
     assert "p100" in out and "completion" in out
 
@@ -366,7 +368,7 @@ def test_ask_says_what_is_missing(text2sql: Callable[..., Outcome], finished: Pa
         (tmp_path / name).write_text(text)
     assert "--schema: empty.sql is empty" in text2sql(*ask, "--schema", "empty.sql").line
     assert "--database: text.db is not a SQLite database" in text2sql(*ask, "--database", "text.db").line
-    assert "--database: none.db is not a SQLite database" in text2sql(*ask, "--database", "none.db").line
+    assert "--database: there is no file none.db" in text2sql(*ask, "--database", "none.db").line
     assert "--database: zero.db has no tables" in text2sql(*ask, "--database", "zero.db").line
     assert not (tmp_path / "none.db").exists()
     assert "There is no run in none" in text2sql("ask", "How many?", "--database", shop, "--run", "none").line

@@ -17,7 +17,7 @@ from tinker import types
 
 from backends.fake import FakeSamplingClient, FakeServiceClient, FakeTrainingClient, _done
 from backends.interface import BackendError
-from tests.tiny_runs import judge_by_text, read_jsonl, rows, tiny_config, write_jsonl
+from tests.tiny_runs import judge_by_text, read_jsonl, rows, tiny_config, tiny_values, write_jsonl
 from text2sql import evaluation as room
 from text2sql.config import Config
 from text2sql.errors import UserError
@@ -510,3 +510,43 @@ def test_killed_at_any_write_and_run_again_the_numbers_are_the_same(
         finished = again.model_copy(update={"on_existing": "resume"})  # after the summary, `ask` would ask
         _same_run(run_pipeline(finished), expected)
     assert kills > 30
+
+
+# What a newcomer tried
+
+
+def test_a_bundled_run_of_over_long_examples_is_stopped(tmp_path: Path) -> None:
+    data = {"limit": 24, "test_size": 10, "max_tokens": 300}  # bytes, to the fake backend
+    config = Config(backend="fake", output_dir=str(tmp_path / "run"), data=data, training={"batch_size": 8})
+    with pytest.raises(UserError, match=r"longer than 300 tokens.*max_dropped"):
+        run_pipeline(config)
+
+
+def test_training_alone_is_not_a_finished_run(tmp_path: Path) -> None:
+    config = Config(**tiny_values(tmp_path))
+    run_pipeline(config, stages=("train",))
+    metrics = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    run_pipeline(config)  # goes on, without being asked
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == metrics
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["headline"]["paired"] and summary["stages"] == ["baseline", "evaluate", "train"]
+
+
+def test_going_on_keeps_the_record_of_the_start(tmp_path: Path) -> None:
+    config = Config(**tiny_values(tmp_path))
+    run_pipeline(config)
+    run = tmp_path / "run"
+    (run / "environment.json").write_text('{"git": "of the start"}')
+    summary = json.loads((run / "summary.json").read_text())
+    summary["cost"]["peak_memory_bytes"] = 10**15
+    (run / "summary.json").write_text(json.dumps(summary))
+    run_pipeline(config.model_copy(update={"on_existing": "resume"}))
+    assert json.loads((run / "environment.json").read_text()) == {"git": "of the start"}
+    assert json.loads((run / "summary.json").read_text())["cost"]["peak_memory_bytes"] == 10**15
+
+
+def test_a_database_that_is_not_there_is_dropped_and_counted(tmp_path: Path) -> None:
+    values = tiny_values(tmp_path)
+    data = write_jsonl(tmp_path / "db.jsonl", [{**row, "db": "nothere.sqlite"} for row in rows(6, spellings=5)])
+    with pytest.raises(UserError, match="30 database file not found"):
+        run_pipeline(Config(**{**values, "data": {"source": str(data), "test_size": 4}}))

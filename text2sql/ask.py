@@ -72,6 +72,8 @@ def _schema(schema: Path | None, database: Path | None) -> str:
         return text
     if database is None:
         raise UserError("Give the schema with --schema FILE or --database FILE.")
+    if not database.is_file():
+        raise UserError(f"--database: there is no file {database}.")
     from text2sql.evaluation.execute import file_schema
 
     try:

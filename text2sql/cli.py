@@ -68,6 +68,8 @@ def evaluate(
 
     path = Path(target)
     if path.is_dir():
+        if overrides:
+            raise UserError("A run is scored with its own configuration; leave the overrides out.")
         score_run(path)
     elif path.suffix in (".jsonl", ".json", ".csv", ".parquet"):
         score_file(path, _load("quickstart", overrides))
@@ -206,7 +208,8 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "huggingface_hub"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 

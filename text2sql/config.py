@@ -48,7 +48,9 @@ class DataConfig(Section):
         description="Column of each field, where names differ: {question: ..., context: ..., answer: ...}; also db, "
         "db_id, evidence, id.",
     )
-    limit: PositiveInt | None = Field(None, description="Use this many examples, drawn by seed before the split.")
+    limit: PositiveInt | None = Field(
+        None, description="Rows drawn by seed, before cleaning and splitting; of the bundled set: training examples."
+    )
     test_size: PositiveInt = Field(200, description="Held-out examples for the before/after number.")
     validation_size: int = Field(0, ge=0, description="Examples set aside for validation during training.")
     split_by: Literal["example", "schema"] = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,27 @@ from text2sql.errors import UserError
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three sides of a split, the rows that were dropped by reason, and the leaks."""
+    """What a run trains and tests on.
+
+    Attributes:
+        split: The three sides.
+        available: Rows of the source.
+        rows: Those that were drawn (`data.limit`).
+        dropped: Of the drawn ones, how many were left out, by reason.
+        leaks: See `text2sql.data.split.count_leaks`.
+    """
 
     split: Split
+    available: int
     rows: int
     dropped: dict[str, int]
     leaks: dict[str, int]
+
+    def counts(self) -> str:
+        """How many rows were used and why the others were not, in a sentence or two."""
+        drawn = f"{self.rows} of {self.available} rows drawn" if self.rows < self.available else f"{self.rows} rows"
+        dropped = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "none"
+        return f"{drawn}. Dropped: {dropped}."
 
 
 def load_dataset(config: Config) -> Dataset:
@@ -34,13 +49,14 @@ def load_dataset(config: Config) -> Dataset:
     Raises:
         UserError: There is no such data, too little of it, or too much of it is unusable.
     """
-    drawn = draw(load_examples(config.data), config.data, config.seed)
+    available = load_examples(config.data)
+    drawn = draw(available, config.data, config.seed)
     examples, dropped = clean(drawn, config.data.max_dropped)
     split = split_examples(examples, config.data, config.seed)
     aside = len(examples) - sum(map(len, split))
     if aside and config.data.source != "bundled":  # the bundled set is larger than what one run takes of it
         dropped = dropped | {SET_ASIDE: aside}
-    return Dataset(split, len(drawn), dropped, count_leaks(split))
+    return Dataset(split, len(available), len(drawn), dropped, count_leaks(split))
 
 
 def tokenize_split(
@@ -64,7 +80,8 @@ def tokenize_split(
     limit = min(config.data.max_tokens, context or config.data.max_tokens)
     train, train_tokens = _fitting(dataset.split.train, tokenizer, template, limit)
     validation, validation_tokens = _fitting(dataset.split.validation, tokenizer, template, limit)
-    dropped = dict(dataset.dropped)
+    considered = sum(map(len, dataset.split))
+    dropped: dict[str, int] = {}
     if lost := len(dataset.split.train) + len(dataset.split.validation) - len(train) - len(validation):
         dropped[f"longer than {limit} tokens"] = lost
     test = dataset.split.test
@@ -74,12 +91,13 @@ def tokenize_split(
         if lost := len(test) - len(askable):
             dropped[f"test prompt longer than the model's {context} tokens"] = lost
         test = askable
-    check_dropped(dropped, dataset.rows, config.data.max_dropped)
-    return (
-        Dataset(Split(train, validation, test), dataset.rows, dropped, dataset.leaks),
-        train_tokens,
-        validation_tokens,
-    )
+    check_dropped(dropped, considered, config.data.max_dropped)
+    if not train or not test:
+        raise UserError(
+            f"data.max_tokens={config.data.max_tokens}: no {'test' if train else 'training'} example is short enough."
+        )
+    kept = replace(dataset, split=Split(train, validation, test), dropped=dataset.dropped | dropped)
+    return kept, train_tokens, validation_tokens
 
 
 def check_batch_size(dataset: Dataset, config: Config) -> None:

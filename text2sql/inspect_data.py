@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from text2sql.config import Config
 from text2sql.data import prompts
-from text2sql.dataset import Dataset, length_percentiles, load_dataset
+from text2sql.data.prompts import Tokens
+from text2sql.dataset import length_percentiles, load_dataset, tokenize_split
 from text2sql.errors import UserError
 from text2sql.progress import console
 
@@ -32,17 +35,20 @@ def list_sources() -> None:
 def inspect(config: Config) -> None:
     """Print counts, dropped rows, leaks, lengths and one example of each side."""
     dataset = load_dataset(config)
+    tokenizer = _tokenizer(config)
+    if tokenizer is not None:
+        dataset, tokens, _ = tokenize_split(dataset, tokenizer, config, None)
     table = Table("side", "examples", "distinct schemas")
     for name, side in dataset.split._asdict().items():
         table.add_row(name, str(len(side)), str(len({e.context for e in side})))
     console.print(table)
-    dropped = ", ".join(f"{count} {reason}" for reason, count in dataset.dropped.items()) or "none"
-    console.print(f"Rows: {dataset.rows}. Dropped: {dropped}.")
+    console.print(dataset.counts())
     leaks = dataset.leaks
     console.print(
         f"Test examples that share a table with training: {leaks['tables']}; a question: {leaks['questions']}."
     )
-    _print_lengths(dataset, config)
+    if tokenizer is not None:
+        _print_lengths(tokens)
     for name, side in dataset.split._asdict().items():
         if side:
             text = prompts.render_prompt(side[0], config.prompt.template)
@@ -50,19 +56,25 @@ def inspect(config: Config) -> None:
             console.print(f"\n{name}: {side[0].id}\n{text.rstrip()}", markup=False)
 
 
-def _print_lengths(dataset: Dataset, config: Config) -> None:
-    """Lengths in the tokens of the configured model, where its tokenizer can be had."""
+def _tokenizer(config: Config) -> Any:
+    """The tokenizer of the configured model; None, saying so, where it cannot be had."""
     from transformers import AutoTokenizer
 
     from backends.interface import BackendError
     from backends.shape import tokenizer_location
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer_location(config.base_model))
+        return AutoTokenizer.from_pretrained(tokenizer_location(config.base_model))
     except (OSError, ValueError, BackendError) as error:
-        console.print(f"No lengths: the tokenizer of {config.base_model} cannot be had ({str(error).splitlines()[0]}).")
-        return
-    tokens = prompts.tokenize(dataset.split.train, tokenizer, config.prompt.template)
+        console.print(
+            f"No lengths: the tokenizer of {config.base_model} cannot be had ({str(error).splitlines()[0]}). "
+            "Over-long examples are not counted here.",
+            markup=False,
+        )
+        return None
+
+
+def _print_lengths(tokens: Sequence[Tokens]) -> None:
     lengths = length_percentiles(tokens)
     table = Table("training tokens", *next(iter(lengths.values())))
     for name, row in lengths.items():

@@ -112,7 +112,8 @@ class _Run:
         split = self.dataset.split
         self._introduce()
         show_first_example(split.train[0], train[0], base.get_tokenizer())
-        run.write_json("environment.json", self._environment())
+        if not run.read_json("environment.json"):  # a run that goes on keeps the record of its start
+            run.write_json("environment.json", self._environment())
         answers: dict[str, list[Row]] = {}
         if "baseline" in stages and config.evaluation.baseline:
             answers["base"] = self._evaluate("base", "Base model", split.test, base)
@@ -128,7 +129,7 @@ class _Run:
                     answers["novel-tuned"] = self._evaluate("novel-tuned", "New schemas, tuned", NOVEL_QUESTIONS, tuned)
         if "base" in answers and config.evaluation.novel_questions:
             answers["novel-base"] = self._evaluate("novel-base", "New schemas, base", NOVEL_QUESTIONS, base)
-        summary = self._summary(answers, trainer)
+        summary = self._summary(answers, trainer) | {"stages": sorted({*stages, *run.stages()})}
         run.write_json("summary.json", summary)
         from text2sql.report import write_report
 
@@ -139,14 +140,12 @@ class _Run:
         return run.path
 
     def _introduce(self) -> None:
-        split, dropped = self.dataset.split, self.dataset.dropped
+        split = self.dataset.split
         console.print(
             f"Run {self.run.path}: {self.config.trained_model} on {self.config.data.source} with the "
             f"{self.config.backend} backend; {len(split.train)} training, {len(split.validation)} validation and "
-            f"{len(split.test)} test examples of {self.dataset.rows} rows."
+            f"{len(split.test)} test examples. {self.dataset.counts()}"
         )
-        if dropped:
-            console.print("Dropped: " + ", ".join(f"{count} {reason}" for reason, count in dropped.items()) + ".")
         if any(self.dataset.leaks.values()):
             console.print(
                 f"Of the test examples, {self.dataset.leaks['tables']} share a table and "
@@ -243,6 +242,7 @@ class _Run:
         }
 
     def _cost(self, answers: dict[str, list[Row]], trainer: Trainer | None) -> Row:
+        before = self.run.read_json("summary.json").get("cost", {})  # a run that goes on forgets no peak
         seconds: dict[str, float] = {}
         titles = {
             "base": "baseline",
@@ -258,7 +258,7 @@ class _Run:
             seconds["training"] = training["seconds"]
         return {
             "wall_seconds": seconds,
-            "peak_memory_bytes": _peak_memory(self._described()),
+            "peak_memory_bytes": max(_peak_memory(self._described()), before.get("peak_memory_bytes", 0)),
             "sampled_tokens": sum(row.get("tokens", 0) for rows in answers.values() for row in rows),
             "trained_tokens": training["tokens"] if training else 0,
         }
@@ -285,8 +285,8 @@ def _notes(config: Config, evaluations: dict[str, Row]) -> list[str]:
     notes = []
     for clustered in {summary["clustered"]["clusters"] for summary in evaluations.values() if "clustered" in summary}:
         notes.append(
-            f"The intervals of the two accuracies treat questions on one schema as dependent ({clustered} of them); "
-            "the paired comparison counts each question for itself."
+            f"The intervals of the two accuracies treat questions on one domain or database as dependent "
+            f"({clustered} of these); the paired comparison counts each question for itself."
         )
     if config.data.source == "bundled":
         notes.append(

@@ -92,6 +92,17 @@ class RunDirectory:
                 os.fsync(file.fileno())
             aside.replace(path)
 
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The object in a JSON file, an empty one if there is no file (UserError if it is damaged)."""
+        path = self.file(name)
+        try:
+            value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except ValueError as error:
+            raise _damaged(path, str(error)) from error
+        if not isinstance(value, dict):
+            raise _damaged(path, "it is not an object")
+        return value
+
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file in one stroke."""
         self.write(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -127,6 +138,10 @@ class RunDirectory:
             raise UserError(f"There is no run in {self.path}; `text2sql run` makes one.") from error
         except ValueError as error:
             raise _damaged(path, str(error)) from error
+
+    def stages(self) -> set[str]:
+        """The stages of `text2sql.pipeline.STAGES` that have been carried out to the end."""
+        return set(self.read_json("summary.json").get("stages", ()))
 
     def has_results(self) -> bool:
         """Whether the run came so far that starting it anew would lose something."""
@@ -209,7 +224,7 @@ def _choose(run: RunDirectory, config: Config) -> str:
     if choice in ("overwrite", "new"):
         return choice
     changed = differences(run, config)
-    finished = run.file("summary.json").is_file()
+    finished = {"train", "evaluate"} <= run.stages()
     if choice != "fail" and changed and not run.has_results():
         return "overwrite"  # a start that failed at once: the corrected command must not be refused for it
     if choice == "ask":

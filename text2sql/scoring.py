@@ -76,8 +76,9 @@ def _named(row: Any, index: int, path: Path) -> dict[str, Any]:
 
 def _print_measures(path: Path, summary: dict[str, Any]) -> None:
     table = Table(title=str(path), title_justify="left", show_header=False)
+    interval = summary.get("clustered", summary)  # as in the headline of a run
     table.add_row("execution accuracy", f"{summary['accuracy']:.1%}  ({summary['correct']}/{summary['n']})")
-    table.add_row("95 % interval", f"{summary['low']:.1%} to {summary['high']:.1%}")
+    table.add_row("95 % interval", f"{interval['low']:.1%} to {interval['high']:.1%}")
     for key in ("lenient_accuracy", "exact_match", "canonical_match", "valid_syntax", "valid_schema", "executable"):
         if summary.get(key) is not None:
             table.add_row(key.replace("_", " "), f"{summary[key]:.1%}")

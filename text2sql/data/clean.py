@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 from text2sql.data.examples import Example
@@ -26,7 +27,8 @@ def clean(examples: Sequence[Example], max_dropped: float) -> Cleaned:
     """Drop what cannot be trained on or scored.
 
     Reasons: a field is empty; the schema has no ``CREATE TABLE``; the answer is no query that parses (sqlglot,
-    SQLite dialect); the row repeats an earlier one (same schema, question and query).
+    SQLite dialect); ``db`` names no file (a relative path starts in the working directory); the row repeats an earlier
+    one (same schema, question and query).
 
     Raises:
         UserError: There is nothing, or more than `max_dropped` of the rows would be dropped.
@@ -66,6 +68,8 @@ def _reason(example: Example, parses: bool) -> str | None:
             return f"empty {field}"
     if not re.search(r"\bcreate\s+(temp\w*\s+)?table\b", example.context, re.IGNORECASE):
         return "schema without CREATE TABLE"
+    if example.db is not None and not Path(example.db).is_file():
+        return "database file not found"
     return None if parses else "answer is not a query that parses"
 
 
