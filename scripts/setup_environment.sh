@@ -47,7 +47,7 @@ if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
   if [ -z "${TEXT2SQL_TORCH:-}" ] && [ "$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; then
     # The package index has the CUDA build, of several gigabytes. Where PyTorch's own CPU wheels can be reached, take those.
     if "$venv/bin/python" -c "import urllib.request as u; u.urlopen('$cpu_wheels/torch/', timeout=5)" 2>/dev/null; then
-      index=(--index-url "$cpu_wheels" --extra-index-url https://pypi.org/simple)
+      index=(--index-url "$cpu_wheels")
     fi
   fi
   pip install "$torch" -c constraints.txt ${index[@]+"${index[@]}"}
