@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,13 @@ REFILL = 8  # admit when one row in so many is free: a prompt's pass delays ever
 _numbers = itertools.count(1)
 
 
+def _new_future() -> Future[types.SampleResponse]:
+    """A future that can be cancelled until it has its answer: nothing ever marks it as running."""
+    future: Future[types.SampleResponse] = Future()
+    future.add_done_callback(lambda done: done.cancelled() and done.set_running_or_notify_cancel())
+    return future
+
+
 @dataclass(eq=False)
 class Call:
     """One `sample` call.
@@ -36,7 +44,8 @@ class Call:
         params: How to sample them.
         wanted: What to tell of the prompt.
         rivals: So many likeliest tokens at each sampled position.
-        future: The answer.
+        on_token: Told of every token of the first sequence as soon as it is sampled, on the device's thread.
+        future: The answer. Cancelling it ends the call's sequences before their next token.
         seeds: Of the sequences, where `params` has none.
     """
 
@@ -45,8 +54,19 @@ class Call:
     params: types.SamplingParams
     wanted: Wanted
     rivals: int = 0
-    future: Future[types.SampleResponse] = field(default_factory=Future)
+    on_token: Callable[[int], None] | None = None
+    future: Future[types.SampleResponse] = field(default_factory=_new_future)
     seeds: dict[int, int] = field(default_factory=dict)
+
+    def answer(self, response: types.SampleResponse) -> None:
+        """Give the answer, unless the call has been cancelled."""
+        with suppress(InvalidStateError):
+            self.future.set_result(response)
+
+    def fail(self, error: Exception) -> None:
+        """Give an error for an answer, unless there is an answer or the call has been cancelled."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
 
 
 @dataclass(eq=False)
@@ -56,6 +76,7 @@ class _Open:
     call: Call
     scores: dict[str, Any]
     sequences: dict[int, Sampled] = field(default_factory=dict)
+    told: int = 0  # tokens that `on_token` has been told of
 
 
 Part = tuple[_Open, int]  # one sequence of a call
@@ -90,18 +111,21 @@ class Answering:
         self._open(calls)
         while self._queue or self._running:
             self._engine.executor.check()
+            self._drop([sampled for sampled, (opened, _) in self._running.items() if opened.call.future.done()])
             room = self._size - len(self._running)
             joining: list[Part] = []
             if self._queue and room >= min(len(self._queue), max(1, self._size // REFILL)):
-                joining, self._queue = self._queue[:room], self._queue[room:]
+                wanted = [part for part in self._queue if not part[0].call.future.done()]
+                joining, self._queue = wanted[:room], wanted[room:]
             try:
                 if joining:
                     sampled = self._decoder.admit([_request(self._engine, open_.call, k) for open_, k in joining])
                     self._running |= dict(zip(sampled, joining, strict=True))
-                else:
+                elif self._running:
                     self._decoder.step()
             except RuntimeError as error:
                 self._retreat(error, joining)
+            self._tell()
             self._close([sampled for sampled in self._running if sampled.stop_reason])
             self._open(arrivals())
 
@@ -119,6 +143,24 @@ class Answering:
                 self._queue += [(opened, k) for k in range(call.num_samples)]
         self._queue.sort(key=lambda part: -len(part[0].call.prompt))
 
+    def _drop(self, sequences: Sequence[Sampled]) -> None:
+        """Decode these no further: their calls have been cancelled, or have failed."""
+        self._decoder.drop(sequences)
+        for sampled in sequences:
+            del self._running[sampled]
+
+    def _tell(self) -> None:
+        """Pass new tokens on to who listens. A sequence that is begun again comes out the same: none is told twice."""
+        for sampled, (opened, k) in self._running.items():
+            if opened.call.on_token is None or k:
+                continue
+            try:
+                for token in sampled.tokens[opened.told :]:
+                    opened.call.on_token(token)
+            except Exception as error:  # whose listener fails harms nobody else
+                opened.call.fail(error)
+            opened.told = max(opened.told, len(sampled.tokens))
+
     def _close(self, finished: Sequence[Sampled]) -> None:
         """Answer the calls whose last sequence is finished."""
         for sampled in finished:
@@ -130,7 +172,7 @@ class Answering:
     def _answer(self, opened: _Open) -> None:
         call = opened.call
         sequences = [self._sequence(call, opened.sequences[k]) for k in range(call.num_samples)]
-        call.future.set_result(types.SampleResponse(sequences=sequences, **opened.scores))
+        call.answer(types.SampleResponse(sequences=sequences, **opened.scores))
 
     def _sequence(self, call: Call, sampled: Sampled) -> types.SampledSequence:
         rivals = None

@@ -223,6 +223,11 @@ class Decoder:
         hidden = torch.zeros(len(self._slots), columns.shape[1], dtype=self._layers[0].key_buffer.dtype)
         self._mask = hidden.masked_fill_(columns < starts, -torch.inf)[:, None, None].to(self._device)
 
+    def drop(self, sequences: Sequence[Sampled]) -> None:
+        """Decode these no further."""
+        if sequences:
+            self._slots = [None if s in sequences else s for s in self._slots]
+
     @torch.no_grad()
     def step(self) -> list[Sampled]:
         """Sample the next token of every sequence; returns those that this finished."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import tinker
@@ -79,7 +81,34 @@ class LocalSamplingClient:
             targets=target_prompt_logprobs,
             alternatives=prompt_alt_tokens_k,
         )
-        call = Call(prompt.to_ints(), num_samples, sampling_params, wanted, topk_sample_logprobs)
+        return self._submit(Call(prompt.to_ints(), num_samples, sampling_params, wanted, topk_sample_logprobs))
+
+    def sample_listening(
+        self, prompt: types.ModelInput, sampling_params: types.SamplingParams, on_token: Callable[[int], None]
+    ) -> LocalFuture[types.SampleResponse]:
+        """`sample` for one continuation, whose tokens are told one by one as they are sampled.
+
+        Args:
+            prompt: Token ids of the prompt.
+            sampling_params: As of `sample`.
+            on_token: Called with each token on the device's thread, which waits for it: it should only pass it on.
+                What it raises fails this call alone.
+        """
+        return self._submit(Call(prompt.to_ints(), 1, sampling_params, Wanted(), on_token=on_token))
+
+    def stream(self, prompt: types.ModelInput, sampling_params: types.SamplingParams) -> Iterator[int]:
+        """The tokens of one continuation, each as soon as it is sampled; whoever stops listening ends the sampling."""
+        heard: SimpleQueue[int | None] = SimpleQueue()
+        answer = self.sample_listening(prompt, sampling_params, heard.put).future()
+        answer.add_done_callback(lambda _: heard.put(None))
+        try:
+            while (token := heard.get()) is not None:
+                yield token
+            answer.result()  # raises what went wrong
+        finally:
+            answer.cancel()
+
+    def _submit(self, call: Call) -> LocalFuture[types.SampleResponse]:
         self._check(call)
         with self._lock:
             self._calls.append(call)
@@ -185,7 +214,7 @@ class LocalSamplingClient:
         """The calls that have come, less those that have been cancelled."""
         with self._lock:
             calls, self._calls = self._calls, []
-        return [call for call in calls if call.future.set_running_or_notify_cancel()]
+        return [call for call in calls if not call.future.done()]
 
     def _more(self, taken: list[Call]) -> list[Call]:
         """Calls to join those that are being answered; none while other work waits for the device."""
@@ -205,8 +234,7 @@ class LocalSamplingClient:
 
 def _fail(calls: list[Call], error: Exception) -> None:
     for call in calls:
-        if not call.future.done():
-            call.future.set_exception(error)
+        call.fail(error)
 
 
 def refuse_stability_info(record: bool) -> None:

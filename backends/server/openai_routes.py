@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import itertools
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,8 +24,6 @@ from backends.server.promises import Failure
 from backends.server.refused import Refused
 from backends.server.scheduler import SamplerLane
 from backends.server.server import Server
-
-SLICE = 16  # tokens between two pieces of a stream
 
 router = APIRouter(prefix="/v1")
 _numbers = itertools.count()
@@ -76,18 +75,43 @@ class Target:
     tokenizer: Any
     room: int
 
-    async def sample(self, prompt: list[int], count: int, params: types.SamplingParams) -> types.SampleResponse:
-        """Sample through the queue (Refused with what went wrong)."""
+    async def sample(
+        self,
+        prompt: list[int],
+        count: int,
+        params: types.SamplingParams,
+        on_token: Callable[[int], None] | None = None,
+    ) -> types.SampleResponse:
+        """Sample through the queue (Refused with what went wrong); whoever stops waiting ends the sampling."""
         promise, _ = self.server.promises.make(self.lane.name, next(_numbers), self.owner)
         request = types.SampleRequest(
             prompt=types.ModelInput.from_ints(prompt), num_samples=count, sampling_params=params
         )
-        self.server.add_sample(self.lane, promise, request, 4 * len(prompt))
-        answer = await asyncio.wrap_future(promise.future)
-        self.server.promises.forget(promise)
+        self.server.add_sample(self.lane, promise, request, 4 * len(prompt), on_token)
+        try:
+            answer = await asyncio.wrap_future(promise.future)
+        finally:
+            self.server.cancel(promise)  # to no effect if it is answered
+            self.server.promises.forget(promise)
         if isinstance(answer, Failure):
             raise Refused(400 if answer.category == "user" else 500, answer.message)
         return deserialize_sample_response(answer.body)
+
+    async def stream(self, prompt: list[int], params: types.SamplingParams) -> AsyncGenerator[int | str]:
+        """The tokens of one sample as they come, and at the end why it ended."""
+        loop, heard = asyncio.get_running_loop(), asyncio.Queue[int | None]()
+
+        def on_token(token: int | None) -> None:
+            loop.call_soon_threadsafe(heard.put_nowait, token)
+
+        answer = asyncio.create_task(self.sample(prompt, 1, params, on_token))
+        answer.add_done_callback(lambda _: heard.put_nowait(None))
+        try:
+            while (token := await heard.get()) is not None:
+                yield token
+            yield (await answer).sequences[0].stop_reason
+        finally:
+            answer.cancel()
 
 
 @router.get("/models")
@@ -107,9 +131,10 @@ async def completions(request: Request) -> Response:
     wanted = await parse(request, CompletionRequest)
     target = _target(request, wanted.model)
     prompts = _prompts(wanted.prompt, target.tokenizer)
-    if wanted.stream:
-        return _stream(target, prompts, wanted, "text_completion", lambda text: {"text": text, "logprobs": None})
     params = _params(wanted, wanted.max_tokens or 16)
+    if wanted.stream:
+        piece = lambda text: {"text": text, "logprobs": None}  # noqa: E731
+        return _stream(target, prompts, wanted, params, "text_completion", piece)
     responses = await asyncio.gather(*(target.sample(prompt, wanted.n, params) for prompt in prompts))
     choices: list[dict[str, Any]] = []
     for sequence in (sequence for response in responses for sequence in response.sequences):
@@ -132,10 +157,11 @@ async def chat_completions(request: Request) -> Response:
     messages = [message.model_dump() for message in wanted.messages]
     encoded = target.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
     prompt = list(encoded["input_ids"])
+    params = _params(wanted, wanted.max_completion_tokens or wanted.max_tokens)
     if wanted.stream:
-        return _stream(target, [prompt], wanted, "chat.completion.chunk", lambda text: {"delta": {"content": text}})
-    limit = wanted.max_completion_tokens or wanted.max_tokens
-    response = await target.sample(prompt, wanted.n, _params(wanted, limit))
+        piece = lambda text: {"delta": {"content": text}}  # noqa: E731
+        return _stream(target, [prompt], wanted, params, "chat.completion.chunk", piece)
+    response = await target.sample(prompt, wanted.n, params)
     choices: list[dict[str, Any]] = []
     for sequence in response.sequences:
         choice = _choice(len(choices), sequence, target, wanted)
@@ -215,7 +241,14 @@ def _head(kind: str, wanted: Settings) -> dict[str, Any]:
     return {"id": f"cmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": wanted.model}
 
 
-def _stream(target: Target, prompts: list[list[int]], wanted: Settings, kind: str, piece: Any) -> Response:
+def _stream(
+    target: Target,
+    prompts: list[list[int]],
+    wanted: Settings,
+    params: types.SamplingParams,
+    kind: str,
+    piece: Callable[[str], dict[str, Any]],
+) -> Response:
     if len(prompts) != 1 or wanted.n != 1:
         raise Refused(400, "A stream has one prompt and n = 1.")
     head = _head(kind, wanted)
@@ -225,7 +258,7 @@ def _stream(target: Target, prompts: list[list[int]], wanted: Settings, kind: st
 
     async def events() -> AsyncIterator[str]:
         try:
-            async for text, reason in _pieces(target, prompts[0], wanted):
+            async for text, reason in _pieces(target, prompts[0], params):
                 yield event({**piece(text), "finish_reason": reason})
         except Refused as refused:
             yield f"data: {json.dumps({'error': {'message': refused.detail}})}\n\n"
@@ -234,27 +267,51 @@ def _stream(target: Target, prompts: list[list[int]], wanted: Settings, kind: st
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
-async def _pieces(target: Target, prompt: list[int], wanted: Settings) -> AsyncIterator[tuple[str, str | None]]:
-    """Text as it comes, a slice of tokens at a time; the last piece has the reason of the end.
+async def _pieces(
+    target: Target, prompt: list[int], params: types.SamplingParams
+) -> AsyncIterator[tuple[str, str | None]]:
+    """Text as it comes; the last piece has the reason of the end.
 
     What may be the beginning of a stop string, or of a character, is held back until that is known.
     """
-    stops = _stops(wanted)
+    stops: Any = params.stop or []
     hold = max((len(stop) - 1 for stop in stops), default=0)
-    limit = wanted.max_completion_tokens or wanted.max_tokens or target.room - len(prompt)
-    tokens: list[int] = []
-    sent, reason = 0, None
-    while reason is None:
-        params = _params(wanted, min(SLICE, limit - len(tokens)))
-        if wanted.seed is not None:  # each slice has a random stream of its own
-            params = params.model_copy(update={"seed": wanted.seed + len(tokens)})
-        sequence = (await target.sample(prompt + tokens, 1, params)).sequences[0]
-        tokens += sequence.tokens
-        text, stopped = _cut(target.tokenizer.decode(tokens, skip_special_tokens=True), stops)
-        if stopped or sequence.stop_reason == "stop":
-            reason = "stop"
-        elif len(tokens) >= limit or not sequence.tokens or len(prompt) + len(tokens) >= target.room - 1:
-            reason = "length"
-        safe = len(text) if reason else max(sent, len(text.rstrip("\N{REPLACEMENT CHARACTER}")) - hold)
-        yield text[sent:safe], reason
-        sent = safe
+    reader = Reader(target.tokenizer)
+    sent = 0
+    async with contextlib.aclosing(target.stream(prompt, params)) as stream:
+        async for heard in stream:
+            if isinstance(heard, str):  # the reason of the end
+                text, _ = _cut(reader.whole(), stops)
+                yield text[sent:], heard
+                return
+            text, _ = _cut(reader.read(heard), stops)
+            if len(text) - hold > sent:
+                yield text[sent : len(text) - hold], None
+                sent = len(text) - hold
+
+
+class Reader:
+    """The text of tokens that come one by one; the end of an incomplete character is not part of it yet."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._tokens: list[int] = []
+        self._text = ""
+        self._from = self._known = 0  # tokens[from:known] are decoded again with the next, whose text depends on them
+
+    def read(self, token: int) -> str:
+        """The text so far."""
+        self._tokens.append(token)
+        before = self._decode(self._tokens[self._from : self._known])
+        after = self._decode(self._tokens[self._from :])
+        if len(after) > len(before) and not after.endswith("\N{REPLACEMENT CHARACTER}"):
+            self._text += after[len(before) :]
+            self._from, self._known = self._known, len(self._tokens)
+        return self._text
+
+    def whole(self) -> str:
+        """The text of all tokens, to the last byte."""
+        return self._decode(self._tokens)
+
+    def _decode(self, tokens: list[int]) -> str:
+        return self._tokenizer.decode(tokens, skip_special_tokens=True)

@@ -97,12 +97,12 @@ async def asample(request: Request) -> Any:
 
 @router.post("/cancel_future")
 async def cancel_future(request: Request) -> Response:
-    """Give up a request: if it still waits, it is not carried out."""
+    """Give up a request."""
     server, owner = server_of(request), owner_of(request)
     wanted = await parse(request, CancelRequest)
     promise = server.promises.find(wanted.request_id, owner)
     if promise is not None:
-        promise.settle(Failure("The request was cancelled."))
+        server.cancel(promise)
     return Response(status_code=204)
 
 

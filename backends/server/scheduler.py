@@ -36,12 +36,14 @@ class Job:
         work: What is to be done: a function for a model, a request for a sampler.
         size: Bytes it holds while it waits.
         weight: Sequences it adds to a batch.
+        on_token: Told of each token of a sample.
     """
 
     promise: Promise
     work: Any
     size: int = 0
     weight: int = 1
+    on_token: Callable[[int], None] | None = None
     arrived: float = field(default_factory=time.monotonic)
 
 
@@ -209,6 +211,15 @@ class Scheduler:
             self._enter(job, urgent=False)
             self._lanes.setdefault(lane.name, lane).jobs.append(job)  # type: ignore[attr-defined]  # a SamplerLane
             self._changed.notify()
+
+    def withdraw(self, promise: Promise) -> None:
+        """Take a sampler's request out of its queue, if it waits there; a model's keeps its place in the order."""
+        with self._changed:
+            for lane in self._lanes.values():
+                if isinstance(lane, SamplerLane) and lane.owner == promise.owner:
+                    gone = [job for job in lane.jobs if job.promise is promise]
+                    lane.jobs = [job for job in lane.jobs if job.promise is not promise]
+                    self._leave(gone)
 
     def _enter(self, job: Job, urgent: bool) -> None:
         requests, size = self._limits

@@ -13,6 +13,8 @@ from typing import Any
 
 from tinker import types
 
+from backends.local.executor import LocalFuture
+from backends.local.sampling import LocalSamplingClient
 from backends.server import codecs
 from backends.server.auth import Keys
 from backends.server.checkpoints import Checkpoints
@@ -101,6 +103,8 @@ class Server:
             self._drop_model(run["id"], over)
         for sampler in self.records.rows("SELECT id FROM samplers WHERE session = ?", session):
             self.scheduler.shut(sampler["id"], over)
+            for promise in self.promises.of(sampler["id"], owner):  # those that are being decoded
+                promise.settle(over)
         self.checkpoints.delete_snapshots(session, keep=0)
 
     def _drop_model(self, model_id: str, answer: Failure) -> None:
@@ -305,13 +309,36 @@ class Server:
             lane = self.scheduler.open(lane)
         return lane
 
-    def add_sample(self, lane: SamplerLane, promise: Promise, request: types.SampleRequest, size: int) -> None:
-        """Queue a sampling request (Busy if the queue is full)."""
+    def add_sample(
+        self,
+        lane: SamplerLane,
+        promise: Promise,
+        request: types.SampleRequest,
+        size: int,
+        on_token: Callable[[int], None] | None = None,
+    ) -> None:
+        """Queue a sampling request (Busy if the queue is full).
+
+        Args:
+            lane: The sampler's queue.
+            promise: Where the answer goes.
+            request: What to sample.
+            size: Bytes that it holds while it waits.
+            on_token: Told of each token of a request for one plain sample, on a thread of the device.
+        """
         try:
-            self.scheduler.add_sample(lane, Job(promise, request, size, max(1, request.num_samples)))
+            self.scheduler.add_sample(lane, Job(promise, request, size, max(1, request.num_samples), on_token))
         except BaseException:
             self.promises.forget(promise)
             raise
+
+    def cancel(self, promise: Promise) -> None:
+        """Give up a request: if it waits, it is not carried out; if it is being decoded, that ends at the next token.
+
+        A request to a model that has begun takes effect nevertheless, as far as training is concerned.
+        """
+        promise.settle(Failure("The request was cancelled."))
+        self.scheduler.withdraw(promise)
 
     def _sample(self, base_model: str, path: str | None, lane: SamplerLane, jobs: list[Job]) -> None:
         """Carry out a batch, which later requests may join; each fails or succeeds by itself."""
@@ -321,16 +348,21 @@ class Server:
             calls = []
             for job in jobs:
                 try:
-                    calls.append((job, sampler.sample(**sample_arguments(job.work))))
+                    calls.append((job, _sample(sampler, job)))
                 except Exception as error:
                     job.promise.settle(self._failed(job.promise, error))
             running |= {call.future(): job for job, call in calls}
-            done, _ = wait(running, timeout=JOIN_SECONDS, return_when=FIRST_COMPLETED)
+            done, decoding = wait(running, timeout=JOIN_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
                 self._sampled(running.pop(future), future)
+            for future in decoding:
+                if running[future].promise.future.done():  # cancelled meanwhile
+                    future.cancel()
             jobs = self.scheduler.more(lane, lane.batch - sum(job.weight for job in running.values()))
 
     def _sampled(self, job: Job, future: Future[types.SampleResponse]) -> None:
+        if future.cancelled():
+            return
         try:
             response = future.result()
             self.metrics.sampled(response, job.work.prompt.length)
@@ -338,6 +370,13 @@ class Server:
         except Exception as error:
             answer = self._failed(job.promise, error)
         job.promise.settle(answer)
+
+
+def _sample(sampler: LocalSamplingClient, job: Job) -> LocalFuture[types.SampleResponse]:
+    request: types.SampleRequest = job.work
+    if job.on_token is not None:
+        return sampler.sample_listening(request.prompt, request.sampling_params, job.on_token)
+    return sampler.sample(**sample_arguments(request))
 
 
 def sample_arguments(request: types.SampleRequest) -> dict[str, Any]:

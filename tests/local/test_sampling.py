@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import math
+import threading
 from collections import Counter
 from typing import Any
 
@@ -293,3 +295,66 @@ def test_bad_requests_are_refused(base: Any, prompt: list[int], values: Any, mes
 def test_answers_stop_at_the_models_length(base: Any) -> None:
     sequence = base.sample(ids([1] * 500), 1, params(max_tokens=100)).result().sequences[0]
     assert len(sequence.tokens) == 12
+
+
+def test_a_stream_has_the_tokens_of_the_sample_and_its_neighbours_keep_theirs(base: Any) -> None:
+    alone = [base.sample(ids(prompt), 1, params()).result().sequences[0].tokens for prompt in PROMPTS[:3]]
+    busy = base.sample(ids(PROMPTS[1]), 1, params())
+    assert list(base.stream(ids(PROMPTS[0]), params())) == alone[0]
+    assert busy.result().sequences[0].tokens == alone[1]
+    heard: list[int] = []
+    listening = base.sample_listening(ids(PROMPTS[2]), params(), heard.append)
+    assert listening.result().sequences[0].tokens == heard == alone[2]
+    with pytest.raises(ValueError, match="prompt has 0 tokens"):
+        next(base.stream(ids([]), params()))
+
+
+def test_tokens_are_told_once_although_memory_runs_out(
+    open_local: Any, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = open_local().create_sampling_client(base_model=tiny_model).result()
+    expected = sampler.sample(ids(PROMPTS[0]), 1, params(temperature=1, seed=3)).result().sequences[0].tokens
+    step, steps = decoding.Decoder.step, 0
+
+    def failing(self: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return step(self)
+
+    monkeypatch.setattr(decoding.Decoder, "step", failing)
+    neighbour = sampler.sample(ids(PROMPTS[1]), 1, params())
+    assert list(sampler.stream(ids(PROMPTS[0]), params(temperature=1, seed=3))) == expected
+    assert len(neighbour.result().sequences[0].tokens) == 12
+
+
+def test_cancelling_stops_a_running_call_between_two_tokens(base: Any) -> None:
+    """The device is free again, the neighbour has its own tokens, and what still waited is never begun."""
+    alone = base.sample(ids(PROMPTS[0]), 1, params(max_tokens=40)).result().sequences[0].tokens
+    heard: list[int] = []
+    begun = threading.Event()
+    endless = base.sample_listening(ids(PROMPTS[1]), params(max_tokens=400), lambda t: (heard.append(t), begun.set()))
+    neighbour = base.sample(ids(PROMPTS[0]), 1, params(max_tokens=40))
+    endless.future()
+    assert begun.wait(20)
+    assert endless.future().cancel()
+    assert neighbour.result().sequences[0].tokens == alone
+    assert len(heard) < 400
+    assert concurrent.futures.wait([endless.future()], timeout=5).done  # whoever waits is told
+    told = len(heard)
+    assert base.sample(ids(PROMPTS[0]), 1, params(max_tokens=40)).result().sequences[0].tokens == alone
+    assert len(heard) == told
+    for token in base.stream(ids(PROMPTS[1]), params(max_tokens=400)):
+        assert token == heard[0]
+        break
+
+
+def test_a_listener_that_fails_fails_its_call_alone(base: Any) -> None:
+    def deaf(token: int) -> None:
+        raise OSError("the line is dead")
+
+    call, neighbour = base.sample_listening(ids(PROMPTS[0]), params(), deaf), base.sample(ids(PROMPTS[1]), 1, params())
+    with pytest.raises(OSError, match="the line is dead"):
+        call.result()
+    assert len(neighbour.result().sequences[0].tokens) == 12

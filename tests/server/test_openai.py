@@ -32,7 +32,7 @@ def test_completion_is_what_the_sampler_samples(server: Running, service: Any, c
     assert whole.usage.completion_tokens == len(tokens) == len(whole.choices[0].logprobs.token_logprobs)
     pieces = list(client.completions.create(**arguments, stream=True))
     assert "".join(piece.choices[0].text for piece in pieces) == text
-    assert len(pieces) >= len(tokens) // 16 and pieces[-1].choices[0].finish_reason in ("stop", "length")
+    assert len(pieces) > len(tokens) // 2 and pieces[-1].choices[0].finish_reason in ("stop", "length")
     stop = text[7:9]
     stopped = [client.completions.create(**arguments, stop=stop).choices[0].text]
     stopped.append("".join(p.choices[0].text for p in client.completions.create(**arguments, stop=stop, stream=True)))
