@@ -14,6 +14,7 @@ class _Options(BaseModel):
 
 
 ADAPTER_OPTIONS = ("lora_alpha", "lora_dropout", "rslora", "dora", "target_modules", "lora_plus_ratio")
+NOT_WITH_FSDP = ("method", "quantization", "dora", "neftune_alpha", "compile", "liger")
 
 
 def changed(options: BaseModel, name: str) -> bool:
@@ -74,6 +75,11 @@ class LocalOptions(_Options):
     )
     compile: bool = Field(False, description="torch.compile the training step: minutes at the start, then faster.")
     liger: bool = Field(False, description="Liger's fused kernels (pip install liger-kernel); CUDA alone.")
+    fsdp: bool = Field(
+        False,
+        description="Split the frozen base over the processes of an `accelerate launch`, for one that does not fit a "
+        "single card; every layer is gathered when it is computed. The results stay the same.",
+    )
     micro_batch_tokens: PositiveInt | Literal["auto"] = Field(
         "auto",
         description="Padded tokens in one forward pass. Changes speed and memory, never the gradient. auto is 8192 on "
@@ -96,6 +102,10 @@ class LocalOptions(_Options):
                     raise ValueError(f"{name} is about adapters; it cannot be set with method=full")
             if self.quantization != "none":
                 raise ValueError("quantization freezes the weights; method=full needs quantization=none")
+        if self.fsdp:
+            for name in NOT_WITH_FSDP:
+                if changed(self, name):
+                    raise ValueError(f"fsdp splits a plain frozen base; it does not go with {name}")
         return self
 
 
@@ -128,6 +138,7 @@ MACHINE = frozenset(
         "double_quantization",
         "gradient_checkpointing",
         "attention",
+        "fsdp",
         "packing",
         "compile",
         "liger",

@@ -102,9 +102,10 @@ class Adapters:
         return targets
 
     def remove(self, name: str) -> None:
-        """Forget an adapter."""
+        """Forget an adapter; that of a parked client is forgotten already."""
+        if self._specs.pop(name, None) is None:
+            return
         self.restore()
-        del self._specs[name]
         if not self._specs:  # PEFT cannot be without an adapter: take it off the model
             self._peft.unload()
             self._peft = None

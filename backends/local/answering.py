@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -44,19 +43,23 @@ class Call:
         params: How to sample them.
         wanted: What to tell of the prompt.
         rivals: So many likeliest tokens at each sampled position.
+        seed: What the sequences' own seeds are made from: that of `params`, or one drawn once.
         on_token: Told of every token of the first sequence as soon as it is sampled, on the device's thread.
         future: The answer. Cancelling it ends the call's sequences before their next token.
-        seeds: Of the sequences, where `params` has none.
     """
 
     prompt: list[int]
     num_samples: int
     params: types.SamplingParams
     wanted: Wanted
-    rivals: int = 0
+    rivals: int
+    seed: int
     on_token: Callable[[int], None] | None = None
     future: Future[types.SampleResponse] = field(default_factory=_new_future)
-    seeds: dict[int, int] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy in another process: it has a future of its own, and nobody listens there."""
+        return Call, (self.prompt, self.num_samples, self.params, self.wanted, self.rivals, self.seed)
 
     def answer(self, response: types.SampleResponse) -> None:
         """Give the answer, unless the call has been cancelled."""
@@ -183,7 +186,7 @@ class Answering:
             )
         return types.SampledSequence(
             stop_reason=sampled.stop_reason or "length",  # type: ignore[arg-type]  # "stop" or "length"
-            sequence_id=f"local-{next(_numbers)}",
+            sequence_id=f"local-{self._engine.team.rank}-{next(_numbers)}",
             tokens_np=np.asarray(sampled.tokens, dtype=np.int32),
             logprobs_np=np.asarray(sampled.logprobs, dtype=np.float32),
             topk_logprobs_np=rivals,
@@ -192,7 +195,7 @@ class Answering:
     def _retreat(self, error: RuntimeError, joining: Sequence[Part]) -> None:
         """After running out of memory: begin again with half as many rows; each sequence will come out the same."""
         parts = [*self._running.values(), *joining]
-        if len(parts) == 1 or not should_reduce_batch_size(error):
+        if len(parts) == 1 or not should_reduce_batch_size(error) or self._engine.options.fsdp:
             raise error
         self._size = len(parts) // 2
         self._queue = sorted([*parts, *self._queue], key=lambda part: -len(part[0].call.prompt))
@@ -205,9 +208,6 @@ class Answering:
 def _request(engine: Engine, call: Call, k: int) -> Request:
     """What the decoder is to sample for the call's sequence `k`."""
     params, base = call.params, engine.base
-    if params.seed is None and k not in call.seeds:  # drawn once: a second try gives the same sequence
-        call.seeds[k] = random.getrandbits(63)
-    seed = call.seeds[k] if params.seed is None else params.seed * 1_000_003 + k
     stop = [params.stop] if isinstance(params.stop, str) else params.stop
     ends = base.tokenizer.eos_token_id
     room = base.max_length - len(call.prompt)
@@ -217,7 +217,7 @@ def _request(engine: Engine, call: Call, k: int) -> Request:
         temperature=params.temperature,
         top_k=params.top_k,
         top_p=params.top_p,
-        seed=seed & (2**63 - 1),
+        seed=(call.seed * 1_000_003 + k) & (2**63 - 1),
         stop_tokens=frozenset(
             [*([] if stop == [] or ends is None else [ends]), *(s for s in stop or [] if isinstance(s, int))]
         ),

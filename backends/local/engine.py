@@ -15,6 +15,7 @@ from backends.local.adapter import Adapters, LoraSpec
 from backends.local.executor import Executor
 from backends.local.full import FullSpec, FullWeights
 from backends.local.model import BaseModel
+from backends.local.sharded import lockstep
 from backends.local.team import Team
 from backends.options import LocalOptions
 
@@ -70,16 +71,32 @@ class Engine:
         self._fitting = tokens
 
     @contextmanager
-    def training(self, adapter: str, *, dropout: float = 0.0) -> Iterator[Any]:
-        """The model with a training client's weights, under autocast; with `dropout` that of its adapter is on."""
+    def training(self, adapter: str, *, backward: bool, dropout: float = 0.0) -> Iterator[Any]:
+        """The model with a training client's weights, under autocast.
+
+        Args:
+            adapter: The training client's name.
+            backward: Whether each pass is followed by one backward.
+            dropout: If not 0, the dropout of the adapter is on.
+        """
         with self.adapters.active(adapter) as model, self.base.autocast():
             try:
                 self._recompute()
                 if dropout:
                     self.adapters.start_dropout()
-                yield model if self._compiled is None else self._compiled
+                with self._together(model if self._compiled is None else self._compiled, backward=backward) as shared:
+                    yield shared
             finally:
                 model.eval()
+
+    @contextmanager
+    def _together(self, model: Any, *, backward: bool) -> Iterator[Any]:
+        """The model; with FSDP, in step with the other processes."""
+        if not self.options.fsdp:
+            yield model
+            return
+        with lockstep(model, self.team, backward=backward) as shared:
+            yield shared
 
     def _recompute(self) -> None:
         """Switch recomputed activations on; transformers heeds them in training mode only."""
@@ -88,7 +105,7 @@ class Engine:
             self.base.model.train()
 
     def release(self, adapter: str) -> None:
-        """Let go of a training client's adapter before the next job, once nobody holds the client."""
+        """Let go of what a client has in every process before the next job, once nobody holds the client."""
         self.executor.before_next(partial(self._release, adapter))
 
     def _release(self, adapter: str) -> None:
@@ -100,11 +117,16 @@ class Engine:
         """The model with a snapshot's adapter, or bare.
 
         A float32 base gets the adapter merged in for the time, which is faster and exact to rounding; another base
-        keeps it apart, since merging into low precision would change the weights that were trained.
+        keeps it apart, since merging into low precision would change the weights that were trained, and so does one
+        that is split over the processes.
         """
         if snapshot is None:
-            with self.adapters.active(None) as model, self.base.autocast():
-                yield model
+            with (
+                self.adapters.active(None) as model,
+                self.base.autocast(),
+                self._together(model, backward=False) as shared,
+            ):
+                yield shared
             return
         if not isinstance(snapshot.spec, LoraSpec):
             with self.adapters.swapped(snapshot.state) as model, self.base.autocast():
@@ -116,10 +138,11 @@ class Engine:
                 self._sampling = None
             self.adapters.add(SAMPLER_SLOT, snapshot.spec, snapshot.state)
             self._sampling = snapshot
-        plain = self.base.dtype == torch.float32 and self.base.quantization == "none"
+        plain = self.base.dtype == torch.float32 and self.base.quantization == "none" and not self.options.fsdp
         mergeable = plain and not snapshot.spec.dora  # whose weight is not base plus product
         with (
             (self.adapters.merged if mergeable else self.adapters.active)(SAMPLER_SLOT) as model,
             self.base.autocast(),
+            self._together(model, backward=False) as shared,
         ):
-            yield model
+            yield shared

@@ -65,14 +65,14 @@ def run_rows(
     places = {row.index: place for place, row in enumerate(rows)}
     gradients: list[Tensor] | None = None
     pending = _cut(engine, rows, engine.micro_batch_tokens, everything)
-    with engine.training(adapter, dropout=noise.dropout if noise else 0.0) as model:
+    with engine.training(adapter, backward=backward, dropout=noise.dropout if noise else 0.0) as model:
         while pending:
             engine.executor.check()
             batch = pending.pop(0)
             try:
                 loss, scored, parts = micro_batch(engine, model, parameters, batch, loss_fn, config, backward, noise)
             except RuntimeError as error:
-                if not should_reduce_batch_size(error):
+                if not should_reduce_batch_size(error) or engine.options.fsdp:  # the others are amid the same pass
                     raise
                 pending = _smaller(engine, [batch, *pending], everything)
                 continue

@@ -14,6 +14,7 @@ from torch import nn
 from backends.interface import BackendError
 from backends.local import pretrained
 from backends.local.fused import fuse
+from backends.local.sharded import shard
 from backends.options import LocalOptions
 
 LOADING = threading.Lock()  # transformers builds models under a default device that holds for every thread
@@ -49,12 +50,13 @@ class BaseModel:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
 
-def load_base_model(name: str, options: LocalOptions) -> BaseModel:
+def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> BaseModel:
     """Load a base model.
 
     Args:
         name: A Hub id, a directory, or a name of `pretrained.PACKAGED`.
         options: Device, dtype, quantisation, attention.
+        processes: How many share it, with FSDP.
 
     Raises:
         BackendError: The model, the device or a package that it needs is not there; the message says what to do.
@@ -82,13 +84,15 @@ def load_base_model(name: str, options: LocalOptions) -> BaseModel:
             model: Any = AutoModelForCausalLM.from_pretrained(location, **arguments)
     except (OSError, ValueError) as error:
         raise BackendError(_explain(name, error)) from error
-    if quantization == "none":
+    if quantization == "none" and not options.fsdp:
         model = model.to(device)
     model.requires_grad_(False).eval()
     if options.method == "lora":
         untie(model)
         if dtype == torch.float32 and quantization == "none" and not (options.compile or liger):
             fuse(model)
+    if options.fsdp:
+        shard(model, device, processes)
     if liger:
         liger(model, fused_linear_cross_entropy=False, cross_entropy=False)  # the loss is computed here
     length = int(getattr(model.config, "max_position_embeddings", 0) or 2048)

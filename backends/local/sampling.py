@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import uuid
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -30,12 +33,18 @@ class LocalSamplingClient:
     have been collected run together, the longest prompts first, `sample_batch_size` sequences at a time. Calls that
     come meanwhile join them between two tokens, unless other work waits for the device. A program that submits its
     calls without a pause and then waits gets the same batches, and so the same numbers, every time.
+
+    Several processes each have such a client of the same weights, and deal out what was collected. Calls that come
+    meanwhile are the next batch then, so that all processes share them too.
     """
 
     batched = True
 
-    def __init__(self, engine: Engine, snapshot: Snapshot | None, model_path: str | None = None) -> None:
+    def __init__(
+        self, engine: Engine, client_id: str, snapshot: Snapshot | None, model_path: str | None = None
+    ) -> None:
         self._engine = engine
+        self.client_id = client_id
         self._snapshot = snapshot
         self.model_path = model_path
         self._calls: list[Call] = []
@@ -43,6 +52,8 @@ class LocalSamplingClient:
         self._wanted = threading.Event()
         self._arrived = threading.Event()
         self._jobs = 0  # queued, not begun
+        if engine.team.rank == 0 < engine.team.size - 1:
+            weakref.finalize(self, engine.release, client_id)
 
     def sample(
         self,
@@ -81,7 +92,8 @@ class LocalSamplingClient:
             targets=target_prompt_logprobs,
             alternatives=prompt_alt_tokens_k,
         )
-        return self._submit(Call(prompt.to_ints(), num_samples, sampling_params, wanted, topk_sample_logprobs))
+        seed = _seed(sampling_params)
+        return self._submit(Call(prompt.to_ints(), num_samples, sampling_params, wanted, topk_sample_logprobs, seed))
 
     def sample_listening(
         self, prompt: types.ModelInput, sampling_params: types.SamplingParams, on_token: Callable[[int], None]
@@ -94,7 +106,8 @@ class LocalSamplingClient:
             on_token: Called with each token on the device's thread, which waits for it: it should only pass it on.
                 What it raises fails this call alone.
         """
-        return self._submit(Call(prompt.to_ints(), 1, sampling_params, Wanted(), on_token=on_token))
+        seed = _seed(sampling_params)
+        return self._submit(Call(prompt.to_ints(), 1, sampling_params, Wanted(), 0, seed, on_token))
 
     def stream(self, prompt: types.ModelInput, sampling_params: types.SamplingParams) -> Iterator[int]:
         """The tokens of one continuation, each as soon as it is sampled; whoever stops listening ends the sampling."""
@@ -203,12 +216,28 @@ class LocalSamplingClient:
         if not taken:  # the job before this one has answered them
             return
         try:
-            with self._engine.inference(self._snapshot) as model:
-                Answering(self._engine, model).run(taken, lambda: self._more(taken))
+            self._answer(taken)
         except (BackendError, ValueError, tinker.TinkerError) as error:
             _fail(taken, error)
         except Exception as error:
             _fail(taken, failure(error))
+
+    def _answer(self, calls: list[Call]) -> None:
+        """Answer the calls, dealt out to the processes; those with a listener here."""
+        team = self._engine.team
+        heard, dealt = ([call for call in calls if (call.on_token is not None) is here] for here in (True, False))
+        team.tell("_answer", self.client_id, dealt)
+        mine = team.share(list(enumerate(dealt)), lambda numbered: len(numbered[1].prompt))
+
+        def work() -> dict[int, types.SampleResponse]:
+            with self._engine.inference(self._snapshot) as model:
+                arrivals = (lambda: self._more(calls)) if team.size == 1 else list
+                Answering(self._engine, model).run([*heard, *(call for _, call in mine)], arrivals)
+            return {number: call.future.result() for number, call in mine if not call.future.cancelled()}
+
+        for answers in team.agree(work):
+            for number, answer in answers.items():
+                dealt[number].answer(answer)
 
     def _take(self) -> list[Call]:
         """The calls that have come, less those that have been cancelled."""
@@ -235,6 +264,15 @@ class LocalSamplingClient:
 def _fail(calls: list[Call], error: Exception) -> None:
     for call in calls:
         call.fail(error)
+
+
+def _seed(params: types.SamplingParams) -> int:
+    return random.getrandbits(63) if params.seed is None else params.seed
+
+
+def new_id() -> str:
+    """An id by which all processes know a sampling client."""
+    return uuid.uuid4().hex
 
 
 def refuse_stability_info(record: bool) -> None:

@@ -7,7 +7,6 @@ import secrets
 import tempfile
 import threading
 import uuid
-import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +27,8 @@ from backends.local.full import FullSpec
 from backends.local.model import load_base_model
 from backends.local.pretrained import PACKAGED
 from backends.local.rest import LocalRestClient
-from backends.local.sampling import LocalSamplingClient, refuse_stability_info
+from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
+from backends.local.sharded import check_team
 from backends.local.team import Team
 from backends.local.training import LocalTrainingClient
 from backends.local.twins import awaited, submitted
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 CREATE = "create"
+SAMPLE_FROM = "sample from"
 
 
 def open_local(options: BaseModel | None = None, *, checkpoints: Path | None = None) -> LocalServiceClient:
@@ -71,6 +72,8 @@ class LocalServiceClient:
         self.session_id = uuid.uuid4().hex[:12]
         self.store = CheckpointStore(checkpoints or Path(tempfile.mkdtemp(prefix="text2sql-")))
         self.team = Team(cpu=self.options.device == "cpu")
+        if self.options.fsdp:
+            check_team(self.team)
         self._executor = Executor()
         self._engines: dict[str, Engine] = {}
         self._models = 0
@@ -250,9 +253,10 @@ class LocalServiceClient:
         return self._engines[base_model]
 
     def _new_engine(self, base_model: str, *, full: bool = False) -> Engine:
-        how = {"method": "full", "quantization": "none"} if full else {"method": "lora"}
+        how = {"method": "full", "quantization": "none", "fsdp": False} if full else {"method": "lora"}
         options = self.options.model_copy(update=how)  # of this model; a run of the one kind may sample the other's
-        return Engine(load_base_model(base_model, options), options, self._executor, self.team, full=full)
+        base = load_base_model(base_model, options, self.team.size)
+        return Engine(base, options, self._executor, self.team, full=full)
 
     def _training_client(
         self,
@@ -273,24 +277,29 @@ class LocalServiceClient:
             made.append(client)
 
         self.team.agree(make)
-        if self.team.rank == 0:
-            weakref.finalize(made[0], made[0].engine.release, model_id)
         return made[0]
 
     def follow(self) -> None:
         """Do what the first process of an `accelerate launch` tells this one, until it closes its backend."""
-        clients: dict[str, LocalTrainingClient] = {}
+        clients: dict[str, Any] = {}
 
         def carry_out(method: str, arguments: tuple[Any, ...]) -> None:
+            if method == RELEASE:
+                gone = clients.pop(arguments[0])
+                if isinstance(gone, LocalTrainingClient):
+                    gone.engine.adapters.remove(gone.model_id)
+                return
             if method == CREATE:
-                client = self._training_client(*arguments)
-                clients[client.model_id] = client
-            elif method == RELEASE:
-                client = clients.pop(arguments[0])
-                client.engine.adapters.remove(client.model_id)
+                made: object = self._training_client(*arguments)
+            elif method == SAMPLE_FROM:
+                made = self._sampling_client(*arguments)
             else:
-                model_id, *rest = arguments
-                getattr(clients[model_id], method)(*rest)
+                client_id, *rest = arguments
+                made = getattr(clients[client_id], method)(*rest)
+            if isinstance(made, LocalTrainingClient):
+                clients[made.model_id] = made
+            elif isinstance(made, LocalSamplingClient):
+                clients[made.client_id] = made
 
         def carry_on(method: str, arguments: tuple[Any, ...]) -> None:
             with suppress(Exception):  # the first process has been told of it, and raises it
@@ -311,13 +320,26 @@ class LocalServiceClient:
 
     def _sampler(self, model_path: str | None, base_model: str | None) -> LocalSamplingClient:
         if model_path is None:
-            return LocalSamplingClient(self._engine(str(base_model)), None)
+            return self._sampling_client(str(base_model), new_id(), None, None)
         checkpoint = self.store.read(model_path, optimizer=False)
         check_base(model_path, checkpoint.base_model, base_model)
         snapshot = Snapshot(checkpoint.spec, checkpoint.weights)
-        if isinstance(checkpoint.spec, LoraSpec):
-            return LocalSamplingClient(self._engine(checkpoint.base_model), snapshot, model_path)
-        return LocalSamplingClient(self._new_engine(checkpoint.base_model, full=True), snapshot, model_path)
+        return self._sampling_client(checkpoint.base_model, new_id(), snapshot, model_path)
+
+    def _sampling_client(
+        self, base_model: str, client_id: str, snapshot: Snapshot | None, model_path: str | None
+    ) -> LocalSamplingClient:
+        """A sampling client of a snapshot, or of the bare base model, in every process."""
+        self.team.tell(SAMPLE_FROM, base_model, client_id, snapshot, model_path)
+        full = snapshot is not None and isinstance(snapshot.spec, FullSpec)
+        made: list[LocalSamplingClient] = []
+
+        def make() -> None:
+            engine = self._new_engine(base_model, full=True) if full else self._engine(base_model)
+            made.append(LocalSamplingClient(engine, client_id, snapshot, model_path))
+
+        self.team.agree(make)
+        return made[0]
 
 
 def _check_optimizer(optimizer: types.OptimizerConfig | None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import tinker
 import torch
@@ -37,9 +37,16 @@ class Team:
             self._state = PartialState(cpu=cpu or not torch.cuda.is_available(), timeout=PATIENCE)
             self.size, self.rank = self._state.num_processes, self._state.process_index
         self._closed = self.size == 1
+        self._deserted: Exception | None = None
 
     def tell(self, method: str, *arguments: Any) -> None:
-        """From the first process to the others: run this too. Nothing where nobody is told."""
+        """From the first process to the others: run this too. Nothing where nobody is told.
+
+        Raises:
+            TinkerError: This process has deserted the others.
+        """
+        if self._deserted is not None:
+            raise tinker.TinkerError(f"The processes are no longer together, since one failed: {self._deserted}")
         if self.rank == 0 and not self._closed:
             from accelerate.utils import broadcast_object_list
 
@@ -58,10 +65,22 @@ class Team:
 
     def close(self) -> None:
         """Send the others home."""
-        self.tell(CLOSE)
         if not self._closed:
+            self.tell(CLOSE)
             self._closed = True
             self._state.destroy_process_group()
+
+    def desert(self, error: Exception) -> NoReturn:
+        """Fail where the others wait for this process, and cannot be told: the launcher ends them when this one ends.
+
+        Raises:
+            Exception: The error itself, in the first process.
+            SystemExit: In another process.
+        """
+        self._closed, self._deserted = True, error
+        if self.rank > 0:
+            raise SystemExit(f"process {self.rank}: {type(error).__name__}: {error}")
+        raise error
 
     def share(self, rows: Sequence[T], length: Callable[[T], int]) -> list[T]:
         """This process's part of the rows; long and short ones are dealt out evenly."""
@@ -79,6 +98,8 @@ class Team:
         try:
             result = work()
         except Exception as raised:
+            if self._deserted is not None:
+                raise
             error = raised
         from accelerate.utils import gather_object
 
@@ -89,6 +110,13 @@ class Team:
             if message is not None:
                 raise tinker.RequestFailedError(f"process {rank}: {message}", "local", RequestErrorCategory.Server)
         return [report for report, _ in reports]
+
+    def largest(self, number: int) -> int:
+        """The largest of every process's numbers."""
+        from accelerate.utils import gather
+
+        numbers: Any = gather(torch.tensor([number], device=self._state.device))
+        return int(numbers.max())
 
     def sum(self, tensors: list[Tensor]) -> list[Tensor]:
         """The sum of every process's tensors, in one message."""

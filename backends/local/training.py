@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +23,7 @@ from backends.local.full import FullSpec
 from backends.local.losses import check_config
 from backends.local.noise import Noise
 from backends.local.optim import Optimizer
-from backends.local.sampling import LocalSamplingClient, refuse_stability_info
+from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
 from backends.local.twins import awaited, submitted
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class LocalTrainingClient:
         self._gradients: list[Tensor] | None = None
         self._step = 0  # optimiser steps
         self._calls = 0  # of forward_backward since the last of them
+        if engine.team.rank == 0:
+            weakref.finalize(self, engine.release, model_id)
 
     def initialise(self, checkpoint: Checkpoint | None = None) -> None:
         """Create what is trained, from a checkpoint if given (on the device thread)."""
@@ -327,11 +330,7 @@ class LocalTrainingClient:
         """
         refuse_stability_info(record_stability_info)
 
-        def run() -> LocalSamplingClient:
-            state = self.engine.adapters.state(self.model_id)
-            return LocalSamplingClient(self.engine, Snapshot(self._spec, state))
-
-        return self.engine.executor.submit_client(run)
+        return self.engine.executor.submit_client(self._sampling_client, new_id())
 
     def create_sampling_client(
         self, model_path: str, retry_config: RetryConfig | None = None, record_stability_info: bool = False
@@ -343,9 +342,17 @@ class LocalTrainingClient:
             checkpoint = self._store.read(model_path, optimizer=False)
             check_base(model_path, checkpoint.base_model, self.engine.base.name)
             check_kind(model_path, checkpoint.spec, type(self._spec))
-            return LocalSamplingClient(self.engine, Snapshot(checkpoint.spec, checkpoint.weights), model_path)
+            return self._sampling_client(new_id(), Snapshot(checkpoint.spec, checkpoint.weights), model_path)
 
         return self.engine.executor.submit_client(run)
+
+    def _sampling_client(
+        self, client_id: str, snapshot: Snapshot | None = None, model_path: str | None = None
+    ) -> LocalSamplingClient:
+        """A sampling client of a snapshot; of the weights as they are if None, which every process has."""
+        self.engine.team.tell("_sampling_client", self.model_id, client_id, snapshot, model_path)
+        snapshot = snapshot or Snapshot(self._spec, self.engine.adapters.state(self.model_id))
+        return LocalSamplingClient(self.engine, client_id, snapshot, model_path)
 
     # What the client says of itself
 

@@ -20,6 +20,7 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
+import numpy as np
 from datums import random_datums
 from tinker import types
 from backends import open_backend
@@ -29,7 +30,7 @@ output, model, options = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 service = open_backend("local", LocalOptions(device="cpu", **options), checkpoints=output)
 adam = types.AdamParams(learning_rate=2e-3, grad_clip_norm=0.5, eps=1e-8)
 client = service.create_lora_training_client(model, rank=4, seed=11).result()
-found = {"losses": [], "norms": [], "processes": None}
+found = {"losses": [], "norms": [], "processes": None, "answered by": set()}
 
 def step(client, seed, count=9):
     data = random_datums(count, 600, seed=seed)
@@ -48,10 +49,36 @@ try:
     client.optim_step(adam).result()
 except ValueError as error:
     found["refused"] = str(error)
-prompt = types.ModelInput.from_ints([5, 9, 33, 7, 7])
-params = types.SamplingParams(max_tokens=12, temperature=0, stop=[])
+
+def answers(sampler, count):
+    # greedy and sampled continuations of prompts of different lengths, and what else is told of them
+    rng = np.random.default_rng(count)
+    futures = []
+    for k in range(count):
+        prompt = types.ModelInput.from_ints(rng.integers(1, 600, 3 + k).tolist())
+        how = {"temperature": 0.0} if k % 2 else {"temperature": 1.0, "seed": k, "top_p": 0.9}
+        params = types.SamplingParams(max_tokens=4 + 3 * k, stop=[7], **how)
+        futures.append(sampler.sample(prompt, 1 + k % 3, params, include_prompt_logprobs=True, topk_sample_logprobs=2))
+    told = []
+    for future in futures:
+        response = future.result()
+        told.append({
+            "tokens": [sequence.tokens for sequence in response.sequences],
+            "logprobs": [sequence.logprobs for sequence in response.sequences],
+            "prompt": response.prompt_logprobs[1:],
+        })
+        found["answered by"] |= {sequence.sequence_id.split("-")[1] for sequence in response.sequences}
+    return told
+
 sampler = client.save_weights_and_get_sampling_client().result()
-found["sample"] = sampler.sample(prompt, 1, params).result().sequences[0].tokens
+found["samples"] = [answers(sampler, 7), answers(sampler, 1)]
+bare = service.create_sampling_client(base_model=model).result()
+found["samples"] += [answers(bare, 3)]
+saved = client.save_weights_for_sampler("sampled").result().path
+step(client, 4)
+found["samples"] += [answers(sampler, 7), answers(service.create_sampling_client(saved).result(), 5)]
+found["samples"] += [answers(client.create_sampling_client(saved).result(), 2)]
+del sampler
 client.load_state_with_optimizer(path).result()
 step(client, 2)
 other = service.create_training_client_from_state_with_optimizer(path).result()
@@ -59,6 +86,9 @@ step(other, 2)
 del client
 step(other, 3)
 found["processes"] = service.describe()["processes"]
+base = [p for name, p in other.engine.base.model.named_parameters() if "lora_" not in name]
+found["base numbers"] = sum((p.to_local() if hasattr(p, "to_local") else p).numel() for p in base)
+found["answered by"] = sorted(found["answered by"])
 found["final"] = other.save_weights_for_sampler("final").result().path
 service.close()
 (output / "found.json").write_text(json.dumps(found))
@@ -66,15 +96,42 @@ print("the first process has finished")
 """
 
 
+OUT_OF_MEMORY = """
+import os, sys, torch
+sys.path.insert(0, sys.argv[3])
+from datums import random_datums
+from backends import open_backend
+from backends.local import gradients
+from backends.options import LocalOptions
+
+passes, real = [], gradients.target_logprobs
+
+def target_logprobs(*arguments):  # the third pass of one process does not fit
+    passes.append(1)
+    if len(passes) == 3 and os.environ["RANK"] == sys.argv[2]:
+        raise torch.OutOfMemoryError("tried to allocate 1 TiB")
+    return real(*arguments)
+
+gradients.target_logprobs = target_logprobs
+service = open_backend("local", LocalOptions(device="cpu", fsdp=True, micro_batch_tokens=40))
+client = service.create_lora_training_client(sys.argv[1], rank=4, seed=11).result()
+client.forward_backward(random_datums(20, 600), "cross_entropy").result()
+print("went on")
+"""
+
+
+def launch(output: Path, program: str, processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    file = output / "program.py"
+    file.write_text(program)
+    command = [sys.executable, *(launcher if processes > 1 else []), str(file), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+
+
 def run(output: Path, model: str, processes: int, **options: Any) -> dict[str, Any]:
     output.mkdir()
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    program = output / "program.py"
-    program.write_text(PROGRAM)
-    arguments = [str(program), str(output), model, json.dumps(options), str(ROOT / "tests")]
-    command = [sys.executable, *(launcher if processes > 1 else []), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    done = launch(output, PROGRAM, processes, str(output), model, json.dumps(options), str(ROOT / "tests"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("the first process has finished") == 1  # and no other one prints
     return json.loads((output / "found.json").read_text())
@@ -83,20 +140,35 @@ def run(output: Path, model: str, processes: int, **options: Any) -> dict[str, A
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
-    [{}, {"neftune_alpha": 5.0, "lora_plus_ratio": 4.0}, {"method": "full"}],
-    ids=["lora", "noise and LoRA+", "full"],
+    [
+        {},
+        {"neftune_alpha": 5.0, "lora_plus_ratio": 4.0},
+        {"method": "full"},
+        {"fsdp": True},
+        {"fsdp": True, "gradient_checkpointing": "on", "micro_batch_tokens": 30},
+    ],
+    ids=["lora", "noise and LoRA+", "full", "fsdp", "fsdp, recomputed"],
 )
 def test_two_processes_equal_one(tmp_path: Path, tiny_model: str, options: dict[str, Any]) -> None:
     from backends.local.checkpoints import CheckpointStore
 
-    one, two = (run(tmp_path / str(n), tiny_model, n, **options) for n in (1, 2))
+    alone = {key: value for key, value in options.items() if key != "fsdp"}
+    one, two = run(tmp_path / "1", tiny_model, 1, **alone), run(tmp_path / "2", tiny_model, 2, **options)
     assert (one["processes"], two["processes"]) == (1, 2)
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-5)
     assert two["norms"] == pytest.approx(one["norms"], rel=1e-4)
     assert [len(lp) for lp in two["logprobs"]] == [len(lp) for lp in one["logprobs"]]
     for ours, theirs in zip(two["logprobs"], one["logprobs"], strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
-    assert two["sample"] == one["sample"]
+    assert (one["answered by"], two["answered by"]) == (["0"], ["0", "1"])
+    for ours, theirs in zip(two["samples"], one["samples"], strict=True):
+        for our, their in zip(ours, theirs, strict=True):
+            assert our["tokens"] == their["tokens"]
+            for ourlp, theirlp in zip(
+                [*our["logprobs"], our["prompt"]], [*their["logprobs"], their["prompt"]], strict=True
+            ):
+                assert ourlp == pytest.approx(theirlp, abs=1e-4)
+    assert two["base numbers"] == pytest.approx(one["base numbers"] / (2 if "fsdp" in options else 1), rel=0.01)
     assert two["refused"] == one["refused"]
     weights = [
         CheckpointStore(tmp_path / str(n)).read(found["final"], optimizer=False).weights
@@ -105,3 +177,12 @@ def test_two_processes_equal_one(tmp_path: Path, tiny_model: str, options: dict[
     assert weights[0].keys() == weights[1].keys()
     for key, tensor in weights[0].items():
         assert (tensor - weights[1][key]).abs().max() < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_out_of_memory_amid_a_joint_pass_ends_all_processes(tmp_path: Path, tiny_model: str, rank: int) -> None:
+    done = launch(tmp_path, OUT_OF_MEMORY, 2, tiny_model, str(rank), str(ROOT / "tests"))
+    assert done.returncode != 0
+    assert "OutOfMemoryError: tried to allocate 1 TiB" in done.stderr
+    assert "went on" not in done.stdout

@@ -13,7 +13,9 @@ import pytest
 import tinker
 import torch
 
+from backends.interface import BackendError
 from backends.local.team import Team
+from backends.options import LocalOptions
 
 PROGRAM = """
 import tinker, torch
@@ -40,7 +42,11 @@ def fail(rank):
             raise ValueError("out of luck")
     return team.agree(work)
 
-methods = {"add": add, "total": total, "fail": fail}
+def largest():
+    team.tell("largest")
+    return team.largest(team.rank * 3)
+
+methods = {"add": add, "total": total, "fail": fail, "largest": largest}
 
 def carry_out(name, arguments):
     try:
@@ -53,6 +59,7 @@ if team.rank == 0:
     assert log[0] == ["dddd", "cc"], log
     ones = total([torch.ones(2, 3), torch.full((4,), 2.0)])
     assert ones[0].shape == (2, 3) and ones[0].eq(3).all() and ones[1].eq(6).all(), ones
+    assert largest() == 3
     for rank, kind, text in ((0, ValueError, "out of luck"), (1, tinker.RequestFailedError, "process 1: ValueError")):
         try:
             fail(rank)
@@ -106,3 +113,28 @@ def test_one_process_is_a_team_of_one() -> None:
     with pytest.raises(tinker.TinkerError, match="alone"):
         team.agree(fail)
     team.close()
+
+
+def test_who_fails_amid_a_pass_takes_no_more_part() -> None:
+    team = Team()
+    with pytest.raises(MemoryError):
+        team.desert(MemoryError("no room"))
+    with pytest.raises(tinker.TinkerError, match=r"no longer together.*no room"):
+        team.tell("anything")
+    team.close()
+    team.rank = 1
+    with pytest.raises(SystemExit, match="process 1: MemoryError: no room"):
+        team.desert(MemoryError("no room"))
+
+
+def test_one_process_splits_nothing(open_local: Any) -> None:
+    with pytest.raises(BackendError, match=r"local\.fsdp.*accelerate launch"):
+        open_local(fsdp=True)
+
+
+@pytest.mark.parametrize(
+    "also", [{"method": "full"}, {"quantization": "nf4"}, {"quantization": "auto"}, {"dora": True}, {"compile": True}]
+)
+def test_what_a_split_base_does_not_go_with(also: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"fsdp.*{next(iter(also))}"):
+        LocalOptions(fsdp=True, **also)
