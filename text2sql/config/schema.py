@@ -108,6 +108,11 @@ class SchemaText(Section):
         description="linked: tables that the question's words name, and those between them; gold: those of the gold "
         "query, which nobody knows at inference (an upper bound).",
     )
+    style: Literal["ddl", "compact"] = Field(
+        "ddl",
+        description="ddl: the CREATE TABLE statements; compact: a line table(column, ...) for each, and one for each "
+        "foreign key, in about a quarter of the tokens.",
+    )
     sample_rows: int = Field(0, ge=0, description="Rows of each table, from the database, below its CREATE TABLE.")
     descriptions: bool = Field(False, description="Descriptions of columns and values (BIRD's database_description).")
 

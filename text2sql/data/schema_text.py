@@ -19,6 +19,10 @@ TABLE = re.compile(
     r"\bcreate\s+(?:temp\w*\s+)?table\s+(?:if\s+not\s+exists\s+)?(\"[^\"]+\"|`[^`]+`|\[[^]]+\]|[^\s(]+)", re.IGNORECASE
 )
 REFERENCES = re.compile(r"\breferences\s+(\"[^\"]+\"|`[^`]+`|\[[^]]+\]|[^\s(,)]+)", re.IGNORECASE)
+PIECE = re.compile(r"--[^\n]*|\"[^\"]*\"|`[^`]*`|'[^']*'|\[[^]]*\]|[(),]|[^\"`'\[(),-]+|.", re.DOTALL)
+QUOTES = ('"', "`", "[")
+NAME = re.compile(r"\"[^\"]+\"|`[^`]+`|\[[^]]+\]|\w+")
+CONSTRAINT = re.compile(r"\s*(?:(?:primary|foreign)\s+key\b|constraint\s+\S|(?:unique|check)\s*\()", re.IGNORECASE)
 LONGEST_VALUE = 40  # characters of a sample value
 
 
@@ -49,8 +53,12 @@ def statements(context: str) -> dict[str, str]:
     return found
 
 
+def _unquoted(name: str) -> str:
+    return name[1:-1] if name[:1] in QUOTES else name
+
+
 def _bare(name: str) -> str:
-    return name.strip('"`[]').lower()
+    return _unquoted(name).lower()
 
 
 def _show(example: Example, options: SchemaText) -> str:
@@ -59,16 +67,38 @@ def _show(example: Example, options: SchemaText) -> str:
         tables = {name: tables[name] for name in linked_tables(tables, f"{example.question} {example.evidence or ''}")}
     elif options.tables == "gold":
         tables = {name: tables[name] for name in gold_tables(tables, example.answer)}
-    if not (example.db and (options.sample_rows or options.descriptions)) and options.tables == "all":
+    from_database = bool(example.db and (options.sample_rows or options.descriptions))
+    if not from_database and (options.tables, options.style) == ("all", "ddl"):
         return example.context
     parts = []
     for name, ddl in tables.items():
-        parts.append(ddl.rstrip("; \n") + ";")
+        parts.append(ddl.rstrip("; \n") + ";" if options.style == "ddl" else _line(ddl))
         if options.descriptions and example.db:
             parts += _descriptions(example.db, name)
         if options.sample_rows and example.db:
             parts += _sample(example.db, name, options.sample_rows)
+    if options.style == "compact":
+        parts += [line for ddl in tables.values() for line in _joins(ddl)]
     return "\n".join(parts)
+
+
+def _line(ddl: str) -> str:
+    """A table as ``name(column, column)``, its names bare where SQL takes them so."""
+    return f"{_plain(_table(ddl))}({', '.join(map(_plain, _columns(ddl)))})"
+
+
+def _joins(ddl: str) -> list[str]:
+    """A table's foreign keys as ``table.column = other.column``; those of several columns have one line each."""
+    lines = []
+    for part in _parts(ddl):
+        words = REFERENCES.search(part)
+        if not words:
+            continue
+        here = NAME.findall(part[: words.start()].partition("(")[2]) if CONSTRAINT.match(part) else NAME.findall(part)[:1]
+        there = NAME.findall(part[words.end() :].partition("(")[2].partition(")")[0]) or here
+        target = _plain(words[1])
+        lines += [f"{_plain(_table(ddl))}.{_plain(a)} = {target}.{_plain(b)}" for a, b in zip(here, there, strict=False)]
+    return lines
 
 
 def gold_tables(tables: dict[str, str], answer: str) -> list[str]:
@@ -96,10 +126,39 @@ def linked_tables(tables: dict[str, str], question: str) -> list[str]:
     return [name for name in tables if name in kept] or [*tables]
 
 
+def _table(ddl: str) -> str:
+    """A table's name as its CREATE TABLE spells it."""
+    found = TABLE.search(ddl)
+    return found[1] if found else ""
+
+
 def _columns(ddl: str) -> list[str]:
-    body = ddl[ddl.find("(") + 1 :]
-    names = re.findall(r"(?:^|,)\s*(\"[^\"]+\"|`[^`]+`|\[[^]]+\]|\w+)\s+\w", body)
-    return [name for name in names if name.lower() not in ("primary", "foreign", "constraint", "unique", "check")]
+    """The names of a table's columns as they are spelt, with or without a type behind them."""
+    firsts = [NAME.match(part.lstrip()) for part in _parts(ddl) if not CONSTRAINT.match(part)]
+    return [name[0] for name in firsts if name]
+
+
+def _parts(ddl: str) -> list[str]:
+    """What stands between the commas of a CREATE TABLE's parentheses: columns and constraints."""
+    parts, depth = [""], 0
+    for piece in PIECE.findall(ddl):
+        if piece.startswith("--"):  # a comment
+            continue
+        depth -= piece == ")"
+        if depth == 1 and piece == ",":
+            parts.append("")
+        elif depth > 0:
+            parts[-1] += piece
+        elif piece == ")":
+            break
+        depth += piece == "("
+    return parts
+
+
+def _plain(name: str) -> str:
+    """A name without its quotes, unless it has other signs than letters, digits and underscores."""
+    bare = _unquoted(name)
+    return bare if re.fullmatch(r"[^\W\d]\w*", bare) else name
 
 
 def _stems(text: str) -> set[str]:
