@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,11 +20,12 @@ from text2sql.compare.entries import load_entries
 from text2sql.config import Config, FewShot, Retry, SelfConsistency
 from text2sql.data.examples import Example
 from text2sql.data.shots import choose_shots
+from text2sql.errors import UserError
 from text2sql.generate import Generation
 from text2sql.ledger import Ledger
 from text2sql.pipeline import run_pipeline
 from text2sql.predictions import predict
-from text2sql.run_directory import RunDirectory, open_run
+from text2sql.run_directory import RunDirectory, load_run_config, open_run
 
 CONFIG = Config()
 SCHEMA = "CREATE TABLE berth (berth_id INTEGER, quay TEXT, depth REAL)"
@@ -188,8 +190,6 @@ def test_a_run_reports_each_way_with_its_cost(tmp_path: Path) -> None:
         "novel_questions": False,
     }
     run = run_pipeline(tiny_config(tmp_path, evaluation=ways))
-    import json
-
     summary = json.loads((run / "summary.json").read_text())
     labels = ["base", "few-shot", "base-vote", "base-retry", "tuned", "tuned-vote", "tuned-retry"]
     assert [*summary["evaluations"]] == labels
@@ -202,6 +202,38 @@ def test_a_run_reports_each_way_with_its_cost(tmp_path: Path) -> None:
     assert all(prompt.count("Question:") == 3 for prompt in shown)
     names = [entry.label for entry in load_entries([f"{run}:base", f"{run}:few-shot", str(run)])]
     assert names == ["tiny:base", "tiny:few-shot", "tiny"]
+
+
+def _labels(run: Path) -> list[str]:
+    return [*json.loads((run / "summary.json").read_text())["evaluations"]]
+
+
+def test_without_the_baseline_only_solved_examples_are_asked_of_the_base_model(tmp_path: Path) -> None:
+    ways = {"self_consistency": {"samples": 2}, "retry": {"attempts": 1}, "few_shot": {"k": 1}}
+    config = tiny_config(tmp_path, evaluation={"baseline": False, "novel_questions": False, **ways})
+    assert _labels(run_pipeline(config)) == ["few-shot", "tuned", "tuned-vote", "tuned-retry"]
+    alone = tiny_config(tmp_path, evaluation={"baseline": False, **ways}, output_dir=str(tmp_path / "alone"))
+    assert _labels(run_pipeline(alone, stages=("baseline",))) == ["few-shot"]
+
+
+def test_nothing_to_evaluate_is_refused(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, evaluation={"baseline": False, "retry": {"attempts": 1}})
+    with pytest.raises(UserError, match="evaluation.baseline=false leaves nothing to evaluate"):
+        run_pipeline(config, stages=("baseline",))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_can_be_given_further_ways(tmp_path: Path) -> None:
+    plain = {"baseline": False, "novel_questions": False}
+    run = run_pipeline(tiny_config(tmp_path, evaluation=plain))
+    answers = (run / "predictions-tuned.jsonl").read_bytes()
+    more = tiny_config(tmp_path, evaluation={**plain, "retry": {"attempts": 1}}, on_existing="resume")
+    assert _labels(run_pipeline(more)) == ["tuned", "tuned-retry"]
+    assert (run / "predictions-tuned.jsonl").read_bytes() == answers
+    assert load_run_config(RunDirectory(run)).evaluation.retry == Retry(attempts=1)
+    other = tiny_config(tmp_path, evaluation={**plain, "retry": {"attempts": 2}}, on_existing="resume")
+    with pytest.raises(UserError, match=r"evaluation.retry.attempts was 1, is 2"):
+        run_pipeline(other)  # its answers are of other tries
 
 
 def test_a_vote_needs_a_temperature() -> None:

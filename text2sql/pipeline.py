@@ -55,6 +55,11 @@ def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
     if helps():
         open_backend(config.backend, config.backend_options)
         raise SystemExit(0)  # nothing to help with: that backend computes elsewhere
+    if "train" not in stages and not (config.evaluation.baseline or config.evaluation.few_shot):
+        raise UserError(
+            "evaluation.baseline=false leaves nothing to evaluate: without training there is the base model alone. Leave "
+            "it out, or ask for solved examples with evaluation.few_shot.k=3."
+        )
     if config.judge:
         Endpoint(config.judge)  # a missing key is said now, not after hours of training
     dataset = load_dataset(config)
@@ -159,11 +164,18 @@ class _Run:
         return predictions.predict(self.run, label, title, examples, sampler, self.config, self.ledger, way)
 
     def _ways(self, label: str, sampler: SamplingClient) -> dict[str, list[Row]]:
-        """The evaluations beside the plain one that are asked for; solved examples are for the base model alone."""
-        settings, test, rows = self.config.evaluation, self.dataset.split.test, {}
+        """The evaluations beside the plain one that are asked for.
+
+        Solved examples are for the base model alone, and need no plain evaluation beside them: they are what training is
+        compared with. Votes and second tries are for the models that are evaluated plainly, too.
+        """
+        settings, test = self.config.evaluation, self.dataset.split.test
+        rows: dict[str, list[Row]] = {}
         if settings.few_shot and label == "base":
             way = Way(shots=self._shots(settings.few_shot, sampler))
             rows["few-shot"] = self._evaluate("few-shot", "Base model, solved examples", test, sampler, way)
+        if label == "base" and not settings.baseline:
+            return rows
         if settings.self_consistency:
             way = Way(vote=settings.self_consistency)
             rows[f"{label}-vote"] = self._evaluate(f"{label}-vote", f"{label.title()} model, vote", test, sampler, way)

@@ -26,6 +26,7 @@ from text2sql.plain_yaml import read_yaml
 # Keys in which a continued run may differ from its first start.
 IGNORED = ("on_existing", "output_dir", "name", "hub", "judge")
 FREE = {"evaluation": ("workers", "cache"), "tinker": ("max_cost", "prices")}  # keys of sections, likewise
+ADDABLE = ("few_shot", "self_consistency", "retry")  # of `evaluation`: a run that goes on may be given them, if it had none
 
 
 class RunDirectory:
@@ -216,6 +217,7 @@ def open_run(config: Config) -> RunDirectory:
     if choice == "overwrite":
         _empty(run)
         return _start(run, config)
+    _record_additions(run, config)
     return run
 
 
@@ -274,9 +276,21 @@ def differences(run: RunDirectory, config: Config) -> list[str]:
     return _differences(saved, config.model_dump(mode="json"), "")
 
 
+def _record_additions(run: RunDirectory, config: Config) -> None:
+    """Let ``config.yaml`` say which further ways of answering the run has been given."""
+    saved = run.saved_config()
+    ways = {key: getattr(config.evaluation, key) for key in ADDABLE}
+    added = {key: way.model_dump() for key, way in ways.items() if way and not saved["evaluation"].get(key)}
+    if added:
+        saved["evaluation"] |= added
+        run.write("config.yaml", dump_config(Config.model_validate(saved)))
+
+
 def _differences(old: Any, new: Any, key: str) -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         free = FREE.get(key, ()) if key else IGNORED
+        if key == "evaluation":
+            free = (*free, *(k for k in ADDABLE if old.get(k) is None))
         keys = [k for k in dict.fromkeys([*old, *new]) if k not in free]
         return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{key}.{k}" if key else k)]
     return [] if old == new else [f"{key} was {old!r}, is {new!r}"]

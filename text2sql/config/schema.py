@@ -208,8 +208,12 @@ class EvaluationConfig(Section):
         ["\n\n", "Question:"], description="Texts that end an answer."
     )
     concurrency: PositiveInt = Field(64, description="Questions in flight, and answered between two saves.")
-    baseline: bool = Field(True, description="Evaluate the base model before training.")
-    few_shot: FewShot | None = Field(None, description="Also evaluate the base model with solved examples; null: not.")
+    baseline: bool = Field(
+        True, description="Evaluate the base model before training; false leaves out its votes and second tries too."
+    )
+    few_shot: FewShot | None = Field(
+        None, description="Also evaluate the base model with solved examples, whatever baseline says; null: not."
+    )
     self_consistency: SelfConsistency | None = Field(
         None, description="Also answer by the vote of several samples; null: not."
     )
