@@ -11,6 +11,7 @@ import json
 import math
 import tempfile
 import uuid
+from collections.abc import Generator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,14 @@ class FakeSamplingClient:
             logprobs_np=np.zeros(len(tokens), dtype=np.float32),
         )
         return _done(types.SampleResponse(sequences=[sequence] * num_samples))
+
+    def stream(
+        self, prompt: types.ModelInput, sampling_params: types.SamplingParams
+    ) -> Generator[int, None, types.SampleResponse]:
+        """The tokens of `sample` one by one; the generator returns its response."""
+        response = self.sample(prompt, 1, sampling_params).result()
+        yield from response.sequences[0].tokens
+        return response
 
     def _completion(self, prompt: list[int], params: types.SamplingParams) -> tuple[list[int], bool]:
         whole = [*self._table.get(_key(prompt), self._default), ByteTokenizer.eos_token_id]

@@ -218,7 +218,7 @@ def test_without_the_baseline_only_solved_examples_are_asked_of_the_base_model(t
 
 def test_nothing_to_evaluate_is_refused(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, evaluation={"baseline": False, "retry": {"attempts": 1}})
-    with pytest.raises(UserError, match="evaluation.baseline=false leaves nothing to evaluate"):
+    with pytest.raises(UserError, match=r"evaluation\.baseline=false leaves nothing to evaluate"):
         run_pipeline(config, stages=("baseline",))
     assert not (tmp_path / "run").exists()
 

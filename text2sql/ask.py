@@ -20,7 +20,7 @@ from text2sql.data.schema_text import show_schemas
 from text2sql.errors import UserError
 from text2sql.evaluation import extract_sql
 from text2sql.evaluation.execute import QueryFailed, Result, Sandbox
-from text2sql.generate import PendingGenerations, cut_at_stop
+from text2sql.generate import cut_at_stop, stream
 from text2sql.opening import context_length, opened
 from text2sql.progress import console
 from text2sql.run_directory import RunDirectory, load_run_config
@@ -36,16 +36,18 @@ class Answer:
     """What a model answered.
 
     Attributes:
-        sql: The query in it; empty if there is none.
+        sql: The query in it; empty if there is none, or while the answer grows.
         text: The answer as it came, without what stopped it.
         truncated: It was cut off at `evaluation.max_new_tokens`.
         seconds: Time it took.
+        finished: False while it grows.
     """
 
     sql: str
     text: str
     truncated: bool
     seconds: float
+    finished: bool = True
 
 
 class Answerer:
@@ -72,14 +74,21 @@ class Answerer:
         Raises:
             UserError: The run has no such model yet, or the prompt is longer than the model takes.
         """
+        *_, answer = self.stream(question, schema, model, database)
+        return answer
+
+    def stream(self, question: str, schema: str, model: str, database: Path | None = None) -> Iterator[Answer]:
+        """The same answer as it grows, where the backend tells its tokens one by one; the finished one is the last."""
         example = self._example(question, schema, database)
         sampler = self._sampler(model)
         self._check_length(example, sampler)
         config, started = self.config, time.monotonic()
-        pending = PendingGenerations([example], sampler, config.prompt.template, config.evaluation, config.seed)
-        generation = pending.results()[0]
-        text = cut_at_stop(generation.text, config.evaluation.stop)
-        return Answer(extract_sql(text), text, generation.stop_reason == "length", time.monotonic() - started)
+        for generation in stream(example, sampler, config.prompt.template, config.evaluation, config.seed):
+            text, seconds = cut_at_stop(generation.text, config.evaluation.stop), time.monotonic() - started
+            if generation.stop_reason:
+                yield Answer(extract_sql(text), text, generation.stop_reason == "length", seconds)
+            else:
+                yield Answer("", text, False, seconds, finished=False)
 
     def _example(self, question: str, schema: str, database: Path | None) -> Example:
         """The question with its schema shown as configured, as far as that is possible without a gold query or rows."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ class Generation:
     Attributes:
         prompt: The text that it was given.
         text: Its answer, as it came, up to and including what stopped it.
-        stop_reason: ``stop``, or ``length`` if it was cut off.
+        stop_reason: ``stop``, or ``length`` if it was cut off; empty while it grows.
         tokens: Length of the answer in tokens.
         prompt_tokens: Length of the prompt in tokens.
         samples: Answers that it was chosen from; `tokens` counts them all.
@@ -64,18 +65,11 @@ class PendingGenerations:
         temperature: float | None = None,
     ) -> None:
         self._tokenizer: Any = sampler.get_tokenizer()
+        params = _sampling(template, self._tokenizer, evaluation, seed, temperature)
         fronts = shots or [()] * len(examples)
         asked = zip(examples, fronts, strict=True)
         self._prompts = [prompts.render_prompt(e, template, self._tokenizer, front) for e, front in asked]
         tokens = prompts.tokenize(examples, self._tokenizer, template, shots)
-        # None given: the end of the sequence; an empty list would not even stop there. A chat's turn has its own end.
-        stop: Any = evaluation.stop or prompts.end_of_turn(template, self._tokenizer)[-1:] or None
-        params = types.SamplingParams(
-            max_tokens=evaluation.max_new_tokens,
-            temperature=evaluation.temperature if temperature is None else temperature,
-            stop=stop,
-            seed=seed,
-        )
         self._lengths = [len(t.prompt) for t in tokens]
         reserve(sum(self._lengths) * samples, evaluation.max_new_tokens * len(tokens) * samples)
         self._futures = [sampler.sample(types.ModelInput.from_ints(t.prompt.tolist()), samples, params) for t in tokens]
@@ -87,22 +81,66 @@ class PendingGenerations:
     def all_results(self) -> list[list[Generation]]:
         """Wait for all answers, all of each example's."""
         return [
-            [self._generation(prompt, sequence, length) for sequence in future.result().sequences]
+            [_generation(prompt, sequence, length, self._tokenizer) for sequence in future.result().sequences]
             for prompt, future, length in zip(self._prompts, self._futures, self._lengths, strict=True)
         ]
-
-    def _generation(self, prompt: str, sequence: Any, length: int) -> Generation:
-        text = self._tokenizer.decode(
-            sequence.tokens,
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,  # it would rewrite " ," and " 's" inside SQL
-        )
-        return Generation(prompt, text, sequence.stop_reason, len(sequence.tokens), length)
 
     def cancel(self) -> None:
         """Call off the answers that nobody will collect."""
         for future in self._futures:
             future.future().cancel()
+
+
+def stream(
+    example: Example, sampler: SamplingClient, template: str, evaluation: EvaluationConfig, seed: int
+) -> Iterator[Generation]:
+    """One answer as it grows, the whole of it last; of a sampler that cannot stream, the whole alone.
+
+    What is unfinished has no `stop_reason`. Whoever stops listening ends the sampling.
+    """
+    if not hasattr(sampler, "stream"):
+        yield PendingGenerations([example], sampler, template, evaluation, seed).results()[0]
+        return
+    tokenizer: Any = sampler.get_tokenizer()
+    prompt = prompts.render_prompt(example, template, tokenizer)
+    ids = prompts.tokenize([example], tokenizer, template)[0].prompt.tolist()
+    coming = sampler.stream(types.ModelInput.from_ints(ids), _sampling(template, tokenizer, evaluation, seed))
+    tokens: list[int] = []
+    with closing(coming):
+        while True:
+            try:
+                tokens.append(next(coming))
+            except StopIteration as end:
+                yield _generation(prompt, end.value.sequences[0], len(ids), tokenizer)
+                return
+            yield Generation(prompt, _text(tokens, tokenizer), "", len(tokens), len(ids))
+
+
+def _sampling(
+    template: str, tokenizer: Any, evaluation: EvaluationConfig, seed: int, temperature: float | None = None
+) -> types.SamplingParams:
+    # None given: the end of the sequence; an empty list would not even stop there. A chat's turn has its own end.
+    stop: Any = evaluation.stop or prompts.end_of_turn(template, tokenizer)[-1:] or None
+    return types.SamplingParams(
+        max_tokens=evaluation.max_new_tokens,
+        temperature=evaluation.temperature if temperature is None else temperature,
+        stop=stop,
+        seed=seed,
+    )
+
+
+def _generation(prompt: str, sequence: Any, length: int, tokenizer: Any) -> Generation:
+    return Generation(
+        prompt, _text(sequence.tokens, tokenizer), sequence.stop_reason, len(sequence.tokens), prompt_tokens=length
+    )
+
+
+def _text(tokens: Sequence[int], tokenizer: Any) -> str:
+    return tokenizer.decode(
+        tokens,
+        skip_special_tokens=True,
+        clean_up_tokenization_spaces=False,  # it would rewrite " ," and " 's" inside SQL
+    )
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> str:

@@ -57,8 +57,8 @@ def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
         raise SystemExit(0)  # nothing to help with: that backend computes elsewhere
     if "train" not in stages and not (config.evaluation.baseline or config.evaluation.few_shot):
         raise UserError(
-            "evaluation.baseline=false leaves nothing to evaluate: without training there is the base model alone. Leave "
-            "it out, or ask for solved examples with evaluation.few_shot.k=3."
+            "evaluation.baseline=false leaves nothing to evaluate: without training there is the base model alone. "
+            "Leave it out, or ask for solved examples with evaluation.few_shot.k=3."
         )
     if config.judge:
         Endpoint(config.judge)  # a missing key is said now, not after hours of training
@@ -166,8 +166,8 @@ class _Run:
     def _ways(self, label: str, sampler: SamplingClient) -> dict[str, list[Row]]:
         """The evaluations beside the plain one that are asked for.
 
-        Solved examples are for the base model alone, and need no plain evaluation beside them: they are what training is
-        compared with. Votes and second tries are for the models that are evaluated plainly, too.
+        Solved examples are for the base model alone, and need no plain evaluation beside them: they are what
+        training is compared with. Votes and second tries are for the models that are also evaluated plainly.
         """
         settings, test = self.config.evaluation, self.dataset.split.test
         rows: dict[str, list[Row]] = {}

@@ -26,7 +26,8 @@ from text2sql.plain_yaml import read_yaml
 # Keys in which a continued run may differ from its first start.
 IGNORED = ("on_existing", "output_dir", "name", "hub", "judge")
 FREE = {"evaluation": ("workers", "cache"), "tinker": ("max_cost", "prices")}  # keys of sections, likewise
-ADDABLE = ("few_shot", "self_consistency", "retry")  # of `evaluation`: a run that goes on may be given them, if it had none
+# Keys of `evaluation` that a run which had none of it may be given when it goes on.
+ADDABLE = ("few_shot", "self_consistency", "retry")
 
 
 class RunDirectory:

@@ -6,7 +6,7 @@ import random
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -109,15 +109,20 @@ class LocalSamplingClient:
         seed = _seed(sampling_params)
         return self._submit(Call(prompt.to_ints(), 1, sampling_params, Wanted(), 0, seed, on_token))
 
-    def stream(self, prompt: types.ModelInput, sampling_params: types.SamplingParams) -> Iterator[int]:
-        """The tokens of one continuation, each as soon as it is sampled; whoever stops listening ends the sampling."""
+    def stream(
+        self, prompt: types.ModelInput, sampling_params: types.SamplingParams
+    ) -> Generator[int, None, types.SampleResponse]:
+        """The tokens of one continuation, each as soon as it is sampled; the generator returns the whole response.
+
+        Whoever stops listening ends the sampling.
+        """
         heard: SimpleQueue[int | None] = SimpleQueue()
         answer = self.sample_listening(prompt, sampling_params, heard.put).future()
         answer.add_done_callback(lambda _: heard.put(None))
         try:
             while (token := heard.get()) is not None:
                 yield token
-            answer.result()  # raises what went wrong
+            return answer.result()
         finally:
             answer.cancel()
 

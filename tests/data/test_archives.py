@@ -293,3 +293,27 @@ def test_a_table_between_two_that_are_named_is_shown() -> None:
         "CREATE TABLE room (number INT)"
     )
     assert linked_tables(statements(schema), "Which students take which courses?") == ["student", "course", "enrolled"]
+
+
+ODD = (
+    "CREATE TABLE person (person_id INTEGER PRIMARY KEY, \"full name\" DECIMAL(10, 2) DEFAULT 'a, (b', -- who, (she)\n"
+    "  key TEXT, rating, unique_id INT UNIQUE);\n"
+    'CREATE TABLE [is on] ("crew, (id)" INT REFERENCES person, ship INT, hand INT, UNIQUE (ship),\n'
+    "  FOREIGN KEY (ship, hand) REFERENCES `ship` (id, `hand no`), CHECK (ship IN (1, 2)));\n"
+    'CREATE TABLE "ship"(id INT, "hand no" INT)'
+)
+
+
+def test_a_compact_schema_is_its_names(tmp_path: Path) -> None:
+    (shown,) = show_schemas([Example("x", "?", ODD, "SELECT 1")], SchemaText(style="compact"))
+    assert str(shown.shown).splitlines() == [
+        'person(person_id, "full name", key, rating, unique_id)',
+        '[is on]("crew, (id)", ship, hand)',
+        'ship(id, "hand no")',
+        '[is on]."crew, (id)" = person.person_id',
+        "[is on].ship = ship.id",
+        "[is on].hand = ship.`hand no`",
+    ]
+    assert shown.context == ODD
+    linked = _shown(tmp_path, index=4, tables="linked", style="compact", sample_rows=1)
+    assert linked.startswith("berth(berth_id, quay, depth)\n/* 1 rows of berth:") and "vessel" not in linked

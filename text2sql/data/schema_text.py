@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ TABLE = re.compile(
 REFERENCES = re.compile(r"\breferences\s+(\"[^\"]+\"|`[^`]+`|\[[^]]+\]|[^\s(,)]+)", re.IGNORECASE)
 PIECE = re.compile(r"--[^\n]*|\"[^\"]*\"|`[^`]*`|'[^']*'|\[[^]]*\]|[(),]|[^\"`'\[(),-]+|.", re.DOTALL)
 QUOTES = ('"', "`", "[")
+PRIMARY = re.compile(r"\bprimary\s+key\b", re.IGNORECASE)
 NAME = re.compile(r"\"[^\"]+\"|`[^`]+`|\[[^]]+\]|\w+")
 CONSTRAINT = re.compile(r"\s*(?:(?:primary|foreign)\s+key\b|constraint\s+\S|(?:unique|check)\s*\()", re.IGNORECASE)
 LONGEST_VALUE = 40  # characters of a sample value
@@ -78,7 +79,7 @@ def _show(example: Example, options: SchemaText) -> str:
         if options.sample_rows and example.db:
             parts += _sample(example.db, name, options.sample_rows)
     if options.style == "compact":
-        parts += [line for ddl in tables.values() for line in _joins(ddl)]
+        parts += [line for ddl in tables.values() for line in _joins(ddl, tables)]
     return "\n".join(parts)
 
 
@@ -87,18 +88,27 @@ def _line(ddl: str) -> str:
     return f"{_plain(_table(ddl))}({', '.join(map(_plain, _columns(ddl)))})"
 
 
-def _joins(ddl: str) -> list[str]:
-    """A table's foreign keys as ``table.column = other.column``; those of several columns have one line each."""
+def _joins(ddl: str, shown: Mapping[str, str]) -> list[str]:
+    """A table's foreign keys into tables that are shown, as ``table.column = other.column``; a line for each column."""
     lines = []
     for part in _parts(ddl):
-        words = REFERENCES.search(part)
-        if not words:
+        target = REFERENCES.search(part)
+        if not target or _bare(target[1]) not in shown:
             continue
-        here = NAME.findall(part[: words.start()].partition("(")[2]) if CONSTRAINT.match(part) else NAME.findall(part)[:1]
-        there = NAME.findall(part[words.end() :].partition("(")[2].partition(")")[0]) or here
-        target = _plain(words[1])
-        lines += [f"{_plain(_table(ddl))}.{_plain(a)} = {target}.{_plain(b)}" for a, b in zip(here, there, strict=False)]
+        before, after = part[: target.start()], part[target.end() :]
+        here = NAME.findall(before.partition("(")[2]) if CONSTRAINT.match(part) else NAME.findall(before)[:1]
+        there = NAME.findall(after.partition("(")[2].partition(")")[0]) or _key(shown[_bare(target[1])])
+        table, other = _plain(_table(ddl)), _plain(target[1])
+        lines += [f"{table}.{_plain(a)} = {other}.{_plain(b)}" for a, b in zip(here, there, strict=False)]
     return lines
+
+
+def _key(ddl: str) -> list[str]:
+    """The columns of a table's primary key."""
+    for part in _parts(ddl):
+        if found := PRIMARY.search(part):
+            return NAME.findall(part[found.end() :]) if CONSTRAINT.match(part) else NAME.findall(part)[:1]
+    return []
 
 
 def gold_tables(tables: dict[str, str], answer: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from backends.interface import BackendError
-from text2sql.ask import Answerer
+from text2sql.ask import Answer, Answerer
 from text2sql.demo import view
 from text2sql.demo.example import QUESTION, write_example
 from text2sql.demo.session import Asked, Session, Shown, Source, show, text_source
@@ -19,6 +19,7 @@ from text2sql.demo.widgets import BOTH, TITLES, Panel, Widgets
 from text2sql.errors import UserError
 
 Update = dict[Any, Any]
+PACE = 0.1  # seconds between two states of an answer that is being written
 
 
 class Actions:
@@ -51,7 +52,7 @@ class Actions:
         return self._loaded(None)
 
     def ask(self, session: Session, loaded: Source | None, schema: str, question: str, which: str) -> Iterator[Update]:
-        """Let the chosen models answer, one after the other, and show each answer as soon as it is there."""
+        """Let the chosen models answer, one after the other, and show each answer as it is written."""
         widgets, question = self.widgets, question.strip()
         wanted = [model for model in widgets.panels if which in (model, BOTH)]
         shown: dict[str, Shown] = {}
@@ -65,7 +66,9 @@ class Actions:
                 widgets.status: view.message("Writing SQL …", "quiet"),
             }
             for model in wanted:
-                answer = self.answerer.answer(question, source.schema, model, source.database)
+                for answer in _paced(self.answerer.stream(question, source.schema, model, source.database)):
+                    if not answer.finished:
+                        yield {widgets.panels[model].sql: answer.text.strip()}
                 shown[model] = show(answer.sql, source, answer)
                 took.append(f"{TITLES[model]}: {answer.seconds:.1f} s")
                 status = view.message(", ".join(took), "quiet")
@@ -121,6 +124,15 @@ class Actions:
             update[panel.run] = gr.Button(visible=False)
             update[panel.sql] = update[panel.result] = ""
         return update
+
+
+def _paced(answers: Iterator[Answer]) -> Iterator[Answer]:
+    """The answers that are `PACE` apart, and the finished one."""
+    last = 0.0
+    for answer in answers:
+        if answer.finished or answer.seconds - last >= PACE:
+            last = answer.seconds
+            yield answer
 
 
 def _filled(panel: Panel, shown: Shown) -> Update:
