@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backends.fake import FakeSamplingClient
 from tests.tiny_runs import judge_by_text, tiny_config
 from text2sql import evaluation as room
 from text2sql.ask import answering
+from text2sql.demo.actions import PACE
 from text2sql.demo.example import NAME, QUESTION, write_example
 from text2sql.demo.page import build_page, launch_options, serve_demo
 from text2sql.demo.session import Session
@@ -123,6 +126,30 @@ def test_ask_see_edit_run_and_go_back(page: Any) -> None:
     page.locator("#earlier label", has_text=QUESTION).click()
     text(page, "#tuned-result", "1 row")
     assert page.input_value("#question textarea") == QUESTION
+
+
+@pytest.mark.slow
+def test_an_answer_appears_as_it_is_written(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, written = threading.Event(), FakeSamplingClient.stream
+
+    def halting(self: Any, *asked: Any) -> Any:
+        tokens = written(self, *asked)
+        for _ in range(len(" SELECT COUNT(*)")):
+            yield next(tokens)
+        time.sleep(2 * PACE)
+        yield next(tokens)
+        assert go_on.wait(30)
+        return (yield from tokens)
+
+    monkeypatch.setattr(FakeSamplingClient, "stream", halting)
+    page.click("#example")
+    text(page, "#about", NAME)
+    page.click("#ask")
+    text(page, "#tuned-sql .cm-content", "SELECT COUNT(*)")
+    assert "FROM" not in page.inner_text("#tuned-sql .cm-content") and not page.locator("#tuned-run").is_visible()
+    go_on.set()
+    text(page, "#tuned-result", "1 row")
+    text(page, "#tuned-sql .cm-content", "FROM customers")
 
 
 @pytest.mark.slow
