@@ -11,10 +11,15 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
+
 
 @dataclass
 class ChatServer:
-    """Answers ``echo QUESTION``; `faults` are taken first, one for each request: a status, a body, or seconds."""
+    """Answers ``echo QUESTION``, or what `upstream` answers; `faults` are taken first, one for each request.
+
+    A fault is a status with headers and a body, a body, or ``hang``.
+    """
 
     faults: list[Any] = field(default_factory=list)
     seen: list[dict[str, Any]] = field(default_factory=list)
@@ -25,6 +30,8 @@ class ChatServer:
     lock: threading.Lock = field(default_factory=threading.Lock)
     released: threading.Event = field(default_factory=threading.Event)
     url: str = ""
+    upstream: str = ""
+    answered: int = 0
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
@@ -44,17 +51,6 @@ class ChatServer:
 
     def _send(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], fault: Any) -> None:
         status, headers = 200, {}
-        question = body["messages"][-1]["content"]
-        text = self.reply(question)
-        reply: Any = {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 1,
-            "model": body["model"],
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
-        }
-        if self.usage:
-            reply["usage"] = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
         if fault == "hang":
             self.released.wait(20)
             return
@@ -62,12 +58,34 @@ class ChatServer:
             status, headers, reply = fault
         elif isinstance(fault, (str, dict)):
             reply = fault
+        elif self.upstream:
+            status, reply = self._forward(handler, body)
+        else:
+            reply = self._own(body)
         data = (reply if isinstance(reply, str) else json.dumps(reply)).encode()
         handler.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}.items():
             handler.send_header(name, value)
         handler.end_headers()
         handler.wfile.write(data)
+
+    def _own(self, body: dict[str, Any]) -> dict[str, Any]:
+        message = {"role": "assistant", "content": self.reply(body["messages"][-1]["content"])}
+        choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+        reply: dict[str, Any] = {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"]}
+        usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+        return reply | {"choices": choices} | ({"usage": usage} if self.usage else {})
+
+    def _forward(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> tuple[int, str]:
+        """The answer of the server behind this one; 502 if there is none."""
+        headers = {"Authorization": handler.headers["Authorization"]}
+        try:
+            answer = httpx.post(self.upstream + "/chat/completions", json=body, headers=headers, timeout=60)
+        except httpx.HTTPError as error:
+            return 502, json.dumps({"error": {"message": f"nothing behind the gateway: {type(error).__name__}"}})
+        with self.lock:
+            self.answered += answer.status_code == 200
+        return answer.status_code, answer.text
 
 
 @contextmanager

@@ -99,6 +99,20 @@ def tiny_model(make_tiny_model: Callable[..., Path]) -> str:
     return str(make_tiny_model())
 
 
+@pytest.fixture(scope="session")
+def tiny_chat_model(make_tiny_model: Callable[..., Path], tiny_chat_tokenizer: Any, tmp_path_factory: Any) -> str:
+    """The tiny Llama with the marks of turns in its vocabulary."""
+    from transformers import AutoModelForCausalLM
+
+    directory = tmp_path_factory.mktemp("tiny-chat")
+    model = AutoModelForCausalLM.from_pretrained(make_tiny_model())
+    model.resize_token_embeddings(len(tiny_chat_tokenizer))
+    model.config.max_position_embeddings = 1024
+    model.save_pretrained(directory)
+    tiny_chat_tokenizer.save_pretrained(directory)
+    return str(directory)
+
+
 @pytest.fixture
 def open_local(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Opens local backends with given options; closes them after the test. Checkpoints go into the test's directory."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,20 +88,6 @@ def _config(name: str, directory: Path, *overrides: str) -> Config:
 @pytest.fixture(autouse=True)
 def _cache_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXT2SQL_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="session")
-def tiny_chat_model(make_tiny_model: Callable[..., Path], tiny_chat_tokenizer: Any, tmp_path_factory: Any) -> str:
-    """The tiny Llama with the marks of turns in its vocabulary."""
-    from transformers import AutoModelForCausalLM
-
-    directory = tmp_path_factory.mktemp("tiny-chat")
-    model = AutoModelForCausalLM.from_pretrained(make_tiny_model())
-    model.resize_token_embeddings(len(tiny_chat_tokenizer))
-    model.config.max_position_embeddings = 1024
-    model.save_pretrained(directory)
-    tiny_chat_tokenizer.save_pretrained(directory)
-    return str(directory)
 
 
 def test_every_shipped_configuration_is_a_recipe_with_a_test() -> None:
