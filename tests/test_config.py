@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from backends.options import MACHINE, LocalOptions, only_local
 from tests.conftest import REPOSITORY
-from text2sql.config import Config, dump_config, find_config, load_config
+from text2sql.config import Config, EndpointConfig, dump_config, find_config, load_config
+from text2sql.config.load import load_section
 from text2sql.errors import UserError
 from text2sql.plain_yaml import dump_yaml, read_yaml
 
@@ -221,7 +222,7 @@ def test_a_wrong_override_is_not_blamed_on_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("override", ["training.epochs=true", "training.learning_rate=false", "evaluation.stop=true"])
 def test_true_and_false_are_no_numbers(override: str) -> None:
-    assert "should not be true or false" in _error(None, override)
+    assert "must not be true or false" in _error(None, override)
 
 
 def test_a_wrong_key_of_a_part_of_a_mixture_is_named(tmp_path: Path) -> None:
@@ -374,3 +375,33 @@ def test_infinite_numbers_are_refused_by_yaml_and_by_name() -> None:
 def test_options_of_one_place_alone_are_refused_by_name(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_config(None, overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("training.batch_size=many", "must be a whole number (got 'many')"),
+        ("training.batch_size=-1", "must be greater than 0 (got -1)"),
+        ("training.beta1=2", "must be less than 1.0 (got 2)"),
+        ("training.learning_rate=fast", "must be a number or must be 'auto' (got 'fast')"),
+        ("lora.train_attn=2", "must be true or false (got 2)"),
+        ("evaluation.stop=3", "must be a list (got 3)"),
+        ("prompt=3", "must hold keys and values (got 3)"),
+        ("judge.max_cost=1", "judge.model: must be given"),
+        ("backend=remote", "must be 'local', 'tinker' or 'fake' (got 'remote')"),
+    ],
+)
+def test_a_wrong_value_is_told_in_words_for_people(override: str, sentence: str) -> None:
+    assert sentence in _error(None, override)
+
+
+def test_a_sections_own_overrides_are_told_alike() -> None:
+    for override, said in (
+        ("nonsense=2", 'unknown key "nonsense". Known keys: model, base_url'),
+        ("concurency=2", 'unknown key "concurency". Did you mean "concurrency"?'),
+        ("concurrency=many", "concurrency: must be a whole number (got 'many')"),
+        ("max_cost=2", "max_cost needs input_price and output_price"),
+    ):
+        with pytest.raises(UserError) as refused:
+            load_section(EndpointConfig, {"model": "m"}, [override])
+        assert said in str(refused.value)

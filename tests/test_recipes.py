@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from backends.options import only_local
 from tests.conftest import REPOSITORY
 from tests.data import archives
+from tests.running import KEY, Running
 from tests.tiny_runs import judge_by_text, read_jsonl, write_jsonl
 from text2sql import evaluation as room
 from text2sql.config import Config, load_config
@@ -121,24 +123,32 @@ def test_the_first_batch_has_the_recipes_words(name: str, tmp_path: Path, tiny_c
         assert learnt.strip() == example.answer
     prompt = tiny_chat_tokenizer.decode(first.prompt)
     assert example.question in prompt and example.answer not in prompt
-    assert (example.context.strip() in prompt) == (config.prompt.template != "question")
+    assert ((example.shown or example.context).strip() in prompt) == (config.prompt.template != "question")
+
+
+@pytest.fixture(scope="module")
+def server(tiny_chat_model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Tinker's protocol in front of the tiny model, for the real SDK."""
+    running = Running(tmp_path_factory.mktemp("server"), {"tiny": tiny_chat_model})
+    yield running
+    running.stop()
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-@pytest.mark.parametrize("backend", ["local", "fake"])
+@pytest.mark.parametrize("backend", ["local", "tinker"])
 def test_two_steps(
-    name: str, backend: str, tmp_path: Path, tiny_chat_model: str, monkeypatch: pytest.MonkeyPatch
+    name: str, backend: str, tmp_path: Path, tiny_chat_model: str, server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        room, "score_pairs", judge_by_text, raising=False
-    )  # what is judged elsewhere takes no time here
+    monkeypatch.setattr(room, "score_pairs", judge_by_text, raising=False)  # it is tested elsewhere
     monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path)
+    monkeypatch.setenv("TINKER_API_KEY", KEY)
     overrides = [f"backend={backend}", f"base_model={tiny_chat_model}", "data.max_tokens=4096"]
     if backend == "local":
         overrides += ["local.device=cpu", "local.dtype=float32", "local.quantization=none"]
         overrides += ["local.attention=auto", "local.packing=false"]
     else:
         overrides += [f"local.{key}={_default(key)}" for key in ONLY_LOCAL.get(name, ())]
+        overrides += ["tinker.base_model=tiny", f"tinker.base_url={server.url}", f"tinker.tokenizer={tiny_chat_model}"]
     run = run_pipeline(_config(name, tmp_path, *overrides))
     metrics = read_jsonl(run / "metrics.jsonl")
     assert [row["step"] for row in metrics if "loss" in row] == [1, 2]

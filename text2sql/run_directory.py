@@ -20,6 +20,7 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from text2sql.config import Config, dump_config
+from text2sql.config.wording import sentence
 from text2sql.errors import UserError
 from text2sql.plain_yaml import read_yaml
 
@@ -163,7 +164,7 @@ def load_run_config(run: RunDirectory) -> Config:
         key = ".".join(map(str, problem["loc"]))
         raise UserError(
             f"{run.file('config.yaml')} is not a configuration that this version of text2sql reads: "
-            f"{key}: {problem['msg']}."
+            f"{key}: {sentence(problem)}."
         ) from error
 
 

@@ -182,6 +182,10 @@ def test_a_judge_is_asked_through_every_failure(gateway: ChatServer, settings: E
 
 
 def test_a_judge_that_writes_rubbish_is_counted(gateway: ChatServer, settings: EndpointConfig) -> None:
-    rows, summary = ask_judge(ROWS, "Judge", settings.model_copy(update={"model": "tiny"}))  # the untrained model
+    untrained = settings.model_copy(update={"model": "tiny", "max_tokens": 20})
+    rows, summary = ask_judge(ROWS, "Judge", untrained)
     assert (summary["malformed"], summary["judged"]) == (2, 0) and gateway.answered == 6  # asked three times each
     assert all(row["judge"]["correct"] is None for row in rows)
+    gateway.faults = [None, None, *[(400, {}, {"error": {"message": "the conversation is too long"}})] * 2]
+    _, summary = ask_judge(ROWS, "Judge", untrained.model_copy(update={"max_tokens": 19}))
+    assert (summary["malformed"], summary["unanswered"]) == (2, 0)  # they were answered once, with rubbish

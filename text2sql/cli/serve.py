@@ -35,6 +35,7 @@ def serve(
 
     from backends.server.settings import ServerSettings
     from text2sql.config.load import apply_override
+    from text2sql.config.wording import sentence
 
     values: dict[str, Any] = {"local": {"quantization": quantization}}
     for override in overrides or []:
@@ -47,7 +48,7 @@ def serve(
             base_models=dict(map(_named, base_model)), data=data, host=host, port=port, keys=keys, **values
         )
     except ValidationError as error:
-        lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
+        lines = (f"{'.'.join(map(str, e['loc']))}: {sentence(e)} (got {e['input']!r})" for e in error.errors())
         raise UserError("\n".join(lines)) from error
     _start(settings)
 

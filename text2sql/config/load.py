@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from text2sql.config.schema import Config, Section
+from text2sql.config.wording import sentence
 from text2sql.errors import UserError
 from text2sql.plain_yaml import dump_yaml, read_yaml
 
@@ -67,8 +68,7 @@ def load_section(section: type[S], values: dict[str, Any], overrides: Sequence[s
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, p['loc']))}: {p['msg'].removeprefix('Value error, ')}" for p in error.errors())
-        raise UserError(f"{section.__name__}: {'; '.join(problems)}.") from error
+        raise UserError("\n".join(line for _, line in _explain(error.errors(), section))) from error
 
 
 def dump_config(config: Config) -> str:
@@ -129,15 +129,15 @@ def _origin(key: str, path: Path | None, overrides: Sequence[str]) -> str:
     return f"{path}: "
 
 
-def _explain(problems: Sequence[Any]) -> list[tuple[str, str]]:
+def _explain(problems: Sequence[Any], root: type[BaseModel] = Config) -> list[tuple[str, str]]:
     """Validation errors as (key, sentence), one for each key; the alternatives of a union are one key's."""
     lines: list[tuple[str, str]] = []
     wrong: dict[str, tuple[list[str], Any]] = {}
     for problem in problems:
         location = [str(part) for part in problem["loc"]]
-        message = problem["msg"].removeprefix("Value error, ")
+        message = sentence(problem)
         if problem["type"] == "extra_forbidden":
-            lines.append((".".join(location), _unknown(location)))
+            lines.append((".".join(location), _unknown(location, root)))
         elif not location:
             lines.append(("", message))
         else:
@@ -150,18 +150,18 @@ def _explain(problems: Sequence[Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _unknown(location: Sequence[str]) -> str:
+def _unknown(location: Sequence[str], root: type[BaseModel]) -> str:
     """What to say of a key that is not there: the same key elsewhere, a similar one here, or all that there are."""
-    known = _keys(location[:-1])
+    known = _keys(location[:-1], root)
     similar = [".".join([*location[:-1], k]) for k in difflib.get_close_matches(location[-1], known, n=1)]
-    near = _elsewhere(location[-1]) or similar
+    near = (_elsewhere(location[-1]) if root is Config else []) or similar
     hint = f' Did you mean "{near[0]}"?' if near else f" Known keys: {', '.join(known)}."
     return f'unknown key "{".".join(location)}".{hint}'
 
 
-def _keys(location: Sequence[str]) -> list[str]:
+def _keys(location: Sequence[str], root: type[BaseModel] = Config) -> list[str]:
     """Keys of the section at a location."""
-    model: Any = Config
+    model: Any = root
     for part in location:
         if part.isdigit():  # a place in a list, whose type the section before it has given
             continue

@@ -30,7 +30,7 @@ class Section(BaseModel):
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, bool) and not _takes_booleans(cls.model_fields[str(info.field_name)].annotation):
-            raise ValueError("Input should not be true or false")
+            raise ValueError("must not be true or false")
         return value
 
 

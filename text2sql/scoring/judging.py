@@ -122,7 +122,8 @@ def ask_judge(rows: Sequence[Row], title: str, config: EndpointConfig) -> tuple[
             repeated = []
             for index, answer in zip(waiting, answers, strict=True):
                 if not isinstance(answer, Completion):
-                    opinions[index] = Opinion("unanswered", reason=answer.reason)
+                    # Asked again after rubbish and not answered, it has still written rubbish.
+                    opinions.setdefault(index, Opinion("unanswered", reason=answer.reason))
                     continue
                 opinions[index] = opinion = read_opinion(answer.text)
                 if opinion.status == "malformed":

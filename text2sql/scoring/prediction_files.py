@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from text2sql.data.sources import read_file
+from text2sql.data.sources.files import kind
 from text2sql.errors import UserError
 from text2sql.evaluation.benchmarks import database_files
 from text2sql.evaluation.execute import file_schema
@@ -154,7 +155,7 @@ def _notes(rows: Sequence[Row], databases: Sequence[tuple[str, ...]], schemas: S
 def _named(row: Any, index: int, path: Path, schemas: Schemas) -> Row:
     """A row of a file under our names."""
     if not isinstance(row, dict):
-        raise UserError(f"{path}: row {index + 1} is a {type(row).__name__}, not an object.")
+        raise UserError(f"{path}: row {index + 1} is {kind(row)}, not an object.")
     named: Row = {"id": str(row.get("id") or index)}
     for key in ("question", "evidence", "db", "db_id", "stop_reason", "cluster"):
         if row.get(key) not in (None, ""):
@@ -234,7 +235,7 @@ def _read_bird(path: Path, golds: Sequence[Row]) -> list[str]:
     except ValueError as error:
         raise UserError(f"predictions: {path} is malformed: {error}; it must be {_BIRD_VALUE}.") from error
     if not isinstance(values, dict):
-        raise UserError(f"predictions: {path} is a {type(values).__name__}; with --gold it must be {_BIRD_VALUE}.")
+        raise UserError(f"predictions: {path} is {kind(values)}; with --gold it must be {_BIRD_VALUE}.")
     wrong = sorted(set(values) ^ {str(index) for index in range(len(values))})
     if wrong:
         raise UserError(

@@ -20,6 +20,8 @@ def read_file(path: Path, what: str = "data") -> list[Row]:
         UserError: It is missing or malformed; the message begins with `what` the file is for.
     """
     reader = READERS.get(path.suffix)
+    if reader is None and not path.exists():
+        raise UserError(f"{what}: there is no file or directory {path}.")
     if reader is None:
         raise UserError(f'{what}: "{path}" must end in {", ".join(READERS)}.')
     try:
@@ -27,7 +29,9 @@ def read_file(path: Path, what: str = "data") -> list[Row]:
     except FileNotFoundError as error:
         remedy = "; set data.path or data.source" if what == "data" else ""
         raise UserError(f"{what}: there is no file {path}{remedy}.") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what}: {path} is not a text file in UTF-8; save it as UTF-8 and try again.") from error
+    except OSError as error:
         raise UserError(f"{what}: {path} cannot be read: {error}") from error
     except (ValueError, csv.Error) as error:
         raise UserError(f"{what}: {path} is malformed: {error}") from error
@@ -69,6 +73,14 @@ def _read_parquet(path: Path) -> Iterable[Row]:
     import pyarrow.parquet
 
     return pyarrow.parquet.read_table(path).to_pylist()
+
+
+KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+
+
+def kind(value: Any) -> str:
+    """What JSON calls a value, with its article."""
+    return KINDS.get(type(value), "a number")
 
 
 READERS: dict[str, Callable[[Path], Iterable[Row]]] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from text2sql.data.databases import file_schema
 from text2sql.data.examples import Example
-from text2sql.data.sources.files import Row
+from text2sql.data.sources.files import Row, kind
 from text2sql.data.sources.layout import database
 from text2sql.errors import UserError
 
@@ -58,7 +58,7 @@ def _example(
     databases: Path | None,
 ) -> Example:
     if not isinstance(row, Mapping):
-        raise UserError(f"data.source: row {index + 1} of {location} is a {type(row).__name__}, not an object.")
+        raise UserError(f"data.source: row {index + 1} of {location} is {kind(row)}, not an object.")
     values: dict[str, Any] = {}
     for field in (*FIELDS, *OPTIONAL_FIELDS):
         names = [columns[field]] if field in columns else [field, *aliases.get(field, ())]

@@ -1,0 +1,39 @@
+"""What is wrong with a value, in words for people: pydantic's own are for programmers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SENTENCES = {
+    "bool": "must be true or false",
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "finite_number": "must be a number, not infinite",
+    "string": "must be a text",
+    "list": "must be a list",
+    "dict": "must hold keys and values",
+    "model": "must hold keys and values",
+    "missing": "must be given",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must not be empty",
+    "too_short": "must have at least {min_length}",
+    "string_pattern_mismatch": "must be of the form {pattern}",
+}
+
+
+def sentence(problem: Mapping[str, Any]) -> str:
+    """One problem of a `pydantic.ValidationError`, without its key and its value.
+
+    Args:
+        problem: An entry of its `errors()`.
+    """
+    kind = str(problem["type"])
+    own = SENTENCES.get(kind) or SENTENCES.get(kind.partition("_")[0])  # int_parsing, int_type, int_from_float, ...
+    if own is None:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    return own.format(**problem.get("ctx", {}))
