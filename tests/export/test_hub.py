@@ -86,7 +86,10 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         thread.join()
 
 
-def test_an_adapter_is_pushed_with_its_card(run: Path, served: Hub) -> None:
+def test_an_adapter_is_pushed_with_its_card(
+    run: Path, served: Hub, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
     target = export_run(run, ExportOptions(push_to="ada/sql"))
     files = served.files()
     assert files.keys() == {path.name for path in target.iterdir()}
@@ -97,6 +100,8 @@ def test_an_adapter_is_pushed_with_its_card(run: Path, served: Hub) -> None:
     assert created.get("private") or created.get("visibility") == "private"
     assert served.authorization == {"Bearer hf_secret"}
     assert not any(b"hf_secret" in content for content in files.values())
+    assert "hf_secret" not in "".join([*capfd.readouterr(), caplog.text])
+    assert not any("hf_secret" in file.read_text(errors="replace") for file in run.rglob("*") if file.is_file())
 
 
 @pytest.mark.parametrize(
