@@ -91,7 +91,7 @@ def random_llama(directory: Path, layers: int) -> str:
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
     """Let the contenders take turns; returns every figure."""
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TRANSFORMERS_VERBOSITY": "error"}
+    environment = {**os.environ, "TRANSFORMERS_VERBOSITY": "error"}
     workers = {}
     for name in args.contenders:
         command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--model", args.model, "--worker", name]
