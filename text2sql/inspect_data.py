@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
-from text2sql.config import Config
+from text2sql.config import Config, SchemaText
 from text2sql.data import prompts
 from text2sql.data.examples import Example
 from text2sql.data.prompts import Tokens
-from text2sql.data.schema_text import gold_tables, statements
+from text2sql.data.schema_text import gold_tables, shown_tables, statements
 from text2sql.data.templates import TEMPLATES, Chat
 from text2sql.dataset import LEVELS, Dataset, length_percentiles, load_dataset, tokenize_split
 from text2sql.progress import console
@@ -66,15 +66,14 @@ def stats(config: Config) -> None:
     console.print(table)
     if config.prompt.schema_text.tables == "linked":
         for name, side in sides.items():
-            covered = sum(_covered(e) for e in side)
+            covered = sum(_covered(e, config.prompt.schema_text) for e in side)
             console.print(
                 f"{name}: the tables shown hold those of the gold query for {covered} of {len(side)} questions."
             )
 
 
-def _covered(example: Example) -> bool:
-    tables = statements(example.context)
-    return set(gold_tables(tables, example.answer)) <= set(statements(example.shown or example.context))
+def _covered(example: Example, options: SchemaText) -> bool:
+    return set(gold_tables(statements(example.context), example.answer)) <= set(shown_tables(example, options))
 
 
 def _described(config: Config) -> tuple[Dataset, Any]:

@@ -184,8 +184,9 @@ def test_features_of_queries(query: str, expected: set[str]) -> None:
     assert features(query) == expected
 
 
-def test_statistics_count_what_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stats(_config(tmp_path, prompt={"schema_text": {"tables": "linked"}}))
+@pytest.mark.parametrize("style", ["ddl", "compact"])
+def test_statistics_count_what_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str], style: str) -> None:
+    stats(_config(tmp_path, prompt={"schema_text": {"tables": "linked", "style": style}}))
     said = " ".join(capsys.readouterr().out.split())
     assert "No lengths: the tokenizer" in said and "6 rows. Dropped: none." in said
     assert "JOIN │ 16.7% │ 0.0%" in said and "level easy" in said

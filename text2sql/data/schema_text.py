@@ -62,12 +62,18 @@ def _bare(name: str) -> str:
     return _unquoted(name).lower()
 
 
-def _show(example: Example, options: SchemaText) -> str:
+def shown_tables(example: Example, options: SchemaText) -> dict[str, str]:
+    """The statements, by table name, of the tables that the options show."""
     tables = statements(example.context)
     if options.tables == "linked":
-        tables = {name: tables[name] for name in linked_tables(tables, f"{example.question} {example.evidence or ''}")}
-    elif options.tables == "gold":
-        tables = {name: tables[name] for name in gold_tables(tables, example.answer)}
+        return {name: tables[name] for name in linked_tables(tables, f"{example.question} {example.evidence or ''}")}
+    if options.tables == "gold":
+        return {name: tables[name] for name in gold_tables(tables, example.answer)}
+    return tables
+
+
+def _show(example: Example, options: SchemaText) -> str:
+    tables = shown_tables(example, options)
     from_database = bool(example.db and (options.sample_rows or options.descriptions))
     if not from_database and (options.tables, options.style) == ("all", "ddl"):
         return example.context
