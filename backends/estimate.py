@@ -97,52 +97,62 @@ class Memory:
 
 
 def estimate_memory(
-    shape: ModelShape, adapter: int, rank: int, load: Load, options: LocalOptions, device: Device
+    shape: ModelShape, trained: int, rank: int, load: Load, options: LocalOptions, device: Device
 ) -> Memory:
     """Bytes that a run holds.
 
     Args:
         shape: The base model.
-        adapter: Parameters of the adapter.
-        rank: Its rank.
+        trained: Parameters of the adapter, or of the model with `method: full`.
+        rank: The adapter's rank.
         load: What the data asks for.
         options: Options of the local backend.
         device: Where it runs.
     """
     width = BYTES[device.dtype if options.dtype == "auto" else options.dtype]
-    quantization = quantised(options, device)
-    weights = weight_bytes(shape, quantization, options.double_quantization, width)
+    quantization, lora = quantised(options, device), options.method == "lora"
+    plain = lora and width == 4 and quantization == "none"
+    own = {"adapter": 4.0 * trained} if lora else {}
+    moments = 2.0 if options.optimizer == "paged_adamw_8bit" else 8.0
     base = {
-        "libraries" if not device.is_gpu else "CUDA context": device.overhead,
-        "weights": weights,
-        "adapter": 4.0 * adapter,
-        "Adam's moments": 8.0 * adapter,
+        "CUDA context" if device.is_gpu else "libraries": device.overhead,
+        "weights": weight_bytes(shape, quantization, options.double_quantization, width if lora else 4),
+        **own,
+        "Adam's moments": moments * trained,
     }
-    per_layer = _saved_bytes(shape, rank, width, fused=width == 4 and quantization == "none")
+    per_layer = _saved_bytes(shape, rank if lora else 0, width, fused=plain)
+    if not lora:
+        per_layer += 2 * width * shape.width  # the weights of the norms are trained too
+    saved = float(load.tokens * shape.layers * per_layer)
     if options.gradient_checkpointing == "on":
         saved = load.tokens * (shape.layers * width * shape.width + per_layer)
-    else:
-        saved = load.tokens * shape.layers * per_layer
-    # The widest moment inside one layer's backward pass: the MLP's activations and their gradients.
-    passing = load.tokens * width * (4 * shape.inner + 2 * shape.width)
-    logits = _logit_bytes(shape, load.scored, width, backward=True)
+    logits = _logit_bytes(shape, load.scored, width, adapted=lora, backward=True)
+    # The widest moment inside one layer's backward pass: the MLP's activations and their gradients, one weight
+    # dequantised. The logits are gone by then.
+    passing = float(load.tokens * width) * (4 * shape.inner + 2 * shape.width)
+    passing += width * shape.width * shape.inner * (quantization != "none")
+    gradients = 4.0 * trained
     training = {
-        "gradients": 8.0 * adapter,  # of the step so far, and of the micro-batch
+        "gradients": 2 * gradients,  # of the step so far, and of the micro-batch
         "activations": saved,
         "logits": logits,
-        "inside a layer": max(0.0, passing - logits),  # logits are gone by then
+        "inside a layer": max(0.0, passing - logits),
+        "adding gradients up": max(0.0, gradients - saved - logits),  # when no activation is left
     }
     sampled = load.together * (load.prompt + -(-load.answer // GROWTH) * GROWTH)
-    merged = width == 4 and quantization == "none"
-    forward = load.forward_only * width * 3 * shape.inner + _logit_bytes(
-        shape, load.forward_only, width, backward=False
-    )
+    forward = float(load.forward_only * width * 3 * shape.inner)
+    forward += _logit_bytes(shape, load.forward_only, width, adapted=lora, backward=False)
     prefill = load.prefill * width * (3 * shape.inner + 4 * shape.width + shape.layers * 2 * shape.keys)
+    step = _logit_bytes(shape, load.together, width, adapted=True, backward=False)
+    cache = sampled * shape.layers * 2.0 * shape.keys * width
+    busy = max(prefill, forward, step)
+    merging = 8.0 * shape.head_parameters if plain else 0.0  # the product of A and B, and the sum as it is laid out
     sampling = {
-        "adapter snapshot": 4.0 * adapter,
-        "merged weights": 4.0 * _adapted(shape) if merged else 0.0,
-        "key/value cache": sampled * shape.layers * 2.0 * shape.keys * width,
-        "prefill and logits": max(prefill, forward, _logit_bytes(shape, load.together, width, backward=False)),
+        "snapshot of what is trained": 4.0 * trained,
+        "merged weights": 4.0 * _adapted(shape) if plain else 0.0,
+        "key/value cache": cache,
+        "prefill and logits": busy,
+        "merging": max(0.0, merging - cache - busy),  # before the first prompt
     }
     return Memory(base, training, sampling)
 
@@ -180,26 +190,31 @@ def _saved_bytes(shape: ModelShape, rank: int, width: int, *, fused: bool) -> fl
     return streams + width * inside
 
 
-def _logit_bytes(shape: ModelShape, positions: int, width: int, *, backward: bool) -> float:
-    """Logits in the compute dtype, their float32 copy, the log-softmax, and for a gradient two more."""
-    copy = 4 if width < 4 else 0
-    gradient = 4 + width if backward else 0
-    return float(positions * shape.vocabulary * (width + copy + 4 + gradient))
+def _logit_bytes(shape: ModelShape, positions: int, width: int, *, adapted: bool, backward: bool) -> float:
+    """Bytes of the logits at so many positions, at their worst moment.
+
+    That is, in float32, when the adapter's product (`adapted`) is added to the base's: both and the sum. In 16 bits it
+    is the float32 copy of the sum, which turns into the gradient in place, with the gradients of both products.
+    """
+    if width == 4:
+        return positions * shape.vocabulary * (12.0 if adapted else 8.0)
+    return float(positions * shape.vocabulary * (width + 4 + (width * (1 + adapted) if backward else 0)))
 
 
-def epoch_flops(
-    shape: ModelShape, adapter: int, tokens: float, scored: float, mean_length: float, again: bool
+def training_flops(
+    shape: ModelShape, trained: int, tokens: float, scored: float, mean_length: float, options: LocalOptions
 ) -> float:
     """FLOPs of forward and backward over so many padded tokens, of which some are scored.
 
-    A frozen weight costs 2 FLOPs a token forward and 2 backward (no gradient of its own), an adapter's 2 more.
-    `again` recomputes the forward pass of the layers (gradient checkpointing).
+    A frozen weight costs 2 FLOPs a token forward and 2 backward (no gradient of its own), a trained one 2 more;
+    gradient checkpointing computes the layers once more.
     """
     body = shape.layers * shape.layer_parameters
     attention = shape.layers * 2 * shape.queries * mean_length  # causal: half of T x T, scores and values
-    forward = 2 * body + attention
-    per_token = 2 * body + 3 * attention + 2 * body + (forward if again else 0)
-    return tokens * (per_token + 6 * adapter) + scored * 4 * shape.head_parameters
+    again = 2 * body + attention if options.gradient_checkpointing == "on" else 0
+    if options.method == "full":
+        return tokens * (6 * body + 3 * attention + again) + scored * 6 * shape.head_parameters
+    return tokens * (4 * body + 3 * attention + again + 6 * trained) + scored * 4 * shape.head_parameters
 
 
 def sampling_seconds(

@@ -11,21 +11,14 @@ import urllib.request
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from backends.interface import BackendError
+from backends.interface import BackendError, Probe
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 LEASE_SECONDS = 3600  # the shortest that the Tinker API keeps an export for
-
-
-class Probe(NamedTuple):
-    """A prompt and its answer: logits before and after a merge are compared where the answer is predicted."""
-
-    prompt: str
-    answer: str
 
 
 class Weights(Protocol):

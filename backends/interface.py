@@ -19,7 +19,7 @@ The types are `tinker.types`; nothing here needs torch. What holds for every bac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,13 @@ class BackendError(Exception):
 
 class NonFiniteGradient(ValueError):
     """The accumulated gradient has a value that is not finite; the optimiser step was not applied."""
+
+
+class Probe(NamedTuple):
+    """A prompt and its answer: logits before and after a merge are compared where the answer is predicted."""
+
+    prompt: str
+    answer: str
 
 
 class Future(Protocol[T_co]):

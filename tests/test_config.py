@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.options import MACHINE, LocalOptions, only_local
@@ -147,11 +147,13 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(JSON)
 def test_yaml_comes_back_as_it_was_written(value: Any) -> None:
     assert read_yaml(dump_yaml(value)) == value
 
 
+@settings(deadline=None)
 @given(st.text(), st.floats(0, 10), st.lists(st.text(min_size=1)))
 def test_a_dumped_configuration_loads_to_the_same(base_model: str, temperature: float, stop: list[str]) -> None:
     evaluation = {"temperature": temperature, "stop": stop}

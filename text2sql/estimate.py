@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -18,10 +19,10 @@ from backends.estimate import (
     Device,
     Load,
     Memory,
-    epoch_flops,
     estimate_memory,
     quantised,
     sampling_seconds,
+    training_flops,
     weight_bytes,
 )
 from backends.prices import find_prices
@@ -30,15 +31,19 @@ from text2sql.config import Config
 from text2sql.data import prompts
 from text2sql.data.examples import Example
 from text2sql.data.novel import NOVEL_QUESTIONS
-from text2sql.data.templates import TEMPLATES, Chat
-from text2sql.dataset import load_dataset
+from text2sql.data.prompts import Shots
+from text2sql.data.shots import choose_shots
+from text2sql.dataset import Dataset, load_dataset
 from text2sql.errors import UserError
 from text2sql.inspect_data import find_tokenizer
 from text2sql.progress import console
 from text2sql.report.wording import count, duration, size
 from text2sql.train import epoch_order, total_steps
 
-CHARACTERS_PER_TOKEN = 3.2  # of SQL and schemas, where the tokenizer is not at hand
+# Where the tokenizer is not at hand:
+CHARACTERS_PER_TOKEN = 3.2  # of SQL and schemas
+MARKS = 5  # tokens around a turn of a conversation
+SUSTAINED = 0.7  # of a large matrix product's rate, a training step on a CPU (scripts/check_estimate.py)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,23 @@ class Lengths:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Questions that a run has answered.
+
+    Attributes:
+        lengths: Prompts and gold answers.
+        times: How often all of them are asked: of the base model, of the tuned one, again.
+        samples: Answers to each.
+        surely: False for what is asked only where the first answer does not run.
+    """
+
+    lengths: Lengths
+    times: int
+    samples: int = 1
+    surely: bool = True
+
+
+@dataclass(frozen=True)
 class Work:
     """Tokens of a run.
 
@@ -65,7 +87,7 @@ class Work:
         scored: Those that carry weight.
         validated: Tokens of all validations.
         prefilled: Prompt tokens of all evaluations.
-        sampled: Answers at the mean length of the gold ones, and at the longest that is allowed.
+        sampled: Answers at the mean length of the gold ones, without second tries; and the longest that are allowed.
         questions: How many answers.
     """
 
@@ -88,10 +110,9 @@ def print_estimate(config: Config, device: str) -> None:
     dataset = load_dataset(config)
     tokenizer, _ = find_tokenizer(config, on_disk=True)
     sides = [_lengths(side, tokenizer, config) for side in (dataset.split.train, dataset.split.validation)]
-    asked = [*dataset.split.test, *(NOVEL_QUESTIONS if config.evaluation.novel_questions else [])]
-    test = _lengths(asked, tokenizer, config)
+    asked = _asked(config, dataset, tokenizer)
     train, validation = (_within(side, config.data.max_tokens) for side in sides)
-    work = _work(config, train, validation, test)
+    work = _work(config, train, validation, asked)
     how = "counted with the model's tokenizer" if train.counted else (
         f"estimated at {CHARACTERS_PER_TOKEN} characters a token: {config.base_model} has no tokenizer on this disk"
     )  # fmt: skip
@@ -102,23 +123,52 @@ def print_estimate(config: Config, device: str) -> None:
     if config.backend == "tinker":
         _print_cost(config, work)
     else:
-        _print_local(config, work, train, validation, test, _device(device))
+        _print_local(config, work, train, validation, asked, find_device(device))
 
 
-def _lengths(examples: Sequence[Example], tokenizer: Any, config: Config) -> Lengths:
+def _asked(config: Config, dataset: Dataset, tokenizer: Any) -> list[Asked]:
+    """What the evaluations of a run ask, as `text2sql.pipeline` does."""
+    settings, test = config.evaluation, list(dataset.split.test)
+    models = 1 + settings.baseline
+    novel = NOVEL_QUESTIONS if settings.novel_questions else []
+    plain = _lengths(test, tokenizer, config)
+    asked = [Asked(_lengths([*test, *novel], tokenizer, config), models)]
+    if settings.few_shot:
+        longest = None
+        if tokenizer is not None and config.backend == "local":
+            longest = model_shape(config.trained_model).context - settings.max_new_tokens
+        template = config.prompt.template
+        shots = choose_shots(test, dataset.split.train, settings.few_shot, config.seed, tokenizer, template, longest)
+        asked.append(Asked(_lengths(test, tokenizer, config, [shots[e.id] for e in test]), 1))
+    if settings.self_consistency:
+        asked.append(Asked(plain, models, settings.self_consistency.samples))
+    if settings.retry:
+        asked += [Asked(plain, models), Asked(plain, models * settings.retry.attempts, surely=False)]
+    return asked
+
+
+def _lengths(examples: Sequence[Example], tokenizer: Any, config: Config, shots: Shots | None = None) -> Lengths:
     template = config.prompt.template
-    if tokenizer is None:
-        if isinstance(TEMPLATES[template], Chat):  # its marks are in the tokenizer
-            template = "plain"
-        asked = [len(prompts.render_prompt(e, template)) / CHARACTERS_PER_TOKEN for e in examples]
-        written = [len(prompts.render_completion(e, template)) / CHARACTERS_PER_TOKEN for e in examples]
-        return Lengths(np.ceil(asked).astype(int), np.ceil(written).astype(int), False)
-    tokens = prompts.tokenize(examples, tokenizer, template)
-    return Lengths(
-        np.array([len(t.prompt) for t in tokens], dtype=int),
-        np.array([len(t.completion) for t in tokens], dtype=int),
-        True,
-    )
+    if tokenizer is not None:
+        tokens = prompts.tokenize(examples, tokenizer, template, shots)
+        pairs = [(len(t.prompt), len(t.completion)) for t in tokens]
+    else:
+        fronts = shots or [()] * len(examples)
+        pairs = [_guessed(e, template, front) for e, front in zip(examples, fronts, strict=True)]
+    counts = np.array(pairs, dtype=int).reshape(-1, 2)
+    return Lengths(counts[:, 0], counts[:, 1], tokenizer is not None)
+
+
+def _guessed(example: Example, template: str, shots: Sequence[Example]) -> tuple[int, int]:
+    """Prompt and completion tokens by the number of characters, and of turns in a conversation."""
+    if prompts.is_chat(template):
+        *asked, answer = prompts.messages(example, template, shots)
+        prompt, completion = "".join(turn["content"] for turn in asked), answer["content"]
+        marks = MARKS * (len(asked) + 1)
+    else:
+        prompt = prompts.render_prompt(example, template, shots=shots)
+        completion, marks = prompts.render_completion(example, template), 0
+    return math.ceil(len(prompt) / CHARACTERS_PER_TOKEN) + marks, math.ceil(len(completion) / CHARACTERS_PER_TOKEN)
 
 
 def _within(lengths: Lengths, limit: int) -> Lengths:
@@ -126,25 +176,25 @@ def _within(lengths: Lengths, limit: int) -> Lengths:
     return Lengths(lengths.prompts[kept], lengths.completions[kept], lengths.counted)
 
 
-def _work(config: Config, train: Lengths, validation: Lengths, test: Lengths) -> Work:
-    training, evaluation = config.training, config.evaluation
+def _work(config: Config, train: Lengths, validation: Lengths, asked: Sequence[Asked]) -> Work:
+    training, longest = config.training, config.evaluation.max_new_tokens
     if not len(train.prompts):
         raise UserError(f"data.max_tokens={config.data.max_tokens}: no training example is short enough.")
     steps = total_steps(config, len(train.prompts))
     seen = min(steps * training.batch_size, len(train.prompts) * training.epochs) / len(train.prompts)
     validations = steps // training.validate_every if training.validate_every else int(len(validation.prompts) > 0)
-    passes = 2 if evaluation.baseline else 1
-    answered = min(training.validation_questions, len(validation.prompts)) * validations
-    questions = passes * len(test.prompts) + answered
-    mean = float(train.completions.mean())
+    held = slice(training.validation_questions)
+    asked = [*asked, Asked(Lengths(validation.prompts[held], validation.completions[held], True), validations)]
+    answers = [(a.times * len(a.lengths.prompts) * a.samples, a.surely) for a in asked]
+    mean = min(float(train.completions.mean()), longest)
     return Work(
         steps=steps,
         trained=int(seen * train.totals.sum()),
         scored=int(seen * train.completions.sum()),
         validated=int(validations * validation.totals.sum()),
-        prefilled=int(passes * test.prompts.sum() + answered * (validation.prompts.mean() if answered else 0)),
-        sampled=(int(questions * min(mean, evaluation.max_new_tokens)), questions * evaluation.max_new_tokens),
-        questions=questions,
+        prefilled=int(sum(a.times * a.lengths.prompts.sum() for a in asked)),
+        sampled=(int(mean * sum(n for n, surely in answers if surely)), longest * sum(n for n, _ in answers)),
+        questions=sum(n for n, _ in answers),
     )
 
 
@@ -180,7 +230,8 @@ def _print_cost(config: Config, work: Work) -> None:
 # A device
 
 
-def _device(name: str) -> Device:
+def find_device(name: str) -> Device:
+    """The device of a name: this machine's, or one of `DEVICES` (UserError if there is none)."""
     if name in DEVICES:
         return DEVICES[name]
     if name == "here" and (gpu := _gpu_here()) is not None:
@@ -205,12 +256,16 @@ def _gpu_here() -> Device | None:
 
 
 def _measured_rates() -> tuple[float, float]:
-    """Matrix-product FLOP/s and bytes/s of this CPU, in a fraction of a second."""
+    """FLOP/s that training sustains and bytes/s of this CPU, in a fraction of a second."""
     a = np.random.default_rng(0).standard_normal((1024, 1024), dtype=np.float32)
     product = min(_timed(lambda: a @ a) for _ in range(4))
     large = np.ones(2**24)
     read = min(_timed(large.sum) for _ in range(4))
-    return 2 * 1024**3 / product, large.nbytes / read
+    return SUSTAINED * 2 * 1024**3 / product, large.nbytes / read
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _timed(work: Any) -> float:
@@ -220,18 +275,19 @@ def _timed(work: Any) -> float:
 
 
 def _print_local(
-    config: Config, work: Work, train: Lengths, validation: Lengths, test: Lengths, device: Device
+    config: Config, work: Work, train: Lengths, validation: Lengths, asked: Sequence[Asked], device: Device
 ) -> None:
     shape, lora = model_shape(config.trained_model), config.lora
-    adapter = shape.lora_parameters(lora.rank, attn=lora.train_attn, mlp=lora.train_mlp, unembed=lora.train_unembed)
-    load = largest_load(config, train, validation, test, device)
-    memory = estimate_memory(shape, adapter, lora.rank, load, config.local, device)
+    trained = shape.parameters
+    if config.trains_adapter:
+        trained = shape.lora_parameters(lora.rank, attn=lora.train_attn, mlp=lora.train_mlp, unembed=lora.train_unembed)
+    load = largest_load(config, train, validation, asked, device)
+    memory = estimate_memory(shape, trained, lora.rank, load, config.local, device)
     _print_memory(memory, load, device)
     _print_verdict(memory, config, device)
     width = BYTES[device.dtype if config.local.dtype == "auto" else config.local.dtype]
     weights = weight_bytes(shape, quantised(config.local, device), config.local.double_quantization, width)
-    again = config.local.gradient_checkpointing == "on"
-    flops = epoch_flops(shape, adapter, work.trained, work.scored, float(train.totals.mean()), again)
+    flops = training_flops(shape, trained, work.trained, work.scored, float(train.totals.mean()), config.local)
     seconds = flops / device.flops
     tested = sampling_seconds(shape, load, work.questions, device, weights, width)
     rate = "measured just now" if not device.is_gpu else "assumed"
@@ -242,10 +298,10 @@ def _print_local(
     )
 
 
-def largest_load(config: Config, train: Lengths, validation: Lengths, test: Lengths, device: Device) -> Load:
+def largest_load(config: Config, train: Lengths, validation: Lengths, asked: Sequence[Asked], device: Device) -> Load:
     """The largest micro-batch of the first epoch, and the largest batch of questions."""
     wanted = config.local.micro_batch_tokens
-    budget = wanted if wanted != "auto" else 8192 if device.is_gpu else 1024
+    budget = wanted if wanted != "auto" else 8192 if device.is_gpu else max(512, 256 * _threads())
     rows, order = config.training.batch_size, epoch_order(config.seed, 0, len(train.prompts))
     batches = [order[start : start + rows] for start in range(0, len(order), rows)]
     # Logits weigh more than the layers' activations, per position: the micro-batch with the most of both.
@@ -255,8 +311,9 @@ def largest_load(config: Config, train: Lengths, validation: Lengths, test: Leng
             tokens, scored = max(tokens, padded), max(scored, learnt)
     forward = max((p for p, _ in _micro_batches(validation.totals, validation.completions, budget)), default=0)
     evaluation = config.evaluation
-    together = min(config.local.sample_batch_size, evaluation.concurrency, max(1, len(test.prompts)))
-    longest = int(test.prompts.max()) if len(test.prompts) else 0
+    answers = max(min(evaluation.concurrency, len(a.lengths.prompts)) * a.samples for a in asked)
+    together = max(1, min(config.local.sample_batch_size, answers))
+    longest = max(int(a.lengths.prompts.max(initial=0)) for a in asked)
     prefill = max(longest, min(budget, together * longest))
     return Load(tokens, scored, forward, longest, evaluation.max_new_tokens, together, prefill)
 
@@ -301,13 +358,15 @@ def _print_verdict(memory: Memory, config: Config, device: Device) -> None:
         console.print(f"Fits: {room}.", style="bold green")
         return
     advice = []
-    if quantised(config.local, device) == "none" and device.is_gpu:
-        advice.append("local.quantization=nf4")
+    if quantised(config.local, device) == "none" and device.is_gpu and config.trains_adapter:
+        advice += ["local.quantization=nf4", "local.fsdp=true on several cards"]
     if sum(memory.training.values()) > sum(memory.sampling.values()):
         advice += ["a lower local.micro_batch_tokens", "local.gradient_checkpointing=on"]
     else:
         advice.append("a lower local.sample_batch_size")
     word = "Tight" if share <= 1 else "Does not fit"
     console.print(f"{word}: {room}. What helps: {', '.join(advice)}.", style="bold red")
+    if config.local.fsdp:
+        console.print("local.fsdp: each process holds its share of the weights; here they are counted whole.")
     if share > 1 and sum(memory.base.values()) < 0.9 * device.memory:
         console.print("The local backend halves micro-batches that do not fit, so the run may still succeed, slower.")

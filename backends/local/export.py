@@ -21,8 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from backends.export import Probe
-from backends.interface import BackendError
+from backends.interface import BackendError, Probe
 from backends.local.adapter import ATTENTION, MLP, UNEMBED, Adapters, LoraSpec
 from backends.local.checkpoint_files import Checkpoint, write_adapter
 from backends.local.checkpoints import CheckpointStore

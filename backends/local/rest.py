@@ -8,27 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Protocol
 
 from tinker import types
 
 from backends.interface import BackendError
-from backends.local.checkpoints import Stored, runs
+from backends.local.checkpoints import CheckpointStore, Stored, runs
 from backends.local.executor import LocalFuture, answered
 from backends.local.twins import awaited
-
-if TYPE_CHECKING:
-    from backends.local.service import LocalServiceClient
 
 Scope = Literal["owned", "accessible"]
 AuditEvent = Literal["all", "checkpoints", "projects", "teams", "organizations"]
 OWNER = "local"
 
 
+class Service(Protocol):
+    """What it needs of the service client."""
+
+    session_id: str
+    store: CheckpointStore
+
+    def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
+        """The models that can be had."""
+        ...
+
+    def copy_weights(
+        self, path: str, *, ttl_seconds: int | None = None, weights_access_token: str | None = None
+    ) -> LocalFuture[str]:
+        """Copy a checkpoint into a training run of its own."""
+        ...
+
+
 class LocalRestClient:
     """Housekeeping on the checkpoints of one directory; made by `LocalServiceClient.create_rest_client`."""
 
-    def __init__(self, service: LocalServiceClient) -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
         self._store = service.store
 

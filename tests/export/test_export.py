@@ -142,7 +142,9 @@ def test_a_quantised_run_is_exported_where_it_cannot_be_loaded(
     assert "with which it was not compared" in (target / "README.md").read_text()
 
 
-def test_full_fine_tuning_is_exported_as_a_whole_model(tmp_path: Path, tiny_model: str) -> None:
+def test_full_fine_tuning_is_exported_as_a_whole_model(
+    tmp_path: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = tiny_config(
         tmp_path,
         backend="local",
@@ -159,6 +161,11 @@ def test_full_fine_tuning_is_exported_as_a_whole_model(tmp_path: Path, tiny_mode
     assert "every weight trained: `" in (target / "README.md").read_text()
     with pytest.raises(BackendError, match="There is no adapter"):
         export_run(run, ExportOptions())
+    (tmp_path / "convert_hf_to_gguf.py").write_text(CONVERTER)
+    monkeypatch.setenv("LLAMA_CPP", str(tmp_path))
+    gguf = export_run(run, ExportOptions("gguf", gguf_type="f16"))
+    assert (gguf / "model.gguf").read_bytes() == b"GGUFf16"
+    assert (gguf / "Modelfile").is_file()
 
 
 def test_a_downloaded_adapter_with_tinkers_names(run: Path, tmp_path: Path) -> None:

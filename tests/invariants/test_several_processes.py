@@ -27,7 +27,7 @@ from backends import open_backend
 from backends.options import LocalOptions
 
 output, model, options = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
-service = open_backend("local", LocalOptions(device="cpu", **options), checkpoints=output)
+service = open_backend("local", LocalOptions(**{"device": "cpu", **options}), checkpoints=output)
 adam = types.AdamParams(learning_rate=2e-3, grad_clip_norm=0.5, eps=1e-8)
 client = service.create_lora_training_client(model, rank=4, seed=11).result()
 found = {"losses": [], "norms": [], "processes": None, "answered by": set()}
@@ -137,6 +137,22 @@ def run(output: Path, model: str, processes: int, **options: Any) -> dict[str, A
     return json.loads((output / "found.json").read_text())
 
 
+def compare(one: dict[str, Any], two: dict[str, Any]) -> None:
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert two["losses"] == pytest.approx(one["losses"], rel=1e-5)
+    assert two["norms"] == pytest.approx(one["norms"], rel=1e-4)
+    assert [len(lp) for lp in two["logprobs"]] == [len(lp) for lp in one["logprobs"]]
+    for ours, theirs in zip(two["logprobs"], one["logprobs"], strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+    assert (one["answered by"], two["answered by"]) == (["0"], ["0", "1"])
+    for ours, theirs in zip(two["samples"], one["samples"], strict=True):
+        for our, their in zip(ours, theirs, strict=True):
+            assert our["tokens"] == their["tokens"]
+            told = zip([*our["logprobs"], our["prompt"]], [*their["logprobs"], their["prompt"]], strict=True)
+            assert all(a == pytest.approx(b, abs=1e-4) for a, b in told)
+    assert two["refused"] == one["refused"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
@@ -154,22 +170,8 @@ def test_two_processes_equal_one(tmp_path: Path, tiny_model: str, options: dict[
 
     alone = {key: value for key, value in options.items() if key != "fsdp"}
     one, two = run(tmp_path / "1", tiny_model, 1, **alone), run(tmp_path / "2", tiny_model, 2, **options)
-    assert (one["processes"], two["processes"]) == (1, 2)
-    assert two["losses"] == pytest.approx(one["losses"], rel=1e-5)
-    assert two["norms"] == pytest.approx(one["norms"], rel=1e-4)
-    assert [len(lp) for lp in two["logprobs"]] == [len(lp) for lp in one["logprobs"]]
-    for ours, theirs in zip(two["logprobs"], one["logprobs"], strict=True):
-        assert ours == pytest.approx(theirs, abs=1e-5)
-    assert (one["answered by"], two["answered by"]) == (["0"], ["0", "1"])
-    for ours, theirs in zip(two["samples"], one["samples"], strict=True):
-        for our, their in zip(ours, theirs, strict=True):
-            assert our["tokens"] == their["tokens"]
-            for ourlp, theirlp in zip(
-                [*our["logprobs"], our["prompt"]], [*their["logprobs"], their["prompt"]], strict=True
-            ):
-                assert ourlp == pytest.approx(theirlp, abs=1e-4)
+    compare(one, two)
     assert two["base numbers"] == pytest.approx(one["base numbers"] / (2 if "fsdp" in options else 1), rel=0.01)
-    assert two["refused"] == one["refused"]
     weights = [
         CheckpointStore(tmp_path / str(n)).read(found["final"], optimizer=False).weights
         for n, found in ((1, one), (2, two))
@@ -177,6 +179,57 @@ def test_two_processes_equal_one(tmp_path: Path, tiny_model: str, options: dict[
     assert weights[0].keys() == weights[1].keys()
     for key, tensor in weights[0].items():
         assert (tensor - weights[1][key]).abs().max() < 1e-4
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("fsdp", [False, True])
+def test_two_gpus_equal_one(tmp_path: Path, tiny_model: str, fsdp: bool) -> None:
+    import torch
+
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one GPU")
+    options = {"device": "cuda", "dtype": "float32"}
+    compare(run(tmp_path / "1", tiny_model, 1, **options), run(tmp_path / "2", tiny_model, 2, fsdp=fsdp, **options))
+
+
+@pytest.mark.slow
+def test_a_whole_run_of_the_command(tmp_path: Path, tiny_model: str) -> None:
+    """`text2sql run` under torchrun: the losses and the answers of one process; the other one says nothing."""
+    from text2sql.data.bundled import load_bundled
+
+    data = tmp_path / "examples.jsonl"
+    examples = [{"question": e.question, "context": e.context, "answer": e.answer} for e in load_bundled()[:60]]
+    data.write_text("".join(json.dumps(example) + "\n" for example in examples))
+    found = []
+    for name, processes, fsdp in (("one", 1, False), ("two", 2, False), ("split", 2, True)):
+        settings = {
+            "output_dir": tmp_path / name,
+            "base_model": tiny_model,
+            "data.source": data,
+            "data.test_size": 16,
+            "data.validation_size": 8,
+            "training.batch_size": 6,
+            "training.learning_rate": 0.01,
+            "training.validate_every": 3,
+            "training.validation_questions": 4,
+            "evaluation.max_new_tokens": 12,
+            "evaluation.workers": 1,
+            "local.device": "cpu",
+            "local.fsdp": json.dumps(fsdp),
+        }
+        program = "from text2sql.cli import main\n\nif __name__ == '__main__':\n    main()\n"
+        done = launch(tmp_path, program, processes, "run", *(f"{key}={value}" for key, value in settings.items()))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("Report:") == 1
+        rows = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        answers = (tmp_path / name / "predictions-tuned.jsonl").read_text().splitlines()
+        losses = [value for row in rows for key, value in sorted(row.items()) if "loss" in key and value is not None]
+        found.append((losses, [json.loads(line)["raw"] for line in answers]))
+    (losses, answers), *others = found
+    assert len(losses) >= 8 and len(answers) == 16
+    for other_losses, other_answers in others:
+        assert other_losses == pytest.approx(losses, rel=1e-4)
+        assert other_answers == answers
 
 
 @pytest.mark.slow

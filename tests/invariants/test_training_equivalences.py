@@ -164,3 +164,49 @@ def test_several_targets_per_position(open_local: Any, tiny_model: str) -> None:
 
     singles = sum(loss(targets[:, k].copy(), weights[:, k].copy()) for k in range(3))
     assert loss(targets, weights) == pytest.approx(singles, rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_chance_decides_how_the_same_training_is_done(open_local: Any, tiny_model: str, seed: int) -> None:
+    """Order of the rows, calls, token budgets, recomputation and restarts, drawn at random: the same three steps."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 14, 3)
+    batches = [random_datums(int(n), 600, seed=100 * seed + k, longest=60) for k, n in enumerate(sizes)]
+    # With a tiny eps, Adam would blow the rounding of gradients near zero up to whole steps.
+    adam = types.AdamParams(learning_rate=1e-2, eps=1e-4, grad_clip_norm=1.0)
+
+    def step(client: Any, calls: list[list[types.Datum]]) -> tuple[list[float], list[torch.Tensor]]:
+        futures = [client.forward_backward(call, "cross_entropy") for call in calls]
+        norm = client.optim_step(adam).result().metrics["grad_norm:mean"]
+        outputs = [future.result() for future in futures]
+        loss = sum(output.metrics["loss:sum"] for output in outputs)
+        return [loss, norm], [record["logprobs"].to_torch() for o in outputs for record in o.loss_fn_outputs]
+
+    def drawn() -> dict[str, Any]:
+        return {
+            "micro_batch_tokens": int(rng.integers(1, 300)),
+            "gradient_checkpointing": str(rng.choice(["on", "off"])),
+            "unscored_logprobs": bool(rng.integers(2)),
+        }
+
+    straight = open_local(micro_batch_tokens=10_000)
+    one = straight.create_lora_training_client(tiny_model, rank=4, seed=seed).result()
+    service = open_local(**drawn())
+    other = service.create_lora_training_client(tiny_model, rank=4, seed=seed).result()
+    for k, data in enumerate(batches):
+        (loss, norm), logprobs = step(one, [data])
+        order = rng.permutation(len(data)).tolist()
+        ends = sorted(int(end) for end in rng.integers(1, len(data) + 1, rng.integers(0, 3)))
+        calls = [[data[i] for i in part] for part in np.split(order, ends) if len(part)]
+        numbers, scattered = step(other, calls)
+        assert numbers == pytest.approx([loss, norm], rel=1e-4)
+        for i, found in zip(order, scattered, strict=True):
+            scored = data[i].loss_fn_inputs["weights"].to_torch() != 0
+            torch.testing.assert_close(found[scored], logprobs[i][scored], atol=1e-5, rtol=1e-4)
+        if rng.integers(2):
+            path = other.save_state(f"after-{k}").result().path
+            service = open_local(**drawn())
+            other = service.create_training_client_from_state_with_optimizer(path).result()
+    expected, weights = weights_of(straight, one), weights_of(service, other)
+    for key, tensor in weights.items():
+        torch.testing.assert_close(tensor, expected[key], atol=1e-4, rtol=0)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import text2sql
-from backends.export import Probe, Weights, download_adapter, open_weights
+from backends.export import Weights, download_adapter, open_weights
+from backends.interface import Probe
 from text2sql.config import Config, HubConfig
 from text2sql.data import prompts
 from text2sql.data.novel import NOVEL_QUESTIONS
