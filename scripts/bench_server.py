@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def main() -> None:
     arguments.add_argument("--model", default="smollm2-135m-instruct")
     arguments.add_argument("--batch", type=int, default=32)
     arguments.add_argument("--tokens", type=int, default=64)
-    arguments.add_argument("--steps", type=int, default=3)
+    arguments.add_argument("--steps", type=int, default=5)
     arguments.add_argument("--new-tokens", type=int, default=16)
     arguments.add_argument("--parts", default="steps,samples,tenants")
     options = arguments.parse_args()
@@ -67,7 +68,10 @@ def connect() -> tinker.ServiceClient:
 
 
 def compare_steps(remote: Any, options: Any) -> dict[str, Any]:
-    """Seconds of a training step here and there, alternating, and whether the losses agree."""
+    """Seconds of a training step here and there, in turns, and whether the losses agree.
+
+    The overhead is the median over pairs of neighbouring steps: the machine's speed changes while it is measured.
+    """
     from backends import open_backend
     from backends.options import LocalOptions
 
@@ -79,22 +83,35 @@ def compare_steps(remote: Any, options: Any) -> dict[str, Any]:
     data = datums(options.batch, options.tokens)
     seconds: dict[str, list[float]] = {name: [] for name in clients}
     losses: dict[str, list[float]] = {name: [] for name in clients}
+    outside = []
     for round_ in range(options.steps + 1):
-        for name, client in clients.items():
+        for name in sorted(clients, reverse=round_ % 2 == 0):  # who begins changes
+            device = device_seconds()
             start = time.perf_counter()
-            forward = client.forward_backward(data, "cross_entropy")
-            client.optim_step(types.AdamParams(learning_rate=1e-4)).result()
-            if round_:  # the first warms up
-                seconds[name].append(time.perf_counter() - start)
+            forward = clients[name].forward_backward(data, "cross_entropy")
+            clients[name].optim_step(types.AdamParams(learning_rate=1e-4)).result()
             losses[name].append(forward.result().metrics["loss:sum"])
+            took = time.perf_counter() - start
+            if round_:  # the first warms up
+                seconds[name].append(took)
+                outside += [took - (device_seconds() - device)] * (name == "server")
     local.close()
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    pairs = [there / here - 1 for here, there in zip(seconds["in_process"], seconds["server"], strict=True)]
     return {
-        "seconds_per_step": {name: round(value, 3) for name, value in medians.items()},
-        "overhead": f"{medians['server'] / medians['in_process'] - 1:+.1%}",
-        "seconds": {name: [round(value, 3) for value in values] for name, values in seconds.items()},
+        "seconds_per_step": {name: round(statistics.median(values), 3) for name, values in seconds.items()},
+        "overhead": f"{statistics.median(pairs):+.1%}",
+        "overhead_of_each_pair": [f"{pair:+.1%}" for pair in pairs],
+        "milliseconds_of_the_protocol": round(1000 * statistics.median(outside), 1),
         "same_losses": losses["in_process"] == losses["server"],
     }
+
+
+def device_seconds() -> float:
+    """How long the server's device has worked so far."""
+    import httpx
+
+    metrics = httpx.get(f"http://127.0.0.1:{PORT}/metrics").text
+    return float(re.findall(r"^text2sql_server_device_busy_seconds (\S+)", metrics, re.MULTILINE)[0])
 
 
 def measure_samples(remote: Any, options: Any) -> dict[str, Any]:
@@ -115,10 +132,13 @@ def measure_samples(remote: Any, options: Any) -> dict[str, Any]:
 
 
 def measure_tenants(remote: Any, options: Any) -> dict[str, Any]:
-    """Tokens a second of one training client, and of three at once, with the share that each got."""
+    """Tokens a second of one training client, and of two and four at once, with the seconds that each took.
+
+    With keys of their own they would be users of their own; here they are models of one user, served in turn as well.
+    """
     data = datums(max(1, options.batch // 4), options.tokens)
     tokens = sum(datum.model_input.length for datum in data)
-    clients = [remote.create_lora_training_client(options.model, rank=16, seed=seed).result() for seed in range(3)]
+    clients = [remote.create_lora_training_client(options.model, rank=16, seed=seed).result() for seed in range(4)]
 
     def train(client: Any) -> float:
         start = time.perf_counter()
@@ -128,16 +148,15 @@ def measure_tenants(remote: Any, options: Any) -> dict[str, Any]:
         return time.perf_counter() - start
 
     train(clients[0])
-    alone = train(clients[0])
-    start = time.perf_counter()
-    with ThreadPoolExecutor(3) as pool:
-        each = list(pool.map(train, clients))
-    together = time.perf_counter() - start
-    rates = options.steps * tokens / alone, 3 * options.steps * tokens / together
-    return {
-        "tokens_per_second": {"one": round(rates[0]), "three": round(rates[1])},
-        "seconds_of_each": [round(seconds, 2) for seconds in each],
-    }
+    found = {}
+    for count in (1, 2, 4, 1):
+        start = time.perf_counter()
+        with ThreadPoolExecutor(count) as pool:
+            each = list(pool.map(train, clients[:count]))
+        rate = count * options.steps * tokens / (time.perf_counter() - start)
+        name = f"{count} at once" if count > 1 else "alone" if "alone" not in found else "alone again"
+        found[name] = {"tokens_per_second": round(rate), "seconds_of_each": [round(s, 2) for s in each]}
+    return found
 
 
 def datums(count: int, length: int, seed: int = 0) -> list[types.Datum]:
