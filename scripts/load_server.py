@@ -4,7 +4,8 @@
 
 Every client trains an adapter of its own seed on data of its own and knows, from a run in this process, which loss must
 come at each step. It saves at every third step and, after whatever happens to it, goes on from the last save that was
-acknowledged. At the end every acknowledged checkpoint is loaded again.
+acknowledged. Every process is a user with a key of its own. In the last third of the time nobody is killed, so that the
+server's memory can be watched. At the end every acknowledged checkpoint is loaded again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TINKER_TELEMETRY", "0")
-os.environ.setdefault("TINKER_API_KEY", "tml-load-test-key")
 
 import numpy as np
 import tinker
@@ -31,6 +31,7 @@ from tinker import types
 
 STEPS = 24  # of one client, before it starts anew
 SAVE_EVERY = 3
+KILLING = 2 / 3  # of the time
 ADAM = types.AdamParams(learning_rate=1e-2)
 RETRIED = (tinker.TinkerError, ValueError, RuntimeError, OSError)
 
@@ -61,25 +62,22 @@ def orchestrate(options: Any, directory: Path) -> dict[str, Any]:
     workers = [start_worker(options, index, directory) for index in range(options.processes)]
     kills = ["server"] * options.server_kills + ["client"] * options.client_kills
     random.Random(0).shuffle(kills)
-    start, memory = time.time(), []
+    start = time.time()
+    memory: list[list[float]] = [[]]  # of every life of the server
     try:
         for number, victim in enumerate(kills):
-            until = start + options.seconds * (number + 1) / (len(kills) + 1)
-            while time.time() < until:
-                time.sleep(2)
-                memory.append(resident_megabytes(server.pid))
+            watch(server, start + KILLING * options.seconds * (number + 1) / len(kills), memory[-1])
             if victim == "server":
                 server.kill()
                 server.wait()
                 server = start_server(options, directory)
+                memory.append([])
             else:
                 index = random.randrange(len(workers))
                 workers[index].kill()
                 workers[index].wait()
                 workers[index] = start_worker(options, index, directory)
-        while time.time() < start + options.seconds:
-            time.sleep(2)
-            memory.append(resident_megabytes(server.pid))
+        watch(server, start + options.seconds, memory[-1])
         for worker in workers:
             worker.send_signal(signal.SIGTERM)
         for worker in workers:
@@ -90,31 +88,53 @@ def orchestrate(options: Any, directory: Path) -> dict[str, Any]:
             process.kill()
 
 
-def summary(options: Any, directory: Path, memory: list[float]) -> dict[str, Any]:
+def watch(server: subprocess.Popen[bytes], until: float, memory: list[float]) -> None:
+    """Note the server's memory until then."""
+    while time.time() < until:
+        time.sleep(2)
+        memory.append(resident_megabytes(server.pid))
+
+
+def summary(options: Any, directory: Path, memory: list[list[float]]) -> dict[str, Any]:
     """What the clients wrote down, and whether every acknowledged checkpoint is there."""
     events = [event for file in directory.glob("events-*.jsonl") for event in read_events(file)]
-    saved = {event["path"] for event in events if event["kind"] == "saved"}
+    saved = {(event["path"], event["client"]) for event in events if event["kind"] == "saved"}
     lost = []
-    for path in sorted(saved):
-        service = tinker.ServiceClient(base_url=f"http://127.0.0.1:{options.port}")  # closed: one model at a time
+    for path, client in sorted(saved):
+        service = connect(options, client)  # closed each time: one model at a time
         try:
             service.create_training_client_from_state_with_optimizer(path).result()
         except RETRIED as error:
             lost.append(f"{path}: {error}")
         service.close("success").result()
     count = {kind: sum(event["kind"] == kind for event in events) for kind in ("step", "saved", "resumed", "fault")}
-    quarter = max(1, len(memory) // 4)
+    last = memory[-1]
     return {
         **count,
         "wrong_losses": sum(event["kind"] == "wrong" for event in events),
         "checkpoints_lost": lost,
-        "server_megabytes": {"second quarter": max(memory[quarter : 2 * quarter]), "end": max(memory[-quarter:])},
+        "server_megabytes": {
+            "when it was killed": [round(life[-1]) for life in memory[:-1] if life],
+            "last life, every tenth of it": [round(last[i * (len(last) - 1) // 10]) for i in range(1, 11)],
+        },
     }
+
+
+def connect(options: Any, client: int) -> tinker.ServiceClient:
+    """A service client with the key of a client's process."""
+    key = user_key(client % options.processes)
+    return tinker.ServiceClient(base_url=f"http://127.0.0.1:{options.port}", api_key=key)
+
+
+def user_key(process: int) -> str:
+    """The API key of one process's clients."""
+    return f"tml-load-test-key-{process}"
 
 
 def start_server(options: Any, directory: Path) -> subprocess.Popen[bytes]:
     """A server on the same directory as the ones before it."""
     command = [sys.executable, "-m", "text2sql.cli", "serve", "--base-model", options.model]
+    command += [word for process in range(options.processes) for word in ("--api-key", user_key(process))]
     with (directory / "server.log").open("ab") as log:
         return subprocess.Popen(
             [*command, "--data", str(directory / "data"), "--port", str(options.port)],
@@ -205,12 +225,12 @@ def live(options: Any, client: int, expected: list[float], stop: threading.Event
     path, step = last_save(log)
 
     def write(kind: str, **details: Any) -> None:
-        with log.open("a") as file:
-            file.write(json.dumps({"kind": kind, **details}) + "\n")  # short enough to be written at once
+        with log.open("a") as file:  # a line is short enough to be written at once
+            file.write(json.dumps({"kind": kind, "client": client, **details}) + "\n")
 
     while not stop.is_set():
         try:
-            service = tinker.ServiceClient(base_url=f"http://127.0.0.1:{options.port}")
+            service = connect(options, client)
             if path is None:
                 trainer, step = service.create_lora_training_client(options.model, rank=2, seed=client).result(), 0
             else:
