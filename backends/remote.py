@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from backends.interface import BackendError
+from backends.notices import show_notices
 from backends.options import TinkerOptions
 from backends.prices import PRICES
 from backends.shape import PACKAGED, tokenizer_location
@@ -37,6 +38,7 @@ def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = 
     _check_key()
     _check_server(chosen.base_url)
     _find_tokenizers(chosen.tokenizer)
+    show_notices()
     try:
         return tinker.ServiceClient(user_metadata={"client": "text2sql"}, base_url=chosen.base_url)
     except tinker.TinkerError as error:

@@ -18,8 +18,9 @@ class Running:
         from backends.server.settings import ServerSettings
 
         settings.setdefault("local", {"device": "cpu"})
+        port = settings.pop("port", 0)
         self.settings = ServerSettings(base_models=base_models, data=data, **settings)
-        self._socket = listen("127.0.0.1", 0)
+        self._socket = listen("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         started = threading.Event()
         self._web = make_server(self.settings, started.set)

@@ -21,6 +21,7 @@ from backends.local.scoring import Wanted
 if TYPE_CHECKING:
     from backends.local.engine import Engine
 
+COLDEST = 1e-5  # logits divided by less overflow; at this temperature the likeliest token is certain
 REFILL = 8  # admit when one row in so many is free: a prompt's pass delays everybody else's next token
 
 _numbers = itertools.count(1)
@@ -214,8 +215,8 @@ def _request(engine: Engine, call: Call, k: int) -> Request:
     return Request(
         prompt=call.prompt,
         max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
-        temperature=params.temperature,
-        top_k=params.top_k,
+        temperature=params.temperature if params.temperature > COLDEST else 0.0,
+        top_k=min(params.top_k, engine.vocabulary),
         top_p=params.top_p,
         seed=(call.seed * 1_000_003 + k) & (2**63 - 1),
         stop_tokens=frozenset(

@@ -205,6 +205,8 @@ class LocalSamplingClient:
             raise ValueError("temperature must be 0 or more, and top_p in (0, 1].")
         if not 0 <= call.rivals <= vocabulary:
             raise ValueError(f"topk_sample_logprobs is {call.rivals}; it must be 0 to {vocabulary}.")
+        if call.params.stop == "" or "" in (call.params.stop or ()):
+            raise ValueError("A stop text is empty; every text would end there.")
         call.wanted.check(call.prompt, vocabulary)
         if call.params.max_tokens is not None and call.params.max_tokens < 0:
             raise ValueError(f"max_tokens is {call.params.max_tokens}; it must be 0 or more.")

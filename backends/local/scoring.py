@@ -56,8 +56,8 @@ class Wanted:
         length = len(prompt)
         if not 0 <= self.topk <= vocabulary:
             raise ValueError(f"topk_prompt_logprobs is {self.topk}; it must be 0 to {vocabulary}.")
-        if self.alternatives < 0:
-            raise ValueError(f"prompt_alt_tokens_k must be 0 or greater, got {self.alternatives}")
+        if not 0 <= self.alternatives <= vocabulary:
+            raise ValueError(f"prompt_alt_tokens_k is {self.alternatives}; it must be 0 to {vocabulary}.")
         if self.last_n is not None:
             if not self.logprobs:
                 raise ValueError("prompt_logprobs_last_n applies to prompt logprobs; set include_prompt_logprobs")

@@ -9,6 +9,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from backends.interface import BackendError
 from backends.local.model import BaseModel
 from backends.local.parking import Parked, park, unpark
@@ -60,13 +62,15 @@ class Device:
         return len(self._models) - len(self._parked), len(self._parked)
 
     def create(self, model_id: str, base_model: str, **lora: Any) -> None:
-        """Make a new adapter."""
+        """Make a new adapter (BackendError if memory is short)."""
+        self._check_memory()
         self._make_room()
         self.service.next_model_id = model_id
         self._models[model_id] = self.service.create_lora_training_client(self._locations[base_model], **lora).result()
 
     def restore(self, model_id: str, base_model: str, path: str, *, optimizer: bool) -> None:
-        """Make an adapter from a checkpoint."""
+        """Make an adapter from a checkpoint (BackendError if memory is short)."""
+        self._check_memory()
         self._make_room()
         self.service.next_model_id = model_id
         make = (
@@ -87,6 +91,15 @@ class Device:
             unpark(client, self._parked[model_id]).result()
             del self._parked[model_id]
         return client
+
+    def _check_memory(self) -> None:
+        """Raise BackendError if a new model might not fit into main memory, where models wait."""
+        free = psutil.virtual_memory().available
+        if free < self._limits.free_bytes:
+            raise BackendError(
+                f"The server is short of memory ({free >> 20:,} MiB are free, limits.free_bytes asks for "
+                f"{self._limits.free_bytes >> 20:,}): close a ServiceClient whose models are not in use, or try later."
+            )
 
     def _make_room(self) -> None:
         """Move the adapters used least recently off the device."""

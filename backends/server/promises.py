@@ -57,13 +57,19 @@ class Promise:
         self.done_at, self.number = time.monotonic(), next(_settlements)
         return True
 
+    def size(self) -> int:
+        """Bytes of the result, if there is one."""
+        answer = self.future.result() if self.future.done() and not self.future.cancelled() else None
+        return len(answer.body) if isinstance(answer, Result) else 0
+
 
 class Promises:
     """All promises of one life of the server. Ids of an earlier life are recognised as such."""
 
-    def __init__(self, keep_seconds: float, keep_fetched_seconds: float) -> None:
+    def __init__(self, keep_seconds: float, keep_fetched_seconds: float, keep_bytes: int) -> None:
         self._keep = keep_seconds
         self._keep_fetched = keep_fetched_seconds
+        self._keep_bytes = keep_bytes
         self._life = secrets.token_hex(4)
         self._promises: dict[str, Promise] = {}
         self._lock = threading.Lock()
@@ -99,13 +105,15 @@ class Promises:
             self._promises.pop(promise.request_id, None)
 
     def sweep(self) -> None:
-        """Drop results that have been there long enough: not long, once they have been fetched."""
-        now = time.monotonic()
+        """Drop results that have been there long enough: not long, once they have been fetched, or room is short."""
+        now, size = time.monotonic(), 0
         with self._lock:
-            for promise in list(self._promises.values()):
+            done = [promise for promise in self._promises.values() if promise.number is not None]
+            for promise in sorted(done, key=lambda promise: -(promise.number or 0)):  # the newest first
+                size += promise.size()
                 fetched = promise.fetched_at is not None and now - promise.fetched_at > self._keep_fetched
                 old = promise.done_at is not None and now - promise.done_at > self._keep
-                if fetched or old:
+                if fetched or old or size > self._keep_bytes:
                     del self._promises[promise.request_id]
 
     def missing(self, request_id: str) -> Failure:

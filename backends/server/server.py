@@ -8,25 +8,20 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 from tinker import types
 
-from backends.local.executor import LocalFuture
-from backends.local.sampling import LocalSamplingClient
-from backends.server import codecs
 from backends.server.auth import Keys
 from backends.server.checkpoints import Checkpoints
 from backends.server.device import Device
-from backends.server.promises import PROTOBUF, Failure, Promise, Promises, Result, failure
+from backends.server.promises import Failure, Promise, Promises, Result, failure
 from backends.server.records import Records, Row
 from backends.server.refused import Refused
+from backends.server.sampling import answer_samples
 from backends.server.scheduler import Job, ModelLane, SamplerLane, Scheduler
 from backends.server.settings import ServerSettings
 from backends.server.status import Metrics
-
-JOIN_SECONDS = 0.01  # how often a running batch looks for requests that may join it
 
 log = logging.getLogger("text2sql.server")
 
@@ -42,7 +37,9 @@ class Server:
         self.limits = settings.limits
         self.keys = Keys(settings.keys)
         self.records = Records(settings.data / "server.sqlite")
-        self.promises = Promises(self.limits.result_seconds, self.limits.fetched_result_seconds)
+        self.promises = Promises(
+            self.limits.result_seconds, self.limits.fetched_result_seconds, self.limits.result_bytes
+        )
         self.scheduler = Scheduler(self.limits.queued_requests, self.limits.queued_bytes)
         self.device = Device(settings)
         self.checkpoints = Checkpoints(self.records, self.device, self.scheduler)
@@ -242,10 +239,11 @@ class Server:
             try:
                 answer: Result | Failure = job.work()
             except Exception as error:
-                answer = self._failed(job.promise, error)
+                answer = self.failed(job.promise, error)
             job.promise.settle(answer)
 
-    def _failed(self, promise: Promise, error: Exception) -> Failure:
+    def failed(self, promise: Promise, error: Exception) -> Failure:
+        """What to answer a request that failed; it is counted, and logged if the server is at fault."""
         answer = failure(error)
         if answer.category != "user":
             log.error("request %s failed: %s", promise.request_id, answer.message, exc_info=error)
@@ -305,7 +303,7 @@ class Server:
         lane = self.scheduler.lane(name)
         if lane is None:
             batch = self.settings.local.sample_batch_size
-            lane = SamplerLane(name, owner, lambda jobs: self._sample(*weights(), lane, jobs), batch)
+            lane = SamplerLane(name, owner, lambda jobs: answer_samples(self, *weights(), lane, jobs), batch)
             lane = self.scheduler.open(lane)
         return lane
 
@@ -317,7 +315,7 @@ class Server:
         size: int,
         on_token: Callable[[int], None] | None = None,
     ) -> None:
-        """Queue a sampling request (Busy if the queue is full).
+        """Queue a sampling request.
 
         Args:
             lane: The sampler's queue.
@@ -325,8 +323,15 @@ class Server:
             request: What to sample.
             size: Bytes that it holds while it waits.
             on_token: Told of each token of a request for one plain sample, on a thread of the device.
+
+        Raises:
+            Busy: The queue is full.
+            Refused: It asks for more samples than one request may.
         """
+        most = self.limits.samples_per_request
         try:
+            if request.num_samples > most:
+                raise Refused(400, f"{request.num_samples} samples in one request; this server takes {most}.")
             self.scheduler.add_sample(lane, Job(promise, request, size, max(1, request.num_samples), on_token))
         except BaseException:
             self.promises.forget(promise)
@@ -339,63 +344,6 @@ class Server:
         """
         promise.settle(Failure("The request was cancelled."))
         self.scheduler.withdraw(promise)
-
-    def _sample(self, base_model: str, path: str | None, lane: SamplerLane, jobs: list[Job]) -> None:
-        """Carry out a batch, which later requests may join; each fails or succeeds by itself."""
-        sampler = self.device.sampler(base_model, path)
-        running: dict[Future[types.SampleResponse], Job] = {}
-        while jobs or running:
-            calls = []
-            for job in jobs:
-                try:
-                    calls.append((job, _sample(sampler, job)))
-                except Exception as error:
-                    job.promise.settle(self._failed(job.promise, error))
-            running |= {call.future(): job for job, call in calls}
-            done, decoding = wait(running, timeout=JOIN_SECONDS, return_when=FIRST_COMPLETED)
-            for future in done:
-                self._sampled(running.pop(future), future)
-            for future in decoding:
-                if running[future].promise.future.done():  # cancelled meanwhile
-                    future.cancel()
-            jobs = self.scheduler.more(lane, lane.batch - sum(job.weight for job in running.values()))
-
-    def _sampled(self, job: Job, future: Future[types.SampleResponse]) -> None:
-        if future.cancelled():
-            return
-        try:
-            response = future.result()
-            self.metrics.sampled(response, job.work.prompt.length)
-            answer: Result | Failure = Result(codecs.sample_body(response), PROTOBUF)
-        except Exception as error:
-            answer = self._failed(job.promise, error)
-        job.promise.settle(answer)
-
-
-def _sample(sampler: LocalSamplingClient, job: Job) -> LocalFuture[types.SampleResponse]:
-    request: types.SampleRequest = job.work
-    if job.on_token is not None:
-        return sampler.sample_listening(request.prompt, request.sampling_params, job.on_token)
-    return sampler.sample(**sample_arguments(request))
-
-
-def sample_arguments(request: types.SampleRequest) -> dict[str, Any]:
-    """The arguments of `SamplingClient.sample` that a request asks for."""
-    arguments: dict[str, Any] = {
-        "prompt": request.prompt,
-        "num_samples": request.num_samples,
-        "sampling_params": request.sampling_params,
-    }
-    optional: dict[str, Any] = {
-        "include_prompt_logprobs": request.prompt_logprobs,
-        "topk_prompt_logprobs": request.topk_prompt_logprobs,
-        "topk_sample_logprobs": request.topk_sample_logprobs,
-        "prompt_alt_tokens_k": request.prompt_alt_tokens_k,
-        "prompt_logprobs_last_n": request.prompt_logprobs_last_n,
-    }
-    if (targets := request.target_prompt_logprobs) is not None:
-        optional["target_prompt_logprobs"] = types.TensorData(**targets.model_dump())
-    return arguments | {name: value for name, value in optional.items() if value}
 
 
 def json_result(value: Any) -> Result:

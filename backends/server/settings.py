@@ -22,12 +22,16 @@ class Limits(BaseModel):
     resident_models: PositiveInt = Field(
         8, description="Adapters in training kept on the device; the least recently used ones wait in main memory."
     )
+    free_bytes: NonNegativeInt = Field(
+        1 << 30, description="Main memory that must be free when a model is created: it may have to wait there."
+    )
     cached_samplers: PositiveInt = Field(8, description="Sets of sampling weights kept in memory.")
     snapshots_per_session: PositiveInt = Field(32, description="Unnamed sampling snapshots kept of one session.")
     samples_per_request: PositiveInt = Field(1024, description="num_samples of one request.")
     session_idle_seconds: PositiveFloat = Field(1800.0, description="A session without a sign of life is closed.")
     result_seconds: PositiveFloat = Field(3600.0, description="How long a result can be fetched.")
     fetched_result_seconds: PositiveFloat = Field(120.0, description="How long it can be fetched once more.")
+    result_bytes: PositiveInt = Field(1 << 30, description="Results kept in all; beyond it the oldest go first.")
     gap_seconds: PositiveFloat = Field(300.0, description="How long a request waits for one that must come before it.")
     poll_seconds: PositiveFloat = Field(20.0, description="How long a poll for a result is held open.")
     inline_result_bytes: NonNegativeInt = Field(4 << 20, description="Larger results are announced before sent.")

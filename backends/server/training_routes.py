@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 from tinker import types
 from tinker.types.load_weights_request import LoadWeightsRequest
 from tinker.types.optimizer import AdamOptimizerConfig
@@ -30,6 +30,18 @@ Body = TypeVar("Body", bound=BaseModel)
 Work = Callable[[], Result]
 
 
+class Reason(BaseModel):
+    """How a session ended."""
+
+    type: str = "success"
+
+
+class FinishRequest(BaseModel):
+    """The end of a session."""
+
+    reason: Reason = Reason()
+
+
 @router.post("/create_session")
 async def create_session(request: Request) -> Any:
     """Open a session."""
@@ -49,8 +61,8 @@ async def session_heartbeat(request: Request) -> Any:
 @router.post("/sessions/{session}/finish")
 async def finish(request: Request, session: str) -> Response:
     """Close a session."""
-    reason = json.loads(await read_body(request) or b"{}").get("reason") or {}
-    server_of(request).finish_session(owner_of(request), session, str(reason.get("type", "success")))
+    wanted = await parse(request, FinishRequest, await read_body(request) or b"{}")
+    server_of(request).finish_session(owner_of(request), session, wanted.reason.type)
     return Response(status_code=204)
 
 
@@ -59,17 +71,20 @@ async def create_model(request: Request) -> Any:
     """A new adapter."""
     server, owner = server_of(request), owner_of(request)
     wanted = await parse(request, types.CreateModelRequest)
-    lora = wanted.lora_config or types.LoraConfig(rank=32)
+    lora, most = wanted.lora_config or types.LoraConfig(rank=32), server.limits.lora_rank
     flags = {"train_attn": lora.train_attn, "train_mlp": lora.train_mlp, "train_unembed": lora.train_unembed}
 
     def make(model_id: str) -> Result:
         _check_optimizer(wanted.optimizer_config)
-        if lora.rank > server.limits.lora_rank:
-            raise ValueError(f"rank is {lora.rank}; this server allows up to {server.limits.lora_rank}.")
+        if not 0 < lora.rank <= most:
+            raise ValueError(f"rank is {lora.rank}; this server allows 1 to {most}.")
+        if lora.seed is not None and not 0 <= lora.seed < 2**63:
+            raise ValueError(f"seed is {lora.seed}; it must be 0 or more and below 2 to the power of 63.")
         server.device.create(model_id, server.served(wanted.base_model), rank=lora.rank, seed=lora.seed, **flags)
         return json_result({"type": "create_model", "model_id": model_id})
 
-    spec = {"base_model": wanted.base_model, "rank": lora.rank, "metadata": wanted.user_metadata, **flags}
+    rank = max(0, min(lora.rank, most))  # of a model that will not be made it may be anything
+    spec = {"base_model": wanted.base_model, "rank": rank, "metadata": wanted.user_metadata, **flags}
     return server.add_model(owner, wanted.session_id, wanted.model_seq_id, spec, make)
 
 
@@ -257,7 +272,7 @@ def _ordered(
 ) -> Any:
     """Queue a JSON request. Once its model and number are known, what is wrong with it is told by its promise."""
     try:
-        values = json.loads(body)
+        values = from_json(body)
         model_id, seq_id = str(values["model_id"]), values["seq_id"]
     except (ValueError, KeyError, TypeError) as error:
         raise Refused(400, "The body must be JSON with model_id and seq_id.") from error

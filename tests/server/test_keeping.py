@@ -17,6 +17,8 @@ from datums import random_datums
 from running import KEY, OTHER_KEY, Running
 from tinker import types
 
+from backends.server.promises import Promises, Result
+
 DATA = random_datums(4, 600)
 GREEDY = types.SamplingParams(max_tokens=6, temperature=0)
 PROMPT = types.ModelInput.from_ints([5, 6, 7])
@@ -273,3 +275,21 @@ def test_the_database_holds_no_keys(keyed: Running) -> None:
     stored = b"".join(file.read_bytes() for file in keyed.settings.data.glob("server.sqlite*"))
     assert KEY.encode() not in stored and OTHER_KEY.encode() not in stored
     assert os.environ.get("TINKER_TELEMETRY") == "0"
+
+
+def test_budgets_of_memory(start_server: Callable[..., Running]) -> None:
+    short = start_server(limits={"free_bytes": 1 << 60})
+    service = short.client()
+    with pytest.raises(tinker.RequestFailedError, match=r"short of memory.*limits\.free_bytes"):
+        service.create_lora_training_client("tiny", rank=2).result()
+    service.close("success").result()
+
+
+def test_results_that_are_too_many_bytes_go_the_oldest_first() -> None:
+    promises = Promises(3600, 120, keep_bytes=250)
+    kept = [promises.make("m:train:0", seq, "me")[0] for seq in range(4)]
+    for promise in kept[:3]:
+        promise.settle(Result(b"x" * 100))
+    promises.sweep()
+    assert [promises.find(p.request_id, "me") is not None for p in kept] == [False, True, True, True]
+    assert "no longer kept" in promises.missing(kept[0].request_id).message
