@@ -10,9 +10,9 @@ import pytest
 from running import Running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Iterator[Callable[..., Running]]:
-    """Starts servers of the tiny model; they are stopped after the module."""
+    """Starts servers of the tiny model; they are stopped at the end."""
     running = []
 
     def start(data: Path | None = None, **settings: Any) -> Running:
@@ -26,15 +26,15 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> I
             server.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(start_server: Callable[..., Running]) -> Running:
-    """One server for a module, without keys."""
+    """One server for all, without keys."""
     return start_server()
 
 
 @pytest.fixture
 def service(server: Running) -> Iterator[Any]:
-    """A service client of the module's server."""
+    """A service client of that server."""
     client = server.client()
     yield client
     client.close("success").result()
