@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from backends.server import codecs, openai_routes, rest_routes, sampling_routes, training_routes
@@ -40,6 +41,7 @@ def create_app(server: Server, ready: Callable[[], None] = lambda: None) -> Fast
         app.include_router(routes.router)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(Busy, _busy)
+    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _broken)
     app.middleware("http")(_admit)
     app.get("/healthz")(_healthz)
@@ -74,6 +76,11 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _busy(request: Request, error: Exception) -> Response:
     return _error(request, 429, f"The server is busy: {error} Try again soon.", {"retry-after": "1"})
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _error(request, 422, "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()))
 
 
 async def _broken(request: Request, error: Exception) -> Response:

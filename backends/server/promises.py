@@ -139,7 +139,7 @@ def failure(error: BaseException) -> Failure:
     """What an exception of the backend is to a client: its own mistake, with the message, or the server's."""
     if isinstance(error, tinker.RequestFailedError):
         return Failure(str(error), _category(error.category))
-    if isinstance(error, (ValueError, BackendError, TypeError)):
+    if isinstance(error, (ValueError, TypeError, OverflowError, BackendError)):
         return Failure(str(error), "user")
     return Failure(f"{type(error).__name__}: {error}", "server")
 

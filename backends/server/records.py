@@ -114,5 +114,5 @@ class Records:
 def _row(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Row:
     row = {column[0]: value for column, value in zip(cursor.description, values, strict=True)}
     if row.get("metadata"):
-        row["metadata"] = json.loads(row["metadata"])
+        row["metadata"] = json.loads(row["metadata"], parse_constant=lambda _: None)  # NaN is no JSON
     return row

@@ -146,7 +146,8 @@ async def retrieve_futures(request: Request) -> Any:
     server, owner = server_of(request), owner_of(request)
     wanted = await parse(request, FuturesRetrieveRequest)
     server.sampler(owner, wanted.target.sampling_session_id)
-    seconds = server.limits.poll_seconds if wanted.timeout is None else min(wanted.timeout, server.limits.poll_seconds)
+    longest = server.limits.poll_seconds
+    seconds = longest if wanted.timeout is None else min(longest, wanted.timeout)  # in this order: it may be NaN
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         done = _finished(server, owner, wanted)
