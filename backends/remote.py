@@ -57,9 +57,18 @@ def _find_tokenizers(given: str | None) -> None:
     load = getattr(original, "of_the_sdk", original)
 
     def load_where_it_is(model_name: str, *rest: Any) -> Any:
-        if given is not None:
-            return load(given)
-        return load(tokenizer_location(model_name) if model_name in PACKAGED else model_name, *rest)
+        from transformers import AutoTokenizer
+
+        place = given or (tokenizer_location(model_name) if model_name in PACKAGED else None)
+        try:
+            # Not by the SDK where the place is known: of a directory like /models/llama it makes a Hub id.
+            return load(model_name, *rest) if place is None else AutoTokenizer.from_pretrained(place)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise BackendError(
+                f'tinker.tokenizer: no tokenizer of "{model_name}" was found at {place or "the Hub"} ({reason}). Set '
+                "it to the Hub id or the directory of one."
+            ) from error
 
     load_where_it_is.of_the_sdk = load  # type: ignore[attr-defined]
     sampling_client._load_tokenizer_from_model_info = load_where_it_is  # type: ignore[assignment]

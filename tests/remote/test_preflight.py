@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,3 +46,25 @@ def test_no_key_and_nobody_there(remote_config: Callable[..., Config], monkeypat
     monkeypatch.delenv("TINKER_API_KEY")
     monkeypatch.setenv("HOME", "/nonexistent")
     assert "needs an API key" in refusal(remote_config())
+
+
+def test_a_tokenizer_that_is_not_there(remote_config: Callable[..., Config], tmp_path: Path) -> None:
+    config = remote_config(tinker={"tokenizer": str(tmp_path)})
+    with (
+        pytest.raises(BackendError, match=r"tinker\.tokenizer: no tokenizer of .tiny. was found"),
+        opened(config) as service,
+    ):
+        service.create_sampling_client(base_model="tiny").result().get_tokenizer()
+
+
+def test_a_directory_of_two_parts_is_no_hub_id(
+    remote_config: Callable[..., Config], tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK would make "a/b" of "/a/b"."""
+    from transformers import AutoTokenizer
+
+    asked: list[str] = []
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", asked.append)
+    with opened(remote_config(tinker={"tokenizer": "/models/tiny"})) as service:
+        service.create_sampling_client(base_model="tiny").result().get_tokenizer()
+    assert asked == ["/models/tiny"]
