@@ -20,6 +20,7 @@ class _Notices(logging.LoggerAdapter[logging.Logger]):
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__(logger, {})
         self._last: dict[str, float] = {}
+        self._away = False  # and the user knows
 
     def debug(self, msg: object, *args: Any, **options: Any) -> None:
         """Pass a message on, and tell the user if it is of trouble or of its end."""
@@ -27,7 +28,8 @@ class _Notices(logging.LoggerAdapter[logging.Logger]):
         if text.startswith("HTTP Response:") and len(args) > 2:
             self._answered(int(args[2]))
         elif text in ("Encountered Exception", "Encountered httpx.TimeoutException"):
-            self._tell("lost", "No connection to the server; trying again, for five minutes at most.")
+            told = self._tell("lost", "No connection to the server; trying again, for five minutes at most.")
+            self._away = self._away or told
         super().debug(msg, *args, **options)
 
     def _answered(self, status: int) -> None:
@@ -35,14 +37,17 @@ class _Notices(logging.LoggerAdapter[logging.Logger]):
             self._tell("busy", "The server asks for patience (rate limit, 429); waiting, then trying again.")
         elif status >= 500:
             self._tell("failing", f"The server answers {status}; trying again, for five minutes at most.")
-        elif self._last.pop("lost", None) is not None:
+        elif self._away:
+            self._away = False
             _told.warning("The server answers again.")
 
-    def _tell(self, kind: str, sentence: str) -> None:
+    def _tell(self, kind: str, sentence: str) -> bool:
         now = time.monotonic()
-        if now - self._last.get(kind, -EVERY_SECONDS) >= EVERY_SECONDS:
-            self._last[kind] = now
-            _told.warning(sentence)
+        if now - self._last.get(kind, -EVERY_SECONDS) < EVERY_SECONDS:
+            return False
+        self._last[kind] = now
+        _told.warning(sentence)
+        return True
 
 
 def show_notices() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tinker import _base_client
 
 from backends.options import TinkerOptions
 from backends.remote import open_remote
@@ -37,6 +38,7 @@ def test_a_server_that_is_away_for_a_while(
     first = Running(tmp_path / "data", {"tiny": tiny_model})
     port = int(first.url.rpartition(":")[2])
     monkeypatch.setattr(logging.getLogger("tinker"), "propagate", True)
+    monkeypatch.setattr(_base_client, "log", getattr(_base_client.log, "logger", _base_client.log))  # has told nothing
     service = open_remote(TinkerOptions(base_url=first.url))
     sampler = service.create_sampling_client(base_model="tiny").result()
     scored = sampler.compute_logprobs(_prompt()).result()
