@@ -144,7 +144,7 @@ def test_a_malformed_file_is_named_with_the_place(tmp_path: Path, name: str, tex
 def test_a_file_that_is_not_text_is_named(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"\xff\xfe\x00question")
-    assert f"{path} cannot be read" in _error(path)
+    assert f"{path} is not a text file in UTF-8" in _error(path)
 
 
 @pytest.mark.parametrize("kind", [".json", ".jsonl"])

@@ -27,6 +27,7 @@ from text2sql.evaluation.judge import conversation
 from text2sql.reasoning import make_reasoning
 from text2sql.scoring.judging import ask_judge
 
+pytestmark = pytest.mark.slow  # the teacher is trained first
 ASKED = 3  # questions of the teacher
 OPINION = '{"correct": true, "error_type": "none", "reason": "It counts."}'
 FAULTS = [
