@@ -28,8 +28,11 @@ class Weights(Protocol):
         """Write a PEFT adapter; returns what it is, for the record."""
         ...
 
-    def save_checkpoint(self, checkpoints: Path) -> str:
-        """Write a sampler checkpoint under the local backend's directory; returns its ``tinker://`` path."""
+    def save_checkpoint(self, checkpoints: Path, seed: int | None = None) -> str:
+        """Write the weights under the local backend's directory; returns their ``tinker://`` path.
+
+        With a seed they are to be trained further: it is that of the noise in the training to come.
+        """
         ...
 
     def save_merged(self, target: Path, dtype: str, probes: Sequence[Probe]) -> dict[str, Any]:

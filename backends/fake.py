@@ -258,6 +258,14 @@ class FakeServiceClient:
                 found.append(types.Checkpoint(**checkpoint, tinker_path=path, time=file.stat().st_mtime))
         return _done(types.CheckpointsListResponse(checkpoints=found))
 
+    def get_weights_info_by_tinker_path(self, tinker_path: str) -> Answer[types.WeightsInfoResponse]:
+        """The base model of a saved table."""
+        try:
+            state = self._load(tinker_path)
+        except BackendError as error:
+            return _done(error=error)
+        return _done(types.WeightsInfoResponse(base_model=state["base_model"], is_lora=True, lora_rank=1))
+
     def delete_checkpoint_from_tinker_path(self, tinker_path: str) -> Answer[None]:
         """Delete a saved table."""
         self.file(tinker_path).unlink(missing_ok=True)

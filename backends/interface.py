@@ -134,6 +134,10 @@ class RestClient(Protocol):
         """The checkpoints of one training client, by its `model_id`."""
         ...
 
+    def get_weights_info_by_tinker_path(self, tinker_path: str) -> Future[types.WeightsInfoResponse]:
+        """Base model and adapter of a checkpoint."""
+        ...
+
     def delete_checkpoint_from_tinker_path(self, tinker_path: str) -> Future[None]:
         """Delete the checkpoint that the path names."""
         ...

@@ -16,6 +16,7 @@ from text2sql.progress import console
 from text2sql.run_directory import RunDirectory
 
 TRAINING_RUNS = "training_runs.jsonl"
+START = "start_from"  # key in it
 SEGMENTS = {"weights": "state_path", "sampler_weights": "sampler_path"}  # and what checkpoints.jsonl calls the path
 Row = dict[str, Any]
 
@@ -25,9 +26,19 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:06d}"
 
 
-def note_client(run: RunDirectory, client: TrainingClient) -> None:
-    """Remember that this client trains for the run."""
-    run.append(TRAINING_RUNS, [{"training_run": client.get_info().model_id}])
+def note_client(run: RunDirectory, client: TrainingClient, start: Row | None = None) -> None:
+    """Remember that this client trains for the run, and with which saved weights it began."""
+    row = {"training_run": client.get_info().model_id}
+    run.append(TRAINING_RUNS, [row | ({START: start} if start else {})])
+
+
+def recorded_start(run: RunDirectory) -> Row | None:
+    """Which saved weights the run's training began with, None for none.
+
+    The latest client that began with some is the one whose training was gone on with.
+    """
+    rows = [row[START] for row in run.rows(TRAINING_RUNS) if START in row]
+    return rows[-1] if rows else None
 
 
 def find_leftovers(run: RunDirectory, service: ServiceClient) -> list[types.Checkpoint]:

@@ -26,10 +26,12 @@ from text2sql.errors import UserError
 from text2sql.ledger import Ledger
 from text2sql.opening import context_length, opened
 from text2sql.progress import console
+from text2sql.report.wording import beginning
 from text2sql.run_directory import RunDirectory, open_run
 from text2sql.schedule import auto_learning_rate
 from text2sql.scoring.judging import ask_judge
 from text2sql.scoring.measures import show_measures
+from text2sql.start import check_start, find_start, has_begun
 from text2sql.summary import Summary
 from text2sql.tracking import open_trackers
 from text2sql.train import Trainer, TrainingData
@@ -65,6 +67,8 @@ def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
     dataset = load_dataset(config)
     if "train" in stages:
         check_batch_size(dataset, config)
+        if not has_begun(config):
+            find_start(config)  # what is wrong with it is said before another run is overwritten
     pushes = config.hub.push_to is not None and "train" in stages
     if pushes:
         from text2sql.export import hub
@@ -105,6 +109,8 @@ class _Run:
         )
         split = self.dataset.split
         self._introduce()
+        if "train" in stages and not run.checkpoints():
+            self._introduce_start()
         show_first_example(split.train[0], train[0], base.get_tokenizer())
         if not run.read_json("environment.json"):  # a run that goes on keeps the record of its start
             run.write_json("environment.json", environment(self._described()))
@@ -156,6 +162,17 @@ class _Run:
                 f"Of the test examples, {self.dataset.leaks['tables']} share a table and "
                 f"{self.dataset.leaks['questions']} a question with the training examples; "
                 "data.split_by=schema keeps tables apart."
+            )
+
+    def _introduce_start(self) -> None:
+        """Say which saved weights the training begins with, once they have been seen to be there and to fit."""
+        start = find_start(self.config)
+        if start:
+            check_start(start, self.service, self.config)
+            console.print(
+                f"Training begins with the weights of {beginning(start.record)}. The base model that it is compared "
+                f"with is {self.config.trained_model}, untuned.",
+                markup=False,
             )
 
     def _evaluate(

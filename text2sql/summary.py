@@ -13,6 +13,7 @@ from text2sql.environment import peak_memory
 from text2sql.ledger import Ledger
 from text2sql.predictions import compare
 from text2sql.report.load import WAYS
+from text2sql.report.wording import beginning
 from text2sql.run_directory import RunDirectory
 from text2sql.scoring.judging import summarize
 
@@ -81,7 +82,7 @@ class Summary:
                 "split_by": "domain" if config.data.source == "bundled" else config.data.split_by,
             },
             "cost": self._cost(answers, training),
-            "notes": [*_notes(config, evaluations), *problems],
+            "notes": [*_notes(config, evaluations, training or {}), *problems],
         }
 
     def _cost_of(self, label: str, rows: list[Row]) -> Row:
@@ -135,8 +136,13 @@ def _side_by_side(base: list[Row] | None, tuned: list[Row] | None) -> list[Row]:
     return merged
 
 
-def _notes(config: Config, evaluations: dict[str, Row]) -> list[str]:
+def _notes(config: Config, evaluations: dict[str, Row], training: Row) -> list[str]:
     notes = []
+    if start := training.get("start_from"):
+        notes.append(
+            f"Training began with the weights of {beginning(start)}. The base model is the untuned one: what the tuned "
+            "model has gained on it comes from both trainings."
+        )
     for clustered in {summary["clustered"]["clusters"] for summary in evaluations.values() if "clustered" in summary}:
         notes.append(
             f"The intervals of the two accuracies treat questions on one domain or database as dependent "

@@ -30,6 +30,7 @@ from text2sql.ledger import Tokens as Spent
 from text2sql.progress import console, stage
 from text2sql.run_directory import RunDirectory
 from text2sql.schedule import learning_rate
+from text2sql.start import begin, find_start
 from text2sql.stopping import best_step, choose_checkpoint, stopped_early, validation_metric
 
 Row = dict[str, Any]
@@ -118,7 +119,6 @@ class Trainer:
         if self._is_finished():
             return self.chosen_checkpoint()
         client = self._start()
-        leftovers.note_client(self.run, client)
         self._clock = time.monotonic()
         flying: deque[Flying] = deque()
         with stage("Training", self._examples_before(self.total), self._examples_before(self._start_step)) as self._bar:
@@ -180,6 +180,7 @@ class Trainer:
         for name in LOGS:
             rows = self.run.rows(name)
             self.run.replace_rows(name, [row for row in rows if row["step"] <= self._start_step])
+        start = None
         if self._checkpoints:
             console.print(f"Going on from step {self._start_step} of {self.total}.")
             last = self._checkpoints[-1]
@@ -189,16 +190,21 @@ class Trainer:
                     f"The checkpoint of step {last['step']} expired on {expires}: the run cannot go on from it. Start "
                     "anew with on_existing=overwrite, and with a longer training.checkpoint_ttl_days."
                 )
-            return self.service.create_training_client_from_state_with_optimizer(path).result()
-        lora = self.config.lora
-        return self.service.create_lora_training_client(
-            base_model=self.config.trained_model,
-            rank=lora.rank,
-            seed=self.config.seed,
-            train_mlp=lora.train_mlp,
-            train_attn=lora.train_attn,
-            train_unembed=lora.train_unembed,
-        ).result()
+            client = self.service.create_training_client_from_state_with_optimizer(path).result()
+        elif start := find_start(self.config):
+            client = begin(start, self.service, self.config, self.run)
+        else:
+            lora = self.config.lora
+            client = self.service.create_lora_training_client(
+                base_model=self.config.trained_model,
+                rank=lora.rank,
+                seed=self.config.seed,
+                train_mlp=lora.train_mlp,
+                train_attn=lora.train_attn,
+                train_unembed=lora.train_unembed,
+            ).result()
+        leftovers.note_client(self.run, client, start.record if start else None)
+        return client
 
     # One step
 
@@ -370,6 +376,7 @@ class Trainer:
             "final_loss": steps[-1]["loss"] if steps else None,
             "learning_rate": self.peak,
             "batch_size": self.config.training.batch_size,
+            "start_from": leftovers.recorded_start(self.run),
             "checkpoint_step": self.chosen_checkpoint()["step"],
             "checkpoint_path": self.chosen_checkpoint()["sampler_path"],
             "checkpoint_expires": self.chosen_checkpoint().get("expires"),

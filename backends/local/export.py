@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,15 @@ class LocalWeights:
         write_adapter(target, self.checkpoint, hub_id(self.checkpoint.base_model))
         return self._record()
 
-    def save_checkpoint(self, checkpoints: Path) -> str:
-        """Write the adapter where the local backend finds it, to sample from it."""
-        return CheckpointStore(checkpoints).write(NAME, "sampler", NAME, self.checkpoint)
+    def save_checkpoint(self, checkpoints: Path, seed: int | None = None) -> str:
+        """Write the weights where the local backend finds them, to sample from them or to train them further."""
+        spec = self.checkpoint.spec
+        if seed is not None:  # how the weights are trained, unlike what they are, is the new training's to say
+            spec = replace(spec, seed=seed)
+            if isinstance(spec, LoraSpec):
+                spec = replace(spec, dropout=self.options.lora_dropout)
+        checkpoint = replace(self.checkpoint, spec=spec)
+        return CheckpointStore(checkpoints).write(NAME, "sampler", NAME, checkpoint, overwrite=True)
 
     def save_merged(self, target: Path, dtype: str, probes: Sequence[Probe]) -> dict[str, Any]:
         """Write the merged model, or a fully trained one, with its tokenizer and generation settings, in `dtype`."""

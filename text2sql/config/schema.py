@@ -99,6 +99,11 @@ class DataConfig(SourceConfig):
     )
     max_dropped: float = Field(0.05, ge=0, le=1, description="Stop when a larger share of the rows must be dropped.")
 
+    @property
+    def sources(self) -> list[str]:
+        """What is trained on: the parts of the mixture, or the one source."""
+        return [part.source for part in self.mix] or [self.source]
+
 
 class SchemaText(Section):
     """How a prompt shows the schema. What an answer is judged on is always the whole of it."""
@@ -146,6 +151,11 @@ class TrainingConfig(Section):
 
     epochs: PositiveInt = Field(1, description="Passes over the training examples.")
     max_steps: PositiveInt | None = Field(None, description="Stop after this many steps.")
+    start_from: str | None = Field(
+        None,
+        description="Begin with the weights of a finished run, and a fresh optimiser: its directory, or with "
+        "backend=tinker the tinker:// path of a training checkpoint; null: with a new adapter.",
+    )
     batch_size: PositiveInt = Field(256, description="Examples in a step.")
     learning_rate: PositiveFloat | Literal["auto"] = Field(
         "auto", description="Peak learning rate; auto follows the Tinker cookbook's rule (text2sql/schedule.py)."
@@ -324,6 +334,9 @@ class Config(Section):
             raise ValueError("data.path and data.columns need another data.source than bundled, for example the file")
         if self.prompt.template.startswith("chat") and "stop" not in self.evaluation.model_fields_set:
             self.evaluation.stop = []  # an answer ends with the model's own end of turn
+        start = self.training.start_from
+        if start and expand_user(start).resolve() == self.directory.resolve():
+            raise ValueError(f"training.start_from={start} is this run's own directory; give this run another name")
         if self.hub.push_to and self.hub.format == "adapter" and self.local.method == "full":
             raise ValueError("hub.format=adapter: full fine-tuning makes no adapter; set hub.format=merged")
         stopping = self.training.early_stopping

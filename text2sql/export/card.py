@@ -11,7 +11,7 @@ from text2sql.config import Config, dump_config
 from text2sql.data import prompts
 from text2sql.data.examples import Example
 from text2sql.data.sources import NAMED
-from text2sql.report.wording import interval, percent
+from text2sql.report.wording import beginning, interval, percent
 
 Record = Mapping[str, Any]
 
@@ -49,7 +49,7 @@ def write_card(
         "## Results\n\n" + _results(summary),
         "## How to ask it\n\n" + _prompt(config, tokenizer) + "\n\n" + _loading(about, config, tokenizer, repository),
         "## Data and training\n\n" + _training(config, summary),
-        "## Licences\n\n" + _licences(about, config),
+        "## Licences\n\n" + _licences(about, config, summary),
         "## Configuration\n\n```yaml\n" + dump_config(config).strip() + "\n```",
     ]
     if "logit_gap" in about:
@@ -72,9 +72,14 @@ def data_licence(source: str) -> tuple[str | None, str | None]:
     return (source if HUB_ID.fullmatch(source) and not Path(source).exists() else None), None
 
 
-def _sources(config: Config) -> list[str]:
-    """What was trained on: the parts of the mixture, or the one source."""
-    return [part.source for part in config.data.mix] or [config.data.source]
+def _sources(config: Config, summary: Record) -> list[str]:
+    """What was trained on: the run's own sources, and those of the weights that it began with."""
+    return list(dict.fromkeys([*config.data.sources, *_start(summary).get("data", ())]))
+
+
+def _start(summary: Record) -> Record:
+    """What the run's record says of the weights that its training began with; nothing if with none."""
+    return (summary.get("training") or {}).get("start_from") or {}
 
 
 def _metadata(about: Record, config: Config, summary: Record) -> str:
@@ -82,7 +87,7 @@ def _metadata(about: Record, config: Config, summary: Record) -> str:
 
     base, source = about["base_model"], (config.data.test or config.data).source
     hub_id, _ = data_licence(source)
-    trained_on = [name for part in _sources(config) if (name := data_licence(part)[0])]
+    trained_on = [name for part in _sources(config, summary) if (name := data_licence(part)[0])]
     head = (summary.get("headline") or {}).get("tuned")
     results = []
     if head:
@@ -199,7 +204,10 @@ def _loading(about: Record, config: Config, tokenizer: Any, repository: str | No
 
 def _training(config: Config, summary: Record) -> str:
     data, training = summary.get("data") or {}, summary.get("training") or {}
-    lines = [f"- Data: {', '.join(_sources(config))}" + (f" ({data['train']:,} training examples)" if data else "")]
+    lines = [f"- Data: {', '.join(config.data.sources)}" + (f" ({data['train']:,} training examples)" if data else "")]
+    if start := _start(summary):
+        before = ", ".join(start.get("data", ())) or "data that its record does not name"
+        lines.append(f"- Training began with the weights of `{beginning(start)}`, trained before on {before}")
     if training:
         lines.append(
             f"- {training['steps']:,} steps of {training['batch_size']} examples, {training['tokens']:,} tokens, "
@@ -216,12 +224,14 @@ def _training(config: Config, summary: Record) -> str:
     return "\n".join(lines)
 
 
-def _licences(about: Record, config: Config) -> str:
+def _licences(about: Record, config: Config, summary: Record) -> str:
     base = base_licence(about["base_model"]) or UNKNOWN
     lines = [f"- Base model `{about['base_model']}`: {base}. These weights derive from it."]
-    for source in _sources(config):
+    for source in _sources(config, summary):
         hub_id, licence = data_licence(source)
         lines.append(f"- Data {hub_id or source}: {licence or UNKNOWN}.")
+    if (start := _start(summary)) and "data" not in start:
+        lines.append(f"- Data of {beginning(start)}: {UNKNOWN}.")
     return "\n".join(lines)
 
 

@@ -24,6 +24,7 @@ _RATES = (
     ("executable", "Executable"),
 )
 _TRAINING = (
+    ("start_from", "Begun with the weights of", wording.beginning),
     ("steps", "Optimiser steps", wording.count),
     ("epochs", "Epochs", wording.count),
     ("examples", "Examples seen", wording.count),

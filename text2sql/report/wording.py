@@ -86,6 +86,14 @@ def moment(value: Any) -> str:
     return text[:16].replace("T", " ") if len(text) >= 16 and text[10] == "T" else text
 
 
+def beginning(start: Any) -> str:
+    """Where the weights come from that a training began with; `start` is what the run's record says of it."""
+    if not isinstance(start, dict):
+        return MISSING
+    step = f", step {count(start['step'])}" if start.get("step") is not None else ""
+    return f"{start['run']}{step}" if start.get("run") else str(start.get("checkpoint"))
+
+
 def clip(text: Any, limit: int) -> str:
     """Text of at most ``limit`` characters; what was left out is counted, never silent."""
     if text is None:
