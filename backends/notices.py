@@ -51,8 +51,8 @@ class _Notices(logging.LoggerAdapter[logging.Logger]):
 
 
 def show_notices() -> None:
-    """From now on, log as warnings what the SDK only tells its debug log."""
+    """From now on, log as warnings what the SDK only tells its debug log; nothing has been told so far."""
     from tinker import _base_client
 
-    if not isinstance(_base_client.log, _Notices):
-        _base_client.log = _Notices(_base_client.log)  # type: ignore[assignment]
+    logger = _base_client.log
+    _base_client.log = _Notices(logger.logger if isinstance(logger, _Notices) else logger)  # type: ignore[assignment]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,23 @@ import pytest
 os.environ.setdefault("TINKER_TELEMETRY", "0")
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def no_session_stays_open() -> Iterator[None]:
+    """What a test opens with the SDK, it closes: a heartbeat that goes on would speak in the tests after it."""
+    yield
+    deadline = time.monotonic() + 5
+    while beating := _heartbeats():
+        assert time.monotonic() < deadline, f"{beating} sessions of the SDK were left open"
+        time.sleep(0.01)
+
+
+def _heartbeats() -> int:
+    holders = sys.modules.get("tinker.lib.internal_client_holder")
+    loop = holders._internal_client_holder_thread_singleton.loop_if_started() if holders else None
+    tasks = asyncio.all_tasks(loop) if loop else ()
+    return sum(task.get_coro().__qualname__.endswith("._session_heartbeat") for task in tasks)
 
 
 @pytest.fixture(scope="session")

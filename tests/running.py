@@ -27,13 +27,15 @@ class Running:
         self.state = self._web._state  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._web.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self._thread.start()
+        self._clients: list[Any] = []
         assert started.wait(60)
 
     def client(self, key: str = KEY) -> Any:
         """A service client of the real SDK."""
         import tinker
 
-        return tinker.ServiceClient(base_url=self.url, api_key=key)
+        self._clients.append(tinker.ServiceClient(base_url=self.url, api_key=key))
+        return self._clients[-1]
 
     def http(self, key: str | None = KEY, **options: Any) -> Any:
         """A plain HTTP client."""
@@ -43,8 +45,11 @@ class Running:
         return httpx.Client(base_url=self.url, headers=headers, timeout=30, **options)
 
     def stop(self) -> None:
-        """Shut down in good order."""
+        """Shut down in good order, then end what its clients do in the background: heartbeats, and trying again."""
         self._web.should_exit = True
         self._thread.join(20)
         assert not self._thread.is_alive()
         self._socket.close()
+        for client in self._clients:
+            if client._session_holder is not None:
+                client._session_holder.close()

@@ -6,7 +6,9 @@ import errno
 import hashlib
 import io
 import json
+import logging
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -18,14 +20,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from rich.console import Console
 
+from backends.fake import FakeSamplingClient
 from tests.conftest import REPOSITORY
 from tests.tiny_runs import judge_by_text, rows, tiny_config, tiny_values, write_jsonl
-from text2sql import cli
+from text2sql import cli, progress
 from text2sql import evaluation as room
 from text2sql.config import Config, dump_config
 from text2sql.pipeline import run_pipeline
 from text2sql.plain_yaml import dump_yaml, read_yaml
+from text2sql.progress import show_warnings
 
 COMMANDS = ["run", "train", "evaluate", "match", "ask", "compare", "config", "data"]
 SUBCOMMANDS = [
@@ -374,6 +379,37 @@ def test_ask_uses_what_was_trained_and_base_does_not(
     arguments = ("ask", row["question"], "--schema", "t0.sql", "--run", finished)
     assert "t0" in text2sql(*arguments).out.lower()
     assert text2sql(*arguments, "--base").out == "SELECT 1\n"
+
+
+def test_a_warning_does_not_get_into_the_answer(
+    text2sql: Callable[..., Outcome], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a server that is busy for a while."""
+    (tmp_path / "shop.sql").write_text(SHOP)
+    sample = FakeSamplingClient.sample
+
+    def busy(self: Any, *args: Any, **options: Any) -> Any:
+        logging.getLogger("tinker.server").warning("The server asks for patience.")
+        return sample(self, *args, **options)
+
+    monkeypatch.setattr(FakeSamplingClient, "sample", busy)
+    show_warnings("tinker")
+    outcome = text2sql("ask", "How many goods?", "--schema", "shop.sql", "--run", finished)
+    assert outcome.out == "SELECT COUNT(*) AS n FROM goods\n"
+    assert outcome.err == "Warning: The server asks for patience.\n"
+
+
+def test_a_warning_does_not_tear_a_live_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120, legacy_windows=False)
+    monkeypatch.setattr(progress, "console", terminal)
+    show_warnings("tinker")
+    with progress.stage("Training", 10) as bar:
+        bar.advance(5, 50)
+        logging.getLogger("tinker.server").warning("No connection.")
+    written = terminal.file.getvalue()
+    assert written.count("Warning: No connection.\n") == 1
+    line = written.split("Warning: No connection.")[0].rsplit("\n")[-1]
+    assert "Training" not in re.sub(r".*\x1b\[2K", "", line), "it stands on a line of its own"
 
 
 def test_ask_executes_and_changes_nothing(text2sql: Callable[..., Outcome], finished: Path, shop: Path) -> None:

@@ -46,13 +46,16 @@ def opened(config: Config, checkpoints: Path | None = None) -> Iterator[ServiceC
 
 
 def _close(service: ServiceClient, status: str) -> None:
-    """Close the session, and wait a little for a remote one to hear of it."""
+    """Close the session, and wait a little for a remote one to hear of it; one that does not is let go of."""
     import tinker
 
     ending = service.close(status)
     if ending is not None:
-        with suppress(tinker.TinkerError, TimeoutError):
-            ending.result(CLOSE_SECONDS)
+        try:
+            with suppress(tinker.TinkerError, TimeoutError):
+                ending.result(CLOSE_SECONDS)
+        finally:
+            ending.future().cancel()  # no heartbeats to a server that is away, nor five minutes of telling it
 
 
 def context_length(service: ServiceClient, model: str) -> int | None:

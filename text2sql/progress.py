@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +16,17 @@ LINE_EVERY = 10.0  # seconds between two lines where there is no terminal
 console = Console(highlight=False, markup=False, emoji=False)  # SQL and data are full of brackets and colons
 
 
-class _ToConsole(logging.Handler):
+class _ToStderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        console.print(f"{record.levelname.capitalize()}: {record.getMessage()}", style="yellow")
+        # Plainly: a live bar replaces sys.stderr by a stream that writes above it; a console would undo that.
+        print(f"{record.levelname.capitalize()}: {record.getMessage()}", file=sys.stderr, flush=True)
 
 
 def show_warnings(library: str) -> None:
-    """Show a library's warnings between the lines of the progress, where they do not tear a bar apart."""
+    """Show a library's warnings on stderr, where they neither get into results nor tear a bar apart."""
     logger = logging.getLogger(library)
-    if not any(isinstance(handler, _ToConsole) for handler in logger.handlers):
-        handler = _ToConsole(logging.WARNING)
+    if not any(isinstance(handler, _ToStderr) for handler in logger.handlers):
+        handler = _ToStderr(logging.WARNING)
         logger.addHandler(handler)
         logger.propagate = False
 

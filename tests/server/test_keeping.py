@@ -218,12 +218,14 @@ def test_external_weights_are_encrypted_if_asked(keyed: Running, users: tuple[An
 
 def test_an_idle_session_is_closed(start_server: Callable[..., Running]) -> None:
     server = start_server(limits={"session_idle_seconds": 0.01})
-    client = trained(server.client())
+    service = server.client()
+    client = trained(service)
     server.state.tidy()
     assert server.state.scheduler.lanes() == []
     with pytest.raises(tinker.APIStatusError, match="no longer in memory") as caught:
         client.forward(DATA, "cross_entropy").result()
     assert caught.value.status_code == 410
+    service.close("success").result()
 
 
 def test_a_restart_keeps_what_was_saved(start_server: Callable[..., Running], tmp_path: Path) -> None:
@@ -257,6 +259,7 @@ def test_a_restart_keeps_what_was_saved(start_server: Callable[..., Running], tm
     resumed.optim_step(ADAM).result()
     sums = [c.forward(DATA, "cross_entropy").result().metrics["loss:sum"] for c in (resumed, straight)]
     assert sums[0] == sums[1]
+    again.close("success").result()
 
 
 def test_exposure() -> None:

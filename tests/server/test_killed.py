@@ -69,6 +69,8 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tiny_model: str, tmp_path: P
             text=True,
         )
         assert taken.returncode == 2 and "choose another --port" in taken.stderr
+        for client_of in (service, again):
+            client_of.close("success").result()
     finally:
         for process in (server, second):
             if process is not None:
