@@ -35,6 +35,7 @@ class Failure:
 
 
 _settlements = itertools.count(1)
+_settling = threading.Lock()
 
 
 @dataclass(slots=True)
@@ -50,11 +51,12 @@ class Promise:
 
     def settle(self, answer: Result | Failure) -> bool:
         """Give the answer; False if there is one already (the request was cancelled meanwhile)."""
-        try:
-            self.future.set_result(answer)
-        except InvalidStateError:
-            return False
-        self.done_at, self.number = time.monotonic(), next(_settlements)
+        with _settling:  # in the order of the numbers: who has seen one does not ask for those before it again
+            try:
+                self.future.set_result(answer)
+            except InvalidStateError:
+                return False
+            self.done_at, self.number = time.monotonic(), next(_settlements)
         return True
 
     def size(self) -> int:
