@@ -14,6 +14,7 @@ from torch import nn
 from backends.interface import BackendError
 from backends.local import pretrained
 from backends.local.fused import fuse
+from backends.local.quantized import pick_quantization, quantization_config, settle_on_cpu
 from backends.local.sharded import shard
 from backends.options import LocalOptions
 
@@ -76,7 +77,7 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     arguments: dict[str, Any] = {"dtype": stored, "attn_implementation": attention}
     quantization = pick_quantization(options.quantization, device)
     if quantization != "none":
-        arguments["quantization_config"] = _quantization(quantization, options.double_quantization, dtype, device)
+        arguments["quantization_config"] = quantization_config(quantization, options.double_quantization, dtype, device)
         arguments["device_map"] = {"": device}
     try:
         with LOADING:
@@ -86,6 +87,8 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
         raise BackendError(_explain(name, error)) from error
     if quantization == "none" and not options.fsdp:
         model = model.to(device)
+    if quantization != "none" and device.type == "cpu":
+        settle_on_cpu(model)
     model.requires_grad_(False).eval()
     if options.method == "lora":
         untie(model)
@@ -154,13 +157,6 @@ def _attention(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
     return "flash_attention_2" if able and is_flash_attn_2_available() else "sdpa"
 
 
-def pick_quantization(wanted: str, device: torch.device) -> str:
-    """How to store the base; ``auto`` is NF4 on a CUDA GPU and unquantised elsewhere."""
-    if wanted != "auto":
-        return wanted
-    return "nf4" if device.type == "cuda" else "none"
-
-
 def check_packing(attention: str) -> None:
     """Raise BackendError unless the attention implementation keeps packed rows apart without a mask."""
     if attention != "flash_attention_2":
@@ -179,28 +175,6 @@ def _liger(device: torch.device) -> Callable[..., None]:
     except ImportError as error:
         raise BackendError("local.liger: pip install liger-kernel, or set local.liger=false.") from error
     return _apply_liger_kernel_to_instance
-
-
-def _quantization(kind: str, double: bool, dtype: torch.dtype, device: torch.device) -> Any:
-    try:
-        import bitsandbytes  # noqa: F401
-    except ImportError as error:
-        raise BackendError(
-            f"local.quantization: {kind} needs bitsandbytes: pip install 'text2sql[quantization]', "
-            "or set local.quantization=none."
-        ) from error
-    if device.type == "mps":
-        raise BackendError("local.quantization: bitsandbytes has no MPS kernels; set local.quantization=none.")
-    from transformers import BitsAndBytesConfig
-
-    if kind == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=double,
-        bnb_4bit_compute_dtype=dtype,
-    )
 
 
 def _explain(name: str, error: Exception) -> str:

@@ -1,0 +1,65 @@
+"""A base model that bitsandbytes quantises as it is loaded: how to ask for it, and what to mend afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from backends.interface import BackendError
+
+
+def pick_quantization(wanted: str, device: torch.device) -> str:
+    """How to store the base; ``auto`` is NF4 on a CUDA GPU and unquantised elsewhere."""
+    if wanted != "auto":
+        return wanted
+    return "nf4" if device.type == "cuda" else "none"
+
+
+def quantization_config(kind: str, double: bool, dtype: torch.dtype, device: torch.device) -> Any:
+    """What transformers is to do while loading.
+
+    Args:
+        kind: ``nf4`` or ``int8``.
+        double: Quantise NF4's constants too.
+        dtype: Of the matrix products.
+        device: Where the model goes.
+
+    Raises:
+        BackendError: bitsandbytes is not installed, or has nothing for the device.
+    """
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise BackendError(
+            f"local.quantization: {kind} needs bitsandbytes: pip install 'text2sql[quantization]', "
+            "or set local.quantization=none."
+        ) from error
+    if device.type == "mps":
+        raise BackendError("local.quantization: bitsandbytes has no MPS kernels; set local.quantization=none.")
+    from transformers import BitsAndBytesConfig
+
+    if kind == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=double,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def settle_on_cpu(model: Any) -> None:
+    """Keep a quantised model on a CPU as it was loaded, and in memory of its own.
+
+    - Where the processor multiplies bfloat16, bitsandbytes' `Linear4bit` packs its weights anew at the first pass
+      without a gradient: rounded, and for a kernel that has no backward pass. Training would go on with other numbers
+      and without most of its gradient, so the layers are told that the processor cannot.
+    - What is not quantised is as loaded a view of the file, which stays mapped as a whole while any of it is used.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    for parameter in model.parameters():  # a tied one comes once
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.clone()
