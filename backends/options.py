@@ -14,7 +14,7 @@ class _Options(BaseModel):
 
 
 ADAPTER_OPTIONS = ("lora_alpha", "lora_dropout", "rslora", "dora", "target_modules", "lora_plus_ratio")
-NOT_WITH_FSDP = ("method", "quantization", "dora", "neftune_alpha", "compile", "liger")
+NOT_WITH_FSDP = ("method", "dora", "neftune_alpha", "compile", "liger")
 
 
 def changed(options: BaseModel, name: str) -> bool:
@@ -103,6 +103,10 @@ class LocalOptions(_Options):
             if self.quantization != "none":
                 raise ValueError("quantization freezes the weights; method=full needs quantization=none")
         if self.fsdp:
+            if self.quantization == "int8":
+                raise ValueError(
+                    "fsdp cannot split the weights of quantization=int8, whose constants belong to whole matrices; use nf4"
+                )
             for name in NOT_WITH_FSDP:
                 if changed(self, name):
                     raise ValueError(f"fsdp splits a plain frozen base; it does not go with {name}")

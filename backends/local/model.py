@@ -63,6 +63,8 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
         BackendError: The model, the device or a package that it needs is not there; the message says what to do.
     """
     device = pick_device(options.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # of this thread: Triton's kernels look nowhere else
     dtype = pick_dtype(options.dtype, device)
     attention = _attention(options.attention, device, dtype)
     if options.packing:
@@ -78,7 +80,7 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     quantization = pick_quantization(options.quantization, device)
     if quantization != "none":
         arguments["quantization_config"] = quantization_config(quantization, options.double_quantization, dtype, device)
-        arguments["device_map"] = {"": device}
+        arguments["device_map"] = {"": "cpu" if options.fsdp else device}
     try:
         with LOADING:
             tokenizer = AutoTokenizer.from_pretrained(location)
@@ -87,7 +89,7 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
         raise BackendError(_explain(name, error)) from error
     if quantization == "none" and not options.fsdp:
         model = model.to(device)
-    if quantization != "none" and device.type == "cpu":
+    if quantization != "none" and (options.fsdp or device.type == "cpu"):
         settle_on_cpu(model)
     model.requires_grad_(False).eval()
     if options.method == "lora":
@@ -136,6 +138,8 @@ def pick_device(wanted: str) -> torch.device:
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise BackendError('local.device: "mps" is not available here; set local.device=auto or cpu.')
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
     return device
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -63,3 +65,20 @@ def settle_on_cpu(model: Any) -> None:
     for parameter in model.parameters():  # a tied one comes once
         if parameter.is_floating_point():
             parameter.data = parameter.data.clone()
+
+
+@contextmanager
+def remember_quantisation(part: Any) -> Iterator[None]:
+    """While the parameters of a module are exchanged for others of the same bits: keep what NF4 weights say of theirs.
+
+    bitsandbytes finds the constants again in the layer; PEFT looks at the weight itself.
+    """
+    said = {
+        module: {name: getattr(module.weight, name) for name in ("compress_statistics", "quant_type")}
+        for module in part.modules()
+        if hasattr(getattr(module, "weight", None), "quant_type")
+    }
+    yield
+    for module, facts in said.items():
+        for name, value in facts.items():
+            setattr(module.weight, name, value)

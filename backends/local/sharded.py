@@ -19,6 +19,7 @@ import torch
 
 from backends.interface import BackendError
 from backends.local.executor import CLOSED
+from backends.local.quantized import remember_quantisation
 from backends.local.team import Team
 
 IDLE, BUSY, LEAVING = range(3)
@@ -30,12 +31,12 @@ def check_team(team: Team) -> None:
         raise BackendError(
             "local.fsdp splits the base over several processes, and this is a single one. Start it with "
             "`accelerate launch` or torchrun (docs/local_backend.md, Several devices), or set local.fsdp=false; "
-            "local.quantization=nf4 makes the base small enough for one card."
+            "local.quantization=nf4 alone may make the base small enough for one card."
         )
 
 
 def shard(model: Any, device: torch.device, size: int) -> None:
-    """Keep this process's part of a frozen model that is still in main memory, layer by layer.
+    """Keep this process's part of a frozen model that is still in main memory, layer by layer; NF4 weights as they are.
 
     Args:
         model: A Hugging Face causal language model; its output layer shares no parameter with its embedding.
@@ -47,7 +48,8 @@ def shard(model: Any, device: torch.device, size: int) -> None:
 
     mesh = init_device_mesh(device.type, (size,))
     for part in (model.get_input_embeddings(), *model.get_decoder().layers, model.get_output_embeddings(), model):
-        fully_shard(part, mesh=mesh, reshard_after_forward=True)
+        with remember_quantisation(part):
+            fully_shard(part, mesh=mesh, reshard_after_forward=True)
 
 
 class Lockstep:

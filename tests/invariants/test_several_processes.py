@@ -162,8 +162,9 @@ def compare(one: dict[str, Any], two: dict[str, Any]) -> None:
         {"method": "full"},
         {"fsdp": True},
         {"fsdp": True, "gradient_checkpointing": "on", "micro_batch_tokens": 30},
+        {"fsdp": True, "quantization": "nf4"},
     ],
-    ids=["lora", "noise and LoRA+", "full", "fsdp", "fsdp, recomputed"],
+    ids=["lora", "noise and LoRA+", "full", "fsdp", "fsdp, recomputed", "fsdp, NF4"],
 )
 def test_two_processes_equal_one(tmp_path: Path, tiny_model: str, options: dict[str, Any]) -> None:
     from backends.local.checkpoints import CheckpointStore

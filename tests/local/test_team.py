@@ -133,7 +133,7 @@ def test_one_process_splits_nothing(open_local: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "also", [{"method": "full"}, {"quantization": "nf4"}, {"quantization": "auto"}, {"dora": True}, {"compile": True}]
+    "also", [{"method": "full"}, {"quantization": "int8"}, {"dora": True}, {"neftune_alpha": 5.0}, {"compile": True}]
 )
 def test_what_a_split_base_does_not_go_with(also: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"fsdp.*{next(iter(also))}"):
