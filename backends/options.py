@@ -104,9 +104,7 @@ class LocalOptions(_Options):
                 raise ValueError("quantization freezes the weights; method=full needs quantization=none")
         if self.fsdp:
             if self.quantization == "int8":
-                raise ValueError(
-                    "fsdp cannot split the weights of quantization=int8, whose constants belong to whole matrices; use nf4"
-                )
+                raise ValueError("fsdp cannot split int8 weights, whose constants belong to whole rows; use nf4")
             for name in NOT_WITH_FSDP:
                 if changed(self, name):
                     raise ValueError(f"fsdp splits a plain frozen base; it does not go with {name}")

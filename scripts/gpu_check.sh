@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything that only a GPU can show: the tests marked `gpu`, then the two benchmarks at a GPU's settings, as one table.
+# Everything that only a GPU can show: the tests marked `gpu`, the equivalences of the default suite once more on the
+# GPU (in float32), then the two benchmarks at a GPU's settings and on one GPU, as one table.
 #
 #   bash scripts/gpu_check.sh [MODEL]      # MODEL: smollm2-135m-instruct unless given; any Hub id or directory
 #
@@ -29,6 +30,11 @@ run() { # run NAME COMMAND…: keep the output, remember how it ended
 
 failed=0
 run tests "$python" -m pytest -q -m gpu tests
+run equalities env TEXT2SQL_TEST_DEVICE=cuda "$python" -m pytest -q tests/invariants/test_training_equals_reference.py \
+  tests/invariants/test_training_equivalences.py tests/local/test_losses.py tests/local/test_sampling.py \
+  tests/local/test_checkpoints.py tests/local/test_faults.py
+first=${CUDA_VISIBLE_DEVICES:-0}
+export CUDA_VISIBLE_DEVICES=${first%%,*} # Hugging Face's Trainer would take them all
 run training "$python" scripts/bench_train.py --device cuda --dtype bfloat16 --model "$model" --batch 128 --rounds 3
 run decoding "$python" scripts/bench_generate.py --device cuda --dtype bfloat16 --model "$model" --prompts 256
 echo

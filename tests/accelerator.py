@@ -65,14 +65,13 @@ def compute(func: Any, args: Any, kwargs: Any) -> Any:
         if strangers:
             raise RuntimeError(f"Expected all tensors to be on the same device: {func} on {NAME} and the CPU")
     wanted = kwargs.get("device")
-    here = any(isinstance(tensor, OnDevice) for tensor in given) if wanted is None else torch.device(wanted).type == NAME
+    here = (
+        any(isinstance(tensor, OnDevice) for tensor in given) if wanted is None else torch.device(wanted).type == NAME
+    )
     on_host = tree_map(lambda leaf: leaf.host if isinstance(leaf, OnDevice) else leaf, (args, kwargs))
     if wanted is not None:
         on_host[1]["device"] = torch.device("cpu")
-    if name == "_to_copy":  # to another device is a copy, though to the CPU it would be none
-        out = func(*on_host[0], **on_host[1])
-    else:
-        out = func(*on_host[0], **on_host[1])
+    out = func(*on_host[0], **on_host[1])
     if not here:
         return out
     wrapped = tree_map(lambda leaf: OnDevice(leaf) if type(leaf) is torch.Tensor else leaf, out)
@@ -114,10 +113,16 @@ library: Any = None
 
 
 def install() -> str:
-    """Make the device known to PyTorch, once in a process; returns its name."""
+    """Make the device known to PyTorch, for good in this process; returns its name."""
     global library
-    if library is None:
-        _setup_privateuseone_for_python_backend(NAME, backend_module=Module())
-        library = torch.library.Library("_", "IMPL")
-        library.fallback(lambda func, *args, **kwargs: compute(func, args, kwargs), "PrivateUse1")
+    _setup_privateuseone_for_python_backend(NAME, backend_module=Module())
+    library = torch.library.Library("_", "IMPL")
+    library.fallback(lambda func, *args, **kwargs: compute(func, args, kwargs), "PrivateUse1")
+    torch.__future__.set_swap_module_params_on_conversion(True)  # a module's parameters stay the same objects
+    plain = torch.tensor
+
+    def tensor(data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:  # PyTorch's own goes past us
+        return plain(data, **options).to(device or "cpu")
+
+    torch.tensor = tensor
     return NAME

@@ -135,14 +135,18 @@ def tiny_chat_model(make_tiny_model: Callable[..., Path], tiny_chat_tokenizer: A
 
 @pytest.fixture
 def open_local(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Opens local backends with given options; closes them after the test. Checkpoints go into the test's directory."""
+    """Opens local backends with given options; closes them after the test. Checkpoints go into the test's directory.
+
+    They compute on ``$TEXT2SQL_TEST_DEVICE``: the CPU, unless `scripts/gpu_check.sh` says otherwise.
+    """
     from backends import open_backend
     from backends.options import LocalOptions
 
-    opened = []
+    opened, device = [], os.environ.get("TEXT2SQL_TEST_DEVICE", "cpu")
 
     def open_(**options: Any) -> Any:
-        service = open_backend("local", LocalOptions(device="cpu", **options), checkpoints=tmp_path / "checkpoints")
+        chosen = LocalOptions(**{"device": device, "dtype": "float32", **options})
+        service = open_backend("local", chosen, checkpoints=tmp_path / "checkpoints")
         opened.append(service)
         return service
 

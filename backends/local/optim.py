@@ -69,11 +69,11 @@ class Optimizer:
         return norm
 
     def state(self) -> dict[str, Tensor]:
-        """The moments and step counts as flat tensors ``{place of the parameter}.{field}``; empty before any step."""
+        """A copy of moments and steps, on the CPU, by ``{place of the parameter}.{field}``; empty before any step."""
         flat = {}
         for place, parameter in enumerate(self.parameters):
             for field, value in self._adamw.state.get(parameter, {}).items():
-                flat[f"{place}.{field}"] = torch.as_tensor(value).clone()  # bitsandbytes shares some among parameters
+                flat[f"{place}.{field}"] = torch.as_tensor(value).to("cpu", copy=True)  # bitsandbytes shares some
         return flat
 
     def load_state(self, state: dict[str, Tensor]) -> None:

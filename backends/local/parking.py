@@ -28,7 +28,7 @@ def park(client: LocalTrainingClient) -> LocalFuture[Parked]:
         gradients = client._gradients
         parked = Parked(
             weights=client.engine.adapters.state(client.model_id),
-            optimizer={name: tensor.cpu() for name, tensor in client._optimizer.state().items()},
+            optimizer=client._optimizer.state(),
             gradients=None if gradients is None else [gradient.cpu() for gradient in gradients],
         )
         client.engine.adapters.remove(client.model_id)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 
 from backends.interface import BackendError
+
+M_MMAP_THRESHOLD, LARGE = -3, 2**20  # of glibc's malloc.h; bytes
 
 
 def pick_quantization(wanted: str, device: torch.device) -> str:
@@ -58,6 +61,8 @@ def settle_on_cpu(model: Any) -> None:
       without a gradient: rounded, and for a kernel that has no backward pass. Training would go on with other numbers
       and without most of its gradient, so the layers are told that the processor cannot.
     - What is not quantised is as loaded a view of the file, which stays mapped as a whole while any of it is used.
+    - Between the activations that a pass saves, each weight is dequantised and let go again, which leaves holes all
+      over glibc's heap: large blocks are mapped one by one, and so given back at once.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -65,6 +70,8 @@ def settle_on_cpu(model: Any) -> None:
     for parameter in model.parameters():  # a tied one comes once
         if parameter.is_floating_point():
             parameter.data = parameter.data.clone()
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 @contextmanager

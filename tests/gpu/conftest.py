@@ -24,7 +24,8 @@ def open_gpu(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     def open_(**options: Any) -> Any:
         if options.get("dtype") == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
             pytest.skip("this GPU has no bfloat16")
-        service = open_backend("local", LocalOptions(device="cuda", **options), checkpoints=tmp_path / "checkpoints")
+        chosen = LocalOptions(**{"device": "cuda", **options})
+        service = open_backend("local", chosen, checkpoints=tmp_path / "checkpoints")
         opened.append(service)
         return service
 

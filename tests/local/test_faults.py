@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -95,14 +96,38 @@ def test_one_row_too_many_says_what_to_do(client: Any, monkeypatch: pytest.Monke
         client.optim_step(ADAM).result()
 
 
+def test_what_did_not_fit_is_let_go_before_the_next_try(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No frame of the error, and nothing else, keeps the activations of a failed pass while the smaller one runs."""
+    real, logits, alive = gradients.target_logprobs, [], []
+
+    def failing_at_first(found: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        alive.append(sum(kept() is not None for kept in logits))
+        logits.append(weakref.ref(found))
+        if len(logits) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(found, targets)
+
+    monkeypatch.setattr(gradients, "target_logprobs", failing_at_first)
+    gc.disable()  # it must go at once, not when garbage is next collected
+    try:
+        client.forward_backward(random_datums(8, 600), "cross_entropy").result()
+    finally:
+        gc.enable()
+    assert len(alive) > 2
+    assert not any(alive)
+
+
 def test_sampling_halves_its_batches(open_local: Any, tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sampler = open_local().create_sampling_client(base_model=tiny_model).result()
     prompts = [ids(*range(3, 3 + n)) for n in range(2, 9)]
     expected = [f.result().sequences[0].tokens for f in [sampler.sample(p, 1, PARAMS) for p in prompts]]
-    real, tried = decoding.Decoder.step, []
+    real, tried, decoders = decoding.Decoder.step, [], []
 
     def limited(self: Any) -> Any:
         tried.append(len(self.active))
+        if all(kept() is not self for kept in decoders):
+            assert not any(kept() for kept in decoders)  # a failed one's keys and values are gone
+            decoders.append(weakref.ref(self))
         if len(self.active) > 2:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(self)
@@ -110,6 +135,7 @@ def test_sampling_halves_its_batches(open_local: Any, tiny_model: str, monkeypat
     monkeypatch.setattr(decoding.Decoder, "step", limited)
     assert [f.result().sequences[0].tokens for f in [sampler.sample(p, 1, PARAMS) for p in prompts]] == expected
     assert tried[:2] == [7, 3]
+    assert len(decoders) == 3
     assert max(tried[2:]) == 1
 
 
