@@ -22,14 +22,14 @@ def test_a_rate_limit_is_shown_and_the_run_goes_on(
     remote_config: Callable[..., Config], start_server: Callable[..., Running], capsys: pytest.CaptureFixture[str]
 ) -> None:
     narrow = start_server(limits={"queued_requests": 1})
-    config = remote_config(tinker={"base_url": narrow.url}, data={"test_size": 12}, evaluation={"concurrency": 12})
+    config = remote_config(tinker={"base_url": narrow.url}, data={"test_size": 4}, evaluation={"concurrency": 4})
     begun, release = threading.Event(), threading.Event()
     narrow.state.scheduler.errand(lambda: (begun.set(), release.wait(30)))
     threading.Timer(1.5, release.set).start()
     directory = run_pipeline(config, stages=("baseline",))
     said = capsys.readouterr()
     assert said.err.count("rate limit, 429") == 1 and "429" not in said.out
-    assert len((directory / "predictions-base.jsonl").read_text().splitlines()) == 12
+    assert len((directory / "predictions-base.jsonl").read_text().splitlines()) == 4
 
 
 def test_a_server_that_is_away_for_a_while(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
-from running import KEY, OTHER_KEY
+from running import KEY, OTHER_KEY, Running
 from typer.testing import CliRunner
 
 from backends.interface import BackendError
@@ -39,6 +40,14 @@ def test_arguments_become_settings(served: list[Any], tmp_path: Path) -> None:
     assert settings.base_models == {"org/model": "/models/m", "smollm2-135m-instruct": "smollm2-135m-instruct"}
     assert settings.keys == (KEY, OTHER_KEY)
     assert (settings.local.quantization, settings.local.device, settings.limits.resident_models) == ("nf4", "cpu", 2)
+
+
+def test_answers_are_sent_at_once(server: Running) -> None:
+    """Not held back until the client acknowledges what came before, which takes it 40 ms."""
+    with server.http() as http:
+        http.get("/healthz").raise_for_status()
+        (connection, *_) = server._web.server_state.connections
+        assert connection.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize(
