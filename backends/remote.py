@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import tinker
 from pydantic import BaseModel
+from tinker import types
 
 from backends.interface import BackendError
 from backends.notices import show_notices
@@ -18,8 +20,24 @@ CONNECT_SECONDS = 10.0
 PAUSE_SECONDS = 30  # a queue that stands still for so long is spoken of
 
 
+class RemoteServiceClient(tinker.ServiceClient):
+    """The SDK's client, with two methods of the interface that the SDK means to have on its `RestClient` alone."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(user_metadata={"client": "text2sql"}, base_url=url)
+        self._url, self._key = url, os.environ.get("TINKER_API_KEY")
+
+    def create_rest_client(self) -> tinker.RestClient:
+        """Housekeeping on stored checkpoints."""
+        return tinker.RestClient(base_url=self._url, api_key=self._key)
+
+    def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
+        """The models that can be trained and sampled."""
+        return self.create_rest_client().get_server_capabilities().result()
+
+
 def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = None) -> Any:
-    """A `tinker.ServiceClient`, after a check that the server can be reached.
+    """The SDK's service client, after a check that the server can be reached.
 
     The SDK retries an unreachable server for five minutes before it says so; the check says it in seconds.
 
@@ -31,16 +49,17 @@ def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = 
         BackendError: There is no usable API key, or the server cannot be reached or refuses the key.
     """
     chosen = TinkerOptions.model_validate((options or TinkerOptions()).model_dump())
-    import tinker
     from tinker.lib import queue_state_logger
+    from tinker.lib.base_url import resolve_base_url
 
     queue_state_logger.PAUSE_GRACE_PERIOD = PAUSE_SECONDS  # of the SDK's, a quarter of an hour
+    url = resolve_base_url(chosen.base_url)
     _check_key()
-    _check_server(chosen.base_url)
+    _check_server(url)
     _find_tokenizers(chosen.tokenizer)
     show_notices()
     try:
-        return tinker.ServiceClient(user_metadata={"client": "text2sql"}, base_url=chosen.base_url)
+        return RemoteServiceClient(url)
     except tinker.TinkerError as error:
         raise BackendError(f"backend: the Tinker SDK could not start: {error}") from error
 
@@ -83,8 +102,6 @@ def check_model(service: Any, base_model: str) -> None:
     """
     import difflib
 
-    import tinker
-
     try:
         offered = [m.model_name for m in service.get_server_capabilities().supported_models if m.model_name]
     except (tinker.AuthenticationError, tinker.PermissionDeniedError, tinker.BillingError) as error:
@@ -119,11 +136,9 @@ def _check_key() -> None:
         raise BackendError("backend: TINKER_API_KEY has spaces, line breaks or letters that no key has; copy it again.")
 
 
-def _check_server(base_url: str | None) -> None:
+def _check_server(url: str) -> None:
     import httpx
-    from tinker.lib.base_url import resolve_base_url
 
-    url = resolve_base_url(base_url)
     key = os.environ.get("TINKER_API_KEY")
     headers = {"X-API-Key": key} if key else {}
     try:

@@ -412,6 +412,11 @@ def test_a_warning_does_not_tear_a_live_bar(monkeypatch: pytest.MonkeyPatch) -> 
     assert "Training" not in re.sub(r".*\x1b\[2K", "", line), "it stands on a line of its own"
 
 
+def test_a_path_in_a_log_stays_in_one_piece(text2sql: Callable[..., Outcome], tiny_file: Path, quick: None) -> None:
+    long = tiny_file.parent / "a-directory-with-a-long-name" / "and-another-one-inside-of-it" / "and-the-run-in-it"
+    assert f"Report: {long / 'report.html'}\n" in text2sql("run", tiny_file, f"output_dir={long}").out
+
+
 def test_ask_executes_and_changes_nothing(text2sql: Callable[..., Outcome], finished: Path, shop: Path) -> None:
     checksum = hashlib.sha256(shop.read_bytes()).hexdigest()
     before = sorted(shop.parent.iterdir())

@@ -13,7 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 LINE_EVERY = 10.0  # seconds between two lines where there is no terminal
 
-console = Console(highlight=False, markup=False, emoji=False)  # SQL and data are full of brackets and colons
+console = Console(
+    highlight=False,
+    markup=False,  # SQL and data are full of brackets and colons
+    emoji=False,
+    soft_wrap=not sys.stdout.isatty(),  # a path or a command in a log stays in one piece
+)
 
 
 class _ToStderr(logging.Handler):

@@ -72,6 +72,11 @@ def test_other_bases_are_said_in_the_headline(tmp_path: Path) -> None:
     b = run_of(tmp_path / "b", answers(2, 0.8), base_model="Qwen/Qwen3-8B")
     cautions = compare(load_entries([str(a), str(b)])).cautions
     assert "Different base models: a on meta-llama/Llama-3.2-1B, b on Qwen/Qwen3-8B" in cautions[0]
+    assert "Unless these are the same weights under several names" in cautions[0]  # tinker.base_model alone differs
+    config = b / "config.yaml"
+    config.write_text(config.read_text().replace("meta-llama/Llama-3.2-1B", "Qwen/Qwen3-8B"))
+    cautions = compare(load_entries([str(a), str(b)])).cautions
+    assert cautions[0].endswith("b on Qwen/Qwen3-8B. A difference is not one of training or backend alone.")
 
 
 def test_the_base_of_a_run_and_runs_of_one_name(tmp_path: Path) -> None:

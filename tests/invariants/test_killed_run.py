@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import forked
 from text2sql.data.bundled import load_bundled
 
 TIME_FIELDS = {"seconds", "tokens_per_second", "time"}
@@ -48,22 +46,13 @@ def command(directory: Path, data: Path, model: str) -> list[str]:
         "local.device": "cpu",
         "on_existing": "resume",  # a kill may come after the last result, when the run counts as finished
     }
-    overrides = [f"{key}={value}" for key, value in settings.items()]
-    return [sys.executable, "-m", "text2sql.cli", "run", *overrides]
+    return ["run", *(f"{key}={value}" for key, value in settings.items())]
 
 
-def start(arguments: list[str]) -> subprocess.Popen[str]:
-    # PyTorch sums in another order with another number of threads: fix it, as the same machine would.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
-    )
-
-
-def finish(arguments: list[str]) -> None:
-    process = start(arguments)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
+def finish(arguments: list[str], log: Path) -> None:
+    process = forked.start(arguments, log)
+    process.join(300)
+    assert process.exitcode == 0, log.read_text()
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -71,22 +60,20 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in json.loads(line).items() if k not in TIME_FIELDS} for line in lines]
 
 
-def kill_when(arguments: list[str], path: Path, count: int) -> None:
+def kill_when(arguments: list[str], log: Path, path: Path, count: int) -> None:
     """Start the run and kill the whole process group as soon as a file has `count` lines."""
-    process = start(arguments)
+    process = forked.start(arguments, log)
     deadline = time.monotonic() + 240
-    while process.poll() is None and time.monotonic() < deadline:
+    while process.is_alive() and time.monotonic() < deadline:
         if path.exists() and path.read_text().count("\n") >= count:
-            os.killpg(process.pid, signal.SIGKILL)
-            break
+            forked.kill(process)
         time.sleep(0.01)
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+    assert process.exitcode == -signal.SIGKILL, f"the run ended before it could be killed: {log.read_text()}"
 
 
 def test_kill_minus_nine_everywhere(tmp_path: Path, data_file: Path, tiny_model: str) -> None:
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    finish(command(undisturbed, data_file, tiny_model))
+    undisturbed, killed, log = tmp_path / "undisturbed", tmp_path / "killed", tmp_path / "log"
+    finish(command(undisturbed, data_file, tiny_model), log)
     arguments = command(killed, data_file, tiny_model)
     for file, count in (
         ("predictions-base.jsonl", 8),
@@ -94,8 +81,8 @@ def test_kill_minus_nine_everywhere(tmp_path: Path, data_file: Path, tiny_model:
         ("metrics.jsonl", 16),
         ("predictions-tuned.jsonl", 16),
     ):
-        kill_when(arguments, killed / file, count)
-    finish(arguments)
+        kill_when(arguments, log, killed / file, count)
+    finish(arguments, log)
     for name in ("metrics.jsonl", "predictions-base.jsonl", "predictions-tuned.jsonl", "predictions-novel-tuned.jsonl"):
         assert rows(killed / name) == rows(undisturbed / name), name
     summaries = [json.loads((path / "summary.json").read_text()) for path in (killed, undisturbed)]
@@ -111,9 +98,9 @@ KILLS = 5
 @pytest.mark.parametrize("seed", range(5))
 def test_kill_minus_nine_at_random_moments(tmp_path: Path, data_file: Path, tiny_model: str, seed: int) -> None:
     """Runs that are killed at random moments until five kills have hit; every one of them ends in the same numbers."""
-    undisturbed = tmp_path / "undisturbed"
+    undisturbed, log = tmp_path / "undisturbed", tmp_path / "log"
     began = time.monotonic()
-    finish(command(undisturbed, data_file, tiny_model))
+    finish(command(undisturbed, data_file, tiny_model), log)
     whole = time.monotonic() - began
     moments, kills, trial = random.Random(seed), 0, 0
     while kills < KILLS:
@@ -123,7 +110,7 @@ def test_kill_minus_nine_at_random_moments(tmp_path: Path, data_file: Path, tiny
         finished = False
         while not finished:
             patience = moments.uniform(0.2, 0.9) * whole if kills < KILLS else None
-            finished = not kill_after(arguments, patience)
+            finished = not kill_after(arguments, log, patience)
             kills += not finished
         for name in ("metrics.jsonl", "predictions-base.jsonl", "predictions-tuned.jsonl"):
             assert rows(directory / name) == rows(undisturbed / name), (trial, name)
@@ -135,14 +122,12 @@ def test_kill_minus_nine_at_random_moments(tmp_path: Path, data_file: Path, tiny
     print(f"{kills} kills in {trial} runs, each of {whole:.0f} s undisturbed")
 
 
-def kill_after(arguments: list[str], seconds: float | None) -> bool:
+def kill_after(arguments: list[str], log: Path, seconds: float | None) -> bool:
     """Start the run and kill its process group after a while, or never; False if it has finished by then."""
-    process = start(arguments)
-    try:
-        output, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=60)
+    process = forked.start(arguments, log)
+    process.join(seconds)
+    if process.is_alive():
+        forked.kill(process)
         return True
-    assert process.returncode == 0, output
+    assert process.exitcode == 0, log.read_text()
     return False

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests import forked
 from tests.remote.conftest import PRICES
 from tests.server.conftest import Running
 from tests.tiny_runs import judge_by_text, read_jsonl
@@ -121,14 +117,12 @@ def test_a_client_killed_in_the_middle_goes_on_to_the_same_numbers(
     config = remote_config(**sections)
     file = tmp_path / "config.yaml"
     file.write_text(dump_config(config))
-    command = [sys.executable, "-m", "text2sql.cli", "train", str(file)]
-    process = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
+    process = forked.start(["train", file], tmp_path / "log")
     recorded = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and (not recorded.is_file() or recorded.read_bytes().count(b"\n") < 4):
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    forked.kill(process)
     done = recorded.read_bytes().count(b"\n")
     assert 4 <= done < len(metrics(straight)), "it was not in the middle"
     resumed = run_pipeline(config.model_copy(update={"on_existing": "resume"}))

@@ -180,8 +180,8 @@ def make_run(directory: Path, n: int = 200, steps: int = 307) -> Path:
     for side in ("base", "tuned"):
         write_rows(directory / f"predictions-{side}.jsonl", rows[side])
     (directory / "config.yaml").write_text(
-        "name: llama-3.2-1b\nbackend:\n  name: local\n  base_model: meta-llama/Llama-3.2-1B\n"
-        "  hf_token: hf_verysecret\ntraining:\n  batch_size: 256\n  learning_rate: 0.0005\n  max_tokens: 150\n",
+        "name: llama-3.2-1b\nbackend: local\nbase_model: meta-llama/Llama-3.2-1B\n"
+        "local:\n  hf_token: hf_verysecret\ntraining:\n  batch_size: 256\n  learning_rate: 0.0005\n  max_tokens: 150\n",
         encoding="utf-8",
     )
     (directory / "environment.json").write_text(

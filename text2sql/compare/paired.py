@@ -113,7 +113,11 @@ def _cautions(entries: Sequence[Entry], common: Sequence[Question]) -> list[str]
     found = []
     if len({entry.base_model for entry in entries}) > 1:
         listed = ", ".join(f"{entry.label} on {entry.base_model}" for entry in entries)
-        found.append(f"Different base models: {listed}. A difference is not one of training or backend alone.")
+        told = "A difference is not one of training or backend alone."
+        configured = {entry.settings.get("base_model") for entry in entries}
+        if len(configured) == 1 and None not in configured:  # tinker.base_model alone differs
+            told = f"Unless these are the same weights under several names, a{told[1:]}"
+        found.append(f"Different base models: {listed}. {told}")
     sizes = {len(entry.rows) for entry in entries}
     if sizes != {len(common)}:
         listed = ", ".join(f"{entry.label} {len(entry.rows)}" for entry in entries)
