@@ -20,6 +20,7 @@ from backends.interface import BackendError
 from tests.tiny_runs import judge_by_text, read_jsonl, rows, tiny_config, tiny_values, write_jsonl
 from text2sql import evaluation as room
 from text2sql.config import Config
+from text2sql.environment import peak_memory
 from text2sql.errors import UserError
 from text2sql.pipeline import run_pipeline
 from text2sql.plain_yaml import dump_yaml, read_yaml
@@ -49,6 +50,10 @@ TIMES = (
     "checkpoint_path",
 )
 VALIDATED = {"data": {"validation_size": 5}, "training": {"validate_every": 1, "validation_questions": 2}}
+
+
+def test_the_peak_memory_is_the_gpus_where_there_is_one() -> None:
+    assert peak_memory({"gpu_peak_memory_bytes": 5}) == 5 < 10**6 < peak_memory({})
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,17 @@ def test_what_the_tinker_api_cannot_do_is_refused_by_name(name: str, tmp_path: P
 @pytest.mark.parametrize("name", sorted(SHIPPED.keys() - ONLY_LOCAL.keys()))
 def test_the_others_can_run_on_the_tinker_api(name: str, tmp_path: Path) -> None:
     assert _config(name, tmp_path, "backend=tinker").backend == "tinker"
+
+
+def test_the_later_stages_that_the_wikisql_recipe_names_are_configurations() -> None:
+    lines = [line.removeprefix("#") for line in SHIPPED["mistral-7b-wikisql"].read_text().splitlines()[2:]]
+    stages = [[word for word in shlex.split(line) if "=" in word] for line in lines if "training." in line]
+    configs = [load_config(str(SHIPPED["mistral-7b-wikisql"]), overrides) for overrides in stages]
+    everything, ordered, spider, both = configs
+    assert (everything.training.epochs, everything.training.max_steps, everything.data.limit) == (3, None, None)
+    assert ordered.training.order == both.training.order == "curriculum"
+    assert spider.training.start_from == "runs/mistral-7b-wikisql" and spider.directory.name == "wikisql-then-spider"
+    assert spider.data.sources == ["spider"] and both.data.sources == ["wikisql", "spider"]
 
 
 def test_easy_queries_come_first_in_a_curriculum() -> None:

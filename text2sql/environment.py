@@ -52,7 +52,7 @@ def peak_memory(described: dict[str, Any]) -> int:
     """Bytes that a GPU held at its peak; without one, the largest resident size of this process."""
     import resource
 
-    if "gpupeak_memory_bytes" in described:
-        return int(described["gpupeak_memory_bytes"])
+    if "gpu_peak_memory_bytes" in described:
+        return int(described["gpu_peak_memory_bytes"])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

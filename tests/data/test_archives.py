@@ -304,6 +304,14 @@ ODD = (
 )
 
 
+def test_a_table_that_stands_twice_is_shown_with_the_columns_of_both() -> None:
+    twice = (
+        "CREATE TABLE staff (name TEXT, rank TEXT); CREATE TABLE staff (Rank TEXT, id INT); CREATE INDEX i ON staff (x)"
+    )
+    (shown,) = show_schemas([Example("x", "?", twice, "SELECT 1")], SchemaText(style="compact"))
+    assert shown.shown == "staff(name, rank, id)"
+
+
 def test_a_compact_schema_is_its_names(tmp_path: Path) -> None:
     (shown,) = show_schemas([Example("x", "?", ODD, "SELECT 1")], SchemaText(style="compact"))
     assert str(shown.shown).splitlines() == [

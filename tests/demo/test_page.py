@@ -128,8 +128,9 @@ def test_ask_see_edit_run_and_go_back(page: Any) -> None:
     assert page.input_value("#question textarea") == QUESTION
 
 
-@pytest.mark.slow
-def test_an_answer_appears_as_it_is_written(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def halted(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Answers stop after their first words until this is set."""
     go_on, written = threading.Event(), FakeSamplingClient.stream
 
     def halting(self: Any, *asked: Any) -> Any:
@@ -142,12 +143,32 @@ def test_an_answer_appears_as_it_is_written(page: Any, monkeypatch: pytest.Monke
         return (yield from tokens)
 
     monkeypatch.setattr(FakeSamplingClient, "stream", halting)
+    return go_on
+
+
+@pytest.mark.slow
+def test_an_answer_appears_as_it_is_written(page: Any, halted: threading.Event) -> None:
     page.click("#example")
     text(page, "#about", NAME)
     page.click("#ask")
     text(page, "#tuned-sql .cm-content", "SELECT COUNT(*)")
     assert "FROM" not in page.inner_text("#tuned-sql .cm-content") and not page.locator("#tuned-run").is_visible()
-    go_on.set()
+    halted.set()
+    text(page, "#tuned-result", "1 row")
+    text(page, "#tuned-sql .cm-content", "FROM customers")
+
+
+@pytest.mark.slow
+def test_an_answer_can_be_stopped_and_asked_for_again(page: Any, halted: threading.Event) -> None:
+    page.click("#example")
+    text(page, "#about", NAME)
+    page.click("#ask")
+    text(page, "#tuned-sql .cm-content", "SELECT COUNT(*)")
+    page.click("#stop")
+    text(page, "#status", "Stopped.")
+    assert "SELECT COUNT(*)" in page.inner_text("#tuned-sql .cm-content") and page.locator("#tuned-run").is_visible()
+    halted.set()
+    page.click("#ask")
     text(page, "#tuned-result", "1 row")
     text(page, "#tuned-sql .cm-content", "FROM customers")
 
@@ -194,10 +215,16 @@ def test_files_and_mistakes(page: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_file_that_is_too_large_is_refused_by_name(page: Any, tmp_path: Path) -> None:
-    huge = tmp_path / "huge.csv"
-    huge.write_bytes(b"a,b\n" + b"1,2\n" * 13_000_000)  # 52 MB
-    page.locator("input[type=file]").first.set_input_files(huge)
-    text(page, "#about", "huge.csv has 52 MB; at most 50 MB are taken")
+    sent: list[str] = []
+    page.on("request", lambda r: sent.append(r.url) if "upload" in r.url else None)
+    text(page, "#about", "a CSV of up to 50 MB")
+    for name, limit in (("huge.csv", "a CSV file may have at most 50 MB"), ("huge.db", "may have at most 500 MB")):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(10**9)  # sparse: takes no room
+        page.locator("input[type=file]").first.set_input_files(tmp_path / name)
+        text(page, "#about", f"{name} has 1,000 MB; a")
+        text(page, "#about", limit)
+    assert not sent  # it never left the browser
 
 
 def test_a_port_that_is_taken_and_a_run_that_is_none(run: Path, tmp_path: Path) -> None:

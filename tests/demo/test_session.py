@@ -43,6 +43,7 @@ def test_without_data_a_query_is_only_checked() -> None:
             ["no table customer in", "mean customers", "no column nme in", "mean name"],
         ),
         ("SELECT c.name, c.price FROM customers AS c", ["no such column: c.price"]),
+        ('SELECT name FROM customers WHERE city = "Lisbon" AND price > 1', ["SQLite says: no such column: price"]),
         ("SELEC name FROM customers", ["syntax error"]),
         ("SELECT name FROM customers; SELECT 1", ["one statement at a time"]),
         ("WITH x(total) AS (SELECT SUM(price) FROM orders) SELECT total, missing FROM x", ["no column missing in"]),
@@ -80,7 +81,7 @@ def test_nothing_but_reading(shop: Source, sql: str, tmp_path: Path, monkeypatch
 def test_what_never_ends_is_stopped(shop: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("text2sql.ask.MAX_SECONDS", 0.2)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n"
-    assert show(endless, shop).problems[0].startswith("Stopped: it takes too")
+    assert show(endless, shop).problems[0].startswith("Stopped: it takes too long; at most 30 seconds")
 
 
 def test_many_rows_are_cut_and_that_is_said(shop: Source) -> None:

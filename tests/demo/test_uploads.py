@@ -109,6 +109,6 @@ def test_a_csv_of_a_gigabyte_is_refused_at_once(tmp_path: Path, place: Path) -> 
     with path.open("wb") as file:
         file.write(b"a,b\n1,2\n")
         file.truncate(10**9)  # sparse: takes no room
-    with pytest.raises(UserError, match=r"huge.csv has 1,000 MB; at most 50 MB are taken\. Take a sample"):
+    with pytest.raises(UserError, match=r"huge.csv has 1,000 MB; a CSV file may have at most 50 MB\. Take a sample"):
         uploads.copy_database(path, place)
     assert not list(place.iterdir())

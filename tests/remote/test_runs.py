@@ -91,6 +91,17 @@ def _loads_in_plain_peft(adapter: Path, base_model: str, local: Path) -> None:
     assert (merged - logits).abs().max() < 1e-4
 
 
+def test_votes_and_second_tries_are_those_of_this_machine(remote_config: Callable[..., Config], tmp_path: Path) -> None:
+    ways: dict[str, Any] = {"self_consistency": {"samples": 3}, "retry": {"attempts": 1}}
+    remote = run_pipeline(remote_config(evaluation=ways), stages=("baseline",))
+    local = remote_config(evaluation=ways, backend="local", output_dir=str(tmp_path / "local"))
+    run_pipeline(local, stages=("baseline",))
+    for way in ("base-vote", "base-retry"):
+        rows = [read_jsonl(run / f"predictions-{way}.jsonl") for run in (remote, tmp_path / "local")]
+        there, here = ([(row["raw"], row["tokens"], row["samples"]) for row in side] for side in rows)
+        assert there == here and sum(samples for *_, samples in there) > len(there)
+
+
 def test_a_budget_stops_a_run_with_a_checkpoint_and_more_money_ends_it_the_same(
     remote_config: Callable[..., Config], tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -149,15 +150,24 @@ def _table(ddl: str) -> str:
 
 
 def _columns(ddl: str) -> list[str]:
-    """The names of a table's columns as they are spelt, with or without a type behind them."""
-    firsts = [NAME.match(part.lstrip()) for part in _parts(ddl) if not CONSTRAINT.match(part)]
-    return [name[0] for name in firsts if name]
+    """The names of a table's columns as they are spelt, with or without a type behind them; each once."""
+    names: dict[str, str] = {}
+    for part in _parts(ddl):
+        if not CONSTRAINT.match(part) and (name := NAME.match(part.lstrip())):
+            names.setdefault(_bare(name[0]), name[0])
+    return [*names.values()]
 
 
 def _parts(ddl: str) -> list[str]:
-    """What stands between the commas of a CREATE TABLE's parentheses: columns and constraints."""
+    """What stands between the commas of a CREATE TABLE's parentheses, or of several of one table."""
+    starts = [match.start() for match in TABLE.finditer(ddl)] or [0]
+    return [part for start, end in pairwise([*starts, len(ddl)]) for part in _body(ddl[start:end])]
+
+
+def _body(statement: str) -> list[str]:
+    """The columns and constraints of one CREATE TABLE."""
     parts, depth = [""], 0
-    for piece in PIECE.findall(ddl):
+    for piece in PIECE.findall(statement):
         if piece.startswith("--"):  # a comment
             continue
         depth -= piece == ")"

@@ -15,6 +15,7 @@ from text2sql.ask import Answer, Answerer
 from text2sql.demo import view
 from text2sql.demo.example import QUESTION, write_example
 from text2sql.demo.session import Asked, Session, Shown, Source, show, text_source
+from text2sql.demo.uploads import CSV_SUFFIXES, check_size
 from text2sql.demo.widgets import BOTH, TITLES, Panel, Widgets
 from text2sql.errors import UserError
 
@@ -41,6 +42,14 @@ class Actions:
             return {self.widgets.session: session, self.widgets.about: view.message(str(error))}
         return self._opened(session, source)
 
+    def refuse_file(self, file: gr.EventData) -> str:
+        """Say why a file was not sent here."""
+        try:
+            check_size(file.name, file.size, csv=Path(file.name).suffix.lower() in CSV_SUFFIXES)
+        except UserError as error:
+            return view.message(str(error))
+        return ""
+
     def try_example(self, session: Session) -> Update:
         """Ask about the example shop, with a first question."""
         with tempfile.TemporaryDirectory() as scratch:
@@ -61,10 +70,14 @@ class Actions:
             source = _source(loaded, schema)
             if not question:
                 raise UserError("Write a question first.")
-            yield self._cleared(wanted) | {
-                widgets.asked: source,
-                widgets.status: view.message("Writing SQL …", "quiet"),
-            }
+            yield (
+                self._cleared(wanted)
+                | self._writing(True)
+                | {
+                    widgets.asked: source,
+                    widgets.status: view.message("Writing SQL …", "quiet"),
+                }
+            )
             for model in wanted:
                 for answer in _paced(self.answerer.stream(question, source.schema, model, source.database)):
                     if not answer.finished:
@@ -74,22 +87,34 @@ class Actions:
                 status = view.message(", ".join(took), "quiet")
                 yield _filled(widgets.panels[model], shown[model]) | {widgets.status: status}
         except (UserError, BackendError) as error:
-            yield {widgets.status: view.message(str(error))}
+            yield self._writing(False) | {widgets.status: view.message(str(error))}
             return
         session.history.insert(0, Asked(question, source, shown))
         earlier = [(f"{entry.question}  ·  {entry.source.name}", i) for i, entry in enumerate(session.history)]
-        yield {
-            widgets.session: session,
-            widgets.drawer: gr.Accordion(visible=True),
-            widgets.history: gr.Radio(earlier, value=None),
-        }
+        # Gradio may lose a button's change when the next state follows at once: the last one says all of them again.
+        runs = {widgets.panels[model].run: gr.Button(interactive=True) for model in shown}
+        yield (
+            self._writing(False)
+            | runs
+            | {
+                widgets.session: session,
+                widgets.drawer: gr.Accordion(visible=True),
+                widgets.history: gr.Radio(earlier, value=None),
+            }
+        )
 
-    def run(self, asked: Source | None, loaded: Source | None, schema: str, sql: str) -> tuple[str, str]:
-        """Check and run the query in an editor; returns its result, and the status."""
+    def stop(self) -> Update:
+        """Leave an answer as far as it has been written; what is there can be edited and run."""
+        runs = {run: gr.Button(interactive=True) for run in self.widgets.runs}
+        return self._writing(False) | runs | {self.widgets.status: view.message("Stopped.", "quiet")}
+
+    def run(self, asked: Source | None, loaded: Source | None, schema: str, sql: str) -> Iterator[tuple[str, str]]:
+        """Check and run the query in an editor; gives its result, and the status."""
+        yield view.message("Running the query …", "quiet"), ""
         try:
-            return view.result(show(sql, asked or _source(loaded, schema))), ""
+            yield view.result(show(sql, asked or _source(loaded, schema))), ""
         except UserError as error:
-            return "", view.message(str(error))
+            yield "", view.message(str(error))
 
     def restore(self, session: Session, index: int) -> Update:
         """Show an earlier question again, with its schema and its answers as they were."""
@@ -116,12 +141,16 @@ class Actions:
             self.widgets.forget: gr.Button(visible=source is not None),
         }
 
+    def _writing(self, now: bool) -> Update:
+        """While an answer is being written, it can be stopped and nothing else be asked."""
+        return {self.widgets.ask: gr.Button(interactive=not now), self.widgets.stop: gr.Button(interactive=now)}
+
     def _cleared(self, wanted: list[str]) -> Update:
         """Empty panels: those of the wanted models to be seen, the others not."""
         update: Update = {}
         for model, panel in self.widgets.panels.items():
             update[panel.column] = gr.Column(visible=model in wanted)
-            update[panel.run] = gr.Button(visible=False)
+            update[panel.run] = gr.Button(interactive=False)
             update[panel.sql] = update[panel.result] = ""
         return update
 
@@ -136,7 +165,7 @@ def _paced(answers: Iterator[Answer]) -> Iterator[Answer]:
 
 
 def _filled(panel: Panel, shown: Shown) -> Update:
-    return {panel.sql: shown.sql, panel.run: gr.Button(visible=True), panel.result: view.result(shown)}
+    return {panel.sql: shown.sql, panel.run: gr.Button(interactive=True), panel.result: view.result(shown)}
 
 
 def _source(loaded: Source | None, schema: str) -> Source:

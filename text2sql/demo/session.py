@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlglot import exp
 
-from text2sql.ask import MAX_ROWS, Answer, run_query
+from text2sql.ask import MAX_ROWS, MAX_SECONDS, Answer, run_query
 from text2sql.demo.uploads import copy_database, database_schema
 from text2sql.errors import UserError
 from text2sql.evaluation.execute import QueryFailed, Sandbox
@@ -161,7 +161,10 @@ def check_query(sql: str, source: Source) -> list[str]:
 
 
 def unknown_names(sql: str, schema: Schema) -> list[str]:
-    """Tables and columns of a query that the schema does not have, with the nearest that it does have."""
+    """Tables and columns of a query that the schema does not have, with the nearest that it does have.
+
+    What stands in quotes is left to SQLite, which takes "Lisbon" for a text where no column has that name.
+    """
     tree = parse(sql)
     if tree is None:
         return []
@@ -172,7 +175,8 @@ def unknown_names(sql: str, schema: Schema) -> list[str]:
     aliases = {alias.alias.lower() for alias in tree.find_all(exp.Alias) if alias.alias}
     declared = {name.name.lower() for alias in tree.find_all(exp.TableAlias) for name in alias.columns}
     known = columns | aliases | declared | {"rowid", "oid", "_rowid_"}
-    missing = [column.name for column in tree.find_all(exp.Column) if column.name.lower() not in known]
+    plain = [column for column in tree.find_all(exp.Column) if not column.this.args.get("quoted")]
+    missing = [column.name for column in plain if column.name.lower() not in known]
     return [*_said("table", used, tables), *_said("column", missing, columns)]
 
 
@@ -188,5 +192,5 @@ def _explained(error: QueryFailed) -> str:
     if error.kind == "refused":
         return f"Refused: {error}. Only queries that read are run here."
     if error.kind == "timeout":
-        return f"Stopped: {error}."
+        return f"Stopped: {error}; at most {MAX_SECONDS:.0f} seconds are given."
     return f"SQLite says: {error}."

@@ -31,10 +31,10 @@ def copy_database(upload: Path, directory: Path) -> Path:
         start = file.read(4096)
     target = directory / f"{upload.stem or 'data'}.sqlite"
     if start.startswith(MAGIC):
-        _check_size(upload, MAX_DATABASE, "Take a copy with fewer rows, or use `text2sql ask --database`.")
+        check_size(upload.name, upload.stat().st_size, csv=False)
         shutil.copyfile(upload, target)
     elif upload.suffix.lower() in CSV_SUFFIXES:
-        _check_size(upload, MAX_CSV, "Take a sample of its lines, or load it into a SQLite database and give that.")
+        check_size(upload.name, upload.stat().st_size, csv=True)
         _load_csv(upload, target)
     else:
         raise UserError(
@@ -56,10 +56,21 @@ def database_schema(database: Path, name: str) -> str:
     return schema
 
 
-def _check_size(upload: Path, limit: int, advice: str) -> None:
-    size = upload.stat().st_size
-    if size > limit:
-        raise UserError(f"{upload.name} has {size / 10**6:,.0f} MB; at most {limit // 10**6} MB are taken. {advice}")
+def check_size(name: str, size: int, *, csv: bool) -> None:
+    """Refuse a file of so many bytes if it is larger than what is taken of its kind.
+
+    Raises:
+        UserError: It is; with what to do instead.
+    """
+    limit = MAX_CSV if csv else MAX_DATABASE
+    if size <= limit:
+        return
+    kind, advice = (
+        ("CSV file", "Take a sample of its lines, or make it a database: sqlite3 new.sqlite '.import --csv FILE data'")
+        if csv
+        else ("database", "Take a copy with fewer rows, or ask on the command line: text2sql ask --database")
+    )
+    raise UserError(f"{name} has {size / 10**6:,.0f} MB; a {kind} may have at most {limit // 10**6} MB. {advice}")
 
 
 def _load_csv(upload: Path, target: Path) -> None:

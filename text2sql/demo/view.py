@@ -8,6 +8,7 @@ from typing import Any
 
 from text2sql.config import Config
 from text2sql.demo.session import Shown, Source
+from text2sql.demo.uploads import MAX_CSV, MAX_DATABASE
 from text2sql.evaluation.verdict import Value
 from text2sql.report.wording import interval, percent
 
@@ -37,11 +38,17 @@ def message(text: str, kind: str = "error") -> str:
 
 
 def describe_source(source: Source | None) -> str:
-    """What is loaded."""
+    """What is loaded, or what can be."""
     if source is None:
-        return ""
+        return message(
+            f"A database of up to {_megabytes(MAX_DATABASE)}, or a CSV of up to {_megabytes(MAX_CSV)}.", "quiet"
+        )
     rows = "its rows can be queried" if source.database else "there are no rows to query"
     return message(f"{source.name}: {rows}.", "quiet")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size // 10**6} MB"
 
 
 def result(shown: Shown) -> str:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from text2sql.demo import view
 from text2sql.demo.example import QUESTION
 from text2sql.demo.session import Session
+from text2sql.demo.uploads import CSV_SUFFIXES, MAX_CSV, MAX_DATABASE
 
 TITLES = {"tuned": "Tuned model", "base": "Base model"}
 BOTH = "both"
+# A file that is too large never leaves the browser: its name and size do, and are answered in our words.
+HOLD_LARGE_FILES = f"""
+document.addEventListener("change", (event) => {{
+  const file = event.target.type === "file" && event.target.files[0];
+  const csv = file && {json.dumps(CSV_SUFFIXES)}.some((suffix) => file.name.toLowerCase().endsWith(suffix));
+  if (!file || file.size <= (csv ? {MAX_CSV} : {MAX_DATABASE})) return;
+  event.stopImmediatePropagation();
+  event.target.value = "";
+  trigger("upload", {{name: file.name, size: file.size}});
+}}, true);
+"""
 SESSION_SECONDS = 6 * 3600  # a visitor who has left is forgotten, with the copies of their files
 
 
@@ -47,6 +61,7 @@ class Widgets:
     question: gr.Textbox
     which: gr.Radio
     ask: gr.Button
+    stop: gr.Button
     status: gr.HTML
     panels: dict[str, Panel]
     drawer: gr.Accordion
@@ -56,6 +71,11 @@ class Widgets:
     def answers(self) -> list[Any]:
         """The widgets of all panels."""
         return [w for panel in self.panels.values() for w in (panel.column, panel.sql, panel.run, panel.result)]
+
+    @property
+    def runs(self) -> list[gr.Button]:
+        """The buttons that run a query."""
+        return [panel.run for panel in self.panels.values()]
 
 
 def lay_out(models: Sequence[str], header: str) -> Widgets:
@@ -87,12 +107,12 @@ def _data() -> dict[str, Any]:
     with gr.Row(elem_classes="files"):
         file = gr.UploadButton("Open a SQLite or CSV file", size="sm", elem_id="file")
         example = gr.Button("Try the example shop", size="sm", elem_id="example")
-    about = gr.HTML("", elem_id="about")
+    about = gr.HTML(view.describe_source(None), elem_id="about", js_on_load=HOLD_LARGE_FILES)
     schema = gr.Textbox(
         label="Schema",
         placeholder="CREATE TABLE customers (id INTEGER, name TEXT, city TEXT)",
-        lines=10,
-        max_lines=24,
+        lines=12,
+        max_lines=12,  # gradio measures a field that grows with every key: seconds, for a schema of some hundred lines
         elem_id="schema",
     )
     forget = gr.Button("Close the file", size="sm", visible=False, elem_id="forget")
@@ -107,7 +127,9 @@ def _asking(models: Sequence[str]) -> dict[str, Any]:
     with gr.Row(elem_classes="choose"):
         which = gr.Radio(choices, value=models[0], label="Who answers", elem_id="which")
         ask = gr.Button("Ask", variant="primary", elem_id="ask", min_width=120)
-    return {"question": question, "which": which, "ask": ask, "status": gr.HTML("", elem_id="status")}
+        stop = gr.Button("Stop", interactive=False, elem_id="stop", min_width=120)
+    status = gr.HTML("", elem_id="status")
+    return {"question": question, "which": which, "ask": ask, "stop": stop, "status": status}
 
 
 def _panel(model: str) -> Panel:
@@ -124,6 +146,6 @@ def _panel(model: str) -> Panel:
             buttons=["copy"],
             elem_id=f"{model}-sql",
         )
-        run = gr.Button("Run this SQL", size="sm", visible=False, elem_id=f"{model}-run")
+        run = gr.Button("Run this SQL", size="sm", interactive=False, elem_id=f"{model}-run")
         result = gr.HTML("", elem_id=f"{model}-result")
     return Panel(column, sql, run, result)

@@ -22,7 +22,7 @@ from text2sql.data import prompts
 from text2sql.data.novel import NOVEL_QUESTIONS
 from text2sql.errors import UserError
 from text2sql.export import gguf, hub
-from text2sql.export.card import write_card
+from text2sql.export.card import rounding, write_card
 from text2sql.progress import console
 from text2sql.run_directory import RunDirectory, load_run_config
 from text2sql.stopping import choose_checkpoint
@@ -213,7 +213,7 @@ def _announce(target: Path, about: dict[str, Any]) -> None:
             f"the two could not be compared here: {about['not_compared']}"
         )
     if measured:
-        lines.append(f"Logits after the merge against before: {_gap(measured)}.")
+        lines.append(f"Logits after the merge against before: {_gap(measured)}. {rounding(about['dtype'])}")
     if trained:
         lines.append(
             f"The run trained on a base in {about['trained_quantization']}, and a merge goes into the unquantised one. "

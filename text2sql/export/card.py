@@ -235,13 +235,21 @@ def _licences(about: Record, config: Config, summary: Record) -> str:
     return "\n".join(lines)
 
 
+def rounding(dtype: str) -> str:
+    """What differences of logits are normal for a merge into a dtype."""
+    if dtype == "float32":
+        return "In float32 differences below 0.001 are normal."
+    return f"Tenths of a logit are what rounding weights to {dtype} comes to; a merge in float32 has next to none."
+
+
 def _merge(about: Record) -> str:
     gap = about["logit_gap"]
     text = (
         f"Merged into the unquantised base and rounded to {about['dtype']}. Against the unmerged adapter on the same "
         f"base, at {gap['positions']} positions of {gap['prompts']} answers, computed in {gap['computed_in']}: "
         f"largest difference of a logit {gap['max_abs']:.3g}, mean {gap['mean_abs']:.2g}, mean KL "
-        f"{gap['mean_kl']:.2g}, the same best token at {gap['same_top_token']:.1%} of the positions."
+        f"{gap['mean_kl']:.2g}, the same best token at {gap['same_top_token']:.1%} of the positions. "
+        + rounding(about["dtype"])
     )
     if about["format"] == "gguf":
         text += f" What the conversion to GGUF ({about['gguf']['type']}) rounds is not measured."
