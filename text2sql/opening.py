@@ -58,6 +58,17 @@ def _close(service: ServiceClient, status: str) -> None:
             ending.future().cancel()  # no heartbeats to a server that is away, nor five minutes of telling it
 
 
+def lost_model(error: Exception) -> bool:
+    """Whether a call failed for the server's sake, which may have its checkpoints still: it was restarted, say."""
+    import tinker
+    from tinker.lib.retryable_exception import RetryableException
+    from tinker.types import RequestErrorCategory
+
+    if isinstance(error, tinker.RequestFailedError):
+        return error.category == RequestErrorCategory.Server
+    return isinstance(error, RetryableException) or getattr(error, "status_code", None) == 410
+
+
 def context_length(service: ServiceClient, model: str) -> int | None:
     """The longest sequence that a model takes, if the backend knows."""
     offered = service.get_server_capabilities().supported_models

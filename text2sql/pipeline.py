@@ -5,10 +5,13 @@ Every stage writes its results as it goes and skips what an earlier start has fi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tinker import TinkerError
+from tinker.lib.retryable_exception import RetryableException
 
 from backends import helps, open_backend
 from backends.interface import SamplingClient, ServiceClient
@@ -24,7 +27,7 @@ from text2sql.endpoint import Endpoint
 from text2sql.environment import environment
 from text2sql.errors import UserError
 from text2sql.ledger import Ledger
-from text2sql.opening import context_length, opened
+from text2sql.opening import context_length, lost_model, opened
 from text2sql.progress import console
 from text2sql.report.wording import beginning
 from text2sql.run_directory import RunDirectory, open_run
@@ -122,8 +125,7 @@ class _Run:
         trainer = None
         if "train" in stages:
             check_batch_size(self.dataset, config)  # again: over-long examples are gone now
-            trainer = self._trainer(train, [e.id for e in split.train], validation)
-            checkpoint = trainer.train()
+            trainer, checkpoint = self._train(train, [e.id for e in split.train], validation)
             if "evaluate" in stages:
                 tuned = self.service.create_sampling_client(model_path=checkpoint["sampler_path"]).result()
                 answers["tuned"] = self._evaluate("tuned", "Tuned model", split.test, tuned)
@@ -229,13 +231,30 @@ class _Run:
             self.run.replace_rows(f"predictions-{label}.jsonl", rows)
         return opinions, []
 
-    def _trainer(self, train: Any, ids: list[str], validation: Any) -> Trainer:
+    def _train(self, train: Any, ids: list[str], validation: Any) -> tuple[Trainer, Row]:
+        """Train to the end; where a server loses the model, as one that is restarted does, from the last checkpoint."""
+        make = self._trainer(train, ids, validation)
+        taken_up: list[Row] = []
+        while True:
+            trainer = make()
+            try:
+                return trainer, trainer.train()
+            except (TinkerError, RetryableException) as error:
+                saved = self.run.checkpoints()
+                if self.config.backend != "tinker" or not lost_model(error) or saved == taken_up:
+                    raise  # also where nothing is saved, or nothing more than the last time
+                taken_up = saved
+                console.print(f"The server broke off the training: {error}", markup=False)
+
+    def _trainer(self, train: Any, ids: list[str], validation: Any) -> Callable[[], Trainer]:
+        """Makes trainers, each of which goes on where the run's files say that the one before it got."""
         config = self.config
         questions = self.dataset.split.validation[: config.training.validation_questions]
         track = open_trackers(config, self.run.path)
         data = TrainingData(train, ids, validation, self._levels())
         validate = self._validator(questions) if questions else None
-        return Trainer(self.run, self.service, config, data, self._peak_rate(), validate, track, self.ledger)
+        rate = self._peak_rate()
+        return lambda: Trainer(self.run, self.service, config, data, rate, validate, track, self.ledger)
 
     def _levels(self) -> list[int] | None:
         """How hard the training examples are, where they are taught in that order."""

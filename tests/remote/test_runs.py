@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tinker
+from tinker.types import RequestErrorCategory
 
+from backends.interface import BackendError
 from tests import forked
 from tests.remote.conftest import PRICES
 from tests.server.conftest import Running
@@ -19,6 +22,7 @@ from text2sql.config import Config, dump_config
 from text2sql.download import evaluate_adapter
 from text2sql.ledger import BudgetReached
 from text2sql.pipeline import run_pipeline
+from text2sql.train import Trainer
 
 MEASURED = ("step", "loss", "grad_norm", "learning_rate", "tokens")
 
@@ -140,11 +144,55 @@ def test_a_client_killed_in_the_middle_goes_on_to_the_same_numbers(
     assert metrics(resumed) == metrics(straight) and answers(resumed, "tuned") == answers(straight, "tuned")
 
 
+def test_a_server_that_is_restarted_in_the_middle_of_training(
+    remote_config: Callable[..., Config],
+    start_server: Callable[..., Running],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The run goes on from its last checkpoint by itself, to the same numbers."""
+    sections: dict[str, Any] = {"evaluation": {"baseline": False}}
+    straight = run_pipeline(remote_config(output_dir=str(tmp_path / "straight"), **sections))
+    data = tmp_path / "server"
+    servers = [start_server(data)]
+    port = int(servers[0].url.rpartition(":")[2])
+    record = Trainer._record
+
+    def record_and_restart(self: Trainer, row: dict[str, Any]) -> None:
+        record(self, row)
+        if row["step"] == 3 and len(servers) == 1:
+            servers[0].stop()
+            servers.append(start_server(data, port=port))
+
+    monkeypatch.setattr(Trainer, "_record", record_and_restart)
+    run = run_pipeline(remote_config(tinker={"base_url": servers[0].url}, **sections))
+    assert (
+        "The server broke off the training" in (said := capsys.readouterr().out) and "Going on from step 2 of 4" in said
+    )
+    assert metrics(run) == metrics(straight) and answers(run, "tuned") == answers(straight, "tuned")
+
+
+def test_a_server_that_loses_the_model_again_and_again_ends_the_run(
+    remote_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, tried = Trainer._finish, []
+
+    def lose(self: Trainer, step: int, *rest: Any) -> None:
+        tried.append(step)
+        if step == 2:
+            raise tinker.RequestFailedError("gone", "step", RequestErrorCategory.Server)
+        finish(self, step, *rest)
+
+    monkeypatch.setattr(Trainer, "_finish", lose)
+    with pytest.raises(BackendError, match=r"gone.*the same command goes on from there"):
+        run_pipeline(remote_config(evaluation={"baseline": False}))
+    assert tried == [0, 1, 2, 2]  # the second time no further than the first
+
+
 def test_questions_in_flight_never_exceed_the_concurrency(
     remote_config: Callable[..., Config], server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tinker
-
     flying = most = 0
     original = tinker.SamplingClient.sample
 
