@@ -194,7 +194,10 @@ def _schema(schema: Path | None, database: Path | None) -> str:
     try:
         text = file_schema(str(database))
     except sqlite3.Error as error:
-        raise UserError(f"--database: {database} is not a SQLite database that can be read ({error}).") from error
+        raise UserError(
+            f"--database: {database} is not a SQLite database that can be read ({error}). A CSV file becomes one with "
+            "sqlite3 new.sqlite '.import --csv FILE data', and `text2sql demo` opens it as it is."
+        ) from error
     if not text:
         raise UserError(f"--database: {database} has no tables.")
     return text

@@ -132,7 +132,7 @@ def _of_run(run: RunDirectory, config: Config) -> Start:
         raise UserError(f"{KEY}: {error}") from error
     if theirs.backend != config.backend:
         raise UserError(f"{KEY}: {run.path} was made with backend={theirs.backend}, and this run has {config.backend}.")
-    if "train" not in run.stages() or not checkpoints:
+    if not (run.read_json("summary.json").get("training") and checkpoints):
         raise UserError(f"{KEY}: the training in {run.path} has not finished; run its command again first.")
     _compare("base_model", theirs.trained_model, str(run.path), config)
     for key in SHAPE:
