@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -118,11 +119,13 @@ def install() -> str:
     _setup_privateuseone_for_python_backend(NAME, backend_module=Module())
     library = torch.library.Library("_", "IMPL")
     library.fallback(lambda func, *args, **kwargs: compute(func, args, kwargs), "PrivateUse1")
-    torch.__future__.set_swap_module_params_on_conversion(True)  # a module's parameters stay the same objects
+    _device_constructors()  # it remembers, for `with torch.device(...)`, what is exchanged next
     plain = torch.tensor
 
     def tensor(data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:  # PyTorch's own goes past us
-        return plain(data, **options).to(device or "cpu")
+        if device is None or torch.device(device).type != NAME:
+            return plain(data, device=device, **options)
+        return plain(data, **options).to(device)
 
     torch.tensor = tensor
     return NAME

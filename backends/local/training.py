@@ -273,9 +273,7 @@ class LocalTrainingClient:
             optimizer=self._optimizer.state() if kind == "training" else None,
             target_modules=self.engine.adapters.targets(self._spec),
             step=self._step,
-            pretrained=()
-            if isinstance(self._spec, LoraSpec)
-            else (self.engine.base.model.config, self.engine.base.tokenizer),
+            pretrained=() if isinstance(self._spec, LoraSpec) else (base.model.config, base.tokenizer),
         )
         return self._store.write(
             self.model_id,
@@ -329,7 +327,6 @@ class LocalTrainingClient:
         the SDK either, and nothing is to be retried here.
         """
         refuse_stability_info(record_stability_info)
-
         return self.engine.executor.submit_client(self._sampling_client, new_id())
 
     def create_sampling_client(
