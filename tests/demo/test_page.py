@@ -168,6 +168,7 @@ def test_an_answer_can_be_stopped_and_asked_for_again(page: Any, halted: threadi
     text(page, "#status", "Stopped.")
     assert "SELECT COUNT(*)" in page.inner_text("#tuned-sql .cm-content") and page.locator("#tuned-run").is_visible()
     halted.set()
+    page.wait_for_timeout(1000)  # gradio takes no question while it is still calling the last one off
     page.click("#ask")
     text(page, "#tuned-result", "1 row")
     text(page, "#tuned-sql .cm-content", "FROM customers")
@@ -181,6 +182,10 @@ def test_by_keyboard_alone(page: Any) -> None:
     page.keyboard.type("Which are dear?")
     page.keyboard.press("Enter")
     text(page, "#tuned-result", "There is no column nmae in the schema. Did you mean name?")
+    page.locator("#ask").focus()
+    page.keyboard.press("Enter")
+    text(page, "#status", "Tuned model:")
+    assert page.evaluate("document.activeElement.id") == "ask"
     page.locator("#tuned-sql .cm-content").focus()
     page.keyboard.press("Tab")  # out of the editor
     assert page.evaluate("document.activeElement.id") == "tuned-run"

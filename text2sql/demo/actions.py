@@ -142,8 +142,8 @@ class Actions:
         }
 
     def _writing(self, now: bool) -> Update:
-        """While an answer is being written, it can be stopped and nothing else be asked."""
-        return {self.widgets.ask: gr.Button(interactive=not now), self.widgets.stop: gr.Button(interactive=now)}
+        """While an answer is being written, it can be stopped."""
+        return {self.widgets.stop: gr.Button(interactive=now)}
 
     def _cleared(self, wanted: list[str]) -> Update:
         """Empty panels: those of the wanted models to be seen, the others not."""

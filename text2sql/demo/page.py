@@ -114,12 +114,12 @@ def build_page(answerer: Answerer, summary: dict[str, Any]) -> Any:
             [w.ask.click, w.question.submit],
             actions.ask,
             [w.session, w.loaded, w.schema, w.question, w.which],
-            [w.session, w.asked, w.status, w.ask, w.stop, w.drawer, w.history, *w.answers],
+            [w.session, w.asked, w.status, w.stop, w.drawer, w.history, *w.answers],
             concurrency_limit=1,
             trigger_mode="once",
             **quiet,
         )
-        w.stop.click(actions.stop, None, [w.status, w.ask, w.stop, *w.runs], cancels=asking, **quiet)
+        w.stop.click(actions.stop, None, [w.status, w.stop, *w.runs], cancels=asking, **quiet)
         for panel in w.panels.values():
             panel.run.click(actions.run, [w.asked, w.loaded, w.schema, panel.sql], [panel.result, w.status], **quiet)
         restored = [w.question, w.schema, w.asked, w.which, w.status, *file, *w.answers]

@@ -192,5 +192,5 @@ def _explained(error: QueryFailed) -> str:
     if error.kind == "refused":
         return f"Refused: {error}. Only queries that read are run here."
     if error.kind == "timeout":
-        return f"Stopped: {error}; at most {MAX_SECONDS:.0f} seconds are given."
+        return f"Stopped: {error}. A query has {MAX_SECONDS:.0f} seconds here."
     return f"SQLite says: {error}."
