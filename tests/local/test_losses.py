@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tinker import types
+
+from backends.local.losses import LOSSES
 
 RNG = np.random.default_rng(3)
 LENGTH = 14
@@ -93,6 +96,24 @@ def test_on_policy_gradients_agree(open_local: Any, tiny_model: str) -> None:
         client.forward_backward([datum(inputs)], name)
         norms.append(client.optim_step(types.AdamParams()).result().metrics["grad_norm:mean"])
     assert norms == pytest.approx([norms[0]] * 4, rel=1e-3)
+
+
+SLOPES = {  # of each loss in lp, written out
+    "importance_sampling": lambda lp, q, a: -np.exp(lp - q) * a,
+    "ppo": lambda lp, q, a: np.where(np.exp(lp - q) * a <= clip(np.exp(lp - q), 0.8, 1.2) * a, -np.exp(lp - q) * a, 0),
+    "cispo": lambda lp, q, a: -clip(np.exp(lp - q), 0, 4) * a,
+    "dro": lambda lp, q, a: -(a - 0.05 * (lp - q)),
+}
+
+
+@pytest.mark.parametrize("name", SLOPES)
+def test_off_policy_gradient_is_the_formulas(name: str) -> None:
+    """Ratios far from 1 on both sides, so that clips bind; through lp all gradients go."""
+    lp, q, a = (RNG.normal(scale=1.5, size=200) for _ in range(3))
+    current = torch.tensor(lp, requires_grad=True)
+    inputs = {"logprobs": torch.tensor(q), "advantages": torch.tensor(a)}
+    (slope,) = torch.autograd.grad(LOSSES[name](current, inputs, {}).sum(), current)
+    np.testing.assert_allclose(slope.numpy(), SLOPES[name](lp, q, a), rtol=1e-6, atol=1e-9)
 
 
 def test_missing_weights_are_ones(client: Any) -> None:
