@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -656,9 +657,17 @@ def test_ctrl_c(
     def interrupt(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr("text2sql.train.Trainer._finish", interrupt)
-        outcome = text2sql("run", tiny_file)
-    assert outcome.code == 130 and "the same command goes on from there" in outcome.err
-    assert "Traceback" not in outcome.err
+    left: list[int] = []
+    monkeypatch.setattr("os._exit", left.append)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("text2sql.train.Trainer._finish", interrupt)
+            outcome = text2sql("run", tiny_file)
+        assert outcome.code == 130 and "the same command goes on from there" in outcome.err
+        assert "Traceback" not in outcome.err
+        signal.raise_signal(signal.SIGINT)  # again, while the interpreter waits for the device
+        assert left == [130]
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert text2sql("run", tiny_file).code == 0

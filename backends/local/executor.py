@@ -87,6 +87,7 @@ class Executor:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=THREAD)
         self._closing = threading.Event()
         self._lock = threading.Lock()
+        self._running = threading.Lock()  # held while a job runs
         self._waiting = 0
         self._errands: deque[Callable[[], object]] = deque()
 
@@ -130,7 +131,8 @@ class Executor:
             except Exception:  # nobody waits for it, and the job is not to blame
                 log.exception("tidying up failed")
         try:
-            return job(*args)
+            with self._running:
+                return job(*args)
         except (BackendError, ValueError, tinker.TinkerError):
             raise
         except Exception as error:
@@ -144,7 +146,12 @@ class Executor:
     def close(self) -> None:
         """Cancel what is queued, ask the running job to stop, and wait for it."""
         self._closing.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        # Wait for the job before the thread is joined: CPython 3.11 takes a thread whose join is interrupted (Ctrl-C,
+        # again) for one that has ended, and the interpreter would end under PyTorch's feet.
+        with self._running:
+            pass
+        self._pool.shutdown(wait=True)
 
 
 def failure(error: Exception) -> Exception:

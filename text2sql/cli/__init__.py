@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import typer
@@ -51,6 +52,9 @@ def main() -> None:
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
         print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        # The interpreter's end waits for the step that a device is at. Who interrupts that, too, is let go at once:
+        # with the interpreter gone, PyTorch's thread would end in std::terminate.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
         sys.exit(INTERRUPTED)
     except OSError as error:
         if error.filename is None and error.errno is None:
