@@ -182,11 +182,11 @@ def _saved_bytes(shape: ModelShape, rank: int, width: int, *, fused: bool) -> fl
     """Bytes that one layer saves for one token.
 
     Residual stream and its normalised copy before attention and before the MLP (the stream in float32, as the norms
-    compute), query and attention output, key and value, gate, up, their activation and product (which the fused
-    layers, `backends.local.fused`, recompute), LoRA's inner vectors.
+    compute), query and attention output, which packing copies, key and value, gate, up, their activation and product,
+    LoRA's inner vectors. The fused layers (`backends.local.fused`) recompute normalised copies, activation and product.
     """
-    streams = 2 * shape.width * (4 + width)
-    inside = 2 * shape.queries + 2 * shape.keys + (2 if fused else 4) * shape.inner + 7 * rank
+    streams = 2 * shape.width * (4 if fused else 4 + width)
+    inside = 3 * shape.queries + 2 * shape.keys + (2 if fused else 4) * shape.inner + 7 * rank
     return streams + width * inside
 
 

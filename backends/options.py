@@ -68,10 +68,10 @@ class LocalOptions(_Options):
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
         "auto", description="Attention implementation; auto takes flash_attention_2 where installed, else sdpa."
     )
-    packing: bool = Field(
-        False,
-        description="Rows of a micro-batch end to end, without padding. Needs attention=flash_attention_2, whose "
-        "kernel keeps them apart.",
+    packing: bool | Literal["auto"] = Field(
+        "auto",
+        description="Rows of a micro-batch end to end, without padding; none sees another. auto does so on a CPU. "
+        "A GPU needs attention=flash_attention_2, whose kernel keeps them apart.",
     )
     compile: bool = Field(False, description="torch.compile the training step: minutes at the start, then faster.")
     liger: bool = Field(False, description="Liger's fused kernels (pip install liger-kernel); CUDA alone.")
@@ -82,8 +82,8 @@ class LocalOptions(_Options):
     )
     micro_batch_tokens: PositiveInt | Literal["auto"] = Field(
         "auto",
-        description="Padded tokens in one forward pass. Changes speed and memory, never the gradient. auto is 8192 on "
-        "a GPU and 256 for each thread on a CPU, so that activations stay in its caches.",
+        description="Tokens in one forward pass, with their padding. Changes speed and memory, never the gradient. "
+        "auto is 8192 on a GPU; on a CPU 512 for each thread, and 1024 at least.",
     )
     sample_batch_size: int = Field(
         64, ge=1, description="Sequences decoded together. Fewer take less memory: each keeps its keys and values."
@@ -133,6 +133,20 @@ class TinkerOptions(_Options):
 
 
 # Options that say how this machine computes, and not what: another backend may leave them aside.
+def tokens_at_once(options: LocalOptions, *, on_gpu: bool, threads: int) -> int:
+    """Tokens of a micro-batch, by `micro_batch_tokens`."""
+    if options.micro_batch_tokens != "auto":
+        return options.micro_batch_tokens
+    return 8192 if on_gpu else max(1024, 512 * threads)
+
+
+def may_pack(options: LocalOptions, *, on_gpu: bool) -> bool:
+    """Whether rows lie end to end, if the model's attention allows it."""
+    if on_gpu:
+        return options.packing is True
+    return options.packing is not False and options.attention in ("auto", "sdpa") and not options.compile
+
+
 MACHINE = frozenset(
     {
         "device",

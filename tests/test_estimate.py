@@ -108,7 +108,8 @@ def test_what_saves_memory_saves_memory() -> None:
     assert estimate_memory(shape, adapter, 32, LOAD, LocalOptions(), cpu).sampling["merged weights"] > 4 * GIB
 
 
-def test_micro_batches_are_cut_as_the_backend_cuts_them(tiny_model: str) -> None:
+@pytest.mark.parametrize("packing", [False, True])
+def test_micro_batches_are_cut_as_the_backend_cuts_them(packing: bool) -> None:
     torch = pytest.importorskip("torch")
     from backends.local.batching import make_rows, micro_batches
     from text2sql.data.datums import make_batch
@@ -119,10 +120,10 @@ def test_micro_batches_are_cut_as_the_backend_cuts_them(tiny_model: str) -> None
         Tokens(rng.integers(0, 9, rng.integers(3, 60)), rng.integers(0, 9, rng.integers(1, 20))) for _ in range(40)
     ]
     rows = make_rows(make_batch(examples), "cross_entropy", 600, 512)
-    cut = micro_batches(rows, 256, everything=False, device=torch.device("cpu"))
+    cut = micro_batches(rows, 256, everything=False, device=torch.device("cpu"), packing=packing)
     totals = np.array([len(example) for example in examples])
     learnt = np.array([len(example.completion) for example in examples])
-    assert _micro_batches(totals, learnt, 256) == [(b.tokens.numel(), int(b.keep.sum())) for b in cut]
+    assert _micro_batches(totals, learnt, 256, packing) == [(b.tokens.numel(), int(b.keep.sum())) for b in cut]
 
 
 def test_every_way_of_answering_is_counted(tmp_path: Path, tiny_tokenizer: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from backends.estimate import (
     training_flops,
     weight_bytes,
 )
+from backends.options import may_pack, tokens_at_once
 from backends.prices import find_prices
 from backends.shape import model_shape
 from text2sql.config import Config
@@ -300,16 +302,16 @@ def _print_local(
 
 def largest_load(config: Config, train: Lengths, validation: Lengths, asked: Sequence[Asked], device: Device) -> Load:
     """The largest micro-batch of the first epoch, and the largest batch of questions."""
-    wanted = config.local.micro_batch_tokens
-    budget = wanted if wanted != "auto" else 8192 if device.is_gpu else max(512, 256 * _threads())
+    budget = tokens_at_once(config.local, on_gpu=device.is_gpu, threads=_threads())
+    cut = partial(_micro_batches, budget=budget, packing=may_pack(config.local, on_gpu=device.is_gpu))
     rows, order = config.training.batch_size, epoch_order(config.seed, 0, len(train.prompts))
     batches = [order[start : start + rows] for start in range(0, len(order), rows)]
     # Logits weigh more than the layers' activations, per position: the micro-batch with the most of both.
     tokens = scored = 0
     for batch in batches[: total_steps(config, len(order))]:
-        for padded, learnt in _micro_batches(train.totals[batch], train.completions[batch], budget):
+        for padded, learnt in cut(train.totals[batch], train.completions[batch]):
             tokens, scored = max(tokens, padded), max(scored, learnt)
-    forward = max((p for p, _ in _micro_batches(validation.totals, validation.completions, budget)), default=0)
+    forward = max((p for p, _ in cut(validation.totals, validation.completions)), default=0)
     evaluation = config.evaluation
     answers = max(min(evaluation.concurrency, len(a.lengths.prompts)) * a.samples for a in asked)
     together = max(1, min(config.local.sample_batch_size, answers))
@@ -318,16 +320,20 @@ def largest_load(config: Config, train: Lengths, validation: Lengths, asked: Seq
     return Load(tokens, scored, forward, longest, evaluation.max_new_tokens, together, prefill)
 
 
-def _micro_batches(totals: np.ndarray, completions: np.ndarray, budget: int) -> list[tuple[int, int]]:
-    """Padded tokens and scored positions of micro-batches cut as `backends.local.batching` cuts them."""
-    found, rows, longest, learnt = [], 0, 0, 0
+def _micro_batches(totals: np.ndarray, completions: np.ndarray, budget: int, packing: bool) -> list[tuple[int, int]]:
+    """Tokens, with padding, and scored positions of micro-batches cut as `backends.local.batching` cuts them."""
+    found: list[tuple[int, int]] = []
+    rows, longest, held, learnt = 0, 0, 0, 0
     for i in np.argsort(-totals, kind="stable"):
-        if rows and longest * (rows + 1) > budget:
-            found.append((rows * longest, learnt))
-            rows = learnt = 0
-        longest = longest if rows else int(totals[i]) - 1
+        length = int(totals[i]) - 1
+        size = held + length if packing else longest * (rows + 1)
+        if rows and size > budget:
+            found.append((held, learnt))
+            rows = held = learnt = 0
+        longest = longest if rows else length
         rows, learnt = rows + 1, learnt + int(completions[i])
-    return [*found, (rows * longest, learnt)] if rows else found
+        held = held + length if packing else longest * rows
+    return [*found, (held, learnt)] if rows else found
 
 
 def _print_memory(memory: Memory, load: Load, device: Device) -> None:

@@ -211,8 +211,8 @@ class Adapters:
         for module in self.base.model.modules():
             if isinstance(module, LoraLayer) and name in module.lora_A:
                 weight: Any = module.get_base_layer().weight
-                delta = module.get_delta_weight(name)  # type: ignore[attr-defined]  # of its subclasses
-                total = (weight.data + delta).to(weight.dtype)
+                delta: Tensor = module.get_delta_weight(name)  # type: ignore[attr-defined]  # of its subclasses
+                total = delta.add_(weight.data).to(weight.dtype)
                 self._unmerged.append((weight, weight.data))
                 # Stored by input: with few rows, the products of decoding read it up to a third faster so.
                 weight.data = total.t().contiguous().t()

@@ -1,8 +1,9 @@
-"""From `tinker.Datum` to padded micro-batches, and back.
+"""From `tinker.Datum` to micro-batches, and back.
 
-Micro-batches are cut by a budget of padded tokens from the rows sorted by length, so that little is spent on padding.
-Padding goes to the right and needs no attention mask: causal attention never looks at it. Sorting stays inside one
-call, so what the optimiser sees does not depend on it.
+Micro-batches are cut by a budget of tokens from the rows sorted by length. Their rows lie end to end where attention
+keeps them apart, else they are padded, of which sorting leaves little to do. Padding goes to the right and needs no
+attention mask: causal attention never looks at it. Sorting stays inside one call, so what the optimiser sees does not
+depend on it.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def micro_batches(
 
     Args:
         rows: Checked rows.
-        budget: Padded tokens in a micro-batch; a longer row gets one of its own.
+        budget: Tokens in a micro-batch, with their padding; a longer row gets one of its own.
         everything: Compute the logits of every position, not of the scored ones alone.
         device: Where the tensors go.
         packing: Put rows end to end instead of padding them; the attention kernel must keep them apart.

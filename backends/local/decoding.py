@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from backends.local import packed
+
 BLOCK = 64  # columns by which the cache grows
 SHARED = 32  # tokens that prompts must have in common to read them once
 COMPACT_AT = 0.75  # free rows stay in the cache until no more than this share is alive: dropping them copies it
@@ -114,7 +116,9 @@ class Decoder:
         self._mask = torch.empty(0)  # [S, 1, 1, C], 0 or -inf
         self._pieces: dict[int, str] = {}
         config = model.config
-        plain = config._attn_implementation in ("sdpa", "eager") and not getattr(config, "sliding_window", None)
+        plain = config._attn_implementation in ("sdpa", "eager", packed.NAME) and not getattr(
+            config, "sliding_window", None
+        )
         self._prepared_mask = plain and not getattr(config, "layer_types", None)
         self._beginning: tuple[int, ...] = ()  # of prompts, whose keys and values are kept
         self._beginning_cache: Any = None

@@ -17,7 +17,7 @@ from backends.local.full import FullSpec, FullWeights
 from backends.local.model import BaseModel
 from backends.local.sharded import lockstep
 from backends.local.team import Team
-from backends.options import LocalOptions
+from backends.options import LocalOptions, tokens_at_once
 
 SAMPLER_SLOT = "sampler"
 RELEASE = "release"
@@ -45,7 +45,7 @@ class Engine:
         self.vocabulary = base.model.get_input_embeddings().weight.shape[0]
         self._sampling: Snapshot | None = None
         self._compiled = torch.compile(base.model, dynamic=True) if options.compile else None
-        self._fitting = 0  # padded tokens that fit in memory, once more have been tried
+        self._fitting = 0  # tokens that fit in memory, once more have been tried
         self._checkpointing = options.gradient_checkpointing == "on"
         # float16 gradients underflow: they are computed of a multiple of the loss, which is halved when one overflows.
         self.loss_scale = 2.0**16 if base.dtype == torch.float16 else 1.0
@@ -60,10 +60,9 @@ class Engine:
 
     @property
     def micro_batch_tokens(self) -> int:
-        """Padded tokens in one forward pass of training."""
-        automatic = max(512, 256 * torch.get_num_threads()) if self.base.device.type == "cpu" else 8192
-        wanted = self.options.micro_batch_tokens
-        tokens = automatic if wanted == "auto" else wanted
+        """Tokens in one forward pass of training, with their padding."""
+        on_gpu = self.base.device.type != "cpu"
+        tokens = tokens_at_once(self.options, on_gpu=on_gpu, threads=torch.get_num_threads())
         return min(tokens, self._fitting) if self._fitting else tokens
 
     def limit_micro_batches(self, tokens: int) -> None:

@@ -14,7 +14,7 @@ from tinker import types
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from backends.local import batching
+from backends.local import batching, packed
 from backends.local.batching import MicroBatch, Row
 from backends.local.losses import LOSSES
 from backends.local.noise import Noise
@@ -115,11 +115,13 @@ def micro_batch(
 
 
 def _inputs(model: Any, batch: MicroBatch, noise: Noise | None) -> dict[str, Tensor]:
-    packed = {} if batch.positions is None else {"position_ids": batch.positions}
+    ends: dict[str, Any] = {}
+    if batch.positions is not None:
+        ends = packed.inputs(model, [len(row.tokens) for row in batch.rows], batch.positions)
     if noise is None or noise.neftune_alpha is None:
-        return {"input_ids": batch.tokens, **packed}
+        return {"input_ids": batch.tokens, **ends}
     embedded = model.get_input_embeddings()(batch.tokens)  # [B, T, D]
-    return {"inputs_embeds": embedded + noise.on_embeddings(batch, embedded), **packed}
+    return {"inputs_embeds": embedded + noise.on_embeddings(batch, embedded), **ends}
 
 
 def add(total: list[Tensor] | None, parts: list[Tensor]) -> list[Tensor]:
@@ -188,7 +190,7 @@ def _smaller(engine: Engine, batches: Sequence[MicroBatch], everything: bool) ->
 
 def _cut(engine: Engine, rows: Sequence[Row], budget: int, everything: bool) -> list[MicroBatch]:
     return batching.micro_batches(
-        rows, budget, everything=everything, device=engine.base.device, packing=engine.options.packing
+        rows, budget, everything=everything, device=engine.base.device, packing=engine.base.packing
     )
 
 

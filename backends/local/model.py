@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from backends.interface import BackendError
-from backends.local import pretrained
+from backends.local import packed, pretrained
 from backends.local.fused import fuse
 from backends.local.quantized import pick_quantization, quantization_config, settle_on_cpu
 from backends.local.sharded import shard
-from backends.options import LocalOptions
+from backends.options import LocalOptions, may_pack
 
 LOADING = threading.Lock()  # transformers builds models under a default device that holds for every thread
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -35,6 +35,7 @@ class BaseModel:
         dtype: Dtype of the unquantised weights and of the matrix products.
         quantization: ``none``, ``nf4`` or ``int8``.
         max_length: Longest sequence, in tokens.
+        packing: Whether rows of a micro-batch lie end to end; else they are padded.
     """
 
     name: str
@@ -45,6 +46,7 @@ class BaseModel:
     dtype: torch.dtype
     quantization: str
     max_length: int
+    packing: bool
 
     def autocast(self) -> torch.autocast:
         """Matrix products in `dtype`; adapters stay float32 in memory."""
@@ -67,8 +69,7 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
         torch.cuda.set_device(device)  # of this thread: Triton's kernels look nowhere else
     dtype = pick_dtype(options.dtype, device)
     attention = _attention(options.attention, device, dtype)
-    if options.packing:
-        check_packing(attention)
+    check_packing(options.packing, attention, device)
     liger = _liger(device) if options.liger else None
     location = pretrained.locate(name)
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -96,12 +97,13 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
         untie(model)
         if dtype == torch.float32 and quantization == "none" and not (options.compile or liger):
             fuse(model)
+    packing = _pack(model, options, attention, device)
     if options.fsdp:
         shard(model, device, processes)
     if liger:
         liger(model, fused_linear_cross_entropy=False, cross_entropy=False)  # the loss is computed here
     length = int(getattr(model.config, "max_position_embeddings", 0) or 2048)
-    return BaseModel(name, location, model, tokenizer, device, dtype, quantization, length)
+    return BaseModel(name, location, model, tokenizer, device, dtype, quantization, length, packing)
 
 
 def untie(model: Any) -> None:
@@ -161,13 +163,27 @@ def _attention(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
     return "flash_attention_2" if able and is_flash_attn_2_available() else "sdpa"
 
 
-def check_packing(attention: str) -> None:
-    """Raise BackendError unless the attention implementation keeps packed rows apart without a mask."""
-    if attention != "flash_attention_2":
+def check_packing(wanted: bool | str, attention: str, device: torch.device) -> None:
+    """Raise BackendError if rows are to be packed where nothing keeps them apart at no cost."""
+    if wanted is True and attention != "flash_attention_2" and (device.type, attention) != ("cpu", "sdpa"):
         raise BackendError(
-            f"local.packing: attention is {attention} here; only flash_attention_2 keeps packed rows apart at no cost. "
-            "Set local.packing=false; rows of like length share micro-batches anyway."
+            f"local.packing: attention is {attention} on {device.type} here; on a GPU only flash_attention_2 keeps "
+            "packed rows apart at no cost. Set local.packing=auto; rows of like length share micro-batches anyway."
         )
+
+
+def _pack(model: Any, options: LocalOptions, attention: str, device: torch.device) -> bool:
+    """Whether rows of a micro-batch lie end to end."""
+    if attention == "flash_attention_2":
+        return options.packing is True
+    if device.type == "cpu" and may_pack(options, on_gpu=False) and packed.use(model):
+        return True
+    if options.packing is True:
+        raise BackendError(
+            "local.packing: this model's attention has a window, or is its own, and packed rows cannot be kept apart. "
+            "Set local.packing=auto."
+        )
+    return False
 
 
 def _liger(device: torch.device) -> Callable[..., None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,19 +129,47 @@ def test_neftune_trains_on_the_noisy_embeddings(open_local: Any, tiny_model: str
     assert clean != pytest.approx(expected, rel=1e-4)
 
 
-def test_packed_rows_do_not_see_each_other(open_local: Any, tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The refusal without a varlen kernel is lifted: here transformers keeps the rows apart by a mask."""
-    monkeypatch.setattr("backends.local.model.check_packing", lambda attention: None)
-    clients = [
-        open_local(packing=packing, micro_batch_tokens=128).create_lora_training_client(tiny_model, rank=4, seed=3)
-        for packing in (False, True)
-    ]
-    padded, packed = (train(client.result()) for client in clients)
-    assert packed == pytest.approx(padded, rel=1e-5)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"gradient_checkpointing": "on"}, {"dora": True}, {"method": "full"}, {"neftune_alpha": 5.0}],
+    ids=["lora", "recomputed", "dora", "full", "neftune"],
+)
+def test_packed_rows_do_not_see_each_other(open_local: Any, tiny_model: str, options: dict[str, Any]) -> None:
+    """Losses, log-probabilities and weights of rows end to end, as they are where rows are padded, or alone."""
+    found = []
+    for packing, tokens in (("auto", 128), (False, 128), (True, 100_000), ("auto", 1)):
+        service = open_local(packing=packing, micro_batch_tokens=tokens, **options)
+        client = service.create_lora_training_client(tiny_model, rank=4, seed=3).result()
+        losses = train(client)
+        scored = client.forward(BATCHES[0], "cross_entropy").result().loss_fn_outputs
+        found.append((losses, torch.cat([row["logprobs"].to_torch() for row in scored])))
+    for losses, logprobs in found[1:]:
+        assert losses == pytest.approx(found[0][0], rel=1e-5)
+        torch.testing.assert_close(logprobs, found[0][1], rtol=1e-4, atol=1e-4)
+
+
+def test_rows_are_padded_where_attention_has_a_window(open_local: Any, tiny_model: str, tmp_path: Path) -> None:
+    """Row by row, attention would look past the window."""
+    from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=600, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=512, sliding_window=4,
+    )  # fmt: skip
+    MistralForCausalLM(config).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    client = open_local().create_lora_training_client(str(tmp_path), rank=4, seed=3).result()
+    reference = Reference(str(tmp_path), rank=4, alpha=32, seed=3)
+    expected = float(reference.loss(BATCHES[0]).detach())
+    assert client.forward(BATCHES[0], "cross_entropy").result().metrics["loss:sum"] == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(BackendError, match="has a window"):
+        open_local(packing=True).create_lora_training_client(str(tmp_path), rank=4).result()
 
 
 def test_packing_needs_a_kernel_and_liger_a_gpu(open_local: Any, tiny_model: str) -> None:
-    for options, message in (({"packing": True}, "flash_attention_2"), ({"liger": True}, "CUDA GPU, not cpu")):
+    eager = {"packing": True, "attention": "eager"}
+    for options, message in ((eager, "flash_attention_2"), ({"liger": True}, "CUDA GPU, not cpu")):
         with pytest.raises(BackendError, match=message):
             open_local(**options).create_lora_training_client(tiny_model, rank=4).result()
 

@@ -53,7 +53,7 @@ def test_halved_micro_batches_give_the_same_step(client: Any, open_local: Any, t
         tried = out_of_memory_unless(lambda model, batch: len(batch.rows) <= 3, patch)
         small = open_local(micro_batch_tokens=10_000).create_lora_training_client(tiny_model, rank=4, seed=0).result()
         parts = small.forward_backward(data, "cross_entropy").result()
-    assert tried[:3] == [8, 4, 2]
+    assert tried[0] == 8 > tried[1] and tried[-1] <= 3
     assert parts.metrics == pytest.approx(whole.metrics, rel=1e-5)
     assert small.optim_step(ADAM).result().metrics["grad_norm:mean"] == pytest.approx(norm, rel=1e-4)
 
@@ -72,7 +72,7 @@ def test_the_longest_micro_batch_runs_first(open_local: Any, tiny_model: str, mo
     widths: list[int] = []
 
     def watch(model: Any, batch: Any) -> bool:
-        widths.append(batch.tokens.shape[1])
+        widths.append(max(len(row.tokens) for row in batch.rows))
         return True
 
     out_of_memory_unless(watch, monkeypatch)

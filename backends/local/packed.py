@@ -1,0 +1,78 @@
+"""Attention over rows that lie end to end: each is attended to alone, by PyTorch's own kernel, so nothing is padded.
+
+On a CPU a call of the kernel costs little beside what padding costs in every other layer. A GPU has kernels that do
+the same in one call (`attention: flash_attention_2`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+NAME = "sdpa_rows"
+
+
+def attend(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    row_lengths: list[int] | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention as transformers' interface wants it, over ``[B, H, T, D]``, to ``[B, T, H, D]``.
+
+    Args:
+        module: The attention layer.
+        query: ``[1, H, T, D]`` of packed rows, ``[B, H, T, D]`` of others.
+        key: The same of fewer heads.
+        value: Like `key`.
+        attention_mask: For rows that are not packed.
+        row_lengths: Tokens of each packed row, together T; None of rows that are not packed.
+        **kwargs: What else the interface passes on.
+    """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if row_lengths is None:
+        mixed: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)[0]
+        return mixed, None
+    # Cut along the T of [1, T, H, D]: the gradients of the parts then come together in one copy.
+    cut = (x.transpose(1, 2).split(row_lengths, dim=1) for x in (query, key, value))
+    parts = [
+        scaled_dot_product_attention(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            dropout_p=kwargs.get("dropout", 0.0),
+            is_causal=True,
+            scale=kwargs.get("scaling"),
+            enable_gqa=True,
+        ).transpose(1, 2)
+        for q, k, v in zip(*cut, strict=True)
+    ]
+    return torch.cat(parts, dim=1), None
+
+
+def inputs(model: Any, row_lengths: list[int], positions: Tensor) -> dict[str, Any]:
+    """What a forward pass takes besides the packed tokens ``[1, T]``, with their places in their rows."""
+    if model.config._attn_implementation != NAME:  # flash_attention_2 finds the rows by the places
+        return {"position_ids": positions}
+    no_mask = positions.new_empty(1, 1, 1, 1)  # a finished mask, for transformers to make none of T x T
+    return {"position_ids": positions, "row_lengths": row_lengths, "attention_mask": no_mask}
+
+
+def use(model: Any) -> bool:
+    """Let a model attend by rows; False for one whose attention looks at no more than a window, or is its own."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    if not model._supports_attention_backend or getattr(model.config, "sliding_window", None):
+        return False
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)
+    return True

@@ -1,0 +1,134 @@
+"""Linear layers of one input with their LoRA adapters, as plain matrix products, forward and backward by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Projection(NamedTuple):
+    """``x W^T + bias + scale (x A^T) B^T``; `a` and `b` are None without an adapter.
+
+    Attributes:
+        weight: Frozen weight W ``[out, in]``.
+        bias: Frozen bias ``[out]`` or None.
+        a: LoRA's A ``[r, in]``.
+        b: LoRA's B ``[out, r]``.
+        scale: LoRA's scale.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    a: Tensor | None = None
+    b: Tensor | None = None
+    scale: float = 0.0
+
+
+def projection_of(layer: nn.Module) -> Projection | None:
+    """What a linear layer computes, or None if it is more than this module knows."""
+    from peft.tuners.lora import Linear
+
+    base = layer.base_layer if type(layer) is Linear else layer
+    if type(base) is not nn.Linear or base.weight.dtype != torch.float32 or base.weight.requires_grad:
+        return None
+    plain = Projection(base.weight, base.bias)
+    if type(layer) is not Linear or layer.disable_adapters or layer.merged:
+        return plain
+    active = [name for name in layer.active_adapters if name in layer.lora_A]
+    if not active:
+        return plain
+    name = active[0]
+    if len(active) > 1 or name in layer.lora_variant or type(layer.lora_dropout[name]) is not nn.Identity:
+        return None
+    a, b = layer.lora_A[name], layer.lora_B[name]
+    if a.weight.dtype != torch.float32 or b.bias is not None:
+        return None
+    return plain._replace(a=a.weight, b=b.weight, scale=layer.scaling[name])
+
+
+class Projections:
+    """Projections of one input. Their adapters' A are multiplied as one matrix, R the sum of their ranks."""
+
+    def __init__(self, parts: Sequence[Projection]) -> None:
+        self.parts = parts
+        stacked = [p.a for p in parts if p.a is not None]
+        self._a = torch.cat(stacked) if stacked else None  # [R, in]
+
+    @classmethod
+    def of(cls, *layers: nn.Module) -> Projections | None:
+        """What linear layers of one input compute, or None if it is more than this module knows."""
+        found = [p for p in map(projection_of, layers) if p is not None]
+        return cls(found) if len(found) == len(layers) else None
+
+    def adapters(self) -> list[Tensor | None]:
+        """A and B of each projection, in order."""
+        return [matrix for p in self.parts for matrix in (p.a, p.b)]
+
+    def apply(self, x: Tensor, plus: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
+        """The outputs, each ``[T, out]``, and the low-rank activations ``[T, R]``, which the gradients need.
+
+        Args:
+            x: ``[T, in]``.
+            plus: ``[T, out]``, to add to the output.
+        """
+        inner = None if self._a is None else torch.mm(x, self._a.t())
+        outputs = []
+        for projection, z in zip(self.parts, self._each(inner), strict=True):
+            weight = projection.weight.t()
+            added = plus if plus is not None else projection.bias
+            y = torch.mm(x, weight) if added is None else torch.addmm(added, x, weight)
+            if plus is not None and projection.bias is not None:
+                y.add_(projection.bias)
+            if z is not None and projection.b is not None:
+                y.addmm_(z, projection.b.t(), alpha=projection.scale)
+            outputs.append(y)
+        return outputs, inner
+
+    def input_gradient(self, dys: Sequence[Tensor], d_inner: Tensor | None) -> Tensor:
+        """The gradient of x ``[T, in]``.
+
+        Args:
+            dys: Gradients of the outputs, each ``[T, out]``.
+            d_inner: The gradient of the low-rank activations, from `adapter_gradients`.
+        """
+        dx = torch.mm(dys[0], self.parts[0].weight)
+        for projection, dy in zip(self.parts[1:], dys[1:], strict=True):
+            dx.addmm_(dy, projection.weight)
+        return dx if d_inner is None or self._a is None else dx.addmm_(d_inner, self._a)
+
+    def adapter_gradients(
+        self, dys: Sequence[Tensor], x: Tensor, inner: Tensor | None
+    ) -> tuple[Tensor | None, list[Tensor | None]]:
+        """Gradients of the low-rank activations ``[T, R]``, and of A and B of each projection as `adapters` has them.
+
+        Args:
+            dys: Gradients of the outputs, each ``[T, out]``.
+            x: The input ``[T, in]``.
+            inner: The low-rank activations.
+        """
+        if inner is None:
+            return None, [None] * (2 * len(self.parts))
+        d_inner = torch.empty_like(inner)
+        dbs: list[Tensor | None] = []
+        for projection, dy, z, dz in zip(self.parts, dys, self._each(inner), self._each(d_inner), strict=True):
+            if z is None or dz is None or projection.b is None:
+                dbs.append(None)
+                continue
+            dz.copy_(torch.mm(dy, projection.b).mul_(projection.scale))
+            dbs.append(torch.mm(dy.t(), z).mul_(projection.scale))
+        da = torch.mm(d_inner.t(), x)
+        das = [None if part is None else part.t() for part in self._each(da.t())]
+        return d_inner, [matrix for pair in zip(das, dbs, strict=True) for matrix in pair]
+
+    def _each(self, inner: Tensor | None) -> Iterator[Tensor | None]:
+        """The columns of ``[T, R]`` that are each projection's."""
+        start = 0
+        for projection in self.parts:
+            if inner is None or projection.a is None:
+                yield None
+            else:
+                yield inner[:, start : start + len(projection.a)]
+                start += len(projection.a)
