@@ -146,7 +146,7 @@ def estimate_memory(
     step = _logit_bytes(shape, load.together, width, adapted=True, backward=False)
     cache = sampled * shape.layers * 2.0 * shape.keys * width
     busy = max(prefill, forward, step)
-    merging = 8.0 * shape.head_parameters if plain else 0.0  # the product of A and B, and the sum as it is laid out
+    merging = 4.0 * shape.head_parameters if plain else 0.0  # the product of A and B, to which the weights are added
     sampling = {
         "snapshot of what is trained": 4.0 * trained,
         "merged weights": 4.0 * _adapted(shape) if plain else 0.0,

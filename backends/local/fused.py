@@ -7,18 +7,19 @@ elementwise operation reads and writes whole activations, and saves them for the
   and up; the normalised inputs and SwiGLU's product are recomputed in the backward pass;
 - residuals and LoRA's low-rank products are added by the matrix products themselves.
 
-`fuse` sets the forward pass on the layers of the class that it was written for. It steps aside, for the class's own,
-for what it does not cover: quantised or half-precision weights, LoRA variants, dropout.
+`fuse` makes fused layers of Llama's. They step aside, for transformers' own forward pass, for what they do not cover:
+quantised or half-precision weights, LoRA variants, dropout.
 """
 
 from __future__ import annotations
 
-from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, eager_attention_forward
 
 from backends.local.projections import Projections
 
@@ -122,45 +123,50 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return turned
 
 
-def _layer(
-    self: Any,
-    hidden_states: Tensor,
-    *,
-    position_embeddings: tuple[Tensor, Tensor],
-    attention_mask: Tensor | None = None,
-    past_key_values: Any = None,
-    **kwargs: Any,
-) -> Tensor:
-    attention, mlp, norms = self.self_attn, self.mlp, (self.input_layernorm, self.post_attention_layernorm)
-    inputs = Projections.of(attention.q_proj, attention.k_proj, attention.v_proj)
-    output, down = Projections.of(attention.o_proj), Projections.of(mlp.down_proj)
-    gate_up = Projections.of(mlp.gate_proj, mlp.up_proj)
-    frozen = not any(norm.weight.requires_grad for norm in norms)
-    if not (inputs and output and gate_up and down and frozen and hidden_states.dtype == torch.float32):
-        given = {"position_embeddings": position_embeddings, "attention_mask": attention_mask}
-        whole: Tensor = type(self).forward(self, hidden_states, **given, past_key_values=past_key_values, **kwargs)
-        return whole
-    batch, length, width = hidden_states.shape
-    x = hidden_states.reshape(-1, width)
-    half = attention.head_dim // 2  # the second half of the tables repeats the first
-    cos, sin = (t[..., :half].expand(batch, -1, -1).reshape(-1, 1, half) for t in position_embeddings)
-    query, key, value = (
-        y.view(batch, length, -1, attention.head_dim).transpose(1, 2)
-        for y in _AttentionInputs.apply(x, cos, sin, norms[0], inputs, *inputs.adapters())
-    )  # [B, heads, T, D]
-    if past_key_values is not None:
-        key, value = past_key_values.update(key, value, attention.layer_idx)
-    mixed = _attend(attention, query, key, value, attention_mask, **kwargs).reshape(len(x), -1)
-    x = _AttentionOutput.apply(x, mixed, output, *output.adapters())
-    x = _Mlp.apply(x, norms[1], gate_up, down, *gate_up.adapters(), *down.adapters())
-    return x.view(hidden_states.shape)
+class FusedLayer(LlamaDecoderLayer):
+    """The layer. As a subclass it is recomputed in the backward pass, and sharded, as transformers and PyTorch do."""
+
+    def forward(  # type: ignore[override]
+        self,
+        hidden_states: Tensor,
+        *,
+        position_embeddings: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None = None,
+        past_key_values: Any = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """The next hidden states ``[B, T, H]``."""
+        attention, mlp, norms = self.self_attn, self.mlp, (self.input_layernorm, self.post_attention_layernorm)
+        inputs = Projections.of(attention.q_proj, attention.k_proj, attention.v_proj)
+        output, down = Projections.of(attention.o_proj), Projections.of(mlp.down_proj)
+        gate_up = Projections.of(mlp.gate_proj, mlp.up_proj)
+        frozen = not any(norm.weight.requires_grad for norm in norms)
+        if not (inputs and output and gate_up and down and frozen and hidden_states.dtype == torch.float32):
+            return super().forward(
+                hidden_states,
+                attention_mask=attention_mask,
+                position_embeddings=position_embeddings,
+                past_key_values=past_key_values,
+                **kwargs,
+            )
+        batch, length, width = hidden_states.shape
+        x = hidden_states.reshape(-1, width)
+        half = attention.head_dim // 2  # the second half of the tables repeats the first
+        cos, sin = (t[..., :half].expand(batch, -1, -1).reshape(-1, 1, half) for t in position_embeddings)
+        query, key, value = (
+            y.view(batch, length, -1, attention.head_dim).transpose(1, 2)
+            for y in _AttentionInputs.apply(x, cos, sin, norms[0], inputs, *inputs.adapters())
+        )  # [B, heads, T, D]
+        if past_key_values is not None:
+            key, value = past_key_values.update(key, value, attention.layer_idx)
+        mixed = _attend(attention, query, key, value, attention_mask, **kwargs).reshape(len(x), -1)
+        x = _AttentionOutput.apply(x, mixed, output, *output.adapters())
+        x = _Mlp.apply(x, norms[1], gate_up, down, *gate_up.adapters(), *down.adapters())
+        return x.view(hidden_states.shape)
 
 
 def _attend(layer: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any) -> Tensor:
     """What a Llama's attention mixes ``[B, T, heads, D]``, by the implementation that the model was told to use."""
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-    from transformers.models.llama.modeling_llama import eager_attention_forward
-
     attend = ALL_ATTENTION_FUNCTIONS.get_interface(layer.config._attn_implementation, eager_attention_forward)
     dropout = layer.attention_dropout if layer.training else 0.0
     mixed: Tensor = attend(layer, query, key, value, mask, dropout=dropout, scaling=layer.scaling, **kwargs)[0]
@@ -168,9 +174,7 @@ def _attend(layer: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor 
 
 
 def fuse(model: nn.Module) -> None:
-    """Set the fused forward pass on the layers of `model` that it was written for."""
-    from transformers.models.llama.modeling_llama import LlamaDecoderLayer
-
+    """Make fused layers of those of `model` that they were written for."""
     for module in model.modules():
         if type(module) is LlamaDecoderLayer and module.mlp.config.hidden_act == "silu":
-            module.forward = MethodType(_layer, module)  # type: ignore[method-assign]
+            module.__class__ = FusedLayer

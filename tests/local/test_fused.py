@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from datums import random_datums
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from backends.local import fused, gradients
+from backends.local import fused, gradients, projections
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"]
 IDS = torch.randint(0, 600, (3, 17), generator=torch.Generator().manual_seed(0))
@@ -97,6 +98,22 @@ def test_fewer_tensors_are_saved(tiny_model: str) -> None:
             model.base_model.model.model(input_ids=IDS, use_cache=False)
         sizes.append(sum(kept.values()))
     assert sizes[1] < 0.8 * sizes[0]
+
+
+def test_recomputed_layers_are_computed_twice(
+    open_local: Any, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = projections.Projections.apply, []
+    monkeypatch.setattr(
+        projections.Projections, "apply", lambda self, x, plus=None: calls.append(len(x)) or real(self, x, plus)
+    )
+    counted = []
+    for recompute in ("off", "on"):
+        client = open_local(gradient_checkpointing=recompute).create_lora_training_client(tiny_model, rank=4).result()
+        calls.clear()
+        client.forward_backward(random_datums(3, 600), "cross_entropy").result()
+        counted.append(len(calls))
+    assert counted[0] > 0 and counted[1] == 2 * counted[0]
 
 
 def test_log_probabilities_turn_logits_into_their_gradient() -> None:
