@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 NAME = "sdpa_rows"
 
@@ -43,15 +42,7 @@ def attend(
     # Cut along the T of [1, T, H, D]: the gradients of the parts then come together in one copy.
     cut = (x.transpose(1, 2).split(row_lengths, dim=1) for x in (query, key, value))
     parts = [
-        scaled_dot_product_attention(
-            q.transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            dropout_p=kwargs.get("dropout", 0.0),
-            is_causal=True,
-            scale=kwargs.get("scaling"),
-            enable_gqa=True,
-        ).transpose(1, 2)
+        sdpa_attention_forward(module, q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), None, **kwargs)[0]
         for q, k, v in zip(*cut, strict=True)
     ]
     return torch.cat(parts, dim=1), None
