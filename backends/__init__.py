@@ -19,7 +19,7 @@ __all__ = ["BACKENDS", "BackendError", "ServiceClient", "helps", "open_backend"]
 
 BACKENDS = {
     "local": "backends.local.service:open_local",
-    "tinker": "backends.remote:open_remote",
+    "tinker": "backends.tinker.remote:open_remote",
     "fake": "backends.fake:FakeServiceClient",
 }
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from backends.prices import Prices
+from backends.planning.prices import Prices
 
 
 class _Options(BaseModel):
@@ -125,7 +125,7 @@ class TinkerOptions(_Options):
         "packaged models need none.",
     )
     prices: Prices | None = Field(
-        None, description="Dollars for a million tokens, {train, prefill, sample}; null: backends/prices.py."
+        None, description="Dollars for a million tokens, {train, prefill, sample}; null: backends/planning/prices.py."
     )
     max_cost: PositiveFloat | None = Field(
         None, description="Dollars that a run may cost; it stops before it would exceed them, and can go on with more."

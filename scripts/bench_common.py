@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens, tokenize
 
 GEMMS = [(2048, 2048, 2048), (1024, 576, 1536), (512, 576, 1536), (512, 1536, 576), (512, 2048, 8192), (256, 576, 1536)]

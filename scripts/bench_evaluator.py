@@ -27,9 +27,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from text2sql.equivalence.match import DEFAULT_EFFORT
 from text2sql.evaluation import Pair, Verdict, execution_match, score_pairs
-from text2sql.evaluation.match import DEFAULT_EFFORT
-from text2sql.evaluation.schema import parse_schema
+from text2sql.sql.ddl import parse_schema
 
 EFFORTS = (1, 2, 5, 10, 20, DEFAULT_EFFORT, 2 * DEFAULT_EFFORT)
 _LITERAL = re.compile(r"'((?:[^']|'')*)'|\"([^\"]*)\"|\b(\d+(?:\.\d+)?)\b")

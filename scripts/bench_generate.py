@@ -53,7 +53,7 @@ def measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM
 
     from backends import open_backend
-    from backends.local.pretrained import locate
+    from backends.local.model.packaged import locate
     from backends.options import LocalOptions
 
     if args.threads:
@@ -118,7 +118,7 @@ def trained_adapter(service: Any, model: str, directory: Path) -> tuple[Any, Pat
     """A sampling client of an adapter that is not zero, the adapter's PEFT directory, and the tokenizer."""
     from tinker import types
 
-    from text2sql.data.datums import make_batch
+    from text2sql.data.datum import make_batch
 
     client = service.create_lora_training_client(model, rank=16, seed=0, train_unembed=False).result()
     tokenizer = client.get_tokenizer()

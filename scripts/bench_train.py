@@ -70,7 +70,7 @@ def random_llama(directory: Path, layers: int) -> str:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    from backends.local.pretrained import locate
+    from backends.local.model.packaged import locate
 
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -175,7 +175,7 @@ def work(args: argparse.Namespace) -> None:
     """Be one contender: train when told to, and tell what it took."""
     from transformers import AutoConfig, AutoTokenizer
 
-    from backends.local.pretrained import locate
+    from backends.local.model.packaged import locate
 
     set_threads(args)
     location = locate(args.model)
@@ -222,7 +222,7 @@ def ours(args: argparse.Namespace, location: str, batches: list[Any], turns: Ite
 
     from backends import open_backend
     from backends.options import LocalOptions
-    from text2sql.data.datums import make_batch
+    from text2sql.data.datum import make_batch
 
     chosen: dict[str, Any] = dict(item.split("=", 1) for item in args.option)
     service = open_backend("local", LocalOptions(device=args.device, dtype=args.dtype, lora_alpha=ALPHA, **chosen))

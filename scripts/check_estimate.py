@@ -39,10 +39,10 @@ CASES = {  # shape, rank, tokens of a micro-batch, options
 
 
 def case_of(name):
-    """The case's shape as `backends.estimate` takes it, its rank, what is trained, load and options."""
-    from backends.estimate import Load
+    """The case's shape as `backends.planning.estimate` takes it, its rank, what is trained, load and options."""
     from backends.options import LocalOptions
-    from backends.shape import ModelShape
+    from backends.planning.estimate import Load
+    from backends.planning.shape import ModelShape
 
     shape, rank, budget, options = CASES[name]
     width, inner, layers, heads, kv, vocabulary, tied = SHAPES[shape]
@@ -58,7 +58,7 @@ def case_of(name):
 
 def estimated(name):
     """Memory, and seconds of one step at this CPU's rate."""
-    from backends.estimate import estimate_memory, training_flops
+    from backends.planning.estimate import estimate_memory, training_flops
     from text2sql.estimate import find_device
 
     shape, rank, trained, load, options = case_of(name)
@@ -88,7 +88,7 @@ def measure(name, directory):
     import numpy as np
     from tinker import types
 
-    import text2sql.pipeline  # noqa: F401  (what a run imports)
+    import text2sql.pipeline.run  # noqa: F401  (what a run imports)
     from backends import open_backend
 
     shape, rank, _, _, options = case_of(name)

@@ -21,11 +21,11 @@ other="$scratch/venv/bin/python"
   >"$("$other" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth"
 "$other" -m pip install -q --no-deps --ignore-installed "tinker${1:+==$1}"
 version=$("$other" -c 'import importlib.metadata; print(importlib.metadata.version("tinker"))')
-spoken=$("$python" -c 'from backends.server.codecs import SPOKEN; print(SPOKEN)')
+spoken=$("$python" -c 'from backends.server.wire import SPOKEN; print(SPOKEN)')
 echo "tinker $version; the server speaks $spoken"
 
 if [[ $version == "$spoken".* ]]; then
-  "$other" -m pytest -q -m "not slow" tests/server tests/invariants/test_parity.py tests/local/test_sdk_signatures.py
+  "$other" -m pytest -q -m "not slow" tests/backends/server tests/invariants/test_parity.py tests/backends/local/test_sdk_signatures.py
   exit
 fi
 

@@ -16,7 +16,7 @@ import numpy as np
 import tinker
 from tinker import types
 
-from text2sql.data.novel import NOVEL_QUESTIONS
+from text2sql.data.exercise_questions import NOVEL_QUESTIONS
 from text2sql.evaluation import execution_match
 
 PROMPT = "Table schema:\n{context}\nQuestion: {question}\nSQL: "

@@ -21,9 +21,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from text2sql.equivalence.verdict import STATUSES
 from text2sql.evaluation import Verdict, execution_match
-from text2sql.evaluation.tokens import tokenize
-from text2sql.evaluation.verdict import STATUSES
+from text2sql.sql.tokens import tokenize
 
 Triple = tuple[str, str, str]
 

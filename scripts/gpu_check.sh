@@ -31,8 +31,8 @@ run() { # run NAME COMMAND…: keep the output, remember how it ended
 failed=0
 run tests "$python" -m pytest -q -m gpu tests
 run equalities env TEXT2SQL_TEST_DEVICE=cuda "$python" -m pytest -q tests/invariants/test_training_equals_reference.py \
-  tests/invariants/test_training_equivalences.py tests/local/test_losses.py tests/local/test_sampling.py \
-  tests/local/test_checkpoints.py tests/local/test_faults.py
+  tests/invariants/test_training_equivalences.py tests/backends/local/test_losses.py tests/backends/local/test_sampling.py \
+  tests/backends/local/test_checkpoints.py tests/backends/local/test_faults.py
 first=${CUDA_VISIBLE_DEVICES:-0}
 export CUDA_VISIBLE_DEVICES=${first%%,*} # Hugging Face's Trainer would take them all
 run training "$python" scripts/bench_train.py --device cuda --dtype bfloat16 --model "$model" --batch 128 --rounds 3

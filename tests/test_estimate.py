@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.estimate import CPU_OVERHEAD, DEVICES, Device, Load, estimate_memory, weight_bytes
 from backends.interface import BackendError
 from backends.options import LocalOptions
-from backends.shape import known_shapes, model_shape
+from backends.planning.estimate import CPU_OVERHEAD, DEVICES, Device, Load, estimate_memory, weight_bytes
+from backends.planning.shape import known_shapes, model_shape
 from tests.conftest import REPOSITORY
-from tests.tiny_runs import tiny_config
+from tests.support.tiny_runs import tiny_config
+from text2sql.data.dataset import load_dataset
+from text2sql.data.few_shot import choose_shots
 from text2sql.data.prompts import messages, tokenize
-from text2sql.data.shots import choose_shots
-from text2sql.dataset import load_dataset
 from text2sql.errors import UserError
 from text2sql.estimate import (
     CHARACTERS_PER_TOKEN,
@@ -111,8 +111,8 @@ def test_what_saves_memory_saves_memory() -> None:
 @pytest.mark.parametrize("packing", [False, True])
 def test_micro_batches_are_cut_as_the_backend_cuts_them(packing: bool) -> None:
     torch = pytest.importorskip("torch")
-    from backends.local.batching import make_rows, micro_batches
-    from text2sql.data.datums import make_batch
+    from backends.local.step.micro_batches import make_rows, micro_batches
+    from text2sql.data.datum import make_batch
     from text2sql.data.prompts import Tokens
 
     rng = np.random.default_rng(0)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from backends.estimate import (
+from backends.options import may_pack, tokens_at_once
+from backends.planning.estimate import (
     BYTES,
     CPU_OVERHEAD,
     DEVICES,
@@ -26,21 +27,20 @@ from backends.estimate import (
     training_flops,
     weight_bytes,
 )
-from backends.options import may_pack, tokens_at_once
-from backends.prices import find_prices
-from backends.shape import model_shape
+from backends.planning.prices import find_prices
+from backends.planning.shape import model_shape
 from text2sql.config import Config
+from text2sql.console import console
 from text2sql.data import prompts
-from text2sql.data.examples import Example
-from text2sql.data.novel import NOVEL_QUESTIONS
+from text2sql.data.dataset import Dataset, load_dataset
+from text2sql.data.example import Example
+from text2sql.data.exercise_questions import NOVEL_QUESTIONS
+from text2sql.data.few_shot import choose_shots
+from text2sql.data.inspect import find_tokenizer
 from text2sql.data.prompts import Shots
-from text2sql.data.shots import choose_shots
-from text2sql.dataset import Dataset, load_dataset
 from text2sql.errors import UserError
-from text2sql.inspect_data import find_tokenizer
-from text2sql.progress import console
 from text2sql.report.wording import count, duration, size
-from text2sql.train import epoch_order, total_steps
+from text2sql.training.trainer import epoch_order, total_steps
 
 # Where the tokenizer is not at hand:
 CHARACTERS_PER_TOKEN = 3.2  # of SQL and schemas
@@ -129,7 +129,7 @@ def print_estimate(config: Config, device: str) -> None:
 
 
 def _asked(config: Config, dataset: Dataset, tokenizer: Any) -> list[Asked]:
-    """What the evaluations of a run ask, as `text2sql.pipeline` does."""
+    """What the evaluations of a run ask, as `text2sql.pipeline.run` does."""
     settings, test = config.evaluation, list(dataset.split.test)
     models = 1 + settings.baseline
     novel = NOVEL_QUESTIONS if settings.novel_questions else []
@@ -321,7 +321,7 @@ def largest_load(config: Config, train: Lengths, validation: Lengths, asked: Seq
 
 
 def _micro_batches(totals: np.ndarray, completions: np.ndarray, budget: int, packing: bool) -> list[tuple[int, int]]:
-    """Tokens, with padding, and scored positions of micro-batches cut as `backends.local.batching` cuts them."""
+    """Tokens, with padding, and scored positions of micro-batches, cut as `backends.local.step.micro_batches` does."""
     found: list[tuple[int, int]] = []
     rows, longest, held, learnt = 0, 0, 0, 0
     for i in np.argsort(-totals, kind="stable"):

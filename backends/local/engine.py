@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backends.local.adapter import Adapters, LoraSpec
-from backends.local.executor import Executor
-from backends.local.full import FullSpec, FullWeights
-from backends.local.model import BaseModel
-from backends.local.sharded import lockstep
-from backends.local.team import Team
+from backends.local.distributed import Team
+from backends.local.futures import Executor
+from backends.local.model.fsdp import lockstep
+from backends.local.model.load import BaseModel
+from backends.local.weights.full import FullSpec, FullWeights
+from backends.local.weights.lora import Adapters, LoraSpec
 from backends.options import LocalOptions, tokens_at_once
 
 SAMPLER_SLOT = "sampler"

@@ -13,9 +13,9 @@ from typing import Any, Literal, NoReturn, Protocol
 from tinker import types
 
 from backends.interface import BackendError
-from backends.local.checkpoints import CheckpointStore, Stored, runs
-from backends.local.executor import LocalFuture, answered
-from backends.local.twins import awaited
+from backends.local.async_aliases import awaited
+from backends.local.checkpoints.store import CheckpointStore, Stored, runs
+from backends.local.futures import LocalFuture, answered
 
 Scope = Literal["owned", "accessible"]
 AuditEvent = Literal["all", "checkpoints", "projects", "teams", "organizations"]

@@ -15,10 +15,10 @@ import tinker
 from tinker import types
 
 from backends.interface import BackendError
-from backends.local.answering import Answering, Call
-from backends.local.executor import CLOSED, LocalFuture, failure
-from backends.local.scoring import Wanted
-from backends.local.twins import awaited, submitted
+from backends.local.async_aliases import awaited, submitted
+from backends.local.decode.batcher import Answering, Call
+from backends.local.decode.prompt_logprobs import Wanted
+from backends.local.futures import CLOSED, LocalFuture, failure
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine, Snapshot

@@ -18,20 +18,20 @@ from pydantic import BaseModel
 from tinker import types
 from tinker.lib.public_interfaces.custom_loss import trace_loss
 
-from backends.local.adapter import LoraSpec
-from backends.local.checkpoint_files import Checkpoint, check_base, check_kind
-from backends.local.checkpoints import CheckpointStore
+from backends.local.async_aliases import awaited, submitted
+from backends.local.checkpoints.files import Checkpoint, check_base, check_kind
+from backends.local.checkpoints.store import CheckpointStore
+from backends.local.distributed import Team
 from backends.local.engine import RELEASE, Engine, Snapshot
-from backends.local.executor import Executor, LocalClientFuture, LocalFuture, answered
-from backends.local.full import FullSpec
-from backends.local.model import load_base_model
-from backends.local.pretrained import PACKAGED
+from backends.local.futures import Executor, LocalClientFuture, LocalFuture, answered
+from backends.local.model.fsdp import check_team
+from backends.local.model.load import load_base_model
+from backends.local.model.packaged import PACKAGED
 from backends.local.rest import LocalRestClient
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
-from backends.local.sharded import check_team
-from backends.local.team import Team
 from backends.local.training import LocalTrainingClient
-from backends.local.twins import awaited, submitted
+from backends.local.weights.full import FullSpec
+from backends.local.weights.lora import LoraSpec
 from backends.options import LocalOptions
 
 if TYPE_CHECKING:

@@ -12,19 +12,20 @@ from tinker import types
 from tinker.lib.public_interfaces.custom_loss import check_loss_inputs, run_loss_handle
 from torch import Tensor
 
-from backends.local import batching, gradients
-from backends.local.adapter import LoraSpec
-from backends.local.batching import Row
-from backends.local.checkpoint_files import Checkpoint, check_base, check_kind
-from backends.local.checkpoints import CheckpointStore
+from backends.local.async_aliases import awaited, submitted
+from backends.local.checkpoints.files import Checkpoint, check_base, check_kind
+from backends.local.checkpoints.store import CheckpointStore
 from backends.local.engine import Engine, Snapshot
-from backends.local.executor import LocalClientFuture, LocalFuture
-from backends.local.full import FullSpec
-from backends.local.losses import check_config
-from backends.local.noise import Noise
-from backends.local.optim import Optimizer
+from backends.local.futures import LocalClientFuture, LocalFuture
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
-from backends.local.twins import awaited, submitted
+from backends.local.step import micro_batches
+from backends.local.step.forward_backward import add, run_rows
+from backends.local.step.losses import check_config
+from backends.local.step.micro_batches import Row
+from backends.local.step.noise import Noise
+from backends.local.step.optim import Optimizer
+from backends.local.weights.full import FullSpec
+from backends.local.weights.lora import LoraSpec
 
 if TYPE_CHECKING:
     from tinker.lib.retry_handler import RetryConfig
@@ -153,7 +154,7 @@ class LocalTrainingClient:
         check_loss_inputs(handle, list(data))
 
     def _rows(self, data: Sequence[types.Datum], loss_fn: str) -> list[Row]:
-        return batching.make_rows(data, loss_fn, self.engine.vocabulary, self.engine.base.max_length)
+        return micro_batches.make_rows(data, loss_fn, self.engine.vocabulary, self.engine.base.max_length)
 
     def _forward_backward(
         self, rows: list[Row], loss_fn: str, config: Mapping[str, float], backward: bool
@@ -166,7 +167,7 @@ class LocalTrainingClient:
 
         def work() -> tuple[float, dict[int, Tensor]]:
             noise = self._noise() if backward else None
-            passed = gradients.run_rows(
+            passed = run_rows(
                 self.engine, self.model_id, parameters, mine, loss_fn, config, backward=backward, noise=noise
             )
             kept.append(passed.gradients)
@@ -174,7 +175,7 @@ class LocalTrainingClient:
 
         parts = team.agree(work)
         if backward:
-            self._gradients = gradients.add(self._gradients, kept[0] or [torch.zeros_like(p) for p in parameters])
+            self._gradients = add(self._gradients, kept[0] or [torch.zeros_like(p) for p in parameters])
             self._calls += 1
         logprobs = {index: lp for _, found in parts for index, lp in found.items()}
         return types.ForwardBackwardOutput(

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.server.promises import Failure, Promise, failure
+from backends.server.futures import Failure, Promise, failure
 
 GATHER_SECONDS = 0.004  # a batch of samples is started when none has come for so long
 GATHER_AT_MOST = 0.025

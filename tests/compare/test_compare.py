@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.synthetic import HOSTILE, edit_summary, make_run, predictions, write_rows
+from tests.support.synthetic import HOSTILE, edit_summary, make_run, predictions, write_rows
 from text2sql.compare import compare_runs
 from text2sql.compare.entries import load_entries
 from text2sql.compare.paired import compare, holm

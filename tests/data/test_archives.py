@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from tests.data import archives
-from tests.tiny_runs import write_jsonl
+from tests.support import archives
+from tests.support.tiny_runs import write_jsonl
 from text2sql.config import Config, SchemaText, SourceConfig
 from text2sql.data.clean import clean
-from text2sql.data.examples import Example
+from text2sql.data.dataset import load_dataset
+from text2sql.data.example import Example
 from text2sql.data.mixture import mix
 from text2sql.data.schema_text import gold_tables, linked_tables, show_schemas, statements
 from text2sql.data.sources import load_examples
 from text2sql.data.sources.spider import schema_from_tables
 from text2sql.data.sources.wikisql import Unusable, read_pseudo
-from text2sql.dataset import load_dataset
 from text2sql.errors import UserError
 from text2sql.evaluation import execution_match
 

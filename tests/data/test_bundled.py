@@ -18,7 +18,7 @@ from text2sql.data.bundled import VERSION, build_database, domains, load_bundled
 from text2sql.data.bundled.catalog import DOMAINS
 from text2sql.data.bundled.conditions import article
 from text2sql.data.bundled.schema import plural
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.errors import UserError
 
 PINNED = {

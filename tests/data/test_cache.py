@@ -11,7 +11,7 @@ import pytest
 from text2sql.data import cache, prompts
 from text2sql.data.bundled import load_bundled
 from text2sql.data.cache import tokenize_cached
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
 
 EXAMPLES = load_bundled()[:40]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from text2sql.data.clean import clean
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.errors import UserError
 
 

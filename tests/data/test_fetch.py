@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests.data import archives
+from tests.support import archives
 from text2sql.config import Config, SourceConfig
-from text2sql.data import fetch as room
-from text2sql.data.features import features
+from text2sql.data import fetch
+from text2sql.data.export import export
+from text2sql.data.inspect import stats
 from text2sql.data.sources import load_examples
 from text2sql.errors import UserError
-from text2sql.export_data import export
-from text2sql.inspect_data import stats
+from text2sql.sql.features import features
 
 
 class _Files:
@@ -76,15 +76,15 @@ def _zip(directory: Path, prefix: str = "") -> bytes:
 def _offer(server: _Files, monkeypatch: pytest.MonkeyPatch, name: str, **files: bytes) -> None:
     server.files = {file.replace("_zip", ".zip"): data for file, data in files.items()}
     urls = {file: f"{server.url}/{file}" for file in server.files}
-    monkeypatch.setitem(room.ARCHIVES, name, room.Archive("https://the.page", urls))
+    monkeypatch.setitem(fetch.ARCHIVES, name, fetch.Archive("https://the.page", urls))
 
 
 def test_an_archive_is_fetched_unpacked_and_found_by_name(server: _Files, tmp_path: Path, monkeypatch: Any) -> None:
     _offer(server, monkeypatch, "spider", data_zip=_zip(archives.spider(tmp_path / "made"), "spider_data/"))
-    directory = room.fetch("spider")
+    directory = fetch.fetch("spider")
     assert directory and not list(directory.rglob("*.zip")) and not (directory / "__MACOSX").exists()
     assert len(load_examples(SourceConfig(source="spider"))) == 6
-    room.fetch("spider")
+    fetch.fetch("spider")
     assert len(server.ranges) == 1  # nothing is fetched twice
 
 
@@ -99,7 +99,7 @@ def test_databases_packed_inside_are_unpacked_too(server: _Files, tmp_path: Path
         (made / folder / f"{split}_databases.zip").write_bytes(packed)
     train, dev = (_zip(made / folder, f"{folder}/") for folder in ("train", "dev_20240627"))
     _offer(server, monkeypatch, "bird", train_zip=train, dev_zip=dev)
-    room.fetch("bird")
+    fetch.fetch("bird")
     for split, count in (("train", 6), ("dev", 2)):
         examples = load_examples(SourceConfig(source="bird", hub_split=split))
         assert len(examples) == count and Path(str(examples[0].db)).is_file()
@@ -110,9 +110,9 @@ def test_a_download_that_breaks_off_goes_on(server: _Files, tmp_path: Path, monk
     _offer(server, monkeypatch, "spider", data_zip=data)
     server.cut = 1000
     with pytest.raises(UserError, match=r"What came is kept.*https://the\.page"):
-        room.fetch("spider")
+        fetch.fetch("spider")
     server.cut = None
-    room.fetch("spider")
+    fetch.fetch("spider")
     assert server.ranges == [None, "bytes=1000-"]
     assert len(load_examples(SourceConfig(source="spider", hub_split="dev"))) == 2
 
@@ -120,16 +120,16 @@ def test_a_download_that_breaks_off_goes_on(server: _Files, tmp_path: Path, monk
 def test_a_page_in_place_of_an_archive(server: _Files, monkeypatch: Any) -> None:
     _offer(server, monkeypatch, "spider", data_zip=b"<html>Are you sure?</html>")
     with pytest.raises(UserError, match=r"is not the archive that it should be.*a page that asks to confirm"):
-        room.fetch("spider")
+        fetch.fetch("spider")
 
 
 def test_what_cannot_be_fetched_says_what_to_do(server: _Files, monkeypatch: Any) -> None:
     _offer(server, monkeypatch, "spider")
-    monkeypatch.setitem(room.ARCHIVES, "spider", room.Archive("https://the.page", {"x.zip": f"{server.url}/x.zip"}))
+    monkeypatch.setitem(fetch.ARCHIVES, "spider", fetch.Archive("https://the.page", {"x.zip": f"{server.url}/x.zip"}))
     with pytest.raises(UserError, match=r"HTTP 404.*download x\.zip from https://the\.page on another machine"):
-        room.fetch("spider")
+        fetch.fetch("spider")
     with pytest.raises(UserError, match='no data set "spidr" to fetch; there are sql-create-context, spider'):
-        room.fetch("spidr")
+        fetch.fetch("spidr")
 
 
 # Exports and statistics

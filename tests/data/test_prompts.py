@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
 from backends.fake import FakeSamplingClient, FakeTrainingClient
-from tests.tiny_runs import judge_by_text, read_jsonl, tiny_config, write_jsonl
-from text2sql import evaluation as room
+from tests.support.tiny_runs import judge_by_text, read_jsonl, tiny_config, write_jsonl
+from text2sql import evaluation
 from text2sql.config import load_config
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.data.prompts import end_of_turn, messages, render_completion, render_prompt, tokenize
 from text2sql.data.templates import TEMPLATES, Chat, Plain, needs_reasoning
 from text2sql.errors import UserError
-from text2sql.pipeline import run_pipeline
+from text2sql.pipeline.run import run_pipeline
 
 PLAIN = sorted(name for name, template in TEMPLATES.items() if isinstance(template, Plain))
 CHAT = sorted(name for name, template in TEMPLATES.items() if isinstance(template, Chat))
@@ -96,7 +96,7 @@ def test_the_empty_list_needs_no_tokenizer() -> None:
 def test_training_and_sampling_see_the_same_prompt_ids(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, template: str
 ) -> None:
-    monkeypatch.setattr(room, "score_pairs", judge_by_text, raising=False)
+    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
     monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path)
     trained, sampled = set(), set()
     learn, sample = FakeTrainingClient.forward_backward, FakeSamplingClient.sample

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from text2sql.config import DataConfig
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.data.sources import load_examples
 from text2sql.errors import UserError
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tiny_runs import rows, write_jsonl
+from tests.support.tiny_runs import rows, write_jsonl
 from text2sql.config import Config, DataConfig
 from text2sql.data.bundled import domains
-from text2sql.data.examples import Example
+from text2sql.data.dataset import load_dataset
+from text2sql.data.example import Example
 from text2sql.data.sources import load_examples
 from text2sql.data.split import Split, count_leaks, draw, split_examples, tables_of
-from text2sql.dataset import load_dataset
 from text2sql.errors import UserError
 
 

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 
 from backends.fake import FakeSamplingClient
-from tests.tiny_runs import judge_by_text, tiny_config
-from text2sql import evaluation as room
-from text2sql.ask import answering
+from tests.support.tiny_runs import judge_by_text, tiny_config
+from text2sql import evaluation
 from text2sql.demo.actions import PACE
 from text2sql.demo.example import NAME, QUESTION, write_example
 from text2sql.demo.page import build_page, launch_options, serve_demo
 from text2sql.demo.session import Session
 from text2sql.errors import UserError
-from text2sql.pipeline import run_pipeline
-from text2sql.run_directory import RunDirectory
+from text2sql.inference.ask import answering
+from text2sql.pipeline.run import run_pipeline
+from text2sql.runs.directory import RunDirectory
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     answers = {f"Table schema:\n{s}\nQuestion: {q}\nSQL: ": f"{sql}\n\n" for (s, q), sql in known.items()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "score_pairs", judge_by_text, raising=False)
+        patch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
         patch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
         return run_pipeline(tiny_config(directory, fake={"answers": answers}))
 
@@ -266,7 +266,7 @@ def test_the_page_listens_on_this_machine_and_is_not_shared(run: Path, monkeypat
 
 
 def test_a_prompt_that_is_too_long_is_refused_by_its_length(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("text2sql.ask.context_length", lambda service, model: 400)
+    monkeypatch.setattr("text2sql.inference.ask.context_length", lambda service, model: 400)
     with answering(run) as answerer:
         with pytest.raises(UserError, match=r"tokens long; with 150 for the answer they do not fit the 400 tokens"):
             answerer.answer("Which are dear?", GOODS * 20, "tuned")

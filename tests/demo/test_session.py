@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.ask import Answer
 from text2sql.demo import view
 from text2sql.demo.example import write_example
 from text2sql.demo.session import Session, Shown, Source, check_query, show, text_source
 from text2sql.errors import UserError
+from text2sql.inference.ask import Answer
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_nothing_but_reading(shop: Source, sql: str, tmp_path: Path, monkeypatch
 
 
 def test_what_never_ends_is_stopped(shop: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("text2sql.ask.MAX_SECONDS", 0.2)
+    monkeypatch.setattr("text2sql.inference.ask.MAX_SECONDS", 0.2)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n"
     assert show(endless, shop).problems[0].startswith("Stopped: it takes too")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.tiny_runs import tiny_config
-from text2sql.pipeline import run_pipeline
+from tests.support.tiny_runs import tiny_config
+from text2sql.pipeline.run import run_pipeline
 
 
 @pytest.fixture(scope="session")

@@ -17,14 +17,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from backends import BackendError, open_backend
-from backends.export import download_adapter
-from tests.tiny_runs import tiny_config
+from backends.exporting import download_adapter
+from tests.support.tiny_runs import tiny_config
 from text2sql.config import Config
 from text2sql.errors import UserError
 from text2sql.export import ExportOptions, export_run
 from text2sql.export.gguf import modelfile
-from text2sql.pipeline import run_pipeline
-from text2sql.run_directory import RunDirectory, load_run_config
+from text2sql.pipeline.run import run_pipeline
+from text2sql.runs.directory import RunDirectory, load_run_config
 
 PROMPT = "Table schema:\nCREATE TABLE t1 (a INTEGER, b VARCHAR)\nQuestion: How many rows have a = 1?\nSQL:"
 
@@ -328,7 +328,7 @@ def test_the_real_small_model_merged_and_as_gguf(tmp_path: Path) -> None:
     assert plain_logprobs(model, tokenizer) == pytest.approx(trained_logprobs(run), abs=2e-4)
     adapter = export_run(run, ExportOptions())
     config = load_run_config(RunDirectory(run))
-    from backends.shape import tokenizer_location
+    from backends.planning.shape import tokenizer_location
 
     base = AutoModelForCausalLM.from_pretrained(tokenizer_location(config.base_model))
     unmerged = PeftModel.from_pretrained(base, adapter)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.tiny_runs import tiny_config
-from text2sql import evaluation as room
+from tests.support.tiny_runs import tiny_config
+from text2sql import evaluation
 from text2sql.errors import UserError
 from text2sql.export import ExportOptions, export_run, hub
-from text2sql.pipeline import run_pipeline
+from text2sql.pipeline.run import run_pipeline
 
 
 class Hub(HTTPServer):
@@ -151,7 +151,7 @@ def test_a_run_pushes_at_its_end(tmp_path: Path, tiny_model: str, served: Hub, m
         training={"max_steps": 1},
         hub={"push_to": "team/sql", "format": "merged", "private": False},
     )
-    monkeypatch.setattr(room, "score_pairs", None, raising=False)  # nothing is evaluated
+    monkeypatch.setattr(evaluation, "score_pairs", None, raising=False)  # nothing is evaluated
     run_pipeline(config, stages=("train",))
     assert {"README.md", "model.safetensors", "generation_config.json"} <= served.files().keys()
     assert "whoami" in served.calls[0][1]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from datums import random_datums
 from tinker import types
+
+from tests.support.datums import random_datums
 
 pytestmark = pytest.mark.gpu
 
@@ -182,7 +183,7 @@ def test_recomputation_takes_less_memory_and_gives_the_same(open_gpu: Any, tiny_
 @pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
 def test_whole_life_of_a_client(open_gpu: Any, tiny_model: str, quantization: str) -> None:
     """Trained, sampled, off the device and back, saved, restored: the same numbers as without all that."""
-    from backends.local.parking import park, unpark
+    from backends.local.offload import park, unpark
 
     if quantization != "none":
         pytest.importorskip("bitsandbytes")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests import forked
+from tests.support import forked
 from text2sql.data.bundled import load_bundled
 
 TIME_FIELDS = {"seconds", "tokens_per_second", "time"}

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from datums import random_datums
-from running import KEY, Running
 from tinker import types
+
+from tests.support.datums import random_datums
+from tests.support.running import KEY, Running
 
 BATCHES = [random_datums(6, 600, seed=s) for s in range(4)]
 PROMPTS = [types.ModelInput.from_ints(list(range(3, 3 + n))) for n in (4, 9, 17)]
@@ -188,8 +189,8 @@ def test_same_numbers(open_local: Any, server: Running, tiny_model: str, program
 
 def test_whole_runs_agree(server: Running, tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One configuration, `backend` local and tinker: the same losses and answers, to the last digit."""
-    from tests.tiny_runs import read_jsonl, tiny_config
-    from text2sql.pipeline import run_pipeline
+    from tests.support.tiny_runs import read_jsonl, tiny_config
+    from text2sql.pipeline.run import run_pipeline
 
     monkeypatch.setenv("TINKER_API_KEY", KEY)
     runs = {}

@@ -19,9 +19,8 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import json, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[4])
 import numpy as np
-from datums import random_datums
+from tests.support.datums import random_datums
 from tinker import types
 from backends import open_backend
 from backends.options import LocalOptions
@@ -98,8 +97,7 @@ print("the first process has finished")
 
 OUT_OF_MEMORY = """
 import os, sys, torch
-sys.path.insert(0, sys.argv[3])
-from datums import random_datums
+from tests.support.datums import random_datums
 from backends import open_backend
 from backends.local import gradients
 from backends.options import LocalOptions
@@ -131,7 +129,7 @@ def launch(output: Path, program: str, processes: int, *arguments: str) -> subpr
 
 def run(output: Path, model: str, processes: int, **options: Any) -> dict[str, Any]:
     output.mkdir()
-    done = launch(output, PROGRAM, processes, str(output), model, json.dumps(options), str(ROOT / "tests"))
+    done = launch(output, PROGRAM, processes, str(output), model, json.dumps(options))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("the first process has finished") == 1  # and no other one prints
     return json.loads((output / "found.json").read_text())
@@ -167,7 +165,7 @@ def compare(one: dict[str, Any], two: dict[str, Any]) -> None:
     ids=["lora", "noise and LoRA+", "full", "fsdp", "fsdp, recomputed", "fsdp, NF4"],
 )
 def test_two_processes_equal_one(tmp_path: Path, tiny_model: str, options: dict[str, Any]) -> None:
-    from backends.local.checkpoints import CheckpointStore
+    from backends.local.checkpoints.store import CheckpointStore
 
     alone = {key: value for key, value in options.items() if key != "fsdp"}
     one, two = run(tmp_path / "1", tiny_model, 1, **alone), run(tmp_path / "2", tiny_model, 2, **options)
@@ -236,7 +234,7 @@ def test_a_whole_run_of_the_command(tmp_path: Path, tiny_model: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_out_of_memory_amid_a_joint_pass_ends_all_processes(tmp_path: Path, tiny_model: str, rank: int) -> None:
-    done = launch(tmp_path, OUT_OF_MEMORY, 2, tiny_model, str(rank), str(ROOT / "tests"))
+    done = launch(tmp_path, OUT_OF_MEMORY, 2, tiny_model, str(rank))
     assert done.returncode != 0
     assert "OutOfMemoryError: tried to allocate 1 TiB" in done.stderr
     assert "went on" not in done.stdout

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from datums import random_datums
-from reference import Reference
 from tinker import types
+
+from tests.support.datums import random_datums
+from tests.support.reference import Reference
 
 STEPS = 4
 ADAM = types.AdamParams(learning_rate=2e-3, weight_decay=0.1, grad_clip_norm=0.5)

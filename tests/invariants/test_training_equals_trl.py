@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tinker import types
 
-from text2sql.data.datums import make_batch
+from text2sql.data.datum import make_batch
 from text2sql.data.prompts import Tokens
 
 STEPS, BATCH, RATE = 6, 5, 3e-3

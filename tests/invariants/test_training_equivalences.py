@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from datums import random_datums
 from tinker import types
+
+from tests.support.datums import random_datums
 
 Train = Callable[[Any], None]
 TOLERANCE = {"atol": 3e-6, "rtol": 1e-4}  # float32, sums in another order

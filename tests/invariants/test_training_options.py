@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from datums import cross_entropy_datum, random_datums
-from reference import Reference
 from tinker import types
 
 from backends import BackendError
-from backends.local.batching import MicroBatch, make_rows, micro_batches
-from backends.local.noise import Noise
+from backends.local.step.micro_batches import MicroBatch, make_rows, micro_batches
+from backends.local.step.noise import Noise
+from tests.support.datums import cross_entropy_datum, random_datums
+from tests.support.reference import Reference
 
 ADAM = types.AdamParams(learning_rate=2e-3, weight_decay=0.1, grad_clip_norm=0.5)
 BATCHES = [random_datums(7, 600, seed=step) for step in range(4)]

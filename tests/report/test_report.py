@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.synthetic import HOSTILE, edit_summary, make_run, predictions, write_rows
+from tests.support.synthetic import HOSTILE, edit_summary, make_run, predictions, write_rows
 from text2sql.errors import UserError
 from text2sql.report import write_report
 from text2sql.report.witness import witness_view
@@ -330,7 +330,7 @@ def test_witness_of_any_shape(tmp_path: Path, witness: object, monkeypatch: pyte
 
 
 def test_witness_as_the_evaluator_writes_it() -> None:
-    verdict = pytest.importorskip("text2sql.evaluation.verdict")
+    verdict = pytest.importorskip("text2sql.equivalence.verdict")
     table = verdict.Table(("a", "b"), ((1, "1"), (None, ""), (b"\x00\xff", float("inf")), (2.5, "Ada")))
     view = witness_view(verdict.Witness({"t": table, "empty": verdict.Table(("c",), ())}, table, table).to_dict())
     assert view is not None and not view.remarks

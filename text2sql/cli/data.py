@@ -15,7 +15,7 @@ app = typer.Typer(help="Look at and export data.", no_args_is_help=True)
 @app.command("list")
 def list_all() -> None:
     """Name the data sources."""
-    from text2sql.inspect_data import list_sources
+    from text2sql.data.inspect import list_sources
 
     list_sources()
 
@@ -23,7 +23,7 @@ def list_all() -> None:
 @app.command("inspect")
 def inspect(config: ConfigFile = "quickstart", overrides: Overrides = None) -> None:
     """Show what a configuration would train and test on: counts, what is dropped and why, leaks, lengths, examples."""
-    from text2sql.inspect_data import inspect
+    from text2sql.data.inspect import inspect
 
     inspect(load(config, overrides))
 
@@ -31,7 +31,7 @@ def inspect(config: ConfigFile = "quickstart", overrides: Overrides = None) -> N
 @app.command("stats")
 def stats(config: ConfigFile = "quickstart", overrides: Overrides = None) -> None:
     """Count what a configuration would train and test on: lengths in tokens, drops, leaks, features of SQL."""
-    from text2sql.inspect_data import stats
+    from text2sql.data.inspect import stats
 
     stats(load(config, overrides))
 
@@ -56,7 +56,7 @@ def export(
     ),
 ) -> None:
     """Write a configuration's examples as JSON Lines that TRL, axolotl and LLaMA-Factory read."""
-    from text2sql.export_data import export
+    from text2sql.data.export import export
 
     export(load(config, overrides), output, form)
 
@@ -77,7 +77,7 @@ def reason(
     """Ask a teacher for reasoning to the gold queries, and keep what proves right by running."""
     from text2sql.config.load import load_section
     from text2sql.config.schema import EndpointConfig
-    from text2sql.reasoning import make_reasoning
+    from text2sql.data.teacher import make_reasoning
 
     values = {"model": model, "base_url": endpoint, "max_tokens": 2048}
     make_reasoning(load(config, overrides), load_section(EndpointConfig, values, settings or []), output, limit)

@@ -21,7 +21,7 @@ def match(
 
     The exit status is 0 if they are equivalent, 1 if they are not or it cannot be told, 2 if the input is wrong.
     """
-    from text2sql.scoring.match_pair import match_pair
+    from text2sql.evaluation.one_pair import match_pair
 
     if not match_pair(schema, gold, predicted, database, as_json=as_json).correct:
         raise typer.Exit(1)

@@ -23,6 +23,6 @@ def compare(
 
 def download(run: Annotated[Path, typer.Argument(help="The run's directory.")]) -> None:
     """Fetch a remote run's adapter into RUN/adapter, as a PEFT directory."""
-    from text2sql.download import download_run
+    from text2sql.pipeline.adapter_download import download_run
 
     download_run(run)

@@ -13,14 +13,14 @@ from text2sql.errors import UserError
 
 def run(config: ConfigFile = "quickstart", overrides: Overrides = None) -> None:
     """Evaluate the base model, train, evaluate the tuned model, report."""
-    from text2sql.pipeline import run_pipeline
+    from text2sql.pipeline.run import run_pipeline
 
     run_pipeline(load(config, overrides))
 
 
 def train(config: ConfigFile = "quickstart", overrides: Overrides = None) -> None:
     """Train only."""
-    from text2sql.pipeline import run_pipeline
+    from text2sql.pipeline.run import run_pipeline
 
     run_pipeline(load(config, overrides), stages=("train",))
 
@@ -49,14 +49,14 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a finished run again, a file of predictions, or the base model of a configuration."""
-    from text2sql.scoring.evaluate import score_file, score_run
-    from text2sql.scoring.prediction_files import Schemas
+    from text2sql.evaluation.files import score_file, score_run
+    from text2sql.evaluation.prediction_files import Schemas
 
     path = Path(target)
     of_files = {"--gold": gold, "--databases": databases, "--tables": tables}
     given = [name for name, value in of_files.items() if value is not None]
     if adapter is not None:
-        from text2sql.download import evaluate_adapter
+        from text2sql.pipeline.adapter_download import evaluate_adapter
 
         if not path.is_dir() or overrides or given or output:
             raise UserError("--adapter goes with a run's directory, and with nothing else.")
@@ -73,7 +73,7 @@ def evaluate(
     else:
         if given or output:
             raise UserError(f"{', '.join(given) or '--output'} goes with a file of predictions; {target} is none.")
-        from text2sql.pipeline import run_pipeline
+        from text2sql.pipeline.run import run_pipeline
 
         run_pipeline(load(target, overrides), stages=("baseline",))
 
@@ -89,6 +89,6 @@ def ask(
     execute: Annotated[bool, typer.Option("--execute", help="Run the query on --database, read only.")] = False,
 ) -> None:
     """Give a schema and a question, get SQL, and with --execute its rows."""
-    from text2sql.ask import answer_question
+    from text2sql.inference.ask import answer_question
 
     answer_question(question, schema, database, run_directory, base=base, execute=execute)

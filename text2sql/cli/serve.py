@@ -58,7 +58,7 @@ def _start(settings: ServerSettings) -> None:
     from rich.console import Console
 
     try:
-        from backends.server.run import serve
+        from backends.server.main import serve
     except ImportError as error:
         raise UserError(f"serve needs {error.name}: pip install 'text2sql[server]'") from error
     key = "<a key>" if settings.keys else "tml-local"

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from text2sql.config.yaml import read_yaml
 from text2sql.errors import UserError
 from text2sql.evaluation import clustered_interval, wilson_interval
-from text2sql.plain_yaml import read_yaml
 from text2sql.report.comparison import is_correct
 from text2sql.report.load import SIDES, WAYS, RunData, flatten, load_run, number
 

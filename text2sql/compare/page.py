@@ -9,8 +9,8 @@ from text2sql.compare.entries import Question
 from text2sql.compare.figures import draw_figures
 from text2sql.compare.paired import Comparison, Disagreement
 from text2sql.compare.table import TEST_COLUMNS, answer, measures, setting, tests
+from text2sql.console import console
 from text2sql.errors import UserError
-from text2sql.progress import console
 from text2sql.report.comparison import is_correct
 from text2sql.report.templates import fill, replace_file
 from text2sql.report.wording import clip

@@ -12,7 +12,7 @@ from rich.text import Text
 from text2sql.compare.entries import Question
 from text2sql.compare.paired import Comparison, Disagreement
 from text2sql.compare.table import TEST_COLUMNS, answer, measures, setting, tests
-from text2sql.progress import console
+from text2sql.console import console
 
 _VALUE = 60  # characters of a configuration value
 

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from text2sql.config.schema import Config, Section
 from text2sql.config.wording import sentence
+from text2sql.config.yaml import dump_yaml, read_yaml
 from text2sql.errors import UserError
-from text2sql.plain_yaml import dump_yaml, read_yaml
 
 S = TypeVar("S", bound=Section)
 PACKAGE = Path(__file__).parent.parent

@@ -158,7 +158,8 @@ class TrainingConfig(Section):
     )
     batch_size: PositiveInt = Field(256, description="Examples in a step.")
     learning_rate: PositiveFloat | Literal["auto"] = Field(
-        "auto", description="Peak learning rate; auto follows the Tinker cookbook's rule (text2sql/schedule.py)."
+        "auto",
+        description="Peak learning rate; auto follows the Tinker cookbook's rule (text2sql/training/lr_schedule.py).",
     )
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="Decay after the warm-up, to 0.")
     warmup_steps: int = Field(0, ge=0, description="Steps of linear increase from 0.")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from text2sql.data import prompts
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
 from text2sql.data.sources.layout import cache_directory
 

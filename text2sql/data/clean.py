@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.errors import UserError
 
 REPEATED, SET_ASIDE = "repeated", "set aside to keep schemas apart"  # reasons that say nothing against the data

@@ -9,10 +9,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from text2sql.console import console
 from text2sql.data.sources import NAMED
 from text2sql.data.sources.layout import fetched
 from text2sql.errors import UserError
-from text2sql.progress import console
 
 PIECE = 1 << 20  # bytes read at once
 SILENCE = 60.0  # seconds without a byte before a download is given up

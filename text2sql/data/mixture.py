@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 
 
 def mix(parts: Sequence[tuple[str, float, Sequence[Example]]], seed: int) -> list[Example]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.data.templates import TEMPLATES, Chat, Plain
 from text2sql.errors import UserError
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from text2sql.config import SchemaText
-from text2sql.data.databases import first_rows
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.errors import UserError
+from text2sql.sql.files import first_rows
 
 TABLE = re.compile(
     r"\bcreate\s+(?:temp\w*\s+)?table\s+(?:if\s+not\s+exists\s+)?(\"[^\"]+\"|`[^`]+`|\[[^]]+\]|[^\s(]+)", re.IGNORECASE

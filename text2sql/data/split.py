@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from text2sql.config import DataConfig
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.data.schema_text import statements
 from text2sql.errors import UserError
 

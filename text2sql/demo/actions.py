@@ -11,13 +11,13 @@ from typing import Any
 import gradio as gr
 
 from backends.interface import BackendError
-from text2sql.ask import Answer, Answerer
 from text2sql.demo import view
 from text2sql.demo.example import QUESTION, write_example
 from text2sql.demo.session import Asked, Session, Shown, Source, show, text_source
 from text2sql.demo.uploads import CSV_SUFFIXES, check_size
 from text2sql.demo.widgets import BOTH, TITLES, Panel, Widgets
 from text2sql.errors import UserError
+from text2sql.inference.ask import Answer, Answerer
 
 Update = dict[Any, Any]
 PACE = 0.1  # seconds between two states of an answer that is being written

@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from text2sql.ask import Answerer, answering
+from text2sql.console import console
 from text2sql.demo import view
 from text2sql.demo.uploads import MAX_DATABASE
 from text2sql.errors import UserError
-from text2sql.progress import console
-from text2sql.run_directory import RunDirectory
+from text2sql.inference.ask import Answerer, answering
+from text2sql.runs.directory import RunDirectory
 
 STYLE = Path(__file__).with_name("style.css")
 # In the SQL editor the tabulator moves on, as everywhere, and Ctrl-Enter runs the query.

@@ -11,8 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 from text2sql.errors import UserError
-from text2sql.evaluation.execute import file_schema
-from text2sql.evaluation.tokens import quote_identifier
+from text2sql.sql.files import file_schema
+from text2sql.sql.tokens import quote_identifier
 
 MAX_DATABASE = 500 * 10**6  # bytes
 MAX_CSV = 50 * 10**6

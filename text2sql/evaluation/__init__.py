@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from text2sql.evaluation.analysis import error_labels
-    from text2sql.evaluation.extract import extract_sql
-    from text2sql.evaluation.kept import cache_directory
-    from text2sql.evaluation.levels import hardness
-    from text2sql.evaluation.match import execution_match
-    from text2sql.evaluation.metrics import (
+    from text2sql.equivalence.match import execution_match
+    from text2sql.equivalence.verdict import Table, Verdict, Witness
+    from text2sql.equivalence.verdict_cache import cache_directory
+    from text2sql.equivalence.workers import Pair, score_pairs
+    from text2sql.evaluation.error_labels import error_labels
+    from text2sql.evaluation.statistics import (
         PairedComparison,
         Scored,
         clustered_interval,
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
         summarize,
         wilson_interval,
     )
-    from text2sql.evaluation.verdict import Table, Verdict, Witness
-    from text2sql.evaluation.workers import Pair, score_pairs
+    from text2sql.sql.extract import extract_sql
+    from text2sql.sql.hardness import hardness
 
 # Where each public name lives. They are imported on first use, so that `import text2sql.evaluation` costs nothing.
 _HOMES = {
-    "PairedComparison": "metrics",
-    "Pair": "workers",
-    "Scored": "metrics",
-    "Table": "verdict",
-    "Verdict": "verdict",
-    "Witness": "verdict",
-    "cache_directory": "kept",
-    "clustered_interval": "metrics",
-    "error_labels": "analysis",
-    "execution_match": "match",
-    "extract_sql": "extract",
-    "hardness": "levels",
-    "paired_comparison": "metrics",
-    "score_pairs": "workers",
-    "summarize": "metrics",
-    "wilson_interval": "metrics",
+    "PairedComparison": "text2sql.evaluation.statistics",
+    "Pair": "text2sql.equivalence.workers",
+    "Scored": "text2sql.evaluation.statistics",
+    "Table": "text2sql.equivalence.verdict",
+    "Verdict": "text2sql.equivalence.verdict",
+    "Witness": "text2sql.equivalence.verdict",
+    "cache_directory": "text2sql.equivalence.verdict_cache",
+    "clustered_interval": "text2sql.evaluation.statistics",
+    "error_labels": "text2sql.evaluation.error_labels",
+    "execution_match": "text2sql.equivalence.match",
+    "extract_sql": "text2sql.sql.extract",
+    "hardness": "text2sql.sql.hardness",
+    "paired_comparison": "text2sql.evaluation.statistics",
+    "score_pairs": "text2sql.equivalence.workers",
+    "summarize": "text2sql.evaluation.statistics",
+    "wilson_interval": "text2sql.evaluation.statistics",
 }
 
 __all__ = [
@@ -65,4 +65,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)

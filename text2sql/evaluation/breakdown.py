@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from sqlglot import exp
 
-from text2sql.evaluation.levels import hardness
-from text2sql.evaluation.prepare import parse
-from text2sql.evaluation.tokens import tokenize
+from text2sql.sql.hardness import hardness
+from text2sql.sql.prepare import parse
+from text2sql.sql.tokens import tokenize
 
 SIGNIFICANCE = 0.05
 FEWEST = 5  # failures from which anything is said of them

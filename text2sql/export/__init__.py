@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import text2sql
-from backends.export import Weights, download_adapter, open_weights
+from backends.exporting import Weights, download_adapter, open_weights
 from backends.interface import Probe
 from text2sql.config import Config, HubConfig
+from text2sql.console import console
 from text2sql.data import prompts
-from text2sql.data.novel import NOVEL_QUESTIONS
+from text2sql.data.exercise_questions import NOVEL_QUESTIONS
 from text2sql.errors import UserError
 from text2sql.export import gguf, hub
 from text2sql.export.card import rounding, write_card
-from text2sql.progress import console
-from text2sql.run_directory import RunDirectory, load_run_config
-from text2sql.stopping import choose_checkpoint
+from text2sql.runs.directory import RunDirectory, load_run_config
+from text2sql.training.early_stopping import choose_checkpoint
 
 FORMATS = ("adapter", "merged", "gguf")
 DTYPES = ("bfloat16", "float16", "float32")
@@ -127,7 +127,7 @@ def _weights(run: RunDirectory, config: Config, adapter: Path | None) -> Iterato
         root = run.file("checkpoints")
         yield open_weights(config.base_model, local, checkpoints=root, path=chosen["sampler_path"])
         return
-    from text2sql.opening import opened
+    from text2sql.runs.session import opened
 
     with tempfile.TemporaryDirectory(prefix="text2sql-") as scratch:
         console.print(f"Downloading {chosen['state_path']} from the Tinker API")
@@ -177,7 +177,7 @@ def _tokenizer(config: Config) -> Any:
     """The base model's tokenizer (UserError if it cannot be had)."""
     from transformers import AutoTokenizer
 
-    from backends.shape import tokenizer_location
+    from backends.planning.shape import tokenizer_location
 
     try:
         return AutoTokenizer.from_pretrained(tokenizer_location(config.base_model))

@@ -9,7 +9,7 @@ from typing import Any
 
 from text2sql.config import Config, dump_config
 from text2sql.data import prompts
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.data.sources import NAMED
 from text2sql.report.wording import beginning, interval, percent
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from text2sql.config import Config
 from text2sql.data import prompts
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.errors import UserError
 
 SCRIPT = "convert_hf_to_gguf.py"

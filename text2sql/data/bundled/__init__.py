@@ -16,7 +16,7 @@ from text2sql.data.bundled.catalog import DOMAINS
 from text2sql.data.bundled.generate import draw_items, interleave
 from text2sql.data.bundled.rows import fill, make_rows
 from text2sql.data.bundled.schema import Domain
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.errors import UserError
 
 #: Changes whenever the same seed gives other examples; results are comparable within one version only.

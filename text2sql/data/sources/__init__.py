@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from text2sql.config import SourceConfig, expand_user
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.data.sources import bird, spider, wikisql
 from text2sql.data.sources.files import READERS, Row, read_file
 from text2sql.data.sources.hub import read_hub

@@ -8,11 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from text2sql.data.databases import file_schema
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.data.sources.files import Row, kind
 from text2sql.data.sources.layout import database
 from text2sql.errors import UserError
+from text2sql.sql.files import file_schema
 
 FIELDS = ("question", "context", "answer")
 OPTIONAL_FIELDS = ("id", "db", "db_id", "evidence", "reasoning")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.data.sources.files import read_file
 from text2sql.data.sources.layout import database, find, wrong_layout
 from text2sql.data.sources.records import schema_of, text

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from text2sql.data.examples import Example
+from text2sql.data.example import Example
 from text2sql.data.sources.files import Row, read_file
 from text2sql.data.sources.layout import find
 from text2sql.data.sources.records import text

@@ -1,0 +1,99 @@
+"""Trained weights as files that other programs load; what touches tensors is in `backends.local.checkpoints.export`.
+
+A run of any backend is exported on this machine. The local backend's checkpoints are PEFT adapters already; those of
+the Tinker API are downloaded first.
+"""
+
+from __future__ import annotations
+
+import shutil
+import urllib.request
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from backends.interface import BackendError, Probe
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+LEASE_SECONDS = 3600  # the shortest that the Tinker API keeps an export for
+
+
+class Weights(Protocol):
+    """Trained weights on disk, ready to be written in another form."""
+
+    def save_adapter(self, target: Path) -> dict[str, Any]:
+        """Write a PEFT adapter; returns what it is, for the record."""
+        ...
+
+    def save_checkpoint(self, checkpoints: Path, seed: int | None = None) -> str:
+        """Write the weights under the local backend's directory; returns their ``tinker://`` path.
+
+        With a seed they are to be trained further: it is that of the noise in the training to come.
+        """
+        ...
+
+    def save_merged(self, target: Path, dtype: str, probes: Sequence[Probe]) -> dict[str, Any]:
+        """Write the base model with the adapter merged in; returns the record with the logit gap."""
+        ...
+
+
+def open_weights(
+    base_model: str,
+    options: BaseModel,
+    *,
+    checkpoints: Path | None = None,
+    path: str = "",
+    directory: Path | None = None,
+) -> Weights:
+    """Trained weights, to be exported.
+
+    Args:
+        base_model: The model that was trained, as its run names it.
+        options: `LocalOptions` of the run: the quantisation that it trained under.
+        checkpoints: Directory of the local backend's checkpoints, for `path`.
+        path: ``tinker://`` path of a local checkpoint.
+        directory: An adapter's directory, instead of `path`.
+
+    Raises:
+        BackendError: The weights are missing, damaged, or not an adapter.
+    """
+    from backends.local.checkpoints.export import LocalWeights
+
+    return LocalWeights.open(base_model, options, checkpoints, path, directory)
+
+
+def download_adapter(service: Any, state_path: str, target: Path) -> None:
+    """Fetch a training checkpoint of the Tinker API as a PEFT adapter.
+
+    The API exports a checkpoint by loading it into a training client; the export is deleted again.
+
+    Args:
+        service: A `tinker.ServiceClient`.
+        state_path: ``tinker://`` path of the training state.
+        target: An existing directory for the files.
+
+    Raises:
+        BackendError: The download fails, or names files outside `target`.
+    """
+    client = service.create_training_client_from_state(state_path).result()
+    exported = client.save_weights_external("export", ttl_seconds=LEASE_SECONDS).result().path
+    rest = service.create_rest_client()
+    try:
+        signed = rest.get_external_weights_urls(exported).result()
+        for name in sorted(signed.urls):
+            file = (target / name).resolve()
+            if not file.is_relative_to(target.resolve()):
+                raise BackendError(f"The export {exported} names a file outside itself: {name}.")
+            if datetime.now(UTC) > signed.expires - timedelta(minutes=5):
+                signed = rest.get_external_weights_urls(exported).result()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with urllib.request.urlopen(signed.urls[name], timeout=60) as source, file.open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
+            except OSError as error:
+                raise BackendError(f"Downloading {name} of {exported} failed: {error}.") from error
+    finally:
+        rest.delete_checkpoint_from_tinker_path(exported).result()

@@ -1,0 +1,227 @@
+"""Trained weights as files for other programs: a PEFT adapter, or the base model with the adapter merged in.
+
+Merging never happens in the quantised weights: the base is loaded again as it is stored, the adapter is added in that
+dtype by PEFT, and the result is rounded once to the dtype of the export. An output layer that is tied to the input
+embedding is untied first (`backends.local.model.load.untie`), since the adapter changes one of the two only. How far
+the rounding, and the change of base, move the logits is measured on real prompts and kept with the files.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel as Options
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from backends.interface import BackendError, Probe
+from backends.local.checkpoints.files import Checkpoint, write_adapter
+from backends.local.checkpoints.store import CheckpointStore
+from backends.local.model.load import DTYPES, BaseModel, load_base_model
+from backends.local.model.packaged import hub_id, locate
+from backends.local.weights.full import FullSpec, FullWeights
+from backends.local.weights.lora import ATTENTION, MLP, UNEMBED, Adapters, LoraSpec
+from backends.options import LocalOptions
+
+NAME = "export"
+
+
+@dataclass
+class LocalWeights:
+    """An adapter read from disk, and the base model that it belongs to."""
+
+    checkpoint: Checkpoint
+    options: LocalOptions
+
+    @classmethod
+    def open(
+        cls, base_model: str, options: Options, checkpoints: Path | None, path: str, directory: Path | None
+    ) -> LocalWeights:
+        """See `backends.exporting.open_weights`."""
+        if directory is not None:
+            checkpoint = read_adapter(directory, base_model)
+        else:
+            checkpoint = CheckpointStore(checkpoints or Path()).read(path, optimizer=False)
+        return cls(checkpoint, LocalOptions.model_validate(options.model_dump()))
+
+    def save_adapter(self, target: Path) -> dict[str, Any]:
+        """Write the adapter as plain PEFT reads it, with the base model named as the Hub knows it."""
+        write_adapter(target, self.checkpoint, hub_id(self.checkpoint.base_model))
+        return self._record()
+
+    def save_checkpoint(self, checkpoints: Path, seed: int | None = None) -> str:
+        """Write the weights where the local backend finds them, to sample from them or to train them further."""
+        spec = self.checkpoint.spec
+        if seed is not None:  # how the weights are trained, unlike what they are, is the new training's to say
+            spec = replace(spec, seed=seed)
+            if isinstance(spec, LoraSpec):
+                spec = replace(spec, dropout=self.options.lora_dropout)
+        checkpoint = replace(self.checkpoint, spec=spec)
+        return CheckpointStore(checkpoints).write(NAME, "sampler", NAME, checkpoint, overwrite=True)
+
+    def save_merged(self, target: Path, dtype: str, probes: Sequence[Probe]) -> dict[str, Any]:
+        """Write the merged model, or a fully trained one, with its tokenizer and generation settings, in `dtype`."""
+        if isinstance(self.checkpoint.spec, FullSpec):
+            return self._save_full(target, dtype)
+        compared = self._compare_trained(probes)
+        base, adapters = self._load(quantization="none")
+        tied = _ties(base)
+        with torch.no_grad():
+            before = _logits(base, adapters, probes)
+            model = adapters.merge_into_base(NAME)
+            _cast(model, DTYPES[dtype])
+            _cast(model, base.dtype)  # rounded, and computed with as before: the gap is the weights' alone
+            after = _logits(base, None, probes)
+        if tied and not any(UNEMBED[0] in key for key in self.checkpoint.weights):
+            _tie_again(model)
+        _cast(model, DTYPES[dtype])
+        model.save_pretrained(target)
+        base.tokenizer.save_pretrained(target)
+        record = self._record() | {"dtype": dtype, "logit_gap": gap(before, after)}
+        record["logit_gap"]["computed_in"] = str(base.dtype).removeprefix("torch.")
+        if isinstance(compared, str):
+            record["not_compared"] = compared
+        elif compared is not None:
+            record["logit_gap_to_quantized"] = gap(compared, after)
+        return record
+
+    def _save_full(self, target: Path, dtype: str) -> dict[str, Any]:
+        """Write the weights of full fine-tuning, which merges nothing; the only gap is the rounding to `dtype`."""
+        base = load_base_model(self.checkpoint.base_model, LocalOptions(method="full", device="cpu", dtype="float32"))
+        FullWeights(base).load(NAME, self.checkpoint.weights)
+        _cast(base.model, DTYPES[dtype])
+        base.model.save_pretrained(target)
+        base.tokenizer.save_pretrained(target)
+        return self._record() | {"dtype": dtype}
+
+    def _record(self) -> dict[str, Any]:
+        return {
+            "base_model": hub_id(self.checkpoint.base_model),
+            "trained_base": self.checkpoint.base_model,
+            "trained_quantization": self.options.quantization,
+            "lora": self.checkpoint.spec.as_dict() if isinstance(self.checkpoint.spec, LoraSpec) else None,
+        }
+
+    def _load(self, quantization: str) -> tuple[BaseModel, Adapters]:
+        name, options = self.checkpoint.base_model, self.options
+        if quantization == "none":  # in main memory, which holds models that the GPU holds only quantised
+            options = LocalOptions(device="cpu", dtype=_stored_dtype(name))
+        base = load_base_model(name, options)
+        adapters = Adapters(base)
+        spec = self.checkpoint.spec
+        assert isinstance(spec, LoraSpec)
+        adapters.add(NAME, spec, self.checkpoint.weights)
+        return base, adapters
+
+    def _compare_trained(self, probes: Sequence[Probe]) -> list[Tensor] | str | None:
+        """Logits of the model as it was trained, on the quantised base; or why not; None if it was not quantised."""
+        if self.options.quantization == "none":
+            return None
+        try:
+            base, adapters = self._load(self.options.quantization)
+        except BackendError as error:  # no such device here, or no bitsandbytes
+            return str(error)
+        with torch.no_grad(), base.autocast():
+            logits = _logits(base, adapters, probes)
+        del base, adapters
+        gc.collect()
+        return logits
+
+
+def read_adapter(directory: Path, base_model: str) -> Checkpoint:
+    """Read a PEFT adapter, the Tinker API's spelling of it included (``unembed_tokens`` for ``lm_head``).
+
+    Raises:
+        BackendError: The directory has no adapter of this kind.
+    """
+    try:
+        config = json.loads((directory / "adapter_config.json").read_text())
+        rank, alpha = int(config["r"]), float(config["lora_alpha"])
+        saved = load_file(directory / "adapter_model.safetensors")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise BackendError(
+            f"{directory} has no LoRA adapter that can be read ({type(error).__name__}: {error}); "
+            "adapter_config.json and adapter_model.safetensors are needed."
+        ) from error
+    head = f".{UNEMBED[0]}."
+    state = {
+        key.replace(".model.model.unembed_tokens.", f".model{head}"): value.float() for key, value in saved.items()
+    }
+    adapted = {key.split(".lora_")[0].rpartition(".")[2] for key in state}
+    spec = LoraSpec(
+        rank=rank,
+        alpha=alpha,
+        seed=0,
+        train_attn=bool(adapted & {*ATTENTION}),
+        train_mlp=bool(adapted & {*MLP}),
+        train_unembed=bool(adapted & {*UNEMBED}),
+        rslora=bool(config.get("use_rslora")),
+        dora=bool(config.get("use_dora")),
+    )
+    return Checkpoint(base_model, spec, dict(sorted(state.items())), None, sorted(adapted))
+
+
+def gap(before: Sequence[Tensor], after: Sequence[Tensor]) -> dict[str, Any]:
+    """How far apart two lists of logits are, each ``[T, V]``: over all positions of all probes."""
+    old, new = torch.cat([*before]).double(), torch.cat([*after]).double()  # [N, V]
+    difference = (old - new).abs()
+    divergence = (old.log_softmax(-1).exp() * (old.log_softmax(-1) - new.log_softmax(-1))).sum(-1)  # [N]
+    return {
+        "prompts": len(before),
+        "positions": len(old),
+        "max_abs": difference.max().item(),
+        "mean_abs": difference.mean().item(),
+        "mean_kl": divergence.mean().item(),
+        "same_top_token": (old.argmax(-1) == new.argmax(-1)).double().mean().item(),
+    }
+
+
+def _logits(base: BaseModel, adapters: Adapters | None, probes: Sequence[Probe]) -> list[Tensor]:
+    """Logits ``[T, V]`` at the positions that predict each probe's answer, in float32 on the CPU."""
+    found = []
+    for probe in probes:
+        marked = probe.prompt.startswith(base.tokenizer.bos_token or "\0")  # a chat template wrote the BOS
+        prompt = base.tokenizer(probe.prompt, add_special_tokens=not marked)["input_ids"]
+        answer = base.tokenizer(probe.answer, add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([prompt + answer], device=base.device)[:, : base.max_length]
+        if adapters is None:
+            logits = base.model(ids).logits
+        else:
+            with adapters.active(NAME) as model:
+                logits = model(ids).logits
+        found.append(logits[0, len(prompt) - 1 :].float().cpu())
+    return found
+
+
+def _cast(model: Any, dtype: torch.dtype) -> None:
+    """Change the dtype of the parameters alone; rounded buffers (rotary frequencies) would change the model."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+
+
+def _stored_dtype(name: str) -> Any:
+    """The dtype that a model's files are in; float32 where they do not say."""
+    from transformers import AutoConfig
+
+    dtype = str(getattr(AutoConfig.from_pretrained(locate(name)), "dtype", None)).removeprefix("torch.")
+    return dtype if dtype in DTYPES else "float32"
+
+
+def _ties(base: BaseModel) -> bool:
+    """Whether the model as it is stored ties its output layer to the input embedding."""
+    from transformers import AutoConfig
+
+    return bool(AutoConfig.from_pretrained(base.location).get_text_config().tie_word_embeddings)
+
+
+def _tie_again(model: Any) -> None:
+    """Undo `untie`: neither of the two weights has changed."""
+    model.get_output_embeddings().weight = model.get_input_embeddings().weight
+    model.config.tie_word_embeddings = True

@@ -1,0 +1,201 @@
+"""The files of one checkpoint: written whole, verified when read.
+
+A LoRA checkpoint is a PEFT adapter (``adapter_model.safetensors`` and ``adapter_config.json``, which plain PEFT loads);
+one of full fine-tuning is a Hugging Face model (``model.safetensors``, ``config.json`` and the tokenizer). A training
+checkpoint adds ``optimizer.safetensors``. ``checkpoint.json`` names the base model, what was trained of it, the step,
+the versions that wrote it, and a SHA-256 of every other file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from backends.interface import BackendError
+from backends.local.weights.full import FullSpec
+from backends.local.weights.lora import LoraSpec
+
+FORMAT = 1
+ABOUT = "checkpoint.json"
+ADAPTER = "adapter_model.safetensors"
+MODEL = "model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+PACKAGES = ("torch", "transformers", "peft", "tinker")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        base_model: Name of the base model.
+        spec: What defines the adapter, or the full fine-tuning, apart from the weights.
+        weights: Tensors by PEFT's key; by the model's own names after full fine-tuning.
+        optimizer: The optimiser's tensors; None in weights for sampling.
+        target_modules: Names of the modules that an adapter changes.
+        step: Optimiser steps so far; with the seed it fixes all randomness that is to come.
+        pretrained: Configuration and tokenizer to write beside full weights.
+    """
+
+    base_model: str
+    spec: LoraSpec | FullSpec
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor] | None
+    target_modules: list[str]
+    step: int = 0
+    pretrained: tuple[Any, ...] = ()
+
+
+def write_files(directory: Path, checkpoint: Checkpoint, life: Mapping[str, Any]) -> None:
+    """Write a checkpoint into an empty directory and flush it to the disk.
+
+    Args:
+        directory: Where to.
+        checkpoint: What to.
+        life: What `checkpoint.json` says besides: path, times, metadata.
+
+    Raises:
+        OSError: The disk is full, or may not be written to; from safetensors a `SafetensorError`.
+    """
+    adapter = isinstance(checkpoint.spec, LoraSpec)
+    if adapter:
+        write_adapter(directory, checkpoint, checkpoint.base_model)
+    else:
+        save_file(checkpoint.weights, directory / MODEL, metadata={"format": "pt"})
+    if checkpoint.optimizer is not None:
+        save_file(checkpoint.optimizer, directory / OPTIMIZER)
+    for part in checkpoint.pretrained:
+        part.save_pretrained(directory)
+    about = {
+        "format": FORMAT,
+        "base_model": checkpoint.base_model,
+        "lora": checkpoint.spec.as_dict() if adapter else None,
+        "full": None if adapter else checkpoint.spec.as_dict(),
+        "has_optimizer": checkpoint.optimizer is not None,
+        "step": checkpoint.step,
+        **life,
+        "versions": {package: metadata.version(package) for package in PACKAGES},
+        "sha256": {file.name: _digest(file) for file in sorted(directory.iterdir())},
+    }
+    write_json(directory / ABOUT, about)
+    for file in directory.iterdir():
+        sync(file)
+    directory.chmod(0o755)  # mkdtemp makes it private
+
+
+def write_adapter(directory: Path, checkpoint: Checkpoint, base_model: str) -> None:
+    """Write an adapter as plain PEFT reads it; `base_model` is the name that the base goes by there.
+
+    Raises:
+        BackendError: The checkpoint is of full fine-tuning and has no adapter.
+    """
+    spec = checkpoint.spec
+    if not isinstance(spec, LoraSpec):
+        raise BackendError("There is no adapter: every weight was trained. Export the whole model instead.")
+    save_file(checkpoint.weights, directory / ADAPTER, metadata={"format": "pt"})
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_model,
+        "r": spec.rank,
+        "lora_alpha": spec.alpha,
+        "lora_dropout": spec.dropout,
+        "use_rslora": spec.rslora,
+        "use_dora": spec.dora,
+        "target_modules": checkpoint.target_modules,
+        "inference_mode": True,
+    }
+    write_json(directory / "adapter_config.json", config)
+
+
+def read_about(directory: Path) -> dict[str, Any]:
+    """The contents of ``checkpoint.json``.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: It is not there, or not one of ours.
+        BackendError: Another version wrote it.
+    """
+    about = json.loads((directory / ABOUT).read_text())
+    if about["format"] != FORMAT:
+        raise BackendError(f"{directory} has format {about['format']}; this version reads format {FORMAT}.")
+    return about
+
+
+def read_files(directory: Path, path: str, *, optimizer: bool) -> Checkpoint:
+    """Read a checkpoint's files and compare their checksums; `path` names it in messages.
+
+    Raises:
+        BackendError: It is incomplete or damaged, another version wrote it, or it has no optimiser though one is
+            asked for.
+    """
+    try:
+        about = read_about(directory)
+        for file, digest in about["sha256"].items():
+            if _digest(directory / file) != digest:
+                raise BackendError(f"{path} is damaged: {file} does not have the checksum it was saved with.")
+        if optimizer and not about["has_optimizer"]:
+            raise BackendError(f"{path} has no optimiser state; it can be sampled from, not continued.")
+        spec = _spec(about)
+        adapter = isinstance(spec, LoraSpec)
+        config = json.loads((directory / "adapter_config.json").read_text()) if adapter else {"target_modules": []}
+        return Checkpoint(
+            base_model=about["base_model"],
+            spec=spec,
+            weights=load_file(directory / (ADAPTER if adapter else MODEL)),
+            optimizer=load_file(directory / OPTIMIZER) if optimizer else None,
+            target_modules=config["target_modules"],
+            step=about.get("step", 0),
+        )
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise BackendError(f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged.") from error
+
+
+def _spec(about: Mapping[str, Any]) -> LoraSpec | FullSpec:
+    if about["lora"] is None:
+        return FullSpec(**about["full"])
+    fields = dict(about["lora"])
+    fields["seed"] = fields["seed"] or 0  # an older version kept None for a seed that it had not been given
+    fields["modules"] = tuple(fields["modules"]) if fields.get("modules") else None
+    return LoraSpec(**fields)
+
+
+def check_base(path: str, saved: str, wanted: str | None) -> None:
+    """Raise BackendError if a checkpoint is of another base model than the one that is wanted."""
+    if wanted is not None and wanted != saved:
+        raise BackendError(f'{path} was trained on "{saved}", not on "{wanted}".')
+
+
+def check_kind(path: str, saved: LoraSpec | FullSpec, wanted: type) -> None:
+    """Raise BackendError if a checkpoint has an adapter where full weights are wanted, or the other way round."""
+    if type(saved) is not wanted:
+        method = "lora" if isinstance(saved, LoraSpec) else "full"
+        raise BackendError(f"{path} was trained with local.method={method}; set it so to use this checkpoint.")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write one JSON object."""
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def sync(path: Path) -> None:
+    """Flush a file or directory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

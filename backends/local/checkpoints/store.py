@@ -1,0 +1,312 @@
+"""``tinker://`` paths on disk: atomic to write, listed, expired, deleted.
+
+``tinker://RUN/weights/NAME`` is the directory ``ROOT/RUN/weights/NAME``; ``sampler_weights`` and ``external_weights``
+likewise. `backends.local.checkpoints.files` says what is in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from tinker import types
+
+from backends.interface import BackendError
+from backends.local.checkpoints.files import ABOUT, Checkpoint, read_about, read_files, sync, write_files, write_json
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+SEGMENT: dict[types.CheckpointType, str] = {
+    "training": "weights",
+    "sampler": "sampler_weights",
+    "external": "external_weights",
+}
+TTL_SECONDS = (3600, 10 * 365 * 86400)  # what the Tinker API takes: an hour to ten years
+# A directory that a process is writing, or an old checkpoint ("replaced") while its new one takes its place.
+UNDER_WAY = re.compile(r"\.(?P<name>.+)~(?P<host>.+)~(?P<pid>\d+)~(?P<what>.+)")
+REPLACED = "replaced"
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, BackendError)  # what a damaged or foreign description raises
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One checkpoint in the directory: its description, without tensors."""
+
+    path: str
+    kind: types.CheckpointType
+    directory: Path
+    about: dict[str, Any]
+
+    @property
+    def run(self) -> str:
+        """Id of the training run."""
+        return self.path.removeprefix("tinker://").partition("/")[0]
+
+    @property
+    def time(self) -> datetime:
+        """When it was written."""
+        return datetime.fromisoformat(self.about["time"])
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it expires."""
+        text = self.about.get("expires_at")
+        return datetime.fromisoformat(text) if text else None
+
+    def describe(self) -> types.Checkpoint:
+        """The SDK's description of it."""
+        return types.Checkpoint(
+            checkpoint_id="/".join(self.path.split("/")[3:]),
+            checkpoint_type=self.kind,
+            time=self.time,
+            tinker_path=self.path,
+            size_bytes=sum(file.stat().st_size for file in self.directory.iterdir()),
+            user_metadata=self.about.get("user_metadata"),
+            expires_at=self.expires_at,
+        )
+
+
+class CheckpointStore:
+    """The checkpoints under one directory. Opening it clears away what has expired and what was never finished."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.clean()
+
+    def write(
+        self,
+        run: str,
+        kind: types.CheckpointType,
+        name: str,
+        checkpoint: Checkpoint,
+        *,
+        overwrite: bool = False,
+        ttl_seconds: int | None = None,
+        user_metadata: Mapping[str, str] | None = None,
+        run_metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        """Write a checkpoint and return its ``tinker://`` path.
+
+        The files are written aside, flushed to the disk and renamed into place: at any moment the name holds the old
+        checkpoint, the new one or nothing, never a part; and an old one that a kill has caught half way out of the
+        way is put back when the store is opened again.
+
+        Raises:
+            ValueError: The name has other characters than letters, digits, ``.``, ``_`` and ``-``, or is taken; or
+                `ttl_seconds` is out of range.
+            BackendError: The disk is full, or may not be written to.
+        """
+        target = self._target(run, kind, name)
+        path = f"tinker://{run}/{SEGMENT[kind]}/{name}"
+        if target.exists() and not overwrite:
+            raise ValueError(f"{path} exists already; give another name, or overwrite=True.")
+        life = {
+            "tinker_path": path,
+            "time": _now().isoformat(timespec="seconds"),
+            "expires_at": _expiry(ttl_seconds),
+            "user_metadata": dict(user_metadata) if user_metadata else None,
+            "run_metadata": dict(run_metadata) if run_metadata else None,
+        }
+        self._place(target, lambda aside: write_files(aside, checkpoint, life))
+        return path
+
+    def read(self, path: str, *, optimizer: bool) -> Checkpoint:
+        """Read and verify a checkpoint.
+
+        Raises:
+            ValueError: `path` is not a ``tinker://`` path.
+            BackendError: The checkpoint is missing, expired, incomplete, damaged, or has no optimiser though one is
+                asked for.
+        """
+        return read_files(self._present(path), path, optimizer=optimizer)
+
+    def locate(self, path: str) -> Path:
+        """The directory that a ``tinker://`` path names (ValueError if it is none)."""
+        parsed = types.ParsedCheckpointTinkerPath.from_tinker_path(path)
+        segment, _, name = parsed.checkpoint_id.partition("/")
+        if not NAME.fullmatch(name):
+            raise ValueError(f"Invalid tinker path: {path}")
+        return self.root / _directory(parsed.training_run_id) / segment / name
+
+    def get(self, path: str) -> Stored:
+        """The description of one checkpoint (BackendError if there is none, or it is damaged)."""
+        directory = self._present(path)
+        parsed = types.ParsedCheckpointTinkerPath.from_tinker_path(path)
+        try:
+            return Stored(path, parsed.checkpoint_type, directory, read_about(directory))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BackendError(f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged.") from error
+
+    def entries(self, run: str | None = None) -> list[Stored]:
+        """The checkpoints of a training run, or all; the newest first. Expired ones are deleted, damaged ones left."""
+        pattern = _directory(run) if run is not None else "*"
+        found = []
+        for kind, segment in SEGMENT.items():
+            for directory in self.root.glob(f"{pattern}/{segment}/*"):
+                if NAME.fullmatch(directory.name):
+                    with suppress(*UNREADABLE):
+                        found.append(self._stored(kind, directory))
+        expired = [stored for stored in found if _is_past(stored.expires_at)]
+        for stored in expired:
+            shutil.rmtree(stored.directory, ignore_errors=True)
+        return sorted((s for s in found if s not in expired), key=lambda s: (s.time, s.path), reverse=True)
+
+    def delete(self, path: str) -> None:
+        """Delete a checkpoint (BackendError if there is none)."""
+        shutil.rmtree(self._present(path))
+
+    def set_ttl(self, path: str, ttl_seconds: int | None) -> None:
+        """Let a checkpoint expire this many seconds from now, or never.
+
+        Raises:
+            ValueError: Not between an hour and ten years.
+            BackendError: There is no such checkpoint.
+        """
+        stored = self.get(path)
+        aside = stored.directory / f".{ABOUT}~"
+        write_json(aside, {**stored.about, "expires_at": _expiry(ttl_seconds)})
+        sync(aside)
+        aside.replace(stored.directory / ABOUT)
+
+    def copy(self, path: str, run: str, *, ttl_seconds: int | None = None) -> str:
+        """Copy a checkpoint into another training run under the same name; returns its path."""
+        stored = self.get(path)
+        name = stored.directory.name
+        target = self._target(run, stored.kind, name)
+        copied = f"tinker://{run}/{SEGMENT[stored.kind]}/{name}"
+        about = {**stored.about, "tinker_path": copied, "expires_at": _expiry(ttl_seconds)}
+
+        def fill(aside: Path) -> None:
+            shutil.copytree(stored.directory, aside, dirs_exist_ok=True)
+            write_json(aside / ABOUT, about)
+            for file in aside.iterdir():
+                sync(file)
+
+        self._place(target, fill)
+        return copied
+
+    def clean(self) -> None:
+        """Delete what has expired and what dead processes left unfinished; put back what was being replaced."""
+        self.entries()
+        for leftover in self.root.glob("*/*/.*"):
+            match = UNDER_WAY.fullmatch(leftover.name)
+            if match is None or not _is_dead(match["host"], int(match["pid"])):
+                continue
+            target = leftover.with_name(match["name"])
+            if match["what"] == REPLACED and not target.exists():
+                leftover.rename(target)
+            else:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def _target(self, run: str, kind: types.CheckpointType, name: str) -> Path:
+        if not NAME.fullmatch(name):
+            raise ValueError(f'Checkpoint name "{name}" may only have letters, digits, ".", "_" and "-".')
+        return self.root / _directory(run) / SEGMENT[kind] / name
+
+    def _place(self, target: Path, fill: Any) -> None:
+        """Let `fill(directory)` write aside, then rename the directory to `target`."""
+        aside: Path | None = None
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            prefix = f".{target.name}~{_host()}~{os.getpid()}~"
+            aside = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+            fill(aside)
+            if target.exists():
+                replaced = target.with_name(prefix + REPLACED)
+                target.rename(replaced)
+                try:
+                    aside.rename(target)
+                except OSError:
+                    replaced.rename(target)
+                    raise
+                shutil.rmtree(replaced)
+            else:
+                aside.rename(target)
+            sync(target.parent)
+        except (OSError, SafetensorError) as error:
+            raise BackendError(
+                f"Writing the checkpoint {target} failed: {error}. Free some space or check the permissions; "
+                "earlier checkpoints are untouched."
+            ) from error
+        finally:
+            if aside is not None:
+                shutil.rmtree(aside, ignore_errors=True)
+
+    def _present(self, path: str) -> Path:
+        """The directory of a checkpoint that is there and has not expired."""
+        directory = self.locate(path)
+        if not (directory / ABOUT).is_file():
+            raise BackendError(f"There is no checkpoint {path} (looked in {directory}).")
+        try:
+            expiry = self._stored("training", directory).expires_at
+        except UNREADABLE:  # let the reader say in what way
+            return directory
+        if _is_past(expiry):
+            shutil.rmtree(directory, ignore_errors=True)
+            raise BackendError(f"There is no checkpoint {path} any more: it expired at {expiry}.")
+        return directory
+
+    def _stored(self, kind: types.CheckpointType, directory: Path) -> Stored:
+        about = read_about(directory)
+        run = directory.parent.parent.name.replace("-train-", ":train:")  # where an older version kept no path
+        path = about.get("tinker_path", f"tinker://{run}/{directory.parent.name}/{directory.name}")
+        stored = Stored(path, kind, directory, about)
+        _ = stored.time, stored.expires_at  # raises if they are no times
+        return stored
+
+
+def runs(stored: list[Stored]) -> Iterator[tuple[str, list[Stored]]]:
+    """Checkpoints by training run, in the order in which the runs first occur."""
+    ids = dict.fromkeys(checkpoint.run for checkpoint in stored)
+    for run in ids:
+        yield run, [checkpoint for checkpoint in stored if checkpoint.run == run]
+
+
+def _directory(run: str) -> str:
+    name = run.replace(":", "-")  # ':' may not stand in a file name everywhere
+    if not NAME.fullmatch(name):
+        raise ValueError(f"Invalid training run id: {run}")
+    return name
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _expiry(ttl_seconds: int | None) -> str | None:
+    if ttl_seconds is None:
+        return None
+    low, high = TTL_SECONDS
+    if not low <= ttl_seconds <= high:
+        raise ValueError(f"ttl_seconds is {ttl_seconds}; it must be {low} (an hour) to {high} (ten years), or None.")
+    return (_now() + timedelta(seconds=ttl_seconds)).isoformat(timespec="seconds")
+
+
+def _is_past(moment: datetime | None) -> bool:
+    return moment is not None and moment <= _now()
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())
+
+
+def _is_dead(host: str, pid: int) -> bool:
+    """Whether a process of this machine is there no more; of another machine nothing is known."""
+    if host != _host():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

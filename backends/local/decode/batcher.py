@@ -1,0 +1,228 @@
+"""Answering `sample` calls: their sequences are admitted to one decoder as it has room, and leave it when finished."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from tinker import types
+
+from backends.local.decode import prompt_logprobs
+from backends.local.decode.decoder import Decoder, Request, Sampled
+from backends.local.decode.prompt_logprobs import Wanted
+
+if TYPE_CHECKING:
+    from backends.local.engine import Engine
+
+COLDEST = 1e-5  # logits divided by less overflow; at this temperature the likeliest token is certain
+REFILL = 8  # admit when one row in so many is free: a prompt's pass delays everybody else's next token
+
+_numbers = itertools.count(1)
+
+
+def _new_future() -> Future[types.SampleResponse]:
+    """A future that can be cancelled until it has its answer: nothing ever marks it as running."""
+    future: Future[types.SampleResponse] = Future()
+    future.add_done_callback(lambda done: done.cancelled() and done.set_running_or_notify_cancel())
+    return future
+
+
+@dataclass(eq=False)
+class Call:
+    """One `sample` call.
+
+    Attributes:
+        prompt: Token ids.
+        num_samples: Sequences to sample.
+        params: How to sample them.
+        wanted: What to tell of the prompt.
+        rivals: So many likeliest tokens at each sampled position.
+        seed: What the sequences' own seeds are made from: that of `params`, or one drawn once.
+        on_token: Told of every token of the first sequence as soon as it is sampled, on the device's thread.
+        future: The answer. Cancelling it ends the call's sequences before their next token.
+    """
+
+    prompt: list[int]
+    num_samples: int
+    params: types.SamplingParams
+    wanted: Wanted
+    rivals: int
+    seed: int
+    on_token: Callable[[int], None] | None = None
+    future: Future[types.SampleResponse] = field(default_factory=_new_future)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy in another process: it has a future of its own, and nobody listens there."""
+        return Call, (self.prompt, self.num_samples, self.params, self.wanted, self.rivals, self.seed)
+
+    def answer(self, response: types.SampleResponse) -> None:
+        """Give the answer, unless the call has been cancelled."""
+        with suppress(InvalidStateError):
+            self.future.set_result(response)
+
+    def fail(self, error: Exception) -> None:
+        """Give an error for an answer, unless there is an answer or the call has been cancelled."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
+
+
+@dataclass(eq=False)
+class _Open:
+    """A call under way: what is known of its prompt, and its sequences by number."""
+
+    call: Call
+    scores: dict[str, Any]
+    sequences: dict[int, Sampled] = field(default_factory=dict)
+    told: int = 0  # tokens that `on_token` has been told of
+
+
+Part = tuple[_Open, int]  # one sequence of a call
+
+
+class Answering:
+    """Calls under way on one model.
+
+    Args:
+        engine: Whose options, tokenizer and device are used.
+        model: The model, with the adapter that is to be sampled.
+    """
+
+    def __init__(self, engine: Engine, model: Any) -> None:
+        self._engine, self._model = engine, model
+        self._size = engine.options.sample_batch_size
+        self._queue: list[Part] = []  # to come, the longest prompts first
+        self._running: dict[Sampled, Part] = {}
+        self._decoder = self._new_decoder()
+
+    def _new_decoder(self) -> Decoder:
+        base = self._engine.base
+        return Decoder(self._model, base.tokenizer, base.device, self._engine.micro_batch_tokens)
+
+    def run(self, calls: Sequence[Call], arrivals: Callable[[], Sequence[Call]]) -> None:
+        """Answer the calls, and those that arrive meanwhile.
+
+        Args:
+            calls: The calls to begin with.
+            arrivals: Asked for more calls before every token.
+        """
+        self._open(calls)
+        while self._queue or self._running:
+            self._engine.executor.check()
+            self._drop([sampled for sampled, (opened, _) in self._running.items() if opened.call.future.done()])
+            room = self._size - len(self._running)
+            joining: list[Part] = []
+            if self._queue and room >= min(len(self._queue), max(1, self._size // REFILL)):
+                wanted = [part for part in self._queue if not part[0].call.future.done()]
+                joining, self._queue = wanted[:room], wanted[room:]
+            try:
+                if joining:
+                    sampled = self._decoder.admit([_request(self._engine, open_.call, k) for open_, k in joining])
+                    self._running |= dict(zip(sampled, joining, strict=True))
+                elif self._running:
+                    self._decoder.step()
+            except RuntimeError as error:
+                self._retreat(error, joining)
+            self._tell()
+            self._close([sampled for sampled in self._running if sampled.stop_reason])
+            self._open(arrivals())
+
+    def _open(self, calls: Sequence[Call]) -> None:
+        """Score the prompts of new calls and queue their sequences; answer those that ask for none."""
+        if not calls:
+            return
+        scores = prompt_logprobs.score_prompts(
+            self._engine, self._model, [(c.prompt, c.wanted, c.params) for c in calls]
+        )
+        for call, known in zip(calls, scores, strict=True):
+            opened = _Open(call, known)
+            if call.params.max_tokens == 0:
+                opened.sequences = {k: Sampled(_request(self._engine, call, k)) for k in range(call.num_samples)}
+                self._answer(opened)
+            else:
+                self._queue += [(opened, k) for k in range(call.num_samples)]
+        self._queue.sort(key=lambda part: -len(part[0].call.prompt))
+
+    def _drop(self, sequences: Sequence[Sampled]) -> None:
+        """Decode these no further: their calls have been cancelled, or have failed."""
+        self._decoder.drop(sequences)
+        for sampled in sequences:
+            del self._running[sampled]
+
+    def _tell(self) -> None:
+        """Pass new tokens on to who listens. A sequence that is begun again comes out the same: none is told twice."""
+        for sampled, (opened, k) in self._running.items():
+            if opened.call.on_token is None or k:
+                continue
+            try:
+                for token in sampled.tokens[opened.told :]:
+                    opened.call.on_token(token)
+            except Exception as error:  # whose listener fails harms nobody else
+                opened.call.fail(error)
+            opened.told = max(opened.told, len(sampled.tokens))
+
+    def _close(self, finished: Sequence[Sampled]) -> None:
+        """Answer the calls whose last sequence is finished."""
+        for sampled in finished:
+            opened, k = self._running.pop(sampled)
+            opened.sequences[k] = sampled
+            if len(opened.sequences) == opened.call.num_samples:
+                self._answer(opened)
+
+    def _answer(self, opened: _Open) -> None:
+        call = opened.call
+        sequences = [self._sequence(call, opened.sequences[k]) for k in range(call.num_samples)]
+        call.answer(types.SampleResponse(sequences=sequences, **opened.scores))
+
+    def _sequence(self, call: Call, sampled: Sampled) -> types.SampledSequence:
+        rivals = None
+        if call.rivals:
+            device, temperature = self._engine.base.device, call.params.temperature
+            rivals = prompt_logprobs.likeliest_rivals(
+                self._model, call.prompt, sampled.tokens, call.rivals, temperature, device
+            )
+        return types.SampledSequence(
+            stop_reason=sampled.stop_reason or "length",  # type: ignore[arg-type]  # "stop" or "length"
+            sequence_id=f"local-{self._engine.team.rank}-{next(_numbers)}",
+            tokens_np=np.asarray(sampled.tokens, dtype=np.int32),
+            logprobs_np=np.asarray(sampled.logprobs, dtype=np.float32),
+            topk_logprobs_np=rivals,
+        )
+
+    def _retreat(self, error: RuntimeError, joining: Sequence[Part]) -> None:
+        """After running out of memory: begin again with half as many rows; each sequence will come out the same."""
+        parts = [*self._running.values(), *joining]
+        if len(parts) == 1 or not should_reduce_batch_size(error) or self._engine.options.fsdp:
+            raise error
+        self._size = len(parts) // 2
+        self._queue = sorted([*parts, *self._queue], key=lambda part: -len(part[0].call.prompt))
+        self._running = {}
+        self._decoder = self._new_decoder()
+        if self._engine.base.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _request(engine: Engine, call: Call, k: int) -> Request:
+    """What the decoder is to sample for the call's sequence `k`."""
+    params, base = call.params, engine.base
+    stop = [params.stop] if isinstance(params.stop, str) else params.stop
+    ends = base.tokenizer.eos_token_id
+    room = base.max_length - len(call.prompt)
+    return Request(
+        prompt=call.prompt,
+        max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
+        temperature=params.temperature if params.temperature > COLDEST else 0.0,
+        top_k=min(params.top_k, engine.vocabulary),
+        top_p=params.top_p,
+        seed=(call.seed * 1_000_003 + k) & (2**63 - 1),
+        stop_tokens=frozenset(
+            [*([] if stop == [] or ends is None else [ends]), *(s for s in stop or [] if isinstance(s, int))]
+        ),
+        stop_strings=tuple(s for s in stop or [] if isinstance(s, str)),
+    )

@@ -1,0 +1,335 @@
+"""Autoregressive sampling of many sequences at once; they join and leave between two tokens.
+
+The sequences share one key/value cache whose last column is the last token of every row, so that a step writes one
+column and no row is ever shifted by itself. A row that has finished is given to the next prompt, or dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from backends.local.model import packed_attention
+
+BLOCK = 64  # columns by which the cache grows
+SHARED = 32  # tokens that prompts must have in common to read them once
+COMPACT_AT = 0.75  # free rows stay in the cache until no more than this share is alive: dropping them copies it
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One sequence to sample.
+
+    Attributes:
+        prompt: Prompt ids, at least one.
+        max_tokens: Most tokens to sample, at least one.
+        temperature: 0 is greedy.
+        top_k: Keep the k likeliest tokens; -1 keeps all.
+        top_p: Keep the smallest set of tokens with at least this probability.
+        seed: Seed of this sequence's own random stream.
+        stop_tokens: Ids that end the sequence.
+        stop_strings: Texts that end it.
+    """
+
+    prompt: list[int]
+    max_tokens: int
+    temperature: float = 1.0
+    top_k: int = -1
+    top_p: float = 1.0
+    seed: int = 0
+    stop_tokens: frozenset[int] = frozenset()
+    stop_strings: tuple[str, ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class Sampled:
+    """A sequence: the stop token, or the tokens that complete a stop string, are its last ones."""
+
+    request: Request
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    stop_reason: str | None = None
+    stream: torch.Generator | None = None
+
+    def __post_init__(self) -> None:
+        if self.request.temperature > 0:
+            self.stream = torch.Generator().manual_seed(self.request.seed)
+
+
+class GrowingLayer(DynamicLayer):
+    """One layer's keys and values ``[S, H, C, D]``: `length` columns filled, room for more."""
+
+    length = 0
+    key_buffer: Tensor
+    value_buffer: Tensor
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Append new columns and return all of them, as views."""
+        start, self.length = self.length, self.length + key_states.shape[-2]
+        self.key_buffer[:, :, start : self.length] = key_states
+        self.value_buffer[:, :, start : self.length] = value_states
+        self.keys, self.values = self.key_buffer[:, :, : self.length], self.value_buffer[:, :, : self.length]
+        return self.keys, self.values
+
+    def rebuild(self, like: Any, kept: Tensor, first: int, slots: int, width: int) -> None:
+        """Keep these rows from column `first` on, in `slots` rows and `width` columns, aligned at the last column."""
+        buffers = []
+        for old in (self.key_buffer, self.value_buffer) if self.is_initialized else ():
+            new = old.new_zeros(slots, old.shape[1], width + BLOCK, old.shape[3])
+            columns = self.length - first
+            new[: len(kept), :, width - columns : width] = old[kept, :, first : self.length]
+            buffers.append(new)
+        if not buffers:
+            self.lazy_initialization(like, like)
+            buffers = [like.new_zeros(slots, like.shape[1], width + BLOCK, like.shape[3]) for _ in range(2)]
+        self.key_buffer, self.value_buffer = buffers
+        self.length = width
+        self.keys, self.values = self.key_buffer[:, :, :width], self.value_buffer[:, :, :width]
+
+
+class Decoder:
+    """Sequences that are being decoded together.
+
+    Each depends on its own seed alone, and on the others only through rounding: matrix products of another size add up
+    in another order.
+
+    Args:
+        model: A causal language model in eval mode.
+        tokenizer: Its tokenizer, to find stop strings.
+        device: Where the model is.
+        prefill_tokens: Padded prompt tokens in one forward pass.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, device: torch.device, prefill_tokens: int) -> None:
+        self._model, self._tokenizer, self._device = model, tokenizer, device
+        self._prefill_tokens = prefill_tokens
+        self._layers = [GrowingLayer() for _ in range(model.config.num_hidden_layers)]
+        self._cache = Cache(layers=list(self._layers))
+        self._slots: list[Sampled | None] = []
+        self._starts: list[int] = []  # first column of each row
+        self._width = 0  # columns filled
+        self._mask = torch.empty(0)  # [S, 1, 1, C], 0 or -inf
+        self._pieces: dict[int, str] = {}
+        config = model.config
+        plain = config._attn_implementation in ("sdpa", "eager", packed_attention.NAME) and not getattr(
+            config, "sliding_window", None
+        )
+        self._prepared_mask = plain and not getattr(config, "layer_types", None)
+        self._beginning: tuple[int, ...] = ()  # of prompts, whose keys and values are kept
+        self._beginning_cache: Any = None
+
+    @property
+    def active(self) -> list[Sampled]:
+        """The sequences that are not finished."""
+        return [sampled for sampled in self._slots if sampled is not None]
+
+    @torch.no_grad()
+    def admit(self, requests: Sequence[Request]) -> list[Sampled]:
+        """Read the prompts, sample a token after each, and decode them from now on with the rest.
+
+        Equal prompts are read once, and so is a long beginning that all of them share. Returns the sequences in the
+        order of the requests; some may be finished already.
+        """
+        prompts = list(dict.fromkeys(tuple(request.prompt) for request in requests))
+        prompts.sort(key=len, reverse=True)
+        shared = self._share(prompts)
+        admitted: dict[int, Sampled] = {}
+        while prompts:
+            count = max(1, self._prefill_tokens // (len(prompts[0]) - shared))
+            batch, prompts = prompts[:count], prompts[count:]
+            rows = {prompt: row for row, prompt in enumerate(batch)}
+            cache, logits = self._prefill(batch, shared)
+            mine = [(i, rows[tuple(r.prompt)]) for i, r in enumerate(requests) if tuple(r.prompt) in rows]
+            sampled = [Sampled(requests[i]) for i, _ in mine]
+            self._extend(sampled, logits[torch.tensor([row for _, row in mine], device=self._device)])
+            self._place([(s, row) for s, (_, row) in zip(sampled, mine, strict=True) if not s.stop_reason], cache)
+            admitted |= {i: s for (i, _), s in zip(mine, sampled, strict=True)}
+        return [admitted[i] for i in range(len(requests))]
+
+    def _share(self, prompts: list[tuple[int, ...]]) -> int:
+        """How many tokens all prompts begin with alike, if it pays and their keys and values are at hand, else 0."""
+        if not self._prepared_mask:
+            return 0
+        known: tuple[int, ...] = self._beginning
+        common = _beginning([*prompts, known] if known else prompts)
+        if len(common) < SHARED and len(prompts) > 1:
+            common = _beginning(prompts)
+        if len(common) < SHARED or (len(prompts) == 1 and not known):
+            return 0
+        if known[: len(common)] != common:
+            self._beginning_cache, _ = self._prefill([common], 0)
+            self._beginning = common
+        return len(common)
+
+    def _prefill(self, prompts: list[tuple[int, ...]], shared: int) -> tuple[DynamicCache, Tensor]:
+        """Keys and values of the prompts, padded on the right, and the logits ``[B, V]`` after each."""
+        parts = [torch.tensor(prompt[shared:]) for prompt in prompts]
+        ids = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)  # [B, T]
+        last = torch.zeros_like(ids, dtype=torch.bool)
+        last[torch.arange(len(parts)), torch.tensor([len(part) - 1 for part in parts])] = True
+        cache, more = DynamicCache(), {}
+        if shared:
+            for i, layer in enumerate(self._beginning_cache.layers):
+                kept: list[Any] = [layer.keys, layer.values]
+                cache.update(*(x[:, :, :shared].expand(len(parts), -1, -1, -1) for x in kept), i)
+            places = torch.arange(shared + ids.shape[1], device=self._device)
+            hidden = places[None] > places[shared:, None]  # [T, shared + T]: causal
+            dtype = self._beginning_cache.layers[0].keys.dtype
+            mask = torch.zeros(hidden.shape, dtype=dtype, device=self._device).masked_fill_(hidden, -torch.inf)
+            more = {"attention_mask": mask[None, None], "position_ids": places[None, shared:]}
+        output = self._model(
+            input_ids=ids.to(self._device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=last.to(self._device),
+            **more,
+        )
+        return cache, output.logits.float()
+
+    def _place(self, sampled: list[tuple[Sampled, int]], cache: Any) -> None:
+        """Give each sequence a row of the joint cache and copy its prompt there from its row of `cache`."""
+        if not sampled:
+            return
+        widest = max(len(s.request.prompt) for s, _ in sampled)
+        if self._slots.count(None) < len(sampled) or widest > self._width:
+            self._rebuild(len(sampled), widest, cache.layers[0].keys)
+        free = [slot for slot, s in enumerate(self._slots) if s is None]
+        for (s, row), slot in zip(sampled, free, strict=False):
+            length = len(s.request.prompt)
+            self._slots[slot], self._starts[slot] = s, self._width - length
+            for layer, read in zip(self._layers, cache.layers, strict=True):
+                layer.key_buffer[slot, :, self._width - length : self._width] = read.keys[row, :, :length]
+                layer.value_buffer[slot, :, self._width - length : self._width] = read.values[row, :, :length]
+        self._make_mask()
+
+    def _rebuild(self, more: int, width: int, like: Any = None) -> None:
+        """Drop free rows and unused columns; make room for `more` rows, prompts of `width` tokens, a block."""
+        kept = [slot for slot, s in enumerate(self._slots) if s is not None]
+        first = min((self._starts[slot] for slot in kept), default=self._width)
+        width = max(width, self._width - first)
+        index = torch.tensor(kept, device=self._device, dtype=torch.long)
+        for layer in self._layers:
+            layer.rebuild(layer.keys if like is None else like, index, first, len(kept) + more, width)
+        shift = width - self._width
+        self._slots = [*(self._slots[slot] for slot in kept), *([None] * more)]
+        self._starts = [*(self._starts[slot] + shift for slot in kept), *([width] * more)]
+        self._width = width
+        self._make_mask()
+
+    def _make_mask(self) -> None:
+        starts = torch.tensor(self._starts)[:, None]
+        columns = torch.arange(self._layers[0].key_buffer.shape[-2])[None]
+        hidden = torch.zeros(len(self._slots), columns.shape[1], dtype=self._layers[0].key_buffer.dtype)
+        self._mask = hidden.masked_fill_(columns < starts, -torch.inf)[:, None, None].to(self._device)
+
+    def drop(self, sequences: Sequence[Sampled]) -> None:
+        """Decode these no further."""
+        if sequences:
+            self._slots = [None if s in sequences else s for s in self._slots]
+
+    @torch.no_grad()
+    def step(self) -> list[Sampled]:
+        """Sample the next token of every sequence; returns those that this finished."""
+        alive = self.active
+        if len(alive) <= COMPACT_AT * len(self._slots) or self._width == self._layers[0].key_buffer.shape[-2]:
+            self._rebuild(0, 0)
+        ids = torch.tensor([s.tokens[-1] if s else 0 for s in self._slots])[:, None]  # [S, 1]
+        places = torch.tensor([len(s.request.prompt) + len(s.tokens) - 1 if s else 0 for s in self._slots])[:, None]
+        self._width += 1
+        mask = self._mask[..., : self._width]
+        output = self._model(
+            input_ids=ids.to(self._device),
+            attention_mask=mask if self._prepared_mask else (mask[:, 0, 0] == 0).long(),
+            position_ids=places.to(self._device),
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits = output.logits[:, -1].float()
+        if len(alive) < len(self._slots):
+            rows = [slot for slot, s in enumerate(self._slots) if s is not None]
+            logits = logits[torch.tensor(rows, device=self._device)]
+        self._extend(alive, logits)
+        self._slots = [None if s is None or s.stop_reason else s for s in self._slots]
+        return [s for s in alive if s.stop_reason]
+
+    def _extend(self, sequences: list[Sampled], logits: Tensor) -> None:
+        """Add a token to each sequence, from ``logits [B, V]``, and mark those that it finishes."""
+        for s, token, logprob in zip(sequences, *choose(logits, sequences), strict=True):
+            s.tokens.append(token)
+            s.logprobs.append(logprob)
+            if token in s.request.stop_tokens or self._completes(s.tokens, s.request.stop_strings):
+                s.stop_reason = "stop"
+            elif len(s.tokens) == s.request.max_tokens:
+                s.stop_reason = "length"
+
+    def _completes(self, tokens: list[int], stop_strings: Sequence[str]) -> bool:
+        """Whether the last token completes a stop string."""
+        possible = [text for text in stop_strings if self._may_end(tokens[-1], text)]
+        if not possible:
+            return False
+        longest = max(len(text.encode()) for text in possible)
+        # A token is at least a byte, so a stop string that the last token completes lies within these.
+        tail = self._tokenizer.decode(tokens[-(longest + 4) :], skip_special_tokens=False)
+        return any(text in tail for text in possible)
+
+    def _may_end(self, token: int, text: str) -> bool:
+        """False if the token's own text shows that it cannot complete `text`: most tokens, at no cost."""
+        last = text[-1]
+        if last == " " or not last.isascii():  # tokenizers drop a leading space; other characters span tokens
+            return True
+        if token not in self._pieces:
+            self._pieces[token] = self._tokenizer.decode([token], skip_special_tokens=False)
+        return last in self._pieces[token]
+
+
+def _beginning(prompts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """What all prompts begin with, less the last token of the shortest: every prompt keeps a token of its own."""
+    first, last = min(prompts), max(prompts)
+    length = min(len(prompt) for prompt in prompts) - 1
+    same = next((i for i in range(length) if first[i] != last[i]), length)
+    return first[:same]
+
+
+def choose(logits: Tensor, sequences: Sequence[Sampled]) -> tuple[list[int], list[float]]:
+    """The next token and its log-probability for every row of ``logits [B, V]``."""
+    temperatures = torch.tensor([s.request.temperature or 1.0 for s in sequences], device=logits.device)
+    chosen = logits.argmax(dim=-1)  # [B]
+    if bool((temperatures != 1).any()):
+        logits = logits / temperatures[:, None]
+    logprobs = torch.log_softmax(logits, dim=-1)  # [B, V]
+    drawing = [row for row, s in enumerate(sequences) if s.stream is not None]
+    if drawing:
+        index = torch.tensor(drawing, device=logits.device)
+        chosen[index] = _draw(logprobs[index], [sequences[row] for row in drawing])
+    return chosen.tolist(), logprobs.gather(1, chosen[:, None])[:, 0].tolist()
+
+
+def _draw(logprobs: Tensor, sequences: Sequence[Sampled]) -> Tensor:
+    """One token ``[B]`` from each row of ``logprobs [B, V]``, by the inverse of its cumulative distribution."""
+    uniform = torch.stack([torch.rand((), generator=s.stream, dtype=torch.float64) for s in sequences])
+    uniform = uniform.to(logprobs.device)[:, None]
+    precise = torch.float32 if logprobs.device.type == "mps" else torch.float64
+    probabilities = logprobs.to(precise).exp()
+    drawn = _invert(probabilities, uniform.to(precise))
+    for row, s in enumerate(sequences):
+        if s.request.top_k > 0 or s.request.top_p < 1:
+            order = torch.argsort(probabilities[row], descending=True, stable=True)
+            if s.request.top_k > 0:
+                order = order[: s.request.top_k]
+            kept = probabilities[row][order]
+            before = kept.cumsum(0) - kept  # probability of the likelier ones: the first token is always kept
+            kept = kept[before < s.request.top_p * kept.sum()] if s.request.top_p < 1 else kept
+            drawn[row] = order[_invert(kept[None], uniform[row : row + 1].to(precise))[0]]
+    return drawn
+
+
+def _invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
+    """The first place where the cumulative sum of ``probabilities [B, V]`` exceeds its share ``uniform [B, 1]``."""
+    sums = probabilities.cumsum(dim=-1)
+    return torch.searchsorted(sums, uniform * sums[:, -1:], right=True)[:, 0].clamp(max=probabilities.shape[-1] - 1)

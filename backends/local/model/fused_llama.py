@@ -1,0 +1,180 @@
+"""Llama's decoder layer with few passes over memory: transformers' and PEFT's arithmetic, backward passes by hand.
+
+On a CPU the matrix products of a small model leave a third of a training step to everything between them: each
+elementwise operation reads and writes whole activations, and saves them for the backward pass. Here
+
+- of a layer are kept its input, the input of its second half, query, key, value, what attention makes of them, gate
+  and up; the normalised inputs and SwiGLU's product are recomputed in the backward pass;
+- residuals and LoRA's low-rank products are added by the matrix products themselves.
+
+`fuse` makes fused layers of Llama's. They step aside, for transformers' own forward pass, for what they do not cover:
+quantised or half-precision weights, LoRA variants, dropout.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, eager_attention_forward
+
+from backends.local.model.fused_lora import Projections
+
+
+class _AttentionInputs(torch.autograd.Function):
+    """Query, key and value ``[T, heads x D]`` of ``x [T, H]``: RMSNorm, projections, rotary embedding."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, norm: nn.Module, projections: Projections, *adapters: Tensor
+    ) -> tuple[Tensor, ...]:
+        inverse = _inverse(x, norm)
+        (query, key, value), inner = projections.apply(_normed(x, inverse, norm))
+        ctx.norm, ctx.projections = norm, projections
+        ctx.save_for_backward(x, inverse, inner, cos, sin)
+        return _turned(query, cos, sin), _turned(key, cos, sin), value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor | None, ...]:
+        x, inverse, inner, cos, sin = ctx.saved_tensors
+        dys = [_turned(dq, cos, -sin), _turned(dk, cos, -sin), dv]
+        d_inner, adapters = ctx.projections.adapter_gradients(dys, _normed(x, inverse, ctx.norm), inner)
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = _norm_gradient(ctx.projections.input_gradient(dys, d_inner), x, inverse, ctx.norm)
+        return dx, None, None, None, None, *adapters
+
+
+class _AttentionOutput(torch.autograd.Function):
+    """The residual ``[T, H]`` plus the output projection of what attention mixed ``[T, heads x D]``."""
+
+    @staticmethod
+    def forward(ctx: Any, residual: Tensor, mixed: Tensor, projection: Projections, *adapters: Tensor) -> Tensor:
+        (y,), inner = projection.apply(mixed, plus=residual)
+        ctx.projection = projection
+        ctx.save_for_backward(mixed, inner)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        mixed, inner = ctx.saved_tensors
+        d_inner, adapters = ctx.projection.adapter_gradients([dy], mixed, inner)
+        return dy, ctx.projection.input_gradient([dy], d_inner), None, *adapters
+
+
+class _Mlp(torch.autograd.Function):
+    """``x + down(silu(gate(n)) * up(n))`` of ``x [T, H]``, n its RMSNorm."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, norm: nn.Module, gate_up: Projections, down: Projections, *adapters: Tensor
+    ) -> Tensor:
+        inverse = _inverse(x, norm)
+        (gate, up), inner = gate_up.apply(_normed(x, inverse, norm))
+        (y,), inner_of_down = down.apply(nn.functional.silu(gate).mul_(up), plus=x)
+        ctx.norm, ctx.gate_up, ctx.down = norm, gate_up, down
+        ctx.save_for_backward(x, inverse, gate, up, inner, inner_of_down)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, inverse, gate, up, inner, inner_of_down = ctx.saved_tensors
+        activated = nn.functional.silu(gate)
+        product = activated * up
+        d_inner, of_down = ctx.down.adapter_gradients([dy], product, inner_of_down)
+        d = ctx.down.input_gradient([dy], d_inner)
+        dys = [torch.ops.aten.silu_backward(torch.mul(d, up, out=product), gate), activated.mul_(d)]
+        d_inner, of_gate_up = ctx.gate_up.adapter_gradients(dys, _normed(x, inverse, ctx.norm), inner)
+        dx = _norm_gradient(ctx.gate_up.input_gradient(dys, d_inner), x, inverse, ctx.norm)
+        return dx.add_(dy), None, None, None, *of_gate_up, *of_down
+
+
+def _inverse(x: Tensor, norm: Any) -> Tensor:
+    """One over the root mean square of each row ``[T, 1]``."""
+    norms = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return norms.square_().div_(x.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
+
+
+def _normed(x: Tensor, inverse: Tensor, norm: Any) -> Tensor:
+    """RMSNorm of ``[T, H]``."""
+    return torch.mul(x, inverse).mul_(norm.weight)
+
+
+def _norm_gradient(d: Tensor, x: Tensor, inverse: Tensor, norm: Any) -> Tensor:
+    """The gradient of RMSNorm's input ``[T, H]``, in the memory of `d`, its output's."""
+    d.mul_(norm.weight)
+    along = torch.linalg.vecdot(d, x).unsqueeze(-1).mul_(inverse.square()).div_(-x.shape[-1])  # [T, 1]
+    return d.addcmul_(x, along).mul_(inverse)
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding of ``[T, heads x D]`` by angles ``[T, 1, D/2]`` (Su et al., 2021)."""
+    first, second = x.view(len(x), -1, 2, cos.shape[-1]).unbind(2)  # [T, heads, D/2]
+    turned = torch.empty_like(x)
+    one, two = turned.view(len(x), -1, 2, cos.shape[-1]).unbind(2)
+    torch.mul(first, cos, out=one).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=two).addcmul_(first, sin)
+    return turned
+
+
+class FusedLayer(LlamaDecoderLayer):
+    """The layer. As a subclass it is recomputed in the backward pass, and sharded, as transformers and PyTorch do."""
+
+    def forward(  # type: ignore[override]
+        self,
+        hidden_states: Tensor,
+        *,
+        position_embeddings: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None = None,
+        past_key_values: Any = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """The next hidden states ``[B, T, H]``."""
+        attention, mlp, norms = self.self_attn, self.mlp, (self.input_layernorm, self.post_attention_layernorm)
+        inputs = Projections.of(attention.q_proj, attention.k_proj, attention.v_proj)
+        output, down = Projections.of(attention.o_proj), Projections.of(mlp.down_proj)
+        gate_up = Projections.of(mlp.gate_proj, mlp.up_proj)
+        frozen = not any(norm.weight.requires_grad for norm in norms)
+        if not (inputs and output and gate_up and down and frozen and hidden_states.dtype == torch.float32):
+            return super().forward(
+                hidden_states,
+                attention_mask=attention_mask,
+                position_embeddings=position_embeddings,
+                past_key_values=past_key_values,
+                **kwargs,
+            )
+        batch, length, width = hidden_states.shape
+        x = hidden_states.reshape(-1, width)
+        half = attention.head_dim // 2  # the second half of the tables repeats the first
+        cos, sin = (t[..., :half].expand(batch, -1, -1).reshape(-1, 1, half) for t in position_embeddings)
+        query, key, value = (
+            y.view(batch, length, -1, attention.head_dim).transpose(1, 2)
+            for y in _AttentionInputs.apply(x, cos, sin, norms[0], inputs, *inputs.adapters())
+        )  # [B, heads, T, D]
+        if past_key_values is not None:
+            key, value = past_key_values.update(key, value, attention.layer_idx)
+        mixed = _attend(attention, query, key, value, attention_mask, **kwargs).reshape(len(x), -1)
+        x = _AttentionOutput.apply(x, mixed, output, *output.adapters())
+        x = _Mlp.apply(x, norms[1], gate_up, down, *gate_up.adapters(), *down.adapters())
+        return x.view(hidden_states.shape)
+
+
+def _attend(layer: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any) -> Tensor:
+    """What a Llama's attention mixes ``[B, T, heads, D]``, by the implementation that the model was told to use."""
+    attend = ALL_ATTENTION_FUNCTIONS.get_interface(layer.config._attn_implementation, eager_attention_forward)
+    dropout = layer.attention_dropout if layer.training else 0.0
+    mixed: Tensor = attend(layer, query, key, value, mask, dropout=dropout, scaling=layer.scaling, **kwargs)[0]
+    return mixed
+
+
+def fuse(model: nn.Module) -> None:
+    """Make fused layers of those of `model` that they were written for."""
+    for module in model.modules():
+        if type(module) is LlamaDecoderLayer and module.mlp.config.hidden_act == "silu":
+            module.__class__ = FusedLayer

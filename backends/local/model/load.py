@@ -1,0 +1,213 @@
+"""Loading the frozen base model: device, dtype, quantisation, attention; and the errors that loading meets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from backends.interface import BackendError
+from backends.local.model import packaged, packed_attention
+from backends.local.model.fsdp import shard
+from backends.local.model.fused_llama import fuse
+from backends.local.model.quantization import pick_quantization, quantization_config, settle_on_cpu
+from backends.options import LocalOptions, may_pack
+
+LOADING = threading.Lock()  # transformers builds models under a default device that holds for every thread
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class BaseModel:
+    """A frozen causal language model with its tokenizer.
+
+    Attributes:
+        name: The name it was asked for by.
+        location: Hub id or directory that it was loaded from.
+        model: The Hugging Face model; its parameters do not require gradients.
+        tokenizer: Its tokenizer.
+        device: Where it lives.
+        dtype: Dtype of the unquantised weights and of the matrix products.
+        quantization: ``none``, ``nf4`` or ``int8``.
+        max_length: Longest sequence, in tokens.
+        packing: Whether rows of a micro-batch lie end to end; else they are padded.
+    """
+
+    name: str
+    location: str
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    dtype: torch.dtype
+    quantization: str
+    max_length: int
+    packing: bool
+
+    def autocast(self) -> torch.autocast:
+        """Matrix products in `dtype`; adapters stay float32 in memory."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+
+def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> BaseModel:
+    """Load a base model.
+
+    Args:
+        name: A Hub id, a directory, or a name of `packaged.PACKAGED`.
+        options: Device, dtype, quantisation, attention.
+        processes: How many share it, with FSDP.
+
+    Raises:
+        BackendError: The model, the device or a package that it needs is not there; the message says what to do.
+    """
+    device = pick_device(options.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # of this thread: Triton's kernels look nowhere else
+    dtype = pick_dtype(options.dtype, device)
+    attention = _attention(options.attention, device, dtype)
+    check_packing(options.packing, attention, device)
+    liger = _liger(device) if options.liger else None
+    location = packaged.locate(name)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    stored = torch.float32 if options.method == "full" else dtype  # small steps vanish in 16 bits
+    arguments: dict[str, Any] = {"dtype": stored, "attn_implementation": attention}
+    quantization = pick_quantization(options.quantization, device)
+    if quantization != "none":
+        arguments["quantization_config"] = quantization_config(quantization, options.double_quantization, dtype, device)
+        arguments["device_map"] = {"": "cpu" if options.fsdp else device}
+    try:
+        with LOADING:
+            tokenizer = AutoTokenizer.from_pretrained(location)
+            model: Any = AutoModelForCausalLM.from_pretrained(location, **arguments)
+    except (OSError, ValueError) as error:
+        raise BackendError(_explain(name, error)) from error
+    if quantization == "none" and not options.fsdp:
+        model = model.to(device)
+    if quantization != "none" and (options.fsdp or device.type == "cpu"):
+        settle_on_cpu(model)
+    model.requires_grad_(False).eval()
+    if options.method == "lora":
+        untie(model)
+        if dtype == torch.float32 and quantization == "none" and not (options.compile or liger):
+            fuse(model)
+    packing = _pack(model, options, attention, device)
+    if options.fsdp:
+        shard(model, device, processes)
+    if liger:
+        liger(model, fused_linear_cross_entropy=False, cross_entropy=False)  # the loss is computed here
+    length = int(getattr(model.config, "max_position_embeddings", 0) or 2048)
+    return BaseModel(name, location, model, tokenizer, device, dtype, quantization, length, packing)
+
+
+def untie(model: Any) -> None:
+    """Give a tied output layer a parameter of its own over the same memory.
+
+    LoRA on a tied `lm_head` trains right but merges wrong, since merging would change the input embedding as well.
+    Both weights are frozen, so they can share storage; whoever writes to one replaces it instead.
+    """
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight is embedding.weight:
+        head.weight = nn.Parameter(embedding.weight.detach(), requires_grad=False)
+        model.config.tie_word_embeddings = False
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device to use; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        BackendError: The device is absent, or the name is none.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise BackendError(f'local.device: "{wanted}" is not a device; use auto, cpu, cuda, cuda:N or mps.') from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = f"{torch.cuda.device_count()} found" if torch.cuda.is_available() else "none found by PyTorch"
+        raise BackendError(
+            f'local.device: "{wanted}" asks for a CUDA GPU, but there is no such GPU ({found}). '
+            "Set local.device=auto or cpu, or install a CUDA build of PyTorch and check `nvidia-smi`."
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise BackendError('local.device: "mps" is not available here; set local.device=auto or cpu.')
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """The dtype to compute in; ``auto`` is the fastest that trains well on the device."""
+    if wanted != "auto":
+        return DTYPES[wanted]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.float32
+
+
+def _attention(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
+    if wanted != "auto":
+        return wanted
+    from transformers.utils import is_flash_attn_2_available
+
+    able = device.type == "cuda" and dtype != torch.float32 and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "flash_attention_2" if able and is_flash_attn_2_available() else "sdpa"
+
+
+def check_packing(wanted: bool | str, attention: str, device: torch.device) -> None:
+    """Raise BackendError if rows are to be packed where nothing keeps them apart at no cost."""
+    if wanted is True and attention != "flash_attention_2" and (device.type, attention) != ("cpu", "sdpa"):
+        raise BackendError(
+            f"local.packing: attention is {attention} on {device.type} here; on a GPU only flash_attention_2 keeps "
+            "packed rows apart at no cost. Set local.packing=auto; rows of like length share micro-batches anyway."
+        )
+
+
+def _pack(model: Any, options: LocalOptions, attention: str, device: torch.device) -> bool:
+    """Whether rows of a micro-batch lie end to end."""
+    if attention == "flash_attention_2":
+        return options.packing is True
+    if device.type == "cpu" and may_pack(options, on_gpu=False) and packed_attention.use(model):
+        return True
+    if options.packing is True:
+        raise BackendError(
+            "local.packing: this model's attention has a window, or is its own, and packed rows cannot be kept apart. "
+            "Set local.packing=auto."
+        )
+    return False
+
+
+def _liger(device: torch.device) -> Callable[..., None]:
+    """What puts Liger's kernels into a model."""
+    if device.type != "cuda":
+        raise BackendError(f"local.liger: Liger's kernels need a CUDA GPU, not {device.type}; set local.liger=false.")
+    try:
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance
+    except ImportError as error:
+        raise BackendError("local.liger: pip install liger-kernel, or set local.liger=false.") from error
+    return _apply_liger_kernel_to_instance
+
+
+def _explain(name: str, error: Exception) -> str:
+    text = str(error)
+    if Path(name).is_dir():
+        return f'base_model: "{name}" is a directory, but not of a model that can be loaded: {text.splitlines()[0]}'
+    if "gated" in text or "401" in text or "403" in text:
+        return (
+            f'base_model: "{name}" is gated. Accept its licence on its Hugging Face page, then run '
+            "`hf auth login` or set HF_TOKEN."
+        )
+    return (
+        f'base_model: "{name}" is neither a directory nor a model that the Hugging Face Hub gave us '
+        f"({text.splitlines()[0]}). Check the name and the network, or give the directory of a downloaded model. "
+        f"Without a network: base_model={next(iter(packaged.PACKAGED))}."
+    )

@@ -1,0 +1,207 @@
+"""One call of `forward` or `forward_backward`: micro-batch by micro-batch, and what to do when one does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tinker
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from tinker import types
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from backends.local.model import packed_attention
+from backends.local.step import micro_batches
+from backends.local.step.losses import LOSSES
+from backends.local.step.micro_batches import MicroBatch, Row
+from backends.local.step.noise import Noise
+
+if TYPE_CHECKING:
+    from backends.local.engine import Engine
+
+Config = Mapping[str, float]
+
+ROWS = 64  # of logits, that a temporary may be as large as
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What came of the rows of one call.
+
+    Attributes:
+        loss: Summed over rows and tokens.
+        logprobs: Of the targets, in the order of the rows: ``[T]``, or ``[T, K]`` for several targets at a position.
+        gradients: Of the loss, one per parameter; None of a forward pass alone.
+    """
+
+    loss: float
+    logprobs: list[Tensor]
+    gradients: list[Tensor] | None
+
+
+def run_rows(
+    engine: Engine,
+    adapter: str,
+    parameters: Sequence[Tensor],
+    rows: Sequence[Row],
+    loss_fn: str,
+    config: Config,
+    *,
+    backward: bool,
+    noise: Noise | None = None,
+) -> Passed:
+    """Loss, log-probabilities and, for `backward`, gradients of all rows; `noise` is for training alone.
+
+    Targets of zero weight read 0.0 in a backward pass unless `unscored_logprobs` is set.
+
+    Raises:
+        tinker.RequestFailedError: A single sequence does not fit in memory.
+    """
+    everything = not backward or engine.options.unscored_logprobs
+    total, logprobs = 0.0, [Tensor()] * len(rows)
+    places = {row.index: place for place, row in enumerate(rows)}
+    gradients: list[Tensor] | None = None
+    pending = _cut(engine, rows, engine.micro_batch_tokens, everything)
+    with engine.training(adapter, backward=backward, dropout=noise.dropout if noise else 0.0) as model:
+        while pending:
+            engine.executor.check()
+            batch = pending.pop(0)
+            try:
+                loss, scored, parts = micro_batch(engine, model, parameters, batch, loss_fn, config, backward, noise)
+            except RuntimeError as error:
+                if not should_reduce_batch_size(error) or engine.options.fsdp:  # the others are amid the same pass
+                    raise
+                pending = _smaller(engine, [batch, *pending], everything)
+                continue
+            if parts is not None and not _unscale(engine, parts):
+                pending.insert(0, batch)
+                continue
+            total += loss
+            for row, lp in zip(batch.rows, _scatter(batch, scored), strict=True):
+                logprobs[places[row.index]] = lp[:, 0] if row.one_dimensional else lp
+            if parts is not None:
+                gradients = add(gradients, parts)
+    return Passed(total, logprobs, gradients)
+
+
+def micro_batch(
+    engine: Engine,
+    model: Any,
+    parameters: Sequence[Tensor],
+    batch: MicroBatch,
+    loss_fn: str,
+    config: Config,
+    backward: bool,
+    noise: Noise | None = None,
+) -> tuple[float, Tensor, list[Tensor] | None]:
+    """Loss (summed), log-probabilities ``[N, K]`` and gradients of one micro-batch.
+
+    Gradients come from `torch.autograd.grad`, not from `.backward()`: a micro-batch that runs out of memory half way
+    leaves nothing behind.
+    """
+    if not batch.keep.any():
+        zeros = [torch.zeros_like(p) for p in parameters]
+        return 0.0, torch.zeros(batch.targets.shape), zeros if backward else None
+    with torch.set_grad_enabled(backward), noise.seeded(batch.rows, batch.tokens.device) if noise else nullcontext():
+        logits = model(**_inputs(model, batch, noise), use_cache=False, logits_to_keep=batch.keep).logits  # [N, V]
+        lp = target_logprobs(logits, batch.targets)  # [N, K]
+        loss = LOSSES[loss_fn](lp, batch.inputs, config).sum()
+        scaled = loss * engine.loss_scale
+    parts = list(torch.autograd.grad(scaled, parameters, materialize_grads=True)) if backward else None
+    return float(loss.detach()), lp.detach().float().cpu(), parts
+
+
+def _inputs(model: Any, batch: MicroBatch, noise: Noise | None) -> dict[str, Tensor]:
+    ends: dict[str, Any] = {}
+    if batch.positions is not None:
+        ends = packed_attention.inputs(model, [len(row.tokens) for row in batch.rows], batch.positions)
+    if noise is None or noise.neftune_alpha is None:
+        return {"input_ids": batch.tokens, **ends}
+    embedded = model.get_input_embeddings()(batch.tokens)  # [B, T, D]
+    return {"inputs_embeds": embedded + noise.on_embeddings(batch, embedded), **ends}
+
+
+def add(total: list[Tensor] | None, parts: list[Tensor]) -> list[Tensor]:
+    """The sum of two gradients, of which the first may not be there yet."""
+    return parts if total is None else list(torch._foreach_add(total, parts))
+
+
+def target_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log-probabilities ``[N, K]`` of the targets ``[N, K]`` under logits ``[N, V]``, in float32."""
+    lp: Tensor = _TargetLogprobs.apply(logits.float(), targets)
+    return lp
+
+
+class _TargetLogprobs(torch.autograd.Function):
+    """Log-softmax at the targets. Its backward pass turns the logits into their own gradient, in place."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        total = torch.cat([part.logsumexp(dim=-1, keepdim=True) for part in logits.split(ROWS)])  # [N, 1]
+        ctx.logits = logits
+        ctx.save_for_backward(targets, total)
+        return logits.gather(1, targets) - total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        targets, total = ctx.saved_tensors
+        gradient, ctx.logits = ctx.logits, None
+        gradient.sub_(total).exp_().mul_(-grad.sum(dim=1, keepdim=True)).scatter_add_(1, targets, grad)
+        return gradient, None
+
+
+def _unscale(engine: Engine, parts: list[Tensor]) -> bool:
+    """Undo the loss scale in place; False, with a smaller scale to try again, if a float16 gradient overflowed."""
+    scale = engine.loss_scale
+    if scale == 1.0:
+        return True
+    if not all(bool(torch.isfinite(part).all()) for part in parts):
+        engine.loss_scale = scale / 2
+        return False
+    torch._foreach_div_(parts, scale)
+    return True
+
+
+def _smaller(engine: Engine, batches: Sequence[MicroBatch], everything: bool) -> list[MicroBatch]:
+    """What to try after the first of these did not fit in memory: half the tokens; for one row, recomputed activations.
+
+    The smaller budget stays, so that later steps do not run out of memory again.
+    """
+    if engine.base.device.type == "cuda":
+        torch.cuda.empty_cache()
+    failed = batches[0]
+    if len(failed.rows) == 1:
+        if engine.start_checkpointing():
+            return list(batches)
+        raise tinker.RequestFailedError(
+            f"Out of memory on one sequence of {len(failed.rows[0].tokens)} tokens. Set local.quantization=nf4 "
+            "and local.gradient_checkpointing=on, or shorten the data (data.max_tokens).",
+            "local",
+            types.RequestErrorCategory.User,
+        )
+    engine.limit_micro_batches(failed.tokens.numel() // 2)
+    rows = [row for batch in batches for row in batch.rows]
+    return _cut(engine, rows, engine.micro_batch_tokens, everything)
+
+
+def _cut(engine: Engine, rows: Sequence[Row], budget: int, everything: bool) -> list[MicroBatch]:
+    return micro_batches.micro_batches(
+        rows, budget, everything=everything, device=engine.base.device, packing=engine.base.packing
+    )
+
+
+def _scatter(batch: MicroBatch, logprobs: Tensor) -> list[Tensor]:
+    """The kept positions' log-probabilities back in their rows ``[T, K]``; 0.0 where none was computed."""
+    placed, start = [], 0
+    for row, mask in zip(batch.rows, batch.masks(), strict=True):
+        count = int(mask.sum())
+        lp = torch.zeros(row.targets.shape)
+        lp[mask] = logprobs[start : start + count]
+        placed.append(lp)
+        start += count
+    return placed

@@ -1,0 +1,189 @@
+"""From `tinker.Datum` to micro-batches, and back.
+
+Micro-batches are cut by a budget of tokens from the rows sorted by length. Their rows lie end to end where attention
+keeps them apart, else they are padded, of which sorting leaves little to do. Padding goes to the right and needs no
+attention mask: causal attention never looks at it. Sorting stays inside one call, so what the optimiser sees does not
+depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tinker import types
+from torch import Tensor
+
+from backends.local.step.losses import REQUIRED_INPUTS, check_loss
+
+FLOAT_INPUTS = ("weights", "logprobs", "advantages", "clip_low_threshold", "clip_high_threshold")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One datum, checked.
+
+    Attributes:
+        index: Place in the caller's list.
+        tokens: Input ids ``[T]``.
+        targets: Target ids ``[T, K]``; K is 1 for ordinary targets.
+        inputs: The loss's float inputs, each ``[T, K]``.
+        scored: Positions that the loss depends on, bool ``[T]``.
+        one_dimensional: Whether the caller's targets had shape ``(T,)``, which the outputs then have too.
+    """
+
+    index: int
+    tokens: Tensor
+    targets: Tensor
+    inputs: dict[str, Tensor]
+    scored: Tensor
+    one_dimensional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Rows of similar length, padded together; or packed end to end, and then B is 1 and T the sum of their lengths.
+
+    Attributes:
+        rows: Their rows, in the order of the tensors.
+        tokens: Input ids ``[B, T]``, padded on the right with 0.
+        keep: Positions whose logits are computed, bool ``[B, T]``, N of them true.
+        positions: Of packed tokens in their rows ``[1, T]``, which tells the attention kernel where rows begin; else
+            None.
+        targets: Target ids at the kept positions ``[N, K]``.
+        inputs: Loss inputs at the kept positions, each ``[N, K]``.
+    """
+
+    rows: list[Row]
+    tokens: Tensor
+    keep: Tensor
+    targets: Tensor
+    inputs: dict[str, Tensor]
+    positions: Tensor | None = None
+
+    def masks(self) -> list[Tensor]:
+        """Each row's part of `keep` ``[T]``, on the CPU."""
+        keep, lengths = self.keep.cpu(), [len(row.tokens) for row in self.rows]
+        if self.positions is not None:
+            return list(keep[0].split(lengths))
+        return [mask[:length] for mask, length in zip(keep, lengths, strict=True)]
+
+
+def make_rows(data: Sequence[types.Datum], loss_fn: str, vocabulary: int, max_length: int) -> list[Row]:
+    """Check the data of one call.
+
+    Raises:
+        ValueError: The list is empty, or a datum has a missing, misshapen, out-of-range or non-finite input. The
+            message names the datum by its place.
+    """
+    check_loss(loss_fn)
+    if not data:
+        raise ValueError("No data provided")
+    return [_row(index, datum, loss_fn, vocabulary, max_length) for index, datum in enumerate(data)]
+
+
+def _row(index: int, datum: types.Datum, loss_fn: str, vocabulary: int, max_length: int) -> Row:
+    where = f"Datum {index}"
+    tokens = np.asarray(datum.model_input.to_ints(), dtype=np.int64)
+    length = len(tokens)
+    if not 0 < length <= max_length:
+        raise ValueError(f"{where} has {length} tokens; the model takes 1 to {max_length}.")
+    missing = [name for name in REQUIRED_INPUTS[loss_fn] if name not in datum.loss_fn_inputs]
+    if missing:
+        raise ValueError(f"{where} lacks the loss input {missing[0]!r}, which {loss_fn} needs.")
+    targets = _dense(datum.loss_fn_inputs["target_tokens"])
+    one_dimensional = targets.ndim == 1
+    if targets.ndim not in (1, 2) or targets.shape[0] != length:
+        raise ValueError(f"{where} has target_tokens of shape {targets.shape} for {length} input tokens.")
+    for name, ids in (("model_input", tokens), ("target_tokens", targets)):
+        if ids.size and not (ids.min() >= 0 and ids.max() < vocabulary):
+            raise ValueError(f"{where} has a token id in {name} outside 0..{vocabulary - 1}.")
+    inputs = {}
+    for name in FLOAT_INPUTS:
+        if name in datum.loss_fn_inputs:
+            values = _dense(datum.loss_fn_inputs[name]).astype(np.float32)
+            if values.shape != targets.shape:
+                raise ValueError(f"{where} has {name} of shape {values.shape}; target_tokens has {targets.shape}.")
+            if not np.isfinite(values).all():
+                raise ValueError(f"{where} has a value in {name} that is not finite.")
+            inputs[name] = torch.from_numpy(values.reshape(length, -1))
+    if loss_fn == "cross_entropy":
+        inputs.setdefault("weights", torch.ones(length, targets.size // length))
+    return Row(
+        index=index,
+        tokens=torch.from_numpy(tokens),
+        targets=torch.from_numpy(np.ascontiguousarray(targets.reshape(length, -1))),
+        inputs=inputs,
+        scored=_scored(inputs, loss_fn, length),
+        one_dimensional=one_dimensional,
+    )
+
+
+def _dense(data: types.TensorData) -> np.ndarray:
+    if data.sparse_crow_indices is not None:
+        return data.to_torch().to_dense().numpy()
+    return data.to_numpy()
+
+
+def _scored(inputs: dict[str, Tensor], loss_fn: str, length: int) -> Tensor:
+    """Positions with a gradient: nonzero weight or advantage; every position where the loss has a term without one."""
+    key = {"cross_entropy": "weights", "importance_sampling": "advantages", "ppo": "advantages", "cispo": "advantages"}
+    if loss_fn in key:
+        return (inputs[key[loss_fn]] != 0).any(dim=1)
+    return torch.ones(length, dtype=torch.bool)
+
+
+def micro_batches(
+    rows: Sequence[Row], budget: int, *, everything: bool, device: torch.device, packing: bool = False
+) -> list[MicroBatch]:
+    """Cut the rows into micro-batches, the longest first (what does not fit in memory fails at once).
+
+    Args:
+        rows: Checked rows.
+        budget: Tokens in a micro-batch, with their padding; a longer row gets one of its own.
+        everything: Compute the logits of every position, not of the scored ones alone.
+        device: Where the tensors go.
+        packing: Put rows end to end instead of padding them; the attention kernel must keep them apart.
+    """
+    ordered = sorted(rows, key=lambda row: (_kind(row), -len(row.tokens), row.index))
+    groups: list[list[Row]] = []
+    for row in ordered:
+        head = groups[-1] if groups else None
+        if head and _kind(head[0]) == _kind(row) and _size([*head, row], packing) <= budget:
+            head.append(row)
+        else:
+            groups.append([row])
+    return [_collate(group, everything, device, packing) for group in groups]
+
+
+def _size(rows: list[Row], packing: bool) -> int:
+    """Tokens that a micro-batch of these rows, the longest first, costs."""
+    return sum(len(row.tokens) for row in rows) if packing else len(rows[0].tokens) * len(rows)
+
+
+def _kind(row: Row) -> tuple[int, list[str]]:
+    """Rows go together if they have as many targets at a position, and the same inputs."""
+    return row.targets.shape[1], sorted(row.inputs)
+
+
+def _collate(rows: list[Row], everything: bool, device: torch.device, packing: bool) -> MicroBatch:
+    kept = [torch.ones_like(row.scored) if everything else row.scored for row in rows]
+    positions = torch.cat([torch.arange(len(row.tokens)) for row in rows])[None] if packing else None  # [1, T]
+    return MicroBatch(
+        rows=rows,
+        tokens=joined([row.tokens for row in rows], packing).to(device),  # [B, T]
+        keep=joined(kept, packing).to(device),  # [B, T], padding is False
+        positions=None if positions is None else positions.to(device),
+        targets=torch.cat([row.targets[mask] for row, mask in zip(rows, kept, strict=True)]).to(device),  # [N, K]
+        inputs={
+            name: torch.cat([row.inputs[name][mask] for row, mask in zip(rows, kept, strict=True)]).to(device)
+            for name in rows[0].inputs
+        },
+    )
+
+
+def joined(parts: list[Tensor], packing: bool) -> Tensor:
+    """Tensors ``[T, ...]`` end to end in one row, or under each other, padded with 0."""
+    return torch.cat(parts)[None] if packing else torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)

@@ -1,0 +1,225 @@
+"""LoRA adapters on one shared base model (PEFT): add, select, copy, merge for a while, save.
+
+Target modules are Tinker's: q, k, v, o of every attention, gate, up, down of every MLP, and the output layer; never
+the input embedding. Scale is ``alpha / rank``; A starts random from the seed, B at zero, so a new adapter changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backends.interface import BackendError
+from backends.local.model.load import BaseModel
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj")
+MLP = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
+UNEMBED = ("lm_head",)
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSpec:
+    """What defines an adapter apart from its weights; `modules` are names that take the place of the flags."""
+
+    rank: int
+    alpha: float
+    seed: int
+    train_attn: bool
+    train_mlp: bool
+    train_unembed: bool
+    dropout: float = 0.0
+    rslora: bool = False
+    dora: bool = False
+    modules: tuple[str, ...] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON."""
+        return asdict(self)
+
+
+class Adapters:
+    """The adapters that live on one base model; one of them is active at a time."""
+
+    def __init__(self, base: BaseModel) -> None:
+        self.base = base
+        self._peft: Any = None
+        self._specs: dict[str, LoraSpec] = {}
+        self._merged: str | None = None  # the adapter that is added into the base's weights
+        self._unmerged: list[tuple[Tensor, Tensor]] = []  # those weights, and what they were
+
+    def add(self, name: str, spec: LoraSpec, state: dict[str, Tensor] | None = None) -> None:
+        """Add an adapter, with the weights of `state` if given.
+
+        Raises:
+            BackendError: The model has no module that the flags ask for, or `state` does not fit the spec.
+        """
+        from peft import LoraConfig, get_peft_model
+
+        self.restore()
+        config = LoraConfig(
+            r=spec.rank,
+            lora_alpha=spec.alpha,  # type: ignore[arg-type]  # annotated as int, but any number scales
+            lora_dropout=spec.dropout,
+            use_rslora=spec.rslora,
+            use_dora=spec.dora,
+            target_modules=self.targets(spec),
+            task_type="CAUSAL_LM",
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.seed)
+            if self._peft is None:
+                self._peft = get_peft_model(self.base.model, config, adapter_name=name)
+            else:
+                self._peft.add_adapter(name, config)
+        self._specs[name] = spec
+        if state is not None:
+            try:
+                self.load(name, state)
+            except BaseException:
+                self.remove(name)
+                raise
+
+    def targets(self, spec: LoraSpec) -> list[str]:
+        """Names of the modules that an adapter of this spec changes."""
+        present = {path.rpartition(".")[2] for path, _ in self.base.model.named_modules()}
+        if spec.modules is not None:
+            if missing := [name for name in spec.modules if name not in present]:
+                raise BackendError(f'local.target_modules: "{self.base.name}" has no module {", ".join(missing)}.')
+            return list(spec.modules)
+        wanted = [*ATTENTION] * spec.train_attn + [*MLP] * spec.train_mlp + [*UNEMBED] * spec.train_unembed
+        targets = [name for name in wanted if name in present]
+        if not targets:
+            raise BackendError(
+                f'base_model: "{self.base.name}" has none of the modules {", ".join(wanted)}; '
+                "LoRA here needs a Llama-style model."
+            )
+        return targets
+
+    def remove(self, name: str) -> None:
+        """Forget an adapter; that of a parked client is forgotten already."""
+        if self._specs.pop(name, None) is None:
+            return
+        self.restore()
+        if not self._specs:  # PEFT cannot be without an adapter: take it off the model
+            self._peft.unload()
+            self._peft = None
+            return
+        self._peft.set_adapter(next(iter(self._specs)))  # PEFT warns when the active one is deleted
+        self._peft.delete_adapter(name)
+
+    def spec(self, name: str) -> LoraSpec:
+        """The adapter's definition."""
+        return self._specs[name]
+
+    def parameters(self, name: str) -> dict[str, Tensor]:
+        """The adapter's parameters by PEFT's checkpoint key, sorted; A is ``[r, in]``, B is ``[out, r]``."""
+        marker = f".{name}."
+        found = {}
+        for key, parameter in self._peft.named_parameters():
+            if "lora_" in key and marker in key:
+                found[key.replace(marker, ".")] = parameter
+        return dict(sorted(found.items()))
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """A copy of the weights, on the CPU."""
+        return {key: p.detach().to("cpu", copy=True) for key, p in self.parameters(name).items()}
+
+    def load(self, name: str, state: dict[str, Tensor]) -> None:
+        """Set the weights.
+
+        Raises:
+            BackendError: `state` is of other modules or other shapes.
+        """
+        parameters = self.parameters(name)
+        if {k: p.shape for k, p in parameters.items()} != {k: t.shape for k, t in state.items()}:
+            raise BackendError(
+                f'The saved adapter does not fit the model "{self.base.name}" '
+                f"({len(state)} saved tensors, {len(parameters)} expected, or other shapes)."
+            )
+        with torch.no_grad():
+            for key, parameter in parameters.items():
+                parameter.copy_(state[key])
+
+    def start_dropout(self) -> None:
+        """Put the adapted layers, and no others, into training mode; `model.eval()` ends it."""
+        from peft.tuners.lora import LoraLayer
+
+        for module in list(self.base.model.modules()):
+            if isinstance(module, LoraLayer):
+                module.train()  # type: ignore[attr-defined]  # of its subclasses
+
+    @contextmanager
+    def active(self, name: str | None) -> Iterator[Any]:
+        """The base model with this adapter switched on, or with none."""
+        self.restore()
+        if name is None:
+            if self._peft is None:
+                yield self.base.model
+            else:
+                with self._peft.disable_adapter():
+                    yield self.base.model
+            return
+        from peft.helpers import disable_input_dtype_casting
+
+        self._peft.set_adapter(name)
+        for parameter in self.parameters(name).values():
+            parameter.requires_grad_(True)
+        with disable_input_dtype_casting(self._peft, active=self.base.dtype != torch.float32):
+            yield self.base.model
+
+    def merge_into_base(self, name: str) -> Any:
+        """Add this adapter into the base model for good, and return the plain model. No other adapter survives it.
+
+        Raises:
+            BackendError: The merged weights are not finite.
+        """
+        self.restore()
+        try:
+            model = self._peft.merge_and_unload(safe_merge=True, adapter_names=[name])
+        except ValueError as error:
+            raise BackendError(f'The adapter cannot be merged into "{self.base.name}": {error}') from error
+        self._peft, self._specs = None, {}
+        return model
+
+    @contextmanager
+    def merged(self, name: str) -> Iterator[Any]:
+        """The base model with this adapter added into its weights.
+
+        The base gets its own weights back, bit for bit, when something else is asked of it: until then the next
+        `merged` costs nothing. Only for an unquantised base; takes a second copy of the adapted weights meanwhile.
+        """
+        if self._merged != name:
+            self.restore()
+            try:
+                self._merge(name)
+            except BaseException:
+                self.restore()
+                raise
+        with self._peft.disable_adapter():
+            yield self.base.model
+
+    @torch.no_grad()
+    def _merge(self, name: str) -> None:
+        from peft.tuners.lora import LoraLayer
+
+        for module in self.base.model.modules():
+            if isinstance(module, LoraLayer) and name in module.lora_A:
+                weight: Any = module.get_base_layer().weight
+                delta: Tensor = module.get_delta_weight(name)  # type: ignore[attr-defined]  # of its subclasses
+                total = delta.add_(weight.data).to(weight.dtype)
+                self._unmerged.append((weight, weight.data))
+                # Stored by input: with few rows, the products of decoding read it up to a third faster so.
+                weight.data = total.t().contiguous().t()
+        self._merged = name
+
+    def restore(self) -> None:
+        """Give the base its own weights back, if an adapter is merged into them."""
+        for weight, data in self._unmerged:
+            weight.data = data
+        self._merged, self._unmerged = None, []

@@ -1,0 +1,231 @@
+"""Memory and time of a local run, from the shapes of the model and of the data: arithmetic, no tensors.
+
+What is counted follows `backends.local`: a frozen base, float32 adapters with Adam's two moments, activations that
+PyTorch saves for the backward pass, logits at the scored positions alone, the key/value cache of sampling. Training
+and sampling do not overlap, so the peak is the larger of the two. `scripts/check_estimate.py` measures it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backends.options import LocalOptions
+from backends.planning.shape import ModelShape
+
+GIB = 2**30
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+NF4_BLOCK = 64  # weights that share a constant
+GROWTH = 64  # positions by which the key/value cache grows (backends/local/decode/decoder.py)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device to run on.
+
+    Attributes:
+        name: Its name.
+        memory: Bytes.
+        flops: Matrix-product rate that training sustains, FLOP/s; of the named GPUs an assumption, not a measurement.
+        bandwidth: Bytes/s.
+        dtype: What `local.dtype=auto` picks.
+        overhead: Bytes held before any tensor: the libraries in the process, or the CUDA context.
+    """
+
+    name: str
+    memory: float
+    flops: float
+    bandwidth: float
+    dtype: str
+    overhead: float
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether the model computes away from this process's memory."""
+        return self.name != "cpu"
+
+
+def _gpu(name: str, gib: float, tflops: float, gb_per_second: float, dtype: str = "bfloat16") -> Device:
+    return Device(name, gib * GIB, tflops * 1e12, gb_per_second * 1e9, dtype, 0.6 * GIB)
+
+
+# Memory and bandwidth are the makers' figures; the rates are what LoRA training of small models is assumed to sustain.
+DEVICES = {
+    "T4": _gpu("T4", 15, 20, 320, "float16"),
+    "A10G": _gpu("A10G", 22.5, 45, 600),
+    "4090": _gpu("4090", 24, 75, 1008),
+    "A100": _gpu("A100", 40, 140, 1555),
+    "H100": _gpu("H100", 80, 350, 3350),
+}
+CPU_OVERHEAD = 0.75 * GIB  # Python with PyTorch, transformers and PEFT
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the data asks for.
+
+    Attributes:
+        tokens: Padded tokens of the largest micro-batch.
+        scored: Scored positions in it.
+        forward_only: Padded tokens of the largest micro-batch of which all positions are scored, without gradients.
+        prompt: Longest test prompt.
+        answer: Longest answer.
+        together: Sequences decoded together.
+        prefill: Padded prompt tokens in one forward pass.
+    """
+
+    tokens: int
+    scored: int
+    forward_only: int
+    prompt: int
+    answer: int
+    together: int
+    prefill: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of each part; the peak is the larger of the two phases."""
+
+    base: dict[str, float]
+    training: dict[str, float]
+    sampling: dict[str, float]
+
+    @property
+    def peak(self) -> float:
+        """Bytes at the worst moment."""
+        return sum(self.base.values()) + max(sum(self.training.values()), sum(self.sampling.values()))
+
+
+def estimate_memory(
+    shape: ModelShape, trained: int, rank: int, load: Load, options: LocalOptions, device: Device
+) -> Memory:
+    """Bytes that a run holds.
+
+    Args:
+        shape: The base model.
+        trained: Parameters of the adapter, or of the model with `method: full`.
+        rank: The adapter's rank.
+        load: What the data asks for.
+        options: Options of the local backend.
+        device: Where it runs.
+    """
+    width = BYTES[device.dtype if options.dtype == "auto" else options.dtype]
+    quantization, lora = quantised(options, device), options.method == "lora"
+    plain = lora and width == 4 and quantization == "none"
+    own = {"adapter": 4.0 * trained} if lora else {}
+    moments = 2.0 if options.optimizer == "paged_adamw_8bit" else 8.0
+    base = {
+        "CUDA context" if device.is_gpu else "libraries": device.overhead,
+        "weights": weight_bytes(shape, quantization, options.double_quantization, width if lora else 4),
+        **own,
+        "Adam's moments": moments * trained,
+    }
+    per_layer = _saved_bytes(shape, rank if lora else 0, width, fused=plain)
+    if not lora:
+        per_layer += 2 * width * shape.width  # the weights of the norms are trained too
+    saved = float(load.tokens * shape.layers * per_layer)
+    if options.gradient_checkpointing == "on":
+        saved = load.tokens * (shape.layers * width * shape.width + per_layer)
+    logits = _logit_bytes(shape, load.scored, width, adapted=lora, backward=True)
+    # The widest moment inside one layer's backward pass: the MLP's activations and their gradients, one weight
+    # dequantised. The logits are gone by then.
+    passing = float(load.tokens * width) * (4 * shape.inner + 2 * shape.width)
+    passing += width * shape.width * shape.inner * (quantization != "none")
+    gradients = 4.0 * trained
+    training = {
+        "gradients": 2 * gradients,  # of the step so far, and of the micro-batch
+        "activations": saved,
+        "logits": logits,
+        "inside a layer": max(0.0, passing - logits),
+        "adding gradients up": max(0.0, gradients - saved - logits),  # when no activation is left
+    }
+    sampled = load.together * (load.prompt + -(-load.answer // GROWTH) * GROWTH)
+    forward = float(load.forward_only * width * 3 * shape.inner)
+    forward += _logit_bytes(shape, load.forward_only, width, adapted=lora, backward=False)
+    prefill = load.prefill * width * (3 * shape.inner + 4 * shape.width + shape.layers * 2 * shape.keys)
+    step = _logit_bytes(shape, load.together, width, adapted=True, backward=False)
+    cache = sampled * shape.layers * 2.0 * shape.keys * width
+    busy = max(prefill, forward, step)
+    merging = 4.0 * shape.head_parameters if plain else 0.0  # the product of A and B, to which the weights are added
+    sampling = {
+        "snapshot of what is trained": 4.0 * trained,
+        "merged weights": 4.0 * _adapted(shape) if plain else 0.0,
+        "key/value cache": cache,
+        "prefill and logits": busy,
+        "merging": max(0.0, merging - cache - busy),  # before the first prompt
+    }
+    return Memory(base, training, sampling)
+
+
+def quantised(options: LocalOptions, device: Device) -> str:
+    """How the base is stored."""
+    if options.quantization == "auto":
+        return "nf4" if device.is_gpu else "none"
+    return options.quantization
+
+
+def weight_bytes(shape: ModelShape, quantization: str, double: bool, width: int) -> float:
+    """Bytes of the base: embedding and output layer stay in the compute dtype, the layers may be quantised."""
+    body = shape.layers * shape.layer_parameters
+    rest = width * (shape.parameters - body)
+    if quantization == "nf4":
+        constants = (1 / NF4_BLOCK + 4 / (NF4_BLOCK * 256)) if double else 4 / NF4_BLOCK
+        return rest + body * (0.5 + constants)
+    return rest + body * (1.0 if quantization == "int8" else width)
+
+
+def _adapted(shape: ModelShape) -> int:
+    return shape.layers * shape.layer_parameters + shape.head_parameters
+
+
+def _saved_bytes(shape: ModelShape, rank: int, width: int, *, fused: bool) -> float:
+    """Bytes that one layer saves for one token.
+
+    Residual stream and its normalised copy before attention and before the MLP (the stream in float32, as the norms
+    compute), query and attention output, which packing copies, key and value, gate, up, their activation and product,
+    LoRA's inner vectors. The fused layers (`backends.local.model.fused_llama`) recompute normalised copies, activation
+    and product.
+    """
+    streams = 2 * shape.width * (4 if fused else 4 + width)
+    inside = 3 * shape.queries + 2 * shape.keys + (2 if fused else 4) * shape.inner + 7 * rank
+    return streams + width * inside
+
+
+def _logit_bytes(shape: ModelShape, positions: int, width: int, *, adapted: bool, backward: bool) -> float:
+    """Bytes of the logits at so many positions, at their worst moment.
+
+    That is, in float32, when the adapter's product (`adapted`) is added to the base's: both and the sum. In 16 bits it
+    is the float32 copy of the sum, which turns into the gradient in place, with the gradients of both products.
+    """
+    if width == 4:
+        return positions * shape.vocabulary * (12.0 if adapted else 8.0)
+    return float(positions * shape.vocabulary * (width + 4 + (width * (1 + adapted) if backward else 0)))
+
+
+def training_flops(
+    shape: ModelShape, trained: int, tokens: float, scored: float, mean_length: float, options: LocalOptions
+) -> float:
+    """FLOPs of forward and backward over so many padded tokens, of which some are scored.
+
+    A frozen weight costs 2 FLOPs a token forward and 2 backward (no gradient of its own), a trained one 2 more;
+    gradient checkpointing computes the layers once more.
+    """
+    body = shape.layers * shape.layer_parameters
+    attention = shape.layers * 2 * shape.queries * mean_length  # causal: half of T x T, scores and values
+    again = 2 * body + attention if options.gradient_checkpointing == "on" else 0
+    if options.method == "full":
+        return tokens * (6 * body + 3 * attention + again) + scored * 6 * shape.head_parameters
+    return tokens * (4 * body + 3 * attention + again + 6 * trained) + scored * 4 * shape.head_parameters
+
+
+def sampling_seconds(
+    shape: ModelShape, load: Load, questions: int, device: Device, weights: float, width: int
+) -> float:
+    """Time to answer questions: prefill at the matrix rate; a step reads the weights or computes."""
+    passed = 2.0 * shape.layers * shape.layer_parameters
+    prefill = questions * load.prompt * passed / device.flops
+    cache = load.together * load.prompt * shape.layers * 2.0 * shape.keys * width
+    step = max(
+        (weights + cache) / device.bandwidth, load.together * (passed + 2 * shape.head_parameters) / device.flops
+    )
+    return prefill + -(-questions // load.together) * load.answer * step

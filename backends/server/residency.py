@@ -1,0 +1,147 @@
+"""The local backend as the server uses it: which models and sampling weights are in memory, and which wait outside.
+
+Everything here runs on the scheduler's thread, one call at a time.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from backends.interface import BackendError
+from backends.local.model.load import BaseModel
+from backends.local.offload import Parked, park, unpark
+from backends.local.sampling import LocalSamplingClient
+from backends.local.service import LocalServiceClient
+from backends.local.training import LocalTrainingClient
+from backends.server.settings import ServerSettings
+
+
+class _Service(LocalServiceClient):
+    """A service whose next model has the id that the server has given to it."""
+
+    next_model_id = ""
+
+    def _next_id(self) -> str:
+        return self.next_model_id
+
+
+class Device:
+    """The served base models, the adapters in training, and the samplers in use."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        # The API returns the log-probabilities of all targets, those of weight 0 as well.
+        options = settings.local.model_copy(update={"unscored_logprobs": True})
+        self.service = _Service(options, checkpoints=settings.data / "checkpoints")
+        self.store = self.service.store
+        self._locations = settings.base_models
+        self._limits = settings.limits
+        self._models: OrderedDict[str, LocalTrainingClient] = OrderedDict()  # the latest used last
+        self._parked: dict[str, Parked] = {}
+        self._samplers: OrderedDict[str, LocalSamplingClient] = OrderedDict()
+        self._bases: dict[str, LocalSamplingClient] = {}
+
+    def load(self) -> None:
+        """Load every base model, so that what is wrong with one is known at the start."""
+        for name, location in self._locations.items():
+            self._bases[name] = self.service.create_sampling_client(base_model=location).result()
+
+    def base(self, name: str) -> LocalSamplingClient:
+        """A served base model, as a sampler without an adapter."""
+        return self._bases[name]
+
+    def loaded(self, name: str) -> BaseModel:
+        """What was loaded as a base model: its tokenizer, place, length."""
+        return self._bases[name]._engine.base
+
+    def counts(self) -> tuple[int, int]:
+        """Models in training on the device, and parked."""
+        return len(self._models) - len(self._parked), len(self._parked)
+
+    def create(self, model_id: str, base_model: str, **lora: Any) -> None:
+        """Make a new adapter (BackendError if memory is short)."""
+        self._check_memory()
+        self._make_room()
+        self.service.next_model_id = model_id
+        self._models[model_id] = self.service.create_lora_training_client(self._locations[base_model], **lora).result()
+
+    def restore(self, model_id: str, base_model: str, path: str, *, optimizer: bool) -> None:
+        """Make an adapter from a checkpoint (BackendError if memory is short)."""
+        self._check_memory()
+        self._make_room()
+        self.service.next_model_id = model_id
+        make = (
+            self.service.create_training_client_from_state_with_optimizer
+            if optimizer
+            else self.service.create_training_client_from_state
+        )
+        self._models[model_id] = make(path, self._locations[base_model]).result()
+
+    def model(self, model_id: str) -> Any:
+        """A model in training, on the device (BackendError if its creation failed)."""
+        if model_id not in self._models:
+            raise BackendError(f"The model {model_id} could not be created; see the error of that request.")
+        self._models.move_to_end(model_id)
+        client = self._models[model_id]
+        if model_id in self._parked:
+            self._make_room()
+            unpark(client, self._parked[model_id]).result()
+            del self._parked[model_id]
+        return client
+
+    def _check_memory(self) -> None:
+        """Raise BackendError if a new model might not fit into main memory, where models wait."""
+        free = psutil.virtual_memory().available
+        if free < self._limits.free_bytes:
+            raise BackendError(
+                f"The server is short of memory ({free >> 20:,} MiB are free, limits.free_bytes asks for "
+                f"{self._limits.free_bytes >> 20:,}): close a ServiceClient whose models are not in use, or try later."
+            )
+
+    def _make_room(self) -> None:
+        """Move the adapters used least recently off the device."""
+        resident = [name for name in self._models if name not in self._parked]
+        for name in resident[: max(0, len(resident) - self._limits.resident_models + 1)]:
+            self._parked[name] = park(self._models[name]).result()
+
+    def drop(self, model_id: str) -> None:
+        """Let go of a model in training."""
+        self._models.pop(model_id, None)
+        self._parked.pop(model_id, None)
+
+    def sampler(self, base_model: str, path: str | None) -> LocalSamplingClient:
+        """A sampler of saved weights, or of the bare model."""
+        if path is None:
+            return self.base(base_model)
+        if path not in self._samplers:
+            sampler = self.service.create_sampling_client(model_path=path, base_model=self._locations[base_model])
+            self._samplers[path] = sampler.result()
+            while len(self._samplers) > self._limits.cached_samplers:
+                self._samplers.popitem(last=False)
+        self._samplers.move_to_end(path)
+        return self._samplers[path]
+
+    def forget(self, path: str) -> None:
+        """Let go of sampling weights."""
+        self._samplers.pop(path, None)
+
+    def delete(self, path: str) -> None:
+        """Delete a checkpoint's files, if they are there."""
+        self.forget(path)
+        if self.files(path).is_dir():
+            self.store.delete(path)
+
+    def files(self, path: str) -> Path:
+        """The directory of a checkpoint."""
+        return self.store.locate(path)
+
+    def size(self, path: str) -> int:
+        """Bytes of a checkpoint."""
+        return sum(file.stat().st_size for file in self.files(path).iterdir())
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.service.close()

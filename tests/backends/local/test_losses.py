@@ -1,0 +1,156 @@
+"""Each loss against its formula, written out in numpy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tinker import types
+
+from backends.local.step.losses import LOSSES
+
+RNG = np.random.default_rng(3)
+LENGTH = 14
+IDS = RNG.integers(0, 600, LENGTH + 1)
+ADVANTAGES = np.where(RNG.uniform(size=LENGTH) < 0.4, 0, RNG.normal(size=LENGTH)).astype(np.float32)
+NOISE = RNG.normal(scale=0.8, size=LENGTH).astype(np.float32)
+
+
+def clip(ratio: Any, low: Any, high: Any) -> Any:
+    return np.minimum(np.maximum(ratio, low), high)
+
+
+FORMULAS = {
+    "importance_sampling": lambda lp, q, a, c: -np.exp(lp - q) * a,
+    "ppo": lambda lp, q, a, c: (
+        -np.minimum(
+            np.exp(lp - q) * a,
+            clip(np.exp(lp - q), c.get("clip_low_threshold", 0.8), c.get("clip_high_threshold", 1.2)) * a,
+        )
+    ),
+    "cispo": lambda lp, q, a, c: (
+        -(clip(np.exp(lp - q), c.get("clip_low_threshold", 0), c.get("clip_high_threshold", 4)) * lp * a)
+    ),
+    "dro": lambda lp, q, a, c: -(lp * a - 0.5 * c.get("beta", 0.05) * (lp - q) ** 2),
+}
+
+
+@pytest.fixture
+def client(open_local: Any, tiny_model: str) -> Any:
+    return open_local().create_lora_training_client(tiny_model, rank=4, seed=2).result()
+
+
+def datum(inputs: dict[str, np.ndarray]) -> types.Datum:
+    arrays = {"target_tokens": IDS[1:], **inputs}
+    return types.Datum(
+        model_input=types.ModelInput.from_ints(IDS[:-1].tolist()),
+        loss_fn_inputs={name: types.TensorData.from_numpy(array) for name, array in arrays.items()},
+    )
+
+
+def logprobs(client: Any) -> np.ndarray:
+    output = client.forward([datum({})], "cross_entropy").result()
+    return output.loss_fn_outputs[0]["logprobs"].to_numpy().astype(np.float64)
+
+
+CLIPS = {"clip_low_threshold": 0.5, "clip_high_threshold": 1.7}
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [*((name, {}) for name in FORMULAS), ("ppo", CLIPS), ("cispo", CLIPS), ("dro", {"beta": 0.3})],
+)
+def test_value_is_the_formula(client: Any, name: str, config: dict[str, float]) -> None:
+    lp = logprobs(client)
+    q = (lp + NOISE).astype(np.float32)
+    output = client.forward_backward([datum({"logprobs": q, "advantages": ADVANTAGES})], name, config).result()
+    assert output.metrics["loss:sum"] == pytest.approx(FORMULAS[name](lp, q, ADVANTAGES, config).sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["ppo", "cispo"])
+def test_thresholds_of_each_token_go_before_the_calls(client: Any, name: str) -> None:
+    lp = logprobs(client)
+    low, high = np.full(LENGTH, 0.6, np.float32), RNG.uniform(1.1, 2, LENGTH).astype(np.float32)
+    inputs = {
+        "logprobs": (lp + NOISE).astype(np.float32),
+        "advantages": ADVANTAGES,
+        "clip_low_threshold": low,
+        "clip_high_threshold": high,
+    }
+    output = client.forward([datum(inputs)], name, {"clip_high_threshold": 99}).result()
+    expected = FORMULAS[name](
+        lp, inputs["logprobs"], ADVANTAGES, {"clip_low_threshold": low, "clip_high_threshold": high}
+    )
+    assert output.metrics["loss:sum"] == pytest.approx(expected.sum(), rel=1e-4)
+
+
+def test_on_policy_gradients_agree(open_local: Any, tiny_model: str) -> None:
+    """At r = 1 importance sampling, PPO and CISPO all have the policy gradient: cross-entropy weighted by A."""
+    norms = []
+    for name in ("cross_entropy", "importance_sampling", "ppo", "cispo"):
+        client = open_local().create_lora_training_client(tiny_model, rank=4, seed=2).result()
+        q = logprobs(client).astype(np.float32)
+        inputs = {"weights": ADVANTAGES} if name == "cross_entropy" else {"logprobs": q, "advantages": ADVANTAGES}
+        client.forward_backward([datum(inputs)], name)
+        norms.append(client.optim_step(types.AdamParams()).result().metrics["grad_norm:mean"])
+    assert norms == pytest.approx([norms[0]] * 4, rel=1e-3)
+
+
+SLOPES = {  # of each loss in lp, written out
+    "importance_sampling": lambda lp, q, a: -np.exp(lp - q) * a,
+    "ppo": lambda lp, q, a: np.where(np.exp(lp - q) * a <= clip(np.exp(lp - q), 0.8, 1.2) * a, -np.exp(lp - q) * a, 0),
+    "cispo": lambda lp, q, a: -clip(np.exp(lp - q), 0, 4) * a,
+    "dro": lambda lp, q, a: -(a - 0.05 * (lp - q)),
+}
+
+
+@pytest.mark.parametrize("name", SLOPES)
+def test_off_policy_gradient_is_the_formulas(name: str) -> None:
+    """Ratios far from 1 on both sides, so that clips bind; through lp all gradients go."""
+    lp, q, a = (RNG.normal(scale=1.5, size=200) for _ in range(3))
+    current = torch.tensor(lp, requires_grad=True)
+    inputs = {"logprobs": torch.tensor(q), "advantages": torch.tensor(a)}
+    (slope,) = torch.autograd.grad(LOSSES[name](current, inputs, {}).sum(), current)
+    np.testing.assert_allclose(slope.numpy(), SLOPES[name](lp, q, a), rtol=1e-6, atol=1e-9)
+
+
+def test_missing_weights_are_ones(client: Any) -> None:
+    ones = client.forward([datum({"weights": np.ones(LENGTH, np.float32)})], "cross_entropy").result()
+    none = client.forward([datum({})], "cross_entropy").result()
+    assert none.metrics == ones.metrics
+
+
+@pytest.mark.parametrize("name", ["gspo", "stable_reinforce", "custom", "nonsense"])
+def test_what_is_not_available_says_why(client: Any, name: str) -> None:
+    with pytest.raises(ValueError, match=r"not available.*Available: cross_entropy"):
+        client.forward([datum({})], name)
+
+
+BAD = {
+    "no data": ([], "No data provided"),
+    "length": ([datum({"target_tokens": IDS[:5]})], "target_tokens of shape"),
+    "weights": ([datum({"weights": np.ones(3, np.float32)})], "weights of shape"),
+    "nan": ([datum({"weights": np.full(LENGTH, np.nan, np.float32)})], "not finite"),
+    "target id": ([datum({"target_tokens": IDS[1:] + 10**8})], "outside 0..599"),
+    "second": ([datum({}), datum({"target_tokens": IDS[1:] + 10**8})], "Datum 1"),
+    "empty": ([types.Datum(model_input=types.ModelInput.empty(), loss_fn_inputs={"target_tokens": []})], "0 tokens"),
+    "long": (
+        [types.Datum(model_input=types.ModelInput.from_ints([1] * 513), loss_fn_inputs={"target_tokens": [1] * 513})],
+        "513",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_data_is_refused_by_place(client: Any, case: str) -> None:
+    data, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        client.forward_backward(data, "cross_entropy")
+    assert client.forward([datum({})], "cross_entropy").result()  # the client goes on
+
+
+def test_missing_input_is_named(client: Any) -> None:
+    with pytest.raises(ValueError, match="'logprobs'"):
+        client.forward_backward([datum({"advantages": ADVANTAGES})], "ppo")

@@ -1,0 +1,360 @@
+"""Sampling: against a plain loop, and Tinker's rules for stops, seeds, temperatures and log-probabilities."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import math
+import threading
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tinker import types
+
+from backends.local.decode import decoder
+from tests.support.datums import random_datums
+
+PROMPTS = [[5, 9, 33], [7] * 20, list(range(40, 75)), [100], [3, 4, 5, 6, 7, 8, 9]]
+
+
+def params(**values: Any) -> types.SamplingParams:
+    return types.SamplingParams(**{"max_tokens": 12, "temperature": 0, "stop": [], **values})
+
+
+def ids(prompt: list[int]) -> types.ModelInput:
+    return types.ModelInput.from_ints(prompt)
+
+
+@pytest.fixture
+def base(open_local: Any, tiny_model: str) -> Any:
+    return open_local().create_sampling_client(base_model=tiny_model).result()
+
+
+@pytest.fixture
+def model(tiny_model: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+
+
+def greedy_by_hand(model: Any, prompt: list[int], count: int) -> list[int]:
+    tokens = list(prompt)
+    for _ in range(count):
+        with torch.no_grad():
+            tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
+    return tokens[len(prompt) :]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 64])
+def test_greedy_equals_a_plain_loop(open_local: Any, tiny_model: str, model: Any, batch: int) -> None:
+    client = open_local(sample_batch_size=batch).create_sampling_client(base_model=tiny_model).result()
+    lengths = [12, 1, 80, 5, 30]
+    futures = [client.sample(ids(p), 1, params(max_tokens=n)) for p, n in zip(PROMPTS, lengths, strict=True)]
+    for prompt, count, future in zip(PROMPTS, lengths, futures, strict=True):
+        sequence = future.result().sequences[0]
+        assert sequence.tokens == greedy_by_hand(model, prompt, count)
+        assert sequence.stop_reason == "length"
+
+
+def test_calls_join_a_running_batch(open_local: Any, tiny_model: str, model: Any) -> None:
+    """Calls that come while others are decoded share their steps, and give what they give alone."""
+    client = open_local(sample_batch_size=3).create_sampling_client(base_model=tiny_model).result()
+    real, together = decoder.Decoder.step, []
+    late: list[Any] = []
+
+    def watched(self: Any) -> Any:
+        together.append(len(self.active))
+        if len(together) == 5:
+            late.extend(client.sample(ids(p), 1, params(max_tokens=9)) for p in PROMPTS[1:])
+        return real(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoder.Decoder, "step", watched)
+        first = client.sample(ids(PROMPTS[0]), 1, params(max_tokens=30)).result()
+        answers = [future.result().sequences[0].tokens for future in late]
+    assert first.sequences[0].tokens == greedy_by_hand(model, PROMPTS[0], 30)
+    assert answers == [greedy_by_hand(model, prompt, 9) for prompt in PROMPTS[1:]]
+    assert together[:5] == [1] * 5
+    assert max(together) == 3
+    assert len(together) < 29 + 4 * 8
+
+
+def test_other_work_is_not_kept_waiting(open_local: Any, tiny_model: str) -> None:
+    """While a job waits for the device, no more calls join the batch that runs."""
+    service = open_local()
+    client = service.create_sampling_client(base_model=tiny_model).result()
+    real, order = decoder.Decoder.step, []
+
+    def watched(self: Any) -> Any:
+        if not order:
+            order.append("first")
+            service._executor.submit(order.append, "other")
+            client.sample(ids(PROMPTS[1]), 1, params(max_tokens=1)).future().add_done_callback(
+                lambda _: order.append("late")
+            )
+        return real(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoder.Decoder, "step", watched)
+        client.sample(ids(PROMPTS[0]), 1, params(max_tokens=20)).result()
+        service._executor.submit(int).result()
+    assert order == ["first", "other", "late"]
+
+
+def test_equal_prompts_are_read_once(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, read = decoder.Decoder._prefill, []
+
+    def watched(self: Any, prompts: Any, shared: int) -> Any:
+        read.extend(prompts)
+        return real(self, prompts, shared)
+
+    monkeypatch.setattr(decoder.Decoder, "_prefill", watched)
+    futures = [base.sample(ids(p), 3, params(temperature=1, seed=2)) for p in (PROMPTS[0], PROMPTS[1], PROMPTS[0])]
+    first, _, last = ([s.tokens for s in future.result().sequences] for future in futures)
+    assert first == last
+    assert sorted(read) == sorted(map(tuple, PROMPTS[:2]))
+
+
+def test_a_shared_beginning_is_read_once(base: Any, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As few-shot prompts have it; also for a call that comes later."""
+    rng = np.random.default_rng(0)
+    beginning = rng.integers(1, 600, 50).tolist()
+    prompts = [beginning + rng.integers(1, 600, n).tolist() for n in (1, 7, 20)]
+    real, read = decoder.Decoder._prefill, []
+
+    def watched(self: Any, prompts: Any, shared: int) -> Any:
+        read.append(sum(len(prompt) - shared for prompt in prompts))
+        if len(read) == 2:
+            late.append(base.sample(ids([*beginning[:45], 3, 5]), 1, params()))
+        return real(self, prompts, shared)
+
+    late: list[Any] = []
+    monkeypatch.setattr(decoder.Decoder, "_prefill", watched)
+    futures = [base.sample(ids(p), 1, params()) for p in prompts]
+    answers = [future.result().sequences[0].tokens for future in futures]
+    assert answers == [greedy_by_hand(model, prompt, 12) for prompt in prompts]
+    assert late[0].result().sequences[0].tokens == greedy_by_hand(model, [*beginning[:45], 3, 5], 12)
+    assert read == [50, 1 + 7 + 20, 2]
+
+
+def test_scores_do_not_depend_on_the_company(open_local: Any, tiny_model: str) -> None:
+    alone = open_local(micro_batch_tokens=1).create_sampling_client(base_model=tiny_model).result()
+    together = open_local(micro_batch_tokens=10_000).create_sampling_client(base_model=tiny_model).result()
+    futures = [(client.compute_logprobs(ids(p)), p) for client in (alone, together) for p in PROMPTS]
+    results = [future.result() for future, _ in futures]
+    for (_, prompt), one, other in zip(futures, results, results[len(PROMPTS) :], strict=False):
+        assert len(one) == len(prompt)
+        assert one[1:] == pytest.approx(other[1:], abs=1e-5)
+
+
+def test_merged_adapter_samples_what_was_trained(open_local: Any, tiny_model: str) -> None:
+    """The weights are merged to sample, and the base is bit for bit itself again afterwards."""
+    service = open_local()
+    client = service.create_lora_training_client(tiny_model, rank=4, seed=0).result()
+    base = service.create_sampling_client(base_model=tiny_model).result()
+    before = base.compute_logprobs(ids(PROMPTS[2])).result()
+    for _ in range(3):
+        client.forward_backward(random_datums(6, 600), "cross_entropy")
+        client.optim_step(types.AdamParams(learning_rate=1e-2)).result()
+    sampler = client.save_weights_and_get_sampling_client().result()
+    prompt = PROMPTS[2]
+    datum = types.Datum(ids(prompt[:-1]), {"target_tokens": types.TensorData.from_numpy(np.asarray(prompt[1:]))})
+    trained = client.forward([datum], "cross_entropy").result().loss_fn_outputs[0]["logprobs"].tolist()
+    assert sampler.compute_logprobs(ids(prompt)).result()[1:] == pytest.approx(trained, abs=1e-5)
+    assert trained != pytest.approx(before[1:], abs=1e-2)
+    assert base.compute_logprobs(ids(prompt)).result() == before
+
+
+def test_snapshot_does_not_follow_training(open_local: Any, tiny_model: str) -> None:
+    service = open_local()
+    client = service.create_lora_training_client(tiny_model, rank=4, seed=0).result()
+    sampler = client.save_weights_and_get_sampling_client().result()
+    saved = service.create_sampling_client(model_path=client.save_weights_for_sampler("a").result().path).result()
+    before = sampler.compute_logprobs(ids(PROMPTS[1])).result()
+    client.forward_backward(random_datums(6, 600), "cross_entropy")
+    client.optim_step(types.AdamParams(learning_rate=1e-2)).result()
+    after = client.save_weights_and_get_sampling_client().result().compute_logprobs(ids(PROMPTS[1])).result()
+    assert sampler.compute_logprobs(ids(PROMPTS[1])).result() == before
+    assert saved.compute_logprobs(ids(PROMPTS[1])).result() == pytest.approx(before, nan_ok=True)
+    assert after[1:] != pytest.approx(before[1:], abs=1e-3)
+
+
+def test_stop_token_ends_and_is_kept(base: Any, model: Any) -> None:
+    greedy = greedy_by_hand(model, PROMPTS[0], 12)
+    stop = greedy[4]
+    sequence = base.sample(ids(PROMPTS[0]), 1, params(stop=[stop])).result().sequences[0]
+    assert sequence.tokens == greedy[: greedy.index(stop) + 1]
+    assert sequence.stop_reason == "stop"
+
+
+def test_stop_string_ends_and_is_kept(base: Any, model: Any) -> None:
+    """Also a string that begins and ends inside tokens."""
+    greedy = greedy_by_hand(model, PROMPTS[0], 12)
+    text = base.get_tokenizer().decode(greedy)
+    stop = next(text[i : i + 3] for i in range(3, len(text)) if text[i : i + 3].isascii() and text[i].isprintable())
+    sequence = base.sample(ids(PROMPTS[0]), 1, params(stop=[stop])).result().sequences[0]
+    assert sequence.stop_reason == "stop"
+    assert sequence.tokens == greedy[: len(sequence.tokens)]
+    assert stop in base.get_tokenizer().decode(sequence.tokens)
+    assert stop not in base.get_tokenizer().decode(sequence.tokens[:-1])
+
+
+def test_end_of_sequence_stops_unless_stops_are_off(open_local: Any, tiny_model: str, model: Any) -> None:
+    client = open_local().create_sampling_client(base_model=tiny_model).result()
+    client.get_tokenizer().eos_token_id = greedy_by_hand(model, PROMPTS[0], 3)[2]
+    lengths = [len(client.sample(ids(PROMPTS[0]), 1, params(stop=s)).result().sequences[0].tokens) for s in (None, [])]
+    assert lengths[0] <= 3
+    assert lengths[1] == 12
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 1.6])
+def test_logprobs_are_of_the_scaled_distribution(base: Any, model: Any, temperature: float) -> None:
+    sequence = base.sample(ids(PROMPTS[0]), 1, params(temperature=temperature, seed=4)).result().sequences[0]
+    tokens = [*PROMPTS[0], *sequence.tokens]
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens])).logits[0, len(PROMPTS[0]) - 1 : -1]
+    scaled = torch.log_softmax(logits / temperature, -1).gather(1, torch.tensor(sequence.tokens)[:, None])[:, 0]
+    assert sequence.logprobs == pytest.approx(scaled.tolist(), abs=1e-4)
+
+
+def test_seed_decides_whatever_the_company(base: Any) -> None:
+    wanted = params(temperature=1, seed=8)
+    alone = base.sample(ids(PROMPTS[1]), 2, wanted).result()
+    others = [base.sample(ids(p), 1, params(temperature=1)) for p in PROMPTS]
+    together = base.sample(ids(PROMPTS[1]), 2, wanted).result()
+    assert [s.tokens for s in alone.sequences] == [s.tokens for s in together.sequences]
+    assert alone.sequences[0].tokens != alone.sequences[1].tokens
+    assert len({tuple(f.result().sequences[0].tokens) for f in others}) == len(PROMPTS)
+
+
+def test_frequencies_follow_the_distribution(base: Any, model: Any) -> None:
+    """First tokens of many samples against the model's probabilities, within five standard errors."""
+    count, temperature = 600, 0.6
+    response = base.sample(ids([100]), count, params(max_tokens=1, temperature=temperature, seed=1)).result()
+    drawn = Counter(s.tokens[0] for s in response.sequences)
+    with torch.no_grad():
+        p = torch.softmax(model(torch.tensor([[100]])).logits[0, -1] / temperature, -1)
+    for token in p.topk(5).indices.tolist():
+        expected = count * float(p[token])
+        assert abs(drawn[token] - expected) <= 5 * math.sqrt(expected) + 1
+
+
+def test_top_k_and_top_p_keep_the_likeliest(base: Any, model: Any) -> None:
+    with torch.no_grad():
+        order = model(torch.tensor([[100]])).logits[0, -1].argsort(descending=True).tolist()
+    hot = {"max_tokens": 1, "temperature": 3.0, "seed": 0}
+    top3 = base.sample(ids([100]), 100, params(**hot, top_k=3)).result()
+    assert {s.tokens[0] for s in top3.sequences} == set(order[:3])
+    nucleus = base.sample(ids([100]), 20, params(**hot, top_p=1e-6)).result()
+    assert {s.tokens[0] for s in nucleus.sequences} == {order[0]}
+
+
+def test_prompt_logprobs_and_the_likeliest(base: Any, model: Any) -> None:
+    prompt = PROMPTS[2]
+    response = base.sample(ids(prompt), 1, params(), include_prompt_logprobs=True, topk_prompt_logprobs=4).result()
+    with torch.no_grad():
+        lp = torch.log_softmax(model(torch.tensor([prompt])).logits[0], -1)
+    expected = [float(lp[i, t]) for i, t in enumerate(prompt[1:])]
+    assert response.prompt_logprobs[0] is None
+    assert response.prompt_logprobs[1:] == pytest.approx(expected, abs=1e-4)
+    assert response.topk_prompt_logprobs[0] is None
+    assert [t for t, _ in response.topk_prompt_logprobs[1]] == lp[0].topk(4).indices.tolist()
+
+
+def test_futures_can_be_awaited_together(base: Any) -> None:
+    async def gather() -> list[Any]:
+        return await asyncio.gather(*(base.sample(ids(p), 1, params()).coroutine() for p in PROMPTS))
+
+    assert [len(r.sequences[0].tokens) for r in asyncio.run(gather())] == [12] * len(PROMPTS)
+
+
+def test_a_call_nobody_waits_for_is_answered_too(base: Any) -> None:
+    done = base.sample(ids(PROMPTS[0]), 1, params())._future
+    assert done.result(timeout=30).sequences
+
+
+@pytest.mark.parametrize(
+    ("prompt", "values", "message"),
+    [
+        ([], {}, "0 tokens"),
+        ([1] * 512, {}, "512 tokens"),
+        ([600], {}, "outside 0..599"),
+        ([1], {"temperature": -1}, "temperature"),
+        ([1], {"top_p": 0}, "top_p"),
+        ([1], {"max_tokens": -5}, "max_tokens"),
+    ],
+)
+def test_bad_requests_are_refused(base: Any, prompt: list[int], values: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        base.sample(ids(prompt), 1, params(**values))
+
+
+def test_answers_stop_at_the_models_length(base: Any) -> None:
+    sequence = base.sample(ids([1] * 500), 1, params(max_tokens=100)).result().sequences[0]
+    assert len(sequence.tokens) == 12
+
+
+def test_a_stream_has_the_tokens_of_the_sample_and_its_neighbours_keep_theirs(base: Any) -> None:
+    alone = [base.sample(ids(prompt), 1, params()).result().sequences[0].tokens for prompt in PROMPTS[:3]]
+    busy = base.sample(ids(PROMPTS[1]), 1, params())
+    assert list(base.stream(ids(PROMPTS[0]), params())) == alone[0]
+    assert busy.result().sequences[0].tokens == alone[1]
+    heard: list[int] = []
+    listening = base.sample_listening(ids(PROMPTS[2]), params(), heard.append)
+    assert listening.result().sequences[0].tokens == heard == alone[2]
+    with pytest.raises(ValueError, match="prompt has 0 tokens"):
+        next(base.stream(ids([]), params()))
+
+
+def test_tokens_are_told_once_although_memory_runs_out(
+    open_local: Any, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = open_local().create_sampling_client(base_model=tiny_model).result()
+    expected = sampler.sample(ids(PROMPTS[0]), 1, params(temperature=1, seed=3)).result().sequences[0].tokens
+    step, steps = decoder.Decoder.step, 0
+
+    def failing(self: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return step(self)
+
+    monkeypatch.setattr(decoder.Decoder, "step", failing)
+    neighbour = sampler.sample(ids(PROMPTS[1]), 1, params())
+    assert list(sampler.stream(ids(PROMPTS[0]), params(temperature=1, seed=3))) == expected
+    assert len(neighbour.result().sequences[0].tokens) == 12
+
+
+def test_cancelling_stops_a_running_call_between_two_tokens(base: Any) -> None:
+    """The device is free again, the neighbour has its own tokens, and what still waited is never begun."""
+    alone = base.sample(ids(PROMPTS[0]), 1, params(max_tokens=40)).result().sequences[0].tokens
+    heard: list[int] = []
+    begun = threading.Event()
+    endless = base.sample_listening(ids(PROMPTS[1]), params(max_tokens=400), lambda t: (heard.append(t), begun.set()))
+    neighbour = base.sample(ids(PROMPTS[0]), 1, params(max_tokens=40))
+    endless.future()
+    assert begun.wait(20)
+    assert endless.future().cancel()
+    assert neighbour.result().sequences[0].tokens == alone
+    assert len(heard) < 400
+    assert concurrent.futures.wait([endless.future()], timeout=5).done  # whoever waits is told
+    told = len(heard)
+    assert base.sample(ids(PROMPTS[0]), 1, params(max_tokens=40)).result().sequences[0].tokens == alone
+    assert len(heard) == told
+    for token in base.stream(ids(PROMPTS[1]), params(max_tokens=400)):
+        assert token == heard[0]
+        break
+
+
+def test_a_listener_that_fails_fails_its_call_alone(base: Any) -> None:
+    def deaf(token: int) -> None:
+        raise OSError("the line is dead")
+
+    call, neighbour = base.sample_listening(ids(PROMPTS[0]), params(), deaf), base.sample(ids(PROMPTS[1]), 1, params())
+    with pytest.raises(OSError, match="the line is dead"):
+        call.result()
+    assert len(neighbour.result().sequences[0].tokens) == 12

@@ -1,0 +1,251 @@
+"""Bodies that no client should send, to every route that reads one: an answer of the protocol, never a fault."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.running import Running
+from tests.support.wire import ADAM, Wire
+
+NO_JSON: list[bytes] = [
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b"3",
+    b'"x"',
+    b"[" * 100_000,
+    b"\xff\xfe",
+    b'{"a": \xff}',
+    b"9" * 5000,
+]
+ODD: list[Any] = [None, [], {}, "", "\ud800", -1, 2**31, 10**30, 1e308, float("nan"), True]
+PROMPT = {"chunks": [{"tokens": [1, 2], "type": "encoded_text"}]}
+SAMPLER, MODEL, SESSION = "sampler of this test", "model of this test", "session of this test"
+
+BODIES: dict[str, Any] = {
+    "/api/v1/create_session": {
+        "tags": ["a"],
+        "user_metadata": {"a": "b"},
+        "sdk_version": "0.38.0",
+        "display_name": "n",
+    },
+    "/api/v1/session_heartbeat": {"session_id": SESSION},
+    "/api/v1/sessions/{session}/finish": {"reason": {"type": "success"}, "detail": None},
+    "/api/v1/create_model": {
+        "session_id": SESSION,
+        "model_seq_id": 1,
+        "base_model": "tiny",
+        "user_metadata": {"a": "b"},
+        "lora_config": {"rank": 2, "seed": 1, "train_mlp": True},
+        "optimizer_config": {"type": "adamw"},
+    },
+    "/api/v1/load_weights": {
+        "session_id": SESSION,
+        "model_seq_id": 2,
+        "path": "tinker://nobody:train:0/weights/x",
+        "optimizer": True,
+        "weights_access_token": "tml-somebody-else",
+    },
+    "/api/v1/get_info": {"model_id": MODEL},
+    "/api/v1/optim_step": {"model_id": MODEL, "seq_id": 1, "adam_params": ADAM},
+    "/api/v1/save_weights": {"model_id": MODEL, "seq_id": 1, "path": "w", "ttl_seconds": 3600, "user_metadata": {}},
+    "/api/v1/save_weights_for_sampler": {
+        "model_id": MODEL,
+        "seq_id": 1,
+        "path": "w",
+        "sampling_session_seq_id": 7,
+        "kind": "snapshot",
+    },
+    "/api/v1/save_weights_external": {
+        "model_id": MODEL,
+        "seq_id": 1,
+        "path": "w",
+        "age_encryption_recipients": ["age1"],
+    },
+    "/api/v1/create_sampling_session": {"session_id": SESSION, "sampling_session_seq_id": 3, "base_model": "tiny"},
+    "/api/v1/join_sampling_session": {"sampling_session_id": SAMPLER},
+    "/api/v1/asample": {
+        "sampling_session_id": SAMPLER,
+        "seq_id": 0,
+        "num_samples": 1,
+        "prompt": PROMPT,
+        "sampling_params": {
+            "max_tokens": 2,
+            "temperature": 1.0,
+            "top_k": 3,
+            "top_p": 0.9,
+            "seed": 1,
+            "stop": ["a"],
+        },
+        "prompt_logprobs": True,
+        "topk_prompt_logprobs": 1,
+        "topk_sample_logprobs": 1,
+        "prompt_alt_tokens_k": 1,
+        "prompt_logprobs_last_n": 1,
+        "target_prompt_logprobs": {"data": [5], "dtype": "int64", "shape": [1, 1]},
+    },
+    "/api/v1/cancel_future": {"request_id": "x"},
+    "/api/v1/retrieve_future": {"request_id": "x", "allow_metadata_only": True},
+    "/api/v1/retrieve_futures": {
+        "target": {"type": "sampling_session", "sampling_session_id": SAMPLER, "cloned_sampler_id": 0},
+        "prev_cursor": 0,
+        "timeout": 0.0,
+        "retrieved_request_ids": ["x"],
+    },
+    "/api/v1/telemetry": {"events": []},
+    "/api/v1/client/config": {"sdk_version": "0.38.0"},
+    "/api/v1/client/dynamic_config": {"sdk_version": "0.38.0"},
+    "/api/v1/weights_info": {"tinker_path": "tinker://nobody:train:0/weights/x"},
+    "/api/v1/copy_weights": {"source_path": "tinker://nobody:train:0/weights/x", "ttl_seconds": 3600},
+    "/api/v1/training_runs/{run}/checkpoints/{segment}/{name}/ttl": {"ttl_seconds": 3600},
+    "/api/v1/training_runs/{run}/checkpoints/{segment}/{name}/publish": None,
+    "/api/v1/forward_backward": None,  # protobuf: test_order.py
+    "/v1/completions": {
+        "model": "tiny",
+        "prompt": "a",
+        "max_tokens": 2,
+        "temperature": 1.0,
+        "top_p": 0.5,
+        "n": 1,
+        "stop": ["b"],
+        "seed": 1,
+        "stream": False,
+        "logprobs": 1,
+    },
+    "/v1/chat/completions": {"model": "tiny", "messages": [{"role": "user", "content": "a"}], "max_tokens": 2},
+}
+
+ORDERED = ("optim_step", "save_weights", "save_weights_for_sampler", "save_weights_external")
+PROMISING = {f"/api/v1/{name}" for name in (*ORDERED, "create_model", "load_weights", "asample")}
+
+
+@pytest.fixture(scope="module")
+def quick(start_server: Callable[..., Running]) -> Running:
+    """A server that lets one user have many models, and nobody wait long."""
+    return start_server(limits={"models_per_user": 10_000, "poll_seconds": 0.2})
+
+
+@pytest.fixture(scope="module")
+def wire(quick: Running) -> Iterator[Wire]:
+    with quick.http() as http:
+        yield Wire(http)
+
+
+def test_every_route_that_reads_a_body_is_tried(quick: Running) -> None:
+    routes = quick._web.config.app.router.routes  # type: ignore[attr-defined]
+    paths = {path for path, methods in _leaves(routes) if methods & {"POST", "PUT"}}
+    assert paths == set(BODIES)
+
+
+def _leaves(routes: Any) -> Iterator[tuple[str, set[str]]]:
+    for route in routes:
+        if (inner := getattr(route, "original_router", None)) is not None:
+            yield from _leaves(inner.routes)
+        elif getattr(route, "methods", None):
+            yield route.path, route.methods
+
+
+def ask(wire: Wire, route: str, body: bytes) -> httpx.Response:
+    path = route.format(session=wire.session, run=wire.model, segment="weights", name="w")
+    method = "PUT" if route.endswith("/ttl") else "POST"
+    return wire.http.request(method, path, content=body, headers={"Content-Type": "application/json"})
+
+
+def check(answer: httpx.Response, sent: bytes) -> None:
+    """Below 500; a refusal is a sentence."""
+    assert answer.status_code < 500, (sent[:200], answer.text)
+    if answer.status_code >= 400 and answer.status_code != 408:
+        told = answer.json()
+        sentence = told["error"]["message"] if "error" in told else told["detail"]
+        assert isinstance(sentence, str) and sentence, (sent[:200], told)
+
+
+@pytest.mark.parametrize("route", [route for route, body in BODIES.items() if body is not None])
+def test_what_is_no_json_of_a_request(wire: Wire, route: str) -> None:
+    for body in NO_JSON:
+        check(ask(wire, route, body), body)
+
+
+@pytest.mark.parametrize("route", [route for route, body in BODIES.items() if body is not None])
+def test_values_of_other_kinds(quick: Running, wire: Wire, route: str) -> None:
+    """Each field gets each odd value; what is accepted fails by its promise as the user's mistake, or succeeds."""
+    wire = Wire(wire.http)  # a session of its own: one of the routes finishes it
+    wire.result(wire.create())
+    sampler = wire.post(
+        "create_sampling_session", {"session_id": wire.session, "sampling_session_seq_id": 0, "base_model": "tiny"}
+    ).json()["sampling_session_id"]
+    names = {SESSION: wire.session, MODEL: wire.model, SAMPLER: sampler}
+    original = _named(BODIES[route], names)
+    for number, changed in enumerate(_variants(original), start=1):
+        for counter in ("seq_id", "model_seq_id"):  # each a request of its own, the next in order
+            if counter in original and changed[counter] == original[counter]:
+                lane = quick.state.scheduler.lane(wire.model) if "model_id" in original else None
+                changed[counter] = lane.next_seq if lane else number
+        body = json.dumps(changed).encode()
+        answer = ask(wire, route, body)
+        check(answer, body)
+        if answer.status_code == 200 and route in PROMISING and "request_id" in answer.json():
+            quick.state.scheduler.give_up_gaps(0.0)
+            told = _settled(wire, answer.json()["request_id"])
+            assert told is None or told["category"] == "user", (body[:300], told)
+
+
+def _settled(wire: Wire, request_id: str) -> Any:
+    """What went wrong with a request, or None."""
+    while (answer := wire.poll(request_id)).status_code == 408:
+        pass
+    told = answer.json() if answer.headers["content-type"] == "application/json" else {}
+    return told if "error" in told else None
+
+
+def _named(body: Any, names: dict[str, str]) -> Any:
+    text = json.dumps(body)
+    for name, value in names.items():
+        text = text.replace(name, value)
+    return json.loads(text)
+
+
+def _variants(body: Any) -> Iterator[Any]:
+    """The body with one value of it replaced, at every depth."""
+    for path in _paths(body):
+        for odd in ODD:
+            changed = copy.deepcopy(body)
+            place = changed
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = odd
+            yield changed
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*path, key)
+        yield from _paths(inner, (*path, key))
+
+
+@pytest.mark.parametrize("query", ["limit=many", "offset=1.5", "limit=-1", f"limit={10**30}", "offset=%ff"])
+def test_odd_queries(wire: Wire, query: str) -> None:
+    for route in ("training_runs", "checkpoints", "sessions"):
+        check(wire.http.get(f"/api/v1/{route}?{query}"), query.encode())
+
+
+def test_what_was_stored_can_be_read_again(wire: Wire) -> None:
+    body = json.dumps({**BODIES["/api/v1/create_session"], "user_metadata": {"a": float("nan")}}).encode()
+    session = ask(wire, "/api/v1/create_session", body).json()["session_id"]
+    assert wire.http.get(f"/api/v1/sessions/{session}").json()["user_metadata"] == {"a": None}
+
+
+def test_others_are_not_harmed(quick: Running) -> None:
+    with quick.http() as http:
+        wire = Wire(http)
+        assert wire.result(wire.create())["model_id"] == wire.model
+        answer = http.post("/v1/completions", json={"model": "tiny", "prompt": "a", "max_tokens": 2})
+        assert answer.json()["usage"]["completion_tokens"] > 0

@@ -1,0 +1,88 @@
+"""A server in a process of its own, killed without warning."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import tinker
+from tinker import types
+
+from tests.support.datums import random_datums
+
+DATA = random_datums(4, 600)
+REPOSITORY = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.slow
+
+
+def start(model: str, data: Path, port: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "text2sql.cli", "serve", "--base-model", f"tiny={model}", "--data", str(data)]
+    process = subprocess.Popen([*command, "--port", str(port)], cwd=REPOSITORY)
+    for _ in range(200):
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/healthz").raise_for_status()
+            return process
+        except httpx.HTTPError:
+            time.sleep(0.3)
+    raise AssertionError("the server did not start")
+
+
+def test_a_kill_loses_nothing_that_was_acknowledged(tiny_model: str, tmp_path: Path) -> None:
+    port = 8700 + os.getpid() % 200
+    url = f"http://127.0.0.1:{port}"
+    server = start(tiny_model, tmp_path / "data", port)
+    second = None
+    try:
+        service = tinker.ServiceClient(base_url=url, api_key="tml-test-key")
+        client = service.create_lora_training_client("tiny", rank=2, seed=1).result()
+        client.forward_backward(DATA, "cross_entropy")
+        client.optim_step(types.AdamParams(learning_rate=1e-2)).result()
+        path = client.save_state("kept").result().path
+        expected = client.forward(DATA, "cross_entropy").result().metrics["loss:sum"]
+        sampler = client.save_weights_and_get_sampling_client().result()
+        tokens = types.ModelInput.from_ints([1, 2, 3])
+        scored = sampler.compute_logprobs(tokens).result()
+        pending = [client.forward_backward(random_datums(400, 600), "cross_entropy") for _ in range(3)]
+        time.sleep(0.3)
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        second = start(tiny_model, tmp_path / "data", port)
+        for future in pending:
+            with pytest.raises((tinker.TinkerError, Exception), match=r"restarted|no longer in memory"):
+                future.result(timeout=90)
+        assert sampler.compute_logprobs(tokens).result() == scored  # the same client, after the restart
+        again = tinker.ServiceClient(base_url=url, api_key="tml-test-key")
+        resumed = again.create_training_client_from_state_with_optimizer(path).result()
+        assert resumed.forward(DATA, "cross_entropy").result().metrics["loss:sum"] == expected
+        taken = subprocess.run(
+            [sys.executable, "-m", "text2sql.cli", "serve", "--base-model", tiny_model, "--port", str(port)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+        )
+        assert taken.returncode == 2 and "choose another --port" in taken.stderr
+        for client_of in (service, again):
+            client_of.close("success").result()
+    finally:
+        for process in (server, second):
+            if process is not None:
+                process.kill()
+
+
+def test_load(tiny_model: str, tmp_path: Path) -> None:
+    command: list[Any] = [sys.executable, REPOSITORY / "scripts" / "load_server.py", "--model", tiny_model]
+    command += ["--seconds", "60", "--clients", "8", "--processes", "2", "--server-kills", "1", "--client-kills", "2"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["checkpoints_lost"] == [] and report["wrong_losses"] == 0
+    assert report["saved"] > 0 and report["resumed"] > 0

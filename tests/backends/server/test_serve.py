@@ -1,0 +1,97 @@
+"""The command: what it makes of its arguments, and what it refuses."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from backends.interface import BackendError
+from backends.server import main
+from tests.support.running import KEY, OTHER_KEY, Running
+from text2sql.cli import app
+from text2sql.errors import UserError
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The settings that the server was started with."""
+    started: list[Any] = []
+    monkeypatch.setattr(main, "serve", lambda settings, ready: started.append(settings))
+    return started
+
+
+def call(*arguments: str) -> None:
+    result = CliRunner().invoke(app, ["serve", *arguments])
+    if result.exception is not None:
+        raise result.exception
+
+
+def test_arguments_become_settings(served: list[Any], tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"# users\n{OTHER_KEY}\n\n")
+    models = ["--base-model", "org/model=/models/m", "--base-model", "smollm2-135m-instruct"]
+    call(*models, "--api-key", KEY, "--api-key-file", str(keys), "--quantization", "nf4", "--port", "0",
+         "--data", str(tmp_path), "limits.resident_models=2", "local.device=cpu")  # fmt: skip
+    settings = served[0]
+    assert settings.base_models == {"org/model": "/models/m", "smollm2-135m-instruct": "smollm2-135m-instruct"}
+    assert settings.keys == (KEY, OTHER_KEY)
+    assert (settings.local.quantization, settings.local.device, settings.limits.resident_models) == ("nf4", "cpu", 2)
+
+
+def test_answers_are_sent_at_once(server: Running) -> None:
+    """Not held back until the client acknowledges what came before, which takes it 40 ms."""
+    with server.http() as http:
+        http.get("/healthz").raise_for_status()
+        (connection, *_) = server._web.server_state.connections
+        assert connection.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["limits.modles=2"], "modles"),
+        (["training.epochs=2"], "write local.KEY=value or limits.KEY=value"),
+        (["limits.resident_models=many"], "resident_models"),
+        (["--quantization", "nf5"], "nf5"),
+        (["--api-key-file", "nowhere"], "cannot be read"),
+        (["--port", "99999"], "port"),
+    ],
+)
+def test_what_is_wrong_is_told_by_name(served: list[Any], arguments: list[str], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        call("--base-model", "m", *arguments)
+    assert not served
+
+
+def test_refusals_come_before_the_models_are_loaded(tmp_path: Path) -> None:
+    models = ["--base-model", "there-is-no-such-model", "--data", str(tmp_path)]
+    with pytest.raises(BackendError, match="needs an API key"):
+        call(*models, "--host", "0.0.0.0")
+    taken = main.listen("127.0.0.1", 0)
+    taken.listen()
+    with taken, pytest.raises(BackendError, match="choose another --port"):
+        call(*models, "--port", str(taken.getsockname()[1]))
+
+
+def test_one_server_for_one_directory(tmp_path: Path) -> None:
+    from backends.server.database import Records
+
+    first = Records(tmp_path / "server.sqlite")
+    first.execute("INSERT INTO about VALUES ('x', 1)")
+    with pytest.raises(BackendError, match="Another server is using this directory"):
+        Records(tmp_path / "server.sqlite")
+    first.close()
+    again = Records(tmp_path / "server.sqlite")
+    assert again.row("SELECT value FROM about WHERE name = 'x'") == {"value": 1}
+    again.close()
+
+
+def test_packaged_models_are_served_under_their_directory_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backends.local.model.packaged.locate", lambda name: f"/cache/{name}")
+    models = main.with_directories({"a": "/models/a", "small": "smollm2-135m-instruct"})
+    directory = "/cache/smollm2-135m-instruct"
+    assert models == {"a": "/models/a", "small": directory, directory: directory}

@@ -1,0 +1,70 @@
+"""What is wrong with a hosted backend is said at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.interface import BackendError
+from text2sql.config import Config
+from text2sql.runs.session import opened
+
+
+def refusal(config: Config) -> str:
+    start = time.monotonic()
+    with pytest.raises(BackendError) as refused, opened(config):
+        pass
+    assert time.monotonic() - start < 15
+    return str(refused.value)
+
+
+def test_a_model_that_is_not_offered(remote_config: Callable[..., Config]) -> None:
+    message = refusal(remote_config(tinker={"base_model": "tinny"}))
+    assert 'does not offer "tinny". Nearest: tiny.' in message and "tinker.base_model" in message
+
+
+def test_a_model_that_was_withdrawn(remote_config: Callable[..., Config]) -> None:
+    message = refusal(remote_config(tinker={"base_model": "meta-llama/Llama-3.2-1B"}))
+    assert 'no longer offers "meta-llama/Llama-3.2-1B"' in message and "base_model may stay" in message
+
+
+def test_a_wrong_key(
+    remote_config: Callable[..., Config], start_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarded = start_server(keys=("tml-the-right-one",))
+    monkeypatch.setenv("TINKER_API_KEY", "tml-the-wrong-one")
+    message = refusal(remote_config(tinker={"base_url": guarded.url}))
+    assert "refuses this TINKER_API_KEY" in message and "tml-the-wrong-one" not in message
+
+
+def test_no_key_and_nobody_there(remote_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "cannot be reached" in refusal(remote_config(tinker={"base_url": "http://127.0.0.1:9"}))
+    monkeypatch.delenv("TINKER_API_KEY")
+    monkeypatch.setenv("HOME", "/nonexistent")
+    assert "needs an API key" in refusal(remote_config())
+
+
+def test_a_tokenizer_that_is_not_there(remote_config: Callable[..., Config], tmp_path: Path) -> None:
+    config = remote_config(tinker={"tokenizer": str(tmp_path)})
+    with (
+        pytest.raises(BackendError, match=r"tinker\.tokenizer: no tokenizer of .tiny. was found"),
+        opened(config) as service,
+    ):
+        service.create_sampling_client(base_model="tiny").result().get_tokenizer()
+
+
+def test_a_directory_of_two_parts_is_no_hub_id(
+    remote_config: Callable[..., Config], tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK would make "a/b" of "/a/b"."""
+    from transformers import AutoTokenizer
+
+    asked: list[str] = []
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", asked.append)
+    with opened(remote_config(tinker={"tokenizer": "/models/tiny"})) as service:
+        service.create_sampling_client(base_model="tiny").result().get_tokenizer()
+    assert asked == ["/models/tiny"]

@@ -1,0 +1,89 @@
+"""Whatever becomes of a piece of work, its session does not outlive it: neither on the server nor in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.running import Running
+from tests.support.tiny_runs import judge_by_text
+from text2sql import evaluation
+from text2sql.config import Config
+from text2sql.errors import UserError
+from text2sql.inference.ask import answer_question
+from text2sql.pipeline.adapter_download import download_run
+from text2sql.pipeline.run import run_pipeline
+from text2sql.runs import session
+from text2sql.runs.session import opened
+from text2sql.training.trainer import Trainer
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge by text and write no report."""
+    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
+    monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
+
+
+@pytest.fixture
+def ends(server: Running) -> Callable[[], list[str | None]]:
+    """How the sessions ended that were opened since the last call; None of one that is open."""
+    seen = {row["id"] for row in server.state.records.rows("SELECT id FROM sessions")}
+
+    def since() -> list[str | None]:
+        rows = server.state.records.rows("SELECT id, finished FROM sessions ORDER BY created")
+        new = [row["finished"] for row in rows if row["id"] not in seen]
+        seen.update(row["id"] for row in rows)
+        return new
+
+    return since
+
+
+def test_a_run_a_download_and_a_question(
+    remote_config: Callable[..., Config],
+    ends: Callable[[], list[str | None]],
+    tmp_path: Path,
+) -> None:
+    run = run_pipeline(remote_config(evaluation={"baseline": False}))
+    assert set(ends()) == {"success"}  # the run, and its download
+    (run / "adapter").rename(run / "elsewhere")
+    download_run(run)
+    schema = tmp_path / "schema.sql"
+    schema.write_text("CREATE TABLE t (a INTEGER)")
+    for base in (False, True):
+        try:
+            answer_question("How many?", schema, None, run, base=base, execute=False)
+        except UserError as silent:  # so small a model may write no query
+            assert "wrote no query" in str(silent)
+    assert set(ends()) == {"success"}
+
+
+@pytest.mark.parametrize("way", ["errored", "interrupted"])
+def test_a_run_that_is_broken_off(
+    remote_config: Callable[..., Config],
+    ends: Callable[[], list[str | None]],
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    error = KeyboardInterrupt if way == "interrupted" else RuntimeError
+
+    def stop(self: Trainer, row: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Trainer, "_record", stop)
+    with pytest.raises(error):
+        run_pipeline(remote_config(evaluation={"baseline": False}))
+    assert ends() == [way]
+
+
+def test_a_server_that_is_gone_is_let_go_of(
+    remote_config: Callable[..., Config], start_server: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No heartbeat is left: `no_session_stays_open` looks."""
+    monkeypatch.setattr(session, "CLOSE_SECONDS", 0.2)
+    leaving = start_server()
+    with opened(remote_config(tinker={"base_url": leaving.url})) as service:
+        service.create_sampling_client(base_model="tiny").result()
+        leaving.stop()

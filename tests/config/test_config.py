@@ -1,0 +1,409 @@
+"""Configurations: defaults, files, overrides, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backends.options import MACHINE, LocalOptions, only_local
+from tests.conftest import REPOSITORY
+from text2sql.config import Config, EndpointConfig, dump_config, find_config, load_config
+from text2sql.config.load import load_section
+from text2sql.config.yaml import dump_yaml, read_yaml
+from text2sql.errors import UserError
+
+SHIPPED = sorted((REPOSITORY / "configs").glob("*.yaml"))
+
+
+def _file(directory: Path, text: str) -> str:
+    path = directory / "experiment.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def _error(file: str | None, *overrides: str) -> str:
+    with pytest.raises(UserError) as raised:
+        load_config(file, overrides)
+    return str(raised.value)
+
+
+# What is right
+
+
+def test_the_defaults_are_those_that_the_design_fixes() -> None:
+    config = load_config(None)
+    training = config.training
+    assert (training.beta1, training.beta2, training.eps) == (0.9, 0.95, 1e-12)
+    assert (training.weight_decay, training.grad_clip_norm) == (0, 0)
+    assert (config.lora.rank, config.evaluation.temperature, config.backend) == (32, 0, "local")
+    assert config.lora.train_attn and config.lora.train_mlp and config.lora.train_unembed
+
+
+def test_overrides_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
+    file = _file(tmp_path, "seed: 3\ntraining: {batch_size: 8, epochs: 2}\n")
+    config = load_config(file, ["training.epochs=5", "lora.rank=4"])
+    assert (config.seed, config.training.batch_size, config.training.epochs) == (3, 8, 5)
+    assert (config.lora.rank, config.data.test_size) == (4, Config().data.test_size)
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("training.learning_rate=5e-4", 5e-4),
+        ("training.learning_rate=.001", 1e-3),
+        ("training.learning_rate=auto", "auto"),
+        ("training.checkpoint_ttl_days=null", None),
+        ("training.max_steps=7", 7),
+        ('evaluation.stop=["\\n\\n", ";"]', ["\n\n", ";"]),
+        ("evaluation.stop=[]", []),
+        ("lora.train_mlp=false", False),
+        ("lora.train_mlp=no", False),
+        ("local.gradient_checkpointing=on", "on"),  # YAML 1.1 reads true
+        ("seed=010", 10),  # YAML 1.1 reads eight
+        ("name=2024-01-01", "2024-01-01"),  # YAML 1.1 reads a date
+        ("name=2024", "2024"),
+        ("data.columns.answer=sql", None),
+        ("fake.default_answer= SELECT a=b", "SELECT a=b"),
+    ],
+)
+def test_overrides_are_read_as_what_they_mean(override: str, value: Any) -> None:
+    if override.startswith("data.columns"):
+        assert load_config(None, ["data.source=x.jsonl", override]).data.columns == {"answer": "sql"}
+        return
+    found: Any = load_config(None, [override])
+    for part in override.partition("=")[0].split("."):
+        found = getattr(found, part)
+    assert found == value and type(found) is type(value)
+
+
+def test_numbers_in_a_file_are_read_alike(tmp_path: Path) -> None:
+    assert load_config(_file(tmp_path, "training:\n  learning_rate: 5e-4\n")).training.learning_rate == 5e-4
+
+
+def test_an_empty_file_and_an_empty_section_mean_the_defaults(tmp_path: Path) -> None:
+    assert load_config(_file(tmp_path, "# nothing yet\n")) == Config()
+    file = _file(tmp_path, "training:\n  # epochs: 3\ndata:\n")
+    assert load_config(file) == Config()
+    assert load_config(file, ["training.epochs=3"]).training.epochs == 3
+
+
+def test_an_override_makes_the_section_that_is_null() -> None:
+    needed = ["data.validation_size=5", "training.validate_every=1"]
+    stopping = load_config(None, ["training.early_stopping=null", "training.early_stopping.patience=7", *needed])
+    assert stopping.training.early_stopping is not None
+    assert stopping.training.early_stopping.patience == 7
+
+
+def test_paths_may_begin_with_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("PLACE", "/scratch")
+    assert load_config(None, ["output_dir=~/runs/a"]).directory == Path("/home/ada/runs/a")
+    assert load_config(None, ["output_dir=$PLACE/a"]).directory == Path("/scratch/a")
+    assert load_config(None, ["name=b"]).directory == Path("runs/b")
+
+
+def test_the_model_of_the_tinker_api_may_have_another_name() -> None:
+    overrides = ["base_model=here", "tinker.base_model=there"]
+    assert load_config(None, overrides).trained_model == "here"
+    assert load_config(None, [*overrides, "backend=tinker"]).trained_model == "there"
+
+
+NUMBERS = st.floats(min_value=1e-12, max_value=1e3, allow_nan=False)
+
+
+@given(st.integers(1, 10**6), NUMBERS, st.lists(st.text(min_size=1), max_size=4), st.none() | st.integers(1, 99))
+def test_any_value_written_as_an_override_comes_back(size: int, rate: float, stop: list[str], limit: Any) -> None:
+    config = load_config(
+        None,
+        [
+            f"training.batch_size={size}",
+            f"training.learning_rate={rate!r}",
+            f"evaluation.stop={dump_yaml(stop)}",
+            f"data.limit={'null' if limit is None else limit}",
+        ],
+    )
+    assert (config.training.batch_size, config.training.learning_rate) == (size, rate)
+    assert (config.evaluation.stop, config.data.limit) == (stop, limit)
+
+
+@given(st.text())
+def test_any_text_after_the_equals_sign_is_a_value_or_an_error_of_one_line(text: str) -> None:
+    try:
+        load_config(None, [f"base_model={text}"])
+    except UserError as error:
+        assert "base_model" in str(error)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(JSON)
+def test_yaml_comes_back_as_it_was_written(value: Any) -> None:
+    assert read_yaml(dump_yaml(value)) == value
+
+
+@settings(deadline=None)
+@given(st.text(), st.floats(0, 10), st.lists(st.text(min_size=1)))
+def test_a_dumped_configuration_loads_to_the_same(base_model: str, temperature: float, stop: list[str]) -> None:
+    evaluation = {"temperature": temperature, "stop": stop}
+    config = Config.model_validate(
+        {"base_model": base_model, "evaluation": evaluation, "fake": {"answers": {"5e-4": "on"}}}
+    )
+    assert Config.model_validate(read_yaml(dump_config(config))) == config
+
+
+def test_a_dump_writes_every_default_out() -> None:
+    dumped = read_yaml(dump_config(Config()))
+    assert dumped == Config().model_dump(mode="json")
+    assert set(dumped["training"]) == set(type(Config().training).model_fields)
+
+
+# What is shipped
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_file_is_valid_and_begins_with_its_command(path: Path) -> None:
+    config = load_config(str(path))
+    assert config.name == path.stem
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    command = re.match(r"# text2sql run (configs/\S+\.yaml)((?: [a-z_.]+=\S+)*)(?:  .*)?$", first)
+    assert command and command[1] == f"configs/{path.name}"
+    load_config(str(path), command[2].split())
+
+
+def test_the_full_job_changes_backend_by_one_word() -> None:
+    for backend in ("local", "tinker"):
+        assert load_config("llama-3.2-1b", [f"backend={backend}"]).backend == backend
+
+
+@pytest.mark.parametrize("name", ["quickstart", "quickstart.yaml", "configs/quickstart.yaml"])
+def test_shipped_files_are_found_by_name_from_anywhere(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_config(name).read_bytes() == (REPOSITORY / "configs" / "quickstart.yaml").read_bytes()
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize(
+    ("override", "unknown", "meant"),
+    [
+        ("sed=1", "sed", "seed"),
+        ("traning.epochs=1", "traning", "training"),
+        ("training.batchsize=8", "training.batchsize", "training.batch_size"),
+        ("training.rank=8", "training.rank", "lora.rank"),
+        ("batch_size=8", "batch_size", "training.batch_size"),
+        ("training.seed=8", "training.seed", "seed"),
+        ("training.early_stopping.patiense=1", "training.early_stopping.patiense", "training.early_stopping.patience"),
+        ("local.device_map=auto", "local.device_map", "local.device"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_what_was_meant(override: str, unknown: str, meant: str) -> None:
+    assert _error(None, override) == f'unknown key "{unknown}". Did you mean "{meant}"?'
+
+
+def test_a_wrong_override_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    file = _file(tmp_path, "training: {epochs: 2}\n")
+    assert _error(file, "training.epochs=0").startswith('override "training.epochs=0": training.epochs: ')
+    assert _error(file, "trainig.epochs=2").startswith('override "trainig.epochs=2": unknown key')
+    assert _error(_file(tmp_path, "training: {epochs: 0}\n"), "seed=1").startswith(f"{file}: training.epochs: ")
+
+
+@pytest.mark.parametrize("override", ["training.epochs=true", "training.learning_rate=false", "evaluation.stop=true"])
+def test_true_and_false_are_no_numbers(override: str) -> None:
+    assert "must not be true or false" in _error(None, override)
+
+
+def test_a_wrong_key_of_a_part_of_a_mixture_is_named(tmp_path: Path) -> None:
+    assert 'unknown key "data.mix.0.sorce". Did you mean "data.mix.0.source"?' in _error(None, "data.mix=[{sorce: a}]")
+    assert "data.mix and data.source are both set" in _error(None, "data.mix=[{source: spider}]", "data.source=bird")
+
+
+def test_every_key_says_what_it_means() -> None:
+    def undescribed(model: Any, path: str) -> list[str]:
+        found = []
+        for name, field in model.model_fields.items():
+            parts = [field.annotation, *get_args(field.annotation)]
+            section = next((part for part in parts if isinstance(part, type) and hasattr(part, "model_fields")), None)
+            if section is not None:
+                found += undescribed(section, f"{path}{name}.")
+            elif not field.description:
+                found.append(path + name)
+        return found
+
+    assert undescribed(Config, "") == []
+
+
+def test_an_unknown_key_like_no_other_lists_what_there_is(tmp_path: Path) -> None:
+    file = _file(tmp_path, "lora: {zzz: 1}\n")
+    assert _error(file) == f'{file}: unknown key "lora.zzz". Known keys: rank, train_attn, train_mlp, train_unembed.'
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "got"),
+    [
+        ("training.batch_size=0", "training.batch_size", "0"),
+        ("training.batch_size=many", "training.batch_size", "'many'"),
+        ("training.batch_size=1.5", "training.batch_size", "1.5"),
+        ("training.learning_rate=-1", "training.learning_rate", "-1"),
+        ("training.learning_rate=fast", "training.learning_rate", "'fast'"),
+        ("training.learning_rate=.inf", "training.learning_rate", "inf"),
+        ("training.weight_decay=.nan", "training.weight_decay", "nan"),
+        ("local.micro_batch_tokens=0", "local.micro_batch_tokens", "0"),
+        ("backend=gpu", "backend", "'gpu'"),
+        ("name=a/b", "name", "'a/b'"),
+        ("evaluation.stop=x", "evaluation.stop", "'x'"),
+        ("evaluation.stop=['']", "evaluation.stop.0", "''"),
+        ("training=3", "training", "3"),
+        ("lora.rank=null", "lora.rank", "None"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key_on_one_line(override: str, key: str, got: str) -> None:
+    message = _error(None, override)
+    assert message.startswith(f"{key}: ") and message.endswith(f"(got {got})")
+    assert "\n" not in message
+
+
+def test_every_wrong_key_of_a_file_is_reported_at_once(tmp_path: Path) -> None:
+    file = _file(tmp_path, "sed: 1\nlora: {rank: -1}\ntraining: {epochs: 0}\n")
+    lines = _error(file).splitlines()
+    assert len(lines) == 3 and all(line.startswith(f"{file}: ") for line in lines)
+
+
+@pytest.mark.parametrize("override", ["batch", "=3", ""])
+def test_what_is_not_an_override_says_how_to_write_one(override: str) -> None:
+    assert "write key=value" in _error(None, override)
+
+
+def test_an_override_inside_a_value_and_malformed_values_are_refused(tmp_path: Path) -> None:
+    assert "seed is a value, not a section" in _error(_file(tmp_path, "seed: 3\n"), "seed.x=1")
+    assert "data.limit=[" in _error(None, "data.limit=[")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("training: [", "not valid YAML"),
+        ("- a\n- b\n", "not a list"),
+        ("just words", "not a str"),
+        ("seed: 1\nseed: 2\n", '"seed" is given twice'),
+        ("training:\n  epochs: 1\n  epochs: 2\n", '"epochs" is given twice'),
+        ("1: 2\n", "1: Keys should be strings"),
+    ],
+)
+def test_a_malformed_file_is_named(tmp_path: Path, text: str, what: str) -> None:
+    file = _file(tmp_path, text)
+    message = _error(file)
+    assert file in message and what in message
+
+
+def test_a_file_that_is_not_text_or_not_there_is_named(tmp_path: Path) -> None:
+    binary = tmp_path / "model.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    assert str(binary) in _error(str(binary))
+    assert 'no configuration file quickstrat.yaml. Did you mean "quickstart"?' in _error("quickstrat.yaml")
+    assert str(tmp_path / "quickstart.yaml") in _error(str(tmp_path / "quickstart.yaml"))  # not the shipped one
+
+
+@pytest.mark.parametrize(
+    ("overrides", "keys"),
+    [
+        (["lora.train_attn=false", "lora.train_mlp=false", "lora.train_unembed=false"], ["train_attn"]),
+        (["training.early_stopping={}"], ["training.early_stopping", "data.validation_size"]),
+        (["training.validation_questions=3"], ["training.validation_questions", "data.validation_size"]),
+        (["backend=tinker", "local.lora_alpha=64"], ["local.lora_alpha", "backend=tinker", "no alpha"]),
+        (["backend=tinker", "local.quantization=nf4"], ["local.quantization=nf4", "backend=tinker", "=auto"]),
+        (["backend=tinker", "training.checkpoint_ttl_days=0.01"], ["training.checkpoint_ttl_days", "an hour"]),
+        (["tinker.prices.train=1"], ["tinker.prices.prefill", "tinker.prices.sample"]),
+        (["data.path=rows.json"], ["data.path", "data.source"]),
+        (["data.columns.answer=sql"], ["data.columns", "data.source"]),
+        (
+            [
+                "training.early_stopping.metric=validation_accuracy",
+                "data.validation_size=5",
+                "training.validate_every=1",
+            ],
+            ["validation_accuracy", "training.validation_questions"],
+        ),
+    ],
+)
+def test_combinations_that_make_no_sense_are_refused(overrides: list[str], keys: list[str]) -> None:
+    message = _error(None, *overrides)
+    assert all(key in message for key in keys)
+
+
+def test_every_local_option_is_either_the_machines_or_refused_elsewhere() -> None:
+    assert set(LocalOptions.model_fields) >= MACHINE
+    changed = {
+        name: "other" if isinstance(field.default, str) else True if field.default is False else 7
+        for name, field in LocalOptions.model_fields.items()
+    }
+    refused = only_local(LocalOptions.model_construct(**changed))
+    assert set(refused) == set(LocalOptions.model_fields) - MACHINE and all(refused.values())
+    assert only_local(LocalOptions(quantization="auto")) == {}
+
+
+def test_infinite_numbers_are_refused_by_yaml_and_by_name() -> None:
+    assert math.isinf(read_yaml(".inf"))
+    assert "finite" in _error(None, "evaluation.timeout=.inf")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["backend=tinker", "local.method=full"], "local.method=.* cannot be had with backend=tinker"),
+        (["backend=tinker", "local.neftune_alpha=5"], "local.neftune_alpha=.* cannot be had with backend=tinker"),
+        (["backend=tinker", "local.lora_alpha=16"], "local.lora_alpha=.* cannot be had with backend=tinker"),
+        (["backend=tinker", "local.optimizer=paged_adamw_8bit"], "local.optimizer=.* cannot be had"),
+        (["local.method=full", "lora.rank=8"], "lora.rank is about adapters"),
+        (["local.method=full", "local.dora=true"], "dora is about adapters"),
+        (["local.method=full", "local.quantization=nf4"], "needs quantization=none"),
+        (["local.target_modules=[q_proj]", "lora.train_mlp=false"], "local.target_modules takes the place"),
+    ],
+)
+def test_options_of_one_place_alone_are_refused_by_name(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_config(None, overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("training.batch_size=many", "must be a whole number (got 'many')"),
+        ("training.batch_size=-1", "must be greater than 0 (got -1)"),
+        ("training.beta1=2", "must be less than 1.0 (got 2)"),
+        ("training.learning_rate=fast", "must be a number or must be 'auto' (got 'fast')"),
+        ("lora.train_attn=2", "must be true or false (got 2)"),
+        ("evaluation.stop=3", "must be a list (got 3)"),
+        ("prompt=3", "must hold keys and values (got 3)"),
+        ("judge.max_cost=1", "judge.model: must be given"),
+        ("backend=remote", "must be 'local', 'tinker' or 'fake' (got 'remote')"),
+    ],
+)
+def test_a_wrong_value_is_told_in_words_for_people(override: str, sentence: str) -> None:
+    assert sentence in _error(None, override)
+
+
+def test_a_sections_own_overrides_are_told_alike() -> None:
+    for override, said in (
+        ("nonsense=2", 'unknown key "nonsense". Known keys: model, base_url'),
+        ("concurency=2", 'unknown key "concurency". Did you mean "concurrency"?'),
+        ("concurrency=many", "concurrency: must be a whole number (got 'many')"),
+        ("max_cost=2", "max_cost needs input_price and output_price"),
+    ):
+        with pytest.raises(UserError) as refused:
+            load_section(EndpointConfig, {"model": "m"}, [override])
+        assert said in str(refused.value)

@@ -1,0 +1,197 @@
+"""Every shipped configuration: read, its first batch made of rows in the recipe's own form, two steps on backends."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends.options import only_local
+from tests.conftest import REPOSITORY
+from tests.support import archives
+from tests.support.running import KEY, Running
+from tests.support.tiny_runs import judge_by_text, read_jsonl, write_jsonl
+from text2sql import evaluation
+from text2sql.config import Config, load_config
+from text2sql.data.dataset import load_dataset, tokenize_split
+from text2sql.data.datum import make_batch
+from text2sql.data.templates import TEMPLATES, Chat
+from text2sql.errors import UserError
+from text2sql.pipeline.run import run_pipeline
+from text2sql.training.trainer import epoch_order
+
+SHIPPED = {path.stem: path for path in sorted((REPOSITORY / "configs").glob("*.yaml"))}
+RECIPES = {  # the form that a recipe's rows have, by configuration
+    "llama-3.2-1b": "rows",
+    "smollm2-sql-create-context": "rows",
+    "opencoder-6.7b-qlora-plus": "rows",
+    "mistral-7b-wikisql": "wikisql",
+    "llama-3.1-8b-bird": "bird",
+    "llama-3.1-8b-bird-reasoning": "reasoning",
+    "smollm2-135m-gretel": "gretel",
+    "smollm2-135m-gretel-schema": "gretel",
+    "smollm2-spider": "spider",
+    "quickstart": "bundled",
+}
+ONLY_LOCAL = {
+    "mistral-7b-wikisql": {"quantization", "lora_alpha", "lora_dropout"},
+    "llama-3.1-8b-bird": {"quantization", "lora_alpha", "lora_dropout"},
+    "llama-3.1-8b-bird-reasoning": {"quantization", "lora_alpha", "lora_dropout"},
+    "opencoder-6.7b-qlora-plus": {"quantization", "target_modules", "lora_plus_ratio", "neftune_alpha"},
+    "smollm2-135m-gretel": {"method"},
+    "smollm2-135m-gretel-schema": {"method"},
+}
+
+
+def _data(directory: Path, form: str) -> list[str]:
+    """Overrides that point a recipe at a few rows in its own form."""
+    if form == "bundled":
+        return ["data.limit=8", "data.test_size=2"]
+    small = ["data.limit=null", "data.validation_size=0", "data.test_size=2", "data.max_dropped=1"]
+    if form in ("spider", "bird", "wikisql"):
+        made = getattr(archives, form)(directory / form)
+        split = "dev"
+        return [*small, f"data.path={made}", f"data.test.path={made}", f"data.test.hub_split={split}"]
+    if form == "gretel":
+        made = write_jsonl(directory / "gretel.jsonl", archives.gretel_rows())
+        return [*small, f"data.path={made}", f"data.test.path={made}"]
+    if form == "reasoning":
+        rows = [
+            {"question": q, "context": archives.HARBOUR, "answer": a, "reasoning": f"Count.\n```sql\n{a}\n```"}
+            for q, a in archives.QUESTIONS
+        ]
+        made = archives.bird(directory / "bird")
+        source = write_jsonl(directory / "reasoning.jsonl", rows)
+        return [*small, f"data.source={source}", f"data.test.path={made}"]
+    rows = [{"question": q, "context": archives.HARBOUR, "answer": a} for q, a in archives.QUESTIONS]
+    return [*small, f"data.path={write_jsonl(directory / 'rows.jsonl', rows)}"]
+
+
+def _config(name: str, directory: Path, *overrides: str) -> Config:
+    steps = ["training.epochs=2", "training.max_steps=2", "training.batch_size=2", "training.learning_rate=1e-3"]
+    quiet = [
+        "training.early_stopping=null",
+        "training.validate_every=null",
+        "training.validation_questions=0",
+        "evaluation.workers=1",
+        "evaluation.databases=3",
+        "evaluation.max_new_tokens=8",
+        "evaluation.novel_questions=false",
+        "evaluation.baseline=false",
+        f"output_dir={directory / 'run'}",
+    ]
+    return load_config(str(SHIPPED[name]), [*_data(directory, RECIPES[name]), *steps, *quiet, *overrides])
+
+
+@pytest.fixture(autouse=True)
+def _cache_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXT2SQL_CACHE", str(tmp_path / "cache"))
+
+
+def test_every_shipped_configuration_is_a_recipe_with_a_test() -> None:
+    assert SHIPPED.keys() == RECIPES.keys()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_line_one_is_the_command_and_line_two_says_what_to_expect(name: str) -> None:
+    first, second, *_ = SHIPPED[name].read_text(encoding="utf-8").splitlines()
+    assert first.startswith(f"# text2sql run configs/{name}.yaml")
+    text = SHIPPED[name].read_text(encoding="utf-8")
+    assert "minutes" in text or "hour" in text
+    assert "memory" in text and second.startswith("#")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_first_batch_has_the_recipes_words(name: str, tmp_path: Path, tiny_chat_tokenizer: Any) -> None:
+    config = _config(name, tmp_path, "data.max_tokens=4096")
+    dataset, tokens, _ = tokenize_split(load_dataset(config), tiny_chat_tokenizer, config, None)
+    order = epoch_order(config.seed, 0, len(tokens))[:2]
+    batch = make_batch([tokens[i] for i in order])
+    example, first = dataset.split.train[order[0]], tokens[order[0]]
+    template = TEMPLATES[config.prompt.template]
+    weights = batch[0].loss_fn_inputs["weights"].to_numpy()
+    assert np.flatnonzero(weights).tolist() == list(range(len(first.prompt) - 1, len(first) - 1))
+    learnt = tiny_chat_tokenizer.decode(first.completion)
+    if isinstance(template, Chat):
+        wanted = example.reasoning if "reasoning" in template.assistant else example.answer
+        assert learnt == f"{str(wanted).strip()}<end>"
+    else:
+        assert learnt.strip() == example.answer
+    prompt = tiny_chat_tokenizer.decode(first.prompt)
+    assert example.question in prompt and example.answer not in prompt
+    assert ((example.shown or example.context).strip() in prompt) == (config.prompt.template != "question")
+
+
+@pytest.fixture(scope="module")
+def server(tiny_chat_model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Tinker's protocol in front of the tiny model, for the real SDK."""
+    running = Running(tmp_path_factory.mktemp("server"), {"tiny": tiny_chat_model})
+    yield running
+    running.stop()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("backend", ["local", "tinker"])
+def test_two_steps(
+    name: str, backend: str, tmp_path: Path, tiny_chat_model: str, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)  # it is tested elsewhere
+    monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path)
+    monkeypatch.setenv("TINKER_API_KEY", KEY)
+    overrides = [f"backend={backend}", f"base_model={tiny_chat_model}", "data.max_tokens=4096"]
+    if backend == "local":
+        overrides += ["local.device=cpu", "local.dtype=float32", "local.quantization=none"]
+        overrides += ["local.attention=auto", "local.packing=false"]
+    else:
+        overrides += [f"local.{key}={_default(key)}" for key in ONLY_LOCAL.get(name, ())]
+        overrides += ["tinker.base_model=tiny", f"tinker.base_url={server.url}", f"tinker.tokenizer={tiny_chat_model}"]
+    run = run_pipeline(_config(name, tmp_path, *overrides))
+    metrics = read_jsonl(run / "metrics.jsonl")
+    assert [row["step"] for row in metrics if "loss" in row] == [1, 2]
+    assert json.loads((run / "summary.json").read_text())["evaluations"]["tuned"]["n"] == 2
+
+
+def _default(key: str) -> str:
+    from backends.options import LocalOptions
+
+    return json.dumps(LocalOptions.model_fields[key].get_default(call_default_factory=True))
+
+
+@pytest.mark.parametrize("name", ONLY_LOCAL)
+def test_what_the_tinker_api_cannot_do_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    config = _config(name, tmp_path)
+    assert set(only_local(config.local)) == ONLY_LOCAL[name]
+    again = tmp_path / "again"
+    again.mkdir()
+    with pytest.raises(UserError) as refused:
+        _config(name, again, "backend=tinker")
+    assert any(f"local.{key}" in str(refused.value) for key in ONLY_LOCAL[name])
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED.keys() - ONLY_LOCAL.keys()))
+def test_the_others_can_run_on_the_tinker_api(name: str, tmp_path: Path) -> None:
+    assert _config(name, tmp_path, "backend=tinker").backend == "tinker"
+
+
+def test_the_later_stages_that_the_wikisql_recipe_names_are_configurations() -> None:
+    lines = [line.removeprefix("#") for line in SHIPPED["mistral-7b-wikisql"].read_text().splitlines()[2:]]
+    stages = [[word for word in shlex.split(line) if "=" in word] for line in lines if "training." in line]
+    configs = [load_config(str(SHIPPED["mistral-7b-wikisql"]), overrides) for overrides in stages]
+    everything, ordered, spider, both = configs
+    assert (everything.training.epochs, everything.training.max_steps, everything.data.limit) == (3, None, None)
+    assert ordered.training.order == both.training.order == "curriculum"
+    assert spider.training.start_from == "runs/mistral-7b-wikisql" and spider.directory.name == "wikisql-then-spider"
+    assert spider.data.sources == ["spider"] and both.data.sources == ["wikisql", "spider"]
+
+
+def test_easy_queries_come_first_in_a_curriculum() -> None:
+    levels = [2, 0, 1, 0, 2, 1, 0]
+    order = epoch_order(0, 0, 7, levels)
+    assert [levels[i] for i in order] == sorted(levels)
+    assert order == epoch_order(0, 0, 7, levels) and sorted(order) == list(range(7))
+    assert len({tuple(epoch_order(0, epoch, 7, levels)) for epoch in range(8)}) > 1  # shuffled within a level

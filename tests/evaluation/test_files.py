@@ -1,0 +1,240 @@
+"""`text2sql evaluate FILE`: layouts of files, real databases, the output, and the judge."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.chat_server import ChatServer, chat_server
+from tests.support.tiny_runs import judge_by_text, read_jsonl, tiny_config, write_jsonl
+from text2sql import evaluation
+from text2sql.config import Config
+from text2sql.errors import UserError
+from text2sql.evaluation.files import score_file
+from text2sql.evaluation.prediction_files import Schemas, read_predictions
+from text2sql.pipeline.run import run_pipeline
+from text2sql.sql.ddl import parse_schema
+
+GOLD = "SELECT name FROM goods\tshop\nSELECT COUNT(*) FROM goods\tshop\nSELECT x FROM t\tlost\n"
+ANSWERS = ["SELECT name FROM goods", "SELECT COUNT(*) FROM goods WHERE price > 2", "SELECT x FROM t"]
+TABLES = [
+    {
+        "db_id": "lost",
+        "table_names_original": ["t", "u"],
+        "column_names_original": [[-1, "*"], [0, "x"], [0, "y y"], [1, "x"], [1, 'q"t']],
+        "column_types": ["text", "number", "time", "number", "others"],
+        "primary_keys": [1, [3, 4]],
+        "foreign_keys": [[3, 1]],
+    }
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Spider's and BIRD's files for three questions, of which one has no database."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "db" / "shop").mkdir(parents=True)
+    with sqlite3.connect(tmp_path / "db" / "shop" / "shop.sqlite") as db:
+        db.execute("CREATE TABLE goods (name TEXT, price REAL)")
+        db.executemany("INSERT INTO goods VALUES (?, ?)", [("pen", 1.5), ("ink", 3.0)])
+    db.close()
+    (tmp_path / "gold.sql").write_text(GOLD)
+    (tmp_path / "pred.sql").write_text("\n".join(ANSWERS) + "\n")
+    bird = {str(i): f"{sql}\t----- bird -----\t{'lost' if i == 2 else 'shop'}" for i, sql in enumerate(ANSWERS)}
+    (tmp_path / "pred.json").write_text(json.dumps(bird))
+    (tmp_path / "tables.json").write_text(json.dumps(TABLES))
+    return tmp_path
+
+
+def _config(**sections: Any) -> Config:
+    return Config.model_validate({"evaluation": {"workers": 1, "databases": 5}, **sections})
+
+
+def _error(path: str, gold: str | None, schemas: Schemas | None = None) -> str:
+    with pytest.raises(UserError) as raised:
+        read_predictions(Path(path), Path(gold) if gold else None, schemas or Schemas(Path("db")))
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["pred.sql", "pred.json"])
+def test_spiders_and_birds_files(here: Path, name: str) -> None:
+    schemas = Schemas.open(Path("db"), Path("tables.json"))
+    summary = score_file(Path(name), _config(), gold=Path("gold.sql"), schemas=schemas, output=Path("out/rows.jsonl"))
+    assert (summary["n"], summary["correct"]) == (3, 2)
+    assert summary["benchmarks"]["no_database"] == 1
+    assert summary["benchmarks"]["spider_ex"] == {"value": 0.5, "n": 2}
+    assert summary["notes"] == ["1 questions have no database in db (lost)."]
+    rows = read_jsonl(here / "out" / "rows.jsonl")
+    assert [row["verdict"]["status"] for row in rows] == ["equivalent", "different", "equivalent"]
+    assert [row["sql"] for row in rows] == ANSWERS and rows[1]["verdict"]["witness"]
+    assert rows[1]["labels"] == ["extra condition"]
+    assert rows[1]["checks"] == {
+        "exact_match": False, "canonical_match": False, "valid_syntax": True, "valid_schema": True, "executable": True,
+    }  # fmt: skip
+    assert rows[1]["benchmark"]["bird_ex"] is False and "benchmark" not in rows[2]
+    assert (rows[0]["cluster"], rows[2]["cluster"]) == ("shop", "lost")
+    written = json.loads((here / "out" / "rows.summary.json").read_text())
+    assert written["accuracy"] == summary["accuracy"] and written["breakdown"]["tables"]["clause"]
+
+
+def test_rows_with_a_db_id_take_schema_and_database_from_the_directory(here: Path) -> None:
+    write_jsonl(here / "rows.jsonl", [{"db_id": "shop", "query": sql, "predicted": sql} for sql in ANSWERS[:2]])
+    found = read_predictions(here / "rows.jsonl", None, Schemas(Path("db")))
+    assert [len(files) for files in found.databases] == [1, 1] and "CREATE TABLE goods" in found.rows[0]["context"]
+    message = _error("rows.jsonl", None, Schemas(None))
+    assert "no column context or schema" in message and "--databases or --tables" in message
+
+
+def test_a_dev_json_is_a_gold_file_and_gives_the_questions(here: Path) -> None:
+    dev = [{"db_id": "shop", "question": "Which?", "evidence": "none", "SQL": sql} for sql in ANSWERS[:2]]
+    (here / "dev.json").write_text(json.dumps(dev))
+    (here / "pred.sql").write_text("\n".join(ANSWERS[:2]))
+    rows = read_predictions(here / "pred.sql", here / "dev.json", Schemas(Path("db"))).rows
+    assert (rows[0]["question"], rows[0]["evidence"], rows[1]["gold"]) == ("Which?", "none", ANSWERS[1])
+
+
+def test_empty_lines_are_empty_answers_or_separators_as_the_count_has_it(here: Path) -> None:
+    for text, expected in (
+        ("A\n\nC\n", ["A", "", "C"]),
+        ("A\n\nB\nC\n\n", ["A", "B", "C"]),
+        ("A\t1\nB\nC", list("ABC")),
+    ):
+        (here / "pred.sql").write_text(text)
+        assert read_predictions(here / "pred.sql", here / "gold.sql", Schemas(Path("db"))).answers == expected
+
+
+def test_wrong_layouts_say_what_was_expected_and_what_was_found(here: Path) -> None:
+    (here / "short.sql").write_text("SELECT 1\n")
+    assert "short.sql has 1 predictions, gold.sql 3 gold queries" in _error("short.sql", "gold.sql")
+    (here / "bad.sql").write_text("SELECT name FROM goods\tshop\nSELECT 1\n")
+    assert "bad.sql: line 2 must be SQL<tab>db_id; it is 'SELECT 1'" in _error("pred.sql", "bad.sql")
+    (here / "list.json").write_text("[1]")
+    assert 'list.json is a list; with --gold it must be {"0": "SQL<tab>----- bird' in _error("list.json", "gold.sql")
+    (here / "text.json").write_text("SELECT 1")
+    assert "text.json is malformed" in _error("text.json", "gold.sql")
+    (here / "keys.json").write_text('{"1": "SELECT 1", "2": "SELECT 1"}')
+    assert 'the keys must be "0" to "1"' in _error("keys.json", "gold.sql")
+    swapped = json.loads((here / "pred.json").read_text())
+    swapped["0"] = swapped["2"]
+    (here / "swapped.json").write_text(json.dumps(swapped))
+    assert '"0" is for lost, its gold query for shop' in _error("swapped.json", "gold.sql")
+    (here / "dev.json").write_text('[{"db_id": "shop"}]')
+    assert "row 1 must have db_id and one of gold" in _error("pred.sql", "dev.json")
+    assert "there is no file none.sql" in _error("none.sql", "gold.sql")
+    assert "no schema is known" in _error("pred.sql", "gold.sql", Schemas())
+    with pytest.raises(UserError, match="no directory none"):
+        Schemas.open(Path("none"), None)
+    (here / "tables.json").write_text('[{"db_id": "x"}]')
+    with pytest.raises(UserError, match=r"not laid out like the tables\.json of Spider or BIRD \(KeyError"):
+        Schemas.open(None, Path("tables.json"))
+    with pytest.raises(UserError, match="must be another file than the predictions"):
+        score_file(here / "pred.sql", _config(), gold=here / "gold.sql", output=here / "pred.sql")
+    (here / "db" / "shop" / "shop.sqlite").write_text("no database")
+    assert "is not a SQLite database that can be read" in _error("pred.sql", "gold.sql")
+
+
+def test_a_tables_json_becomes_create_table_statements(here: Path) -> None:
+    schema = Schemas.open(None, Path("tables.json")).schema("lost")
+    db = sqlite3.connect(":memory:")
+    db.executescript(schema or "")
+    assert [row[1:3] for row in db.execute("PRAGMA table_info(t)")] == [("x", "NUMERIC"), ("y y", "DATETIME")]
+    assert [row[5] for row in db.execute("PRAGMA table_info(u)")] == [1, 2]  # a key of two columns
+    assert [row[2:5] for row in db.execute("PRAGMA foreign_key_list(u)")] == [("t", "x", "x")]
+    db.close()
+    assert set(parse_schema(schema or "").tables) == {"t", "u"}
+
+
+# The judge
+
+
+@pytest.fixture
+def judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ChatServer]:
+    """A judge that calls every query right that has no WHERE, and answers in prose the first time it is asked."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-tests-only")
+    monkeypatch.setenv("TEXT2SQL_CACHE", str(tmp_path / "cache"))
+    with chat_server() as state:
+
+        def reply(question: str) -> str:
+            if "WHERE" in question:
+                return '{"correct": false, "error_type": "logic_error", "reason": "It filters."}'
+            return '{"correct": true, "error_type": "none", "reason": "Fine."}'
+
+        state.reply = reply
+        yield state
+
+
+def _judge(server: ChatServer, **settings: Any) -> dict[str, Any]:
+    return {"base_url": server.url, "model": "m", "concurrency": 1, "max_retries": 0, **settings}
+
+
+def _file(here: Path) -> Path:
+    rows = [{"question": "?", "db_id": "shop", "gold": sql, "sql": sql} for sql in ANSWERS[:2]]
+    return write_jsonl(here / "rows.jsonl", [*rows, {**rows[0], "sql": ANSWERS[1]}])
+
+
+def _chat(text: str) -> dict[str, Any]:
+    return {"choices": [{"finish_reason": "stop", "message": {"content": text}}]}
+
+
+def test_the_judge_stands_beside_the_verdicts(here: Path, judge: ChatServer) -> None:
+    config = _config(judge=_judge(judge, input_price=10, output_price=10))
+    judge.faults = [_chat("It seems right to me.")]
+    summary = score_file(_file(here), config, schemas=Schemas(Path("db")), output=here / "rows-judged.jsonl")
+    opinion = summary["judge"]
+    assert summary["correct"] == 2 and (opinion["judged"], opinion["correct"], opinion["malformed"]) == (3, 1, 0)
+    assert opinion["agreement"] == {
+        "n": 3, "kappa": pytest.approx(0.4), "both_right": 1, "both_wrong": 1, "judge_only": 0, "execution_only": 1,
+    }  # fmt: skip
+    assert opinion["requests"] == 4
+    assert opinion["cost"] == pytest.approx((opinion["prompt_tokens"] + opinion["completion_tokens"]) * 1e-5)
+    assert "That is not the answer asked for" in judge.seen[-1]["body"]["messages"][-1]["content"]
+    rows = read_jsonl(here / "rows-judged.jsonl")
+    assert rows[1]["judge"] == {
+        "status": "judged", "correct": False, "error_type": "logic_error", "reason": "It filters.",
+    }  # fmt: skip
+    again = score_file(_file(here), config, schemas=Schemas(Path("db")))["judge"]
+    assert (again["requests"], again["cached"], again["cost"]) == (0, 4, 0)
+
+
+def test_malformed_and_missing_answers_are_counted(here: Path, judge: ChatServer) -> None:
+    judge.faults = [_chat("yes"), (500, {}, "broken"), None, _chat("well"), _chat("yes")]
+    opinion = score_file(_file(here), _config(judge=_judge(judge)), schemas=Schemas(Path("db")))["judge"]
+    assert (opinion["malformed"], opinion["unanswered"], opinion["judged"]) == (1, 1, 1)
+    assert opinion["agreement"]["n"] == 1 and opinion["cost"] is None
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
+
+
+def test_a_run_asks_the_judge_about_both_models(tmp_path: Path, judge: ChatServer, quick: None) -> None:
+    path = run_pipeline(tiny_config(tmp_path, judge=_judge(judge)))
+    summary = json.loads((path / "summary.json").read_text())
+    for side in ("base", "tuned"):
+        assert summary["evaluations"][side]["judge"]["judged"] == 4
+        assert all(row["judge"]["status"] == "judged" for row in read_jsonl(path / f"predictions-{side}.jsonl"))
+    assert "judge" not in summary["headline"]
+    assert all("sk-of-the-tests" not in file.read_text(errors="ignore") for file in path.rglob("*") if file.is_file())
+
+
+def test_a_judge_that_fails_does_not_cost_the_run(tmp_path: Path, judge: ChatServer, quick: None) -> None:
+    judge.faults = [(401, {}, {"error": {"message": "no", "code": "invalid_api_key"}})] * 9
+    path = run_pipeline(tiny_config(tmp_path, judge=_judge(judge)))
+    summary = json.loads((path / "summary.json").read_text())
+    assert summary["evaluations"]["tuned"]["judge"] is None and summary["headline"]["tuned"]["correct"] == 4
+    assert any("did not answer" in note and "refused the key" in note for note in summary["notes"])
+
+
+def test_a_missing_key_is_said_before_any_work(
+    tmp_path: Path, judge: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(UserError, match="OPENAI_API_KEY"):
+        run_pipeline(tiny_config(tmp_path, judge=_judge(judge)))
+    assert not (tmp_path / "run").exists()

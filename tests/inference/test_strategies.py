@@ -1,0 +1,241 @@
+"""Ways of answering: solved examples in the prompt, votes by execution, second tries; and that they leak nothing."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tinker import types
+
+from backends.fake import ByteTokenizer, FakeSamplingClient
+from tests.support import archives
+from tests.support.tiny_runs import read_jsonl, tiny_config
+from text2sql.compare.entries import load_entries
+from text2sql.config import Config, FewShot, Retry, SelfConsistency
+from text2sql.data.example import Example
+from text2sql.data.few_shot import choose_shots
+from text2sql.errors import UserError
+from text2sql.inference.generate import Generation
+from text2sql.inference.predict import predict
+from text2sql.inference.strategies import Way, failure, to_ask_again, voted
+from text2sql.pipeline.run import run_pipeline
+from text2sql.runs.budget import Ledger
+from text2sql.runs.directory import RunDirectory, load_run_config, open_run
+
+CONFIG = Config()
+SCHEMA = "CREATE TABLE berth (berth_id INTEGER, quay TEXT, depth REAL)"
+ASKED = Example("q", "How many berths?", SCHEMA, "SELECT COUNT(*) FROM berth")
+
+
+def _wrote(*texts: str) -> list[Generation]:
+    return [Generation("prompt", text, "stop", 10, 100) for text in texts]
+
+
+# Solved examples
+
+
+def _trained(*questions: str) -> list[Example]:
+    return [Example(f"t{i}", q, SCHEMA, f"SELECT {i}") for i, q in enumerate(questions)]
+
+
+def _choose(train: Sequence[Example], longest: int | None = None, **options: Any) -> list[Example]:
+    chosen = choose_shots([ASKED], train, FewShot(**options), 0, ByteTokenizer(), "plain", longest)
+    return chosen["q"]
+
+
+def test_the_most_similar_question_stands_last() -> None:
+    train = _trained(
+        "Which quay is deep?", "How many berths are there at the north quay?", "List all cars", "How many cars?"
+    )
+    assert [e.question for e in _choose(train, k=2)] == [
+        "How many cars?",
+        "How many berths are there at the north quay?",
+    ]
+
+
+@pytest.mark.parametrize("select", ["bm25", "random"])
+def test_the_question_itself_is_never_shown(select: str) -> None:
+    train = _trained("how many  BERTHS?", "How many berths?", "How many boats?", "How many boats?", "How many quays?")
+    questions = [e.question for e in _choose(train, k=3, select=select)]
+    assert sorted(questions) == ["How many boats?", "How many quays?"]  # nor one question twice
+
+
+def test_random_examples_hang_on_the_seed_alone() -> None:
+    train = _trained(*(f"How many of kind {i}?" for i in range(50)))
+    assert _choose(train, select="random") == _choose(train, select="random") != _choose(train, select="bm25")
+
+
+def test_the_least_similar_examples_give_way_to_the_context() -> None:
+    train = _trained("How many berths are deep?", "How many berths?!", "How many berths are north?")
+    assert len(_choose(train, k=3)) == 3
+    assert len(_choose(train, k=3, longest=400)) == 2
+    assert _choose(train, k=3, longest=10) == []
+
+
+# Votes
+
+
+def _vote(*texts: str, example: Example = ASKED) -> str:
+    (chosen,) = voted([example], [_wrote(*texts)], CONFIG)
+    assert chosen.tokens == 10 * len(texts) and chosen.samples == len(texts)
+    return chosen.text
+
+
+def test_what_most_samples_return_wins_however_it_is_spelt() -> None:
+    many = "SELECT COUNT(*) FROM berth"
+    texts = [
+        "SELECT MAX(depth) FROM berth",
+        "SELECT MAX(depth) FROM berth",
+        many,
+        "select count(*) from berth AS b",
+        many,
+    ]
+    assert _vote(*texts) == many  # three in two spellings against two in one
+
+
+def test_what_does_not_run_has_no_vote() -> None:
+    wrong = "SELECT COUNT(*) FROM ships"
+    assert _vote(wrong, wrong, wrong, "SELECT quay FROM berth") == "SELECT quay FROM berth"
+    assert _vote(wrong, "no query here") == wrong  # nothing runs: the first
+
+
+def test_votes_are_taken_on_the_real_database(tmp_path: Path) -> None:
+    file = archives.write_database(tmp_path / "h.sqlite")
+    example = Example("q", "?", archives.HARBOUR, "SELECT 1", db=str(file))
+    # On this database both texts return the same rows; on others they would not.
+    texts = ["SELECT title FROM vessel", "SELECT quay FROM berth", "SELECT quay FROM berth WHERE depth > 0"]
+    assert _vote(*texts, example=example) in texts
+    assert failure(example, "SELECT quay FROM berth", 2.0) is None
+    assert "no such table" in str(failure(example, "SELECT * FROM boats", 2.0))
+    assert failure(example, "DELETE FROM berth", 2.0)
+    assert sqlite3.connect(file).execute("SELECT COUNT(*) FROM berth").fetchone() == (2,)
+
+
+# Second tries
+
+
+def test_only_what_does_not_run_is_asked_again_with_its_error() -> None:
+    examples = [ASKED, ASKED]
+    generations = _wrote("SELECT COUNT(*) FROM berth", "SELECT COUNT(*) FROM ships")
+    again = to_ask_again(examples, generations, Retry(), CONFIG)
+    assert [*again] == [1]
+    assert "This query failed: SELECT COUNT(*) FROM ships\nError: no such table: ships" in again[1].question
+    assert ASKED.answer not in again[1].question
+    assert to_ask_again(examples, generations, Retry(show_error=False), CONFIG)[1] == ASKED
+
+
+class _Scripted(FakeSamplingClient):
+    """Answers wrongly until the prompt tells of the error, or until it is asked often enough."""
+
+    def __init__(self, answers: list[str]) -> None:
+        super().__init__({}, "")
+        self.prompts: list[str] = []
+        self.params: list[types.SamplingParams] = []
+        self._answers = answers
+
+    def sample(self, prompt: Any, num_samples: int, sampling_params: Any, *rest: Any) -> Any:
+        self.prompts.append(ByteTokenizer().decode(prompt.to_ints()))
+        self.params.append(sampling_params)
+        self._default = ByteTokenizer().encode(self._answers[min(len(self.prompts), len(self._answers)) - 1])
+        return super().sample(prompt, num_samples, sampling_params)
+
+
+def _predict(directory: Path, sampler: Any, way: Way) -> dict[str, Any]:
+    config = tiny_config(directory)
+    run: RunDirectory = open_run(config)
+    (row,) = predict(run, "base-retry", "Base", [ASKED], sampler, config, Ledger(run, config), way)
+    run.unlock()
+    return row
+
+
+def test_a_second_try_is_kept_and_both_are_paid_for(tmp_path: Path) -> None:
+    sampler = _Scripted([" SELECT COUNT(*) FROM ships\n\n", " SELECT COUNT(*) FROM berth\n\n"])
+    row = _predict(tmp_path, sampler, Way(retry=Retry(attempts=3)))
+    assert row["verdict"]["correct"] and row["samples"] == 2 == len(sampler.prompts)
+    assert row["tokens"] > len(" SELECT COUNT(*) FROM berth\n\n") and "Error: no such table" in sampler.prompts[1]
+
+
+def test_tries_end(tmp_path: Path) -> None:
+    sampler = _Scripted([" SELECT COUNT(*) FROM ships\n\n"])
+    row = _predict(tmp_path, sampler, Way(retry=Retry(attempts=2, show_error=False)))
+    assert not row["verdict"]["correct"] and len(sampler.prompts) == 3
+    assert len({params.seed for params in sampler.params}) == 3  # the same prompt is not sampled the same way again
+
+
+def test_second_tries_come_before_the_next_questions(tmp_path: Path) -> None:
+    # Among calls that are under way they would come sooner or later, and so in other company each time.
+    sampler = _Scripted([" SELECT COUNT(*) FROM ships\n\n"])
+    sampler.batched = True  # type: ignore[attr-defined]
+    config = tiny_config(tmp_path, evaluation={"concurrency": 1})
+    run = open_run(config)
+    questions = [ASKED, replace(ASKED, id="second", question="And now?")]
+    predict(run, "base-retry", "Base", questions, sampler, config, Ledger(run, config), Way(retry=Retry(attempts=1)))
+    run.unlock()
+    assert ["And now?" in prompt for prompt in sampler.prompts] == [False, False, True, True]
+
+
+# Whole runs
+
+
+def test_a_run_reports_each_way_with_its_cost(tmp_path: Path) -> None:
+    ways = {
+        "few_shot": {"k": 2},
+        "self_consistency": {"samples": 2},
+        "retry": {"attempts": 1},
+        "novel_questions": False,
+    }
+    run = run_pipeline(tiny_config(tmp_path, evaluation=ways))
+    summary = json.loads((run / "summary.json").read_text())
+    labels = ["base", "few-shot", "base-vote", "base-retry", "tuned", "tuned-vote", "tuned-retry"]
+    assert [*summary["evaluations"]] == labels
+    cost = {label: summary["evaluations"][label]["cost"] for label in labels}
+    assert cost["tuned-vote"]["samples"] == 8 and cost["tuned"]["samples"] == 4
+    assert cost["tuned-vote"]["sampled_tokens"] == 2 * cost["tuned"]["sampled_tokens"]
+    assert cost["few-shot"]["prompt_tokens"] > 2 * cost["base"]["prompt_tokens"]
+    assert summary["headline"]["tuned"]["correct"] == 4
+    shown = [row["prompt"] for row in read_jsonl(run / "predictions-few-shot.jsonl")]
+    assert all(prompt.count("Question:") == 3 for prompt in shown)
+    names = [entry.label for entry in load_entries([f"{run}:base", f"{run}:few-shot", str(run)])]
+    assert names == ["tiny:base", "tiny:few-shot", "tiny"]
+
+
+def _labels(run: Path) -> list[str]:
+    return [*json.loads((run / "summary.json").read_text())["evaluations"]]
+
+
+def test_without_the_baseline_only_solved_examples_are_asked_of_the_base_model(tmp_path: Path) -> None:
+    ways = {"self_consistency": {"samples": 2}, "retry": {"attempts": 1}, "few_shot": {"k": 1}}
+    config = tiny_config(tmp_path, evaluation={"baseline": False, "novel_questions": False, **ways})
+    assert _labels(run_pipeline(config)) == ["few-shot", "tuned", "tuned-vote", "tuned-retry"]
+    alone = tiny_config(tmp_path, evaluation={"baseline": False, **ways}, output_dir=str(tmp_path / "alone"))
+    assert _labels(run_pipeline(alone, stages=("baseline",))) == ["few-shot"]
+
+
+def test_nothing_to_evaluate_is_refused(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, evaluation={"baseline": False, "retry": {"attempts": 1}})
+    with pytest.raises(UserError, match=r"evaluation\.baseline=false leaves nothing to evaluate"):
+        run_pipeline(config, stages=("baseline",))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_can_be_given_further_ways(tmp_path: Path) -> None:
+    plain = {"baseline": False, "novel_questions": False}
+    run = run_pipeline(tiny_config(tmp_path, evaluation=plain))
+    answers = (run / "predictions-tuned.jsonl").read_bytes()
+    more = tiny_config(tmp_path, evaluation={**plain, "retry": {"attempts": 1}}, on_existing="resume")
+    assert _labels(run_pipeline(more)) == ["tuned", "tuned-retry"]
+    assert (run / "predictions-tuned.jsonl").read_bytes() == answers
+    assert load_run_config(RunDirectory(run)).evaluation.retry == Retry(attempts=1)
+    other = tiny_config(tmp_path, evaluation={**plain, "retry": {"attempts": 2}}, on_existing="resume")
+    with pytest.raises(UserError, match=r"evaluation.retry.attempts was 1, is 2"):
+        run_pipeline(other)  # its answers are of other tries
+
+
+def test_a_vote_needs_a_temperature() -> None:
+    with pytest.raises(ValueError, match="greater than 0"):
+        SelfConsistency(temperature=0)

@@ -1,0 +1,171 @@
+"""From the configuration to examples that are ready to train and test on, and what was left out on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from text2sql.config import Config
+from text2sql.data.cache import tokenize_cached
+from text2sql.data.clean import SET_ASIDE, check_dropped, clean
+from text2sql.data.example import Example
+from text2sql.data.mixture import mix
+from text2sql.data.prompts import Tokens
+from text2sql.data.schema_text import show_schemas
+from text2sql.data.sources import load_examples, with_databases
+from text2sql.data.split import Split, count_leaks, draw, split_examples, split_with_test
+from text2sql.data.templates import needs_reasoning
+from text2sql.errors import UserError
+
+WITHOUT_REASONING = "without reasoning"
+LEVELS = ("easy", "medium", "hard", "extra")  # as `text2sql.evaluation.hardness` names them
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a run trains and tests on.
+
+    Attributes:
+        split: The three sides.
+        available: Rows of the source.
+        rows: Those that were drawn (`data.limit`).
+        dropped: Of the drawn ones, how many were left out, by reason.
+        leaks: See `text2sql.data.split.count_leaks`.
+    """
+
+    split: Split
+    available: int
+    rows: int
+    dropped: dict[str, int]
+    leaks: dict[str, int]
+
+    def counts(self) -> str:
+        """How many rows were used and why the others were not, in a sentence or two."""
+        drawn = f"{self.rows} of {self.available} rows drawn" if self.rows < self.available else f"{self.rows} rows"
+        dropped = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "none"
+        return f"{drawn}. Dropped: {dropped}."
+
+
+def load_dataset(config: Config) -> Dataset:
+    """Load, draw, clean and split the configured data.
+
+    Raises:
+        UserError: There is no such data, too little of it, or too much of it is unusable.
+    """
+    data = config.data
+    available = _mixture(config) if data.mix else load_examples(data)
+    drawn = draw(available, data, config.seed)
+    examples, dropped = clean(drawn, data.max_dropped)
+    if data.test is None:
+        split = split_examples(examples, data, config.seed)
+    else:
+        given, lost = clean(load_examples(data.test), data.max_dropped)
+        dropped = dropped | {f"{reason} (test)": count for reason, count in lost.items()}
+        split = split_with_test(examples, given, data, config.seed)
+        examples = [*examples, *split.test]
+    aside = len(examples) - sum(map(len, split))
+    if aside and data.source != "bundled":  # the bundled set is larger than what one run takes of it
+        dropped = dropped | {SET_ASIDE: aside}
+    if needs_reasoning(config.prompt.template):
+        split, unreasoned = _reasoned(split)
+        dropped = dropped | ({WITHOUT_REASONING: unreasoned} if unreasoned else {})
+    leaks = count_leaks(split)
+    return Dataset(_shown(split, config), len(available), len(drawn), dropped, leaks)
+
+
+def _mixture(config: Config) -> list[Example]:
+    return mix([(part.source, part.weight, load_examples(part)) for part in config.data.mix], config.seed)
+
+
+def _reasoned(split: Split) -> tuple[Split, int]:
+    """Without the training and validation examples that have no reasoning, and how many these are."""
+    sides = [[e for e in side if e.reasoning] for side in (split.train, split.validation)]
+    if not sides[0]:
+        raise UserError(
+            "prompt.template: this template trains on reasoning, and no training example has any. "
+            "`text2sql data reason` makes it; give its file with data.source."
+        )
+    return Split(sides[0], sides[1], split.test), len(split.train) + len(split.validation) - sum(map(len, sides))
+
+
+def _shown(split: Split, config: Config) -> Split:
+    """With databases for the test examples, and schemas as the prompts show them."""
+    options, data = config.prompt.schema_text, config.data
+    split = split._replace(test=with_databases(split.test, data.test or data))
+    if options.sample_rows or options.descriptions:
+        train, validation = (with_databases(side, data) for side in (split.train, split.validation))
+        split = split._replace(train=train, validation=validation)
+    return Split(*(show_schemas(side, options) for side in split))
+
+
+def tokenize_split(
+    dataset: Dataset, tokenizer: Any, config: Config, context: int | None
+) -> tuple[Dataset, list[Tokens], list[Tokens]]:
+    """Tokenise the training and validation examples and drop what is too long.
+
+    Args:
+        dataset: The examples.
+        tokenizer: The tokenizer of the model.
+        config: Its `data.max_tokens` limits prompt and completion of what is trained on.
+        context: Longest sequence that the model takes, if known: another limit, and one for the test prompts.
+
+    Returns:
+        The data set without the dropped examples and with their count, and the tokens of both sides.
+
+    Raises:
+        UserError: Too many are over-long.
+    """
+    template = config.prompt.template
+    limit = min(config.data.max_tokens, context or config.data.max_tokens)
+    train, train_tokens = _fitting(dataset.split.train, tokenizer, template, limit)
+    validation, validation_tokens = _fitting(dataset.split.validation, tokenizer, template, limit)
+    considered = sum(map(len, dataset.split))
+    dropped: dict[str, int] = {}
+    if lost := len(dataset.split.train) + len(dataset.split.validation) - len(train) - len(validation):
+        dropped[f"longer than {limit} tokens"] = lost
+    test = dataset.split.test
+    if context:
+        tokens = tokenize_cached(test, tokenizer, template)
+        askable = [e for e, t in zip(test, tokens, strict=True) if len(t.prompt) < context]
+        if lost := len(test) - len(askable):
+            dropped[f"test prompt longer than the model's {context} tokens"] = lost
+        test = askable
+    check_dropped(dropped, considered, config.data.max_dropped)
+    if not train or not test:
+        raise UserError(
+            f"data.max_tokens={config.data.max_tokens}: no {'test' if train else 'training'} example is short enough."
+        )
+    kept = replace(dataset, split=Split(train, validation, test), dropped=dataset.dropped | dropped)
+    return kept, train_tokens, validation_tokens
+
+
+def check_batch_size(dataset: Dataset, config: Config) -> None:
+    """Raise UserError when a batch would be larger than the training data."""
+    size, count = config.training.batch_size, len(dataset.split.train)
+    if size > count:
+        raise UserError(
+            f"training.batch_size={size} is larger than the {count} training examples; lower it or use more data."
+        )
+
+
+def _fitting(
+    examples: Sequence[Example], tokenizer: Any, template: str, limit: int
+) -> tuple[list[Example], list[Tokens]]:
+    tokens = tokenize_cached(examples, tokenizer, template)
+    short = [i for i, t in enumerate(tokens) if len(t) <= limit]
+    return [examples[i] for i in short], [tokens[i] for i in short]
+
+
+def length_percentiles(tokens: Sequence[Tokens]) -> dict[str, dict[str, int]]:
+    """Percentiles of prompt, completion and total length, in tokens."""
+    columns = {
+        "prompt": [len(t.prompt) for t in tokens],
+        "completion": [len(t.completion) for t in tokens],
+        "total": [len(t) for t in tokens],
+    }
+    return {
+        name: {f"p{q}": int(np.percentile(lengths, q)) for q in (50, 90, 99, 100)} for name, lengths in columns.items()
+    }

@@ -1,0 +1,57 @@
+"""`text2sql data export`: examples as the JSON Lines that TRL, axolotl and LLaMA-Factory read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from text2sql.config import Config
+from text2sql.console import console
+from text2sql.data import prompts
+from text2sql.data.dataset import load_dataset
+from text2sql.data.example import Example
+from text2sql.data.templates import TEMPLATES, Chat
+from text2sql.errors import UserError
+
+Format = Literal["prompt-completion", "messages"]
+
+
+def export(config: Config, output: Path, form: Format) -> None:
+    """Write the sides of a configuration's data, each as a file of its own.
+
+    Args:
+        config: Which data, and with which template.
+        output: Directory of train.jsonl, validation.jsonl and test.jsonl.
+        form: ``messages`` has turns with roles, whose marks the trainer's own chat template makes;
+            ``prompt-completion`` has the two texts of a plain template.
+
+    Raises:
+        UserError: A file is there already, the directory cannot be written, or a chat is to be one text.
+    """
+    template = config.prompt.template
+    if form == "prompt-completion" and isinstance(TEMPLATES[template], Chat):
+        raise UserError(
+            f"--format prompt-completion writes the texts of a plain template, and prompt.template={template} is a "
+            "chat; say --format messages."
+        )
+    dataset = load_dataset(config)
+    output.mkdir(parents=True, exist_ok=True)
+    sides = {output / f"{name}.jsonl": side for name, side in dataset.split._asdict().items() if side}
+    for path in sides:
+        if path.exists():
+            raise UserError(f"{path} exists already; name another directory.")
+    for path, side in sides.items():
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(_row(e, template, form), ensure_ascii=False) + "\n" for e in side)
+        console.print(f"{path}: {len(side)} examples")
+
+
+def _row(example: Example, template: str, form: Format) -> dict[str, Any]:
+    row: dict[str, Any] = {key: getattr(example, key) for key in ("id", "question", "context", "answer")}
+    if form == "messages":
+        return row | {"messages": prompts.messages(example, template)}
+    return row | {
+        "prompt": prompts.render_prompt(example, template),
+        "completion": prompts.render_completion(example, template),
+    }

@@ -1,0 +1,129 @@
+"""`text2sql data list`, `inspect` and `stats`: what a configuration trains and tests on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from text2sql.config import Config, SchemaText
+from text2sql.console import console
+from text2sql.data import prompts
+from text2sql.data.dataset import LEVELS, Dataset, length_percentiles, load_dataset, tokenize_split
+from text2sql.data.example import Example
+from text2sql.data.prompts import Tokens
+from text2sql.data.schema_text import gold_tables, shown_tables, statements
+from text2sql.data.templates import TEMPLATES, Chat
+
+
+def list_sources() -> None:
+    """Print the named sources and how to name others."""
+    from text2sql.data.bundled import VERSION, load_bundled
+    from text2sql.data.sources import NAMED, READERS
+
+    table = Table("data.source", "what it is")
+    count = len(load_bundled("train")) + len(load_bundled("test"))
+    table.add_row("bundled", f"{count} questions on made-up domains, version {VERSION}; comes with text2sql")
+    for name, source in NAMED.items():
+        place = "FILE or DIRECTORY" if source.read_directory else "FILE"
+        table.add_row(name, f"{source.about}; Hub id {source.hub_id}, `data fetch {name}`, or data.path={place}")
+    table.add_row("a file", ", ".join(READERS) + "; columns question, context, answer, or data.columns")
+    table.add_row("owner/name", "any Hugging Face dataset; data.hub_split, data.columns")
+    console.print(table)
+
+
+def inspect(config: Config) -> None:
+    """Print counts, dropped rows, leaks, lengths and one example of each side."""
+    dataset, tokenizer = _described(config)
+    chat = isinstance(TEMPLATES[config.prompt.template], Chat)
+    for name, side in dataset.split._asdict().items():
+        if side and chat and tokenizer is None:
+            turns = prompts.messages(side[0], config.prompt.template)
+            text = "\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+        elif side:
+            text = prompts.render_prompt(side[0], config.prompt.template, tokenizer)
+            text += prompts.render_completion(side[0], config.prompt.template)
+        if side:
+            console.print(f"\n{name}: {side[0].id}\n{text.rstrip()}", markup=False)
+
+
+def stats(config: Config) -> None:
+    """Print what `inspect` does without the examples, and what SQL the sides ask for."""
+    from text2sql.evaluation import hardness
+    from text2sql.sql.features import FEATURES, count_features
+
+    dataset, _ = _described(config)
+    sides = {name: side for name, side in dataset.split._asdict().items() if side}
+    table = Table("gold queries", *sides)
+    counts = {name: count_features(side) for name, side in sides.items()}
+    for feature in FEATURES:
+        table.add_row(feature, *(f"{counts[name][feature] / len(side):.1%}" for name, side in sides.items()))
+    levels = {name: Counter(hardness(e.answer) for e in side) for name, side in sides.items()}
+    for level in LEVELS:
+        table.add_row(f"level {level}", *(f"{levels[name][level] / len(side):.1%}" for name, side in sides.items()))
+    console.print(table)
+    if config.prompt.schema_text.tables == "linked":
+        for name, side in sides.items():
+            covered = sum(_covered(e, config.prompt.schema_text) for e in side)
+            console.print(
+                f"{name}: the tables shown hold those of the gold query for {covered} of {len(side)} questions."
+            )
+
+
+def _covered(example: Example, options: SchemaText) -> bool:
+    return set(gold_tables(statements(example.context), example.answer)) <= set(shown_tables(example, options))
+
+
+def _described(config: Config) -> tuple[Dataset, Any]:
+    """Print counts, dropped rows, leaks and lengths; the data set, and the tokenizer if it can be had."""
+    dataset = load_dataset(config)
+    tokenizer = _tokenizer(config)
+    if tokenizer is not None:
+        dataset, tokens, _ = tokenize_split(dataset, tokenizer, config, None)
+    table = Table("side", "examples", "distinct schemas")
+    for name, side in dataset.split._asdict().items():
+        table.add_row(name, str(len(side)), str(len({e.context for e in side})))
+    console.print(table)
+    console.print(dataset.counts())
+    leaks = dataset.leaks
+    console.print(
+        f"Test examples that share a table with training: {leaks['tables']}; a question: {leaks['questions']}."
+    )
+    if tokenizer is not None:
+        _print_lengths(tokens)
+    return dataset, tokenizer
+
+
+def find_tokenizer(config: Config, *, on_disk: bool = False) -> tuple[Any, str]:
+    """The tokenizer of the configured model, or None and why it cannot be had; `on_disk` does not ask the Hub."""
+    from transformers import AutoTokenizer
+
+    from backends.interface import BackendError
+    from backends.planning.shape import tokenizer_location
+
+    try:
+        return AutoTokenizer.from_pretrained(tokenizer_location(config.base_model), local_files_only=on_disk), ""
+    except (OSError, ValueError, BackendError) as error:
+        return None, str(error).splitlines()[0]
+
+
+def _tokenizer(config: Config) -> Any:
+    """The tokenizer; None, saying so, where it cannot be had."""
+    tokenizer, reason = find_tokenizer(config)
+    if tokenizer is None:
+        console.print(
+            f"No lengths: the tokenizer of {config.base_model} cannot be had ({reason}). Over-long examples are not "
+            "counted here.",
+            markup=False,
+        )
+    return tokenizer
+
+
+def _print_lengths(tokens: Sequence[Tokens]) -> None:
+    lengths = length_percentiles(tokens)
+    table = Table("training tokens", *next(iter(lengths.values())))
+    for name, row in lengths.items():
+        table.add_row(name, *map(str, row.values()))
+    console.print(table)

@@ -1,0 +1,164 @@
+"""Draws small databases on which two queries are likely to part ways if they can.
+
+Each database is built from *scenarios*: one row per table reference of a query, drawn so that the query's condition
+holds on them together, or so that exactly one part of it fails. Random rows, copies that share a group, NULLs,
+orphans and empty tables are added by a recipe that varies from database to database.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from text2sql.equivalence.databases.domains import Domains
+from text2sql.equivalence.databases.plan import Plan
+from text2sql.equivalence.databases.recipes import recipe
+from text2sql.equivalence.databases.scenarios import Draw, Rows
+from text2sql.equivalence.databases.values import stored_as
+from text2sql.equivalence.verdict import Row, Value
+from text2sql.sql.ddl import TableSchema
+
+
+class Generator:
+    """Makes databases for one pair.
+
+    Args:
+        plan: The compiled pair.
+        tables: The tables to fill, by lower-case name.
+        domains: What their columns hold.
+        seed: Equal seeds give equal databases.
+    """
+
+    def __init__(self, plan: Plan, tables: dict[str, TableSchema], domains: Domains, seed: int) -> None:
+        self._plan, self._tables, self._domains, self._seed = plan, tables, domains, seed
+        self._references = _references(tables)
+        self._keys = {
+            name: [_key(_places(table, key), [table.columns[c].affinity for c in key]) for key in table.keys]
+            for name, table in tables.items()
+        }
+        self._columns = plan.columns_by_instance()
+        self.grouped = plan.grouped
+
+    def database(self, index: int, scale: int = 1) -> Rows:
+        """The ``index``-th database.
+
+        Args:
+            index: Which one.
+            scale: Above 1 for fewer rows, where the queries proved too slow.
+        """
+        rng = random.Random(f"{self._seed}/{index}")
+        plan = recipe(index, self._plan, self._tables, rng)
+        rows: Rows = {name: [] for name in self._tables}
+        if plan is None:
+            return rows
+        draw = Draw(self._plan, self._columns, self._tables, self._domains, plan, rng)
+        for query in self._plan.queries:
+            for number in range(plan.satisfied + plan.broken):
+                draw.scenario(query, number < plan.satisfied, rows)
+        draw.noise(rows)
+        if plan.empty:
+            rows[plan.empty] = []
+        if scale > 1:
+            rows = {name: data[:: scale * 2] for name, data in rows.items()}
+        for data in rows.values():
+            rng.shuffle(data)
+        return self._keep_keys(rows, draw)
+
+    def _keep_keys(self, rows: Rows, draw: Draw) -> Rows:
+        """Drops rows that repeat a key; adds the parents that foreign keys ask for, drops what stays an orphan."""
+        for _ in range(3 if self._references else 0):
+            if not self._add_parents(rows, draw):
+                break
+        rows = {name: self._unique(self._tables[name], self._keys[name], data) for name, data in rows.items()}
+        for _ in range(4):
+            if not self.drop_orphans(rows):
+                break
+        return rows
+
+    def _add_parents(self, rows: Rows, draw: Draw) -> bool:
+        added = False
+        for reference in self._references:
+            parent = reference.parent
+            known = {reference.target(row) for row in rows[parent]}
+            for row in list(rows[reference.child]):
+                key = reference.source(row)
+                if key not in known and None not in key:
+                    known.add(key)
+                    given = [row[place] for place in reference.places]
+                    made = draw.row(parent, dict(zip(reference.targets, given, strict=True)))
+                    # In front, so that it wins over a random row with the same other key.
+                    rows[parent].insert(0, made)
+                    added = True
+        return added
+
+    def _unique(self, table: TableSchema, keys: list[_Key], data: list[Row]) -> list[Row]:
+        for columns, key in zip(table.keys, keys, strict=True):
+            seen: set[tuple[Value, ...]] = set()
+            kept = []
+            for row in data:
+                value = key(row)
+                if None in value and columns != table.primary_key:
+                    kept.append(row)
+                elif value not in seen:
+                    seen.add(value)
+                    kept.append(row)
+            data = kept
+        return data
+
+    def drop_orphans(self, rows: Rows) -> bool:
+        """Drops the rows whose declared parents are missing; whether there were any."""
+        dropped = False
+        for reference in self._references:
+            known = {reference.target(row) for row in rows[reference.parent]}
+            data = rows[reference.child]
+            kept = [row for row in data if (key := reference.source(row)) in known or None in key]
+            dropped |= len(kept) < len(data)
+            rows[reference.child] = kept
+        return dropped
+
+    def sound(self, rows: Rows) -> bool:
+        """Whether every declared foreign key holds."""
+        return not self._references or not self.drop_orphans({name: list(data) for name, data in rows.items()})
+
+
+# Takes the values of a key out of a row, as SQLite stores them.
+_Key = Callable[[Row], tuple[Value, ...]]
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """A foreign key between two of the tables: ``places`` of the child point at ``targets`` of the parent."""
+
+    child: str
+    places: tuple[int, ...]
+    parent: str
+    targets: tuple[str, ...]
+    source: _Key
+    target: _Key
+
+
+def _references(tables: dict[str, TableSchema]) -> list[_Reference]:
+    found = []
+    for name, table in tables.items():
+        for key in table.foreign_keys:
+            parent = tables.get(key.parent)
+            if parent is not None:
+                places = _places(table, key.columns)
+                affinities = [parent.columns[column].affinity for column in key.parent_columns]
+                target = _key(_places(parent, key.parent_columns), affinities)
+                found.append(_Reference(name, places, key.parent, key.parent_columns, _key(places, affinities), target))
+    return found
+
+
+def _places(table: TableSchema, columns: tuple[str, ...]) -> tuple[int, ...]:
+    order = list(table.columns)
+    return tuple(order.index(column) for column in columns)
+
+
+def _key(places: tuple[int, ...], affinities: Sequence[str]) -> _Key:
+    if len(places) == 1:
+        place, affinity = places[0], affinities[0]
+        return lambda row: (stored_as(row[place], affinity),)
+    pairs = list(zip(places, affinities, strict=True))
+    return lambda row: tuple([stored_as(row[place], affinity) for place, affinity in pairs])

@@ -1,0 +1,104 @@
+"""Values on which functions part ways: what a column must hold for TRIM, ROUND, CAST or dates to matter."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from functools import lru_cache
+
+from sqlglot import exp
+
+from text2sql.equivalence.databases.values import derived
+from text2sql.equivalence.verdict import Value
+from text2sql.sql.sandbox import QueryFailed, Sandbox
+from text2sql.sql.trees import literal_value, to_sqlite
+
+_NUMBERS = (2.34567, 0.125, 3.9996, -1.5, -2)
+_TEXTS: dict[type[exp.Expr], tuple[Value, ...]] = {
+    exp.Trim: (" a", "a ", " a b "),
+    exp.Upper: ("aB",),
+    exp.Lower: ("aB",),
+    exp.Length: ("", "a b"),
+    exp.Replace: ("US$ 57,500.00", "1,234.5"),
+    exp.Substring: ("US$ 57,500.00", "2019-07-09", "ab"),
+    exp.Cast: ("12abc", "3.7", "-2", "US$ 5"),
+}
+_NUMERIC = (exp.Round, exp.Abs, exp.Cast, exp.Ceil, exp.Floor, exp.Div)
+_NOW = (exp.CurrentDate, exp.CurrentTimestamp, exp.CurrentDatetime)
+
+
+def column_hints(tree: exp.Expr) -> dict[str, list[Value]]:
+    """For the columns inside functions and arithmetic, by lower-case name, values that make them matter."""
+    found: dict[str, list[Value]] = {}
+    for node in tree.find_all(exp.Func, exp.Binary):
+        if isinstance(node, (exp.And, exp.Or, exp.Predicate, exp.AggFunc, exp.Case, exp.If, exp.Dot)):
+            continue
+        columns = list(node.find_all(exp.Column))
+        if not columns or len(columns) > 3 or node.find(exp.Select):
+            continue
+        values = list(_values(node))
+        for column in columns:
+            found.setdefault(column.name.lower(), []).extend(values)
+    return found
+
+
+def _values(node: exp.Expr) -> Iterator[Value]:
+    for kind, texts in _TEXTS.items():
+        if isinstance(node, kind):
+            yield from texts
+    if isinstance(node, _NUMERIC):
+        yield from _NUMBERS
+    for literal in list(node.find_all(exp.Literal))[:4]:
+        value = literal_value(literal)
+        if value is not None and not (isinstance(value, str) and value.startswith("%")):
+            yield value
+            yield from derived(value, "text" if isinstance(value, str) else "integer")[:6]
+
+
+def dates_apart(node: exp.Expr) -> list[Value]:
+    """Dates as far from those of an expression, or from today, as its numbers say."""
+    literals = [literal_value(literal) for literal in node.find_all(exp.Literal)]
+    days = [day for value in literals if isinstance(value, str) and (day := _day(value))]
+    numbers = [int(value) for value in literals if isinstance(value, (int, float)) and 0 < value < 50_000]
+    if node.find(*_NOW) or "now" in literals:
+        days.append(datetime.date.today())
+    found: list[Value] = []
+    for day in days[:2]:
+        for number in numbers[:3]:
+            for count in (number, number + 1, number - 1, -number, -number - 1, 1 - number):
+                found += [_shifted(day, count), f"{day.year + count:04d}-{day.month:02d}-15"] if count else []
+    return [value for value in found if value is not None and len(str(value)) == 10]
+
+
+def _day(text: str) -> datetime.date | None:
+    try:
+        return datetime.date.fromisoformat(text[:10])
+    except ValueError:
+        return None
+
+
+def _shifted(day: datetime.date, count: int) -> str | None:
+    try:
+        return (day + datetime.timedelta(count)).isoformat()
+    except OverflowError:
+        return None
+
+
+def constant(node: exp.Expr) -> Value:
+    """The value of an expression without columns; None for anything else, and for what depends on chance."""
+    value = literal_value(node)
+    if value is not None or node.find(exp.Column, exp.Select, exp.SetOperation, exp.Star, exp.Rand, *_NOW):
+        return value
+    return _evaluated(to_sqlite(node)) if node.find(exp.Func) else None
+
+
+@lru_cache(maxsize=256)
+def _evaluated(sql: str) -> Value:
+    box = Sandbox.in_memory([])
+    try:
+        rows = box.run(f"SELECT {sql}", 10_000, 0.05).rows
+    except QueryFailed:
+        return None
+    finally:
+        box.close()
+    return rows[0][0] if len(rows) == 1 and len(rows[0]) == 1 else None

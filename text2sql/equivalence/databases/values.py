@@ -1,0 +1,237 @@
+"""Values to put into columns: those a literal makes interesting, and ordinary ones for each type."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from text2sql.equivalence.verdict import Value
+
+_DATE = re.compile(r"\A(\d{4})-(\d{1,2})-(\d{1,2})(.*)\Z", re.DOTALL)
+_GROUPED = re.compile(r"\A-?\d{1,3}(,\d{3})+(\.\d+)?\Z")
+_NUMBER = re.compile(r"\A\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*\Z")
+
+_WORDS = ("alpha", "Beta", "gamma", "delta", "Omega", "kappa", "sigma", "theta", "zeta", "iota")
+_NUMERALS = ("1", "2", "3", "9", "10", "12", "20", "100", "4", "5")
+_DATES = ("2001-01-01", "2001-01-02", "2002-03-04", "2010-12-31", "2018-07-09", "2019-07-09", "1999-12-31")
+
+NEGATED = {"=": "<>", "<>": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+FLIPPED = {"=": "=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def as_number(value: Value) -> int | float | None:
+    """The number that a column of numeric affinity makes of a value, if it is one."""
+    if isinstance(value, (int, float)):
+        return value
+    if isinstance(value, str) and len(value) < 300 and _NUMBER.match(value):
+        number = float(value)
+        if math.isinf(number):
+            return None
+        return int(number) if number.is_integer() and abs(number) < 2**53 else number
+    return None
+
+
+def stored_as(value: Value, affinity: str) -> Value:
+    """What a column of this affinity keeps when given the value (https://sqlite.org/datatype3.html, section 3)."""
+    if affinity == "TEXT":
+        return _as_text(value)
+    if affinity in ("INTEGER", "REAL", "NUMERIC"):
+        number = as_number(value)
+        if number is None:
+            return value
+        return float(number) if affinity == "REAL" else number
+    return value
+
+
+def _as_text(value: Value) -> Value:
+    if isinstance(value, float):
+        text = f"{value:.15g}"  # as many digits as SQLite writes
+        return text + ".0" if text.lstrip("-").isdigit() else text
+    return str(value) if isinstance(value, int) else value
+
+
+def holds(value: Value, op: str, literal: Value | tuple[Value, ...], affinity: str) -> bool:
+    """Whether ``column op literal`` holds for a column of this affinity: an estimate, used only to choose values."""
+    if isinstance(literal, tuple):
+        return any(holds(value, "=", item, affinity) for item in literal) == (op == "in")
+    if op in ("like", "not like"):
+        matched = _like(str(literal)).match(str(value)) is not None if value is not None else False
+        return value is not None and matched == (op == "like")
+    if value is None or literal is None:
+        return False
+    left, right = stored_as(value, affinity), stored_as(literal, affinity)
+    left_key, right_key = _sort_key(left), _sort_key(right)
+    return {
+        "=": left_key == right_key,
+        "<>": left_key != right_key,
+        "<": left_key < right_key,
+        "<=": left_key <= right_key,
+        ">": left_key > right_key,
+        ">=": left_key >= right_key,
+    }[op]
+
+
+def _sort_key(value: Value) -> tuple[int, float, str]:
+    """SQLite's order between types: numbers before text."""
+    if isinstance(value, (int, float)):
+        return 0, float(value), ""
+    return 1, 0.0, value if isinstance(value, str) else repr(value)
+
+
+@lru_cache(maxsize=512)
+def _like(pattern: str) -> re.Pattern[str]:
+    parts = [".*" if c == "%" else "." if c == "_" else re.escape(c) for c in pattern[:200]]
+    return re.compile(r"\A" + re.sub(r"(\.\*)+", ".*", "".join(parts)) + r"\Z", re.IGNORECASE | re.DOTALL)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def neighbours(literal: Value, domain: str) -> tuple[Value, ...]:
+    """A literal and what lies just beside it: the values on which two conditions that differ slightly part ways.
+
+    Args:
+        literal: As written in a query.
+        domain: Of the column that it is compared with, see `schema.Column.domain`.
+    """
+    number = as_number(literal)
+    if number is not None and (isinstance(literal, (int, float)) or domain in ("integer", "real")):
+        return _numeric_neighbours(number, domain, literal)
+    if isinstance(literal, str):
+        return tuple(dict.fromkeys(_text_neighbours(literal)))
+    return (literal,)
+
+
+def _numeric_neighbours(number: int | float, domain: str, literal: Value) -> tuple[Value, ...]:
+    whole = int(number)
+    found: list[Value] = [number, whole + 1, whole - 1, whole + 7, whole - 5, whole * 2 + 3, whole // 2]
+    if domain == "real" or not float(number).is_integer():
+        found += [number + 0.5, number - 0.25]
+    if domain not in ("integer", "real", "boolean"):
+        # The column holds text: the comparison goes by characters, so give strings that sort on either side.
+        digits = str(_as_text(literal)).strip()
+        found = [digits, str(whole + 1), str(whole - 1), digits + "0", digits[:-1] or "0", "9", "1", str(whole + 13)]
+        found += [digits + " x", "alpha"]
+    return tuple(dict.fromkeys(found))
+
+
+def _text_neighbours(text: str) -> Iterable[Value]:
+    yield text
+    date = _DATE.match(text)
+    if date:
+        yield from _date_neighbours(date)
+    if _GROUPED.match(text):
+        number = as_number(text.replace(",", ""))
+        assert number is not None
+        for other in (number + 1, number - 1, number + 1000, number * 2):
+            yield f"{other:,}"
+        yield number
+    elif as_number(text) is not None:
+        number = as_number(text) or 0
+        yield from (str(number + 1), str(number - 1), text + "0", text + ".0", number)
+    yield text.lower()
+    yield text.upper()
+    yield text.swapcase()
+    yield text.title()
+    yield text + "x"
+    yield "x" + text
+    yield f"x{text}x"
+    yield text[:-1]
+    yield text + " x"
+    yield "~" + text
+
+
+def _date_neighbours(match: re.Match[str]) -> Iterable[str]:
+    rest = match.group(4)
+    try:
+        day = datetime.date(int(match.group(1)), int(match.group(2)), int(match.group(3)))
+        for other in (
+            day + datetime.timedelta(1),
+            day - datetime.timedelta(1),
+            day + datetime.timedelta(40),
+            day - datetime.timedelta(400),
+            day + datetime.timedelta(500),
+        ):
+            yield other.isoformat() + rest
+    except (ValueError, OverflowError):
+        return
+
+
+@lru_cache(maxsize=1024)
+def like_expansions(pattern: str) -> tuple[Value, ...]:
+    """Strings that match a LIKE pattern in several ways, and strings that nearly do."""
+    core = pattern.replace("%", "").replace("_", "a")
+    bare = pattern.replace("_", "q")
+    found = [
+        bare.replace("%", ""),
+        bare.replace("%", "x"),
+        bare.replace("%", "ab c"),
+        bare.replace("%", "x").swapcase(),
+        core,
+        core.lower(),
+        core.upper(),
+        core + "x",
+        "x" + core,
+        f"x{core}x",
+        core[:-1] + "z",
+        core[1:],
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def derived(literal: Value, domain: str) -> tuple[Value, ...]:
+    """Guesses for a column inside a function whose result is compared with the literal: dates of a year, lengths."""
+    found: list[Value] = list(neighbours(literal, domain))
+    number = as_number(literal)
+    text = str(literal)
+    if number is not None and float(number).is_integer():
+        whole = int(number)
+        if 1000 <= whole <= 2999:
+            found += [f"{whole}-01-01", f"{whole}-12-31", f"{whole + 1}-01-01", f"{whole - 1}-06-15"]
+        if 1 <= whole <= 12:
+            found += [f"2001-{whole:02d}-05", f"2010-{whole % 12 + 1:02d}-17"]
+        if 1 <= whole <= 31:
+            found += [f"2001-03-{whole:02d}", f"1999-01-{whole % 28 + 1:02d}"]
+        if 0 <= whole <= 60:
+            found += ["x" * whole, "y" * (whole + 1), "z" * max(0, whole - 1)]
+        found += [-whole, whole * 100, whole * 10]
+    elif re.match(r"\A\d{4}-\d{2}\Z", text):
+        found += [text + "-01", text + "-28", text + "-15 10:00:00"]
+    elif _DATE.match(text):
+        found += [text + " 10:00:00", text[:10]]
+    return tuple(dict.fromkeys(found))
+
+
+def ordinary(domain: str, style: int, size: int) -> Sequence[Value]:
+    """Values for a column that no literal speaks of.
+
+    Args:
+        domain: See `schema.Column.domain`.
+        style: Text columns hold words (even) or numerals (odd): data sets type numbers as text.
+        size: How many different values: few make ties and duplicates, many make neither.
+    """
+    if domain == "integer":
+        return range(1, size + 1)
+    if domain == "real":
+        return [1 + step * 0.75 for step in range(size)]
+    if domain == "boolean":
+        return (0, 1)
+    if domain == "date":
+        return _cycle(_DATES, size)
+    if domain == "datetime":
+        return [f"{date} 10:00:0{index % 10}" for index, date in enumerate(_cycle(_DATES, size))]
+    if domain == "time":
+        return [f"{8 + index % 12:02d}:{index * 7 % 60:02d}:00" for index in range(size)]
+    return _cycle(_NUMERALS if style % 2 else _WORDS, size)
+
+
+@lru_cache(maxsize=256)
+def _cycle(items: tuple[str, ...], size: int) -> tuple[str, ...]:
+    """``size`` different strings made from the items."""
+    if items is _DATES:
+        start = datetime.date(2003, 1, 30)
+        return (items + tuple((start + datetime.timedelta(33 * k)).isoformat() for k in range(size)))[:size]
+    if items is _NUMERALS:
+        return (items + tuple(str(21 + 3 * k) for k in range(size)))[:size]
+    return (items + tuple(f"{items[k % len(items)]}{k}" for k in range(size)))[:size]

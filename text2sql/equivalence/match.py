@@ -1,0 +1,306 @@
+"""The decision: do two queries mean the same on every database of a schema?
+
+Databases made for the pair are tried until one tells the queries apart; agreement counts once the gold query has
+returned something on several of them. The same arguments give the same verdict, whatever the machine's load: queries
+are limited by SQLite's instruction count first and by the clock only as a last resort.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field, replace
+
+from text2sql.equivalence.databases.domains import Domains
+from text2sql.equivalence.databases.generator import Generator, Rows
+from text2sql.equivalence.databases.plan import compile_plan
+from text2sql.equivalence.databases.probe import Probe
+from text2sql.equivalence.pair import GoldFails, PreparedPair
+from text2sql.equivalence.results import Answers, LenientComparison, informative
+from text2sql.equivalence.shrink import Shrinker, explain
+from text2sql.equivalence.trial import MAX_STEPS, Trial, strictly_same
+from text2sql.equivalence.verdict import Table, Verdict, Witness
+from text2sql.sql.budget import Budget
+from text2sql.sql.sandbox import QueryFailed, Result, Sandbox, is_write
+
+DEFAULT_EFFORT = 40
+_LONGEST = 200_000  # characters of a prediction
+_SEARCH = 0.75  # of the time for a pair: the rest is for making the witness small and for the verdict
+_ENOUGH = 6  # informative databases that agreement rests on
+
+
+def execution_match(
+    schema: str,
+    gold: str,
+    predicted: str,
+    database: str | None = None,
+    *,
+    effort: int = DEFAULT_EFFORT,
+    seed: int = 0,
+    timeout: float = 2.0,
+) -> Verdict:
+    """Decides whether a predicted query means the same as the gold query.
+
+    Args:
+        schema: ``CREATE TABLE`` statements; if empty, those of ``database``.
+        gold: The gold query.
+        predicted: The prediction as the model wrote it; see `extract_sql`.
+        database: Path of a real SQLite database, compared first. It is opened read-only.
+        effort: How many databases to make; more are made where agreement would be vacuous.
+        seed: Of the databases.
+        timeout: Seconds of processor time for the pair, a last resort: its work is limited first.
+
+    Returns:
+        A verdict; a failure of the evaluator itself is ``undecided`` with its reason.
+    """
+    try:
+        return _match(schema, gold, predicted, database, max(1, effort), seed, Budget(_SEARCH * timeout))
+    except (Exception, RecursionError) as error:
+        return Verdict("undecided", f"The evaluator failed on this pair: {type(error).__name__}: {error}")
+
+
+def _match(
+    schema: str, gold: str, predicted: str, database: str | None, effort: int, seed: int, budget: Budget
+) -> Verdict:
+    if len(predicted) > _LONGEST:
+        return Verdict("error", f"The prediction is longer than {_LONGEST:,} characters.")
+    pair = PreparedPair(schema, gold, predicted, database, seed)
+    verdict = _decided(pair, database, effort, seed, budget)
+    if not pair.added:
+        return verdict
+    return replace(
+        verdict, reason=f"{verdict.reason} (Not in the schema, made up for the gold query: {', '.join(pair.added)}.)"
+    )
+
+
+def _decided(pair: PreparedPair, database: str | None, effort: int, seed: int, budget: Budget) -> Verdict:
+    if not pair.predicted_text:
+        return Verdict("error", "The prediction holds no SQL query.")
+    if is_write(pair.predicted_text):
+        return Verdict("refused", "The prediction is refused: it is not a read-only query.")
+    try:
+        pair.prepare_gold()
+        pair.prepare_predicted()
+        trial = Trial(pair, budget)
+        verdict = _on_file(pair, trial, database, budget) if database is not None else None
+        return verdict or _on_made(pair, trial, effort, seed, budget)
+    except QueryFailed as failure:
+        return _failed(failure)
+    except GoldFails as failure:
+        return Verdict("undecided", f"The gold query cannot be used: {failure}.")
+    finally:
+        pair.close()
+
+
+def _on_made(pair: PreparedPair, trial: Trial, effort: int, seed: int, budget: Budget) -> Verdict:
+    """Compares on databases made for the pair."""
+    trees = [query.tree for query in (pair.gold, pair.predicted) if query.tree is not None]
+    plan = compile_plan(pair.schema, trees[:1] if pair.gold.sql == pair.predicted.sql else trees)
+    for name in plan.tables:
+        pair.tables.setdefault(name, pair.schema.tables[name])
+    probe = Probe()
+    try:
+        generator = Generator(plan, pair.tables, Domains(plan, pair.tables, probe), seed)
+        return _Search(pair, trial, generator, effort, budget).verdict()
+    finally:
+        probe.close()
+
+
+@dataclass
+class _Tally:
+    """What the databases tried so far have shown."""
+
+    tried: int = 0
+    informative: int = 0
+    scale: int = 1
+    gold_failures: int = 0
+    predicted_timeouts: int = 0
+    lenient: bool = True
+    comparison: LenientComparison = field(default_factory=LenientComparison)
+    difference: Rows | None = None
+
+
+class _Search:
+    """Tries databases until one tells the queries apart or there have been enough."""
+
+    def __init__(self, pair: PreparedPair, trial: Trial, generator: Generator, effort: int, budget: Budget) -> None:
+        self._pair, self._trial, self._generator = pair, trial, generator
+        self._effort, self._budget = effort, budget
+        # Groups that compete differ in many ways that rarely decide: AVG(x) against AVG(DISTINCT x).
+        self._grouped = generator.grouped
+
+    def verdict(self) -> Verdict:
+        """Searches; queries that are the same by their trees need only one database that tells."""
+        tally = _Tally()
+        same: bool | None = None
+        enough = self._effort * 5 // 2 if self._grouped else self._effort
+        most = self._effort * 3
+        index = -1
+        while index + 1 < most:
+            index += 1
+            if same is None and tally.informative and tally.difference is None:
+                same = self._pair.alike
+            if same and tally.difference is None:
+                return Verdict("equivalent", "Both are the same query, written alike.", None, True, True, index, 1)
+            if index >= enough and tally.informative >= min(_ENOUGH, self._effort):
+                break
+            if self._budget.spent:
+                break
+            if tally.difference is not None and (not tally.lenient or index >= enough):
+                break
+            verdict = self._try(index, tally)
+            if verdict is not None:
+                return verdict
+        return self._conclude(tally)
+
+    def _try(self, index: int, tally: _Tally) -> Verdict | None:
+        """Compares on one database; a verdict only if the search ends here without a difference."""
+        rows = self._generator.database(index, tally.scale)
+        self._trial.load(rows)
+        if any(table.checks for table in self._pair.tables.values()):
+            rows = self._settle(rows)
+        reverse = self._trial.may_reverse and index % 3 == 1
+        if reverse:
+            self._pair.box.perturb(reverse=True)
+        try:
+            outcome = self._compare_once(tally)
+        finally:
+            if reverse:
+                self._pair.box.perturb()
+        if isinstance(outcome, Verdict) or outcome is None:
+            return outcome
+        answers, gold, predicted = outcome
+        tally.tried += 1
+        tally.informative += informative(gold.rows)
+        strict = strictly_same(answers, gold, predicted)
+        if not strict and tally.difference is None and self._trial.real(rows, answers):
+            tally.difference = rows
+        if tally.lenient and (not strict or tally.difference is not None):
+            same = strict or tally.comparison.same(gold.rows, predicted.rows, len(gold.columns), len(predicted.columns))
+            if not same and (tally.difference is rows or self._trial.real(rows, answers)):
+                tally.lenient = False
+        return None
+
+    def _compare_once(self, tally: _Tally) -> tuple[Answers, Result, Result] | Verdict | None:
+        """Runs both queries; None to go on with a smaller database."""
+        try:
+            gold, answers = self._trial.run_gold()
+        except QueryFailed as failure:
+            tally.gold_failures += 1
+            if failure.kind == "timeout":
+                tally.scale = min(8, tally.scale * 2)
+            if failure.kind != "refused" and tally.gold_failures < 6:
+                return None
+            raise GoldFails(f"it fails on a small database: {failure}") from None
+        try:
+            predicted = self._trial.run_predicted()
+        except QueryFailed as failure:
+            if failure.kind == "timeout":
+                tally.predicted_timeouts += 1
+                tally.scale = min(8, tally.scale * 2)
+                if tally.predicted_timeouts < 3 and not failure.hopeless:
+                    return None
+            return _failed(failure)
+        if gold.overflow:
+            tally.scale = min(8, tally.scale * 2)
+            return None
+        return answers, gold, predicted
+
+    def _settle(self, rows: Rows) -> Rows:
+        """Takes out the children of rows that a CHECK kept out."""
+        stored = {name: self._pair.box.stored(self._pair.tables[name]) for name in rows}
+        while not self._generator.sound(stored):
+            self._generator.drop_orphans(stored)
+        self._trial.load(stored)
+        return stored
+
+    def _conclude(self, tally: _Tally) -> Verdict:
+        if tally.difference is not None:
+            return self._different(tally)
+        if tally.predicted_timeouts and tally.informative < _ENOUGH:
+            return Verdict("timeout", "The prediction takes too long even on small databases.")
+        if not tally.informative:
+            return Verdict(
+                "undecided",
+                f"The gold query returned nothing but emptiness or NULL on all {tally.tried} databases tried, "
+                "so agreement proves nothing.",
+                databases=tally.tried,
+            )
+        if self._budget.spent and tally.informative < min(_ENOUGH, self._effort):
+            return Verdict(
+                "undecided",
+                f"The queries take so long that only {tally.tried} databases could be tried; they agree on these.",
+                databases=tally.tried,
+                informative=tally.informative,
+            )
+        return Verdict(
+            "equivalent",
+            f"The results agree on all {tally.tried} databases made for the pair, "
+            f"{tally.informative} of them with a telling result.",
+            None,
+            True,
+            True,
+            tally.tried,
+            tally.informative,
+        )
+
+    def _different(self, tally: _Tally) -> Verdict:
+        assert tally.difference is not None
+        shrinker = Shrinker(self._pair, self._trial, self._generator, self._budget)
+        witness, reason = shrinker.witness(shrinker.shrink(tally.difference))
+        return Verdict("different", reason, witness, False, tally.lenient, tally.tried, tally.informative)
+
+
+def _on_file(pair: PreparedPair, trial: Trial, path: str, budget: Budget) -> Verdict | None:
+    """Compares on a real database; None if the queries agree there, or if it does not decide."""
+    try:
+        box = Sandbox.from_file(path)
+    except (sqlite3.Error, OSError) as error:
+        raise RuntimeError(f"cannot read the database {path}: {error}") from None
+    try:
+        verdict = _compare_on(box, pair, trial, budget)
+        # What SQL leaves open may come out otherwise when scans run backwards: only a lasting difference counts.
+        if verdict is not None and verdict.status == "different" and trial.unstable:
+            box.perturb(reverse=True, indexes=False)
+            again = _compare_on(box, pair, trial, budget)
+            stable = again is not None and again.witness and verdict.witness
+            if not stable or again.witness.gold != verdict.witness.gold:  # type: ignore[union-attr]
+                return None
+        return verdict
+    finally:
+        box.close()
+
+
+def _compare_on(box: Sandbox, pair: PreparedPair, trial: Trial, budget: Budget) -> Verdict | None:
+    steps, rows = 200 * MAX_STEPS, 200_000
+
+    def run(sql: str) -> Result:
+        return box.run(sql, steps, budget.seconds, rows)
+
+    try:
+        result = run(trial.gold_sql)
+    except QueryFailed as failure:
+        if failure.kind == "timeout":
+            raise GoldFails(f"on the database, {failure}") from None
+        return None  # the file has another schema: the databases made for the pair decide
+    answers = trial.answers(result)
+    try:
+        predicted = run(pair.predicted.sql)
+    except QueryFailed as failure:
+        return _failed(failure)
+    width = len(result.columns) - (trial.order.extra if trial.order else 0)
+    gold = Result(result.columns[:width], answers.window)
+    if strictly_same(answers, gold, predicted) or result.overflow:
+        return None
+    lenient = LenientComparison().same(gold.rows, predicted.rows, width, len(predicted.columns))
+    shown = Table(gold.columns, tuple(gold.rows[:20])), Table(predicted.columns, tuple(predicted.rows[:20]))
+    reason = "On the real database: " + explain(gold, predicted)
+    return Verdict("different", reason, Witness({}, *shown), False, lenient, 1, 1)
+
+
+def _failed(failure: QueryFailed) -> Verdict:
+    """The verdict for a prediction that gives no result."""
+    if failure.kind == "refused":
+        return Verdict("refused", f"The prediction is refused: {failure}.")
+    if failure.kind == "timeout":
+        return Verdict("timeout", f"The prediction was stopped: {failure}.")
+    return Verdict("error", f"The prediction does not run: {failure}.")

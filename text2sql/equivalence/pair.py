@@ -1,0 +1,164 @@
+"""A pair of queries made ready to run on one sandbox."""
+
+from __future__ import annotations
+
+import random
+
+from text2sql.equivalence import ties
+from text2sql.sql.canonical import canonical
+from text2sql.sql.ddl import TableSchema, parse_schema, used_tables
+from text2sql.sql.extract import extract_sql
+from text2sql.sql.files import file_schema
+from text2sql.sql.prepare import Prepared, misread_column, missing_name, prepare
+from text2sql.sql.repair import add_column, add_table, clean, qualify, word_names
+from text2sql.sql.sandbox import QueryFailed, Sandbox, is_write
+from text2sql.sql.tokens import tokenize
+
+
+class GoldFails(Exception):
+    """The gold query does not run: nothing can be decided."""
+
+
+class PreparedPair:
+    """Schema, gold query and prediction; the prediction is as the model wrote it.
+
+    Attributes:
+        gold: The gold query, after `prepare_gold`.
+        predicted: The prediction, after `prepare_predicted`.
+        schema: The schema, completed by what the gold query reads.
+        tables: The tables that either query may read, by lower-case name, with the columns that it may see.
+        added: What the gold query reads and its schema lacks.
+        box: A sandbox with these tables.
+    """
+
+    gold: Prepared
+    predicted: Prepared
+    box: Sandbox
+    tables: dict[str, TableSchema]
+
+    def __init__(self, schema: str, gold: str, predicted: str, database: str | None, seed: int) -> None:
+        schema, gold, predicted = map(_encodable, (schema, gold, predicted))
+        self._gold_text, self.predicted_text = clean(gold), extract_sql(predicted)
+        if database is not None and not schema.strip():
+            schema = file_schema(database)
+        self.schema = parse_schema(schema)
+        self.added: list[str] = []
+        self.rng = random.Random(seed)
+
+    def open(self) -> None:
+        """Opens a sandbox with the tables that either query may read."""
+        if hasattr(self, "box"):
+            self.box.close()
+        names = word_names(self._gold_text) | word_names(self.predicted_text)
+        stars = _sees_all(self._gold_text) or _sees_all(self.predicted_text)
+        self.tables = used_tables(self.schema, names, every_column=stars)
+        self.box = Sandbox.in_memory(self.tables.values())
+        self.box.create_function(ties.SHAKE, self.rng.random)
+
+    def check(self, sql: str) -> QueryFailed | None:
+        """Compiles a query; returns why it failed, None if it did not."""
+        try:
+            self.box.check(sql)
+        except QueryFailed as failure:
+            return failure
+        return None
+
+    def prepare_gold(self) -> None:
+        """Prepares the gold query; adds the tables and columns that its schema forgot.
+
+        Raises:
+            GoldFails: If that does not make it run.
+        """
+        if not self._gold_text or is_write(self._gold_text):
+            raise GoldFails("it is not a query")
+        self.open()
+        for _ in range(12):
+            try:
+                self.gold = prepare(self._gold_text, self.schema, self.check)
+                break
+            except QueryFailed as failure:
+                if not self._mend(failure):
+                    raise GoldFails(str(failure)) from None
+        else:
+            raise GoldFails("its schema lacks too much")
+
+    def _mend(self, failure: QueryFailed) -> bool:
+        missing = missing_name(failure)
+        if missing is None:
+            return False
+        kind, name = missing
+        if kind == "ambiguous":
+            qualified = qualify(self._gold_text, name, self.schema)
+            if qualified is None or qualified == self._gold_text:
+                return False
+            if self.predicted_text == self._gold_text:
+                self.predicted_text = qualified
+            self._gold_text = qualified
+            return True
+        self.schema = self.schema.copy()
+        if kind == "table":
+            add_table(self.schema, name)
+        elif not add_column(self.schema, name, self._gold_text, self.predicted_text):
+            return False
+        self.added.append(f"{kind} {name}")
+        self.open()
+        return True
+
+    def prepare_predicted(self) -> None:
+        """Prepares the prediction.
+
+        Raises:
+            QueryFailed: If SQLite does not accept it.
+        """
+        self.predicted = prepare(self.predicted_text, self.schema, self.check)
+        column = misread_column(self.predicted)
+        # What the gold query itself treats as a string is one.
+        if column is not None and column not in self.gold.strings:
+            raise QueryFailed("error", f"no such column: {column} (in double quotes)")
+
+    @property
+    def alike(self) -> bool:
+        """Whether both are the same query, written alike."""
+        gold, predicted = self.gold, self.predicted
+        if gold.tree is None or predicted.tree is None:
+            return False
+        return gold.sql == predicted.sql or canonical(gold.tree) == canonical(predicted.tree)
+
+    def close(self) -> None:
+        """Closes the sandbox."""
+        if hasattr(self, "box"):
+            self.box.close()
+
+
+def _encodable(text: str) -> str:
+    """A text that SQLite can read: without NUL, and with a sign of its own for half a surrogate pair."""
+    return text.replace("\x00", " ").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _sees_all(sql: str) -> bool:
+    """Whether a query may see columns that it does not name."""
+    before = ""
+    for token in tokenize(sql):
+        if token.keyword == "NATURAL" or (token.text == "*" and before in ("SELECT", "DISTINCT", "ALL", ",", ".")):
+            return True
+        before = token.keyword
+    return False
+
+
+def compile_prediction(schema: str, gold: str, predicted: str) -> QueryFailed | None:
+    """Compiles a prediction against a schema, completed by what its gold query reads; None if SQLite accepts it."""
+    pair = PreparedPair(schema, gold, predicted, None, 0)
+    if not pair.predicted_text or is_write(pair.predicted_text):
+        return QueryFailed("refused" if pair.predicted_text else "error", "not a query")
+    try:
+        try:
+            pair.prepare_gold()
+        except GoldFails:
+            pair.open()
+            pair.gold = Prepared("")
+        pair.prepare_predicted()
+    except QueryFailed as failure:
+        return failure
+    finally:
+        pair.close()
+    return None

@@ -1,0 +1,170 @@
+"""Compares results: as bags, in order up to ties, through a LIMIT that cuts a tie, and leniently.
+
+Values are equal as SQLite has them, except that floating-point numbers may differ by rounding: 1 equals 1.0, '1' does
+not equal 1, NULL equals NULL.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from text2sql.equivalence.verdict import Row, Value
+
+RELATIVE = 1e-6
+ABSOLUTE = 1e-9
+_PERMUTATION_BUDGET = 2000
+
+
+def close(a: Value, b: Value) -> bool:
+    """Whether two values are the same up to rounding."""
+    if a == b:
+        return type(a) is type(b) or not isinstance(a, (str, bytes))
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)) and (isinstance(a, float) or isinstance(b, float)):
+        return math.isclose(a, b, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    return False
+
+
+def _rounded(value: Value) -> Value:
+    """A number that all close values mostly share: nine significant digits, whole numbers as int."""
+    if isinstance(value, float):
+        if math.isinf(value) or math.isnan(value):
+            return value
+        value = float(f"{value:.9g}")
+        return 0 if abs(value) < ABSOLUTE else value
+    return value
+
+
+def _key(row: Row) -> Row:
+    return tuple(_rounded(value) if isinstance(value, float) else value for value in row)
+
+
+def _order(row: Row) -> tuple[tuple[int, float, str], ...]:
+    """A total order on rows, for pairing those that rounding keeps apart."""
+    found = []
+    for value in row:
+        if value is None:
+            found.append((0, 0.0, ""))
+        elif isinstance(value, (int, float)):
+            found.append((1, float(f"{value:.5g}") if abs(value) < 1e300 else float("inf"), ""))
+        else:
+            found.append((2, 0.0, value if isinstance(value, str) else value.hex()))
+    return tuple(found)
+
+
+def _has_float(rows: Sequence[Row]) -> bool:
+    return any(isinstance(value, float) for row in rows for value in row)
+
+
+def same_bag(a: Sequence[Row], b: Sequence[Row]) -> bool:
+    """Whether two results hold the same rows equally often, in whatever order."""
+    if len(a) != len(b):
+        return False
+    if Counter(a) == Counter(b):
+        return True
+    if not (_has_float(a) or _has_float(b)):
+        return False
+    if Counter(map(_key, a)) == Counter(map(_key, b)):
+        return True
+    pairs = zip(sorted(a, key=_order), sorted(b, key=_order), strict=True)
+    return all(len(x) == len(y) and all(map(close, x, y)) for x, y in pairs)
+
+
+def sub_bag(part: Sequence[Row], whole: Sequence[Row]) -> bool:
+    """Whether the rows of ``part`` can be taken from ``whole``."""
+    return Counter(map(_key, part)) <= Counter(map(_key, whole))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All results that a query allows on one database.
+
+    Attributes:
+        rows: Every row, as if there were no LIMIT, in order.
+        groups: Where the groups of rows that tie in the ORDER BY end, ascending; the last is ``len(rows)``.
+        offset: Rows that OFFSET skips.
+        limit: Rows that LIMIT keeps, None for all.
+    """
+
+    rows: list[Row]
+    groups: list[int]
+    offset: int = 0
+    limit: int | None = None
+
+    @property
+    def end(self) -> int:
+        """Index behind the last row kept."""
+        return len(self.rows) if self.limit is None else min(len(self.rows), self.offset + self.limit)
+
+    @property
+    def window(self) -> list[Row]:
+        """One of the allowed results: the one that SQLite gave."""
+        return self.rows[self.offset : max(self.end, self.offset)]
+
+    @property
+    def cuts_tie(self) -> bool:
+        """Whether LIMIT or OFFSET goes through rows that tie."""
+        ends = {0, *self.groups}
+        edges = {min(self.offset, len(self.rows)), self.end}
+        return not edges <= ends
+
+    def allow(self, other: Sequence[Row]) -> bool:
+        """Whether another result is among those allowed."""
+        if len(other) != len(self.window):
+            return False
+        start = 0
+        for stop in self.groups:
+            low, high = max(start, self.offset), min(stop, self.end)
+            if low < high:
+                part = other[low - self.offset : high - self.offset]
+                group = self.rows[start:stop]
+                if not (same_bag(part, group) if high - low == stop - start else sub_bag(part, group)):
+                    return False
+            start = stop
+        return True
+
+
+def informative(rows: Sequence[Row]) -> bool:
+    """Whether a result says anything: agreement on no rows, on NULLs or on a count of zero proves nothing."""
+    return any(value is not None and (value != 0 or len(rows) > 1) for row in rows for value in row)
+
+
+class LenientComparison:
+    """Equality as sets of rows, with one renumbering of the columns that fits all databases seen so far."""
+
+    def __init__(self) -> None:
+        self._allowed: list[set[int]] | None = None
+
+    def same(self, gold: Sequence[Row], predicted: Sequence[Row], width: int, other_width: int) -> bool:
+        """Whether some renumbering of the columns makes the results equal as sets."""
+        if width != other_width:
+            return False
+        a, b = {_key(row) for row in gold}, {_key(row) for row in predicted}
+        if (not a) != (not b):
+            return False
+        if self._allowed is None:
+            self._allowed = [set(range(width)) for _ in range(width)]
+        left = [frozenset(row[i] for row in a) for i in range(width)]
+        right = [frozenset(row[j] for row in b) for j in range(width)]
+        allowed = [{j for j in self._allowed[i] if left[i] == right[j]} for i in range(width)]
+        self._budget = _PERMUTATION_BUDGET
+        if not self._search(allowed, [], a, b):
+            return False
+        self._allowed = allowed
+        return True
+
+    def _search(self, allowed: list[set[int]], chosen: list[int], a: set[Row], b: set[Row]) -> bool:
+        """Assigns columns one by one; a partial choice must already agree on the columns chosen."""
+        at = len(chosen)
+        self._budget -= 1
+        if self._budget < 0:
+            return True  # too many look-alike columns to try them all: they hold the same values
+        if chosen and {row[:at] for row in a} != {tuple(row[j] for j in chosen) for row in b}:
+            return False
+        if at == len(allowed):
+            return True
+        # The same position first: most predictions keep the order.
+        candidates = sorted(allowed[at] - set(chosen), key=lambda j: (j != at, j))
+        return any(self._search(allowed, [*chosen, j], a, b) for j in candidates)

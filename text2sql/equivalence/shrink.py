@@ -1,0 +1,127 @@
+"""Makes a difference small and says it in words."""
+
+from __future__ import annotations
+
+from text2sql.equivalence.databases.generator import Generator, Rows
+from text2sql.equivalence.databases.values import ordinary
+from text2sql.equivalence.pair import PreparedPair
+from text2sql.equivalence.results import LenientComparison
+from text2sql.equivalence.trial import Trial, strictly_same
+from text2sql.equivalence.verdict import Row, Table, Witness
+from text2sql.sql.budget import Budget
+from text2sql.sql.ddl import TableSchema
+from text2sql.sql.sandbox import QueryFailed, Result
+
+_TRIALS = 80
+_SHOWN = 50  # rows of a result in a witness
+
+
+class Shrinker:
+    """Shrinks the database on which two queries differ."""
+
+    def __init__(self, pair: PreparedPair, trial: Trial, generator: Generator, budget: Budget) -> None:
+        self._pair, self._trial, self._generator, self._budget = pair, trial, generator, budget
+
+    def _differs(self, rows: Rows) -> bool:
+        """Whether the queries differ on a database, for good."""
+        self._trial.load(rows)
+        try:
+            gold, answers = self._trial.run_gold()
+            predicted = self._trial.run_predicted()
+        except QueryFailed:
+            return False
+        if gold.overflow or strictly_same(answers, gold, predicted):
+            return False
+        return self._trial.real(rows, answers)
+
+    def shrink(self, rows: Rows) -> Rows:
+        """Takes out rows while the queries still differ and the keys still hold."""
+        trials = 0
+        # A difference that shows only when scans run backwards is left as it is.
+        if not self._differs(rows):
+            return rows
+        for chunk in (8, 4, 2, 1):
+            for name in list(rows):
+                start = 0
+                while start < len(rows[name]) and trials < _TRIALS:
+                    if chunk > 1 and len(rows[name]) < chunk:
+                        break
+                    smaller = {**rows, name: rows[name][:start] + rows[name][start + chunk :]}
+                    trials += 1
+                    if self._generator.sound(smaller) and self._differs(smaller):
+                        rows = smaller
+                    else:
+                        start += chunk
+                    if self._budget.spent:
+                        return rows
+        return rows
+
+    def witness(self, rows: Rows) -> tuple[Witness, str]:
+        """The database with both results, and a sentence on how they differ."""
+        self._trial.load(rows)
+        gold, answers = self._trial.run_gold()
+        predicted = self._trial.run_predicted()
+        if self._trial.may_reverse and answers.allow(predicted.rows):
+            self._pair.box.perturb(reverse=True)
+            predicted = self._trial.run_predicted()
+            self._pair.box.perturb()
+        tables = {
+            self._pair.schema.tables[name].name: _widened(
+                self._pair.schema.tables[name], self._pair.tables[name], self._pair.box.stored(self._pair.tables[name])
+            )
+            for name in rows
+        }
+        cut = predicted.rows[:_SHOWN]
+        witness = Witness(tables, Table(gold.columns, tuple(gold.rows[:_SHOWN])), Table(predicted.columns, tuple(cut)))
+        return witness, explain(gold, predicted)
+
+
+def _widened(table: TableSchema, narrow: TableSchema, rows: list[Row]) -> Table:
+    """Rows with all columns of their table: those that neither query sees are NULL where they may be."""
+    places = {key: at for at, key in enumerate(narrow.columns)}
+    wide = []
+    for number, row in enumerate(rows):
+        wide.append(
+            tuple(
+                row[places[key]]
+                if key in places
+                else (ordinary(column.domain, 0, number + 1)[-1] if column.not_null else None)
+                for key, column in table.columns.items()
+            )
+        )
+    return Table(tuple(column.name for column in table.columns.values()), tuple(wide))
+
+
+def explain(gold: Result, predicted: Result) -> str:
+    """One sentence on how two results differ."""
+    if len(gold.columns) != len(predicted.columns):
+        return f"The gold query returns {_count(len(gold.columns), 'column')}, the prediction {len(predicted.columns)}."
+    if predicted.overflow:
+        return f"The gold query returns {_count(len(gold.rows), 'row')}, the prediction thousands."
+    left, right = set(gold.rows), set(predicted.rows)
+    if left == right:
+        if len(gold.rows) != len(predicted.rows):
+            return (
+                f"The results differ in duplicates: the gold query returns {_count(len(gold.rows), 'row')}, "
+                f"the prediction {len(predicted.rows)}."
+            )
+        return "The results hold the same rows in another order, or not equally often."
+    if len(gold.rows) != len(predicted.rows):
+        return f"The gold query returns {_count(len(gold.rows), 'row')}, the prediction {len(predicted.rows)}."
+    width = len(gold.columns)
+    if width > 1 and LenientComparison().same(gold.rows, predicted.rows, width, width):
+        return "The results hold the same columns in another order."
+    missing = next(iter(sorted(left - right, key=repr)), None)
+    extra = next(iter(sorted(right - left, key=repr)), None)
+    return f"The gold query returns {_show(missing)} where the prediction returns {_show(extra)}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _show(row: Row | None) -> str:
+    if row is None:
+        return "nothing"
+    text = ", ".join("NULL" if value is None else repr(value) for value in row)
+    return f"({text[:80]}…)" if len(text) > 80 else f"({text})"

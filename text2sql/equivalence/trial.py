@@ -1,0 +1,182 @@
+"""Runs both queries on one database, and tells a difference between them from a whim of SQLite's."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from text2sql.equivalence import ties
+from text2sql.equivalence.databases.generator import Rows
+from text2sql.equivalence.pair import PreparedPair
+from text2sql.equivalence.results import Answers, same_bag
+from text2sql.equivalence.verdict import Row
+from text2sql.sql.budget import Budget
+from text2sql.sql.prepare import Prepared, parse
+from text2sql.sql.sandbox import QueryFailed, Result
+
+MAX_STEPS = 2_000_000
+_QUERY_SECONDS = 0.4  # many times what so many steps take, unless each of them is made slow on purpose
+_SHAKES = 6
+_PROOFS = 3  # databases on which the form of the gold query without LIMIT is checked against the query itself
+
+
+class Trial:
+    """How a pair is run and compared.
+
+    Args:
+        pair: Both queries, prepared.
+        budget: What all of the pair may cost.
+
+    Attributes:
+        gold_sql: The gold query without its LIMIT and with its sort keys, where that can be had.
+        may_reverse: Whether the prediction must also hold when scans run backwards: it does not sort, and the gold
+            query does, so it must not pass because a scan happens to run in order.
+        unstable: Whether either result may depend on more than the data.
+    """
+
+    def __init__(self, pair: PreparedPair, budget: Budget) -> None:
+        self._pair, self._box, self._budget = pair, pair.box, budget
+        self._unproven = _PROOFS
+        self._shaken_sql: dict[str, str] = {}
+        gold, predicted = pair.gold.tree, pair.predicted.tree
+        plan = ties.plan_order(gold) if gold is not None else None
+        if plan is not None and pair.check(plan.sql) is not None:
+            plan = None
+        self.order = plan
+        self.unstable = (
+            gold is None
+            or predicted is None
+            or ties.unstable(gold, top_limit=plan is None)
+            or ties.unstable(predicted, top_limit=True)
+        )
+        ordered = plan.ordered if plan else True
+        self.may_reverse = ordered and predicted is not None and predicted.find(exp.Order) is None
+        self.gold_sql = plan.sql if plan else pair.gold.sql
+
+    def answers(self, result: Result) -> Answers:
+        """All results that the gold query allows."""
+        if self.order:
+            return self.order.answers(result)
+        # Each row is its own group: the order must be exactly this one.
+        return Answers(result.rows, list(range(1, len(result.rows) + 1)))
+
+    def run_gold(self, sql: str | None = None) -> tuple[Result, Answers]:
+        """Runs the gold query, or another form of it.
+
+        Raises:
+            QueryFailed: If it gives no result.
+        """
+        if sql is None and self._unproven and self.order is not None:
+            self._prove()
+        result = self._run(sql or self.gold_sql)
+        answers = self.answers(result)
+        width = len(result.columns) - (self.order.extra if self.order else 0)
+        return Result(result.columns[:width], answers.window, result.overflow), answers
+
+    def run_predicted(self, sql: str | None = None) -> Result:
+        """Runs the prediction, or another form of it.
+
+        Raises:
+            QueryFailed: If it gives no result.
+        """
+        return self._run(sql or self._pair.predicted.sql)
+
+    def _run(self, sql: str) -> Result:
+        try:
+            return self._box.run(sql, MAX_STEPS, min(_QUERY_SECONDS, self._budget.seconds))
+        finally:
+            self._budget.spend(self._box.steps)
+
+    def _prove(self) -> None:
+        """Gives the form without LIMIT up if it does not hold what the gold query itself returns: sqlglot wrote it."""
+        self._unproven -= 1
+        assert self.order is not None
+        result = self._run(self.order.sql)
+        if not result.overflow and not self.order.answers(result).allow(self._run(self._pair.gold.sql).rows):
+            self.order, self.gold_sql, self.unstable = None, self._pair.gold.sql, True
+
+    def load(self, rows: Rows) -> None:
+        """Replaces the contents of the database."""
+        self._budget.spend(0, sum(map(len, rows.values())))
+        self._box.load({name: (self._pair.tables[name], data) for name, data in rows.items()})
+
+    def real(self, rows: Rows, answers: Answers) -> bool:
+        """Whether a difference seen lies in the queries, not in the order in which SQLite happened to meet the rows.
+
+        Both queries are run again with the rows in other orders and ties broken by chance. If the gold query stays the
+        same, the prediction is at fault. If it does not, its columns that changed are left out of the comparison, and
+        the difference counts only if no two runs agree on the others.
+        """
+        if not self.unstable:
+            return True
+        golds, predictions = [answers], []
+        gold_sql = self._shaken("gold", self._pair.gold, self.gold_sql)
+        predicted_sql = self._shaken("predicted", self._pair.predicted, self._pair.predicted.sql)
+        try:
+            for number in range(_SHAKES):
+                self.load(self._reordered(rows, number))
+                self._box.perturb(reverse=number % 2 == 1, indexes=number % 3 == 0)
+                # Chance inside a query may cancel out there, so it is left alone every other time.
+                golds.append(self.run_gold(gold_sql if number % 2 else None)[1])
+                predictions.append(self.run_predicted(predicted_sql if number % 2 else None).rows)
+                if number and _may_agree(golds, predictions):
+                    return False
+        except QueryFailed:
+            return False
+        finally:
+            self._box.perturb()
+            self.load(rows)
+        return True
+
+    def _reordered(self, rows: Rows, number: int) -> Rows:
+        if number == 0:
+            return {name: data[::-1] for name, data in rows.items()}
+        shuffled = {name: list(data) for name, data in rows.items()}
+        for data in shuffled.values():
+            self._pair.rng.shuffle(data)
+        return shuffled
+
+    def _shaken(self, which: str, prepared: Prepared, sql: str) -> str:
+        """The query with all that it leaves open decided by chance, if SQLite accepts it so."""
+        if which not in self._shaken_sql:
+            tree = parse(sql) if prepared.tree is not None else None
+            text = ties.shaken(tree) if tree is not None else sql
+            self._shaken_sql[which] = text if self._pair.check(text) is None else sql
+        return self._shaken_sql[which]
+
+
+def strictly_same(answers: Answers, gold: Result, predicted: Result) -> bool:
+    """Whether a prediction's result is one that the gold query allows."""
+    same_width = len(gold.columns) == len(predicted.columns)
+    return same_width and not predicted.overflow and answers.allow(predicted.rows)
+
+
+def _may_agree(golds: list[Answers], predictions: list[list[Row]]) -> bool:
+    """Whether the gold query's own result varies, and the prediction is like it in all that does not vary."""
+    if all(golds[0].allow(other.window) for other in golds):
+        return False
+    if len({len(gold.window) for gold in golds}) > 1:
+        return True
+    unsettled = _unsettled([gold.window for gold in golds])
+    masked = [_masked(rows, unsettled) for rows in predictions]
+    return any(_masked_answers(gold, unsettled).allow(rows) for gold in golds for rows in masked)
+
+
+def _unsettled(results: list[list[Row]]) -> set[int]:
+    """The columns whose values differ between equally long results; all of them if it is not a matter of columns."""
+    everything = set(range(len(results[0][0]))) if results[0] else set()
+    return {
+        column
+        for column in everything
+        if any(
+            not same_bag([(row[column],) for row in rows], [(row[column],) for row in results[0]])
+            for rows in results[1:]
+        )
+    } or everything
+
+
+def _masked(rows: list[Row], columns: set[int]) -> list[Row]:
+    return [tuple(None if at in columns else value for at, value in enumerate(row)) for row in rows]
+
+
+def _masked_answers(answers: Answers, columns: set[int]) -> Answers:
+    return Answers(_masked(answers.rows, columns), answers.groups, answers.offset, answers.limit)

@@ -1,0 +1,112 @@
+"""Verdicts kept across runs: a pair that was judged before, by this very evaluator, is not judged again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import sqlglot
+
+from text2sql.equivalence.verdict import Verdict
+
+# What depends on the clock or on the machine is judged again.
+_KEPT = ("equivalent", "different", "error", "refused")
+
+
+def cache_directory() -> Path:
+    """Where verdicts are kept: ``$TEXT2SQL_CACHE``, else ``~/.cache/text2sql``."""
+    return Path(os.environ.get("TEXT2SQL_CACHE") or Path.home() / ".cache" / "text2sql") / "verdicts"
+
+
+@cache
+def evaluator_version() -> str:
+    """A digest of all that a verdict depends on but the pair: the source of the evaluator, SQLite and sqlglot."""
+    digest = hashlib.sha256(f"{sqlite3.sqlite_version} {sqlglot.__version__}".encode())
+    equivalence = Path(__file__).parent
+    for package in (equivalence, equivalence.parent / "sql"):
+        for path in sorted(package.rglob("*.py")):
+            digest.update(path.relative_to(equivalence.parent).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class KeptVerdicts:
+    """A table of verdicts in one SQLite file per version of the evaluator.
+
+    It only ever saves time: where it cannot be read or written, pairs are judged anew.
+
+    Args:
+        directory: Made if it is not there; see `cache_directory`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._db: sqlite3.Connection | None = None
+        self._files: dict[str, str] = {}
+        path = directory / f"{evaluator_version()}.sqlite"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._db = self._open(path)
+        except sqlite3.DatabaseError:  # no database, or a broken one
+            try:
+                path.unlink(missing_ok=True)
+                self._db = self._open(path)
+            except (sqlite3.Error, OSError):
+                self._db = None
+        except OSError:
+            self._db = None
+
+    @staticmethod
+    def _open(path: Path) -> sqlite3.Connection:
+        db = sqlite3.connect(path, isolation_level=None, timeout=5)
+        db.execute("PRAGMA synchronous = OFF")
+        db.execute("CREATE TABLE IF NOT EXISTS verdict (key TEXT PRIMARY KEY, value TEXT, digest TEXT) WITHOUT ROWID")
+        return db
+
+    def key(self, task: Mapping[str, Any]) -> str:
+        """The digest of a pair, its settings and the contents of its real database."""
+        database = task.get("database")
+        content = {**task, "database": self._digest_file(database) if database else None}
+        return _digest(json.dumps(content, sort_keys=True))
+
+    def _digest_file(self, path: str) -> str:
+        if path not in self._files:
+            try:
+                with open(path, "rb") as file:
+                    self._files[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                self._files[path] = str(error)
+        return self._files[path]
+
+    def get(self, key: str) -> Verdict | None:
+        """The verdict kept under a key; None if there is none, or if it is damaged."""
+        try:
+            row = self._db.execute("SELECT value, digest FROM verdict WHERE key = ?", (key,)).fetchone()  # type: ignore[union-attr]
+            if row is None or _digest(row[0]) != row[1]:
+                return None
+            return Verdict.from_dict(json.loads(row[0]))
+        except (AttributeError, sqlite3.Error, ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, key: str, verdict: Verdict) -> None:
+        """Keeps a verdict, unless it depends on more than the pair."""
+        if self._db is None or verdict.status not in _KEPT:
+            return
+        value = json.dumps(verdict.to_dict())
+        try:
+            self._db.execute("INSERT OR REPLACE INTO verdict VALUES (?, ?, ?)", (key, value, _digest(value)))
+        except sqlite3.Error:
+            self._db = None
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._db is not None:
+            self._db.close()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

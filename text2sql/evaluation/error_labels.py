@@ -1,0 +1,373 @@
+"""What is wrong with a prediction, read from the syntax trees; how hard a gold query is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from text2sql.equivalence.verdict import Verdict
+from text2sql.sql.canonical import canonical
+from text2sql.sql.ddl import Schema, parse_schema
+from text2sql.sql.extract import extract_sql
+from text2sql.sql.hardness import hardness
+from text2sql.sql.prepare import missing_name, parse
+from text2sql.sql.repair import clean
+from text2sql.sql.sandbox import QueryFailed, is_write
+from text2sql.sql.tokens import tokenize
+from text2sql.sql.trees import literal_value
+
+_SYNTAX = ("syntax error", "incomplete input", "unrecognized token", "parser stack overflow", "unterminated")
+_OPERATORS: dict[type[exp.Expr], str] = {
+    exp.EQ: "=",
+    exp.NEQ: "<>",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.GT: ">",
+    exp.GTE: ">=",
+    exp.Like: "like",
+    exp.In: "in",
+    exp.Between: "between",
+    exp.Is: "is",
+    exp.Exists: "exists",
+    exp.Glob: "glob",
+}
+_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+CHECKS = ("exact_match", "canonical_match", "valid_syntax", "valid_schema", "executable")
+
+
+@dataclass(frozen=True)
+class Description:
+    """One prediction beside its gold query; see `metrics.summarize`."""
+
+    exact: bool
+    canonical: bool
+    valid_syntax: bool
+    valid_schema: bool
+    executable: bool
+    hardness: str
+    labels: list[str]
+
+    @property
+    def checks(self) -> dict[str, bool]:
+        """The yes-or-no measures, under the names that the summary has for their shares."""
+        values = (self.exact, self.canonical, self.valid_syntax, self.valid_schema, self.executable)
+        return dict(zip(CHECKS, values, strict=True))
+
+
+def describe(schema: str, gold: str, predicted: str, verdict: Verdict) -> Description:
+    """Everything about a prediction that needs no database."""
+    text = extract_sql(predicted)
+    failure = _compile(schema, gold, predicted)
+    exact = _words(clean(gold)) == _words(text)
+    known = parse_schema(schema)
+    trees = _parse(clean(gold), known), _parse(text, known)
+    alike = exact or (trees[0] is not None and trees[1] is not None and _same_form(trees[0], trees[1]))
+    message = str(failure) if failure else ""
+    valid_syntax = bool(text) and not any(sign in message for sign in _SYNTAX)
+    missing = failure is not None and missing_name(failure) is not None
+    return Description(
+        exact=exact,
+        canonical=alike,
+        valid_syntax=valid_syntax,
+        valid_schema=valid_syntax and not missing and verdict.status != "refused",  # CREATE TABLE names what it likes
+        executable=failure is None and verdict.status not in ("error", "timeout", "refused"),
+        hardness=hardness(gold),
+        labels=_labels(schema, gold, text, verdict, failure),
+    )
+
+
+def error_labels(schema: str, gold: str, predicted: str, verdict: Verdict) -> list[str]:
+    """Says in which ways a wrong prediction departs from the gold query.
+
+    Args:
+        schema: ``CREATE TABLE`` statements.
+        gold: The gold query.
+        predicted: The raw prediction.
+        verdict: What `execution_match` said of it.
+
+    Returns:
+        Labels in a fixed order, none for a correct prediction. They describe how the trees differ, so they are hints:
+        two queries may differ in more ways than those that matter.
+    """
+    return _labels(schema, gold, extract_sql(predicted), verdict, _compile(schema, gold, predicted))
+
+
+def _compile(schema: str, gold: str, predicted: str) -> QueryFailed | None:
+    from text2sql.equivalence.pair import compile_prediction
+
+    try:
+        return compile_prediction(schema, gold, predicted)
+    except Exception as error:
+        return QueryFailed("error", f"{type(error).__name__}: {error}")
+
+
+def _parse(sql: str, schema: Schema) -> exp.Expr | None:
+    """The tree of a query; double quotes around what is no column of the schema make a string, as SQLite has it.
+
+    sql-create-context writes all its strings so.
+    """
+    tree = parse(sql)
+    if tree is None:
+        return None
+    columns = {name for table in schema.tables.values() for name in table.columns}
+    columns |= {alias.alias.lower() for alias in tree.find_all(exp.Alias)}
+    for column in list(tree.find_all(exp.Column)):
+        name = column.this
+        quoted = isinstance(name, exp.Identifier) and name.quoted and not column.table
+        if quoted and name.name.lower() not in columns and column is not tree:
+            column.replace(exp.Literal.string(name.name))
+    return tree
+
+
+def _words(sql: str) -> list[str]:
+    """Tokens up to letter case outside quotes and the kind of quotes."""
+    return [t.name.lower() if t.kind == "word" else t.name for t in tokenize(sql) if t.text != ";"]
+
+
+def _same_form(a: exp.Expr, b: exp.Expr) -> bool:
+    try:
+        return canonical(a) == canonical(b)
+    except (RecursionError, ValueError, AttributeError):
+        return False
+
+
+def _labels(schema: str, gold: str, text: str, verdict: Verdict, failure: QueryFailed | None) -> list[str]:
+    if verdict.correct or verdict.status == "undecided":
+        return []
+    if not text:
+        return ["syntax"]
+    if verdict.status == "refused":
+        return ["not a query" if is_write(text) else "unsafe"]
+    found = {"too slow"} if verdict.status == "timeout" else set()
+    if failure is not None:
+        missing = missing_name(failure)
+        if any(sign in str(failure) for sign in _SYNTAX):
+            return ["syntax"]
+        if missing is not None and missing[0] != "ambiguous":
+            found.add(f"unknown {missing[0]}")
+    known = parse_schema(schema)
+    gold_tree, tree = _parse(clean(gold), known), _parse(text, known)
+    if gold_tree is not None and tree is not None:
+        found |= _compare(_Features.of(gold_tree, known), _Features.of(tree, known))
+        if "unknown table" in found:
+            found -= {"wrong table", "extra join"}
+    return [label for label in LABELS if label in found] or ["other"]
+
+
+LABELS = (
+    "syntax",
+    "not a query",  # CREATE TABLE, INSERT and their like
+    "unsafe",  # a query that does more than read, or asks for too much memory
+    "too slow",
+    "unknown table",  # in no schema: hallucinated
+    "unknown column",
+    "wrong table",
+    "wrong column",  # selected, or in another order
+    "missing condition",
+    "extra condition",
+    "wrong operator",
+    "wrong literal",
+    "literal case",
+    "literal type",
+    "missing aggregate",
+    "extra aggregate",
+    "wrong aggregate",
+    "distinct",
+    "missing join",
+    "extra join",
+    "join key",
+    "join type",
+    "group by",
+    "having",
+    "order by",
+    "limit",
+    "set operation",
+    "nesting",
+    "other",
+)
+
+
+@dataclass
+class _Features:
+    """The parts of a query that labels speak of, with aliases resolved."""
+
+    columns: list[str] = field(default_factory=list)
+    aggregates: Counter[str] = field(default_factory=Counter)
+    conditions: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    having: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    connectives: Counter[str] = field(default_factory=Counter)
+    distinct: int = 0
+    tables: Counter[str] = field(default_factory=Counter)
+    joins: set[frozenset[str]] = field(default_factory=set)
+    join_types: Counter[str] = field(default_factory=Counter)
+    group: set[str] = field(default_factory=set)
+    order: list[str] = field(default_factory=list)
+    limit: list[str] = field(default_factory=list)
+    set_operations: Counter[str] = field(default_factory=Counter)
+    nesting: int = 0
+
+    @classmethod
+    def of(cls, tree: exp.Expr, schema: Schema) -> _Features:
+        """Reads the features of a tree."""
+        features, names = cls(), _Names(tree, schema)
+        for select in tree.find_all(exp.Select):
+            features._select(select, names)
+        for node in tree.find_all(exp.SetOperation):
+            features.set_operations[type(node).__name__.lower() + ("" if node.args.get("distinct") else " all")] += 1
+        features._operators(tree, names)
+        for order in tree.find_all(exp.Order):
+            features.order += [_direction(term, names) for term in order.expressions]
+        features.limit = [str(literal_value(node.expression)) for node in tree.find_all(exp.Limit)]
+        features.limit += [f"+{literal_value(node.expression)!r}" for node in tree.find_all(exp.Offset)]
+        features.nesting = sum(1 for _ in tree.find_all(exp.Select)) - sum(features.set_operations.values())
+        return features
+
+    def _select(self, select: exp.Select, names: _Names) -> None:
+        if select.parent is None or isinstance(select.parent, (exp.SetOperation, exp.Subquery)):
+            for item in select.expressions:
+                self.columns += [names.resolve(column) for column in item.find_all(exp.Column, exp.Star)]
+        self.distinct += select.args.get("distinct") is not None
+        for join in select.args.get("joins") or ():
+            self.join_types[(join.side or "").upper()] += 1
+        group = select.args.get("group")
+        self.group |= {names.render(term) for term in group.expressions} if group else set()
+
+    def _operators(self, tree: exp.Expr, names: _Names) -> None:
+        for table in tree.find_all(exp.Table):
+            self.tables[table.name.lower()] += 1
+        for call in tree.find_all(exp.AggFunc):
+            inner = call.this.name.lower() if isinstance(call.this, exp.Column) else ""
+            self.aggregates[f"{type(call).__name__}({inner if not isinstance(call, exp.Count) else ''})"] += 1
+            self.distinct += isinstance(call.this, exp.Distinct)
+        for kind in (exp.Or, exp.Not):
+            self.connectives[kind.__name__] += sum(1 for _ in tree.find_all(kind))
+        for node in tree.find_all(*_OPERATORS):
+            self._condition(node, names)
+
+    def _condition(self, node: exp.Expr, names: _Names) -> None:
+        op = _OPERATORS[type(node)]
+        left, right = node.this, node.args.get("expression")
+        if isinstance(left, exp.Column) and isinstance(right, exp.Column) and op == "=":
+            self.joins.add(frozenset((names.resolve(left), names.resolve(right))))
+            return
+        if isinstance(left, exp.Literal) and right is not None and not isinstance(right, exp.Literal):
+            left, right, op = right, left, _FLIPPED.get(op, op)
+        target = self.having if node.find_ancestor(exp.Having, exp.Where, exp.Select).__class__ is exp.Having else None
+        value = ", ".join(
+            repr(literal_value(item)) if not item.find(exp.Select) else "subquery"
+            for item in ([right] if right is not None else [v for k, v in node.args.items() if k in ("low", "high")])
+            + list(node.expressions if isinstance(node, exp.In) else [])
+            + ([node.args["query"]] if node.args.get("query") else [])
+        )
+        (self.conditions if target is None else target)[names.render(left), op, value] += 1
+
+
+def _direction(term: exp.Expr, names: _Names) -> str:
+    inner = term.this if isinstance(term, exp.Ordered) else term
+    return names.render(inner) + (" desc" if term.args.get("desc") else "")
+
+
+class _Names:
+    """Resolves the columns of a query to ``table.column``."""
+
+    def __init__(self, tree: exp.Expr, schema: Schema) -> None:
+        self._aliases = {(t.alias or t.name).lower(): t.name.lower() for t in tree.find_all(exp.Table)}
+        self._schema = schema
+
+    def resolve(self, node: exp.Expr) -> str:
+        """The full name of a column."""
+        if isinstance(node, exp.Star) or not isinstance(node, exp.Column):
+            return "*"
+        name, table = node.name.lower(), node.table.lower()
+        if table:
+            return f"{self._aliases.get(table, table)}.{name}"
+        for candidate in dict.fromkeys(self._aliases.values()):
+            known = self._schema.tables.get(candidate)
+            if known is not None and name in known.columns:
+                return f"{candidate}.{name}"
+        return name
+
+    def render(self, node: exp.Expr) -> str:
+        """An expression with its columns resolved, in lower case."""
+        copy = node.copy()
+        if isinstance(copy, exp.Column):
+            return self.resolve(copy)
+        for column in list(copy.find_all(exp.Column)):
+            column.replace(exp.Var(this=self.resolve(column)))
+        return copy.sql("sqlite").lower()
+
+
+def _compare(gold: _Features, other: _Features) -> set[str]:
+    """The labels for what differs."""
+    found = _compare_conditions(gold, other) | _compare_tables(gold, other)
+    found |= _missing_or_extra(gold.aggregates, other.aggregates, "aggregate")
+    pairs: Iterable[tuple[str, bool]] = (
+        ("wrong column", _selected(gold, other) != _selected(other, gold)),
+        ("distinct", bool(gold.distinct) != bool(other.distinct)),
+        ("group by", gold.group != other.group),
+        ("having", gold.having != other.having),
+        ("order by", gold.order != other.order),
+        ("limit", gold.limit != other.limit),
+        ("set operation", gold.set_operations != other.set_operations),
+        ("nesting", gold.nesting != other.nesting),
+    )
+    return found | {label for label, differs in pairs if differs}
+
+
+def _selected(features: _Features, other: _Features) -> list[str]:
+    """The columns selected, without their tables where the queries read other tables: that is another error."""
+    if features.tables == other.tables:
+        return features.columns
+    return [name.rpartition(".")[2] for name in features.columns]
+
+
+def _compare_tables(gold: _Features, other: _Features) -> set[str]:
+    if gold.tables != other.tables:
+        missing, extra = gold.tables - other.tables, other.tables - gold.tables
+        return {"wrong table"} if missing and extra else {"missing join"} if missing else {"extra join"}
+    labels = (("join key", gold.joins != other.joins), ("join type", gold.join_types != other.join_types))
+    return {label for label, differs in labels if differs}
+
+
+def _missing_or_extra(gold: Counter[str], other: Counter[str], what: str) -> set[str]:
+    missing, extra = gold - other, other - gold
+    if missing and extra:
+        return {f"wrong {what}"}
+    return {f"missing {what}"} if missing else {f"extra {what}"} if extra else set()
+
+
+def _compare_conditions(gold: _Features, other: _Features) -> set[str]:
+    """Pairs up conditions on the same column, so that a changed literal is not a missing and an extra condition."""
+    missing = list((gold.conditions - other.conditions).elements())
+    extra = list((other.conditions - gold.conditions).elements())
+    found: set[str] = set()
+    for condition in list(missing):
+        twin = next((e for e in extra if e[0] == condition[0]), None)
+        if twin is None:
+            continue
+        missing.remove(condition)
+        extra.remove(twin)
+        if twin[1] != condition[1]:
+            found.add("wrong operator")
+        if twin[2] != condition[2]:
+            found.add(_compare_literals(condition[2], twin[2]))
+    if gold.connectives != other.connectives:
+        found.add("wrong operator")
+    return found | ({"missing condition"} if missing else set()) | ({"extra condition"} if extra else set())
+
+
+def _compare_literals(gold: str, other: str) -> str:
+    """The label for two values, as `_Features` writes them, that a column is compared with."""
+    if "subquery" in gold + other:
+        return "nesting"
+    if gold.casefold() == other.casefold():
+        return "literal case"
+    return "literal type" if gold.replace("'", "") == other.replace("'", "") else "wrong literal"
+
+
+__all__ = ["CHECKS", "LABELS", "Description", "describe", "error_labels", "hardness"]

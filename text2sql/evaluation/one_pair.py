@@ -1,0 +1,78 @@
+"""`text2sql match`: judge one pair of queries, and show a database on which they differ."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from pathlib import Path
+
+from rich.table import Table
+
+from text2sql import evaluation
+from text2sql.console import console
+from text2sql.errors import UserError
+
+
+def match_pair(
+    schema: str | None, gold: str, predicted: str, database: Path | None, *, as_json: bool = False
+) -> evaluation.Verdict:
+    """Judge one pair, and print the verdict with its witness, or as one JSON object.
+
+    Args:
+        schema: CREATE TABLE statements, or a file of them; None for those of the database.
+        gold: The gold query.
+        predicted: The query to judge.
+        database: A real SQLite database, or None.
+        as_json: Print JSON.
+
+    Raises:
+        UserError: There is no such schema or database.
+    """
+    if schema is None and database is None:
+        raise UserError("Give --schema, --database, or both.")
+    if schema is not None and not re.search(r"\bcreate\s+(\w+\s+)?table\b", schema, re.IGNORECASE):
+        try:
+            schema = Path(schema).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise UserError(f"--schema: {schema} is neither CREATE TABLE statements nor a file ({error}).") from error
+    if database is not None:
+        _check_database(database, schema or "", gold)
+    verdict = evaluation.execution_match(schema or "", gold, predicted, str(database) if database else None)
+    if as_json:
+        print(json.dumps(verdict.to_dict(), ensure_ascii=False))
+        return verdict
+    console.print(f"{verdict.status}: {verdict.reason}", markup=False)
+    if verdict.witness:
+        for name, rows in verdict.witness.tables.items():
+            _print_table(f"table {name}", rows)
+        _print_table("gold returns", verdict.witness.gold)
+        _print_table("predicted returns", verdict.witness.predicted)
+    return verdict
+
+
+def _check_database(database: Path, schema: str, gold: str) -> None:
+    """Raises UserError if the file is no database, or lacks a table that the gold query reads."""
+    from text2sql.sql.ddl import parse_schema
+    from text2sql.sql.files import file_schema
+    from text2sql.sql.repair import word_names
+
+    try:
+        present = parse_schema(file_schema(str(database))).tables
+    except sqlite3.Error as error:
+        raise UserError(f"--database: {database} is not a SQLite database that can be read ({error}).") from error
+    known, read = parse_schema(schema).tables, word_names(gold)
+    missing = [table.name for name, table in known.items() if name in read and name not in present]
+    if missing:
+        there = ", ".join(table.name for table in present.values()) or "none"
+        raise UserError(
+            f"--database: {database} has no table {', '.join(missing)}, which the gold query reads. It has: {there}."
+        )
+
+
+def _print_table(title: str, rows: evaluation.Table) -> None:
+    console.print(f"\n{title}")  # not as the table's own title, which wraps at the width of narrow tables
+    table = Table(*rows.columns)
+    for row in rows.rows:
+        table.add_row(*("NULL" if value is None else json.dumps(value, default=str) for value in row))
+    console.print(table)

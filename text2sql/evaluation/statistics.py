@@ -1,0 +1,270 @@
+"""What the verdicts say about a set: rates with intervals, and the comparison of two systems on the same questions."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+from text2sql.equivalence.verdict import STATUSES, Verdict
+from text2sql.evaluation.benchmarks import BenchmarkScore, summarize_benchmarks
+from text2sql.evaluation.breakdown import break_down
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One scored prediction.
+
+    Attributes:
+        predicted: The raw text of the prediction.
+        stop_reason: Why the model stopped; ``"length"`` means that the answer was cut off.
+        cluster: What is not independent of each other shares it: the database or schema asked about.
+        benchmark: What the benchmarks' scripts say of it, where there is a real database.
+    """
+
+    schema: str
+    gold: str
+    predicted: str
+    verdict: Verdict
+    stop_reason: str | None = None
+    cluster: str | None = None
+    benchmark: BenchmarkScore | None = None
+
+
+def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The score interval of a proportion (E. B. Wilson, JASA 22, 1927): honest for small n and near 0 and 1.
+
+    Returns:
+        Lower and upper end; (0, 1) when nothing was counted.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    if not 0 <= correct <= n:
+        raise ValueError(f"correct must lie between 0 and n: {correct} of {n}")
+    z = _quantile(confidence)
+    p = correct / n
+    centre = p + z * z / (2 * n)
+    spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    # At the ends the interval touches them exactly; rounding must not move it past.
+    return (0.0 if correct == 0 else max(0.0, low)), (1.0 if correct == n else min(1.0, high))
+
+
+def _quantile(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1: {confidence}")
+    return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def clustered_interval(
+    correct: Sequence[bool], clusters: Sequence[str], confidence: float = 0.95
+) -> tuple[float, float]:
+    """An interval for accuracy when questions of one cluster are not independent.
+
+    The variance of the ratio "correct answers by answers" is estimated between clusters (W. G. Cochran, Sampling
+    Techniques, 1977, section 9.7; the cluster-robust variance of a mean, with the factor k / (k - 1)). It becomes an
+    effective sample size, for which the Wilson interval is taken, with Student's t for few clusters: unlike the plain
+    normal interval this stays within 0 and 1, and is not empty when all answers are right. The result is never
+    narrower than `wilson_interval`.
+
+    Args:
+        correct: One entry per question.
+        clusters: The cluster of each question.
+        confidence: Of the interval.
+    """
+    if len(correct) != len(clusters):
+        raise ValueError(f"{len(correct)} answers but {len(clusters)} clusters")
+    n = len(correct)
+    if n == 0:
+        return 0.0, 1.0
+    p = sum(correct) / n
+    residuals: dict[str, float] = defaultdict(float)
+    for right, cluster in zip(correct, clusters, strict=True):
+        residuals[cluster] += right - p
+    k = len(residuals)
+    if k < 2:
+        return 0.0, 1.0  # one cluster says nothing about others
+    variance = k / (k - 1) * sum(value * value for value in residuals.values()) / n**2
+    # Where all answers are alike there is no variance to see: clusters are counted, not questions.
+    effective = float(k) if p in (0.0, 1.0) else min(n, p * (1 - p) / variance) if variance else float(n)
+    plain = wilson_interval(sum(correct), n, confidence)
+    low, high = _wilson(p, effective, _student(confidence, k - 1))
+    return min(low, plain[0]), max(high, plain[1])
+
+
+def _wilson(p: float, n: float, z: float) -> tuple[float, float]:
+    scale = 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / scale
+    spread = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, centre - spread), min(1.0, centre + spread)
+
+
+def _student(confidence: float, degrees: int) -> float:
+    """The two-sided quantile of Student's t, by bisection on its distribution function."""
+    target, low, high = 0.5 + confidence / 2, 0.0, 1000.0
+    for _ in range(80):
+        middle = (low + high) / 2
+        if _student_cdf(middle, degrees) < target:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _student_cdf(t: float, degrees: int) -> float:
+    """Student's distribution function for t >= 0 and whole degrees of freedom.
+
+    The finite sums of Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+    """
+    theta = math.atan(t / math.sqrt(degrees))
+    cosine, term, total = math.cos(theta), 1.0, 0.0
+    if degrees % 2:
+        term = cosine
+        for j in range(1, degrees // 2 + 1):
+            total += term
+            term *= cosine * cosine * (2 * j) / (2 * j + 1)
+        return 0.5 + (theta + math.sin(theta) * total) / math.pi
+    for j in range(1, degrees // 2 + 1):
+        total += term
+        term *= cosine * cosine * (2 * j - 1) / (2 * j)
+    return 0.5 + math.sin(theta) * total / 2
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Two systems on the same questions.
+
+    Attributes:
+        wins: Questions that only the tuned system answers correctly.
+        losses: Questions that only the base system answers correctly.
+        difference: Accuracy of tuned minus accuracy of base.
+        low: Lower end of the interval of the difference.
+        high: Upper end.
+        p_value: Of the exact McNemar test, two-sided.
+        n: Number of questions.
+    """
+
+    wins: int
+    losses: int
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    n: int = 0
+
+    def to_dict(self) -> dict[str, float | int]:
+        """The comparison as plain JSON."""
+        return dict(vars(self))
+
+
+def paired_comparison(base: Sequence[bool], tuned: Sequence[bool], confidence: float = 0.95) -> PairedComparison:
+    """Compares two systems question by question.
+
+    The test is McNemar's in its exact binomial form (Q. McNemar, Psychometrika 12, 1947): among the questions on which
+    the systems disagree, wins are Binomial(wins + losses, 1/2) if neither is better. The interval is the score-based
+    one of R. G. Newcombe (Statistics in Medicine 17, 1998, method 10 for paired proportions).
+
+    Args:
+        base: Whether the base system was right, per question.
+        tuned: The same for the tuned system, in the same order.
+        confidence: Of the interval.
+    """
+    if len(base) != len(tuned):
+        raise ValueError(f"the systems answered {len(base)} and {len(tuned)} questions")
+    n = len(base)
+    wins = sum(1 for b, t in zip(base, tuned, strict=True) if t and not b)
+    losses = sum(1 for b, t in zip(base, tuned, strict=True) if b and not t)
+    if n == 0:
+        return PairedComparison(0, 0, 0.0, -1.0, 1.0, 1.0, 0)
+    both = sum(1 for b, t in zip(base, tuned, strict=True) if b and t)
+    low, high = _newcombe(both, wins, losses, n, confidence)
+    return PairedComparison(wins, losses, (wins - losses) / n, low, high, _binomial_test(wins, wins + losses), n)
+
+
+def _binomial_test(k: int, n: int) -> float:
+    """Two-sided exact p-value of k successes in n fair tosses."""
+    if n == 0:
+        return 1.0
+    tail = sum(math.comb(n, i) for i in range(min(k, n - k) + 1))
+    return min(1.0, float(2 * tail / 2**n) if n < 1000 else math.exp(math.log(2) + math.log(tail) - n * math.log(2)))
+
+
+def _newcombe(both: int, wins: int, losses: int, n: int, confidence: float) -> tuple[float, float]:
+    neither = n - both - wins - losses
+    tuned, base = (both + wins) / n, (both + losses) / n
+    tuned_low, tuned_high = wilson_interval(both + wins, n, confidence)
+    base_low, base_high = wilson_interval(both + losses, n, confidence)
+    product = (both + wins) * (losses + neither) * (both + losses) * (wins + neither)
+    cross = float(both * neither - wins * losses)
+    # Newcombe's continuity correction of phi applies to positive association only.
+    cross = max(cross - n / 2, 0) if cross > 0 else cross
+    phi = cross / math.sqrt(product) if product else 0.0
+    d = tuned - base
+
+    def reach(a: float, b: float) -> float:
+        return math.sqrt(max(0.0, a * a - 2 * phi * a * b + b * b))
+
+    return max(-1.0, d - reach(tuned - tuned_low, base_high - base)), min(
+        1.0, d + reach(tuned_high - tuned, base - base_low)
+    )
+
+
+def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
+    """Everything that a set's predictions and verdicts say, as plain JSON.
+
+    Args:
+        scored: The scored predictions.
+
+    Returns:
+        ``accuracy`` is the share of ``equivalent`` among all; nothing is left out of the denominator. Each status,
+        truncation, and the shares that match exactly, match in canonical form, parse, use known names only, and run
+        stand beside it; so do the breakdown of the failures and, where there are real databases, the benchmarks' own
+        metrics.
+    """
+    from text2sql.evaluation.error_labels import CHECKS, describe
+
+    n = len(scored)
+    right = [item.verdict.correct for item in scored]
+    low, high = wilson_interval(sum(right), n)
+    statuses = Counter(item.verdict.status for item in scored)
+    texts = [describe(item.schema, item.gold, item.predicted, item.verdict) for item in scored]
+    labels = Counter(label for text in texts for label in text.labels)
+    summary: dict[str, Any] = {
+        "n": n,
+        "correct": sum(right),
+        "accuracy": _share(sum(right), n),
+        "low": low,
+        "high": high,
+        "lenient_accuracy": _share(sum(item.verdict.lenient for item in scored), n),
+        "counts": {status: statuses.get(status, 0) for status in STATUSES},
+        "truncated": sum(item.stop_reason == "length" for item in scored),
+        **{name: _share(sum(text.checks[name] for text in texts), n) for name in CHECKS},
+        "error_labels": dict(labels.most_common()),
+        "by_hardness": _by_hardness(scored, [text.hardness for text in texts]),
+        "breakdown": break_down([item.gold for item in scored], right, [text.labels for text in texts]),
+    }
+    if any(item.benchmark for item in scored):
+        summary["benchmarks"] = summarize_benchmarks([item.benchmark for item in scored])
+    named = [item.cluster for item in scored if item.cluster is not None]
+    if n and len(named) == n:
+        bounds = clustered_interval(right, named)
+        summary["clustered"] = {"low": bounds[0], "high": bounds[1], "clusters": len(set(named))}
+    return summary
+
+
+def _share(count: int, n: int) -> float | None:
+    return count / n if n else None
+
+
+def _by_hardness(scored: Sequence[Scored], levels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    table: dict[str, list[bool]] = {"easy": [], "medium": [], "hard": [], "extra": []}
+    for item, level in zip(scored, levels, strict=True):
+        table[level].append(item.verdict.correct)
+    return {
+        level: {"n": len(values), "correct": sum(values), "accuracy": _share(sum(values), len(values))}
+        for level, values in table.items()
+    }

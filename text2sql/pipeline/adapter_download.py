@@ -1,0 +1,96 @@
+"""What a remote run leaves on this machine: its adapter as a PEFT directory, and the proof that it is the model."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from backends import open_backend
+from backends.exporting import open_weights
+from backends.interface import BackendError
+from text2sql.config import Config
+from text2sql.console import console
+from text2sql.errors import UserError
+from text2sql.inference.predict import Row, compare, predict
+from text2sql.report.wording import percent
+from text2sql.runs.budget import Ledger
+from text2sql.runs.directory import RunDirectory, load_run_config
+
+ADAPTER = "adapter"  # directory in the run's
+
+
+def download_run(directory: Path) -> Path:
+    """Fetch the adapter of a run into ``RUN/adapter``, unless it is there.
+
+    Raises:
+        UserError: The run has no checkpoint, or the directory cannot be written.
+        BackendError: The checkpoint cannot be had; it may have expired.
+    """
+    from text2sql.export import ExportOptions, export_run
+
+    target = directory / ADAPTER
+    if target.is_dir():
+        console.print(f"{target} is there already.")
+        return target
+    return export_run(directory, ExportOptions(output=target))
+
+
+def download_at_the_end(run: RunDirectory) -> None:
+    """The same after a run; a failure is said and does not undo the run."""
+    try:
+        download_run(run.path)
+    except (UserError, BackendError, ValueError, OSError) as error:  # ValueError: the SDK's, of an answer of no use
+        console.print(f"The adapter was not downloaded: {error} `text2sql download {run.path}` tries again.")
+
+
+def evaluate_adapter(directory: Path, adapter: Path) -> None:
+    """Answer a run's test questions with an adapter on this machine, and say how far the answers agree with the run's.
+
+    The answers are kept in ``predictions-local.jsonl``.
+
+    Raises:
+        UserError: There is no such run, or it has no answers of its tuned model.
+        BackendError: The adapter or the base model cannot be loaded.
+    """
+    run = RunDirectory(directory)
+    config = load_run_config(run)
+    hosted = run.rows("predictions-tuned.jsonl")
+    if not hosted:
+        raise UserError(f"{directory} has no answers of its tuned model to compare with; `text2sql run` makes them.")
+    local = config.model_copy(update={"backend": "local"})
+    run.lock()
+    try:
+        rows = _answer(run, local, adapter, [row["id"] for row in hosted])
+    finally:
+        run.unlock()
+    theirs = {row["id"]: row for row in hosted}
+    same = sum(row["raw"] == theirs[row["id"]]["raw"] for row in rows)
+    paired = compare([theirs[row["id"]] for row in rows], rows)
+    for title, scored in ((config.backend, [theirs[row["id"]] for row in rows]), ("this machine", rows)):
+        right = sum(row["verdict"]["correct"] for row in scored)
+        console.print(f"{title}: {right} of {len(scored)} right ({percent(right / len(scored))})")
+    console.print(
+        f"The same answer, to the letter, on {same} of {len(rows)}. This machine wins {paired['wins']} and loses "
+        f"{paired['losses']}; exact McNemar p = {paired['p_value']:.2g}."
+    )
+
+
+def _answer(run: RunDirectory, config: Config, adapter: Path, ids: list[str]) -> list[Row]:
+    from text2sql.data.dataset import load_dataset
+
+    examples = {example.id: example for example in load_dataset(config).split.test}
+    missing = [name for name in ids if name not in examples]
+    if missing:
+        raise UserError(f"The data has changed since the run: it has no example {missing[0]} any more.")
+    with tempfile.TemporaryDirectory(prefix="text2sql-") as scratch:
+        weights = open_weights(config.base_model, config.local, directory=adapter)
+        path = weights.save_checkpoint(Path(scratch))
+        service = open_backend("local", config.local, checkpoints=Path(scratch))
+        try:
+            sampler = service.create_sampling_client(model_path=path).result()
+            questions = [examples[name] for name in ids]
+            run.replace_rows("predictions-local.jsonl", [])  # of this adapter, not of an earlier one
+            ledger = Ledger(RunDirectory(Path(scratch)), config)  # this costs nothing, and is no part of the run
+            return predict(run, "local", "Adapter, here", questions, sampler, config, ledger)
+        finally:
+            service.close()

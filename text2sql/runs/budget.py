@@ -1,0 +1,105 @@
+"""What a run has spent: tokens trained on, prompted with and sampled, their price, and the limit.
+
+Every token that a backend worked on counts, also those of steps that a killed run had to do again; ``usage.jsonl``
+therefore only grows.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from backends.planning.prices import Prices, find_prices
+from text2sql.config import Config
+from text2sql.errors import UserError
+from text2sql.runs.directory import RunDirectory
+
+
+class BudgetReached(UserError):
+    """The next piece of work could cost more than `tinker.max_cost` allows; nothing of it was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens of one piece of work, by what the API charges for."""
+
+    train: int = 0
+    prefill: int = 0
+    sample: int = 0
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(self.train + other.train, self.prefill + other.prefill, self.sample + other.sample)
+
+    def __sub__(self, other: Tokens) -> Tokens:
+        return Tokens(self.train - other.train, self.prefill - other.prefill, self.sample - other.sample)
+
+
+class Ledger:
+    """The tokens of one run. Work is reserved before it is submitted, and spent when its tokens are known.
+
+    Args:
+        run: Where ``usage.jsonl`` is kept.
+        config: Prices and the limit, of a remote backend; the others cost nothing.
+
+    Raises:
+        UserError: There is a limit, but no price is known.
+    """
+
+    def __init__(self, run: RunDirectory, config: Config) -> None:
+        self._run, self._lock = run, threading.Lock()
+        remote = config.backend == "tinker"
+        found = find_prices(config.trained_model, config.tinker.prices) if remote else None
+        self.limit = config.tinker.max_cost if remote else None
+        self.prices: Prices | None = found[0] if found else None
+        self.source = found[1] if found else None
+        if self.limit is not None and self.prices is None:
+            raise UserError(
+                f'tinker.max_cost: no price of "{config.trained_model}" is known. Set tinker.prices.train, '
+                "tinker.prices.prefill and tinker.prices.sample, in dollars for a million tokens."
+            )
+        self._reserved = self.total = Tokens()
+        for row in run.rows("usage.jsonl"):
+            self.total += Tokens(row["train"], row["prefill"], row["sample"])
+
+    @property
+    def dollars(self) -> float | None:
+        """Cost of what has been spent; None where no price is known."""
+        return self._cost(self.total)
+
+    def reserve(self, most: Tokens) -> Tokens:
+        """Set the tokens of a piece of work aside, at most so many.
+
+        Raises:
+            BudgetReached: It could cost more than is left.
+        """
+        with self._lock:
+            cost = self._cost(self.total + self._reserved + most)
+            if self.limit is not None and cost is not None and cost > self.limit:
+                raise BudgetReached(
+                    f"tinker.max_cost={self.limit:g}: ${self.dollars:.4f} spent, and what comes next could exceed the "
+                    "limit. What was finished is kept; the same command with a higher tinker.max_cost goes on there."
+                )
+            self._reserved += most
+        return most
+
+    def spend(self, stage: str, reserved: Tokens, actual: Tokens) -> None:
+        """Count finished work in place of what was set aside for it."""
+        with self._lock:
+            self._reserved -= reserved
+            self.total += actual
+        self._run.append("usage.jsonl", [{"stage": stage, **_row(actual)}])
+
+    def summary(self) -> dict[str, Any]:
+        """For the summary of the run."""
+        about: dict[str, Any] = {"usage": _row(self.total), "dollars": self.dollars}
+        if self.prices is not None:
+            about["prices"] = {**self.prices.model_dump(), "source": self.source}
+        return about
+
+    def _cost(self, tokens: Tokens) -> float | None:
+        return None if self.prices is None else self.prices.cost(tokens.train, tokens.prefill, tokens.sample)
+
+
+def _row(tokens: Tokens) -> dict[str, int]:
+    return {"train": tokens.train, "prefill": tokens.prefill, "sample": tokens.sample}

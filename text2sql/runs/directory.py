@@ -1,0 +1,318 @@
+"""A run's directory: plain files, each complete or absent, and what to do when one is there already.
+
+``config.yaml`` (resolved), ``environment.json``, ``metrics.jsonl``, ``checkpoints.jsonl``, ``checkpoints/``,
+``predictions-*.jsonl``, ``timings.jsonl``, ``summary.json``, ``report.html``, ``plots/``. JSON Lines files only grow,
+and a last line that a killed process left incomplete is dropped when the run goes on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import ValidationError
+
+from text2sql.config import Config, dump_config
+from text2sql.config.wording import sentence
+from text2sql.config.yaml import read_yaml
+from text2sql.errors import UserError
+
+# Keys in which a continued run may differ from its first start.
+IGNORED = ("on_existing", "output_dir", "name", "hub", "judge")
+FREE = {"evaluation": ("workers", "cache"), "tinker": ("max_cost", "prices")}  # keys of sections, likewise
+# Keys of `evaluation` that a run which had none of it may be given when it goes on.
+ADDABLE = ("few_shot", "self_consistency", "retry")
+
+
+class RunDirectory:
+    """The files of one run. Only one process at a time may hold it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    def file(self, name: str) -> Path:
+        """Path of a file of the run."""
+        return self.path / name
+
+    def rows(self, name: str, required: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """The rows of a JSON Lines file; an incomplete last line is left out.
+
+        Raises:
+            UserError: A line is not a JSON object, or one lacks a required key.
+        """
+        path = self.file(name)
+        if not path.is_file():
+            return []
+        rows = []
+        lines = path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is incomplete
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise _damaged(path, f"line {number}: {error}") from error
+            if not isinstance(row, dict):
+                raise _damaged(path, f"line {number} is not an object")
+            missing = [key for key in required if key not in row]
+            if missing:
+                raise _damaged(path, f"line {number} has no {', '.join(missing)}")
+            rows.append(row)
+        return rows
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """The checkpoints that are kept, in order."""
+        path = self.file("checkpoints.jsonl")
+        # This file is replaced as a whole, so an incomplete line is damage and not an interrupted write.
+        if path.is_file() and not path.read_bytes().endswith(b"\n"):
+            raise _damaged(path, "its last line is incomplete")
+        return self.rows("checkpoints.jsonl", required=("step", "state_path", "sampler_path"))
+
+    def append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows to a JSON Lines file, in place of an incomplete last line, and flush them to the disk."""
+        with _writing(self.file(name)) as path, path.open("a+b") as file:
+            file.truncate(_end_of_last_line(file))
+            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def replace_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Set a JSON Lines file to these rows, in one stroke."""
+        self.write(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file aside and rename it into place."""
+        with _writing(self.file(name)) as path:
+            aside = self.file(f".{name}.partial")
+            with aside.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The object in a JSON file, an empty one if there is no file (UserError if it is damaged)."""
+        path = self.file(name)
+        try:
+            value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except ValueError as error:
+            raise _damaged(path, str(error)) from error
+        if not isinstance(value, dict):
+            raise _damaged(path, "it is not an object")
+        return value
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file in one stroke."""
+        self.write(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def lock(self) -> None:
+        """Hold the run; UserError if another process does. The lock goes with the process, however it ends."""
+        if self._lock is not None:
+            return
+        file = self.file(".lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise UserError(f"{self.path} is in use by another text2sql process; wait for it or stop it.") from error
+        self._lock = file
+
+    def unlock(self) -> None:
+        """Let go of the run."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def saved_config(self) -> Any:
+        """What ``config.yaml`` holds: the configuration that the run was started with.
+
+        Raises:
+            UserError: There is no run, or the file cannot be read.
+        """
+        path = self.file("config.yaml")
+        try:
+            return read_yaml(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"There is no run in {self.path}; `text2sql run` makes one.") from error
+        except ValueError as error:
+            raise _damaged(path, str(error)) from error
+
+    def stages(self) -> set[str]:
+        """The stages of `text2sql.pipeline.run.STAGES` that have been carried out to the end."""
+        return set(self.read_json("summary.json").get("stages", ()))
+
+    def has_results(self) -> bool:
+        """Whether the run came so far that starting it anew would lose something."""
+        names = ("metrics.jsonl", "checkpoints.jsonl", "summary.json")
+        files = [*map(self.file, names), *self.path.glob("predictions-*.jsonl"), *self.path.glob("checkpoints/*")]
+        return any(file.is_dir() or (file.is_file() and file.stat().st_size > 0) for file in files)
+
+
+def load_run_config(run: RunDirectory) -> Config:
+    """The configuration that a run was started with (UserError if there is no run, or none that can be read)."""
+    saved = run.saved_config()
+    try:
+        return Config.model_validate(saved)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        raise UserError(
+            f"{run.file('config.yaml')} is not a configuration that this version of text2sql reads: "
+            f"{key}: {sentence(problem)}."
+        ) from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """Say which file could not be written, and what to do."""
+    try:
+        yield path
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror or error}. Make room or mend the permissions, then run the "
+            "same command again: what was finished is kept."
+        ) from error
+
+
+def _end_of_last_line(file: IO[bytes]) -> int:
+    """Where the last complete line of a file ends; a process that was killed may have left half a line behind it."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - 65536)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def _damaged(path: Path, what: str) -> UserError:
+    return UserError(f"{path} is damaged ({what}). Restore it, or start anew with on_existing=overwrite.")
+
+
+def open_run(config: Config) -> RunDirectory:
+    """The locked directory of a new run, or of one that goes on, according to `on_existing`.
+
+    Raises:
+        UserError: The directory has a run in it and `on_existing` does not say what to do, or a run in it cannot go
+            on with this configuration; nothing in it has been touched.
+    """
+    run = RunDirectory(config.directory)
+    if run.path.exists() and not run.path.is_dir():
+        raise UserError(f"output_dir: {run.path} is a file.")
+    if not run.file("config.yaml").is_file():
+        # A start that was killed before it wrote config.yaml leaves nothing else.
+        if run.path.is_dir() and {entry.name for entry in run.path.iterdir()} - {".lock", ".config.yaml.partial"}:
+            raise UserError(f"output_dir: {run.path} has files in it, but no run. Choose another output_dir.")
+        return _start(run, config)
+    choice = _choose(run, config)
+    if choice == "new":
+        return _start(RunDirectory(_next_free(run.path)), config)
+    run.lock()
+    if choice == "overwrite":
+        _empty(run)
+        return _start(run, config)
+    _record_additions(run, config)
+    return run
+
+
+def _choose(run: RunDirectory, config: Config) -> str:
+    """What to do with the run that is there: resume, overwrite or new (UserError if it must be left alone)."""
+    choice: str = config.on_existing
+    if choice in ("overwrite", "new"):
+        return choice
+    changed = differences(run, config)
+    finished = {"train", "evaluate"} <= run.stages()
+    if choice != "fail" and changed and not run.has_results():
+        return "overwrite"  # a start that failed at once: the corrected command must not be refused for it
+    if choice == "ask":
+        choice = "resume" if not changed and not finished else _ask(run, changed, finished)
+    if choice == "fail":
+        raise UserError(
+            f"{run.path} has a {'finished' if finished else 'started'} run in it"
+            + (f" with another configuration ({'; '.join(changed)})" if changed else "")
+            + ". Say what to do with on_existing=resume, overwrite or new, or choose another output_dir."
+        )
+    if choice == "resume" and changed:
+        raise UserError(
+            f"{run.path} cannot go on with another configuration: {'; '.join(changed)}. Restore it, or say "
+            "on_existing=overwrite or new."
+        )
+    return choice
+
+
+def _empty(run: RunDirectory) -> None:
+    """Remove all files of a run, ``config.yaml`` last: a removal that is interrupted leaves a run to overwrite."""
+    for entry in sorted(run.path.iterdir(), key=lambda entry: entry.name == "config.yaml"):
+        if entry.name != ".lock":
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def _start(run: RunDirectory, config: Config) -> RunDirectory:
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output_dir: {run.path} cannot be made: {error.strerror}.") from error
+    if not os.access(run.path, os.W_OK):
+        raise UserError(f"output_dir: {run.path} may not be written to.")
+    run.lock()
+    run.write("config.yaml", dump_config(config))
+    return run
+
+
+def differences(run: RunDirectory, config: Config) -> list[str]:
+    """Keys in which the configuration differs from the one that the run was started with.
+
+    A key that an older version did not know has its default there.
+    """
+    saved = run.saved_config()
+    with suppress(ValidationError):  # of keys that are no more: the differences name them
+        saved = Config.model_validate(saved).model_dump(mode="json")
+    return _differences(saved, config.model_dump(mode="json"), "")
+
+
+def _record_additions(run: RunDirectory, config: Config) -> None:
+    """Let ``config.yaml`` say which further ways of answering the run has been given."""
+    saved = run.saved_config()
+    ways = {key: getattr(config.evaluation, key) for key in ADDABLE}
+    added = {key: way.model_dump() for key, way in ways.items() if way and not saved["evaluation"].get(key)}
+    if added:
+        saved["evaluation"] |= added
+        run.write("config.yaml", dump_config(Config.model_validate(saved)))
+
+
+def _differences(old: Any, new: Any, key: str) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        free = FREE.get(key, ()) if key else IGNORED
+        if key == "evaluation":
+            free = (*free, *(k for k in ADDABLE if old.get(k) is None))
+        keys = [k for k in dict.fromkeys([*old, *new]) if k not in free]
+        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{key}.{k}" if key else k)]
+    return [] if old == new else [f"{key} was {old!r}, is {new!r}"]
+
+
+def _ask(run: RunDirectory, changed: list[str], finished: bool) -> str:
+    if not sys.stdin.isatty():
+        return "fail"
+    from rich.prompt import Prompt
+    from rich.text import Text
+
+    about = "finished" if finished else "unfinished"
+    why = f" with another configuration ({'; '.join(changed)})" if changed else ""
+    choices = ["new", "overwrite", "fail"] if changed else ["resume", "new", "overwrite", "fail"]
+    question = Text(f"{run.path} has a {about} run{why}. What now?")
+    return Prompt.ask(question, choices=choices, default="fail")
+
+
+def _next_free(path: Path) -> Path:
+    number = 2
+    while path.with_name(f"{path.name}-{number}").exists():
+        number += 1
+    return path.with_name(f"{path.name}-{number}")

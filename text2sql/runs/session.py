@@ -1,0 +1,75 @@
+"""The configured backend, opened for the length of a piece of work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from backends import open_backend
+from backends.interface import BackendError, ServiceClient
+from text2sql.config import Config
+from text2sql.console import show_warnings
+
+CLOSE_SECONDS = 10.0
+
+
+@contextmanager
+def opened(config: Config, checkpoints: Path | None = None) -> Iterator[ServiceClient]:
+    """The configured backend, closed at the end; a hosted one is asked first whether it has the model.
+
+    Raises:
+        BackendError: It cannot be opened, or it failed for good in the middle of the work.
+    """
+    import tinker
+    from tinker.lib.retryable_exception import RetryableException
+
+    if config.backend == "tinker":
+        show_warnings("tinker")  # queues that pause, connections that are lost
+    service = open_backend(config.backend, config.backend_options, checkpoints=checkpoints)
+    try:
+        if config.backend == "tinker":
+            from backends.tinker.remote import check_model
+
+            check_model(service, config.trained_model)
+        yield service
+    except (tinker.TinkerError, RetryableException) as error:
+        _close(service, "errored")
+        raise BackendError(
+            f"backend: {config.backend} failed ({type(error).__name__}: {error}). What was finished is kept; the same "
+            "command goes on from there."
+        ) from error
+    except BaseException as error:
+        _close(service, "interrupted" if isinstance(error, KeyboardInterrupt) else "errored")
+        raise
+    _close(service, "success")
+
+
+def _close(service: ServiceClient, status: str) -> None:
+    """Close the session, and wait a little for a remote one to hear of it; one that does not is let go of."""
+    import tinker
+
+    ending = service.close(status)
+    if ending is not None:
+        try:
+            with suppress(tinker.TinkerError, TimeoutError):
+                ending.result(CLOSE_SECONDS)
+        finally:
+            ending.future().cancel()  # no heartbeats to a server that is away, nor five minutes of telling it
+
+
+def lost_model(error: Exception) -> bool:
+    """Whether a call failed for the server's sake, which may have its checkpoints still: it was restarted, say."""
+    import tinker
+    from tinker.lib.retryable_exception import RetryableException
+    from tinker.types import RequestErrorCategory
+
+    if isinstance(error, tinker.RequestFailedError):
+        return error.category == RequestErrorCategory.Server
+    return isinstance(error, RetryableException) or getattr(error, "status_code", None) == 410
+
+
+def context_length(service: ServiceClient, model: str) -> int | None:
+    """The longest sequence that a model takes, if the backend knows."""
+    offered = service.get_server_capabilities().supported_models
+    return next((m.max_context_length for m in offered if m.model_name == model), None)

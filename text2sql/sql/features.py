@@ -1,0 +1,57 @@
+"""What SQL a set of examples asks for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from text2sql.data.example import Example
+
+FEATURES = (
+    "aggregate",
+    "WHERE",
+    "JOIN",
+    "GROUP BY",
+    "HAVING",
+    "ORDER BY",
+    "LIMIT",
+    "DISTINCT",
+    "nested query",
+    "set operation",
+    "window",
+)
+
+
+def count_features(examples: Sequence[Example]) -> dict[str, int]:
+    """How many gold queries have each of `FEATURES`; a query that does not parse has none."""
+    counts: Counter[str] = Counter()
+    for example in examples:
+        counts.update(features(example.answer))
+    return {name: counts[name] for name in FEATURES}
+
+
+def features(query: str) -> set[str]:
+    """Those of `FEATURES` that a query has."""
+    import sqlglot
+    from sqlglot import exp
+
+    try:
+        tree = sqlglot.parse_one(query, read="sqlite")
+    except (sqlglot.errors.SqlglotError, RecursionError):
+        return set()
+    kinds: dict[str, type[exp.Expr]] = {
+        "aggregate": exp.AggFunc,
+        "WHERE": exp.Where,
+        "JOIN": exp.Join,
+        "GROUP BY": exp.Group,
+        "HAVING": exp.Having,
+        "ORDER BY": exp.Order,
+        "LIMIT": exp.Limit,
+        "DISTINCT": exp.Distinct,
+        "set operation": exp.SetOperation,
+        "window": exp.Window,
+    }
+    found = {name for name, kind in kinds.items() if tree.find(kind)}
+    own = sum(1 for _ in tree.find_all(exp.Select))
+    branches = 1 + sum(1 for _ in tree.find_all(exp.SetOperation))
+    return found | ({"nested query"} if own > branches else set())

@@ -1,0 +1,96 @@
+"""How hard a query is, by the levels of the Spider benchmark.
+
+Spider (T. Yu et al., EMNLP 2018) counts three things in a query's outermost SELECT: *components* (WHERE, GROUP BY,
+ORDER BY, LIMIT, every JOIN, every OR and LIKE), *nested queries* (in conditions, and behind UNION, INTERSECT and
+EXCEPT), and *others* (more than one aggregate, selected column, condition, grouping column). The levels are thresholds
+on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlglot import exp
+
+from text2sql.sql.prepare import parse
+
+
+def hardness(sql: str) -> str:
+    """Returns Spider's level of a query: easy, medium, hard or extra.
+
+    A query that cannot be parsed is ``extra``.
+    """
+    tree = parse(sql)
+    if tree is None:
+        return "extra"
+    while isinstance(tree, exp.Subquery):
+        tree = tree.this
+    nested = 0
+    select = tree
+    while isinstance(select, exp.SetOperation):
+        nested += 1
+        select = select.left.unnest()
+    if not isinstance(select, exp.Select):
+        return "extra"
+    components = _components(select, tree)
+    nested += _nested(select)
+    return _level(components, nested, _others(select, tree))
+
+
+def _level(components: int, nested: int, others: int) -> str:
+    if components <= 1 and others == 0 and nested == 0:
+        return "easy"
+    if nested == 0 and ((others <= 2 and components <= 1) or (components <= 2 and others < 2)):
+        return "medium"
+    if nested == 0 and ((others > 2 and components <= 2) or (2 < components <= 3 and others <= 2)):
+        return "hard"
+    if components <= 1 and others == 0 and nested <= 1:
+        return "hard"
+    return "extra"
+
+
+def _own(node: exp.Expr | None, *kinds: type[exp.Expr]) -> Iterator[exp.Expr]:
+    """Nodes of some kinds that belong to the query itself, not to one nested in it."""
+    stack = [node] if node is not None else []
+    while stack:
+        current = stack.pop()
+        if isinstance(current, kinds):
+            yield current
+        if not isinstance(current, (exp.Select, exp.SetOperation)):
+            stack += list(current.iter_expressions())
+
+
+def _clauses(select: exp.Select) -> list[exp.Expr]:
+    """The conditions of a SELECT: those of its joins, WHERE and HAVING."""
+    found = [join.args["on"] for join in select.args.get("joins") or () if join.args.get("on")]
+    return found + [select.args[key].this for key in ("where", "having") if select.args.get(key)]
+
+
+def _components(select: exp.Select, tree: exp.Expr) -> int:
+    count = sum(select.args.get(key) is not None for key in ("where", "group"))
+    # ORDER BY and LIMIT behind a set operation stand on the operation.
+    count += sum(select.args.get(key) is not None or tree.args.get(key) is not None for key in ("order", "limit"))
+    count += len(select.args.get("joins") or ())
+    for clause in _clauses(select):
+        count += sum(1 for _ in _own(clause, exp.Or)) + sum(1 for _ in _own(clause, exp.Like))
+    return count
+
+
+def _nested(select: exp.Select) -> int:
+    return sum(1 for clause in _clauses(select) for _ in _own(clause, exp.Select, exp.SetOperation))
+
+
+def _others(select: exp.Select, tree: exp.Expr) -> int:
+    parts: list[exp.Expr] = [*select.expressions]
+    parts += [select.args[key] for key in ("where", "group", "having") if select.args.get(key)]
+    order = select.args.get("order") or tree.args.get("order")
+    parts += [order] if order else []
+    aggregates = sum(1 for part in parts for _ in _own(part, exp.AggFunc))
+    where, group = select.args.get("where"), select.args.get("group")
+    conditions = 1 + sum(1 for _ in _own(where.this, exp.And, exp.Or)) if where else 0
+    return (
+        int(aggregates > 1)
+        + int(len(select.expressions) > 1)
+        + int(conditions > 1)
+        + int(group is not None and len(group.expressions) > 1)
+    )

@@ -1,0 +1,125 @@
+"""Completes a schema by what its gold query reads: data sets derive schemas from queries, and sometimes forget."""
+
+from __future__ import annotations
+
+import re
+
+from sqlglot import exp
+
+from text2sql.sql.ddl import Column, Schema, TableSchema
+from text2sql.sql.prepare import parse
+from text2sql.sql.tokens import quote_identifier, tokenize
+from text2sql.sql.trees import to_sqlite
+
+
+def add_table(schema: Schema, name: str) -> None:
+    """Adds a table that a query reads and the schema lacks; its columns come one by one."""
+    table = TableSchema(name.split(".")[-1])
+    table.add(Column("_rowid", "INTEGER"))
+    schema.tables[table.name.lower()] = table
+
+
+def add_column(schema: Schema, name: str, gold: str, predicted: str) -> bool:
+    """Adds a column that the gold query reads and the schema lacks.
+
+    Args:
+        schema: Changed in place.
+        name: As SQLite names it: ``column`` or ``alias.column``.
+        gold: The gold query, which says what an alias stands for.
+        predicted: The prediction: if it says which table the column belongs to, it is believed.
+
+    Returns:
+        Whether a table was found for it.
+    """
+    *prefix, column = name.split(".")
+    tree = parse(gold)
+    if tree is None:
+        return False
+    tables = _tables(tree, schema)
+    chosen = None
+    if prefix:
+        chosen = next((table for alias, table in tables if alias == prefix[-1].lower()), None)
+    else:
+        hinted = _hint(predicted, column, schema)
+        near = _scope_tables(tree, column, schema)
+        choices = near or [table for _, table in tables]
+        chosen = hinted if hinted in choices else (choices[0] if choices else None)
+    if chosen is None:
+        return False
+    schema.tables[chosen].add(Column(column, "VARCHAR"))
+    return True
+
+
+def _tables(tree: exp.Expr, schema: Schema) -> list[tuple[str, str]]:
+    """Alias and name of every table that a query reads, in lower case."""
+    return [
+        ((table.alias or table.name).lower(), table.name.lower())
+        for table in tree.find_all(exp.Table)
+        if table.name.lower() in schema.tables
+    ]
+
+
+def _scope_tables(tree: exp.Expr, column: str, schema: Schema) -> list[str]:
+    """The tables of the SELECT in which an unqualified column stands."""
+    for node in tree.find_all(exp.Column):
+        if node.name.lower() == column.lower() and not node.table:
+            select = node.find_ancestor(exp.Select)
+            if select is not None:
+                own = [t for t in select.find_all(exp.Table) if t.find_ancestor(exp.Select) is select]
+                return [t.name.lower() for t in own if t.name.lower() in schema.tables]
+    return []
+
+
+def _hint(predicted: str, column: str, schema: Schema) -> str | None:
+    """The table that the prediction reads the column from."""
+    tree = parse(predicted)
+    if tree is None:
+        return None
+    aliases = dict(_tables(tree, schema))
+    for node in tree.find_all(exp.Column):
+        if node.name.lower() == column.lower():
+            if node.table:
+                return aliases.get(node.table.lower())
+            if len(set(aliases.values())) == 1:
+                return next(iter(aliases.values()))
+    return None
+
+
+def qualify(sql: str, name: str, schema: Schema) -> str | None:
+    """Gives an ambiguous column the first table in scope that has it; None if that cannot be done."""
+    tree = parse(sql)
+    column = name.split(".")[-1]
+    if tree is None:
+        return None
+    changed = False
+    for node in list(tree.find_all(exp.Column)):
+        select = node.find_ancestor(exp.Select)
+        if node.name.lower() != column.lower() or node.table or select is None:
+            continue
+        for table in select.find_all(exp.Table):
+            known = schema.tables.get(table.name.lower())
+            if table.find_ancestor(exp.Select) is select and known and column.lower() in known.columns:
+                node.set("table", exp.to_identifier(table.alias or table.name, quoted=True))
+                changed = True
+                break
+    return backticked(to_sqlite(tree)) if changed else None
+
+
+def backticked(sql: str) -> str:
+    """Turns the double-quoted identifiers that sqlglot writes into backticked ones."""
+    parts, at = [], 0
+    for token in tokenize(sql):
+        parts.append(sql[at : token.start])
+        parts.append(quote_identifier(token.name) if token.kind == "dquoted" else token.text)
+        at = token.end
+    return "".join(parts) + sql[at:]
+
+
+def word_names(sql: str) -> set[str]:
+    """Every name in a query that could be a table, in lower case."""
+    return {t.name.lower() for t in tokenize(sql) if t.kind in ("word", "dquoted", "quoted")} - {""}
+
+
+def clean(sql: str) -> str:
+    """A gold query without the semicolon and space around it."""
+    return re.sub(r"[\s;]+\Z", "", sql.strip())

@@ -1,0 +1,307 @@
+"""Runs untrusted SQL on SQLite within limits of time, memory and what it may touch.
+
+Layers, each enough on its own for most attacks: an authorizer that allows reading and nothing else
+(https://sqlite.org/c3ref/set_authorizer.html), ``PRAGMA query_only``, SQLite's own limits on lengths and depths
+(https://sqlite.org/limits.html), a progress handler that counts instructions, looks at the clock and at the memory of
+the process, and a cap on the rows fetched. `workers` adds a process that can be killed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from text2sql.equivalence.verdict import Row
+from text2sql.sql.budget import Clock
+from text2sql.sql.ddl import TableSchema
+from text2sql.sql.tokens import quote_identifier
+
+_STEP = 500  # instructions between two calls of the progress handler
+_MEMORY = 256 * 2**20  # bytes that the process may grow by during one query
+MAX_ROWS = 5_000
+_MAX_BYTES = 16 * 2**20  # of text and blobs in one result
+
+_DENIED_FUNCTIONS = frozenset(("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", "sqlite_log"))
+_LIMITS = {
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
+    sqlite3.SQLITE_LIMIT_COLUMN: 2000,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 200,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 50,
+    sqlite3.SQLITE_LIMIT_VDBE_OP: 1_000_000,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 500,
+    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
+    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
+}
+
+
+class QueryFailed(Exception):
+    """A query did not give a result.
+
+    Attributes:
+        kind: error, timeout (time or memory) or refused; the text says why.
+        hopeless: Whether fewer rows would not help.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.hopeless = "memory" in message
+
+
+@dataclass
+class Result:
+    """Rows and column names; ``overflow`` when there were more rows than may be fetched."""
+
+    columns: tuple[str, ...]
+    rows: list[Row]
+    overflow: bool = False
+
+
+def _resident() -> int:
+    """Bytes of memory that the process holds, 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+class Sandbox:
+    """One connection on which hostile queries may run.
+
+    Args:
+        connection: A connection of its own, autocommit; in memory or a file opened read-only.
+        max_length: The longest string or blob, in bytes.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, max_length: int = 20_000) -> None:
+        self._db = connection
+        self._writing = False
+        self._denied: str | None = None
+        self._stop: str | None = None
+        self._steps = 0
+        self._max_steps = 0
+        self._clock: Clock | None = None
+        self._memory = 0
+        self._db.execute("PRAGMA trusted_schema = OFF")
+        self._db.execute("PRAGMA query_only = ON")
+        for limit, value in {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: max_length}.items():
+            self._db.setlimit(limit, value)
+        # SQLite's own printf fills a width of a thousand million in one step that nothing can interrupt.
+        for name in ("printf", "format"):
+            self._db.create_function(name, -1, _careful_printf)
+        self._db.set_authorizer(self._authorize)
+        self._db.set_progress_handler(self._progress, _STEP)
+
+    @classmethod
+    def in_memory(cls, tables: Iterable[TableSchema]) -> Sandbox:
+        """An empty database with these tables."""
+        db = sqlite3.connect(":memory:", isolation_level=None, cached_statements=64, check_same_thread=False)
+        db.execute("PRAGMA foreign_keys = OFF")
+        for table in tables:
+            _create(db, table)
+        return cls(db)
+
+    @classmethod
+    def from_file(cls, path: str) -> Sandbox:
+        """A database file, read-only: no lock is taken, no journal written.
+
+        Raises:
+            sqlite3.Error: If the file is no database, or is not there.
+        """
+        uri = f"file:{quote(str(Path(path).resolve()))}?mode=ro&immutable=1"
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        return cls(db, max_length=10_000_000)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._db.close()
+
+    @property
+    def steps(self) -> int:
+        """Instructions that the last query took, to the nearest few hundred."""
+        return self._steps
+
+    def create_function(self, name: str, function: Callable[[], float]) -> None:
+        """Registers a function without arguments that is called anew for every row."""
+        self._db.create_function(name, 0, function, deterministic=False)
+
+    def _authorize(self, action: int, arg1: str | None, arg2: str | None, _db: str | None, _by: str | None) -> int:
+        if self._writing:
+            return sqlite3.SQLITE_OK
+        if action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE):
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_READ:
+            if (arg1 or "").lower().startswith(("sqlite_master", "sqlite_schema", "sqlite_temp", "pragma_", "dbstat")):
+                self._denied = f"it reads the system table {arg1}"
+                return sqlite3.SQLITE_DENY
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_FUNCTION:
+            if (arg2 or "").lower() in _DENIED_FUNCTIONS:
+                self._denied = f"it calls {arg2}()"
+                return sqlite3.SQLITE_DENY
+            return sqlite3.SQLITE_OK
+        self._denied = "it is not a read-only query"
+        return sqlite3.SQLITE_DENY
+
+    def _progress(self) -> int:
+        self._steps += _STEP
+        if self._steps > self._max_steps:
+            self._stop = "it takes too many steps"
+        elif self._clock is not None and self._clock.over:
+            self._stop = "it takes too long"
+        elif self._steps % (8 * _STEP) == 0 and _resident() > self._memory + _MEMORY:
+            self._stop = "it takes too much memory"
+        return self._stop is not None
+
+    def load(self, rows: dict[str, tuple[TableSchema, list[Row]]]) -> dict[str, list[Row]]:
+        """Replaces the contents of the tables; rows that break a key or a CHECK are left out.
+
+        Returns:
+            The rows given, by table: what was really stored is told by `stored`.
+        """
+        db = self._db
+        self._writing = True
+        self._max_steps, self._clock, self._stop, self._steps = 10**9, None, None, 0
+        try:
+            db.execute("PRAGMA query_only = OFF")
+            db.execute("BEGIN")
+            for table, data in rows.values():
+                name = quote_identifier(table.name)
+                db.execute(f"DELETE FROM {name}")
+                if data:
+                    db.executemany(f"INSERT OR IGNORE INTO {name} VALUES ({','.join('?' * len(table.columns))})", data)
+            db.execute("COMMIT")
+        finally:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            db.execute("PRAGMA query_only = ON")
+            self._writing = False
+        return {name: data for name, (_, data) in rows.items()}
+
+    def stored(self, table: TableSchema) -> list[Row]:
+        """All rows of a table as SQLite keeps them."""
+        return self.run(f"SELECT * FROM {quote_identifier(table.name)}", 10**8, 10.0).rows
+
+    def perturb(self, *, reverse: bool = False, indexes: bool = True) -> None:
+        """Changes what SQL leaves open: the direction of scans, and whether joins may build an index of their own.
+
+        Such an index meets rows in the order of their values, so that shuffling the rows alone changes nothing
+        (https://sqlite.org/pragma.html#pragma_reverse_unordered_selects, #pragma_automatic_index).
+        """
+        self._writing = True
+        try:
+            self._db.execute(f"PRAGMA reverse_unordered_selects = {'ON' if reverse else 'OFF'}")
+            self._db.execute(f"PRAGMA automatic_index = {'ON' if indexes else 'OFF'}")
+        finally:
+            self._writing = False
+
+    def check(self, sql: str) -> None:
+        """Compiles a query without running it.
+
+        Raises:
+            QueryFailed: If SQLite does not accept it, or it may not run.
+        """
+        self._guarded("EXPLAIN " + sql, 10**7, 2.0, keep=False)
+
+    def run(
+        self, sql: str, max_steps: int, seconds: float, max_rows: int = MAX_ROWS, max_bytes: int = _MAX_BYTES
+    ) -> Result:
+        """Runs one query.
+
+        Args:
+            sql: A single statement.
+            max_steps: Instructions of SQLite's virtual machine that it may take: a limit without chance in it.
+            seconds: A limit on the processor's clock, for steps that are slow.
+            max_rows: Rows to fetch at most.
+            max_bytes: Bytes of text and blobs to fetch at most.
+
+        Raises:
+            QueryFailed: On errors of the query, exceeded limits, and everything that does more than read.
+        """
+        return self._guarded(sql, max_steps, seconds, max_rows, max_bytes)
+
+    def _guarded(
+        self,
+        sql: str,
+        max_steps: int,
+        seconds: float,
+        max_rows: int = MAX_ROWS,
+        max_bytes: int = _MAX_BYTES,
+        *,
+        keep: bool = True,
+    ) -> Result:
+        self._denied = self._stop = None
+        self._steps, self._max_steps = 0, max_steps
+        self._clock = Clock(seconds)
+        self._memory = _resident()
+        try:
+            cursor = self._db.execute(sql)
+            if not keep:
+                cursor.close()
+                return Result((), [])
+            columns = tuple(item[0] for item in cursor.description or ())
+            rows, overflow = _fetch(cursor, max_rows, max_bytes)
+            cursor.close()
+            return Result(columns, rows, overflow)
+        except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, MemoryError) as error:
+            raise self._failure(error) from None
+
+    def _failure(self, error: Exception) -> QueryFailed:
+        message = str(error)
+        if self._stop:
+            return QueryFailed("timeout", self._stop)
+        if self._denied or "not authorized" in message or "prohibited" in message:
+            return QueryFailed("refused", self._denied or message)
+        if isinstance(error, MemoryError):
+            return QueryFailed("timeout", "it takes too much memory")
+        if "too big" in message:
+            return QueryFailed("refused", "it builds a string or blob that is too long")
+        if "user-defined function raised" in message:
+            return QueryFailed("refused", "it asks printf for what takes too long")
+        if "readonly" in message or "read-only" in message:
+            return QueryFailed("refused", "it writes")
+        return QueryFailed("error", message or type(error).__name__)
+
+
+def _careful_printf(*arguments: Any) -> Any:
+    """SQLite's printf for formats without huge or computed widths."""
+    if arguments and isinstance(arguments[0], str) and re.search(r"\d{4}|\*", arguments[0]):
+        raise ValueError("the width is too large")
+    with closing(sqlite3.connect(":memory:")) as helper:
+        return helper.execute(f"SELECT printf({','.join('?' * len(arguments))})", arguments).fetchone()[0]
+
+
+def _fetch(cursor: sqlite3.Cursor, max_rows: int, max_bytes: int) -> tuple[list[Row], bool]:
+    """Fetches rows up to the cap on their number and on their bytes."""
+    rows: list[Row] = []
+    weight = 0
+    for row in cursor:
+        rows.append(row)
+        weight += sum(len(value) for value in row if isinstance(value, (str, bytes)))
+        if len(rows) > max_rows or weight > max_bytes:
+            return rows[:max_rows], True
+    return rows, False
+
+
+def _create(db: sqlite3.Connection, table: TableSchema) -> None:
+    """Creates a table, without its CHECKs if SQLite does not understand one of them."""
+    try:
+        db.execute(table.ddl())
+    except sqlite3.Error:
+        db.execute(table.ddl(checks=False))
+
+
+def is_write(sql: str) -> bool:
+    """Whether a text starts with a statement that is not a query."""
+    return re.match(r"\s*(?:\(\s*)*(?:SELECT|WITH|VALUES)\b", sql, re.IGNORECASE) is None

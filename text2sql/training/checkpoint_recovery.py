@@ -1,0 +1,79 @@
+"""Checkpoints that a killed run had saved, but not yet recorded: found again, used if whole, deleted if not.
+
+A checkpoint is saved by the backend first and recorded in ``checkpoints.jsonl`` afterwards. ``training_runs.jsonl``
+names every training client that a run has had, so what these saved in between can be asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from tinker import TinkerError, types
+
+from backends.interface import BackendError, RestClient, ServiceClient, TrainingClient
+from text2sql.console import console
+from text2sql.runs.directory import RunDirectory
+
+TRAINING_RUNS = "training_runs.jsonl"
+START = "start_from"  # key in it
+SEGMENTS = {"weights": "state_path", "sampler_weights": "sampler_path"}  # and what checkpoints.jsonl calls the path
+Row = dict[str, Any]
+
+
+def checkpoint_name(step: int) -> str:
+    """The name under which the loop saves a step."""
+    return f"step-{step:06d}"
+
+
+def note_client(run: RunDirectory, client: TrainingClient, start: Row | None = None) -> None:
+    """Remember that this client trains for the run, and with which saved weights it began."""
+    row = {"training_run": client.get_info().model_id}
+    run.append(TRAINING_RUNS, [row | ({START: start} if start else {})])
+
+
+def recorded_start(run: RunDirectory) -> Row | None:
+    """Which saved weights the run's training began with, None for none.
+
+    The latest client that began with some is the one whose training was gone on with.
+    """
+    rows = [row[START] for row in run.rows(TRAINING_RUNS) if START in row]
+    return rows[-1] if rows else None
+
+
+def find_leftovers(run: RunDirectory, service: ServiceClient) -> list[types.Checkpoint]:
+    """The checkpoints of the run's clients that ``checkpoints.jsonl`` does not name."""
+    clients = [row["training_run"] for row in run.rows(TRAINING_RUNS, required=("training_run",))]
+    recorded = {row[key] for row in run.checkpoints() for key in SEGMENTS.values()}
+    found: list[types.Checkpoint] = []
+    rest = service.create_rest_client() if clients else None
+    for client in clients:
+        try:
+            found += rest.list_checkpoints(client).result().checkpoints if rest else []
+        except (BackendError, TinkerError) as error:  # a backend that knows the client no more has nothing to find
+            console.print(f"The checkpoints of {client} could not be listed: {error}")
+    return [checkpoint for checkpoint in found if checkpoint.tinker_path not in recorded]
+
+
+def newest_whole(leftovers: Sequence[types.Checkpoint], steps: Collection[int]) -> Row | None:
+    """The latest of these steps of which both training state and weights were saved, as a row to record."""
+    paths: dict[tuple[str, str], Row] = {}
+    for checkpoint in leftovers:
+        segment, _, name = checkpoint.checkpoint_id.partition("/")
+        if key := SEGMENTS.get(segment):
+            client = checkpoint.tinker_path.removeprefix("tinker://").partition("/")[0]
+            paths.setdefault((client, name), {})[key] = checkpoint.tinker_path
+    for step in sorted(steps, reverse=True):
+        for (_, name), row in paths.items():
+            if name == checkpoint_name(step) and len(row) == len(SEGMENTS):
+                return {"name": name, "step": step, **row}
+    return None
+
+
+def delete(rest: RestClient, paths: Sequence[str]) -> None:
+    """Delete checkpoints; one that cannot be is named, since housekeeping must not end a training."""
+    for path in paths:
+        try:
+            rest.delete_checkpoint_from_tinker_path(path).result()
+        except (BackendError, TinkerError) as error:
+            console.print(f"{path} could not be deleted: {error}")

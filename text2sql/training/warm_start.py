@@ -1,0 +1,167 @@
+"""What a training begins with where that is not a new adapter: the weights that another run has trained.
+
+The weights alone are taken over; optimiser, schedule and data are the new run's. They are needed until its first
+checkpoint: after that the run goes on from its own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from tinker import APIStatusError, types
+
+from backends.exporting import open_weights
+from backends.interface import ServiceClient, TrainingClient
+from text2sql.config import Config
+from text2sql.config.schema import expand_user
+from text2sql.errors import UserError
+from text2sql.runs.directory import RunDirectory, load_run_config
+from text2sql.training.checkpoint_recovery import recorded_start
+from text2sql.training.early_stopping import choose_checkpoint
+
+Row = dict[str, Any]
+KEY = "training.start_from"
+# What has to be the same for weights to fit and to mean the same.
+SHAPE = (
+    "local.method",
+    "lora.rank",
+    "lora.train_attn",
+    "lora.train_mlp",
+    "lora.train_unembed",
+    "local.lora_alpha",
+    "local.rslora",
+    "local.dora",
+    "local.target_modules",
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Saved weights.
+
+    Attributes:
+        path: Their ``tinker://`` path.
+        checkpoints: The local backend's directory that has them; None where a server does.
+        record: What the run that begins with them keeps of it: ``checkpoint`` and, where they are a run's, its
+            ``run``, ``directory``, ``step`` and, if it is known, all the ``data`` that they were trained on.
+    """
+
+    path: str
+    checkpoints: Path | None
+    record: Row
+
+
+def find_start(config: Config) -> Start | None:
+    """The weights that `training.start_from` names; None if it names none.
+
+    Raises:
+        UserError: There is no such run, it has not finished its training, or its weights do not fit.
+    """
+    given = config.training.start_from
+    if given is None:
+        return None
+    if config.backend == "fake":
+        raise UserError(f"{KEY}: the fake backend has no weights to begin with.")
+    if not given.startswith("tinker://"):
+        return _of_run(RunDirectory(expand_user(given)), config)
+    if config.backend == "local":
+        raise UserError(f"{KEY}: {given} names weights on a server; with backend=local give the directory of a run.")
+    try:
+        kind = types.ParsedCheckpointTinkerPath.from_tinker_path(given).checkpoint_type
+    except ValueError as error:
+        raise UserError(
+            f"{KEY}: {given} is no path of a checkpoint; they look like tinker://RUN/weights/NAME."
+        ) from error
+    if kind != "training":
+        raise UserError(
+            f"{KEY}: {given} can be sampled from, not trained. Give a training checkpoint, tinker://RUN/weights/NAME; "
+            "the checkpoints.jsonl of a run calls it state_path."
+        )
+    return Start(given, None, {"checkpoint": given})
+
+
+def has_begun(config: Config) -> bool:
+    """Whether the run will go on from a checkpoint of its own."""
+    return config.on_existing not in ("overwrite", "new") and bool(RunDirectory(config.directory).checkpoints())
+
+
+def check_start(start: Start, service: ServiceClient, config: Config) -> None:
+    """See to it that a server has the weights, and that they fit.
+
+    Raises:
+        UserError: It has no such checkpoint for this key, or it is of another model or adapter.
+    """
+    if start.checkpoints is not None:
+        return
+    try:
+        info = service.create_rest_client().get_weights_info_by_tinker_path(start.path).result()
+    except APIStatusError as error:
+        raise UserError(f"{KEY}: {start.path} cannot be had from the server: {error.message}") from error
+    told = {"base_model": info.base_model, "lora.rank": info.lora_rank} | {
+        f"lora.{name}": getattr(info, name) for name in ("train_attn", "train_mlp", "train_unembed")
+    }
+    for key, there in told.items():
+        if there is not None:
+            _compare(key, there, start.path, config)
+
+
+def begin(start: Start, service: ServiceClient, config: Config, run: RunDirectory) -> TrainingClient:
+    """A training client with the weights, and a fresh optimiser.
+
+    Raises:
+        BackendError: The checkpoint is damaged, or of another model or adapter.
+    """
+    if start.checkpoints is None:
+        return service.create_training_client_from_state(start.path).result()
+    weights = open_weights(config.base_model, config.local, checkpoints=start.checkpoints, path=start.path)
+    own = weights.save_checkpoint(run.file("checkpoints"), seed=config.seed)
+    client = service.create_training_client_from_state(own).result()
+    service.create_rest_client().delete_checkpoint_from_tinker_path(own).result()
+    return client
+
+
+def _of_run(run: RunDirectory, config: Config) -> Start:
+    try:
+        theirs = load_run_config(run)
+        checkpoints = run.checkpoints()
+    except UserError as error:
+        raise UserError(f"{KEY}: {error}") from error
+    if theirs.backend != config.backend:
+        raise UserError(f"{KEY}: {run.path} was made with backend={theirs.backend}, and this run has {config.backend}.")
+    if not (run.read_json("summary.json").get("training") and checkpoints):
+        raise UserError(f"{KEY}: the training in {run.path} has not finished; run its command again first.")
+    _compare("base_model", theirs.trained_model, str(run.path), config)
+    for key in SHAPE:
+        _compare(key, attrgetter(key)(theirs), str(run.path), config)
+    chosen = choose_checkpoint(checkpoints, run.rows("metrics.jsonl"), theirs.training)
+    record = {
+        "run": theirs.name,
+        "directory": str(run.path.resolve()),
+        "checkpoint": chosen["state_path"],
+        "step": chosen["step"],
+    }
+    earlier = recorded_start(run) or {"data": []}
+    if "data" in earlier:  # else it is not known what all of it was trained on
+        record["data"] = list(dict.fromkeys([*earlier["data"], *theirs.data.sources]))
+    return Start(chosen["state_path"], run.file("checkpoints") if config.backend == "local" else None, record)
+
+
+def _compare(key: str, there: Any, place: str, config: Config) -> None:
+    """Raise UserError if what the weights were trained with is not what this run has."""
+    here = config.trained_model if key == "base_model" else attrgetter(key)(config)
+    if there == here:
+        return
+    there, here = json.dumps(there), json.dumps(here)
+    raise UserError(
+        f"{KEY}: {key} is {there} in {place} and {here} in this run, and the weights fit no other. Set {key}={there}"
+        + (
+            f", or train a new adapter on the merged model: `text2sql export {place} --format merged`, and base_model "
+            "set to what it makes."
+            if config.backend == "local"
+            else "."
+        )
+    )
