@@ -142,14 +142,14 @@ def open_local(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     from backends import open_backend
     from backends.options import LocalOptions
 
-    opened, device = [], os.environ.get("TEXT2SQL_TEST_DEVICE", "cpu")
+    services, device = [], os.environ.get("TEXT2SQL_TEST_DEVICE", "cpu")
 
     def open_(**options: Any) -> Any:
         chosen = LocalOptions(**{"device": device, "dtype": "float32", **options})
         service = open_backend("local", chosen, checkpoints=tmp_path / "checkpoints")
-        opened.append(service)
+        services.append(service)
         return service
 
     yield open_
-    for service in opened:
+    for service in services:
         service.close()

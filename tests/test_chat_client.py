@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.chat_server import ChatServer, chat_server
 from text2sql import chat_client
-from text2sql.chat_client import Answer, Completion, Endpoint, EndpointFailure
+from text2sql.chat_client import Answer, ChatClient, ChatFailure, Completion
 from text2sql.config import EndpointConfig
 from text2sql.errors import UserError
 
@@ -27,12 +27,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
 
 
 @pytest.fixture
-def ask(server: ChatServer, tmp_path: Path) -> Callable[..., tuple[list[Answer], Endpoint]]:
+def ask(server: ChatServer, tmp_path: Path) -> Callable[..., tuple[list[Answer], ChatClient]]:
     """Asks questions of the server with some settings; returns the answers and the client."""
 
-    def ask(*questions: str, on_result: Any = None, attempt: int = 0, **settings: Any) -> tuple[list[Answer], Endpoint]:
+    def ask(
+        *questions: str, on_result: Any = None, attempt: int = 0, **settings: Any
+    ) -> tuple[list[Answer], ChatClient]:
         config = EndpointConfig.model_validate({"base_url": server.url, "model": "m", **settings})
-        client = Endpoint(config, tmp_path / "cache")
+        client = ChatClient(config, tmp_path / "cache")
         conversations = [[{"role": "user", "content": question}] for question in questions]
         return client.complete_all(conversations, on_result, attempt=attempt), client
 
@@ -103,14 +105,14 @@ def test_a_lasting_fault_fails_the_question_alone_and_is_asked_again_next_time(s
     server.faults = [None, *[_error(500, message="broken")] * 3]
     answers, _ = ask("a", "b", "c", max_retries=2, concurrency=1)
     assert _texts(answers) == ["echo a", "(failed)", "echo c"]
-    assert answers[1] == EndpointFailure("failed", "HTTP 500: broken")
+    assert answers[1] == ChatFailure("failed", "HTTP 500: broken")
     assert _texts(ask("b")[0]) == ["echo b"]
 
 
 def test_a_refused_request_is_not_retried(server: ChatServer, ask: Any) -> None:
     server.faults = [_error(400, message="too long")]
     answers, _ = ask("a", "b")
-    assert answers[0] == EndpointFailure("refused", "HTTP 400: too long")
+    assert answers[0] == ChatFailure("refused", "HTTP 400: too long")
     assert _texts(answers)[1] == "echo b"
     assert len(server.seen) == 2
 
@@ -169,7 +171,7 @@ def test_the_cost_limit_stops_cleanly_and_is_not_passed(server: ChatServer, ask:
     answers, client = ask(*"abcdefgh", max_cost=3.5, concurrency=4, **prices)
     assert sorted(_texts(answers)) == ["(cost)"] * 5 + ["echo a", "echo b", "echo c"]
     assert (client.spent, len(server.seen)) == (3.0, 3)
-    assert "limit of $3.5" in next(a.reason for a in answers if isinstance(a, EndpointFailure))
+    assert "limit of $3.5" in next(a.reason for a in answers if isinstance(a, ChatFailure))
     assert _texts(ask(*"abcdef", max_cost=3.5, **prices)[0]) == [f"echo {letter}" for letter in "abcdef"]
 
 

@@ -56,7 +56,7 @@ class Completion:
 
 
 @dataclass(frozen=True)
-class EndpointFailure:
+class ChatFailure:
     """A request without an answer. It is not kept: the next start asks again.
 
     Attributes:
@@ -69,10 +69,10 @@ class EndpointFailure:
     reason: str
 
 
-Answer = Completion | EndpointFailure
+Answer = Completion | ChatFailure
 
 
-class Endpoint:
+class ChatClient:
     """A chat model behind an OpenAI-compatible endpoint.
 
     Attributes:
@@ -183,7 +183,7 @@ class Endpoint:
     async def _answer(self, client: AsyncOpenAI, messages: Messages, key: str) -> Answer:
         """One answer, kept in the cache; failures that only waiting explains are counted."""
         if not self._affordable():
-            return EndpointFailure(
+            return ChatFailure(
                 "cost", f"Not asked: the limit of ${self._config.max_cost:g} was reached (max_cost); ${self.spent:.4f}"
             )
         self._in_flight += 1
@@ -239,7 +239,7 @@ class Endpoint:
                 self._check_status(error)
                 reason = self._hidden(f"HTTP {error.status_code}: {_message(error)}")
                 if error.status_code < 500 and error.status_code not in _TRANSIENT:
-                    return EndpointFailure("refused", reason)
+                    return ChatFailure("refused", reason)
                 delay = _retry_after(error.response.headers.get("retry-after")) or delay
             except (openai.APITimeoutError, TimeoutError):
                 reason = f"no answer within {config.timeout:g} s (timeout)."
@@ -249,7 +249,7 @@ class Endpoint:
                 reason = str(error)
             if not self._reached:
                 raise UserError(f"{config.base_url}: {reason} Is base_url right, and the endpoint up?")
-        return EndpointFailure("failed", reason)
+        return ChatFailure("failed", reason)
 
     def _check_status(self, error: APIStatusError) -> None:
         """Raises on what no waiting mends."""

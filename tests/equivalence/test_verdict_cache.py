@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from text2sql.equivalence import verdict_cache
-from text2sql.equivalence.verdict_cache import KeptVerdicts, evaluator_version
+from text2sql.equivalence.verdict_cache import VerdictCache, evaluator_version
 from text2sql.evaluation import Pair, Verdict, score_pairs
 
 SCHEMA = "CREATE TABLE t (a INTEGER, b TEXT)"
@@ -40,19 +40,19 @@ def test_the_key_covers_every_setting_and_the_contents_of_a_database(tmp_path: P
     path = tmp_path / "d.sqlite"
     path.write_bytes(b"one")
     tasks = [TASK, {**TASK, "seed": 1}, {**TASK, "effort": 5}, {**TASK, "gold": "SELECT 3"}, {**TASK, "schema": ""}]
-    keys = [KeptVerdicts(tmp_path).key(task) for task in tasks]
-    keys.append(KeptVerdicts(tmp_path).key({**TASK, "database": str(path)}))
+    keys = [VerdictCache(tmp_path).key(task) for task in tasks]
+    keys.append(VerdictCache(tmp_path).key({**TASK, "database": str(path)}))
     path.write_bytes(b"two")
-    keys.append(KeptVerdicts(tmp_path).key({**TASK, "database": str(path)}))
+    keys.append(VerdictCache(tmp_path).key({**TASK, "database": str(path)}))
     assert len(set(keys)) == len(keys)
 
 
 def test_another_evaluator_does_not_see_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = KeptVerdicts(tmp_path)
+    old = VerdictCache(tmp_path)
     old.put("key", SAME)
-    assert KeptVerdicts(tmp_path).get("key") == SAME
+    assert VerdictCache(tmp_path).get("key") == SAME
     monkeypatch.setattr(verdict_cache, "evaluator_version", lambda: "another")
-    assert KeptVerdicts(tmp_path).get("key") is None
+    assert VerdictCache(tmp_path).get("key") is None
 
 
 def test_the_version_is_of_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_a_directory_that_cannot_be_used_costs_only_time(tmp_path: Path) -> None
 
 
 def test_what_depends_on_the_clock_is_not_kept(tmp_path: Path) -> None:
-    kept = KeptVerdicts(tmp_path)
+    kept = VerdictCache(tmp_path)
     for status in ("timeout", "undecided"):
         kept.put(status, Verdict(status, "slow"))
         assert kept.get(status) is None

@@ -90,8 +90,8 @@ def execution_match(schema, gold, predicted, database, **options):
         {end}
     return real(schema, gold, predicted, database, **options)
 match.execution_match = execution_match
-from text2sql.evaluation import pool, workers
-pool.serve(workers.score)
+from text2sql.equivalence import process_pool, workers
+process_pool.serve(workers.score)
 """
 
 

@@ -19,17 +19,17 @@ def open_gpu(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     from backends import open_backend
     from backends.options import LocalOptions
 
-    opened = []
+    open_service = []
 
     def open_(**options: Any) -> Any:
         if options.get("dtype") == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
             pytest.skip("this GPU has no bfloat16")
         chosen = LocalOptions(**{"device": "cuda", **options})
         service = open_backend("local", chosen, checkpoints=tmp_path / "checkpoints")
-        opened.append(service)
+        open_service.append(service)
         return service
 
     yield open_
-    for service in opened:
+    for service in open_service:
         service.close()
     torch.cuda.empty_cache()

@@ -22,9 +22,9 @@ from text2sql.data.few_shot import choose_shots
 from text2sql.errors import UserError
 from text2sql.inference.generate import Generation
 from text2sql.inference.predict import predict
-from text2sql.inference.strategies import Way, failure, to_ask_again, voted
+from text2sql.inference.strategies import Way, failure, self_consistency, to_ask_again
 from text2sql.pipeline.run import run_pipeline
-from text2sql.runs.budget import Ledger
+from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory, load_run_config, open_run
 
 CONFIG = Config()
@@ -81,7 +81,7 @@ def test_the_least_similar_examples_give_way_to_the_context() -> None:
 
 
 def _vote(*texts: str, example: Example = ASKED) -> str:
-    (chosen,) = voted([example], [_wrote(*texts)], CONFIG)
+    (chosen,) = self_consistency([example], [_wrote(*texts)], CONFIG)
     assert chosen.tokens == 10 * len(texts) and chosen.samples == len(texts)
     return chosen.text
 
@@ -148,7 +148,7 @@ class _Scripted(FakeSamplingClient):
 def _predict(directory: Path, sampler: Any, way: Way) -> dict[str, Any]:
     config = tiny_config(directory)
     run: RunDirectory = open_run(config)
-    (row,) = predict(run, "base-retry", "Base", [ASKED], sampler, config, Ledger(run, config), way)
+    (row,) = predict(run, "base-retry", "Base", [ASKED], sampler, config, TokenBudget(run, config), way)
     run.unlock()
     return row
 
@@ -174,7 +174,9 @@ def test_second_tries_come_before_the_next_questions(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, evaluation={"concurrency": 1})
     run = open_run(config)
     questions = [ASKED, replace(ASKED, id="second", question="And now?")]
-    predict(run, "base-retry", "Base", questions, sampler, config, Ledger(run, config), Way(retry=Retry(attempts=1)))
+    predict(
+        run, "base-retry", "Base", questions, sampler, config, TokenBudget(run, config), Way(retry=Retry(attempts=1))
+    )
     run.unlock()
     assert ["And now?" in prompt for prompt in sampler.prompts] == [False, False, True, True]
 

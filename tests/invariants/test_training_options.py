@@ -293,7 +293,7 @@ def test_full_checkpoints_are_models(open_local: Any, tiny_model: str) -> None:
     plain = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
     torch.testing.assert_close(plain_logprobs(plain, datum), trained, atol=1e-5, rtol=1e-5)
     assert AutoTokenizer.from_pretrained(directory)("SELECT")["input_ids"]
-    others = [opened.create_sampling_client(weights).result() for opened in (service, open_local())]
+    others = [open_service.create_sampling_client(weights).result() for open_service in (service, open_local())]
     for sampler in (snapshot, *others):
         scored = sampler.compute_logprobs(datum.model_input).result()[1:]
         assert scored == pytest.approx(trained[: len(scored)].tolist(), abs=1e-5)

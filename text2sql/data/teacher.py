@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from text2sql import evaluation
-from text2sql.chat_client import Answer, Endpoint, EndpointFailure
+from text2sql.chat_client import Answer, ChatClient, ChatFailure
 from text2sql.config import Config, EndpointConfig
 from text2sql.console import console, stage
 from text2sql.data.dataset import load_dataset
@@ -74,7 +74,7 @@ def make_reasoning(config: Config, teacher: EndpointConfig, output: Path, limit:
     _check_same(output, [*kept, *rejected], examples, teacher)
     done = {row["id"] for row in (*kept, *rejected)}
     waiting = [example for example in examples if example.id not in done]
-    client = Endpoint(teacher)
+    client = ChatClient(teacher)
     output.parent.mkdir(parents=True, exist_ok=True)
     unanswered: Counter[str] = Counter()
     with stage("Reasoning", len(examples), len(examples) - len(waiting)) as bar:
@@ -87,7 +87,7 @@ def make_reasoning(config: Config, teacher: EndpointConfig, output: Path, limit:
                 if rows:
                     files.append(name, rows)
             right += len(proved)
-            failed = [answer for answer in answers if isinstance(answer, EndpointFailure)]
+            failed = [answer for answer in answers if isinstance(answer, ChatFailure)]
             unanswered.update(answer.kind for answer in failed)
             bar.advance(len(chunk) - len(failed), 0, kept=str(right), spent=f"${client.spent:.4f}")
             if any(answer.kind == "cost" for answer in failed):
@@ -123,7 +123,7 @@ def _judged(
 ) -> tuple[list[Row], list[Row]]:
     """Rows of the answers whose query is right, and of the others with the reason; none of what was not answered."""
     settings = config.evaluation
-    answered = [(e, a) for e, a in zip(examples, answers, strict=True) if not isinstance(a, EndpointFailure)]
+    answered = [(e, a) for e, a in zip(examples, answers, strict=True) if not isinstance(a, ChatFailure)]
     reasons: dict[int, str] = {}
     pairs, places = [], []
     for place, (example, answer) in enumerate(answered):
@@ -162,7 +162,7 @@ def _row(example: Example, reasoning: str, teacher: EndpointConfig) -> Row:
 
 
 def _report(
-    output: Path, files: RunDirectory, names: tuple[str, str], client: Endpoint, unanswered: Counter[str]
+    output: Path, files: RunDirectory, names: tuple[str, str], client: ChatClient, unanswered: Counter[str]
 ) -> None:
     kept, rejected = (files.rows(name) for name in names)
     reasons = Counter(row["reason"].partition(":")[0] for row in rejected)

@@ -35,7 +35,7 @@ def evaluator_version() -> str:
     return digest.hexdigest()[:16]
 
 
-class KeptVerdicts:
+class VerdictCache:
     """A table of verdicts in one SQLite file per version of the evaluator.
 
     It only ever saves time: where it cannot be read or written, pairs are judged anew.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from text2sql.equivalence.process_pool import Lost, run_tasks
 from text2sql.equivalence.verdict import Verdict
 
-_COMMAND = "from text2sql.evaluation import pool, workers; pool.serve(workers.score)"
+_COMMAND = "from text2sql.equivalence import process_pool, workers; process_pool.serve(workers.score)"
 
 
 class Pair(NamedTuple):
@@ -67,9 +67,9 @@ def _judge_new(
     tasks: list[dict[str, Any]], workers: int, timeout: float, directory: Path
 ) -> Iterator[tuple[int, Verdict]]:
     """Judges the pairs that are not kept, and keeps them."""
-    from text2sql.equivalence.verdict_cache import KeptVerdicts
+    from text2sql.equivalence.verdict_cache import VerdictCache
 
-    kept = KeptVerdicts(directory)
+    kept = VerdictCache(directory)
     try:
         keys = [kept.key(task) for task in tasks]
         found = [(number, kept.get(key)) for number, key in enumerate(keys)]

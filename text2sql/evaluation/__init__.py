@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from text2sql.equivalence.verdict import Table, Verdict, Witness
     from text2sql.equivalence.verdict_cache import cache_directory
     from text2sql.equivalence.workers import Pair, score_pairs
-    from text2sql.evaluation.error_labels import error_labels
+    from text2sql.evaluation.error_analysis import error_labels
     from text2sql.evaluation.statistics import (
         PairedComparison,
         Scored,
@@ -32,7 +32,7 @@ _HOMES = {
     "Witness": "text2sql.equivalence.verdict",
     "cache_directory": "text2sql.equivalence.verdict_cache",
     "clustered_interval": "text2sql.evaluation.statistics",
-    "error_labels": "text2sql.evaluation.error_labels",
+    "error_labels": "text2sql.evaluation.error_analysis",
     "execution_match": "text2sql.equivalence.match",
     "extract_sql": "text2sql.sql.extract",
     "hardness": "text2sql.sql.hardness",

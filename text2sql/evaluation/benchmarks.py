@@ -41,7 +41,10 @@ _BANDS = ((2.0, 1.25), (1.0, 1.0), (0.5, 0.75), (0.25, 0.5))  # least ratio of t
 _MAX_ROWS = 1_000_000
 _MAX_PLACEMENTS = 20_000  # of columns tried before a comparison is given up
 _MAX_BYTES = 256 * 2**20
-_COMMAND = "from text2sql.evaluation import benchmarks, pool; pool.serve(benchmarks.score)"
+_COMMAND = (
+    "from text2sql.equivalence import process_pool; from text2sql.evaluation import benchmarks; "
+    "process_pool.serve(benchmarks.score)"
+)
 
 
 class Question(NamedTuple):

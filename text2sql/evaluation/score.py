@@ -9,7 +9,7 @@ from text2sql import evaluation
 from text2sql.config import Config, EndpointConfig
 from text2sql.console import stage
 from text2sql.evaluation.benchmarks import BenchmarkScore, Question, score_benchmarks
-from text2sql.evaluation.error_labels import describe
+from text2sql.evaluation.error_analysis import describe
 from text2sql.evaluation.llm_judge import ATTEMPTS, Opinion, again, conversation, read_opinion, summarize_opinions
 
 Row = dict[str, Any]
@@ -105,9 +105,9 @@ def ask_judge(rows: Sequence[Row], title: str, config: EndpointConfig) -> tuple[
     Raises:
         UserError: The endpoint cannot be used; what was answered is kept in the cache.
     """
-    from text2sql.chat_client import Completion, Endpoint
+    from text2sql.chat_client import ChatClient, Completion
 
-    endpoint = Endpoint(config)
+    endpoint = ChatClient(config)
     asked = [
         conversation(row["question"], row["context"], row["gold"], row["sql"], row.get("evidence")) for row in rows
     ]

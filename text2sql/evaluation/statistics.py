@@ -225,7 +225,7 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
         stand beside it; so do the breakdown of the failures and, where there are real databases, the benchmarks' own
         metrics.
     """
-    from text2sql.evaluation.error_labels import CHECKS, describe
+    from text2sql.evaluation.error_analysis import CHECKS, describe
 
     n = len(scored)
     right = [item.verdict.correct for item in scored]

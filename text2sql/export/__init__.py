@@ -127,11 +127,11 @@ def _weights(run: RunDirectory, config: Config, adapter: Path | None) -> Iterato
         root = run.file("checkpoints")
         yield open_weights(config.base_model, local, checkpoints=root, path=chosen["sampler_path"])
         return
-    from text2sql.runs.session import opened
+    from text2sql.runs.session import open_service
 
     with tempfile.TemporaryDirectory(prefix="text2sql-") as scratch:
         console.print(f"Downloading {chosen['state_path']} from the Tinker API")
-        with opened(config) as service:
+        with open_service(config) as service:
             download_adapter(service, chosen["state_path"], Path(scratch))
         yield open_weights(config.trained_model, local, directory=Path(scratch))
 

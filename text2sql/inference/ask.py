@@ -22,7 +22,7 @@ from text2sql.errors import UserError
 from text2sql.evaluation import extract_sql
 from text2sql.inference.generate import cut_at_stop, stream
 from text2sql.runs.directory import RunDirectory, load_run_config
-from text2sql.runs.session import context_length, opened
+from text2sql.runs.session import context_length, open_service
 from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
 from text2sql.training.early_stopping import choose_checkpoint
 
@@ -138,7 +138,7 @@ def answering(directory: Path) -> Iterator[Answerer]:
     """
     run = RunDirectory(directory)
     config = load_run_config(run)
-    with opened(config, run.file("checkpoints")) as service:
+    with open_service(config, run.file("checkpoints")) as service:
         yield Answerer(run, config, service)
 
 

@@ -16,8 +16,8 @@ from text2sql.console import stage
 from text2sql.data.example import Example
 from text2sql.evaluation.score import judge_rows
 from text2sql.inference.generate import Generation, PendingGenerations, cut_at_stop
-from text2sql.inference.strategies import Way, combined, to_ask_again, voted
-from text2sql.runs.budget import Ledger, Tokens
+from text2sql.inference.strategies import Way, combined, self_consistency, to_ask_again
+from text2sql.runs.budget import TokenBudget, Tokens
 from text2sql.runs.directory import RunDirectory
 
 Row = dict[str, Any]
@@ -32,7 +32,7 @@ def predict(
     examples: Sequence[Example],
     sampler: SamplingClient,
     config: Config,
-    ledger: Ledger,
+    budget: TokenBudget,
     way: Way | None = None,
 ) -> list[Row]:
     """Answer and judge examples into ``predictions-LABEL.jsonl``.
@@ -65,15 +65,15 @@ def predict(
         start = time.monotonic()
         while groups or flying:
             while groups and len(flying) < ahead:
-                flying.append(_submit(groups.popleft(), sampler, config, ledger, way))
+                flying.append(_submit(groups.popleft(), sampler, config, budget, way))
             asked = flying[0][0]
-            generations = _collect(label, flying[0], config, ledger, way)
+            generations = _collect(label, flying[0], config, budget, way)
             flying.popleft()
             # The device goes on while the queries are executed; second tries come before the next group, not among it.
             if groups and not way.retry:
-                flying.append(_submit(groups.popleft(), sampler, config, ledger, way))
+                flying.append(_submit(groups.popleft(), sampler, config, budget, way))
             if way.retry:
-                generations = _retried(label, asked, generations, sampler, config, ledger, way.retry)
+                generations = _retried(label, asked, generations, sampler, config, budget, way.retry)
             judged = judge(asked, generations, config)
             rows.extend(judged)
             run.append(name, judged)
@@ -87,19 +87,19 @@ def predict(
 
 
 def answer(
-    label: str, examples: Sequence[Example], sampler: SamplingClient, config: Config, ledger: Ledger
+    label: str, examples: Sequence[Example], sampler: SamplingClient, config: Config, budget: TokenBudget
 ) -> list[Generation]:
     """Answer examples, without judging or keeping the answers."""
-    return _collect(label, _submit(examples, sampler, config, ledger, Way()), config, ledger, Way())
+    return _collect(label, _submit(examples, sampler, config, budget, Way()), config, budget, Way())
 
 
-def _collect(label: str, group: Group, config: Config, ledger: Ledger, way: Way) -> list[Generation]:
+def _collect(label: str, group: Group, config: Config, budget: TokenBudget, way: Way) -> list[Generation]:
     """Wait for a group's answers, count them, and choose one for each question."""
     asked, pending, reserved = group
     answers = pending.all_results()
     prefilled = sum(own[0].prompt_tokens for own in answers)
-    ledger.spend(label, reserved, Tokens(prefill=prefilled, sample=sum(g.tokens for own in answers for g in own)))
-    return voted(asked, answers, config) if way.vote else [own[0] for own in answers]
+    budget.spend(label, reserved, Tokens(prefill=prefilled, sample=sum(g.tokens for own in answers for g in own)))
+    return self_consistency(asked, answers, config) if way.vote else [own[0] for own in answers]
 
 
 def _retried(
@@ -108,7 +108,7 @@ def _retried(
     generations: Sequence[Generation],
     sampler: SamplingClient,
     config: Config,
-    ledger: Ledger,
+    budget: TokenBudget,
     retry: Retry,
 ) -> list[Generation]:
     """Ask again, `retry.attempts` times at most, where an answer does not run; one that never does stays the last."""
@@ -117,8 +117,8 @@ def _retried(
         again = to_ask_again(asked, current, retry, config)
         if not again:
             break
-        group = _submit([*again.values()], sampler, config, ledger, Way(), retry.temperature, config.seed + attempt)
-        for place, new in zip(again, _collect(label, group, config, ledger, Way()), strict=True):
+        group = _submit([*again.values()], sampler, config, budget, Way(), retry.temperature, config.seed + attempt)
+        for place, new in zip(again, _collect(label, group, config, budget, Way()), strict=True):
             current[place] = combined(current[place], new)
     return current
 
@@ -127,7 +127,7 @@ def _submit(
     examples: Sequence[Example],
     sampler: SamplingClient,
     config: Config,
-    ledger: Ledger,
+    budget: TokenBudget,
     way: Way,
     temperature: float | None = None,
     seed: int | None = None,
@@ -136,7 +136,7 @@ def _submit(
 
     def reserve(prompt: int, sampled: int) -> None:
         nonlocal reserved
-        reserved = ledger.reserve(Tokens(prefill=prompt, sample=sampled))
+        reserved = budget.reserve(Tokens(prefill=prompt, sample=sampled))
 
     pending = PendingGenerations(
         examples,

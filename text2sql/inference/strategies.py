@@ -66,7 +66,9 @@ def failure(example: Example, sql: str, seconds: float) -> str | None:
     return None
 
 
-def voted(examples: Sequence[Example], candidates: Sequence[Sequence[Generation]], config: Config) -> list[Generation]:
+def self_consistency(
+    examples: Sequence[Example], candidates: Sequence[Sequence[Generation]], config: Config
+) -> list[Generation]:
     """Of each question's answers, one whose result most of them share; its tokens are those of all.
 
     Answers that do not run have no vote. Two queries share their result if the evaluator finds no database, real or

@@ -13,7 +13,7 @@ from text2sql.console import console
 from text2sql.errors import UserError
 from text2sql.inference.predict import Row, compare, predict
 from text2sql.report.wording import percent
-from text2sql.runs.budget import Ledger
+from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory, load_run_config
 
 ADAPTER = "adapter"  # directory in the run's
@@ -90,7 +90,7 @@ def _answer(run: RunDirectory, config: Config, adapter: Path, ids: list[str]) ->
             sampler = service.create_sampling_client(model_path=path).result()
             questions = [examples[name] for name in ids]
             run.replace_rows("predictions-local.jsonl", [])  # of this adapter, not of an earlier one
-            ledger = Ledger(RunDirectory(Path(scratch)), config)  # this costs nothing, and is no part of the run
-            return predict(run, "local", "Adapter, here", questions, sampler, config, ledger)
+            budget = TokenBudget(RunDirectory(Path(scratch)), config)  # this costs nothing, and is no part of the run
+            return predict(run, "local", "Adapter, here", questions, sampler, config, budget)
         finally:
             service.close()

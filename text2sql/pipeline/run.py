@@ -15,7 +15,7 @@ from tinker.lib.retryable_exception import RetryableException
 
 from backends import helps, open_backend
 from backends.interface import SamplingClient, ServiceClient
-from text2sql.chat_client import Endpoint
+from text2sql.chat_client import ChatClient
 from text2sql.config import Config, FewShot
 from text2sql.console import console
 from text2sql.data.dataset import LEVELS, Dataset, check_batch_size, load_dataset, tokenize_split
@@ -30,10 +30,10 @@ from text2sql.inference.strategies import Way
 from text2sql.pipeline.console_tables import show_first_example, show_headline, show_novel, show_spending, show_ways
 from text2sql.pipeline.summary import Summary
 from text2sql.report.wording import beginning
-from text2sql.runs.budget import Ledger
+from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory, open_run
 from text2sql.runs.environment import environment
-from text2sql.runs.session import context_length, lost_model, opened
+from text2sql.runs.session import context_length, lost_model, open_service
 from text2sql.training.lr_schedule import auto_learning_rate
 from text2sql.training.trackers import open_trackers
 from text2sql.training.trainer import Trainer, TrainingData
@@ -66,7 +66,7 @@ def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
             "Leave it out, or ask for solved examples with evaluation.few_shot.k=3."
         )
     if config.judge:
-        Endpoint(config.judge)  # a missing key is said now, not after hours of training
+        ChatClient(config.judge)  # a missing key is said now, not after hours of training
     dataset = load_dataset(config)
     if "train" in stages:
         check_batch_size(dataset, config)
@@ -79,9 +79,9 @@ def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
         hub.check(str(config.hub.push_to))  # before hours of work, not after
     run = open_run(config)
     try:
-        ledger = Ledger(run, config)
-        with opened(config, run.file("checkpoints")) as service:
-            path = _Run(config, run, service, dataset, ledger).carry_out(stages)
+        budget = TokenBudget(run, config)
+        with open_service(config, run.file("checkpoints")) as service:
+            path = _Run(config, run, service, dataset, budget).carry_out(stages)
         if config.backend == "tinker" and "train" in stages:
             from text2sql.pipeline.adapter_download import download_at_the_end
 
@@ -101,7 +101,7 @@ class _Run:
     run: RunDirectory
     service: ServiceClient
     dataset: Dataset
-    ledger: Ledger
+    budget: TokenBudget
 
     def carry_out(self, stages: Collection[str]) -> Path:
         config, run = self.config, self.run
@@ -136,7 +136,7 @@ class _Run:
             answers["novel-base"] = self._evaluate("novel-base", "New schemas, base", NOVEL_QUESTIONS, base)
         opinions, problems = self._ask_judge(answers)
         training = trainer.summary() if trainer else None
-        summary = Summary(config, run, self.dataset, self.ledger, self._described()).of(
+        summary = Summary(config, run, self.dataset, self.budget, self._described()).of(
             answers, training, opinions, problems
         ) | {"stages": sorted(stages)}
         run.write_json("summary.json", summary)
@@ -180,7 +180,7 @@ class _Run:
     def _evaluate(
         self, label: str, title: str, examples: Sequence[Example], sampler: SamplingClient, way: Way | None = None
     ) -> list[Row]:
-        return predict(self.run, label, title, examples, sampler, self.config, self.ledger, way)
+        return predict(self.run, label, title, examples, sampler, self.config, self.budget, way)
 
     def _ways(self, label: str, sampler: SamplingClient) -> dict[str, list[Row]]:
         """The evaluations beside the plain one that are asked for.
@@ -254,7 +254,7 @@ class _Run:
         data = TrainingData(train, ids, validation, self._levels())
         validate = self._validator(questions) if questions else None
         rate = self._peak_rate()
-        return lambda: Trainer(self.run, self.service, config, data, rate, validate, track, self.ledger)
+        return lambda: Trainer(self.run, self.service, config, data, rate, validate, track, self.budget)
 
     def _levels(self) -> list[int] | None:
         """How hard the training examples are, where they are taught in that order."""
@@ -281,7 +281,7 @@ class _Run:
         config = self.config
 
         def validate(sampler: SamplingClient, step: int) -> float:
-            generations = answer("validation", questions, sampler, config, self.ledger)
+            generations = answer("validation", questions, sampler, config, self.budget)
             rows = judge(questions, generations, config)
             for row in rows[: config.training.log_samples]:
                 console.print(

@@ -13,7 +13,7 @@ from text2sql.evaluation.score import summarize
 from text2sql.inference.predict import compare
 from text2sql.report.load import WAYS
 from text2sql.report.wording import beginning
-from text2sql.runs.budget import Ledger
+from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.environment import peak_memory
 
@@ -35,7 +35,7 @@ class Summary:
     config: Config
     run: RunDirectory
     dataset: Dataset
-    ledger: Ledger
+    budget: TokenBudget
     described: Row
 
     def of(
@@ -115,7 +115,7 @@ class Summary:
             "peak_memory_bytes": max(peak_memory(self.described), before.get("peak_memory_bytes", 0)),
             "sampled_tokens": sum(row.get("tokens", 0) for rows in answers.values() for row in rows),
             "trained_tokens": training["tokens"] if training else 0,
-            **self.ledger.summary(),
+            **self.budget.summary(),
         }
 
 

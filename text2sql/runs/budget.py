@@ -35,7 +35,7 @@ class Tokens:
         return Tokens(self.train - other.train, self.prefill - other.prefill, self.sample - other.sample)
 
 
-class Ledger:
+class TokenBudget:
     """The tokens of one run. Work is reserved before it is submitted, and spent when its tokens are known.
 
     Args:

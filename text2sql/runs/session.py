@@ -15,7 +15,7 @@ CLOSE_SECONDS = 10.0
 
 
 @contextmanager
-def opened(config: Config, checkpoints: Path | None = None) -> Iterator[ServiceClient]:
+def open_service(config: Config, checkpoints: Path | None = None) -> Iterator[ServiceClient]:
     """The configured backend, closed at the end; a hosted one is asked first whether it has the model.
 
     Raises:

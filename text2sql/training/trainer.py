@@ -25,7 +25,7 @@ from text2sql.console import console, stage
 from text2sql.data.datum import make_batch
 from text2sql.data.prompts import Tokens
 from text2sql.errors import UserError
-from text2sql.runs.budget import BudgetReached, Ledger
+from text2sql.runs.budget import BudgetReached, TokenBudget
 from text2sql.runs.budget import Tokens as Spent
 from text2sql.runs.directory import RunDirectory
 from text2sql.training import checkpoint_recovery
@@ -93,10 +93,10 @@ class Trainer:
         peak: float,
         validate: Validate | None,
         track: Callable[[Row], None],
-        ledger: Ledger,
+        budget: TokenBudget,
     ) -> None:
         self.run, self.service, self.config, self.data = run, service, config, data
-        self.peak, self.validate, self.track, self.ledger = peak, validate, track, ledger
+        self.peak, self.validate, self.track, self.budget = peak, validate, track, budget
         self.total = total_steps(config, len(data.train))
         self._checkpoints = run.checkpoints()
         # What came after the last checkpoint is done again.
@@ -212,7 +212,7 @@ class Trainer:
         """Send a step's gradient calls and its optimiser step; nothing is waited for."""
         training = self.config.training
         indices = self._batch(step)
-        self.ledger.reserve(self._tokens(indices))
+        self.budget.reserve(self._tokens(indices))
         data = make_batch([self.data.train[i] for i in indices])
         size = math.ceil(len(data) / training.parts)
         losses = [client.forward_backward(data[i : i + size], "cross_entropy") for i in range(0, len(data), size)]
@@ -262,7 +262,7 @@ class Trainer:
         except ValueError as error:  # also what the SDK makes of an answer that it cannot use
             raise BackendError(f"Step {step + 1} failed: {error}. The checkpoints before it are kept.") from error
         spent = self._tokens(indices)
-        self.ledger.spend("train", spent, spent)
+        self.budget.spend("train", spent, spent)
         tokens = spent.train
         now = time.monotonic()
         seconds, self._clock = now - self._clock, now
@@ -325,10 +325,10 @@ class Trainer:
     def _validation_loss(self, client: TrainingClient) -> float:
         """Mean loss per completion token over the validation examples."""
         data, size = make_batch(self.data.validation), self.config.training.batch_size
-        spent = self.ledger.reserve(Spent(train=sum(map(len, self.data.validation))))
+        spent = self.budget.reserve(Spent(train=sum(map(len, self.data.validation))))
         futures = [client.forward(data[i : i + size], "cross_entropy") for i in range(0, len(data), size)]
         loss = sum(future.result().metrics["loss:sum"] for future in futures)
-        self.ledger.spend("validation", spent, spent)
+        self.budget.spend("validation", spent, spent)
         return loss
 
     def _checkpoint(self, client: TrainingClient, step: int) -> None:

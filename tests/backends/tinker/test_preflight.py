@@ -11,12 +11,12 @@ import pytest
 
 from backends.interface import BackendError
 from text2sql.config import Config
-from text2sql.runs.session import opened
+from text2sql.runs.session import open_service
 
 
 def refusal(config: Config) -> str:
     start = time.monotonic()
-    with pytest.raises(BackendError) as refused, opened(config):
+    with pytest.raises(BackendError) as refused, open_service(config):
         pass
     assert time.monotonic() - start < 15
     return str(refused.value)
@@ -52,7 +52,7 @@ def test_a_tokenizer_that_is_not_there(remote_config: Callable[..., Config], tmp
     config = remote_config(tinker={"tokenizer": str(tmp_path)})
     with (
         pytest.raises(BackendError, match=r"tinker\.tokenizer: no tokenizer of .tiny. was found"),
-        opened(config) as service,
+        open_service(config) as service,
     ):
         service.create_sampling_client(base_model="tiny").result().get_tokenizer()
 
@@ -65,6 +65,6 @@ def test_a_directory_of_two_parts_is_no_hub_id(
 
     asked: list[str] = []
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", asked.append)
-    with opened(remote_config(tinker={"tokenizer": "/models/tiny"})) as service:
+    with open_service(remote_config(tinker={"tokenizer": "/models/tiny"})) as service:
         service.create_sampling_client(base_model="tiny").result().get_tokenizer()
     assert asked == ["/models/tiny"]

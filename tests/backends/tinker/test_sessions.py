@@ -16,7 +16,7 @@ from text2sql.inference.ask import answer_question
 from text2sql.pipeline.adapter_download import download_run
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs import session
-from text2sql.runs.session import opened
+from text2sql.runs.session import open_service
 from text2sql.training.trainer import Trainer
 
 
@@ -84,6 +84,6 @@ def test_a_server_that_is_gone_is_let_go_of(
     """No heartbeat is left: `no_session_stays_open` looks."""
     monkeypatch.setattr(session, "CLOSE_SECONDS", 0.2)
     leaving = start_server()
-    with opened(remote_config(tinker={"base_url": leaving.url})) as service:
+    with open_service(remote_config(tinker={"base_url": leaving.url})) as service:
         service.create_sampling_client(base_model="tiny").result()
         leaving.stop()
