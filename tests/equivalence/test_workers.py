@@ -83,7 +83,7 @@ def _broken_worker(end: str) -> str:
     """A worker that ends in some way at the prediction HANG."""
     return f"""
 import os
-from text2sql.evaluation import match
+from text2sql.equivalence import match
 real = match.execution_match
 def execution_match(schema, gold, predicted, database, **options):
     if predicted == "HANG":
