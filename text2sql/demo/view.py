@@ -9,8 +9,8 @@ from typing import Any
 from text2sql.config import Config
 from text2sql.demo.session import Shown, Source
 from text2sql.demo.uploads import MAX_CSV, MAX_DATABASE
-from text2sql.equivalence.verdict import Value
 from text2sql.report.wording import interval, percent
+from text2sql.sql.values import Value
 
 MAX_CELL = 200  # characters
 

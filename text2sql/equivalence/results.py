@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from text2sql.equivalence.verdict import Row, Value
+from text2sql.sql.values import Row, Value
 
 RELATIVE = 1e-6
 ABSOLUTE = 1e-9

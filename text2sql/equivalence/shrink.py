@@ -7,10 +7,11 @@ from text2sql.equivalence.databases.values import ordinary
 from text2sql.equivalence.pair import PreparedPair
 from text2sql.equivalence.results import LenientComparison
 from text2sql.equivalence.trial import Trial, strictly_same
-from text2sql.equivalence.verdict import Row, Table, Witness
+from text2sql.equivalence.verdict import Table, Witness
 from text2sql.sql.budget import Budget
 from text2sql.sql.ddl import TableSchema
 from text2sql.sql.sandbox import QueryFailed, Result
+from text2sql.sql.values import Row
 
 _TRIALS = 80
 _SHOWN = 50  # rows of a result in a witness

@@ -9,9 +9,9 @@ import sqlglot
 from sqlglot import exp
 
 from text2sql.equivalence.results import Answers
-from text2sql.equivalence.verdict import Row
 from text2sql.sql.sandbox import Result
 from text2sql.sql.trees import literal_value, to_sqlite
+from text2sql.sql.values import Row
 
 SHAKE = "_t2s_shake"
 

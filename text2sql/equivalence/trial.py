@@ -8,10 +8,10 @@ from text2sql.equivalence import ties
 from text2sql.equivalence.databases.generator import Rows
 from text2sql.equivalence.pair import PreparedPair
 from text2sql.equivalence.results import Answers, same_bag
-from text2sql.equivalence.verdict import Row
 from text2sql.sql.budget import Budget
 from text2sql.sql.prepare import Prepared, parse
 from text2sql.sql.sandbox import QueryFailed, Result
+from text2sql.sql.values import Row
 
 MAX_STEPS = 2_000_000
 _QUERY_SECONDS = 0.4  # many times what so many steps take, unless each of them is made slow on purpose

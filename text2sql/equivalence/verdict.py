@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from text2sql.sql.values import Row, Value
+
 Status = Literal["equivalent", "different", "error", "timeout", "refused", "undecided"]
 STATUSES: tuple[Status, ...] = ("equivalent", "different", "error", "timeout", "refused", "undecided")
-
-Value = None | int | float | str | bytes
-Row = tuple[Value, ...]
 
 
 def _plain(value: Value) -> Any:

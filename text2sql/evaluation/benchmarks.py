@@ -28,11 +28,11 @@ from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 from text2sql.equivalence.process_pool import Lost, run_tasks
-from text2sql.equivalence.verdict import Row
 from text2sql.sql.extract import extract_sql
 from text2sql.sql.repair import clean
 from text2sql.sql.sandbox import QueryFailed, Sandbox
 from text2sql.sql.tokens import tokenize
+from text2sql.sql.values import Row
 
 METRICS = ("spider_ex", "spider_test_suite", "bird_ex", "bird_soft_f1", "bird_rves")
 QUERY_TIMEOUT = 30.0  # seconds for one query, as in BIRD's scripts

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from text2sql.equivalence.verdict import Row
 from text2sql.sql.budget import Clock
 from text2sql.sql.ddl import TableSchema
 from text2sql.sql.tokens import quote_identifier
+from text2sql.sql.values import Row
 
 _STEP = 500  # instructions between two calls of the progress handler
 _MEMORY = 256 * 2**20  # bytes that the process may grow by during one query

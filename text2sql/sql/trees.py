@@ -9,9 +9,8 @@ from sqlglot import exp
 from sqlglot.dialects.sqlite import SQLite
 from sqlglot.generators.sqlite import SQLiteGenerator
 
-from text2sql.equivalence.databases.values import as_number
-from text2sql.equivalence.verdict import Value
 from text2sql.sql.ddl import Column
+from text2sql.sql.values import Value, as_number
 
 # Its warnings are about SQL of other dialects: what it cannot follow is run all the same.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from text2sql.equivalence.databases.plan import Node, Plan, Query
 from text2sql.equivalence.databases.values import holds, ordinary, stored_as
-from text2sql.equivalence.verdict import Value
 from text2sql.sql.ddl import TableSchema
+from text2sql.sql.values import Value
 
 ColumnKey = tuple[str, str]
 _LONGEST = 2000  # characters of a value

@@ -16,8 +16,8 @@ from text2sql.equivalence.databases.plan import Plan
 from text2sql.equivalence.databases.recipes import recipe
 from text2sql.equivalence.databases.scenarios import Draw, Rows
 from text2sql.equivalence.databases.values import stored_as
-from text2sql.equivalence.verdict import Row, Value
 from text2sql.sql.ddl import TableSchema
+from text2sql.sql.values import Row, Value
 
 
 class Generator:

@@ -14,9 +14,9 @@ from sqlglot import exp
 
 from text2sql.equivalence.databases.type_hints import column_hints, constant, dates_apart
 from text2sql.equivalence.databases.values import FLIPPED, derived, like_expansions, neighbours
-from text2sql.equivalence.verdict import Value
 from text2sql.sql.ddl import Schema, TableSchema
 from text2sql.sql.trees import literal_value, outermost_queries, sums, within
+from text2sql.sql.values import Value
 
 _COMPARISONS: dict[type[exp.Expr], str] = {
     exp.EQ: "=",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from sqlglot import exp
 
 from text2sql.equivalence.databases.plan import Node
-from text2sql.equivalence.verdict import Value
 from text2sql.sql.ddl import TableSchema, parse_schema
 from text2sql.sql.sandbox import QueryFailed, Sandbox
 from text2sql.sql.trees import to_sqlite
+from text2sql.sql.values import Value
 
 
 class Probe:

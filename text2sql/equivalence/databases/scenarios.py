@@ -14,8 +14,8 @@ from text2sql.equivalence.databases.domains import Domain, Domains
 from text2sql.equivalence.databases.plan import Node, Plan, Query
 from text2sql.equivalence.databases.recipes import Recipe
 from text2sql.equivalence.databases.values import NEGATED, holds, stored_as
-from text2sql.equivalence.verdict import Row, Value
 from text2sql.sql.ddl import TableSchema
+from text2sql.sql.values import Row, Value
 
 Rows = dict[str, list[Row]]
 _DRAWN = 40  # copies of a scenario that are drawn; further ones repeat their rows

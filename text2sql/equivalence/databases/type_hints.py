@@ -9,9 +9,9 @@ from functools import lru_cache
 from sqlglot import exp
 
 from text2sql.equivalence.databases.values import derived
-from text2sql.equivalence.verdict import Value
 from text2sql.sql.sandbox import QueryFailed, Sandbox
 from text2sql.sql.trees import literal_value, to_sqlite
+from text2sql.sql.values import Value
 
 _NUMBERS = (2.34567, 0.125, 3.9996, -1.5, -2)
 _TEXTS: dict[type[exp.Expr], tuple[Value, ...]] = {

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import math
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from text2sql.equivalence.verdict import Value
+from text2sql.sql.values import Value, as_number
 
 _DATE = re.compile(r"\A(\d{4})-(\d{1,2})-(\d{1,2})(.*)\Z", re.DOTALL)
 _GROUPED = re.compile(r"\A-?\d{1,3}(,\d{3})+(\.\d+)?\Z")
-_NUMBER = re.compile(r"\A\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*\Z")
 
 _WORDS = ("alpha", "Beta", "gamma", "delta", "Omega", "kappa", "sigma", "theta", "zeta", "iota")
 _NUMERALS = ("1", "2", "3", "9", "10", "12", "20", "100", "4", "5")
@@ -20,18 +18,6 @@ _DATES = ("2001-01-01", "2001-01-02", "2002-03-04", "2010-12-31", "2018-07-09", 
 
 NEGATED = {"=": "<>", "<>": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 FLIPPED = {"=": "=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
-
-
-def as_number(value: Value) -> int | float | None:
-    """The number that a column of numeric affinity makes of a value, if it is one."""
-    if isinstance(value, (int, float)):
-        return value
-    if isinstance(value, str) and len(value) < 300 and _NUMBER.match(value):
-        number = float(value)
-        if math.isinf(number):
-            return None
-        return int(number) if number.is_integer() and abs(number) < 2**53 else number
-    return None
 
 
 def stored_as(value: Value, affinity: str) -> Value:
