@@ -314,7 +314,7 @@ def test_evaluate_says_what_is_wrong_with_its_target(text2sql: Callable[..., Out
     write_jsonl(tmp_path / "p.jsonl", [{"context": SHOP, "gold": "SELECT 1"}])
     assert "p.jsonl: row 1 has no column sql or" in text2sql("evaluate", "p.jsonl").line
     write_jsonl(tmp_path / "p.jsonl", [[1, 2]])
-    assert "p.jsonl: row 1 is a list" in text2sql("evaluate", "p.jsonl").line
+    assert "p.jsonl is malformed: line 1 is a list" in text2sql("evaluate", "p.jsonl").line
     write_jsonl(tmp_path / "p.jsonl", [])
     assert "p.jsonl has no rows" in text2sql("evaluate", "p.jsonl").line
     (tmp_path / "empty").mkdir()

@@ -123,37 +123,6 @@ def test_a_mapping_of_no_field_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "what"),
-    [
-        ("rows.json", "[{", "line 1"),
-        ("rows.json", '{"question": "?"}', "one JSON array"),
-        ("rows.jsonl", '{"question": "?", "context": "c", "answer": "a"}\n{"quest\n', "line 2"),
-        ("rows.csv", 'question,context,answer\nq,c,"a\n', "end of data"),
-        ("rows.csv", "question,context,answer\nq,CREATE TABLE t (a INT, b INT),a\n", "line 2 has more values"),
-        ("rows.parquet", "not parquet", "malformed"),
-    ],
-)
-def test_a_malformed_file_is_named_with_the_place(tmp_path: Path, name: str, text: str, what: str) -> None:
-    path = tmp_path / name
-    path.write_text(text)
-    message = _error(path)
-    assert message.startswith(f"data: {path} is malformed: ") and what in message
-
-
-@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.csv"])
-def test_a_file_that_is_not_text_is_named(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(b"\xff\xfe\x00question")
-    assert f"{path} is not a text file in UTF-8" in _error(path)
-
-
-@pytest.mark.parametrize("kind", [".json", ".jsonl"])
-def test_a_row_that_is_not_an_object_is_named_by_number(tmp_path: Path, kind: str) -> None:
-    path = _write(tmp_path / f"rows{kind}", [ROWS[0], ["a", "b"]])
-    assert f"row 2 of {path} is a list, not an object" in _error(path)
-
-
-@pytest.mark.parametrize(
     ("name", "text"),
     [("rows.json", ""), ("rows.json", "[]"), ("rows.jsonl", "\n"), ("rows.csv", "question,context,answer\n")],
 )

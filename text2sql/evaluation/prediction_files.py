@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from text2sql.data.sources import read_file
-from text2sql.data.sources.files import kind
 from text2sql.errors import UserError
 from text2sql.evaluation.benchmarks import database_files
+from text2sql.rows import json_kind, read_rows
 from text2sql.sql.files import file_schema
 
 COLUMNS = {  # accepted names of each column, ours first
@@ -104,7 +103,7 @@ def read_predictions(path: Path, gold: Path | None, schemas: Schemas) -> Predict
         UserError: A file is not laid out as it must be: the message says what was expected, and what was found.
     """
     if gold is None:
-        rows = [_named(row, index, path, schemas) for index, row in enumerate(read_file(path, "predictions"))]
+        rows = [_named(row, index, path, schemas) for index, row in enumerate(read_rows(path, "predictions"))]
     else:
         rows = _beside_gold(path, _read_gold(gold), gold)
     if not rows:
@@ -152,10 +151,8 @@ def _notes(rows: Sequence[Row], databases: Sequence[tuple[str, ...]], schemas: S
 # Rows with columns
 
 
-def _named(row: Any, index: int, path: Path, schemas: Schemas) -> Row:
+def _named(row: Mapping[str, Any], index: int, path: Path, schemas: Schemas) -> Row:
     """A row of a file under our names."""
-    if not isinstance(row, dict):
-        raise UserError(f"{path}: row {index + 1} is {kind(row)}, not an object.")
     named: Row = {"id": str(row.get("id") or index)}
     for key in ("question", "evidence", "db", "db_id", "stop_reason", "cluster"):
         if row.get(key) not in (None, ""):
@@ -181,9 +178,9 @@ def _named(row: Any, index: int, path: Path, schemas: Schemas) -> Row:
 
 def _read_gold(path: Path) -> list[Row]:
     if path.suffix in (".json", ".jsonl"):
-        rows = read_file(path, "--gold")
+        rows = read_rows(path, "--gold")
         for index, row in enumerate(rows):
-            if not isinstance(row, dict) or not row.get("db_id") or not _first(row, COLUMNS["gold"]):
+            if not row.get("db_id") or not _first(row, COLUMNS["gold"]):
                 raise UserError(
                     f"--gold: {path}: row {index + 1} must have db_id and one of {', '.join(COLUMNS['gold'])}."
                 )
@@ -235,7 +232,7 @@ def _read_bird(path: Path, golds: Sequence[Row]) -> list[str]:
     except ValueError as error:
         raise UserError(f"predictions: {path} is malformed: {error}; it must be {_BIRD_VALUE}.") from error
     if not isinstance(values, dict):
-        raise UserError(f"predictions: {path} is {kind(values)}; with --gold it must be {_BIRD_VALUE}.")
+        raise UserError(f"predictions: {path} is {json_kind(values)}; with --gold it must be {_BIRD_VALUE}.")
     wrong = sorted(set(values) ^ {str(index) for index in range(len(values))})
     if wrong:
         raise UserError(
@@ -268,7 +265,7 @@ def _lines(path: Path, what: str) -> list[str]:
 
 def _read_tables(path: Path) -> dict[str, str]:
     """CREATE TABLE statements by db_id, from a ``tables.json`` of Spider or BIRD."""
-    rows = read_file(path, "--tables")
+    rows = read_rows(path, "--tables")
     try:
         return {row["db_id"]: "\n".join(_tables_of(row)) for row in rows}
     except (KeyError, TypeError, IndexError, ValueError) as error:

@@ -9,13 +9,13 @@ from pathlib import Path
 from text2sql.config import SourceConfig, expand_user
 from text2sql.data.example import Example
 from text2sql.data.sources import bird, spider, wikisql
-from text2sql.data.sources.files import READERS, Row, read_file
 from text2sql.data.sources.hub import read_hub
 from text2sql.data.sources.layout import cache_directory, fetched, wrong_layout
 from text2sql.data.sources.records import check_columns, to_examples
 from text2sql.errors import UserError
+from text2sql.rows import READERS, Row, read_rows
 
-__all__ = ["NAMED", "READERS", "NamedSource", "load_examples", "read_file", "with_databases"]
+__all__ = ["NAMED", "NamedSource", "load_examples", "with_databases"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _from_rows(data: SourceConfig, named: NamedSource | None) -> list[Example]:
     location = data.path or (named.hub_id if named else data.source)
     path = expand_user(location)
     if data.path or path.suffix in READERS or path.exists():
-        rows: Iterable[Row] = read_file(path)
+        rows: Iterable[Row] = read_rows(path)
         name = path.stem
     else:
         rows = read_hub(location, data.hub_split, ["bundled", *NAMED], named.revision if named else None)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from text2sql.data.example import Example
-from text2sql.data.sources.files import read_file
 from text2sql.data.sources.layout import database, find, wrong_layout
 from text2sql.data.sources.records import schema_of, text
 from text2sql.errors import UserError
+from text2sql.rows import read_rows
 
 FILES = {
     "train": ("train.json",),
@@ -36,7 +36,7 @@ def read_directory(directory: Path, split: str) -> list[Example]:
         packed = " (unpack the .zip of the same name)" if databases.with_suffix(".zip").is_file() else ""
         wrong_layout(file.parent, f"{databases.name}/ beside {file.name}{packed}")
     examples = []
-    for index, row in enumerate(read_file(file)):
+    for index, row in enumerate(read_rows(file)):
         answer = row.get("SQL", row.get("query"))
         if answer is None or "question" not in row or "db_id" not in row:
             raise UserError(

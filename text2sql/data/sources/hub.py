@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from text2sql.data.sources.files import Row
 from text2sql.errors import UserError
+from text2sql.rows import Row
 
 LOOK_UP = 10.0  # seconds to find out whether a data set exists, before anything is downloaded
 

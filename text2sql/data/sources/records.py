@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from text2sql.data.example import Example
-from text2sql.data.sources.files import Row, kind
 from text2sql.data.sources.layout import database
 from text2sql.errors import UserError
+from text2sql.rows import Row
 from text2sql.sql.files import file_schema
 
 FIELDS = ("question", "context", "answer")
@@ -33,7 +33,7 @@ def to_examples(
         databases: Directory of the databases that ``db_id`` names; a row without a schema gets its database's.
 
     Raises:
-        UserError: A row is no object or lacks a column.
+        UserError: A row lacks a column.
     """
     check_columns(columns)
     return [_example(row, i, name, location, columns, aliases, databases) for i, row in enumerate(rows)]
@@ -49,7 +49,7 @@ def check_columns(columns: Mapping[str, str]) -> None:
 
 
 def _example(
-    row: Any,
+    row: Row,
     index: int,
     name: str,
     location: str,
@@ -57,8 +57,6 @@ def _example(
     aliases: Aliases,
     databases: Path | None,
 ) -> Example:
-    if not isinstance(row, Mapping):
-        raise UserError(f"data.source: row {index + 1} of {location} is {kind(row)}, not an object.")
     values: dict[str, Any] = {}
     for field in (*FIELDS, *OPTIONAL_FIELDS):
         names = [columns[field]] if field in columns else [field, *aliases.get(field, ())]

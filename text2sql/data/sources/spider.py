@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from text2sql.data.example import Example
-from text2sql.data.sources.files import read_file
 from text2sql.data.sources.layout import database, find, wrong_layout
 from text2sql.data.sources.records import schema_of, text
 from text2sql.errors import UserError
+from text2sql.rows import read_rows
 
 FILES = {  # of a split, by the names that copies of the archive give them
     "train": ("train_spider.json", "train.json"),
@@ -39,7 +39,7 @@ def read_directory(directory: Path, split: str) -> list[Example]:
     tables = _tables(file.parent, key)
     databases = _databases(file.parent, key)
     examples = []
-    for index, row in enumerate(read_file(file)):
+    for index, row in enumerate(read_rows(file)):
         missing = [name for name in ("question", "query", "db_id") if name not in row]
         if missing:
             raise UserError(

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from text2sql.data.example import Example
-from text2sql.data.sources.files import Row, read_file
 from text2sql.data.sources.layout import find
 from text2sql.data.sources.records import text
 from text2sql.errors import UserError
+from text2sql.rows import Row, read_rows
 
 AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 OPERATORS = ("=", ">", "<")
@@ -58,13 +58,13 @@ def read_directory(directory: Path, split: str) -> list[Example]:
     file = find(directory, (f"{key}.jsonl",), f"WikiSQL's {key} questions")
     tables_file = find(file.parent, (f"{key}.tables.jsonl",), f"WikiSQL's {key} tables")
     try:
-        tables = {row["id"]: _table(row["id"], row["header"], row["types"]) for row in read_file(tables_file)}
+        tables = {row["id"]: _table(row["id"], row["header"], row["types"]) for row in read_rows(tables_file)}
     except (KeyError, TypeError) as error:
         raise UserError(
             f"data.path: {tables_file} is not WikiSQL's: a line should have id, header, types and rows ({error})."
         ) from error
     examples = []
-    for index, row in enumerate(read_file(file)):
+    for index, row in enumerate(read_rows(file)):
         if not all(name in row for name in ("question", "table_id", "sql")):
             raise UserError(
                 f"data.path: line {index + 1} of {file} should have question, table_id and sql; it has "
@@ -249,7 +249,7 @@ def build_databases(directory: Path, split: str, names: set[str], into: Path) ->
     if not missing:
         return files
     (into / key).mkdir(parents=True, exist_ok=True)
-    for row in read_file(find(directory, (f"{key}.tables.jsonl",), f"WikiSQL's {key} tables")):
+    for row in read_rows(find(directory, (f"{key}.tables.jsonl",), f"WikiSQL's {key} tables")):
         table = _table(row["id"], row["header"], row["types"])
         if table.name not in missing:
             continue

@@ -1,0 +1,86 @@
+"""Where this project keeps what it can make again, and how it writes a file or a directory whole or not at all.
+
+`text2sql` and the backends share this module: it is the lowest that both may import, and it imports nothing but the
+standard library.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Ending of the names under which files are written aside; whatever has it was left behind by a process that was killed.
+PARTIAL = ".partial"
+
+
+def cache_directory(*parts: str) -> Path:
+    """A directory of the cache: ``$TEXT2SQL_CACHE``, else ``~/.cache/text2sql``; it may not exist yet.
+
+    Args:
+        *parts: Names below it, for example ``"verdicts"``.
+    """
+    root = os.environ.get("TEXT2SQL_CACHE") or Path.home() / ".cache" / "text2sql"
+    return Path(root).joinpath(*parts)
+
+
+@contextmanager
+def written_aside(target: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yield a path next to `target`; what the block writes there takes the place of `target` when the block ends.
+
+    A reader, and a process that is killed, sees the old file or the new one. If the block raises, the old one stays.
+
+    Args:
+        target: The file; directories above it are made.
+        durable: Whether to flush the contents to the disk first, so that a power failure leaves no empty file. Caches
+            do without: it costs milliseconds for each file.
+
+    Raises:
+        OSError: The file cannot be written or renamed.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Several processes may write the same file of the cache: each writes under another name, and the last one stays.
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
+    try:
+        yield aside
+        if durable:
+            flush_to_disk(aside)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def directory_written_aside(target: Path) -> Iterator[Path]:
+    """Yield an empty directory next to `target` that takes the name `target` when the block ends.
+
+    If the block raises, nothing is left.
+
+    Args:
+        target: The directory, which must not exist or be empty; directories above it are made.
+
+    Raises:
+        OSError: It cannot be made or renamed, for example because another process was faster.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield aside
+        # `mkdtemp` makes a directory that others may not read.
+        aside.chmod(0o755)
+        aside.rename(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Make the contents of a file, or the names in a directory, survive a power failure."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

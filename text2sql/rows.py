@@ -1,0 +1,143 @@
+"""Reading rows from files: .json, .jsonl, .csv or .parquet. The one reader of them in this project.
+
+Rows are mappings from column to value. JSON Lines is read on its own too, with line numbers, for the files that a run
+appends to.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from text2sql.errors import UserError
+
+Row = Mapping[str, Any]
+
+
+def read_rows(path: Path, what: str = "data") -> list[Row]:
+    """The rows of a .json, .jsonl, .csv or .parquet file.
+
+    Args:
+        path: The file; its ending says how it is read.
+        what: What the file is for, as the user names it: a configuration's section or an option of a command.
+
+    Raises:
+        UserError: It is missing or malformed; the message begins with `what` and names the file and the line.
+    """
+    reader = READERS.get(path.suffix)
+    if reader is None and not path.exists():
+        raise UserError(f"{what}: there is no file or directory {path}.")
+    if reader is None:
+        raise UserError(f'{what}: "{path}" must end in {", ".join(READERS)}.')
+    try:
+        return list(reader(path))
+    except FileNotFoundError as error:
+        remedy = "; set data.path or data.source" if what == "data" else ""
+        raise UserError(f"{what}: there is no file {path}{remedy}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what}: {path} is not a text file in UTF-8; save it as UTF-8 and try again.") from error
+    except OSError as error:
+        raise UserError(f"{what}: {path} cannot be read: {error}") from error
+    except (ValueError, RecursionError, csv.Error) as error:
+        raise UserError(f"{what}: {path} is malformed: {error}") from error
+
+
+def read_jsonl(
+    path: Path, *, appended: bool = False, skipped: list[str] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON Lines file with their line numbers, from 1; blank lines are passed over.
+
+    Args:
+        path: The file.
+        appended: Whether a process appends to it. What follows the last newline is then a write that was interrupted,
+            and is left out.
+        skipped: Where given, lines that cannot be read are left out, and what is wrong with each is appended here.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: A line is not a JSON object; the message begins with ``line N``.
+    """
+    with path.open("rb") as file:
+        # Lines are split as bytes: a JSON text may hold U+2028 and its like, and an interrupted write may end inside
+        # a character.
+        for number, line in enumerate(file, start=1):
+            if not line.strip() or (appended and not line.endswith(b"\n")):
+                continue
+            try:
+                row = _parse_line(line, number)
+            except ValueError as error:
+                if skipped is None:
+                    raise
+                skipped.append(str(error))
+            else:
+                yield number, row
+
+
+def _parse_line(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        # A byte-order mark may stand in front of the first line.
+        value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"line {number} is not text in UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"line {number}: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"line {number} is {json_kind(value)}, not an object")
+    return value
+
+
+def dump_jsonl(rows: Iterable[Row]) -> str:
+    """Rows as the text of a JSON Lines file, other scripts than Latin as they are."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def json_kind(value: Any) -> str:
+    """What JSON calls a value, with its article, for example ``"a list"``."""
+    return _JSON_KINDS.get(type(value), "a number")
+
+
+_JSON_KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+
+
+def _read_json(path: Path) -> Iterator[Row]:
+    text = path.read_text(encoding="utf-8-sig")
+    values = json.loads(text) if text.strip() else []
+    if not isinstance(values, list):
+        raise ValueError("it must hold one JSON array of objects; one object a line is .jsonl")
+    for number, value in enumerate(values, start=1):
+        if not isinstance(value, dict):
+            raise ValueError(f"row {number} is {json_kind(value)}, not an object")
+        yield value
+
+
+def _read_jsonl(path: Path) -> Iterator[Row]:
+    return (row for _, row in read_jsonl(path))
+
+
+def _read_csv(path: Path) -> Iterator[Row]:
+    # A spreadsheet puts a byte-order mark in front, which "utf-8-sig" takes off.
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        for row in reader:
+            if None in row:
+                raise ValueError(
+                    f"line {reader.line_num} has more values than the header has columns; quote values with commas"
+                )
+            yield row
+
+
+def _read_parquet(path: Path) -> Iterator[Row]:
+    import pyarrow.parquet
+
+    return iter(pyarrow.parquet.read_table(path).to_pylist())
+
+
+READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".json": _read_json,
+    ".jsonl": _read_jsonl,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
