@@ -212,7 +212,7 @@ def baseline(pair: Pair, databases: int = 10, rows: int = 20) -> bool:
                 values = ",".join("?" * len(table.columns))
                 db.execute(f"DELETE FROM `{table.name}`")
                 for number in range(rows):
-                    row = [_value(column.domain, literals, near, rng) for column in table.columns.values()]
+                    row = [_value(column.kind, literals, near, rng) for column in table.columns.values()]
                     for at, key in enumerate(table.columns):
                         if key in table.primary_key:
                             row[at] = number

@@ -1,6 +1,6 @@
 """The decision: do two queries mean the same on every database of a schema?
 
-Databases made for the pair are tried until one tells the queries apart; agreement counts once the gold query has
+Databases made for the pair are tried until the queries differ on one; agreement counts once the gold query has
 returned something on several of them. The same arguments give the same verdict, whatever the machine's load: queries
 are limited by SQLite's instruction count first and by the clock only as a last resort.
 """
@@ -11,7 +11,7 @@ import sqlite3
 from dataclasses import dataclass, field, replace
 
 from text2sql.equivalence.databases.domains import Domains
-from text2sql.equivalence.databases.generator import Generator, Rows
+from text2sql.equivalence.databases.generator import Database, Generator
 from text2sql.equivalence.databases.plan import compile_plan
 from text2sql.equivalence.databases.probe import Probe
 from text2sql.equivalence.pair import GoldFails, PreparedPair
@@ -23,9 +23,12 @@ from text2sql.sql.budget import Budget
 from text2sql.sql.sandbox import QueryFailed, Result, Sandbox, is_write
 
 DEFAULT_EFFORT = 40
-_LONGEST = 200_000  # characters of a prediction
-_SEARCH = 0.75  # of the time for a pair: the rest is for making the witness small and for the verdict
-_ENOUGH = 6  # informative databases that agreement rests on
+# Characters of a prediction.
+_LONGEST = 200_000
+# Share of the time for a pair: the rest is for making the witness small and for the verdict.
+_SEARCH = 0.75
+# Informative databases that agreement rests on.
+_ENOUGH = 6
 
 
 def execution_match(
@@ -116,11 +119,11 @@ class _Tally:
     predicted_timeouts: int = 0
     lenient: bool = True
     comparison: LenientComparison = field(default_factory=LenientComparison)
-    difference: Rows | None = None
+    difference: Database | None = None
 
 
 class _Search:
-    """Tries databases until one tells the queries apart or there have been enough."""
+    """Tries databases until the queries differ on one or there have been enough."""
 
     def __init__(self, pair: PreparedPair, trial: Trial, generator: Generator, effort: int, budget: Budget) -> None:
         self._pair, self._trial, self._generator = pair, trial, generator
@@ -129,7 +132,7 @@ class _Search:
         self._grouped = generator.grouped
 
     def verdict(self) -> Verdict:
-        """Searches; queries that are the same by their trees need only one database that tells."""
+        """Searches; queries that are the same by their trees need only one telling database."""
         tally = _Tally()
         same: bool | None = None
         enough = self._effort * 5 // 2 if self._grouped else self._effort
@@ -205,7 +208,7 @@ class _Search:
             return None
         return answers, gold, predicted
 
-    def _settle(self, rows: Rows) -> Rows:
+    def _settle(self, rows: Database) -> Database:
         """Takes out the children of rows that a CHECK kept out."""
         stored = {name: self._pair.box.stored(self._pair.tables[name]) for name in rows}
         while not self._generator.sound(stored):
@@ -281,7 +284,8 @@ def _compare_on(box: Sandbox, pair: PreparedPair, trial: Trial, budget: Budget) 
     except QueryFailed as failure:
         if failure.kind == "timeout":
             raise GoldFails(f"on the database, {failure}") from None
-        return None  # the file has another schema: the databases made for the pair decide
+        # The file has another schema: the databases made for the pair decide.
+        return None
     answers = trial.answers(result)
     try:
         predicted = run(pair.predicted.sql)

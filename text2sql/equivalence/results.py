@@ -160,7 +160,8 @@ class LenientComparison:
         at = len(chosen)
         self._budget -= 1
         if self._budget < 0:
-            return True  # too many look-alike columns to try them all: they hold the same values
+            # Too many look-alike columns to try them all: they hold the same values.
+            return True
         if chosen and {row[:at] for row in a} != {tuple(row[j] for j in chosen) for row in b}:
             return False
         if at == len(allowed):

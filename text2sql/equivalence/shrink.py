@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from text2sql.equivalence.databases.generator import Generator, Rows
+from text2sql.equivalence.databases.generator import Database, Generator
 from text2sql.equivalence.databases.values import ordinary
 from text2sql.equivalence.pair import PreparedPair
 from text2sql.equivalence.results import LenientComparison
@@ -14,7 +14,8 @@ from text2sql.sql.sandbox import QueryFailed, Result
 from text2sql.sql.values import Row
 
 _TRIALS = 80
-_SHOWN = 50  # rows of a result in a witness
+# Rows of a result in a witness.
+_SHOWN = 50
 
 
 class Shrinker:
@@ -23,7 +24,7 @@ class Shrinker:
     def __init__(self, pair: PreparedPair, trial: Trial, generator: Generator, budget: Budget) -> None:
         self._pair, self._trial, self._generator, self._budget = pair, trial, generator, budget
 
-    def _differs(self, rows: Rows) -> bool:
+    def _differs(self, rows: Database) -> bool:
         """Whether the queries differ on a database, for good."""
         self._trial.load(rows)
         try:
@@ -35,7 +36,7 @@ class Shrinker:
             return False
         return self._trial.real(rows, answers)
 
-    def shrink(self, rows: Rows) -> Rows:
+    def shrink(self, rows: Database) -> Database:
         """Takes out rows while the queries still differ and the keys still hold."""
         trials = 0
         # A difference that shows only when scans run backwards is left as it is.
@@ -57,7 +58,7 @@ class Shrinker:
                         return rows
         return rows
 
-    def witness(self, rows: Rows) -> tuple[Witness, str]:
+    def witness(self, rows: Database) -> tuple[Witness, str]:
         """The database with both results, and a sentence on how they differ."""
         self._trial.load(rows)
         gold, answers = self._trial.run_gold()
@@ -86,7 +87,7 @@ def _widened(table: TableSchema, narrow: TableSchema, rows: list[Row]) -> Table:
             tuple(
                 row[places[key]]
                 if key in places
-                else (ordinary(column.domain, 0, number + 1)[-1] if column.not_null else None)
+                else (ordinary(column.kind, 0, number + 1)[-1] if column.not_null else None)
                 for key, column in table.columns.items()
             )
         )

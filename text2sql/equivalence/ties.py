@@ -59,7 +59,8 @@ def plan_order(tree: exp.Expr) -> OrderPlan | None:
     if not isinstance(offset, int) or not (limit is None or isinstance(limit, int)) or (limit_node and limit is None):
         return None
     if limit is not None and limit < 0:
-        limit = None  # SQLite: a negative LIMIT is none
+        # SQLite: a negative LIMIT is none.
+        limit = None
     bare = tree.copy()
     bare.set("limit", None)
     bare.set("offset", None)

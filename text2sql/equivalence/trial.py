@@ -1,11 +1,11 @@
-"""Runs both queries on one database, and tells a difference between them from a whim of SQLite's."""
+"""Runs both queries on one database, and separates a difference between them from a whim of SQLite's."""
 
 from __future__ import annotations
 
 from sqlglot import exp
 
 from text2sql.equivalence import ties
-from text2sql.equivalence.databases.generator import Rows
+from text2sql.equivalence.databases.generator import Database
 from text2sql.equivalence.pair import PreparedPair
 from text2sql.equivalence.results import Answers, same_bag
 from text2sql.sql.budget import Budget
@@ -14,9 +14,11 @@ from text2sql.sql.sandbox import QueryFailed, Result
 from text2sql.sql.values import Row
 
 MAX_STEPS = 2_000_000
-_QUERY_SECONDS = 0.4  # many times what so many steps take, unless each of them is made slow on purpose
+# Many times what that number of steps takes, unless each of them is made slow on purpose.
+_QUERY_SECONDS = 0.4
 _SHAKES = 6
-_PROOFS = 3  # databases on which the form of the gold query without LIMIT is checked against the query itself
+# Databases on which the form of the gold query without LIMIT is checked against the query itself.
+_PROOFS = 3
 
 
 class Trial:
@@ -94,12 +96,12 @@ class Trial:
         if not result.overflow and not self.order.answers(result).allow(self._run(self._pair.gold.sql).rows):
             self.order, self.gold_sql, self.unstable = None, self._pair.gold.sql, True
 
-    def load(self, rows: Rows) -> None:
+    def load(self, rows: Database) -> None:
         """Replaces the contents of the database."""
         self._budget.spend(0, sum(map(len, rows.values())))
         self._box.load({name: (self._pair.tables[name], data) for name, data in rows.items()})
 
-    def real(self, rows: Rows, answers: Answers) -> bool:
+    def real(self, rows: Database, answers: Answers) -> bool:
         """Whether a difference seen lies in the queries, not in the order in which SQLite happened to meet the rows.
 
         Both queries are run again with the rows in other orders and ties broken by chance. If the gold query stays the
@@ -127,7 +129,7 @@ class Trial:
             self.load(rows)
         return True
 
-    def _reordered(self, rows: Rows, number: int) -> Rows:
+    def _reordered(self, rows: Database, number: int) -> Database:
         if number == 0:
             return {name: data[::-1] for name, data in rows.items()}
         shuffled = {name: list(data) for name, data in rows.items()}

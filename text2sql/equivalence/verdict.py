@@ -83,7 +83,7 @@ class Verdict:
     Attributes:
         status: ``equivalent``; ``different`` (they disagree on a database); ``error`` (the prediction does not parse or
             run); ``timeout`` (it exceeds the time or memory budget); ``refused`` (it is not a read-only query);
-            ``undecided`` (the evaluator cannot tell, for a reason that lies with the gold query or with itself).
+            ``undecided`` (the evaluator cannot decide, for a reason that lies with the gold query or with itself).
         reason: One sentence for a person.
         witness: For ``different``, the smallest database found on which the results differ.
         strict: Equal as bags of rows with columns in order, and in row order (up to ties) if the gold query sorts.

@@ -51,7 +51,8 @@ class VerdictCache:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._db = self._open(path)
-        except sqlite3.DatabaseError:  # no database, or a broken one
+        # No database, or a broken one.
+        except sqlite3.DatabaseError:
             try:
                 path.unlink(missing_ok=True)
                 self._db = self._open(path)

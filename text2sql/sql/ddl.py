@@ -62,7 +62,7 @@ class Column:
         return "NUMERIC"
 
     @property
-    def domain(self) -> str:
+    def kind(self) -> str:
         """What the column holds in practice: integer, real, text, date, datetime, time or boolean."""
         declared = self.type.upper()
         if "BOOL" in declared:

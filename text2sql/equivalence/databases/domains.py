@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from text2sql.equivalence.databases.plan import Node, Plan, Query
+from text2sql.equivalence.databases.plan import Condition, Plan, Query
 from text2sql.equivalence.databases.values import holds, ordinary, stored_as
 from text2sql.sql.ddl import TableSchema
 from text2sql.sql.values import Value
 
 ColumnKey = tuple[str, str]
-_LONGEST = 2000  # characters of a value
-# Tells, for a condition over one column and candidate values, on which of them it is true (None: cannot say).
-Probe = Callable[[Node, str, tuple[Value, ...]], "list[bool] | None"]
+# Characters of a value.
+_LONGEST = 2000
+# For a condition over one column and candidate values: on which of them it is true (None: cannot say).
+Probe = Callable[[Condition, str, tuple[Value, ...]], "list[bool] | None"]
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Domains:
                 for a, b in zip(part.left.projections, part.right.projections, strict=False):
                     self._unite_slots(a, b)
 
-    def _unite_atom(self, node: Node) -> None:
+    def _unite_atom(self, node: Condition) -> None:
         if node.kind in ("eq", "rel"):
             self._unite_slots(*node.slots)
         elif node.kind in ("in", "query") and node.slots and node.query and node.query.projections:
@@ -90,12 +91,12 @@ class Domains:
         for name, table in tables.items():
             for key, column in table.columns.items():
                 root = self._find((name, key))
-                domain = groups.setdefault(root, Domain(column.domain))
-                domain.kind = max(domain.kind, column.domain, key=lambda kind: rank[kind])
+                domain = groups.setdefault(root, Domain(column.kind))
+                domain.kind = max(domain.kind, column.kind, key=lambda kind: rank[kind])
                 self.of[name, key] = domain
 
-    def _collect(self, atoms: list[Node]) -> None:
-        """Gives every domain the candidates of the conditions on its columns, and what functions tell apart."""
+    def _collect(self, atoms: list[Condition]) -> None:
+        """Gives every domain the candidates of the conditions on its columns, and those on which functions differ."""
         for (_, column), group in self.of.items():
             hints = self._plan.hints.get(column, ())
             group.literals += [v for v in hints if v not in group.literals and _suits(v, group.kind) and _fits(v)]
@@ -105,14 +106,14 @@ class Domains:
                 if domain is not None:
                     domain.literals += [v for v in node.candidates if v not in domain.literals and _fits(v)]
 
-    def choices(self, node: Node, want: bool) -> list[Value]:
+    def choices(self, node: Condition, want: bool) -> list[Value]:
         """Values for the column of a condition that make it true, or not true."""
         key = (id(node), want)
         if key not in self._choices:
             self._sort(node)
         return self._choices[key]
 
-    def _sort(self, node: Node) -> None:
+    def _sort(self, node: Condition) -> None:
         table, column = self._plan.column_of(node.slots[0])
         affinity = self._plan.schema.tables[table].columns[column].affinity
         domain = self.of[table, column]
@@ -130,7 +131,7 @@ class Domains:
         self._choices[id(node), True] = [value for value, true in pairs if true]
         self._choices[id(node), False] = [value for value, true in pairs if not true]
 
-    def satisfies(self, node: Node, want: bool, value: Value) -> bool:
+    def satisfies(self, node: Condition, want: bool, value: Value) -> bool:
         """Whether a value is known to make another condition on the same column (not) true."""
         if node.kind == "cmp":
             table, column = self._plan.column_of(node.slots[0])
@@ -164,13 +165,13 @@ def _queries(query: Query) -> Iterator[Query]:
             yield from _queries(node.query)
 
 
-def _walk(node: Node) -> Iterator[Node]:
+def _walk(node: Condition) -> Iterator[Condition]:
     yield node
     for part in node.parts:
         yield from _walk(part)
 
 
-def _atoms(query: Query) -> Iterator[Node]:
+def _atoms(query: Query) -> Iterator[Condition]:
     seen: set[int] = set()
     for part in _queries(query):
         for node in _walk(part.condition):

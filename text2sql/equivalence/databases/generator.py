@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.plan import Plan
 from text2sql.equivalence.databases.recipes import recipe
-from text2sql.equivalence.databases.scenarios import Draw, Rows
+from text2sql.equivalence.databases.scenarios import Database, Draw
 from text2sql.equivalence.databases.values import stored_as
 from text2sql.sql.ddl import TableSchema
 from text2sql.sql.values import Row, Value
@@ -40,7 +40,7 @@ class Generator:
         self._columns = plan.columns_by_instance()
         self.grouped = plan.grouped
 
-    def database(self, index: int, scale: int = 1) -> Rows:
+    def database(self, index: int, scale: int = 1) -> Database:
         """The ``index``-th database.
 
         Args:
@@ -49,7 +49,7 @@ class Generator:
         """
         rng = random.Random(f"{self._seed}/{index}")
         plan = recipe(index, self._plan, self._tables, rng)
-        rows: Rows = {name: [] for name in self._tables}
+        rows: Database = {name: [] for name in self._tables}
         if plan is None:
             return rows
         draw = Draw(self._plan, self._columns, self._tables, self._domains, plan, rng)
@@ -65,7 +65,7 @@ class Generator:
             rng.shuffle(data)
         return self._keep_keys(rows, draw)
 
-    def _keep_keys(self, rows: Rows, draw: Draw) -> Rows:
+    def _keep_keys(self, rows: Database, draw: Draw) -> Database:
         """Drops rows that repeat a key; adds the parents that foreign keys ask for, drops what stays an orphan."""
         for _ in range(3 if self._references else 0):
             if not self._add_parents(rows, draw):
@@ -76,7 +76,7 @@ class Generator:
                 break
         return rows
 
-    def _add_parents(self, rows: Rows, draw: Draw) -> bool:
+    def _add_parents(self, rows: Database, draw: Draw) -> bool:
         added = False
         for reference in self._references:
             parent = reference.parent
@@ -106,7 +106,7 @@ class Generator:
             data = kept
         return data
 
-    def drop_orphans(self, rows: Rows) -> bool:
+    def drop_orphans(self, rows: Database) -> bool:
         """Drops the rows whose declared parents are missing; whether there were any."""
         dropped = False
         for reference in self._references:
@@ -117,7 +117,7 @@ class Generator:
             rows[reference.child] = kept
         return dropped
 
-    def sound(self, rows: Rows) -> bool:
+    def sound(self, rows: Database) -> bool:
         """Whether every declared foreign key holds."""
         return not self._references or not self.drop_orphans({name: list(data) for name, data in rows.items()})
 

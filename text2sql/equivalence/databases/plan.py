@@ -1,7 +1,7 @@
 """Compiles query trees into what a generator of rows needs: which rows must exist together for a query to see them.
 
 A `Plan` lists *instances* (one per table reference in a query), *slots* (one column of an instance), and for every
-SELECT a condition tree over slots. `instances` then draws rows that satisfy a condition, or that fail one part of it.
+SELECT a condition tree over slots. `scenarios` then draws rows that satisfy a condition, or that fail one part of it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _COMPARISONS: dict[type[exp.Expr], str] = {
 
 
 @dataclass
-class Node:
+class Condition:
     """A condition: and, or, not over parts; cmp, eq, rel, null, func over slots; query for a subquery with rows."""
 
     kind: str
-    parts: list[Node] = field(default_factory=list)
+    parts: list[Condition] = field(default_factory=list)
     slots: tuple[int, ...] = ()
     op: str = ""
     literal: Any = None
@@ -48,7 +48,7 @@ class Query:
 
     kind: str
     instances: list[int] = field(default_factory=list)
-    condition: Node = field(default_factory=lambda: Node("and"))
+    condition: Condition = field(default_factory=lambda: Condition("and"))
     projections: list[int | None] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     group: list[int] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Plan:
         literals: Every literal of the trees.
         counts: Numbers that rows or groups are counted against, as in HAVING COUNT(*) > 3.
         limits: Numbers of LIMIT.
-        hints: By name of a column, values that the functions around it tell apart.
+        hints: By name of a column, values on which the functions around it differ.
         grouped: Whether groups compete: a query groups rows, and sorts or selects by aggregates.
     """
 
@@ -205,7 +205,7 @@ class _Compiler:
             name, alias = node.name.lower(), (node.alias or node.name).lower()
             if name in ctes:
                 scope[alias] = ctes[name]
-                query.condition.parts.append(Node("query", query=ctes[name]))
+                query.condition.parts.append(Condition("query", query=ctes[name]))
             elif name in self.plan.schema.tables:
                 self.plan.tables.append(name)
                 query.instances.append(len(self.plan.tables) - 1)
@@ -216,13 +216,13 @@ class _Compiler:
             else:
                 inner = self.query(node.this, outer, ctes)
                 scope[(node.alias or f"#{len(scope)}").lower()] = inner
-                query.condition.parts.append(Node("query", query=inner))
+                query.condition.parts.append(Condition("query", query=inner))
         for join in node.args.get("joins") or ():
             self._source(join.this, scope, query, outer, ctes)
             if join.args.get("on"):
                 query.condition.parts.append(self._condition(join.args["on"], [*outer, scope], ctes))
 
-    def _using(self, join: exp.Join, scope: _Scope) -> list[Node]:
+    def _using(self, join: exp.Join, scope: _Scope) -> list[Condition]:
         """USING and NATURAL as equalities between the new source and an earlier one."""
         aliases = list(scope)
         this = (join.this.alias or join.this.name).lower()
@@ -235,7 +235,7 @@ class _Compiler:
             for alias in aliases[: aliases.index(this)] if this in aliases else ():
                 left = self._in_source(scope[alias], name)
                 if left is not None and right is not None:
-                    parts.append(Node("eq", slots=(left, right)))
+                    parts.append(Condition("eq", slots=(left, right)))
                     break
         return parts
 
@@ -252,7 +252,8 @@ class _Compiler:
             query.projections.append(self._column(inner, scopes, through=True))
             query.condition.parts += self._subqueries(inner, scopes, ctes)
             query.condition.parts += [
-                Node("or", [self._condition(case.this, scopes, ctes), Node("and")]) for case in inner.find_all(exp.If)
+                Condition("or", [self._condition(case.this, scopes, ctes), Condition("and")])
+                for case in inner.find_all(exp.If)
             ]
 
     def _expand(self, source: int | Query, query: Query) -> None:
@@ -290,35 +291,35 @@ class _Compiler:
                     return slot
         return None
 
-    def _subqueries(self, node: exp.Expr, scopes: list[_Scope], ctes: dict[str, Query]) -> list[Node]:
+    def _subqueries(self, node: exp.Expr, scopes: list[_Scope], ctes: dict[str, Query]) -> list[Condition]:
         """Conditions that give the subqueries inside an expression rows to see."""
-        return [Node("query", query=self.query(found, scopes, ctes)) for found in outermost_queries(node)]
+        return [Condition("query", query=self.query(found, scopes, ctes)) for found in outermost_queries(node)]
 
-    def _condition(self, node: exp.Expr, scopes: list[_Scope], ctes: dict[str, Query]) -> Node:
+    def _condition(self, node: exp.Expr, scopes: list[_Scope], ctes: dict[str, Query]) -> Condition:
         if isinstance(node, exp.Paren):
             return self._condition(node.this, scopes, ctes)
         if isinstance(node, (exp.And, exp.Or)):
             kind = "and" if isinstance(node, exp.And) else "or"
-            return Node(kind, [self._condition(part, scopes, ctes) for part in node.flatten()])
+            return Condition(kind, [self._condition(part, scopes, ctes) for part in node.flatten()])
         if isinstance(node, exp.Not):
-            return Node("not", [self._condition(node.this, scopes, ctes)])
+            return Condition("not", [self._condition(node.this, scopes, ctes)])
         if type(node) in _COMPARISONS:
             return self._comparison(node, scopes, ctes)
         if isinstance(node, exp.In):
             return self._in(node, scopes, ctes)
         if isinstance(node, exp.Exists):
-            return Node("query", query=self.query(node.this, scopes, ctes))
+            return Condition("query", query=self.query(node.this, scopes, ctes))
         if isinstance(node, exp.Is) and isinstance(node.expression, exp.Null):
             slot = self._column(node.this, scopes)
             if slot is not None:
-                return Node("null", slots=(slot,))
+                return Condition("null", slots=(slot,))
         return self._opaque(node, scopes, ctes)
 
-    def _comparison(self, node: exp.Expr, scopes: list[_Scope], ctes: dict[str, Query]) -> Node:
+    def _comparison(self, node: exp.Expr, scopes: list[_Scope], ctes: dict[str, Query]) -> Condition:
         op, left, right = _COMPARISONS[type(node)], node.this, node.expression
         a, b = self._column(left, scopes), self._column(right, scopes)
         if a is not None and b is not None:
-            return Node("eq" if op == "=" else "rel", slots=(a, b), op=op)
+            return Condition("eq" if op == "=" else "rel", slots=(a, b), op=op)
         if a is None and b is not None:
             a, left, right, op = b, right, left, FLIPPED[op]
         if a is not None:
@@ -328,26 +329,26 @@ class _Compiler:
             queries = list(outermost_queries(right))
             if len(queries) == 1 and isinstance(right.unnest(), (exp.Subquery, exp.Select)):
                 inner = self.query(queries[0], scopes, ctes)
-                return Node("in" if op == "=" else "query", slots=(a,), query=inner)
+                return Condition("in" if op == "=" else "query", slots=(a,), query=inner)
         return self._opaque(node, scopes, ctes)
 
-    def _compared(self, slot: int, op: str, literal: Value) -> Node:
+    def _compared(self, slot: int, op: str, literal: Value) -> Condition:
         table, column = self.plan.table(slot), self.plan.slots[slot][1]
-        candidates = neighbours(literal, table.columns[column].domain)
-        return Node("cmp", slots=(slot,), op=op, literal=literal, candidates=candidates)
+        candidates = neighbours(literal, table.columns[column].kind)
+        return Condition("cmp", slots=(slot,), op=op, literal=literal, candidates=candidates)
 
-    def _in(self, node: exp.In, scopes: list[_Scope], ctes: dict[str, Query]) -> Node:
+    def _in(self, node: exp.In, scopes: list[_Scope], ctes: dict[str, Query]) -> Condition:
         slot = self._column(node.this, scopes)
         query = node.args.get("query")
         if query is not None:
             inner = self.query(query.this if isinstance(query, exp.Subquery) else query, scopes, ctes)
-            return Node("in", slots=() if slot is None else (slot,), query=inner)
+            return Condition("in", slots=() if slot is None else (slot,), query=inner)
         values = [literal_value(item) for item in node.expressions]
         if slot is not None and values and None not in values:
-            return Node("or", [self._compared(slot, "=", value) for value in values])
+            return Condition("or", [self._compared(slot, "=", value) for value in values])
         return self._opaque(node, scopes, ctes)
 
-    def _opaque(self, node: exp.Expr, scopes: list[_Scope], ctes: dict[str, Query]) -> Node:
+    def _opaque(self, node: exp.Expr, scopes: list[_Scope], ctes: dict[str, Query]) -> Condition:
         """A condition left to SQLite: the values near its literals are tried on the columns in it."""
         own = [column for column in node.find_all(exp.Column) if within(column, node)]
         slots = tuple(dict.fromkeys(s for s in (self._column(column, scopes) for column in own) if s is not None))
@@ -355,7 +356,7 @@ class _Compiler:
         literals = [literal_value(item) for item in node.find_all(exp.Literal)]
         domain = "text"
         if slots:
-            domain = self.plan.table(slots[0]).columns[self.plan.slots[slots[0]][1]].domain
+            domain = self.plan.table(slots[0]).columns[self.plan.slots[slots[0]][1]].kind
         candidates += dates_apart(node)
         for value in [*literals, *sums(literals)]:
             candidates += derived(value, domain)
@@ -364,14 +365,14 @@ class _Compiler:
             candidates += like_expansions(pattern) if isinstance(pattern, str) else ()
         queries = self._subqueries(node, scopes, ctes)
         aggregate = node.find(exp.AggFunc) is not None
-        atom = Node(
+        atom = Condition(
             "func",
             slots=slots,
             candidates=tuple(dict.fromkeys(candidates)),
             expression=node if len(slots) == 1 and not queries else None,
             op="aggregate" if aggregate else "",
         )
-        return Node("and", [atom, *queries]) if queries else atom
+        return Condition("and", [atom, *queries]) if queries else atom
 
 
 def _renamed(query: Query, names: list[str]) -> Query:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from text2sql.equivalence.databases.plan import Node
+from text2sql.equivalence.databases.plan import Condition
 from text2sql.sql.ddl import TableSchema, parse_schema
 from text2sql.sql.sandbox import QueryFailed, Sandbox
 from text2sql.sql.trees import to_sqlite
@@ -22,7 +22,7 @@ class Probe:
         for box, _ in self._boxes.values():
             box.close()
 
-    def __call__(self, node: Node, affinity: str, candidates: tuple[Value, ...]) -> list[bool] | None:
+    def __call__(self, node: Condition, affinity: str, candidates: tuple[Value, ...]) -> list[bool] | None:
         """Whether the condition of a node holds, per candidate; None if SQLite does not say."""
         assert node.expression is not None
         if affinity not in self._boxes:

@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from text2sql.equivalence.databases.domains import Domain, Domains
-from text2sql.equivalence.databases.plan import Node, Plan, Query
+from text2sql.equivalence.databases.plan import Condition, Plan, Query
 from text2sql.equivalence.databases.recipes import Recipe
 from text2sql.equivalence.databases.values import NEGATED, holds, stored_as
 from text2sql.sql.ddl import TableSchema
 from text2sql.sql.values import Row, Value
 
-Rows = dict[str, list[Row]]
-_DRAWN = 40  # copies of a scenario that are drawn; further ones repeat their rows
+Database = dict[str, list[Row]]
+# Copies of a scenario that are drawn; further ones repeat their rows.
+_DRAWN = 40
 
 
 @dataclass
@@ -26,7 +27,7 @@ class _Scenario:
     """Slots made equal, and the conditions on them."""
 
     parent: dict[int, int] = field(default_factory=dict)
-    wanted: dict[int, list[tuple[Node, bool]]] = field(default_factory=dict)
+    wanted: dict[int, list[tuple[Condition, bool]]] = field(default_factory=dict)
     nulls: set[int] = field(default_factory=set)
     related: list[tuple[int, str, int]] = field(default_factory=list)
     instances: list[int] = field(default_factory=list)
@@ -60,7 +61,7 @@ class Draw:
         rng: random.Random,
     ) -> None:
         self._plan, self._columns, self._tables, self._domains = plan, columns, tables, domains
-        # A column that is its table's whole key needs room for distinct values.
+        # A column that is its table's whole key needs distinct values.
         self._single_keys = {(name, key[0]) for name, table in tables.items() for key in table.keys if len(key) == 1}
         # Where rows are repeated often, the parts of longer keys need it too.
         self._keys = set(self._single_keys)
@@ -77,7 +78,7 @@ class Draw:
         self._serials: dict[tuple[str, str], int] = {}
         self._ordinary: dict[tuple[str, str], list[Value]] = {}
         self._styles: dict[int, int] = {}
-        # Values of a key: so many that the copies of a scenario rarely collide.
+        # Values of a key: enough of them that the copies of a scenario rarely collide.
         most = max(recipe.copies)
         self._distinct = max(12, recipe.size, 8 * most if most <= 8 else min(20_000, 2 * most * most))
         self._rowids = {name: table.rowid for name, table in self._tables.items()}
@@ -128,7 +129,7 @@ class Draw:
         ]
         return tuple(values)
 
-    def noise(self, rows: Rows) -> None:
+    def noise(self, rows: Database) -> None:
         """Adds random rows."""
         for name in rows:
             for _ in range(self._recipe.noise):
@@ -136,7 +137,7 @@ class Draw:
 
     # -- scenarios
 
-    def scenario(self, query: Query, satisfied: bool, rows: Rows) -> None:
+    def scenario(self, query: Query, satisfied: bool, rows: Database) -> None:
         """Adds the rows of one scenario and its copies."""
         scene = _Scenario()
         self._visit(query, satisfied, scene, 0)
@@ -147,7 +148,7 @@ class Draw:
         # Repeating one table of a join multiplies its rows by the number of copies, all of them by its powers.
         times = dict.fromkeys(scene.instances, copies)
         if copies > 1 and self._rng.random() < 0.6:
-            # Each block by a number of its own: both sides of an INTERSECT may count.
+            # Each block by its own number: both sides of an INTERSECT may count.
             blocks = [block for block in scene.blocks if block and self._rng.random() < 0.75]
             times = {self._rng.choice(block): self._rng.choice(self._recipe.copies) for block in blocks}
         values: dict[int, Value] = {}
@@ -183,7 +184,7 @@ class Draw:
         }
 
     def _repeated(self, name: str, data: list[Row], times: int, fixed: set[str]) -> list[Row]:
-        """More rows like those of a group, each with a key of its own: hundreds of them must cost little."""
+        """More rows like those of a group, each with its own key: hundreds of them must cost little."""
         places = [at for at, c in enumerate(self._tables[name].columns) if (name, c) in self._keys and c not in fixed]
         columns = list(self._tables[name].columns)
         found = []
@@ -287,7 +288,7 @@ class Draw:
         for a, b in zip(left.projections, right.projections, strict=False):
             scene.unite(a, b)
 
-    def _walk(self, node: Node, want: bool, scene: _Scenario, depth: int) -> None:
+    def _walk(self, node: Condition, want: bool, scene: _Scenario, depth: int) -> None:
         """Puts a condition, or its opposite, on a scenario."""
         kind, parts = node.kind, node.parts
         if kind == "not":
@@ -322,7 +323,7 @@ class Draw:
         elif node.query is not None:
             self._walk_query(node, want, scene, depth + 1)
 
-    def _walk_query(self, node: Node, want: bool, scene: _Scenario, depth: int) -> None:
+    def _walk_query(self, node: Condition, want: bool, scene: _Scenario, depth: int) -> None:
         assert node.query is not None
         outcome = self._rng.random()
         member = node.slots[0] if node.kind == "in" and node.slots else None

@@ -34,7 +34,8 @@ def stored_as(value: Value, affinity: str) -> Value:
 
 def _as_text(value: Value) -> Value:
     if isinstance(value, float):
-        text = f"{value:.15g}"  # as many digits as SQLite writes
+        # As many digits as SQLite writes.
+        text = f"{value:.15g}"
         return text + ".0" if text.lstrip("-").isdigit() else text
     return str(value) if isinstance(value, int) else value
 
@@ -74,27 +75,27 @@ def _like(pattern: str) -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=4096, typed=True)
-def neighbours(literal: Value, domain: str) -> tuple[Value, ...]:
-    """A literal and what lies just beside it: the values on which two conditions that differ slightly part ways.
+def neighbours(literal: Value, kind: str) -> tuple[Value, ...]:
+    """A literal and its nearest neighbours: the values on which two conditions that differ slightly part ways.
 
     Args:
         literal: As written in a query.
-        domain: Of the column that it is compared with, see `schema.Column.domain`.
+        kind: Of the column that it is compared with, see `text2sql.sql.ddl.Column.kind`.
     """
     number = as_number(literal)
-    if number is not None and (isinstance(literal, (int, float)) or domain in ("integer", "real")):
-        return _numeric_neighbours(number, domain, literal)
+    if number is not None and (isinstance(literal, (int, float)) or kind in ("integer", "real")):
+        return _numeric_neighbours(number, kind, literal)
     if isinstance(literal, str):
         return tuple(dict.fromkeys(_text_neighbours(literal)))
     return (literal,)
 
 
-def _numeric_neighbours(number: int | float, domain: str, literal: Value) -> tuple[Value, ...]:
+def _numeric_neighbours(number: int | float, kind: str, literal: Value) -> tuple[Value, ...]:
     whole = int(number)
     found: list[Value] = [number, whole + 1, whole - 1, whole + 7, whole - 5, whole * 2 + 3, whole // 2]
-    if domain == "real" or not float(number).is_integer():
+    if kind == "real" or not float(number).is_integer():
         found += [number + 0.5, number - 0.25]
-    if domain not in ("integer", "real", "boolean"):
+    if kind not in ("integer", "real", "boolean"):
         # The column holds text: the comparison goes by characters, so give strings that sort on either side.
         digits = str(_as_text(literal)).strip()
         found = [digits, str(whole + 1), str(whole - 1), digits + "0", digits[:-1] or "0", "9", "1", str(whole + 13)]
@@ -166,9 +167,9 @@ def like_expansions(pattern: str) -> tuple[Value, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def derived(literal: Value, domain: str) -> tuple[Value, ...]:
+def derived(literal: Value, kind: str) -> tuple[Value, ...]:
     """Guesses for a column inside a function whose result is compared with the literal: dates of a year, lengths."""
-    found: list[Value] = list(neighbours(literal, domain))
+    found: list[Value] = list(neighbours(literal, kind))
     number = as_number(literal)
     text = str(literal)
     if number is not None and float(number).is_integer():
@@ -189,25 +190,25 @@ def derived(literal: Value, domain: str) -> tuple[Value, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def ordinary(domain: str, style: int, size: int) -> Sequence[Value]:
+def ordinary(kind: str, style: int, size: int) -> Sequence[Value]:
     """Values for a column that no literal speaks of.
 
     Args:
-        domain: See `schema.Column.domain`.
+        kind: See `text2sql.sql.ddl.Column.kind`.
         style: Text columns hold words (even) or numerals (odd): data sets type numbers as text.
         size: How many different values: few make ties and duplicates, many make neither.
     """
-    if domain == "integer":
+    if kind == "integer":
         return range(1, size + 1)
-    if domain == "real":
+    if kind == "real":
         return [1 + step * 0.75 for step in range(size)]
-    if domain == "boolean":
+    if kind == "boolean":
         return (0, 1)
-    if domain == "date":
+    if kind == "date":
         return _cycle(_DATES, size)
-    if domain == "datetime":
+    if kind == "datetime":
         return [f"{date} 10:00:0{index % 10}" for index, date in enumerate(_cycle(_DATES, size))]
-    if domain == "time":
+    if kind == "time":
         return [f"{8 + index % 12:02d}:{index * 7 % 60:02d}:00" for index in range(size)]
     return _cycle(_NUMERALS if style % 2 else _WORDS, size)
 
