@@ -13,12 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from backends.checkpoint_paths import SHORTEST_TTL_SECONDS
 from backends.interface import BackendError, Probe
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-LEASE_SECONDS = 3600  # the shortest that the Tinker API keeps an export for
 
 
 class Weights(Protocol):
@@ -79,7 +78,7 @@ def download_adapter(service: Any, state_path: str, target: Path) -> None:
         BackendError: The download fails, or names files outside `target`.
     """
     client = service.create_training_client_from_state(state_path).result()
-    exported = client.save_weights_external("export", ttl_seconds=LEASE_SECONDS).result().path
+    exported = client.save_weights_external("export", ttl_seconds=SHORTEST_TTL_SECONDS).result().path
     rest = service.create_rest_client()
     try:
         signed = rest.get_external_weights_urls(exported).result()

@@ -13,6 +13,7 @@ import tempfile
 import uuid
 from collections.abc import Generator
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pydantic import BaseModel
 from tinker import types
 from tinker.lib.public_interfaces.api_future import AwaitableConcurrentFuture
 
+from backends.checkpoint_paths import SEGMENTS, CheckpointPath, Kind
 from backends.interface import BackendError
 from backends.options import FakeOptions
 
@@ -172,14 +174,14 @@ class FakeTrainingClient:
 
     def save_state(self, name: str, ttl_seconds: int | None = None, overwrite: bool = False) -> Any:
         """Save the table and the step count."""
-        return _done(types.SaveWeightsResponse(path=self._save("weights", name)))
+        return _done(types.SaveWeightsResponse(path=self._save("training", name)))
 
     def save_weights_for_sampler(self, name: str, ttl_seconds: int | None = None) -> Any:
         """Save the table."""
-        return _done(types.SaveWeightsForSamplerResponse(path=self._save("sampler_weights", name)))
+        return _done(types.SaveWeightsForSamplerResponse(path=self._save("sampler", name)))
 
-    def _save(self, segment: str, name: str) -> str:
-        path = f"tinker://{self.model_id}/{segment}/{name}"
+    def _save(self, kind: Kind, name: str) -> str:
+        path = str(CheckpointPath(self.model_id, kind, name))
         state = {"base_model": self._base_model, "table": self._table, "steps": self._steps}
         file = self._service.file(path)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -211,8 +213,8 @@ class FakeServiceClient:
 
     def file(self, path: str) -> Path:
         """Where a ``tinker://`` path is kept."""
-        parsed = types.ParsedCheckpointTinkerPath.from_tinker_path(path)
-        return self._root / parsed.training_run_id.replace(":", "-") / f"{parsed.checkpoint_id}.json"
+        parsed = CheckpointPath.parse(path)
+        return self._root / parsed.run.replace(":", "-") / f"{parsed.checkpoint_id}.json"
 
     def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
         """Any model will do."""
@@ -251,11 +253,17 @@ class FakeServiceClient:
     def list_checkpoints(self, training_run_id: str) -> Answer[types.CheckpointsListResponse]:
         """The tables that a client has saved."""
         found = []
-        for kind, segment in (("training", "weights"), ("sampler", "sampler_weights")):
-            for file in sorted(self.file(f"tinker://{training_run_id}/{segment}/x").parent.glob("*.json")):
-                checkpoint = {"checkpoint_id": f"{segment}/{file.stem}", "checkpoint_type": kind}
-                path = f"tinker://{training_run_id}/{segment}/{file.stem}"
-                found.append(types.Checkpoint(**checkpoint, tinker_path=path, time=file.stat().st_mtime))
+        for kind in SEGMENTS:
+            for file in sorted(self.file(str(CheckpointPath(training_run_id, kind, "x"))).parent.glob("*.json")):
+                path = CheckpointPath(training_run_id, kind, file.stem)
+                found.append(
+                    types.Checkpoint(
+                        checkpoint_id=path.checkpoint_id,
+                        checkpoint_type=kind,
+                        tinker_path=str(path),
+                        time=datetime.fromtimestamp(file.stat().st_mtime, UTC),
+                    )
+                )
         return _done(types.CheckpointsListResponse(checkpoints=found))
 
     def get_weights_info_by_tinker_path(self, tinker_path: str) -> Answer[types.WeightsInfoResponse]:

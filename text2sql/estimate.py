@@ -14,6 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from backends.options import may_pack, tokens_at_once
+from backends.planning.batch_plan import padded_tokens, plan_batches
 from backends.planning.estimate import (
     BYTES,
     CPU_OVERHEAD,
@@ -321,19 +322,13 @@ def largest_load(config: Config, train: Lengths, validation: Lengths, asked: Seq
 
 
 def _micro_batches(totals: np.ndarray, completions: np.ndarray, budget: int, packing: bool) -> list[tuple[int, int]]:
-    """Tokens, with padding, and scored positions of micro-batches, cut as `backends.local.step.micro_batches` does."""
-    found: list[tuple[int, int]] = []
-    rows, longest, held, learnt = 0, 0, 0, 0
-    for i in np.argsort(-totals, kind="stable"):
-        length = int(totals[i]) - 1
-        size = held + length if packing else longest * (rows + 1)
-        if rows and size > budget:
-            found.append((held, learnt))
-            rows = held = learnt = 0
-        longest = longest if rows else length
-        rows, learnt = rows + 1, learnt + int(completions[i])
-        held = held + length if packing else longest * rows
-    return [*found, (held, learnt)] if rows else found
+    """Tokens, with padding, and scored positions of the micro-batches that the backend makes of these examples."""
+    # The last token of an example is only predicted, never an input.
+    lengths = [int(total) - 1 for total in totals]
+    plan = plan_batches(lengths, budget, packing=packing)
+    return [
+        (padded_tokens([lengths[i] for i in batch], packing=packing), int(completions[batch].sum())) for batch in plan
+    ]
 
 
 def _print_memory(memory: Memory, load: Load, device: Device) -> None:

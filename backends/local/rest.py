@@ -12,6 +12,7 @@ from typing import Any, Literal, NoReturn, Protocol
 
 from tinker import types
 
+from backends.checkpoint_paths import SCHEME, CheckpointPath
 from backends.interface import BackendError
 from backends.local.async_aliases import awaited
 from backends.local.checkpoints.store import CheckpointStore, Stored, runs
@@ -69,8 +70,7 @@ class LocalRestClient:
         self, tinker_path: str, access_scope: Scope = "owned"
     ) -> LocalFuture[types.TrainingRun]:
         """The training run of a checkpoint."""
-        run = types.ParsedCheckpointTinkerPath.from_tinker_path(tinker_path).training_run_id
-        return self.get_training_run(run, access_scope)
+        return self.get_training_run(CheckpointPath.parse(tinker_path).run, access_scope)
 
     def list_training_runs(
         self, limit: int = 20, offset: int = 0, access_scope: Scope = "owned", project_id: str | None = None
@@ -153,7 +153,7 @@ class LocalRestClient:
 
     def delete_checkpoint(self, training_run_id: types.ModelID, checkpoint_id: str) -> LocalFuture[None]:
         """Delete a training run's checkpoint; its id is ``weights/NAME`` or ``sampler_weights/NAME``."""
-        return answered(self._store.delete, f"tinker://{training_run_id}/{checkpoint_id}")
+        return answered(self._store.delete, f"{SCHEME}{training_run_id}/{checkpoint_id}")
 
     def set_checkpoint_ttl_from_tinker_path(self, tinker_path: str, ttl_seconds: int | None) -> LocalFuture[None]:
         """Let a checkpoint expire in so many seconds, or never."""
@@ -178,7 +178,7 @@ class LocalRestClient:
         Raises:
             ValueError: The path is of another kind of checkpoint.
         """
-        if types.ParsedCheckpointTinkerPath.from_tinker_path(tinker_path).checkpoint_type != "external":
+        if CheckpointPath.parse(tinker_path).kind != "external":
             raise ValueError(f"{tinker_path!r} is not a tinker://RUN/external_weights/NAME.")
 
         def find() -> types.ExternalWeightsUrlsResponse:

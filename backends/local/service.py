@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from tinker import types
 from tinker.lib.public_interfaces.custom_loss import trace_loss
 
+from backends.checkpoint_paths import SCHEME
 from backends.local.async_aliases import awaited, submitted
 from backends.local.checkpoints.files import Checkpoint, check_base, check_kind
 from backends.local.checkpoints.store import CheckpointStore
@@ -29,6 +30,7 @@ from backends.local.model.load import load_base_model
 from backends.local.model.packaged import PACKAGED
 from backends.local.rest import LocalRestClient
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
+from backends.local.step.optim import check_optimizer
 from backends.local.training import LocalTrainingClient
 from backends.local.weights.full import FullSpec
 from backends.local.weights.lora import LoraSpec
@@ -118,7 +120,7 @@ class LocalServiceClient:
             raise ValueError(f"rank is {rank}; it must be at least 1.")
         if not (train_mlp or train_attn or train_unembed):
             raise ValueError("At least one of train_mlp, train_attn and train_unembed must be true.")
-        _check_optimizer(optimizer)
+        check_optimizer(optimizer)
         seed = secrets.randbits(31) if seed is None else seed
         options = self.options
         spec: LoraSpec | FullSpec = FullSpec(seed)
@@ -150,7 +152,7 @@ class LocalServiceClient:
         optimizer: types.OptimizerConfig | None = None,
     ) -> LocalClientFuture[LocalTrainingClient]:
         """A training client with the saved weights and a fresh optimiser. Nothing here asks for access tokens."""
-        _check_optimizer(optimizer)
+        check_optimizer(optimizer)
         return self._restored(path, base_model, user_metadata, optimizer=False)
 
     def create_training_client_from_state_with_optimizer(
@@ -177,8 +179,8 @@ class LocalServiceClient:
         """
         if model_path is None and base_model is None:
             raise ValueError("Either model_path or base_model must be given.")
-        if model_path is not None and not model_path.startswith("tinker://"):
-            raise ValueError(f'model_path must start with "tinker://", got "{model_path}".')
+        if model_path is not None and not model_path.startswith(SCHEME):
+            raise ValueError(f'model_path must start with "{SCHEME}", got "{model_path}".')
         refuse_stability_info(record_stability_info)
         return self._executor.submit_client(self._sampler, model_path, base_model)
 
@@ -340,11 +342,6 @@ class LocalServiceClient:
 
         self.team.agree(make)
         return made[0]
-
-
-def _check_optimizer(optimizer: types.OptimizerConfig | None) -> None:
-    if optimizer is not None and not isinstance(optimizer, types.AdamOptimizerConfig):
-        raise ValueError(f'optimizer is "{optimizer.type}"; the local backend has AdamW alone.')
 
 
 def _use_physical_cores() -> None:

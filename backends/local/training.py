@@ -12,6 +12,7 @@ from tinker import types
 from tinker.lib.public_interfaces.custom_loss import check_loss_inputs, run_loss_handle
 from torch import Tensor
 
+from backends.checkpoint_paths import CheckpointPath, Kind
 from backends.local.async_aliases import awaited, submitted
 from backends.local.checkpoints.files import Checkpoint, check_base, check_kind
 from backends.local.checkpoints.store import CheckpointStore
@@ -259,7 +260,7 @@ class LocalTrainingClient:
 
     def _save(
         self,
-        kind: types.CheckpointType,
+        kind: Kind,
         name: str,
         ttl_seconds: int | None,
         user_metadata: dict[str, str] | None,
@@ -373,7 +374,7 @@ class LocalTrainingClient:
 
     def get_console_url(self) -> str:
         """Address of the directory that holds this run's checkpoints."""
-        return self._store.locate(f"tinker://{self.model_id}/weights/x").parents[1].resolve().as_uri()
+        return self._store.locate(str(CheckpointPath(self.model_id, "training", "x"))).parents[1].resolve().as_uri()
 
     def get_telemetry(self) -> None:
         """None: nothing is reported to anybody."""

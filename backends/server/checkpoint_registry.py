@@ -6,15 +6,12 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from tinker.types import ParsedCheckpointTinkerPath
-
+from backends.checkpoint_paths import CheckpointPath
 from backends.server.database import Records, Row
 from backends.server.futures import Failure
 from backends.server.residency import Device
 from backends.server.scheduler import Scheduler
 
-SHORTEST_TTL, LONGEST_TTL = 3600, 10 * 366 * 86400
-SEGMENTS = {"training": "weights", "sampler": "sampler_weights", "external": "external_weights"}
 LIVING = "(expires IS NULL OR expires > (julianday('now') - 2440587.5) * 86400)"  # seconds since 1970
 
 
@@ -36,14 +33,14 @@ class Checkpoints:
         snapshot: bool = False,
     ) -> None:
         """Record a checkpoint whose files are on the disk (on the scheduler's thread)."""
-        parsed = ParsedCheckpointTinkerPath.from_tinker_path(path)
+        parsed = CheckpointPath.parse(path)
         now = time.time()
         self._records.replace(
             "checkpoints",
             path=path,
-            run=parsed.training_run_id,
+            run=parsed.run,
             owner=owner,
-            kind=parsed.checkpoint_type,
+            kind=parsed.kind,
             created=now,
             size=self._device.size(path),
             metadata=metadata,
@@ -57,7 +54,7 @@ class Checkpoints:
         Raises:
             ValueError: There is none of that path for them.
         """
-        ParsedCheckpointTinkerPath.from_tinker_path(path)
+        CheckpointPath.parse(path)
         row = self._records.row(f"SELECT * FROM checkpoints WHERE path = ? AND {LIVING}", path)
         if row is None or not (row["public"] or row["owner"] in owners):
             raise ValueError(f"There is no checkpoint {path}.")
@@ -125,16 +122,10 @@ class Checkpoints:
                 self._records.execute("DELETE FROM checkpoints WHERE path = ?", row["path"])
 
 
-def check_ttl(seconds: int | None) -> None:
-    """Raise ValueError unless a checkpoint may live for so long."""
-    if seconds is not None and not SHORTEST_TTL <= seconds <= LONGEST_TTL:
-        raise ValueError(f"ttl_seconds is {seconds}; it must be {SHORTEST_TTL} (an hour) to {LONGEST_TTL} (10 years).")
-
-
 def describe(row: Row) -> Row:
     """A record as the protocol's `Checkpoint`."""
     return {
-        "checkpoint_id": row["path"].removeprefix(f"tinker://{row['run']}/"),
+        "checkpoint_id": CheckpointPath.parse(row["path"]).checkpoint_id,
         "checkpoint_type": row["kind"],
         "time": iso(row["created"]),
         "tinker_path": row["path"],

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from backends.checkpoint_paths import check_ttl
 from backends.options import FakeOptions, LocalOptions, TinkerOptions, changed, only_local
 
 
@@ -364,8 +365,13 @@ class Config(Section):
             value = getattr(self.local, name)
             raise ValueError(f"local.{name}={value} cannot be had with backend=tinker: {reason}")
         days = self.training.checkpoint_ttl_days
-        if days is not None and not 1 / 24 <= days <= 3650:
-            raise ValueError(f"training.checkpoint_ttl_days={days}: the API keeps a checkpoint for an hour to 10 years")
+        if days is not None:
+            try:
+                check_ttl(self.checkpoint_ttl_seconds)
+            except ValueError:
+                raise ValueError(
+                    f"training.checkpoint_ttl_days={days}: the API keeps a checkpoint for an hour to 10 years"
+                ) from None
 
     @property
     def directory(self) -> Path:

@@ -11,13 +11,15 @@ from typing import Any
 
 from tinker import TinkerError, types
 
+from backends.checkpoint_paths import CheckpointPath, Kind
 from backends.interface import BackendError, RestClient, ServiceClient, TrainingClient
 from text2sql.console import console
 from text2sql.runs.directory import RunDirectory
 
 TRAINING_RUNS = "training_runs.jsonl"
 START = "start_from"  # key in it
-SEGMENTS = {"weights": "state_path", "sampler_weights": "sampler_path"}  # and what checkpoints.jsonl calls the path
+# What checkpoints.jsonl calls the path of each kind that the loop saves.
+PATH_KEYS: dict[Kind, str] = {"training": "state_path", "sampler": "sampler_path"}
 Row = dict[str, Any]
 
 
@@ -44,7 +46,7 @@ def recorded_start(run: RunDirectory) -> Row | None:
 def find_leftovers(run: RunDirectory, service: ServiceClient) -> list[types.Checkpoint]:
     """The checkpoints of the run's clients that ``checkpoints.jsonl`` does not name."""
     clients = [row["training_run"] for row in run.rows(TRAINING_RUNS, required=("training_run",))]
-    recorded = {row[key] for row in run.checkpoints() for key in SEGMENTS.values()}
+    recorded = {row[key] for row in run.checkpoints() for key in PATH_KEYS.values()}
     found: list[types.Checkpoint] = []
     rest = service.create_rest_client() if clients else None
     for client in clients:
@@ -59,13 +61,12 @@ def newest_whole(leftovers: Sequence[types.Checkpoint], steps: Collection[int]) 
     """The latest of these steps of which both training state and weights were saved, as a row to record."""
     paths: dict[tuple[str, str], Row] = {}
     for checkpoint in leftovers:
-        segment, _, name = checkpoint.checkpoint_id.partition("/")
-        if key := SEGMENTS.get(segment):
-            client = checkpoint.tinker_path.removeprefix("tinker://").partition("/")[0]
-            paths.setdefault((client, name), {})[key] = checkpoint.tinker_path
+        path = CheckpointPath.parse(checkpoint.tinker_path)
+        if key := PATH_KEYS.get(path.kind):
+            paths.setdefault((path.run, path.name), {})[key] = checkpoint.tinker_path
     for step in sorted(steps, reverse=True):
         for (_, name), row in paths.items():
-            if name == checkpoint_name(step) and len(row) == len(SEGMENTS):
+            if name == checkpoint_name(step) and len(row) == len(PATH_KEYS):
                 return {"name": name, "step": step, **row}
     return None
 

@@ -12,8 +12,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from tinker import APIStatusError, types
+from tinker import APIStatusError
 
+from backends.checkpoint_paths import SCHEME, CheckpointPath
 from backends.exporting import open_weights
 from backends.interface import ServiceClient, TrainingClient
 from text2sql.config import Config
@@ -66,12 +67,12 @@ def find_start(config: Config) -> Start | None:
         return None
     if config.backend == "fake":
         raise UserError(f"{KEY}: the fake backend has no weights to begin with.")
-    if not given.startswith("tinker://"):
+    if not given.startswith(SCHEME):
         return _of_run(RunDirectory(expand_user(given)), config)
     if config.backend == "local":
         raise UserError(f"{KEY}: {given} names weights on a server; with backend=local give the directory of a run.")
     try:
-        kind = types.ParsedCheckpointTinkerPath.from_tinker_path(given).checkpoint_type
+        kind = CheckpointPath.parse(given).kind
     except ValueError as error:
         raise UserError(
             f"{KEY}: {given} is no path of a checkpoint; they look like tinker://RUN/weights/NAME."

@@ -21,16 +21,11 @@ from typing import Any
 from safetensors import SafetensorError
 from tinker import types
 
+from backends.checkpoint_paths import KINDS, SEGMENTS, CheckpointPath, Kind, check_ttl
 from backends.interface import BackendError
 from backends.local.checkpoints.files import ABOUT, Checkpoint, read_about, read_files, sync, write_files, write_json
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-SEGMENT: dict[types.CheckpointType, str] = {
-    "training": "weights",
-    "sampler": "sampler_weights",
-    "external": "external_weights",
-}
-TTL_SECONDS = (3600, 10 * 365 * 86400)  # what the Tinker API takes: an hour to ten years
 # A directory that a process is writing, or an old checkpoint ("replaced") while its new one takes its place.
 UNDER_WAY = re.compile(r"\.(?P<name>.+)~(?P<host>.+)~(?P<pid>\d+)~(?P<what>.+)")
 REPLACED = "replaced"
@@ -42,14 +37,14 @@ class Stored:
     """One checkpoint in the directory: its description, without tensors."""
 
     path: str
-    kind: types.CheckpointType
+    kind: Kind
     directory: Path
     about: dict[str, Any]
 
     @property
     def run(self) -> str:
         """Id of the training run."""
-        return self.path.removeprefix("tinker://").partition("/")[0]
+        return CheckpointPath.parse(self.path).run
 
     @property
     def time(self) -> datetime:
@@ -65,7 +60,7 @@ class Stored:
     def describe(self) -> types.Checkpoint:
         """The SDK's description of it."""
         return types.Checkpoint(
-            checkpoint_id="/".join(self.path.split("/")[3:]),
+            checkpoint_id=CheckpointPath.parse(self.path).checkpoint_id,
             checkpoint_type=self.kind,
             time=self.time,
             tinker_path=self.path,
@@ -85,7 +80,7 @@ class CheckpointStore:
     def write(
         self,
         run: str,
-        kind: types.CheckpointType,
+        kind: Kind,
         name: str,
         checkpoint: Checkpoint,
         *,
@@ -106,7 +101,7 @@ class CheckpointStore:
             BackendError: The disk is full, or may not be written to.
         """
         target = self._target(run, kind, name)
-        path = f"tinker://{run}/{SEGMENT[kind]}/{name}"
+        path = str(CheckpointPath(run, kind, name))
         if target.exists() and not overwrite:
             raise ValueError(f"{path} exists already; give another name, or overwrite=True.")
         life = {
@@ -131,18 +126,16 @@ class CheckpointStore:
 
     def locate(self, path: str) -> Path:
         """The directory that a ``tinker://`` path names (ValueError if it is none)."""
-        parsed = types.ParsedCheckpointTinkerPath.from_tinker_path(path)
-        segment, _, name = parsed.checkpoint_id.partition("/")
-        if not NAME.fullmatch(name):
+        parsed = CheckpointPath.parse(path)
+        if not NAME.fullmatch(parsed.name):
             raise ValueError(f"Invalid tinker path: {path}")
-        return self.root / _directory(parsed.training_run_id) / segment / name
+        return self.root / _directory(parsed.run) / SEGMENTS[parsed.kind] / parsed.name
 
     def get(self, path: str) -> Stored:
         """The description of one checkpoint (BackendError if there is none, or it is damaged)."""
         directory = self._present(path)
-        parsed = types.ParsedCheckpointTinkerPath.from_tinker_path(path)
         try:
-            return Stored(path, parsed.checkpoint_type, directory, read_about(directory))
+            return Stored(path, CheckpointPath.parse(path).kind, directory, read_about(directory))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BackendError(f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged.") from error
 
@@ -150,7 +143,7 @@ class CheckpointStore:
         """The checkpoints of a training run, or all; the newest first. Expired ones are deleted, damaged ones left."""
         pattern = _directory(run) if run is not None else "*"
         found = []
-        for kind, segment in SEGMENT.items():
+        for segment, kind in KINDS.items():
             for directory in self.root.glob(f"{pattern}/{segment}/*"):
                 if NAME.fullmatch(directory.name):
                     with suppress(*UNREADABLE):
@@ -182,7 +175,7 @@ class CheckpointStore:
         stored = self.get(path)
         name = stored.directory.name
         target = self._target(run, stored.kind, name)
-        copied = f"tinker://{run}/{SEGMENT[stored.kind]}/{name}"
+        copied = str(CheckpointPath(run, stored.kind, name))
         about = {**stored.about, "tinker_path": copied, "expires_at": _expiry(ttl_seconds)}
 
         def fill(aside: Path) -> None:
@@ -207,10 +200,10 @@ class CheckpointStore:
             else:
                 shutil.rmtree(leftover, ignore_errors=True)
 
-    def _target(self, run: str, kind: types.CheckpointType, name: str) -> Path:
+    def _target(self, run: str, kind: Kind, name: str) -> Path:
         if not NAME.fullmatch(name):
             raise ValueError(f'Checkpoint name "{name}" may only have letters, digits, ".", "_" and "-".')
-        return self.root / _directory(run) / SEGMENT[kind] / name
+        return self.root / _directory(run) / SEGMENTS[kind] / name
 
     def _place(self, target: Path, fill: Any) -> None:
         """Let `fill(directory)` write aside, then rename the directory to `target`."""
@@ -255,12 +248,14 @@ class CheckpointStore:
             raise BackendError(f"There is no checkpoint {path} any more: it expired at {expiry}.")
         return directory
 
-    def _stored(self, kind: types.CheckpointType, directory: Path) -> Stored:
+    def _stored(self, kind: Kind, directory: Path) -> Stored:
         about = read_about(directory)
-        run = directory.parent.parent.name.replace("-train-", ":train:")  # where an older version kept no path
-        path = about.get("tinker_path", f"tinker://{run}/{directory.parent.name}/{directory.name}")
+        # An older version kept no path; the names of the directories say it.
+        run = directory.parent.parent.name.replace("-train-", ":train:")
+        path = about.get("tinker_path", str(CheckpointPath(run, kind, directory.name)))
         stored = Stored(path, kind, directory, about)
-        _ = stored.time, stored.expires_at  # raises if they are no times
+        # Read once here, so that a damaged description raises here and nowhere else.
+        _ = stored.run, stored.time, stored.expires_at
         return stored
 
 
@@ -283,11 +278,9 @@ def _now() -> datetime:
 
 
 def _expiry(ttl_seconds: int | None) -> str | None:
+    check_ttl(ttl_seconds)
     if ttl_seconds is None:
         return None
-    low, high = TTL_SECONDS
-    if not low <= ttl_seconds <= high:
-        raise ValueError(f"ttl_seconds is {ttl_seconds}; it must be {low} (an hour) to {high} (ten years), or None.")
     return (_now() + timedelta(seconds=ttl_seconds)).isoformat(timespec="seconds")
 
 

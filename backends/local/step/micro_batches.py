@@ -17,6 +17,7 @@ from tinker import types
 from torch import Tensor
 
 from backends.local.step.losses import REQUIRED_INPUTS, check_loss
+from backends.planning.batch_plan import plan_batches
 
 FLOAT_INPUTS = ("weights", "logprobs", "advantages", "clip_low_threshold", "clip_high_threshold")
 
@@ -147,25 +148,15 @@ def micro_batches(
         device: Where the tensors go.
         packing: Put rows end to end instead of padding them; the attention kernel must keep them apart.
     """
-    ordered = sorted(rows, key=lambda row: (_kind(row), -len(row.tokens), row.index))
-    groups: list[list[Row]] = []
-    for row in ordered:
-        head = groups[-1] if groups else None
-        if head and _kind(head[0]) == _kind(row) and _size([*head, row], packing) <= budget:
-            head.append(row)
-        else:
-            groups.append([row])
-    return [_collate(group, everything, device, packing) for group in groups]
+    rows = sorted(rows, key=lambda row: row.index)
+    lengths = [len(row.tokens) for row in rows]
+    plan = plan_batches(lengths, budget, packing=packing, kinds=[_kind(row) for row in rows])
+    return [_collate([rows[place] for place in places], everything, device, packing) for places in plan]
 
 
-def _size(rows: list[Row], packing: bool) -> int:
-    """Tokens that a micro-batch of these rows, the longest first, costs."""
-    return sum(len(row.tokens) for row in rows) if packing else len(rows[0].tokens) * len(rows)
-
-
-def _kind(row: Row) -> tuple[int, list[str]]:
-    """Rows go together if they have as many targets at a position, and the same inputs."""
-    return row.targets.shape[1], sorted(row.inputs)
+def _kind(row: Row) -> tuple[int, tuple[str, ...]]:
+    """Rows go together if they have equally many targets at a position, and the same inputs."""
+    return row.targets.shape[1], tuple(sorted(row.inputs))
 
 
 def _collate(rows: list[Row], everything: bool, device: torch.device, packing: bool) -> MicroBatch:

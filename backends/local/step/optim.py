@@ -95,6 +95,16 @@ class Optimizer:
         self._adamw.load_state_dict({"state": nested, "param_groups": self._adamw.state_dict()["param_groups"]})
 
 
+def check_optimizer(config: types.OptimizerConfig | None) -> None:
+    """Refuse the configuration of an optimiser that is not here; None is the default, AdamW.
+
+    Raises:
+        ValueError: It is not `tinker.types.AdamOptimizerConfig`.
+    """
+    if config is not None and not isinstance(config, types.AdamOptimizerConfig):
+        raise ValueError(f'optimizer is "{config.type}"; only AdamW is available here.')
+
+
 def _bitsandbytes() -> Any:
     try:
         import bitsandbytes

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tinker import types
 from tinker.proto.response_conv import deserialize_sample_response
 
+from backends.checkpoint_paths import SCHEME
 from backends.server.api.request import owner_of, parse, server_of
 from backends.server.errors import Refused
 from backends.server.futures import Failure
@@ -172,7 +173,7 @@ async def chat_completions(request: Request) -> Response:
 
 def _target(request: Request, model: str) -> Target:
     server, owner = server_of(request), owner_of(request)
-    path = model if model.startswith("tinker://") else None
+    path = model if model.startswith(SCHEME) else None
     try:
         base_model = server.served(server.source_of(model, owner)["base_model"] if path else model)
     except ValueError as error:

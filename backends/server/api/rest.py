@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
-from tinker import types
 from tinker.types.copy_weights_request import CopyWeightsRequest
 
+from backends.checkpoint_paths import SCHEME, CheckpointPath, check_ttl
 from backends.server.api.request import owner_of, parse, server_of
 from backends.server.auth import sign, signature_holds
-from backends.server.checkpoint_registry import SEGMENTS, check_ttl, describe, iso
+from backends.server.checkpoint_registry import describe, iso
 from backends.server.database import Row
 from backends.server.errors import Refused
 from backends.server.state import Server
@@ -123,7 +124,7 @@ CHECKPOINT = "/training_runs/{run}/checkpoints/{segment}/{name}"
 
 
 def _own_checkpoint(request: Request, run: str, segment: str, name: str) -> Row:
-    path = f"tinker://{run}/{segment}/{name}"
+    path = f"{SCHEME}{run}/{segment}/{name}"
     row = server_of(request).checkpoints.own(path, owner_of(request))
     if row is None:
         raise Refused(404, f"There is no checkpoint {path}.")
@@ -191,7 +192,7 @@ async def external_weights_urls(request: Request, run: str, segment: str, name: 
 async def download(request: Request, run: str, name: str, file: str, token: str = "") -> Response:
     """A file of exported weights, for whoever has the link."""
     server = server_of(request)
-    path = f"tinker://{run}/external_weights/{name}"
+    path = str(CheckpointPath(run, "external", name))
     if not signature_holds(server.secret, f"{path}/{file}", token):
         raise Refused(403, "The link is wrong or has expired; ask for a new one.")
     where = server.device.files(path) / Path(file).name
@@ -226,9 +227,8 @@ async def copy_weights(request: Request) -> Any:
         raise Refused(400, str(error)) from error
     again = request.headers.get("x-idempotency-key", uuid.uuid4().hex)
     session = wanted.session_id or str(uuid.uuid5(uuid.NAMESPACE_OID, f"{owner} {again}"))
-    parsed = types.ParsedCheckpointTinkerPath.from_tinker_path(wanted.source_path)
     run = f"{session}:train:{wanted.model_seq_id or 0}"
-    path = f"tinker://{run}/{SEGMENTS[parsed.checkpoint_type]}/{parsed.checkpoint_id.partition('/')[2]}"
+    path = str(replace(CheckpointPath.parse(wanted.source_path), run=run))
     if server.checkpoints.own(path, owner) is None:
         if wanted.session_id is not None:
             server.session(owner, session)

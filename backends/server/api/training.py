@@ -10,14 +10,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from tinker import types
 from tinker.types.load_weights_request import LoadWeightsRequest
-from tinker.types.optimizer import AdamOptimizerConfig
 from tinker.types.save_weights_external_request import SaveWeightsExternalRequest
 from tinker.types.save_weights_for_sampler_request import SaveWeightsForSamplerRequest
 from tinker.types.save_weights_request import SaveWeightsRequest
 
+from backends.checkpoint_paths import check_ttl
+from backends.local.step.optim import check_optimizer
 from backends.server import external_weights, wire
 from backends.server.api.request import explain, owner_of, parse, read_body, server_of
-from backends.server.checkpoint_registry import check_ttl
 from backends.server.errors import Refused
 from backends.server.futures import PROTOBUF, Result
 from backends.server.scheduler import ModelLane
@@ -75,7 +75,7 @@ async def create_model(request: Request) -> Any:
     flags = {"train_attn": lora.train_attn, "train_mlp": lora.train_mlp, "train_unembed": lora.train_unembed}
 
     def make(model_id: str) -> Result:
-        _check_optimizer(wanted.optimizer_config)
+        check_optimizer(wanted.optimizer_config)
         if not 0 < lora.rank <= most:
             raise ValueError(f"rank is {lora.rank}; this server allows 1 to {most}.")
         if lora.seed is not None and not 0 <= lora.seed < 2**63:
@@ -106,7 +106,7 @@ async def load_weights(request: Request) -> Any:
     def make(model_id: str) -> Result:
         if problem is not None:
             raise problem
-        _check_optimizer(wanted.optimizer_config)
+        check_optimizer(wanted.optimizer_config)
         base_model = server.served(source["base_model"])
         if wanted.base_model not in (None, base_model):
             raise ValueError(f'{wanted.path} was trained on "{base_model}", not on "{wanted.base_model}".')
@@ -300,8 +300,3 @@ def _name(path: str | None) -> str:
     if len(path) > LONGEST_NAME:
         raise ValueError(f"The checkpoint's name has {len(path)} letters; at most {LONGEST_NAME} are allowed.")
     return path
-
-
-def _check_optimizer(config: Any) -> None:
-    if config is not None and not isinstance(config, AdamOptimizerConfig):
-        raise ValueError(f'The optimiser "{config.type}" is not offered here; AdamW is.')

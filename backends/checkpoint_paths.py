@@ -1,0 +1,73 @@
+"""``tinker://RUN/SEGMENT/NAME``: the kinds of checkpoints, the paths that name them, and how long they may live.
+
+The segment says the kind: ``weights`` are a training state (weights and optimiser), ``sampler_weights`` the weights
+alone, ``external_weights`` files for other programs. Needs neither torch nor the SDK.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["training", "sampler", "external"]
+
+SCHEME = "tinker://"
+SEGMENTS: dict[Kind, str] = {
+    "training": "weights",
+    "sampler": "sampler_weights",
+    "external": "external_weights",
+}
+KINDS: dict[str, Kind] = {segment: kind for kind, segment in SEGMENTS.items()}
+
+# The API's documentation says "between 1 hour and 10 years". Where leap days make the two readings of ten years
+# differ, the shorter one is what every server takes.
+SHORTEST_TTL_SECONDS = 3600
+LONGEST_TTL_SECONDS = 10 * 365 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointPath:
+    """One checkpoint's address; `str()` writes it.
+
+    Attributes:
+        run: Id of the training run: of the training client that saved it.
+        kind: What was saved.
+        name: The name that it was saved under.
+    """
+
+    run: str
+    kind: Kind
+    name: str
+
+    @classmethod
+    def parse(cls, path: str) -> CheckpointPath:
+        """Read a path.
+
+        Raises:
+            ValueError: It is not ``tinker://RUN/SEGMENT/NAME`` with a known segment.
+        """
+        parts = path.removeprefix(SCHEME).split("/")
+        if not path.startswith(SCHEME) or len(parts) != 3 or parts[1] not in KINDS:
+            raise ValueError(f"Invalid tinker path: {path}. One looks like {SCHEME}RUN/{'|'.join(KINDS)}/NAME.")
+        return cls(run=parts[0], kind=KINDS[parts[1]], name=parts[2])
+
+    @property
+    def checkpoint_id(self) -> str:
+        """The address within its training run, ``SEGMENT/NAME``."""
+        return f"{SEGMENTS[self.kind]}/{self.name}"
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.run}/{self.checkpoint_id}"
+
+
+def check_ttl(seconds: int | None) -> None:
+    """Refuse a lifetime that the Tinker API does not offer; None is for ever.
+
+    Raises:
+        ValueError: Less than an hour, or more than ten years.
+    """
+    if seconds is not None and not SHORTEST_TTL_SECONDS <= seconds <= LONGEST_TTL_SECONDS:
+        raise ValueError(
+            f"ttl_seconds is {seconds}; it must be {SHORTEST_TTL_SECONDS} (an hour) to {LONGEST_TTL_SECONDS} "
+            "(ten years), or None."
+        )

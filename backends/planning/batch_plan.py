@@ -1,0 +1,58 @@
+"""How the sequences of one call are cut into micro-batches: lengths in, groups of places out, no tensors.
+
+The local backend trains by this plan and the estimate reckons with it, so that the memory foretold is the memory used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def plan_batches(
+    lengths: Sequence[int], budget: int, *, packing: bool, kinds: Sequence[tuple[Any, ...]] | None = None
+) -> list[list[int]]:
+    """Cut sequences into micro-batches of at most `budget` tokens, the longest first.
+
+    The longest come first so that what does not fit in memory fails at once; and sorted by length, padded rows need
+    little padding. Sequences of one length keep their order.
+
+    Args:
+        lengths: Tokens of each sequence.
+        budget: Tokens in a micro-batch, padding included; a longer sequence gets a micro-batch to itself.
+        packing: Sequences lie end to end; else all of a micro-batch are padded to its longest.
+        kinds: Sequences of different kinds never share a micro-batch, and kinds follow each other in sorted order;
+            None if all are alike.
+
+    Returns:
+        The places in `lengths` that make up each micro-batch. Each place occurs once.
+    """
+    by_kind: dict[tuple[Any, ...], list[int]] = {}
+    for place, kind in enumerate([()] * len(lengths) if kinds is None else kinds):
+        by_kind.setdefault(kind, []).append(place)
+    batches: list[list[int]] = []
+    for kind in sorted(by_kind):
+        longest_first = sorted(by_kind[kind], key=lambda place: -lengths[place])
+        batches += _fill(longest_first, lengths, budget, packing)
+    return batches
+
+
+def _fill(longest_first: Sequence[int], lengths: Sequence[int], budget: int, packing: bool) -> list[list[int]]:
+    """One micro-batch after the other, each until the next sequence would exceed the budget."""
+    batches: list[list[int]] = []
+    held = 0
+    for place in longest_first:
+        batch = batches[-1] if batches else []
+        joined = held + lengths[place] if packing or not batch else lengths[batch[0]] * (len(batch) + 1)
+        if batch and joined <= budget:
+            batch.append(place)
+            held = joined
+        else:
+            batches.append([place])
+            held = lengths[place]
+    return batches
+
+
+def padded_tokens(lengths: Sequence[int], *, packing: bool) -> int:
+    """Tokens that one micro-batch of these sequences computes, padding included."""
+    return sum(lengths) if packing else max(lengths) * len(lengths)
