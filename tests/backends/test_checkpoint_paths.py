@@ -30,7 +30,7 @@ def test_a_path_is_read_as_the_sdk_reads_it(kind: Kind) -> None:
 def test_what_is_no_path_is_refused_by_name_as_by_the_sdk(text: str) -> None:
     with pytest.raises(ValueError, match="Invalid tinker path"):
         types.ParsedCheckpointTinkerPath.from_tinker_path(text)
-    with pytest.raises(ValueError, match="Invalid tinker path: .*tinker://RUN/"):
+    with pytest.raises(ValueError, match=r"Invalid tinker path: .*tinker://RUN/"):
         CheckpointPath.parse(text)
 
 

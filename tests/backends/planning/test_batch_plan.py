@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def test_no_batch_is_closed_while_the_next_sequence_would_fit(
     lengths = [length for length, _ in sequences]
     plan = plan_batches(lengths, budget, packing=packing)
     assert [lengths[place] for batch in plan for place in batch] == sorted(lengths, reverse=True)
-    for batch, following in zip(plan, plan[1:], strict=False):
+    for batch, following in itertools.pairwise(plan):
         assert padded_tokens([lengths[place] for place in (*batch, following[0])], packing=packing) > budget
 
 
