@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from backends.extras import missing_package
 from text2sql.config import EndpointConfig
 from text2sql.errors import UserError
 
@@ -96,7 +97,14 @@ class ChatClient:
         try:
             import openai  # noqa: F401
         except ImportError as error:
-            raise UserError('An endpoint needs the openai package: pip install "text2sql[endpoint]".') from error
+            raise UserError(
+                missing_package(
+                    "A model behind an endpoint (judge, data reason)",
+                    "openai",
+                    "endpoint",
+                    "do without judge and teacher",
+                )
+            ) from error
         root = Path(os.environ.get("TEXT2SQL_CACHE") or Path.home() / ".cache" / "text2sql")
         self._config, self._cache = config, cache or root / "endpoint"
         self._key = _key_from_environment(config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from backends.extras import missing_package
 from backends.interface import BackendError
 from backends.server.residency import Device
 
@@ -36,7 +37,9 @@ def _encryption(recipients: list[str]) -> Any:
     try:
         import pyrage
     except ImportError as error:
-        raise BackendError("Encrypting the files with age needs pyrage on the server: pip install pyrage.") from error
+        raise BackendError(
+            missing_package("On the server, encrypting files with age", "pyrage", "server", "save without recipients")
+        ) from error
     keys: list[Any] = []
     for recipient in recipients:
         kind = pyrage.ssh.Recipient if recipient.startswith("ssh-") else pyrage.x25519.Recipient

@@ -59,5 +59,5 @@ def test_experiment_trackers_get_the_configuration_and_every_number(
 
 def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trackio", None)
-    with pytest.raises(UserError, match=r"tracking\.trackio_project needs the package trackio: pip install"):
+    with pytest.raises(UserError, match=r"tracking\.trackio_project needs the package trackio of the extra"):
         open_trackers(Config(tracking=TrackingConfig(trackio_project="sql")), tmp_path)

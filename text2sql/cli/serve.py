@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backends.extras import missing_package
 from text2sql.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,7 +61,11 @@ def _start(settings: ServerSettings) -> None:
     try:
         from backends.server.main import serve
     except ImportError as error:
-        raise UserError(f"serve needs {error.name}: pip install 'text2sql[server]'") from error
+        raise UserError(
+            missing_package(
+                "text2sql serve", error.name or "fastapi", "server", "run with backend=local, which needs no server"
+            )
+        ) from error
     key = "<a key>" if settings.keys else "tml-local"
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"Loading {', '.join(settings.base_models)} …")

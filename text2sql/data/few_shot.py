@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from backends.extras import missing_package
 from text2sql.config import FewShot
 from text2sql.data import prompts
 from text2sql.data.example import Example
@@ -72,8 +73,9 @@ def _by_words(asked: Sequence[Example], train: Sequence[Example], k: int) -> lis
         import bm25s
     except ImportError as error:
         raise UserError(
-            'evaluation.few_shot.select=bm25 needs the bm25s package: pip install "text2sql[retrieval]", or '
-            "select=random."
+            missing_package(
+                "evaluation.few_shot.select: bm25", "bm25s", "retrieval", "set evaluation.few_shot.select=random"
+            )
         ) from error
     index = bm25s.BM25()
     index.index(bm25s.tokenize([e.question for e in train], show_progress=False), show_progress=False)

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from backends.extras import missing_package
 from text2sql.console import console
 from text2sql.demo import view
 from text2sql.demo.uploads import MAX_DATABASE
@@ -45,7 +46,11 @@ def serve_demo(directory: Path, host: str, port: int, *, share: bool) -> None:
         try:
             page = build_page(answerer, RunDirectory(directory).read_json("summary.json"))
         except ImportError as error:
-            raise UserError(f"The demo needs gradio ({error}): pip install 'text2sql[demo]'.") from error
+            raise UserError(
+                missing_package(
+                    "text2sql demo", error.name or "gradio", "demo", "ask in the terminal with `text2sql ask`"
+                )
+            ) from error
         console.print(f"Loading {answerer.config.trained_model}", markup=False)
         answerer.load()
         _, address, shared = page.launch(

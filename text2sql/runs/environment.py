@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from text2sql import __version__
 from text2sql.data import prompts
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "sqlglot", "tinker", "numpy")
@@ -23,7 +24,7 @@ def environment(described: dict[str, Any]) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in ("text2sql", *PACKAGES)},
+        "packages": {"text2sql": __version__} | {name: _version(name) for name in PACKAGES},
         "git": _git_commit(),
         "command": " ".join(sys.argv),
         "prompt_version": prompts.VERSION,

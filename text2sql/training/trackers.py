@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from backends.extras import missing_package
 from text2sql.config import Config
 from text2sql.errors import UserError
 
@@ -60,4 +61,4 @@ def _require(package: str, key: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise UserError(f"{key} needs the package {package}: pip install {package}, or unset it.") from error
+        raise UserError(missing_package(key, package, "tracking", f"leave {key} out")) from error

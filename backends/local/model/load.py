@@ -193,7 +193,10 @@ def _liger(device: torch.device) -> Callable[..., None]:
     try:
         from liger_kernel.transformers import _apply_liger_kernel_to_instance
     except ImportError as error:
-        raise BackendError("local.liger: pip install liger-kernel, or set local.liger=false.") from error
+        raise BackendError(
+            "local.liger: true needs the package liger-kernel, which is not installed and in no extra, since it is for "
+            "CUDA alone. Install it with `pip install liger-kernel`, or set local.liger=false."
+        ) from error
     return _apply_liger_kernel_to_instance
 
 

