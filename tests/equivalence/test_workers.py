@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import pytest
 
-from text2sql.equivalence import process_pool, workers
+from tests.support.worker_tasks import misbehave
+from text2sql.equivalence import process_pool
+from text2sql.equivalence.process_pool import Lost, run_tasks
+from text2sql.equivalence.workers import verdicts, work_on_pairs
 from text2sql.evaluation import Pair, execution_match, score_pairs
 
 SCHEMA = "CREATE TABLE t (a INTEGER, b TEXT)"
@@ -41,25 +44,50 @@ def test_no_pairs() -> None:
     assert list(score_pairs([])) == []
 
 
-def test_a_hanging_worker_is_killed_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_pool, "_GRACE", 0.2)
-    monkeypatch.setattr(workers, "_COMMAND", _broken_worker("while True: pass"))
-    monkeypatch.setattr(process_pool, "_START", 10.0)
-    start = time.monotonic()
-    hang = Pair(SCHEMA, "SELECT a FROM t", "HANG")
-    found = dict(score_pairs([PAIRS[0], hang, PAIRS[1]], workers=1, timeout=1.0))
-    assert found[1].status == "timeout" and "killed" in found[1].reason
+@pytest.mark.parametrize(("how", "status"), [("compute", "timeout"), ("exit", "undecided"), ("terminate", "undecided")])
+def test_a_lost_worker_costs_one_pair(how: str, status: str) -> None:
+    options = {"workers": 1, "effort": None, "seed": 0, "timeout": 1.0, "cache": None}
+    pairs = [PAIRS[0], Pair(SCHEMA, "SELECT a FROM t", how), PAIRS[1]]
+    found = {index: verdict for index, verdict, _ in work_on_pairs(misbehave, pairs, **options)}
+    assert found[1].status == status and ("killed" in found[1].reason or "died" in found[1].reason)
     assert found[0].correct and found[2].status == "different"
-    assert time.monotonic() - start < 40
 
 
-@pytest.mark.parametrize("end", ["os._exit(3)", f"os.kill(os.getpid(), {int(signal.SIGTERM)})"])
-def test_a_crashing_worker_is_undecided(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
-    monkeypatch.setattr(workers, "_COMMAND", _broken_worker(end))
-    crash = Pair(SCHEMA, "SELECT a FROM t", "HANG")
-    found = dict(score_pairs([crash, PAIRS[0]], workers=1))
-    assert found[0].status == "undecided" and "died" in found[0].reason
-    assert found[1].correct
+def test_a_worker_that_sleeps_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_pool, "_GRACE", 0.2)
+    answers = dict(run_tasks(misbehave, [{"how": "sleep"}, {"how": None}], workers=1, seconds=0.2))
+    assert isinstance(answers[0], Lost) and answers[0].kind == "timeout" and answers[1]["how"] is None
+
+
+def test_a_spare_takes_the_place_of_a_lost_worker_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[float] = []
+    real = process_pool._Worker
+
+    def start(arguments: Sequence[str]) -> process_pool._Worker:
+        started.append(time.monotonic())
+        return real(arguments)
+
+    monkeypatch.setattr(process_pool, "_Worker", start)
+    tasks = [{"how": None}, {"how": "pause"}, {"how": "compute"}, {"how": None}, {"how": "pause"}]
+    answers = dict(run_tasks(misbehave, tasks, workers=1, seconds=1.0))
+    assert isinstance(answers[2], Lost) and answers[3]["pid"] != answers[0]["pid"]  # type: ignore[index]
+    killed = time.monotonic() - 3
+    # The first worker, the spare that was there before the first was lost, and the next spare.
+    assert len(started) == 3 and started[1] < killed
+
+
+def test_a_worker_cannot_grow_beyond_its_limit_and_is_replaced_when_it_stays_large() -> None:
+    pytest.importorskip("resource")
+    tasks = [{"how": "grow"}, {"how": "keep"}, {"how": None}]
+    answers = dict(run_tasks(misbehave, tasks, workers=1, seconds=5.0))
+    assert answers[0]["refused"]  # type: ignore[index]
+    assert answers[1]["pid"] == answers[0]["pid"] != answers[2]["pid"]  # type: ignore[index]
+
+
+def test_verdicts_is_one_call() -> None:
+    found = verdicts([PAIRS[0], (SCHEMA, "SELECT a FROM t", "SELECT b FROM t"), PAIRS[4]], workers=2)
+    assert [verdict.status for verdict in found] == ["equivalent", "different", "refused"]
+    assert verdicts([]) == []
 
 
 def test_an_abandoned_run_leaves_no_process() -> None:
@@ -77,22 +105,6 @@ def test_importing_the_package_is_cheap() -> None:
     code = "import sys, text2sql.evaluation; print('torch' in sys.modules, 'sqlglot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=os.getcwd())
     assert done.stdout.split() == ["False", "False"]
-
-
-def _broken_worker(end: str) -> str:
-    """A worker that ends in some way at the prediction HANG."""
-    return f"""
-import os
-from text2sql.equivalence import match
-real = match.execution_match
-def execution_match(schema, gold, predicted, database, **options):
-    if predicted == "HANG":
-        {end}
-    return real(schema, gold, predicted, database, **options)
-match.execution_match = execution_match
-from text2sql.equivalence import process_pool, workers
-process_pool.serve(workers.score)
-"""
 
 
 def _children() -> set[int]:

@@ -1,18 +1,19 @@
-"""Scores many pairs in worker processes that can be killed from outside; see `pool`.
+"""Scores many pairs in worker processes that can be killed from outside; see `process_pool`.
 
 Because a pair's verdict depends on its arguments alone, the number of workers changes nothing but the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from text2sql.equivalence.process_pool import Lost, run_tasks
+from text2sql.equivalence.match import DEFAULT_EFFORT, execution_match
+from text2sql.equivalence.process_pool import Lost, Task, Work, run_tasks
 from text2sql.equivalence.verdict import Verdict
-
-_COMMAND = "from text2sql.equivalence import process_pool, workers; process_pool.serve(workers.score)"
+from text2sql.equivalence.verdict_cache import VerdictCache
 
 
 class Pair(NamedTuple):
@@ -22,6 +23,21 @@ class Pair(NamedTuple):
     gold: str
     predicted: str
     database: str | None = None
+
+
+def verdicts(pairs: Iterable[Sequence[str | None]], workers: int = 1) -> list[Verdict]:
+    """Scores pairs in worker processes, for callers that want nothing but the verdicts, such as a trainer's reward.
+
+    Args:
+        pairs: Schema, gold query, raw prediction, and optionally the path of a real database: `Pair`, or plain tuples.
+        workers: Processes. The verdicts do not depend on it.
+
+    Returns:
+        One verdict for each pair, in order. No prediction makes it raise or hang.
+    """
+    listed = [Pair(*pair) for pair in pairs]  # type: ignore[arg-type]
+    found = dict(score_pairs(listed, workers=workers))
+    return [found[index] for index in range(len(listed))]
 
 
 def score_pairs(
@@ -40,57 +56,95 @@ def score_pairs(
         workers: Processes. The verdicts do not depend on it.
         effort: Databases per pair, see `execution_match`; None for its default.
         seed: Of the databases.
-        timeout: Seconds per pair within the worker; the worker is killed some seconds later.
-        cache: A directory in which verdicts are kept from run to run, see `kept`; None judges every pair.
+        timeout: Seconds of processor time per pair; the worker is ended then.
+        cache: A directory in which verdicts are kept from run to run, see `VerdictCache`; None judges every pair.
 
     Yields:
         The index of a pair and its verdict, as they are finished.
     """
+    options = {"effort": effort, "seed": seed, "timeout": timeout}
+    for index, verdict, _ in work_on_pairs(score, pairs, workers=workers, cache=cache, **options):
+        yield index, verdict
+
+
+def work_on_pairs(
+    work: Work,
+    pairs: Sequence[Pair],
+    *,
+    workers: int,
+    effort: int | None,
+    seed: int,
+    timeout: float,
+    cache: Path | None,
+) -> Iterator[tuple[int, Verdict, Task]]:
+    """Scores pairs and has the workers find out more about each, so that no other process reads a model's text.
+
+    Args:
+        work: Its task has the fields of `Pair`, the options, and ``known``: the verdict where it was kept, else None.
+            Its answer has ``verdict``, and may have anything else. A function at the top level of a module.
+        pairs: As for `score_pairs`, like the rest.
+        workers: See there.
+        effort: See there.
+        seed: See there.
+        timeout: See there.
+        cache: See there.
+
+    Yields:
+        The index of a pair, its verdict, and the answer; the answer is empty where the worker was lost.
+    """
     places: dict[Pair, list[int]] = {}
     for index, pair in enumerate(pairs):
         places.setdefault(Pair(*pair), []).append(index)
-    options = {"effort": effort, "seed": seed, "timeout": timeout}
-    tasks = [{**pair._asdict(), **options} for pair in places]
     groups = list(places.values())
-    judged = _judge(tasks, workers, timeout) if cache is None else _judge_new(tasks, workers, timeout, cache)
-    for task, verdict in judged:
-        for index in groups[task]:
-            yield index, verdict
+    tasks: list[Task] = [
+        {**pair._asdict(), "effort": effort, "seed": seed, "timeout": timeout, "known": None} for pair in places
+    ]
+    if cache is None:
+        answers = run_tasks(work, tasks, workers=workers, seconds=timeout) if tasks else iter(())
+        found = ((number, *_read(answer)) for number, answer in answers)
+    else:
+        found = _with_kept(work, tasks, workers, timeout, cache)
+    for number, verdict, answer in found:
+        for index in groups[number]:
+            yield index, verdict, answer
 
 
-def _judge(tasks: list[dict[str, Any]], workers: int, timeout: float) -> Iterator[tuple[int, Verdict]]:
-    for task, answer in run_tasks(_COMMAND, tasks, workers=workers, seconds=timeout) if tasks else ():
-        yield task, _lost(answer) if isinstance(answer, Lost) else Verdict.from_dict(answer)
+def _with_kept(
+    work: Work, tasks: list[Task], workers: int, timeout: float, directory: Path
+) -> Iterator[tuple[int, Verdict, Task]]:
+    """Judges the pairs whose verdict is not kept, and keeps it."""
+    with closing(VerdictCache(directory)) as kept:
+        keys = [kept.key({name: value for name, value in task.items() if name != "known"}) for task in tasks]
+        left = []
+        for number, key in enumerate(keys):
+            verdict = kept.get(key)
+            tasks[number]["known"] = verdict.to_dict() if verdict else None
+            if verdict is not None and work is score:
+                # A kept verdict is all that `score` would answer: no process is needed for it.
+                yield number, verdict, {}
+            else:
+                left.append(number)
+        chosen = [tasks[number] for number in left]
+        for place, reply in run_tasks(work, chosen, workers=workers, seconds=timeout) if chosen else ():
+            verdict, answer = _read(reply)
+            if chosen[place]["known"] is None:
+                kept.put(keys[left[place]], verdict)
+            yield left[place], verdict, answer
 
 
-def _judge_new(
-    tasks: list[dict[str, Any]], workers: int, timeout: float, directory: Path
-) -> Iterator[tuple[int, Verdict]]:
-    """Judges the pairs that are not kept, and keeps them."""
-    from text2sql.equivalence.verdict_cache import VerdictCache
-
-    kept = VerdictCache(directory)
-    try:
-        keys = [kept.key(task) for task in tasks]
-        found = [(number, kept.get(key)) for number, key in enumerate(keys)]
-        yield from ((number, verdict) for number, verdict in found if verdict is not None)
-        new = [number for number, verdict in found if verdict is None]
-        for place, verdict in _judge([tasks[number] for number in new], workers, timeout):
-            kept.put(keys[new[place]], verdict)
-            yield new[place], verdict
-    finally:
-        kept.close()
+def _read(reply: Task | Lost) -> tuple[Verdict, Task]:
+    """The verdict in a worker's answer, and the answer."""
+    if isinstance(reply, Lost):
+        reason = f"{reply.reason[0].upper()}{reply.reason[1:]}."
+        return Verdict("timeout" if reply.kind == "timeout" else "undecided", reason), {}
+    return Verdict.from_dict(reply["verdict"]), reply
 
 
-def _lost(lost: Lost) -> Verdict:
-    return Verdict("timeout" if lost.kind == "timeout" else "undecided", f"{lost.reason[0].upper()}{lost.reason[1:]}.")
-
-
-def score(task: dict[str, Any]) -> dict[str, Any]:
+def score(task: Task) -> Task:
     """What a worker does with a task of `score_pairs`."""
-    from text2sql.equivalence.match import DEFAULT_EFFORT, execution_match
-
-    return execution_match(
+    if task["known"] is not None:
+        return {"verdict": task["known"]}
+    verdict = execution_match(
         task["schema"],
         task["gold"],
         task["predicted"],
@@ -98,7 +152,8 @@ def score(task: dict[str, Any]) -> dict[str, Any]:
         effort=task["effort"] or DEFAULT_EFFORT,
         seed=task["seed"],
         timeout=task["timeout"],
-    ).to_dict()
+    )
+    return {"verdict": verdict.to_dict()}
 
 
-__all__ = ["Pair", "score", "score_pairs"]
+__all__ = ["Pair", "score", "score_pairs", "verdicts", "work_on_pairs"]

@@ -41,10 +41,8 @@ _BANDS = ((2.0, 1.25), (1.0, 1.0), (0.5, 0.75), (0.25, 0.5))  # least ratio of t
 _MAX_ROWS = 1_000_000
 _MAX_PLACEMENTS = 20_000  # of columns tried before a comparison is given up
 _MAX_BYTES = 256 * 2**20
-_COMMAND = (
-    "from text2sql.equivalence import process_pool; from text2sql.evaluation import benchmarks; "
-    "process_pool.serve(benchmarks.score)"
-)
+# Bytes by which a worker may grow: whole results of real databases are compared.
+_WORKER_MEMORY = 4 * 2**30
 
 
 class Question(NamedTuple):
@@ -121,7 +119,7 @@ def score_benchmarks(
     budget = timeout * (3 + 2 * most + 2 * rves)
     if not tasks:
         return
-    for index, answer in run_tasks(_COMMAND, tasks, workers=1 if rves else workers, seconds=budget):
+    for index, answer in run_tasks(score, tasks, workers=1 if rves else workers, seconds=budget, memory=_WORKER_MEMORY):
         if isinstance(answer, Lost):
             several = len(questions[index].databases) > 1
             wrong = BenchmarkScore(False, False if several else None, False, 0.0, 0.0 if rves else None)
