@@ -62,8 +62,9 @@ def score_pairs(
     Yields:
         The index of a pair and its verdict, as they are finished.
     """
-    options = {"effort": effort, "seed": seed, "timeout": timeout}
-    for index, verdict, _ in work_on_pairs(score, pairs, workers=workers, cache=cache, **options):
+    for index, verdict, _ in work_on_pairs(
+        score, pairs, workers=workers, effort=effort, seed=seed, timeout=timeout, cache=cache
+    ):
         yield index, verdict
 
 
@@ -100,13 +101,17 @@ def work_on_pairs(
         {**pair._asdict(), "effort": effort, "seed": seed, "timeout": timeout, "known": None} for pair in places
     ]
     if cache is None:
-        answers = run_tasks(work, tasks, workers=workers, seconds=timeout) if tasks else iter(())
-        found = ((number, *_read(answer)) for number, answer in answers)
+        found = _fresh(work, tasks, workers, timeout)
     else:
         found = _with_kept(work, tasks, workers, timeout, cache)
     for number, verdict, answer in found:
         for index in groups[number]:
             yield index, verdict, answer
+
+
+def _fresh(work: Work, tasks: list[Task], workers: int, timeout: float) -> Iterator[tuple[int, Verdict, Task]]:
+    for number, reply in run_tasks(work, tasks, workers=workers, seconds=timeout) if tasks else ():
+        yield number, *_read(reply)
 
 
 def _with_kept(
@@ -125,8 +130,7 @@ def _with_kept(
             else:
                 left.append(number)
         chosen = [tasks[number] for number in left]
-        for place, reply in run_tasks(work, chosen, workers=workers, seconds=timeout) if chosen else ():
-            verdict, answer = _read(reply)
+        for place, verdict, answer in _fresh(work, chosen, workers, timeout):
             if chosen[place]["known"] is None:
                 kept.put(keys[left[place]], verdict)
             yield left[place], verdict, answer
