@@ -100,10 +100,7 @@ def work_on_pairs(
     tasks: list[Task] = [
         {**pair._asdict(), "effort": effort, "seed": seed, "timeout": timeout, "known": None} for pair in places
     ]
-    if cache is None:
-        found = _fresh(work, tasks, workers, timeout)
-    else:
-        found = _with_kept(work, tasks, workers, timeout, cache)
+    found = _fresh(work, tasks, workers, timeout) if cache is None else _with_kept(work, tasks, workers, timeout, cache)
     for number, verdict, answer in found:
         for index in groups[number]:
             yield index, verdict, answer
