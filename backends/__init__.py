@@ -1,7 +1,8 @@
 """Where tensors live: the Tinker API, this machine, or a script.
 
-Every backend is an object with the methods of `tinker.ServiceClient`; `backends.interface` states them. This package
-imports nothing from `text2sql`, and nothing heavy until a backend is opened.
+Every backend is an object with the methods of `tinker.ServiceClient`; `backends.interface` states them, and
+`backends.capabilities` lists the backends and what they can do. This package imports nothing from `text2sql`, and
+nothing heavy until a backend is opened.
 """
 
 from __future__ import annotations
@@ -13,15 +14,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from backends.capabilities import BACKENDS, Capabilities
 from backends.interface import BackendError, ServiceClient
 
-__all__ = ["BACKENDS", "BackendError", "ServiceClient", "helps", "open_backend"]
-
-BACKENDS = {
-    "local": "backends.local.service:open_local",
-    "tinker": "backends.tinker.remote:open_remote",
-    "fake": "backends.fake:FakeServiceClient",
-}
+__all__ = ["BACKENDS", "BackendError", "Capabilities", "ServiceClient", "helps", "open_backend"]
 
 
 def open_backend(name: str, options: BaseModel | None = None, *, checkpoints: Path | None = None) -> ServiceClient:
@@ -30,8 +26,8 @@ def open_backend(name: str, options: BaseModel | None = None, *, checkpoints: Pa
     Args:
         name: A key of `BACKENDS`.
         options: The backend's own options (`backends.options`); its defaults when None.
-        checkpoints: Directory in which the local backend keeps what `tinker://` paths name. The Tinker API keeps
-            its checkpoints itself and ignores it.
+        checkpoints: Directory for what ``tinker://`` paths name, of a backend with `checkpoints_on_disk`; a temporary
+            one when None. A backend whose server keeps the checkpoints ignores it.
 
     Returns:
         A service client with the methods and semantics of `tinker.ServiceClient`. In a process that only helps
@@ -44,7 +40,7 @@ def open_backend(name: str, options: BaseModel | None = None, *, checkpoints: Pa
         near = difflib.get_close_matches(name, BACKENDS, n=1)
         hint = f' Did you mean "{near[0]}"?' if near else ""
         raise BackendError(f'Unknown backend "{name}".{hint} Known backends: {", ".join(BACKENDS)}.')
-    module, _, attribute = BACKENDS[name].partition(":")
+    module, _, attribute = BACKENDS[name].opener.partition(":")
     return getattr(importlib.import_module(module), attribute)(options, checkpoints=checkpoints)
 
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from tinker import types
 from tinker.lib.public_interfaces.api_future import AwaitableConcurrentFuture
 
+from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import SEGMENTS, CheckpointPath, Kind
 from backends.interface import BackendError
 from backends.options import FakeOptions
@@ -74,8 +75,6 @@ def _key(tokens: list[int]) -> str:
 
 class FakeSamplingClient:
     """Looks prompts up in a table."""
-
-    batched = True
 
     def __init__(self, table: Table, default: str) -> None:
         self._table = table
@@ -205,6 +204,8 @@ class FakeTrainingClient:
 class FakeServiceClient:
     """Makes clients that learn by heart."""
 
+    capabilities = BACKENDS["fake"].capabilities
+
     def __init__(self, options: BaseModel | None = None, *, checkpoints: Path | None = None) -> None:
         self.options = FakeOptions.model_validate((options or FakeOptions()).model_dump())
         self._root = checkpoints or Path(tempfile.mkdtemp(prefix="text2sql-"))
@@ -216,8 +217,15 @@ class FakeServiceClient:
         parsed = CheckpointPath.parse(path)
         return self._root / parsed.run.replace(":", "-") / f"{parsed.checkpoint_id}.json"
 
-    def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
+    def describe(self) -> dict[str, Any]:
+        """Nothing: there is nothing to choose."""
+        return {}
+
+    def check_model(self, base_model: str) -> None:
         """Any model will do."""
+
+    def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
+        """None: any model will do."""
         return types.GetServerCapabilitiesResponse(supported_models=[])
 
     def create_lora_training_client(self, base_model: str, rank: int = 32, **flags: Any) -> Answer[FakeTrainingClient]:
@@ -280,7 +288,7 @@ class FakeServiceClient:
         return _done()
 
     def close(self, status: str = "success") -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
     def _load(self, path: str) -> dict[str, Any]:
         try:

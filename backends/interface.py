@@ -1,20 +1,26 @@
 """The interface that every backend implements: Tinker's verbs, with Tinker's types and Tinker's semantics.
 
-The types are `tinker.types`; nothing here needs torch. What holds for every backend:
+The types are `tinker.types`; nothing here needs torch. Source: the Tinker SDK and its documentation
+(https://tinker-docs.thinkingmachines.ai). What holds for every backend:
 
 - **Order.** Calls return a future at once. The calls of one training client take effect in the order of submission,
   so an optimiser step may be submitted before the gradients that it uses have been computed.
-- **Loss.** A loss is the *sum* over data and tokens, never a mean. `cross_entropy` is ``-(weights * logprobs).sum()``;
-  its value is in ``metrics["loss:sum"]``. Position ``i`` of ``target_tokens`` is the token predicted *at* position
-  ``i`` of the input: the caller has shifted already.
+- **Data.** A `types.Datum` has ``model_input`` of T tokens and, in ``loss_fn_inputs``, tensors of shape ``[T]``:
+  ``target_tokens`` (int64) and ``weights`` (float32) for ``cross_entropy``. Position ``i`` of ``target_tokens`` is the
+  token predicted *at* position ``i`` of the input: the caller has shifted already. T may differ from datum to datum.
+- **Loss.** A loss is the *sum* over data and tokens, never a mean, in nats. `cross_entropy` is
+  ``-(weights * logprobs).sum()``; its value is in ``metrics["loss:sum"]``. ``loss_fn_outputs[n]["logprobs"]`` of the
+  n-th datum is float32 ``[T]``.
 - **Gradients** accumulate over any number of `forward_backward` calls; `optim_step` applies AdamW with the
   hyperparameters given in that call, and clears them. Parts therefore equal the whole.
 - **Sampling clients are snapshots**: later training does not change what they sample.
 - **Temperature 0 is greedy.** Sampled tokens include the stop token, or the tokens that complete a stop string;
-  `logprobs` are those of the temperature-scaled distribution.
+  `logprobs`, one for each sampled token, are those of the temperature-scaled distribution.
 - **Errors.** A call that cannot be carried out raises from the future's `result()`: `ValueError` for an argument that
   is wrong on its face, `tinker.RequestFailedError` when carrying it out failed, `BackendError` for what a person must
-  mend (a model that is not there, a device that is absent, a checkpoint of another model).
+  fix (a model that is not there, a device that is absent, a checkpoint of another model).
+
+Beyond Tinker's verbs a service client has `capabilities`, `describe` and `check_model`.
 """
 
 from __future__ import annotations
@@ -22,15 +28,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from tinker import types
+
+    from backends.capabilities import Capabilities
 
 T_co = TypeVar("T_co", covariant=True)
 
 
 class BackendError(Exception):
-    """What a person must mend: the message says what is wrong and what to do."""
+    """What a person must fix: the message says what is wrong and what to do."""
 
 
 class NonFiniteGradient(ValueError):
@@ -38,7 +46,7 @@ class NonFiniteGradient(ValueError):
 
 
 class Probe(NamedTuple):
-    """A prompt and its answer: logits before and after a merge are compared where the answer is predicted."""
+    """A prompt and its answer, as text: logits before and after a merge are compared where the answer is predicted."""
 
     prompt: str
     answer: str
@@ -48,20 +56,24 @@ class Future(Protocol[T_co]):
     """The part of `tinker.APIFuture` that this project uses; awaiting it works too."""
 
     def result(self, timeout: float | None = None) -> T_co:
-        """Wait for the result, at most `timeout` seconds (`TimeoutError` after that)."""
+        """Wait for the result.
+
+        Args:
+            timeout: Seconds to wait at most; None waits for as long as it takes.
+
+        Raises:
+            TimeoutError: There is no result yet. The call goes on.
+            Exception: Whatever the call failed with; see "Errors" above.
+        """
         ...
 
     def future(self) -> Any:
-        """The same as a `concurrent.futures.Future`: to be told when it is done, or to call it off."""
+        """The same as a `concurrent.futures.Future`: to be called back when it is done, or to cancel it."""
         ...
 
 
 class SamplingClient(Protocol):
-    """One frozen set of weights to sample from.
-
-    A client whose attribute ``batched`` is true decodes the calls that are waiting together, in one batch; without the
-    attribute, each call goes its own way.
-    """
+    """One frozen set of weights to sample from."""
 
     def sample(
         self,
@@ -71,11 +83,31 @@ class SamplingClient(Protocol):
         include_prompt_logprobs: bool = False,
         topk_prompt_logprobs: int = 0,
     ) -> Future[types.SampleResponse]:
-        """Sample `num_samples` continuations of the prompt; concurrent calls may share a batch."""
+        """Sample continuations of a prompt; concurrent calls may share a batch.
+
+        Args:
+            prompt: The token ids to continue, at least one.
+            num_samples: How many continuations.
+            sampling_params: Length in tokens, temperature, top-k, top-p, stop strings or tokens, and a seed. The same
+                seed in the same company of calls gives the same tokens.
+            include_prompt_logprobs: Also return the log-probability of each prompt token, as `compute_logprobs` does.
+            topk_prompt_logprobs: Also return this many most probable tokens at each position of the prompt.
+
+        Returns:
+            A response with ``sequences``: ``tokens`` and ``logprobs`` of equal length, and a ``stop_reason``, which is
+            ``stop`` or, where ``max_tokens`` cut the answer off, ``length``.
+
+        Raises:
+            ValueError: (From the future) the prompt is empty or too long for the model, or a parameter is out of range.
+        """
         ...
 
     def compute_logprobs(self, prompt: types.ModelInput) -> Future[list[float | None]]:
-        """Log-probability of each prompt token given those before it; the first is None."""
+        """Log-probability, in nats, of each prompt token given those before it.
+
+        Returns:
+            One value for each token; the first is None, since nothing precedes it.
+        """
         ...
 
     def get_tokenizer(self) -> Any:
@@ -83,35 +115,89 @@ class SamplingClient(Protocol):
         ...
 
 
+class StreamingSamplingClient(SamplingClient, Protocol):
+    """A sampling client of a backend whose capabilities say `streams`."""
+
+    def stream(
+        self, prompt: types.ModelInput, sampling_params: types.SamplingParams
+    ) -> Generator[int, None, types.SampleResponse]:
+        """Yield the token ids of one continuation as they are sampled; the generator returns what `sample` would.
+
+        Closing the generator ends the sampling.
+        """
+        ...
+
+
 class TrainingClient(Protocol):
-    """One LoRA adapter in training, with its optimiser."""
+    """One set of trained weights (a LoRA adapter, or with the local backend every weight) with its optimiser."""
 
     def forward(
         self, data: Sequence[types.Datum], loss_fn: str, loss_fn_config: dict[str, float] | None = None
     ) -> Future[types.ForwardBackwardOutput]:
-        """The loss and the log-probability of every target, without gradients."""
+        """The loss and the log-probability of every target, without gradients.
+
+        Args:
+            data: At least one datum with the inputs that the loss needs.
+            loss_fn: Name of a loss, for example ``cross_entropy``.
+            loss_fn_config: Settings of the loss, by name; its defaults when None.
+
+        Returns:
+            ``metrics["loss:sum"]`` (nats, summed over data and tokens) and, for each datum in order,
+            ``loss_fn_outputs[n]["logprobs"]``, float32 ``[T]``.
+
+        Raises:
+            ValueError: (From the call or its future) there are no data, the loss is unknown, an input is missing or of
+                another length than the tokens.
+        """
         ...
 
     def forward_backward(
         self, data: Sequence[types.Datum], loss_fn: str, loss_fn_config: dict[str, float] | None = None
     ) -> Future[types.ForwardBackwardOutput]:
-        """The loss, and its gradient added to what has accumulated."""
+        """What `forward` returns, and the gradient of the loss added to what has accumulated.
+
+        Raises:
+            ValueError: As `forward`.
+        """
         ...
 
     def optim_step(self, optim_params: types.AdamParams) -> Future[types.OptimStepResponse]:
-        """One AdamW step with the accumulated gradient, which is cleared."""
+        """One AdamW step with the accumulated gradient, which is cleared.
+
+        Args:
+            optim_params: Learning rate, betas, eps, decoupled weight decay, and the norm to clip the gradient to (0
+                does not clip).
+
+        Returns:
+            ``metrics["grad_norm:mean"]``, where the backend measures it: the global norm of the accumulated gradient
+            before clipping.
+
+        Raises:
+            ValueError: (From the future) nothing has accumulated, or a hyperparameter is out of range.
+            NonFiniteGradient: (From the future) the gradient is not finite; no weight has changed.
+        """
         ...
 
     def save_state(
         self, name: str, ttl_seconds: int | None = None, overwrite: bool = False
     ) -> Future[types.SaveWeightsResponse]:
-        """Save weights and optimiser; the response's `path` is a ``tinker://`` path. A remote one may expire."""
+        """Save weights and optimiser, to go on training with.
+
+        Args:
+            name: Letters, digits, dots, hyphens and underscores.
+            ttl_seconds: Seconds from now after which a server deletes it (`backends.checkpoint_paths.check_ttl` has the
+                limits); None keeps it.
+            overwrite: Replace a checkpoint of the same name instead of refusing.
+
+        Returns:
+            A response whose `path` is ``tinker://RUN/weights/NAME``.
+        """
         ...
 
     def save_weights_for_sampler(
         self, name: str, ttl_seconds: int | None = None
     ) -> Future[types.SaveWeightsForSamplerResponse]:
-        """Save the weights alone, for sampling."""
+        """Save the weights alone, for sampling; `path` is ``tinker://RUN/sampler_weights/NAME``."""
         ...
 
     def save_weights_and_get_sampling_client(self, name: str | None = None) -> Future[SamplingClient]:
@@ -123,7 +209,7 @@ class TrainingClient(Protocol):
         ...
 
     def get_tokenizer(self) -> Any:
-        """The tokenizer of the base model."""
+        """The tokenizer of the base model, as `SamplingClient.get_tokenizer`."""
         ...
 
 
@@ -135,7 +221,12 @@ class RestClient(Protocol):
         ...
 
     def get_weights_info_by_tinker_path(self, tinker_path: str) -> Future[types.WeightsInfoResponse]:
-        """Base model and adapter of a checkpoint."""
+        """Base model and adapter of a checkpoint.
+
+        Raises:
+            BackendError: (From the future) there is no such checkpoint in the backend's directory.
+            tinker.APIStatusError: (From the future) the server has no such checkpoint, or refuses the key.
+        """
         ...
 
     def delete_checkpoint_from_tinker_path(self, tinker_path: str) -> Future[None]:
@@ -144,10 +235,32 @@ class RestClient(Protocol):
 
 
 class ServiceClient(Protocol):
-    """The way in: makes training and sampling clients."""
+    """The way in: makes training and sampling clients.
+
+    Attributes:
+        capabilities: What this backend can do; the record that `backends.capabilities.BACKENDS` has under its name.
+    """
+
+    capabilities: Capabilities
+
+    def describe(self) -> dict[str, Any]:
+        """What the backend has chosen so far (device, dtypes, quantization, ...), for the record of a run.
+
+        JSON values by name; empty where a server chooses and does not say.
+        """
+        ...
+
+    def check_model(self, base_model: str) -> None:
+        """Refuse a model that the backend does not offer, before any work is put into it.
+
+        Raises:
+            BackendError: It is not offered, and the message names the nearest that are. A backend that loads models
+                when they are first asked for says so then.
+        """
+        ...
 
     def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
-        """The models that can be trained and sampled."""
+        """The models that can be trained and sampled, with their context lengths in tokens where these are known."""
         ...
 
     def create_lora_training_client(
@@ -160,19 +273,50 @@ class ServiceClient(Protocol):
         train_unembed: bool = True,
         user_metadata: dict[str, str] | None = None,
     ) -> Future[TrainingClient]:
-        """A new adapter on `base_model`: A random from `seed`, B zero."""
+        """A new adapter on `base_model`: A random from `seed`, B zero.
+
+        Args:
+            base_model: Hub id, directory or packaged name, as the backend knows it.
+            rank: Rank of every pair of matrices, at least 1.
+            seed: Of the matrices A; random when None.
+            train_mlp: Adapt the MLP projections.
+            train_attn: Adapt the attention projections.
+            train_unembed: Adapt the output layer.
+            user_metadata: Kept with the run by a server.
+
+        Raises:
+            ValueError: The rank is not positive, or every `train_*` flag is off.
+            BackendError: (From the future) the base model cannot be loaded.
+        """
         ...
 
     def create_training_client_from_state(self, path: str) -> Future[TrainingClient]:
-        """A training client with saved weights and a fresh optimiser."""
+        """A training client with saved weights and a fresh optimiser.
+
+        Raises:
+            BackendError: (From the future) the checkpoint is missing, damaged, or one for sampling.
+        """
         ...
 
     def create_training_client_from_state_with_optimizer(self, path: str) -> Future[TrainingClient]:
-        """A training client that continues exactly where the saved one was."""
+        """A training client that continues exactly where the saved one was (errors as without the optimiser)."""
         ...
 
     def create_sampling_client(self, model_path: str | None = None, base_model: str | None = None) -> Any:
-        """A sampling client of saved weights, or of the bare base model."""
+        """A sampling client of saved weights, or of the bare base model.
+
+        Args:
+            model_path: ``tinker://`` path of a checkpoint for sampling.
+            base_model: The base model, where no path is given.
+
+        Returns:
+            A `SamplingClient` that is also a future of itself: `result()` waits until it can be used. (The SDK returns
+            the client, which is why the type is open.)
+
+        Raises:
+            ValueError: Neither is given.
+            BackendError: (From the future) the checkpoint or the model cannot be loaded.
+        """
         ...
 
     def create_rest_client(self) -> RestClient:
@@ -180,5 +324,12 @@ class ServiceClient(Protocol):
         ...
 
     def close(self, status: str = "success") -> Any:
-        """Release what the backend holds; unfinished work is cancelled."""
+        """Release what the backend holds; unfinished work is cancelled.
+
+        Args:
+            status: ``success``, ``errored`` or ``interrupted``, for a server's log.
+
+        Returns:
+            A `Future` that is done when a server has heard of it; None where there is no server.
+        """
         ...

@@ -9,8 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 from backends.planning.prices import Prices
 
 
-class _Options(BaseModel):
+class BackendOptions(BaseModel):
+    """What the options of every backend have in common."""
+
     model_config = ConfigDict(extra="forbid")
+
+    def model_name(self, base_model: str) -> str:
+        """The backend's own name of a base model."""
+        return base_model
 
 
 ADAPTER_OPTIONS = ("lora_alpha", "lora_dropout", "rslora", "dora", "target_modules", "lora_plus_ratio")
@@ -22,7 +28,7 @@ def changed(options: BaseModel, name: str) -> bool:
     return getattr(options, name) != type(options).model_fields[name].get_default(call_default_factory=True)
 
 
-class LocalOptions(_Options):
+class LocalOptions(BackendOptions):
     """The local backend: PyTorch + PEFT, and bitsandbytes for quantised bases."""
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps. auto takes CUDA, then MPS, then the CPU.")
@@ -111,7 +117,7 @@ class LocalOptions(_Options):
         return self
 
 
-class TinkerOptions(_Options):
+class TinkerOptions(BackendOptions):
     """The hosted Tinker API, or a server that speaks its protocol."""
 
     base_model: str | None = Field(None, description="Hosted model to train, when it differs from `base_model`.")
@@ -130,6 +136,10 @@ class TinkerOptions(_Options):
     max_cost: PositiveFloat | None = Field(
         None, description="Dollars that a run may cost; it stops before it would exceed them, and can go on with more."
     )
+
+    def model_name(self, base_model: str) -> str:
+        """`base_model` of these options, where it is set."""
+        return self.base_model or base_model
 
 
 # Options that say how this machine computes, and not what: another backend may leave them aside.
@@ -177,11 +187,8 @@ def only_local(options: LocalOptions) -> dict[str, str]:
     return {name: REASONS.get(name, "the API offers no such choice") for name in wanted}
 
 
-class FakeOptions(_Options):
+class FakeOptions(BackendOptions):
     """A scripted backend without tensors, for tests and dry runs."""
 
     answers: dict[str, str] = Field(default_factory=dict, description="Completion by prompt text, before any training.")
     default_answer: str = Field(" SELECT 1\n\n", description="Completion of a prompt that it has not been taught.")
-
-
-OPTIONS: dict[str, type[BaseModel]] = {"local": LocalOptions, "tinker": TinkerOptions, "fake": FakeOptions}

@@ -123,7 +123,7 @@ def print_estimate(config: Config, device: str) -> None:
         f"{config.name}: {config.trained_model}, {len(train.prompts):,} training examples, {work.steps} steps, "
         f"{work.trained:,} tokens of which {work.scored:,} are learnt ({how})."
     )
-    if config.backend == "tinker":
+    if config.capabilities.charges:
         _print_cost(config, work)
     else:
         _print_local(config, work, train, validation, asked, find_device(device))
@@ -138,7 +138,7 @@ def _asked(config: Config, dataset: Dataset, tokenizer: Any) -> list[Asked]:
     asked = [Asked(_lengths([*test, *novel], tokenizer, config), models)]
     if settings.few_shot:
         longest = None
-        if tokenizer is not None and config.backend == "local":
+        if tokenizer is not None and config.capabilities.computes_here:
             longest = model_shape(config.trained_model).context - settings.max_new_tokens
         template = config.prompt.template
         shots = choose_shots(test, dataset.split.train, settings.few_shot, config.seed, tokenizer, template, longest)

@@ -38,8 +38,6 @@ class LocalSamplingClient:
     meanwhile are the next batch then, so that all processes share them too.
     """
 
-    batched = True
-
     def __init__(
         self, engine: Engine, client_id: str, snapshot: Snapshot | None, model_path: str | None = None
     ) -> None:

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from tinker import types
 from tinker.lib.public_interfaces.custom_loss import trace_loss
 
+from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import SCHEME
 from backends.local.async_aliases import awaited, submitted
 from backends.local.checkpoints.files import Checkpoint, check_base, check_kind
@@ -68,6 +69,8 @@ class LocalServiceClient:
         options: `LocalOptions`, or None for its defaults.
         checkpoints: Directory for what ``tinker://`` paths name; a temporary one when None.
     """
+
+    capabilities = BACKENDS["local"].capabilities
 
     def __init__(self, options: BaseModel | None = None, *, checkpoints: Path | None = None) -> None:
         self.options = LocalOptions.model_validate((options or LocalOptions()).model_dump())
@@ -228,6 +231,9 @@ class LocalServiceClient:
                 about["gpu"] = torch.cuda.get_device_name(base.device)
                 about["gpu_peak_memory_bytes"] = torch.cuda.max_memory_allocated(base.device)
         return about
+
+    def check_model(self, base_model: str) -> None:
+        """Any Hub id or directory may be asked for; one that cannot be loaded is refused when it is."""
 
     def close(
         self, status: Literal["success", "errored", "interrupted"] = "success", detail: str | None = None

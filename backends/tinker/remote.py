@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import tinker
 from pydantic import BaseModel
 from tinker import types
 
+from backends.capabilities import BACKENDS
 from backends.interface import BackendError
 from backends.options import TinkerOptions
 from backends.planning.prices import PRICES
@@ -21,7 +23,12 @@ PAUSE_SECONDS = 30  # a queue that stands still for so long is spoken of
 
 
 class RemoteServiceClient(tinker.ServiceClient):
-    """The SDK's client, with two methods of the interface that the SDK means to have on its `RestClient` alone."""
+    """The SDK's client, with what the interface asks for beyond it.
+
+    Two of its methods the SDK means to have on its `RestClient` alone.
+    """
+
+    capabilities = BACKENDS["tinker"].capabilities
 
     def __init__(self, url: str) -> None:
         super().__init__(user_metadata={"client": "text2sql"}, base_url=url)
@@ -34,6 +41,34 @@ class RemoteServiceClient(tinker.ServiceClient):
     def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
         """The models that can be trained and sampled."""
         return self.create_rest_client().get_server_capabilities().result()
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing: the server chooses devices and dtypes, and does not say."""
+        return {}
+
+    def check_model(self, base_model: str) -> None:
+        """Refuse a model that the server does not offer.
+
+        Raises:
+            BackendError: The server does not offer it, and the message names the nearest that it does offer; or it
+                refuses the key or the account.
+        """
+        try:
+            offered = [m.model_name for m in self.get_server_capabilities().supported_models if m.model_name]
+        except (tinker.AuthenticationError, tinker.PermissionDeniedError, tinker.BillingError) as error:
+            raise BackendError(
+                f"backend: the Tinker server refuses this key ({error}). Check TINKER_API_KEY and the account in the "
+                "Tinker console."
+            ) from error
+        if base_model in offered:
+            return
+        near = difflib.get_close_matches(base_model, offered, n=3, cutoff=0.3)
+        hint = f" Nearest: {', '.join(near)}." if near else ""
+        gone = "no longer offers" if base_model in PRICES else "does not offer"
+        raise BackendError(
+            f'base_model: the Tinker server {gone} "{base_model}".{hint} Set tinker.base_model to one of its '
+            f"{len(offered)} models (base_model may stay, for runs on this machine): {', '.join(sorted(offered))}."
+        )
 
 
 def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = None) -> Any:
@@ -91,33 +126,6 @@ def _find_tokenizers(given: str | None) -> None:
 
     load_where_it_is.of_the_sdk = load  # type: ignore[attr-defined]
     sampling_client._load_tokenizer_from_model_info = load_where_it_is  # type: ignore[assignment]
-
-
-def check_model(service: Any, base_model: str) -> None:
-    """See to it that the server offers a model.
-
-    Raises:
-        BackendError: It does not, and the message names the nearest that it does offer; or it refuses the key or the
-            account.
-    """
-    import difflib
-
-    try:
-        offered = [m.model_name for m in service.get_server_capabilities().supported_models if m.model_name]
-    except (tinker.AuthenticationError, tinker.PermissionDeniedError, tinker.BillingError) as error:
-        raise BackendError(
-            f"backend: the Tinker server refuses this key ({error}). Check TINKER_API_KEY and the account in the "
-            "Tinker console."
-        ) from error
-    if base_model in offered:
-        return
-    near = difflib.get_close_matches(base_model, offered, n=3, cutoff=0.3)
-    hint = f" Nearest: {', '.join(near)}." if near else ""
-    gone = "no longer offers" if base_model in PRICES else "does not offer"
-    raise BackendError(
-        f'base_model: the Tinker server {gone} "{base_model}".{hint} Set tinker.base_model to one of its '
-        f"{len(offered)} models (base_model may stay, for runs on this machine): {', '.join(sorted(offered))}."
-    )
 
 
 def _check_key() -> None:

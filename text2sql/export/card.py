@@ -213,7 +213,7 @@ def _training(config: Config, summary: Record) -> str:
             f"- {training['steps']:,} steps of {training['batch_size']} examples, {training['tokens']:,} tokens, "
             f"learning rate {training['learning_rate']:g} ({config.training.schedule})"
         )
-    quantized = config.local.quantization if config.backend == "local" else "none"
+    quantized = config.local.quantization if config.capabilities.computes_here else "none"
     lines.append(
         f"- Base weights while training: {'not quantised' if quantized == 'none' else quantized + ' (QLoRA)'}; "
         "loss on the answer alone"

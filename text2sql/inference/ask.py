@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.table import Table
 
-from backends.interface import SamplingClient, ServiceClient
+from backends.interface import SamplingClient, ServiceClient, StreamingSamplingClient
 from text2sql.config import Config
 from text2sql.console import console
 from text2sql.data import prompts
@@ -20,7 +20,7 @@ from text2sql.data.example import Example
 from text2sql.data.schema_text import show_schemas
 from text2sql.errors import UserError
 from text2sql.evaluation import extract_sql
-from text2sql.inference.generate import cut_at_stop, stream
+from text2sql.inference.generate import PendingGenerations, cut_at_stop, stream
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.session import context_length, open_service
 from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
@@ -78,12 +78,17 @@ class Answerer:
         return answer
 
     def stream(self, question: str, schema: str, model: str, database: Path | None = None) -> Iterator[Answer]:
-        """The same answer as it grows, where the backend tells its tokens one by one; the finished one is the last."""
+        """The same answer as it grows, where the backend streams; the finished one is the last."""
         example = self._example(question, schema, database)
         sampler = self._sampler(model)
         self._check_length(example, sampler)
         config, started = self.config, time.monotonic()
-        for generation in stream(example, sampler, config.prompt.template, config.evaluation, config.seed):
+        asked = config.prompt.template, config.evaluation, config.seed
+        if self._service.capabilities.streams:
+            generations = stream(example, cast("StreamingSamplingClient", sampler), *asked)
+        else:
+            generations = iter(PendingGenerations([example], sampler, *asked).results())
+        for generation in generations:
             text, seconds = cut_at_stop(generation.text, config.evaluation.stop), time.monotonic() - started
             if generation.stop_reason:
                 yield Answer(extract_sql(text), text, generation.stop_reason == "length", seconds)

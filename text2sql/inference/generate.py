@@ -9,7 +9,7 @@ from typing import Any
 
 from tinker import types
 
-from backends.interface import SamplingClient
+from backends.interface import SamplingClient, StreamingSamplingClient
 from text2sql.config import EvaluationConfig
 from text2sql.data import prompts
 from text2sql.data.example import Example
@@ -92,15 +92,12 @@ class PendingGenerations:
 
 
 def stream(
-    example: Example, sampler: SamplingClient, template: str, evaluation: EvaluationConfig, seed: int
+    example: Example, sampler: StreamingSamplingClient, template: str, evaluation: EvaluationConfig, seed: int
 ) -> Iterator[Generation]:
-    """One answer as it grows, the whole of it last; of a sampler that cannot stream, the whole alone.
+    """One answer as it grows, the whole of it last; what is unfinished has no `stop_reason`.
 
-    What is unfinished has no `stop_reason`. Whoever stops listening ends the sampling.
+    Whoever stops listening ends the sampling.
     """
-    if not hasattr(sampler, "stream"):
-        yield PendingGenerations([example], sampler, template, evaluation, seed).results()[0]
-        return
     tokenizer: Any = sampler.get_tokenizer()
     prompt = prompts.render_prompt(example, template, tokenizer)
     ids = prompts.tokenize([example], tokenizer, template)[0].prompt.tolist()

@@ -51,7 +51,7 @@ def predict(
         BudgetReached: The next questions could cost more than the run may; the answers so far are kept.
     """
     way = way or Way()
-    name, ahead = f"predictions-{label}.jsonl", 1 if getattr(sampler, "batched", False) else WINDOW
+    name, ahead = f"predictions-{label}.jsonl", 1 if config.capabilities.batches_sampling else WINDOW
     size = math.ceil(config.evaluation.concurrency / ahead)
     kept = run.rows(name)
     done = len(kept) if len(kept) == len(examples) else len(kept) // size * size

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from backends.capabilities import capabilities_of
 from text2sql.console import console
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
@@ -49,7 +50,8 @@ def show_headline(summary: Mapping[str, Any]) -> None:
 def show_spending(summary: Mapping[str, Any]) -> None:
     """What a remote run cost, and how long its checkpoints stay."""
     usage, dollars = summary["cost"]["usage"], summary["cost"]["dollars"]
-    if summary["backend"] != "tinker":
+    backend = capabilities_of(summary["backend"])
+    if backend is None or not backend.charges:
         return
     price = f"${dollars:.4f}, after {summary['cost']['prices']['source']}" if dollars is not None else "no price known"
     console.print(

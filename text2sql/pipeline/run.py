@@ -82,7 +82,7 @@ def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
         budget = TokenBudget(run, config)
         with open_service(config, run.file("checkpoints")) as service:
             path = _Run(config, run, service, dataset, budget).carry_out(stages)
-        if config.backend == "tinker" and "train" in stages:
+        if "train" in stages and not config.capabilities.checkpoints_on_disk:
             from text2sql.pipeline.adapter_download import download_at_the_end
 
             download_at_the_end(run)
@@ -116,7 +116,7 @@ class _Run:
             self._introduce_start()
         show_first_example(split.train[0], train[0], base.get_tokenizer())
         if not run.read_json("environment.json"):  # a run that goes on keeps the record of its start
-            run.write_json("environment.json", environment(self._described()))
+            run.write_json("environment.json", environment(self.service.describe()))
         answers: dict[str, list[Row]] = {}
         if "baseline" in stages and config.evaluation.baseline:
             answers["base"] = self._evaluate("base", "Base model", split.test, base)
@@ -136,7 +136,7 @@ class _Run:
             answers["novel-base"] = self._evaluate("novel-base", "New schemas, base", NOVEL_QUESTIONS, base)
         opinions, problems = self._ask_judge(answers)
         training = trainer.summary() if trainer else None
-        summary = Summary(config, run, self.dataset, self.budget, self._described()).of(
+        summary = Summary(config, run, self.dataset, self.budget, self.service.describe()).of(
             answers, training, opinions, problems
         ) | {"stages": sorted(stages)}
         run.write_json("summary.json", summary)
@@ -241,7 +241,7 @@ class _Run:
                 return trainer, trainer.train()
             except (TinkerError, RetryableException) as error:
                 saved = self.run.checkpoints()
-                if self.config.backend != "tinker" or not lost_model(error) or saved == taken_up:
+                if not self.service.capabilities.may_lose_model or not lost_model(error) or saved == taken_up:
                     raise  # also where nothing is saved, or nothing more than the last time
                 taken_up = saved
                 console.print(f"The server broke off the training: {error}", markup=False)
@@ -291,7 +291,3 @@ class _Run:
             return sum(row["verdict"]["correct"] for row in rows) / len(rows)
 
         return validate
-
-    def _described(self) -> Row:
-        """What a local backend chose (device, dtypes, ...); a remote one has nothing to tell."""
-        return getattr(self.service, "describe", dict)()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from backends.capabilities import capabilities_of
 from text2sql.errors import UserError
 from text2sql.report import failures, wording
 from text2sql.report.comparison import Limits, both_right, by_hardness, groups, novel_cases
@@ -107,9 +108,9 @@ def _fill(run: RunData, plots: dict[str, Plot], limits: Limits) -> str:
 
 def _lead(run: RunData) -> list[str]:
     summary = run.summary
-    where = {"local": "local backend", "tinker": "Tinker API", "fake": "scripted backend"}
-    backend = summary.get("backend")
-    parts = [summary.get("base_model"), where.get(str(backend), backend), wording.moment(summary.get("created"))]
+    known = capabilities_of(summary.get("backend"))
+    backend = known.title if known else summary.get("backend")
+    parts = [summary.get("base_model"), backend, wording.moment(summary.get("created"))]
     return [wording.clip(part, 200) for part in parts if part]
 
 
@@ -155,7 +156,8 @@ def _rate_rows(run: RunData) -> dict[str, Any]:
 
 def _cautions(run: RunData) -> list[str]:
     found = []
-    if run.summary.get("backend") == "fake":
+    backend = capabilities_of(run.summary.get("backend"))
+    if backend and not backend.has_weights:
         found.append("This run used the scripted backend: its numbers say nothing about any model.")
     leaks = run.section("data", "leaks")
     for key, what in (("questions", "questions"), ("tables", "tables")):

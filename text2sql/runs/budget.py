@@ -48,11 +48,12 @@ class TokenBudget:
 
     def __init__(self, run: RunDirectory, config: Config) -> None:
         self._run, self._lock = run, threading.Lock()
-        remote = config.backend == "tinker"
-        found = find_prices(config.trained_model, config.tinker.prices) if remote else None
-        self.limit = config.tinker.max_cost if remote else None
-        self.prices: Prices | None = found[0] if found else None
-        self.source = found[1] if found else None
+        self.limit: float | None = None
+        self.prices: Prices | None = None
+        self.source: str | None = None
+        if config.capabilities.charges:
+            self.limit = config.tinker.max_cost
+            self.prices, self.source = find_prices(config.trained_model, config.tinker.prices) or (None, None)
         if self.limit is not None and self.prices is None:
             raise UserError(
                 f'tinker.max_cost: no price of "{config.trained_model}" is known. Set tinker.prices.train, '

@@ -16,7 +16,7 @@ CLOSE_SECONDS = 10.0
 
 @contextmanager
 def open_service(config: Config, checkpoints: Path | None = None) -> Iterator[ServiceClient]:
-    """The configured backend, closed at the end; a hosted one is asked first whether it has the model.
+    """The configured backend, closed at the end; it is asked first whether it offers the model.
 
     Raises:
         BackendError: It cannot be opened, or it failed for good in the middle of the work.
@@ -24,14 +24,11 @@ def open_service(config: Config, checkpoints: Path | None = None) -> Iterator[Se
     import tinker
     from tinker.lib.retryable_exception import RetryableException
 
-    if config.backend == "tinker":
-        show_warnings("tinker")  # queues that pause, connections that are lost
+    for logger in config.capabilities.loggers:
+        show_warnings(logger)
     service = open_backend(config.backend, config.backend_options, checkpoints=checkpoints)
     try:
-        if config.backend == "tinker":
-            from backends.tinker.remote import check_model
-
-            check_model(service, config.trained_model)
+        service.check_model(config.trained_model)
         yield service
     except (tinker.TinkerError, RetryableException) as error:
         _close(service, "errored")

@@ -65,12 +65,14 @@ def find_start(config: Config) -> Start | None:
     given = config.training.start_from
     if given is None:
         return None
-    if config.backend == "fake":
-        raise UserError(f"{KEY}: the fake backend has no weights to begin with.")
+    if not config.capabilities.has_weights:
+        raise UserError(f"{KEY}: the {config.backend} backend has no weights to begin with.")
     if not given.startswith(SCHEME):
         return _of_run(RunDirectory(expand_user(given)), config)
-    if config.backend == "local":
-        raise UserError(f"{KEY}: {given} names weights on a server; with backend=local give the directory of a run.")
+    if config.capabilities.checkpoints_on_disk:
+        raise UserError(
+            f"{KEY}: {given} names weights on a server; with backend={config.backend} give the directory of a run."
+        )
     try:
         kind = CheckpointPath.parse(given).kind
     except ValueError as error:
@@ -148,7 +150,8 @@ def _of_run(run: RunDirectory, config: Config) -> Start:
     earlier = recorded_start(run) or {"data": []}
     if "data" in earlier:  # else it is not known what all of it was trained on
         record["data"] = list(dict.fromkeys([*earlier["data"], *theirs.data.sources]))
-    return Start(chosen["state_path"], run.file("checkpoints") if config.backend == "local" else None, record)
+    on_disk = run.file("checkpoints") if config.capabilities.checkpoints_on_disk else None
+    return Start(chosen["state_path"], on_disk, record)
 
 
 def _compare(key: str, there: Any, place: str, config: Config) -> None:
@@ -162,7 +165,7 @@ def _compare(key: str, there: Any, place: str, config: Config) -> None:
         + (
             f", or train a new adapter on the merged model: `text2sql export {place} --format merged`, and base_model "
             "set to what it makes."
-            if config.backend == "local"
+            if config.capabilities.checkpoints_on_disk
             else "."
         )
     )

@@ -1,0 +1,109 @@
+"""What each backend can do, as data: a program asks here, never for a backend's name.
+
+`BACKENDS` is the one list of backends. It can be read without opening a backend, and without importing torch or the
+Tinker SDK, so a configuration is checked and a run is planned against it. A service client carries the same record as
+its attribute `capabilities`.
+
+A new backend is a module whose opener takes ``(options, *, checkpoints)``, one entry here and, if it has options, a
+class in `backends.options`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a backend can do, as far as a program that uses it has to know.
+
+    Attributes:
+        title: The backend in a report, for example ``Tinker API``.
+        has_weights: It trains a real model. Otherwise its results say nothing about models, and it has no weights to
+            export or to begin another training with.
+        computes_here: The tensors are on this machine: `LocalOptions` say how, and what is slow or large is so here.
+        checkpoints_on_disk: ``tinker://`` paths name files in the directory that `open_backend` is given. They stay
+            until somebody deletes them, and they are gone with that directory. Otherwise a server keeps them, and
+            deletes them when their time to live is over.
+        charges: Tokens cost money: its options have ``prices`` and ``max_cost``.
+        may_lose_model: A call can fail because the server has lost the model in training, for example by a restart;
+            its checkpoints may still be there to go on from.
+        batches_sampling: Calls of `SamplingClient.sample` that wait are decoded together, in one batch. What is
+            sampled in the same company comes out the same, to the last bit. Otherwise each call is answered alone.
+        streams: Its sampling clients implement `StreamingSamplingClient`.
+        loggers: Names of the loggers whose warnings the user of a long run should see.
+    """
+
+    title: str
+    has_weights: bool
+    computes_here: bool
+    checkpoints_on_disk: bool
+    charges: bool
+    may_lose_model: bool
+    batches_sampling: bool
+    streams: bool
+    loggers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One entry of `BACKENDS`.
+
+    Attributes:
+        opener: ``module:function`` that makes the service client; the module is imported when it is called.
+        capabilities: What the service client can do.
+    """
+
+    opener: str
+    capabilities: Capabilities
+
+
+BACKENDS: dict[str, Backend] = {
+    "local": Backend(
+        "backends.local.service:open_local",
+        Capabilities(
+            title="local backend",
+            has_weights=True,
+            computes_here=True,
+            checkpoints_on_disk=True,
+            charges=False,
+            may_lose_model=False,
+            batches_sampling=True,
+            streams=True,
+        ),
+    ),
+    "tinker": Backend(
+        "backends.tinker.remote:open_remote",
+        Capabilities(
+            title="Tinker API",
+            has_weights=True,
+            computes_here=False,
+            checkpoints_on_disk=False,
+            charges=True,
+            may_lose_model=True,
+            batches_sampling=False,
+            streams=False,
+            # The SDK warns of queues that pause and of connections that are lost.
+            loggers=("tinker",),
+        ),
+    ),
+    "fake": Backend(
+        "backends.fake:FakeServiceClient",
+        Capabilities(
+            title="scripted backend",
+            has_weights=False,
+            computes_here=False,
+            checkpoints_on_disk=True,
+            charges=False,
+            may_lose_model=False,
+            batches_sampling=True,
+            streams=True,
+        ),
+    ),
+}
+
+
+def capabilities_of(recorded: object) -> Capabilities | None:
+    """What the backend can do that a record of an earlier run names; None if this version has none of that name."""
+    found = BACKENDS.get(str(recorded))
+    return found.capabilities if found else None
