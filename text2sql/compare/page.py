@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from backends.paths import written_aside
 from text2sql.compare.entries import Question
 from text2sql.compare.figures import draw_figures
 from text2sql.compare.paired import Comparison, Disagreement
@@ -12,7 +13,7 @@ from text2sql.compare.table import TEST_COLUMNS, answer, measures, setting, test
 from text2sql.console import console
 from text2sql.errors import UserError
 from text2sql.report.comparison import is_correct
-from text2sql.report.templates import fill, replace_file
+from text2sql.report.templates import fill
 from text2sql.report.wording import clip
 
 _CASES = 20  # of each kind of disagreement
@@ -42,7 +43,8 @@ def write_page(comparison: Comparison, output: Path) -> Path:
         problems=[f"{entry.label}: {problem}" for entry in comparison.entries for problem in entry.run.problems],
     )
     try:
-        replace_file(output, html.encode("utf-8"))
+        with written_aside(output) as aside:
+            aside.write_text(html, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--html: {output} cannot be written: {error.strerror or error}.") from error
     console.print(f"Page: {output}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -14,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from backends.paths import cache_directory, written_aside
 from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
-from text2sql.data.sources.layout import cache_directory
 
 CACHE_FROM = 5_000  # examples from which a cache is worth a file
 
@@ -30,7 +28,7 @@ def tokenize_cached(examples: Sequence[Example], tokenizer: Any, template: str) 
     """
     if len(examples) < CACHE_FROM or not hasattr(tokenizer, "backend_tokenizer"):
         return prompts.tokenize(examples, tokenizer, template)
-    file = cache_directory() / "tokens" / f"{_key(examples, tokenizer, template)}.npz"
+    file = cache_directory("tokens") / f"{_key(examples, tokenizer, template)}.npz"
     try:
         return _read(file)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
@@ -50,15 +48,12 @@ def _key(examples: Sequence[Example], tokenizer: Any, template: str) -> str:
 
 
 def _write(file: Path, tokens: list[Tokens]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as directory:
-        aside = Path(directory) / file.name
-        np.savez(
-            aside,
-            ids=np.concatenate([ids for t in tokens for ids in (t.prompt, t.completion)]),
-            lengths=np.asarray([(len(t.prompt), len(t.completion)) for t in tokens]),  # [examples, 2]
-        )
-        os.replace(aside, file)
+    ids = np.concatenate([ids for t in tokens for ids in (t.prompt, t.completion)])
+    # [examples, 2]
+    lengths = np.asarray([(len(t.prompt), len(t.completion)) for t in tokens])
+    # An open file, as `savez` gives a path that does not end so the ending .npz.
+    with written_aside(file) as aside, aside.open("wb") as out:
+        np.savez(out, ids=ids, lengths=lengths)
 
 
 def _read(file: Path) -> list[Tokens]:

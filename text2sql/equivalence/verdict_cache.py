@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Mapping
 from functools import cache
@@ -17,11 +16,6 @@ from text2sql.equivalence.verdict import Verdict
 
 # What depends on the clock or on the machine is judged again.
 _KEPT = ("equivalent", "different", "error", "refused")
-
-
-def cache_directory() -> Path:
-    """Where verdicts are kept: ``$TEXT2SQL_CACHE``, else ``~/.cache/text2sql``."""
-    return Path(os.environ.get("TEXT2SQL_CACHE") or Path.home() / ".cache" / "text2sql") / "verdicts"
 
 
 @cache
@@ -41,7 +35,7 @@ class VerdictCache:
     It only ever saves time: where it cannot be read or written, pairs are judged anew.
 
     Args:
-        directory: Made if it is not there; see `cache_directory`.
+        directory: Made if it is not there.
     """
 
     def __init__(self, directory: Path) -> None:

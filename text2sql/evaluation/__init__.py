@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from text2sql.equivalence.match import execution_match
     from text2sql.equivalence.verdict import Table, Verdict, Witness
-    from text2sql.equivalence.verdict_cache import cache_directory
     from text2sql.equivalence.workers import Pair, score_pairs
     from text2sql.evaluation.error_analysis import error_labels
     from text2sql.evaluation.statistics import (
@@ -30,7 +29,6 @@ _HOMES = {
     "Table": "text2sql.equivalence.verdict",
     "Verdict": "text2sql.equivalence.verdict",
     "Witness": "text2sql.equivalence.verdict",
-    "cache_directory": "text2sql.equivalence.verdict_cache",
     "clustered_interval": "text2sql.evaluation.statistics",
     "error_labels": "text2sql.evaluation.error_analysis",
     "execution_match": "text2sql.equivalence.match",
@@ -49,7 +47,6 @@ __all__ = [
     "Table",
     "Verdict",
     "Witness",
-    "cache_directory",
     "clustered_interval",
     "error_labels",
     "execution_match",

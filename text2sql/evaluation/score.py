@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from backends.paths import cache_directory
 from text2sql import evaluation
 from text2sql.config import Config, EndpointConfig
 from text2sql.console import stage
@@ -47,7 +48,7 @@ def judge_rows(
         effort=settings.databases,
         seed=config.seed,
         timeout=settings.timeout,
-        cache=evaluation.cache_directory() if settings.cache else None,
+        cache=cache_directory("verdicts") if settings.cache else None,
     ):
         pair = pairs[index]
         about = describe(pair.schema, pair.gold, pair.predicted, verdict)

@@ -6,7 +6,6 @@ The directory is written aside and renamed into place: it is complete or absent,
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 import text2sql
 from backends.exporting import Weights, download_adapter, open_weights
 from backends.interface import Probe
+from backends.paths import directory_written_aside
 from text2sql.config import Config, HubConfig
 from text2sql.console import console
 from text2sql.data import prompts
@@ -79,7 +79,7 @@ def export_run(directory: Path, options: ExportOptions) -> Path:
     if options.push_to:
         hub.check(options.push_to)
     tokenizer = _tokenizer(config)
-    with _weights(run, config, options.adapter) as weights, _written_aside(target) as aside:
+    with _weights(run, config, options.adapter) as weights, _written_whole(target) as aside:
         if options.format == "adapter":
             about = weights.save_adapter(aside)
             tokenizer.save_pretrained(aside)
@@ -139,21 +139,13 @@ def _weights(run: RunDirectory, config: Config, adapter: Path | None) -> Iterato
 
 
 @contextmanager
-def _written_aside(target: Path) -> Iterator[Path]:
-    """A directory beside `target` that takes its name once it is complete."""
+def _written_whole(target: Path) -> Iterator[Path]:
+    """`directory_written_aside`, with what goes wrong said to the user."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise UserError(f"--output: {target} cannot be made: {error.strerror}.") from error
-    try:
-        yield aside
-        aside.chmod(0o755)  # mkdtemp makes it private
-        aside.rename(target)
+        with directory_written_aside(target) as aside:
+            yield aside
     except OSError as error:
         raise UserError(f"--output: writing {target} failed: {error.strerror or error}. Nothing was kept.") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _dtype(options: ExportOptions) -> str:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from backends.capabilities import capabilities_of
+from backends.paths import written_aside
 from text2sql.errors import UserError
 from text2sql.report import failures, wording
 from text2sql.report.comparison import Limits, both_right, by_hardness, groups, novel_cases
 from text2sql.report.figures import Plot
 from text2sql.report.load import SIDES, RunData, load_run, number, section
 from text2sql.report.plots import NAMES, draw_all
-from text2sql.report.templates import fill, replace_file
+from text2sql.report.templates import fill
 
 _MAX_BYTES = 1_800_000
 _RATES = (
@@ -60,9 +61,11 @@ def write_report(run_dir: Path) -> Path:
     target = run_dir / "report.html"
     try:
         for plot in plots.values():
-            replace_file(run_dir / "plots" / f"{plot.key}.svg", plot.svg)
-            replace_file(run_dir / "plots" / f"{plot.key}.png", plot.png)
-        replace_file(target, html.encode("utf-8"))
+            for ending, image in (("svg", plot.svg), ("png", plot.png)):
+                with written_aside(run_dir / "plots" / f"{plot.key}.{ending}") as aside:
+                    aside.write_bytes(image)
+        with written_aside(target) as aside:
+            aside.write_text(html, encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"The report of {run_dir} could not be written: {error.strerror or error}. "

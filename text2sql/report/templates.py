@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,11 +41,3 @@ def fill(template: str, plots: Mapping[str, Plot], **values: Any) -> str:
         **values,
     )
     return _UNSHOWABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", html)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

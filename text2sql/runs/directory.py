@@ -7,7 +7,6 @@ and a last line that a killed process left incomplete is dropped when the run go
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -17,8 +16,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from backends.paths import PARTIAL, written_aside
 from text2sql.config import Config, dump_config
 from text2sql.config.wording import sentence
 from text2sql.config.yaml import read_yaml
@@ -36,7 +37,8 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: IO[str] | None = None
+        # Not one lock for each thread: whoever has the object may release it.
+        self._lock = FileLock(path / ".lock", thread_local=False)
 
     def file(self, name: str) -> Path:
         """Path of a file of the run."""
@@ -88,13 +90,8 @@ class RunDirectory:
 
     def write(self, name: str, text: str) -> None:
         """Write a file aside and rename it into place."""
-        with _writing(self.file(name)) as path:
-            aside = self.file(f".{name}.partial")
-            with aside.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
+        with _writing(self.file(name)) as path, written_aside(path, durable=True) as aside:
+            aside.write_text(text, encoding="utf-8")
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The object in a JSON file, an empty one if there is no file (UserError if it is damaged)."""
@@ -113,21 +110,16 @@ class RunDirectory:
 
     def lock(self) -> None:
         """Hold the run; UserError if another process does. The lock goes with the process, however it ends."""
-        if self._lock is not None:
+        if self._lock.is_locked:
             return
-        file = self.file(".lock").open("w")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.close()
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
             raise UserError(f"{self.path} is in use by another text2sql process; wait for it or stop it.") from error
-        self._lock = file
 
     def unlock(self) -> None:
-        """Let go of the run."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        """Release the run."""
+        self._lock.release()
 
     def saved_config(self) -> Any:
         """What ``config.yaml`` holds: the configuration that the run was started with.
@@ -209,7 +201,8 @@ def open_run(config: Config) -> RunDirectory:
         raise UserError(f"output_dir: {run.path} is a file.")
     if not run.file("config.yaml").is_file():
         # A start that was killed before it wrote config.yaml leaves nothing else.
-        if run.path.is_dir() and {entry.name for entry in run.path.iterdir()} - {".lock", ".config.yaml.partial"}:
+        names = [entry.name for entry in run.path.iterdir()] if run.path.is_dir() else []
+        if any(name != ".lock" and not name.endswith(PARTIAL) for name in names):
             raise UserError(f"output_dir: {run.path} has files in it, but no run. Choose another output_dir.")
         return _start(run, config)
     choice = _choose(run, config)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -24,6 +23,7 @@ from torch import Tensor
 from backends.interface import BackendError
 from backends.local.weights.full import FullSpec
 from backends.local.weights.lora import LoraSpec
+from backends.paths import flush_to_disk
 
 FORMAT = 1
 ABOUT = "checkpoint.json"
@@ -89,7 +89,7 @@ def write_files(directory: Path, checkpoint: Checkpoint, life: Mapping[str, Any]
     }
     write_json(directory / ABOUT, about)
     for file in directory.iterdir():
-        sync(file)
+        flush_to_disk(file)
     directory.chmod(0o755)  # mkdtemp makes it private
 
 
@@ -185,15 +185,6 @@ def check_kind(path: str, saved: LoraSpec | FullSpec, wanted: type) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write one JSON object."""
     path.write_text(json.dumps(value, indent=2) + "\n")
-
-
-def sync(path: Path) -> None:
-    """Flush a file or directory to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _digest(path: Path) -> str:

@@ -23,7 +23,8 @@ from tinker import types
 
 from backends.checkpoint_paths import KINDS, SEGMENTS, CheckpointPath, Kind, check_ttl
 from backends.interface import BackendError
-from backends.local.checkpoints.files import ABOUT, Checkpoint, read_about, read_files, sync, write_files, write_json
+from backends.local.checkpoints.files import ABOUT, Checkpoint, read_about, read_files, write_files, write_json
+from backends.paths import flush_to_disk
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # A directory that a process is writing, or an old checkpoint ("replaced") while its new one takes its place.
@@ -167,7 +168,7 @@ class CheckpointStore:
         stored = self.get(path)
         aside = stored.directory / f".{ABOUT}~"
         write_json(aside, {**stored.about, "expires_at": _expiry(ttl_seconds)})
-        sync(aside)
+        flush_to_disk(aside)
         aside.replace(stored.directory / ABOUT)
 
     def copy(self, path: str, run: str, *, ttl_seconds: int | None = None) -> str:
@@ -182,7 +183,7 @@ class CheckpointStore:
             shutil.copytree(stored.directory, aside, dirs_exist_ok=True)
             write_json(aside / ABOUT, about)
             for file in aside.iterdir():
-                sync(file)
+                flush_to_disk(file)
 
         self._place(target, fill)
         return copied
@@ -224,7 +225,7 @@ class CheckpointStore:
                 shutil.rmtree(replaced)
             else:
                 aside.rename(target)
-            sync(target.parent)
+            flush_to_disk(target.parent)
         except (OSError, SafetensorError) as error:
             raise BackendError(
                 f"Writing the checkpoint {target} failed: {error}. Free some space or check the permissions; "

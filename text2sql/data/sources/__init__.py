@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from backends.paths import cache_directory
 from text2sql.config import SourceConfig, expand_user
 from text2sql.data.example import Example
 from text2sql.data.sources import bird, spider, wikisql
 from text2sql.data.sources.hub import read_hub
-from text2sql.data.sources.layout import cache_directory, fetched, wrong_layout
+from text2sql.data.sources.layout import fetched, wrong_layout
 from text2sql.data.sources.records import check_columns, to_examples
 from text2sql.errors import UserError
 from text2sql.rows import READERS, Row, read_rows
@@ -139,7 +140,7 @@ def with_databases(examples: Sequence[Example], data: SourceConfig) -> list[Exam
     if directory is None:
         return list(examples)
     names = {e.db_id for e in examples if e.db_id}
-    files = wikisql.build_databases(directory, data.hub_split, names, cache_directory() / "wikisql")
+    files = wikisql.build_databases(directory, data.hub_split, names, cache_directory("wikisql"))
     return [replace(e, db=str(files[e.db_id])) if e.db_id in files else e for e in examples]
 
 

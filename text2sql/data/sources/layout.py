@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from backends.paths import cache_directory
 from text2sql.errors import UserError
 
 SHOWN = 12  # names in a message
 
 
-def cache_directory() -> Path:
-    """``$TEXT2SQL_CACHE``, else ``~/.cache/text2sql``."""
-    return Path(os.environ.get("TEXT2SQL_CACHE") or Path.home() / ".cache" / "text2sql")
-
-
 def fetched(name: str) -> Path:
     """Where `text2sql data fetch` puts a data set."""
-    return cache_directory() / "data" / name
+    return cache_directory("data", name)
 
 
 def find(directory: Path, names: Sequence[str], what: str) -> Path:

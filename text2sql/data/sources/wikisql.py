@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from backends.paths import written_aside
 from text2sql.data.example import Example
 from text2sql.data.sources.layout import find
 from text2sql.data.sources.records import text
@@ -241,30 +244,29 @@ def build_databases(directory: Path, split: str, names: set[str], into: Path) ->
     Returns:
         The file of each table.
     """
-    import sqlite3
-
     key = {"validation": "dev"}.get(split, split)
     files = {name: into / key / f"{name}.sqlite" for name in names}
     missing = {name for name, file in files.items() if not file.is_file()}
     if not missing:
         return files
-    (into / key).mkdir(parents=True, exist_ok=True)
     for row in read_rows(find(directory, (f"{key}.tables.jsonl",), f"WikiSQL's {key} tables")):
         table = _table(row["id"], row["header"], row["types"])
         if table.name not in missing:
             continue
-        aside = files[table.name].with_suffix(".partial")
-        aside.unlink(missing_ok=True)
-        db = sqlite3.connect(aside, isolation_level=None)
+        with written_aside(files[table.name]) as aside:
+            _write_database(aside, table, [_cells(r, table) for r in row["rows"]])
+    return files
+
+
+def _write_database(path: Path, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA synchronous = OFF")
         db.execute("BEGIN")
-        db.execute(table.ddl().replace(" TEXT", " TEXT COLLATE NOCASE"))  # WikiSQL compares texts case aside
+        # WikiSQL compares texts case aside.
+        db.execute(table.ddl().replace(" TEXT", " TEXT COLLATE NOCASE"))
         places = ",".join("?" * len(table.columns))
-        db.executemany(f"INSERT INTO {_quoted(table.name)} VALUES ({places})", [_cells(r, table) for r in row["rows"]])
+        db.executemany(f"INSERT INTO {_quoted(table.name)} VALUES ({places})", rows)
         db.execute("COMMIT")
-        db.close()
-        aside.replace(files[table.name])
-    return files
 
 
 def _cells(row: Sequence[Any], table: Table) -> list[Any]:
