@@ -18,6 +18,7 @@ from backends.interface import SamplingClient, ServiceClient
 from text2sql.chat_client import ChatClient
 from text2sql.config import Config, FewShot
 from text2sql.console import console
+from text2sql.data import prompts
 from text2sql.data.dataset import LEVELS, Dataset, check_batch_size, load_dataset, tokenize_split
 from text2sql.data.example import Example
 from text2sql.data.exercise_questions import NOVEL_QUESTIONS
@@ -116,7 +117,7 @@ class _Run:
             self._introduce_start()
         show_first_example(split.train[0], train[0], base.get_tokenizer())
         if not run.read_json("environment.json"):  # a run that goes on keeps the record of its start
-            run.write_json("environment.json", environment(self.service.describe()))
+            run.write_json("environment.json", environment(prompts.VERSION, self.service.describe()))
         answers: dict[str, list[Row]] = {}
         if "baseline" in stages and config.evaluation.baseline:
             answers["base"] = self._evaluate("base", "Base model", split.test, base)

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from text2sql import __version__
-from text2sql.data import prompts
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "sqlglot", "tinker", "numpy")
 
 
-def environment(described: dict[str, Any]) -> dict[str, Any]:
-    """The record of the machine: versions, platform, command.
+def environment(prompt_version: int, described: dict[str, Any]) -> dict[str, Any]:
+    """The record of where a run was made, for ``environment.json``: versions, platform, command.
 
     Args:
-        described: What the backend says of itself.
+        prompt_version: Version of the prompt templates (`text2sql.data.prompts.VERSION`).
+        described: What the backend has chosen (`ServiceClient.describe`).
     """
     return {
         "python": platform.python_version(),
@@ -27,7 +27,7 @@ def environment(described: dict[str, Any]) -> dict[str, Any]:
         "packages": {"text2sql": __version__} | {name: _version(name) for name in PACKAGES},
         "git": _git_commit(),
         "command": " ".join(sys.argv),
-        "prompt_version": prompts.VERSION,
+        "prompt_version": prompt_version,
         **described,
     }
 
