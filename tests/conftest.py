@@ -49,7 +49,7 @@ def tiny_tokenizer() -> Any:
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 
-    from text2sql.data.bundled import load_bundled
+    from text2sql.data.sources.bundled import load_bundled
 
     texts = [f"Table schema:\n{e.context}\nQuestion: {e.question}\nSQL: {e.answer}\n\n" for e in load_bundled()[:200]]
     bpe = ByteLevelBPETokenizer()

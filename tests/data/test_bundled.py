@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import re
@@ -14,11 +15,9 @@ from pathlib import Path
 import pytest
 import sqlglot
 
-from text2sql.data.bundled import VERSION, build_database, domains, load_bundled
-from text2sql.data.bundled.catalog import DOMAINS
-from text2sql.data.bundled.conditions import article
-from text2sql.data.bundled.schema import plural
 from text2sql.data.example import Example
+from text2sql.data.sources import bundled
+from text2sql.data.sources.bundled import VERSION, domains, load_bundled
 from text2sql.errors import UserError
 
 PINNED = {
@@ -32,15 +31,6 @@ def everything() -> list[Example]:
     return load_bundled("train") + load_bundled("test")
 
 
-@pytest.fixture(scope="module")
-def databases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("bundled")
-    paths = {name: folder / f"{name}.sqlite" for name in domains()}
-    for name, path in paths.items():
-        build_database(name, str(path))
-    return paths
-
-
 def digest(examples: list[Example]) -> str:
     rows = [[e.id, e.question, e.context, e.answer, e.db_id] for e in examples]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
@@ -52,42 +42,19 @@ def test_content_is_pinned(split: str) -> None:
     assert digest(load_bundled(split)) == PINNED[split], "bump VERSION when this changes"
 
 
-def test_another_seed_gives_other_questions() -> None:
-    first = {(e.context, e.question) for e in load_bundled("test", seed=0)}
-    second = {(e.context, e.question) for e in load_bundled("test", seed=1)}
-    assert len(first & second) < len(first) / 3
-
-
 def test_caller_cannot_spoil_the_cache() -> None:
     load_bundled("test").clear()
     assert load_bundled("test")
 
 
 def test_size_and_split() -> None:
-    assert len(domains()) >= 30
-    assert set(domains()) == set(domains("train")) | set(domains("test"))
-    assert not set(domains("train")) & set(domains("test"))
-    assert 0.2 <= len(domains("test")) / len(domains()) <= 0.25
+    count = len(domains("train")) + len(domains("test"))
+    assert count >= 30
+    assert not domains("train") & domains("test")
+    assert 0.2 <= len(domains("test")) / count <= 0.25
     train, test = load_bundled("train"), load_bundled("test")
     assert 2500 <= len(train) <= 3500
     assert 700 <= len(test) <= 1200
-    assert {e.db_id for e in train} == set(domains("train"))
-    assert {e.db_id for e in test} == set(domains("test"))
-
-
-def test_no_table_is_shared_between_domains() -> None:
-    names = [table.name for domain in DOMAINS.values() for table in domain.tables]
-    assert len(names) == len(set(names))
-    shapes = {
-        split: {
-            frozenset(column.name for column in table.columns)
-            for domain in DOMAINS.values()
-            if domain.split == split
-            for table in domain.tables
-        }
-        for split in ("train", "test")
-    }
-    assert not shapes["train"] & shapes["test"]
 
 
 def test_ids_and_questions_are_unique(everything: list[Example]) -> None:
@@ -98,25 +65,11 @@ def test_ids_and_questions_are_unique(everything: list[Example]) -> None:
     assert all(re.fullmatch(rf"bundled-v{VERSION}/{e.db_id}/\d{{4}}", e.id) for e in everything)
 
 
-def test_every_answer_has_rows(everything: list[Example], databases: dict[str, Path]) -> None:
-    for name, path in databases.items():
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            for example in (e for e in everything if e.db_id == name):
-                rows = connection.execute(example.answer).fetchall()
-                assert any(value is not None for row in rows for value in row), example
-
-
 def test_every_answer_runs_on_its_own_context(everything: list[Example]) -> None:
     for example in everything:
         with closing(sqlite3.connect(":memory:")) as connection:
             connection.executescript(example.context)
             connection.execute(example.answer)
-
-
-def test_databases_keep_their_keys(databases: dict[str, Path]) -> None:
-    for path in databases.values():
-        with closing(sqlite3.connect(path)) as connection:
-            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
 def test_sqlglot_reads_everything(everything: list[Example]) -> None:
@@ -191,26 +144,20 @@ def test_a_prefix_is_a_fair_sample() -> None:
     assert max(Counter(e.db_id for e in prefix).values()) < 30
 
 
-def test_bad_names_are_user_errors(tmp_path: Path) -> None:
+def test_another_split_is_a_user_error() -> None:
     with pytest.raises(UserError, match="train, test"):
         load_bundled("dev")
-    with pytest.raises(UserError, match="library"):
-        build_database("libary", str(tmp_path / "x.sqlite"))
-    kept = tmp_path / "kept.sqlite"
-    kept.write_text("mine")
-    with pytest.raises(UserError, match="exists"):
-        build_database("library", str(kept))
-    assert kept.read_text() == "mine"
 
 
-@pytest.mark.parametrize(
-    ("one", "many"),
-    [("city", "cities"), ("date of birth", "dates of birth"), ("dish", "dishes"), ("day", "days"), ("fox", "foxes")],
-)
-def test_plural(one: str, many: str) -> None:
-    assert plural(one) == many
-
-
-@pytest.mark.parametrize("noun", ["an hour", "a unit cost", "an order", "a price", "an average"])
-def test_article(noun: str) -> None:
-    assert article(noun.split(maxsplit=1)[1]) == noun
+@pytest.mark.parametrize("damage", ["absent", "cut", "changed"])
+def test_a_damaged_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    path = tmp_path / "bundled.jsonl.gz"
+    content = bundled.FILE.read_bytes()
+    if damage == "cut":
+        path.write_bytes(content[:-1000])
+    if damage == "changed":
+        path.write_bytes(gzip.compress(gzip.decompress(content).replace(b"city", b"town")))
+    monkeypatch.setattr(bundled, "FILE", path)
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        # Not `load_bundled`, which remembers the rows of the file that is whole.
+        bundled._load.__wrapped__()

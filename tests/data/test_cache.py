@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from text2sql.data import cache, prompts
-from text2sql.data.bundled import load_bundled
 from text2sql.data.cache import tokenize_cached
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
+from text2sql.data.sources.bundled import load_bundled
 
 EXAMPLES = load_bundled()[:40]
 

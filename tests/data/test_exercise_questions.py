@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from text2sql.data.bundled import load_bundled
 from text2sql.data.example import Example
 from text2sql.data.exercise_questions import NOVEL_QUESTIONS
+from text2sql.data.sources.bundled import load_bundled
 from text2sql.data.split import tables_of
 from text2sql.evaluation import execution_match
 

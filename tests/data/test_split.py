@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from tests.support.tiny_runs import rows, write_jsonl
 from text2sql.config import Config, DataConfig
-from text2sql.data.bundled import domains
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
 from text2sql.data.sources import load_examples
+from text2sql.data.sources.bundled import domains
 from text2sql.data.split import Split, count_leaks, draw, split_examples, tables_of
 from text2sql.errors import UserError
 
@@ -128,7 +128,7 @@ def test_the_bundled_set_is_split_by_domain() -> None:
     split = _split(load_examples(data), data)
     assert [len(side) for side in split] == [100, 40, 50]
     train, validation, test = ({e.db_id for e in side} for side in split)
-    assert test <= set(domains("test")) and not test & (train | validation) and not train & validation
+    assert test <= domains("test") and not test & (train | validation) and not train & validation
     assert count_leaks(split)["tables"] == 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support import forked
-from text2sql.data.bundled import load_bundled
+from text2sql.data.sources.bundled import load_bundled
 
 TIME_FIELDS = {"seconds", "tokens_per_second", "time"}
 

@@ -194,7 +194,7 @@ def test_two_gpus_equal_one(tmp_path: Path, tiny_model: str, fsdp: bool) -> None
 @pytest.mark.slow
 def test_a_whole_run_of_the_command(tmp_path: Path, tiny_model: str) -> None:
     """`text2sql run` under torchrun: the losses and the answers of one process; the other one says nothing."""
-    from text2sql.data.bundled import load_bundled
+    from text2sql.data.sources.bundled import load_bundled
 
     data = tmp_path / "examples.jsonl"
     examples = [{"question": e.question, "context": e.context, "answer": e.answer} for e in load_bundled()[:60]]

@@ -20,8 +20,8 @@ from text2sql.data.templates import TEMPLATES, Chat
 
 def list_sources() -> None:
     """Print the named sources and how to name others."""
-    from text2sql.data.bundled import VERSION, load_bundled
     from text2sql.data.sources import NAMED
+    from text2sql.data.sources.bundled import VERSION, load_bundled
     from text2sql.rows import READERS
 
     table = Table("data.source", "what it is")

@@ -75,9 +75,9 @@ def split_with_test(examples: Sequence[Example], test: Sequence[Example], data: 
 
 
 def _split_bundled(examples: Sequence[Example], data: DataConfig, seed: int) -> Split:
-    from text2sql.data.bundled import domains
+    from text2sql.data.sources.bundled import domains
 
-    test_domains = set(domains("test"))
+    test_domains = domains("test")
     test = [e for e in examples if e.db_id in test_domains]
     rest = [e for e in examples if e.db_id not in test_domains]
     random.Random(f"split-{seed}").shuffle(test)

@@ -13,8 +13,8 @@ import pytest
 from tinker import types
 
 from text2sql.data import prompts
-from text2sql.data.bundled import load_bundled
 from text2sql.data.example import Example
+from text2sql.data.sources.bundled import load_bundled
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using .* of the future:FutureWarning")
 

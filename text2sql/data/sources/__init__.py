@@ -87,7 +87,7 @@ def load_examples(data: SourceConfig) -> list[Example]:
         UserError: The file, the data set or a column is missing, or the file is malformed.
     """
     if data.source == "bundled":
-        from text2sql.data.bundled import load_bundled
+        from text2sql.data.sources.bundled import load_bundled
 
         return [*load_bundled("train"), *load_bundled("test")]
     check_columns(data.columns)

@@ -1,7 +1,7 @@
 """The hand-written domains, in a fixed order. Each belongs to one split for good, so test schemas stay unseen."""
 
-from text2sql.data.bundled.catalog import arts, life, nature, public, trade, travel
-from text2sql.data.bundled.schema import Domain
+from scripts.make_bundled.catalog import arts, life, nature, public, trade, travel
+from scripts.make_bundled.schema import Domain
 
 DOMAINS: dict[str, Domain] = {
     domain.name: domain

@@ -1,7 +1,7 @@
 """Domains about books, stages, screens and sound."""
 
-from text2sql.data.bundled.pools import CITIES, COUNTRIES, EUROPE
-from text2sql.data.bundled.schema import (
+from scripts.make_bundled.pools import CITIES, COUNTRIES, EUROPE
+from scripts.make_bundled.schema import (
     Bridge,
     Domain,
     cat,

@@ -6,8 +6,8 @@ import sqlite3
 from datetime import date, timedelta
 from random import Random
 
-from text2sql.data.bundled.pools import FIRST_NAMES, LAST_NAMES
-from text2sql.data.bundled.schema import PEOPLE, Column, Domain, Table
+from scripts.make_bundled.pools import FIRST_NAMES, LAST_NAMES
+from scripts.make_bundled.schema import PEOPLE, Column, Domain, Table
 
 Value = str | int | float | None
 Row = dict[str, Value]

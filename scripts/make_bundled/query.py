@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-from text2sql.data.bundled.rows import Row, Rows
-from text2sql.data.bundled.schema import Domain, Table
+from scripts.make_bundled.rows import Row, Rows
+from scripts.make_bundled.schema import Domain, Table
 
 
 @dataclass(frozen=True, slots=True)

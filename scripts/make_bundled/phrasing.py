@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
-from text2sql.data.bundled.conditions import Condition, article
-from text2sql.data.bundled.schema import Column, Table, plural
+from scripts.make_bundled.conditions import Condition, article
+from scripts.make_bundled.schema import Column, Table, plural
 
 _NUMBER_WORDS = {2: "two", 3: "three", 4: "four", 5: "five"}
 _RELATIVE = re.compile(r"\b(that|who) (are|have|were|do|give|need|play)\b")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from text2sql.data.bundled import conditions as test
-from text2sql.data.bundled.phrasing import (
+from scripts.make_bundled import conditions as test
+from scripts.make_bundled.phrasing import (
     AGGREGATES,
     COUNTS,
     LISTS,
@@ -16,8 +16,8 @@ from text2sql.data.bundled.phrasing import (
     say,
     spoken_order,
 )
-from text2sql.data.bundled.query import Draft, Query, View, draft, literal
-from text2sql.data.bundled.schema import Column, Table, plural
+from scripts.make_bundled.query import Draft, Query, View, draft, literal
+from scripts.make_bundled.schema import Column, Table, plural
 
 DISTINCTS = (
     "What are the different {cols} of {many}?",

@@ -1,7 +1,7 @@
 """Domains about making, selling and serving things."""
 
-from text2sql.data.bundled.pools import CITIES, EUROPE, PARTS_OF_TOWN, REGIONS, TOWNS
-from text2sql.data.bundled.schema import (
+from scripts.make_bundled.pools import CITIES, EUROPE, PARTS_OF_TOWN, REGIONS, TOWNS
+from scripts.make_bundled.schema import (
     Bridge,
     Domain,
     cat,

@@ -1,7 +1,7 @@
 """Domains about sky, soil, weather and power."""
 
-from text2sql.data.bundled.pools import REGIONS
-from text2sql.data.bundled.schema import (
+from scripts.make_bundled.pools import REGIONS
+from scripts.make_bundled.schema import (
     Domain,
     cat,
     cross,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from text2sql.data.bundled import conditions as test
-from text2sql.data.bundled.phrasing import (
+from scripts.make_bundled import conditions as test
+from scripts.make_bundled.phrasing import (
     COUNTS,
     LISTS,
     aggregate,
@@ -19,9 +19,9 @@ from text2sql.data.bundled.phrasing import (
     spoken_order,
     top,
 )
-from text2sql.data.bundled.query import Draft, Query, View, draft
-from text2sql.data.bundled.schema import Column, Table, plural
-from text2sql.data.bundled.shapes.single import aggregating, counting, listing, pick_columns
+from scripts.make_bundled.query import Draft, Query, View, draft
+from scripts.make_bundled.schema import Column, Table, plural
+from scripts.make_bundled.shapes.single import aggregating, counting, listing, pick_columns
 
 GROUP_COUNTS = (
     "How many {many} are there for each {group}? Show the {group} and the number.",

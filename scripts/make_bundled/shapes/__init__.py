@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from text2sql.data.bundled.query import Draft, View
-from text2sql.data.bundled.shapes import grouped, joined, nested, single
+from scripts.make_bundled.query import Draft, View
+from scripts.make_bundled.shapes import grouped, joined, nested, single
 
 Tier = Literal["easy", "medium", "hard"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
-from text2sql.data.bundled import conditions as test
-from text2sql.data.bundled.phrasing import COUNTS, LISTS, columns, named, nouns, one_noun, say
-from text2sql.data.bundled.query import Draft, Query, View, draft, literal
-from text2sql.data.bundled.schema import Column, Kind, Table, plural
-from text2sql.data.bundled.shapes.joined import Link, pick_link
+from scripts.make_bundled import conditions as test
+from scripts.make_bundled.phrasing import COUNTS, LISTS, columns, named, nouns, one_noun, say
+from scripts.make_bundled.query import Draft, Query, View, draft, literal
+from scripts.make_bundled.schema import Column, Kind, Table, plural
+from scripts.make_bundled.shapes.joined import Link, pick_link
 
 
 def versus_average(rng: Random, view: View) -> Draft | None:

@@ -1,7 +1,7 @@
 """Domains about moving and staying somewhere."""
 
-from text2sql.data.bundled.pools import CITIES, COUNTRIES, REGIONS, TOWNS
-from text2sql.data.bundled.schema import (
+from scripts.make_bundled.pools import CITIES, COUNTRIES, REGIONS, TOWNS
+from scripts.make_bundled.schema import (
     Bridge,
     Domain,
     cat,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from text2sql.data.bundled import conditions as test
-from text2sql.data.bundled.phrasing import (
+from scripts.make_bundled import conditions as test
+from scripts.make_bundled.phrasing import (
     AGGREGATES,
     COUNTS,
     LISTS,
@@ -21,8 +21,8 @@ from text2sql.data.bundled.phrasing import (
     sorting,
     top,
 )
-from text2sql.data.bundled.query import Draft, Query, View, draft, literal
-from text2sql.data.bundled.schema import Column, Domain, Table, plural
+from scripts.make_bundled.query import Draft, Query, View, draft, literal
+from scripts.make_bundled.schema import Column, Domain, Table, plural
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Domains about government, work and giving."""
 
-from text2sql.data.bundled.pools import CITIES, PARTS_OF_TOWN, TOWNS
-from text2sql.data.bundled.schema import (
+from scripts.make_bundled.pools import CITIES, PARTS_OF_TOWN, TOWNS
+from scripts.make_bundled.schema import (
     Bridge,
     Domain,
     cat,

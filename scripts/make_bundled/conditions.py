@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from text2sql.data.bundled.pools import MONTHS
-from text2sql.data.bundled.query import View, literal
-from text2sql.data.bundled.rows import random_day
-from text2sql.data.bundled.schema import Column, Kind, Table
+from scripts.make_bundled.pools import MONTHS
+from scripts.make_bundled.query import View, literal
+from scripts.make_bundled.rows import random_day
+from scripts.make_bundled.schema import Column, Kind, Table
 
 _TIME_UNITS = frozenset({"minutes", "hours", "days", "nights", "seconds"})
 
