@@ -75,8 +75,8 @@ def reason(
     ] = None,
 ) -> None:
     """Ask a teacher for reasoning to the gold queries, and keep what proves right by running."""
+    from text2sql.config import EndpointConfig
     from text2sql.config.load import load_section
-    from text2sql.config.schema import EndpointConfig
     from text2sql.data.teacher import make_reasoning
 
     values = {"model": model, "base_url": endpoint, "max_tokens": 2048}

@@ -1,13 +1,13 @@
 """The configuration of an experiment.
 
-A file holds only what differs from the defaults in `schema`. `load_config` merges, in this order, the defaults, the
-file and the ``key.sub=value`` overrides of the command line, refuses what it does not know, and says what is wrong by
-key.
+A file holds only what differs from the defaults in `sections` and `schema`. `load_config` merges, in this order, the
+defaults, the file and the ``key.sub=value`` overrides of the command line, refuses what it does not know, and says what
+is wrong by key.
 """
 
 from text2sql.config.load import SHIPPED, dump_config, find_config, load_config
-from text2sql.config.schema import (
-    Config,
+from text2sql.config.schema import Config, expand_user
+from text2sql.config.sections import (
     DataConfig,
     EarlyStopping,
     EndpointConfig,
@@ -22,7 +22,6 @@ from text2sql.config.schema import (
     SourceConfig,
     TrackingConfig,
     TrainingConfig,
-    expand_user,
 )
 
 __all__ = [

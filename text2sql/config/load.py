@@ -9,7 +9,8 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from text2sql.config.schema import Config, Section
+from text2sql.config.schema import Config
+from text2sql.config.sections import Section
 from text2sql.config.wording import sentence
 from text2sql.config.yaml import dump_yaml, read_yaml
 from text2sql.errors import UserError
@@ -24,8 +25,15 @@ if not SHIPPED.is_dir():  # an editable install: the files are still where they 
 def find_config(name: str) -> Path:
     """The file that a path, or the bare name of a shipped configuration, means.
 
+    Args:
+        name: Path of a YAML file; or ``quickstart``, ``quickstart.yaml`` or ``configs/quickstart.yaml`` for a shipped
+            one. A file that exists wins over a shipped one.
+
+    Returns:
+        Path of an existing file.
+
     Raises:
-        UserError: There is no such file.
+        UserError: There is no such file; the message names the nearest shipped configuration.
     """
     path = Path(name)
     if path.is_file():
@@ -44,10 +52,14 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
 
     Args:
         file: Path or shipped name of a YAML file; None for the defaults alone.
-        overrides: ``key.sub=value`` each; values are read as YAML.
+        overrides: ``key.sub=value`` each, applied in order; values are read as YAML 1.2 (``5e-4`` is a number).
+
+    Returns:
+        The resolved configuration.
 
     Raises:
-        UserError: The file cannot be read, a key is unknown, a value is wrong. The message names file and key.
+        UserError: The file cannot be read, a key is unknown, a value is wrong, or keys do not go together. The message
+            has a line for each problem and names file (or override) and key.
     """
     path = find_config(file) if file is not None else None
     values = _read(path) if path else {}
@@ -61,7 +73,16 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
 
 
 def load_section(section: type[S], values: dict[str, Any], overrides: Sequence[str]) -> S:
-    """A section of its own out of values and ``key=value`` overrides (UserError as `load_config`)."""
+    """Build one section from values and overrides, for a command that takes a section without a file.
+
+    Args:
+        section: The section's class.
+        values: Its keys and values.
+        overrides: ``key=value`` each, applied in order over `values`.
+
+    Raises:
+        UserError: As `load_config`.
+    """
     values = dict(values)
     for override in overrides:
         apply_override(values, override)
@@ -72,7 +93,7 @@ def load_section(section: type[S], values: dict[str, Any], overrides: Sequence[s
 
 
 def dump_config(config: Config) -> str:
-    """The resolved configuration as YAML, every default written out."""
+    """The resolved configuration as YAML, every default written out; `load_config` of it gives an equal one."""
     return dump_yaml(config.model_dump(mode="json"))
 
 

@@ -17,8 +17,7 @@ from tinker import APIStatusError
 from backends.checkpoint_paths import SCHEME, CheckpointPath
 from backends.exporting import open_weights
 from backends.interface import ServiceClient, TrainingClient
-from text2sql.config import Config
-from text2sql.config.schema import expand_user
+from text2sql.config import Config, expand_user
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.training.checkpoint_recovery import recorded_start

@@ -1,0 +1,318 @@
+"""The sections of a configuration, with every default and its meaning.
+
+The description of each field says its unit and what null means; `text2sql config schema` prints them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+
+class Section(BaseModel):
+    """A part of the configuration: a pydantic model that refuses unknown keys and infinite numbers.
+
+    A number may stand for a text (``name: 2024``), but not true or false for a number.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False, coerce_numbers_to_str=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and not _takes_booleans(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError("must not be true or false")
+        return value
+
+
+def _takes_booleans(annotation: Any) -> bool:
+    return annotation is bool or any(_takes_booleans(part) for part in get_args(annotation))
+
+
+class LoraConfig(Section):
+    """The adapter: LoRA (Hu et al., 2021) with the Tinker API's defaults.
+
+    The Tinker API fixes alpha at 32; on this machine it is `local.lora_alpha`. With ``local.method=full`` there is no
+    adapter, and this section must be left at its defaults.
+    """
+
+    rank: PositiveInt = Field(32, description="Rank of every LoRA matrix pair.")
+    train_attn: bool = Field(True, description="Adapt the attention projections.")
+    train_mlp: bool = Field(True, description="Adapt the MLP projections.")
+    train_unembed: bool = Field(True, description="Adapt the output layer.")
+
+
+class SourceConfig(Section):
+    """One place that examples come from: a named source, a file, or a Hugging Face data set."""
+
+    source: str = Field(
+        "bundled",
+        description="bundled; spider, bird, wikisql, gretel or sql-create-context; a file (.json, .jsonl, .csv, "
+        ".parquet) or a Hugging Face dataset id.",
+    )
+    path: str | None = Field(
+        None, description="Local file, or directory of the official archive, to read a named source from."
+    )
+    hub_split: str = Field("train", description="Split of a Hub dataset or of an official archive.")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Column of each field, where names differ: {question: ..., context: ..., answer: ...}; also db, "
+        "db_id, evidence, reasoning, id.",
+    )
+    databases: str | None = Field(
+        None, description="Directory with a SQLite database DB_ID/DB_ID.sqlite for every db_id, where the data lack it."
+    )
+
+
+class MixedSource(SourceConfig):
+    """One source of a mixture, with its share."""
+
+    weight: PositiveFloat = Field(1.0, description="Share of this source in the mixture, relative to the others'.")
+
+
+class DataConfig(SourceConfig):
+    """Where examples come from, which are kept, and how they are split. Sizes are in examples, lengths in tokens."""
+
+    mix: list[MixedSource] = Field(
+        default_factory=list,
+        description="Sources to draw from instead of data.source, in proportion to their weights; no row twice.",
+    )
+    test: SourceConfig | None = Field(
+        None,
+        description="Where the test examples come from, if not out of the same rows: {source: ..., hub_split: ...}.",
+    )
+    limit: PositiveInt | None = Field(
+        None, description="Rows drawn by seed, before cleaning and splitting; of the bundled set: training examples."
+    )
+    test_size: PositiveInt = Field(200, description="Held-out examples for the before/after number.")
+    validation_size: int = Field(0, ge=0, description="Examples set aside for validation during training.")
+    split_by: Literal["example", "schema"] = Field(
+        "example", description="schema: no table appears on two sides. The bundled data is always split by domain."
+    )
+    max_tokens: PositiveInt = Field(
+        1024, description="Longer examples (prompt and completion) are dropped and counted."
+    )
+    max_dropped: float = Field(0.05, ge=0, le=1, description="Stop when a larger share of the rows must be dropped.")
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the sources that are trained on: the parts of the mixture, or the one source."""
+        return [part.source for part in self.mix] or [self.source]
+
+
+class SchemaText(Section):
+    """How a prompt shows the schema; an answer is always judged on the whole schema."""
+
+    tables: Literal["all", "linked", "gold"] = Field(
+        "all",
+        description="linked: tables that the question's words name, and those between them; gold: those of the gold "
+        "query, which nobody knows at inference (an upper bound).",
+    )
+    style: Literal["ddl", "compact"] = Field(
+        "ddl",
+        description="ddl: the CREATE TABLE statements; compact: a line table(column, ...) for each, and one for each "
+        "foreign key, in about a quarter of the tokens.",
+    )
+    sample_rows: int = Field(0, ge=0, description="Rows of each table, from the database, below its CREATE TABLE.")
+    descriptions: bool = Field(False, description="Descriptions of columns and values (BIRD's database_description).")
+
+
+Template = Literal["exercise", "plain", "wikisql", "question", "chat", "chat-bird", "chat-reasoning", "chat-system"]
+
+
+class PromptConfig(Section):
+    """How an example becomes text; the same for training and sampling."""
+
+    template: Template = Field(
+        "exercise",
+        description="exercise ends in a space, as the course does; plain does not; chat and chat-* use the "
+        "tokenizer's chat template (see text2sql/data/templates.py).",
+    )
+    schema_text: SchemaText = SchemaText()
+
+
+class EarlyStopping(Section):
+    """Stop when a validation metric has not improved for `patience` validations in a row."""
+
+    metric: Literal["validation_loss", "validation_accuracy"] = Field(
+        "validation_loss", description="What must improve; the loss falls, the accuracy rises."
+    )
+    patience: PositiveInt = Field(3, description="Validations without improvement.")
+    min_delta: float = Field(0.0, ge=0, description="Smallest change that counts as an improvement.")
+
+
+class TrainingConfig(Section):
+    """The training loop. One step is one AdamW step over one batch.
+
+    The loss that is minimised is the sum over completion tokens, divided by their number in the batch; prompts carry no
+    weight. Learning rate and schedule follow the Tinker cookbook, the other defaults the Tinker API.
+    """
+
+    epochs: PositiveInt = Field(1, description="Passes over the training examples.")
+    max_steps: PositiveInt | None = Field(None, description="Stop after this many steps.")
+    start_from: str | None = Field(
+        None,
+        description="Begin with the weights of a finished run, and a fresh optimiser: its directory, or with "
+        "backend=tinker the tinker:// path of a training checkpoint; null: with a new adapter.",
+    )
+    batch_size: PositiveInt = Field(256, description="Examples in a step.")
+    learning_rate: PositiveFloat | Literal["auto"] = Field(
+        "auto",
+        description="Peak learning rate; auto follows the Tinker cookbook's rule (text2sql/training/lr_schedule.py).",
+    )
+    schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="Decay after the warm-up, to 0.")
+    warmup_steps: int = Field(0, ge=0, description="Steps of linear increase from 0.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Adam: decay of the mean of gradients.")
+    beta2: float = Field(0.95, ge=0, lt=1, description="Adam: decay of the mean of squared gradients.")
+    eps: float = Field(1e-12, gt=0, description="Adam: added to the root of the squared mean.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW: decoupled decay of the weights, times the rate.")
+    grad_clip_norm: float = Field(
+        0.0, ge=0, description="Clip the global gradient norm of the mean loss per token to this; 0 does not clip."
+    )
+    order: Literal["shuffled", "curriculum"] = Field(
+        "shuffled", description="curriculum: from easy to extra hard (Spider's levels), shuffled within a level."
+    )
+    parts: PositiveInt = Field(1, description="forward_backward calls that a batch is sent in; the result is the same.")
+    checkpoint_every: PositiveInt = Field(20, description="Steps between checkpoints; the last and the best are kept.")
+    checkpoint_ttl_days: PositiveFloat | None = Field(30, description="Remote checkpoints expire; null keeps them.")
+    validate_every: PositiveInt | None = Field(None, description="Steps between validations; null: at the end only.")
+    validation_questions: int = Field(
+        0, ge=0, description="Validation examples also answered and executed at each validation."
+    )
+    log_samples: int = Field(2, ge=0, description="Answers shown at each validation, of those executed.")
+    early_stopping: EarlyStopping | None = Field(None, description="null never stops early.")
+
+
+class FewShot(Section):
+    """Few-shot prompting (Brown et al., 2020) of the base model, with solved training examples.
+
+    The evaluation is labelled ``few-shot``; it does not replace the zero-shot one.
+    """
+
+    k: PositiveInt = Field(3, description="Examples in a prompt; fewer, counted, where they do not fit.")
+    select: Literal["bm25", "random"] = Field(
+        "bm25", description="bm25: the training questions most like the one asked (bm25s); random: any, by seed."
+    )
+
+
+class SelfConsistency(Section):
+    """Self-consistency (Wang et al., 2023): several answers to each question, and the one whose result most share.
+
+    The evaluations are labelled ``base-vote`` and ``tuned-vote``.
+    """
+
+    samples: int = Field(5, ge=2, description="Answers sampled for each question.")
+    temperature: PositiveFloat = Field(0.7, description="Temperature that they are sampled at.")
+
+
+class Retry(Section):
+    """Execution feedback (Chen et al., 2024): another answer where a query does not run.
+
+    The evaluations are labelled ``base-retry`` and ``tuned-retry``.
+    """
+
+    attempts: PositiveInt = Field(2, description="Further answers at most.")
+    show_error: bool = Field(
+        True, description="Ask again with the query and its error in the prompt; false samples the same prompt again."
+    )
+    temperature: float = Field(0.7, ge=0, description="Temperature of the further answers.")
+
+
+class EvaluationConfig(Section):
+    """Sampling and scoring of the held-out examples. Lengths are in tokens, times in seconds."""
+
+    max_new_tokens: PositiveInt = Field(150, description="Longest answer; a longer one counts as truncated.")
+    temperature: float = Field(0.0, ge=0, description="0 is greedy.")
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(
+        ["\n\n", "Question:"], description="Texts that end an answer."
+    )
+    concurrency: PositiveInt = Field(64, description="Questions in flight, and answered between two saves.")
+    baseline: bool = Field(
+        True, description="Evaluate the base model before training; false leaves out its votes and second tries too."
+    )
+    few_shot: FewShot | None = Field(
+        None, description="Also evaluate the base model with solved examples, whatever baseline says; null: not."
+    )
+    self_consistency: SelfConsistency | None = Field(
+        None, description="Also answer by the vote of several samples; null: not."
+    )
+    retry: Retry | None = Field(None, description="Also ask again where a query does not run; null: not.")
+    novel_questions: bool = Field(True, description="Also answer the exercise's five questions on new schemas.")
+    workers: PositiveInt = Field(2, description="Processes that execute queries; the verdicts do not depend on it.")
+    databases: PositiveInt | None = Field(None, description="Databases made per pair; null: the evaluator's default.")
+    timeout: PositiveFloat = Field(2.0, description="Seconds for one pair of queries.")
+    cache: bool = Field(False, description="Keep verdicts from run to run in $TEXT2SQL_CACHE, else ~/.cache/text2sql.")
+    query_timeout: PositiveFloat = Field(
+        30.0, description="Seconds for one query on a real database, for the benchmarks' own metrics."
+    )
+    rves: bool = Field(False, description="Also measure BIRD's R-VES, which runs right answers up to 100 times.")
+    keep_distinct: bool = Field(False, description="Leave DISTINCT in the queries for Spider EX; its script does not.")
+
+
+class EndpointConfig(Section):
+    """A chat model behind an OpenAI-compatible endpoint: OpenAI itself, or vLLM, SGLang, Ollama, a gateway.
+
+    Prices and `max_cost` are in US dollars. The key is read from the environment, never from a file.
+    """
+
+    model: str = Field(description="The model's name at the endpoint.")
+    base_url: str = Field("https://api.openai.com/v1", description="The endpoint, up to what precedes /chat.")
+    api_key_env: str | None = Field(
+        "OPENAI_API_KEY", description="Environment variable that holds the key; null for an endpoint without keys."
+    )
+    temperature: float | None = Field(0.0, ge=0, description="null leaves it to the endpoint.")
+    max_tokens: PositiveInt | None = Field(1024, description="Longest answer; null leaves it to the endpoint.")
+    extra: dict[str, Any] = Field(default_factory=dict, description="Further fields of every request.")
+    concurrency: PositiveInt = Field(8, description="Requests in flight.")
+    timeout: PositiveFloat = Field(120.0, description="Seconds for one request.")
+    max_retries: int = Field(5, ge=0, description="Retries of a request on a rate limit, a server error or a time-out.")
+    input_price: float | None = Field(None, ge=0, description="Dollars per million tokens of the prompts.")
+    output_price: float | None = Field(None, ge=0, description="Dollars per million tokens of the answers.")
+    max_cost: PositiveFloat | None = Field(None, description="Dollars that one command may spend; needs the prices.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("must be an address such as https://api.openai.com/v1")
+        if url.username or url.password:
+            raise ValueError("must hold no password: keys are taken from the environment (api_key_env)")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _priced(self) -> EndpointConfig:
+        if (self.input_price is None) != (self.output_price is None):
+            raise ValueError("input_price and output_price belong together")
+        if self.max_cost is not None and self.input_price is None:
+            raise ValueError("max_cost needs input_price and output_price")
+        return self
+
+
+class TrackingConfig(Section):
+    """Where each row of ``metrics.jsonl`` is also sent. Every tracker needs its own package."""
+
+    tensorboard: bool = Field(False, description="Write TensorBoard event files into the run's directory.")
+    wandb_project: str | None = Field(None, description="Weights & Biases project; null: none.")
+    trackio_project: str | None = Field(None, description="Trackio project; null: none.")
+
+
+class HubConfig(Section):
+    """What happens to the weights at the end of a run. The token comes from the environment (HF_TOKEN)."""
+
+    push_to: str | None = Field(
+        None, pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hugging Face Hub; null pushes nothing."
+    )
+    format: Literal["adapter", "merged"] = Field("adapter", description="What is pushed.")
+    private: bool = Field(True, description="Whether a repository that the push makes is private.")
