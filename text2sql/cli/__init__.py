@@ -11,7 +11,8 @@ import typer
 from text2sql.cli import configs, data, demo, estimate, export, pairs, results, runs, serve
 from text2sql.errors import UserError
 
-INTERRUPTED = 130  # exit status after Ctrl-C; typer turns the exception into it
+# Exit status after Ctrl-C, into which typer turns the exception.
+INTERRUPTED = 130
 
 app = typer.Typer(
     help="Fine-tune small language models to write SQL, and say honestly whether they got better.",
@@ -39,7 +40,7 @@ app.add_typer(data.app, name="data")
 
 
 def main() -> None:
-    """Run the command line; what a person can mend is printed without a traceback, with exit status 2."""
+    """Run the command line; errors for people are printed without a traceback, with exit status 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     _quiet_libraries()
     from backends.interface import BackendError
@@ -52,15 +53,15 @@ def main() -> None:
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
         print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
-        # The interpreter's end waits for the step that a device is at. Who interrupts that, too, is let go at once:
-        # with the interpreter gone, PyTorch's thread would end in std::terminate.
+        # The interpreter's end waits for the step that a device is at. A second Ctrl-C ends that wait at once, without
+        # the interpreter's own cleanup: after it, PyTorch's thread would end in std::terminate.
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
         sys.exit(INTERRUPTED)
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        _fail(f"{error.strerror or error}{where}. What was finished is kept; mend this and run the same command again.")
+        _fail(f"{error.strerror or error}{where}. What was finished is kept; fix this and run the same command again.")
 
 
 def _fail(message: str) -> None:

@@ -15,9 +15,14 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value ...",
 
 
 def load(file: str, overrides: list[str] | None) -> Config:
-    """The configuration that the arguments name."""
+    """The configuration that the arguments name: a file or shipped name, or ``quickstart`` where there is none.
+
+    Raises:
+        UserError: As `text2sql.config.load_config`.
+    """
     from text2sql.config import load_config
 
-    if "=" in file and not Path(file).exists():  # no file: only overrides
+    # `text2sql run training.epochs=2` names no file: what stands in its place is the first override.
+    if "=" in file and not Path(file).exists():
         return load_config("quickstart", [file, *(overrides or [])])
     return load_config(file, overrides or [])

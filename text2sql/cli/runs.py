@@ -42,7 +42,7 @@ def evaluate(
     ] = None,
     tables: Annotated[Path | None, typer.Option(help="Schemas: the tables.json of Spider or BIRD.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write rows with verdicts to this .jsonl, the summary beside it.")
+        Path | None, typer.Option(help="Write rows with verdicts to this .jsonl, and the summary next to it.")
     ] = None,
     adapter: Annotated[
         Path | None, typer.Option(help="With a run: answer its questions on this machine with this PEFT adapter.")

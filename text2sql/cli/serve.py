@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backends.extras import missing_package
 from text2sql.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     api_key: Annotated[
         list[str] | None,
-        typer.Option(help="Key to accept; each is a user with a namespace of its own.", envvar="TEXT2SQL_API_KEY"),
+        typer.Option(help="Key to accept; each is a user with their own namespace.", envvar="TEXT2SQL_API_KEY"),
     ] = None,
     api_key_file: Annotated[Path | None, typer.Option(help="File with one key on each line.")] = None,
     quantization: Annotated[str, typer.Option(help="Storage of the frozen base: none, nf4, int8.")] = "none",
@@ -61,6 +60,8 @@ def _start(settings: ServerSettings) -> None:
     try:
         from backends.server.main import serve
     except ImportError as error:
+        from backends.extras import missing_package
+
         raise UserError(
             missing_package(
                 "text2sql serve", error.name or "fastapi", "server", "run with backend=local, which needs no server"

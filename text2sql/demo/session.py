@@ -50,7 +50,7 @@ class Shown:
         rows: The rows.
         overflow: There were more than `MAX_ROWS`.
         seconds: Time that the query took.
-        note: What to know about the answer besides: that it was cut off, say.
+        note: What else to know about the answer, for example that it was cut off.
     """
 
     sql: str

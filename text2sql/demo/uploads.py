@@ -57,7 +57,7 @@ def database_schema(database: Path, name: str) -> str:
 
 
 def check_size(name: str, size: int, *, csv: bool) -> None:
-    """Refuse a file of so many bytes if it is larger than what is taken of its kind.
+    """Refuse a file of `size` bytes if it is larger than what is taken of its kind.
 
     Raises:
         UserError: It is; with what to do instead.

@@ -69,7 +69,13 @@ class TokenBudget:
         return self._cost(self.total)
 
     def reserve(self, most: Tokens) -> Tokens:
-        """Set the tokens of a piece of work aside, at most so many.
+        """Set the tokens of a piece of work aside before it is submitted.
+
+        Args:
+            most: The most that it can take.
+
+        Returns:
+            What was set aside, for `spend`.
 
         Raises:
             BudgetReached: It could cost more than is left.

@@ -43,7 +43,7 @@ def open_service(config: Config, checkpoints: Path | None = None) -> Iterator[Se
 
 
 def _close(service: ServiceClient, status: str) -> None:
-    """Close the session, and wait a little for a remote one to hear of it; one that does not is let go of."""
+    """Close the session; a server has `CLOSE_SECONDS` to acknowledge, after which nobody waits for it."""
     import tinker
 
     ending = service.close(status)
@@ -52,11 +52,15 @@ def _close(service: ServiceClient, status: str) -> None:
             with suppress(tinker.TinkerError, TimeoutError):
                 ending.result(CLOSE_SECONDS)
         finally:
-            ending.future().cancel()  # no heartbeats to a server that is away, nor five minutes of telling it
+            # Otherwise the SDK goes on for five minutes with heartbeats and retries to a server that is away.
+            ending.future().cancel()
 
 
 def lost_model(error: Exception) -> bool:
-    """Whether a call failed for the server's sake, which may have its checkpoints still: it was restarted, say."""
+    """Whether a call failed because the server lost the model in training, for example by a restart.
+
+    Its checkpoints may still be there.
+    """
     import tinker
     from tinker.lib.retryable_exception import RetryableException
     from tinker.types import RequestErrorCategory
@@ -67,6 +71,6 @@ def lost_model(error: Exception) -> bool:
 
 
 def context_length(service: ServiceClient, model: str) -> int | None:
-    """The longest sequence that a model takes, if the backend knows."""
+    """The longest sequence, in tokens, that a model takes; None where the backend does not say."""
     offered = service.get_server_capabilities().supported_models
     return next((m.max_context_length for m in offered if m.model_name == model), None)
