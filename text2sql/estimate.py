@@ -1,4 +1,4 @@
-"""`text2sql estimate`: what a configuration would take before it is run."""
+"""What a configuration would take in memory, time and dollars, before it is run."""
 
 from __future__ import annotations
 

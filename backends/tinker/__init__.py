@@ -1,0 +1,1 @@
+"""The Tinker API through its own SDK."""

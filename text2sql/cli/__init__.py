@@ -1,4 +1,4 @@
-"""The command line. Thin: each command reads its arguments and calls one function."""
+"""The command line: each command reads its arguments and calls one function."""
 
 from __future__ import annotations
 

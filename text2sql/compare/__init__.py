@@ -1,4 +1,4 @@
-"""`text2sql compare`: finished runs side by side, on the terminal and as one HTML page."""
+"""Finished runs side by side, on the terminal and as one HTML page."""
 
 from __future__ import annotations
 

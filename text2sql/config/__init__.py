@@ -1,4 +1,4 @@
-"""The configuration of an experiment.
+"""The configuration of an experiment: every key with its default, and how a file is read.
 
 A file holds only what differs from the defaults in `sections` and `schema`. `load_config` merges, in this order, the
 defaults, the file and the ``key.sub=value`` overrides of the command line, refuses what it does not know, and says what

@@ -1,0 +1,1 @@
+"""From sources to training data: reading, cleaning, splitting, prompts, tokens."""

@@ -1,1 +1,1 @@
-"""A page on which a run's models are asked, their SQL checked and, on a database, run. `session` knows no widgets."""
+"""A page on which a run's models are asked, and their SQL checked and run. `session` knows no widgets."""

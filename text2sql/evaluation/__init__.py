@@ -1,4 +1,7 @@
-"""Execution-accuracy evaluation: do two SQL queries mean the same on every database of a schema?"""
+"""Answers judged and counted: execution accuracy, statistics, benchmarks' own metrics, error labels.
+
+Its names are the public door of the evaluator, `text2sql.equivalence` included.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's trained weights as a directory that other programs load: adapter, merged model, or GGUF for Ollama.
+"""Trained weights for other programs: adapter, merged model, or GGUF for Ollama, with a model card.
 
 The directory is written aside and renamed into place: it is complete or absent, and never overwrites another.
 """

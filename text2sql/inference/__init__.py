@@ -1,0 +1,1 @@
+"""From questions to SQL: strategies, generation, and the predictions of a run."""

@@ -1,4 +1,4 @@
-"""The report of a run: plots and one self-contained HTML page, made from the files of a run directory."""
+"""The report of a run: one offline HTML page, made from the files of its directory."""
 
 from __future__ import annotations
 

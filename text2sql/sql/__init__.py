@@ -1,0 +1,1 @@
+"""SQL as text, tokens and trees, and the sandbox that executes it."""

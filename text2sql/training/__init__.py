@@ -1,0 +1,1 @@
+"""The supervised loop: batches, schedules, early stopping, checkpoints and recovery."""

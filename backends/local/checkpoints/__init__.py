@@ -1,0 +1,1 @@
+"""Trained weights on disk: written whole or not at all, verified, listed, expiring."""

@@ -1,0 +1,1 @@
+"""The frozen base: found, loaded, quantised, split over processes, its layers fused."""
