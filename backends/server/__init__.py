@@ -1,7 +1,7 @@
 """Tinker's wire protocol over HTTP, in front of the local backend.
 
-`run.serve` starts it. A request goes: a route (`training_routes`, `sampling_routes`, `rest_routes`) checks it and puts
-it into the queue of its model or sampler (`scheduler`), answers with a promise (`promises`) at once, and one thread
-carries the requests out, one after another, on the device (`device`). What must outlive the process is in SQLite
-(`records`) and in the checkpoint directory. All that depends on the version of the SDK is in `codecs`.
+`main.serve` starts it. A route (`api`) checks a request, puts it into the queue of its model or sampler (`scheduler`)
+and answers at once with the id under which the result can be fetched (`futures`). One thread carries the requests out,
+one after another, on the models that are in memory (`residency`). What must outlive the process is in SQLite
+(`records`, `database`) and in the checkpoint directory. All that depends on the version of the SDK is in `wire`.
 """

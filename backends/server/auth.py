@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from backends.interface import BackendError
 
-ANYONE = "local"  # the one user of a server without keys
+# The one user of a server without keys.
+ANYONE = "local"
 PREFIX = "tml-"
 SHORTEST = 12
 
@@ -64,7 +65,7 @@ def _digest(key: str) -> str:
 
 
 def check_exposure(host: str, keys: Sequence[str]) -> None:
-    """Refuse keys that the SDK would not send, and a server that others can reach but that asks for none.
+    """Refuse keys that the SDK would not send, and a server that others can reach but that needs no key.
 
     Raises:
         BackendError: With what to do.

@@ -1,17 +1,17 @@
-"""What must outlive the process, in SQLite: sessions, training runs, samplers, and whose checkpoint is which."""
+"""What must outlive the process, in SQLite: the tables of `records`, and the secret that signs links."""
 
 from __future__ import annotations
 
-import json
 import secrets
 import sqlite3
 import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from backends.interface import BackendError
+from backends.server.records import Record
 
 VERSION = 1
 SCHEMA = """
@@ -39,22 +39,22 @@ CREATE INDEX samplers_by_session ON samplers (session);
 CREATE INDEX checkpoints_by_run ON checkpoints (run);
 """
 
-Row = dict[str, Any]
+T = TypeVar("T", bound=Record)
 
 
-class Records:
+class Database:
     """The database. Every change is on the disk when the method returns."""
 
     def __init__(self, file: Path) -> None:
         try:
-            self._database = sqlite3.connect(file, timeout=2, check_same_thread=False, isolation_level=None)
-            self._database.row_factory = _row
-            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")  # one server for one directory
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
-            (version,) = self._database.execute("PRAGMA user_version").fetchone().values()
+            self._connection = sqlite3.connect(file, timeout=2, check_same_thread=False, isolation_level=None)
+            # One server for one directory.
+            self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version == 0:
-                self._database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+                self._connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
         except sqlite3.Error as error:
             hint = " Another server is using this directory." if "locked" in str(error) else ""
             raise BackendError(f"The server's database {file} cannot be opened: {error}.{hint}") from error
@@ -65,54 +65,58 @@ class Records:
     def execute(self, statement: str, *values: Any) -> int:
         """Run one statement; returns how many rows it changed."""
         with self._lock:
-            return self._database.execute(statement, values).rowcount
+            return self._connection.execute(statement, values).rowcount
 
-    def rows(self, statement: str, *values: Any) -> list[Row]:
-        """The rows of a query; `metadata` is decoded."""
+    def select(self, kind: type[T], condition: str, *values: Any) -> list[T]:
+        """The records of a table that fulfil a condition.
+
+        Args:
+            kind: Which table.
+            condition: What follows WHERE, with ``?`` for each value; an ORDER BY may end it.
+            values: What stands for the question marks.
+        """
         with self._lock:
-            return self._database.execute(statement, values).fetchall()
+            cursor = self._connection.execute(f"SELECT * FROM {kind.table} WHERE {condition}", values)
+            rows = cursor.fetchall()
+        columns = [column[0] for column in cursor.description]
+        return [kind.model_validate(dict(zip(columns, row, strict=True))) for row in rows]
 
-    def row(self, statement: str, *values: Any) -> Row | None:
-        """The first row of a query."""
-        return next(iter(self.rows(statement, *values)), None)
+    def find(self, kind: type[T], condition: str, *values: Any) -> T | None:
+        """The first record of a table that fulfils a condition, or None."""
+        return next(iter(self.select(kind, condition, *values)), None)
 
-    def insert(self, table: str, **values: Any) -> bool:
-        """Add a row; False if there is one of its key already. Keys of `values` are column names of this module."""
-        return self._write("INSERT OR IGNORE", table, values)
+    def insert(self, record: Record) -> bool:
+        """Add a record; False if there is one of its key already."""
+        return self._write("INSERT OR IGNORE", record)
 
-    def replace(self, table: str, **values: Any) -> None:
-        """Add a row, in place of the one of its key."""
-        self._write("INSERT OR REPLACE", table, values)
+    def replace(self, record: Record) -> None:
+        """Add a record, in place of the one of its key."""
+        self._write("INSERT OR REPLACE", record)
 
-    def _write(self, verb: str, table: str, values: Row) -> bool:
-        if "metadata" in values:
-            values["metadata"] = json.dumps(values["metadata"]) if values["metadata"] else None
+    def _write(self, verb: str, record: Record) -> bool:
+        values = record.model_dump()
         marks = ", ".join("?" * len(values))
-        return self.execute(f"{verb} INTO {table} ({', '.join(values)}) VALUES ({marks})", *values.values()) == 1
+        statement = f"{verb} INTO {record.table} ({', '.join(values)}) VALUES ({marks})"
+        return self.execute(statement, *values.values()) == 1
 
-    def touch(self, table: str, column: str, ids: Iterable[str]) -> None:
-        """Write that these were seen just now."""
+    def touch(self, kind: type[Record], column: str, ids: Iterable[str]) -> None:
+        """Write the present time into a column of the records that have these ids."""
         now = time.time()
+        statement = f"UPDATE {kind.table} SET {column} = ? WHERE id = ?"
         with self._lock:
-            self._database.execute("BEGIN")
-            self._database.executemany(f"UPDATE {table} SET {column} = ? WHERE id = ?", [(now, i) for i in ids])
-            self._database.execute("COMMIT")
+            self._connection.execute("BEGIN")
+            self._connection.executemany(statement, [(now, one) for one in ids])
+            self._connection.execute("COMMIT")
 
     def secret(self) -> bytes:
-        """The key that download links are signed with; made once."""
-        self.execute("INSERT OR IGNORE INTO about VALUES ('secret', ?)", secrets.token_bytes(32))
-        row = self.row("SELECT value FROM about WHERE name = 'secret'")
-        assert row is not None
-        return row["value"]
+        """The key with which links are signed; made at the first start."""
+        with self._lock:
+            statement = "INSERT OR IGNORE INTO about VALUES ('secret', ?)"
+            self._connection.execute(statement, (secrets.token_bytes(32),))
+            (value,) = self._connection.execute("SELECT value FROM about WHERE name = 'secret'").fetchone()
+        return value
 
     def close(self) -> None:
         """Close the database."""
         with self._lock:
-            self._database.close()
-
-
-def _row(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Row:
-    row = {column[0]: value for column, value in zip(cursor.description, values, strict=True)}
-    if row.get("metadata"):
-        row["metadata"] = json.loads(row["metadata"], parse_constant=lambda _: None)  # NaN is no JSON
-    return row
+            self._connection.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Refused(Exception):
+class ApiError(Exception):
     """A request that is answered with an HTTP error and one sentence.
 
     Args:

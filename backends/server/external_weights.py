@@ -7,10 +7,10 @@ from typing import Any
 
 from backends.extras import missing_package
 from backends.interface import BackendError
-from backends.server.residency import Device
+from backends.server.residency import Residency
 
 
-def save(device: Device, client: Any, name: str, recipients: list[str] | None) -> str:
+def save(device: Residency, client: Any, name: str, recipients: list[str] | None) -> str:
     """Write an adapter's files as ``external_weights/NAME``.
 
     Args:

@@ -28,7 +28,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed request, as the protocol tells it."""
+    """A failed request, as the protocol writes it.
+
+    Attributes:
+        message: One sentence for a person.
+        category: Whose fault it is: ``user``, ``server`` or ``unknown``.
+    """
 
     message: str
     category: str = "user"
@@ -39,24 +44,35 @@ _settling = threading.Lock()
 
 
 @dataclass(slots=True)
-class Promise:
-    """One request's answer, to come or there. `request_id` names model or sampler and its sequence number."""
+class PendingRequest:
+    """One request, and its answer as soon as there is one.
+
+    Attributes:
+        request_id: Names the model or sampler, and the request's number there.
+        owner: Whose it is.
+        future: The answer.
+        settled_at: When it was answered, in this process's clock.
+        settled_order: How many requests of this server had been answered, this one included.
+        fetched_at: When the answer was last fetched.
+    """
 
     request_id: str
     owner: str
     future: Future[Result | Failure] = field(default_factory=Future)
-    done_at: float | None = None
-    number: int | None = None  # how many were settled before it
+    settled_at: float | None = None
+    settled_order: int | None = None
     fetched_at: float | None = None
 
     def settle(self, answer: Result | Failure) -> bool:
         """Give the answer; False if there is one already (the request was cancelled meanwhile)."""
-        with _settling:  # in the order of the numbers: who has seen one does not ask for those before it again
+        # Under a lock, so that answers become visible in the order of their numbers: a client that has seen one number
+        # does not ask for those before it again.
+        with _settling:
             try:
                 self.future.set_result(answer)
             except InvalidStateError:
                 return False
-            self.done_at, self.number = time.monotonic(), next(_settlements)
+            self.settled_at, self.settled_order = time.monotonic(), next(_settlements)
         return True
 
     def size(self) -> int:
@@ -65,62 +81,70 @@ class Promise:
         return len(answer.body) if isinstance(answer, Result) else 0
 
 
-class Promises:
-    """All promises of one life of the server. Ids of an earlier life are recognised as such."""
+class FutureStore:
+    """All requests since the server started, until their answers are dropped.
+
+    Request ids begin with a random mark of this start, so that ids of an earlier one are recognised as such.
+
+    Args:
+        keep_seconds: How long an answer is kept.
+        keep_fetched_seconds: How long it is kept once it has been fetched.
+        keep_bytes: How much is kept in all.
+    """
 
     def __init__(self, keep_seconds: float, keep_fetched_seconds: float, keep_bytes: int) -> None:
         self._keep = keep_seconds
         self._keep_fetched = keep_fetched_seconds
         self._keep_bytes = keep_bytes
-        self._life = secrets.token_hex(4)
-        self._promises: dict[str, Promise] = {}
+        self._start = secrets.token_hex(4)
+        self._requests: dict[str, PendingRequest] = {}
         self._lock = threading.Lock()
 
     def request_id(self, target: str, seq_id: int) -> str:
         """The id of the request that has this number at this model or sampler."""
-        return f"{self._life}/{target}/{seq_id}"
+        return f"{self._start}/{target}/{seq_id}"
 
-    def make(self, target: str, seq_id: int, owner: str) -> tuple[Promise, bool]:
-        """The promise for a request, and whether it is new: the same request gets the same promise."""
+    def add(self, target: str, seq_id: int, owner: str) -> tuple[PendingRequest, bool]:
+        """The request of this number, and whether it is new: a request that is sent again is the same request."""
         request_id = self.request_id(target, seq_id)
         with self._lock:
-            known = self._promises.get(request_id)
+            known = self._requests.get(request_id)
             if known is not None:
                 return known, False
-            promise = self._promises[request_id] = Promise(request_id, owner)
-            return promise, True
+            pending = self._requests[request_id] = PendingRequest(request_id, owner)
+            return pending, True
 
-    def find(self, request_id: str, owner: str) -> Promise | None:
-        """The owner's promise of this id."""
-        promise = self._promises.get(request_id)
-        return promise if promise is not None and promise.owner == owner else None
+    def find(self, request_id: str, owner: str) -> PendingRequest | None:
+        """The owner's request of this id, or None."""
+        pending = self._requests.get(request_id)
+        return pending if pending is not None and pending.owner == owner else None
 
-    def of(self, target: str, owner: str) -> list[Promise]:
-        """The owner's promises of one model or sampler."""
-        prefix = f"{self._life}/{target}/"
+    def of_target(self, target: str, owner: str) -> list[PendingRequest]:
+        """The owner's requests to one model or sampler."""
+        prefix = f"{self._start}/{target}/"
         with self._lock:
-            return [p for i, p in self._promises.items() if i.startswith(prefix) and p.owner == owner]
+            return [p for i, p in self._requests.items() if i.startswith(prefix) and p.owner == owner]
 
-    def forget(self, promise: Promise) -> None:
-        """Take back a promise that was never given out."""
+    def forget(self, pending: PendingRequest) -> None:
+        """Remove a request whose id no client was given, or needs any more."""
         with self._lock:
-            self._promises.pop(promise.request_id, None)
+            self._requests.pop(pending.request_id, None)
 
     def sweep(self) -> None:
-        """Drop results that have been there long enough: not long, once they have been fetched, or room is short."""
+        """Drop answers that are old, that have been fetched, or that exceed the space for answers, the oldest first."""
         now, size = time.monotonic(), 0
         with self._lock:
-            done = [promise for promise in self._promises.values() if promise.number is not None]
-            for promise in sorted(done, key=lambda promise: -(promise.number or 0)):  # the newest first
-                size += promise.size()
-                fetched = promise.fetched_at is not None and now - promise.fetched_at > self._keep_fetched
-                old = promise.done_at is not None and now - promise.done_at > self._keep
+            settled = [pending for pending in self._requests.values() if pending.settled_order is not None]
+            for pending in sorted(settled, key=lambda pending: -(pending.settled_order or 0)):
+                size += pending.size()
+                fetched = pending.fetched_at is not None and now - pending.fetched_at > self._keep_fetched
+                old = pending.settled_at is not None and now - pending.settled_at > self._keep
                 if fetched or old or size > self._keep_bytes:
-                    del self._promises[promise.request_id]
+                    del self._requests[pending.request_id]
 
     def missing(self, request_id: str) -> Failure:
-        """What to say of an id that has no promise."""
-        if not request_id.startswith(f"{self._life}/"):
+        """What to say of an id that is not in the store."""
+        if not request_id.startswith(f"{self._start}/"):
             return Failure(
                 "The server was restarted before this request was finished, so it is lost. Saved checkpoints are "
                 "kept: continue with create_training_client_from_state_with_optimizer(<last saved path>).",

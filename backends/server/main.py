@@ -13,7 +13,7 @@ from backends.server.auth import check_exposure
 from backends.server.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from backends.server.state import Server
+    from backends.server.state import ServerState
 
 GRACE_SECONDS = 5
 KEEP_ALIVE_SECONDS = 75
@@ -31,22 +31,24 @@ def serve(settings: ServerSettings, ready: Callable[[str], None] = lambda url: N
     """
     check_exposure(settings.host, settings.keys)
     settings = settings.model_copy(update={"base_models": with_directories(settings.base_models)})
-    listening = listen(settings.host, settings.port)  # before the models are loaded: that takes long
+    # Before the models are loaded, which takes long.
+    listening = listen(settings.host, settings.port)
     with listening:
         server = make_server(settings, lambda: ready(f"http://{settings.host}:{listening.getsockname()[1]}"))
         server.run(sockets=[listening])
 
 
 def make_server(settings: ServerSettings, ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
-    """The web server around a new `Server`; `run(sockets=[...])` starts it."""
+    """The web server around a new `ServerState`; `run(sockets=[...])` starts it."""
     from backends.server.api.app import create_app
-    from backends.server.state import Server
+    from backends.server.state import ServerState
 
-    state = Server(settings)
+    state = ServerState(settings)
     config = uvicorn.Config(
         create_app(state, ready),
         log_level="warning",
-        access_log=False,  # most requests are polls
+        # Most requests are polls.
+        access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
@@ -57,7 +59,7 @@ def make_server(settings: ServerSettings, ready: Callable[[], None] = lambda: No
 class _Uvicorn(uvicorn.Server):
     """Ends the polls that are held open as soon as it is told to stop."""
 
-    def __init__(self, config: uvicorn.Config, state: Server) -> None:
+    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)
         self._state = state
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -20,6 +20,13 @@ from backends.local.training import LocalTrainingClient
 from backends.server.settings import ServerSettings
 
 
+class Counts(NamedTuple):
+    """How many models in training are on the device, and how many are parked in main memory."""
+
+    resident: int
+    parked: int
+
+
 class _Service(LocalServiceClient):
     """A service whose next model has the id that the server has given to it."""
 
@@ -29,7 +36,7 @@ class _Service(LocalServiceClient):
         return self.next_model_id
 
 
-class Device:
+class Residency:
     """The served base models, the adapters in training, and the samplers in use."""
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -39,9 +46,10 @@ class Device:
         self.store = self.service.store
         self._locations = settings.base_models
         self._limits = settings.limits
-        self._models: OrderedDict[str, LocalTrainingClient] = OrderedDict()  # the latest used last
-        self._parked: dict[str, Parked] = {}
+        # Both in the order of their last use.
+        self._models: OrderedDict[str, LocalTrainingClient] = OrderedDict()
         self._samplers: OrderedDict[str, LocalSamplingClient] = OrderedDict()
+        self._parked: dict[str, Parked] = {}
         self._bases: dict[str, LocalSamplingClient] = {}
 
     def load(self) -> None:
@@ -49,29 +57,25 @@ class Device:
         for name, location in self._locations.items():
             self._bases[name] = self.service.create_sampling_client(base_model=location).result()
 
-    def base(self, name: str) -> LocalSamplingClient:
-        """A served base model, as a sampler without an adapter."""
-        return self._bases[name]
-
     def loaded(self, name: str) -> BaseModel:
         """What was loaded as a base model: its tokenizer, place, length."""
         return self._bases[name]._engine.base
 
-    def counts(self) -> tuple[int, int]:
-        """Models in training on the device, and parked."""
-        return len(self._models) - len(self._parked), len(self._parked)
+    def counts(self) -> Counts:
+        """Models in training, by where they are."""
+        return Counts(len(self._models) - len(self._parked), len(self._parked))
 
     def create(self, model_id: str, base_model: str, **lora: Any) -> None:
         """Make a new adapter (BackendError if memory is short)."""
         self._check_memory()
-        self._make_room()
+        self._park_least_recent()
         self.service.next_model_id = model_id
         self._models[model_id] = self.service.create_lora_training_client(self._locations[base_model], **lora).result()
 
     def restore(self, model_id: str, base_model: str, path: str, *, optimizer: bool) -> None:
         """Make an adapter from a checkpoint (BackendError if memory is short)."""
         self._check_memory()
-        self._make_room()
+        self._park_least_recent()
         self.service.next_model_id = model_id
         make = (
             self.service.create_training_client_from_state_with_optimizer
@@ -80,14 +84,14 @@ class Device:
         )
         self._models[model_id] = make(path, self._locations[base_model]).result()
 
-    def model(self, model_id: str) -> Any:
+    def model(self, model_id: str) -> LocalTrainingClient:
         """A model in training, on the device (BackendError if its creation failed)."""
         if model_id not in self._models:
             raise BackendError(f"The model {model_id} could not be created; see the error of that request.")
         self._models.move_to_end(model_id)
         client = self._models[model_id]
         if model_id in self._parked:
-            self._make_room()
+            self._park_least_recent()
             unpark(client, self._parked[model_id]).result()
             del self._parked[model_id]
         return client
@@ -101,21 +105,21 @@ class Device:
                 f"{self._limits.free_bytes >> 20:,}): close a ServiceClient whose models are not in use, or try later."
             )
 
-    def _make_room(self) -> None:
-        """Move the adapters used least recently off the device."""
+    def _park_least_recent(self) -> None:
+        """Move the adapters used least recently off the device, so that one more may be there."""
         resident = [name for name in self._models if name not in self._parked]
         for name in resident[: max(0, len(resident) - self._limits.resident_models + 1)]:
             self._parked[name] = park(self._models[name]).result()
 
     def drop(self, model_id: str) -> None:
-        """Let go of a model in training."""
+        """Release a model in training."""
         self._models.pop(model_id, None)
         self._parked.pop(model_id, None)
 
     def sampler(self, base_model: str, path: str | None) -> LocalSamplingClient:
         """A sampler of saved weights, or of the bare model."""
         if path is None:
-            return self.base(base_model)
+            return self._bases[base_model]
         if path not in self._samplers:
             sampler = self.service.create_sampling_client(model_path=path, base_model=self._locations[base_model])
             self._samplers[path] = sampler.result()
@@ -124,13 +128,9 @@ class Device:
         self._samplers.move_to_end(path)
         return self._samplers[path]
 
-    def forget(self, path: str) -> None:
-        """Let go of sampling weights."""
-        self._samplers.pop(path, None)
-
     def delete(self, path: str) -> None:
-        """Delete a checkpoint's files, if they are there."""
-        self.forget(path)
+        """Delete a checkpoint's files, if they are there, and release its weights."""
+        self._samplers.pop(path, None)
         if self.files(path).is_dir():
             self.store.delete(path)
 
@@ -143,5 +143,5 @@ class Device:
         return sum(file.stat().st_size for file in self.files(path).iterdir())
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
         self.service.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinker import types
 
@@ -11,33 +12,58 @@ from backends.local.futures import LocalFuture
 from backends.local.sampling import LocalSamplingClient
 from backends.server import wire
 from backends.server.futures import PROTOBUF, Failure, Result
-from backends.server.scheduler import Job, SamplerLane
+from backends.server.metrics import Metrics
+from backends.server.queues import Job, SamplerQueue
+from backends.server.residency import Residency
+from backends.server.scheduler import Scheduler
 
-if TYPE_CHECKING:
-    from backends.server.state import Server
+# How often a running batch looks for requests that may join it, and for cancelled ones.
+JOIN_SECONDS = 0.01
 
-JOIN_SECONDS = 0.01  # how often a running batch looks for requests that may join it, and for cancelled ones
+# Gives base model and checkpoint (None for the bare model) when a batch is about to run.
+Weights = Callable[[], tuple[str, str | None]]
 
 
-def answer_samples(server: Server, base_model: str, path: str | None, lane: SamplerLane, jobs: list[Job]) -> None:
-    """Carry out a batch, which later requests may join (on the scheduler's thread)."""
-    sampler = server.device.sampler(base_model, path)
-    running: dict[Future[types.SampleResponse], Job] = {}
-    while jobs or running:
-        calls = []
-        for job in jobs:
-            try:
-                calls.append((job, _submit(sampler, job)))
-            except Exception as error:
-                job.promise.settle(server.failed(job.promise, error))
-        running |= {call.future(): job for job, call in calls}
-        done, decoding = wait(running, timeout=JOIN_SECONDS, return_when=FIRST_COMPLETED)
-        for future in done:
-            _settle(server, running.pop(future), future)
-        for future in decoding:
-            if running[future].promise.future.done():  # cancelled meanwhile
-                future.cancel()
-        jobs = server.scheduler.more(lane, lane.batch - sum(job.weight for job in running.values()))
+class SampleBatches:
+    """Carries out the batches that the scheduler takes from the queues of samplers, on the scheduler's thread."""
+
+    def __init__(self, residency: Residency, scheduler: Scheduler, metrics: Metrics) -> None:
+        self._residency = residency
+        self._scheduler = scheduler
+        self._metrics = metrics
+
+    def run(self, weights: Weights, queue: SamplerQueue, jobs: list[Job]) -> None:
+        """Carry out a batch, which later requests of the same queue may join."""
+        sampler = self._residency.sampler(*weights())
+        running: dict[Future[types.SampleResponse], Job] = {}
+        while jobs or running:
+            calls = []
+            for job in jobs:
+                try:
+                    calls.append((job, _submit(sampler, job)))
+                except Exception as error:
+                    job.pending.settle(self._metrics.failed(job.pending, error))
+            # Whoever asks for a call's future starts the batch, so every call is made before that.
+            running |= {call.future(): job for job, call in calls}
+            done, decoding = wait(running, timeout=JOIN_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                self._settle(running.pop(future), future)
+            for future in decoding:
+                cancelled_meanwhile = running[future].pending.future.done()
+                if cancelled_meanwhile:
+                    future.cancel()
+            jobs = self._scheduler.join(queue, queue.batch - sum(job.weight for job in running.values()))
+
+    def _settle(self, job: Job, future: Future[types.SampleResponse]) -> None:
+        if future.cancelled():
+            return
+        try:
+            response = future.result()
+            self._metrics.sampled(response, job.work.prompt.length)
+            answer: Result | Failure = Result(wire.sample_body(response), PROTOBUF)
+        except Exception as error:
+            answer = self._metrics.failed(job.pending, error)
+        job.pending.settle(answer)
 
 
 def _submit(sampler: LocalSamplingClient, job: Job) -> LocalFuture[types.SampleResponse]:
@@ -45,18 +71,6 @@ def _submit(sampler: LocalSamplingClient, job: Job) -> LocalFuture[types.SampleR
     if job.on_token is not None:
         return sampler.sample_listening(request.prompt, request.sampling_params, job.on_token)
     return sampler.sample(**_arguments(request))
-
-
-def _settle(server: Server, job: Job, future: Future[types.SampleResponse]) -> None:
-    if future.cancelled():
-        return
-    try:
-        response = future.result()
-        server.metrics.sampled(response, job.work.prompt.length)
-        answer: Result | Failure = Result(wire.sample_body(response), PROTOBUF)
-    except Exception as error:
-        answer = server.failed(job.promise, error)
-    job.promise.settle(answer)
 
 
 def _arguments(request: types.SampleRequest) -> dict[str, Any]:

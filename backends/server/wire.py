@@ -19,8 +19,10 @@ from tinker import types
 from tinker.proto import tinker_public_pb2 as wire
 from tinker.types.topk_logprobs import TopkLogprobs
 
-SPOKEN = "0.38"  # the SDK's minor version: its wire format changes with it
-CELLS = 1 << 24  # largest tensor of one datum
+# The SDK's minor version: its wire format changes with it.
+SPOKEN = "0.38"
+# Cells of the largest tensor of one datum.
+CELLS = 1 << 24
 PEEK_BYTES = 4096
 
 ForwardBackwardMessage = wire.ForwardBackwardRequest
@@ -86,11 +88,12 @@ def peek_order(head: bytes) -> tuple[str, int] | None:
     They are its first two fields, so a refused request does not leave a gap in the model's sequence.
     """
     try:
-        if head[0] != 0x0A:  # field 1, a string
+        field_1_is_a_string, field_2_is_an_integer = 0x0A, 0x10
+        if head[0] != field_1_is_a_string:
             return None
         length, at = _varint(head, 1)
         model_id, at = head[at : at + length].decode(), at + length
-        if head[at] != 0x10:  # field 2, an integer
+        if head[at] != field_2_is_an_integer:
             return None
         return model_id, _varint(head, at + 1)[0]
     except (IndexError, UnicodeDecodeError):

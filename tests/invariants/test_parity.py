@@ -168,7 +168,7 @@ def test_same_numbers(open_local: Any, server: Running, tiny_model: str, program
     here = open_local(unscored_logprobs=True)
     there = server.client()
     records, weights = [], []
-    for service, store in ((here, here.store), (there, server.state.device.store)):
+    for service, store in ((here, here.store), (there, server.state.residency.store)):
         record = Record()
         client = service.create_lora_training_client(tiny_model, rank=4, seed=5, train_unembed=True).result()
         end = program(service, client, record)

@@ -10,52 +10,49 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse
 
 from backends.server import wire
-from backends.server.api import openai, rest, sampling, training
-from backends.server.api.request import owner_of
-from backends.server.errors import Refused
+from backends.server.api import openai, rest, sampling, status, training
+from backends.server.api.request import state_of
+from backends.server.errors import ApiError
 from backends.server.scheduler import Busy
-from backends.server.state import Server
+from backends.server.state import ServerState
 
 TIDY_SECONDS = 5.0
 
 log = logging.getLogger("text2sql.server")
 
 
-def create_app(server: Server, ready: Callable[[], None] = lambda: None) -> FastAPI:
+def create_app(state: ServerState, ready: Callable[[], None] = lambda: None) -> FastAPI:
     """The application around a server, which it starts and closes; `ready` is called once it has started."""
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        server.start()
-        tidying = asyncio.create_task(_tidy(server))
+        state.start()
+        tidying = asyncio.create_task(_tidy(state))
         ready()
         yield
         tidying.cancel()
-        await asyncio.to_thread(server.close)
+        await asyncio.to_thread(state.close)
 
     app = FastAPI(title="text2sql serve", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.server = server
-    for routes in (training, sampling, rest, openai):
+    app.state.server = state
+    for routes in (status, training, sampling, rest, openai):
         app.include_router(routes.router)
-    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(Busy, _busy)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _broken)
     app.middleware("http")(_admit)
-    app.get("/healthz")(_healthz)
-    app.get("/metrics")(_metrics)
-    app.get("/")(_status)
     return app
 
 
-async def _tidy(server: Server) -> None:
+async def _tidy(state: ServerState) -> None:
     while True:
         await asyncio.sleep(TIDY_SECONDS)
         try:
-            server.tidy()
+            state.tidy()
         except Exception:
             log.exception("tidying up failed")
 
@@ -65,12 +62,12 @@ async def _admit(request: Request, call_next: Any) -> Response:
     sentence = wire.refusal(request.headers)
     response = JSONResponse({"detail": sentence}, 400) if sentence else await call_next(request)
     route = getattr(request.scope.get("route"), "path", "other")
-    request.app.state.server.metrics.requests.labels(route, response.status_code).inc()
+    state_of(request).metrics.requests.labels(route, response.status_code).inc()
     return response
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
     headers = {"WWW-Authenticate": "Basic"} if error.status == 401 and request.url.path == "/" else None
     return _error(request, error.status, error.detail, headers)
 
@@ -95,18 +92,3 @@ def _error(request: Request, status: int, sentence: str, headers: dict[str, str]
         kind = "invalid_request_error" if status < 500 else "server_error"
         return JSONResponse({"error": {"message": sentence, "type": kind}}, status, headers)
     return JSONResponse({"detail": sentence}, status, headers)
-
-
-async def _healthz() -> Any:
-    return {"status": "ok"}
-
-
-async def _metrics(request: Request) -> Response:
-    owner_of(request) if request.app.state.server.settings.keys else None
-    return PlainTextResponse(request.app.state.server.metrics.text(), media_type="text/plain; version=0.0.4")
-
-
-async def _status(request: Request) -> Response:
-    server: Server = request.app.state.server
-    owner = owner_of(request) if server.settings.keys else "local"
-    return HTMLResponse(server.metrics.page(owner))

@@ -20,11 +20,11 @@ from tinker import types
 from tinker.proto.response_conv import deserialize_sample_response
 
 from backends.checkpoint_paths import SCHEME
-from backends.server.api.request import owner_of, parse, server_of
-from backends.server.errors import Refused
+from backends.server.api.request import owner_of, parse, state_of
+from backends.server.errors import ApiError
 from backends.server.futures import Failure
-from backends.server.scheduler import SamplerLane
-from backends.server.state import Server
+from backends.server.queues import SamplerQueue
+from backends.server.state import ServerState
 
 router = APIRouter(prefix="/v1")
 _numbers = itertools.count()
@@ -70,9 +70,9 @@ class ChatRequest(Settings):
 class Target:
     """What a request samples from."""
 
-    server: Server
+    state: ServerState
     owner: str
-    lane: SamplerLane
+    queue: SamplerQueue
     tokenizer: Any
     room: int
 
@@ -83,19 +83,20 @@ class Target:
         params: types.SamplingParams,
         on_token: Callable[[int], None] | None = None,
     ) -> types.SampleResponse:
-        """Sample through the queue (Refused with what went wrong); whoever stops waiting ends the sampling."""
-        promise, _ = self.server.promises.make(self.lane.name, next(_numbers), self.owner)
+        """Sample through the queue (ApiError with what went wrong); whoever stops waiting ends the sampling."""
+        pending, _ = self.state.futures.add(self.queue.name, next(_numbers), self.owner)
         request = types.SampleRequest(
             prompt=types.ModelInput.from_ints(prompt), num_samples=count, sampling_params=params
         )
-        self.server.add_sample(self.lane, promise, request, 4 * len(prompt), on_token)
+        self.state.add_sample(self.queue, pending, request, 4 * len(prompt), on_token)
         try:
-            answer = await asyncio.wrap_future(promise.future)
+            answer = await asyncio.wrap_future(pending.future)
         finally:
-            self.server.cancel(promise)  # to no effect if it is answered
-            self.server.promises.forget(promise)
+            # Without effect if the request has been answered.
+            self.state.cancel(pending)
+            self.state.futures.forget(pending)
         if isinstance(answer, Failure):
-            raise Refused(400 if answer.category == "user" else 500, answer.message)
+            raise ApiError(400 if answer.category == "user" else 500, answer.message)
         return deserialize_sample_response(answer.body)
 
     async def stream(self, prompt: list[int], params: types.SamplingParams) -> AsyncGenerator[int | str]:
@@ -118,10 +119,10 @@ class Target:
 @router.get("/models")
 async def models(request: Request) -> Any:
     """Base models, and the user's sampler checkpoints."""
-    server, owner = server_of(request), owner_of(request)
-    rows = [row for row in server.checkpoints.of_owner(owner) if row["kind"] == "sampler"]
-    entries = [(name, server.metrics.started) for name in server.settings.base_models]
-    entries += [(row["path"], row["created"]) for row in rows]
+    state, owner = state_of(request), owner_of(request)
+    rows = [row for row in state.checkpoints.of_owner(owner) if row.kind == "sampler"]
+    entries = [(name, state.metrics.started) for name in state.settings.base_models]
+    entries += [(row.path, row.created) for row in rows]
     data = [{"id": name, "object": "model", "created": int(at), "owned_by": owner} for name, at in entries]
     return {"object": "list", "data": data}
 
@@ -154,7 +155,7 @@ async def chat_completions(request: Request) -> Response:
     wanted = await parse(request, ChatRequest)
     target = _target(request, wanted.model)
     if not getattr(target.tokenizer, "chat_template", None):
-        raise Refused(400, f"{wanted.model} has no chat template; use /v1/completions.")
+        raise ApiError(400, f"{wanted.model} has no chat template; use /v1/completions.")
     messages = [message.model_dump() for message in wanted.messages]
     encoded = target.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
     prompt = list(encoded["input_ids"])
@@ -172,29 +173,29 @@ async def chat_completions(request: Request) -> Response:
 
 
 def _target(request: Request, model: str) -> Target:
-    server, owner = server_of(request), owner_of(request)
+    state, owner = state_of(request), owner_of(request)
     path = model if model.startswith(SCHEME) else None
     try:
-        base_model = server.served(server.source_of(model, owner)["base_model"] if path else model)
+        base_model = state.served(state.source_of(model, owner).base_model if path else model)
     except ValueError as error:
-        raise Refused(404, str(error)) from error
+        raise ApiError(404, str(error)) from error
 
     def weights() -> tuple[str, str | None]:
         if path:
-            server.checkpoints.readable(path, owner)
+            state.checkpoints.readable(path, owner)
         return base_model, path
 
-    base = server.device.loaded(base_model)
-    lane = server.sampler_lane(owner, f"openai:sample:{owner}:{model}", weights)
+    base = state.residency.loaded(base_model)
+    queue = state.sampler_queue(owner, f"openai:sample:{owner}:{model}", weights)
     # A copy: the device's thread uses the tokenizer too, and one object does not bear both.
-    return Target(server, owner, lane, copy.deepcopy(base.tokenizer), base.max_length)
+    return Target(state, owner, queue, copy.deepcopy(base.tokenizer), base.max_length)
 
 
 def _prompts(prompt: Any, tokenizer: Any) -> list[list[int]]:
     if isinstance(prompt, str):
         prompt = [prompt]
     if not prompt:
-        raise Refused(400, "The prompt is empty.")
+        raise ApiError(400, "The prompt is empty.")
     if isinstance(prompt[0], int):
         return [prompt]
     return [tokenizer.encode(one) if isinstance(one, str) else one for one in prompt]
@@ -251,7 +252,7 @@ def _stream(
     piece: Callable[[str], dict[str, Any]],
 ) -> Response:
     if len(prompts) != 1 or wanted.n != 1:
-        raise Refused(400, "A stream has one prompt and n = 1.")
+        raise ApiError(400, "A stream has one prompt and n = 1.")
     head = _head(kind, wanted)
 
     def event(choice: dict[str, Any]) -> str:
@@ -261,7 +262,7 @@ def _stream(
         try:
             async for text, reason in _pieces(target, prompts[0], params):
                 yield event({**piece(text), "finish_reason": reason})
-        except Refused as refused:
+        except ApiError as refused:
             yield f"data: {json.dumps({'error': {'message': refused.detail}})}\n\n"
         yield "data: [DONE]\n\n"
 

@@ -8,23 +8,26 @@ import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
+from tinker import types
 from tinker.types.copy_weights_request import CopyWeightsRequest
 
 from backends.checkpoint_paths import SCHEME, CheckpointPath, check_ttl
-from backends.server.api.request import owner_of, parse, server_of
+from backends.server.api.request import owner_of, parse, state_of
 from backends.server.auth import sign, signature_holds
-from backends.server.checkpoint_registry import describe, iso
-from backends.server.database import Row
-from backends.server.errors import Refused
-from backends.server.state import Server
+from backends.server.checkpoint_registry import NEWEST_FIRST, describe, moment
+from backends.server.errors import ApiError
+from backends.server.records import Checkpoint, Sampler, Session, TrainingRun
+from backends.server.state import ServerState
 
 LINK_SECONDS = 3600
-MOST_ROWS = 1000
+LONGEST_PAGE = 1000
+
+T = TypeVar("T")
 
 router = APIRouter(prefix="/api/v1")
 
@@ -51,17 +54,17 @@ async def healthz(request: Request) -> Any:
 @router.get("/get_server_capabilities")
 async def get_server_capabilities(request: Request) -> Any:
     """The base models."""
-    server = server_of(request)
+    state = state_of(request)
     owner_of(request)
     return {
         "supported_models": [
             {
                 "model_name": name,
-                "max_context_length": server.device.loaded(name).max_length,
+                "max_context_length": state.residency.loaded(name).max_length,
                 "trainable": True,
                 "sampleable": True,
             }
-            for name in server.settings.base_models
+            for name in state.settings.base_models
         ]
     }
 
@@ -69,93 +72,93 @@ async def get_server_capabilities(request: Request) -> Any:
 @router.get("/training_runs")
 async def training_runs(request: Request, limit: int = 20, offset: int = 0) -> Any:
     """The user's training runs, the newest first."""
-    server, owner = server_of(request), owner_of(request)
-    server.write_down_signs_of_life()
-    rows = server.records.rows("SELECT * FROM runs WHERE owner = ? ORDER BY created DESC, rowid DESC", owner)
-    page, cursor = _page(rows, limit, offset)
-    return {"training_runs": [_training_run(server, row) for row in page], "cursor": cursor}
+    state, owner = state_of(request), owner_of(request)
+    state.flush_last_seen()
+    runs = state.database.select(TrainingRun, f"owner = ? {NEWEST_FIRST}", owner)
+    page, cursor = _page(runs, limit, offset)
+    return {"training_runs": [_describe_run(state, run) for run in page], "cursor": cursor}
 
 
 @router.get("/training_runs/{run}")
 async def training_run(request: Request, run: str) -> Any:
     """One training run."""
-    server, owner = server_of(request), owner_of(request)
-    server.write_down_signs_of_life()
-    return _training_run(server, server.run(owner, run))
+    state, owner = state_of(request), owner_of(request)
+    state.flush_last_seen()
+    return _describe_run(state, state.run(owner, run))
 
 
-def _training_run(server: Server, row: Row) -> Row:
-    latest = [server.checkpoints.latest(row["id"], kind) for kind in ("training", "sampler")]
-    training, sampler = (checkpoint and describe(checkpoint) for checkpoint in latest)
+def _describe_run(state: ServerState, run: TrainingRun) -> dict[str, Any]:
+    """A record as the protocol's `TrainingRun`, whose metadata need not be strings when it is sent."""
+    training, sampler = state.checkpoints.latest(run.id, "training"), state.checkpoints.latest(run.id, "sampler")
     return {
-        "training_run_id": row["id"],
-        "base_model": row["base_model"] or "unknown",
-        "model_owner": row["owner"],
+        "training_run_id": run.id,
+        "base_model": run.base_model or "unknown",
+        "model_owner": run.owner,
         "is_lora": True,
-        "lora_rank": row["rank"],
-        "last_request_time": iso(row["used"]),
-        "last_checkpoint": training,
-        "last_sampler_checkpoint": sampler,
-        "user_metadata": row["metadata"],
+        "lora_rank": run.rank,
+        "last_request_time": moment(run.used),
+        "last_checkpoint": training and describe(training),
+        "last_sampler_checkpoint": sampler and describe(sampler),
+        "user_metadata": run.metadata,
     }
 
 
 @router.get("/training_runs/{run}/checkpoints")
 async def run_checkpoints(request: Request, run: str) -> Any:
     """The checkpoints of a training run."""
-    server, owner = server_of(request), owner_of(request)
-    server.run(owner, run)
-    return {"checkpoints": [describe(row) for row in server.checkpoints.of_run(run)]}
+    state, owner = state_of(request), owner_of(request)
+    state.run(owner, run)
+    return {"checkpoints": [describe(checkpoint) for checkpoint in state.checkpoints.of_run(run)]}
 
 
 @router.get("/checkpoints")
 async def checkpoints(request: Request, limit: int = 100, offset: int = 0) -> Any:
     """The user's checkpoints, the newest first."""
-    rows, cursor = _page(server_of(request).checkpoints.of_owner(owner_of(request)), limit, offset)
-    return {"checkpoints": [describe(row) for row in rows], "cursor": cursor}
+    page, cursor = _page(state_of(request).checkpoints.of_owner(owner_of(request)), limit, offset)
+    return {"checkpoints": [describe(checkpoint) for checkpoint in page], "cursor": cursor}
 
 
-def _page(rows: list[Row], limit: int, offset: int) -> tuple[list[Row], Row]:
-    limit, offset = max(0, min(limit, MOST_ROWS)), max(0, offset)
-    return rows[offset : offset + limit], {"offset": offset, "limit": limit, "total_count": len(rows)}
+def _page(found: list[T], limit: int, offset: int) -> tuple[list[T], types.Cursor]:
+    limit, offset = max(0, min(limit, LONGEST_PAGE)), max(0, offset)
+    return found[offset : offset + limit], types.Cursor(offset=offset, limit=limit, total_count=len(found))
 
 
 CHECKPOINT = "/training_runs/{run}/checkpoints/{segment}/{name}"
 
 
-def _own_checkpoint(request: Request, run: str, segment: str, name: str) -> Row:
+def _own_checkpoint(request: Request, run: str, segment: str, name: str) -> Checkpoint:
     path = f"{SCHEME}{run}/{segment}/{name}"
-    row = server_of(request).checkpoints.own(path, owner_of(request))
-    if row is None:
-        raise Refused(404, f"There is no checkpoint {path}.")
-    return row
+    checkpoint = state_of(request).checkpoints.own(path, owner_of(request))
+    if checkpoint is None:
+        raise ApiError(404, f"There is no checkpoint {path}.")
+    return checkpoint
 
 
 @router.delete(CHECKPOINT)
 async def delete_checkpoint(request: Request, run: str, segment: str, name: str) -> Response:
     """Delete a checkpoint."""
-    row = _own_checkpoint(request, run, segment, name)
-    server_of(request).checkpoints.delete(row["path"])
+    checkpoint = _own_checkpoint(request, run, segment, name)
+    state_of(request).checkpoints.delete(checkpoint.path)
     return Response(status_code=204)
 
 
 @router.post(f"{CHECKPOINT}/publish")
 async def publish(request: Request, run: str, segment: str, name: str) -> Response:
     """Let every user of this server read a checkpoint."""
-    row = _own_checkpoint(request, run, segment, name)
-    if row["public"]:
-        raise Refused(409, f"{row['path']} is published already.")
-    server_of(request).checkpoints.change(row["path"], public=1)
+    checkpoint = _own_checkpoint(request, run, segment, name)
+    if checkpoint.public:
+        raise ApiError(409, f"{checkpoint.path} is published already.")
+    state_of(request).checkpoints.change(checkpoint.path, public=1)
     return Response(status_code=204)
 
 
 @router.delete(f"{CHECKPOINT}/publish")
 async def unpublish(request: Request, run: str, segment: str, name: str) -> Response:
     """Take back what `publish` did."""
-    row = _own_checkpoint(request, run, segment, name)
-    if not row["public"]:
-        raise Refused(409, f"{row['path']} is not published.")
-    server_of(request).checkpoints.change(row["path"], public=0)
+    checkpoint = _own_checkpoint(request, run, segment, name)
+    if not checkpoint.public:
+        raise ApiError(409, f"{checkpoint.path} is not published.")
+    state_of(request).checkpoints.change(checkpoint.path, public=0)
     return Response(status_code=204)
 
 
@@ -163,27 +166,27 @@ async def unpublish(request: Request, run: str, segment: str, name: str) -> Resp
 async def set_ttl(request: Request, run: str, segment: str, name: str) -> Response:
     """Set when a checkpoint expires, counted from now."""
     wanted = await parse(request, TtlRequest)
-    row = _own_checkpoint(request, run, segment, name)
+    checkpoint = _own_checkpoint(request, run, segment, name)
     try:
         check_ttl(wanted.ttl_seconds)
     except ValueError as error:
-        raise Refused(422, str(error)) from error
+        raise ApiError(422, str(error)) from error
     expires = None if wanted.ttl_seconds is None else time.time() + wanted.ttl_seconds
-    server_of(request).checkpoints.change(row["path"], expires=expires)
+    state_of(request).checkpoints.change(checkpoint.path, expires=expires)
     return Response(status_code=204)
 
 
 @router.get(f"{CHECKPOINT}/external_weights_urls")
 async def external_weights_urls(request: Request, run: str, segment: str, name: str) -> Any:
     """A link to each file of exported weights, good for an hour, without a key."""
-    server, row = server_of(request), _own_checkpoint(request, run, segment, name)
-    if row["kind"] != "external":
-        raise Refused(400, f"{row['path']} has no files to download; save_weights_external makes such a checkpoint.")
+    state, checkpoint = state_of(request), _own_checkpoint(request, run, segment, name)
+    if checkpoint.kind != "external":
+        raise ApiError(400, f"{checkpoint.path} has no files to download; save_weights_external makes some.")
     expires = int(time.time()) + LINK_SECONDS
     base = str(request.base_url).rstrip("/")
     urls = {}
-    for file in sorted(server.device.files(row["path"]).iterdir()):
-        token = sign(server.secret, f"{row['path']}/{file.name}", expires)
+    for file in sorted(state.residency.files(checkpoint.path).iterdir()):
+        token = sign(state.secret, f"{checkpoint.path}/{file.name}", expires)
         urls[file.name] = f"{base}/api/v1/external_weights/{run}/{name}/{file.name}?token={token}"
     return {"urls": urls, "expires": datetime.fromtimestamp(expires, UTC).isoformat()}
 
@@ -191,78 +194,81 @@ async def external_weights_urls(request: Request, run: str, segment: str, name: 
 @router.get("/external_weights/{run}/{name}/{file}")
 async def download(request: Request, run: str, name: str, file: str, token: str = "") -> Response:
     """A file of exported weights, for whoever has the link."""
-    server = server_of(request)
+    state = state_of(request)
     path = str(CheckpointPath(run, "external", name))
-    if not signature_holds(server.secret, f"{path}/{file}", token):
-        raise Refused(403, "The link is wrong or has expired; ask for a new one.")
-    where = server.device.files(path) / Path(file).name
+    if not signature_holds(state.secret, f"{path}/{file}", token):
+        raise ApiError(403, "The link is wrong or has expired; ask for a new one.")
+    where = state.residency.files(path) / Path(file).name
     if not where.is_file():
-        raise Refused(404, f"{path} has been deleted.")
+        raise ApiError(404, f"{path} has been deleted.")
     return FileResponse(where)
 
 
 @router.post("/weights_info")
 async def weights_info(request: Request) -> Any:
     """What a checkpoint is of."""
-    server, owner = server_of(request), owner_of(request)
+    state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, WeightsInfoRequest)
     try:
-        run = server.source_of(wanted.tinker_path, owner)
+        run = state.source_of(wanted.tinker_path, owner)
     except ValueError as error:
-        raise Refused(404, str(error)) from error
-    flags = {flag: bool(run[flag]) for flag in ("train_unembed", "train_mlp", "train_attn")}
-    return {"base_model": run["base_model"], "is_lora": True, "lora_rank": run["rank"], **flags}
+        raise ApiError(404, str(error)) from error
+    return {
+        "base_model": run.base_model,
+        "is_lora": True,
+        "lora_rank": run.rank,
+        "train_unembed": bool(run.train_unembed),
+        "train_mlp": bool(run.train_mlp),
+        "train_attn": bool(run.train_attn),
+    }
 
 
 @router.post("/copy_weights")
 async def copy_weights(request: Request) -> Any:
-    """A copy of a checkpoint in a training run of its own, which has the copy alone."""
-    server, owner = server_of(request), owner_of(request)
+    """A copy of a checkpoint in a new training run, which has nothing else."""
+    state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, CopyWeightsRequest)
     try:
         check_ttl(wanted.ttl_seconds)
         token = wanted.weights_access_token or request.headers.get("x-tinker-weights-access-token")
-        source = server.source_of(wanted.source_path, owner, token)
+        source = state.source_of(wanted.source_path, owner, token)
     except ValueError as error:
-        raise Refused(400, str(error)) from error
+        raise ApiError(400, str(error)) from error
     again = request.headers.get("x-idempotency-key", uuid.uuid4().hex)
     session = wanted.session_id or str(uuid.uuid5(uuid.NAMESPACE_OID, f"{owner} {again}"))
     run = f"{session}:train:{wanted.model_seq_id or 0}"
     path = str(replace(CheckpointPath.parse(wanted.source_path), run=run))
-    if server.checkpoints.own(path, owner) is None:
+    if state.checkpoints.own(path, owner) is None:
         if wanted.session_id is not None:
-            server.session(owner, session)
-        await asyncio.to_thread(server.device.store.copy, wanted.source_path, run)
+            state.session(owner, session)
+        await asyncio.to_thread(state.residency.store.copy, wanted.source_path, run)
         now = time.time()
-        keys = ("base_model", "rank", "train_attn", "train_mlp", "train_unembed", "metadata")
-        server.records.insert(
-            "runs", id=run, session=session, owner=owner, created=now, used=now, **{key: source[key] for key in keys}
-        )
-        server.checkpoints.saved(path, owner, ttl_seconds=wanted.ttl_seconds)
+        copied = {"id": run, "session": session, "owner": owner, "created": now, "used": now}
+        state.database.insert(source.model_copy(update=copied))
+        state.checkpoints.saved(path, owner, ttl_seconds=wanted.ttl_seconds)
     return {"tinker_path": path}
 
 
 @router.get("/sessions")
 async def sessions(request: Request, limit: int = 20, offset: int = 0) -> Any:
     """The user's sessions, the newest first."""
-    rows = server_of(request).records.rows(
-        "SELECT id FROM sessions WHERE owner = ? ORDER BY created DESC, rowid DESC", owner_of(request)
-    )
-    return {"sessions": [row["id"] for row in _page(rows, limit, offset)[0]]}
+    found = state_of(request).database.select(Session, f"owner = ? {NEWEST_FIRST}", owner_of(request))
+    page, _ = _page(found, limit, offset)
+    return {"sessions": [session.id for session in page]}
 
 
 @router.get("/sessions/{session}")
 async def get_session(request: Request, session: str) -> Any:
     """The training runs and samplers of a session."""
-    server, owner = server_of(request), owner_of(request)
-    row = server.records.row("SELECT * FROM sessions WHERE id = ? AND owner = ?", session, owner)
-    if row is None:
-        raise Refused(404, f"There is no session {session}.")
-    runs = server.records.rows("SELECT id FROM runs WHERE session = ? ORDER BY rowid", session)
-    samplers = server.records.rows("SELECT id FROM samplers WHERE session = ? ORDER BY rowid", session)
+    state, owner = state_of(request), owner_of(request)
+    found = state.database.find(Session, "id = ? AND owner = ?", session, owner)
+    if found is None:
+        raise ApiError(404, f"There is no session {session}.")
+    runs = state.database.select(TrainingRun, "session = ? ORDER BY rowid", session)
+    samplers = state.database.select(Sampler, "session = ? ORDER BY rowid", session)
     return {
-        "training_run_ids": [run["id"] for run in runs],
-        "sampler_ids": [sampler["id"] for sampler in samplers],
-        "user_metadata": row["metadata"],
-        "display_name": row["display_name"],
+        "training_run_ids": [run.id for run in runs],
+        "sampler_ids": [sampler.id for sampler in samplers],
+        "user_metadata": found.metadata,
+        "display_name": found.display_name,
     }

@@ -17,11 +17,12 @@ from tinker.types.save_weights_request import SaveWeightsRequest
 from backends.checkpoint_paths import check_ttl
 from backends.local.step.optim import check_optimizer
 from backends.server import external_weights, wire
-from backends.server.api.request import explain, owner_of, parse, read_body, server_of
-from backends.server.errors import Refused
+from backends.server.api.request import explain, owner_of, parse, read_body, state_of
+from backends.server.errors import ApiError
 from backends.server.futures import PROTOBUF, Result
-from backends.server.scheduler import ModelLane
-from backends.server.state import Server, json_result
+from backends.server.queues import ModelQueue
+from backends.server.records import TrainingRun
+from backends.server.state import ModelSpec, ServerState, json_result
 
 LONGEST_NAME = 200
 
@@ -46,7 +47,7 @@ class FinishRequest(BaseModel):
 async def create_session(request: Request) -> Any:
     """Open a session."""
     wanted = await parse(request, types.CreateSessionRequest)
-    session = server_of(request).open_session(owner_of(request), wanted)
+    session = state_of(request).open_session(owner_of(request), wanted)
     return {"type": "create_session", "session_id": session}
 
 
@@ -54,7 +55,7 @@ async def create_session(request: Request) -> Any:
 async def session_heartbeat(request: Request) -> Any:
     """Keep a session open."""
     wanted = await parse(request, types.SessionHeartbeatRequest)
-    server_of(request).session(owner_of(request), wanted.session_id)
+    state_of(request).session(owner_of(request), wanted.session_id)
     return {"type": "session_heartbeat"}
 
 
@@ -62,16 +63,16 @@ async def session_heartbeat(request: Request) -> Any:
 async def finish(request: Request, session: str) -> Response:
     """Close a session."""
     wanted = await parse(request, FinishRequest, await read_body(request) or b"{}")
-    server_of(request).finish_session(owner_of(request), session, wanted.reason.type)
+    state_of(request).finish_session(owner_of(request), session, wanted.reason.type)
     return Response(status_code=204)
 
 
 @router.post("/create_model")
 async def create_model(request: Request) -> Any:
     """A new adapter."""
-    server, owner = server_of(request), owner_of(request)
+    state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, types.CreateModelRequest)
-    lora, most = wanted.lora_config or types.LoraConfig(rank=32), server.limits.lora_rank
+    lora, most = wanted.lora_config or types.LoraConfig(rank=32), state.limits.lora_rank
     flags = {"train_attn": lora.train_attn, "train_mlp": lora.train_mlp, "train_unembed": lora.train_unembed}
 
     def make(model_id: str) -> Result:
@@ -80,51 +81,55 @@ async def create_model(request: Request) -> Any:
             raise ValueError(f"rank is {lora.rank}; this server allows 1 to {most}.")
         if lora.seed is not None and not 0 <= lora.seed < 2**63:
             raise ValueError(f"seed is {lora.seed}; it must be 0 or more and below 2 to the power of 63.")
-        server.device.create(model_id, server.served(wanted.base_model), rank=lora.rank, seed=lora.seed, **flags)
+        state.residency.create(model_id, state.served(wanted.base_model), rank=lora.rank, seed=lora.seed, **flags)
         return json_result({"type": "create_model", "model_id": model_id})
 
-    rank = max(0, min(lora.rank, most))  # of a model that will not be made it may be anything
-    spec = {"base_model": wanted.base_model, "rank": rank, "metadata": wanted.user_metadata, **flags}
-    return server.add_model(owner, wanted.session_id, wanted.model_seq_id, spec, make)
+    # A rank that is refused may be too large for the database.
+    rank = max(0, min(lora.rank, most))
+    spec = ModelSpec(base_model=wanted.base_model, rank=rank, metadata=wanted.user_metadata, **flags)
+    return state.add_model(owner, wanted.session_id, wanted.model_seq_id, spec, make)
 
 
 @router.post("/load_weights")
 async def load_weights(request: Request) -> Any:
     """A model from a checkpoint: a new one, or (the older way) one that has just been created."""
-    server, owner = server_of(request), owner_of(request)
+    state, owner = state_of(request), owner_of(request)
     body = await read_body(request)
     if b'"session_id"' not in body:
-        return _ordered(server, owner, body, LoadWeightsRequest, _load_in_place)
+        return _ordered(state, owner, body, LoadWeightsRequest, _load_in_place)
     wanted = await parse(request, LoadWeightsRequest, body)
     if wanted.session_id is None or wanted.model_seq_id is None:
-        raise Refused(400, "load_weights needs session_id and model_seq_id, or model_id and seq_id.")
+        raise ApiError(400, "load_weights needs session_id and model_seq_id, or model_id and seq_id.")
+    source: TrainingRun | None = None
+    problem: ValueError | None = None
     try:
-        source, problem = server.source_of(wanted.path, owner, wanted.weights_access_token), None
-    except ValueError as error:  # told by the promise
-        source, problem = {}, error
+        source = state.source_of(wanted.path, owner, wanted.weights_access_token)
+    except ValueError as error:
+        # Raised again when the model is made: the client hears of it by the future.
+        problem = error
 
     def make(model_id: str) -> Result:
-        if problem is not None:
+        if source is None:
+            assert problem is not None
             raise problem
         check_optimizer(wanted.optimizer_config)
-        base_model = server.served(source["base_model"])
+        base_model = state.served(source.base_model)
         if wanted.base_model not in (None, base_model):
             raise ValueError(f'{wanted.path} was trained on "{base_model}", not on "{wanted.base_model}".')
-        server.device.restore(model_id, base_model, wanted.path, optimizer=wanted.optimizer)
+        state.residency.restore(model_id, base_model, wanted.path, optimizer=wanted.optimizer)
         return json_result({"type": "load_weights", "path": wanted.path, "model_id": model_id})
 
-    flags = {key: source.get(key) for key in ("base_model", "rank", "train_attn", "train_mlp", "train_unembed")}
-    spec = {**flags, "metadata": wanted.user_metadata}
-    return server.add_model(owner, wanted.session_id, wanted.model_seq_id, spec, make)
+    spec = ModelSpec.like(source, wanted.user_metadata)
+    return state.add_model(owner, wanted.session_id, wanted.model_seq_id, spec, make)
 
 
-def _load_in_place(server: Server, lane: ModelLane, wanted: LoadWeightsRequest) -> Work:
+def _load_in_place(state: ServerState, queue: ModelQueue, wanted: LoadWeightsRequest) -> Work:
     def work() -> Result:
-        server.source_of(wanted.path, lane.owner, wanted.weights_access_token)
-        client = server.device.model(lane.name)
+        state.source_of(wanted.path, queue.owner, wanted.weights_access_token)
+        client = state.residency.model(queue.name)
         load = client.load_state_with_optimizer if wanted.optimizer else client.load_state
         load(wanted.path).result()
-        return json_result({"type": "load_weights", "path": wanted.path, "model_id": lane.name})
+        return json_result({"type": "load_weights", "path": wanted.path, "model_id": queue.name})
 
     return work
 
@@ -132,166 +137,168 @@ def _load_in_place(server: Server, lane: ModelLane, wanted: LoadWeightsRequest) 
 @router.post("/get_info")
 async def get_info(request: Request) -> Any:
     """What a model is."""
-    server, owner = server_of(request), owner_of(request)
+    state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, types.GetInfoRequest)
-    server.model_lane(owner, wanted.model_id)
-    run = server.run(owner, wanted.model_id)
-    base = server.device.loaded(run["base_model"])
+    state.model_queue(owner, wanted.model_id)
+    run = state.run(owner, wanted.model_id)
+    base = state.residency.loaded(state.served(run.base_model))
     return {
         "type": "get_info",
         "model_id": wanted.model_id,
         "model_data": {
             "arch": base.model.config.model_type,
-            "model_name": run["base_model"],
+            "model_name": run.base_model,
             "tokenizer_id": base.location,
         },
         "is_lora": True,
-        "lora_rank": run["rank"],
-        "model_name": run["base_model"],
+        "lora_rank": run.rank,
+        "model_name": run.base_model,
     }
 
 
 @router.post("/forward_backward")
 async def forward_backward(request: Request) -> Any:
     """Loss and log-probabilities, and unless `forward_only` the gradient."""
-    server, owner = server_of(request), owner_of(request)
+    state, owner = state_of(request), owner_of(request)
     try:
         body = await read_body(request)
-    except Refused as refused:
+    except ApiError as refused:
         return _too_large(request, refused)
     encoding = request.headers.get("content-encoding", "")
     try:
-        message = wire.parse_forward_backward(wire.decompress(body, encoding, server.limits.request_bytes))
+        message = wire.parse_forward_backward(wire.decompress(body, encoding, state.limits.request_bytes))
     except ValueError as error:
-        raise Refused(400, str(error)) from error
-    lane = server.model_lane(owner, message.model_id)
+        raise ApiError(400, str(error)) from error
+    queue = state.model_queue(owner, message.model_id)
 
     def work() -> Result:
         data = wire.datums(message)
-        client = server.device.model(lane.name)
+        client = state.residency.model(queue.name)
         call = client.forward if message.forward_only else client.forward_backward
         output = call(data, message.loss_fn, wire.loss_config(message)).result()
-        server.metrics.count("trained", sum(datum.model_input.length for datum in data))
+        state.metrics.count_tokens("trained", sum(datum.model_input.length for datum in data))
         return Result(wire.forward_backward_body(output), PROTOBUF)
 
-    return _promise(server, lane, message.seq_id, work, len(body))
+    return _enqueue(state, queue, message.seq_id, work, len(body))
 
 
-def _too_large(request: Request, refused: Refused) -> Any:
-    """Refuse a request through its promise, so that its number is used up; a 4xx would leave a gap for ever."""
-    server = server_of(request)
+def _too_large(request: Request, refused: ApiError) -> Any:
+    """Refuse a request through its future, so that its number is used up; a 4xx would leave a gap for ever."""
+    state = state_of(request)
     order = wire.peek_order(request.state.head)
     if order is None or request.headers.get("content-encoding"):
         raise refused
-    lane = server.model_lane(owner_of(request), order[0])
+    queue = state.model_queue(owner_of(request), order[0])
 
     def work() -> Result:
         raise ValueError(refused.detail)
 
-    return _promise(server, lane, order[1], work, 0)
+    return _enqueue(state, queue, order[1], work, 0)
 
 
 @router.post("/optim_step")
 async def optim_step(request: Request) -> Any:
     """One step of the optimiser."""
 
-    def step(server: Server, lane: ModelLane, wanted: types.OptimStepRequest) -> Work:
+    def step(state: ServerState, queue: ModelQueue, wanted: types.OptimStepRequest) -> Work:
         def work() -> Result:
             params = wanted.optim_params
             if not isinstance(params, types.AdamParams):
                 raise ValueError(f'The optimiser "{params.type}" is not offered here; use AdamParams.')
-            response = server.device.model(lane.name).optim_step(params).result()
+            response = state.residency.model(queue.name).optim_step(params).result()
             return json_result({"metrics": response.metrics})
 
         return work
 
-    return _ordered(server_of(request), owner_of(request), await read_body(request), types.OptimStepRequest, step)
+    return _ordered(state_of(request), owner_of(request), await read_body(request), types.OptimStepRequest, step)
 
 
 @router.post("/save_weights")
 async def save_weights(request: Request) -> Any:
     """Save adapter and optimiser."""
 
-    def save(server: Server, lane: ModelLane, wanted: SaveWeightsRequest) -> Work:
+    def save(state: ServerState, queue: ModelQueue, wanted: SaveWeightsRequest) -> Work:
         def work() -> Result:
             check_ttl(wanted.ttl_seconds)
-            client = server.device.model(lane.name)
+            client = state.residency.model(queue.name)
             path = client.save_state(_name(wanted.path), overwrite=wanted.overwrite).result().path
-            server.checkpoints.saved(path, lane.owner, ttl_seconds=wanted.ttl_seconds, metadata=wanted.user_metadata)
+            state.checkpoints.saved(path, queue.owner, ttl_seconds=wanted.ttl_seconds, metadata=wanted.user_metadata)
             return json_result({"type": "save_weights", "path": path})
 
         return work
 
-    return _ordered(server_of(request), owner_of(request), await read_body(request), SaveWeightsRequest, save)
+    return _ordered(state_of(request), owner_of(request), await read_body(request), SaveWeightsRequest, save)
 
 
 @router.post("/save_weights_for_sampler")
 async def save_weights_for_sampler(request: Request) -> Any:
-    """Save the adapter alone: under a name, or as an unnamed snapshot with a sampler of its own."""
+    """Save the adapter alone: under a name, or as an unnamed snapshot, with a sampler for it."""
 
-    def save(server: Server, lane: ModelLane, wanted: SaveWeightsForSamplerRequest) -> Work:
+    def save(state: ServerState, queue: ModelQueue, wanted: SaveWeightsForSamplerRequest) -> Work:
         def named() -> Result:
             check_ttl(wanted.ttl_seconds)
-            path = server.device.model(lane.name).save_weights_for_sampler(_name(wanted.path)).result().path
-            server.checkpoints.saved(path, lane.owner, ttl_seconds=wanted.ttl_seconds, metadata=wanted.user_metadata)
+            path = state.residency.model(queue.name).save_weights_for_sampler(_name(wanted.path)).result().path
+            state.checkpoints.saved(path, queue.owner, ttl_seconds=wanted.ttl_seconds, metadata=wanted.user_metadata)
             return json_result({"type": "save_weights_for_sampler", "path": path})
 
         def unnamed() -> Result:
             if wanted.sampling_session_seq_id is None:
                 raise ValueError("save_weights_for_sampler needs a path or a sampling_session_seq_id.")
-            client = server.device.model(lane.name)
+            client = state.residency.model(queue.name)
             path = client.save_weights_for_sampler(f"snapshot-{wanted.sampling_session_seq_id}").result().path
-            server.checkpoints.saved(path, lane.owner, snapshot=True)
-            sampler = server.snapshot_sampler(lane, wanted.sampling_session_seq_id, path, wanted.kind)
+            state.checkpoints.saved(path, queue.owner, snapshot=True)
+            sampler = state.snapshot_sampler(queue, wanted.sampling_session_seq_id, path, wanted.kind)
             return json_result({"type": "save_weights_for_sampler", "sampling_session_id": sampler})
 
         return unnamed if wanted.path is None else named
 
-    return _ordered(server_of(request), owner_of(request), await read_body(request), SaveWeightsForSamplerRequest, save)
+    return _ordered(state_of(request), owner_of(request), await read_body(request), SaveWeightsForSamplerRequest, save)
 
 
 @router.post("/save_weights_external")
 async def save_weights_external(request: Request) -> Any:
     """Save the adapter as files to download."""
 
-    def save(server: Server, lane: ModelLane, wanted: SaveWeightsExternalRequest) -> Work:
+    def save(state: ServerState, queue: ModelQueue, wanted: SaveWeightsExternalRequest) -> Work:
         def work() -> Result:
             check_ttl(wanted.ttl_seconds)
-            client = server.device.model(lane.name)
-            path = external_weights.save(server.device, client, _name(wanted.path), wanted.age_encryption_recipients)
-            server.checkpoints.saved(path, lane.owner, ttl_seconds=wanted.ttl_seconds)
-            return json_result({"type": "save_weights_external", "path": path, "size_bytes": server.device.size(path)})
+            client = state.residency.model(queue.name)
+            path = external_weights.save(state.residency, client, _name(wanted.path), wanted.age_encryption_recipients)
+            state.checkpoints.saved(path, queue.owner, ttl_seconds=wanted.ttl_seconds)
+            return json_result(
+                {"type": "save_weights_external", "path": path, "size_bytes": state.residency.size(path)}
+            )
 
         return work
 
-    return _ordered(server_of(request), owner_of(request), await read_body(request), SaveWeightsExternalRequest, save)
+    return _ordered(state_of(request), owner_of(request), await read_body(request), SaveWeightsExternalRequest, save)
 
 
 def _ordered(
-    server: Server, owner: str, body: bytes, kind: type[Body], plan: Callable[[Server, ModelLane, Any], Work]
+    state: ServerState, owner: str, body: bytes, kind: type[Body], plan: Callable[[ServerState, ModelQueue, Any], Work]
 ) -> Any:
-    """Queue a JSON request. Once its model and number are known, what is wrong with it is told by its promise."""
+    """Queue a JSON request. Once its model and number are known, what is wrong with it comes out of its future."""
     try:
         values = from_json(body)
         model_id, seq_id = str(values["model_id"]), values["seq_id"]
     except (ValueError, KeyError, TypeError) as error:
-        raise Refused(400, "The body must be JSON with model_id and seq_id.") from error
-    lane = server.model_lane(owner, model_id)
+        raise ApiError(400, "The body must be JSON with model_id and seq_id.") from error
+    queue = state.model_queue(owner, model_id)
     try:
-        work = plan(server, lane, kind.model_validate(values))
+        work = plan(state, queue, kind.model_validate(values))
     except ValidationError as error:
         problem = ValueError(explain(error))
 
         def work() -> Result:
             raise problem
 
-    return _promise(server, lane, seq_id, work, len(body))
+    return _enqueue(state, queue, seq_id, work, len(body))
 
 
-def _promise(server: Server, lane: ModelLane, seq_id: Any, work: Work, size: int) -> Any:
+def _enqueue(state: ServerState, queue: ModelQueue, seq_id: Any, work: Work, size: int) -> Any:
     if not isinstance(seq_id, int) or isinstance(seq_id, bool) or not 0 < seq_id < 2**63:
-        raise Refused(400, f"seq_id is {seq_id!r}; a model's requests are numbered from 1.")
-    return {"request_id": server.enqueue(lane, seq_id, work, size), "model_id": lane.name}
+        raise ApiError(400, f"seq_id is {seq_id!r}; a model's requests are numbered from 1.")
+    return {"request_id": state.enqueue(queue, seq_id, work, size), "model_id": queue.name}
 
 
 def _name(path: str | None) -> str:

@@ -175,7 +175,7 @@ def test_what_is_no_json_of_a_request(wire: Wire, route: str) -> None:
 
 @pytest.mark.parametrize("route", [route for route, body in BODIES.items() if body is not None])
 def test_values_of_other_kinds(quick: Running, wire: Wire, route: str) -> None:
-    """Each field gets each odd value; what is accepted fails by its promise as the user's mistake, or succeeds."""
+    """Each field gets each odd value; what is accepted fails by its future as the user's mistake, or succeeds."""
     wire = Wire(wire.http)  # a session of its own: one of the routes finishes it
     wire.result(wire.create())
     sampler = wire.post(
@@ -186,8 +186,8 @@ def test_values_of_other_kinds(quick: Running, wire: Wire, route: str) -> None:
     for number, changed in enumerate(_variants(original), start=1):
         for counter in ("seq_id", "model_seq_id"):  # each a request of its own, the next in order
             if counter in original and changed[counter] == original[counter]:
-                lane = quick.state.scheduler.lane(wire.model) if "model_id" in original else None
-                changed[counter] = lane.next_seq if lane else number
+                queue = quick.state.scheduler.model_queue(wire.model) if "model_id" in original else None
+                changed[counter] = queue.next_seq if queue else number
         body = json.dumps(changed).encode()
         answer = ask(wire, route, body)
         check(answer, body)

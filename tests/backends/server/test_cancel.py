@@ -11,7 +11,7 @@ import pytest
 from tinker import types
 
 from backends.local.decode.decoder import Decoder
-from backends.server.scheduler import SamplerLane
+from backends.server.queues import SamplerQueue
 from tests.support.running import Running
 
 PROMPTS = [types.ModelInput.from_ints(ids) for ids in ([5, 6, 7], [8, 9])]
@@ -66,13 +66,13 @@ def test_the_sdk_cancels_a_sample_that_waits(server: Running, service: Any, step
     sampler = service.create_sampling_client(base_model="tiny").result()
     sampler.sample(PROMPTS[1], 1, SHORT).result()
     begun, release = threading.Event(), threading.Event()
-    server.state.scheduler.errand(lambda: (begun.set(), release.wait(20)))
+    server.state.scheduler.add_task(lambda: (begun.set(), release.wait(20)))
     assert begun.wait(5)
     steps.taken = 0
     unwanted = sampler.sample(PROMPTS[0], 1, LONG)
-    _until(lambda: server.state.scheduler.queued() == 1)
+    _until(lambda: server.state.scheduler.waiting() == 1)
     unwanted.future().cancel()
-    _until(lambda: server.state.scheduler.queued() == 0)
+    _until(lambda: server.state.scheduler.waiting() == 0)
     release.set()
     sampler.sample(PROMPTS[1], 1, SHORT).result()
     assert steps.taken <= 30
@@ -98,7 +98,7 @@ def test_who_leaves_a_stream_ends_the_sampling(server: Running, steps: Steps) ->
 
 def _idle(server: Running) -> bool:
     """Whether nothing is being sampled."""
-    return not any(isinstance(lane, SamplerLane) for lane in server.state.scheduler.lanes())
+    return not any(isinstance(queue, SamplerQueue) for queue in server.state.scheduler.queues())
 
 
 def _until(condition: Callable[[], bool]) -> None:

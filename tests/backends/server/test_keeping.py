@@ -15,7 +15,7 @@ import tinker
 import torch
 from tinker import types
 
-from backends.server.futures import Promises, Result
+from backends.server.futures import FutureStore, Result
 from tests.support.datums import random_datums
 from tests.support.running import KEY, OTHER_KEY, Running
 
@@ -114,8 +114,8 @@ def test_listing_and_time_to_live(keyed: Running, users: tuple[Any, Any]) -> Non
     keyed.state.checkpoints.change(paths[1], expires=1.0)
     keyed.state.tidy()
     assert [c.tinker_path for c in rest.list_checkpoints(client.model_id).result().checkpoints] == paths[:1]
-    client.forward(DATA, "cross_entropy").result()  # errands come before
-    assert not keyed.state.device.files(paths[1]).exists()
+    client.forward(DATA, "cross_entropy").result()  # tasks come before
+    assert not keyed.state.residency.files(paths[1]).exists()
     assert rest.get_weights_info_by_tinker_path(paths[0]).result().train_mlp is True
     session = client.model_id.partition(":")[0]
     assert rest.get_session(session).result().training_run_ids == [client.model_id]
@@ -206,8 +206,8 @@ def test_external_weights_are_encrypted_if_asked(keyed: Running, users: tuple[An
     client = trained(users[0])
     identity = pyrage.x25519.Identity.generate()
     keys = [str(identity.to_public())]
-    plain = keyed.state.device.files(client.save_weights_external("plain").result().path)
-    sealed = keyed.state.device.files(
+    plain = keyed.state.residency.files(client.save_weights_external("plain").result().path)
+    sealed = keyed.state.residency.files(
         client.save_weights_external("sealed", age_encryption_recipients=keys).result().path
     )
     assert {file.name for file in sealed.iterdir()} == {f"{file.name}.age" for file in plain.iterdir()}
@@ -222,7 +222,7 @@ def test_an_idle_session_is_closed(start_server: Callable[..., Running]) -> None
     service = server.client()
     client = trained(service)
     server.state.tidy()
-    assert server.state.scheduler.lanes() == []
+    assert server.state.scheduler.queues() == []
     with pytest.raises(tinker.APIStatusError, match="no longer in memory") as caught:
         client.forward(DATA, "cross_entropy").result()
     assert caught.value.status_code == 410
@@ -290,10 +290,10 @@ def test_budgets_of_memory(start_server: Callable[..., Running]) -> None:
 
 
 def test_results_that_are_too_many_bytes_go_the_oldest_first() -> None:
-    promises = Promises(3600, 120, keep_bytes=250)
-    kept = [promises.make("m:train:0", seq, "me")[0] for seq in range(4)]
-    for promise in kept[:3]:
-        promise.settle(Result(b"x" * 100))
-    promises.sweep()
-    assert [promises.find(p.request_id, "me") is not None for p in kept] == [False, True, True, True]
-    assert "no longer kept" in promises.missing(kept[0].request_id).message
+    store = FutureStore(3600, 120, keep_bytes=250)
+    kept = [store.add("m:train:0", seq, "me")[0] for seq in range(4)]
+    for pending in kept[:3]:
+        pending.settle(Result(b"x" * 100))
+    store.sweep()
+    assert [store.find(p.request_id, "me") is not None for p in kept] == [False, True, True, True]
+    assert "no longer kept" in store.missing(kept[0].request_id).message

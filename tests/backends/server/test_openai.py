@@ -19,7 +19,7 @@ def client(server: Running) -> Iterator[openai.OpenAI]:
 
 
 def test_completion_is_what_the_sampler_samples(server: Running, service: Any, client: openai.OpenAI) -> None:
-    tokenizer = server.state.device.loaded("tiny").tokenizer
+    tokenizer = server.state.residency.loaded("tiny").tokenizer
     ids = tokenizer.encode("SELECT name FROM")
     path = service.create_lora_training_client("tiny", rank=2).result().save_weights_for_sampler("w").result().path
     assert {model.id for model in client.models.list()} >= {"tiny", path}
@@ -46,7 +46,7 @@ def test_chat_needs_a_template(server: Running, client: openai.OpenAI) -> None:
     messages: Any = [{"role": "user", "content": "How many?"}]
     with pytest.raises(openai.BadRequestError, match="has no chat template"):
         client.chat.completions.create(model="tiny", messages=messages)
-    tokenizer = server.state.device.loaded("tiny").tokenizer
+    tokenizer = server.state.residency.loaded("tiny").tokenizer
     tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}sql:"
     try:
         whole = client.chat.completions.create(model="tiny", messages=messages, max_tokens=20, temperature=0)

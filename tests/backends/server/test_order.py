@@ -45,7 +45,7 @@ def wire(small: Running) -> Iterator[Wire]:
 def held(small: Running) -> Iterator[threading.Event]:
     """Keeps the device busy until the event is set."""
     begun, release = threading.Event(), threading.Event()
-    small.state.scheduler.errand(lambda: (begun.set(), release.wait(10)))
+    small.state.scheduler.add_task(lambda: (begun.set(), release.wait(10)))
     assert begun.wait(5)
     yield release
     release.set()

@@ -78,14 +78,14 @@ def test_refusals_come_before_the_models_are_loaded(tmp_path: Path) -> None:
 
 
 def test_one_server_for_one_directory(tmp_path: Path) -> None:
-    from backends.server.database import Records
+    from backends.server.database import Database
 
-    first = Records(tmp_path / "server.sqlite")
+    first = Database(tmp_path / "server.sqlite")
     first.execute("INSERT INTO about VALUES ('x', 1)")
     with pytest.raises(BackendError, match="Another server is using this directory"):
-        Records(tmp_path / "server.sqlite")
+        Database(tmp_path / "server.sqlite")
     first.close()
-    again = Records(tmp_path / "server.sqlite")
+    again = Database(tmp_path / "server.sqlite")
     assert again.row("SELECT value FROM about WHERE name = 'x'") == {"value": 1}
     again.close()
 

@@ -89,7 +89,7 @@ def model(running: list[Running], bird: Path) -> str:
     """A checkpoint that knows the lessons by heart."""
     service = running[-1].client()
     client = service.create_lora_training_client("tiny", rank=32, seed=1).result()
-    tokenizer = running[-1].state.device.loaded("tiny").tokenizer
+    tokenizer = running[-1].state.residency.loaded("tiny").tokenizer
     batch = []
     for messages, answer in lessons(bird):
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -24,7 +24,7 @@ def test_a_rate_limit_is_shown_and_the_run_goes_on(
     narrow = start_server(limits={"queued_requests": 1})
     config = remote_config(tinker={"base_url": narrow.url}, data={"test_size": 4}, evaluation={"concurrency": 4})
     begun, release = threading.Event(), threading.Event()
-    narrow.state.scheduler.errand(lambda: (begun.set(), release.wait(30)))
+    narrow.state.scheduler.add_task(lambda: (begun.set(), release.wait(30)))
     threading.Timer(1.5, release.set).start()
     directory = run_pipeline(config, stages=("baseline",))
     said = capsys.readouterr()

@@ -30,10 +30,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def ends(server: Running) -> Callable[[], list[str | None]]:
     """How the sessions ended that were opened since the last call; None of one that is open."""
-    seen = {row["id"] for row in server.state.records.rows("SELECT id FROM sessions")}
+    seen = {row["id"] for row in server.state.database.rows("SELECT id FROM sessions")}
 
     def since() -> list[str | None]:
-        rows = server.state.records.rows("SELECT id, finished FROM sessions ORDER BY created")
+        rows = server.state.database.rows("SELECT id, finished FROM sessions ORDER BY created")
         new = [row["finished"] for row in rows if row["id"] not in seen]
         seen.update(row["id"] for row in rows)
         return new

@@ -1,0 +1,38 @@
+"""For people and monitors: the status page, Prometheus's metrics, and whether the server is up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse
+
+from backends.server.api.request import owner_of, state_of
+from backends.server.auth import ANYONE
+from backends.server.status_page import status_page
+
+router = APIRouter()
+
+
+@router.get("/healthz")
+async def healthz() -> Any:
+    """For a load balancer, without a key."""
+    return {"status": "ok"}
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Prometheus's format; with the key as bearer token, if there are keys."""
+    _viewer(request)
+    return PlainTextResponse(state_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+@router.get("/")
+async def page(request: Request) -> Response:
+    """The status page; a browser is asked for a key as the password, if there are keys."""
+    return HTMLResponse(status_page(state_of(request), _viewer(request)))
+
+
+def _viewer(request: Request) -> str:
+    """Who looks. Unlike the routes of the protocol, these need no key at all where there are no keys."""
+    return owner_of(request) if state_of(request).settings.keys else ANYONE
