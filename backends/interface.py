@@ -72,6 +72,12 @@ class Future(Protocol[T_co]):
         ...
 
 
+def cut_at_stop(text: str, stops: Sequence[str]) -> str:
+    """The text before the first stop string: sampled tokens include those that complete one."""
+    ends = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return text[: min(ends)] if ends else text
+
+
 class SamplingClient(Protocol):
     """One frozen set of weights to sample from."""
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from rich.table import Table
 
-from backends.interface import SamplingClient, ServiceClient, StreamingSamplingClient
+from backends.interface import SamplingClient, ServiceClient, StreamingSamplingClient, cut_at_stop
 from text2sql.config import Config
 from text2sql.console import console
 from text2sql.data import prompts
@@ -20,7 +20,7 @@ from text2sql.data.example import Example
 from text2sql.data.schema_text import show_schemas
 from text2sql.errors import UserError
 from text2sql.evaluation import extract_sql
-from text2sql.inference.generate import PendingGenerations, cut_at_stop, stream
+from text2sql.inference.generate import PendingGenerations, stream
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.session import context_length, open_service
 from text2sql.sql.sandbox import QueryFailed, Result, Sandbox

@@ -138,9 +138,3 @@ def _text(tokens: Sequence[int], tokenizer: Any) -> str:
         skip_special_tokens=True,
         clean_up_tokenization_spaces=False,  # it would rewrite " ," and " 's" inside SQL
     )
-
-
-def cut_at_stop(text: str, stops: Sequence[str]) -> str:
-    """The answer without the stop text that ended it, nor anything after."""
-    ends = [place for stop in stops if (place := text.find(stop)) >= 0]
-    return text[: min(ends)] if ends else text

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from backends.interface import SamplingClient
+from backends.interface import SamplingClient, cut_at_stop
 from text2sql import evaluation
 from text2sql.config import Config, Retry
 from text2sql.console import stage
 from text2sql.data.example import Example
 from text2sql.evaluation.score import judge_rows
-from text2sql.inference.generate import Generation, PendingGenerations, cut_at_stop
+from text2sql.inference.generate import Generation, PendingGenerations
 from text2sql.inference.strategies import Way, combined, self_consistency, to_ask_again
 from text2sql.runs.budget import TokenBudget, Tokens
 from text2sql.runs.directory import RunDirectory

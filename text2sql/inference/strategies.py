@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
+from backends.interface import cut_at_stop
 from text2sql import evaluation
 from text2sql.config import Config, Retry, SelfConsistency
 from text2sql.data.example import Example
 from text2sql.equivalence.pair import compile_prediction
-from text2sql.inference.generate import Generation, cut_at_stop
+from text2sql.inference.generate import Generation
 from text2sql.sql.sandbox import QueryFailed, Sandbox
 
 MAX_STEPS = 10**8  # instructions of SQLite's virtual machine for one query on a real database

@@ -20,6 +20,7 @@ from tinker import types
 from tinker.proto.response_conv import deserialize_sample_response
 
 from backends.checkpoint_paths import SCHEME
+from backends.interface import cut_at_stop
 from backends.server.api.request import owner_of, parse, state_of
 from backends.server.errors import ApiError
 from backends.server.futures import Failure
@@ -216,14 +217,8 @@ def _stops(wanted: Settings) -> list[str]:
 
 
 def _choice(index: int, sequence: types.SampledSequence, target: Target, wanted: Settings) -> dict[str, Any]:
-    text, _ = _cut(target.tokenizer.decode(sequence.tokens, skip_special_tokens=True), _stops(wanted))
+    text = cut_at_stop(target.tokenizer.decode(sequence.tokens, skip_special_tokens=True), _stops(wanted))
     return {"index": index, "text": text, "finish_reason": sequence.stop_reason}
-
-
-def _cut(text: str, stops: list[str]) -> tuple[str, bool]:
-    """The text before the first stop string, and whether there was one."""
-    found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
-    return (text[: min(found)], True) if found else (text, False)
 
 
 def _completion(
@@ -283,10 +278,10 @@ async def _pieces(
     async with contextlib.aclosing(target.stream(prompt, params)) as stream:
         async for heard in stream:
             if isinstance(heard, str):  # the reason of the end
-                text, _ = _cut(reader.whole(), stops)
+                text = cut_at_stop(reader.whole(), stops)
                 yield text[sent:], heard
                 return
-            text, _ = _cut(reader.read(heard), stops)
+            text = cut_at_stop(reader.read(heard), stops)
             if len(text) - hold > sent:
                 yield text[sent : len(text) - hold], None
                 sent = len(text) - hold
