@@ -18,10 +18,10 @@ from text2sql.data.example import Example
 from text2sql.data.mixture import mix
 from text2sql.data.schema_text import gold_tables, linked_tables, show_schemas, statements
 from text2sql.data.sources import load_examples
-from text2sql.data.sources.spider import schema_from_tables
 from text2sql.data.sources.wikisql import Unusable, read_pseudo
 from text2sql.errors import UserError
 from text2sql.evaluation import execution_match
+from text2sql.sql.files import tables_json_schema
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def test_spiders_archive(tmp_path: Path) -> None:
 
 def test_spider_without_databases_takes_its_schemas_from_tables_json(tmp_path: Path) -> None:
     (example, *_) = _load("spider", archives.spider(tmp_path, databases=False))
-    assert example.db is None and example.context == schema_from_tables(archives.TABLES_JSON)
+    assert example.db is None and example.context == tables_json_schema(archives.TABLES_JSON)
     db = sqlite3.connect(":memory:")
     db.executescript(example.context)
     assert db.execute("PRAGMA foreign_key_list(vessel)").fetchone()[2:5] == ("berth", "berth_id", "berth_id")
@@ -209,7 +209,7 @@ def test_a_split_that_is_not_there_lists_those_that_are(tmp_path: Path, source: 
     ("file", "content", "said"),
     [
         ("train_spider.json", [{"text": "?"}], "has no question, query, db_id; it has text"),
-        ("tables.json", [{"db_id": "harbour"}], "is not Spider's tables.json"),
+        ("tables.json", [{"db_id": "harbour"}], "is not laid out like the tables.json of Spider or BIRD"),
         ("train_spider.json", {"data": []}, "one JSON array of objects"),
     ],
 )

@@ -17,7 +17,7 @@ from typing import Any
 from text2sql.errors import UserError
 from text2sql.evaluation.benchmarks import database_files
 from text2sql.rows import json_kind, read_rows
-from text2sql.sql.files import file_schema
+from text2sql.sql.files import file_schema, read_tables_json
 
 COLUMNS = {  # accepted names of each column, ours first
     "schema": ("context", "schema", "schema_sql"),
@@ -26,7 +26,6 @@ COLUMNS = {  # accepted names of each column, ours first
 }
 _BIRD_MARK = "\t----- bird -----\t"
 _SPIDER_LINE, _BIRD_VALUE = "SQL<tab>db_id", '{"0": "SQL<tab>----- bird -----<tab>db_id", ...}'
-_TYPES = {"number": "NUMERIC", "time": "DATETIME", "boolean": "BOOLEAN", "others": "TEXT"}  # of Spider's tables.json
 
 Row = dict[str, Any]
 
@@ -52,7 +51,7 @@ class Schemas:
         """
         if databases is not None and not databases.is_dir():
             raise UserError(f"--databases: there is no directory {databases}.")
-        return cls(databases, _read_tables(tables) if tables else {})
+        return cls(databases, read_tables_json(tables, "--tables") if tables else {})
 
     def files(self, db_id: str | None) -> tuple[str, ...]:
         """The database files of a db_id, its own first; none where it is missing or empty."""
@@ -261,41 +260,3 @@ def _lines(path: Path, what: str) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{what}: {path} cannot be read: {error}") from error
     return lines[:-1] if not lines[-1] else lines
-
-
-def _read_tables(path: Path) -> dict[str, str]:
-    """CREATE TABLE statements by db_id, from a ``tables.json`` of Spider or BIRD."""
-    rows = read_rows(path, "--tables")
-    try:
-        return {row["db_id"]: "\n".join(_tables_of(row)) for row in rows}
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise UserError(
-            f"--tables: {path} is not laid out like the tables.json of Spider or BIRD ({type(error).__name__}: "
-            f"{error}); each entry needs db_id, table_names_original, column_names_original, column_types, "
-            "primary_keys and foreign_keys."
-        ) from error
-
-
-def _tables_of(row: Mapping[str, Any]) -> list[str]:
-    names, columns, types = row["table_names_original"], row["column_names_original"], row["column_types"]
-    keys = [key if isinstance(key, list) else [key] for key in row["primary_keys"]]
-    statements = []
-    for index, name in enumerate(names):
-        mine = [place for place, (table, _) in enumerate(columns) if table == index]
-        parts = [f"{_quoted(columns[p][1])} {_TYPES.get(types[p], str(types[p]).upper())}" for p in mine]
-        own = [key for key in keys if key[0] in mine]
-        primary = [place for key in own for place in key]  # a composite key may be listed column by column
-        if primary:
-            parts.append(f"PRIMARY KEY ({', '.join(_quoted(columns[p][1]) for p in primary)})")
-        for here, there in row["foreign_keys"]:
-            if here in mine:
-                target, column = names[columns[there][0]], columns[there][1]
-                parts.append(
-                    f"FOREIGN KEY ({_quoted(columns[here][1])}) REFERENCES {_quoted(target)}({_quoted(column)})"
-                )
-        statements.append(f"CREATE TABLE {_quoted(name)} (\n  " + ",\n  ".join(parts) + "\n);")
-    return statements
-
-
-def _quoted(name: str) -> str:
-    return '"' + str(name).replace('"', '""') + '"'

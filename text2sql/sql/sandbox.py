@@ -14,12 +14,11 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from text2sql.sql.budget import Clock
 from text2sql.sql.ddl import TableSchema
+from text2sql.sql.files import open_read_only
 from text2sql.sql.tokens import quote_identifier
 from text2sql.sql.values import Row
 
@@ -117,8 +116,7 @@ class Sandbox:
         Raises:
             sqlite3.Error: If the file is no database, or is not there.
         """
-        uri = f"file:{quote(str(Path(path).resolve()))}?mode=ro&immutable=1"
-        db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        db = open_read_only(path, isolation_level=None, check_same_thread=False)
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         return cls(db, max_length=10_000_000)

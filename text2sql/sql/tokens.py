@@ -69,9 +69,16 @@ def tokenize(text: str, *, comments: bool = False) -> list[Token]:
     return found
 
 
-def quote_identifier(name: str) -> str:
-    """Backtick quotes: the one form that SQLite never reads as a string (https://sqlite.org/quirks.html#dblquote)."""
-    return "`" + name.replace("`", "``") + "`"
+def quote_identifier(name: str, mark: str = "`") -> str:
+    """An identifier in quotes.
+
+    Args:
+        name: The bare name.
+        mark: The backtick for SQL that is run: SQLite never reads it as the mark of a string
+            (https://sqlite.org/quirks.html#dblquote). The double quote of the standard for SQL that people and models
+            read.
+    """
+    return mark + name.replace(mark, mark * 2) + mark
 
 
 def quote_string(value: str) -> str:

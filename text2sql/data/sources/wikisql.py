@@ -22,6 +22,7 @@ from text2sql.data.sources.layout import find
 from text2sql.data.sources.records import text
 from text2sql.errors import UserError
 from text2sql.rows import Row, read_rows
+from text2sql.sql.tokens import quote_identifier, quote_string
 
 AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 OPERATORS = ("=", ">", "<")
@@ -151,7 +152,7 @@ def render(aggregate: str, selected: int, conditions: Sequence[tuple[int, str, A
 def _literal(value: Any, kind: str) -> str:
     if kind == "real" and (number := _number(value)) is not None:
         return number
-    return "'" + str(value).replace("'", "''") + "'"
+    return quote_string(str(value))
 
 
 def _number(value: Any) -> str | None:
@@ -163,7 +164,7 @@ def _number(value: Any) -> str | None:
 
 
 def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return quote_identifier(name, '"')
 
 
 # The instruction form
