@@ -20,7 +20,7 @@ from text2sql.equivalence.shrink import Shrinker, explain
 from text2sql.equivalence.trial import MAX_STEPS, Trial, strictly_same
 from text2sql.equivalence.verdict import Table, Verdict, Witness
 from text2sql.sql.budget import Budget
-from text2sql.sql.sandbox import QueryFailed, Result, Sandbox, is_write
+from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
 
 DEFAULT_EFFORT = 40
 # Characters of a prediction.
@@ -68,6 +68,8 @@ def _match(
         return Verdict("error", f"The prediction is longer than {_LONGEST:,} characters.")
     pair = PreparedPair(schema, gold, predicted, database, seed)
     verdict = _decided(pair, database, effort, seed, budget)
+    if pair.answer.others and verdict.status == "equivalent":
+        verdict = _not_alone(verdict, pair.answer.others[0])
     if not pair.added:
         return verdict
     return replace(
@@ -76,10 +78,10 @@ def _match(
 
 
 def _decided(pair: PreparedPair, database: str | None, effort: int, seed: int, budget: Budget) -> Verdict:
+    if pair.refusal:
+        return Verdict("refused", f"The prediction is refused: {pair.refusal}.")
     if not pair.predicted_text:
         return Verdict("error", "The prediction holds no SQL query.")
-    if is_write(pair.predicted_text):
-        return Verdict("refused", "The prediction is refused: it is not a read-only query.")
     try:
         pair.prepare_gold()
         pair.prepare_predicted()
@@ -299,6 +301,13 @@ def _compare_on(box: Sandbox, pair: PreparedPair, trial: Trial, budget: Budget) 
     shown = Table(gold.columns, tuple(gold.rows[:20])), Table(predicted.columns, tuple(predicted.rows[:20]))
     reason = "On the real database: " + explain(gold, predicted)
     return Verdict("different", reason, Witness({}, *shown), False, lenient, 1, 1)
+
+
+def _not_alone(verdict: Verdict, other: str) -> Verdict:
+    """The verdict for an answer whose first query is right and not the only one: not strictly an answer at all."""
+    shown = other if len(other) <= 60 else f"{other[:57]}..."
+    reason = f"The first query of the answer is equivalent to the gold query, but another query follows it: {shown}"
+    return replace(verdict, status="error", reason=reason, strict=False)
 
 
 def _failed(failure: QueryFailed) -> Verdict:

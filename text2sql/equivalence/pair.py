@@ -7,7 +7,7 @@ import random
 from text2sql.equivalence import ties
 from text2sql.sql.canonical import canonical
 from text2sql.sql.ddl import TableSchema, parse_schema, used_tables
-from text2sql.sql.extract import extract_sql
+from text2sql.sql.extract import read_answer
 from text2sql.sql.files import file_schema
 from text2sql.sql.prepare import Prepared, misread_column, missing_name, prepare
 from text2sql.sql.repair import add_column, add_table, clean, qualify, word_names
@@ -23,6 +23,7 @@ class PreparedPair:
     """Schema, gold query and prediction; the prediction is as the model wrote it.
 
     Attributes:
+        answer: What the prediction's text holds.
         gold: The gold query, after `prepare_gold`.
         predicted: The prediction, after `prepare_predicted`.
         schema: The schema, completed by what the gold query reads.
@@ -38,12 +39,20 @@ class PreparedPair:
 
     def __init__(self, schema: str, gold: str, predicted: str, database: str | None, seed: int) -> None:
         schema, gold, predicted = map(_encodable, (schema, gold, predicted))
-        self._gold_text, self.predicted_text = clean(gold), extract_sql(predicted)
+        self.answer = read_answer(predicted)
+        self._gold_text, self.predicted_text = clean(gold), self.answer.sql
         if database is not None and not schema.strip():
             schema = file_schema(database)
         self.schema = parse_schema(schema)
         self.added: list[str] = []
         self.rng = random.Random(seed)
+
+    @property
+    def refusal(self) -> str:
+        """Why the answer is refused before anything of it is compiled; empty if it is not."""
+        if self.answer.writes or (self.predicted_text and is_write(self.predicted_text)):
+            return f"it does more than read ({self.answer.writes or self.predicted_text[:40]})"
+        return ""
 
     def open(self) -> None:
         """Opens a sandbox with the tables that either query may read."""
@@ -148,8 +157,8 @@ def _sees_all(sql: str) -> bool:
 def compile_prediction(schema: str, gold: str, predicted: str) -> QueryFailed | None:
     """Compiles a prediction against a schema, completed by what its gold query reads; None if SQLite accepts it."""
     pair = PreparedPair(schema, gold, predicted, None, 0)
-    if not pair.predicted_text or is_write(pair.predicted_text):
-        return QueryFailed("refused" if pair.predicted_text else "error", "not a query")
+    if pair.refusal or not pair.predicted_text:
+        return QueryFailed("refused" if pair.refusal else "error", pair.refusal or "there is no query in it")
     try:
         try:
             pair.prepare_gold()

@@ -28,7 +28,7 @@ from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 from text2sql.equivalence.process_pool import Lost, run_tasks
-from text2sql.sql.extract import extract_sql
+from text2sql.sql.extract import read_answer
 from text2sql.sql.repair import clean
 from text2sql.sql.sandbox import QueryFailed, Sandbox
 from text2sql.sql.tokens import tokenize
@@ -137,7 +137,9 @@ class _Scorer:
     """One question: its queries, each run once on each database."""
 
     def __init__(self, question: Question, timeout: float) -> None:
-        self._gold, self._predicted = clean(question.gold), extract_sql(question.predicted)
+        answer = read_answer(question.predicted)
+        # Of an answer that does more than read, that part is run: the sandbox refuses it.
+        self._gold, self._predicted = clean(question.gold), answer.writes or answer.sql
         self._databases, self._timeout = question.databases, timeout
         self._results: dict[tuple[str, str], list[Row] | QueryFailed] = {}
 
