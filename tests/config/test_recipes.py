@@ -18,9 +18,9 @@ from tests.support.running import KEY, Running
 from tests.support.tiny_runs import judge_by_text, read_jsonl, write_jsonl
 from text2sql import evaluation
 from text2sql.config import Config, load_config
+from text2sql.config.templates import TEMPLATES, Chat
 from text2sql.data.dataset import load_dataset, tokenize_split
 from text2sql.data.datum import make_batch
-from text2sql.data.templates import TEMPLATES, Chat
 from text2sql.errors import UserError
 from text2sql.pipeline.run import run_pipeline
 from text2sql.training.trainer import epoch_order

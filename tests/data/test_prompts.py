@@ -13,9 +13,9 @@ from backends.fake import FakeSamplingClient, FakeTrainingClient
 from tests.support.tiny_runs import judge_by_text, read_jsonl, tiny_config, write_jsonl
 from text2sql import evaluation
 from text2sql.config import load_config
+from text2sql.config.templates import TEMPLATES, Chat, Plain, needs_reasoning
 from text2sql.data.example import Example
 from text2sql.data.prompts import end_of_turn, messages, render_completion, render_prompt, tokenize
-from text2sql.data.templates import TEMPLATES, Chat, Plain, needs_reasoning
 from text2sql.errors import UserError
 from text2sql.pipeline.run import run_pipeline
 

@@ -26,6 +26,8 @@ from text2sql.config.sections import (
     TrackingConfig,
     TrainingConfig,
 )
+from text2sql.config.templates import TEMPLATES, Chat
+from text2sql.config.wording import check_choice
 
 
 class Config(Section):
@@ -64,10 +66,7 @@ class Config(Section):
     @field_validator("backend")
     @classmethod
     def _known_backend(cls, name: str) -> str:
-        if name not in BACKENDS:
-            *others, last = (f"'{known}'" for known in BACKENDS)
-            raise ValueError(f"must be {', '.join(others)} or {last}")
-        return name
+        return check_choice(name, BACKENDS)
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -79,7 +78,7 @@ class Config(Section):
             self.data.source = "mix"
         if self.data.source == "bundled" and (self.data.path or self.data.columns):
             raise ValueError("data.path and data.columns need another data.source than bundled, for example the file")
-        if self.prompt.template.startswith("chat") and "stop" not in self.evaluation.model_fields_set:
+        if isinstance(TEMPLATES[self.prompt.template], Chat) and "stop" not in self.evaluation.model_fields_set:
             self.evaluation.stop = []  # an answer ends with the model's own end of turn
         start = self.training.start_from
         if start and expand_user(start).resolve() == self.directory.resolve():

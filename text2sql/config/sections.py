@@ -19,6 +19,9 @@ from pydantic import (
     model_validator,
 )
 
+from text2sql.config.templates import TEMPLATES
+from text2sql.config.wording import check_choice
+
 
 class Section(BaseModel):
     """A part of the configuration: a pydantic model that refuses unknown keys and infinite numbers.
@@ -128,18 +131,21 @@ class SchemaText(Section):
     descriptions: bool = Field(False, description="Descriptions of columns and values (BIRD's database_description).")
 
 
-Template = Literal["exercise", "plain", "wikisql", "question", "chat", "chat-bird", "chat-reasoning", "chat-system"]
-
-
 class PromptConfig(Section):
     """How an example becomes text; the same for training and sampling."""
 
-    template: Template = Field(
+    template: str = Field(
         "exercise",
         description="exercise ends in a space, as the course does; plain does not; chat and chat-* use the "
-        "tokenizer's chat template (see text2sql/data/templates.py).",
+        "tokenizer's chat template (see text2sql/config/templates.py).",
+        json_schema_extra={"enum": list[Any](TEMPLATES)},
     )
     schema_text: SchemaText = SchemaText()
+
+    @field_validator("template")
+    @classmethod
+    def _known_template(cls, name: str) -> str:
+        return check_choice(name, TEMPLATES)
 
 
 class EarlyStopping(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 SENTENCES = {
@@ -24,6 +24,19 @@ SENTENCES = {
     "too_short": "must have at least {min_length}",
     "string_pattern_mismatch": "must be of the form {pattern}",
 }
+
+
+def check_choice(value: str, choices: Iterable[str]) -> str:
+    """A value that must be one of some names, for the validator of a field whose names are the keys of a table.
+
+    Raises:
+        ValueError: It is none of them; in the words of pydantic's own error for a `Literal`.
+    """
+    names = [*choices]
+    if value in names:
+        return value
+    *others, last = (f"'{name}'" for name in names)
+    raise ValueError(f"must be {', '.join(others)} or {last}")
 
 
 def sentence(problem: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from text2sql.config import Config
+from text2sql.config.templates import needs_reasoning
 from text2sql.data.cache import tokenize_cached
 from text2sql.data.clean import SET_ASIDE, check_dropped, clean
 from text2sql.data.example import Example
@@ -17,7 +18,6 @@ from text2sql.data.prompts import Tokens
 from text2sql.data.schema_text import show_schemas
 from text2sql.data.sources import load_examples, with_databases
 from text2sql.data.split import Split, count_leaks, draw, split_examples, split_with_test
-from text2sql.data.templates import needs_reasoning
 from text2sql.errors import UserError
 
 WITHOUT_REASONING = "without reasoning"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from text2sql.config import Config
+from text2sql.config.templates import TEMPLATES, Chat
 from text2sql.console import console
 from text2sql.data import prompts
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
-from text2sql.data.templates import TEMPLATES, Chat
 from text2sql.errors import UserError
 
 Format = Literal["prompt-completion", "messages"]

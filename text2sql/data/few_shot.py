@@ -34,7 +34,7 @@ def choose_shots(
         options: How many, and how.
         seed: Of the random choice.
         tokenizer: The model's.
-        template: A key of `text2sql.data.templates.TEMPLATES`.
+        template: A key of `text2sql.config.templates.TEMPLATES`.
         longest: Tokens that a prompt may have; the least similar examples give way.
 
     Returns:

@@ -1,7 +1,7 @@
 """How an example becomes text and tokens: one place, for training and for sampling alike.
 
 The prompt and the completion are tokenised separately and their ids concatenated, so the ids that training puts before
-the completion are exactly the ids that sampling starts from. The texts are in `text2sql.data.templates`.
+the completion are exactly the ids that sampling starts from. The texts are in `text2sql.config.templates`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from text2sql.config.templates import TEMPLATES, Chat, Plain
 from text2sql.data.example import Example
-from text2sql.data.templates import TEMPLATES, Chat, Plain
 from text2sql.errors import UserError
 
 VERSION = 1  # raise it when a template changes; it is saved with every run

@@ -42,7 +42,7 @@ class PendingGenerations:
     Args:
         examples: What to ask.
         sampler: Which model.
-        template: A key of `text2sql.data.templates.TEMPLATES`.
+        template: A key of `text2sql.config.templates.TEMPLATES`.
         evaluation: Length, temperature and stops.
         seed: Of the sampling.
         reserve: Called first with the number of prompt tokens and the largest number of sampled ones.

@@ -1,4 +1,6 @@
-r"""The texts that examples are put into, by name.
+r"""The prompt templates: the values of `prompt.template`, and the texts that examples are put into.
+
+This is the one list of them: a new template is an entry in `TEMPLATES`.
 
 Plain templates, for base models:
     exercise: The course's, to the character: ``Table schema:\n{context}\nQuestion: {question}\nSQL: `` and then
