@@ -1,4 +1,4 @@
-# Two images out of one file, both without root and on the CPU unless told otherwise:
+# Two images out of one file, both without root and on the CPU unless asked otherwise:
 #
 #   docker build --target demo   -t text2sql-demo .      the page of `text2sql demo`
 #   docker build --target server -t text2sql-server .    Tinker's protocol, `text2sql serve`

@@ -130,7 +130,7 @@ def trained_adapter(service: Any, model: str, directory: Path) -> tuple[Any, Pat
 
 
 def with_adapter(base: Any, adapter: Path, *, merged: bool) -> Any:
-    """The adapter on a model of its own, as plain PEFT puts it there."""
+    """The adapter on a separate model, as plain PEFT puts it there."""
     from peft import PeftModel
 
     model = PeftModel.from_pretrained(base, str(adapter)).eval()

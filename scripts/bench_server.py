@@ -2,7 +2,7 @@
 
     python scripts/bench_server.py [--model smollm2-135m-instruct] [--batch 32] [--tokens 64] [--steps 3]
 
-The server runs in a process of its own. Steps alternate between the two, so that both see the same machine.
+The server runs in a separate process. Steps alternate between the two, so that both see the same machine.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def measure_samples(remote: Any, options: Any) -> dict[str, Any]:
 def measure_tenants(remote: Any, options: Any) -> dict[str, Any]:
     """Tokens a second of one training client, and of two and four at once, with the seconds that each took.
 
-    With keys of their own they would be users of their own; here they are models of one user, served in turn as well.
+    With separate keys they would be separate users; here they are models of one user, served in turn as well.
     """
     data = datums(max(1, options.batch // 4), options.tokens)
     tokens = sum(datum.model_input.length for datum in data)

@@ -3,7 +3,7 @@
 Usage: python scripts/bench_train.py [--rounds N] [--steps N] [--contenders NAME …] [--json FILE]
        python scripts/bench_train.py --shape llama-3.2-1b --layers 4 --batch 8 --contenders ours plain
 
-Every contender lives in a process of its own, so that peaks of memory are its own, and they take turns: round by
+Every contender lives in a separate process, so that each has its own memory peak, and they take turns: round by
 round, `--steps` optimiser steps each, never two at a time. All train the same LoRA (rank 16 on the seven linear
 layers; TRL takes no adapter on the output layer) on the same rows in the same order, `--batch` rows a step, AdamW at
 the same rate, loss per completion token; their losses are printed side by side. Contenders:
@@ -172,7 +172,7 @@ def report(figures: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def work(args: argparse.Namespace) -> None:
-    """Be one contender: train when told to, and tell what it took."""
+    """Be one contender: train when asked to, and report what it took."""
     from transformers import AutoConfig, AutoTokenizer
 
     from backends.local.model.packaged import locate
@@ -323,7 +323,7 @@ def trl(args: argparse.Namespace, location: str, batches: list[Any], turns: Iter
         )
 
         class Turns(TrainerCallback):
-            """Waits before the first step of a turn, and tells after the last."""
+            """Waits before the first step of a turn, and reports after the last."""
 
             def __init__(self) -> None:
                 self.losses: list[float] = []

@@ -1,6 +1,6 @@
 """`text2sql estimate` against measured peaks: random Llamas of several shapes, trained and sampled from on this CPU.
 
-    python scripts/check_estimate.py              # all cases, each in a process of its own: about 8 minutes
+    python scripts/check_estimate.py              # all cases, each in a separate process: about 8 minutes
     python scripts/check_estimate.py CASE ...     # some
 
 The peak is the largest resident size of the process, taken anew in each phase. A difference over 15 % between the

@@ -5,7 +5,7 @@
 #
 # A version whose wire format the server speaks must pass the contract and parity tests. With any other, a client must end
 # with one plain sentence within a minute, and not hang. Nothing of this environment is changed: the SDK goes into a
-# virtual environment of its own, which sees this one's other packages.
+# separate virtual environment, which sees this one's other packages.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.."
@@ -45,6 +45,6 @@ then
 fi
 grep "This server speaks the wire format of the tinker SDK $spoken, and yours is $version" "$scratch/said" | tail -1 || {
   tail -5 "$scratch/said"
-  echo "A client of $version was not told which version is spoken."
+  echo "A client of $version did not learn which version is spoken."
   exit 1
 }

@@ -4,7 +4,7 @@ Usage: python scripts/fuzz_evaluator.py [--seconds 60] [--seed 0] [--data DIR] [
 
 Pairs are drawn from four sources in turn: random text, random SQL by a grammar, real queries cut up and spliced
 (``sql_create_context.json`` in DIR, if it is there), and hostile fragments put into any of these. A pair fails if the
-evaluator raises, reports a failure of its own, takes longer than ``--slow`` seconds of processor time, or leaves a file
+evaluator raises, reports an internal failure, takes longer than ``--slow`` seconds of processor time, or leaves a file
 behind. Failing pairs are printed as JSON; the exit status is 1 if there were any.
 """
 

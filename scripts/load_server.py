@@ -2,9 +2,9 @@
 
     python scripts/load_server.py --model DIRECTORY [--clients 32] [--processes 4] [--seconds 180] [--server-kills 2]
 
-Every client trains an adapter of its own seed on data of its own and knows, from a run in this process, which loss must
+Every client trains an adapter with its own seed on its own data and knows, from a run in this process, which loss must
 come at each step. It saves at every third step and, after whatever happens to it, goes on from the last save that was
-acknowledged. Every process is a user with a key of its own. In the last third of the time nobody is killed, so that the
+acknowledged. Every process is a user with a separate key. In the last third of the time nobody is killed, so that the
 server's memory can be watched. At the end every acknowledged checkpoint is loaded again.
 """
 
@@ -206,7 +206,7 @@ def train(trainer: Any, client: int, step: int) -> float:
 
 
 def work(options: Any) -> None:
-    """The clients of one process, until it is told to stop."""
+    """The clients of one process, until it is asked to stop."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     expected = json.loads(Path("expected.json").read_text())

@@ -3,7 +3,7 @@
 #
 #   bash scripts/setup_environment.sh [EXTRA ...]      extras of pyproject.toml, beyond quantization and quickstart
 #
-# TEXT2SQL_VENV   directory of the environment (default: .venv beside this folder)
+# TEXT2SQL_VENV   directory of the environment (default: .venv next to this folder)
 # TEXT2SQL_TORCH  what to install as PyTorch (default: torch at the version of constraints.txt; its CPU build on a
 #                 Linux machine without an NVIDIA GPU)
 set -euo pipefail
@@ -50,7 +50,7 @@ if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
       index=(--index-url "$cpu_wheels")
     fi
   fi
-  # What it needs besides comes with the project below, from the package index, at the versions of constraints.txt.
+  # Its dependencies come with the project below, from the package index, at the versions of constraints.txt.
   pip install --no-deps "$torch" ${index[@]+"${index[@]}"}
 fi
 pip install -e ".[$extras]" -c constraints.txt
