@@ -40,7 +40,7 @@ from text2sql.data.few_shot import choose_shots
 from text2sql.data.inspect import find_tokenizer
 from text2sql.data.prompts import Shots
 from text2sql.errors import UserError
-from text2sql.report.wording import count, duration, size
+from text2sql.formats import count, duration, size
 from text2sql.training.trainer import epoch_order, total_steps
 
 # Where the tokenizer is not at hand:

@@ -153,7 +153,7 @@ def test_rves_rewards_the_faster_query(root: Path) -> None:
     assert quick.bird_rves == 1.25 and late.bird_rves == 0.25 and wrong.bird_rves == 0
     assert same.bird_rves in (0.75, 1.0) and same.time_ratio == pytest.approx(1, abs=0.5)
     assert quick.time_ratio and quick.time_ratio > 2
-    summary = summarize_benchmarks([quick, same, late, wrong])["bird_rves"]
+    summary = summarize_benchmarks([quick, same, late, wrong]).to_json()["bird_rves"]
     expected = 100 * (1.25**0.5 + (same.bird_rves or 0) ** 0.5 + 0.5 + 0) / 4
     assert summary == {"value": pytest.approx(expected), "n": 4}
 
@@ -178,7 +178,7 @@ def test_what_cannot_be_scored_is_counted(root: Path) -> None:
     assert [Path(file).name for file in database_files(root, "shop")] == ["shop.sqlite", "shop_2.sqlite"]
     scores = [_score(root, "SELECT nope FROM goods", "SELECT 1"), None, _score(root, "SELECT 1", "SELECT 1")]
     assert scores[0] and "no such column" in (scores[0].gold_failure or "")
-    assert summarize_benchmarks(scores) == {
+    assert summarize_benchmarks(scores).to_json() == {
         "no_database": 1,
         "gold_failed": 1,
         **{name: {"value": 1.0, "n": 1} for name in ("spider_ex", "spider_test_suite", "bird_ex", "bird_soft_f1")},

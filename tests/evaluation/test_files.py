@@ -64,11 +64,11 @@ def _error(path: str, gold: str | None, schemas: Schemas | None = None) -> str:
 @pytest.mark.parametrize("name", ["pred.sql", "pred.json"])
 def test_spiders_and_birds_files(here: Path, name: str) -> None:
     schemas = Schemas.open(Path("db"), Path("tables.json"))
-    summary = score_file(Path(name), _config(), gold=Path("gold.sql"), schemas=schemas, output=Path("out/rows.jsonl"))
+    found = score_file(Path(name), _config(), gold=Path("gold.sql"), schemas=schemas, output=Path("out/rows.jsonl"))
+    summary = found.to_json()
     assert (summary["n"], summary["correct"]) == (3, 2)
     assert summary["benchmarks"]["no_database"] == 1
     assert summary["benchmarks"]["spider_ex"] == {"value": 0.5, "n": 2}
-    assert summary["notes"] == ["1 questions have no database in db (lost)."]
     rows = read_jsonl(here / "out" / "rows.jsonl")
     assert [row["verdict"]["status"] for row in rows] == ["equivalent", "different", "equivalent"]
     assert [row["sql"] for row in rows] == ANSWERS and rows[1]["verdict"]["witness"]
@@ -79,6 +79,7 @@ def test_spiders_and_birds_files(here: Path, name: str) -> None:
     assert rows[1]["benchmark"]["bird_ex"] is False and "benchmark" not in rows[2]
     assert (rows[0]["cluster"], rows[2]["cluster"]) == ("shop", "lost")
     written = json.loads((here / "out" / "rows.summary.json").read_text())
+    assert written["notes"] == ["1 questions have no database in db (lost)."]
     assert written["accuracy"] == summary["accuracy"] and written["breakdown"]["tables"]["clause"]
 
 
@@ -184,7 +185,7 @@ def _chat(text: str) -> dict[str, Any]:
 def test_the_judge_stands_beside_the_verdicts(here: Path, judge: ChatServer) -> None:
     config = _config(judge=_judge(judge, input_price=10, output_price=10))
     judge.faults = [_chat("It seems right to me.")]
-    summary = score_file(_file(here), config, schemas=Schemas(Path("db")), output=here / "rows-judged.jsonl")
+    summary = score_file(_file(here), config, schemas=Schemas(Path("db")), output=here / "rows-judged.jsonl").to_json()
     opinion = summary["judge"]
     assert summary["correct"] == 2 and (opinion["judged"], opinion["correct"], opinion["malformed"]) == (3, 1, 0)
     assert opinion["agreement"] == {
@@ -197,13 +198,13 @@ def test_the_judge_stands_beside_the_verdicts(here: Path, judge: ChatServer) -> 
     assert rows[1]["judge"] == {
         "status": "judged", "correct": False, "error_type": "logic_error", "reason": "It filters.",
     }  # fmt: skip
-    again = score_file(_file(here), config, schemas=Schemas(Path("db")))["judge"]
+    again = score_file(_file(here), config, schemas=Schemas(Path("db"))).to_json()["judge"]
     assert (again["requests"], again["cached"], again["cost"]) == (0, 4, 0)
 
 
 def test_malformed_and_missing_answers_are_counted(here: Path, judge: ChatServer) -> None:
     judge.faults = [_chat("yes"), (500, {}, "broken"), None, _chat("well"), _chat("yes")]
-    opinion = score_file(_file(here), _config(judge=_judge(judge)), schemas=Schemas(Path("db")))["judge"]
+    opinion = score_file(_file(here), _config(judge=_judge(judge)), schemas=Schemas(Path("db"))).to_json()["judge"]
     assert (opinion["malformed"], opinion["unanswered"], opinion["judged"]) == (1, 1, 1)
     assert opinion["agreement"]["n"] == 1 and opinion["cost"] is None
 

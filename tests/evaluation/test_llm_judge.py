@@ -17,8 +17,12 @@ WRONG = '{"correct": false, "error_type": "logic_error", "reason": "It counts th
     "answer", [RIGHT, f"\n {RIGHT}\n", f"```json\n{RIGHT}\n```", f"<think>{{hm}}</think>\n{RIGHT}"]
 )
 def test_a_strict_answer_is_read(answer: str) -> None:
-    assert read_opinion(answer) == Opinion("judged", True, "none", "It counts the goods.")
-    assert read_opinion(WRONG) == Opinion("judged", False, "logic_error", "It counts the shops.")
+    assert read_opinion(answer) == Opinion(
+        status="judged", correct=True, error_type="none", reason="It counts the goods."
+    )
+    assert read_opinion(WRONG) == Opinion(
+        status="judged", correct=False, error_type="logic_error", reason="It counts the shops."
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,9 +71,9 @@ def test_kappa_is_cohens() -> None:
 def test_the_summary_counts_everything_once() -> None:
     right, wrong = Verdict("equivalent", "", strict=True), Verdict("different", "")
     opinions = [read_opinion(text) for text in (RIGHT, RIGHT, WRONG, WRONG, "x", RIGHT)]
-    opinions.append(Opinion("unanswered", reason="HTTP 500"))
+    opinions.append(Opinion(status="unanswered", reason="HTTP 500"))
     verdicts = [right, wrong, right, wrong, wrong, Verdict("undecided", ""), right]
-    summary = summarize_opinions(opinions, verdicts)
+    summary = summarize_opinions(opinions, verdicts).to_json()
     assert (summary["n"], summary["judged"], summary["malformed"], summary["unanswered"]) == (7, 5, 1, 1)
     assert (summary["correct"], summary["accuracy"]) == (3, 0.6)
     assert summary["error_types"] == {"incomplete": 0, "irrelevant": 0, "logic_error": 2}

@@ -141,9 +141,9 @@ def test_error_labels(gold: str, predicted: str, labels: list[str]) -> None:
 def test_strings_in_double_quotes_are_compared_as_strings() -> None:
     gold, text = 'SELECT a FROM t WHERE b = "Gold"', 'SELECT a FROM t WHERE b = "gold"'
     summary = summarize([Scored(SCHEMA, gold, text, execution_match(SCHEMA, gold, text))])
-    assert (summary["correct"], summary["canonical_match"]) == (0, 0)
+    assert (summary.correct, summary.canonical_match) == (0, 0)
     same = "SELECT a FROM t WHERE b = 'Gold'"
-    assert summarize([Scored(SCHEMA, gold, same, execution_match(SCHEMA, gold, same))])["canonical_match"] == 1
+    assert summarize([Scored(SCHEMA, gold, same, execution_match(SCHEMA, gold, same))]).canonical_match == 1
 
 
 def test_summary_counts_everything_and_is_json() -> None:
@@ -160,7 +160,7 @@ def test_summary_counts_everything_and_is_json() -> None:
         Scored(SCHEMA, gold, text, execution_match(SCHEMA, gold, text), reason, str(index % 3))
         for index, (text, reason) in enumerate(answers)
     ]
-    summary = json.loads(json.dumps(summarize(scored)))
+    summary = json.loads(json.dumps(summarize(scored).to_json()))
     assert summary["n"] == 6 and summary["correct"] == 2 and summary["accuracy"] == pytest.approx(1 / 3)
     assert sum(summary["counts"].values()) == 6 and summary["truncated"] == 1
     assert summary["valid_syntax"] == pytest.approx(5 / 6)
@@ -168,4 +168,4 @@ def test_summary_counts_everything_and_is_json() -> None:
     assert summary["exact_match"] == pytest.approx(2 / 6)
     assert summary["clustered"]["clusters"] == 3
     assert summary["by_hardness"]["easy"]["n"] == 6
-    assert summarize([])["accuracy"] is None
+    assert summarize([]).accuracy is None

@@ -56,9 +56,15 @@ def predictions(side: str, correct: list[bool]) -> list[dict[str, Any]]:
                 "raw": f" {sql}\n\n",
                 "sql": sql,
                 "stop_reason": "stop",
+                "tokens": 17,
+                "prompt_tokens": 120,
+                "samples": 1,
                 "cluster": f"domain-{index % 5}",
                 "labels": [] if right else [("missing_where", "wrong_order", "unknown_column")[index % 3]],
                 "hardness": hardness,
+                "checks": dict.fromkeys(
+                    ("exact_match", "canonical_match", "valid_syntax", "valid_schema", "executable"), right
+                ),
                 "benchmark": {"spider_ex": right, "bird_ex": not right},
                 "judge": {"status": "judged", "correct": False, "error_type": "logic_error", "reason": HOSTILE},
                 "verdict": {
@@ -110,9 +116,13 @@ def make_run(directory: Path, n: int = 200, steps: int = 307) -> Path:
             "truncated": 12 if side == "base" else 0, "exact_match": rate - 0.1, "canonical_match": rate - 0.05,
             "valid_syntax": min(1, rate + 0.12), "valid_schema": min(1, rate + 0.1), "executable": min(1, rate + 0.1),
             "error_labels": labels,
+            "by_hardness": {
+                level: {"n": n // 4, "correct": n // 8, "accuracy": (n // 8) / (n // 4)}
+                for level in ("easy", "medium", "hard", "extra")
+            },
             "breakdown": break_down(
                 [row["gold"] for row in rows[side]], outcomes, [row["labels"] for row in rows[side]]
-            ),
+            ).to_json(),
             "benchmarks": {"no_database": 3, "gold_failed": 0, "spider_ex": {"value": rate + 0.05, "n": n - 3}},
             "judge": judge(n, rate),
         }  # fmt: skip
@@ -124,7 +134,7 @@ def make_run(directory: Path, n: int = 200, steps: int = 307) -> Path:
             "base": score(n, sum(base)), "tuned": score(n, sum(tuned)),
             "paired": {
                 "wins": wins, "losses": losses, "difference": (wins - losses) / n,
-                "low": (wins - losses) / n - 0.08, "high": (wins - losses) / n + 0.08, "p_value": 3e-21,
+                "low": (wins - losses) / n - 0.08, "high": (wins - losses) / n + 0.08, "p_value": 3e-21, "n": n,
             },
         },
         "evaluations": evaluations,
@@ -141,7 +151,7 @@ def make_run(directory: Path, n: int = 200, steps: int = 307) -> Path:
                 "question": "What is the highest score in the science class?",
                 "schema": "CREATE TABLE scores (student TEXT, class TEXT, score INTEGER)",
                 "gold": "SELECT MAX(score) FROM scores WHERE class = 'science'",
-                "base_sql": HOSTILE, "base_correct": None, "base_reason": "Refused.",
+                "base_sql": HOSTILE, "base_correct": False, "base_reason": "Refused.",
                 "tuned_sql": "SELECT MAX(score) FROM scores WHERE class = 'science'", "tuned_correct": True,
                 "tuned_reason": "Same result on 24 databases.",
             },
@@ -149,33 +159,40 @@ def make_run(directory: Path, n: int = 200, steps: int = 307) -> Path:
         "training": {
             "steps": steps, "epochs": 1, "examples": 78_377, "tokens": 7_412_345, "seconds": 1843.2,
             "examples_per_second": 42.52, "tokens_per_second": 4021.4, "first_loss": 1.9412, "final_loss": 0.1123,
-            "learning_rate": 5e-4, "batch_size": 256, "trainable_parameters": 22_544_384, "stopped_early": None,
+            "learning_rate": 5e-4, "batch_size": 256, "start_from": None, "checkpoint_step": steps,
+            "checkpoint_path": "tinker://0123456789ab:train:0/sampler_weights/step", "checkpoint_expires": None,
+            "stopped_early": None,
         },
         "data": {
-            "source": "sql-create-context", "train": 78_377, "validation": 100, "test": 200,
+            "source": "sql-create-context", "rows": 78_677, "train": 78_377, "validation": 100, "test": 200,
             "dropped": {"unparsable": 3, "over-long": 0, "empty": 1}, "leaks": {"tables": 0, "questions": 0},
             "split_by": "schema",
         },
         "cost": {
             "wall_seconds": {"baseline": 184.2, "training": 1843.2, "tuned evaluation": 171.9},
             "peak_memory_bytes": 11_811_160_064, "sampled_tokens": 21_345, "trained_tokens": 7_412_345,
+            "usage": {"train": 7_412_345, "prefill": 48_000, "sample": 21_345}, "dollars": None,
         },
         "notes": ["The published figures of the exercise are about 37% before and 87% after."],
+        "stages": ["baseline", "evaluate", "train"],
     }  # fmt: skip
     (directory / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     metrics = []
     for step in range(1, steps + 1):
         row = {
-            "step": step, "epoch": 0, "loss": 0.1 + 1.8 * math.exp(-step / 30) + rng.gauss(0, 0.02),
+            "step": step, "epoch": step / steps, "loss": 0.1 + 1.8 * math.exp(-step / 30) + rng.gauss(0, 0.02),
             "learning_rate": 5e-4 * min(1, step / 20), "grad_norm": 1.0, "tokens": 24_000, "examples": 256,
             "seconds": 6.0, "tokens_per_second": 4000.0,
         }  # fmt: skip
-        if step % 50 == 0:
-            row |= {
-                "validation_loss": 0.13 + 1.8 * math.exp(-step / 30),
-                "validation_accuracy": 0.86 - 0.4 * math.exp(-step / 60),
-            }
         metrics.append(row)
+        if step % 50 == 0:
+            metrics.append(
+                {
+                    "step": step,
+                    "validation_loss": 0.13 + 1.8 * math.exp(-step / 30),
+                    "validation_accuracy": 0.86 - 0.4 * math.exp(-step / 60),
+                }
+            )
     write_rows(directory / "metrics.jsonl", metrics)
     for side in ("base", "tuned"):
         write_rows(directory / f"predictions-{side}.jsonl", rows[side])

@@ -21,7 +21,6 @@ from text2sql.data.split import Split, count_leaks, draw, split_examples, split_
 from text2sql.errors import UserError
 
 WITHOUT_REASONING = "without reasoning"
-LEVELS = ("easy", "medium", "hard", "extra")  # as `text2sql.evaluation.hardness` names them
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from text2sql.config import Config, SchemaText
 from text2sql.config.templates import TEMPLATES, Chat
 from text2sql.console import console
 from text2sql.data import prompts
-from text2sql.data.dataset import LEVELS, Dataset, length_percentiles, load_dataset, tokenize_split
+from text2sql.data.dataset import Dataset, length_percentiles, load_dataset, tokenize_split
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
 from text2sql.data.schema_text import gold_tables, shown_tables, statements
+from text2sql.sql.hardness import LEVELS
 
 
 def list_sources() -> None:

@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from text2sql import evaluation
 from text2sql.chat_client import Answer, ChatClient, ChatFailure
@@ -21,6 +20,7 @@ from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory
+from text2sql.runs.records import Record, optional, read_records
 
 CHUNK = 64  # questions asked, judged and saved together
 PROMPT = """You are a text to SQL query translator. Based on the DB Schema and External Knowledge, given the Text \
@@ -46,7 +46,20 @@ Finally, the SQL statement for the text question is:
 """
 FENCED = re.compile(r"```[ \t]*(?:sql|sqlite)?\s*\S.*?```", re.DOTALL | re.IGNORECASE)
 
-Row = dict[str, Any]
+
+class WorkedAnswer(Record):
+    """A worked answer: a line of the output or, with the reason why it was rejected, of the file next to it."""
+
+    id: str
+    question: str
+    context: str
+    answer: str
+    db: str | None = optional()
+    db_id: str | None = optional()
+    evidence: str | None = optional()
+    reasoning: str
+    teacher: str
+    reason: str | None = optional()
 
 
 def make_reasoning(config: Config, teacher: EndpointConfig, output: Path, limit: int | None = None) -> None:
@@ -70,9 +83,9 @@ def make_reasoning(config: Config, teacher: EndpointConfig, output: Path, limit:
     examples = [*split.train, *split.validation][:limit]
     files = RunDirectory(output.parent)
     names = output.name, f"{output.stem}.rejected.jsonl"
-    kept, rejected = (files.rows(name, required=("id", "question", "teacher")) for name in names)
+    kept, rejected = (read_records(files.file(name), WorkedAnswer) for name in names)
     _check_same(output, [*kept, *rejected], examples, teacher)
-    done = {row["id"] for row in (*kept, *rejected)}
+    done = {row.id for row in (*kept, *rejected)}
     waiting = [example for example in examples if example.id not in done]
     client = ChatClient(teacher)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -108,19 +121,21 @@ def _conversation(example: Example) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
-def _check_same(output: Path, rows: Sequence[Row], examples: Sequence[Example], teacher: EndpointConfig) -> None:
+def _check_same(
+    output: Path, rows: Sequence[WorkedAnswer], examples: Sequence[Example], teacher: EndpointConfig
+) -> None:
     """Raise UserError where a file that is there was made of other examples or by another teacher."""
     questions = {example.id: example.question for example in examples}
     for row in rows:
-        if row["teacher"] != teacher.model:
-            raise UserError(f"{output} is {row['teacher']}'s; for {teacher.model} name another --output.")
-        if questions.get(row["id"], row["question"]) != row["question"]:
-            raise UserError(f'{output} was made of other data ("{row["id"]}" differs); name another --output.')
+        if row.teacher != teacher.model:
+            raise UserError(f"{output} is {row.teacher}'s; for {teacher.model} name another --output.")
+        if questions.get(row.id, row.question) != row.question:
+            raise UserError(f'{output} was made of other data ("{row.id}" differs); name another --output.')
 
 
 def _judged(
     examples: Sequence[Example], answers: Sequence[Answer], config: Config, teacher: EndpointConfig
-) -> tuple[list[Row], list[Row]]:
+) -> tuple[list[WorkedAnswer], list[WorkedAnswer]]:
     """Rows of the answers whose query is right, and of the others with the reason; none of what was not answered."""
     settings = config.evaluation
     answered = [(e, a) for e, a in zip(examples, answers, strict=True) if not isinstance(a, ChatFailure)]
@@ -139,33 +154,34 @@ def _judged(
     ):
         if not verdict.correct:
             reasons[places[index]] = f"{verdict.status}: {verdict.reason}"
-    kept, rejected = [], []
+    kept: list[WorkedAnswer] = []
+    rejected: list[WorkedAnswer] = []
     for place, (example, answer) in enumerate(answered):
-        row = _row(example, answer.text.strip(), teacher)
-        rejected.append(row | {"reason": reasons[place]}) if place in reasons else kept.append(row)
+        row = _worked(example, answer.text.strip(), teacher, reasons.get(place))
+        (rejected if place in reasons else kept).append(row)
     return kept, rejected
 
 
-def _row(example: Example, reasoning: str, teacher: EndpointConfig) -> Row:
-    row = {
-        "id": example.id,
-        "question": example.question,
-        "context": example.context if example.shown is None else example.shown,
-        "answer": example.answer,
-        "db": example.db,
-        "db_id": example.db_id,
-        "evidence": example.evidence,
-        "reasoning": reasoning,
-        "teacher": teacher.model,
-    }
-    return {key: value for key, value in row.items() if value is not None}
+def _worked(example: Example, reasoning: str, teacher: EndpointConfig, reason: str | None) -> WorkedAnswer:
+    return WorkedAnswer(
+        id=example.id,
+        question=example.question,
+        context=example.context if example.shown is None else example.shown,
+        answer=example.answer,
+        db=example.db,
+        db_id=example.db_id,
+        evidence=example.evidence,
+        reasoning=reasoning,
+        teacher=teacher.model,
+        reason=reason,
+    )
 
 
 def _report(
     output: Path, files: RunDirectory, names: tuple[str, str], client: ChatClient, unanswered: Counter[str]
 ) -> None:
-    kept, rejected = (files.rows(name) for name in names)
-    reasons = Counter(row["reason"].partition(":")[0] for row in rejected)
+    kept, rejected = (read_records(files.file(name), WorkedAnswer) for name in names)
+    reasons = Counter(str(row.reason).partition(":")[0] for row in rejected)
     about = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "none"
     console.print(f"{output}: {len(kept)} answers kept. Rejected: {about} ({names[1]}).")
     console.print(

@@ -15,6 +15,7 @@ from text2sql.demo.uploads import MAX_DATABASE
 from text2sql.errors import UserError
 from text2sql.inference.ask import Answerer, answering
 from text2sql.runs.directory import RunDirectory
+from text2sql.runs.summary import Summary
 
 STYLE = Path(__file__).with_name("style.css")
 # In the SQL editor the tabulator moves on, as everywhere, and Ctrl-Enter runs the query.
@@ -44,7 +45,7 @@ def serve_demo(directory: Path, host: str, port: int, *, share: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="text2sql-demo-") as uploads, answering(directory) as answerer:
         os.environ["GRADIO_TEMP_DIR"] = uploads
         try:
-            page = build_page(answerer, RunDirectory(directory).read_json("summary.json"))
+            page = build_page(answerer, RunDirectory(directory).summary())
         except ImportError as error:
             raise UserError(
                 missing_package(
@@ -94,12 +95,12 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-def build_page(answerer: Answerer, summary: dict[str, Any]) -> Any:
+def build_page(answerer: Answerer, summary: Summary | None) -> Any:
     """The page as a `gradio.Blocks`.
 
     Args:
         answerer: The run's models.
-        summary: The run's ``summary.json``; may be empty.
+        summary: Of the run, None where it has none yet.
     """
     import gradio as gr
 

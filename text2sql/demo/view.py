@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 from text2sql.config import Config
 from text2sql.demo.session import Shown, Source
 from text2sql.demo.uploads import MAX_CSV, MAX_DATABASE
-from text2sql.report.wording import interval, percent
+from text2sql.formats import interval, percent
+from text2sql.runs.summary import Summary
 from text2sql.sql.values import Value
 
 MAX_CELL = 200  # characters
 
 
-def header(config: Config, summary: Mapping[str, Any]) -> str:
+def header(config: Config, summary: Summary | None) -> str:
     """The title, the run, and how good its models were found to be."""
     facts = [f"Run <b>{escape(config.name)}</b>", escape(config.trained_model)]
-    head = summary.get("headline") or {}
-    for label in ("base", "tuned"):
-        row = head.get(label)
-        if row:
+    scores = {"base": summary.headline.base, "tuned": summary.headline.tuned} if summary else {}
+    for label, score in scores.items():
+        if score:
             facts.append(
-                f"{label} right on {percent(row['accuracy'])} of {row['n']} held-out questions "
-                f"<span class='quiet'>({interval(row)})</span>"
+                f"{label} right on {percent(score.accuracy)} of {score.n} held-out questions "
+                f"<span class='quiet'>({interval(score.low, score.high)})</span>"
             )
     facts.append("read the SQL before you trust it")
     items = "".join(f"<li>{fact}</li>" for fact in facts)

@@ -13,22 +13,17 @@ if TYPE_CHECKING:
     from text2sql.equivalence.verdict import Table, Verdict, Witness
     from text2sql.equivalence.workers import Pair, score_pairs
     from text2sql.evaluation.error_analysis import error_labels
-    from text2sql.evaluation.statistics import (
-        PairedComparison,
-        Scored,
-        clustered_interval,
-        paired_comparison,
-        summarize,
-        wilson_interval,
-    )
+    from text2sql.evaluation.statistics import clustered_interval, paired_comparison, wilson_interval
+    from text2sql.evaluation.summary import Scored, summarize
+    from text2sql.runs.summary import PairedComparison
     from text2sql.sql.extract import extract_sql
     from text2sql.sql.hardness import hardness
 
 # Where each public name lives. They are imported on first use, so that `import text2sql.evaluation` costs nothing.
 _HOMES = {
-    "PairedComparison": "text2sql.evaluation.statistics",
+    "PairedComparison": "text2sql.runs.summary",
     "Pair": "text2sql.equivalence.workers",
-    "Scored": "text2sql.evaluation.statistics",
+    "Scored": "text2sql.evaluation.summary",
     "Table": "text2sql.equivalence.verdict",
     "Verdict": "text2sql.equivalence.verdict",
     "Witness": "text2sql.equivalence.verdict",
@@ -39,7 +34,7 @@ _HOMES = {
     "hardness": "text2sql.sql.hardness",
     "paired_comparison": "text2sql.evaluation.statistics",
     "score_pairs": "text2sql.equivalence.workers",
-    "summarize": "text2sql.evaluation.statistics",
+    "summarize": "text2sql.evaluation.summary",
     "wilson_interval": "text2sql.evaluation.statistics",
 }
 

@@ -22,12 +22,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 from text2sql.equivalence.process_pool import Lost, run_tasks
+from text2sql.runs.records import BenchmarkScore
+from text2sql.runs.summary import BenchmarkSummary, MetricValue
 from text2sql.sql.extract import read_answer
 from text2sql.sql.repair import clean
 from text2sql.sql.sandbox import QueryFailed, Sandbox
@@ -51,35 +52,6 @@ class Question(NamedTuple):
     gold: str
     predicted: str
     databases: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class BenchmarkScore:
-    """What the benchmarks' scripts say of one prediction; None where they cannot say.
-
-    Attributes:
-        spider_ex: Whether Spider's comparison accepts it on the question's database.
-        spider_test_suite: Whether it does on all databases; None where there is one.
-        bird_ex: Whether BIRD's does.
-        bird_soft_f1: Between 0 and 1.
-        bird_rves: The reward: 0 for a wrong result, else 0.25 to 1.25; None if it was not measured.
-        time_ratio: Run time of the gold query by that of the prediction, as the reward takes it.
-        failure: Why the prediction gave no result.
-        gold_failure: Why the gold query gave none: then nothing is scored.
-    """
-
-    spider_ex: bool | None = None
-    spider_test_suite: bool | None = None
-    bird_ex: bool | None = None
-    bird_soft_f1: float | None = None
-    bird_rves: float | None = None
-    time_ratio: float | None = None
-    failure: str | None = None
-    gold_failure: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The score as plain JSON."""
-        return asdict(self)
 
 
 def database_files(root: Path, db_id: str) -> tuple[str, ...]:
@@ -122,15 +94,25 @@ def score_benchmarks(
     for index, answer in run_tasks(score, tasks, workers=1 if rves else workers, seconds=budget, memory=_WORKER_MEMORY):
         if isinstance(answer, Lost):
             several = len(questions[index].databases) > 1
-            wrong = BenchmarkScore(False, False if several else None, False, 0.0, 0.0 if rves else None)
-            answer = {**wrong.to_dict(), "failure": answer.reason}
-        yield index, BenchmarkScore(**answer)
+            yield (
+                index,
+                BenchmarkScore(
+                    spider_ex=False,
+                    spider_test_suite=False if several else None,
+                    bird_ex=False,
+                    bird_soft_f1=0.0,
+                    bird_rves=0.0 if rves else None,
+                    failure=answer.reason,
+                ),
+            )
+        else:
+            yield index, BenchmarkScore(**answer)
 
 
 def score(task: dict[str, Any]) -> dict[str, Any]:
     """What a worker does with a task of `score_benchmarks`."""
     question = Question(task["gold"], task["predicted"], tuple(task["databases"]))
-    return _Scorer(question, task["timeout"]).score(task["rves"], task["keep_distinct"]).to_dict()
+    return _Scorer(question, task["timeout"]).score(task["rves"], task["keep_distinct"]).to_json()
 
 
 class _Scorer:
@@ -154,12 +136,25 @@ class _Scorer:
         try:
             predicted = self._rows(own, self._predicted)
         except QueryFailed as failure:
-            wrong = 0.0 if rves else None
-            return BenchmarkScore(spider, suite, False, 0.0, wrong, failure=str(failure))
+            return BenchmarkScore(
+                spider_ex=spider,
+                spider_test_suite=suite,
+                bird_ex=False,
+                bird_soft_f1=0.0,
+                bird_rves=0.0 if rves else None,
+                failure=str(failure),
+            )
         same = set(predicted) == set(gold)
         ratio = self._time_ratio(own) if rves and same else None
         reward = (reward_of(ratio) if ratio else 0.0) if rves else None
-        return BenchmarkScore(spider, suite, same, soft_f1(predicted, gold), reward, ratio)
+        return BenchmarkScore(
+            spider_ex=spider,
+            spider_test_suite=suite,
+            bird_ex=same,
+            bird_soft_f1=soft_f1(predicted, gold),
+            bird_rves=reward,
+            time_ratio=ratio,
+        )
 
     def _spider(self, databases: Sequence[str], keep_distinct: bool) -> bool:
         """Whether Spider's comparison accepts the prediction on all of these databases."""
@@ -318,28 +313,28 @@ def reward_of(ratio: float) -> float:
     return next((reward for least, reward in _BANDS if ratio >= least), 0.25)
 
 
-def summarize_benchmarks(scores: Sequence[BenchmarkScore | None]) -> dict[str, Any]:
+def summarize_benchmarks(scores: Sequence[BenchmarkScore | None]) -> BenchmarkSummary:
     """The benchmarks' numbers over a set.
 
     Args:
         scores: One per question; None where the question has no database.
 
     Returns:
-        Each metric as its ``value`` (between 0 and 1; ``bird_rves`` as BIRD has it, the mean of 100 times the square
-        root of the reward) over ``n`` questions; metrics that no question has are absent. ``no_database`` and
-        ``gold_failed`` count the questions left out.
+        Each metric with its ``value`` (between 0 and 1; ``bird_rves`` as BIRD has it, the mean of 100 times the square
+        root of the reward) over ``n`` questions.
     """
     present = [score for score in scores if score is not None]
-    summary: dict[str, Any] = {
-        "no_database": len(scores) - len(present),
-        "gold_failed": sum(score.gold_failure is not None for score in present),
-    }
     shown: dict[str, Callable[[float], float]] = {"bird_rves": lambda reward: 100 * math.sqrt(reward)}
+    found = {}
     for metric in METRICS:
         values = [value for score in present if (value := getattr(score, metric)) is not None]
         if values:
-            summary[metric] = {"value": fmean(map(shown.get(metric, float), values)), "n": len(values)}
-    return summary
+            found[metric] = MetricValue(value=fmean(map(shown.get(metric, float), values)), n=len(values))
+    return BenchmarkSummary(
+        no_database=len(scores) - len(present),
+        gold_failed=sum(score.gold_failure is not None for score in present),
+        **found,
+    )
 
 
 __all__ = [

@@ -13,11 +13,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Literal, TypeVar
 
 from sqlglot import exp
 
-from text2sql.sql.hardness import hardness
+from text2sql.formats import p_value
+from text2sql.runs.summary import Breakdown, GroupScore, LabelScore
+from text2sql.sql.hardness import LEVELS, hardness
 from text2sql.sql.prepare import parse
 from text2sql.sql.tokens import tokenize
 
@@ -32,7 +34,7 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {  # the groups of each, the most telli
         "WHERE", "JOIN", "GROUP BY", "HAVING", "ORDER BY", "LIMIT", "DISTINCT", "aggregate", "nested", "set operation",
         "none of these",
     ),
-    "hardness": ("easy", "medium", "hard", "extra"),
+    "hardness": LEVELS,
     "tables": ("1 table", "2 tables", "3 tables", "4 or more tables"),
     "length": ("up to 10 tokens", "11 to 20 tokens", "21 to 40 tokens", "over 40 tokens"),
 }  # fmt: skip
@@ -48,7 +50,9 @@ _CLAUSES: tuple[tuple[str, type[exp.Expr]], ...] = (
     ("set operation", exp.SetOperation),
 )
 
-Group = tuple[str, str]  # dimension and group
+# Dimension and group.
+Group = tuple[str, str]
+Outcome = Literal["none", "too few", "all", "random", "systematic"]
 _Key = TypeVar("_Key")
 
 
@@ -74,18 +78,13 @@ def _band(value: int, ends: Sequence[int]) -> int:
     return next((place for place, end in enumerate(ends) if value <= end), len(ends))
 
 
-def break_down(golds: Sequence[str], right: Sequence[bool], labels: Sequence[Sequence[str]]) -> dict[str, Any]:
+def break_down(golds: Sequence[str], right: Sequence[bool], labels: Sequence[Sequence[str]]) -> Breakdown:
     """Accuracy by group, and what is systematic about the failures.
 
     Args:
         golds: The gold queries.
         right: Whether each was answered correctly.
         labels: The error labels of each answer, none for a correct one.
-
-    Returns:
-        As plain JSON: ``tables``, for each dimension its groups with ``n``, ``correct``, ``accuracy``, the corrected
-        ``p_value`` and ``systematic``; ``labels``, for each label its count, the ``dimension`` and ``group`` it belongs
-        to most, the corrected ``p_value`` and ``systematic``; ``verdict`` and ``statements`` in words; the ``method``.
     """
     cache = {gold: groups_of(gold) for gold in set(golds)}
     members = [cache[gold] for gold in golds]
@@ -93,27 +92,23 @@ def break_down(golds: Sequence[str], right: Sequence[bool], labels: Sequence[Seq
     sizes, failures = _count(members), _count(members, wrong)
     corrected = _corrected({group: _tail(failures[group], n, sum(wrong), len(wrong)) for group, n in sizes.items()})
     tables = {
-        dimension: [
-            {
-                "group": name,
-                "n": sizes[dimension, name],
-                "correct": sizes[dimension, name] - failures[dimension, name],
-                "accuracy": 1 - failures[dimension, name] / sizes[dimension, name],
-                "p_value": corrected[dimension, name],
-                "systematic": corrected[dimension, name] < SIGNIFICANCE,
-            }
+        dimension: tuple(
+            GroupScore(
+                group=name,
+                n=sizes[dimension, name],
+                correct=sizes[dimension, name] - failures[dimension, name],
+                accuracy=1 - failures[dimension, name] / sizes[dimension, name],
+                p_value=corrected[dimension, name],
+                systematic=corrected[dimension, name] < SIGNIFICANCE,
+            )
             for name in names
             if sizes[dimension, name]
-        ]
+        )
         for dimension, names in DIMENSIONS.items()
     }
     by_label = _labels(members, labels, sizes)
-    return {
-        "tables": tables,
-        "labels": by_label,
-        **_in_words(tables, by_label, sum(wrong)),
-        "method": METHOD,
-    }
+    verdict, statements = _in_words(tables, by_label, sum(wrong))
+    return Breakdown(tables=tables, labels=by_label, verdict=verdict, statements=tuple(statements), method=METHOD)
 
 
 def _count(members: Sequence[Sequence[Group]], where: Sequence[bool] | None = None) -> Counter[Group]:
@@ -123,7 +118,7 @@ def _count(members: Sequence[Sequence[Group]], where: Sequence[bool] | None = No
 
 def _labels(
     members: Sequence[Sequence[Group]], labels: Sequence[Sequence[str]], sizes: Mapping[Group, int]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, LabelScore]:
     """For each label the group in which it is most out of proportion; all labels and groups count as looks."""
     totals = Counter(label for found in labels for label in found)
     looks: dict[tuple[str, Group], float] = {}
@@ -136,13 +131,7 @@ def _labels(
     for label, total in totals.most_common():
         group = min(sizes, key=lambda group: (looks[label, group], list(DIMENSIONS).index(group[0])))
         p = corrected[label, group]
-        found[label] = {
-            "n": total,
-            "dimension": group[0],
-            "group": group[1],
-            "p_value": p,
-            "systematic": p < SIGNIFICANCE,
-        }
+        found[label] = LabelScore(n=total, dimension=group[0], group=group[1], p_value=p, systematic=p < SIGNIFICANCE)
     return found
 
 
@@ -175,39 +164,34 @@ def _corrected(values: Mapping[_Key, float]) -> dict[_Key, float]:
 
 
 def _in_words(
-    tables: Mapping[str, Sequence[Mapping[str, Any]]], labels: Mapping[str, Mapping[str, Any]], failures: int
-) -> dict[str, Any]:
+    tables: Mapping[str, Sequence[GroupScore]], labels: Mapping[str, LabelScore], failures: int
+) -> tuple[Outcome, list[str]]:
     if failures < FEWEST:
         many = {0: "There are no failures", 1: "There is 1 failure"}.get(failures, f"There are {failures} failures")
         more = ": too few to tell what is systematic" if failures else ""
-        return {"verdict": "too few" if failures else "none", "statements": [f"{many}{more}."]}
-    if all(row["correct"] == 0 for rows in tables.values() for row in rows):
-        return {"verdict": "all", "statements": [f"All {failures} questions fail: no kind of question stands out."]}
-    found = [(dimension, row) for dimension, rows in tables.items() for row in rows if row["systematic"]]
-    worst = sorted(found, key=lambda item: item[1]["p_value"])
+        return "too few" if failures else "none", [f"{many}{more}."]
+    if all(row.correct == 0 for rows in tables.values() for row in rows):
+        return "all", [f"All {failures} questions fail: no kind of question stands out."]
+    found = [(dimension, row) for dimension, rows in tables.items() for row in rows if row.systematic]
+    worst = sorted(found, key=lambda item: item[1].p_value)
     statements = [
-        f"Systematic: {row['n'] - row['correct']} of {row['n']} questions {_phrase(dimension, row['group'])} fail "
-        f"({_p(row['p_value'])})."
+        f"Systematic: {row.n - row.correct} of {row.n} questions {_phrase(dimension, row.group)} fail "
+        f"({p_value(row.p_value)})."
         for dimension, row in worst
     ]
     statements += [
-        f'Systematic: the error "{label}" ({about["n"]} times) comes with questions '
-        f"{_phrase(about['dimension'], about['group'])} ({_p(about['p_value'])})."
+        f'Systematic: the error "{label}" ({about.n} times) comes with questions '
+        f"{_phrase(about.dimension, about.group)} ({p_value(about.p_value)})."
         for label, about in labels.items()
-        if about["systematic"]
+        if about.systematic
     ]
     if not statements:
-        return {
-            "verdict": "random",
-            "statements": [
-                f"Random: no kind of question fails, and no error occurs, more than chance explains ({failures} "
-                "failures)."
-            ],
-        }
-    rest = [label for label, about in labels.items() if not about["systematic"]]
+        said = "no kind of question fails, and no error occurs, more than chance explains"
+        return "random", [f"Random: {said} ({failures} failures)."]
+    rest = [label for label, about in labels.items() if not about.systematic]
     if rest:
         statements.append(f"Random, as far as these questions show: the errors {', '.join(rest)}.")
-    return {"verdict": "systematic", "statements": statements}
+    return "systematic", statements
 
 
 def _phrase(dimension: str, group: str) -> str:
@@ -217,10 +201,6 @@ def _phrase(dimension: str, group: str) -> str:
     return {"clause": f"with {group}", "hardness": f"of hardness {group}", "tables": f"on {group}"}.get(
         dimension, f"of {group}"
     )
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
 
 
 __all__ = ["DIMENSIONS", "METHOD", "break_down", "groups_of"]

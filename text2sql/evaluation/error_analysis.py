@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from text2sql.equivalence.verdict import Verdict
+from text2sql.runs.records import Checks
 from text2sql.sql.canonical import canonical
 from text2sql.sql.ddl import Schema, parse_schema
 from text2sql.sql.extract import extract_sql
-from text2sql.sql.hardness import hardness
+from text2sql.sql.hardness import Hardness, hardness
 from text2sql.sql.prepare import missing_name, parse
 from text2sql.sql.repair import clean
 from text2sql.sql.sandbox import QueryFailed, is_write
@@ -37,26 +38,19 @@ _OPERATORS: dict[type[exp.Expr], str] = {
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
-CHECKS = ("exact_match", "canonical_match", "valid_syntax", "valid_schema", "executable")
-
-
 @dataclass(frozen=True)
 class Description:
-    """One prediction beside its gold query; see `metrics.summarize`."""
+    """What is known of a prediction and its gold query without a database.
 
-    exact: bool
-    canonical: bool
-    valid_syntax: bool
-    valid_schema: bool
-    executable: bool
-    hardness: str
-    labels: list[str]
+    Attributes:
+        checks: The yes-or-no measures.
+        hardness: Spider's level of the gold query.
+        labels: In which ways the prediction departs from the gold query, none for a correct one.
+    """
 
-    @property
-    def checks(self) -> dict[str, bool]:
-        """The yes-or-no measures, under the names that the summary has for their shares."""
-        values = (self.exact, self.canonical, self.valid_syntax, self.valid_schema, self.executable)
-        return dict(zip(CHECKS, values, strict=True))
+    checks: Checks
+    hardness: Hardness
+    labels: tuple[str, ...]
 
 
 def describe(schema: str, gold: str, predicted: str, verdict: Verdict) -> Description:
@@ -70,15 +64,15 @@ def describe(schema: str, gold: str, predicted: str, verdict: Verdict) -> Descri
     message = str(failure) if failure else ""
     valid_syntax = bool(text) and not any(sign in message for sign in _SYNTAX)
     missing = failure is not None and missing_name(failure) is not None
-    return Description(
-        exact=exact,
-        canonical=alike,
+    checks = Checks(
+        exact_match=exact,
+        canonical_match=alike,
         valid_syntax=valid_syntax,
-        valid_schema=valid_syntax and not missing and verdict.status != "refused",  # CREATE TABLE names what it likes
+        # A refused statement, as CREATE TABLE is, may name what it likes.
+        valid_schema=valid_syntax and not missing and verdict.status != "refused",
         executable=failure is None and verdict.status not in ("error", "timeout", "refused"),
-        hardness=hardness(gold),
-        labels=_labels(schema, gold, text, verdict, failure),
     )
+    return Description(checks, hardness(gold), tuple(_labels(schema, gold, text, verdict, failure)))
 
 
 def error_labels(schema: str, gold: str, predicted: str, verdict: Verdict) -> list[str]:
@@ -370,4 +364,4 @@ def _compare_literals(gold: str, other: str) -> str:
     return "literal type" if gold.replace("'", "") == other.replace("'", "") else "wrong literal"
 
 
-__all__ = ["CHECKS", "LABELS", "Description", "describe", "error_labels", "hardness"]
+__all__ = ["LABELS", "Description", "describe", "error_labels", "hardness"]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from text2sql.config import Config
 from text2sql.console import console, stage
 from text2sql.errors import UserError
+from text2sql.evaluation.llm_judge import JudgeCase
 from text2sql.evaluation.prediction_files import Schemas, read_predictions
-from text2sql.evaluation.score import Row, ask_judge, judge_rows, summarize
+from text2sql.evaluation.score import Case, Judgement, ask_judge, judge_answers
+from text2sql.evaluation.summary import Scored, summarize
 from text2sql.evaluation.tables import show_measures
 from text2sql.runs.directory import RunDirectory, load_run_config
+from text2sql.runs.records import Opinion, predictions_file
+from text2sql.runs.summary import EvaluationSummary
 
 
 def score_run(directory: Path, output: Path | None = None) -> None:
@@ -24,12 +28,12 @@ def score_run(directory: Path, output: Path | None = None) -> None:
         output: Where to write the rows, see `score_file`; the label of the model is put into the name.
     """
     config = load_run_config(RunDirectory(directory))
-    labels = [label for label in ("base", "tuned") if (directory / f"predictions-{label}.jsonl").is_file()]
+    labels = [label for label in ("base", "tuned") if (directory / predictions_file(label)).is_file()]
     if not labels:
         raise UserError(f"{directory} has no predictions yet.")
     for label in labels:
         named = output.with_name(f"{output.stem}-{label}{output.suffix}") if output else None
-        score_file(directory / f"predictions-{label}.jsonl", config, output=named)
+        score_file(directory / predictions_file(label), config, output=named)
 
 
 def score_file(
@@ -39,7 +43,7 @@ def score_file(
     gold: Path | None = None,
     schemas: Schemas | None = None,
     output: Path | None = None,
-) -> Row:
+) -> EvaluationSummary:
     """Judge a file of predictions and print the measures.
 
     Args:
@@ -61,20 +65,74 @@ def score_file(
     for note in found.notes:
         console.print(f"Note: {note}", style="bright_black")
     with stage(f"Judging {path.name}", len(found.rows)) as bar:
-        rows = judge_rows(found.rows, found.answers, found.databases, config, lambda count: bar.advance(count, 0))
-    judged: Row | None = None
+        cases = [
+            Case(row["context"], row["gold"], answer, databases)
+            for row, answer, databases in zip(found.rows, found.answers, found.databases, strict=True)
+        ]
+        judged = judge_answers(cases, config, lambda count: bar.advance(count, 0))
+    scored = [
+        Scored(
+            schema=row["context"],
+            gold=row["gold"],
+            predicted=judgement.sql,
+            verdict=judgement.verdict,
+            stop_reason=row.get("stop_reason"),
+            cluster=row.get("cluster"),
+            benchmark=judgement.benchmark,
+            description=judgement.description,
+        )
+        for row, judgement in zip(found.rows, judged, strict=True)
+    ]
+    summary = summarize(scored)
+    opinions: list[Opinion] | None = None
     if config.judge:
-        rows, judged = ask_judge(rows, "Asking the judge", config.judge)
-    summary = {"file": str(path), **summarize(rows), "judge": judged, "notes": found.notes}
+        asked = _judge_cases(path, found.rows, judged)
+        opinions, about = ask_judge(asked, [item.verdict for item in judged], "Asking the judge", config.judge)
+        summary = summary.model_copy(update={"judge": about})
     if output is not None:
-        _write(output, rows, summary)
+        _write(
+            output, _rows(found.rows, judged, opinions), {"file": str(path), **summary.to_json(), "notes": found.notes}
+        )
     show_measures(str(path), summary)
     if output is not None:
         console.print(f"Rows: {output}\nSummary: {output.with_suffix('.summary.json')}")
     return summary
 
 
-def _write(output: Path, rows: list[Row], summary: Mapping[str, Any]) -> None:
+def _judge_cases(path: Path, rows: Sequence[Mapping[str, Any]], judged: Sequence[Judgement]) -> list[JudgeCase]:
+    """What the judge is shown (UserError where a question is not in the file)."""
+    for place, row in enumerate(rows, start=1):
+        if "question" not in row:
+            raise UserError(f"{path}: row {place} has no question, which the judge has to see; leave `judge` out.")
+    return [
+        JudgeCase(row["question"], row["context"], row["gold"], judgement.sql, row.get("evidence"))
+        for row, judgement in zip(rows, judged, strict=True)
+    ]
+
+
+def _rows(
+    rows: Sequence[Mapping[str, Any]], judged: Sequence[Judgement], opinions: Sequence[Opinion] | None
+) -> list[dict[str, Any]]:
+    """The rows of the file with what is known of them now."""
+    found = []
+    for place, (row, judgement) in enumerate(zip(rows, judged, strict=True)):
+        about = judgement.description
+        found.append(
+            {
+                **row,
+                "sql": judgement.sql,
+                "labels": about.labels,
+                "hardness": about.hardness,
+                "checks": about.checks.to_json(),
+                "verdict": judgement.verdict.to_dict(),
+                **({"benchmark": judgement.benchmark.to_json()} if judgement.benchmark else {}),
+                **({"judge": opinions[place].to_json()} if opinions else {}),
+            }
+        )
+    return found
+
+
+def _write(output: Path, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -10,10 +10,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import NamedTuple
 
 from text2sql.equivalence.verdict import Verdict
+from text2sql.runs.records import Opinion
+from text2sql.runs.summary import Agreement, OpinionSummary
 
 VERSION = 1  # of the instructions; raise it when they change
 ATTEMPTS = 3  # askings before an answer counts as malformed
@@ -41,26 +42,14 @@ error_type is "none" exactly if the query is correct. Otherwise:
 Messages = list[dict[str, str]]
 
 
-@dataclass(frozen=True)
-class Opinion:
-    """What the judge says of one prediction.
+class JudgeCase(NamedTuple):
+    """What the judge is shown of one prediction."""
 
-    Attributes:
-        status: ``judged``; ``malformed`` if no answer was the JSON object asked for; ``unanswered`` if the endpoint
-            gave none.
-        correct: The judge's verdict, None unless ``judged``.
-        error_type: One of `ERROR_TYPES`, None unless ``judged``.
-        reason: Of the judge; what was wrong with its answer; or why there is none.
-    """
-
-    status: Literal["judged", "malformed", "unanswered"]
-    correct: bool | None = None
-    error_type: str | None = None
-    reason: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The opinion as plain JSON."""
-        return asdict(self)
+    question: str
+    schema: str
+    gold: str
+    predicted: str
+    evidence: str | None = None
 
 
 def conversation(question: str, schema: str, gold: str, predicted: str, evidence: str | None = None) -> Messages:
@@ -89,19 +78,19 @@ def read_opinion(answer: str) -> Opinion:
     try:
         value = json.loads(fenced[1] if fenced else text)
     except (ValueError, RecursionError):
-        return Opinion("malformed", reason="it is not JSON")
+        return Opinion(status="malformed", reason="it is not JSON")
     if not isinstance(value, dict) or set(value) != {"correct", "error_type", "reason"}:
-        return Opinion("malformed", reason="it must be an object with exactly correct, error_type and reason")
+        return Opinion(status="malformed", reason="it must be an object with exactly correct, error_type and reason")
     correct, error_type, reason = value["correct"], value["error_type"], value["reason"]
     if not isinstance(correct, bool):
-        return Opinion("malformed", reason="correct must be true or false")
+        return Opinion(status="malformed", reason="correct must be true or false")
     if error_type not in ERROR_TYPES:
-        return Opinion("malformed", reason=f"error_type must be one of {', '.join(ERROR_TYPES)}")
+        return Opinion(status="malformed", reason=f"error_type must be one of {', '.join(ERROR_TYPES)}")
     if correct != (error_type == "none"):
-        return Opinion("malformed", reason='error_type must be "none" exactly if correct is true')
+        return Opinion(status="malformed", reason='error_type must be "none" exactly if correct is true')
     if not isinstance(reason, str) or not reason.strip():
-        return Opinion("malformed", reason="reason must be a sentence")
-    return Opinion("judged", correct, error_type, reason.strip())
+        return Opinion(status="malformed", reason="reason must be a sentence")
+    return Opinion(status="judged", correct=correct, error_type=error_type, reason=reason.strip())
 
 
 def cohens_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
@@ -119,7 +108,7 @@ def cohens_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
     return None if expected == 1 else (observed - expected) / (1 - expected)
 
 
-def summarize_opinions(opinions: Sequence[Opinion], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def summarize_opinions(opinions: Sequence[Opinion], verdicts: Sequence[Verdict]) -> OpinionSummary:
     """What the judge says of a set, and how far it agrees with execution.
 
     Args:
@@ -135,28 +124,30 @@ def summarize_opinions(opinions: Sequence[Opinion], verdicts: Sequence[Verdict])
     ]
     kinds = Counter(both)
     errors = Counter(opinion.error_type for opinion in judged if not opinion.correct)
-    return {
-        "n": len(opinions),
-        "judged": statuses["judged"],
-        "malformed": statuses["malformed"],
-        "unanswered": statuses["unanswered"],
-        "correct": sum(bool(opinion.correct) for opinion in judged),
-        "accuracy": sum(bool(opinion.correct) for opinion in judged) / len(judged) if judged else None,
-        "error_types": {name: errors[name] for name in ERROR_TYPES[1:]},
-        "agreement": {
-            "n": len(both),
-            "kappa": cohens_kappa([ours for ours, _ in both], [theirs for _, theirs in both]),
-            "both_right": kinds[True, True],
-            "both_wrong": kinds[False, False],
-            "judge_only": kinds[True, False],
-            "execution_only": kinds[False, True],
-        },
-    }
+    right = sum(bool(opinion.correct) for opinion in judged)
+    return OpinionSummary(
+        n=len(opinions),
+        judged=statuses["judged"],
+        malformed=statuses["malformed"],
+        unanswered=statuses["unanswered"],
+        correct=right,
+        accuracy=right / len(judged) if judged else None,
+        error_types={name: errors[name] for name in ERROR_TYPES[1:]},
+        agreement=Agreement(
+            n=len(both),
+            kappa=cohens_kappa([ours for ours, _ in both], [theirs for _, theirs in both]),
+            both_right=kinds[True, True],
+            both_wrong=kinds[False, False],
+            judge_only=kinds[True, False],
+            execution_only=kinds[False, True],
+        ),
+    )
 
 
 __all__ = [
     "ATTEMPTS",
     "ERROR_TYPES",
+    "JudgeCase",
     "Opinion",
     "again",
     "cohens_kappa",

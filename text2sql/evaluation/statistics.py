@@ -1,37 +1,13 @@
-"""What the verdicts say about a set: rates with intervals, and the comparison of two systems on the same questions."""
+"""Rates with intervals, and the comparison of two systems on the same questions."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
-from text2sql.equivalence.verdict import STATUSES, Verdict
-from text2sql.evaluation.benchmarks import BenchmarkScore, summarize_benchmarks
-from text2sql.evaluation.breakdown import break_down
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One scored prediction.
-
-    Attributes:
-        predicted: The raw text of the prediction.
-        stop_reason: Why the model stopped; ``"length"`` means that the answer was cut off.
-        cluster: What is not independent of each other shares it: the database or schema asked about.
-        benchmark: What the benchmarks' scripts say of it, where there is a real database.
-    """
-
-    schema: str
-    gold: str
-    predicted: str
-    verdict: Verdict
-    stop_reason: str | None = None
-    cluster: str | None = None
-    benchmark: BenchmarkScore | None = None
+from text2sql.runs.summary import PairedComparison
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -134,33 +110,6 @@ def _student_cdf(t: float, degrees: int) -> float:
     return 0.5 + math.sin(theta) * total / 2
 
 
-@dataclass(frozen=True)
-class PairedComparison:
-    """Two systems on the same questions.
-
-    Attributes:
-        wins: Questions that only the tuned system answers correctly.
-        losses: Questions that only the base system answers correctly.
-        difference: Accuracy of tuned minus accuracy of base.
-        low: Lower end of the interval of the difference.
-        high: Upper end.
-        p_value: Of the exact McNemar test, two-sided.
-        n: Number of questions.
-    """
-
-    wins: int
-    losses: int
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    n: int = 0
-
-    def to_dict(self) -> dict[str, float | int]:
-        """The comparison as plain JSON."""
-        return dict(vars(self))
-
-
 def paired_comparison(base: Sequence[bool], tuned: Sequence[bool], confidence: float = 0.95) -> PairedComparison:
     """Compares two systems question by question.
 
@@ -179,10 +128,18 @@ def paired_comparison(base: Sequence[bool], tuned: Sequence[bool], confidence: f
     wins = sum(1 for b, t in zip(base, tuned, strict=True) if t and not b)
     losses = sum(1 for b, t in zip(base, tuned, strict=True) if b and not t)
     if n == 0:
-        return PairedComparison(0, 0, 0.0, -1.0, 1.0, 1.0, 0)
+        return PairedComparison(wins=0, losses=0, difference=0.0, low=-1.0, high=1.0, p_value=1.0, n=0)
     both = sum(1 for b, t in zip(base, tuned, strict=True) if b and t)
     low, high = _newcombe(both, wins, losses, n, confidence)
-    return PairedComparison(wins, losses, (wins - losses) / n, low, high, _binomial_test(wins, wins + losses), n)
+    return PairedComparison(
+        wins=wins,
+        losses=losses,
+        difference=(wins - losses) / n,
+        low=low,
+        high=high,
+        p_value=_binomial_test(wins, wins + losses),
+        n=n,
+    )
 
 
 def _binomial_test(k: int, n: int) -> float:
@@ -211,60 +168,3 @@ def _newcombe(both: int, wins: int, losses: int, n: int, confidence: float) -> t
     return max(-1.0, d - reach(tuned - tuned_low, base_high - base)), min(
         1.0, d + reach(tuned_high - tuned, base - base_low)
     )
-
-
-def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
-    """Everything that a set's predictions and verdicts say, as plain JSON.
-
-    Args:
-        scored: The scored predictions.
-
-    Returns:
-        ``accuracy`` is the share of ``equivalent`` among all; nothing is left out of the denominator. Each status,
-        truncation, and the shares that match exactly, match in canonical form, parse, use known names only, and run
-        stand beside it; so do the breakdown of the failures and, where there are real databases, the benchmarks' own
-        metrics.
-    """
-    from text2sql.evaluation.error_analysis import CHECKS, describe
-
-    n = len(scored)
-    right = [item.verdict.correct for item in scored]
-    low, high = wilson_interval(sum(right), n)
-    statuses = Counter(item.verdict.status for item in scored)
-    texts = [describe(item.schema, item.gold, item.predicted, item.verdict) for item in scored]
-    labels = Counter(label for text in texts for label in text.labels)
-    summary: dict[str, Any] = {
-        "n": n,
-        "correct": sum(right),
-        "accuracy": _share(sum(right), n),
-        "low": low,
-        "high": high,
-        "lenient_accuracy": _share(sum(item.verdict.lenient for item in scored), n),
-        "counts": {status: statuses.get(status, 0) for status in STATUSES},
-        "truncated": sum(item.stop_reason == "length" for item in scored),
-        **{name: _share(sum(text.checks[name] for text in texts), n) for name in CHECKS},
-        "error_labels": dict(labels.most_common()),
-        "by_hardness": _by_hardness(scored, [text.hardness for text in texts]),
-        "breakdown": break_down([item.gold for item in scored], right, [text.labels for text in texts]),
-    }
-    if any(item.benchmark for item in scored):
-        summary["benchmarks"] = summarize_benchmarks([item.benchmark for item in scored])
-    named = [item.cluster for item in scored if item.cluster is not None]
-    if n and len(named) == n:
-        bounds = clustered_interval(right, named)
-        summary["clustered"] = {"low": bounds[0], "high": bounds[1], "clusters": len(set(named))}
-    return summary
-
-
-def _share(count: int, n: int) -> float | None:
-    return count / n if n else None
-
-
-def _by_hardness(scored: Sequence[Scored], levels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    table: dict[str, list[bool]] = {"easy": [], "medium": [], "hard": [], "extra": []}
-    for item, level in zip(scored, levels, strict=True):
-        table[level].append(item.verdict.correct)
-    return {
-        level: {"n": len(values), "correct": sum(values), "accuracy": _share(sum(values), len(values))}
-        for level, values in table.items()
-    }

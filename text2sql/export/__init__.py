@@ -90,7 +90,7 @@ def export_run(directory: Path, options: ExportOptions) -> Path:
         if converter is not None:
             about |= gguf.convert(aside, converter, options.gguf_type, gguf.modelfile(config, tokenizer))
         (aside / "export.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        write_card(aside, about, config, run.read_json("summary.json"), tokenizer, options.push_to)
+        write_card(aside, about, config, run.summary(), tokenizer, options.push_to)
     _announce(target, about)
     if options.push_to:
         _push(target, options.push_to, private=options.private)
@@ -112,7 +112,9 @@ def push_run(directory: Path, settings: HubConfig) -> None:
 @contextmanager
 def _weights(run: RunDirectory, config: Config, adapter: Path | None) -> Iterator[Weights]:
     """The run's trained weights: from its own checkpoints, a downloaded adapter, or the Tinker API."""
-    used = run.read_json("environment.json").get("quantization", config.local.quantization)  # what `auto` came to
+    environment = run.environment()
+    # What `auto` came to.
+    used = environment.quantization if environment and environment.quantization else config.local.quantization
     local = config.local.model_copy(update={"quantization": used})
     on_disk = config.capabilities.checkpoints_on_disk
     if adapter is None and not on_disk and (run.file("adapter") / "adapter_config.json").is_file():
@@ -124,17 +126,17 @@ def _weights(run: RunDirectory, config: Config, adapter: Path | None) -> Iterato
     checkpoints = run.checkpoints()
     if not checkpoints:
         raise UserError(f"The run in {run.path} has no checkpoint to export; let it finish, or give --adapter.")
-    chosen = choose_checkpoint(checkpoints, run.rows("metrics.jsonl"), config.training)
+    chosen = choose_checkpoint(checkpoints, run.metrics(), config.training)
     if on_disk:
         root = run.file("checkpoints")
-        yield open_weights(config.base_model, local, checkpoints=root, path=chosen["sampler_path"])
+        yield open_weights(config.base_model, local, checkpoints=root, path=chosen.sampler_path)
         return
     from text2sql.runs.session import open_service
 
     with tempfile.TemporaryDirectory(prefix="text2sql-") as scratch:
-        console.print(f"Downloading {chosen['state_path']} from the Tinker API")
+        console.print(f"Downloading {chosen.state_path} from the Tinker API")
         with open_service(config) as service:
-            download_adapter(service, chosen["state_path"], Path(scratch))
+            download_adapter(service, chosen.state_path, Path(scratch))
         yield open_weights(config.trained_model, local, directory=Path(scratch))
 
 
@@ -157,9 +159,9 @@ def _dtype(options: ExportOptions) -> str:
 
 def _probes(run: RunDirectory, config: Config, tokenizer: Any) -> list[Probe]:
     """Prompts with the tuned model's own answers to them; the new-schema questions if the run has not answered any."""
-    rows = run.rows("predictions-tuned.jsonl")[:PROBES]
+    rows = run.predictions("tuned")[:PROBES]
     if rows:
-        return [Probe(row["prompt"], row["raw"] or " SELECT") for row in rows]
+        return [Probe(row.prompt, row.raw or " SELECT") for row in rows]
     template = config.prompt.template
     return [
         Probe(prompts.render_prompt(example, template, tokenizer), prompts.render_completion(example, template))

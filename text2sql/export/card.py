@@ -11,7 +11,10 @@ from text2sql.config import Config, dump_config
 from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.data.sources import NAMED
-from text2sql.report.wording import beginning, interval, percent
+from text2sql.evaluation.tables import INTERVAL
+from text2sql.formats import count, interval, p_value, percent
+from text2sql.runs.records import StartRecord, describe_start
+from text2sql.runs.summary import Summary
 
 Record = Mapping[str, Any]
 
@@ -29,7 +32,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def write_card(
-    directory: Path, about: Record, config: Config, summary: Record, tokenizer: Any, repository: str | None
+    directory: Path, about: Record, config: Config, summary: Summary | None, tokenizer: Any, repository: str | None
 ) -> None:
     """Write ``README.md`` into an export.
 
@@ -37,7 +40,7 @@ def write_card(
         directory: The export.
         about: What `text2sql.export` records in ``export.json``.
         config: The run's configuration.
-        summary: The run's ``summary.json``; may be empty.
+        summary: Of the run, None where it has none.
         tokenizer: The model's, for a prompt with a chat template.
         repository: ``owner/name`` on the Hub, if it goes there.
     """
@@ -72,34 +75,35 @@ def data_licence(source: str) -> tuple[str | None, str | None]:
     return (source if HUB_ID.fullmatch(source) and not Path(source).exists() else None), None
 
 
-def _sources(config: Config, summary: Record) -> list[str]:
+def _sources(config: Config, summary: Summary | None) -> list[str]:
     """What was trained on: the run's own sources, and those of the weights that it began with."""
-    return list(dict.fromkeys([*config.data.sources, *_start(summary).get("data", ())]))
+    start = _start(summary)
+    return list(dict.fromkeys([*config.data.sources, *(start.data or () if start else ())]))
 
 
-def _start(summary: Record) -> Record:
-    """What the run's record says of the weights that its training began with; nothing if with none."""
-    return (summary.get("training") or {}).get("start_from") or {}
+def _start(summary: Summary | None) -> StartRecord | None:
+    """The saved weights that the run's training began with, None for none."""
+    return summary.training.start_from if summary and summary.training else None
 
 
-def _metadata(about: Record, config: Config, summary: Record) -> str:
+def _metadata(about: Record, config: Config, summary: Summary | None) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     base, source = about["base_model"], (config.data.test or config.data).source
     hub_id, _ = data_licence(source)
     trained_on = [name for part in _sources(config, summary) if (name := data_licence(part)[0])]
-    head = (summary.get("headline") or {}).get("tuned")
+    head = summary.headline.tuned if summary else None
     results = []
-    if head:
+    if head and head.accuracy is not None:
         results.append(
             EvalResult(
                 task_type="text-generation",
                 task_name="text-to-SQL",
                 dataset_type=hub_id or source,
-                dataset_name=f"{source}, {head['n']} held-out questions",
+                dataset_name=f"{source}, {head.n} held-out questions",
                 metric_type="accuracy",
                 metric_name="execution accuracy",
-                metric_value=round(head["accuracy"], 4),
+                metric_value=round(head.accuracy, 4),
             )
         )
     data = ModelCardData(
@@ -129,25 +133,23 @@ def _lead(about: Record, config: Config) -> str:
     )
 
 
-def _results(summary: Record) -> str:
-    head = summary.get("headline") or {}
+def _results(summary: Summary | None) -> str:
+    scores = {"base": summary.headline.base, "tuned": summary.headline.tuned} if summary else {}
     rows = [
-        f"| {label} | {row['correct']}/{row['n']} | {percent(row['accuracy'])} | {interval(row)} |"
-        for label in ("base", "tuned")
-        if (row := head.get(label))
+        f"| {label} | {row.correct}/{row.n} | {percent(row.accuracy)} | {interval(row.low, row.high)} |"
+        for label, row in scores.items()
+        if row
     ]
-    if not rows:
+    if not summary or not rows:
         return "The run has not been evaluated."
-    table = "\n".join(["| model | correct | execution accuracy | 95 % interval |", "|---|---|---|---|", *rows])
-    source = summary.get("data", {}).get("source")
-    text = f"Held-out questions of {source}, greedy, one answer each:\n\n{table}"
-    paired = head.get("paired")
-    if paired:
+    table = "\n".join([f"| model | correct | execution accuracy | {INTERVAL} |", "|---|---|---|---|", *rows])
+    text = f"Held-out questions of {summary.data.source}, greedy, one answer each:\n\n{table}"
+    if paired := summary.headline.paired:
         text += (
-            f"\n\nTuned against base on the same questions: {paired['wins']} won, {paired['losses']} lost "
-            f"(exact McNemar p = {paired['p_value']:.2g})."
+            f"\n\nTuned against base on the same questions: {paired.wins} won, {paired.losses} lost "
+            f"(exact McNemar {p_value(paired.p_value)})."
         )
-    return "\n\n".join([text, *summary.get("notes", ())])
+    return "\n\n".join([text, *summary.notes])
 
 
 def _prompt(config: Config, tokenizer: Any) -> str:
@@ -202,36 +204,37 @@ def _loading(about: Record, config: Config, tokenizer: Any, repository: str | No
     return code
 
 
-def _training(config: Config, summary: Record) -> str:
-    data, training = summary.get("data") or {}, summary.get("training") or {}
-    lines = [f"- Data: {', '.join(config.data.sources)}" + (f" ({data['train']:,} training examples)" if data else "")]
+def _training(config: Config, summary: Summary | None) -> str:
+    data, training = (summary.data, summary.training) if summary else (None, None)
+    lines = [
+        f"- Data: {', '.join(config.data.sources)}" + (f" ({count(data.train)} training examples)" if data else "")
+    ]
     if start := _start(summary):
-        before = ", ".join(start.get("data", ())) or "data that its record does not name"
-        lines.append(f"- Training began with the weights of `{beginning(start)}`, trained before on {before}")
+        before = ", ".join(start.data or ()) or "data that its record does not name"
+        lines.append(f"- Training began with the weights of `{describe_start(start)}`, trained before on {before}")
     if training:
         lines.append(
-            f"- {training['steps']:,} steps of {training['batch_size']} examples, {training['tokens']:,} tokens, "
-            f"learning rate {training['learning_rate']:g} ({config.training.schedule})"
+            f"- {count(training.steps)} steps of {training.batch_size} examples, {count(training.tokens)} tokens, "
+            f"learning rate {training.learning_rate:g} ({config.training.schedule})"
         )
     quantized = config.local.quantization if config.capabilities.computes_here else "none"
     lines.append(
         f"- Base weights while training: {'not quantised' if quantized == 'none' else quantized + ' (QLoRA)'}; "
         "loss on the answer alone"
     )
-    leaks = data.get("leaks") or {}
-    if any(leaks.values()):
-        lines.append(f"- Of the test questions, {leaks.get('tables', 0)} are about a table that training saw too")
+    if data and (data.leaks.tables or data.leaks.questions):
+        lines.append(f"- Of the test questions, {data.leaks.tables} are about a table that training saw too")
     return "\n".join(lines)
 
 
-def _licences(about: Record, config: Config, summary: Record) -> str:
+def _licences(about: Record, config: Config, summary: Summary | None) -> str:
     base = base_licence(about["base_model"]) or UNKNOWN
     lines = [f"- Base model `{about['base_model']}`: {base}. These weights derive from it."]
     for source in _sources(config, summary):
         hub_id, licence = data_licence(source)
         lines.append(f"- Data {hub_id or source}: {licence or UNKNOWN}.")
-    if (start := _start(summary)) and "data" not in start:
-        lines.append(f"- Data of {beginning(start)}: {UNKNOWN}.")
+    if (start := _start(summary)) and start.data is None:
+        lines.append(f"- Data of {describe_start(start)}: {UNKNOWN}.")
     return "\n".join(lines)
 
 

@@ -119,7 +119,7 @@ class Answerer:
             raise UserError(
                 f"The run in {run.path} has no checkpoint yet; let it finish, or ask its base model with --base."
             )
-        return str(choose_checkpoint(checkpoints, run.rows("metrics.jsonl"), self.config.training)["sampler_path"])
+        return str(choose_checkpoint(checkpoints, run.metrics(), self.config.training).sampler_path)
 
     def _check_length(self, example: Example, sampler: SamplingClient) -> None:
         limit = context_length(self._service, self.config.trained_model)

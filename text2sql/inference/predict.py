@@ -7,20 +7,20 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from backends.interface import SamplingClient, cut_at_stop
-from text2sql import evaluation
 from text2sql.config import Config, Retry
 from text2sql.console import stage
 from text2sql.data.example import Example
-from text2sql.evaluation.score import judge_rows
+from text2sql.evaluation.score import Case, judge_answers
+from text2sql.evaluation.statistics import paired_comparison
 from text2sql.inference.generate import Generation, PendingGenerations
 from text2sql.inference.strategies import Way, combined, self_consistency, to_ask_again
 from text2sql.runs.budget import TokenBudget, Tokens
 from text2sql.runs.directory import RunDirectory
+from text2sql.runs.records import TIMINGS, Prediction, Timing, predictions_file
+from text2sql.runs.summary import PairedComparison
 
-Row = dict[str, Any]
 Group = tuple[Sequence[Example], PendingGenerations, Tokens]  # asked, their answers, what was set aside for them
 WINDOW = 8  # groups in flight where calls are answered one by one
 
@@ -34,7 +34,7 @@ def predict(
     config: Config,
     budget: TokenBudget,
     way: Way | None = None,
-) -> list[Row]:
+) -> list[Prediction]:
     """Answer and judge examples into ``predictions-LABEL.jsonl``.
 
     At most `evaluation.concurrency` questions are in flight. A sampler that decodes calls together gets them in groups
@@ -43,20 +43,18 @@ def predict(
     a time, so that the flight stays full while answers come in.
 
     Returns:
-        One row per example, in order: id, question, context, gold, prompt, raw, sql, stop_reason, tokens (of the
-        answer), prompt_tokens, samples, cluster, labels, hardness, checks, verdict; evidence and benchmark where there
-        are such.
+        One prediction per example, in order.
 
     Raises:
         BudgetReached: The next questions could cost more than the run may; the answers so far are kept.
     """
     way = way or Way()
-    name, ahead = f"predictions-{label}.jsonl", 1 if config.capabilities.batches_sampling else WINDOW
+    name, ahead = predictions_file(label), 1 if config.capabilities.batches_sampling else WINDOW
     size = math.ceil(config.evaluation.concurrency / ahead)
-    kept = run.rows(name)
+    kept = run.predictions(label)
     done = len(kept) if len(kept) == len(examples) else len(kept) // size * size
     rows = kept[:done]
-    if [row["id"] for row in rows] != [example.id for example in examples[:done]]:
+    if [row.id for row in rows] != [example.id for example in examples[:done]]:
         done, rows = 0, []
     run.replace_rows(name, rows)
     groups = deque(examples[start : start + size] for start in range(done, len(examples), size))
@@ -78,9 +76,9 @@ def predict(
             rows.extend(judged)
             run.append(name, judged)
             now = time.monotonic()
-            run.append("timings.jsonl", [{"stage": label, "seconds": now - start}])
+            run.append(TIMINGS, [Timing(stage=label, seconds=now - start)])
             start = now
-            correct = sum(row["verdict"]["correct"] for row in rows)
+            correct = sum(row.correct for row in rows)
             tokens = sum(g.tokens for g in generations)  # what answering costs; prompts are read much faster
             bar.advance(len(asked), tokens, correct=f"{correct}/{len(rows)}")
     return rows
@@ -163,34 +161,43 @@ def _called_off(flying: deque[Group]) -> Iterator[None]:
         raise
 
 
-def judge(examples: Sequence[Example], generations: Sequence[Generation], config: Config) -> list[Row]:
+def judge(examples: Sequence[Example], generations: Sequence[Generation], config: Config) -> list[Prediction]:
     """Execute and compare answers with their gold queries."""
-    answers = [cut_at_stop(g.text, config.evaluation.stop) for g in generations]
-    rows = [
-        {
-            "id": example.id,
-            "question": example.question,
-            "context": example.context,
-            "gold": example.answer,
-            "prompt": generation.prompt,
-            "raw": generation.text,
-            "stop_reason": generation.stop_reason,
-            "tokens": generation.tokens,
-            "prompt_tokens": generation.prompt_tokens,
-            "samples": generation.samples,
-            "cluster": example.db_id,
-            **({"evidence": example.evidence} if example.evidence else {}),
-        }
+    cases = [
+        Case(
+            example.context,
+            example.answer,
+            cut_at_stop(generation.text, config.evaluation.stop),
+            (example.db,) if example.db else (),
+        )
         for example, generation in zip(examples, generations, strict=True)
     ]
-    return judge_rows(rows, answers, [(example.db,) if example.db else () for example in examples], config)
+    judged = judge_answers(cases, config)
+    return [
+        Prediction(
+            id=example.id,
+            question=example.question,
+            context=example.context,
+            gold=example.answer,
+            prompt=generation.prompt,
+            raw=generation.text,
+            stop_reason=generation.stop_reason,
+            tokens=generation.tokens,
+            prompt_tokens=generation.prompt_tokens,
+            samples=generation.samples,
+            cluster=example.db_id,
+            evidence=example.evidence or None,
+            sql=judgement.sql,
+            labels=judgement.description.labels,
+            hardness=judgement.description.hardness,
+            checks=judgement.description.checks,
+            verdict=judgement.verdict,
+            benchmark=judgement.benchmark,
+        )
+        for example, generation, judgement in zip(examples, generations, judged, strict=True)
+    ]
 
 
-def compare(base: Sequence[Row], tuned: Sequence[Row]) -> dict[str, Any]:
-    """The paired comparison of two lists of rows over the same examples."""
-    from dataclasses import asdict
-
-    result = evaluation.paired_comparison(
-        [row["verdict"]["correct"] for row in base], [row["verdict"]["correct"] for row in tuned]
-    )
-    return asdict(result)
+def compare(base: Sequence[Prediction], tuned: Sequence[Prediction]) -> PairedComparison:
+    """The paired comparison of two lists of predictions over the same examples."""
+    return paired_comparison([row.correct for row in base], [row.correct for row in tuned])

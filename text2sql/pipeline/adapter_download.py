@@ -11,10 +11,11 @@ from backends.interface import BackendError
 from text2sql.config import Config
 from text2sql.console import console
 from text2sql.errors import UserError
-from text2sql.inference.predict import Row, compare, predict
-from text2sql.report.wording import percent
+from text2sql.formats import p_value, percent
+from text2sql.inference.predict import compare, predict
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory, load_run_config
+from text2sql.runs.records import Prediction, predictions_file
 
 ADAPTER = "adapter"  # directory in the run's
 
@@ -54,28 +55,28 @@ def evaluate_adapter(directory: Path, adapter: Path) -> None:
     """
     run = RunDirectory(directory)
     config = load_run_config(run)
-    hosted = run.rows("predictions-tuned.jsonl")
+    hosted = run.predictions("tuned")
     if not hosted:
         raise UserError(f"{directory} has no answers of its tuned model to compare with; `text2sql run` makes them.")
     local = config.model_copy(update={"backend": "local"})
     run.lock()
     try:
-        rows = _answer(run, local, adapter, [row["id"] for row in hosted])
+        rows = _answer(run, local, adapter, [row.id for row in hosted])
     finally:
         run.unlock()
-    theirs = {row["id"]: row for row in hosted}
-    same = sum(row["raw"] == theirs[row["id"]]["raw"] for row in rows)
-    paired = compare([theirs[row["id"]] for row in rows], rows)
-    for title, scored in ((config.backend, [theirs[row["id"]] for row in rows]), ("this machine", rows)):
-        right = sum(row["verdict"]["correct"] for row in scored)
+    theirs = {row.id: row for row in hosted}
+    same = sum(row.raw == theirs[row.id].raw for row in rows)
+    paired = compare([theirs[row.id] for row in rows], rows)
+    for title, scored in ((config.backend, [theirs[row.id] for row in rows]), ("this machine", rows)):
+        right = sum(row.correct for row in scored)
         console.print(f"{title}: {right} of {len(scored)} right ({percent(right / len(scored))})")
     console.print(
-        f"The same answer, to the letter, on {same} of {len(rows)}. This machine wins {paired['wins']} and loses "
-        f"{paired['losses']}; exact McNemar p = {paired['p_value']:.2g}."
+        f"The same answer, to the letter, on {same} of {len(rows)}. This machine wins {paired.wins} and loses "
+        f"{paired.losses}; exact McNemar {p_value(paired.p_value)}."
     )
 
 
-def _answer(run: RunDirectory, config: Config, adapter: Path, ids: list[str]) -> list[Row]:
+def _answer(run: RunDirectory, config: Config, adapter: Path, ids: list[str]) -> list[Prediction]:
     from text2sql.data.dataset import load_dataset
 
     examples = {example.id: example for example in load_dataset(config).split.test}
@@ -89,7 +90,7 @@ def _answer(run: RunDirectory, config: Config, adapter: Path, ids: list[str]) ->
         try:
             sampler = service.create_sampling_client(model_path=path).result()
             questions = [examples[name] for name in ids]
-            run.replace_rows("predictions-local.jsonl", [])  # of this adapter, not of an earlier one
+            run.replace_rows(predictions_file("local"), [])  # of this adapter, not of an earlier one
             budget = TokenBudget(RunDirectory(Path(scratch)), config)  # this costs nothing, and is no part of the run
             return predict(run, "local", "Adapter, here", questions, sampler, config, budget)
         finally:

@@ -12,7 +12,10 @@ from backends.capabilities import capabilities_of
 from text2sql.console import console
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
+from text2sql.evaluation.tables import INTERVAL
+from text2sql.formats import MISSING, count, dollars, interval, p_value, percent, points
 from text2sql.report.load import WAYS
+from text2sql.runs.summary import EvaluationSummary, NovelAnswers, Summary
 
 
 def show_first_example(example: Example, tokens: Tokens, tokenizer: Any) -> None:
@@ -24,75 +27,75 @@ def show_first_example(example: Example, tokens: Tokens, tokenizer: Any) -> None
     console.print(text, markup=False, soft_wrap=True)
 
 
-def show_headline(summary: Mapping[str, Any]) -> None:
+def show_headline(summary: Summary) -> None:
     """Execution accuracy before and after, with intervals and the paired test."""
-    head = summary["headline"]
-    table = Table(title=f"Execution accuracy: {summary['name']}", title_justify="left")
-    for column in ("model", "correct", "accuracy", "95 % interval"):
+    head = summary.headline
+    table = Table(title=f"Execution accuracy: {summary.name}", title_justify="left")
+    for column in ("model", "correct", "accuracy", INTERVAL):
         table.add_column(column, justify="left" if column == "model" else "right")
-    for label in ("base", "tuned"):
-        row = head[label]
-        if row:
-            interval = f"{row['low']:.1%} to {row['high']:.1%}"
-            table.add_row(label, f"{row['correct']}/{row['n']}", f"{row['accuracy']:.1%}", interval)
+    for label, score in (("base", head.base), ("tuned", head.tuned)):
+        if score:
+            table.add_row(label, f"{score.correct}/{score.n}", percent(score.accuracy), interval(score.low, score.high))
     if table.row_count:
         console.print(table)
-    for note in summary["notes"]:
+    for note in summary.notes:
         console.print(f"Note: {note}", style="bright_black", markup=False)
-    paired = head["paired"]
-    if paired:
+    if paired := head.paired:
         console.print(
-            f"Difference {paired['difference']:+.1%} (95 % interval {paired['low']:+.1%} to {paired['high']:+.1%}): "
-            f"{paired['wins']} questions won, {paired['losses']} lost; exact McNemar p = {paired['p_value']:.2g}."
+            f"Difference {points(paired.difference)} percentage points ({INTERVAL} {points(paired.low)} to "
+            f"{points(paired.high)}): {paired.wins} questions won, {paired.losses} lost; exact McNemar "
+            f"{p_value(paired.p_value)}."
         )
 
 
-def show_spending(summary: Mapping[str, Any]) -> None:
+def show_spending(summary: Summary) -> None:
     """What a remote run cost, and how long its checkpoints stay."""
-    usage, dollars = summary["cost"]["usage"], summary["cost"]["dollars"]
-    backend = capabilities_of(summary["backend"])
+    backend = capabilities_of(summary.backend)
     if backend is None or not backend.charges:
         return
-    price = f"${dollars:.4f}, after {summary['cost']['prices']['source']}" if dollars is not None else "no price known"
+    usage, prices = summary.cost.usage, summary.cost.prices
+    price = f"{dollars(summary.cost.dollars)}, after {prices.source}" if prices else "no price known"
     console.print(
-        f"Tokens trained: {usage['train']:,}, of prompts: {usage['prefill']:,}, sampled: {usage['sample']:,}; {price}."
+        f"Tokens trained: {count(usage.train)}, of prompts: {count(usage.prefill)}, sampled: {count(usage.sample)}; "
+        f"{price}."
     )
-    expires = (summary["training"] or {}).get("checkpoint_expires")
-    if expires:
-        console.print(f"Checkpoint {summary['training']['checkpoint_path']} expires on {expires}.")
+    if summary.training and summary.training.checkpoint_expires:
+        console.print(
+            f"Checkpoint {summary.training.checkpoint_path} expires on {summary.training.checkpoint_expires}."
+        )
 
 
-def show_ways(evaluations: Mapping[str, Any]) -> None:
+def show_ways(evaluations: Mapping[str, EvaluationSummary]) -> None:
     """Every evaluation with what it cost, where there are more than the two of the headline."""
     if not set(evaluations) - {"base", "tuned"}:
         return
     table = Table(title="Ways of answering, and their cost", title_justify="left")
-    for column in ("model", "accuracy", "95 % interval", "answers", "tokens read", "tokens written", "seconds"):
+    for column in ("model", "accuracy", INTERVAL, "answers", "tokens read", "tokens written", "seconds"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for label, row in evaluations.items():
-        cost, interval = row["cost"], row.get("clustered", row)
+        cost = row.cost
         table.add_row(
             WAYS.get(label, label),
-            f"{row['accuracy']:.1%}",
-            f"{interval['low']:.1%} to {interval['high']:.1%}",
-            str(cost["samples"]),
-            f"{cost['prompt_tokens']:,}",
-            f"{cost['sampled_tokens']:,}",
-            f"{cost['seconds']:.0f}",
+            percent(row.accuracy),
+            interval(*row.interval),
+            *([count(cost.samples), count(cost.prompt_tokens), count(cost.sampled_tokens)] if cost else [MISSING] * 3),
+            f"{cost.seconds:.0f}" if cost else MISSING,
         )
     console.print(table)
 
 
-def show_novel(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The answers on new schemas, base beside tuned."""
+def show_novel(rows: Sequence[NovelAnswers]) -> None:
+    """The answers on new schemas, those of the base model before those of the tuned one."""
     for row in rows:
-        text = Text(row["question"] + "\n", style="bold")
-        for label in ("base", "tuned"):
-            if f"{label}_sql" in row:
-                right = row[f"{label}_correct"]
+        text = Text(row.question + "\n", style="bold")
+        for label, sql, right in (
+            ("base", row.base_sql, row.base_correct),
+            ("tuned", row.tuned_sql, row.tuned_correct),
+        ):
+            if sql is not None:
                 text.append(
                     f"  {label:5} {'right' if right else 'wrong'}  ",
                     style="not bold green" if right else "not bold red",
                 )
-                text.append(row[f"{label}_sql"].replace("\n", " ") + "\n", style="not bold")
+                text.append(sql.replace("\n", " ") + "\n", style="not bold")
         console.print(text, markup=False)

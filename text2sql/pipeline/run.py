@@ -19,28 +19,36 @@ from text2sql.chat_client import ChatClient
 from text2sql.config import Config, FewShot
 from text2sql.console import console
 from text2sql.data import prompts
-from text2sql.data.dataset import LEVELS, Dataset, check_batch_size, load_dataset, tokenize_split
+from text2sql.data.dataset import Dataset, check_batch_size, load_dataset, tokenize_split
 from text2sql.data.example import Example
 from text2sql.data.exercise_questions import NOVEL_QUESTIONS
 from text2sql.data.few_shot import choose_shots
 from text2sql.errors import UserError
+from text2sql.evaluation.llm_judge import JudgeCase
 from text2sql.evaluation.score import ask_judge
 from text2sql.evaluation.tables import show_measures
 from text2sql.inference.predict import answer, judge, predict
 from text2sql.inference.strategies import Way
 from text2sql.pipeline.console_tables import show_first_example, show_headline, show_novel, show_spending, show_ways
-from text2sql.pipeline.summary import Summary
-from text2sql.report.wording import beginning
+from text2sql.pipeline.summary import Work, summarize_run
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory, open_run
 from text2sql.runs.environment import environment
+from text2sql.runs.records import (
+    SAMPLES,
+    CheckpointRecord,
+    Prediction,
+    ValidationSample,
+    describe_start,
+    predictions_file,
+)
 from text2sql.runs.session import context_length, lost_model, open_service
+from text2sql.runs.summary import ENVIRONMENT, SUMMARY, JudgeSummary
 from text2sql.training.lr_schedule import auto_learning_rate
 from text2sql.training.trackers import open_trackers
 from text2sql.training.trainer import Trainer, TrainingData
 from text2sql.training.warm_start import check_start, find_start, has_begun
 
-Row = dict[str, Any]
 STAGES = ("baseline", "train", "evaluate")
 
 
@@ -116,9 +124,9 @@ class _Run:
         if "train" in stages and not run.checkpoints():
             self._introduce_start()
         show_first_example(split.train[0], train[0], base.get_tokenizer())
-        if not run.read_json("environment.json"):  # a run that goes on keeps the record of its start
-            run.write_json("environment.json", environment(prompts.VERSION, self.service.describe()))
-        answers: dict[str, list[Row]] = {}
+        if run.environment() is None:  # a run that goes on keeps the record of its start
+            run.write_json(ENVIRONMENT, environment(prompts.VERSION, self.service.describe()))
+        answers: dict[str, list[Prediction]] = {}
         if "baseline" in stages and config.evaluation.baseline:
             answers["base"] = self._evaluate("base", "Base model", split.test, base)
         if "baseline" in stages:
@@ -128,7 +136,7 @@ class _Run:
             check_batch_size(self.dataset, config)  # again: over-long examples are gone now
             trainer, checkpoint = self._train(train, [e.id for e in split.train], validation)
             if "evaluate" in stages:
-                tuned = self.service.create_sampling_client(model_path=checkpoint["sampler_path"]).result()
+                tuned = self.service.create_sampling_client(model_path=checkpoint.sampler_path).result()
                 answers["tuned"] = self._evaluate("tuned", "Tuned model", split.test, tuned)
                 answers |= self._ways("tuned", tuned)
                 if config.evaluation.novel_questions:
@@ -137,19 +145,18 @@ class _Run:
             answers["novel-base"] = self._evaluate("novel-base", "New schemas, base", NOVEL_QUESTIONS, base)
         opinions, problems = self._ask_judge(answers)
         training = trainer.summary() if trainer else None
-        summary = Summary(config, run, self.dataset, self.budget, self.service.describe()).of(
-            answers, training, opinions, problems
-        ) | {"stages": sorted(stages)}
-        run.write_json("summary.json", summary)
+        work = Work(config, run, self.dataset, self.budget, self.service.describe(), sorted(stages))
+        summary = summarize_run(work, answers, training, opinions, problems)
+        run.write_json(SUMMARY, summary)
         from text2sql.report import write_report
 
         page = write_report(run.path)
-        for label in [label for label in ("tuned", "base") if label in summary["evaluations"]][:1]:
-            show_measures(f"The {label} model", summary["evaluations"][label])
+        for label in [label for label in ("tuned", "base") if label in summary.evaluations][:1]:
+            show_measures(f"The {label} model", summary.evaluations[label])
         show_headline(summary)
-        show_ways(summary["evaluations"])
+        show_ways(summary.evaluations)
         show_spending(summary)
-        show_novel(summary["novel"])
+        show_novel(summary.novel)
         console.print(f"Report: {page}")
         return run.path
 
@@ -173,24 +180,24 @@ class _Run:
         if start:
             check_start(start, self.service, self.config)
             console.print(
-                f"Training begins with the weights of {beginning(start.record)}. The base model that it is compared "
-                f"with is {self.config.trained_model}, untuned.",
+                f"Training begins with the weights of {describe_start(start.record)}. The base model that it is "
+                f"compared with is {self.config.trained_model}, untuned.",
                 markup=False,
             )
 
     def _evaluate(
         self, label: str, title: str, examples: Sequence[Example], sampler: SamplingClient, way: Way | None = None
-    ) -> list[Row]:
+    ) -> list[Prediction]:
         return predict(self.run, label, title, examples, sampler, self.config, self.budget, way)
 
-    def _ways(self, label: str, sampler: SamplingClient) -> dict[str, list[Row]]:
+    def _ways(self, label: str, sampler: SamplingClient) -> dict[str, list[Prediction]]:
         """The evaluations beside the plain one that are asked for.
 
         Solved examples are for the base model alone, and need no plain evaluation beside them: they are what
         training is compared with. Votes and second tries are for the models that are also evaluated plainly.
         """
         settings, test = self.config.evaluation, self.dataset.split.test
-        rows: dict[str, list[Row]] = {}
+        rows: dict[str, list[Prediction]] = {}
         if settings.few_shot and label == "base":
             way = Way(shots=self._shots(settings.few_shot, sampler))
             rows["few-shot"] = self._evaluate("few-shot", "Base model, solved examples", test, sampler, way)
@@ -217,25 +224,31 @@ class _Run:
             console.print(f"{fewer} of {len(shots)} prompts hold fewer than {few_shot.k} solved examples.")
         return shots
 
-    def _ask_judge(self, answers: dict[str, list[Row]]) -> tuple[dict[str, Row], list[str]]:
+    def _ask_judge(self, answers: dict[str, list[Prediction]]) -> tuple[dict[str, JudgeSummary], list[str]]:
         """A language model's opinions by label, and why there are none where it failed: they hold nothing up."""
-        opinions: dict[str, Row] = {}
+        summaries: dict[str, JudgeSummary] = {}
         for label in ("base", "tuned"):
             if self.config.judge is None or label not in answers:
                 continue
+            asked = answers[label]
+            cases = [JudgeCase(row.question, row.context, row.gold, row.sql, row.evidence) for row in asked]
             try:
-                rows, opinions[label] = ask_judge(answers[label], f"Judge on {label}", self.config.judge)
+                opinions, summaries[label] = ask_judge(
+                    cases, [row.verdict for row in asked], f"Judge on {label}", self.config.judge
+                )
             except UserError as error:
                 console.print(f"The judge did not answer: {error}", markup=False)
-                return opinions, [f"The language model asked for a second opinion did not answer: {error}"]
-            answers[label] = rows
-            self.run.replace_rows(f"predictions-{label}.jsonl", rows)
-        return opinions, []
+                return summaries, [f"The language model asked for a second opinion did not answer: {error}"]
+            answers[label] = [
+                row.model_copy(update={"judge": opinion}) for row, opinion in zip(asked, opinions, strict=True)
+            ]
+            self.run.replace_rows(predictions_file(label), answers[label])
+        return summaries, []
 
-    def _train(self, train: Any, ids: list[str], validation: Any) -> tuple[Trainer, Row]:
+    def _train(self, train: Any, ids: list[str], validation: Any) -> tuple[Trainer, CheckpointRecord]:
         """Train to the end; where a server loses the model, as one that is restarted does, from the last checkpoint."""
         make = self._trainer(train, ids, validation)
-        taken_up: list[Row] = []
+        taken_up: list[CheckpointRecord] = []
         while True:
             trainer = make()
             try:
@@ -261,7 +274,7 @@ class _Run:
         """How hard the training examples are, where they are taught in that order."""
         if self.config.training.order == "shuffled":
             return None
-        from text2sql.evaluation import hardness
+        from text2sql.sql.hardness import LEVELS, hardness
 
         return [LEVELS.index(hardness(e.answer)) for e in self.dataset.split.train]
 
@@ -286,9 +299,10 @@ class _Run:
             rows = judge(questions, generations, config)
             for row in rows[: config.training.log_samples]:
                 console.print(
-                    f"  step {step}  {row['question']}\n    wrote  {row['sql']}\n    gold   {row['gold']}", markup=False
+                    f"  step {step}  {row.question}\n    wrote  {row.sql}\n    gold   {row.gold}", markup=False
                 )
-            self.run.append("samples.jsonl", [{"step": step, **row} for row in rows[: config.training.log_samples]])
-            return sum(row["verdict"]["correct"] for row in rows) / len(rows)
+            shown = rows[: config.training.log_samples]
+            self.run.append(SAMPLES, [ValidationSample(**dict(row), step=step) for row in shown])
+            return sum(row.correct for row in rows) / len(rows)
 
         return validate

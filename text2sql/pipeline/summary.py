@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,144 +11,203 @@ from typing import Any
 from text2sql.config import Config
 from text2sql.data.dataset import Dataset
 from text2sql.data.exercise_questions import NOVEL_QUESTIONS
-from text2sql.evaluation.score import summarize
+from text2sql.evaluation.summary import Scored, summarize
 from text2sql.inference.predict import compare
 from text2sql.report.load import WAYS
-from text2sql.report.wording import beginning
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.environment import peak_memory
+from text2sql.runs.records import Prediction, describe_start
+from text2sql.runs.summary import (
+    AnswerCost,
+    DataSummary,
+    EvaluationSummary,
+    Headline,
+    JudgeSummary,
+    Leaks,
+    NovelAnswers,
+    PricesUsed,
+    RunCost,
+    Score,
+    Summary,
+    TokenUsage,
+    TrainingSummary,
+)
 
-Row = dict[str, Any]
 
-
-@dataclass
-class Summary:
-    """Puts the summary of a run together.
+@dataclass(frozen=True)
+class Work:
+    """What a summary is made of besides the answers.
 
     Attributes:
         config: The run's configuration.
         run: Its directory.
         dataset: What it trained and tested on.
-        ledger: What it spent.
+        budget: What it spent.
         described: What the backend says of itself.
+        stages: What has been carried out to the end.
     """
 
     config: Config
     run: RunDirectory
     dataset: Dataset
     budget: TokenBudget
-    described: Row
-
-    def of(
-        self, answers: dict[str, list[Row]], training: Row | None, opinions: dict[str, Row], problems: list[str]
-    ) -> Row:
-        """The summary.
-
-        Args:
-            answers: Judged rows by label.
-            training: What training says of itself, if there was any.
-            opinions: The judge's, by label.
-            problems: Further notes.
-        """
-        config, split = self.config, self.dataset.split
-        evaluations = {
-            label: summarize(rows) | {"judge": opinions.get(label), "cost": self._cost_of(label, rows)}
-            for label, rows in answers.items()
-            if not label.startswith("novel")
-        }
-        both = "base" in answers and "tuned" in answers
-        headline: Row = {"metric": "execution_accuracy", "base": None, "tuned": None, "paired": None}
-        for label, summary in ((label, evaluations[label]) for label in ("base", "tuned") if label in evaluations):
-            counts = {key: summary[key] for key in ("n", "correct", "accuracy", "low", "high")}
-            headline[label] = counts | summary.get("clustered", {})  # its low and high, where questions share schemas
-        if both:
-            headline["paired"] = compare(answers["base"], answers["tuned"])
-        return {
-            "name": config.name,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "backend": config.backend,
-            "base_model": config.trained_model,
-            "headline": headline,
-            "evaluations": evaluations,
-            "novel": _side_by_side(answers.get("novel-base"), answers.get("novel-tuned")),
-            "training": training,
-            "data": {
-                "source": config.data.source,
-                "rows": self.dataset.rows,
-                "train": len(split.train),
-                "validation": len(split.validation),
-                "test": len(split.test),
-                "dropped": self.dataset.dropped,
-                "leaks": self.dataset.leaks,
-                "split_by": "domain" if config.data.source == "bundled" else config.data.split_by,
-            },
-            "cost": self._cost(answers, training),
-            "notes": [*_notes(config, evaluations, training or {}), *problems],
-        }
-
-    def _cost_of(self, label: str, rows: list[Row]) -> Row:
-        """What the answers of an evaluation took."""
-        return {
-            "samples": sum(row.get("samples", 1) for row in rows),
-            "prompt_tokens": sum(row.get("prompt_tokens", 0) for row in rows),
-            "sampled_tokens": sum(row["tokens"] for row in rows),
-            "seconds": sum(row["seconds"] for row in self.run.rows("timings.jsonl") if row["stage"] == label),
-        }
-
-    def _cost(self, answers: dict[str, list[Row]], training: Row | None) -> Row:
-        before = self.run.read_json("summary.json").get("cost", {})  # a run that goes on forgets no peak
-        seconds: dict[str, float] = {}
-        titles = {way: way for way in WAYS} | {
-            "base": "baseline",
-            "tuned": "tuned evaluation",
-            "novel-base": "new schemas",
-            "novel-tuned": "new schemas",
-        }
-        for row in self.run.rows("timings.jsonl"):
-            title = titles.get(row["stage"])
-            if title is None:  # an adapter's answers, made after the run
-                continue
-            seconds[title] = seconds.get(title, 0.0) + row["seconds"]
-        if training:
-            seconds["training"] = training["seconds"]
-        return {
-            "wall_seconds": seconds,
-            "peak_memory_bytes": max(peak_memory(self.described), before.get("peak_memory_bytes", 0)),
-            "sampled_tokens": sum(row.get("tokens", 0) for rows in answers.values() for row in rows),
-            "trained_tokens": training["tokens"] if training else 0,
-            **self.budget.summary(),
-        }
+    described: Mapping[str, Any]
+    stages: Sequence[str]
 
 
-def _side_by_side(base: list[Row] | None, tuned: list[Row] | None) -> list[Row]:
+def summarize_run(
+    work: Work,
+    answers: Mapping[str, Sequence[Prediction]],
+    training: TrainingSummary | None,
+    opinions: Mapping[str, JudgeSummary],
+    problems: Sequence[str],
+) -> Summary:
+    """The summary of a run.
+
+    Args:
+        work: The run.
+        answers: Its predictions by label.
+        training: What training came to, if there was any.
+        opinions: The judge's, by label.
+        problems: Further notes.
+    """
+    config = work.config
+    evaluations = {
+        label: summarize([Scored.of(row) for row in rows]).model_copy(
+            update={"judge": opinions.get(label), "cost": _answer_cost(work.run, label, rows)}
+        )
+        for label, rows in answers.items()
+        if not label.startswith("novel")
+    }
+    return Summary(
+        name=config.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        backend=config.backend,
+        base_model=config.trained_model,
+        headline=_headline(evaluations, answers),
+        evaluations=evaluations,
+        novel=tuple(_side_by_side(answers.get("novel-base"), answers.get("novel-tuned"))),
+        training=training,
+        data=_data(config, work.dataset),
+        cost=_run_cost(work, answers, training),
+        notes=(*_notes(config, evaluations, training), *problems),
+        stages=tuple(work.stages),
+    )
+
+
+def _headline(evaluations: Mapping[str, EvaluationSummary], answers: Mapping[str, Sequence[Prediction]]) -> Headline:
+    both = "base" in answers and "tuned" in answers
+    return Headline(
+        metric="execution_accuracy",
+        base=_score(evaluations.get("base")),
+        tuned=_score(evaluations.get("tuned")),
+        paired=compare(answers["base"], answers["tuned"]) if both else None,
+    )
+
+
+def _score(summary: EvaluationSummary | None) -> Score | None:
+    """An evaluation in the headline, with the clustered interval where questions share schemas."""
+    if summary is None:
+        return None
+    low, high = summary.interval
+    return Score(
+        n=summary.n,
+        correct=summary.correct,
+        accuracy=summary.accuracy,
+        low=low,
+        high=high,
+        clusters=summary.clustered.clusters if summary.clustered else None,
+    )
+
+
+def _data(config: Config, dataset: Dataset) -> DataSummary:
+    return DataSummary(
+        source=config.data.source,
+        rows=dataset.rows,
+        train=len(dataset.split.train),
+        validation=len(dataset.split.validation),
+        test=len(dataset.split.test),
+        dropped=dict(dataset.dropped),
+        leaks=Leaks(**dataset.leaks),
+        split_by="domain" if config.data.source == "bundled" else config.data.split_by,
+    )
+
+
+def _answer_cost(run: RunDirectory, label: str, rows: Sequence[Prediction]) -> AnswerCost:
+    """What the answers of an evaluation took."""
+    return AnswerCost(
+        samples=sum(row.samples for row in rows),
+        prompt_tokens=sum(row.prompt_tokens for row in rows),
+        sampled_tokens=sum(row.tokens for row in rows),
+        seconds=sum((timing.seconds for timing in run.timings() if timing.stage == label), 0.0),
+    )
+
+
+def _run_cost(work: Work, answers: Mapping[str, Sequence[Prediction]], training: TrainingSummary | None) -> RunCost:
+    budget, before = work.budget, work.run.summary()
+    prices = budget.prices
+    return RunCost(
+        wall_seconds=_wall_seconds(work.run, training),
+        # A run that goes on forgets no peak.
+        peak_memory_bytes=max(peak_memory(work.described), before.cost.peak_memory_bytes if before else 0),
+        sampled_tokens=sum(row.tokens for rows in answers.values() for row in rows),
+        trained_tokens=training.tokens if training else 0,
+        usage=TokenUsage(train=budget.total.train, prefill=budget.total.prefill, sample=budget.total.sample),
+        dollars=budget.dollars,
+        prices=PricesUsed(**prices.model_dump(), source=budget.source) if prices else None,
+    )
+
+
+def _wall_seconds(run: RunDirectory, training: TrainingSummary | None) -> dict[str, float]:
+    titles = {way: way for way in WAYS} | {
+        "base": "baseline",
+        "tuned": "tuned evaluation",
+        "novel-base": "new schemas",
+        "novel-tuned": "new schemas",
+    }
+    seconds: dict[str, float] = defaultdict(float)
+    for timing in run.timings():
+        # Answers of an adapter that was tried after the run have no title and are no part of it.
+        if title := titles.get(timing.stage):
+            seconds[title] += timing.seconds
+    if training:
+        seconds["training"] = training.seconds
+    return dict(seconds)
+
+
+def _side_by_side(base: Sequence[Prediction] | None, tuned: Sequence[Prediction] | None) -> list[NovelAnswers]:
     """The new-schema answers of both models, question by question."""
-    merged: list[Row] = []
+    merged = []
     for index, example in enumerate(NOVEL_QUESTIONS if base or tuned else []):
-        row: Row = {"question": example.question, "schema": example.context, "gold": example.answer}
-        for label, rows in (("base", base), ("tuned", tuned)):
-            if rows:
-                answer = rows[index]
-                row |= {
-                    f"{label}_sql": answer["sql"],
-                    f"{label}_correct": answer["verdict"]["correct"],
-                    f"{label}_reason": answer["verdict"]["reason"],
-                }
-        merged.append(row)
+        b, t = base[index] if base else None, tuned[index] if tuned else None
+        merged.append(
+            NovelAnswers(
+                question=example.question,
+                context=example.context,
+                gold=example.answer,
+                base_sql=b.sql if b else None,
+                base_correct=b.correct if b else None,
+                base_reason=b.verdict.reason if b else None,
+                tuned_sql=t.sql if t else None,
+                tuned_correct=t.correct if t else None,
+                tuned_reason=t.verdict.reason if t else None,
+            )
+        )
     return merged
 
 
-def _notes(config: Config, evaluations: dict[str, Row], training: Row) -> list[str]:
+def _notes(config: Config, evaluations: Mapping[str, EvaluationSummary], training: TrainingSummary | None) -> list[str]:
     notes = []
-    if start := training.get("start_from"):
+    if training and training.start_from:
         notes.append(
-            f"Training began with the weights of {beginning(start)}. The base model is the untuned one: what the tuned "
-            "model has gained on it comes from both trainings."
+            f"Training began with the weights of {describe_start(training.start_from)}. The base model is the untuned "
+            "one: what the tuned model has gained on it comes from both trainings."
         )
-    for clustered in {summary["clustered"]["clusters"] for summary in evaluations.values() if "clustered" in summary}:
+    for clusters in {summary.clustered.clusters for summary in evaluations.values() if summary.clustered}:
         notes.append(
             f"The intervals of the two accuracies treat questions on one domain or database as dependent "
-            f"({clustered} of these); the paired comparison counts each question for itself."
+            f"({clusters} of these); the paired comparison counts each question for itself."
         )
     if config.data.source == "bundled":
         notes.append(

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any
 
 from backends.planning.prices import Prices, find_prices
 from text2sql.config import Config
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory
+from text2sql.runs.records import USAGE, Usage
 
 
 class BudgetReached(UserError):
@@ -60,8 +60,8 @@ class TokenBudget:
                 "tinker.prices.prefill and tinker.prices.sample, in dollars for a million tokens."
             )
         self._reserved = self.total = Tokens()
-        for row in run.rows("usage.jsonl"):
-            self.total += Tokens(row["train"], row["prefill"], row["sample"])
+        for row in run.usage():
+            self.total += Tokens(row.train, row.prefill, row.sample)
 
     @property
     def dollars(self) -> float | None:
@@ -95,18 +95,7 @@ class TokenBudget:
         with self._lock:
             self._reserved -= reserved
             self.total += actual
-        self._run.append("usage.jsonl", [{"stage": stage, **_row(actual)}])
-
-    def summary(self) -> dict[str, Any]:
-        """For the summary of the run."""
-        about: dict[str, Any] = {"usage": _row(self.total), "dollars": self.dollars}
-        if self.prices is not None:
-            about["prices"] = {**self.prices.model_dump(), "source": self.source}
-        return about
+        self._run.append(USAGE, [Usage(stage=stage, train=actual.train, prefill=actual.prefill, sample=actual.sample)])
 
     def _cost(self, tokens: Tokens) -> float | None:
         return None if self.prices is None else self.prices.cost(tokens.train, tokens.prefill, tokens.sample)
-
-
-def _row(tokens: Tokens) -> dict[str, int]:
-    return {"train": tokens.train, "prefill": tokens.prefill, "sample": tokens.sample}

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +24,25 @@ from text2sql.config import Config, dump_config
 from text2sql.config.wording import sentence
 from text2sql.config.yaml import read_yaml
 from text2sql.errors import UserError
+from text2sql.runs import records
+from text2sql.runs.records import (
+    CheckpointRecord,
+    MetricsRow,
+    Prediction,
+    R,
+    Record,
+    StepMetrics,
+    Timing,
+    TrainingRun,
+    Usage,
+    Validation,
+    ValidationSample,
+    damaged,
+    decode,
+    encode_line,
+    read_records,
+)
+from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Summary
 
 # Keys in which a continued run may differ from its first start.
 IGNORED = ("on_existing", "output_dir", "name", "hub", "judge")
@@ -44,69 +63,69 @@ class RunDirectory:
         """Path of a file of the run."""
         return self.path / name
 
-    def rows(self, name: str, required: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """The rows of a JSON Lines file; an incomplete last line is left out.
+    def predictions(self, label: str) -> list[Prediction]:
+        """The predictions of an evaluation so far."""
+        return read_records(self.file(records.predictions_file(label)), Prediction)
 
-        Raises:
-            UserError: A line is not a JSON object, or one lacks a required key.
-        """
-        path = self.file(name)
-        if not path.is_file():
-            return []
-        rows = []
-        lines = path.read_bytes().split(b"\n")
-        for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is incomplete
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise _damaged(path, f"line {number}: {error}") from error
-            if not isinstance(row, dict):
-                raise _damaged(path, f"line {number} is not an object")
-            missing = [key for key in required if key not in row]
-            if missing:
-                raise _damaged(path, f"line {number} has no {', '.join(missing)}")
-            rows.append(row)
-        return rows
+    def metrics(self) -> list[MetricsRow]:
+        """What every optimiser step and every validation came to, in the order in which they were done."""
+        return read_records(self.file(records.METRICS), StepMetrics, Validation)
 
-    def checkpoints(self) -> list[dict[str, Any]]:
+    def checkpoints(self) -> list[CheckpointRecord]:
         """The checkpoints that are kept, in order."""
-        path = self.file("checkpoints.jsonl")
+        path = self.file(records.CHECKPOINTS)
         # This file is replaced as a whole, so an incomplete line is damage and not an interrupted write.
         if path.is_file() and not path.read_bytes().endswith(b"\n"):
-            raise _damaged(path, "its last line is incomplete")
-        return self.rows("checkpoints.jsonl", required=("step", "state_path", "sampler_path"))
+            raise damaged(path, "its last line is incomplete")
+        return read_records(path, CheckpointRecord)
 
-    def append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows to a JSON Lines file, in place of an incomplete last line, and flush them to the disk."""
+    def training_runs(self) -> list[TrainingRun]:
+        """The training clients that the run has had, the latest last."""
+        return read_records(self.file(records.TRAINING_RUNS), TrainingRun)
+
+    def samples(self) -> list[ValidationSample]:
+        """The predictions shown while training."""
+        return read_records(self.file(records.SAMPLES), ValidationSample)
+
+    def usage(self) -> list[Usage]:
+        """The tokens of every piece of work."""
+        return read_records(self.file(records.USAGE), Usage)
+
+    def timings(self) -> list[Timing]:
+        """The seconds of every group of questions."""
+        return read_records(self.file(records.TIMINGS), Timing)
+
+    def append(self, name: str, rows: Sequence[Record]) -> None:
+        """Add records to a JSON Lines file, in place of an incomplete last line, and flush them to the disk."""
         with _writing(self.file(name)) as path, path.open("a+b") as file:
             file.truncate(_end_of_last_line(file))
-            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+            file.write("".join(map(encode_line, rows)).encode())
             file.flush()
             os.fsync(file.fileno())
 
-    def replace_rows(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Set a JSON Lines file to these rows, in one stroke."""
-        self.write(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    def replace_rows(self, name: str, rows: Sequence[Record]) -> None:
+        """Set a JSON Lines file to these records, in one stroke."""
+        self.write(name, "".join(map(encode_line, rows)))
 
     def write(self, name: str, text: str) -> None:
         """Write a file aside and rename it into place."""
         with _writing(self.file(name)) as path, written_aside(path, durable=True) as aside:
             aside.write_text(text, encoding="utf-8")
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """The object in a JSON file, an empty one if there is no file (UserError if it is damaged)."""
+    def _read_json(self, name: str, kind: type[R]) -> R | None:
+        """The record in a JSON file, None if there is no file (UserError if it is damaged)."""
         path = self.file(name)
+        if not path.is_file():
+            return None
         try:
-            value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        except ValueError as error:
-            raise _damaged(path, str(error)) from error
-        if not isinstance(value, dict):
-            raise _damaged(path, "it is not an object")
-        return value
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise damaged(path, str(error)) from error
+        return decode(value, path, "", kind)
 
-    def write_json(self, name: str, value: Any) -> None:
+    def write_json(self, name: str, record: Record) -> None:
         """Write a JSON file in one stroke."""
-        self.write(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        self.write(name, json.dumps(record.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def lock(self) -> None:
         """Hold the run; UserError if another process does. The lock goes with the process, however it ends."""
@@ -133,15 +152,24 @@ class RunDirectory:
         except FileNotFoundError as error:
             raise UserError(f"There is no run in {self.path}; `text2sql run` makes one.") from error
         except ValueError as error:
-            raise _damaged(path, str(error)) from error
+            raise damaged(path, str(error)) from error
+
+    def summary(self) -> Summary | None:
+        """What the run came to; None before the end of its first stage."""
+        return self._read_json(SUMMARY, Summary)
+
+    def environment(self) -> Environment | None:
+        """Where the run was started; None before that."""
+        return self._read_json(ENVIRONMENT, Environment)
 
     def stages(self) -> set[str]:
         """The stages of `text2sql.pipeline.run.STAGES` that have been carried out to the end."""
-        return set(self.read_json("summary.json").get("stages", ()))
+        summary = self.summary()
+        return set(summary.stages) if summary else set()
 
     def has_results(self) -> bool:
         """Whether the run came so far that starting it anew would lose something."""
-        names = ("metrics.jsonl", "checkpoints.jsonl", "summary.json")
+        names = (records.METRICS, records.CHECKPOINTS, SUMMARY)
         files = [*map(self.file, names), *self.path.glob("predictions-*.jsonl"), *self.path.glob("checkpoints/*")]
         return any(file.is_dir() or (file.is_file() and file.stat().st_size > 0) for file in files)
 
@@ -183,10 +211,6 @@ def _end_of_last_line(file: IO[bytes]) -> int:
             return start + newline + 1
         end = start
     return 0
-
-
-def _damaged(path: Path, what: str) -> UserError:
-    return UserError(f"{path} is damaged ({what}). Restore it, or start anew with on_existing=overwrite.")
 
 
 def open_run(config: Config) -> RunDirectory:

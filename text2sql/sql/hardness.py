@@ -9,13 +9,18 @@ on them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal, get_args
 
 from sqlglot import exp
 
 from text2sql.sql.prepare import parse
 
+Hardness = Literal["easy", "medium", "hard", "extra"]
+# The easiest first.
+LEVELS: tuple[Hardness, ...] = get_args(Hardness)
 
-def hardness(sql: str) -> str:
+
+def hardness(sql: str) -> Hardness:
     """Returns Spider's level of a query: easy, medium, hard or extra.
 
     A query that cannot be parsed is ``extra``.
@@ -37,7 +42,7 @@ def hardness(sql: str) -> str:
     return _level(components, nested, _others(select, tree))
 
 
-def _level(components: int, nested: int, others: int) -> str:
+def _level(components: int, nested: int, others: int) -> Hardness:
     if components <= 1 and others == 0 and nested == 0:
         return "easy"
     if nested == 0 and ((others <= 2 and components <= 1) or (components <= 2 and others < 2)):

@@ -7,7 +7,6 @@ names every training client that a run has had, so what these saved in between c
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from tinker import TinkerError, types
 
@@ -15,12 +14,10 @@ from backends.checkpoint_paths import CheckpointPath, Kind
 from backends.interface import BackendError, RestClient, ServiceClient, TrainingClient
 from text2sql.console import console
 from text2sql.runs.directory import RunDirectory
+from text2sql.runs.records import TRAINING_RUNS, CheckpointRecord, StartRecord, TrainingRun
 
-TRAINING_RUNS = "training_runs.jsonl"
-START = "start_from"  # key in it
 # What checkpoints.jsonl calls the path of each kind that the loop saves.
 PATH_KEYS: dict[Kind, str] = {"training": "state_path", "sampler": "sampler_path"}
-Row = dict[str, Any]
 
 
 def checkpoint_name(step: int) -> str:
@@ -28,25 +25,24 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:06d}"
 
 
-def note_client(run: RunDirectory, client: TrainingClient, start: Row | None = None) -> None:
+def note_client(run: RunDirectory, client: TrainingClient, start: StartRecord | None = None) -> None:
     """Remember that this client trains for the run, and with which saved weights it began."""
-    row = {"training_run": client.get_info().model_id}
-    run.append(TRAINING_RUNS, [row | ({START: start} if start else {})])
+    run.append(TRAINING_RUNS, [TrainingRun(training_run=client.get_info().model_id, start_from=start)])
 
 
-def recorded_start(run: RunDirectory) -> Row | None:
+def recorded_start(run: RunDirectory) -> StartRecord | None:
     """Which saved weights the run's training began with, None for none.
 
     The latest client that began with some is the one whose training was gone on with.
     """
-    rows = [row[START] for row in run.rows(TRAINING_RUNS) if START in row]
-    return rows[-1] if rows else None
+    starts = [row.start_from for row in run.training_runs() if row.start_from is not None]
+    return starts[-1] if starts else None
 
 
 def find_leftovers(run: RunDirectory, service: ServiceClient) -> list[types.Checkpoint]:
     """The checkpoints of the run's clients that ``checkpoints.jsonl`` does not name."""
-    clients = [row["training_run"] for row in run.rows(TRAINING_RUNS, required=("training_run",))]
-    recorded = {row[key] for row in run.checkpoints() for key in PATH_KEYS.values()}
+    clients = [row.training_run for row in run.training_runs()]
+    recorded = {path for row in run.checkpoints() for path in (row.state_path, row.sampler_path)}
     found: list[types.Checkpoint] = []
     rest = service.create_rest_client() if clients else None
     for client in clients:
@@ -57,17 +53,19 @@ def find_leftovers(run: RunDirectory, service: ServiceClient) -> list[types.Chec
     return [checkpoint for checkpoint in found if checkpoint.tinker_path not in recorded]
 
 
-def newest_whole(leftovers: Sequence[types.Checkpoint], steps: Collection[int]) -> Row | None:
+def newest_whole(leftovers: Sequence[types.Checkpoint], steps: Collection[int]) -> CheckpointRecord | None:
     """The latest of these steps of which both training state and weights were saved, as a row to record."""
-    paths: dict[tuple[str, str], Row] = {}
+    paths: dict[tuple[str, str], dict[str, str]] = {}
     for checkpoint in leftovers:
         path = CheckpointPath.parse(checkpoint.tinker_path)
         if key := PATH_KEYS.get(path.kind):
             paths.setdefault((path.run, path.name), {})[key] = checkpoint.tinker_path
     for step in sorted(steps, reverse=True):
-        for (_, name), row in paths.items():
-            if name == checkpoint_name(step) and len(row) == len(PATH_KEYS):
-                return {"name": name, "step": step, **row}
+        for (_, name), own in paths.items():
+            if name == checkpoint_name(step) and len(own) == len(PATH_KEYS):
+                return CheckpointRecord(
+                    name=name, step=step, state_path=own["state_path"], sampler_path=own["sampler_path"]
+                )
     return None
 
 

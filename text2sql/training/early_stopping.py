@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from text2sql.config import TrainingConfig
+from text2sql.runs.records import CheckpointRecord, MetricsRow, Validation
 
-Row = dict[str, Any]
 MAXIMISED = "validation_accuracy"
 
 
-def best_step(metrics: Sequence[Row], training: TrainingConfig) -> int | None:
+def best_step(metrics: Sequence[MetricsRow], training: TrainingConfig) -> int | None:
     """The step of the best validation, the earliest of equals; None without any."""
     metric = validation_metric(training)
-    rows = [row for row in metrics if metric in row]
-    pick = max if metric == MAXIMISED else min  # both take the first of equals
-    return pick(rows, key=lambda row: row[metric])["step"] if rows else None
+    found = _measured(metrics, metric)
+    # Both take the first of equals.
+    pick = max if metric == MAXIMISED else min
+    return pick(found, key=lambda pair: pair[1])[0] if found else None
 
 
-def choose_checkpoint(checkpoints: Sequence[Row], metrics: Sequence[Row], training: TrainingConfig) -> Row:
+def choose_checkpoint(
+    checkpoints: Sequence[CheckpointRecord], metrics: Sequence[MetricsRow], training: TrainingConfig
+) -> CheckpointRecord:
     """The checkpoint to use: the best by `early_stopping.metric` where early stopping is on, else the last."""
     if training.early_stopping:
         best = best_step(metrics, training)
-        return next((row for row in checkpoints if row["step"] == best), checkpoints[-1])
+        return next((row for row in checkpoints if row.step == best), checkpoints[-1])
     return checkpoints[-1]
 
 
@@ -33,18 +35,22 @@ def validation_metric(training: TrainingConfig) -> str:
     return training.early_stopping.metric if training.early_stopping else "validation_loss"
 
 
-def stopped_early(metrics: Sequence[Row], training: TrainingConfig) -> bool:
+def stopped_early(metrics: Sequence[MetricsRow], training: TrainingConfig) -> bool:
     """Whether the last `patience` validations brought no improvement of at least `min_delta`."""
     stopping = training.early_stopping
     if stopping is None:
         return False
     sign = 1 if stopping.metric == MAXIMISED else -1
     best, waited = -math.inf, 0
-    for row in metrics:
-        if stopping.metric in row:
-            value = sign * row[stopping.metric]
-            if value - best > stopping.min_delta:
-                best, waited = value, 0
-            else:
-                waited += 1
+    for _, value in _measured(metrics, stopping.metric):
+        if sign * value - best > stopping.min_delta:
+            best, waited = sign * value, 0
+        else:
+            waited += 1
     return waited >= stopping.patience
+
+
+def _measured(metrics: Sequence[MetricsRow], metric: str) -> list[tuple[int, float]]:
+    """Steps and values of the validations that have this measure."""
+    found = [(row.step, getattr(row, metric)) for row in metrics if isinstance(row, Validation)]
+    return [(step, value) for step, value in found if value is not None]

@@ -12,7 +12,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,15 +28,23 @@ from text2sql.errors import UserError
 from text2sql.runs.budget import BudgetReached, TokenBudget
 from text2sql.runs.budget import Tokens as Spent
 from text2sql.runs.directory import RunDirectory
+from text2sql.runs.records import (
+    CHECKPOINTS,
+    METRICS,
+    SAMPLES,
+    CheckpointRecord,
+    MetricsRow,
+    StepMetrics,
+    Validation,
+)
+from text2sql.runs.summary import TrainingSummary
 from text2sql.training import checkpoint_recovery
 from text2sql.training.early_stopping import best_step, choose_checkpoint, stopped_early, validation_metric
 from text2sql.training.lr_schedule import learning_rate
 from text2sql.training.warm_start import begin, find_start
 
-Row = dict[str, Any]
 Flying = tuple[int, float, list[int], Any, Any]  # step, learning rate, examples, futures of losses and of the update
 Validate = Callable[[SamplingClient, int], float]
-LOGS = ("metrics.jsonl", "samples.jsonl")  # what grows from step to step
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ class Trainer:
         data: TrainingData,
         peak: float,
         validate: Validate | None,
-        track: Callable[[Row], None],
+        track: Callable[[Mapping[str, Any]], None],
         budget: TokenBudget,
     ) -> None:
         self.run, self.service, self.config, self.data = run, service, config, data
@@ -100,13 +108,11 @@ class Trainer:
         self.total = total_steps(config, len(data.train))
         self._checkpoints = run.checkpoints()
         # What came after the last checkpoint is done again.
-        self._start_step = self._checkpoints[-1]["step"] if self._checkpoints else 0
-        self._metrics = [
-            row for row in run.rows("metrics.jsonl", required=("step",)) if row["step"] <= self._start_step
-        ]
+        self._start_step = self._checkpoints[-1].step if self._checkpoints else 0
+        self._metrics = [row for row in run.metrics() if row.step <= self._start_step]
         self._order: tuple[int, list[int]] = (-1, [])
 
-    def train(self) -> Row:
+    def train(self) -> CheckpointRecord:
         """Train to the end, from the last checkpoint if there is one.
 
         Returns:
@@ -126,8 +132,8 @@ class Trainer:
                 self._loop(client, flying)
             except BudgetReached:
                 self._land(flying)
-                if self._metrics and not self._is_saved(self._metrics[-1]["step"]):
-                    self._checkpoint(client, self._metrics[-1]["step"])
+                if self._metrics and not self._is_saved(self._metrics[-1].step):
+                    self._checkpoint(client, self._metrics[-1].step)
                 raise
         return self.chosen_checkpoint()
 
@@ -160,34 +166,33 @@ class Trainer:
         """Whether the run was stopped (by its budget) between the last step and the validation that was due there."""
         step = self._start_step
         return step > 0 and self._validation_due(step) and not any(
-            row["step"] == step and "validation_loss" in row for row in self._metrics
+            row.step == step and isinstance(row, Validation) for row in self._metrics
         )  # fmt: skip
 
     def _take_up_leftovers(self) -> None:
         """Go on from the latest checkpoint that a kill kept from being recorded; delete the rest of them."""
         found = checkpoint_recovery.find_leftovers(self.run, self.service)
-        rows = self.run.rows("metrics.jsonl", required=("step",))
-        later = {row["step"] for row in rows if "loss" in row and row["step"] > self._start_step}
+        rows = self.run.metrics()
+        later = {row.step for row in rows if isinstance(row, StepMetrics) and row.step > self._start_step}
         newest = checkpoint_recovery.newest_whole(found, later)
         if newest:
-            self._start_step = newest["step"]
-            self._metrics = [row for row in rows if row["step"] <= self._start_step]
+            self._start_step = newest.step
+            self._metrics = [row for row in rows if row.step <= self._start_step]
             self._keep(newest)
         paths = [checkpoint.tinker_path for checkpoint in found]
-        self._delete([path for path in paths if not newest or path not in newest.values()])
+        self._delete([path for path in paths if not newest or path not in (newest.state_path, newest.sampler_path)])
 
     def _start(self) -> TrainingClient:
-        for name in LOGS:
-            rows = self.run.rows(name)
-            self.run.replace_rows(name, [row for row in rows if row["step"] <= self._start_step])
+        self.run.replace_rows(METRICS, [row for row in self.run.metrics() if row.step <= self._start_step])
+        self.run.replace_rows(SAMPLES, [row for row in self.run.samples() if row.step <= self._start_step])
         start = None
         if self._checkpoints:
             console.print(f"Going on from step {self._start_step} of {self.total}.")
             last = self._checkpoints[-1]
-            path, expires = last["state_path"], last.get("expires")
+            path, expires = last.state_path, last.expires
             if expires and datetime.fromisoformat(expires) < datetime.now(UTC):
                 raise UserError(
-                    f"The checkpoint of step {last['step']} expired on {expires}: the run cannot go on from it. Start "
+                    f"The checkpoint of step {last.step} expired on {expires}: the run cannot go on from it. Start "
                     "anew with on_existing=overwrite, and with a longer training.checkpoint_ttl_days."
                 )
             client = self.service.create_training_client_from_state_with_optimizer(path).result()
@@ -267,24 +272,24 @@ class Trainer:
         now = time.monotonic()
         seconds, self._clock = now - self._clock, now
         per_epoch = math.ceil(len(self.data.train) / self.config.training.batch_size)
-        row = {
-            "step": step + 1,
-            "epoch": (step + 1) / per_epoch,
-            "loss": loss,
-            "learning_rate": rate,
-            "grad_norm": norm,
-            "examples": len(indices),
-            "tokens": tokens,
-            "seconds": seconds,
-            "tokens_per_second": tokens / max(seconds, 1e-9),
-        }
+        row = StepMetrics(
+            step=step + 1,
+            epoch=(step + 1) / per_epoch,
+            loss=loss,
+            learning_rate=rate,
+            grad_norm=norm,
+            examples=len(indices),
+            tokens=tokens,
+            seconds=seconds,
+            tokens_per_second=tokens / max(seconds, 1e-9),
+        )
         self._record(row)
         self._bar.advance(len(indices), tokens, loss=loss)
 
-    def _record(self, row: Row) -> None:
+    def _record(self, row: MetricsRow) -> None:
         self._metrics.append(row)
-        self.run.append("metrics.jsonl", [row])
-        self.track(row)
+        self.run.append(METRICS, [row])
+        self.track(row.to_json())
 
     def _diverged(self, step: int, indices: Sequence[int], error: Exception) -> str:
         names = ", ".join(self.data.ids[i] for i in indices[:5])
@@ -301,24 +306,25 @@ class Trainer:
         return bool(self.data.validation) and (step == self.total or bool(every and step % every == 0))
 
     def _is_saved(self, step: int) -> bool:
-        return bool(self._checkpoints) and self._checkpoints[-1]["step"] == step
+        return bool(self._checkpoints) and self._checkpoints[-1].step == step
 
     def _checkpoint_due(self, step: int) -> bool:
         return step == self.total or step % self.config.training.checkpoint_every == 0
 
     def _validation(self, client: TrainingClient, step: int) -> bool:
         """Measure, record, and say whether this is the best so far."""
-        row: Row = {"step": step, "validation_loss": self._validation_loss(client)}
-        if not math.isfinite(row["validation_loss"]):
+        loss, accuracy = self._validation_loss(client), None
+        if not math.isfinite(loss):
             raise UserError(
-                f"Training diverged: at step {step} the validation loss is {row['validation_loss']}. The checkpoints "
+                f"Training diverged: at step {step} the validation loss is {loss}. The checkpoints "
                 "before it are kept. Lower training.learning_rate and say on_existing=overwrite."
             )
         if self.validate is not None:
             sampler = client.save_weights_and_get_sampling_client().result()
-            row["validation_accuracy"] = self.validate(sampler, step)
+            accuracy = self.validate(sampler, step)
+        row = Validation(step=step, validation_loss=loss, validation_accuracy=accuracy)
         self._record(row)
-        console.print("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+        console.print("  ".join(f"{key} {value:.4g}" for key, value in row.to_json().items()))
         self._clock = time.monotonic()  # validation is not training time
         return best_step(self._metrics, self.config.training) == step
 
@@ -336,51 +342,53 @@ class Trainer:
         name, ttl = checkpoint_recovery.checkpoint_name(step), self.config.checkpoint_ttl_seconds
         state = client.save_state(name, ttl_seconds=ttl)
         weights = client.save_weights_for_sampler(name, ttl_seconds=ttl)
-        row = {"name": name, "step": step, "state_path": state.result().path, "sampler_path": weights.result().path}
-        if ttl is not None:
-            row["expires"] = (datetime.now(UTC) + timedelta(seconds=ttl)).isoformat(timespec="seconds")
-        self._keep(row)
+        state_path, sampler_path = state.result().path, weights.result().path
+        expires = None if ttl is None else (datetime.now(UTC) + timedelta(seconds=ttl)).isoformat(timespec="seconds")
+        self._keep(
+            CheckpointRecord(name=name, step=step, state_path=state_path, sampler_path=sampler_path, expires=expires)
+        )
         self._clock = time.monotonic()  # nor is saving
 
-    def _keep(self, row: Row) -> None:
+    def _keep(self, row: CheckpointRecord) -> None:
         """Record a checkpoint as the last one."""
         rows, best = self._checkpoints, best_step(self._metrics, self.config.training)
-        kept = [old for old in rows if old["step"] == best and old["step"] != row["step"]]
+        kept = [old for old in rows if old.step == best and old.step != row.step]
         self._checkpoints = [*kept, row]
-        self.run.replace_rows("checkpoints.jsonl", self._checkpoints)
-        self._delete([old[key] for old in rows if old not in kept for key in ("state_path", "sampler_path")])
+        self.run.replace_rows(CHECKPOINTS, self._checkpoints)
+        self._delete([path for old in rows if old not in kept for path in (old.state_path, old.sampler_path)])
 
     def _delete(self, paths: Sequence[str]) -> None:
         if paths:
             checkpoint_recovery.delete(self.service.create_rest_client(), paths)
 
-    def chosen_checkpoint(self) -> Row:
+    def chosen_checkpoint(self) -> CheckpointRecord:
         """The checkpoint that evaluation uses."""
         return choose_checkpoint(self._checkpoints, self._metrics, self.config.training)
 
-    def summary(self) -> Row:
+    def summary(self) -> TrainingSummary:
         """What the report says about training, from the recorded metrics."""
-        steps = [row for row in self._metrics if "loss" in row]
-        seconds = sum(row["seconds"] for row in steps)
-        tokens, examples = sum(row["tokens"] for row in steps), sum(row["examples"] for row in steps)
-        done = steps[-1]["step"] if steps else 0
-        return {
-            "steps": done,
-            "epochs": self.config.training.epochs,
-            "examples": examples,
-            "tokens": tokens,
-            "seconds": seconds,
-            "examples_per_second": examples / max(seconds, 1e-9),
-            "tokens_per_second": tokens / max(seconds, 1e-9),
-            "first_loss": steps[0]["loss"] if steps else None,
-            "final_loss": steps[-1]["loss"] if steps else None,
-            "learning_rate": self.peak,
-            "batch_size": self.config.training.batch_size,
-            "start_from": checkpoint_recovery.recorded_start(self.run),
-            "checkpoint_step": self.chosen_checkpoint()["step"],
-            "checkpoint_path": self.chosen_checkpoint()["sampler_path"],
-            "checkpoint_expires": self.chosen_checkpoint().get("expires"),
-            "stopped_early": f"no better {validation_metric(self.config.training)} for some validations"
+        steps = [row for row in self._metrics if isinstance(row, StepMetrics)]
+        seconds = sum(row.seconds for row in steps)
+        tokens, examples = sum(row.tokens for row in steps), sum(row.examples for row in steps)
+        done = steps[-1].step if steps else 0
+        chosen = self.chosen_checkpoint()
+        return TrainingSummary(
+            steps=done,
+            epochs=self.config.training.epochs,
+            examples=examples,
+            tokens=tokens,
+            seconds=seconds,
+            examples_per_second=examples / max(seconds, 1e-9),
+            tokens_per_second=tokens / max(seconds, 1e-9),
+            first_loss=steps[0].loss if steps else None,
+            final_loss=steps[-1].loss if steps else None,
+            learning_rate=self.peak,
+            batch_size=self.config.training.batch_size,
+            start_from=checkpoint_recovery.recorded_start(self.run),
+            checkpoint_step=chosen.step,
+            checkpoint_path=chosen.sampler_path,
+            checkpoint_expires=chosen.expires,
+            stopped_early=f"no better {validation_metric(self.config.training)} for some validations"
             if done < self.total
             else None,
-        }
+        )

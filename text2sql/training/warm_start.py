@@ -20,10 +20,10 @@ from backends.interface import ServiceClient, TrainingClient
 from text2sql.config import Config, expand_user
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory, load_run_config
+from text2sql.runs.records import StartRecord
 from text2sql.training.checkpoint_recovery import recorded_start
 from text2sql.training.early_stopping import choose_checkpoint
 
-Row = dict[str, Any]
 KEY = "training.start_from"
 # What has to be the same for weights to fit and to mean the same.
 SHAPE = (
@@ -46,13 +46,12 @@ class Start:
     Attributes:
         path: Their ``tinker://`` path.
         checkpoints: The local backend's directory that has them; None where a server does.
-        record: What the run that begins with them keeps of it: ``checkpoint`` and, where they are a run's, its
-            ``run``, ``directory``, ``step`` and, if it is known, all the ``data`` that they were trained on.
+        record: What the run that begins with them keeps of it.
     """
 
     path: str
     checkpoints: Path | None
-    record: Row
+    record: StartRecord
 
 
 def find_start(config: Config) -> Start | None:
@@ -83,7 +82,7 @@ def find_start(config: Config) -> Start | None:
             f"{KEY}: {given} can be sampled from, not trained. Give a training checkpoint, tinker://RUN/weights/NAME; "
             "the checkpoints.jsonl of a run calls it state_path."
         )
-    return Start(given, None, {"checkpoint": given})
+    return Start(given, None, StartRecord(checkpoint=given, data=None))
 
 
 def has_begun(config: Config) -> bool:
@@ -134,23 +133,25 @@ def _of_run(run: RunDirectory, config: Config) -> Start:
         raise UserError(f"{KEY}: {error}") from error
     if theirs.backend != config.backend:
         raise UserError(f"{KEY}: {run.path} was made with backend={theirs.backend}, and this run has {config.backend}.")
-    if not (run.read_json("summary.json").get("training") and checkpoints):
+    summary = run.summary()
+    if not (summary and summary.training and checkpoints):
         raise UserError(f"{KEY}: the training in {run.path} has not finished; run its command again first.")
     _compare("base_model", theirs.trained_model, str(run.path), config)
     for key in SHAPE:
         _compare(key, attrgetter(key)(theirs), str(run.path), config)
-    chosen = choose_checkpoint(checkpoints, run.rows("metrics.jsonl"), theirs.training)
-    record = {
-        "run": theirs.name,
-        "directory": str(run.path.resolve()),
-        "checkpoint": chosen["state_path"],
-        "step": chosen["step"],
-    }
-    earlier = recorded_start(run) or {"data": []}
-    if "data" in earlier:  # else it is not known what all of it was trained on
-        record["data"] = list(dict.fromkeys([*earlier["data"], *theirs.data.sources]))
+    chosen = choose_checkpoint(checkpoints, run.metrics(), theirs.training)
+    earlier = recorded_start(run)
+    before = earlier.data if earlier else ()
+    record = StartRecord(
+        run=theirs.name,
+        directory=str(run.path.resolve()),
+        checkpoint=chosen.state_path,
+        step=chosen.step,
+        # Where the earlier data are not known, it is not known what all of it was trained on.
+        data=None if before is None else tuple(dict.fromkeys([*before, *theirs.data.sources])),
+    )
     on_disk = run.file("checkpoints") if config.capabilities.checkpoints_on_disk else None
-    return Start(chosen["state_path"], on_disk, record)
+    return Start(chosen.state_path, on_disk, record)
 
 
 def _compare(key: str, there: Any, place: str, config: Config) -> None:
