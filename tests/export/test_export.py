@@ -36,7 +36,7 @@ def trained_logprobs(run: Path) -> list[float]:
     config = load_run_config(RunDirectory(run))
     service = open_backend("local", config.local, checkpoints=run / "checkpoints")
     try:
-        path = RunDirectory(run).checkpoints()[-1]["sampler_path"]
+        path = RunDirectory(run).checkpoints()[-1].sampler_path
         sampler = service.create_sampling_client(model_path=path).result()
         ids = sampler.get_tokenizer()(PROMPT)["input_ids"]
         return sampler.compute_logprobs(types.ModelInput.from_ints(ids)).result()[1:]

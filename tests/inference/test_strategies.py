@@ -26,6 +26,7 @@ from text2sql.inference.strategies import Way, failure, self_consistency, to_ask
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory, load_run_config, open_run
+from text2sql.runs.records import Prediction
 
 CONFIG = Config()
 SCHEMA = "CREATE TABLE berth (berth_id INTEGER, quay TEXT, depth REAL)"
@@ -145,7 +146,7 @@ class _Scripted(FakeSamplingClient):
         return super().sample(prompt, num_samples, sampling_params)
 
 
-def _predict(directory: Path, sampler: Any, way: Way) -> dict[str, Any]:
+def _predict(directory: Path, sampler: Any, way: Way) -> Prediction:
     config = tiny_config(directory)
     run: RunDirectory = open_run(config)
     (row,) = predict(run, "base-retry", "Base", [ASKED], sampler, config, TokenBudget(run, config), way)
@@ -156,14 +157,14 @@ def _predict(directory: Path, sampler: Any, way: Way) -> dict[str, Any]:
 def test_a_second_try_is_kept_and_both_are_paid_for(tmp_path: Path) -> None:
     sampler = _Scripted([" SELECT COUNT(*) FROM ships\n\n", " SELECT COUNT(*) FROM berth\n\n"])
     row = _predict(tmp_path, sampler, Way(retry=Retry(attempts=3)))
-    assert row["verdict"]["correct"] and row["samples"] == 2 == len(sampler.prompts)
-    assert row["tokens"] > len(" SELECT COUNT(*) FROM berth\n\n") and "Error: no such table" in sampler.prompts[1]
+    assert row.correct and row.samples == 2 == len(sampler.prompts)
+    assert row.tokens > len(" SELECT COUNT(*) FROM berth\n\n") and "Error: no such table" in sampler.prompts[1]
 
 
 def test_tries_end(tmp_path: Path) -> None:
     sampler = _Scripted([" SELECT COUNT(*) FROM ships\n\n"])
     row = _predict(tmp_path, sampler, Way(retry=Retry(attempts=2, show_error=False)))
-    assert not row["verdict"]["correct"] and len(sampler.prompts) == 3
+    assert not row.correct and len(sampler.prompts) == 3
     assert len({params.seed for params in sampler.params}) == 3  # the same prompt is not sampled the same way again
 
 

@@ -216,8 +216,8 @@ def test_a_run_that_another_process_holds_is_refused(tmp_path: Path, quick: None
     [
         ("checkpoints.jsonl", b"{", "incomplete"),
         ("checkpoints.jsonl", b"\xff\xfe\n", "line 1"),
-        ("checkpoints.jsonl", b"{}\n", "no step"),
-        ("checkpoints.jsonl", b"7\n", "line 1 is not an object"),
+        ("checkpoints.jsonl", b"{}\n", "no name, step"),
+        ("checkpoints.jsonl", b"7\n", "line 1 is a number, not an object"),
         ("metrics.jsonl", b"}\n", "line 1"),
         ("predictions-base.jsonl", b"}\n", "line 1"),
         ("config.yaml", b"a: [\n", "line 2"),
@@ -520,7 +520,7 @@ def _killed_at(write: int, how: str, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
     def torn_append(self: RunDirectory, name: str, value: Any) -> None:
         with self.file(name).open("a") as file:
-            file.write(json.dumps(value[0])[:-5])
+            file.write(json.dumps(value[0].to_json())[:-5])
 
     def torn_write(self: RunDirectory, name: str, text: str) -> None:
         self.file(f".{name}.partial").write_text(text[: len(text) // 2])

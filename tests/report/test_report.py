@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.present_run import STEP
 from tests.support.synthetic import HOSTILE, edit_summary, make_run, predictions, write_rows
 from text2sql.errors import UserError
 from text2sql.report import write_report
@@ -264,7 +265,7 @@ def test_training_without_baseline(run_dir: Path) -> None:
 
 def test_spoiled_lines_are_named_not_hidden(run_dir: Path) -> None:
     with (run_dir / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 307, "loss": 0.1}\n{"step": 308, "lo')
+        file.write(json.dumps(dict(STEP, step=307)) + '\n{"step": 308, "lo')
     with (run_dir / "predictions-tuned.jsonl").open("a") as file:
         file.write(json.dumps(predictions("tuned", [True] * 201)[-1]) + "\n")
     text = read(run_dir).text

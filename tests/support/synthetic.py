@@ -151,7 +151,7 @@ def make_run(directory: Path, n: int = 200, steps: int = 307) -> Path:
                 "question": "What is the highest score in the science class?",
                 "schema": "CREATE TABLE scores (student TEXT, class TEXT, score INTEGER)",
                 "gold": "SELECT MAX(score) FROM scores WHERE class = 'science'",
-                "base_sql": HOSTILE, "base_correct": False, "base_reason": "Refused.",
+                "base_sql": HOSTILE, "base_reason": "Refused.",
                 "tuned_sql": "SELECT MAX(score) FROM scores WHERE class = 'science'", "tuned_correct": True,
                 "tuned_reason": "Same result on 24 databases.",
             },

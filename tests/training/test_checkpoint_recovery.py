@@ -93,4 +93,4 @@ def test_the_newest_whole_checkpoint() -> None:
     assert checkpoint_recovery.newest_whole(found, {4}) is None  # its losses were not recorded
     row = checkpoint_recovery.newest_whole(found, {2, 4})
     assert row is not None
-    assert (row["step"], row["state_path"]) == (2, "tinker://a:train:0/weights/step-000002")
+    assert (row.step, row.state_path) == (2, "tinker://a:train:0/weights/step-000002")

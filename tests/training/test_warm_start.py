@@ -84,7 +84,7 @@ def by_hand(config: Config, run: Path, directory: Path) -> list[float]:
         client = service.create_lora_training_client(
             config.base_model, rank=config.lora.rank, seed=config.seed
         ).result()
-        client.load_state(checkpoint["state_path"]).result()
+        client.load_state(checkpoint.state_path).result()
         _, tokens, _ = tokenize_split(load_dataset(config), client.get_tokenizer(), config, None)
         order, size = epoch_order(config.seed, 0, len(tokens)), config.training.batch_size
         found = []
@@ -132,8 +132,8 @@ def test_the_baseline_is_the_untuned_model_and_everything_says_where_training_be
     assert summary["training"]["start_from"] == {
         "run": "first",
         "directory": str(directory),
-        "checkpoint": checkpoint["state_path"],
-        "step": checkpoint["step"],
+        "checkpoint": checkpoint.state_path,
+        "step": checkpoint.step,
         "data": [data],
     }
     assert any("untuned" in note and "first, step 4" in note for note in summary["notes"])

@@ -14,6 +14,7 @@ from text2sql.errors import UserError
 from text2sql.evaluation import clustered_interval, wilson_interval
 from text2sql.report.comparison import is_correct
 from text2sql.report.load import SIDES, WAYS, RunData, flatten, load_run, number
+from text2sql.runs.directory import RunDirectory
 
 Row = dict[str, Any]
 Question = tuple[str, str, str, int]  # question, schema, gold query, and which of several alike
@@ -133,7 +134,11 @@ def _find(name: str) -> tuple[RunData, str, Path]:
     directory, _, side = name.rpartition(":")
     if Path(name).is_dir() or side not in (*SIDES, *WAYS):
         directory, side = name, ""
-    run = load_run(Path(directory), (*SIDES, side) if side in WAYS else SIDES)
+    sides = (*SIDES, side) if side in WAYS else SIDES
+    run = load_run(Path(directory), sides)
+    for own in sides:
+        # A prediction that cannot be read is refused here: it is neither a right answer nor a wrong one.
+        RunDirectory(Path(directory)).predictions(own)
     if not run.predictions:
         raise UserError(f"{directory} has no predictions yet; evaluate the run first.")
     side = side or ("tuned" if "tuned" in run.predictions else "base")

@@ -173,7 +173,9 @@ def _last_of_each(rows: list[dict[str, Any]], key: str, name: str, problems: lis
     kept: dict[Hashable, dict[str, Any]] = {}
     for index, row in enumerate(rows):
         value = row.get(key)
-        kept[value if isinstance(value, str | int | float) else ("no key", index)] = row
+        # A validation has a line of the same step after the step's own.
+        known = isinstance(value, str | int | float)
+        kept[(value, "loss" in row) if known else ("no key", index)] = row
     if len(kept) < len(rows):
         problems.append(f"{name}: {len(rows) - len(kept)} repeated rows; the last one for each {key} is shown.")
     return list(kept.values())

@@ -24,6 +24,7 @@ from text2sql.config import Config, dump_config
 from text2sql.config.wording import sentence
 from text2sql.config.yaml import read_yaml
 from text2sql.errors import UserError
+from text2sql.rows import dump_jsonl, json_kind
 from text2sql.runs import records
 from text2sql.runs.records import (
     CheckpointRecord,
@@ -39,7 +40,6 @@ from text2sql.runs.records import (
     ValidationSample,
     damaged,
     decode,
-    encode_line,
     read_records,
 )
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Summary
@@ -99,13 +99,13 @@ class RunDirectory:
         """Add records to a JSON Lines file, in place of an incomplete last line, and flush them to the disk."""
         with _writing(self.file(name)) as path, path.open("a+b") as file:
             file.truncate(_end_of_last_line(file))
-            file.write("".join(map(encode_line, rows)).encode())
+            file.write(dump_jsonl(row.to_json() for row in rows).encode())
             file.flush()
             os.fsync(file.fileno())
 
     def replace_rows(self, name: str, rows: Sequence[Record]) -> None:
         """Set a JSON Lines file to these records, in one stroke."""
-        self.write(name, "".join(map(encode_line, rows)))
+        self.write(name, dump_jsonl(row.to_json() for row in rows))
 
     def write(self, name: str, text: str) -> None:
         """Write a file aside and rename it into place."""
@@ -121,6 +121,8 @@ class RunDirectory:
             value = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
             raise damaged(path, str(error)) from error
+        if not isinstance(value, dict):
+            raise damaged(path, f"it is {json_kind(value)}, not an object")
         return decode(value, path, "", kind)
 
     def write_json(self, name: str, record: Record) -> None:

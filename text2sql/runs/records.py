@@ -9,8 +9,7 @@ same bytes in every version; a line of a newer format is refused, since its keys
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -21,6 +20,7 @@ import text2sql
 from text2sql.config.wording import sentence
 from text2sql.equivalence.verdict import STATUSES, Verdict
 from text2sql.errors import UserError
+from text2sql.rows import read_jsonl
 from text2sql.sql.hardness import Hardness
 
 FORMAT = 1
@@ -337,16 +337,11 @@ class Timing(Record):
 # Reading and writing
 
 
-def encode_line(record: Record) -> str:
-    """The line of a JSON Lines file."""
-    return json.dumps(record.to_json(), ensure_ascii=False) + "\n"
-
-
-def decode(value: Any, path: Path, place: str, *kinds: type[R]) -> R:
+def decode(value: Mapping[str, Any], path: Path, place: str, *kinds: type[R]) -> R:
     """A JSON value as a record.
 
     Args:
-        value: What the file holds there.
+        value: What the file holds there, an object.
         path: Of the file, for the message.
         place: Within the file, for the message: ``line 3``, or empty for the whole file.
         kinds: What it may be. It is taken for the kind of whose required keys it lacks the fewest.
@@ -354,8 +349,6 @@ def decode(value: Any, path: Path, place: str, *kinds: type[R]) -> R:
     Raises:
         UserError: It is none of them; one sentence names file, place, key and format.
     """
-    if not isinstance(value, dict):
-        raise damaged(path, f"{place or 'it'} is not an object")
     number = value.get("format", 1)
     if not isinstance(number, int) or number > FORMAT:
         where = f"{path}, {place}," if place else str(path)
@@ -380,29 +373,18 @@ def describe(error: ValidationError) -> str:
     return f"{key} {sentence(problem)}"
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Line numbers and JSON values of a JSON Lines file; what follows its last newline is an interrupted write.
-
-    Raises:
-        UserError: A line is not JSON.
-    """
-    if not path.is_file():
-        return
-    # Not splitlines(): a JSON string may hold U+2028 and its like.
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            yield number, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise damaged(path, f"line {number}: {error}") from error
-
-
 def read_records(path: Path, *kinds: type[R]) -> list[R]:
     """The records of a JSON Lines file, none where there is no file; an incomplete last line is left out.
 
     Raises:
         UserError: A line is not a record of one of these kinds, see `decode`.
     """
-    return [decode(value, path, f"line {number}", *kinds) for number, value in read_lines(path)]
+    if not path.is_file():
+        return []
+    try:
+        return [decode(value, path, f"line {number}", *kinds) for number, value in read_jsonl(path, appended=True)]
+    except ValueError as error:
+        raise damaged(path, str(error)) from error
 
 
 def damaged(path: Path, what: str) -> UserError:
