@@ -59,7 +59,7 @@ def stats(config: Config) -> None:
     dataset, _ = _described(config)
     sides = {name: side for name, side in dataset.split._asdict().items() if side}
     table = Table("gold queries", *sides)
-    counts = {name: count_features(side) for name, side in sides.items()}
+    counts = {name: count_features([e.answer for e in side]) for name, side in sides.items()}
     for feature in FEATURES:
         table.add_row(feature, *(f"{counts[name][feature] / len(side):.1%}" for name, side in sides.items()))
     levels = {name: Counter(hardness(e.answer) for e in side) for name, side in sides.items()}

@@ -1,11 +1,9 @@
-"""What SQL a set of examples asks for."""
+"""Which clauses a query has."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-
-from text2sql.data.example import Example
 
 FEATURES = (
     "aggregate",
@@ -22,11 +20,11 @@ FEATURES = (
 )
 
 
-def count_features(examples: Sequence[Example]) -> dict[str, int]:
-    """How many gold queries have each of `FEATURES`; a query that does not parse has none."""
+def count_features(queries: Sequence[str]) -> dict[str, int]:
+    """How many queries have each of `FEATURES`; a query that does not parse has none."""
     counts: Counter[str] = Counter()
-    for example in examples:
-        counts.update(features(example.answer))
+    for query in queries:
+        counts.update(features(query))
     return {name: counts[name] for name in FEATURES}
 
 
