@@ -79,7 +79,8 @@ def measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     cpu_taken: dict[str, list[float]] = {name: [] for name in contenders}
     answers: dict[str, Answers] = {}
-    for number in range(args.rounds + 1):  # the first warms up
+    # The first round warms up.
+    for number in range(args.rounds + 1):
         for name, (wanted, run) in contenders.items():
             start, cpu = time.perf_counter(), time.process_time()
             answers[name] = run(wanted if number else wanted[:2])
@@ -174,7 +175,8 @@ def least_seconds(
 ) -> float:
     """The roofline's time for batches of `size`."""
     head = config.hidden_size * config.vocab_size
-    weights = common.forward_flops(config, 1, 0, 0) / 2 + head  # read at every step
+    # All weights are read at every step.
+    weights = common.forward_flops(config, 1, 0, 0) / 2 + head
     seconds = 0.0
     for start in range(0, len(prompts), size):
         batch = prompts[start : start + size]

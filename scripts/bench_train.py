@@ -37,7 +37,8 @@ import bench_common as common
 CONTENDERS = ("ours", "plain", "trl", "trl-best")
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 RANK, ALPHA, RATE, MICRO = 16, 32.0, 5e-4, 8
-MARK = "bench:"  # before what a contender tells; libraries print to the same stream
+# It precedes a contender's report: libraries print to the same stream.
+MARK = "bench:"
 
 
 def main() -> None:
@@ -98,11 +99,13 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
         workers[name] = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
-        answer(workers[name], name)  # loaded
+        # The answer says that the contender is loaded.
+        answer(workers[name], name)
     set_threads(args)
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
     gemm = common.gemm_rate(dtype(args), args.device)
-    for number in range(args.rounds + 1):  # the first warms up
+    # The first round warms up.
+    for number in range(args.rounds + 1):
         for name, worker in workers.items():
             print("go", file=worker.stdin, flush=True)
             done = answer(worker, name)
@@ -193,7 +196,8 @@ def work(args: argparse.Namespace) -> None:
                 for b in batches[number * args.steps : (number + 1) * args.steps]
                 for t in b
             ]
-            if not sys.stdin.readline():  # whoever asks has gone
+            # An empty line means that the process which asks has ended.
+            if not sys.stdin.readline():
                 raise SystemExit
             start, cpu = time.perf_counter(), time.process_time()
 

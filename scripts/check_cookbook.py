@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROWS = {"train": 512, "test": 128}  # sl_basic's batch size is 128 and cannot be set on its command line
+# The batch size of sl_basic is 128 and cannot be set on its command line.
+ROWS = {"train": 512, "test": 128}
 
 
 def prepare() -> None:

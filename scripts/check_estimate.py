@@ -19,14 +19,16 @@ LIMIT = 0.15
 GIB = 2**30
 ROWS, PROMPT, COMPLETION = 12, 100, 28
 QUESTIONS, ANSWER = 32, 6
-SHAPES = {  # width, inner, layers, heads, key/value heads, vocabulary, tied
+# Width, inner, layers, heads, key/value heads, vocabulary, tied.
+SHAPES = {
     "narrow": (384, 1024, 24, 6, 2, 49152, True),
     "smollm2-135m": (576, 1536, 30, 9, 3, 49152, True),
     "wide": (1024, 4096, 8, 16, 4, 32000, False),
     "large vocabulary": (768, 2048, 6, 12, 4, 128256, True),
     "deep": (640, 1728, 36, 10, 5, 16384, False),
 }
-CASES = {  # shape, rank, tokens of a micro-batch, options
+# Shape, rank, tokens of a micro-batch, options.
+CASES = {
     "narrow": ("narrow", 16, 1024, {}),
     "smollm2-135m": ("smollm2-135m", 32, 512, {}),
     "wide": ("wide", 32, 1024, {}),
@@ -97,7 +99,8 @@ def measure(name, directory):
     def note(phase):
         status = Path("/proc/self/status").read_text()
         found[phase] = int(status.split("VmHWM:")[1].split()[0]) * 1024
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        # From here on the kernel measures the peak anew.
+        Path("/proc/self/clear_refs").write_text("5")
 
     service = open_backend("local", options)
     client = service.create_lora_training_client(directory, rank=rank, seed=0).result()
@@ -149,7 +152,8 @@ def check(name):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
-    parser.add_argument("--work", choices=["write", "measure"], help=argparse.SUPPRESS)  # in a process of `check`
+    # Given to the processes that `check` starts.
+    parser.add_argument("--work", choices=["write", "measure"], help=argparse.SUPPRESS)
     parser.add_argument("--directory", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if unknown := set(options.cases) - set(CASES):

@@ -244,7 +244,8 @@ def judge(triple: Triple, slow: float) -> tuple[str, str]:
     start = time.process_time()
     try:
         verdict = execution_match(*triple)
-    except BaseException as error:  # whatever it is, it must not get out
+    # Nothing that is raised here may end the run.
+    except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         return "raised", f"{type(error).__name__}: {error}"
