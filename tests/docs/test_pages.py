@@ -59,6 +59,14 @@ def test_every_module_and_name_that_a_page_gives_exists(page: str) -> None:
                 assert re.search(rf"\b{attribute}\b", _source(module)), f"{page}: {span}"
 
 
+def test_docstrings_and_comments_name_paths_that_exist() -> None:
+    path = re.compile(rf"(?<![\w./-])(?:{'|'.join(map(re.escape, PARTS))})/[\w./-]+\.(?:py|md|sh|yaml)\b")
+    for file in repository_files("*.py", "*.sh", "*.yaml", "*.yml", "*.j2", "Dockerfile", "Makefile"):
+        if not file.startswith("tests/docs/"):
+            for named in path.findall(read(file)):
+                assert (REPOSITORY / named).exists(), f"{file}: {named}"
+
+
 def _is_module(name: str) -> bool:
     path = REPOSITORY / name.replace(".", "/")
     return path.is_dir() or path.with_suffix(".py").is_file()
