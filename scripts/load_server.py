@@ -4,7 +4,11 @@
 
 Every client trains an adapter with its own seed on its own data and knows, from a run in this process, which loss must
 come at each step. It saves at every third step and, after whatever happens to it, goes on from the last save that was
+<<<<<<< HEAD
 acknowledged. Every process is a user with a separate key. In the last third of the time nobody is killed, so that the
+=======
+acknowledged. Every process is a user with a key. In the last third of the time nobody is killed, so that the
+>>>>>>> be77121 (Server: tests and words)
 server's memory can be watched. At the end every acknowledged checkpoint is loaded again.
 """
 

@@ -1,4 +1,4 @@
-"""What a server is told when it starts."""
+"""What a server is given when it starts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ServerSettings(BaseModel):
     Attributes:
         base_models: Served name -> where to load it from (the name itself, a directory, a Hub id).
         data: Directory of the checkpoints and of the database.
-        keys: API keys; each is a user with a namespace of its own. Empty: any key, one namespace, loopback only.
+        keys: API keys; each is a user with a separate namespace. Empty: any key, one namespace, loopback only.
         local: Options of the local backend.
         limits: How much to take on.
     """

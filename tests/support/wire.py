@@ -57,10 +57,10 @@ class Wire:
     def poll(self, request_id: str, **options: Any) -> httpx.Response:
         return self.post("retrieve_future", {"request_id": request_id, **options})
 
-    def result(self, promise: httpx.Response) -> Any:
-        """What a promise resolves to: an output, or plain JSON."""
-        assert promise.status_code == 200, promise.text
-        while (answer := self.poll(promise.json()["request_id"])).status_code == 408:
+    def result(self, queued: httpx.Response) -> Any:
+        """What a future resolves to: an output, or plain JSON."""
+        assert queued.status_code == 200, queued.text
+        while (answer := self.poll(queued.json()["request_id"])).status_code == 408:
             pass
         if answer.headers["content-type"] == "application/x-protobuf":
             return deserialize_forward_backward_output(answer.content)

@@ -246,8 +246,8 @@ def test_a_restart_keeps_what_was_saved(start_server: Callable[..., Running], tm
     sampler = {"sampling_session_id": snapshot._sampling_session_id, "seq_id": 50, "num_samples": 1}
     prompt = {"chunks": [{"tokens": PROMPT.to_ints(), "type": "encoded_text"}]}
     body = {**sampler, "prompt": prompt, "sampling_params": {"max_tokens": 6, "temperature": 0}}
-    promise = old.post("/api/v1/asample", json=body).json()["request_id"]
-    assert old.post("/api/v1/retrieve_future", json={"request_id": promise}).status_code == 200  # the snapshot lives
+    queued = old.post("/api/v1/asample", json=body).json()["request_id"]
+    assert old.post("/api/v1/retrieve_future", json={"request_id": queued}).status_code == 200  # the snapshot lives
     assert old.post("/api/v1/session_heartbeat", json={"session_id": client.model_id[:36]}).status_code == 200
 
     again = second.client()

@@ -113,7 +113,7 @@ def bad_datums() -> dict[str, list[types.Datum]]:
 
 
 @pytest.mark.parametrize(("message", "data"), bad_datums().items())
-def test_bad_data_fail_by_their_promise_and_leave_no_gap(service: Any, message: str, data: list[types.Datum]) -> None:
+def test_bad_data_fail_by_their_future_and_leave_no_gap(service: Any, message: str, data: list[types.Datum]) -> None:
     import tinker
 
     client = service.create_lora_training_client("tiny", rank=2, seed=1).result()
@@ -141,7 +141,7 @@ def malformed(wire: Wire) -> dict[str, Any]:
     return {"whole number": odd, "sparse tensor is malformed": sparse, "cells": huge, "text": image, "int64": dtype}
 
 
-def test_malformed_messages_fail_by_their_promise(wire: Wire) -> None:
+def test_malformed_messages_fail_by_their_future(wire: Wire) -> None:
     for sentence, message in malformed(wire).items():
         answer = wire.result(wire.send(message.SerializeToString()))
         assert sentence in answer["error"] and answer["category"] == "user"
@@ -177,20 +177,20 @@ def test_a_full_queue_says_so_but_lets_in_what_the_others_wait_for(wire: Wire) -
     refused = wire.forward_backward(5, DATA)
     assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
     wire.result(wire.forward_backward(1, DATA))
-    assert all(wire.result(promise).metrics["loss:sum"] > 0 for promise in waiting.values())
+    assert all(wire.result(queued).metrics["loss:sum"] > 0 for queued in waiting.values())
     assert wire.result(wire.forward_backward(5, DATA)).metrics["loss:sum"] > 0
 
 
 def test_pending_then_announced_then_there(wire: Wire, held: threading.Event) -> None:
-    promise = wire.forward_backward(1, DATA).json()["request_id"]
-    pending = wire.poll(promise)
+    queued = wire.forward_backward(1, DATA).json()["request_id"]
+    pending = wire.poll(queued)
     assert pending.status_code == 408
-    assert pending.json() == {"type": "try_again", "request_id": promise, "queue_state": "active"}
+    assert pending.json() == {"type": "try_again", "request_id": queued, "queue_state": "active"}
     held.set()
-    while (answer := wire.poll(promise, allow_metadata_only=True)).status_code == 408:
+    while (answer := wire.poll(queued, allow_metadata_only=True)).status_code == 408:
         pass
     assert answer.json()["status"] == "complete_metadata"
-    assert len(wire.poll(promise).content) == answer.json()["response_payload_size"]
+    assert len(wire.poll(queued).content) == answer.json()["response_payload_size"]
 
 
 def test_unknown_and_earlier_requests(wire: Wire) -> None:
@@ -222,7 +222,7 @@ def test_models_that_cannot_be_made(wire: Wire, options: Any, sentence: str) -> 
 def test_large_calls_arrive_in_chunks_the_first_one_last(server: Running, service: Any) -> None:
     arrivals: list[int] = []
     enqueue = server.state.enqueue
-    server.state.enqueue = lambda lane, seq, *rest: arrivals.append(seq) or enqueue(lane, seq, *rest)
+    server.state.enqueue = lambda queue, seq, *rest: arrivals.append(seq) or enqueue(queue, seq, *rest)
     try:
         client = service.create_lora_training_client("tiny", rank=2, seed=1).result()
         data = random_datums(2500, 600, longest=9)
@@ -262,11 +262,11 @@ def test_cancelled_requests_are_not_carried_out(small: Running, wire: Wire, held
         "prompt": {"chunks": [{"tokens": [1, 2], "type": "encoded_text"}]},
         "sampling_params": {"max_tokens": 3},
     }
-    promise = wire.post("asample", request).json()
-    assert promise["sample_sequence_ids"] == [f"{sampler}:0:0"]
-    assert wire.post("asample", request).json() == promise
-    assert wire.post("cancel_future", {"request_id": promise["request_id"]}).status_code == 204
-    assert wire.poll(promise["request_id"]).json()["error"] == "The request was cancelled."
+    queued = wire.post("asample", request).json()
+    assert queued["sample_sequence_ids"] == [f"{sampler}:0:0"]
+    assert wire.post("asample", request).json() == queued
+    assert wire.post("cancel_future", {"request_id": queued["request_id"]}).status_code == 204
+    assert wire.poll(queued["request_id"]).json()["error"] == "The request was cancelled."
     before = small.state.metrics.tokens.labels("sampled")._value.get()
     held.set()
     other = wire.post("asample", {**request, "seq_id": 1}).json()["request_id"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from backends.server.records import Session
 from tests.support.running import Running
 from tests.support.tiny_runs import judge_by_text
 from text2sql import evaluation
@@ -30,12 +31,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def ends(server: Running) -> Callable[[], list[str | None]]:
     """How the sessions ended that were opened since the last call; None of one that is open."""
-    seen = {row["id"] for row in server.state.database.rows("SELECT id FROM sessions")}
+    seen = {session.id for session in server.state.database.select(Session, "TRUE")}
 
     def since() -> list[str | None]:
-        rows = server.state.database.rows("SELECT id, finished FROM sessions ORDER BY created")
-        new = [row["finished"] for row in rows if row["id"] not in seen]
-        seen.update(row["id"] for row in rows)
+        sessions = server.state.database.select(Session, "TRUE ORDER BY created")
+        new = [session.finished for session in sessions if session.id not in seen]
+        seen.update(session.id for session in sessions)
         return new
 
     return since
