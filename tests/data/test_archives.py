@@ -88,7 +88,7 @@ def test_birds_archive_with_its_evidence(tmp_path: Path) -> None:
 def test_bird_that_is_still_packed(tmp_path: Path) -> None:
     (archives.bird(tmp_path) / "dev_20240627" / "dev_databases").rename(tmp_path / "aside")
     (tmp_path / "dev_20240627" / "dev_databases.zip").touch()
-    assert "dev_databases/ beside dev.json (unpack the .zip of the same name)" in _error("bird", tmp_path, "dev")
+    assert "dev_databases/ next to dev.json (unpack the .zip of the same name)" in _error("bird", tmp_path, "dev")
 
 
 # WikiSQL

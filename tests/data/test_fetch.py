@@ -7,6 +7,7 @@ import json
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from text2sql.config import Config, SourceConfig
 from text2sql.data import fetch
 from text2sql.data.export import export
 from text2sql.data.inspect import stats
-from text2sql.data.sources import load_examples
+from text2sql.data.sources import NAMED, load_examples
+from text2sql.data.sources.named import Archive
 from text2sql.errors import UserError
 from text2sql.sql.features import features
 
@@ -76,7 +78,7 @@ def _zip(directory: Path, prefix: str = "") -> bytes:
 def _offer(server: _Files, monkeypatch: pytest.MonkeyPatch, name: str, **files: bytes) -> None:
     server.files = {file.replace("_zip", ".zip"): data for file, data in files.items()}
     urls = {file: f"{server.url}/{file}" for file in server.files}
-    monkeypatch.setitem(fetch.ARCHIVES, name, fetch.Archive("https://the.page", urls))
+    monkeypatch.setitem(NAMED, name, replace(NAMED[name], archive=Archive("https://the.page", urls)))
 
 
 def test_an_archive_is_fetched_unpacked_and_found_by_name(server: _Files, tmp_path: Path, monkeypatch: Any) -> None:
@@ -124,8 +126,8 @@ def test_a_page_in_place_of_an_archive(server: _Files, monkeypatch: Any) -> None
 
 
 def test_what_cannot_be_fetched_says_what_to_do(server: _Files, monkeypatch: Any) -> None:
-    _offer(server, monkeypatch, "spider")
-    monkeypatch.setitem(fetch.ARCHIVES, "spider", fetch.Archive("https://the.page", {"x.zip": f"{server.url}/x.zip"}))
+    _offer(server, monkeypatch, "spider", x_zip=b"")
+    server.files.clear()
     with pytest.raises(UserError, match=r"HTTP 404.*download x\.zip from https://the\.page on another machine"):
         fetch.fetch("spider")
     with pytest.raises(UserError, match='no data set "spidr" to fetch; there are sql-create-context, spider'):

@@ -3,49 +3,19 @@
 from __future__ import annotations
 
 import tarfile
-import urllib.error
-import urllib.request
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
+from backends.paths import PARTIAL
 from text2sql.console import console
 from text2sql.data.sources import NAMED
 from text2sql.data.sources.layout import fetched
 from text2sql.errors import UserError
 
-PIECE = 1 << 20  # bytes read at once
-SILENCE = 60.0  # seconds without a byte before a download is given up
-
-
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """An official archive: where its files are, and the page that tells of them."""
-
-    page: str
-    files: dict[str, str]
-
-
-ARCHIVES = {
-    "spider": Archive(
-        "https://yale-lily.github.io/spider",
-        {
-            "spider_data.zip": "https://drive.usercontent.google.com/download?id=1403EGqzIDoHMdQF4c9Bkyl7dZLZ5Wt6J"
-            "&export=download&confirm=t"
-        },
-    ),
-    "bird": Archive(
-        "https://bird-bench.github.io",
-        {
-            "train.zip": "https://bird-bench.oss-cn-beijing.aliyuncs.com/train.zip",
-            "dev.zip": "https://bird-bench.oss-cn-beijing.aliyuncs.com/dev.zip",
-        },
-    ),
-    "wikisql": Archive(
-        "https://github.com/salesforce/WikiSQL",
-        {"data.tar.bz2": "https://github.com/salesforce/WikiSQL/raw/master/data.tar.bz2"},
-    ),
-}
+# Seconds without a byte before a download is given up.
+SILENCE = 60.0
 
 
 def fetch(name: str) -> Path | None:
@@ -57,12 +27,14 @@ def fetch(name: str) -> Path | None:
     Raises:
         UserError: There is no data set of this name, or it cannot be had.
     """
-    if name not in NAMED:
-        raise UserError(f'There is no data set "{name}" to fetch; there are {", ".join(NAMED)}.')
-    if name not in ARCHIVES:
-        _from_hub(name)
+    source = NAMED.get(name)
+    if source is None or (source.archive is None and source.hub_id is None):
+        known = (name for name, source in NAMED.items() if source.archive or source.hub_id)
+        raise UserError(f'There is no data set "{name}" to fetch; there are {", ".join(known)}.')
+    if source.archive is None:
+        _fetch_from_hub(str(source.hub_id), source.revision)
         return None
-    archive, directory = ARCHIVES[name], fetched(name)
+    archive, directory = source.archive, fetched(name)
     marker = directory / ".complete"
     if marker.is_file():
         console.print(f"{directory} is there already.")
@@ -75,40 +47,46 @@ def fetch(name: str) -> Path | None:
     return directory
 
 
-def _from_hub(name: str) -> None:
+def _fetch_from_hub(hub_id: str, revision: str | None) -> None:
     from text2sql.data.sources.hub import load_all
 
-    source = NAMED[name]
-    for split, count in load_all(source.hub_id, source.revision).items():
-        console.print(f"{source.hub_id}: {count:,} rows of split {split}, in the Hub's own cache")
+    for split, count in load_all(hub_id, revision).items():
+        console.print(f"{hub_id}: {count:,} rows of split {split}, in the Hub's own cache")
 
 
 def _download(url: str, file: Path, page: str) -> Path:
     """Fetch a file, going on where an earlier start stopped."""
     if file.is_file():
         return file
-    aside = file.with_name(f"{file.name}.partial")
+    # Not a name of `backends.paths.written_aside`: what came of a large file must be found again by the next start.
+    aside = file.with_name(f"{file.name}{PARTIAL}")
     start = aside.stat().st_size if aside.is_file() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "text2sql"})
+    # Without compression on the way, so that places in the file are places in the download.
+    headers = {"User-Agent": "text2sql", "Accept-Encoding": "identity"}
     if start:
-        request.add_header("Range", f"bytes={start}-")
+        headers["Range"] = f"bytes={start}-"
     try:
-        with urllib.request.urlopen(request, timeout=SILENCE) as response:
-            resumed = response.status == 206
-            length = int(response.headers.get("Content-Length") or 0) + (start if resumed else 0)
-            console.print(f"{file.name}: {length / 1e6:,.0f} MB" if length else file.name)
-            with aside.open("ab" if resumed else "wb") as out:
-                while piece := response.read(PIECE):
-                    out.write(piece)
-                if length and out.tell() != length:
-                    raise OSError(f"the connection ended after {out.tell():,} of {length:,} bytes")
-    except urllib.error.HTTPError as error:
-        if error.code != 416:  # what is asked for begins at the end: all of it is there
-            raise _unreachable(url, file, page, f"HTTP {error.code}") from error
-    except (OSError, ValueError) as error:
-        raise _unreachable(url, file, page, str(getattr(error, "reason", error))) from error
+        with httpx.stream("GET", url, headers=headers, timeout=SILENCE, follow_redirects=True) as response:
+            # The range begins at the end: all of the file is there.
+            if response.status_code != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                response.raise_for_status()
+                _append(response, aside, start)
+    except httpx.HTTPStatusError as error:
+        raise _unreachable(url, file, page, f"HTTP {error.response.status_code}") from error
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        raise _unreachable(url, file, page, str(error) or type(error).__name__) from error
     aside.replace(file)
     return file
+
+
+def _append(response: httpx.Response, aside: Path, start: int) -> None:
+    """Write what comes behind the first `start` bytes of a file; from its beginning if the server sends all of it."""
+    resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
+    length = int(response.headers.get("Content-Length") or 0) + (start if resumed else 0)
+    console.print(f"{aside.stem}: {length / 1e6:,.0f} MB" if length else aside.stem)
+    with aside.open("ab" if resumed else "wb") as out:
+        for piece in response.iter_bytes():
+            out.write(piece)
 
 
 def _unreachable(url: str, file: Path, page: str, reason: str) -> UserError:

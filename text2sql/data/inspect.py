@@ -22,15 +22,16 @@ from text2sql.sql.hardness import LEVELS
 def list_sources() -> None:
     """Print the named sources and how to name others."""
     from text2sql.data.sources import NAMED
-    from text2sql.data.sources.bundled import VERSION, load_bundled
     from text2sql.rows import READERS
 
     table = Table("data.source", "what it is")
-    count = len(load_bundled("train")) + len(load_bundled("test"))
-    table.add_row("bundled", f"{count} questions on made-up domains, version {VERSION}; comes with text2sql")
     for name, source in NAMED.items():
+        if source.load is not None:
+            table.add_row(name, f"{len(source.load())} {source.about} ({source.licence}); comes with text2sql")
+            continue
         place = "FILE or DIRECTORY" if source.read_directory else "FILE"
-        table.add_row(name, f"{source.about}; Hub id {source.hub_id}, `data fetch {name}`, or data.path={place}")
+        about = f"{source.about} ({source.licence}); Hub id {source.hub_id}"
+        table.add_row(name, f"{about}, `data fetch {name}`, or data.path={place}")
     table.add_row("a file", ", ".join(READERS) + "; columns question, context, answer, or data.columns")
     table.add_row("owner/name", "any Hugging Face dataset; data.hub_split, data.columns")
     console.print(table)

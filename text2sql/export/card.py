@@ -10,7 +10,7 @@ from typing import Any
 from text2sql.config import Config, dump_config
 from text2sql.data import prompts
 from text2sql.data.example import Example
-from text2sql.data.sources import NAMED
+from text2sql.data.sources import find_named
 from text2sql.evaluation.tables import INTERVAL
 from text2sql.formats import count, interval, p_value, percent
 from text2sql.runs.records import StartRecord, describe_start
@@ -66,12 +66,9 @@ def base_licence(base_model: str) -> str | None:
 
 
 def data_licence(source: str) -> tuple[str | None, str | None]:
-    """Hub id and licence of a data source, where they are known; a named source's description ends in its licence."""
-    if source == "bundled":
-        return None, "apache-2.0"
-    for name, named in NAMED.items():
-        if source in (name, named.hub_id):
-            return named.hub_id, named.about.rpartition("(")[2].rstrip(")").lower()
+    """Hub id and licence of a data source, the licence as the Hub spells it; None where they are not known."""
+    if named := find_named(source):
+        return named.hub_id, named.licence.lower()
     return (source if HUB_ID.fullmatch(source) and not Path(source).exists() else None), None
 
 

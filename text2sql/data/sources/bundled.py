@@ -39,6 +39,11 @@ def load_bundled(split: str = "train") -> list[Example]:
     return list(_load()[split])
 
 
+def load_both() -> list[Example]:
+    """The training examples, then the test examples."""
+    return [*load_bundled("train"), *load_bundled("test")]
+
+
 def domains(split: str) -> set[str]:
     """The names of the domains of one split (UserError if there is no such split)."""
     return {str(example.db_id) for example in load_bundled(split)}

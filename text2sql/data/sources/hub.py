@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from text2sql.errors import UserError
 from text2sql.rows import Row
 
-LOOK_UP = 10.0  # seconds to find out whether a data set exists, before anything is downloaded
+# Seconds to find out whether a data set exists, before anything is downloaded.
+LOOK_UP = 10.0
 
 
 def read_hub(location: str, split: str, known: Sequence[str], revision: str | None = None) -> Iterable[Row]:

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from backends.paths import cache_directory
 from text2sql.errors import UserError
+from text2sql.rows import Row
 
-SHOWN = 12  # names in a message
+# Names in a message.
+SHOWN = 12
+# What the Hub and the archives call one split.
+SPLIT_ALIASES = {"validation": "dev", "train_others": "others"}
 
 
 def fetched(name: str) -> Path:
     """Where `text2sql data fetch` puts a data set."""
     return cache_directory("data", name)
+
+
+def archive_split(split: str, known: Iterable[str], data_set: str) -> str:
+    """The name of a split in an archive, for the name that the user gave it.
+
+    Args:
+        split: `data.hub_split`.
+        known: The splits that the archive has.
+        data_set: Its title, for the message.
+
+    Raises:
+        UserError: The archive has no such split.
+    """
+    name = SPLIT_ALIASES.get(split, split)
+    if name not in known:
+        raise UserError(f'data.hub_split: {data_set} has the splits {", ".join(known)}, not "{split}".')
+    return name
+
+
+def check_row(row: Row, names: Sequence[str], index: int, file: Path) -> None:
+    """Raise UserError for the row of that index (from 0) of a file if it lacks one of these columns."""
+    missing = [name for name in names if name not in row]
+    if missing:
+        raise UserError(f"data.path: row {index + 1} of {file} has no {', '.join(missing)}; it has {', '.join(row)}.")
 
 
 def find(directory: Path, names: Sequence[str], what: str) -> Path:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from text2sql.data.example import Example
-from text2sql.data.sources.layout import database, find, wrong_layout
+from text2sql.data.sources.layout import archive_split, check_row, database, find, wrong_layout
 from text2sql.data.sources.records import schema_of, text
-from text2sql.errors import UserError
 from text2sql.rows import read_rows
 from text2sql.sql.files import read_tables_json
 
-FILES = {  # of a split, by the names that copies of the archive give them
+# The questions of each split, under the names that copies of the archive give them.
+FILES = {
     "train": ("train_spider.json", "train.json"),
     "others": ("train_others.json",),
     "dev": ("dev.json", "validation.json"),
@@ -29,19 +29,13 @@ def read_directory(directory: Path, split: str) -> list[Example]:
     Raises:
         UserError: A file is missing or of another shape.
     """
-    key = {"validation": "dev", "train_others": "others"}.get(split, split)
-    if key not in FILES:
-        raise UserError(f'data.hub_split: Spider has the splits {", ".join(FILES)}, not "{split}".')
+    key = archive_split(split, FILES, "Spider")
     file = find(directory, FILES[key], f"Spider's {key} questions")
     tables = _tables(file.parent, key)
     databases = _databases(file.parent, key)
     examples = []
     for index, row in enumerate(read_rows(file)):
-        missing = [name for name in ("question", "query", "db_id") if name not in row]
-        if missing:
-            raise UserError(
-                f"data.path: row {index + 1} of {file} has no {', '.join(missing)}; it has {', '.join(row)}."
-            )
+        check_row(row, ("question", "query", "db_id"), index, file)
         path = database(databases, row["db_id"]) if databases else None
         in_place = path is not None and path.is_file()
         examples.append(

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from backends.paths import written_aside
 from text2sql.data.example import Example
-from text2sql.data.sources.layout import find
+from text2sql.data.sources.layout import archive_split, check_row, find
 from text2sql.data.sources.records import text
 from text2sql.errors import UserError
 from text2sql.rows import Row, read_rows
@@ -51,14 +51,12 @@ class Table(NamedTuple):
 
 
 def read_directory(directory: Path, split: str) -> list[Example]:
-    """A split of the original: ``SPLIT.jsonl`` with ``SPLIT.tables.jsonl`` beside it.
+    """A split of the original: ``SPLIT.jsonl`` with ``SPLIT.tables.jsonl`` next to it.
 
     Raises:
         UserError: A file is missing or of another shape.
     """
-    key = {"validation": "dev"}.get(split, split)
-    if key not in SPLITS:
-        raise UserError(f'data.hub_split: WikiSQL has the splits {", ".join(SPLITS)}, not "{split}".')
+    key = archive_split(split, SPLITS, "WikiSQL")
     file = find(directory, (f"{key}.jsonl",), f"WikiSQL's {key} questions")
     tables_file = find(file.parent, (f"{key}.tables.jsonl",), f"WikiSQL's {key} tables")
     try:
@@ -69,11 +67,7 @@ def read_directory(directory: Path, split: str) -> list[Example]:
         ) from error
     examples = []
     for index, row in enumerate(read_rows(file)):
-        if not all(name in row for name in ("question", "table_id", "sql")):
-            raise UserError(
-                f"data.path: line {index + 1} of {file} should have question, table_id and sql; it has "
-                f"{', '.join(row)}."
-            )
+        check_row(row, ("question", "table_id", "sql"), index, file)
         examples.append(_structured(f"wikisql/{key}/{index}", row["question"], row["sql"], tables.get(row["table_id"])))
     return examples
 
@@ -124,7 +118,8 @@ def _structured(identity: str, question: str, sql: Mapping[str, Any], table: Tab
 
 def _render(sql: Mapping[str, Any], table: Table) -> str:
     conditions = sql["conds"]
-    if isinstance(conditions, Mapping):  # as the Hub stores a list of structures
+    # The Hub stores a list of structures as a structure of lists.
+    if isinstance(conditions, Mapping):
         keys = ("column_index", "operator_index", "condition")
         conditions = list(zip(*(conditions[key] for key in keys), strict=True))
     return render(
@@ -198,9 +193,11 @@ def read_pseudo(query: str) -> Pseudo:
 
 def _condition(condition: str) -> tuple[str, str, str]:
     parts = re.split(r"(?<=\s)(=|>|<)(?=\s)", f" {condition} ")
-    if len(parts) > 3:  # an operator inside a name or a value
+    # An operator stands inside a name or a value too.
+    if len(parts) > 3:
         raise Unusable(TWO_WAYS)
-    if len(parts) < 3:  # what follows an AND inside a value
+    # The AND before it stood inside a value.
+    if len(parts) < 3:
         raise Unusable(TWO_WAYS if condition else NO_FORM)
     column, operator, value = (" ".join(part.split()) for part in parts)
     if not column or not value:
@@ -231,7 +228,7 @@ def _from_text(identity: str, row: Row, index: int) -> Example:
 # Databases
 
 
-def build_databases(directory: Path, split: str, names: set[str], into: Path) -> dict[str, Path]:
+def make_databases(directory: Path, split: str, names: set[str], into: Path) -> dict[str, Path]:
     """Write a SQLite file for each of these tables, with the column names that prompts and queries use.
 
     WikiSQL's own .db files call the columns col0, col1, ...
@@ -245,7 +242,7 @@ def build_databases(directory: Path, split: str, names: set[str], into: Path) ->
     Returns:
         The file of each table.
     """
-    key = {"validation": "dev"}.get(split, split)
+    key = archive_split(split, SPLITS, "WikiSQL")
     files = {name: into / key / f"{name}.sqlite" for name in names}
     missing = {name for name, file in files.items() if not file.is_file()}
     if not missing:
