@@ -7,7 +7,7 @@ help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: ## the environment in .venv, with everything that development needs
-	bash scripts/setup_environment.sh dev
+	bash scripts/setup_environment.sh dev test
 
 check: ## style, types, arrows between packages, documentation, the default tests
 	.ci/run
@@ -16,11 +16,11 @@ test: ## the default tests alone; ARGS="-k name" goes on to pytest
 	bash scripts/run_tests.sh $(ARGS)
 
 docs: ## the documentation as pages in site/
-	bash scripts/setup_environment.sh dev
+	bash scripts/setup_environment.sh dev test
 	$(bin)/mkdocs build --strict
 
 bench: ## training and decoding against their peers, on this machine
-	bash scripts/setup_environment.sh dev
+	bash scripts/setup_environment.sh dev test
 	$(bin)/python scripts/bench_train.py
 	$(bin)/python scripts/bench_generate.py
 

