@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from backends.interface import BackendError
+from backends.losses import LOSSES
 from backends.options import LocalOptions
 from backends.planning.estimate import CPU_OVERHEAD, DEVICES, Device, Load, estimate_memory, weight_bytes
 from backends.planning.shape import known_shapes, model_shape
@@ -66,7 +67,7 @@ def test_adapters_count_as_tinkers_do() -> None:
 def test_the_shape_of_a_directory_is_that_of_its_model(tiny_model: str, open_local: Callable[..., Any]) -> None:
     shape = model_shape(tiny_model)
     client = open_local().create_lora_training_client(tiny_model, rank=4).result()
-    parts = client.engine.adapters.parameters(client.model_id).values()
+    parts = client.engine.weights.parameters(client.model_id).values()
     assert shape.lora_parameters(4, attn=True, mlp=True, unembed=True) == sum(part.numel() for part in parts)
     assert shape.parameters == sum(p.numel() for p in _unique(client.engine.base.model)) - sum(p.numel() for p in parts)
 
@@ -119,7 +120,7 @@ def test_micro_batches_are_cut_as_the_backend_cuts_them(packing: bool) -> None:
     examples = [
         Tokens(rng.integers(0, 9, rng.integers(3, 60)), rng.integers(0, 9, rng.integers(1, 20))) for _ in range(40)
     ]
-    rows = make_rows(make_batch(examples), "cross_entropy", 600, 512)
+    rows = make_rows(make_batch(examples), LOSSES["cross_entropy"], 600, 512)
     cut = micro_batches(rows, 256, everything=False, device=torch.device("cpu"), packing=packing)
     totals = np.array([len(example) for example in examples])
     learnt = np.array([len(example.completion) for example in examples])

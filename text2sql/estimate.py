@@ -15,6 +15,7 @@ from rich.table import Table
 
 from backends.options import may_pack, tokens_at_once
 from backends.planning.batch_plan import padded_tokens, plan_batches
+from backends.planning.cores import available_cores
 from backends.planning.estimate import (
     BYTES,
     CPU_OVERHEAD,
@@ -267,10 +268,6 @@ def _measured_rates() -> tuple[float, float]:
     return SUSTAINED * 2 * 1024**3 / product, large.nbytes / read
 
 
-def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _timed(work: Any) -> float:
     start = time.perf_counter()
     work()
@@ -303,7 +300,7 @@ def _print_local(
 
 def largest_load(config: Config, train: Lengths, validation: Lengths, asked: Sequence[Asked], device: Device) -> Load:
     """The largest micro-batch of the first epoch, and the largest batch of questions."""
-    budget = tokens_at_once(config.local, on_gpu=device.is_gpu, threads=_threads())
+    budget = tokens_at_once(config.local, on_gpu=device.is_gpu, threads=available_cores())
     cut = partial(_micro_batches, budget=budget, packing=may_pack(config.local, on_gpu=device.is_gpu))
     rows, order = config.training.batch_size, epoch_order(config.seed, 0, len(train.prompts))
     batches = [order[start : start + rows] for start in range(0, len(order), rows)]

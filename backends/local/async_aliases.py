@@ -1,4 +1,4 @@
-"""The SDK's deprecated ``*_async`` methods, made from the methods that they are twins of."""
+"""The SDK's deprecated ``*_async`` methods, made from the methods that they are aliases of."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def submitted(method: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """A coroutine function that gives what the method returns: for most verbs a future, which is awaited in turn."""
+def async_return(method: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """A coroutine function that returns what the method returns: for most verbs a future, to be awaited in turn."""
 
     @functools.wraps(method)
-    async def twin(*args: P.args, **kwargs: P.kwargs) -> T:
+    async def alias(*args: P.args, **kwargs: P.kwargs) -> T:
         return method(*args, **kwargs)
 
-    return twin
+    return alias
 
 
-def awaited(method: Callable[P, APIFuture[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """A coroutine function that waits for the future which the method returns."""
+def async_result(method: Callable[P, APIFuture[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """A coroutine function that returns the result of the future which the method returns."""
 
     @functools.wraps(method)
-    async def twin(*args: P.args, **kwargs: P.kwargs) -> T:
+    async def alias(*args: P.args, **kwargs: P.kwargs) -> T:
         return await method(*args, **kwargs)
 
-    return twin
+    return alias

@@ -70,7 +70,7 @@ class LocalClientFuture(LocalFuture[T]):
         return getattr(self.result(), name)
 
 
-def answered(job: Callable[..., T], *args: Any) -> LocalFuture[T]:
+def completed(job: Callable[..., T], *args: Any) -> LocalFuture[T]:
     """A finished future: `job(*args)` runs here and now, and what it raises comes out of the future."""
     future: Future[T] = Future()
     try:
@@ -81,15 +81,16 @@ def answered(job: Callable[..., T], *args: Any) -> LocalFuture[T]:
 
 
 class Executor:
-    """Runs jobs one at a time, in the order of submission, on a thread of its own."""
+    """Runs jobs one at a time, in the order of submission, on one thread."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=THREAD)
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._running = threading.Lock()  # held while a job runs
+        # Held while a job runs.
+        self._running = threading.Lock()
         self._waiting = 0
-        self._errands: deque[Callable[[], object]] = deque()
+        self._tasks: deque[Callable[[], object]] = deque()
 
     @property
     def waiting(self) -> int:
@@ -104,18 +105,20 @@ class Executor:
         """The same for a job that makes a client."""
         return LocalClientFuture(self._queue(job, *args))
 
-    def before_next(self, errand: Callable[[], object]) -> None:
-        """Have something done before the next job. For finalizers, which may run anywhere: it takes no lock."""
-        self._errands.append(errand)
+    def before_next(self, task: Callable[[], object]) -> None:
+        """Have a task done before the next job. For finalizers, which may run anywhere: it takes no lock."""
+        self._tasks.append(task)
 
     def _queue(self, job: Callable[..., T], *args: Any) -> Future[T]:
         self._count(1)
         try:
             future = self._pool.submit(self._run, job, *args)
-        except RuntimeError as error:  # the pool has been shut down
+        except RuntimeError as error:
+            # The pool has been shut down.
             self._count(-1)
             raise tinker.TinkerError(CLOSED) from error
-        future.add_done_callback(lambda done: self._count(-done.cancelled()))  # a cancelled job never begins
+        # A cancelled job never begins, so nothing else takes it off the count.
+        future.add_done_callback(lambda done: self._count(-done.cancelled()))
         return future
 
     def _count(self, change: int) -> None:
@@ -125,10 +128,11 @@ class Executor:
     def _run(self, job: Callable[..., T], *args: Any) -> T:
         self._count(-1)
         self.check()
-        while self._errands:
+        while self._tasks:
             try:
-                self._errands.popleft()()
-            except Exception:  # nobody waits for it, and the job is not to blame
+                self._tasks.popleft()()
+            except Exception:
+                # Nobody waits for the task, and the job is not to blame.
                 log.exception("tidying up failed")
         try:
             with self._running:
@@ -155,7 +159,7 @@ class Executor:
 
 
 def failure(error: Exception) -> Exception:
-    """A fault of the backend in the SDK's terms: an out-of-memory error is the user's to mend, the rest is ours."""
+    """A fault of the backend in the SDK's terms: an out-of-memory error is for the user to fix, the rest is ours."""
     from accelerate.utils.memory import should_reduce_batch_size
 
     memory = should_reduce_batch_size(error)

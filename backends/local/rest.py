@@ -14,9 +14,9 @@ from tinker import types
 
 from backends.checkpoint_paths import SCHEME, CheckpointPath
 from backends.interface import BackendError
-from backends.local.async_aliases import awaited
+from backends.local.async_aliases import async_result
 from backends.local.checkpoints.store import CheckpointStore, Stored, runs
-from backends.local.futures import LocalFuture, answered
+from backends.local.futures import LocalFuture, completed
 
 Scope = Literal["owned", "accessible"]
 AuditEvent = Literal["all", "checkpoints", "projects", "teams", "organizations"]
@@ -36,7 +36,7 @@ class Service(Protocol):
     def copy_weights(
         self, path: str, *, ttl_seconds: int | None = None, weights_access_token: str | None = None
     ) -> LocalFuture[str]:
-        """Copy a checkpoint into a training run of its own."""
+        """Copy a checkpoint into a new training run."""
         ...
 
 
@@ -49,7 +49,7 @@ class LocalRestClient:
 
     def get_server_capabilities(self) -> LocalFuture[types.GetServerCapabilitiesResponse]:
         """The models that work without the Hub, and those in memory."""
-        return answered(self._service.get_server_capabilities)
+        return completed(self._service.get_server_capabilities)
 
     # Training runs and sessions
 
@@ -64,7 +64,7 @@ class LocalRestClient:
                 raise BackendError(f"There is no training run {training_run_id} in {self._store.root}.")
             return _training_run(training_run_id, checkpoints)
 
-        return answered(find)
+        return completed(find)
 
     def get_training_run_by_tinker_path(
         self, tinker_path: str, access_scope: Scope = "owned"
@@ -84,7 +84,7 @@ class LocalRestClient:
                 cursor=types.Cursor(offset=offset, limit=limit, total_count=len(found)),
             )
 
-        return answered(find)
+        return completed(find)
 
     def get_session(self, session_id: str, access_scope: Scope = "owned") -> LocalFuture[types.GetSessionResponse]:
         """The training runs of a session: of one service client."""
@@ -95,7 +95,7 @@ class LocalRestClient:
                 raise BackendError(f"There is no session {session_id} in {self._store.root}.")
             return types.GetSessionResponse(training_run_ids=mine, sampler_ids=[])
 
-        return answered(find)
+        return completed(find)
 
     def list_sessions(
         self, limit: int = 20, offset: int = 0, access_scope: Scope = "owned"
@@ -106,13 +106,13 @@ class LocalRestClient:
             found = list(dict.fromkeys(_session(run) for run, _ in runs(self._store.entries())))
             return types.ListSessionsResponse(sessions=found[offset : offset + limit])
 
-        return answered(find)
+        return completed(find)
 
     # Checkpoints
 
     def list_checkpoints(self, training_run_id: types.ModelID) -> LocalFuture[types.CheckpointsListResponse]:
         """A training run's checkpoints, the latest first."""
-        return answered(
+        return completed(
             lambda: types.CheckpointsListResponse(
                 checkpoints=[stored.describe() for stored in self._store.entries(training_run_id)]
             )
@@ -128,14 +128,15 @@ class LocalRestClient:
                 cursor=types.Cursor(offset=offset, limit=limit, total_count=len(found)),
             )
 
-        return answered(find)
+        return completed(find)
 
     def get_weights_info_by_tinker_path(self, tinker_path: str) -> LocalFuture[types.WeightsInfoResponse]:
         """Base model and adapter of a checkpoint."""
 
         def find() -> types.WeightsInfoResponse:
             about = self._store.get(tinker_path).about
-            lora = about["lora"] or {}  # nothing after full fine-tuning
+            # None after full fine-tuning.
+            lora = about["lora"] or {}
             return types.WeightsInfoResponse(
                 base_model=about["base_model"],
                 is_lora=bool(lora),
@@ -145,19 +146,19 @@ class LocalRestClient:
                 train_attn=lora.get("train_attn"),
             )
 
-        return answered(find)
+        return completed(find)
 
     def delete_checkpoint_from_tinker_path(self, tinker_path: str) -> LocalFuture[None]:
         """Delete the checkpoint that the path names."""
-        return answered(self._store.delete, tinker_path)
+        return completed(self._store.delete, tinker_path)
 
     def delete_checkpoint(self, training_run_id: types.ModelID, checkpoint_id: str) -> LocalFuture[None]:
         """Delete a training run's checkpoint; its id is ``weights/NAME`` or ``sampler_weights/NAME``."""
-        return answered(self._store.delete, f"{SCHEME}{training_run_id}/{checkpoint_id}")
+        return completed(self._store.delete, f"{SCHEME}{training_run_id}/{checkpoint_id}")
 
     def set_checkpoint_ttl_from_tinker_path(self, tinker_path: str, ttl_seconds: int | None) -> LocalFuture[None]:
-        """Let a checkpoint expire in so many seconds, or never."""
-        return answered(self._store.set_ttl, tinker_path, ttl_seconds)
+        """Let a checkpoint expire after `ttl_seconds`, or never (None)."""
+        return completed(self._store.set_ttl, tinker_path, ttl_seconds)
 
     def copy_weights(
         self,
@@ -167,7 +168,7 @@ class LocalRestClient:
         ttl_seconds: int | None = None,
         weights_access_token: str | None = None,
     ) -> LocalFuture[str]:
-        """Copy a checkpoint into a training run of its own; returns its path. There are no projects here."""
+        """Copy a checkpoint into a new training run; returns its path. There are no projects here."""
         if destination_project_id is not None:
             _refuse("copy_weights(destination_project_id=…)", "there are no projects on this machine")
         return self._service.copy_weights(path, ttl_seconds=ttl_seconds, weights_access_token=weights_access_token)
@@ -188,7 +189,7 @@ class LocalRestClient:
                 expires=stored.expires_at or datetime.now(UTC) + timedelta(days=3650),
             )
 
-        return answered(find)
+        return completed(find)
 
     def get_current_checkpoint_storage_usage(
         self, project_id: str | None = None
@@ -202,7 +203,7 @@ class LocalRestClient:
             )
             return types.CurrentCheckpointStorageUsageResponse(data=[usage])
 
-        return answered(find)
+        return completed(find)
 
     # What only the hosted service has
 
@@ -250,26 +251,26 @@ class LocalRestClient:
         """None: nothing is reported to anybody."""
         return None
 
-    get_training_run_async = awaited(get_training_run)
-    get_training_run_by_tinker_path_async = awaited(get_training_run_by_tinker_path)
-    list_training_runs_async = awaited(list_training_runs)
-    get_session_async = awaited(get_session)
-    list_sessions_async = awaited(list_sessions)
-    list_checkpoints_async = awaited(list_checkpoints)
-    list_user_checkpoints_async = awaited(list_user_checkpoints)
-    delete_checkpoint_async = awaited(delete_checkpoint)
-    delete_checkpoint_from_tinker_path_async = awaited(delete_checkpoint_from_tinker_path)
-    set_checkpoint_ttl_from_tinker_path_async = awaited(set_checkpoint_ttl_from_tinker_path)
-    copy_weights_async = awaited(copy_weights)
-    get_external_weights_urls_async = awaited(get_external_weights_urls)
-    get_current_checkpoint_storage_usage_async = awaited(get_current_checkpoint_storage_usage)
-    publish_checkpoint_from_tinker_path_async = awaited(publish_checkpoint_from_tinker_path)
-    unpublish_checkpoint_from_tinker_path_async = awaited(unpublish_checkpoint_from_tinker_path)
-    assign_session_project_async = awaited(assign_session_project)
-    export_session_trace_async = awaited(export_session_trace)
-    get_sampler_async = awaited(get_sampler)
-    get_audit_log_async = awaited(get_audit_log)
-    get_billing_usage_async = awaited(get_billing_usage)
+    get_training_run_async = async_result(get_training_run)
+    get_training_run_by_tinker_path_async = async_result(get_training_run_by_tinker_path)
+    list_training_runs_async = async_result(list_training_runs)
+    get_session_async = async_result(get_session)
+    list_sessions_async = async_result(list_sessions)
+    list_checkpoints_async = async_result(list_checkpoints)
+    list_user_checkpoints_async = async_result(list_user_checkpoints)
+    delete_checkpoint_async = async_result(delete_checkpoint)
+    delete_checkpoint_from_tinker_path_async = async_result(delete_checkpoint_from_tinker_path)
+    set_checkpoint_ttl_from_tinker_path_async = async_result(set_checkpoint_ttl_from_tinker_path)
+    copy_weights_async = async_result(copy_weights)
+    get_external_weights_urls_async = async_result(get_external_weights_urls)
+    get_current_checkpoint_storage_usage_async = async_result(get_current_checkpoint_storage_usage)
+    publish_checkpoint_from_tinker_path_async = async_result(publish_checkpoint_from_tinker_path)
+    unpublish_checkpoint_from_tinker_path_async = async_result(unpublish_checkpoint_from_tinker_path)
+    assign_session_project_async = async_result(assign_session_project)
+    export_session_trace_async = async_result(export_session_trace)
+    get_sampler_async = async_result(get_sampler)
+    get_audit_log_async = async_result(get_audit_log)
+    get_billing_usage_async = async_result(get_billing_usage)
 
 
 def _session(run: str) -> str:
@@ -277,7 +278,7 @@ def _session(run: str) -> str:
 
 
 def _training_run(run: str, checkpoints: list[Stored]) -> types.TrainingRun:
-    """A training run, told from its checkpoints, of which the latest comes first."""
+    """A training run as its checkpoints show it, of which the latest comes first."""
     latest = checkpoints[0]
     lora = latest.about["lora"]
 
@@ -303,4 +304,4 @@ def _refuse(what: str, why: str) -> NoReturn:
 
 def _refused(what: str, why: str) -> LocalFuture[Any]:
     refusal: Callable[[str, str], NoReturn] = _refuse
-    return answered(refusal, what, why)
+    return completed(refusal, what, why)

@@ -6,8 +6,9 @@ import random
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +16,17 @@ import tinker
 from tinker import types
 
 from backends.interface import BackendError
-from backends.local.async_aliases import awaited, submitted
-from backends.local.decode.batcher import Answering, Call
-from backends.local.decode.prompt_logprobs import Wanted
+from backends.local.async_aliases import async_result, async_return
+from backends.local.decode.batcher import Batcher, Call
+from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
 from backends.local.futures import CLOSED, LocalFuture, failure
 
 if TYPE_CHECKING:
-    from backends.local.engine import Engine, Snapshot
+    from backends.local.engine import Engine
+    from backends.local.weights.protocol import Snapshot
 
-COLLECT_SECONDS = 0.25  # how long a batch waits for more calls when nobody is waiting for its results yet
+# How long a batch waits for more calls when nobody is waiting for its results yet.
+COLLECT_SECONDS = 0.25
 
 
 class LocalSamplingClient:
@@ -36,6 +39,12 @@ class LocalSamplingClient:
 
     Several processes each have such a client of the same weights, and deal out what was collected. Calls that come
     meanwhile are the next batch then, so that all processes share them too.
+
+    Args:
+        engine: The base model, in memory.
+        client_id: The id by which all processes know this client.
+        snapshot: What to sample from; None: the bare base model.
+        model_path: ``tinker://`` path that the weights were read from, if any.
     """
 
     def __init__(
@@ -46,12 +55,23 @@ class LocalSamplingClient:
         self._snapshot = snapshot
         self.model_path = model_path
         self._calls: list[Call] = []
-        self._lock = threading.RLock()  # a job that fails at once calls back on this thread
-        self._wanted = threading.Event()
+        # Reentrant: a job that fails at once calls back on this thread.
+        self._lock = threading.RLock()
+        # Set when somebody waits for a result, and when a call has come.
+        self._awaited = threading.Event()
         self._arrived = threading.Event()
-        self._jobs = 0  # queued, not begun
-        if engine.team.rank == 0 < engine.team.size - 1:
+        # Jobs that are queued, but not begun.
+        self._jobs = 0
+        if engine.group.rank == 0 < engine.group.size - 1:
             weakref.finalize(self, engine.release, client_id)
+
+    @property
+    def replica_id(self) -> str:
+        """The id by which all processes know this client."""
+        return self.client_id
+
+    def discard(self) -> None:
+        """Nothing: its weights are in main memory until they are sampled from."""
 
     def sample(
         self,
@@ -77,13 +97,13 @@ class LocalSamplingClient:
             topk_sample_logprobs: Also return the k likeliest tokens at each sampled position, which costs one more
                 forward pass for each sample.
             target_prompt_logprobs: Token ids ``[len(prompt) - 1, K]``, dense or sparse, to score at each position.
-            prompt_alt_tokens_k: So many alternatives to each prompt token, drawn at the request's temperature.
+            prompt_alt_tokens_k: Also return k alternatives to each prompt token, drawn at the request's temperature.
             prompt_logprobs_last_n: Score the last n prompt tokens alone.
 
         Raises:
             ValueError: The prompt is empty, too long or has ids out of range, or a parameter is out of range.
         """
-        wanted = Wanted(
+        about_prompt = PromptLogprobsRequest(
             logprobs=include_prompt_logprobs,
             topk=topk_prompt_logprobs,
             last_n=prompt_logprobs_last_n,
@@ -91,12 +111,14 @@ class LocalSamplingClient:
             alternatives=prompt_alt_tokens_k,
         )
         seed = _seed(sampling_params)
-        return self._submit(Call(prompt.to_ints(), num_samples, sampling_params, wanted, topk_sample_logprobs, seed))
+        return self._submit(
+            Call(prompt.to_ints(), num_samples, sampling_params, about_prompt, topk_sample_logprobs, seed)
+        )
 
     def sample_listening(
         self, prompt: types.ModelInput, sampling_params: types.SamplingParams, on_token: Callable[[int], None]
     ) -> LocalFuture[types.SampleResponse]:
-        """`sample` for one continuation, whose tokens are told one by one as they are sampled.
+        """`sample` for one continuation, whose tokens are passed on one by one as they are sampled.
 
         Args:
             prompt: Token ids of the prompt.
@@ -105,7 +127,7 @@ class LocalSamplingClient:
                 What it raises fails this call alone.
         """
         seed = _seed(sampling_params)
-        return self._submit(Call(prompt.to_ints(), 1, sampling_params, Wanted(), 0, seed, on_token))
+        return self._submit(Call(prompt.to_ints(), 1, sampling_params, PromptLogprobsRequest(), 0, seed, on_token))
 
     def stream(
         self, prompt: types.ModelInput, sampling_params: types.SamplingParams
@@ -114,11 +136,11 @@ class LocalSamplingClient:
 
         Whoever stops listening ends the sampling.
         """
-        heard: SimpleQueue[int | None] = SimpleQueue()
-        answer = self.sample_listening(prompt, sampling_params, heard.put).future()
-        answer.add_done_callback(lambda _: heard.put(None))
+        tokens: SimpleQueue[int | None] = SimpleQueue()
+        answer = self.sample_listening(prompt, sampling_params, tokens.put).future()
+        answer.add_done_callback(lambda _: tokens.put(None))
         try:
-            while (token := heard.get()) is not None:
+            while (token := tokens.get()) is not None:
                 yield token
             return answer.result()
         finally:
@@ -131,11 +153,11 @@ class LocalSamplingClient:
             self._arrived.set()
             if len(self._calls) == 1:
                 self._start()
-        return LocalFuture(call.future, before_wait=self._wanted.set)
+        return LocalFuture(call.future, before_wait=self._awaited.set)
 
     def _start(self) -> None:
         """Queue the job that will answer the calls collected until then."""
-        self._wanted.clear()
+        self._awaited.clear()
         self._jobs += 1
         try:
             job = self._engine.executor.submit(self._run)
@@ -165,7 +187,7 @@ class LocalSamplingClient:
                 future.set_result(done.result().prompt_logprobs or [])
 
         response._future.add_done_callback(finish)
-        return LocalFuture(future, before_wait=self._wanted.set)
+        return LocalFuture(future, before_wait=self._awaited.set)
 
     def get_tokenizer(self) -> Any:
         """The tokenizer of the base model."""
@@ -179,20 +201,21 @@ class LocalSamplingClient:
         """Refused: the weights are in this process (BackendError)."""
         raise BackendError(
             "get_sampler_handle is not available on the local backend: the weights live in this process. "
-            "Save them and give the other process their path, or put `text2sql serve` in front."
+            "Save them and give the other process their path, or sample through a server (backends.server)."
         )
 
     def get_telemetry(self) -> None:
         """None: nothing is reported to anybody."""
         return None
 
-    sample_async = awaited(sample)
-    compute_logprobs_async = awaited(compute_logprobs)
-    get_base_model_async = submitted(get_base_model)
+    sample_async = async_result(sample)
+    compute_logprobs_async = async_result(compute_logprobs)
+    get_base_model_async = async_return(get_base_model)
 
     def _check(self, call: Call) -> None:
         vocabulary = self._engine.vocabulary
-        longest = self._engine.base.max_length - (call.params.max_tokens != 0)  # leave room for one token
+        # At least one sampled token must fit, if any is asked for.
+        longest = self._engine.base.max_length - (call.params.max_tokens != 0)
         if not 0 < len(call.prompt) <= longest:
             raise ValueError(f"The prompt has {len(call.prompt)} tokens; the model takes 1 to {longest}.")
         if not (min(call.prompt) >= 0 and max(call.prompt) < vocabulary):
@@ -201,11 +224,11 @@ class LocalSamplingClient:
             raise ValueError(f"num_samples is {call.num_samples}; it must be at least 1.")
         if not call.params.temperature >= 0 or not 0 < call.params.top_p <= 1:
             raise ValueError("temperature must be 0 or more, and top_p in (0, 1].")
-        if not 0 <= call.rivals <= vocabulary:
-            raise ValueError(f"topk_sample_logprobs is {call.rivals}; it must be 0 to {vocabulary}.")
+        if not 0 <= call.topk <= vocabulary:
+            raise ValueError(f"topk_sample_logprobs is {call.topk}; it must be 0 to {vocabulary}.")
         if call.params.stop == "" or "" in (call.params.stop or ()):
             raise ValueError("A stop text is empty; every text would end there.")
-        call.wanted.check(call.prompt, vocabulary)
+        call.about_prompt.check(call.prompt, vocabulary)
         if call.params.max_tokens is not None and call.params.max_tokens < 0:
             raise ValueError(f"max_tokens is {call.params.max_tokens}; it must be 0 or more.")
 
@@ -213,12 +236,13 @@ class LocalSamplingClient:
         """Collect calls, then answer them all (on the device thread)."""
         with self._lock:
             self._jobs -= 1
-        while self._calls and not self._wanted.is_set():
+        while self._calls and not self._awaited.is_set():
             self._arrived.clear()
-            if not self._arrived.wait(COLLECT_SECONDS) and not self._wanted.is_set():
+            if not self._arrived.wait(COLLECT_SECONDS) and not self._awaited.is_set():
                 break
         taken = self._take()
-        if not taken:  # the job before this one has answered them
+        # None if the job before this one has answered them.
+        if not taken:
             return
         try:
             self._answer(taken)
@@ -228,19 +252,29 @@ class LocalSamplingClient:
             _fail(taken, failure(error))
 
     def _answer(self, calls: list[Call]) -> None:
-        """Answer the calls, dealt out to the processes; those with a listener here."""
-        team = self._engine.team
-        heard, dealt = ([call for call in calls if (call.on_token is not None) is here] for here in (True, False))
-        team.tell("_answer", self.client_id, dealt)
-        mine = team.share(list(enumerate(dealt)), lambda numbered: len(numbered[1].prompt))
+        """Answer the calls: those that stream here, the rest dealt out to the processes."""
+        streaming = [call for call in calls if call.on_token is not None]
+        self._answer_dealt([call for call in calls if call.on_token is None], streaming, calls)
+
+    def _answer_dealt(self, dealt: list[Call], here: Sequence[Call] = (), joined: list[Call] | None = None) -> None:
+        """Answer this process's share of the dealt calls.
+
+        Args:
+            dealt: Calls that every process knows.
+            here: Calls to answer in this process as well.
+            joined: In the first process: takes up the calls that come meanwhile.
+        """
+        group = self._engine.group
+        group.broadcast(self._answer_dealt, dealt)
+        mine = group.shard(list(enumerate(dealt)), lambda numbered: len(numbered[1].prompt))
 
         def work() -> dict[int, types.SampleResponse]:
             with self._engine.inference(self._snapshot) as model:
-                arrivals = (lambda: self._more(calls)) if team.size == 1 else list
-                Answering(self._engine, model).run([*heard, *(call for _, call in mine)], arrivals)
+                arrivals = partial(self._more, joined) if joined is not None and group.size == 1 else list
+                Batcher(self._engine, model).run([*here, *(call for _, call in mine)], arrivals)
             return {number: call.future.result() for number, call in mine if not call.future.cancelled()}
 
-        for answers in team.agree(work):
+        for answers in group.gather(work, lambda answers: answers)[1]:
             for number, answer in answers.items():
                 dealt[number].answer(answer)
 

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import tempfile
 import threading
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import tinker
+import torch
 from pydantic import BaseModel
 from tinker import types
 from tinker.lib.public_interfaces.custom_loss import trace_loss
 
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import SCHEME
-from backends.local.async_aliases import awaited, submitted
-from backends.local.checkpoints.files import Checkpoint, check_base, check_kind
+from backends.local.async_aliases import async_result, async_return
+from backends.local.checkpoints.files import Checkpoint, check_base, check_method
 from backends.local.checkpoints.store import CheckpointStore
-from backends.local.distributed import Team
-from backends.local.engine import RELEASE, Engine, Snapshot
-from backends.local.futures import Executor, LocalClientFuture, LocalFuture, answered
-from backends.local.model.fsdp import check_team
+from backends.local.distributed import ProcessGroup
+from backends.local.engine import Engine
+from backends.local.futures import Executor, LocalClientFuture, LocalFuture, completed
+from backends.local.model.fsdp import check_group
 from backends.local.model.load import load_base_model
 from backends.local.model.packaged import PACKAGED
 from backends.local.rest import LocalRestClient
@@ -35,14 +34,12 @@ from backends.local.step.optim import check_optimizer
 from backends.local.training import LocalTrainingClient
 from backends.local.weights.full import FullSpec
 from backends.local.weights.lora import LoraSpec
+from backends.local.weights.protocol import Method, Snapshot, Spec
 from backends.options import LocalOptions
+from backends.planning.cores import available_cores
 
 if TYPE_CHECKING:
     from tinker.lib.retry_handler import RetryConfig
-
-
-CREATE = "create"
-SAMPLE_FROM = "sample from"
 
 
 def open_local(options: BaseModel | None = None, *, checkpoints: Path | None = None) -> LocalServiceClient:
@@ -56,8 +53,8 @@ def open_local(options: BaseModel | None = None, *, checkpoints: Path | None = N
         SystemExit: This process is not the first, and the first has finished.
     """
     service = LocalServiceClient(options, checkpoints=checkpoints)
-    if service.team.rank > 0:
-        service.follow()
+    if service.group.rank > 0:
+        service.group.follow(service)
         raise SystemExit(0)
     return service
 
@@ -76,14 +73,15 @@ class LocalServiceClient:
         self.options = LocalOptions.model_validate((options or LocalOptions()).model_dump())
         self.session_id = uuid.uuid4().hex[:12]
         self.store = CheckpointStore(checkpoints or Path(tempfile.mkdtemp(prefix="text2sql-")))
-        self.team = Team(cpu=self.options.device == "cpu")
+        self.group = ProcessGroup(cpu=self.options.device == "cpu")
         if self.options.fsdp:
-            check_team(self.team)
+            check_group(self.group)
         self._executor = Executor()
         self._engines: dict[str, Engine] = {}
         self._models = 0
         self._lock = threading.Lock()
-        _use_physical_cores()
+        # PyTorch counts the machine's cores, of which a container may have a part.
+        torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
 
     def __enter__(self) -> LocalServiceClient:
         return self
@@ -126,7 +124,7 @@ class LocalServiceClient:
         check_optimizer(optimizer)
         seed = secrets.randbits(31) if seed is None else seed
         options = self.options
-        spec: LoraSpec | FullSpec = FullSpec(seed)
+        spec: Spec = FullSpec(seed)
         if options.method == "lora":
             spec = LoraSpec(
                 rank=rank,
@@ -140,11 +138,7 @@ class LocalServiceClient:
                 dora=options.dora,
                 modules=tuple(options.target_modules) if options.target_modules else None,
             )
-
-        def create(model_id: str) -> LocalTrainingClient:
-            return self._training_client(base_model, spec, model_id, user_metadata)
-
-        return self._executor.submit_client(create, self._next_id())
+        return self._executor.submit_client(self._training_client, base_model, spec, self._next_id(), user_metadata)
 
     def create_training_client_from_state(
         self,
@@ -156,7 +150,7 @@ class LocalServiceClient:
     ) -> LocalClientFuture[LocalTrainingClient]:
         """A training client with the saved weights and a fresh optimiser. Nothing here asks for access tokens."""
         check_optimizer(optimizer)
-        return self._restored(path, base_model, user_metadata, optimizer=False)
+        return self._executor.submit_client(self._restore, path, base_model, self._next_id(), user_metadata, False)
 
     def create_training_client_from_state_with_optimizer(
         self,
@@ -166,7 +160,7 @@ class LocalServiceClient:
         weights_access_token: str | None = None,
     ) -> LocalClientFuture[LocalTrainingClient]:
         """A training client that goes on exactly where the saved one was."""
-        return self._restored(path, base_model, user_metadata, optimizer=True)
+        return self._executor.submit_client(self._restore, path, base_model, self._next_id(), user_metadata, True)
 
     def create_sampling_client(
         self,
@@ -185,20 +179,20 @@ class LocalServiceClient:
         if model_path is not None and not model_path.startswith(SCHEME):
             raise ValueError(f'model_path must start with "{SCHEME}", got "{model_path}".')
         refuse_stability_info(record_stability_info)
-        return self._executor.submit_client(self._sampler, model_path, base_model)
+        return self._executor.submit_client(self._open_sampler, model_path, base_model)
 
     def create_custom_loss(
         self, fn: tinker.PerDatumLossFn, input_ranks: Mapping[str, types.CustomLossInputRank]
     ) -> LocalFuture[tinker.LossHandle]:
         """A handle of a loss of one datum, for `forward_backward_custom`, traced and checked as the SDK does it."""
-        return answered(trace_loss, fn, input_ranks, self.session_id)
+        return completed(trace_loss, fn, input_ranks, self.session_id)
 
     def copy_weights(
         self, path: str, *, ttl_seconds: int | None = None, weights_access_token: str | None = None
     ) -> LocalFuture[str]:
-        """Copy a checkpoint into a training run of its own; returns its path."""
+        """Copy a checkpoint into a new training run; returns its path."""
         run = self._next_id()
-        return answered(lambda: self.store.copy(path, run, ttl_seconds=ttl_seconds))
+        return completed(lambda: self.store.copy(path, run, ttl_seconds=ttl_seconds))
 
     def create_rest_client(self) -> LocalRestClient:
         """Housekeeping on stored checkpoints."""
@@ -214,9 +208,7 @@ class LocalServiceClient:
 
     def describe(self) -> dict[str, Any]:
         """What the automatic options came to, and a GPU's peak memory, for the record of a run."""
-        import torch
-
-        about: dict[str, Any] = {"processes": self.team.size, "threads": torch.get_num_threads()}
+        about: dict[str, Any] = {"processes": self.group.size, "threads": torch.get_num_threads()}
         for engine in self._engines.values():
             base = engine.base
             about |= {
@@ -238,95 +230,79 @@ class LocalServiceClient:
     def close(
         self, status: Literal["success", "errored", "interrupted"] = "success", detail: str | None = None
     ) -> LocalFuture[None]:
-        """Cancel unfinished work and let go of the models; done when it returns. The status is for a server's log."""
+        """Cancel unfinished work and release the models; done when it returns. The status is for a server's log."""
         self._executor.close()
-        self.team.close()
+        self.group.close()
         self._engines.clear()
-        return answered(lambda: None)
+        return completed(lambda: None)
 
-    create_lora_training_client_async = awaited(create_lora_training_client)
-    create_training_client_from_state_async = awaited(create_training_client_from_state)
-    create_training_client_from_state_with_optimizer_async = awaited(create_training_client_from_state_with_optimizer)
-    create_sampling_client_async = awaited(create_sampling_client)
-    get_server_capabilities_async = submitted(get_server_capabilities)
+    create_lora_training_client_async = async_result(create_lora_training_client)
+    create_training_client_from_state_async = async_result(create_training_client_from_state)
+    create_training_client_from_state_with_optimizer_async = async_result(
+        create_training_client_from_state_with_optimizer
+    )
+    create_sampling_client_async = async_result(create_sampling_client)
+    get_server_capabilities_async = async_return(get_server_capabilities)
 
     def _next_id(self) -> str:
         with self._lock:
             self._models += 1
             return f"{self.session_id}:train:{self._models - 1}"
 
-    def _engine(self, base_model: str) -> Engine:
+    def _engine(self, base_model: str, method: Method) -> Engine:
+        """A model in memory: one for all adapters, and one for each training or sampling of full weights."""
+        if method == "full":
+            return self._load_engine(base_model, method="full", quantization="none", fsdp=False)
         if base_model not in self._engines:
-            self._engines[base_model] = self._new_engine(base_model)
+            self._engines[base_model] = self._load_engine(base_model, method="lora")
         return self._engines[base_model]
 
-    def _new_engine(self, base_model: str, *, full: bool = False) -> Engine:
-        how = {"method": "full", "quantization": "none", "fsdp": False} if full else {"method": "lora"}
-        options = self.options.model_copy(update=how)  # of this model; a run of the one kind may sample the other's
-        base = load_base_model(base_model, options, self.team.size)
-        return Engine(base, options, self._executor, self.team, full=full)
+    def _load_engine(self, base_model: str, **changes: Any) -> Engine:
+        # Options of this model: a run that trains the one kind of weights may sample from the other.
+        options = self.options.model_copy(update=changes)
+        base = load_base_model(base_model, options, self.group.size)
+        return Engine(base, options, self._executor, self.group)
+
+    # On the device thread, and with several processes in all of them.
+
+    @property
+    def replica_id(self) -> str:
+        """The id by which all processes know the service."""
+        return "service"
+
+    def discard(self) -> None:
+        """Nothing: it lives as long as its process."""
 
     def _training_client(
         self,
         base_model: str,
-        spec: LoraSpec | FullSpec,
+        spec: Spec,
         model_id: str,
         user_metadata: dict[str, str] | None,
         checkpoint: Checkpoint | None = None,
     ) -> LocalTrainingClient:
-        self.team.tell(CREATE, base_model, spec, model_id, user_metadata, checkpoint)
-        made: list[LocalTrainingClient] = []
+        self.group.broadcast(self._training_client, base_model, spec, model_id, user_metadata, checkpoint)
 
-        def make() -> None:
-            lora = isinstance(spec, LoraSpec)
-            engine = self._engine(base_model) if lora else self._new_engine(base_model, full=True)
-            client = LocalTrainingClient(engine, self.store, model_id, spec, user_metadata)
-            client.initialise(checkpoint)
-            made.append(client)
+        return self.group.run_in_all(
+            lambda: LocalTrainingClient(
+                self._engine(base_model, spec.method), self.store, model_id, spec, user_metadata, checkpoint
+            )
+        )
 
-        self.team.agree(make)
-        return made[0]
+    def _restore(
+        self,
+        path: str,
+        base_model: str | None,
+        model_id: str,
+        user_metadata: dict[str, str] | None,
+        with_optimizer: bool,
+    ) -> LocalTrainingClient:
+        checkpoint = self.store.read(path, optimizer=with_optimizer)
+        check_base(path, checkpoint.base_model, base_model)
+        check_method(path, checkpoint.spec, self.options.method)
+        return self._training_client(checkpoint.base_model, checkpoint.spec, model_id, user_metadata, checkpoint)
 
-    def follow(self) -> None:
-        """Do what the first process of an `accelerate launch` tells this one, until it closes its backend."""
-        clients: dict[str, Any] = {}
-
-        def carry_out(method: str, arguments: tuple[Any, ...]) -> None:
-            if method == RELEASE:
-                gone = clients.pop(arguments[0])
-                if isinstance(gone, LocalTrainingClient):
-                    gone.engine.adapters.remove(gone.model_id)
-                return
-            if method == CREATE:
-                made: object = self._training_client(*arguments)
-            elif method == SAMPLE_FROM:
-                made = self._sampling_client(*arguments)
-            else:
-                client_id, *rest = arguments
-                made = getattr(clients[client_id], method)(*rest)
-            if isinstance(made, LocalTrainingClient):
-                clients[made.model_id] = made
-            elif isinstance(made, LocalSamplingClient):
-                clients[made.client_id] = made
-
-        def carry_on(method: str, arguments: tuple[Any, ...]) -> None:
-            with suppress(Exception):  # the first process has been told of it, and raises it
-                carry_out(method, arguments)
-
-        self.team.follow(carry_on)
-
-    def _restored(
-        self, path: str, base_model: str | None, user_metadata: dict[str, str] | None, *, optimizer: bool
-    ) -> LocalClientFuture[LocalTrainingClient]:
-        def restore(model_id: str) -> LocalTrainingClient:
-            checkpoint = self.store.read(path, optimizer=optimizer)
-            check_base(path, checkpoint.base_model, base_model)
-            check_kind(path, checkpoint.spec, FullSpec if self.options.method == "full" else LoraSpec)
-            return self._training_client(checkpoint.base_model, checkpoint.spec, model_id, user_metadata, checkpoint)
-
-        return self._executor.submit_client(restore, self._next_id())
-
-    def _sampler(self, model_path: str | None, base_model: str | None) -> LocalSamplingClient:
+    def _open_sampler(self, model_path: str | None, base_model: str | None) -> LocalSamplingClient:
         if model_path is None:
             return self._sampling_client(str(base_model), new_id(), None, None)
         checkpoint = self.store.read(model_path, optimizer=False)
@@ -337,22 +313,9 @@ class LocalServiceClient:
     def _sampling_client(
         self, base_model: str, client_id: str, snapshot: Snapshot | None, model_path: str | None
     ) -> LocalSamplingClient:
-        """A sampling client of a snapshot, or of the bare base model, in every process."""
-        self.team.tell(SAMPLE_FROM, base_model, client_id, snapshot, model_path)
-        full = snapshot is not None and isinstance(snapshot.spec, FullSpec)
-        made: list[LocalSamplingClient] = []
-
-        def make() -> None:
-            engine = self._new_engine(base_model, full=True) if full else self._engine(base_model)
-            made.append(LocalSamplingClient(engine, client_id, snapshot, model_path))
-
-        self.team.agree(make)
-        return made[0]
-
-
-def _use_physical_cores() -> None:
-    """As many threads as this process may use; PyTorch counts the machine's, which a container may not have."""
-    import torch
-
-    available: Any = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), available)))
+        """A sampling client of a snapshot, or of the bare base model."""
+        self.group.broadcast(self._sampling_client, base_model, client_id, snapshot, model_path)
+        method = snapshot.spec.method if snapshot else "lora"
+        return self.group.run_in_all(
+            lambda: LocalSamplingClient(self._engine(base_model, method), client_id, snapshot, model_path)
+        )

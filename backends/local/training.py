@@ -3,74 +3,81 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import tinker
-import torch
 from tinker import types
-from tinker.lib.public_interfaces.custom_loss import check_loss_inputs, run_loss_handle
 from torch import Tensor
 
 from backends.checkpoint_paths import CheckpointPath, Kind
-from backends.local.async_aliases import awaited, submitted
-from backends.local.checkpoints.files import Checkpoint, check_base, check_kind
+from backends.local.async_aliases import async_result, async_return
+from backends.local.checkpoints.files import Checkpoint, check_base, check_method
 from backends.local.checkpoints.store import CheckpointStore
-from backends.local.engine import Engine, Snapshot
+from backends.local.engine import Engine
 from backends.local.futures import LocalClientFuture, LocalFuture
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
-from backends.local.step import micro_batches
-from backends.local.step.forward_backward import add, run_rows
-from backends.local.step.losses import check_config
-from backends.local.step.micro_batches import Row
-from backends.local.step.noise import Noise
-from backends.local.step.optim import Optimizer
-from backends.local.weights.full import FullSpec
-from backends.local.weights.lora import LoraSpec
+from backends.local.step.custom_loss import CustomLoss, check_handle, linearize, targets_alone
+from backends.local.step.forward_backward import StepOutput
+from backends.local.step.micro_batches import Row, make_rows
+from backends.local.step.state import DetachedState, TrainingState
+from backends.local.weights.protocol import Snapshot, Spec
+from backends.losses import find_loss
 
 if TYPE_CHECKING:
     from tinker.lib.retry_handler import RetryConfig
 
 Config = Mapping[str, float | str]
-CustomLoss = Callable[[list[types.Datum], list[Tensor]], tuple[Tensor, dict[str, float]]]
 
 
 class LocalTrainingClient:
-    """An adapter, or a whole model, in training; made by `LocalServiceClient`. Its methods are the SDK's."""
+    """An adapter, or a whole model, in training; made by `LocalServiceClient`. Its methods are the SDK's.
+
+    It is made on the device thread.
+
+    Args:
+        engine: The base model, in memory.
+        store: Where checkpoints go.
+        model_id: The training run's id.
+        spec: What is trained.
+        user_metadata: Kept with every checkpoint.
+        checkpoint: What to begin with; None: new weights.
+    """
 
     def __init__(
         self,
         engine: Engine,
         store: CheckpointStore,
         model_id: str,
-        spec: LoraSpec | FullSpec,
+        spec: Spec,
         user_metadata: dict[str, str] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.model_id = model_id
         self.engine = engine
         self._store = store
-        self._spec = spec
         self._user_metadata = user_metadata
-        self._gradients: list[Tensor] | None = None
-        self._step = 0  # optimiser steps
-        self._calls = 0  # of forward_backward since the last of them
-        if engine.team.rank == 0:
+        # Before the state is made: what a failure leaves of it is freed as well.
+        if engine.group.rank == 0:
             weakref.finalize(self, engine.release, model_id)
+        self._state = TrainingState(engine, model_id, spec, checkpoint)
 
-    def initialise(self, checkpoint: Checkpoint | None = None) -> None:
-        """Create what is trained, from a checkpoint if given (on the device thread)."""
-        self.engine.adapters.add(self.model_id, self._spec, checkpoint.weights if checkpoint else None)
-        self._parameters: dict[str, Tensor] = self.engine.adapters.parameters(self.model_id)
-        self._start(checkpoint)
+    @property
+    def replica_id(self) -> str:
+        """The id by which all processes know this client."""
+        return self.model_id
 
-    def _start(self, checkpoint: Checkpoint | None) -> None:
-        """Begin with no gradient and the checkpoint's optimiser, or a fresh one."""
-        self._gradients = None
-        self._optimizer = Optimizer(self._parameters, self.engine.options)
-        self._step = self._calls = 0
-        if checkpoint and checkpoint.optimizer is not None:
-            self._optimizer.load_state(checkpoint.optimizer)
-            self._step = checkpoint.step
+    def discard(self) -> None:
+        """Free the weights (on the device thread)."""
+        self.engine.weights.remove(self.model_id)
+
+    def detach_state(self) -> LocalFuture[DetachedState]:
+        """Take the client's tensors off the device; `attach_state` must come before any other call."""
+        return self.engine.executor.submit(self._state.detach)
+
+    def attach_state(self, state: DetachedState) -> LocalFuture[None]:
+        """Bring back, bit for bit, what `detach_state` took off the device."""
+        return self.engine.executor.submit(self._state.attach, state)
 
     def forward(
         self, data: Sequence[types.Datum], loss_fn: str, loss_fn_config: Config | None = None
@@ -90,7 +97,7 @@ class LocalTrainingClient:
     def _submit(
         self, data: Sequence[types.Datum], loss_fn: str, config: Config | None, *, backward: bool
     ) -> LocalFuture[types.ForwardBackwardOutput]:
-        rows, settings = self._rows(data, loss_fn), check_config(loss_fn, config or {})
+        rows, settings = self._rows(data, loss_fn), find_loss(loss_fn).complete(config or {})
         return self.engine.executor.submit(self._forward_backward, rows, loss_fn, settings, backward)
 
     def forward_backward_custom(
@@ -102,9 +109,8 @@ class LocalTrainingClient:
     ) -> LocalFuture[types.ForwardBackwardOutput]:
         """Any differentiable loss of the targets' log-probabilities.
 
-        As the SDK does it: the function gets the data and one tensor of log-probabilities per datum, with gradients,
-        and returns the loss and metrics; -dloss/dlogprob then become the weights of a cross-entropy, whose gradient is
-        exactly that of the loss.
+        The function gets the data and one tensor of log-probabilities per datum, ``[T]`` or ``[T, K]``, with
+        gradients, and returns the loss and metrics.
 
         Args:
             data: What to train on.
@@ -118,78 +124,49 @@ class LocalTrainingClient:
         if loss_type_input not in (None, "logprobs"):
             raise ValueError(f"loss_type_input is {loss_type_input!r}; the loss always receives logprobs.")
         if isinstance(loss_fn, tinker.LossHandle):
-            self._check_handle(loss_fn, data)
-        rows = self._rows([_with_weights(datum, None) for datum in data], "cross_entropy")
+            check_handle(loss_fn, data, session=self.model_id.partition(":")[0])
+        rows = self._rows(targets_alone(data), "cross_entropy")
+        return self.engine.executor.submit(self._forward_backward_custom, list(data), rows, loss_fn)
 
-        def run() -> types.ForwardBackwardOutput:
-            output = self._forward_backward(rows, "cross_entropy", {}, backward=False)
-            logprobs = [record["logprobs"].to_torch().requires_grad_() for record in output.loss_fn_outputs]
-            if isinstance(loss_fn, tinker.LossHandle):
-                loss, metrics = run_loss_handle(loss_fn, list(data), logprobs)
-            else:
-                loss, metrics = loss_fn(list(data), logprobs)
-            slopes = torch.autograd.grad(loss, logprobs, allow_unused=True)
-            weighted = []
-            for datum, slope in zip(data, slopes, strict=True):
-                if slope is None:
-                    raise ValueError("No gradient computed for logprob tensor")
-                weighted.append(_with_weights(datum, -slope))
-            surrogate = self._forward_backward(
-                self._rows(weighted, "cross_entropy"), "cross_entropy", {}, backward=True
-            )
-            sums = {"loss:sum": float(loss.detach()), "surrogate_loss:sum": surrogate.metrics["loss:sum"]}
-            return types.ForwardBackwardOutput(
-                loss_fn_output_type=output.loss_fn_output_type,
-                loss_fn_outputs=output.loss_fn_outputs,
-                metrics={**metrics, **sums},
-            )
-
-        return self.engine.executor.submit(run)
-
-    def _check_handle(self, handle: tinker.LossHandle, data: Sequence[types.Datum]) -> None:
-        session = self.model_id.partition(":")[0]
-        if handle.session_id != session:
-            raise ValueError(
-                f"LossHandle {handle.name!r} was created in session {handle.session_id}, not in {session}."
-            )
-        check_loss_inputs(handle, list(data))
+    def _forward_backward_custom(
+        self, data: list[types.Datum], rows: list[Row], loss_fn: CustomLoss | tinker.LossHandle
+    ) -> types.ForwardBackwardOutput:
+        output = self._forward_backward(rows, "cross_entropy", {}, backward=False)
+        logprobs = [record["logprobs"].to_torch() for record in output.loss_fn_outputs]
+        loss, metrics, weighted = linearize(loss_fn, data, logprobs)
+        surrogate = self._forward_backward(self._rows(weighted, "cross_entropy"), "cross_entropy", {}, backward=True)
+        sums = {"loss:sum": loss, "surrogate_loss:sum": surrogate.metrics["loss:sum"]}
+        return types.ForwardBackwardOutput(
+            loss_fn_output_type=output.loss_fn_output_type,
+            loss_fn_outputs=output.loss_fn_outputs,
+            metrics={**metrics, **sums},
+        )
 
     def _rows(self, data: Sequence[types.Datum], loss_fn: str) -> list[Row]:
-        return micro_batches.make_rows(data, loss_fn, self.engine.vocabulary, self.engine.base.max_length)
+        return make_rows(data, find_loss(loss_fn), self.engine.vocabulary, self.engine.base.max_length)
 
     def _forward_backward(
-        self, rows: list[Row], loss_fn: str, config: Mapping[str, float], backward: bool
+        self, rows: list[Row], loss_fn: str, settings: Mapping[str, float], backward: bool
     ) -> types.ForwardBackwardOutput:
         """One call's rows, dealt out to the processes; their gradient is kept only when every row has succeeded."""
-        team, kept = self.engine.team, []
-        team.tell("_forward_backward", self.model_id, rows, loss_fn, config, backward)
-        mine = team.share(rows, lambda row: len(row.tokens))
-        parameters = list(self._parameters.values())
+        group = self.engine.group
+        group.broadcast(self._forward_backward, rows, loss_fn, settings, backward)
+        mine = group.shard(rows, lambda row: len(row.tokens))
 
-        def work() -> tuple[float, dict[int, Tensor]]:
-            noise = self._noise() if backward else None
-            passed = run_rows(
-                self.engine, self.model_id, parameters, mine, loss_fn, config, backward=backward, noise=noise
-            )
-            kept.append(passed.gradients)
-            return passed.loss, {row.index: lp for row, lp in zip(mine, passed.logprobs, strict=True)}
+        def report(output: StepOutput) -> tuple[float, dict[int, Tensor]]:
+            return output.loss, {row.index: lp for row, lp in zip(mine, output.logprobs, strict=True)}
 
-        parts = team.agree(work)
+        output, reports = group.gather(
+            lambda: self._state.run(mine, find_loss(loss_fn), settings, backward=backward), report
+        )
         if backward:
-            self._gradients = add(self._gradients, kept[0] or [torch.zeros_like(p) for p in parameters])
-            self._calls += 1
-        logprobs = {index: lp for _, found in parts for index, lp in found.items()}
+            self._state.accumulate(output.gradients)
+        logprobs = {index: lp for _, found in reports for index, lp in found.items()}
         return types.ForwardBackwardOutput(
             loss_fn_output_type="ArrayRecord",
             loss_fn_outputs=[{"logprobs": types.TensorData.from_torch(logprobs[row.index])} for row in rows],
-            metrics={"loss:sum": sum(loss for loss, _ in parts)},
+            metrics={"loss:sum": sum(loss for loss, _ in reports)},
         )
-
-    def _noise(self) -> Noise | None:
-        alpha, dropout = self.engine.options.neftune_alpha, getattr(self._spec, "dropout", 0.0)
-        if alpha is None and not dropout:
-            return None
-        return Noise((self._spec.seed, self._step, self._calls), alpha, dropout)
 
     def optim_step(
         self, optim_params: types.OptimParams | None = None, *, adam_params: types.AdamParams | None = None
@@ -209,14 +186,8 @@ class LocalTrainingClient:
         return self.engine.executor.submit(self._optim_step, params)
 
     def _optim_step(self, params: types.AdamParams) -> types.OptimStepResponse:
-        team = self.engine.team
-        team.tell("_optim_step", self.model_id, params)
-        accumulated, self._gradients = self._gradients, None
-        if accumulated is None:
-            raise ValueError("optim_step needs a forward_backward since the last step; no gradient has accumulated.")
-        norm = self._optimizer.step(team.sum(accumulated), params)
-        self._step, self._calls = self._step + 1, 0
-        return types.OptimStepResponse(metrics={"grad_norm:mean": norm})
+        self.engine.group.broadcast(self._optim_step, params)
+        return types.OptimStepResponse(metrics={"grad_norm:mean": self._state.optim_step(params)})
 
     # Saving and loading
 
@@ -267,21 +238,11 @@ class LocalTrainingClient:
         *,
         overwrite: bool = False,
     ) -> str:
-        base = self.engine.base
-        checkpoint = Checkpoint(
-            base_model=base.name,
-            spec=self._spec,
-            weights=self.engine.adapters.state(self.model_id),
-            optimizer=self._optimizer.state() if kind == "training" else None,
-            target_modules=self.engine.adapters.targets(self._spec),
-            step=self._step,
-            pretrained=() if isinstance(self._spec, LoraSpec) else (base.model.config, base.tokenizer),
-        )
         return self._store.write(
             self.model_id,
             kind,
             name,
-            checkpoint,
+            self._state.checkpoint(optimizer=kind == "training"),
             overwrite=overwrite,
             ttl_seconds=ttl_seconds,
             user_metadata=user_metadata,
@@ -305,14 +266,13 @@ class LocalTrainingClient:
     def _load(self, path: str, optimizer: bool) -> types.LoadWeightsResponse:
         checkpoint = self._store.read(path, optimizer=optimizer)
         check_base(path, checkpoint.base_model, self.engine.base.name)
-        check_kind(path, checkpoint.spec, type(self._spec))
+        check_method(path, checkpoint.spec, self._state.spec.method)
         self._take_over(checkpoint)
         return types.LoadWeightsResponse(path=path, model_id=self.model_id, type="load_weights")
 
     def _take_over(self, checkpoint: Checkpoint) -> None:
-        self.engine.team.tell("_take_over", self.model_id, checkpoint)
-        self.engine.adapters.load(self.model_id, checkpoint.weights)
-        self._start(checkpoint)
+        self.engine.group.broadcast(self._take_over, checkpoint)
+        self._state.load(checkpoint)
 
     # Sampling
 
@@ -340,7 +300,7 @@ class LocalTrainingClient:
         def run() -> LocalSamplingClient:
             checkpoint = self._store.read(model_path, optimizer=False)
             check_base(model_path, checkpoint.base_model, self.engine.base.name)
-            check_kind(model_path, checkpoint.spec, type(self._spec))
+            check_method(model_path, checkpoint.spec, self._state.spec.method)
             return self._sampling_client(new_id(), Snapshot(checkpoint.spec, checkpoint.weights), model_path)
 
         return self.engine.executor.submit_client(run)
@@ -349,11 +309,10 @@ class LocalTrainingClient:
         self, client_id: str, snapshot: Snapshot | None = None, model_path: str | None = None
     ) -> LocalSamplingClient:
         """A sampling client of a snapshot; of the weights as they are if None, which every process has."""
-        self.engine.team.tell("_sampling_client", self.model_id, client_id, snapshot, model_path)
-        snapshot = snapshot or Snapshot(self._spec, self.engine.adapters.state(self.model_id))
-        return LocalSamplingClient(self.engine, client_id, snapshot, model_path)
+        self.engine.group.broadcast(self._sampling_client, client_id, snapshot, model_path)
+        return LocalSamplingClient(self.engine, client_id, snapshot or self._state.snapshot(), model_path)
 
-    # What the client says of itself
+    # Descriptions
 
     def get_info(self) -> types.GetInfoResponse:
         """The model's id, base model and rank."""
@@ -363,8 +322,8 @@ class LocalTrainingClient:
             model_data=types.ModelData(
                 arch=base.model.config.model_type, model_name=base.name, tokenizer_id=base.location
             ),
-            is_lora=isinstance(self._spec, LoraSpec),
-            lora_rank=self._spec.rank if isinstance(self._spec, LoraSpec) else None,
+            is_lora=self._state.spec.method == "lora",
+            lora_rank=self._state.spec.rank,
             model_name=base.name,
         )
 
@@ -380,26 +339,15 @@ class LocalTrainingClient:
         """None: nothing is reported to anybody."""
         return None
 
-    forward_async = submitted(forward)
-    forward_backward_async = submitted(forward_backward)
-    forward_backward_custom_async = submitted(forward_backward_custom)
-    optim_step_async = submitted(optim_step)
-    save_state_async = submitted(save_state)
-    save_weights_for_sampler_async = submitted(save_weights_for_sampler)
-    save_weights_external_async = submitted(save_weights_external)
-    load_state_async = submitted(load_state)
-    load_state_with_optimizer_async = submitted(load_state_with_optimizer)
-    save_weights_and_get_sampling_client_async = awaited(save_weights_and_get_sampling_client)
-    create_sampling_client_async = awaited(create_sampling_client)
-    get_info_async = submitted(get_info)
-
-
-def _with_weights(datum: types.Datum, weights: Tensor | None) -> types.Datum:
-    """The datum as a cross-entropy datum: its own targets, these weights or ones."""
-    targets = datum.loss_fn_inputs["target_tokens"]
-    if weights is None:
-        weights = torch.ones(targets.shape or [len(targets.data)])
-    return types.Datum(
-        model_input=datum.model_input,
-        loss_fn_inputs={"target_tokens": targets, "weights": types.TensorData.from_torch(weights.float())},
-    )
+    forward_async = async_return(forward)
+    forward_backward_async = async_return(forward_backward)
+    forward_backward_custom_async = async_return(forward_backward_custom)
+    optim_step_async = async_return(optim_step)
+    save_state_async = async_return(save_state)
+    save_weights_for_sampler_async = async_return(save_weights_for_sampler)
+    save_weights_external_async = async_return(save_weights_external)
+    load_state_async = async_return(load_state)
+    load_state_with_optimizer_async = async_return(load_state_with_optimizer)
+    save_weights_and_get_sampling_client_async = async_result(save_weights_and_get_sampling_client)
+    create_sampling_client_async = async_result(create_sampling_client)
+    get_info_async = async_return(get_info)

@@ -13,10 +13,9 @@ import psutil
 
 from backends.interface import BackendError
 from backends.local.model.load import BaseModel
-from backends.local.offload import Parked, park, unpark
 from backends.local.sampling import LocalSamplingClient
 from backends.local.service import LocalServiceClient
-from backends.local.training import LocalTrainingClient
+from backends.local.training import DetachedState, LocalTrainingClient
 from backends.server.settings import ServerSettings
 
 
@@ -49,7 +48,7 @@ class Residency:
         # Both in the order of their last use.
         self._models: OrderedDict[str, LocalTrainingClient] = OrderedDict()
         self._samplers: OrderedDict[str, LocalSamplingClient] = OrderedDict()
-        self._parked: dict[str, Parked] = {}
+        self._parked: dict[str, DetachedState] = {}
         self._bases: dict[str, LocalSamplingClient] = {}
 
     def load(self) -> None:
@@ -92,7 +91,7 @@ class Residency:
         client = self._models[model_id]
         if model_id in self._parked:
             self._park_least_recent()
-            unpark(client, self._parked[model_id]).result()
+            client.attach_state(self._parked[model_id]).result()
             del self._parked[model_id]
         return client
 
@@ -109,7 +108,7 @@ class Residency:
         """Move the adapters used least recently off the device, so that one more may be there."""
         resident = [name for name in self._models if name not in self._parked]
         for name in resident[: max(0, len(resident) - self._limits.resident_models + 1)]:
-            self._parked[name] = park(self._models[name]).result()
+            self._parked[name] = self._models[name].detach_state().result()
 
     def drop(self, model_id: str) -> None:
         """Release a model in training."""

@@ -183,8 +183,6 @@ def test_recomputation_takes_less_memory_and_gives_the_same(open_gpu: Any, tiny_
 @pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
 def test_whole_life_of_a_client(open_gpu: Any, tiny_model: str, quantization: str) -> None:
     """Trained, sampled, off the device and back, saved, restored: the same numbers as without all that."""
-    from backends.local.offload import park, unpark
-
     if quantization != "none":
         pytest.importorskip("bitsandbytes")
     params = types.SamplingParams(max_tokens=12, temperature=1.0, seed=3, top_p=0.9, stop=[])
@@ -206,7 +204,7 @@ def test_whole_life_of_a_client(open_gpu: Any, tiny_model: str, quantization: st
         asked = sampler.sample(types.ModelInput.from_ints([5, 6, 7]), 2, params, True, 2, 2).result()
         assert [len(sequence.tokens) for sequence in asked.sequences] == [12, 12]
         if turn == 1:
-            unpark(client, park(client).result()).result()
+            client.attach_state(client.detach_state().result()).result()
     path = client.save_state("third").result().path
     again = open_gpu(dtype="bfloat16", quantization=quantization)
     resumed = again.create_training_client_from_state_with_optimizer(path).result()

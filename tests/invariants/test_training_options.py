@@ -14,6 +14,7 @@ from tinker import types
 from backends import BackendError
 from backends.local.step.micro_batches import MicroBatch, make_rows, micro_batches
 from backends.local.step.noise import Noise
+from backends.losses import LOSSES
 from tests.support.datums import cross_entropy_datum, random_datums
 from tests.support.reference import Reference
 
@@ -54,7 +55,7 @@ def test_adapter_options_equal_plain_peft(open_local: Any, tiny_model: str, opti
     reference = Reference(tiny_model, rank=4, alpha=32, seed=11, **peft)
     losses = train(client)
     assert losses == pytest.approx([reference.step(data)[0] for data in BATCHES], rel=1e-4)
-    ours, theirs = client.engine.adapters.state(client.model_id), reference.state()
+    ours, theirs = client.engine.weights.state(client.model_id), reference.state()
     assert ours.keys() == theirs.keys()
     for key in ours:
         torch.testing.assert_close(ours[key], theirs[key], atol=1e-4, rtol=1e-3)
@@ -81,14 +82,14 @@ def test_lora_plus_equals_pefts(open_local: Any, tiny_model: str) -> None:
     client = open_local(lora_plus_ratio=8).create_lora_training_client(tiny_model, rank=4, seed=11).result()
     reference = Reference(tiny_model, rank=4, alpha=32, seed=11, optimizer=optimizer)
     assert train(client) == pytest.approx([reference.step(data)[0] for data in BATCHES], rel=1e-5)
-    ours, theirs = client.engine.adapters.state(client.model_id), reference.state()
+    ours, theirs = client.engine.weights.state(client.model_id), reference.state()
     for key in ours:
         torch.testing.assert_close(ours[key], theirs[key], atol=2e-5, rtol=1e-4)
 
 
 def micro_batch(*lengths: int, packing: bool = False) -> MicroBatch:
     data = [cross_entropy_datum(np.arange(n + 1), np.ones(n)) for n in lengths]
-    rows = make_rows(data, "cross_entropy", 600, 512)
+    rows = make_rows(data, LOSSES["cross_entropy"], 600, 512)
     return micro_batches(rows, 10_000, everything=True, device=torch.device("cpu"), packing=packing)[0]
 
 
@@ -116,7 +117,7 @@ def test_neftune_trains_on_the_noisy_embeddings(open_local: Any, tiny_model: str
     data = BATCHES[0]
     reference = Reference(tiny_model, rank=4, alpha=32, seed=3)
     expected = 0.0
-    for row in make_rows(data, "cross_entropy", 600, 512):
+    for row in make_rows(data, LOSSES["cross_entropy"], 600, 512):
         embedded = reference.model.get_input_embeddings()(row.tokens[None])
         alone = micro_batches([row], 10_000, everything=True, device=torch.device("cpu"))[0]
         noise = Noise((3, 0, 0), 5.0).on_embeddings(alone, embedded)
@@ -270,7 +271,7 @@ def test_full_fine_tuning_equals_plain_adamw(open_local: Any, make_tiny_model: A
     client = open_local(method="full", micro_batch_tokens=64).create_lora_training_client(directory, seed=0).result()
     reference = FullReference(directory)
     assert train(client) == pytest.approx([reference.step(data) for data in BATCHES], rel=1e-5)
-    ours = client.engine.adapters.state(client.model_id)
+    ours = client.engine.weights.state(client.model_id)
     for key, parameter in reference.model.named_parameters():
         torch.testing.assert_close(ours[key], parameter.detach(), atol=1e-4, rtol=1e-3)
     assert client.get_info().is_lora is False

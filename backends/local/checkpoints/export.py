@@ -27,7 +27,7 @@ from backends.local.checkpoints.store import CheckpointStore
 from backends.local.model.load import DTYPES, BaseModel, load_base_model
 from backends.local.model.packaged import hub_id, locate
 from backends.local.weights.full import FullSpec, FullWeights
-from backends.local.weights.lora import ATTENTION, MLP, UNEMBED, Adapters, LoraSpec
+from backends.local.weights.lora import ATTENTION, MLP, UNEMBED, LoraSpec, LoraWeights
 from backends.options import LocalOptions
 
 NAME = "export"
@@ -58,17 +58,20 @@ class LocalWeights:
 
     def save_checkpoint(self, checkpoints: Path, seed: int | None = None) -> str:
         """Write the weights where the local backend finds them, to sample from them or to train them further."""
-        spec = self.checkpoint.spec
-        if seed is not None:  # how the weights are trained, unlike what they are, is the new training's to say
-            spec = replace(spec, seed=seed)
+        checkpoint = self.checkpoint
+        if seed is not None:
+            # How the weights are trained, unlike what they are, is for the new training to say.
+            spec = checkpoint.spec
             if isinstance(spec, LoraSpec):
-                spec = replace(spec, dropout=self.options.lora_dropout)
-        checkpoint = replace(self.checkpoint, spec=spec)
+                spec = replace(spec, seed=seed, dropout=self.options.lora_dropout)
+            else:
+                spec = FullSpec(seed)
+            checkpoint = replace(checkpoint, spec=spec)
         return CheckpointStore(checkpoints).write(NAME, "sampler", NAME, checkpoint, overwrite=True)
 
     def save_merged(self, target: Path, dtype: str, probes: Sequence[Probe]) -> dict[str, Any]:
         """Write the merged model, or a fully trained one, with its tokenizer and generation settings, in `dtype`."""
-        if isinstance(self.checkpoint.spec, FullSpec):
+        if self.checkpoint.spec.method == "full":
             return self._save_full(target, dtype)
         compared = self._compare_trained(probes)
         base, adapters = self._load(quantization="none")
@@ -109,12 +112,12 @@ class LocalWeights:
             "lora": self.checkpoint.spec.as_dict() if isinstance(self.checkpoint.spec, LoraSpec) else None,
         }
 
-    def _load(self, quantization: str) -> tuple[BaseModel, Adapters]:
+    def _load(self, quantization: str) -> tuple[BaseModel, LoraWeights]:
         name, options = self.checkpoint.base_model, self.options
         if quantization == "none":  # in main memory, which holds models that the GPU holds only quantised
             options = LocalOptions(device="cpu", dtype=_stored_dtype(name))
         base = load_base_model(name, options)
-        adapters = Adapters(base)
+        adapters = LoraWeights(base)
         spec = self.checkpoint.spec
         assert isinstance(spec, LoraSpec)
         adapters.add(NAME, spec, self.checkpoint.weights)
@@ -183,7 +186,7 @@ def gap(before: Sequence[Tensor], after: Sequence[Tensor]) -> dict[str, Any]:
     }
 
 
-def _logits(base: BaseModel, adapters: Adapters | None, probes: Sequence[Probe]) -> list[Tensor]:
+def _logits(base: BaseModel, adapters: LoraWeights | None, probes: Sequence[Probe]) -> list[Tensor]:
     """Logits ``[T, V]`` at the positions that predict each probe's answer, in float32 on the CPU."""
     found = []
     for probe in probes:

@@ -23,6 +23,7 @@ from torch import Tensor
 from backends.interface import BackendError
 from backends.local.weights.full import FullSpec
 from backends.local.weights.lora import LoraSpec
+from backends.local.weights.protocol import Method, Spec
 from backends.paths import flush_to_disk
 
 FORMAT = 1
@@ -44,11 +45,11 @@ class Checkpoint:
         optimizer: The optimiser's tensors; None in weights for sampling.
         target_modules: Names of the modules that an adapter changes.
         step: Optimiser steps so far; with the seed it fixes all randomness that is to come.
-        pretrained: Configuration and tokenizer to write beside full weights.
+        pretrained: Configuration and tokenizer to write next to full weights.
     """
 
     base_model: str
-    spec: LoraSpec | FullSpec
+    spec: Spec
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor] | None
     target_modules: list[str]
@@ -67,7 +68,7 @@ def write_files(directory: Path, checkpoint: Checkpoint, life: Mapping[str, Any]
     Raises:
         OSError: The disk is full, or may not be written to; from safetensors a `SafetensorError`.
     """
-    adapter = isinstance(checkpoint.spec, LoraSpec)
+    adapter = checkpoint.spec.method == "lora"
     if adapter:
         write_adapter(directory, checkpoint, checkpoint.base_model)
     else:
@@ -90,7 +91,8 @@ def write_files(directory: Path, checkpoint: Checkpoint, life: Mapping[str, Any]
     write_json(directory / ABOUT, about)
     for file in directory.iterdir():
         flush_to_disk(file)
-    directory.chmod(0o755)  # mkdtemp makes it private
+    # `mkdtemp` made it private.
+    directory.chmod(0o755)
 
 
 def write_adapter(directory: Path, checkpoint: Checkpoint, base_model: str) -> None:
@@ -146,7 +148,7 @@ def read_files(directory: Path, path: str, *, optimizer: bool) -> Checkpoint:
         if optimizer and not about["has_optimizer"]:
             raise BackendError(f"{path} has no optimiser state; it can be sampled from, not continued.")
         spec = _spec(about)
-        adapter = isinstance(spec, LoraSpec)
+        adapter = spec.method == "lora"
         config = json.loads((directory / "adapter_config.json").read_text()) if adapter else {"target_modules": []}
         return Checkpoint(
             base_model=about["base_model"],
@@ -160,11 +162,12 @@ def read_files(directory: Path, path: str, *, optimizer: bool) -> Checkpoint:
         raise BackendError(f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged.") from error
 
 
-def _spec(about: Mapping[str, Any]) -> LoraSpec | FullSpec:
+def _spec(about: Mapping[str, Any]) -> Spec:
     if about["lora"] is None:
         return FullSpec(**about["full"])
     fields = dict(about["lora"])
-    fields["seed"] = fields["seed"] or 0  # an older version kept None for a seed that it had not been given
+    # An older version kept None for a seed that it had not been given.
+    fields["seed"] = fields["seed"] or 0
     fields["modules"] = tuple(fields["modules"]) if fields.get("modules") else None
     return LoraSpec(**fields)
 
@@ -175,11 +178,10 @@ def check_base(path: str, saved: str, wanted: str | None) -> None:
         raise BackendError(f'{path} was trained on "{saved}", not on "{wanted}".')
 
 
-def check_kind(path: str, saved: LoraSpec | FullSpec, wanted: type) -> None:
+def check_method(path: str, saved: Spec, wanted: Method) -> None:
     """Raise BackendError if a checkpoint has an adapter where full weights are wanted, or the other way round."""
-    if type(saved) is not wanted:
-        method = "lora" if isinstance(saved, LoraSpec) else "full"
-        raise BackendError(f"{path} was trained with local.method={method}; set it so to use this checkpoint.")
+    if saved.method != wanted:
+        raise BackendError(f"{path} was trained with local.method={saved.method}; set it so to use this checkpoint.")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Answering `sample` calls: their sequences are admitted to one decoder as it has room, and leave it when finished."""
+"""Batches of `sample` calls: sequences are admitted to one decoder as it has free rows, and leave it when done."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from tinker import types
 
 from backends.local.decode import prompt_logprobs
 from backends.local.decode.decoder import Decoder, Request, Sampled
-from backends.local.decode.prompt_logprobs import Wanted
+from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine
 
-COLDEST = 1e-5  # logits divided by less overflow; at this temperature the likeliest token is certain
-REFILL = 8  # admit when one row in so many is free: a prompt's pass delays everybody else's next token
+# Logits divided by less overflow; at this temperature the likeliest token is certain.
+COLDEST = 1e-5
+# Prompts are admitted when one row in this many is free: a prompt's pass delays everybody else's next token.
+REFILL = 8
 
 _numbers = itertools.count(1)
 
@@ -42,25 +44,25 @@ class Call:
         prompt: Token ids.
         num_samples: Sequences to sample.
         params: How to sample them.
-        wanted: What to tell of the prompt.
-        rivals: So many likeliest tokens at each sampled position.
+        about_prompt: Which log-probabilities of the prompt to return.
+        topk: Number of likeliest tokens to return at each sampled position.
         seed: What the sequences' own seeds are made from: that of `params`, or one drawn once.
-        on_token: Told of every token of the first sequence as soon as it is sampled, on the device's thread.
+        on_token: Called with every token of the first sequence as soon as it is sampled, on the device's thread.
         future: The answer. Cancelling it ends the call's sequences before their next token.
     """
 
     prompt: list[int]
     num_samples: int
     params: types.SamplingParams
-    wanted: Wanted
-    rivals: int
+    about_prompt: PromptLogprobsRequest
+    topk: int
     seed: int
     on_token: Callable[[int], None] | None = None
     future: Future[types.SampleResponse] = field(default_factory=_new_future)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy in another process: it has a future of its own, and nobody listens there."""
-        return Call, (self.prompt, self.num_samples, self.params, self.wanted, self.rivals, self.seed)
+        """A copy in another process: it gets another future, and nobody listens there."""
+        return Call, (self.prompt, self.num_samples, self.params, self.about_prompt, self.topk, self.seed)
 
     def answer(self, response: types.SampleResponse) -> None:
         """Give the answer, unless the call has been cancelled."""
@@ -74,19 +76,21 @@ class Call:
 
 
 @dataclass(eq=False)
-class _Open:
+class _OpenCall:
     """A call under way: what is known of its prompt, and its sequences by number."""
 
     call: Call
     scores: dict[str, Any]
     sequences: dict[int, Sampled] = field(default_factory=dict)
-    told: int = 0  # tokens that `on_token` has been told of
+    # Tokens that `on_token` has been called with.
+    streamed: int = 0
 
 
-Part = tuple[_Open, int]  # one sequence of a call
+# One sequence of a call.
+Part = tuple[_OpenCall, int]
 
 
-class Answering:
+class Batcher:
     """Calls under way on one model.
 
     Args:
@@ -97,7 +101,8 @@ class Answering:
     def __init__(self, engine: Engine, model: Any) -> None:
         self._engine, self._model = engine, model
         self._size = engine.options.sample_batch_size
-        self._queue: list[Part] = []  # to come, the longest prompts first
+        # To come, the longest prompts first.
+        self._queue: list[Part] = []
         self._running: dict[Sampled, Part] = {}
         self._decoder = self._new_decoder()
 
@@ -116,11 +121,11 @@ class Answering:
         while self._queue or self._running:
             self._engine.executor.check()
             self._drop([sampled for sampled, (opened, _) in self._running.items() if opened.call.future.done()])
-            room = self._size - len(self._running)
+            free = self._size - len(self._running)
             joining: list[Part] = []
-            if self._queue and room >= min(len(self._queue), max(1, self._size // REFILL)):
-                wanted = [part for part in self._queue if not part[0].call.future.done()]
-                joining, self._queue = wanted[:room], wanted[room:]
+            if self._queue and free >= min(len(self._queue), max(1, self._size // REFILL)):
+                waiting = [part for part in self._queue if not part[0].call.future.done()]
+                joining, self._queue = waiting[:free], waiting[free:]
             try:
                 if joining:
                     sampled = self._decoder.admit([_request(self._engine, open_.call, k) for open_, k in joining])
@@ -128,8 +133,8 @@ class Answering:
                 elif self._running:
                     self._decoder.step()
             except RuntimeError as error:
-                self._retreat(error, joining)
-            self._tell()
+                self._retry_smaller(error, joining)
+            self._stream()
             self._close([sampled for sampled in self._running if sampled.stop_reason])
             self._open(arrivals())
 
@@ -138,10 +143,10 @@ class Answering:
         if not calls:
             return
         scores = prompt_logprobs.score_prompts(
-            self._engine, self._model, [(c.prompt, c.wanted, c.params) for c in calls]
+            self._engine, self._model, [(c.prompt, c.about_prompt, c.params) for c in calls]
         )
         for call, known in zip(calls, scores, strict=True):
-            opened = _Open(call, known)
+            opened = _OpenCall(call, known)
             if call.params.max_tokens == 0:
                 opened.sequences = {k: Sampled(_request(self._engine, call, k)) for k in range(call.num_samples)}
                 self._answer(opened)
@@ -155,17 +160,18 @@ class Answering:
         for sampled in sequences:
             del self._running[sampled]
 
-    def _tell(self) -> None:
-        """Pass new tokens on to who listens. A sequence that is begun again comes out the same: none is told twice."""
+    def _stream(self) -> None:
+        """Pass new tokens on to listeners. A sequence that is begun again comes out the same; none is sent twice."""
         for sampled, (opened, k) in self._running.items():
             if opened.call.on_token is None or k:
                 continue
             try:
-                for token in sampled.tokens[opened.told :]:
+                for token in sampled.tokens[opened.streamed :]:
                     opened.call.on_token(token)
-            except Exception as error:  # whose listener fails harms nobody else
+            except Exception as error:
+                # Only the call whose listener failed is lost.
                 opened.call.fail(error)
-            opened.told = max(opened.told, len(sampled.tokens))
+            opened.streamed = max(opened.streamed, len(sampled.tokens))
 
     def _close(self, finished: Sequence[Sampled]) -> None:
         """Answer the calls whose last sequence is finished."""
@@ -175,27 +181,27 @@ class Answering:
             if len(opened.sequences) == opened.call.num_samples:
                 self._answer(opened)
 
-    def _answer(self, opened: _Open) -> None:
+    def _answer(self, opened: _OpenCall) -> None:
         call = opened.call
         sequences = [self._sequence(call, opened.sequences[k]) for k in range(call.num_samples)]
         call.answer(types.SampleResponse(sequences=sequences, **opened.scores))
 
     def _sequence(self, call: Call, sampled: Sampled) -> types.SampledSequence:
-        rivals = None
-        if call.rivals:
+        topk = None
+        if call.topk:
             device, temperature = self._engine.base.device, call.params.temperature
-            rivals = prompt_logprobs.likeliest_rivals(
-                self._model, call.prompt, sampled.tokens, call.rivals, temperature, device
+            topk = prompt_logprobs.topk_sample_logprobs(
+                self._model, call.prompt, sampled.tokens, call.topk, temperature, device
             )
         return types.SampledSequence(
-            stop_reason=sampled.stop_reason or "length",  # type: ignore[arg-type]  # "stop" or "length"
-            sequence_id=f"local-{self._engine.team.rank}-{next(_numbers)}",
+            stop_reason="stop" if sampled.stop_reason == "stop" else "length",
+            sequence_id=f"local-{self._engine.group.rank}-{next(_numbers)}",
             tokens_np=np.asarray(sampled.tokens, dtype=np.int32),
             logprobs_np=np.asarray(sampled.logprobs, dtype=np.float32),
-            topk_logprobs_np=rivals,
+            topk_logprobs_np=topk,
         )
 
-    def _retreat(self, error: RuntimeError, joining: Sequence[Part]) -> None:
+    def _retry_smaller(self, error: RuntimeError, joining: Sequence[Part]) -> None:
         """After running out of memory: begin again with half as many rows; each sequence will come out the same."""
         parts = [*self._running.values(), *joining]
         if len(parts) == 1 or not should_reduce_batch_size(error) or self._engine.options.fsdp:
@@ -213,10 +219,10 @@ def _request(engine: Engine, call: Call, k: int) -> Request:
     params, base = call.params, engine.base
     stop = [params.stop] if isinstance(params.stop, str) else params.stop
     ends = base.tokenizer.eos_token_id
-    room = base.max_length - len(call.prompt)
+    longest = base.max_length - len(call.prompt)
     return Request(
         prompt=call.prompt,
-        max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
+        max_tokens=longest if params.max_tokens is None else min(params.max_tokens, longest),
         temperature=params.temperature if params.temperature > COLDEST else 0.0,
         top_k=min(params.top_k, engine.vocabulary),
         top_p=params.top_p,

@@ -1,8 +1,8 @@
-"""What `sample` tells of a prompt besides its continuation: log-probabilities, likeliest tokens, alternatives.
+"""What `sample` returns about a prompt: log-probabilities, likeliest tokens, alternatives.
 
 All of it comes from one forward pass over the prompt, which prompts of similar length share. Log-probabilities of
-prompt tokens are the model's own, at temperature 1; those of sampled tokens, and so their likeliest rivals, are of the
-temperature-scaled distribution.
+prompt tokens are the model's own, at temperature 1; those of sampled tokens, and so of the likeliest tokens at sampled
+positions, are of the temperature-scaled distribution.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from torch.nn.utils.rnn import pad_sequence
 if TYPE_CHECKING:
     from backends.local.engine import Engine
 
-LOGITS = 2**26  # numbers in the logits of one forward pass: 256 MB in float32
+# Numbers in the logits of one forward pass: 256 MB in float32.
+LOGITS = 2**26
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which of the prompt's scores a call asks for.
+class PromptLogprobsRequest:
+    """Which of the prompt's log-probabilities a call asks for.
 
     Attributes:
-        logprobs: The log-probability of every token but the first.
-        topk: So many likeliest tokens at each position.
+        logprobs: Whether the log-probability of every token but the first.
+        topk: Number of likeliest tokens at each position.
         last_n: `logprobs` and `topk` of the last n tokens alone; None for all.
         targets: Ids ``[T - 1, K]`` to score; row i is about position i + 1, and -1 asks for nothing.
-        alternatives: So many tokens drawn at each position after the first.
+        alternatives: Number of tokens drawn at each position after the first.
     """
 
     logprobs: bool = False
@@ -81,22 +82,20 @@ def _check_targets(targets: types.TensorData, length: int, vocabulary: int) -> N
 
 @torch.no_grad()
 def score_prompts(
-    engine: Engine, model: Any, prompts: Sequence[tuple[list[int], Wanted, types.SamplingParams]]
+    engine: Engine, model: Any, prompts: Sequence[tuple[list[int], PromptLogprobsRequest, types.SamplingParams]]
 ) -> list[dict[str, Any]]:
-    """The wanted scores of each prompt, as arguments of `tinker.types.SampleResponse`.
+    """What is asked about each prompt, as arguments of `tinker.types.SampleResponse`.
 
     Prompts of similar length share a forward pass; its logits are no larger than `LOGITS` unless one prompt's are.
     """
     responses: list[dict[str, Any]] = [{} for _ in prompts]
-    order = sorted((i for i, (_, wanted, _) in enumerate(prompts) if wanted), key=lambda i: -len(prompts[i][0]))
+    order = sorted((i for i, (_, request, _) in enumerate(prompts) if request), key=lambda i: -len(prompts[i][0]))
     budget = min(engine.micro_batch_tokens, LOGITS // engine.vocabulary)
     while order:
         engine.executor.check()
         count = max(1, budget // len(prompts[order[0]][0]))
         batch, order = order[:count], order[count:]
-        ids = pad_sequence(
-            [torch.tensor(prompts[i][0]) for i in batch], batch_first=True
-        )  # [B, T], padded on the right
+        ids = pad_sequence([torch.tensor(prompts[i][0]) for i in batch], batch_first=True)  # [B, T]
         keep = torch.zeros_like(ids, dtype=torch.bool)
         for row, i in enumerate(batch):
             keep[row, prompts[i][1].first(len(prompts[i][0])) : len(prompts[i][0]) - 1] = True
@@ -108,32 +107,35 @@ def score_prompts(
     return responses
 
 
-def _scores(logits: Tensor, prompt: list[int], wanted: Wanted, params: types.SamplingParams) -> dict[str, Any]:
-    """The scores of one prompt from the logits ``[T - 1 - first, V]`` of its positions from `Wanted.first` on."""
-    length, first = len(prompt), wanted.first(len(prompt))
+def _scores(
+    logits: Tensor, prompt: list[int], request: PromptLogprobsRequest, params: types.SamplingParams
+) -> dict[str, Any]:
+    """The scores of one prompt from the logits ``[T - 1 - first, V]`` of its positions from `request.first` on."""
+    length, first = len(prompt), request.first(len(prompt))
     logprobs = torch.log_softmax(logits, dim=-1)
     response: dict[str, Any] = {}
-    start = length - 1 - wanted.last_n if wanted.last_n else 0  # row of the first token that is asked for
+    # Row of the first token that is asked for.
+    start = length - 1 - request.last_n if request.last_n else 0
     asked = logprobs[start - first :]
-    if wanted.logprobs:
+    if request.logprobs:
         scores = np.full(length, np.nan, dtype=np.float32)
         tokens = torch.tensor(prompt[start + 1 :], device=logits.device)
         scores[start + 1 :] = asked.gather(1, tokens[:, None])[:, 0].cpu().numpy()
         response["prompt_logprobs_np"] = scores
-    if wanted.topk:
-        response["topk_prompt_logprobs_np"] = _likeliest(asked, wanted.topk, before=start + 1)
-    if wanted.targets is not None:
-        response["target_prompt_logprobs"] = _targets(logprobs, wanted.targets)
-    if wanted.alternatives:
-        response["prompt_alt_tokens"] = _alternatives(logits, logprobs, wanted.alternatives, params)
+    if request.topk:
+        response["topk_prompt_logprobs_np"] = _likeliest(asked, request.topk, before=start + 1)
+    if request.targets is not None:
+        response["target_prompt_logprobs"] = _targets(logprobs, request.targets)
+    if request.alternatives:
+        response["prompt_alt_tokens"] = _alternatives(logits, logprobs, request.alternatives, params)
     return response
 
 
 @torch.no_grad()
-def likeliest_rivals(
+def topk_sample_logprobs(
     model: Any, prompt: list[int], tokens: list[int], k: int, temperature: float, device: torch.device
 ) -> TopkLogprobs:
-    """The k likeliest tokens at each sampled position, by one more forward pass over prompt and sample."""
+    """The k likeliest tokens at each sampled position ``[len(tokens), k]``, by one more forward pass."""
     if not tokens:
         return TopkLogprobs(np.zeros((0, k), np.int32), np.zeros((0, k), np.float32))
     ids = torch.tensor([[*prompt, *tokens[:-1]]], device=device)

@@ -1,7 +1,7 @@
 """A base model whose weights are split over the processes (FSDP), for one that does not fit a single card.
 
 Each process keeps its part of every layer; PyTorch's `fully_shard` gathers a layer's weights from all of them when the
-layer is computed, forward and backward, and lets go of them afterwards. Only the frozen base is split: adapters, their
+layer is computed, forward and backward, and releases them afterwards. Only the frozen base is split: adapters, their
 gradients and the optimiser are as large as ever and whole in every process.
 
 Since gathering needs everybody, all processes make the same number of passes through the model: who has finished
@@ -18,16 +18,16 @@ import tinker
 import torch
 
 from backends.interface import BackendError
-from backends.local.distributed import Team
+from backends.local.distributed import ProcessGroup
 from backends.local.futures import CLOSED
 from backends.local.model.quantization import remember_quantisation
 
 IDLE, BUSY, LEAVING = range(3)
 
 
-def check_team(team: Team) -> None:
+def check_group(group: ProcessGroup) -> None:
     """Raise BackendError if one process is to share a model with no other."""
-    if team.size == 1:
+    if group.size == 1:
         raise BackendError(
             "local.fsdp splits the base over several processes, and this is a single one. Start it with "
             "`accelerate launch` or torchrun (docs/local_backend.md, Several devices), or set local.fsdp=false; "
@@ -57,12 +57,13 @@ class Lockstep:
 
     Args:
         model: The model.
-        team: The processes.
+        group: The processes.
     """
 
-    def __init__(self, model: Any, team: Team) -> None:
-        self._model, self._team = model, team
-        self.parted = False  # somebody has left, and everybody knows
+    def __init__(self, model: Any, group: ProcessGroup) -> None:
+        self._model, self._group = model, group
+        # Whether some process has left, and all know it.
+        self.parted = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """A pass, as the model makes it (TinkerError if another process is closing)."""
@@ -74,7 +75,7 @@ class Lockstep:
 
     def meet(self, state: int) -> int:
         """Wait for the others, and learn what the busiest of them is at."""
-        found = self._team.largest(state)
+        found = self._group.reduce_max(state)
         self.parted = found == LEAVING
         if found == LEAVING != state:
             raise tinker.TinkerError(CLOSED)
@@ -82,25 +83,25 @@ class Lockstep:
 
 
 @contextmanager
-def lockstep(model: Any, team: Team, *, backward: bool) -> Iterator[Lockstep]:
+def lockstep(model: Any, group: ProcessGroup, *, backward: bool) -> Iterator[Lockstep]:
     """The sharded model for as many passes as this process likes, then empty ones while others still need it.
 
     Args:
         model: The model.
-        team: The processes.
+        group: The processes.
         backward: Whether each pass is followed by one backward.
     """
-    stepping = Lockstep(model, team)
+    stepping = Lockstep(model, group)
     try:
         yield stepping
     except tinker.TinkerError as error:
         if str(error) != CLOSED:
-            team.desert(error)
+            group.abort(error)
         if not stepping.parted:
             stepping.meet(LEAVING)
         raise
     except Exception as error:
-        team.desert(error)
+        group.abort(error)
     while stepping.meet(IDLE) == BUSY:
         _empty_pass(model, backward)
 

@@ -16,20 +16,36 @@ from torch.autograd.function import once_differentiable
 
 from backends.local.model import packed_attention
 from backends.local.step import micro_batches
-from backends.local.step.losses import LOSSES
 from backends.local.step.micro_batches import MicroBatch, Row
 from backends.local.step.noise import Noise
+from backends.losses import Loss
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine
 
-Config = Mapping[str, float]
-
-ROWS = 64  # of logits, that a temporary may be as large as
+# A temporary is as large as this many rows of logits: it stays in the cache, and memory never holds all of them twice.
+LOGIT_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class StepRequest:
+    """What one call computes of its rows.
+
+    Attributes:
+        loss: The loss.
+        settings: Its settings, defaults included.
+        backward: Whether gradients are asked for.
+        noise: Noise of this call, which is for training alone; None for none.
+    """
+
+    loss: Loss
+    settings: Mapping[str, float]
+    backward: bool
+    noise: Noise | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
     """What came of the rows of one call.
 
     Attributes:
@@ -44,36 +60,37 @@ class Passed:
 
 
 def run_rows(
-    engine: Engine,
-    adapter: str,
-    parameters: Sequence[Tensor],
-    rows: Sequence[Row],
-    loss_fn: str,
-    config: Config,
-    *,
-    backward: bool,
-    noise: Noise | None = None,
-) -> Passed:
-    """Loss, log-probabilities and, for `backward`, gradients of all rows; `noise` is for training alone.
+    engine: Engine, adapter: str, parameters: Sequence[Tensor], rows: Sequence[Row], request: StepRequest
+) -> StepOutput:
+    """Loss, log-probabilities and, if asked for, gradients of all rows.
 
     Targets of zero weight read 0.0 in a backward pass unless `unscored_logprobs` is set.
+
+    Args:
+        engine: Where it is computed.
+        adapter: Name of the training client whose weights are used.
+        parameters: What the gradients are of.
+        rows: Checked rows.
+        request: What to compute.
 
     Raises:
         tinker.RequestFailedError: A single sequence does not fit in memory.
     """
-    everything = not backward or engine.options.unscored_logprobs
+    everything = not request.backward or engine.options.unscored_logprobs
     total, logprobs = 0.0, [Tensor()] * len(rows)
     places = {row.index: place for place, row in enumerate(rows)}
     gradients: list[Tensor] | None = None
-    pending = _cut(engine, rows, engine.micro_batch_tokens, everything)
-    with engine.training(adapter, backward=backward, dropout=noise.dropout if noise else 0.0) as model:
+    pending = _cut(engine, rows, everything)
+    dropout = request.noise.dropout if request.noise else 0.0
+    with engine.training(adapter, backward=request.backward, dropout=dropout) as model:
         while pending:
             engine.executor.check()
             batch = pending.pop(0)
             try:
-                loss, scored, parts = micro_batch(engine, model, parameters, batch, loss_fn, config, backward, noise)
+                loss, scored, parts = run_micro_batch(engine, model, parameters, batch, request)
             except RuntimeError as error:
-                if not should_reduce_batch_size(error) or engine.options.fsdp:  # the others are amid the same pass
+                # With FSDP the other processes are amid the same pass and cannot begin it again.
+                if not should_reduce_batch_size(error) or engine.options.fsdp:
                     raise
                 pending = _smaller(engine, [batch, *pending], everything)
                 continue
@@ -85,31 +102,25 @@ def run_rows(
                 logprobs[places[row.index]] = lp[:, 0] if row.one_dimensional else lp
             if parts is not None:
                 gradients = add(gradients, parts)
-    return Passed(total, logprobs, gradients)
+    return StepOutput(total, logprobs, gradients)
 
 
-def micro_batch(
-    engine: Engine,
-    model: Any,
-    parameters: Sequence[Tensor],
-    batch: MicroBatch,
-    loss_fn: str,
-    config: Config,
-    backward: bool,
-    noise: Noise | None = None,
+def run_micro_batch(
+    engine: Engine, model: Any, parameters: Sequence[Tensor], batch: MicroBatch, request: StepRequest
 ) -> tuple[float, Tensor, list[Tensor] | None]:
     """Loss (summed), log-probabilities ``[N, K]`` and gradients of one micro-batch.
 
     Gradients come from `torch.autograd.grad`, not from `.backward()`: a micro-batch that runs out of memory half way
     leaves nothing behind.
     """
+    backward, noise = request.backward, request.noise
     if not batch.keep.any():
         zeros = [torch.zeros_like(p) for p in parameters]
         return 0.0, torch.zeros(batch.targets.shape), zeros if backward else None
     with torch.set_grad_enabled(backward), noise.seeded(batch.rows, batch.tokens.device) if noise else nullcontext():
         logits = model(**_inputs(model, batch, noise), use_cache=False, logits_to_keep=batch.keep).logits  # [N, V]
         lp = target_logprobs(logits, batch.targets)  # [N, K]
-        loss = LOSSES[loss_fn](lp, batch.inputs, config).sum()
+        loss = request.loss.formula(lp, batch.inputs, request.settings).sum()
         scaled = loss * engine.loss_scale
     parts = list(torch.autograd.grad(scaled, parameters, materialize_grads=True)) if backward else None
     return float(loss.detach()), lp.detach().float().cpu(), parts
@@ -141,7 +152,7 @@ class _TargetLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
-        total = torch.cat([part.logsumexp(dim=-1, keepdim=True) for part in logits.split(ROWS)])  # [N, 1]
+        total = torch.cat([part.logsumexp(dim=-1, keepdim=True) for part in logits.split(LOGIT_ROWS)])  # [N, 1]
         ctx.logits = logits
         ctx.save_for_backward(targets, total)
         return logits.gather(1, targets) - total
@@ -186,12 +197,16 @@ def _smaller(engine: Engine, batches: Sequence[MicroBatch], everything: bool) ->
         )
     engine.limit_micro_batches(failed.tokens.numel() // 2)
     rows = [row for batch in batches for row in batch.rows]
-    return _cut(engine, rows, engine.micro_batch_tokens, everything)
+    return _cut(engine, rows, everything)
 
 
-def _cut(engine: Engine, rows: Sequence[Row], budget: int, everything: bool) -> list[MicroBatch]:
+def _cut(engine: Engine, rows: Sequence[Row], everything: bool) -> list[MicroBatch]:
     return micro_batches.micro_batches(
-        rows, budget, everything=everything, device=engine.base.device, packing=engine.base.packing
+        rows,
+        engine.micro_batch_tokens,
+        everything=everything,
+        device=engine.base.device,
+        packing=engine.base.packing,
     )
 
 

@@ -8,6 +8,7 @@ depend on it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,10 +17,8 @@ import torch
 from tinker import types
 from torch import Tensor
 
-from backends.local.step.losses import REQUIRED_INPUTS, check_loss
+from backends.losses import TARGETS, Loss
 from backends.planning.batch_plan import plan_batches
-
-FLOAT_INPUTS = ("weights", "logprobs", "advantages", "clip_low_threshold", "clip_high_threshold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,68 +71,75 @@ class MicroBatch:
         return [mask[:length] for mask, length in zip(keep, lengths, strict=True)]
 
 
-def make_rows(data: Sequence[types.Datum], loss_fn: str, vocabulary: int, max_length: int) -> list[Row]:
+def make_rows(data: Sequence[types.Datum], loss: Loss, vocabulary: int, max_length: int) -> list[Row]:
     """Check the data of one call.
 
+    Args:
+        data: The caller's data.
+        loss: What they are for.
+        vocabulary: Token ids are below it.
+        max_length: Most tokens of one datum.
+
     Raises:
-        ValueError: The list is empty, or a datum has a missing, misshapen, out-of-range or non-finite input. The
-            message names the datum by its place.
+        ValueError: The list is empty, or a datum has a missing, unknown, misshapen, out-of-range or non-finite input.
+            The message names the datum by its place.
     """
-    check_loss(loss_fn)
     if not data:
         raise ValueError("No data provided")
-    return [_row(index, datum, loss_fn, vocabulary, max_length) for index, datum in enumerate(data)]
+    rows = []
+    for index, datum in enumerate(data):
+        try:
+            rows.append(_row(index, datum, loss, vocabulary, max_length))
+        except ValueError as error:
+            raise ValueError(f"Datum {index} {error}.") from error
+    return rows
 
 
-def _row(index: int, datum: types.Datum, loss_fn: str, vocabulary: int, max_length: int) -> Row:
-    where = f"Datum {index}"
+def _row(index: int, datum: types.Datum, loss: Loss, vocabulary: int, max_length: int) -> Row:
+    """One datum; what is wrong with it continues a sentence that begins with its name."""
     tokens = np.asarray(datum.model_input.to_ints(), dtype=np.int64)
     length = len(tokens)
     if not 0 < length <= max_length:
-        raise ValueError(f"{where} has {length} tokens; the model takes 1 to {max_length}.")
-    missing = [name for name in REQUIRED_INPUTS[loss_fn] if name not in datum.loss_fn_inputs]
-    if missing:
-        raise ValueError(f"{where} lacks the loss input {missing[0]!r}, which {loss_fn} needs.")
-    targets = _dense(datum.loss_fn_inputs["target_tokens"])
-    one_dimensional = targets.ndim == 1
+        raise ValueError(f"has {length} tokens; the model takes 1 to {max_length}")
+    loss.check_inputs(datum.loss_fn_inputs)
+    targets = _dense(datum.loss_fn_inputs[TARGETS])
     if targets.ndim not in (1, 2) or targets.shape[0] != length:
-        raise ValueError(f"{where} has target_tokens of shape {targets.shape} for {length} input tokens.")
-    for name, ids in (("model_input", tokens), ("target_tokens", targets)):
+        raise ValueError(f"has {TARGETS} of shape {targets.shape} for {length} input tokens")
+    for name, ids in (("model_input", tokens), (TARGETS, targets)):
         if ids.size and not (ids.min() >= 0 and ids.max() < vocabulary):
-            raise ValueError(f"{where} has a token id in {name} outside 0..{vocabulary - 1}.")
-    inputs = {}
-    for name in FLOAT_INPUTS:
-        if name in datum.loss_fn_inputs:
-            values = _dense(datum.loss_fn_inputs[name]).astype(np.float32)
-            if values.shape != targets.shape:
-                raise ValueError(f"{where} has {name} of shape {values.shape}; target_tokens has {targets.shape}.")
-            if not np.isfinite(values).all():
-                raise ValueError(f"{where} has a value in {name} that is not finite.")
-            inputs[name] = torch.from_numpy(values.reshape(length, -1))
-    if loss_fn == "cross_entropy":
-        inputs.setdefault("weights", torch.ones(length, targets.size // length))
+            raise ValueError(f"has a token id in {name} outside 0..{vocabulary - 1}")
+    inputs = _inputs(datum, loss, targets.shape)
     return Row(
         index=index,
         tokens=torch.from_numpy(tokens),
         targets=torch.from_numpy(np.ascontiguousarray(targets.reshape(length, -1))),
         inputs=inputs,
-        scored=_scored(inputs, loss_fn, length),
-        one_dimensional=one_dimensional,
+        scored=(inputs[loss.scored_by] != 0).any(dim=1) if loss.scored_by else torch.ones(length, dtype=torch.bool),
+        one_dimensional=targets.ndim == 1,
     )
+
+
+def _inputs(datum: types.Datum, loss: Loss, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """The loss's float inputs, each ``[T, K]``, from arrays of the targets' shape, ``(T,)`` or ``(T, K)``."""
+    length = shape[0]
+    inputs = {}
+    for name in loss.inputs:
+        if name in datum.loss_fn_inputs:
+            values = _dense(datum.loss_fn_inputs[name]).astype(np.float32)
+            if values.shape != shape:
+                raise ValueError(f"has {name} of shape {values.shape}; {TARGETS} has {shape}")
+            if not np.isfinite(values).all():
+                raise ValueError(f"has a value in {name} that is not finite")
+            inputs[name] = torch.from_numpy(values.reshape(length, -1))
+        elif (default := loss.optional[name]) is not None:
+            inputs[name] = torch.full((length, math.prod(shape[1:])), default)
+    return inputs
 
 
 def _dense(data: types.TensorData) -> np.ndarray:
     if data.sparse_crow_indices is not None:
         return data.to_torch().to_dense().numpy()
     return data.to_numpy()
-
-
-def _scored(inputs: dict[str, Tensor], loss_fn: str, length: int) -> Tensor:
-    """Positions with a gradient: nonzero weight or advantage; every position where the loss has a term without one."""
-    key = {"cross_entropy": "weights", "importance_sampling": "advantages", "ppo": "advantages", "cispo": "advantages"}
-    if loss_fn in key:
-        return (inputs[key[loss_fn]] != 0).any(dim=1)
-    return torch.ones(length, dtype=torch.bool)
 
 
 def micro_batches(

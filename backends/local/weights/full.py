@@ -1,7 +1,7 @@
-"""Full fine-tuning: every weight of one model, with the methods that `Adapters` has for many adapters.
+"""Full fine-tuning: every weight of one model is trained, instead of an adapter.
 
 The weights are float32 whatever the dtype of the matrix products. Tied weights stay tied, so that what is saved is an
-ordinary Hugging Face model. A client has a model of its own; nothing is shared.
+ordinary Hugging Face model. Every client has a model to itself; nothing is shared.
 """
 
 from __future__ import annotations
@@ -9,17 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from backends.interface import BackendError
 from backends.local.model.load import BaseModel
+from backends.local.weights.protocol import Method, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class FullSpec:
     """What defines a fully trained model apart from its weights: the seed of the noise in its training."""
+
+    method: ClassVar[Method] = "full"
+    rank: ClassVar[None] = None
+    dropout: ClassVar[float] = 0.0
 
     seed: int
 
@@ -34,7 +39,7 @@ class FullWeights:
     def __init__(self, base: BaseModel) -> None:
         self.base = base
         base.model.requires_grad_(True)
-        self._swapped: tuple[dict[str, Tensor], dict[str, Tensor]] | None = None
+        self._sampled: tuple[Snapshot, dict[str, Tensor]] | None = None
 
     def add(self, name: str, spec: FullSpec, state: dict[str, Tensor] | None = None) -> None:
         """Begin with the weights of `state`, or with those that were loaded."""
@@ -42,7 +47,7 @@ class FullWeights:
             self.load(name, state)
 
     def remove(self, name: str) -> None:
-        """Nothing is kept beside the model itself."""
+        """Nothing is kept outside the model itself."""
 
     def targets(self, spec: FullSpec) -> list[str]:
         """No modules are singled out."""
@@ -67,22 +72,36 @@ class FullWeights:
         for key, parameter in parameters.items():
             parameter.data.copy_(state[key])
 
+    def pretrained(self) -> tuple[Any, ...]:
+        """The model's configuration and the tokenizer, which make the weights a Hugging Face model."""
+        return (self.base.model.config, self.base.tokenizer)
+
     @contextmanager
     def active(self, name: str | None) -> Iterator[Any]:
         """The model."""
         yield self.base.model
 
+    def start_dropout(self) -> None:
+        """There is no adapter for it to stand in front of."""
+
     @contextmanager
-    def swapped(self, state: dict[str, Tensor]) -> Iterator[Any]:
-        """The model with other weights, and its own back afterwards; they stay on the device for the next time."""
-        if self._swapped is None or self._swapped[0] is not state:
-            self._swapped = None  # let go of the last ones first
-            self._swapped = (state, {key: tensor.to(self.base.device) for key, tensor in state.items()})
+    def sampling(self, snapshot: Snapshot | None) -> Iterator[Any]:
+        """The model with a snapshot's weights, and the trained ones back afterwards; None: as it is.
+
+        The snapshot's weights stay on the device until another one is asked for.
+        """
+        if snapshot is None:
+            yield self.base.model
+            return
+        if self._sampled is None or self._sampled[0] is not snapshot:
+            # Release the last ones first: memory has no place for three models.
+            self._sampled = None
+            self._sampled = (snapshot, {key: tensor.to(self.base.device) for key, tensor in snapshot.state.items()})
         parameters = self.parameters("")
         own = {key: parameter.data for key, parameter in parameters.items()}
         try:
             for key, parameter in parameters.items():
-                parameter.data = self._swapped[1][key]
+                parameter.data = self._sampled[1][key]
             yield self.base.model
         finally:
             for key, parameter in parameters.items():

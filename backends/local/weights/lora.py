@@ -10,22 +10,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from backends.interface import BackendError
 from backends.local.model.load import BaseModel
+from backends.local.weights.protocol import Method, Snapshot
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj")
 MLP = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
 UNEMBED = ("lm_head",)
+# The adapter that a snapshot is loaded into to be sampled; clients' ids have colons in them.
+SAMPLER_SLOT = "sampler"
 
 
 @dataclass(frozen=True, slots=True)
 class LoraSpec:
-    """What defines an adapter apart from its weights; `modules` are names that take the place of the flags."""
+    """What defines an adapter apart from its weights.
+
+    Attributes:
+        rank: Rank of every pair of matrices.
+        alpha: The product of A and B is scaled by ``alpha / rank``.
+        seed: Seed of A's first values and of the noise in training.
+        train_attn: Adapt the attention projections.
+        train_mlp: Adapt the MLP projections.
+        train_unembed: Adapt the output layer.
+        dropout: Dropout in front of A while training.
+        rslora: Scale by ``alpha / sqrt(rank)`` instead.
+        dora: Train direction and magnitude apart.
+        modules: Names of the adapted modules, in place of the three flags; None: by the flags.
+    """
+
+    method: ClassVar[Method] = "lora"
 
     rank: int
     alpha: float
@@ -43,15 +61,24 @@ class LoraSpec:
         return asdict(self)
 
 
-class Adapters:
-    """The adapters that live on one base model; one of them is active at a time."""
+class LoraWeights:
+    """The adapters that live on one base model; one of them is active at a time.
 
-    def __init__(self, base: BaseModel) -> None:
+    Args:
+        base: The base model.
+        sharded: Whether its weights are split over processes, so that none of them can be changed.
+    """
+
+    def __init__(self, base: BaseModel, *, sharded: bool = False) -> None:
         self.base = base
+        self._mergeable = base.dtype == torch.float32 and base.quantization == "none" and not sharded
         self._peft: Any = None
         self._specs: dict[str, LoraSpec] = {}
-        self._merged: str | None = None  # the adapter that is added into the base's weights
-        self._unmerged: list[tuple[Tensor, Tensor]] = []  # those weights, and what they were
+        # The snapshot in SAMPLER_SLOT.
+        self._sampled: Snapshot | None = None
+        # The adapter that is added into the base's weights; those weights, each with what it was.
+        self._merged: str | None = None
+        self._unmerged: list[tuple[Tensor, Tensor]] = []
 
     def add(self, name: str, spec: LoraSpec, state: dict[str, Tensor] | None = None) -> None:
         """Add an adapter, with the weights of `state` if given.
@@ -64,7 +91,8 @@ class Adapters:
         self.restore()
         config = LoraConfig(
             r=spec.rank,
-            lora_alpha=spec.alpha,  # type: ignore[arg-type]  # annotated as int, but any number scales
+            # Annotated as int, but any number scales.
+            lora_alpha=spec.alpha,  # type: ignore[arg-type]
             lora_dropout=spec.dropout,
             use_rslora=spec.rslora,
             use_dora=spec.dora,
@@ -102,20 +130,18 @@ class Adapters:
         return targets
 
     def remove(self, name: str) -> None:
-        """Forget an adapter; that of a parked client is forgotten already."""
+        """Forget an adapter; that of an offloaded client is forgotten already."""
         if self._specs.pop(name, None) is None:
             return
         self.restore()
-        if not self._specs:  # PEFT cannot be without an adapter: take it off the model
+        if not self._specs:
+            # PEFT cannot be without an adapter: take it off the model.
             self._peft.unload()
             self._peft = None
             return
-        self._peft.set_adapter(next(iter(self._specs)))  # PEFT warns when the active one is deleted
+        # PEFT warns when the active adapter is deleted.
+        self._peft.set_adapter(next(iter(self._specs)))
         self._peft.delete_adapter(name)
-
-    def spec(self, name: str) -> LoraSpec:
-        """The adapter's definition."""
-        return self._specs[name]
 
     def parameters(self, name: str) -> dict[str, Tensor]:
         """The adapter's parameters by PEFT's checkpoint key, sorted; A is ``[r, in]``, B is ``[out, r]``."""
@@ -146,13 +172,18 @@ class Adapters:
             for key, parameter in parameters.items():
                 parameter.copy_(state[key])
 
+    def pretrained(self) -> tuple[Any, ...]:
+        """Nothing: an adapter's files are complete."""
+        return ()
+
     def start_dropout(self) -> None:
         """Put the adapted layers, and no others, into training mode; `model.eval()` ends it."""
         from peft.tuners.lora import LoraLayer
 
         for module in list(self.base.model.modules()):
             if isinstance(module, LoraLayer):
-                module.train()  # type: ignore[attr-defined]  # of its subclasses
+                # Its subclasses are modules.
+                module.train()  # type: ignore[attr-defined]
 
     @contextmanager
     def active(self, name: str | None) -> Iterator[Any]:
@@ -172,6 +203,29 @@ class Adapters:
             parameter.requires_grad_(True)
         with disable_input_dtype_casting(self._peft, active=self.base.dtype != torch.float32):
             yield self.base.model
+
+    @contextmanager
+    def sampling(self, snapshot: Snapshot | None) -> Iterator[Any]:
+        """The model with a snapshot's adapter, or bare.
+
+        A float32 base gets the adapter merged in for the time, which is faster and exact to rounding; another base
+        keeps it apart, since merging into low precision would change the weights that were trained, and so does one
+        that is split over the processes. DoRA is kept apart too: its weight is not base plus product.
+        """
+        if snapshot is None:
+            with self.active(None) as model:
+                yield model
+            return
+        assert isinstance(snapshot.spec, LoraSpec)
+        if self._sampled is not snapshot:
+            if self._sampled is not None:
+                self.remove(SAMPLER_SLOT)
+                self._sampled = None
+            self.add(SAMPLER_SLOT, snapshot.spec, snapshot.state)
+            self._sampled = snapshot
+        mergeable = self._mergeable and not snapshot.spec.dora
+        with (self.merged if mergeable else self.active)(SAMPLER_SLOT) as model:
+            yield model
 
     def merge_into_base(self, name: str) -> Any:
         """Add this adapter into the base model for good, and return the plain model. No other adapter survives it.
@@ -211,7 +265,8 @@ class Adapters:
         for module in self.base.model.modules():
             if isinstance(module, LoraLayer) and name in module.lora_A:
                 weight: Any = module.get_base_layer().weight
-                delta: Tensor = module.get_delta_weight(name)  # type: ignore[attr-defined]  # of its subclasses
+                # Its subclasses have the method.
+                delta: Tensor = module.get_delta_weight(name)  # type: ignore[attr-defined]
                 total = delta.add_(weight.data).to(weight.dtype)
                 self._unmerged.append((weight, weight.data))
                 # Stored by input: with few rows, the products of decoding read it up to a third faster so.

@@ -20,7 +20,6 @@ import torch
 from tests.support.datums import random_datums
 from tinker import types
 from backends import open_backend
-from backends.local.offload import park, unpark
 from backends.options import LocalOptions
 
 accelerator.install()
@@ -74,7 +73,7 @@ def run(device, **options):
             path = client.save_state("first").result().path
         if step == 1:
             client.forward_backward(data, "cross_entropy").result()
-            unpark(client, park(client).result()).result()
+            client.attach_state(client.detach_state().result()).result()
     found += [client.forward_backward_custom(data, squares).result().metrics["loss:sum"]]
     client.load_state_with_optimizer(path).result()
     found += [client.forward_backward(data, "cross_entropy").result().metrics["loss:sum"]]

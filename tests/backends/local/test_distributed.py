@@ -1,4 +1,4 @@
-"""The team of processes by itself: two real ones over gloo, with work that needs no model."""
+"""The group of processes by itself: two real ones over gloo, with work that needs no model."""
 
 from __future__ import annotations
 
@@ -14,67 +14,91 @@ import tinker
 import torch
 
 from backends.interface import BackendError
-from backends.local.distributed import Team
+from backends.local.distributed import ProcessGroup
 from backends.options import LocalOptions
 
 PROGRAM = """
 import tinker, torch
-from backends.local.distributed import Team
+from backends.local.distributed import ProcessGroup
 
-team = Team(cpu=True)
-assert team.size == 2
+group = ProcessGroup(cpu=True)
+assert group.size == 2
 log = []
 
-def add(rows):
-    team.tell("add", rows)
-    mine = team.share(rows, len)
-    log.append(mine)
-    return team.agree(lambda: sum(len(row) for row in mine))
+class Worker:
+    replica_id = "worker"
 
-def total(tensors):
-    team.tell("total", tensors)
-    return team.sum([tensor * (team.rank + 1) for tensor in tensors])
+    def add(self, rows):
+        group.broadcast(self.add, rows)
+        mine = group.shard(rows, len)
+        log.append(mine)
+        return group.gather(lambda: mine, lambda rows: sum(map(len, rows)))
 
-def fail(rank):
-    team.tell("fail", rank)
-    def work():
-        if team.rank == rank:
-            raise ValueError("out of luck")
-    return team.agree(work)
+    def total(self, tensors):
+        group.broadcast(self.total, tensors)
+        return group.reduce_sum([tensor * (group.rank + 1) for tensor in tensors])
 
-def largest():
-    team.tell("largest")
-    return team.largest(team.rank * 3)
+    def fail(self, rank):
+        group.broadcast(self.fail, rank)
+        def work():
+            if group.rank == rank:
+                raise ValueError("out of luck")
+        try:
+            return group.run_in_all(work)
+        except Exception as error:
+            log.append(type(error).__name__)
+            raise
 
-methods = {"add": add, "total": total, "fail": fail, "largest": largest}
+    def largest(self):
+        group.broadcast(self.largest)
+        return group.reduce_max(group.rank * 3)
 
-def carry_out(name, arguments):
-    try:
-        methods[name](*arguments)
-    except Exception as error:
-        log.append(type(error).__name__)
+    def second(self):
+        group.broadcast(self.second)
+        return group.run_in_all(Second)
 
-if team.rank == 0:
-    assert add(["a", "bbb", "cc", "dddd"]) == [6, 4], log
-    assert log[0] == ["dddd", "cc"], log
-    ones = total([torch.ones(2, 3), torch.full((4,), 2.0)])
+    def discard(self):
+        log.append("worker")
+
+class Second(Worker):
+    replica_id = "second"
+
+    def discard(self):
+        log.append("second")
+
+worker = Worker()
+if group.rank == 0:
+    assert worker.add(["a", "bbb", "cc", "dddd"]) == (["dddd", "cc"], [6, 4]), log
+    ones = worker.total([torch.ones(2, 3), torch.full((4,), 2.0)])
     assert ones[0].shape == (2, 3) and ones[0].eq(3).all() and ones[1].eq(6).all(), ones
-    assert largest() == 3
+    assert worker.largest() == 3
     for rank, kind, text in ((0, ValueError, "out of luck"), (1, tinker.RequestFailedError, "process 1: ValueError")):
         try:
-            fail(rank)
+            worker.fail(rank)
         except kind as error:
             assert text in str(error), error
         else:
             raise AssertionError("nobody noticed")
-    assert add(["a"]) == [1, 0]  # the others have nothing to do, and go on
-    team.close()
-    team.close()
+    second = worker.second()
+    # The other process has nothing to do, and goes on.
+    assert second.add(["a"]) == (["a"], [1, 0])
+    group.broadcast_discard("second")
+    group.close()
+    group.close()
 else:
-    team.follow(carry_out)
-    assert log == [["bbb", "a"], "RequestFailedError", "ValueError", []], log
-print("done", team.rank)
+    group.follow(worker)
+    assert log == [["bbb", "a"], "RequestFailedError", "ValueError", [], "second"], log
+print("done", group.rank)
 """
+
+
+class Nobody:
+    replica_id = "nobody"
+
+    def discard(self) -> None: ...
+
+
+NOBODY = Nobody()
 
 
 def test_two_processes() -> None:
@@ -99,32 +123,33 @@ def test_two_processes() -> None:
         assert f"done {rank}" in output
 
 
-def test_one_process_is_a_team_of_one() -> None:
+def test_one_process_is_a_group_of_one() -> None:
     def fail() -> Any:
         raise tinker.TinkerError("alone")
 
-    team = Team()
-    assert (team.size, team.rank) == (1, 0)
-    team.tell("anything")
-    assert team.share(["a", "ccc"], len) == ["ccc", "a"]
-    assert team.agree(lambda: 5) == [5]
+    group = ProcessGroup()
+    assert (group.size, group.rank) == (1, 0)
+    group.broadcast(NOBODY.discard)
+    assert group.shard(["a", "ccc"], len) == ["ccc", "a"]
+    assert group.gather(lambda: 5, str) == (5, ["5"])
+    assert group.run_in_all(lambda: 6) == 6
     tensors = [torch.ones(2)]
-    assert team.sum(tensors) is tensors
+    assert group.reduce_sum(tensors) is tensors
     with pytest.raises(tinker.TinkerError, match="alone"):
-        team.agree(fail)
-    team.close()
+        group.run_in_all(fail)
+    group.close()
 
 
 def test_who_fails_amid_a_pass_takes_no_more_part() -> None:
-    team = Team()
+    group = ProcessGroup()
     with pytest.raises(MemoryError):
-        team.desert(MemoryError("no room"))
+        group.abort(MemoryError("no room"))
     with pytest.raises(tinker.TinkerError, match=r"no longer together.*no room"):
-        team.tell("anything")
-    team.close()
-    team.rank = 1
+        group.broadcast(NOBODY.discard)
+    group.close()
+    group.rank = 1
     with pytest.raises(SystemExit, match="process 1: MemoryError: no room"):
-        team.desert(MemoryError("no room"))
+        group.abort(MemoryError("no room"))
 
 
 def test_one_process_splits_nothing(open_local: Any) -> None:

@@ -240,7 +240,7 @@ def test_clients_that_nobody_holds_are_forgotten(open_local: Any, tiny_model: st
     del passing
     gc.collect()
     service._executor.submit(int).result()
-    assert list(kept.engine.adapters._specs) == [kept.model_id]
+    assert list(kept.engine.weights._specs) == [kept.model_id]
     assert kept.forward_backward(data, "cross_entropy").result()
     assert kept.optim_step(ADAM).result()
 
@@ -255,7 +255,7 @@ def test_a_client_that_is_collected_in_the_middle_of_a_submission_locks_nothing(
         del passing
         gc.collect()
     service._executor.submit(int).result(timeout=30)
-    assert list(kept.engine.adapters._specs) == [kept.model_id]
+    assert list(kept.engine.weights._specs) == [kept.model_id]
 
 
 def test_a_model_is_bare_again_after_its_last_client(open_local: Any, tiny_model: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tinker import types
 
-from backends.local.step.losses import LOSSES
+from backends.losses import LOSSES, Loss, find_loss
 
 RNG = np.random.default_rng(3)
 LENGTH = 14
@@ -112,7 +112,7 @@ def test_off_policy_gradient_is_the_formulas(name: str) -> None:
     lp, q, a = (RNG.normal(scale=1.5, size=200) for _ in range(3))
     current = torch.tensor(lp, requires_grad=True)
     inputs = {"logprobs": torch.tensor(q), "advantages": torch.tensor(a)}
-    (slope,) = torch.autograd.grad(LOSSES[name](current, inputs, {}).sum(), current)
+    (slope,) = torch.autograd.grad(find_loss(name).formula(current, inputs, LOSSES[name].complete({})).sum(), current)
     np.testing.assert_allclose(slope.numpy(), SLOPES[name](lp, q, a), rtol=1e-6, atol=1e-9)
 
 
@@ -151,6 +151,45 @@ def test_bad_data_is_refused_by_place(client: Any, case: str) -> None:
     assert client.forward([datum({})], "cross_entropy").result()  # the client goes on
 
 
-def test_missing_input_is_named(client: Any) -> None:
-    with pytest.raises(ValueError, match="'logprobs'"):
-        client.forward_backward([datum({"advantages": ADVANTAGES})], "ppo")
+INPUTS = {"logprobs": NOISE, "advantages": ADVANTAGES, "weights": np.ones(LENGTH, np.float32)}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_missing_input_is_named(client: Any, name: str) -> None:
+    for missing in ("target_tokens", *LOSSES[name].required):
+        given = datum({other: INPUTS[other] for other in LOSSES[name].required})
+        del given.loss_fn_inputs[missing]
+        with pytest.raises(ValueError, match=f"Datum 0 lacks the loss input '{missing}', which {name} needs"):
+            client.forward_backward([given], name)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_an_input_that_the_loss_would_ignore_is_refused_by_name(client: Any, name: str) -> None:
+    """`weight` for `weights` would train on the whole prompt, in silence."""
+    given = {other: INPUTS[other] for other in LOSSES[name].required}
+    stranger = "weight" if name == "cross_entropy" else "weights"
+    data = [datum(given), datum({**given, stranger: np.ones(LENGTH, np.float32)})]
+    hint = "Did you mean 'weights'" if name == "cross_entropy" else "It takes target_tokens, logprobs, advantages"
+    for call in (client.forward, client.forward_backward):
+        with pytest.raises(ValueError, match=f"Datum 1 has the loss input '{stranger}', which {name} .*{hint}"):
+            call(data, name)
+
+
+def test_a_new_loss_is_one_entry(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its inputs, default, scored positions and settings are used without another change."""
+    cubed = Loss(
+        "cubed",
+        lambda lp, inputs, settings: settings["scale"] * inputs["share"] * lp**3,
+        optional={"share": 1.0},
+        scored_by="share",
+        settings={"scale": 2.0},
+    )
+    monkeypatch.setitem(LOSSES, "cubed", cubed)
+    lp, share = logprobs(client), (ADVANTAGES != 0).astype(np.float32)
+    whole = client.forward_backward([datum({})], "cubed").result().metrics["loss:sum"]
+    part = client.forward_backward([datum({"share": share})], "cubed", {"scale": 3}).result()
+    assert whole == pytest.approx((2 * lp**3).sum(), rel=1e-4)
+    assert part.metrics["loss:sum"] == pytest.approx((3 * share * lp**3).sum(), rel=1e-4)
+    assert (part.loss_fn_outputs[0]["logprobs"].to_numpy() != 0).tolist() == (share != 0).tolist()
+    with pytest.raises(ValueError, match="'weights'"):
+        client.forward([datum({"weights": share})], "cubed")

@@ -13,7 +13,6 @@ import torch
 from tinker import types
 
 from backends import BackendError
-from backends.local.step.losses import check_config
 from tests.support.datums import random_datums
 
 ADAM = types.AdamParams(learning_rate=1e-2)
@@ -85,8 +84,8 @@ def test_custom_loss_by_handle_has_the_exact_gradient(service: Any, client: Any,
     assert output.metrics["custom/loss:sum"] == pytest.approx(output.metrics["loss:sum"], rel=1e-5)
     assert output.metrics["custom/loss:mean"] == pytest.approx(output.metrics["loss:sum"] / 6, rel=1e-5)
 
-    model = client.engine.adapters._peft
-    client.engine.adapters._peft.set_adapter(client.model_id)
+    model = client.engine.weights._peft
+    client.engine.weights._peft.set_adapter(client.model_id)
     total = torch.zeros(())
     for datum in DATA:  # the same loss by plain autograd, through the model
         rows = torch.log_softmax(model(torch.tensor([datum.model_input.to_ints()])).logits[0], -1)
@@ -114,7 +113,7 @@ def test_settings_of_a_loss_are_checked(client: Any) -> None:
     with pytest.raises(ValueError, match="takes no settings"):
         client.forward(DATA, "cross_entropy", {"beta": 1.0})
     with pytest.raises(ValueError, match="finite number"):
-        check_config("ppo", {"clip_low_threshold": "x"})
+        client.forward(DATA, "ppo", {"clip_low_threshold": "x"})
 
 
 def test_external_weights_are_files_for_plain_peft(service: Any, client: Any, tiny_model: str) -> None:

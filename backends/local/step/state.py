@@ -1,0 +1,143 @@
+"""What a training client has on the device: weights, optimiser, accumulated gradient, and its place in the training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from tinker import types
+from torch import Tensor
+
+from backends.local.checkpoints.files import Checkpoint
+from backends.local.step.forward_backward import StepOutput, StepRequest, add, run_rows
+from backends.local.step.micro_batches import Row
+from backends.local.step.noise import Noise
+from backends.local.step.optim import Optimizer
+from backends.local.weights.protocol import Snapshot, Spec
+from backends.losses import Loss
+
+if TYPE_CHECKING:
+    from backends.local.engine import Engine
+
+
+@dataclass(frozen=True)
+class DetachedState:
+    """The tensors of a training client off the device.
+
+    Attributes:
+        weights: The trained weights by name, on the CPU.
+        optimizer: The optimiser's tensors by name, on the CPU.
+        gradients: The accumulated gradient, one tensor per parameter, on the CPU; None if there is none.
+    """
+
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    gradients: list[Tensor] | None
+
+
+class TrainingState:
+    """The trained weights of one client with their optimiser. Only the executor's thread calls this.
+
+    Args:
+        engine: The base model, in memory.
+        name: The client's id.
+        spec: What is trained.
+        checkpoint: What to begin with; None: new weights.
+
+    Raises:
+        BackendError: The model has nothing to train that the spec asks for, or the checkpoint does not fit.
+    """
+
+    def __init__(self, engine: Engine, name: str, spec: Spec, checkpoint: Checkpoint | None) -> None:
+        self._engine, self._name, self.spec = engine, name, spec
+        engine.weights.add(name, spec, checkpoint.weights if checkpoint else None)
+        self._parameters = engine.weights.parameters(name)
+        self._begin(checkpoint)
+
+    def _begin(self, checkpoint: Checkpoint | None) -> None:
+        """Begin with no gradient and the checkpoint's optimiser, or a fresh one."""
+        self._gradients: list[Tensor] | None = None
+        self._optimizer = Optimizer(self._parameters, self._engine.options)
+        # Optimiser steps, and calls of forward_backward since the last of them: the noise is made from both.
+        self._step = self._calls = 0
+        if checkpoint and checkpoint.optimizer is not None:
+            self._optimizer.load_state(checkpoint.optimizer)
+            self._step = checkpoint.step
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Take over saved weights, and the optimiser if the checkpoint has it (BackendError if they do not fit)."""
+        self._engine.weights.load(self._name, checkpoint.weights)
+        self._begin(checkpoint)
+
+    def run(self, rows: Sequence[Row], loss: Loss, settings: Mapping[str, float], *, backward: bool) -> StepOutput:
+        """Loss, log-probabilities and, for `backward`, gradients of rows; `accumulate` keeps the gradients."""
+        request = StepRequest(loss, settings, backward, self._noise() if backward else None)
+        return run_rows(self._engine, self._name, list(self._parameters.values()), rows, request)
+
+    def _noise(self) -> Noise | None:
+        alpha, dropout = self._engine.options.neftune_alpha, self.spec.dropout
+        if alpha is None and not dropout:
+            return None
+        return Noise((self.spec.seed, self._step, self._calls), alpha, dropout)
+
+    def accumulate(self, gradients: list[Tensor] | None) -> None:
+        """Add the gradients of one call, one tensor per parameter; None of a process that had no row."""
+        parts = gradients or [torch.zeros_like(p) for p in self._parameters.values()]
+        self._gradients = add(self._gradients, parts)
+        self._calls += 1
+
+    def optim_step(self, params: types.AdamParams) -> float:
+        """One AdamW step with the gradient accumulated in all processes, which is cleared.
+
+        Returns:
+            The global L2 norm of the gradient before clipping.
+
+        Raises:
+            ValueError: No gradient has accumulated, it is not finite, or a hyperparameter is out of range.
+        """
+        accumulated, self._gradients = self._gradients, None
+        if accumulated is None:
+            raise ValueError("optim_step needs a forward_backward since the last step; no gradient has accumulated.")
+        norm = self._optimizer.step(self._engine.group.reduce_sum(accumulated), params)
+        self._step, self._calls = self._step + 1, 0
+        return norm
+
+    def snapshot(self) -> Snapshot:
+        """A copy of the weights as they are now, to be sampled from."""
+        return Snapshot(self.spec, self._engine.weights.state(self._name))
+
+    def checkpoint(self, *, optimizer: bool) -> Checkpoint:
+        """A copy of the weights as they are now, with the optimiser if asked for, to be saved."""
+        return Checkpoint(
+            base_model=self._engine.base.name,
+            spec=self.spec,
+            weights=self._engine.weights.state(self._name),
+            optimizer=self._optimizer.state() if optimizer else None,
+            target_modules=self._engine.weights.targets(self.spec),
+            step=self._step,
+            pretrained=self._engine.weights.pretrained(),
+        )
+
+    def detach(self) -> DetachedState:
+        """Take all tensors off the device; `attach` brings them back, and nothing else may be called before."""
+        state = DetachedState(
+            weights=self._engine.weights.state(self._name),
+            optimizer=self._optimizer.state(),
+            gradients=None if self._gradients is None else [gradient.cpu() for gradient in self._gradients],
+        )
+        self._engine.weights.remove(self._name)
+        self._parameters, self._gradients = {}, None
+        del self._optimizer
+        return state
+
+    def attach(self, state: DetachedState) -> None:
+        """Bring back what `detach` took off the device, bit for bit."""
+        self._engine.weights.add(self._name, self.spec, state.weights)
+        self._parameters = self._engine.weights.parameters(self._name)
+        self._optimizer = Optimizer(self._parameters, self._engine.options)
+        if state.optimizer:
+            self._optimizer.load_state({name: torch.clone(value) for name, value in state.optimizer.items()})
+        if state.gradients is not None:
+            self._gradients = [gradient.to(self._engine.base.device) for gradient in state.gradients]

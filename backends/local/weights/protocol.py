@@ -1,0 +1,100 @@
+"""What the engine needs of the weights that are trained, whichever they are: an adapter's or the whole model's."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from torch import Tensor
+
+Method = Literal["lora", "full"]
+
+
+class Spec(Protocol):
+    """What defines a training client's weights apart from their values. It is saved with every checkpoint."""
+
+    @property
+    def method(self) -> Method:
+        """What is trained."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Seed of the first values and of the noise in training."""
+        ...
+
+    @property
+    def rank(self) -> int | None:
+        """The adapter's rank; None where there is no adapter."""
+        ...
+
+    @property
+    def dropout(self) -> float:
+        """Dropout in front of the adapter while training."""
+        ...
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Trained weights frozen at one point of training; two are the same only if they are one object.
+
+    Attributes:
+        spec: What the weights are of.
+        state: The weights by name, on the CPU.
+    """
+
+    spec: Spec
+    state: dict[str, Tensor]
+
+
+class Weights(Protocol):
+    """The trained weights of the clients of one base model. Only the executor's thread calls these."""
+
+    def add(self, name: str, spec: Any, state: dict[str, Tensor] | None = None) -> None:
+        """Make room for a client's weights, with the values of `state` if given.
+
+        Raises:
+            BackendError: The model has nothing to train that the spec asks for, or `state` does not fit.
+        """
+        ...
+
+    def remove(self, name: str) -> None:
+        """Forget a client's weights; those of an offloaded client are forgotten already."""
+        ...
+
+    def targets(self, spec: Any) -> list[str]:
+        """Names of the modules that are changed; empty if none are singled out."""
+        ...
+
+    def parameters(self, name: str) -> dict[str, Tensor]:
+        """The parameters that are trained, by the name under which they are saved; a tied one once."""
+        ...
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """A copy of the values, on the CPU."""
+        ...
+
+    def load(self, name: str, state: dict[str, Tensor]) -> None:
+        """Set the values (BackendError if `state` is of another model)."""
+        ...
+
+    def pretrained(self) -> tuple[Any, ...]:
+        """What is written next to the weights so that other programs load them: objects with `save_pretrained`."""
+        ...
+
+    def active(self, name: str | None) -> AbstractContextManager[Any]:
+        """The model with a client's weights, to be trained; None: the bare base model."""
+        ...
+
+    def start_dropout(self) -> None:
+        """Switch dropout on; `model.eval()` ends it."""
+        ...
+
+    def sampling(self, snapshot: Snapshot | None) -> AbstractContextManager[Any]:
+        """The model with the weights of a snapshot, to be sampled from; None: the bare base model."""
+        ...

@@ -1,0 +1,178 @@
+"""The loss functions of `forward_backward`: what each one takes, which positions it scores, and its formula.
+
+A new loss is one more `Loss` in `LOSSES`; inputs, settings, messages and the configuration follow from it. Formulas use
+methods of tensors alone, so that names and inputs are known without importing torch.
+
+Formulas are those of Tinker's documentation, with r = exp(lp - q), where lp is the current log-probability of a target,
+q (`logprobs`) the one that it had when it was sampled, and A its advantage. A loss is computed at each position; a
+call's is the *sum*.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TARGETS = "target_tokens"
+CLIPS = ("clip_low_threshold", "clip_high_threshold")
+
+Inputs = Mapping[str, "Tensor"]
+Settings = Mapping[str, float]
+Formula = Callable[["Tensor", Inputs, Settings], "Tensor"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One loss function.
+
+    Attributes:
+        name: What `forward_backward` calls it.
+        formula: From the targets' log-probabilities ``[N, K]``, the inputs and the settings to the loss of each
+            ``[N, K]``. Inputs have the shape of the log-probabilities.
+        required: Inputs of every datum, besides `target_tokens`.
+        optional: Inputs that a datum may lack, with the number that then stands for all of its positions; None if the
+            formula does without.
+        scored_by: The input whose zeros are positions without a gradient, which are therefore not computed; None if
+            every position has one.
+        settings: Keys of `loss_fn_config` with their defaults.
+        hosted: Whether the Tinker API has it too.
+    """
+
+    name: str
+    formula: Formula
+    required: tuple[str, ...] = ()
+    optional: Mapping[str, float | None] = field(default_factory=dict)
+    scored_by: str | None = None
+    settings: Settings = field(default_factory=dict)
+    hosted: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the float inputs, required ones first; `target_tokens` are not among them."""
+        return (*self.required, *self.optional)
+
+    def check_inputs(self, names: Collection[str]) -> None:
+        """Refuse a datum whose inputs are not those of this loss.
+
+        Raises:
+            ValueError: One is missing, or there is one that the loss would have to ignore.
+        """
+        for name in (TARGETS, *self.required):
+            if name not in names:
+                raise ValueError(f"lacks the loss input {name!r}, which {self.name} needs")
+        known = (TARGETS, *self.inputs)
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise ValueError(
+                    f"has the loss input {name!r}, which {self.name} does not take.{hint} It takes {', '.join(known)}"
+                )
+
+    def complete(self, settings: Mapping[str, float | str]) -> dict[str, float]:
+        """The settings of a call as numbers, defaults included.
+
+        Raises:
+            ValueError: The loss has no such setting, or the value is no finite number.
+        """
+        for key, value in settings.items():
+            if key not in self.settings:
+                known = ", ".join(self.settings) or "no settings"
+                raise ValueError(f"loss_fn_config has {key!r}; {self.name} takes {known}.")
+            if isinstance(value, str) or not math.isfinite(value):
+                raise ValueError(f"loss_fn_config has {key}={value!r}; it must be a finite number.")
+        return {key: float(settings.get(key, default)) for key, default in self.settings.items()}
+
+
+def find_loss(name: str) -> Loss:
+    """The loss of a name.
+
+    Raises:
+        ValueError: There is none; the message says why, where the API has one of that name, and names the others.
+    """
+    if name in LOSSES:
+        return LOSSES[name]
+    why = f": {UNPUBLISHED[name]}" if name in UNPUBLISHED else ""
+    raise ValueError(
+        f'Loss function "{name}" is not available on the local backend{why}. Available: {", ".join(LOSSES)}.'
+    )
+
+
+def _cross_entropy(lp: Tensor, inputs: Inputs, settings: Settings) -> Tensor:
+    """-w * lp."""
+    return -inputs["weights"] * lp
+
+
+def _importance_sampling(lp: Tensor, inputs: Inputs, settings: Settings) -> Tensor:
+    """-r * A."""
+    return -(lp - inputs["logprobs"]).exp() * inputs["advantages"]
+
+
+def _ppo(lp: Tensor, inputs: Inputs, settings: Settings) -> Tensor:
+    """-min(r * A, clamp(r, low, high) * A) (Schulman et al., 2017)."""
+    ratio = (lp - inputs["logprobs"]).exp()
+    clipped = _clip(ratio, inputs, settings)
+    return -(ratio * inputs["advantages"]).minimum(clipped * inputs["advantages"])
+
+
+def _cispo(lp: Tensor, inputs: Inputs, settings: Settings) -> Tensor:
+    """-stop_gradient(clamp(r, low, high)) * lp * A (MiniMax-M1, 2025)."""
+    ratio = (lp - inputs["logprobs"]).exp().detach()
+    return -_clip(ratio, inputs, settings) * lp * inputs["advantages"]
+
+
+def _dro(lp: Tensor, inputs: Inputs, settings: Settings) -> Tensor:
+    """-(lp * A - beta / 2 * (lp - q)^2) (Richemond et al., 2024)."""
+    return -(lp * inputs["advantages"] - 0.5 * settings["beta"] * (lp - inputs["logprobs"]) ** 2)
+
+
+def _clip(ratio: Tensor, inputs: Inputs, settings: Settings) -> Tensor:
+    """Clamp by the datum's own thresholds where it has them, else by the call's."""
+    low, high = (inputs[name] if name in inputs else ratio.new_tensor(settings[name]) for name in CLIPS)
+    return ratio.maximum(low.to(ratio)).minimum(high.to(ratio))
+
+
+_SAMPLED = ("logprobs", "advantages")
+_OWN_CLIPS = dict.fromkeys(CLIPS)
+
+LOSSES: dict[str, Loss] = {
+    loss.name: loss
+    for loss in (
+        Loss("cross_entropy", _cross_entropy, optional={"weights": 1.0}, scored_by="weights", hosted=True),
+        Loss("importance_sampling", _importance_sampling, required=_SAMPLED, scored_by="advantages", hosted=True),
+        Loss(
+            "ppo",
+            _ppo,
+            required=_SAMPLED,
+            optional=_OWN_CLIPS,
+            scored_by="advantages",
+            settings=dict(zip(CLIPS, (0.8, 1.2), strict=True)),
+            hosted=True,
+        ),
+        Loss(
+            "cispo",
+            _cispo,
+            required=_SAMPLED,
+            optional=_OWN_CLIPS,
+            scored_by="advantages",
+            settings=dict(zip(CLIPS, (0.0, 4.0), strict=True)),
+            hosted=True,
+        ),
+        # The squared term has a gradient where the advantage is zero, too.
+        Loss("dro", _dro, required=_SAMPLED, settings={"beta": 0.05}, hosted=True),
+    )
+}
+
+UNPUBLISHED = {
+    "gspo": "the paper (Zheng et al., 2025) clips a length-normalised sequence ratio, but how the API normalises and "
+    "clips it under sequence_ratio_mask is not public; forward_backward_custom can state your own",
+    "stable_reinforce": "its formula is not public (it adds a sampler-KL term, default kl_coeff 0.01); "
+    "importance_sampling, ppo and cispo are here",
+    "custom": "use forward_backward_custom, which takes a function",
+}
