@@ -63,9 +63,9 @@ class Loss:
         Raises:
             ValueError: One is missing, or there is one that the loss would have to ignore.
         """
-        for name in (TARGETS, *self.required):
-            if name not in names:
-                raise ValueError(f"lacks the loss input {name!r}, which {self.name} needs")
+        if missing := [name for name in (TARGETS, *self.required) if name not in names]:
+            noun = "loss input" if len(missing) == 1 else "loss inputs"
+            raise ValueError(f"lacks the {noun} {' and '.join(map(repr, missing))}, which {self.name} needs")
         known = (TARGETS, *self.inputs)
         for name in names:
             if name not in known:
@@ -99,9 +99,7 @@ def find_loss(name: str) -> Loss:
     if name in LOSSES:
         return LOSSES[name]
     why = f": {UNPUBLISHED[name]}" if name in UNPUBLISHED else ""
-    raise ValueError(
-        f'Loss function "{name}" is not available on the local backend{why}. Available: {", ".join(LOSSES)}.'
-    )
+    raise ValueError(f'Loss function "{name}" is not available here{why}. Available: {", ".join(LOSSES)}.')
 
 
 def _cross_entropy(lp: Tensor, inputs: Inputs, settings: Settings) -> Tensor:

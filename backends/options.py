@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from backends.planning.prices import Prices
+NO_CHOICE = "the API offers no such choice"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What an option of the local backend changes, written next to the option.
+
+    Attributes:
+        changes: "machine": how this machine computes, to rounding the same results. "reports": what is returned
+            besides. "learning": what is learnt, so that another backend, which does not have the option, must not
+            ignore it.
+        elsewhere: Of "learning": why another backend cannot have it.
+        portable: Values that another backend may ignore nevertheless.
+        adapter: Whether it is about adapters, and says nothing with `method: full`.
+        fsdp: Whether it goes with a base that is split over processes.
+    """
+
+    changes: Literal["machine", "reports", "learning"]
+    elsewhere: str = NO_CHOICE
+    portable: tuple[Any, ...] = ()
+    adapter: bool = False
+    fsdp: bool = True
+
+
+MACHINE = About("machine")
+ADAPTER = About("learning", adapter=True)
 
 
 class BackendOptions(BaseModel):
@@ -19,10 +45,6 @@ class BackendOptions(BaseModel):
         return base_model
 
 
-ADAPTER_OPTIONS = ("lora_alpha", "lora_dropout", "rslora", "dora", "target_modules", "lora_plus_ratio")
-NOT_WITH_FSDP = ("method", "dora", "neftune_alpha", "compile", "liger")
-
-
 def changed(options: BaseModel, name: str) -> bool:
     """Whether an option has another value than its default."""
     return getattr(options, name) != type(options).model_fields[name].get_default(call_default_factory=True)
@@ -31,70 +53,91 @@ def changed(options: BaseModel, name: str) -> bool:
 class LocalOptions(BackendOptions):
     """The local backend: PyTorch + PEFT, and bitsandbytes for quantised bases."""
 
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps. auto takes CUDA, then MPS, then the CPU.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    device: Annotated[str, MACHINE] = Field(
+        "auto", description="auto, cpu, cuda, cuda:N or mps. auto takes CUDA, then MPS, then the CPU."
+    )
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], MACHINE] = Field(
         "auto",
         description="Dtype of the frozen weights and of the matrix products; adapters are always float32. "
         "auto is bfloat16 on a GPU that has it, float16 on an older one, float32 on a CPU.",
     )
-    quantization: Literal["auto", "none", "nf4", "int8"] = Field(
+    quantization: Annotated[
+        Literal["auto", "none", "nf4", "int8"],
+        About(
+            "learning",
+            elsewhere="the API keeps the base model in its own precision; local.quantization=auto is nf4 on a GPU here",
+            portable=("auto",),
+        ),
+    ] = Field(
         "none",
         description="Storage of the frozen base (QLoRA: nf4). auto is nf4 on a CUDA GPU and none elsewhere, for a "
         "configuration that is also to run on a CPU or on the Tinker API.",
     )
-    double_quantization: bool = Field(True, description="Quantise the NF4 constants too (QLoRA, section 3).")
-    lora_alpha: float = Field(
+    double_quantization: Annotated[bool, MACHINE] = Field(
+        True, description="Quantise the NF4 constants too (QLoRA, section 3)."
+    )
+    lora_alpha: Annotated[float, About("learning", elsewhere="the API has no alpha", adapter=True)] = Field(
         32.0, gt=0, description="LoRA scale is lora_alpha / rank. Tinker's rule is 32 at any rank."
     )
-    method: Literal["lora", "full"] = Field(
+    method: Annotated[Literal["lora", "full"], About("learning", fsdp=False)] = Field(
         "lora", description="What is trained: an adapter, or every weight of the model (`lora.*` then says nothing)."
     )
-    lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in front of A while training.")
-    rslora: bool = Field(False, description="Scale by lora_alpha / sqrt(rank) (Kalajdzievski, 2023).")
-    dora: bool = Field(False, description="Train direction and magnitude apart (DoRA; Liu et al., 2024).")
-    target_modules: list[str] | None = Field(
+    lora_dropout: Annotated[float, ADAPTER] = Field(
+        0.0, ge=0, lt=1, description="Dropout in front of A while training."
+    )
+    rslora: Annotated[bool, ADAPTER] = Field(
+        False, description="Scale by lora_alpha / sqrt(rank) (Kalajdzievski, 2023)."
+    )
+    dora: Annotated[bool, About("learning", adapter=True, fsdp=False)] = Field(
+        False, description="Train direction and magnitude apart (DoRA; Liu et al., 2024)."
+    )
+    target_modules: Annotated[list[str] | None, ADAPTER] = Field(
         None, description="Names of the adapted modules, for example [q_proj, v_proj]; null: by lora.train_*."
     )
-    lora_plus_ratio: float | None = Field(
-        None, gt=0, description="B learns so many times as fast as A (LoRA+; Hayou et al., 2024); 16 is usual."
+    lora_plus_ratio: Annotated[float | None, ADAPTER] = Field(
+        None, gt=0, description="B learns this many times as fast as A (LoRA+; Hayou et al., 2024); 16 is usual."
     )
-    neftune_alpha: float | None = Field(
+    neftune_alpha: Annotated[float | None, About("learning", fsdp=False)] = Field(
         None, gt=0, description="Noise on the embeddings while training (NEFTune; Jain et al., 2023); 5 is usual."
     )
-    optimizer: Literal["adamw", "paged_adamw_8bit"] = Field(
+    optimizer: Annotated[Literal["adamw", "paged_adamw_8bit"], About("learning")] = Field(
         "adamw",
         description="paged_adamw_8bit (bitsandbytes) keeps the moments in 8 bits: less memory, and other numbers than "
         "the Tinker API's AdamW. On a CPU nothing is paged.",
     )
-    gradient_checkpointing: Literal["auto", "on", "off"] = Field(
+    gradient_checkpointing: Annotated[Literal["auto", "on", "off"], MACHINE] = Field(
         "auto",
         description="Recompute activations in the backward pass: less memory, half as much time again. auto starts "
         "when a single sequence does not fit; before that, micro-batches are halved.",
     )
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
+    attention: Annotated[Literal["auto", "sdpa", "eager", "flash_attention_2"], MACHINE] = Field(
         "auto", description="Attention implementation; auto takes flash_attention_2 where installed, else sdpa."
     )
-    packing: bool | Literal["auto"] = Field(
+    packing: Annotated[bool | Literal["auto"], MACHINE] = Field(
         "auto",
         description="Rows of a micro-batch end to end, without padding; none sees another. auto does so on a CPU. "
         "A GPU needs attention=flash_attention_2, whose kernel keeps them apart.",
     )
-    compile: bool = Field(False, description="torch.compile the training step: minutes at the start, then faster.")
-    liger: bool = Field(False, description="Liger's fused kernels (pip install liger-kernel); CUDA alone.")
-    fsdp: bool = Field(
+    compile: Annotated[bool, About("machine", fsdp=False)] = Field(
+        False, description="torch.compile the training step: minutes at the start, then faster."
+    )
+    liger: Annotated[bool, About("machine", fsdp=False)] = Field(
+        False, description="Liger's fused kernels (pip install liger-kernel); CUDA alone."
+    )
+    fsdp: Annotated[bool, MACHINE] = Field(
         False,
         description="Split the frozen base over the processes of an `accelerate launch`, for one that does not fit a "
         "single card; every layer is gathered when it is computed. The results stay the same.",
     )
-    micro_batch_tokens: PositiveInt | Literal["auto"] = Field(
+    micro_batch_tokens: Annotated[PositiveInt | Literal["auto"], MACHINE] = Field(
         "auto",
         description="Tokens in one forward pass, with their padding. Changes speed and memory, never the gradient. "
         "auto is 8192 on a GPU; on a CPU 512 for each thread, and 1024 at least.",
     )
-    sample_batch_size: int = Field(
+    sample_batch_size: Annotated[int, MACHINE] = Field(
         64, ge=1, description="Sequences decoded together. Fewer take less memory: each keeps its keys and values."
     )
-    unscored_logprobs: bool = Field(
+    unscored_logprobs: Annotated[bool, About("reports")] = Field(
         False,
         description="Also compute the log-probabilities of zero-weight targets in forward_backward, as the Tinker API "
         "does; otherwise they read 0.0. forward() always computes them all.",
@@ -103,18 +146,47 @@ class LocalOptions(BackendOptions):
     @model_validator(mode="after")
     def _consistent(self) -> LocalOptions:
         if self.method == "full":
-            for name in ADAPTER_OPTIONS:
-                if changed(self, name):
+            for name, about in LOCAL_OPTIONS.items():
+                if about.adapter and changed(self, name):
                     raise ValueError(f"{name} is about adapters; it cannot be set with method=full")
             if self.quantization != "none":
                 raise ValueError("quantization freezes the weights; method=full needs quantization=none")
         if self.fsdp:
             if self.quantization == "int8":
                 raise ValueError("fsdp cannot split int8 weights, whose constants belong to whole rows; use nf4")
-            for name in NOT_WITH_FSDP:
-                if changed(self, name):
+            for name, about in LOCAL_OPTIONS.items():
+                if not about.fsdp and changed(self, name):
                     raise ValueError(f"fsdp splits a plain frozen base; it does not go with {name}")
         return self
+
+
+LOCAL_OPTIONS: dict[str, About] = {
+    name: next(note for note in field.metadata if isinstance(note, About))
+    for name, field in LocalOptions.model_fields.items()
+}
+
+
+def only_local(options: LocalOptions) -> dict[str, str]:
+    """Options that are set and change what is learnt, which no other backend can do; with the reason."""
+    return {
+        name: about.elsewhere
+        for name, about in LOCAL_OPTIONS.items()
+        if about.changes == "learning" and changed(options, name) and getattr(options, name) not in about.portable
+    }
+
+
+class Prices(BaseModel):
+    """Dollars for a million tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train: float = Field(ge=0, description="Tokens of forward and forward_backward.")
+    prefill: float = Field(ge=0, description="Prompt tokens of sampling.")
+    sample: float = Field(ge=0, description="Sampled tokens.")
+
+    def cost(self, train: float, prefill: float, sample: float) -> float:
+        """Dollars for these numbers of tokens."""
+        return (train * self.train + prefill * self.prefill + sample * self.sample) / 1e6
 
 
 class TinkerOptions(BackendOptions):
@@ -140,51 +212,6 @@ class TinkerOptions(BackendOptions):
     def model_name(self, base_model: str) -> str:
         """`base_model` of these options, where it is set."""
         return self.base_model or base_model
-
-
-# Options that say how this machine computes, and not what: another backend may leave them aside.
-def tokens_at_once(options: LocalOptions, *, on_gpu: bool, threads: int) -> int:
-    """Tokens of a micro-batch, by `micro_batch_tokens`."""
-    if options.micro_batch_tokens != "auto":
-        return options.micro_batch_tokens
-    return 8192 if on_gpu else max(1024, 512 * threads)
-
-
-def may_pack(options: LocalOptions, *, on_gpu: bool) -> bool:
-    """Whether rows lie end to end, if the model's attention allows it."""
-    if on_gpu:
-        return options.packing is True
-    return options.packing is not False and options.attention in ("auto", "sdpa") and not options.compile
-
-
-MACHINE = frozenset(
-    {
-        "device",
-        "dtype",
-        "double_quantization",
-        "gradient_checkpointing",
-        "attention",
-        "fsdp",
-        "packing",
-        "compile",
-        "liger",
-        "micro_batch_tokens",
-        "sample_batch_size",
-        "unscored_logprobs",
-    }
-)
-REASONS = {
-    "quantization": "the API keeps the base model in its own precision; local.quantization=auto is nf4 on a GPU here",
-    "lora_alpha": "the API has no alpha",
-}
-
-
-def only_local(options: LocalOptions) -> dict[str, str]:
-    """Options that are set and change what is learnt, which no other backend can do; with the reason."""
-    fields = LocalOptions.model_fields
-    changed = [name for name in fields if name not in MACHINE and getattr(options, name) != fields[name].default]
-    wanted = [name for name in changed if (name, getattr(options, name)) != ("quantization", "auto")]
-    return {name: REASONS.get(name, "the API offers no such choice") for name in wanted}
 
 
 class FakeOptions(BackendOptions):

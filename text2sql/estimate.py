@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from backends.options import may_pack, tokens_at_once
-from backends.planning.batch_plan import padded_tokens, plan_batches
+from backends.planning.batch_plan import may_pack, padded_tokens, plan_batches, tokens_at_once
 from backends.planning.cores import available_cores
 from backends.planning.estimate import (
     BYTES,

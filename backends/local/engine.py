@@ -16,7 +16,8 @@ from backends.local.model.load import BaseModel
 from backends.local.weights.full import FullWeights
 from backends.local.weights.lora import LoraWeights
 from backends.local.weights.protocol import Snapshot, Weights
-from backends.options import LocalOptions, tokens_at_once
+from backends.options import LocalOptions
+from backends.planning.batch_plan import tokens_at_once
 
 
 class Engine:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from backends.options import LocalOptions
+
 
 def plan_batches(
     lengths: Sequence[int], budget: int, *, packing: bool, kinds: Sequence[tuple[Any, ...]] | None = None
@@ -56,3 +58,17 @@ def _fill(longest_first: Sequence[int], lengths: Sequence[int], budget: int, pac
 def padded_tokens(lengths: Sequence[int], *, packing: bool) -> int:
     """Tokens that one micro-batch of these sequences computes, padding included."""
     return sum(lengths) if packing else max(lengths) * len(lengths)
+
+
+def tokens_at_once(options: LocalOptions, *, on_gpu: bool, threads: int) -> int:
+    """Tokens of a micro-batch, padding included, by `micro_batch_tokens`; `threads` are those of a CPU."""
+    if options.micro_batch_tokens != "auto":
+        return options.micro_batch_tokens
+    return 8192 if on_gpu else max(1024, 512 * threads)
+
+
+def may_pack(options: LocalOptions, *, on_gpu: bool) -> bool:
+    """Whether rows lie end to end, if the model's attention allows it."""
+    if on_gpu:
+        return options.packing is True
+    return options.packing is not False and options.attention in ("auto", "sdpa") and not options.compile

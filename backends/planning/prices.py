@@ -7,24 +7,10 @@ configuration goes before it, and a model that is in neither has no known price.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from backends.options import Prices
 
 DATED = "early 2026"
 SOURCE = f"Tinker's public price list as of {DATED}"
-
-
-class Prices(BaseModel):
-    """Dollars for a million tokens."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    train: float = Field(ge=0, description="Tokens of forward and forward_backward.")
-    prefill: float = Field(ge=0, description="Prompt tokens of sampling.")
-    sample: float = Field(ge=0, description="Sampled tokens.")
-
-    def cost(self, train: float, prefill: float, sample: float) -> float:
-        """Dollars for so many tokens."""
-        return (train * self.train + prefill * self.prefill + sample * self.sample) / 1e6
 
 
 def _prices(train: float, prefill: float, sample: float) -> Prices:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.options import MACHINE, LocalOptions, only_local
+from backends.losses import LOSSES, Loss
+from backends.options import LOCAL_OPTIONS, LocalOptions, only_local
 from tests.conftest import REPOSITORY
 from text2sql.config import Config, EndpointConfig, dump_config, find_config, load_config
 from text2sql.config.load import load_section
@@ -345,15 +346,35 @@ def test_combinations_that_make_no_sense_are_refused(overrides: list[str], keys:
     assert all(key in message for key in keys)
 
 
-def test_every_local_option_is_either_the_machines_or_refused_elsewhere() -> None:
-    assert set(LocalOptions.model_fields) >= MACHINE
+def test_an_option_that_changes_what_is_learnt_is_refused_elsewhere() -> None:
     changed = {
         name: "other" if isinstance(field.default, str) else True if field.default is False else 7
         for name, field in LocalOptions.model_fields.items()
     }
     refused = only_local(LocalOptions.model_construct(**changed))
-    assert set(refused) == set(LocalOptions.model_fields) - MACHINE and all(refused.values())
+    learning = {name for name, about in LOCAL_OPTIONS.items() if about.changes == "learning"}
+    assert set(refused) == learning and all(refused.values())
+    assert {"dtype", "packing", "unscored_logprobs"}.isdisjoint(learning) and {"dora", "optimizer"} <= learning
     assert only_local(LocalOptions(quantization="auto")) == {}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "keys"),
+    [
+        (["training.loss=ppo"], ["training.loss=ppo", "gold answers", "'logprobs' and 'advantages'"]),
+        (["training.loss=gspo"], ["training.loss=gspo", "not available", "cross_entropy"]),
+        (["training.loss_config.beta=1"], ["training.loss=cross_entropy", "'beta'", "no settings"]),
+        (["training.loss=flat", "training.loss_config.slope=2", "backend=tinker"], ["training.loss=flat", "the API"]),
+    ],
+)
+def test_a_loss_that_gold_answers_cannot_feed_is_refused(
+    overrides: list[str], keys: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat = Loss("flat", lambda lp, inputs, settings: lp, optional={"weights": 1.0}, settings={"slope": 1.0})
+    monkeypatch.setitem(LOSSES, "flat", flat)
+    assert load_config(None, ["training.loss=flat", "training.loss_config.slope=2"]).training.loss == "flat"
+    message = _error(None, *overrides)
+    assert all(key in message for key in keys)
 
 
 def test_infinite_numbers_are_refused_by_yaml_and_by_name() -> None:

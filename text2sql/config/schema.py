@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from backends.capabilities import BACKENDS, Capabilities
 from backends.checkpoint_paths import check_ttl
+from backends.losses import TARGETS, find_loss
 from backends.options import BackendOptions, FakeOptions, LocalOptions, TinkerOptions, changed, only_local
 from text2sql.config.sections import (
     DataConfig,
@@ -28,6 +29,9 @@ from text2sql.config.sections import (
 )
 from text2sql.config.templates import TEMPLATES, Chat
 from text2sql.config.wording import check_choice
+
+# What a datum of a gold answer holds (`text2sql.data.datum`).
+GOLD_INPUTS = (TARGETS, "weights")
 
 
 class Config(Section):
@@ -92,6 +96,7 @@ class Config(Section):
             raise ValueError("training.early_stopping on validation_accuracy needs training.validation_questions")
         if self.training.validation_questions > self.data.validation_size:
             raise ValueError("training.validation_questions is larger than data.validation_size")
+        self._check_loss()
         self._check_what_the_backend_can_do()
         if self.local.target_modules is not None:
             for name in ("train_attn", "train_mlp", "train_unembed"):
@@ -103,8 +108,25 @@ class Config(Section):
                     raise ValueError(f"lora.{name} is about adapters; it cannot be set with local.method=full")
         return self
 
+    def _check_loss(self) -> None:
+        name = self.training.loss
+        try:
+            loss = find_loss(name)
+            loss.complete(self.training.loss_config)
+        except ValueError as error:
+            raise ValueError(f"training.loss={name}: {error}") from None
+        try:
+            loss.check_inputs(GOLD_INPUTS)
+        except ValueError as error:
+            raise ValueError(f"training.loss={name}: training on gold answers {error}") from None
+
     def _check_what_the_backend_can_do(self) -> None:
         if self.capabilities.has_weights and not self.capabilities.computes_here:
+            if not find_loss(self.training.loss).hosted:
+                raise ValueError(
+                    f"training.loss={self.training.loss} cannot be had with backend={self.backend}: the API has no "
+                    "such loss"
+                )
             for name, reason in only_local(self.local).items():
                 value = getattr(self.local, name)
                 raise ValueError(f"local.{name}={value} cannot be had with backend={self.backend}: {reason}")

@@ -172,6 +172,12 @@ class TrainingConfig(Section):
         description="Begin with the weights of a finished run, and a fresh optimiser: its directory, or with "
         "backend=tinker the tinker:// path of a training checkpoint; null: with a new adapter.",
     )
+    loss: str = Field(
+        "cross_entropy",
+        description="Loss of a batch: a name in backends/losses.py whose inputs gold answers have (target tokens and "
+        "weights).",
+    )
+    loss_config: dict[str, float] = Field(default_factory=dict, description="Settings of the loss, where it has some.")
     batch_size: PositiveInt = Field(256, description="Examples in a step.")
     learning_rate: PositiveFloat | Literal["auto"] = Field(
         "auto",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from backends.planning.prices import Prices, find_prices
+from backends.options import Prices
+from backends.planning.prices import find_prices
 from text2sql.config import Config
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory

@@ -220,7 +220,10 @@ class Trainer:
         self.budget.reserve(self._tokens(indices))
         data = make_batch([self.data.train[i] for i in indices])
         size = math.ceil(len(data) / training.parts)
-        losses = [client.forward_backward(data[i : i + size], "cross_entropy") for i in range(0, len(data), size)]
+        losses = [
+            client.forward_backward(data[i : i + size], training.loss, training.loss_config or None)
+            for i in range(0, len(data), size)
+        ]
         rate = learning_rate(step, self.total, self.peak, training)
         optimised = client.optim_step(
             types.AdamParams(

@@ -16,7 +16,8 @@ from backends.local.model import packaged, packed_attention
 from backends.local.model.fsdp import shard
 from backends.local.model.fused_llama import fuse
 from backends.local.model.quantization import pick_quantization, quantization_config, settle_on_cpu
-from backends.options import LocalOptions, may_pack
+from backends.options import LocalOptions
+from backends.planning.batch_plan import may_pack
 
 LOADING = threading.Lock()  # transformers builds models under a default device that holds for every thread
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -34,7 +34,7 @@ def client(open_local: Any, tiny_model: str) -> Any:
 
 def out_of_memory_unless(fits: Callable[[Any, Any], bool], monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let forward passes fail unless `fits(model, batch)`; returns the list of the row counts that were tried."""
-    real, tried = forward_backward.micro_batch, []
+    real, tried = forward_backward.run_micro_batch, []
 
     def limited(engine: Any, model: Any, parameters: Any, batch: Any, *rest: Any) -> Any:
         tried.append(len(batch.rows))
@@ -42,7 +42,7 @@ def out_of_memory_unless(fits: Callable[[Any, Any], bool], monkeypatch: pytest.M
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(engine, model, parameters, batch, *rest)
 
-    monkeypatch.setattr(forward_backward, "micro_batch", limited)
+    monkeypatch.setattr(forward_backward, "run_micro_batch", limited)
     return tried
 
 
