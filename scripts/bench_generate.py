@@ -53,7 +53,7 @@ def measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM
 
     from backends import open_backend
-    from backends.local.model.packaged import locate
+    from backends.base_models import locate
     from backends.options import LocalOptions
 
     if args.threads:

@@ -71,7 +71,7 @@ def random_llama(directory: Path, layers: int) -> str:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    from backends.local.model.packaged import locate
+    from backends.base_models import locate
 
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -178,7 +178,7 @@ def work(args: argparse.Namespace) -> None:
     """Be one contender: train when asked to, and report what it took."""
     from transformers import AutoConfig, AutoTokenizer
 
-    from backends.local.model.packaged import locate
+    from backends.base_models import locate
 
     set_threads(args)
     location = locate(args.model)

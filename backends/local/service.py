@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from tinker import types
 from tinker.lib.public_interfaces.custom_loss import trace_loss
 
+from backends.base_models import PACKAGED
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import SCHEME
 from backends.local.async_aliases import async_result, async_return
@@ -27,7 +28,6 @@ from backends.local.engine import Engine
 from backends.local.futures import Executor, LocalClientFuture, LocalFuture, completed
 from backends.local.model.fsdp import check_group
 from backends.local.model.load import load_base_model
-from backends.local.model.packaged import PACKAGED
 from backends.local.rest import LocalRestClient
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
 from backends.local.step.optim import check_optimizer

@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from backends.interface import BackendError
-from backends.local.model.packaged import PACKAGED, locate
-
-__all__ = ["PACKAGED", "ModelShape", "known_shapes", "model_shape", "tokenizer_location"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +118,3 @@ def _values(base_model: str) -> Mapping[str, Any]:
             "directory of a downloaded model, or one of: " + ", ".join(known_shapes()) + "."
         ) from error
     return dict(config.get_text_config().to_dict())
-
-
-def tokenizer_location(base_model: str) -> str:
-    """Hub id or directory of a model's tokenizer (BackendError if a packaged model is not installed)."""
-    return locate(base_model)

@@ -70,7 +70,7 @@ class _Uvicorn(uvicorn.Server):
 
 def with_directories(base_models: dict[str, str]) -> dict[str, str]:
     """The models, packaged ones under their directory as well: the SDK loads tokenizers by a sampler's model name."""
-    from backends.local.model.packaged import PACKAGED, locate
+    from backends.base_models import PACKAGED, locate
 
     packaged = {name: locate(location) for name, location in base_models.items() if location in PACKAGED}
     return {**base_models, **packaged, **{directory: directory for directory in packaged.values()}}

@@ -15,11 +15,9 @@ from backends.capabilities import BACKENDS
 from backends.interface import BackendError
 from backends.options import TinkerOptions
 from backends.planning.prices import PRICES
-from backends.planning.shape import PACKAGED, tokenizer_location
-from backends.tinker.sdk_patches import show_notices
+from backends.tinker.sdk_patches import apply_patches
 
 CONNECT_SECONDS = 10.0
-PAUSE_SECONDS = 30  # a queue that stands still for so long is spoken of
 
 
 class RemoteServiceClient(tinker.ServiceClient):
@@ -84,48 +82,16 @@ def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = 
         BackendError: There is no usable API key, or the server cannot be reached or refuses the key.
     """
     chosen = TinkerOptions.model_validate((options or TinkerOptions()).model_dump())
-    from tinker.lib import queue_state_logger
     from tinker.lib.base_url import resolve_base_url
 
-    queue_state_logger.PAUSE_GRACE_PERIOD = PAUSE_SECONDS  # of the SDK's, a quarter of an hour
     url = resolve_base_url(chosen.base_url)
     _check_key()
     _check_server(url)
-    _find_tokenizers(chosen.tokenizer)
-    show_notices()
+    apply_patches(chosen.tokenizer)
     try:
         return RemoteServiceClient(url)
     except tinker.TinkerError as error:
         raise BackendError(f"backend: the Tinker SDK could not start: {error}") from error
-
-
-def _find_tokenizers(given: str | None) -> None:
-    """Tell the SDK where the tokenizers of sampling clients are that the Hub has not got under the model's name.
-
-    A training client learns from the server where its tokenizer is. A sampling client looks for the model's name on the
-    Hub, and the SDK has no setting for another place.
-    """
-    from tinker.lib.public_interfaces import sampling_client
-
-    original = sampling_client._load_tokenizer_from_model_info
-    load = getattr(original, "of_the_sdk", original)
-
-    def load_where_it_is(model_name: str, *rest: Any) -> Any:
-        from transformers import AutoTokenizer
-
-        place = given or (tokenizer_location(model_name) if model_name in PACKAGED else None)
-        try:
-            # Not by the SDK where the place is known: of a directory like /models/llama it makes a Hub id.
-            return load(model_name, *rest) if place is None else AutoTokenizer.from_pretrained(place)
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise BackendError(
-                f'tinker.tokenizer: no tokenizer of "{model_name}" was found at {place or "the Hub"} ({reason}). Set '
-                "it to the Hub id or the directory of one."
-            ) from error
-
-    load_where_it_is.of_the_sdk = load  # type: ignore[attr-defined]
-    sampling_client._load_tokenizer_from_model_info = load_where_it_is  # type: ignore[assignment]
 
 
 def _check_key() -> None:
@@ -157,7 +123,8 @@ def _check_server(url: str) -> None:
             "network, TINKER_BASE_URL and tinker.base_url, or use backend=local."
         ) from error
     if response.status_code in (401, 403):
-        if not key:  # a stored credential, which the SDK sends and this check does not
+        # The SDK may send a stored credential, which this check does not.
+        if not key:
             return
         raise BackendError(f"backend: the Tinker server at {url} refuses this TINKER_API_KEY ({response.status_code}).")
     if response.status_code >= 400:

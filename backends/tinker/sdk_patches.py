@@ -1,18 +1,108 @@
-"""Rate limits and lost connections on the way to a remote server, which the SDK bears in silence: the user is told."""
+"""What this project changes in the Tinker SDK while it runs: one function a change, each with its reason.
+
+Every function is for the SDK versions that it names, and does nothing with another one. `test_sdk_patches` fails when
+the SDK no longer needs one of them.
+"""
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
-from typing import Any
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any, ParamSpec
 
-EVERY_SECONDS = 30.0  # between two notices of one kind
+from packaging.specifiers import SpecifierSet
 
-_told = logging.getLogger("tinker.server")  # the SDK's warnings are shown; this is one of them
+from backends.base_models import PACKAGED, load_tokenizer, locate
+from backends.interface import BackendError
+
+P = ParamSpec("P")
+
+# A queue that stands still for this long is reported.
+PAUSE_SECONDS = 30
+# Between two notices of one kind.
+NOTICE_SECONDS = 30.0
+
+# The SDK's warnings are shown; the notices are among them.
+_log = logging.getLogger("tinker.server")
+
+
+def _for_sdk(versions: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Apply a patch to these versions of the SDK only."""
+
+    def decorate(patch: Callable[P, None]) -> Callable[P, None]:
+        @functools.wraps(patch)
+        def apply(*args: P.args, **kwargs: P.kwargs) -> None:
+            if metadata.version("tinker") in SpecifierSet(versions, prereleases=True):
+                patch(*args, **kwargs)
+
+        return apply
+
+    return decorate
+
+
+def apply_patches(tokenizer: str | None) -> None:
+    """Apply all patches; a second time they are renewed.
+
+    Args:
+        tokenizer: Hub id or directory of the tokenizer of every sampling client; None: by the model's name.
+    """
+    report_pauses_soon()
+    find_tokenizers(tokenizer)
+    show_notices()
+
+
+@_for_sdk(">=0.38,<0.39")
+def report_pauses_soon() -> None:
+    """Report a queue that stands still after `PAUSE_SECONDS`: the SDK waits a quarter of an hour, in silence."""
+    from tinker.lib import queue_state_logger
+
+    queue_state_logger.PAUSE_GRACE_PERIOD = PAUSE_SECONDS
+
+
+@_for_sdk(">=0.38,<0.39")
+def find_tokenizers(given: str | None) -> None:
+    """Tell the SDK where the tokenizers of sampling clients are that the Hub does not have under the model's name.
+
+    A training client learns from the server where its tokenizer is. A sampling client looks for the model's name on the
+    Hub, and the SDK has no setting for another place; of a directory such as /models/llama it makes a Hub id.
+
+    Args:
+        given: Hub id or directory of the tokenizer; None: packaged models by their directory, others by their name.
+    """
+    from tinker.lib.public_interfaces import sampling_client
+
+    current = sampling_client._load_tokenizer_from_model_info
+    original = getattr(current, "of_the_sdk", current)
+
+    def load(model_name: str, *rest: Any) -> Any:
+        place = given or (locate(model_name) if model_name in PACKAGED else None)
+        try:
+            return original(model_name, *rest) if place is None else load_tokenizer(place)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise BackendError(
+                f'tinker.tokenizer: no tokenizer of "{model_name}" was found at {place or "the Hub"} ({reason}). Set '
+                "it to the Hub id or the directory of one."
+            ) from error
+
+    load.of_the_sdk = original  # type: ignore[attr-defined]
+    sampling_client._load_tokenizer_from_model_info = load  # type: ignore[assignment]
+
+
+@_for_sdk(">=0.38,<0.39")
+def show_notices() -> None:
+    """Log rate limits and lost connections as warnings: the SDK waits and retries, and writes them at DEBUG."""
+    from tinker import _base_client
+
+    logger = _base_client.log
+    _base_client.log = _Notices(logger.logger if isinstance(logger, _Notices) else logger)  # type: ignore[assignment]
 
 
 class _Notices(logging.LoggerAdapter[logging.Logger]):
-    """Stands in for the logger of the SDK's HTTP client, whose debug messages tell of every answer and every failure.
+    """Stands in for the logger of the SDK's HTTP client, whose debug messages are of every answer and every failure.
 
     The logger itself stays at its level: at DEBUG the SDK would write out every request.
     """
@@ -20,39 +110,32 @@ class _Notices(logging.LoggerAdapter[logging.Logger]):
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__(logger, {})
         self._last: dict[str, float] = {}
-        self._away = False  # and the user knows
+        # Whether the user has been told that the server is away.
+        self._away = False
 
     def debug(self, msg: object, *args: Any, **options: Any) -> None:
-        """Pass a message on, and tell the user if it is of trouble or of its end."""
+        """Pass a message on, with a warning if it is of trouble or of its end."""
         text = str(msg)
         if text.startswith("HTTP Response:") and len(args) > 2:
-            self._answered(int(args[2]))
+            self._on_status(int(args[2]))
         elif text in ("Encountered Exception", "Encountered httpx.TimeoutException"):
-            told = self._tell("lost", "No connection to the server; trying again, for five minutes at most.")
-            self._away = self._away or told
+            warned = self._warn("lost", "No connection to the server; trying again, for five minutes at most.")
+            self._away = self._away or warned
         super().debug(msg, *args, **options)
 
-    def _answered(self, status: int) -> None:
+    def _on_status(self, status: int) -> None:
         if status == 429:
-            self._tell("busy", "The server asks for patience (rate limit, 429); waiting, then trying again.")
+            self._warn("busy", "The server asks for patience (rate limit, 429); waiting, then trying again.")
         elif status >= 500:
-            self._tell("failing", f"The server answers {status}; trying again, for five minutes at most.")
+            self._warn("failing", f"The server answers {status}; trying again, for five minutes at most.")
         elif self._away:
             self._away = False
-            _told.warning("The server answers again.")
+            _log.warning("The server answers again.")
 
-    def _tell(self, kind: str, sentence: str) -> bool:
+    def _warn(self, kind: str, sentence: str) -> bool:
         now = time.monotonic()
-        if now - self._last.get(kind, -EVERY_SECONDS) < EVERY_SECONDS:
+        if now - self._last.get(kind, -NOTICE_SECONDS) < NOTICE_SECONDS:
             return False
         self._last[kind] = now
-        _told.warning(sentence)
+        _log.warning(sentence)
         return True
-
-
-def show_notices() -> None:
-    """From now on, log as warnings what the SDK only tells its debug log; nothing has been told so far."""
-    from tinker import _base_client
-
-    logger = _base_client.log
-    _base_client.log = _Notices(logger.logger if isinstance(logger, _Notices) else logger)  # type: ignore[assignment]

@@ -328,9 +328,9 @@ def test_the_real_small_model_merged_and_as_gguf(tmp_path: Path) -> None:
     assert plain_logprobs(model, tokenizer) == pytest.approx(trained_logprobs(run), abs=2e-4)
     adapter = export_run(run, ExportOptions())
     config = load_run_config(RunDirectory(run))
-    from backends.planning.shape import tokenizer_location
+    from backends.base_models import locate
 
-    base = AutoModelForCausalLM.from_pretrained(tokenizer_location(config.base_model))
+    base = AutoModelForCausalLM.from_pretrained(locate(config.base_model))
     unmerged = PeftModel.from_pretrained(base, adapter)
     assert plain_logprobs(unmerged, tokenizer) == pytest.approx(trained_logprobs(run), abs=2e-4)
     shutil.rmtree(target)

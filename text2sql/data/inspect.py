@@ -101,13 +101,11 @@ def _described(config: Config) -> tuple[Dataset, Any]:
 
 def find_tokenizer(config: Config, *, on_disk: bool = False) -> tuple[Any, str]:
     """The tokenizer of the configured model, or None and why it cannot be had; `on_disk` does not ask the Hub."""
-    from transformers import AutoTokenizer
-
+    from backends.base_models import load_tokenizer, locate
     from backends.interface import BackendError
-    from backends.planning.shape import tokenizer_location
 
     try:
-        return AutoTokenizer.from_pretrained(tokenizer_location(config.base_model), local_files_only=on_disk), ""
+        return load_tokenizer(locate(config.base_model), on_disk=on_disk), ""
     except (OSError, ValueError, BackendError) as error:
         return None, str(error).splitlines()[0]
 

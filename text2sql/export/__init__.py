@@ -171,12 +171,10 @@ def _probes(run: RunDirectory, config: Config, tokenizer: Any) -> list[Probe]:
 
 def _tokenizer(config: Config) -> Any:
     """The base model's tokenizer (UserError if it cannot be had)."""
-    from transformers import AutoTokenizer
-
-    from backends.planning.shape import tokenizer_location
+    from backends.base_models import load_tokenizer, locate
 
     try:
-        return AutoTokenizer.from_pretrained(tokenizer_location(config.base_model))
+        return load_tokenizer(locate(config.base_model))
     except (OSError, ValueError) as error:
         raise UserError(
             f'base_model: the tokenizer of "{config.base_model}" cannot be loaded ({str(error).splitlines()[0]}).'

@@ -21,11 +21,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from backends.base_models import hub_id, locate
 from backends.interface import BackendError, Probe
 from backends.local.checkpoints.files import Checkpoint, write_adapter
 from backends.local.checkpoints.store import CheckpointStore
 from backends.local.model.load import DTYPES, BaseModel, load_base_model
-from backends.local.model.packaged import hub_id, locate
 from backends.local.weights.full import FullSpec, FullWeights
 from backends.local.weights.lora import ATTENTION, MLP, UNEMBED, LoraSpec, LoraWeights
 from backends.options import LocalOptions

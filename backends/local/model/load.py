@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from backends.base_models import PACKAGED, load_tokenizer, locate
 from backends.interface import BackendError
-from backends.local.model import packaged, packed_attention
+from backends.local.model import packed_attention
 from backends.local.model.fsdp import shard
 from backends.local.model.fused_llama import fuse
 from backends.local.model.quantization import pick_quantization, quantization_config, settle_on_cpu
@@ -58,7 +59,7 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     """Load a base model.
 
     Args:
-        name: A Hub id, a directory, or a name of `packaged.PACKAGED`.
+        name: A Hub id, a directory, or a name of `backends.base_models.PACKAGED`.
         options: Device, dtype, quantisation, attention.
         processes: How many share it, with FSDP.
 
@@ -72,8 +73,8 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     attention = _attention(options.attention, device, dtype)
     check_packing(options.packing, attention, device)
     liger = _liger(device) if options.liger else None
-    location = packaged.locate(name)
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    location = locate(name)
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -85,7 +86,7 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
         arguments["device_map"] = {"": "cpu" if options.fsdp else device}
     try:
         with LOADING:
-            tokenizer = AutoTokenizer.from_pretrained(location)
+            tokenizer = load_tokenizer(location)
             model: Any = AutoModelForCausalLM.from_pretrained(location, **arguments)
     except (OSError, ValueError) as error:
         raise BackendError(_explain(name, error)) from error
@@ -213,5 +214,5 @@ def _explain(name: str, error: Exception) -> str:
     return (
         f'base_model: "{name}" is neither a directory nor a model that the Hugging Face Hub gave us '
         f"({text.splitlines()[0]}). Check the name and the network, or give the directory of a downloaded model. "
-        f"Without a network: base_model={next(iter(packaged.PACKAGED))}."
+        f"Without a network: base_model={next(iter(PACKAGED))}."
     )

@@ -91,7 +91,7 @@ def test_one_server_for_one_directory(tmp_path: Path) -> None:
 
 
 def test_packaged_models_are_served_under_their_directory_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backends.local.model.packaged.locate", lambda name: f"/cache/{name}")
+    monkeypatch.setattr("backends.base_models.locate", lambda name: f"/cache/{name}")
     models = main.with_directories({"a": "/models/a", "small": "smollm2-135m-instruct"})
     directory = "/cache/smollm2-135m-instruct"
     assert models == {"a": "/models/a", "small": directory, directory: directory}

@@ -64,7 +64,7 @@ def test_a_directory_of_two_parts_is_no_hub_id(
     from transformers import AutoTokenizer
 
     asked: list[str] = []
-    monkeypatch.setattr(AutoTokenizer, "from_pretrained", asked.append)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda place, **options: asked.append(place))
     with open_service(remote_config(tinker={"tokenizer": "/models/tiny"})) as service:
         service.create_sampling_client(base_model="tiny").result().get_tokenizer()
     assert asked == ["/models/tiny"]

