@@ -46,10 +46,11 @@ def test_a_remote_run_equals_a_local_one_and_ends_with_its_weights_here(
     remote_config: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     remote = run_pipeline(remote_config())
-    local = run_pipeline(remote_config(backend="local", output_dir=str(tmp_path / "local")))
-    for there, here in zip(metrics(remote), metrics(local), strict=True):
-        assert there.pop("loss") == pytest.approx(here.pop("loss"), rel=1e-6)  # a float32 on the wire
-        assert there == here
+    # The server returns the log-probabilities of every target, and so computes them. A matrix product of fewer rows may
+    # round its rows another way, so bits are equal where this machine computes them too.
+    options = {"unscored_logprobs": True}
+    local = run_pipeline(remote_config(backend="local", output_dir=str(tmp_path / "local"), local=options))
+    assert metrics(remote) == metrics(local)
     assert answers(remote, "tuned") == answers(local, "tuned") and answers(remote, "base") == answers(local, "base")
 
     summary = json.loads((remote / "summary.json").read_text())
