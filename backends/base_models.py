@@ -84,7 +84,8 @@ def _check_hub(name: str) -> None:
             f'base_model: there is no directory "{name}", and the Hugging Face Hub has no such model, or a private one '
             "that needs HF_TOKEN. Check the name."
         ) from error
-    except HfHubHTTPError:  # what else it may say, it says again when the model is loaded
+    except HfHubHTTPError:
+        # Whatever else the Hub answers, it answers again when the model is loaded.
         return
     except (HTTPError, OSError) as error:
         raise BackendError(
@@ -133,7 +134,8 @@ def _convert_weights(gguf_file: Path, directory: Path) -> None:
     logging.disable_progress_bar()
     loaded = AutoModelForCausalLM.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32)
     settings = loaded.config.to_dict()
-    settings.pop("quantization_config", None)  # the weights are plain float32 now; only the label says otherwise
+    # The weights are plain float32 now; only the label says otherwise.
+    settings.pop("quantization_config", None)
     model = LlamaForCausalLM(LlamaConfig(**settings))
     model.load_state_dict(loaded.state_dict())
     model.save_pretrained(directory)
@@ -157,7 +159,8 @@ def convert_tokenizer(gguf_file: Path) -> Any:
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    control = 3  # gguf.TokenType.CONTROL
+    # The value of `gguf.TokenType.CONTROL`.
+    control = 3
     special = [token for token, kind in zip(tokens, field("ggml.token_type"), strict=True) if kind == control]
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     fast = PreTrainedTokenizerFast(

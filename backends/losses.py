@@ -35,7 +35,7 @@ class Loss:
         name: What `forward_backward` calls it.
         formula: From the targets' log-probabilities ``[N, K]``, the inputs and the settings to the loss of each
             ``[N, K]``. Inputs have the shape of the log-probabilities.
-        required: Inputs of every datum, besides `target_tokens`.
+        required: Inputs of every datum, in addition to `target_tokens`.
         optional: Inputs that a datum may lack, with the number that then stands for all of its positions; None if the
             formula does without.
         scored_by: The input whose zeros are positions without a gradient, which are therefore not computed; None if

@@ -15,8 +15,8 @@ class About:
     """What an option of the local backend changes, written next to the option.
 
     Attributes:
-        changes: "machine": how this machine computes, to rounding the same results. "reports": what is returned
-            besides. "learning": what is learnt, so that another backend, which does not have the option, must not
+        changes: "machine": how this machine computes, to rounding the same results. "reports": what else is
+            returned. "learning": what is learnt, so that another backend, which does not have the option, must not
             ignore it.
         elsewhere: Of "learning": why another backend cannot have it.
         portable: Values that another backend may ignore nevertheless.

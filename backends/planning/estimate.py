@@ -14,8 +14,10 @@ from backends.planning.shape import ModelShape
 
 GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-NF4_BLOCK = 64  # weights that share a constant
-GROWTH = 64  # positions by which the key/value cache grows (backends/local/decode/decoder.py)
+# Weights that share a constant.
+NF4_BLOCK = 64
+# Positions by which the key/value cache grows (backends/local/decode/decoder.py).
+GROWTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ def estimate_memory(
     }
     per_layer = _saved_bytes(shape, rank if lora else 0, width, fused=plain)
     if not lora:
-        per_layer += 2 * width * shape.width  # the weights of the norms are trained too
+        # The weights of the norms are trained too.
+        per_layer += 2 * width * shape.width
     saved = float(load.tokens * shape.layers * per_layer)
     if options.gradient_checkpointing == "on":
         saved = load.tokens * (shape.layers * width * shape.width + per_layer)
@@ -133,11 +136,13 @@ def estimate_memory(
     passing += width * shape.width * shape.inner * (quantization != "none")
     gradients = 4.0 * trained
     training = {
-        "gradients": 2 * gradients,  # of the step so far, and of the micro-batch
+        # Of the step so far, and of the micro-batch.
+        "gradients": 2 * gradients,
         "activations": saved,
         "logits": logits,
         "inside a layer": max(0.0, passing - logits),
-        "adding gradients up": max(0.0, gradients - saved - logits),  # when no activation is left
+        # When no activation is left.
+        "adding gradients up": max(0.0, gradients - saved - logits),
     }
     sampled = load.together * (load.prompt + -(-load.answer // GROWTH) * GROWTH)
     forward = float(load.forward_only * width * 3 * shape.inner)
@@ -146,13 +151,15 @@ def estimate_memory(
     step = _logit_bytes(shape, load.together, width, adapted=True, backward=False)
     cache = sampled * shape.layers * 2.0 * shape.keys * width
     busy = max(prefill, forward, step)
-    merging = 4.0 * shape.head_parameters if plain else 0.0  # the product of A and B, to which the weights are added
+    # The product of A and B, to which the weights are added.
+    merging = 4.0 * shape.head_parameters if plain else 0.0
     sampling = {
         "snapshot of what is trained": 4.0 * trained,
         "merged weights": 4.0 * _adapted(shape) if plain else 0.0,
         "key/value cache": cache,
         "prefill and logits": busy,
-        "merging": max(0.0, merging - cache - busy),  # before the first prompt
+        # Before the first prompt.
+        "merging": max(0.0, merging - cache - busy),
     }
     return Memory(base, training, sampling)
 
@@ -192,7 +199,7 @@ def _saved_bytes(shape: ModelShape, rank: int, width: int, *, fused: bool) -> fl
 
 
 def _logit_bytes(shape: ModelShape, positions: int, width: int, *, adapted: bool, backward: bool) -> float:
-    """Bytes of the logits at so many positions, at their worst moment.
+    """Bytes of the logits at this number of positions, at their worst moment.
 
     That is, in float32, when the adapter's product (`adapted`) is added to the base's: both and the sum. In 16 bits it
     is the float32 copy of the sum, which turns into the gradient in place, with the gradients of both products.
@@ -205,13 +212,14 @@ def _logit_bytes(shape: ModelShape, positions: int, width: int, *, adapted: bool
 def training_flops(
     shape: ModelShape, trained: int, tokens: float, scored: float, mean_length: float, options: LocalOptions
 ) -> float:
-    """FLOPs of forward and backward over so many padded tokens, of which some are scored.
+    """FLOPs of forward and backward over padded tokens, of which some are scored.
 
-    A frozen weight costs 2 FLOPs a token forward and 2 backward (no gradient of its own), a trained one 2 more;
+    A frozen weight costs 2 FLOPs a token forward and 2 backward (no gradient for itself), a trained one 2 more;
     gradient checkpointing computes the layers once more.
     """
     body = shape.layers * shape.layer_parameters
-    attention = shape.layers * 2 * shape.queries * mean_length  # causal: half of T x T, scores and values
+    # Causal, so half of T x T, for scores and values.
+    attention = shape.layers * 2 * shape.queries * mean_length
     again = 2 * body + attention if options.gradient_checkpointing == "on" else 0
     if options.method == "full":
         return tokens * (6 * body + 3 * attention + again) + scored * 6 * shape.head_parameters

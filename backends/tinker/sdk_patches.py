@@ -110,7 +110,7 @@ class _Notices(logging.LoggerAdapter[logging.Logger]):
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__(logger, {})
         self._last: dict[str, float] = {}
-        # Whether the user has been told that the server is away.
+        # Whether it has been reported that the server is away.
         self._away = False
 
     def debug(self, msg: object, *args: Any, **options: Any) -> None:

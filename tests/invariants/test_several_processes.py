@@ -50,7 +50,7 @@ except ValueError as error:
     found["refused"] = str(error)
 
 def answers(sampler, count):
-    # greedy and sampled continuations of prompts of different lengths, and what else is told of them
+    # greedy and sampled continuations of prompts of different lengths, and what else is returned about them
     rng = np.random.default_rng(count)
     futures = []
     for k in range(count):
@@ -58,16 +58,16 @@ def answers(sampler, count):
         how = {"temperature": 0.0} if k % 2 else {"temperature": 1.0, "seed": k, "top_p": 0.9}
         params = types.SamplingParams(max_tokens=4 + 3 * k, stop=[7], **how)
         futures.append(sampler.sample(prompt, 1 + k % 3, params, include_prompt_logprobs=True, topk_sample_logprobs=2))
-    told = []
+    rows = []
     for future in futures:
         response = future.result()
-        told.append({
+        rows.append({
             "tokens": [sequence.tokens for sequence in response.sequences],
             "logprobs": [sequence.logprobs for sequence in response.sequences],
             "prompt": response.prompt_logprobs[1:],
         })
         found["answered by"] |= {sequence.sequence_id.split("-")[1] for sequence in response.sequences}
-    return told
+    return rows
 
 sampler = client.save_weights_and_get_sampling_client().result()
 found["samples"] = [answers(sampler, 7), answers(sampler, 1)]
@@ -146,8 +146,8 @@ def compare(one: dict[str, Any], two: dict[str, Any]) -> None:
     for ours, theirs in zip(two["samples"], one["samples"], strict=True):
         for our, their in zip(ours, theirs, strict=True):
             assert our["tokens"] == their["tokens"]
-            told = zip([*our["logprobs"], our["prompt"]], [*their["logprobs"], their["prompt"]], strict=True)
-            assert all(a == pytest.approx(b, abs=1e-4) for a, b in told)
+            pairs = zip([*our["logprobs"], our["prompt"]], [*their["logprobs"], their["prompt"]], strict=True)
+            assert all(a == pytest.approx(b, abs=1e-4) for a, b in pairs)
     assert two["refused"] == one["refused"]
 
 

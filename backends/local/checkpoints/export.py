@@ -80,7 +80,8 @@ class LocalWeights:
             before = _logits(base, adapters, probes)
             model = adapters.merge_into_base(NAME)
             _cast(model, DTYPES[dtype])
-            _cast(model, base.dtype)  # rounded, and computed with as before: the gap is the weights' alone
+            # Rounded, and computed with as before, so that the gap is the weights' alone.
+            _cast(model, base.dtype)
             after = _logits(base, None, probes)
         if tied and not any(UNEMBED[0] in key for key in self.checkpoint.weights):
             _tie_again(model)
@@ -114,7 +115,8 @@ class LocalWeights:
 
     def _load(self, quantization: str) -> tuple[BaseModel, LoraWeights]:
         name, options = self.checkpoint.base_model, self.options
-        if quantization == "none":  # in main memory, which holds models that the GPU holds only quantised
+        # In main memory, which holds models that the GPU holds only quantised.
+        if quantization == "none":
             options = LocalOptions(device="cpu", dtype=_stored_dtype(name))
         base = load_base_model(name, options)
         adapters = LoraWeights(base)
@@ -129,7 +131,8 @@ class LocalWeights:
             return None
         try:
             base, adapters = self._load(self.options.quantization)
-        except BackendError as error:  # no such device here, or no bitsandbytes
+        except BackendError as error:
+            # There is no such device here, or no bitsandbytes.
             return str(error)
         with torch.no_grad(), base.autocast():
             logits = _logits(base, adapters, probes)
@@ -190,7 +193,8 @@ def _logits(base: BaseModel, adapters: LoraWeights | None, probes: Sequence[Prob
     """Logits ``[T, V]`` at the positions that predict each probe's answer, in float32 on the CPU."""
     found = []
     for probe in probes:
-        marked = probe.prompt.startswith(base.tokenizer.bos_token or "\0")  # a chat template wrote the BOS
+        # A chat template wrote the BOS already.
+        marked = probe.prompt.startswith(base.tokenizer.bos_token or "\0")
         prompt = base.tokenizer(probe.prompt, add_special_tokens=not marked)["input_ids"]
         answer = base.tokenizer(probe.answer, add_special_tokens=False)["input_ids"]
         ids = torch.tensor([prompt + answer], device=base.device)[:, : base.max_length]

@@ -63,7 +63,7 @@ def write_files(directory: Path, checkpoint: Checkpoint, life: Mapping[str, Any]
     Args:
         directory: Where to.
         checkpoint: What to.
-        life: What `checkpoint.json` says besides: path, times, metadata.
+        life: What else `checkpoint.json` holds: path, times, metadata.
 
     Raises:
         OSError: The disk is full, or may not be written to; from safetensors a `SafetensorError`.

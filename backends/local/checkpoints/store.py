@@ -30,7 +30,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # A directory that a process is writing, or an old checkpoint ("replaced") while its new one takes its place.
 UNDER_WAY = re.compile(r"\.(?P<name>.+)~(?P<host>.+)~(?P<pid>\d+)~(?P<what>.+)")
 REPLACED = "replaced"
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, BackendError)  # what a damaged or foreign description raises
+# What a damaged or foreign description raises.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, BackendError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,8 @@ class CheckpointStore:
             raise BackendError(f"There is no checkpoint {path} (looked in {directory}).")
         try:
             expiry = self._stored("training", directory).expires_at
-        except UNREADABLE:  # let the reader say in what way
+        except UNREADABLE:
+            # The reader says in what way it is damaged.
             return directory
         if _is_past(expiry):
             shutil.rmtree(directory, ignore_errors=True)

@@ -16,9 +16,12 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from backends.local.model import packed_attention
 
-BLOCK = 64  # columns by which the cache grows
-SHARED = 32  # tokens that prompts must have in common to read them once
-COMPACT_AT = 0.75  # free rows stay in the cache until no more than this share is alive: dropping them copies it
+# Columns by which the cache grows.
+BLOCK = 64
+# Tokens that prompts must have in common for these to be read once.
+SHARED = 32
+# Free rows stay in the cache until no more than this share is alive: dropping them copies it.
+COMPACT_AT = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Sampled:
 
 
 class GrowingLayer(DynamicLayer):
-    """One layer's keys and values ``[S, H, C, D]``: `length` columns filled, room for more."""
+    """One layer's keys and values ``[S, H, C, D]``: `length` columns filled, the rest free."""
 
     length = 0
     key_buffer: Tensor
@@ -111,8 +114,10 @@ class Decoder:
         self._layers = [GrowingLayer() for _ in range(model.config.num_hidden_layers)]
         self._cache = Cache(layers=list(self._layers))
         self._slots: list[Sampled | None] = []
-        self._starts: list[int] = []  # first column of each row
-        self._width = 0  # columns filled
+        # First column of each row.
+        self._starts: list[int] = []
+        # Columns filled.
+        self._width = 0
         self._mask = torch.empty(0)  # [S, 1, 1, C], 0 or -inf
         self._pieces: dict[int, str] = {}
         config = model.config
@@ -120,7 +125,8 @@ class Decoder:
             config, "sliding_window", None
         )
         self._prepared_mask = plain and not getattr(config, "layer_types", None)
-        self._beginning: tuple[int, ...] = ()  # of prompts, whose keys and values are kept
+        # The beginning of prompts whose keys and values are kept.
+        self._beginning: tuple[int, ...] = ()
         self._beginning_cache: Any = None
 
     @property
@@ -208,7 +214,7 @@ class Decoder:
         self._make_mask()
 
     def _rebuild(self, more: int, width: int, like: Any = None) -> None:
-        """Drop free rows and unused columns; make room for `more` rows, prompts of `width` tokens, a block."""
+        """Drop free rows and unused columns; allocate `more` rows for prompts of `width` tokens, and a block."""
         kept = [slot for slot, s in enumerate(self._slots) if s is not None]
         first = min((self._starts[slot] for slot in kept), default=self._width)
         width = max(width, self._width - first)
@@ -281,7 +287,8 @@ class Decoder:
     def _may_end(self, token: int, text: str) -> bool:
         """False if the token's own text shows that it cannot complete `text`: most tokens, at no cost."""
         last = text[-1]
-        if last == " " or not last.isascii():  # tokenizers drop a leading space; other characters span tokens
+        # Tokenizers drop a leading space, and other characters span tokens.
+        if last == " " or not last.isascii():
             return True
         if token not in self._pieces:
             self._pieces[token] = self._tokenizer.decode([token], skip_special_tokens=False)
@@ -289,7 +296,7 @@ class Decoder:
 
 
 def _beginning(prompts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """What all prompts begin with, less the last token of the shortest: every prompt keeps a token of its own."""
+    """What all prompts begin with, less the last token of the shortest: every prompt keeps at least one token."""
     first, last = min(prompts), max(prompts)
     length = min(len(prompt) for prompt in prompts) - 1
     same = next((i for i in range(length) if first[i] != last[i]), length)
@@ -323,7 +330,8 @@ def _draw(logprobs: Tensor, sequences: Sequence[Sampled]) -> Tensor:
             if s.request.top_k > 0:
                 order = order[: s.request.top_k]
             kept = probabilities[row][order]
-            before = kept.cumsum(0) - kept  # probability of the likelier ones: the first token is always kept
+            # Probability of the likelier tokens; the first is always kept.
+            before = kept.cumsum(0) - kept
             kept = kept[before < s.request.top_p * kept.sum()] if s.request.top_p < 1 else kept
             drawn[row] = order[_invert(kept[None], uniform[row : row + 1].to(precise))[0]]
     return drawn

@@ -151,7 +151,8 @@ class FusedLayer(LlamaDecoderLayer):
             )
         batch, length, width = hidden_states.shape
         x = hidden_states.reshape(-1, width)
-        half = attention.head_dim // 2  # the second half of the tables repeats the first
+        # The second half of the tables repeats the first.
+        half = attention.head_dim // 2
         cos, sin = (t[..., :half].expand(batch, -1, -1).reshape(-1, 1, half) for t in position_embeddings)
         query, key, value = (
             y.view(batch, length, -1, attention.head_dim).transpose(1, 2)
@@ -166,7 +167,7 @@ class FusedLayer(LlamaDecoderLayer):
 
 
 def _attend(layer: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any) -> Tensor:
-    """What a Llama's attention mixes ``[B, T, heads, D]``, by the implementation that the model was told to use."""
+    """What a Llama's attention mixes ``[B, T, heads, D]``, by the implementation that the model is set to use."""
     attend = ALL_ATTENTION_FUNCTIONS.get_interface(layer.config._attn_implementation, eager_attention_forward)
     dropout = layer.attention_dropout if layer.training else 0.0
     mixed: Tensor = attend(layer, query, key, value, mask, dropout=dropout, scaling=layer.scaling, **kwargs)[0]

@@ -20,7 +20,8 @@ from backends.local.model.quantization import pick_quantization, quantization_co
 from backends.options import LocalOptions
 from backends.planning.batch_plan import may_pack
 
-LOADING = threading.Lock()  # transformers builds models under a default device that holds for every thread
+# Transformers builds models under a default device that holds for every thread.
+LOADING = threading.Lock()
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -68,7 +69,8 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     """
     device = pick_device(options.device)
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # of this thread: Triton's kernels look nowhere else
+        # The device of this thread: Triton's kernels look nowhere else.
+        torch.cuda.set_device(device)
     dtype = pick_dtype(options.dtype, device)
     attention = _attention(options.attention, device, dtype)
     check_packing(options.packing, attention, device)
@@ -78,7 +80,8 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    stored = torch.float32 if options.method == "full" else dtype  # small steps vanish in 16 bits
+    # Small steps vanish in 16 bits.
+    stored = torch.float32 if options.method == "full" else dtype
     arguments: dict[str, Any] = {"dtype": stored, "attn_implementation": attention}
     quantization = pick_quantization(options.quantization, device)
     if quantization != "none":
@@ -103,13 +106,14 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     if options.fsdp:
         shard(model, device, processes)
     if liger:
-        liger(model, fused_linear_cross_entropy=False, cross_entropy=False)  # the loss is computed here
+        # The loss is computed by `backends.local.step`.
+        liger(model, fused_linear_cross_entropy=False, cross_entropy=False)
     length = int(getattr(model.config, "max_position_embeddings", 0) or 2048)
     return BaseModel(name, location, model, tokenizer, device, dtype, quantization, length, packing)
 
 
 def untie(model: Any) -> None:
-    """Give a tied output layer a parameter of its own over the same memory.
+    """Give a tied output layer its own parameter over the same memory.
 
     LoRA on a tied `lm_head` trains right but merges wrong, since merging would change the input embedding as well.
     Both weights are frozen, so they can share storage; whoever writes to one replaces it instead.

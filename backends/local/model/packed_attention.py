@@ -1,7 +1,7 @@
 """Attention over rows that lie end to end: each is attended to alone, by PyTorch's own kernel, so nothing is padded.
 
-On a CPU a call of the kernel costs little beside what padding costs in every other layer. A GPU has kernels that do
-the same in one call (`attention: flash_attention_2`).
+On a CPU a call of the kernel costs little compared with what padding costs in every other layer. A GPU has kernels that
+do the same in one call (`attention: flash_attention_2`).
 """
 
 from __future__ import annotations
@@ -49,10 +49,12 @@ def attend(
 
 
 def inputs(model: Any, row_lengths: list[int], positions: Tensor) -> dict[str, Any]:
-    """What a forward pass takes besides the packed tokens ``[1, T]``, with their places in their rows."""
-    if model.config._attn_implementation != NAME:  # flash_attention_2 finds the rows by the places
+    """What a forward pass takes in addition to the packed tokens ``[1, T]``, with their places in their rows."""
+    # Flash attention finds the rows by the positions.
+    if model.config._attn_implementation != NAME:
         return {"position_ids": positions}
-    no_mask = positions.new_empty(1, 1, 1, 1)  # a finished mask, for transformers to make none of T x T
+    # A finished mask, so that transformers makes none of T x T.
+    no_mask = positions.new_empty(1, 1, 1, 1)
     return {"position_ids": positions, "row_lengths": row_lengths, "attention_mask": no_mask}
 
 

@@ -1,4 +1,4 @@
-"""A base model that bitsandbytes quantises as it is loaded: how to ask for it, and what to mend afterwards."""
+"""A base model that bitsandbytes quantises as it is loaded: how to ask for it, and what to fix afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from backends.extras import missing_package
 from backends.interface import BackendError
 
-M_MMAP_THRESHOLD, LARGE = -3, 2**20  # of glibc's malloc.h; bytes
+# Of glibc's malloc.h, and its value in bytes.
+M_MMAP_THRESHOLD, LARGE = -3, 2**20
 
 
 def pick_quantization(wanted: str, device: torch.device) -> str:
@@ -57,22 +58,24 @@ def quantization_config(kind: str, double: bool, dtype: torch.dtype, device: tor
 
 
 def settle_on_cpu(model: Any) -> None:
-    """Keep a quantised model on a CPU as it was loaded, and in memory of its own.
+    """Keep a quantised model on a CPU as it was loaded, and in memory that it does not share.
 
     - Where the processor multiplies bfloat16, bitsandbytes' `Linear4bit` packs its weights anew at the first pass
       without a gradient: rounded, and for a kernel that has no backward pass. Training would go on with other numbers
-      and without most of its gradient, so the layers are told that the processor cannot.
+      and without most of its gradient, so the layers' flag for such a processor is cleared.
     - What is not quantised is as loaded a view of the file, which stays mapped as a whole while any of it is used.
-    - Between the activations that a pass saves, each weight is dequantised and let go again, which leaves holes all
+    - Between the activations that a pass saves, each weight is dequantised and released again, which leaves holes all
       over glibc's heap: large blocks are mapped one by one, and so given back at once.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-    for parameter in model.parameters():  # a tied one comes once
+    # A tied one comes once.
+    for parameter in model.parameters():
         if parameter.is_floating_point():
             parameter.data = parameter.data.clone()
-    with suppress(AttributeError, OSError):  # another C library
+    # Another C library has no such call.
+    with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
 
 

@@ -50,8 +50,8 @@ class MicroBatch:
         rows: Their rows, in the order of the tensors.
         tokens: Input ids ``[B, T]``, padded on the right with 0.
         keep: Positions whose logits are computed, bool ``[B, T]``, N of them true.
-        positions: Of packed tokens in their rows ``[1, T]``, which tells the attention kernel where rows begin; else
-            None.
+        positions: Of packed tokens in their rows ``[1, T]``, from which the attention kernel knows where rows
+            begin; else None.
         targets: Target ids at the kept positions ``[N, K]``.
         inputs: Loss inputs at the kept positions, each ``[N, K]``.
     """
@@ -149,7 +149,7 @@ def micro_batches(
 
     Args:
         rows: Checked rows.
-        budget: Tokens in a micro-batch, with their padding; a longer row gets one of its own.
+        budget: Tokens in a micro-batch, with their padding; a longer row gets one to itself.
         everything: Compute the logits of every position, not of the scored ones alone.
         device: Where the tensors go.
         packing: Put rows end to end instead of padding them; the attention kernel must keep them apart.

@@ -15,7 +15,7 @@ from backends.options import LocalOptions
 
 
 class Optimizer:
-    """AdamW over one client's parameters, told its hyperparameters at every step (decoupled weight decay).
+    """AdamW over one client's parameters, given its hyperparameters at every step (decoupled weight decay).
 
     Args:
         parameters: By name; with LoRA+ the matrices B, and DoRA's magnitudes, learn faster than the rest.
@@ -74,7 +74,8 @@ class Optimizer:
         flat = {}
         for place, parameter in enumerate(self.parameters):
             for field, value in self._adamw.state.get(parameter, {}).items():
-                flat[f"{place}.{field}"] = torch.as_tensor(value).to("cpu", copy=True)  # bitsandbytes shares some
+                # A copy, since bitsandbytes shares some tensors between parameters.
+                flat[f"{place}.{field}"] = torch.as_tensor(value).to("cpu", copy=True)
         return flat
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -90,7 +91,8 @@ class Optimizer:
         nested: dict[int, dict[str, Any]] = {}
         for name, value in state.items():
             place, _, field = name.partition(".")
-            whole = self._eight_bit and field == "step"  # bitsandbytes counts with a Python number
+            # Bitsandbytes counts steps with a Python number.
+            whole = self._eight_bit and field == "step"
             index = grouped.index(id(self.parameters[int(place)]))  # PyTorch numbers parameters group by group
             nested.setdefault(index, {})[field] = int(value) if whole else value
         self._adamw.load_state_dict({"state": nested, "param_groups": self._adamw.state_dict()["param_groups"]})

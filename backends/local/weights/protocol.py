@@ -56,7 +56,7 @@ class Weights(Protocol):
     """The trained weights of the clients of one base model. Only the executor's thread calls these."""
 
     def add(self, name: str, spec: Any, state: dict[str, Tensor] | None = None) -> None:
-        """Make room for a client's weights, with the values of `state` if given.
+        """Create a client's weights, with the values of `state` if given.
 
         Raises:
             BackendError: The model has nothing to train that the spec asks for, or `state` does not fit.

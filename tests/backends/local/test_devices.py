@@ -39,7 +39,7 @@ def squares(data, logprobs):
     return sum((lp**2).sum() for lp in logprobs), {}
 
 
-def told(sampler):
+def scores_of(sampler):
     # everything that can be asked about a sample
     targets = [types.TensorData.from_torch(torch.arange(len(p) - 1)[:, None]) for p in PROMPTS]
     ways = [{"temperature": 0}, {"seed": 3, "top_p": 0.7, "temperature": 0.8}, {"seed": 4, "top_k": 9}]
@@ -69,7 +69,7 @@ def run(device, **options):
             norm = each.optim_step(ADAM).result().metrics["grad_norm:mean"]
             found += [output.metrics["loss:sum"], norm]
         if step == 0:
-            found += [told(client.save_weights_and_get_sampling_client().result())]
+            found += [scores_of(client.save_weights_and_get_sampling_client().result())]
             path = client.save_state("first").result().path
         if step == 1:
             client.forward_backward(data, "cross_entropy").result()
@@ -78,9 +78,9 @@ def run(device, **options):
     client.load_state_with_optimizer(path).result()
     found += [client.forward_backward(data, "cross_entropy").result().metrics["loss:sum"]]
     found += [client.optim_step(ADAM).result().metrics["grad_norm:mean"]]
-    found += [told(service.create_sampling_client(base_model=sys.argv[1]).result())]
+    found += [scores_of(service.create_sampling_client(base_model=sys.argv[1]).result())]
     saved = other.save_weights_for_sampler("other").result().path
-    found += [told(service.create_sampling_client(saved).result())]
+    found += [scores_of(service.create_sampling_client(saved).result())]
     parameters = list(client.engine.base.model.parameters())
     assert {p.device.type for p in parameters} == {device}
     service.close()

@@ -143,13 +143,13 @@ def test_one_process_is_a_group_of_one() -> None:
 def test_who_fails_amid_a_pass_takes_no_more_part() -> None:
     group = ProcessGroup()
     with pytest.raises(MemoryError):
-        group.abort(MemoryError("no room"))
-    with pytest.raises(tinker.TinkerError, match=r"no longer together.*no room"):
+        group.abort(MemoryError("no memory"))
+    with pytest.raises(tinker.TinkerError, match=r"no longer together.*no memory"):
         group.broadcast(NOBODY.discard)
     group.close()
     group.rank = 1
-    with pytest.raises(SystemExit, match="process 1: MemoryError: no room"):
-        group.abort(MemoryError("no room"))
+    with pytest.raises(SystemExit, match="process 1: MemoryError: no memory"):
+        group.abort(MemoryError("no memory"))
 
 
 def test_one_process_splits_nothing(open_local: Any) -> None:

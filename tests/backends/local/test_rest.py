@@ -31,7 +31,7 @@ def client(service: Any, tiny_model: str) -> Any:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Moves the store's time forward by so many seconds."""
+    """Moves the store's time forward by a number of seconds."""
 
     def forward(seconds: float) -> None:
         moment = datetime.now(UTC) + timedelta(seconds=seconds)
@@ -165,7 +165,7 @@ service.close()
 
 
 def test_a_disk_that_is_really_full(tiny_model: str, tmp_path: Path, service: Any, client: Any) -> None:
-    """A file system of our own, with room for one checkpoint and a half."""
+    """A separate file system that holds one checkpoint and a half."""
     client.forward_backward(random_datums(4, 600), "cross_entropy")
     client.optim_step(types.AdamParams()).result()
     stored = service.store.get(client.save_state("size").result().path).describe()
