@@ -6,8 +6,6 @@ the Tinker API are downloaded first.
 
 from __future__ import annotations
 
-import shutil
-import urllib.request
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,18 +22,39 @@ class Weights(Protocol):
     """Trained weights on disk, ready to be written in another form."""
 
     def save_adapter(self, target: Path) -> dict[str, Any]:
-        """Write a PEFT adapter; returns what it is, for the record."""
+        """Write a PEFT adapter; returns what it is, for the record (BackendError after full fine-tuning)."""
         ...
 
     def save_checkpoint(self, checkpoints: Path, seed: int | None = None) -> str:
-        """Write the weights under the local backend's directory; returns their ``tinker://`` path.
+        """Write the weights under the local backend's directory, to be sampled from or trained further.
 
-        With a seed they are to be trained further: it is that of the noise in the training to come.
+        Args:
+            checkpoints: The directory.
+            seed: Seed of the noise in the training to come; None: they are not to be trained.
+
+        Returns:
+            Their ``tinker://`` path.
+
+        Raises:
+            BackendError: The disk is full, or may not be written to.
         """
         ...
 
     def save_merged(self, target: Path, dtype: str, probes: Sequence[Probe]) -> dict[str, Any]:
-        """Write the base model with the adapter merged in; returns the record with the logit gap."""
+        """Write the base model with the adapter merged in, or a fully trained model.
+
+        Args:
+            target: Directory for the Hugging Face model.
+            dtype: Of the written weights: float32, bfloat16 or float16.
+            probes: Where the logits before and after the merge are compared.
+
+        Returns:
+            The record: base model, quantisation, dtype, and ``logit_gap`` (absolute differences of logits, KL
+            divergence in nats, share of positions with the same likeliest token).
+
+        Raises:
+            BackendError: The base model cannot be loaded, or the merged weights are not finite.
+        """
         ...
 
 
@@ -90,9 +109,22 @@ def download_adapter(service: Any, state_path: str, target: Path) -> None:
                 signed = rest.get_external_weights_urls(exported).result()
             file.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with urllib.request.urlopen(signed.urls[name], timeout=60) as source, file.open("wb") as copy:
-                    shutil.copyfileobj(source, copy)
+                _download(signed.urls[name], file)
             except OSError as error:
                 raise BackendError(f"Downloading {name} of {exported} failed: {error}.") from error
     finally:
         rest.delete_checkpoint_from_tinker_path(exported).result()
+
+
+def _download(url: str, file: Path) -> None:
+    """Write what is at an address to a file, without holding it in memory (OSError if that fails)."""
+    # Imported here because it takes longer than the start of a command should.
+    import httpx
+
+    try:
+        with httpx.stream("GET", url, timeout=60, follow_redirects=True) as response, file.open("wb") as copy:
+            response.raise_for_status()
+            for block in response.iter_bytes():
+                copy.write(block)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise OSError(str(error)) from error

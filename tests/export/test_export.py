@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -221,18 +224,30 @@ class FakeTinker:
         return call
 
 
-def test_the_api_exports_and_forgets_its_export(tmp_path: Path) -> None:
-    source, target = tmp_path / "source", tmp_path / "target"
-    for directory in (source, target):
-        directory.mkdir()
+@pytest.fixture
+def file_server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A directory, and the address that its files are served at."""
+    directory = tmp_path / "source"
+    directory.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(directory)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield directory, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_api_exports_and_forgets_its_export(tmp_path: Path, file_server: tuple[Path, str]) -> None:
+    source, address = file_server
+    target = tmp_path / "target"
+    target.mkdir()
     (source / "adapter_config.json").write_text("{}")
-    service = FakeTinker({"adapter_config.json": (source / "adapter_config.json").as_uri()})
+    service = FakeTinker({"adapter_config.json": f"{address}/adapter_config.json"})
     download_adapter(service, "tinker://r/weights/step-1", target)
     assert (target / "adapter_config.json").read_text() == "{}"
     assert service.calls[0] == ("create_training_client_from_state", "tinker://r/weights/step-1")
     assert service.calls[-1] == ("delete_checkpoint_from_tinker_path", "tinker://r/external_weights/export")
     for name, what in (("../evil", "outside itself"), ("gone", "failed")):
-        service = FakeTinker({name: (source / "gone").as_uri()})
+        service = FakeTinker({name: f"{address}/gone"})
         with pytest.raises(BackendError, match=what):
             download_adapter(service, "tinker://r/weights/step-1", target)
         assert service.calls[-1][0] == "delete_checkpoint_from_tinker_path"
