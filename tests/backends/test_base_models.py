@@ -100,8 +100,9 @@ def test_the_model_reads_english(gguf_file: Path) -> None:
 def test_a_mistyped_model_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The libraries ask an unreachable Hub again and again, for a minute."""
     import httpx2
-    from backends.local.model.packaged import locate
     from huggingface_hub.errors import RepositoryNotFoundError
+
+    from backends.base_models import locate
 
     def answers(error: Exception) -> None:
         def model_info(*arguments: object, **options: object) -> None:

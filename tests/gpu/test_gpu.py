@@ -42,7 +42,7 @@ def test_float32_trains_as_on_the_cpu(open_gpu: Any, tiny_model: str, expected: 
 def test_half_precision_follows_float32(open_gpu: Any, tiny_model: str, expected: list[float], dtype: str) -> None:
     losses, client = train(open_gpu(dtype=dtype), tiny_model)
     assert losses == pytest.approx(expected, rel=3e-2)
-    assert all(p.dtype == torch.float32 for p in client._parameters.values())
+    assert all(p.dtype == torch.float32 for p in client.engine.weights.parameters(client.model_id).values())
 
 
 def test_nf4_equals_its_dequantised_weights(open_gpu: Any, open_local: Any, tiny_model: str) -> None:
@@ -102,7 +102,7 @@ def test_paged_optimiser_trains_and_goes_on(open_gpu: Any, tiny_model: str) -> N
         return output.result().metrics["loss:sum"]
 
     losses = [step(client) for _ in range(4)]
-    moments = [state["state1"] for state in client._optimizer._adamw.state.values()]
+    moments = [state["state1"] for state in client._state._optimizer._adamw.state.values()]
     assert any(getattr(moment, "is_paged", False) for moment in moments)
     assert any(moment.dtype == torch.uint8 for moment in moments)
     path = client.save_state("half").result().path

@@ -156,7 +156,7 @@ def test_float16_gradients_do_not_underflow(open_local: Any, tiny_model: str) ->
             for datum in random_datums(6, 600)
         ]
         client.forward_backward(data, "cross_entropy").result()
-        steps.append(torch.cat([gradient.flatten() for gradient in client._gradients]))
+        steps.append(torch.cat([gradient.flatten() for gradient in client.detach_state().result().gradients]))
     assert torch.nn.functional.cosine_similarity(*steps, dim=0) > 0.99
     assert steps[1].norm() == pytest.approx(float(steps[0].norm()), rel=0.05)
 

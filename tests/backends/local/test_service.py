@@ -187,4 +187,4 @@ def test_bfloat16_base_keeps_float32_adapters(open_local: Any, tiny_model: str) 
     exact = open_local().create_lora_training_client(tiny_model, rank=4, seed=0).result()
     assert first == pytest.approx(exact.forward(data, "cross_entropy").result().metrics["loss:sum"], rel=0.02)
     assert second < first
-    assert all(p.dtype == torch.float32 for p in client._parameters.values())
+    assert all(p.dtype == torch.float32 for p in client.engine.weights.parameters(client.model_id).values())
