@@ -22,6 +22,7 @@ from text2sql.config import Config, dump_config
 from text2sql.pipeline.adapter_download import evaluate_adapter
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.budget import BudgetReached
+from text2sql.runs.records import StepMetrics
 from text2sql.training.trainer import Trainer
 
 MEASURED = ("step", "loss", "grad_norm", "learning_rate", "tokens")
@@ -160,9 +161,9 @@ def test_a_server_that_is_restarted_in_the_middle_of_training(
     port = int(servers[0].url.rpartition(":")[2])
     record = Trainer._record
 
-    def record_and_restart(self: Trainer, row: dict[str, Any]) -> None:
+    def record_and_restart(self: Trainer, row: StepMetrics) -> None:
         record(self, row)
-        if row["step"] == 3 and len(servers) == 1:
+        if row.step == 3 and len(servers) == 1:
             servers[0].stop()
             servers.append(start_server(data, port=port))
 
