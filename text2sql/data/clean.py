@@ -85,7 +85,9 @@ def _parse_all(queries: list[str]) -> list[bool]:
 def _parses(query: str) -> bool:
     import sqlglot
 
+    from text2sql.sql.trees import parse_sqlite
+
     try:
-        return isinstance(sqlglot.parse_one(query, read="sqlite"), sqlglot.exp.Query)
+        return isinstance(parse_sqlite(query), sqlglot.exp.Query)
     except (sqlglot.errors.SqlglotError, RecursionError):
         return False

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import sqlglot
 from sqlglot import exp
 
 from text2sql.equivalence.results import Answers
 from text2sql.sql.sandbox import Result
-from text2sql.sql.trees import literal_value, to_sqlite
+from text2sql.sql.trees import literal_value, parse_sqlite, to_sqlite
 from text2sql.sql.values import Row
 
 SHAKE = "_t2s_shake"
@@ -145,7 +144,7 @@ def shaken(tree: exp.Expr) -> str:
 
 def _settled(column: str) -> exp.Expr:
     text = f"CASE WHEN MIN({column}) IS MAX({column}) AND COUNT({column}) IN (0, COUNT(*)) "
-    return sqlglot.parse_one(f"{text} THEN MIN({column}) ELSE {SHAKE}() END", read="sqlite")
+    return parse_sqlite(f"{text} THEN MIN({column}) ELSE {SHAKE}() END")
 
 
 _FIXED_AGGREGATES = (exp.Count, exp.Sum, exp.Avg, exp.Min, exp.Max)

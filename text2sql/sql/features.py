@@ -33,8 +33,10 @@ def features(query: str) -> set[str]:
     import sqlglot
     from sqlglot import exp
 
+    from text2sql.sql.trees import parse_sqlite
+
     try:
-        tree = sqlglot.parse_one(query, read="sqlite")
+        tree = parse_sqlite(query)
     except (sqlglot.errors.SqlglotError, RecursionError):
         return set()
     kinds: dict[str, type[exp.Expr]] = {

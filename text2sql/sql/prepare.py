@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from text2sql.sql.ddl import Schema
 from text2sql.sql.sandbox import QueryFailed
 from text2sql.sql.tokens import Token, quote_identifier, quote_string, tokenize
+from text2sql.sql.trees import parse_sqlite
 
 # Compiles a query; returns the message of its failure, None if it is accepted.
 Check = Callable[[str], "QueryFailed | None"]
@@ -47,7 +47,7 @@ def parse(sql: str) -> exp.Expr | None:
     if len(sql) > 20_000:
         return None
     try:
-        tree = sqlglot.parse_one(sql, read="sqlite")
+        tree = parse_sqlite(sql)
     except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, IndexError, KeyError):
         return None
     return tree if isinstance(tree, (exp.Select, exp.SetOperation, exp.Subquery)) else None

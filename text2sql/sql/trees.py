@@ -1,10 +1,11 @@
-"""Small questions about syntax trees."""
+"""Between text and syntax trees, in the one dialect that is executed, and small questions about trees."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 
+import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.sqlite import SQLite
 from sqlglot.generators.sqlite import SQLiteGenerator
@@ -29,6 +30,15 @@ class _Faithful(SQLite):
     """SQLite, written so that it means what was read: sqlglot itself turns ``CAST(x AS DATE)`` into ``DATE(x)``."""
 
     Generator = _Writer
+
+
+def parse_sqlite(sql: str) -> exp.Expr:
+    """The tree of a statement; the inverse of `to_sqlite`.
+
+    Raises:
+        SqlglotError: It does not parse. Of hostile text also RecursionError and others; `prepare.parse` catches them.
+    """
+    return sqlglot.parse_one(sql, read=SQLite)
 
 
 def to_sqlite(node: exp.Expr) -> str:
