@@ -10,13 +10,15 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, field, replace
 
+from text2sql.equivalence.databases.compiler import compile_plan
 from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.generator import Database, Generator
-from text2sql.equivalence.databases.plan import compile_plan
 from text2sql.equivalence.databases.probe import Probe
+from text2sql.equivalence.databases.thresholds import MOST, out_of_reach, thresholds
 from text2sql.equivalence.pair import GoldFails, PreparedPair
 from text2sql.equivalence.results import Answers, LenientComparison, informative
 from text2sql.equivalence.shrink import Shrinker, explain
+from text2sql.equivalence.ties import settle_aggregates
 from text2sql.equivalence.trial import MAX_STEPS, Trial, strictly_same
 from text2sql.equivalence.verdict import Table, Verdict, Witness
 from text2sql.sql.budget import Budget
@@ -28,7 +30,7 @@ _LONGEST = 200_000
 # Share of the time for a pair: the rest is for making the witness small and for the verdict.
 _SEARCH = 0.75
 # Informative databases that agreement rests on.
-_ENOUGH = 6
+ENOUGH = 6
 
 
 def execution_match(
@@ -130,6 +132,8 @@ class _Search:
     def __init__(self, pair: PreparedPair, trial: Trial, generator: Generator, effort: int, budget: Budget) -> None:
         self._pair, self._trial, self._generator = pair, trial, generator
         self._effort, self._budget = effort, budget
+        trees = [query.tree for query in (pair.gold, pair.predicted) if query.tree is not None]
+        self._thresholds = [thresholds(tree) for tree in trees]
         # Groups that compete differ in many ways that rarely decide: AVG(x) against AVG(DISTINCT x).
         self._grouped = generator.grouped
 
@@ -146,7 +150,7 @@ class _Search:
                 same = self._pair.alike
             if same and tally.difference is None:
                 return Verdict("equivalent", "Both are the same query, written alike.", None, True, True, index, 1)
-            if index >= enough and tally.informative >= min(_ENOUGH, self._effort):
+            if index >= enough and tally.informative >= min(ENOUGH, self._effort):
                 break
             if self._budget.spent:
                 break
@@ -161,7 +165,7 @@ class _Search:
         """Compares on one database; a verdict only if the search ends here without a difference."""
         rows = self._generator.database(index, tally.scale)
         self._trial.load(rows)
-        if any(table.checks for table in self._pair.tables.values()):
+        if self._generator.refusing:
             rows = self._settle(rows)
         reverse = self._trial.may_reverse and index % 3 == 1
         if reverse:
@@ -221,7 +225,7 @@ class _Search:
     def _conclude(self, tally: _Tally) -> Verdict:
         if tally.difference is not None:
             return self._different(tally)
-        if tally.predicted_timeouts and tally.informative < _ENOUGH:
+        if tally.predicted_timeouts and tally.informative < ENOUGH:
             return Verdict("timeout", "The prediction takes too long even on small databases.")
         if not tally.informative:
             return Verdict(
@@ -230,13 +234,22 @@ class _Search:
                 "so agreement proves nothing.",
                 databases=tally.tried,
             )
-        if self._budget.spent and tally.informative < min(_ENOUGH, self._effort):
-            return Verdict(
-                "undecided",
-                f"The queries take so long that only {tally.tried} databases could be tried; they agree on these.",
-                databases=tally.tried,
-                informative=tally.informative,
+        enough = min(ENOUGH, self._effort)
+        if tally.informative < enough:
+            short = (
+                f"The queries take so long that only {tally.tried} databases could be tried"
+                if self._budget.spent
+                else f"Of {tally.tried} databases tried, {tally.informative} gave a telling result"
             )
+            reason = f"{short}; the results agree there, but agreement counts from {enough} telling databases on."
+            return Verdict("undecided", reason, databases=tally.tried, informative=tally.informative)
+        beyond = out_of_reach(*self._thresholds) if len(self._thresholds) > 1 else None
+        if beyond is not None:
+            reason = (
+                f"Only one of the queries counts rows against {beyond:,}; databases are made up to {MOST:,} such rows, "
+                "and the results agree on these."
+            )
+            return Verdict("undecided", reason, databases=tally.tried, informative=tally.informative)
         return Verdict(
             "equivalent",
             f"The results agree on all {tally.tried} databases made for the pair, "
@@ -261,6 +274,7 @@ def _on_file(pair: PreparedPair, trial: Trial, path: str, budget: Budget) -> Ver
         box = Sandbox.from_file(path)
     except (sqlite3.Error, OSError) as error:
         raise RuntimeError(f"cannot read the database {path}: {error}") from None
+    settle_aggregates(box, f"{pair.gold.sql} {pair.predicted.sql}")
     try:
         verdict = _compare_on(box, pair, trial, budget)
         # What SQL leaves open may come out otherwise when scans run backwards: only a lasting difference counts.

@@ -6,7 +6,7 @@ import random
 
 from text2sql.equivalence import ties
 from text2sql.sql.canonical import canonical
-from text2sql.sql.ddl import TableSchema, parse_schema, used_tables
+from text2sql.sql.ddl import TableSchema, parse_schema, used_tables, used_views
 from text2sql.sql.extract import read_answer
 from text2sql.sql.files import file_schema
 from text2sql.sql.prepare import Prepared, misread_column, missing_name, prepare
@@ -46,6 +46,7 @@ class PreparedPair:
         self.schema = parse_schema(schema)
         self.added: list[str] = []
         self.rng = random.Random(seed)
+        self.chance = ties.Chance(self.rng)
 
     @property
     def refusal(self) -> str:
@@ -59,10 +60,13 @@ class PreparedPair:
         if hasattr(self, "box"):
             self.box.close()
         names = word_names(self._gold_text) | word_names(self.predicted_text)
-        stars = _sees_all(self._gold_text) or _sees_all(self.predicted_text)
+        views = used_views(self.schema, names)
+        names = names.union(*(view.words for view in views))
+        stars = any(map(_sees_all, (self._gold_text, self.predicted_text, *(view.query for view in views))))
         self.tables = used_tables(self.schema, names, every_column=stars)
-        self.box = Sandbox.in_memory(self.tables.values())
-        self.box.create_function(ties.SHAKE, self.rng.random)
+        self.box = Sandbox.in_memory(self.tables.values(), views)
+        self.box.create_function(ties.SHAKE, self.chance)
+        ties.settle_aggregates(self.box, f"{self._gold_text} {self.predicted_text}")
 
     def check(self, sql: str) -> QueryFailed | None:
         """Compiles a query; returns why it failed, None if it did not."""

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlglot import exp
 
+from text2sql.equivalence.databases.values import stored_as
 from text2sql.equivalence.results import Answers
-from text2sql.sql.sandbox import Result
+from text2sql.sql.sandbox import Result, Sandbox
 from text2sql.sql.trees import literal_value, parse_sqlite, to_sqlite
-from text2sql.sql.values import Row
+from text2sql.sql.values import Row, Value
 
 SHAKE = "_t2s_shake"
+
+
+class Chance:
+    """What breaks ties: at random, or in the order in which rows are met, or against it.
+
+    Two opposite orders show that a tie is one; chance alone would miss every other tie of two rows.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._count = 0
+        self.direction = 0
+
+    def __call__(self) -> float:
+        """The next value to sort by."""
+        self._count += 1
+        return self.direction * self._count if self.direction else self._rng.random()
 
 
 @dataclass(frozen=True)
@@ -63,13 +84,21 @@ def plan_order(tree: exp.Expr) -> OrderPlan | None:
     bare = tree.copy()
     bare.set("limit", None)
     bare.set("offset", None)
+    # Rows sorted by chance alone are not sorted.
+    terms = [term for term in order.expressions if not _chance(term)] if order else []
+    if order and len(terms) < len(order.expressions):
+        bare.set("order", exp.Order(expressions=[term.copy() for term in terms]) if terms else None)
     extras: list[exp.Expr] = []
-    keys = _keys(tree, order.expressions, extras) if order else ()
+    keys = _keys(tree, terms, extras)
     if keys is None or (extras and (tree.args.get("distinct") or not isinstance(tree, exp.Select))):
         return None
     for number, extra in enumerate(extras):
         bare.append("expressions", exp.alias_(extra.copy(), f"_t2s_key{number}"))
-    return OrderPlan(to_sqlite(bare), keys, len(extras), max(offset, 0), limit, bool(order))
+    return OrderPlan(to_sqlite(bare), keys, len(extras), max(offset, 0), limit, bool(terms))
+
+
+def _chance(term: exp.Expr) -> bool:
+    return term.find(exp.Rand) is not None and term.find(exp.Column) is None
 
 
 def _keys(tree: exp.Expr, terms: list[exp.Expr], extras: list[exp.Expr]) -> tuple[int, ...] | None:
@@ -124,11 +153,20 @@ def _without_aliases(node: exp.Expr, outputs: list[exp.Expr]) -> exp.Expr:
 def shaken(tree: exp.Expr) -> str:
     """The query with all that its data leave open decided by chance: `SHAKE` must be a function of the connection.
 
-    Ties under a LIMIT are broken by chance. A column that is neither grouped by nor aggregated keeps its value if its
-    group agrees on it, and gets a random one if not.
+    Ties under a LIMIT, and before a window that numbers its rows, are broken by chance. A column that is neither
+    grouped by nor aggregated keeps its value if its group agrees on it, and gets a random one if not; so does one that
+    a DISTINCT result is sorted by and does not show.
     """
     tree = tree.copy()
+    for window in tree.find_all(exp.Window):
+        order = window.args.get("order")
+        if order and isinstance(window.this, _NUMBERING):
+            order.append("expressions", exp.Ordered(this=exp.Anonymous(this=SHAKE)))
     for select in list(tree.find_all(exp.Select)):
+        if _hidden_order(select):
+            select.set("distinct", None)
+            select.set("group", exp.Group(expressions=[item.unalias().copy() for item in select.expressions]))
+            select.args["order"].append("expressions", exp.Ordered(this=exp.Anonymous(this=SHAKE)))
         if select.args.get("limit") and not select.args.get("distinct"):
             order = select.args.get("order")
             terms = [*order.expressions] if order else []
@@ -140,6 +178,23 @@ def shaken(tree: exp.Expr) -> str:
                 if isinstance(column, exp.Column) and not isinstance(column.this, exp.Star):
                     column.replace(_settled(to_sqlite(column)))
     return to_sqlite(tree)
+
+
+# With ties, which row gets which number is open; sums over a window with ties are not.
+_NUMBERING = (exp.RowNumber, exp.Ntile, exp.Lag, exp.Lead, exp.FirstValue)
+
+
+def _hidden_order(select: exp.Select) -> bool:
+    """Whether DISTINCT rows are sorted by what they do not show: of the rows that are one, any may decide."""
+    order = select.args.get("order")
+    if not select.args.get("distinct") or not order or select.args.get("group") or select.find(exp.AggFunc):
+        return False
+    if any(item.is_star for item in select.expressions):
+        return False
+    terms = [term.this for term in order.expressions if isinstance(term, exp.Ordered)]
+    return any(
+        not isinstance(term, exp.Literal) and _output_index(term, list(select.expressions)) is None for term in terms
+    )
 
 
 def _settled(column: str) -> exp.Expr:
@@ -165,9 +220,22 @@ def unstable(tree: exp.Expr, *, top_limit: bool) -> bool:
             return True
         if isinstance(node, exp.AggFunc) and not isinstance(node, _FIXED_AGGREGATES):
             return True
-        if isinstance(node, exp.Select) and any(True for _ in _bare_columns(node)):
+        if isinstance(node, exp.Select) and (_hidden_order(node) or any(True for _ in _bare_columns(node))):
             return True
     return False
+
+
+def _outside(part: exp.Expr, grouped: set[str]) -> list[exp.Column]:
+    """The columns of an expression that do not stand in one that is grouped by."""
+    columns = list(part.find_all(exp.Column))
+    found = []
+    for column in columns:
+        node: exp.Expr | None = column
+        while node is not None and node is not part and node.sql().lower() not in grouped:
+            node = node.parent
+        if node is not None and (node is column or node.sql().lower() not in grouped):
+            found.append(column)
+    return found
 
 
 def _bare_columns(select: exp.Select) -> Iterator[exp.Expr]:
@@ -175,7 +243,7 @@ def _bare_columns(select: exp.Select) -> Iterator[exp.Expr]:
     group = select.args.get("group")
     terms = list(group.expressions) if group else []
     grouped = {term.sql().lower() for term in terms}
-    names = {term.name.lower() for term in terms if isinstance(term, exp.Column)}
+    columns = [term for term in terms if isinstance(term, exp.Column)]
     aggregates = any(
         aggregate.find_ancestor(exp.Window, exp.Select) is select
         for item in select.expressions
@@ -189,8 +257,81 @@ def _bare_columns(select: exp.Select) -> Iterator[exp.Expr]:
     for part in parts:
         if isinstance(part, exp.Star):
             yield part
-        for column in part.find_all(exp.Column):
+        for column in _outside(part, grouped):
             name = column.name.lower()
-            known = column.sql().lower() in grouped or name in names or (not column.table and name in aliases)
+            # Two tables may have columns of one name: only a missing table leaves it to the name.
+            known = column.sql().lower() in grouped or (not column.table and name in aliases)
+            known |= any(name == term.name.lower() and not (column.table and term.table) for term in columns)
             if not known and column.find_ancestor(exp.AggFunc, exp.Select) is select:
                 yield column
+
+
+# Functions that make elements of their own, which a plain list of values would quote.
+_ELEMENTS = re.compile(r"json_(?:object|array|extract|quote|each|tree)\b|\bjson\s*\(|->", re.IGNORECASE)
+
+
+def settle_aggregates(box: Sandbox, queries: str) -> None:
+    """Lets aggregates that put their rows in a row do so in the order of the values, which SQL leaves open.
+
+    Args:
+        box: Where the queries run.
+        queries: Their texts.
+    """
+    for count in (1, 2):
+        box.create_aggregate("group_concat", count, _Concatenation)
+    if not _ELEMENTS.search(queries):
+        box.create_aggregate("json_group_array", 1, _Elements)
+
+
+_MOST_COLLECTED = 30_000
+
+
+class _Collected:
+    """The values that an aggregate, or a window that moves over rows, has met."""
+
+    def __init__(self) -> None:
+        self._values: list[Row] = []
+
+    def step(self, *values: Value) -> None:
+        # Far more than a result may hold, which SQLite then says.
+        if len(self._values) < _MOST_COLLECTED:
+            self._values.append(values)
+
+    def inverse(self, *values: Value) -> None:
+        if values in self._values:
+            self._values.remove(values)
+
+    def _sorted(self) -> list[Row]:
+        return sorted(self._values, key=_place)
+
+    def finalize(self) -> Value:
+        return self.value()
+
+    def value(self) -> Value:
+        raise NotImplementedError
+
+
+def _place(row: Row) -> tuple[int, float, str]:
+    value = row[0]
+    if isinstance(value, (int, float)):
+        return 1, value, ""
+    return (0, 0.0, "") if value is None else (2, 0.0, str(value))
+
+
+class _Concatenation(_Collected):
+    """GROUP_CONCAT (https://sqlite.org/lang_aggfunc.html#group_concat)."""
+
+    def value(self) -> Value:
+        found = [row for row in self._sorted() if row[0] is not None]
+        text = ""
+        for number, row in enumerate(found):
+            separator = "," if len(row) == 1 else "" if row[1] is None else str(stored_as(row[1], "TEXT"))
+            text += (separator if number else "") + str(stored_as(row[0], "TEXT"))
+        return text if found else None
+
+
+class _Elements(_Collected):
+    """JSON_GROUP_ARRAY over plain values."""
+
+    def value(self) -> Value:
+        return json.dumps([row[0] for row in self._sorted()], separators=(",", ":"), ensure_ascii=False)

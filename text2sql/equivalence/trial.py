@@ -16,7 +16,8 @@ from text2sql.sql.values import Row
 MAX_STEPS = 2_000_000
 # Many times what that number of steps takes, unless each of them is made slow on purpose.
 _QUERY_SECONDS = 0.4
-_SHAKES = 6
+# Further runs of both queries: how each of them breaks ties, where it does.
+_DIRECTIONS = (0, 1, 0, -1, 0, 0)
 # Databases on which the form of the gold query without LIMIT is checked against the query itself.
 _PROOFS = 3
 
@@ -114,9 +115,10 @@ class Trial:
         gold_sql = self._shaken("gold", self._pair.gold, self.gold_sql)
         predicted_sql = self._shaken("predicted", self._pair.predicted, self._pair.predicted.sql)
         try:
-            for number in range(_SHAKES):
+            for number in range(len(_DIRECTIONS)):
                 self.load(self._reordered(rows, number))
                 self._box.perturb(reverse=number % 2 == 1, indexes=number % 3 == 0)
+                self._pair.chance.direction = _DIRECTIONS[number]
                 # Chance inside a query may cancel out there, so it is left alone every other time.
                 golds.append(self.run_gold(gold_sql if number % 2 else None)[1])
                 predictions.append(self.run_predicted(predicted_sql if number % 2 else None).rows)
@@ -159,12 +161,15 @@ def _may_agree(golds: list[Answers], predictions: list[list[Row]]) -> bool:
     if len({len(gold.window) for gold in golds}) > 1:
         return True
     unsettled = _unsettled([gold.window for gold in golds])
+    if not unsettled:
+        # It is not a matter of columns but of rows and their order: each column must hold what it always holds.
+        return any(_same_columns(golds[0].window, rows) for rows in predictions)
     masked = [_masked(rows, unsettled) for rows in predictions]
     return any(_masked_answers(gold, unsettled).allow(rows) for gold in golds for rows in masked)
 
 
 def _unsettled(results: list[list[Row]]) -> set[int]:
-    """The columns whose values differ between equally long results; all of them if it is not a matter of columns."""
+    """The columns whose values differ between equally long results."""
     everything = set(range(len(results[0][0]))) if results[0] else set()
     return {
         column
@@ -173,7 +178,17 @@ def _unsettled(results: list[list[Row]]) -> set[int]:
             not same_bag([(row[column],) for row in rows], [(row[column],) for row in results[0]])
             for rows in results[1:]
         )
-    } or everything
+    }
+
+
+def _same_columns(gold: list[Row], predicted: list[Row]) -> bool:
+    """Whether two results hold the same values in each column, whatever belongs together."""
+    if len(gold) != len(predicted) or (gold and len(gold[0]) != len(predicted[0])):
+        return False
+    return all(
+        same_bag([(value,) for value in a], [(value,) for value in b])
+        for a, b in zip(zip(*gold, strict=True), zip(*predicted, strict=True), strict=True)
+    )
 
 
 def _masked(rows: list[Row], columns: set[int]) -> list[Row]:

@@ -41,11 +41,18 @@ _TABLE_CONSTRAINTS = frozenset(("CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN", "C
 
 @dataclass
 class Column:
-    """One column: its name, declared type and SQLite affinity."""
+    """One column: its name, declared type and SQLite affinity.
+
+    Attributes:
+        collation: NOCASE or RTRIM where texts compare so; empty for SQLite's own, by bytes.
+        generated: The expression of a generated column, empty for all others.
+    """
 
     name: str
     type: str = ""
     not_null: bool = False
+    collation: str = ""
+    generated: str = ""
 
     @property
     def affinity(self) -> str:
@@ -90,7 +97,12 @@ class ForeignKey:
 
 @dataclass
 class TableSchema:
-    """One table. Column names are looked up in lower case, as SQLite does."""
+    """One table. Column names are looked up in lower case, as SQLite does.
+
+    Attributes:
+        without_rowid: Whether the primary key alone identifies rows (https://sqlite.org/withoutrowid.html).
+        full_text: The module of a full-text table, ``fts5`` or an older one, with its options; empty for others.
+    """
 
     name: str
     columns: dict[str, Column] = field(default_factory=dict)
@@ -98,6 +110,8 @@ class TableSchema:
     uniques: list[tuple[str, ...]] = field(default_factory=list)
     foreign_keys: list[ForeignKey] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
+    without_rowid: bool = False
+    full_text: str = ""
 
     def add(self, column: Column) -> Column:
         """Adds a column unless there is one of that name; returns the one that the table has."""
@@ -111,34 +125,93 @@ class TableSchema:
     @property
     def rowid(self) -> str | None:
         """The column that is an alias of SQLite's rowid and so can hold integers only."""
-        if len(self.primary_key) == 1 and self.columns[self.primary_key[0]].type.upper() == "INTEGER":
-            return self.primary_key[0]
-        return None
+        if self.without_rowid or len(self.primary_key) != 1:
+            return None
+        (key,) = self.primary_key
+        return key if self.columns[key].type.upper() == "INTEGER" else None
+
+    @property
+    def given(self) -> list[str]:
+        """The columns that an INSERT gives, in lower case: all but the generated ones."""
+        return [key for key, column in self.columns.items() if not column.generated]
 
     def ddl(self, *, checks: bool = True) -> str:
         """The table for SQLite, without its foreign keys: the generator of rows keeps those."""
+        if self.full_text:
+            module, _, options = self.full_text.partition(" ")
+            names = [quote_identifier(column.name) for column in self.columns.values()]
+            arguments = ", ".join([*names, options] if options else names)
+            return f"CREATE VIRTUAL TABLE {quote_identifier(self.name)} USING {module}({arguments})"
         parts = []
         for key, column in self.columns.items():
             # A primary key is NOT NULL in SQL; SQLite alone would let NULL in.
-            required = column.not_null or key in self.primary_key
-            parts.append(f"{quote_identifier(column.name)} {_safe_type(column.type)}{' NOT NULL' if required else ''}")
+            words = [quote_identifier(column.name), _safe_type(column.type)]
+            words += ["NOT NULL"] if column.not_null or key in self.primary_key else []
+            words += [f"COLLATE {column.collation}"] if column.collation else []
+            words += [f"GENERATED ALWAYS AS ({column.generated}) VIRTUAL"] if column.generated else []
+            parts.append(" ".join(words))
         if self.primary_key:
             parts.append(f"PRIMARY KEY ({', '.join(map(quote_identifier, self.primary_key))})")
         parts += [f"UNIQUE ({', '.join(map(quote_identifier, key))})" for key in self.uniques]
         if checks:
             parts += [f"CHECK ({check})" for check in self.checks]
-        return f"CREATE TABLE {quote_identifier(self.name)} ({', '.join(parts)})"
+        suffix = " WITHOUT ROWID" if self.without_rowid and self.primary_key else ""
+        return f"CREATE TABLE {quote_identifier(self.name)} ({', '.join(parts)}){suffix}"
+
+
+@dataclass(frozen=True)
+class View:
+    """One view.
+
+    Attributes:
+        columns: Its column names where the declaration gives them, else empty.
+        query: The text of its query.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    query: str
+
+    @property
+    def words(self) -> set[str]:
+        """Every name in its declaration, in lower case."""
+        found = {t.name.lower() for t in tokenize(self.query) if t.kind in ("word", "dquoted", "quoted")}
+        return found | {name.lower() for name in self.columns}
+
+    def ddl(self) -> str:
+        """The view for SQLite."""
+        columns = f" ({', '.join(map(quote_identifier, self.columns))})" if self.columns else ""
+        return f"CREATE VIEW {quote_identifier(self.name)}{columns} AS {self.query}"
 
 
 @dataclass
 class Schema:
-    """The tables of a database by lower-case name."""
+    """The tables and views of a database by lower-case name; views in the order in which they can be created."""
 
     tables: dict[str, TableSchema] = field(default_factory=dict)
+    views: dict[str, View] = field(default_factory=dict)
 
     def copy(self) -> Schema:
         """A copy whose tables may be changed."""
-        return Schema({name: _copy_table(table) for name, table in self.tables.items()})
+        return Schema({name: _copy_table(table) for name, table in self.tables.items()}, dict(self.views))
+
+    @property
+    def names(self) -> set[str]:
+        """Every name that a query may use for a table, a view or a column, in lower case."""
+        found = {name for table in self.tables.values() for name in table.columns} | self.tables.keys()
+        for name, view in self.views.items():
+            found |= {name} | view.words
+        return found
+
+
+def used_views(schema: Schema, names: set[str]) -> list[View]:
+    """The views that queries of these words read, and those that these read, in the order of creation."""
+    found: set[str] = set()
+    for name, view in reversed(schema.views.items()):
+        if name in names:
+            found.add(name)
+            names = names | view.words
+    return [view for name, view in schema.views.items() if name in found]
 
 
 def used_tables(schema: Schema, names: set[str], *, every_column: bool) -> dict[str, TableSchema]:
@@ -159,8 +232,9 @@ def used_tables(schema: Schema, names: set[str], *, every_column: bool) -> dict[
 
 
 def _narrowed(table: TableSchema, names: set[str], others: Collection[str]) -> TableSchema:
-    if table.checks:
+    if table.checks or table.full_text:
         return table
+    names = names | {name for column in table.columns.values() for name in _words(column.generated)}
     references = [key for key in table.foreign_keys if key.parent in others]
     kept = names | {column for key in table.keys for column in key} | {c for key in references for c in key.columns}
     columns = {key: column for key, column in table.columns.items() if key in kept}
@@ -178,7 +252,13 @@ def _copy_table(table: TableSchema) -> TableSchema:
         list(table.uniques),
         list(table.foreign_keys),
         list(table.checks),
+        table.without_rowid,
+        table.full_text,
     )
+
+
+def _words(text: str) -> set[str]:
+    return {token.name.lower() for token in tokenize(text)} if text else set()
 
 
 def _safe_type(declared: str) -> str:
@@ -188,7 +268,7 @@ def _safe_type(declared: str) -> str:
 
 @lru_cache(maxsize=256)
 def parse_schema(ddl: str) -> Schema:
-    """Parses every ``CREATE TABLE`` of a text; everything else in it is ignored.
+    """Parses every ``CREATE TABLE``, ``CREATE VIEW`` and full-text table of a text; all else in it is ignored.
 
     The result is shared between callers: copy it before changing it.
     """
@@ -199,31 +279,76 @@ def parse_schema(ddl: str) -> Schema:
         if tokens[at].keyword != "CREATE":
             at += 1
             continue
-        at = _parse_create(tokens, at + 1, schema)
+        at = _parse_create(ddl, tokens, at + 1, schema)
     schema.tables = {name: table for name, table in schema.tables.items() if table.columns}
     _drop_broken_keys(schema)
     return schema
 
 
-def _parse_create(tokens: list[Token], at: int, schema: Schema) -> int:
+def _parse_create(ddl: str, tokens: list[Token], at: int, schema: Schema) -> int:
     """Parses one statement after CREATE; returns the index behind it."""
+    virtual = False
     while at < len(tokens) and tokens[at].keyword in ("TEMP", "TEMPORARY", "GLOBAL", "LOCAL", "EXTERNAL", "VIRTUAL"):
+        virtual |= tokens[at].keyword == "VIRTUAL"
         at += 1
-    if at >= len(tokens) or tokens[at].keyword != "TABLE":
+    if at >= len(tokens) or tokens[at].keyword not in ("TABLE", "VIEW"):
         return at
+    view = tokens[at].keyword == "VIEW"
     at += 1
     if [t.keyword for t in tokens[at : at + 3]] == ["IF", "NOT", "EXISTS"]:
         at += 3
     if at >= len(tokens):
         return at
     name, at = _qualified_name(tokens, at)
+    if view:
+        return _parse_view(ddl, name, tokens, at, schema)
+    if virtual:
+        return _parse_full_text(name, tokens, at, schema)
     if at >= len(tokens) or tokens[at].text != "(":
         return at
     end = _matching(tokens, at)
     table = schema.tables.setdefault(name.lower(), TableSchema(name))
     for part in _split(tokens[at + 1 : end]):
         _parse_part(part, table)
-    return end + 1
+    at = end + 1
+    while at < len(tokens) and tokens[at].text != ";" and tokens[at].keyword != "CREATE":
+        table.without_rowid |= [t.keyword for t in tokens[at : at + 2]] == ["WITHOUT", "ROWID"]
+        at += 1
+    return at
+
+
+def _parse_view(ddl: str, name: str, tokens: list[Token], at: int, schema: Schema) -> int:
+    """``[(columns)] AS query`` behind the name of a view."""
+    columns: tuple[str, ...] = ()
+    if at < len(tokens) and tokens[at].text == "(":
+        columns, at = _names(tokens, at)
+    if at + 1 >= len(tokens) or tokens[at].keyword != "AS":
+        return at
+    end = next((index for index in range(at, len(tokens)) if tokens[index].text == ";"), len(tokens))
+    schema.views[name.lower()] = View(name, columns, ddl[tokens[at + 1].start : tokens[end - 1].end])
+    return end
+
+
+# Options of a full-text table that change what matches, and read nothing else.
+_FULL_TEXT_OPTIONS = frozenset(("TOKENIZE", "PREFIX"))
+
+
+def _parse_full_text(name: str, tokens: list[Token], at: int, schema: Schema) -> int:
+    """``USING fts5(columns, options)`` behind the name of a virtual table; other modules are no tables."""
+    if at + 2 >= len(tokens) or tokens[at].keyword != "USING" or tokens[at + 2].text != "(":
+        return at
+    module, end = tokens[at + 1].text.lower(), _matching(tokens, at + 2)
+    if module not in ("fts3", "fts4", "fts5"):
+        return end
+    table = schema.tables.setdefault(name.lower(), TableSchema(name, full_text=module))
+    options = []
+    for part in _split(tokens[at + 3 : end]):
+        if len(part) > 1 and part[1].text == "=":
+            options += [" ".join(t.text for t in part)] if part[0].keyword in _FULL_TEXT_OPTIONS else []
+        else:
+            table.add(Column(part[0].name, "TEXT"))
+    table.full_text = " ".join([module, *([", ".join(options)] if options else [])])
+    return end
 
 
 def _qualified_name(tokens: list[Token], at: int) -> tuple[str, int]:
@@ -281,6 +406,7 @@ def _parse_part(part: list[Token], table: TableSchema) -> None:
         _parse_column(part, table)
 
 
+_COLLATIONS = frozenset(("NOCASE", "RTRIM"))
 _TYPE_WORDS = frozenset(
     ["INT", "INTEGER", "VARCHAR", "CHAR", "TEXT", "REAL", "FLOAT", "DECIMAL", "NUMERIC", "DOUBLE", "NUMBER", "DATE"]
 )
@@ -350,6 +476,10 @@ def _parse_column(part: list[Token], table: TableSchema) -> None:
             table.uniques.append((name.lower(),))
         elif word == "CHECK":
             _add_check(part, at + 1, table)
+        elif word == "COLLATE" and at + 1 < len(part) and part[at + 1].keyword in _COLLATIONS:
+            column.collation = part[at + 1].keyword
+        elif word == "AS" and at + 1 < len(part) and part[at + 1].text == "(":
+            column.generated = " ".join(t.text for t in part[at + 2 : _matching(part, at + 1)])
         elif word == "REFERENCES":
             _add_reference(part, at, (name.lower(),), table)
         at = _matching(part, at) if part[at].text == "(" else at
@@ -363,8 +493,10 @@ def _drop_broken_keys(schema: Schema) -> None:
     """
     for table in schema.tables.values():
         known = table.columns.keys()
-        if not set(table.primary_key) <= known:
+        made = {key for key, column in table.columns.items() if column.generated}
+        if not set(table.primary_key) <= known - made:
             table.primary_key = ()
+        table.foreign_keys = [key for key in table.foreign_keys if not made & set(key.columns)]
         table.uniques = [key for key in dict.fromkeys(table.uniques) if key and set(key) <= known]
     for table in schema.tables.values():
         kept = []

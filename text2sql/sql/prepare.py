@@ -77,7 +77,7 @@ def prepare(sql: str, schema: Schema, check: Check) -> Prepared:
 def _resolve(sql: str, schema: Schema, check: Check) -> tuple[Prepared, QueryFailed | None]:
     """Reads each double-quoted token as SQLite would, one compilation per unknown name."""
     tokens = tokenize(sql)
-    known = {name for table in schema.tables.values() for name in table.columns} | set(schema.tables)
+    known = schema.names
     known |= {token.name.lower() for token in tokens if token.kind == "word" or _is_alias(tokens, token)}
     as_string = {
         token.start

@@ -12,12 +12,12 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterable
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from text2sql.sql.budget import Clock
-from text2sql.sql.ddl import TableSchema
+from text2sql.sql.ddl import TableSchema, View
 from text2sql.sql.files import open_read_only
 from text2sql.sql.tokens import quote_identifier
 from text2sql.sql.values import Row
@@ -101,12 +101,15 @@ class Sandbox:
         self._db.set_progress_handler(self._progress, _STEP)
 
     @classmethod
-    def in_memory(cls, tables: Iterable[TableSchema]) -> Sandbox:
-        """An empty database with these tables."""
+    def in_memory(cls, tables: Iterable[TableSchema], views: Iterable[View] = ()) -> Sandbox:
+        """An empty database with these tables, and with those of the views that SQLite accepts."""
         db = sqlite3.connect(":memory:", isolation_level=None, cached_statements=64, check_same_thread=False)
         db.execute("PRAGMA foreign_keys = OFF")
         for table in tables:
             _create(db, table)
+        for view in views:
+            with suppress(sqlite3.Error):
+                db.execute(view.ddl())
         return cls(db)
 
     @classmethod
@@ -134,6 +137,10 @@ class Sandbox:
         """Registers a function without arguments that is called anew for every row."""
         self._db.create_function(name, 0, function, deterministic=False)
 
+    def create_aggregate(self, name: str, arguments: int, collected: type) -> None:
+        """Registers an aggregate that is also a window function: step, inverse, value and finalize."""
+        self._db.create_window_function(name, arguments, collected)
+
     def _authorize(self, action: int, arg1: str | None, arg2: str | None, _db: str | None, _by: str | None) -> int:
         if self._writing:
             return sqlite3.SQLITE_OK
@@ -143,6 +150,9 @@ class Sandbox:
             if (arg1 or "").lower().startswith(("sqlite_master", "sqlite_schema", "sqlite_temp", "pragma_", "dbstat")):
                 self._denied = f"it reads the system table {arg1}"
                 return sqlite3.SQLITE_DENY
+            return sqlite3.SQLITE_OK
+        # Full-text search asks whether its tables have changed.
+        if action == sqlite3.SQLITE_PRAGMA and arg1 == "data_version":
             return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_FUNCTION:
             if (arg2 or "").lower() in _DENIED_FUNCTIONS:
@@ -178,7 +188,7 @@ class Sandbox:
                 name = quote_identifier(table.name)
                 db.execute(f"DELETE FROM {name}")
                 if data:
-                    db.executemany(f"INSERT OR IGNORE INTO {name} VALUES ({','.join('?' * len(table.columns))})", data)
+                    db.executemany(*_insertion(table, name, data))
             db.execute("COMMIT")
         finally:
             if db.in_transaction:
@@ -292,12 +302,30 @@ def _fetch(cursor: sqlite3.Cursor, max_rows: int, max_bytes: int) -> tuple[list[
     return rows, False
 
 
+def _insertion(table: TableSchema, name: str, data: list[Row]) -> tuple[str, list[Row]]:
+    """The statement that stores rows, and what it is given: SQLite computes generated columns itself."""
+    given = table.given
+    places = ",".join("?" * len(given))
+    if len(given) == len(table.columns):
+        return f"INSERT OR IGNORE INTO {name} VALUES ({places})", data
+    columns = ",".join(quote_identifier(table.columns[key].name) for key in given)
+    kept = [at for at, key in enumerate(table.columns) if key in set(given)]
+    stored = [tuple(row[at] for at in kept) for row in data]
+    return f"INSERT OR IGNORE INTO {name} ({columns}) VALUES ({places})", stored
+
+
 def _create(db: sqlite3.Connection, table: TableSchema) -> None:
-    """Creates a table, without its CHECKs if SQLite does not understand one of them."""
-    try:
-        db.execute(table.ddl())
-    except sqlite3.Error:
-        db.execute(table.ddl(checks=False))
+    """Creates a table, without what SQLite does not understand: its CHECKs, then its generated columns and modules."""
+    plain = replace(
+        table, full_text="", columns={key: replace(column, generated="") for key, column in table.columns.items()}
+    )
+    for form, checks in ((table, True), (table, False), (plain, False)):
+        try:
+            db.execute(form.ddl(checks=checks))
+            return
+        except sqlite3.Error as error:
+            failure = error
+    raise failure
 
 
 def is_write(sql: str) -> bool:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from text2sql.equivalence.databases.domains import Domains
-from text2sql.equivalence.databases.plan import Plan
-from text2sql.equivalence.databases.recipes import recipe
+from text2sql.equivalence.databases.meetings import meet
+from text2sql.equivalence.databases.plan import Plan, Query
+from text2sql.equivalence.databases.recipes import Recipe, recipe
 from text2sql.equivalence.databases.scenarios import Database, Draw
 from text2sql.equivalence.databases.values import stored_as
 from text2sql.sql.ddl import TableSchema
@@ -28,6 +29,10 @@ class Generator:
         tables: The tables to fill, by lower-case name.
         domains: What their columns hold.
         seed: Equal seeds give equal databases.
+
+    Attributes:
+        grouped: Whether groups compete in the queries.
+        refusing: Whether SQLite may refuse rows that were made: CHECKs, collated keys, generated columns.
     """
 
     def __init__(self, plan: Plan, tables: dict[str, TableSchema], domains: Domains, seed: int) -> None:
@@ -39,6 +44,12 @@ class Generator:
         }
         self._columns = plan.columns_by_instance()
         self.grouped = plan.grouped
+        # A foreign key, or an alias of the rowid, keeps its value whatever meets.
+        self._movable = {name: _movable(table) for name, table in tables.items()}
+        columns = [column for table in tables.values() for column in table.columns.values()]
+        self.refusing = any(table.checks for table in tables.values()) or any(
+            column.collation or column.generated for column in columns
+        )
 
     def database(self, index: int, scale: int = 1) -> Database:
         """The ``index``-th database.
@@ -53,32 +64,42 @@ class Generator:
         if plan is None:
             return rows
         draw = Draw(self._plan, self._columns, self._tables, self._domains, plan, rng)
-        for query in self._plan.queries:
-            for number in range(plan.satisfied + plan.broken):
-                draw.scenario(query, number < plan.satisfied, rows)
+        for query in self._counted(plan):
+            draw.scenarios(query, rows)
+        if plan.deciding:
+            draw.deciding(rows)
         draw.noise(rows)
+        for meeting in self._domains.meetings:
+            if rng.random() < plan.meet:
+                meet(meeting, rows, self._movable, rng)
         if plan.empty:
             rows[plan.empty] = []
         if scale > 1:
             rows = {name: data[:: scale * 2] for name, data in rows.items()}
         for data in rows.values():
             rng.shuffle(data)
-        return self._keep_keys(rows, draw)
+        return self._keep_keys(rows, draw, plan.empty)
 
-    def _keep_keys(self, rows: Database, draw: Draw) -> Database:
+    def _counted(self, plan: Recipe) -> list[Query]:
+        """The queries whose scenarios a database holds: one alone where the number of its rows is what matters."""
+        return self._plan.queries[:1] if plan.counted else self._plan.queries
+
+    def _keep_keys(self, rows: Database, draw: Draw, empty: str | None) -> Database:
         """Drops rows that repeat a key; adds the parents that foreign keys ask for, drops what stays an orphan."""
         for _ in range(3 if self._references else 0):
-            if not self._add_parents(rows, draw):
+            if not self._add_parents(rows, draw, empty):
                 break
         rows = {name: self._unique(self._tables[name], self._keys[name], data) for name, data in rows.items()}
-        for _ in range(4):
-            if not self.drop_orphans(rows):
-                break
+        while self.drop_orphans(rows):
+            pass
         return rows
 
-    def _add_parents(self, rows: Database, draw: Draw) -> bool:
+    def _add_parents(self, rows: Database, draw: Draw, empty: str | None) -> bool:
         added = False
         for reference in self._references:
+            # A table that is to be empty takes its children with it.
+            if reference.parent == empty:
+                continue
             parent = reference.parent
             known = {reference.target(row) for row in rows[parent]}
             for row in list(rows[reference.child]):
@@ -86,11 +107,18 @@ class Generator:
                 if key not in known and None not in key:
                     known.add(key)
                     given = [row[place] for place in reference.places]
-                    made = draw.row(parent, dict(zip(reference.targets, given, strict=True)))
+                    named = dict(zip(reference.targets, given, strict=True))
+                    made = draw.row(parent, {**self._rootless(parent), **named})
                     # In front, so that it wins over a random row with the same other key.
                     rows[parent].insert(0, made)
                     added = True
         return added
+
+    def _rootless(self, parent: str) -> dict[str, Value]:
+        """NULL for the foreign keys by which a new parent would need a parent in its own table."""
+        table = self._tables[parent]
+        own = {column for key in table.foreign_keys if key.parent == parent for column in key.columns}
+        return {column: None for column in own if not table.columns[column].not_null}
 
     def _unique(self, table: TableSchema, keys: list[_Key], data: list[Row]) -> list[Row]:
         for columns, key in zip(table.keys, keys, strict=True):
@@ -136,6 +164,12 @@ class _Reference:
     targets: tuple[str, ...]
     source: _Key
     target: _Key
+
+
+def _movable(table: TableSchema) -> list[str]:
+    """The columns of a table in order; empty names stand for those that must keep their values."""
+    fixed = {column for key in table.foreign_keys for column in key.columns} | {table.rowid}
+    return ["" if key in fixed else key for key in table.columns]
 
 
 def _references(tables: dict[str, TableSchema]) -> list[_Reference]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from text2sql.equivalence.databases.plan import Plan
+from text2sql.equivalence.databases.thresholds import MOST, Threshold
 from text2sql.sql.ddl import TableSchema
 
 
@@ -19,11 +21,19 @@ class Recipe:
         size: Ordinary values per domain: few for ties and duplicates, many for neither.
         nulls: Share of NULLs where they are allowed.
         copies: How often a scenario is repeated within its group.
+        counted: How often each of the scenarios is repeated, exactly; empty to choose from ``copies``.
+        block: Which SELECT of the query, counted from the outermost, has its rows repeated; -1 for the innermost.
+        spread: Whether each copy lies in another group, where a result has one row a group.
         keep: Share of the values that a copy keeps.
         noise: Random rows per table.
         literals: Share of free values drawn from near the literals.
         style: See `values.ordinary`.
         empty: A table to leave without rows.
+        boundary: Share of the conditions that one query lacks which are met, or missed, by the least possible.
+        deciding: Whether a row that one condition decides has the smallest or the largest value of all.
+        duel: Whether groups compete, two of which are one in another grouping.
+        tight: How many values a key has at most, so that every combination of keys comes up; 0 for no limit.
+        meet: Share of the values that something makes equal which meet.
     """
 
     satisfied: int = 2
@@ -31,39 +41,96 @@ class Recipe:
     size: int = 5
     nulls: float = 0.0
     copies: tuple[int, ...] = (1,)
+    counted: tuple[int, ...] = ()
+    block: int = 0
+    spread: bool = False
     keep: float = 0.5
     noise: int = 1
     literals: float = 0.3
     style: int = 0
     empty: str | None = None
+    boundary: float = 0.0
+    deciding: bool = False
+    duel: bool = False
+    tight: int = 0
+    meet: float = 0.5
 
 
-def recipe(index: int, plan: Plan, tables: dict[str, TableSchema], rng: random.Random) -> Recipe | None:
+_FIXED = {
+    0: Recipe(satisfied=2, broken=1, size=9, style=0, meet=0.0),
+    1: Recipe(satisfied=2, broken=3, size=5, noise=2, style=1),
+    2: Recipe(satisfied=2, broken=1, size=2, copies=(2, 3), style=0, keep=0.7, meet=1.0),
+    3: Recipe(satisfied=2, broken=2, size=4, nulls=0.3, copies=(1, 2), style=1),
+    5: Recipe(satisfied=1, broken=0, size=3, nulls=0.6, noise=0),
+    6: Recipe(satisfied=0, broken=1, size=3, nulls=0.2, noise=0),
+}
+# The database without any rows.
+_EMPTY = 4
+# Beyond this number of rows a group is repeated only where a threshold asks for it.
+OFTEN = 60
+
+
+def recipe(index: int, plan: Plan, tables: Mapping[str, TableSchema], rng: random.Random) -> Recipe | None:
     """The recipe of the ``index``-th database; None stands for no rows at all."""
-    fixed = {
-        0: Recipe(satisfied=2, broken=1, size=9, style=0),
-        1: Recipe(satisfied=2, broken=3, size=5, noise=2, style=1),
-        2: Recipe(satisfied=2, broken=1, size=2, copies=(2, 3), style=0, keep=0.7),
-        3: Recipe(satisfied=2, broken=2, size=4, nulls=0.3, copies=(1, 2), style=1),
-        4: None,
-        5: Recipe(satisfied=1, broken=0, size=3, nulls=0.6, noise=0),
-        6: Recipe(satisfied=0, broken=1, size=3, nulls=0.2, noise=0),
-    }
-    if index in fixed:
-        return fixed[index]
-    if index % 6 == 5:
+    if index == _EMPTY:
+        return None
+    if index in _FIXED:
+        return _FIXED[index]
+    turn, place = divmod(index, 6)
+    if place == 5:
         return _tiny(tables, rng)
-    if plan.grouped and index % 3 == 1:
-        return _race(rng)
+    if place in (1, 4):
+        counted = counted_recipes(plan)
+        number = 2 * (turn - 1) + (place == 4)
+        # They are due once for every seed: what they decide must not hang on luck. High numbers come up here alone.
+        high = any((4 if threshold.grouped else OFTEN) < threshold.number <= MOST for threshold in plan.thresholds)
+        if number < len(counted) or (counted and high and place == 1):
+            return replace(counted[number % len(counted)], keep=rng.choice((0.0, 0.5)))
+        if place == 4 and plan.nested:
+            return _dense(rng)
+    if place == 2 and plan.extremes:
+        return _deciding(rng)
+    if plan.grouped and place in (0, 1, 3):
+        return _duel(plan, rng) if place == 0 else _race(rng)
+    return _general(index, plan, tables, rng)
+
+
+def counted_recipes(plan: Plan) -> list[Recipe]:
+    """The databases that thresholds ask for: as many rows as they count, one more, one less."""
+    near: list[tuple[Threshold, tuple[int, ...]]] = []
+    for threshold in plan.thresholds:
+        number = threshold.number
+        if not 1 <= number <= MOST:
+            continue
+        if threshold.grouped:
+            near += [(threshold, (number - 1, number, number + 1)), (threshold, (number,)), (threshold, (number + 1,))]
+            near += [(threshold, (number - 1,))] if number > 1 else []
+        elif number > 1:
+            near += [(threshold, (number + 2,)), (threshold, (number,))]
+    found: list[Recipe] = []
+    # Whether an outer or an inner SELECT is counted is not known: each has its turn, the likelier one first.
+    for inner in (False, True) if plan.nested else (False,):
+        for threshold, sizes in near:
+            sizes = tuple(size for size in sizes if size > 0)
+            block = -1 if threshold.grouped != inner else 0
+            found.append(_counted(sizes, block, spread=not threshold.grouped))
+    return list(dict.fromkeys(found))
+
+
+def _counted(sizes: tuple[int, ...], block: int, *, spread: bool) -> Recipe:
+    return Recipe(satisfied=len(sizes), broken=0, size=12, counted=sizes, block=block, spread=spread, noise=0, meet=0.0)
+
+
+def _general(index: int, plan: Plan, tables: Mapping[str, TableSchema], rng: random.Random) -> Recipe:
     copies: tuple[int, ...] = rng.choice(((1,), (1, 2), (1, 2, 3), (2, 4)))
-    counts = [count for count in plan.counts if count <= _most_copies(index)]
-    if counts and (index % 2 or (max(counts) > _OFTEN and index % 4 == 0)):
+    counts = [threshold.number for threshold in plan.thresholds if threshold.grouped and threshold.number <= OFTEN]
+    if counts and index % 2:
         wanted = rng.choice(counts)
-        if wanted > _SOMETIMES:
-            return Recipe(satisfied=1, broken=0, size=12, copies=(wanted, wanted + 1), keep=0.5, noise=0)
-        copies = tuple(n for n in (wanted, wanted + 1, wanted - 1, *rng.sample(counts, len(counts))[:2]) if n > 0)
+        others = rng.sample(counts, len(counts))[:2]
+        copies = tuple(n for n in (wanted, wanted + 1, wanted - 1, *others) if n > 0) or copies
     satisfied, size = rng.choice((1, 1, 2, 3)), rng.choice((2, 3, 3, 5, 12))
-    limits = [limit for limit in plan.limits if 1 < limit <= 40]
+    limits = [threshold.number for threshold in plan.thresholds if not threshold.grouped]
+    limits = [limit for limit in limits if 1 < limit <= 40]
     if limits and index % 3 == 0:
         satisfied, size = rng.choice(limits) + rng.choice((0, 1, 2)), max(size, rng.choice((3, 12, 40)))
     return Recipe(
@@ -77,18 +144,27 @@ def recipe(index: int, plan: Plan, tables: dict[str, TableSchema], rng: random.R
         literals=rng.choice((0.05, 0.3, 0.7)),
         style=rng.randrange(4),
         empty=_one_of(tables, rng) if rng.random() < 0.1 else None,
+        boundary=rng.choice((0.0, 0.5, 0.9)),
+        meet=rng.choice((0.0, 0.5, 1.0)),
     )
 
 
-# Many rows per group cost time: they are made the more rarely, the more there are.
-_OFTEN, _SOMETIMES, _SELDOM = 60, 400, 2500
+def _dense(rng: random.Random) -> Recipe:
+    """A few keys in every combination, for what holds of all rows: division, NOT EXISTS in NOT EXISTS."""
+    tight = rng.choice((1, 2, 2, 3))
+    return Recipe(
+        satisfied=rng.choice((0, 1)),
+        broken=0,
+        size=rng.choice((2, 3)),
+        noise=rng.choice((2, 4, 3 * tight)),
+        literals=rng.choice((0.05, 0.3)),
+        style=rng.randrange(2),
+        tight=tight,
+        meet=0.2,
+    )
 
 
-def _most_copies(index: int) -> int:
-    return _SELDOM if index % 12 == 0 else _SOMETIMES if index % 4 == 0 else _OFTEN
-
-
-def _tiny(tables: dict[str, TableSchema], rng: random.Random) -> Recipe:
+def _tiny(tables: Mapping[str, TableSchema], rng: random.Random) -> Recipe:
     """Next to nothing: one row may decide what ORDER BY, an aggregate or an outer join makes of it."""
     satisfied = rng.choice((0, 1, 1))
     return Recipe(
@@ -99,6 +175,21 @@ def _tiny(tables: dict[str, TableSchema], rng: random.Random) -> Recipe:
         noise=0,
         style=rng.randrange(4),
         empty=_one_of(tables, rng) if rng.random() < 0.4 else None,
+        boundary=rng.choice((0.0, 0.9)),
+    )
+
+
+def _deciding(rng: random.Random) -> Recipe:
+    """Ordinary rows, and one on the boundary of a condition whose value wins or loses the aggregate."""
+    return Recipe(
+        satisfied=rng.choice((1, 2)),
+        broken=rng.choice((0, 1)),
+        size=rng.choice((3, 5, 12)),
+        noise=rng.choice((0, 1)),
+        style=rng.randrange(2),
+        boundary=0.9,
+        deciding=True,
+        meet=0.2,
     )
 
 
@@ -117,5 +208,29 @@ def _race(rng: random.Random) -> Recipe:
     )
 
 
-def _one_of(tables: dict[str, TableSchema], rng: random.Random) -> str | None:
+# Sizes of groups, the first two of which another grouping makes one: then another group wins, or loses.
+_DUELS = ((2, 2, 3), (1, 3, 2), (3, 2, 4), (1, 2, 2, 1))
+
+
+def _duel(plan: Plan, rng: random.Random) -> Recipe:
+    """Groups of which two are one by another column: merged, they win, or no longer lose."""
+    sizes = list(_DUELS)
+    for threshold in plan.thresholds:
+        if threshold.grouped and 4 < threshold.number <= OFTEN:
+            half = threshold.number // 2
+            sizes.append((half, threshold.number - half, threshold.number - half + 1))
+    return Recipe(
+        satisfied=0,
+        broken=0,
+        size=12,
+        counted=rng.choice(sizes),
+        keep=rng.choice((0.2, 0.5)),
+        noise=0,
+        style=rng.randrange(2),
+        duel=True,
+        meet=0.0,
+    )
+
+
+def _one_of(tables: Mapping[str, TableSchema], rng: random.Random) -> str | None:
     return rng.choice(list(tables)) if tables else None

@@ -7,49 +7,34 @@ that exactly one part of it fails.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
-from text2sql.equivalence.databases.domains import Domain, Domains
-from text2sql.equivalence.databases.plan import Condition, Plan, Query
+from text2sql.equivalence.databases.domains import Domains
+from text2sql.equivalence.databases.plan import ColumnKey, Plan, Query
 from text2sql.equivalence.databases.recipes import Recipe
-from text2sql.equivalence.databases.values import NEGATED, holds, stored_as
+from text2sql.equivalence.databases.scenes import Scene, SceneMaker
+from text2sql.equivalence.databases.values import holds, stored_as
 from text2sql.sql.ddl import TableSchema
 from text2sql.sql.values import Row, Value
 
 Database = dict[str, list[Row]]
 # Copies of a scenario that are drawn; further ones repeat their rows.
 _DRAWN = 40
-
-
-@dataclass
-class _Scenario:
-    """Slots made equal, and the conditions on them."""
-
-    parent: dict[int, int] = field(default_factory=dict)
-    wanted: dict[int, list[tuple[Condition, bool]]] = field(default_factory=dict)
-    nulls: set[int] = field(default_factory=set)
-    related: list[tuple[int, str, int]] = field(default_factory=list)
-    instances: list[int] = field(default_factory=list)
-    group: list[int] = field(default_factory=list)
-    blocks: list[list[int]] = field(default_factory=list)
-
-    def root(self, slot: int) -> int:
-        while slot in self.parent:
-            slot = self.parent[slot]
-        return slot
-
-    def unite(self, a: int | None, b: int | None) -> None:
-        if a is None or b is None:
-            return
-        a, b = self.root(a), self.root(b)
-        if a != b:
-            self.parent[b] = a
-            self.wanted.setdefault(a, []).extend(self.wanted.pop(b, ()))
+# More values than this need no other one: keys of that many rows rarely collide.
+_MOST_DISTINCT = 20_000
 
 
 class Draw:
-    """The random choices of one database."""
+    """The random choices of one database.
+
+    Args:
+        plan: The compiled pair.
+        columns: Of each instance the columns that are slots, with their numbers.
+        tables: The tables that rows are made for.
+        domains: What their columns hold.
+        recipe: How this database is made.
+        rng: Makes the choices.
+    """
 
     def __init__(
         self,
@@ -61,11 +46,12 @@ class Draw:
         rng: random.Random,
     ) -> None:
         self._plan, self._columns, self._tables, self._domains = plan, columns, tables, domains
+        most = max(*recipe.copies, *recipe.counted, 1)
         # A column that is its table's whole key needs distinct values.
         self._single_keys = {(name, key[0]) for name, table in tables.items() for key in table.keys if len(key) == 1}
-        # Where rows are repeated often, the parts of longer keys need it too.
         self._keys = set(self._single_keys)
-        self._many = max(recipe.copies) > 4
+        # Where rows are repeated often, the parts of longer keys need it too.
+        self._many = most > 4
         if self._many:
             self._keys |= {(name, part) for name, table in tables.items() for key in table.keys for part in key}
         self._not_null = {
@@ -75,58 +61,86 @@ class Draw:
             if table.columns[column].not_null or column in table.primary_key
         }
         self._recipe, self._rng = recipe, rng
-        self._serials: dict[tuple[str, str], int] = {}
-        self._ordinary: dict[tuple[str, str], list[Value]] = {}
+        self._maker = SceneMaker(plan, self._not_null, rng)
+        self._serials: dict[ColumnKey, int] = {}
         self._styles: dict[int, int] = {}
         # Values of a key: enough of them that the copies of a scenario rarely collide.
-        most = max(recipe.copies)
-        self._distinct = max(12, recipe.size, 8 * most if most <= 8 else min(20_000, 2 * most * most))
-        self._rowids = {name: table.rowid for name, table in self._tables.items()}
+        self._distinct = max(12, recipe.size, 8 * most if most <= 8 else min(_MOST_DISTINCT, 2 * most * most))
+        self._distinct = recipe.tight or self._distinct
+        self._rowids = {name: table.rowid for name, table in tables.items()}
+        self._generated = {
+            (name, key) for name, table in tables.items() for key, column in table.columns.items() if column.generated
+        }
 
     # -- values
 
-    def _free(self, key: tuple[str, str]) -> Value:
+    def _free(self, key: ColumnKey) -> Value:
         """A value for a column that no condition speaks of."""
         rng, recipe = self._rng, self._recipe
         if self._many and key in self._keys:
             return self._serial(key)
         if recipe.nulls and key not in self._not_null and rng.random() < recipe.nulls:
             return None
-        domain = self._domains.of[key]
         if key[1] == self._rowids[key[0]]:
-            return self._integer(domain)
-        if domain.literals and rng.random() < recipe.literals:
-            return domain.literals[int(rng.random() * len(domain.literals))]
-        pool = self._ordinary.get(key)
-        if pool is None:
-            style = self._styles.setdefault(id(domain), recipe.style + (rng.randrange(2) if recipe.style > 1 else 0))
-            size = self._distinct if key in self._keys else recipe.size
-            pool = self._ordinary[key] = domain.values(style, size)
-            if recipe.style == 3 and domain.kind == "text":
-                pool += [value for value in self._plan.literals if isinstance(value, str)][:6]
-        return pool[int(rng.random() * len(pool))]
+            return self._integer(key)
+        literals = self._domains.literals(key)
+        if literals and rng.random() < recipe.literals:
+            return literals[int(rng.random() * len(literals))]
+        pool = self._domains.pool(key, self._style(key), min(500, self._distinct) if key in self._keys else recipe.size)
+        return pool[int(rng.random() * len(pool))] if pool else None
 
-    def _serial(self, key: tuple[str, str]) -> Value:
+    def _style(self, key: ColumnKey) -> int:
+        recipe = self._recipe
+        domain = id(self._domains.of[key])
+        if domain not in self._styles:
+            self._styles[domain] = recipe.style + (self._rng.randrange(2) if recipe.style > 1 else 0)
+        return self._styles[domain]
+
+    def _serial(self, key: ColumnKey) -> Value:
         """The next value of a key of which many are needed, each another."""
         number = self._serials[key] = self._serials.get(key, self._rng.randrange(50)) + 1
-        kind = self._domains.of[key].kind
-        return number if kind in ("integer", "real", "boolean") or key[1] == self._rowids[key[0]] else f"k{number}"
+        kind = self._domains.declared.kinds[key]
+        if key[1] == self._rowids[key[0]] or self._domains.of[key].kind in ("integer", "real"):
+            value: Value = number
+        elif kind in ("text", "any"):
+            value = f"k{number}"
+        else:
+            pool = self._domains.pool(key, 0, 2 * self._distinct if self._distinct < 500 else 6000)
+            value = pool[number % len(pool)] if pool else None
+        if self._domains.declared.suits(key, value):
+            return value
+        pool = self._domains.pool(key, 0, 500)
+        return pool[number % len(pool)] if pool else None
 
-    def _integer(self, domain: Domain) -> Value:
+    def _integer(self, key: ColumnKey) -> Value:
         """A value for an alias of the rowid."""
-        numbers = [value for value in domain.literals if isinstance(value, int)]
+        numbers = [value for value in self._domains.literals(key) if isinstance(value, int)]
         if numbers and self._rng.random() < self._recipe.literals:
             return numbers[int(self._rng.random() * len(numbers))]
-        return self._rng.randint(1, self._distinct)
+        number = self._rng.randint(1, self._distinct)
+        if self._domains.declared.suits(key, number):
+            return number
+        pool = self._domains.pool(key, 0, 500)
+        return pool[number % len(pool)] if pool else number
 
-    def row(self, name: str, given: dict[str, Value]) -> Row:
-        """A row with some values given."""
-        rowid = self._rowids[name]
-        if rowid in given and not isinstance(stored_as(given[rowid], "INTEGER"), int):
-            given = {**given, rowid: self._rng.randint(1, self._distinct)}
-        values = [
-            given[column] if column in given else self._free((name, column)) for column in self._tables[name].columns
-        ]
+    def row(self, name: str, given: Mapping[str, Value]) -> Row:
+        """A row with some values given, where they suit its columns."""
+        suits = self._domains.declared.suits
+        values: list[Value] = []
+        for column in self._tables[name].columns:
+            key = name, column
+            if key in self._generated:
+                values.append(None)
+                continue
+            value = given[column] if column in given else self._free(key)
+            if column in given:
+                if value is None and key in self._not_null:
+                    value = self._free(key)
+                elif not suits(key, value):
+                    # A number typed as text means the number; whatever else does not suit is not there.
+                    affinity = self._tables[name].columns[column].affinity
+                    value = stored if suits(key, stored := stored_as(value, affinity)) else self._free(key)
+            values.append(value)
         return tuple(values)
 
     def noise(self, rows: Database) -> None:
@@ -137,50 +151,178 @@ class Draw:
 
     # -- scenarios
 
-    def scenario(self, query: Query, satisfied: bool, rows: Database) -> None:
-        """Adds the rows of one scenario and its copies."""
-        scene = _Scenario()
-        self._visit(query, satisfied, scene, 0)
-        copies = self._rng.choice(self._recipe.copies)
+    def scenarios(self, query: Query, rows: Database) -> None:
+        """Adds the rows of all scenarios of one query."""
+        recipe = self._recipe
+        if recipe.duel:
+            self._duel(query, rows)
+            return
+        for number in range(recipe.satisfied + recipe.broken):
+            copies = recipe.counted[number] if number < len(recipe.counted) else self._rng.choice(recipe.copies)
+            self._scenario(query, number < recipe.satisfied, rows, copies)
+
+    def deciding(self, rows: Database) -> None:
+        """Adds two rows on the boundary of a condition: with the smallest values of all, and with the largest."""
+        query = self._rng.choice(self._plan.queries)
+        for low in (True, False):
+            given = {key: self._domains.extreme(key, low=low) for key in self._plan.extremes if key in self._domains.of}
+            given = {key: value for key, value in given.items() if value is not None}
+            self._scenario(query, self._rng.random() < 0.5, rows, 1, given, low=low)
+
+    def _duel(self, query: Query, rows: Database) -> None:
+        """Groups of different sizes, of which the first two share the values of all grouping columns but one."""
+        grouping = [
+            key for key in dict.fromkeys(self._grouping()) if key in self._domains.of and key not in self._generated
+        ]
+        apart = self._rng.choice(grouping) if grouping else None
+        pools = {key: self._rivals(key, meeting=key == apart) for key in grouping}
+        for number, copies in enumerate(self._recipe.counted):
+            given = {}
+            for key, pool in pools.items():
+                if pool:
+                    place = number if key == apart else max(0, number - 1)
+                    given[key] = pool[place % len(pool)]
+            self._scenario(query, True, rows, copies, given)
+
+    def _rivals(self, key: ColumnKey, *, meeting: bool) -> list[Value]:
+        """Different values for groups; the first two may come out the same by what a query groups by."""
+        pool = list(self._domains.pool(key, self._style(key), 12))
+        self._rng.shuffle(pool)
+        found = [met for met in self._domains.meetings if key in met.columns] if meeting else []
+        if not found:
+            return pool
+        buckets = self._rng.choice(found).buckets
+        bucket = self._domains.declared.fitting(key, self._rng.choice(buckets))
+        pair = self._rng.sample(bucket, 2) if len(bucket) > 1 else bucket
+        others = [value for value in pool if value not in bucket]
+        return [*pair, *others]
+
+    def _grouping(self) -> list[ColumnKey]:
+        """The columns that either query groups by, or shows next to a group."""
+        found: list[ColumnKey] = []
+        for query in self._plan.queries:
+            scene = self._maker.scene(query, True)
+            found += [self._plan.column_of(slot) for slot in scene.group]
+        return found
+
+    def _scenario(
+        self,
+        query: Query,
+        satisfied: bool,
+        rows: Database,
+        copies: int,
+        fixed: Mapping[ColumnKey, Value] | None = None,
+        *,
+        low: bool | None = None,
+    ) -> None:
+        """Adds the rows of one scenario and its copies.
+
+        Args:
+            query: Whose scenario it is.
+            satisfied: Whether the query finds the rows; else one part of its condition fails.
+            rows: Of the database; added to.
+            copies: How often one of the tables of each block has its row.
+            fixed: Values of columns on which there is no condition.
+            low: Whether columns on which there is one are as small, or as large, as it allows.
+        """
+        scene = self._maker.scene(query, satisfied)
         columns = dict(self._columns)
         self._merge(scene, columns)
         group = {scene.root(slot) for slot in scene.group}
-        # Repeating one table of a join multiplies its rows by the number of copies, all of them by its powers.
-        times = dict.fromkeys(scene.instances, copies)
-        if copies > 1 and self._rng.random() < 0.6:
-            # Each block by its own number: both sides of an INTERSECT may count.
-            blocks = [block for block in scene.blocks if block and self._rng.random() < 0.75]
-            times = {self._rng.choice(block): self._rng.choice(self._recipe.copies) for block in blocks}
-        values: dict[int, Value] = {}
+        spread = self._recipe.spread and scene.spread
+        times = dict.fromkeys(scene.instances, copies) if spread else self._times(scene, columns, copies)
+        values = self._fixed(scene, columns, fixed or {}, low)
+        kept = (group | values.keys() | self._shared(scene, columns, times)) if not spread else set()
         made: dict[int, list[Row]] = {}
-        for number in range(min(_DRAWN, max(times.values(), default=1))):
+        most = max(times.values(), default=1)
+        for number in range(most if spread else min(_DRAWN, most)):
             if number:
                 values = {
-                    root: value
-                    for root, value in values.items()
-                    if root in group or self._rng.random() < self._recipe.keep
+                    r: value for r, value in values.items() if r in kept or self._rng.random() < self._recipe.keep
                 }
+            if spread:
+                # Each copy in its own group: what it groups by is new.
+                values = {r: self._serial(self._plan.column_of(r)) for r in group if not scene.wanted.get(r)}
+            self._join(scene, values)
             for a, op, b in scene.related:
                 self._relate(scene, values, a, op, b)
             for instance in scene.instances:
                 if number >= max(1, times.get(instance, 1)):
                     continue
+                name = self._plan.tables[instance]
                 given = {column: self._value(scene, values, slot) for column, slot in columns.get(instance, ())}
+                for (table, column), value in (fixed or {}).items():
+                    if table == name:
+                        given.setdefault(column, value)
                 if number and self._rng.random() < self._recipe.keep:
-                    given = {**self._kept(self._plan.tables[instance], made[instance][-1]), **given}
-                made.setdefault(instance, []).append(self.row(self._plan.tables[instance], given))
+                    given = {**self._kept(name, made[instance][-1]), **given}
+                made.setdefault(instance, []).append(self.row(name, given))
         for instance, data in made.items():
             name = self._plan.tables[instance]
             rows[name] += data
             grouped = {column for column, slot in columns.get(instance, ()) if scene.root(slot) in group}
             rows[name] += self._repeated(name, data, times.get(instance, 1) - len(data), grouped)
 
+    def _shared(self, scene: Scene, columns: Mapping[int, list[tuple[str, int]]], times: Mapping[int, int]) -> set[int]:
+        """What links a row that is counted to one that is there once: it must stay."""
+        once = [instance for instance in scene.instances if times.get(instance, 1) <= 1]
+        return {scene.root(slot) for i in once if self._recipe.counted for _, slot in columns.get(i, ())}
+
+    def _times(self, scene: Scene, columns: Mapping[int, list[tuple[str, int]]], copies: int) -> dict[int, int]:
+        """How many rows each instance gets.
+
+        Repeating one table of a join multiplies its rows by the number of copies, all of them by its powers.
+        """
+        if self._recipe.counted:
+            blocks = [block for block in scene.blocks if block]
+            if not blocks:
+                return {}
+            block = blocks[self._recipe.block]
+            free = [instance for instance in block if not self._keyed(scene, columns, instance)]
+            return {self._rng.choice(free or block): copies}
+        times = dict.fromkeys(scene.instances, copies)
+        if copies > 1 and self._rng.random() < 0.6:
+            # Each block by its own number: both sides of an INTERSECT may count.
+            blocks = [block for block in scene.blocks if block and self._rng.random() < 0.75]
+            times = {self._rng.choice(block): self._rng.choice(self._recipe.copies) for block in blocks}
+        return times
+
+    def _keyed(self, scene: Scene, columns: Mapping[int, list[tuple[str, int]]], instance: int) -> bool:
+        """Whether a key of an instance links it to another one, so that it cannot repeat."""
+        name = self._plan.tables[instance]
+        keys = {scene.root(slot) for column, slot in columns.get(instance, ()) if (name, column) in self._single_keys}
+        others = (slot for other in scene.instances if other != instance for _, slot in columns.get(other, ()))
+        return any(scene.root(slot) in keys for slot in others)
+
+    def _fixed(
+        self,
+        scene: Scene,
+        columns: Mapping[int, list[tuple[str, int]]],
+        fixed: Mapping[ColumnKey, Value],
+        low: bool | None,
+    ) -> dict[int, Value]:
+        """The values of the columns that are given, by the slot that stands for them."""
+        values: dict[int, Value] = {}
+        for instance in scene.instances if fixed else ():
+            name = self._plan.tables[instance]
+            for column, slot in columns.get(instance, ()):
+                root = scene.root(slot)
+                if (name, column) not in fixed or root in values or root in scene.nulls:
+                    continue
+                if not scene.wanted.get(root):
+                    values[root] = fixed[name, column]
+                elif low is not None:
+                    good = [value for value in self._good(scene, root) if isinstance(value, (int, float))]
+                    if good:
+                        values[root] = min(good) if low else max(good)
+        return values
+
     def _kept(self, name: str, row: Row) -> dict[str, Value]:
-        """Some of the values of a row, for its next copy; not its key, where there are to be many."""
+        """Some of the values of a row, for its next copy; not its key."""
         return {
             column: value
             for column, value in zip(self._tables[name].columns, row, strict=True)
-            if self._rng.random() < self._recipe.keep and not (self._many and (name, column) in self._keys)
+            if (name, column) not in self._keys and self._rng.random() < self._recipe.keep
         }
 
     def _repeated(self, name: str, data: list[Row], times: int, fixed: set[str]) -> list[Row]:
@@ -195,7 +337,7 @@ class Draw:
             found.append(tuple(row))
         return found
 
-    def _merge(self, scene: _Scenario, columns: dict[int, list[tuple[str, int]]]) -> None:
+    def _merge(self, scene: Scene, columns: dict[int, list[tuple[str, int]]]) -> None:
         """Now and then lets two blocks of a query see one row: both sides of an INTERSECT, a query and its subquery."""
         if len(scene.blocks) < 2:
             return
@@ -215,34 +357,55 @@ class Draw:
                     scene.instances.remove(second)
                     break
 
-    def _value(self, scene: _Scenario, values: dict[int, Value], slot: int) -> Value:
+    def _value(self, scene: Scene, values: dict[int, Value], slot: int) -> Value:
         root = scene.root(slot)
         if root not in values:
             values[root] = self._choose(scene, root)
         return values[root]
 
-    def _choose(self, scene: _Scenario, root: int) -> Value:
+    def _good(self, scene: Scene, root: int) -> Sequence[Value]:
+        """Values that meet the conditions on a set of equal slots: one of them for certain, all if there are any."""
+        wanted = scene.wanted[root]
+        differing = [pair for pair in wanted if pair[0].differs]
+        chosen = differing if differing and self._rng.random() < self._recipe.boundary else wanted
+        node, want = chosen[int(self._rng.random() * len(chosen))]
+        choices = self._domains.choices(node, want)
+        if len(wanted) == 1:
+            return choices
+        good = [v for v in choices if all(self._domains.satisfies(n, w, v) for n, w in wanted if n is not node)]
+        return good or choices
+
+    def _choose(self, scene: Scene, root: int) -> Value:
         """A value that meets the conditions on a set of equal slots."""
         if root in scene.nulls:
             return None
-        key = self._plan.column_of(root)
+        key, recipe = self._plan.column_of(root), self._recipe
         wanted = scene.wanted.get(root)
         if not wanted:
             return self._free(key)
-        node, want = wanted[int(self._rng.random() * len(wanted))]
-        choices = self._domains.choices(node, want)
-        if not want and self._recipe.nulls and self._rng.random() < self._recipe.nulls and key not in self._not_null:
+        failing = not all(want for _, want in wanted)
+        if failing and recipe.nulls and self._rng.random() < recipe.nulls and key not in self._not_null:
             return None
-        good = choices
-        if len(wanted) > 1:
-            good = [v for v in choices if all(self._domains.satisfies(n, w, v) for n, w in wanted if n is not node)]
-        good = good or choices
+        good = self._good(scene, root)
         if not good:
             return self._free(key)
         # The first candidates are the literal itself and its nearest neighbours.
+        differs = any(node.differs for node, _ in wanted)
+        if differs and self._rng.random() < recipe.boundary:
+            return good[int(self._rng.random() * min(2, len(good)))]
         return good[int(self._rng.random() ** 1.5 * len(good))]
 
-    def _relate(self, scene: _Scenario, values: dict[int, Value], a: int, op: str, b: int) -> None:
+    def _join(self, scene: Scene, values: dict[int, Value]) -> None:
+        """Chooses the values of conditions over several columns together."""
+        for node, want in scene.joint:
+            roots = [scene.root(slot) for slot in node.slots]
+            if len(set(roots)) < len(roots) or any(root in values or root in scene.nulls for root in roots):
+                continue
+            found = self._domains.joint(node, want)
+            if found:
+                values.update(zip(roots, found[int(self._rng.random() ** 2 * len(found))], strict=True))
+
+    def _relate(self, scene: Scene, values: dict[int, Value], a: int, op: str, b: int) -> None:
         """Tries a few times to make ``a op b`` hold."""
         table, column = self._plan.column_of(a)
         affinity = self._tables[table].columns[column].affinity
@@ -252,87 +415,3 @@ class Draw:
                 return
             values.pop(scene.root(a), None)
             values.pop(scene.root(b), None)
-
-    def _visit(self, query: Query, want: bool, scene: _Scenario, depth: int) -> None:
-        rng = self._rng
-        if depth > 12:
-            return
-        if query.kind == "select":
-            # A query that occurs twice, such as a CTE, keeps the rows that it has.
-            scene.instances += [instance for instance in query.instances if instance not in scene.instances]
-            scene.group += query.group
-            scene.blocks.append(query.instances)
-            self._walk(query.condition, want, scene, depth)
-            return
-        assert query.left and query.right
-        if query.kind == "union":
-            side = rng.randrange(3)
-            if side != 1:
-                self._visit(query.left, want, scene, depth + 1)
-            if side != 0:
-                self._visit(query.right, want, scene, depth + 1)
-            if side == 2 and rng.random() < 0.5:
-                self._unite_projections(query.left, query.right, scene)
-            return
-        outcome = rng.random()
-        failing = rng.randrange(2) if not want else -1
-        self._visit(query.left, failing != 0, scene, depth + 1)
-        if query.kind == "except" and outcome < 0.4:
-            return
-        right = failing != 1 if query.kind == "intersect" else outcome < 0.7
-        self._visit(query.right, right, scene, depth + 1)
-        self._unite_projections(query.left, query.right, scene)
-
-    @staticmethod
-    def _unite_projections(left: Query, right: Query, scene: _Scenario) -> None:
-        for a, b in zip(left.projections, right.projections, strict=False):
-            scene.unite(a, b)
-
-    def _walk(self, node: Condition, want: bool, scene: _Scenario, depth: int) -> None:
-        """Puts a condition, or its opposite, on a scenario."""
-        kind, parts = node.kind, node.parts
-        if kind == "not":
-            self._walk(parts[0], not want, scene, depth)
-        elif kind in ("and", "or"):
-            if not parts:
-                return
-            # One part decides: the one that fails of a conjunction, the one that holds of a disjunction.
-            chosen = int(self._rng.random() * len(parts)) if want == (kind == "or") else -1
-            for index, part in enumerate(parts):
-                if chosen < 0 or index == chosen:
-                    self._walk(part, want, scene, depth)
-                elif kind == "and" or self._rng.random() < 0.2:
-                    self._walk(part, not want, scene, depth)
-        elif kind == "eq":
-            if want:
-                scene.unite(*node.slots)
-            elif self._rng.random() < 0.3:
-                # Only NULL leaves a row without its partner where a foreign key is declared.
-                slot = self._rng.choice(node.slots)
-                if self._plan.column_of(slot) not in self._not_null:
-                    scene.nulls.add(scene.root(slot))
-        elif kind == "rel":
-            a, b = node.slots
-            scene.related.append((a, node.op if want else NEGATED[node.op], b))
-        elif kind == "null":
-            if want:
-                scene.nulls.add(scene.root(node.slots[0]))
-        elif kind in ("cmp", "func"):
-            if len(node.slots) == 1 and (kind == "cmp" or node.expression is not None or node.op == "aggregate"):
-                scene.wanted.setdefault(scene.root(node.slots[0]), []).append((node, want))
-        elif node.query is not None:
-            self._walk_query(node, want, scene, depth + 1)
-
-    def _walk_query(self, node: Condition, want: bool, scene: _Scenario, depth: int) -> None:
-        assert node.query is not None
-        outcome = self._rng.random()
-        member = node.slots[0] if node.kind == "in" and node.slots else None
-        target = node.query.projections[0] if node.query.projections else None
-        if want:
-            self._visit(node.query, True, scene, depth)
-            scene.unite(member, target)
-        elif outcome < 0.5:
-            self._visit(node.query, False, scene, depth)
-            scene.unite(member, target)
-        elif outcome < 0.75:
-            self._visit(node.query, True, scene, depth)

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from sqlglot import exp
 
-from text2sql.equivalence.databases.values import derived
+from text2sql.equivalence.databases.values import derived, neighbours
 from text2sql.sql.sandbox import QueryFailed, Sandbox
 from text2sql.sql.trees import literal_value, to_sqlite
 from text2sql.sql.values import Value
@@ -39,7 +39,27 @@ def column_hints(tree: exp.Expr) -> dict[str, list[Value]]:
         values = list(_values(node))
         for column in columns:
             found.setdefault(column.name.lower(), []).extend(values)
+    for select in tree.find_all(exp.Select):
+        # What a query shows, sorts or groups by may depend on a comparison, too.
+        for part in (*select.expressions, select.args.get("order"), select.args.get("group")):
+            for name, values in _compared(part) if part is not None else ():
+                found.setdefault(name, []).extend(values)
     return found
+
+
+def _compared(part: exp.Expr) -> Iterator[tuple[str, list[Value]]]:
+    """The literals that columns are compared with, in CASE or alone, and their nearest neighbours."""
+    for case in part.find_all(exp.Case):
+        if isinstance(case.this, exp.Column):
+            literals = [literal_value(branch.this) for branch in case.args["ifs"]]
+            yield case.this.name.lower(), [value for value in literals if value is not None]
+    for node in part.find_all(exp.Predicate):
+        if not isinstance(node, exp.Binary):
+            continue
+        for side, other in ((node.this, node.expression), (node.expression, node.this)):
+            value = literal_value(other)
+            if isinstance(side, exp.Column) and value is not None:
+                yield side.name.lower(), list(neighbours(value, "text" if isinstance(value, str) else "integer")[:4])
 
 
 def _values(node: exp.Expr) -> Iterator[Value]:
@@ -68,6 +88,12 @@ def dates_apart(node: exp.Expr) -> list[Value]:
             for count in (number, number + 1, number - 1, -number, -number - 1, 1 - number):
                 found += [_shifted(day, count), f"{day.year + count:04d}-{day.month:02d}-15"] if count else []
     return [value for value in found if value is not None and len(str(value)) == 10]
+
+
+def shifted(text: str, count: int) -> str | None:
+    """The date some days after another; None where there is none."""
+    day = _day(text)
+    return _shifted(day, count) if day else None
 
 
 def _day(text: str) -> datetime.date | None:

@@ -10,6 +10,9 @@ from functools import lru_cache
 from text2sql.sql.values import Value, as_number
 
 _DATE = re.compile(r"\A(\d{4})-(\d{1,2})-(\d{1,2})(.*)\Z", re.DOTALL)
+_MOMENT = re.compile(r"\A(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}:\d{2}(?:\.\d+)?)\Z")
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+_CLOCK_KINDS = ("date", "datetime", "time")
 _GROUPED = re.compile(r"\A-?\d{1,3}(,\d{3})+(\.\d+)?\Z")
 
 _WORDS = ("alpha", "Beta", "gamma", "delta", "Omega", "kappa", "sigma", "theta", "zeta", "iota")
@@ -83,6 +86,8 @@ def neighbours(literal: Value, kind: str) -> tuple[Value, ...]:
         kind: Of the column that it is compared with, see `text2sql.sql.ddl.Column.kind`.
     """
     number = as_number(literal)
+    if kind in _CLOCK_KINDS:
+        return tuple(dict.fromkeys([literal, *moments(literal, kind)]))
     if number is not None and (isinstance(literal, (int, float)) or kind in ("integer", "real")):
         return _numeric_neighbours(number, kind, literal)
     if isinstance(literal, str):
@@ -129,6 +134,81 @@ def _text_neighbours(text: str) -> Iterable[Value]:
     yield "~" + text
 
 
+def moments(literal: Value, kind: str) -> list[str]:
+    """Dates, moments or times as a column of this kind holds them, on either side of what a literal may stand for.
+
+    Args:
+        literal: A date, a moment or a part of one: a year, a year and month, a month and day, a month, a day, an hour.
+        kind: date, datetime or time.
+    """
+    text = str(literal).strip().strip("%").rstrip("-")
+    if kind == "time":
+        return _times(text)
+    days = _days(text)
+    if kind == "date":
+        return [day.isoformat() for day in days]
+    clock = _MOMENT.match(text)
+    times = [clock.group(2)] if clock else []
+    times = list(dict.fromkeys([*times, "00:00:00", "10:00:00", "23:59:59", *_times(text if not days else "")]))
+    return [f"{day.isoformat()} {time}" for day in days or [datetime.date(2001, 1, 2)] for time in times[:8]][:40]
+
+
+def _days(text: str) -> list[datetime.date]:
+    date, number = _DATE.match(text), as_number(text)
+    found: list[tuple[int, int, int]] = []
+    if date:
+        given = _valid(int(date.group(1)), int(date.group(2)), int(date.group(3)))
+        if given is None:
+            return []
+        shifts = (0, 1, -1, 40, -400, 500)
+        return [other for shift in shifts if (other := _shifted(given, shift)) is not None]
+    if re.fullmatch(r"\d{4}-\d{1,2}", text):
+        year, month = int(text[:4]), int(text[5:])
+        after = (year + month // 12, month % 12 + 1)
+        found = [(year, month, 1), (year, month, 28), (*after, 1), (year - 1, month, 15), (year, month % 12 + 1, 15)]
+    elif re.fullmatch(r"\d{2}-\d{2}", text):
+        month, day = int(text[:2]), int(text[3:])
+        found = [(2001, month, day), (2010, month, day), (2010, month, day % 28 + 1), (2001, month % 12 + 1, day)]
+    elif number is not None and float(number).is_integer():
+        whole = int(number)
+        if 1000 <= whole <= 2999:
+            found += [(whole, 1, 1), (whole, 12, 31), (whole + 1, 1, 1), (whole - 1, 6, 15), (whole, 6, 15)]
+        if 1 <= whole <= 12:
+            found += [(2001, whole, 5), (2010, whole % 12 + 1, 17), (2010, whole, 17)]
+        if 1 <= whole <= 31:
+            found += [(2001, 3, whole), (1999, 1, whole % 28 + 1), (2004, 1, whole)]
+        if 0 <= whole <= 6:
+            found += [(2023, 1, 1 + whole), (2023, 1, 2 + whole)]
+    return [given for parts in found if (given := _valid(*parts)) is not None]
+
+
+def _times(text: str) -> list[str]:
+    """Times around an hour, or around a time of the day."""
+    clock, number = _CLOCK.search(text), as_number(text)
+    if clock:
+        seconds = int(clock.group(1)) * 3600 + int(clock.group(2)) * 60 + int(clock.group(3) or 0)
+    elif number is not None and 0 <= number < 60:
+        seconds = int(number) * 3600 if number < 24 else int(number) * 60
+    else:
+        return []
+    found = [(seconds + shift) % 86_400 for shift in (0, 1, -1, 3600, -3600, 1800)]
+    return [f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}" for second in found]
+
+
+def _valid(year: int, month: int, day: int) -> datetime.date | None:
+    try:
+        return datetime.date(year, month, day)
+    except ValueError:
+        return None
+
+
+def _shifted(day: datetime.date, count: int) -> datetime.date | None:
+    try:
+        return day + datetime.timedelta(count)
+    except OverflowError:
+        return None
+
+
 def _date_neighbours(match: re.Match[str]) -> Iterable[str]:
     rest = match.group(4)
     try:
@@ -164,12 +244,17 @@ def like_expansions(pattern: str) -> tuple[Value, ...]:
         core[:-1] + "z",
         core[1:],
     ]
+    parts = [part for part in bare.split("%") if part]
+    if len(parts) > 1:
+        found += ["".join(reversed(parts)), " ".join(reversed(parts)), *parts]
     return tuple(dict.fromkeys(found))
 
 
 def derived(literal: Value, kind: str) -> tuple[Value, ...]:
     """Guesses for a column inside a function whose result is compared with the literal: dates of a year, lengths."""
     found: list[Value] = list(neighbours(literal, kind))
+    if kind in _CLOCK_KINDS:
+        return tuple(found)
     number = as_number(literal)
     text = str(literal)
     if number is not None and float(number).is_integer():
@@ -183,6 +268,8 @@ def derived(literal: Value, kind: str) -> tuple[Value, ...]:
         if 0 <= whole <= 60:
             found += ["x" * whole, "y" * (whole + 1), "z" * max(0, whole - 1)]
         found += [-whole, whole * 100, whole * 10]
+        if 1 <= whole <= 15:
+            found += [10 ** (whole - 1), 10**whole]
     elif re.match(r"\A\d{4}-\d{2}\Z", text):
         found += [text + "-01", text + "-28", text + "-15 10:00:00"]
     elif _DATE.match(text):

@@ -1,0 +1,219 @@
+"""What a column may hold: the one rule that every value of every made database keeps.
+
+A column holds values of its declared kind: INTEGER whole numbers, REAL and NUMERIC numbers, BOOLEAN 0 or 1, DATE
+``YYYY-MM-DD``, DATETIME and TIMESTAMP ``YYYY-MM-DD HH:MM:SS``, TIME ``HH:MM:SS``, TEXT texts; a column that the queries
+read as JSON holds documents. Its CHECKs hold. SQLite itself would take anything (https://sqlite.org/datatype3.html).
+
+One exception: data sets guess types. sql-create-context declares a column INTEGER because a query takes its minimum,
+whatever it holds. So a column holds, besides, what the *gold* query itself says is in it: text where it compares the
+column with a text that is no number, fractions and dates in another form where it asks for equality with one.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from text2sql.equivalence.databases.plan import ColumnKey, Condition
+from text2sql.equivalence.databases.values import derived, like_expansions
+from text2sql.sql.ddl import Column, TableSchema
+from text2sql.sql.trees import literal_value
+from text2sql.sql.values import Value, as_number
+
+# For a condition over one column and values: on which of them it is true (None: SQLite does not say).
+Truth = Callable[[exp.Expr, Column, tuple[Value, ...]], "Sequence[bool | None] | None"]
+
+# Characters of a value.
+_LONGEST = 2000
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\Z")
+_LOOSE_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?\Z")
+_TIME = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\Z")
+
+
+def fits(value: Value) -> bool:
+    """Whether a value can be stored, many times over; a hostile literal cannot."""
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return not isinstance(value, (str, bytes)) or len(value) <= _LONGEST
+
+
+def suits(value: Value, kind: str) -> bool:
+    """Whether a column of this kind holds such a value; NULL always suits, NOT NULL is another matter.
+
+    Args:
+        value: Any value.
+        kind: See `text2sql.sql.ddl.Column.kind`; json, moment (a date or datetime in any form) or any besides.
+    """
+    if value is None or kind == "any":
+        return True
+    if kind == "text":
+        # A column of text makes text of a number.
+        return not isinstance(value, bytes)
+    if kind == "integer":
+        # Differences of extreme integers overflow; no data is there.
+        return isinstance(value, int) and abs(value) < 2**62
+    if kind == "real":
+        return isinstance(value, (int, float))
+    if kind == "boolean":
+        return value in (0, 1) and not isinstance(value, str)
+    return isinstance(value, str) and _well_formed(value, kind)
+
+
+@lru_cache(maxsize=8192)
+def _well_formed(text: str, kind: str) -> bool:
+    if kind == "json":
+        try:
+            json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            return False
+        return True
+    if kind == "time":
+        return _TIME.match(text) is not None
+    if kind == "date" and len(text) != 10:
+        return False
+    if kind == "datetime" and not _MOMENT.match(text):
+        return False
+    if kind == "moment" and not _LOOSE_MOMENT.match(text):
+        return False
+    try:
+        datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+class Declared:
+    """Which values suit the columns of some tables.
+
+    Args:
+        tables: The tables that rows are made for.
+        gold: The conditions of the gold query.
+        documents: The columns that the queries read as JSON.
+        truth: Asks SQLite on which values a condition holds.
+    """
+
+    def __init__(
+        self,
+        tables: dict[str, TableSchema],
+        gold: Iterable[tuple[ColumnKey, Condition]],
+        documents: Iterable[ColumnKey],
+        truth: Truth,
+    ) -> None:
+        self._columns = {(name, key): column for name, table in tables.items() for key, column in table.columns.items()}
+        self.kinds = {key: column.kind for key, column in self._columns.items()}
+        for key in documents:
+            if self.kinds.get(key) == "text":
+                self.kinds[key] = "json"
+        for key, condition in gold:
+            if key in self.kinds:
+                self.kinds[key] = _opened(self.kinds[key], condition)
+        self._truth = truth
+        self._checks: dict[ColumnKey, list[exp.Expr]] = {}
+        for name, table in tables.items():
+            for check in filter(None, map(parse_check, table.checks)):
+                own = {column.name.lower() for column in check.find_all(exp.Column)} & table.columns.keys()
+                if len(own) == 1:
+                    self._checks.setdefault((name, own.pop()), []).append(check)
+        self._known: dict[ColumnKey, dict[tuple[type, Value], bool]] = {key: {} for key in self._columns}
+
+    def suits(self, key: ColumnKey, value: Value) -> bool:
+        """Whether a column may hold a value."""
+        known = self._known[key].get((type(value), value))
+        return known if known is not None else bool(self._judge(key, [value]))
+
+    def fitting(self, key: ColumnKey, values: Iterable[Value]) -> list[Value]:
+        """Those of the values that a column may hold."""
+        known = self._known[key]
+        values = list(values)
+        fresh = [value for value in values if (type(value), value) not in known]
+        if fresh:
+            self._judge(key, fresh)
+        return [value for value in values if known[type(value), value]]
+
+    def _judge(self, key: ColumnKey, values: Sequence[Value]) -> list[Value]:
+        kind, known = self.kinds[key], self._known[key]
+        good = [value for value in values if fits(value) and suits(value, kind)]
+        for check in self._checks.get(key, ()):
+            truth = self._truth(check, self._columns[key], tuple(good)) if good else None
+            if truth is not None:
+                # A CHECK that comes out NULL holds (https://sqlite.org/lang_createtable.html#check_constraints).
+                good = [value for value, true in zip(good, truth, strict=True) if true is not False]
+        for value in values:
+            known[type(value), value] = False
+        for value in good:
+            known[type(value), value] = True
+        return good
+
+    def checked(self, key: ColumnKey) -> list[Value]:
+        """Values near the literals of a column's CHECKs that these allow; empty for a column without any."""
+        found: list[Value] = []
+        kind = self.kinds[key]
+        for check in self._checks.get(key, ()):
+            for literal in check.find_all(exp.Literal):
+                value = literal_value(literal)
+                found += derived(value, kind)
+                if kind in ("integer", "real") and isinstance(value, (int, float)) and abs(value) < 1e9:
+                    found += range(int(value), int(value) + 40)
+            for like in check.find_all(exp.Like, exp.Glob):
+                pattern = literal_value(like.expression)
+                found += like_expansions(pattern.replace("*", "%")) if isinstance(pattern, str) else ()
+        return self.fitting(key, dict.fromkeys(found)) if found else []
+
+
+def _opened(kind: str, condition: Condition) -> str:
+    """The kind of a column, given one condition of the gold query on it."""
+    literals = [condition.literal]
+    equality = condition.op in ("=", "<>")
+    if condition.kind != "cmp":
+        like = condition.expression
+        if not isinstance(like, exp.Like) or not isinstance(like.this, exp.Column):
+            return kind
+        literals, equality = [_without_wildcards(literal_value(like.expression))], False
+        if kind in ("date", "datetime") and re.fullmatch(r"[\d\-: .T]*", str(literals[0])):
+            return kind
+        equality = kind in ("date", "datetime", "time")
+    for literal in literals:
+        number = as_number(literal)
+        if kind == "integer" and equality and number is not None and not float(number).is_integer():
+            return "real"
+        if not isinstance(literal, str):
+            continue
+        if kind in ("integer", "real", "boolean") and number is None:
+            return "any"
+        if kind in ("date", "datetime", "time") and equality and not suits(literal, kind):
+            return "moment" if kind != "time" and suits(literal, "moment") else "any"
+    return kind
+
+
+def _without_wildcards(pattern: Value) -> Value:
+    return re.sub(r"[%_]+", "", pattern) if isinstance(pattern, str) else pattern
+
+
+@lru_cache(maxsize=256)
+def parse_check(text: str) -> exp.Expr | None:
+    """The condition of a CHECK, None where sqlglot does not follow."""
+    try:
+        tree = sqlglot.parse_one(f"SELECT 1 WHERE {text}", read="sqlite")
+    except (SqlglotError, RecursionError, ValueError, TypeError, AttributeError):
+        return None
+    where = tree.args.get("where")
+    return where.this if where is not None else None
+
+
+def check_conditions(table: TableSchema) -> Iterator[exp.Expr]:
+    """The CHECKs of a table that relate several of its columns."""
+    for check in filter(None, map(parse_check, table.checks)):
+        own = {column.name.lower() for column in check.find_all(exp.Column)} & table.columns.keys()
+        if len(own) > 1:
+            yield check

@@ -1,0 +1,106 @@
+"""Numbers that rows are counted against: LIMIT 50, HAVING COUNT(*) > 50, a rank up to 50.
+
+Two queries that differ in such a number differ only where that number of rows meets. Databases of that size are made up
+to `MOST` rows; beyond it, a number that only one of two queries has leaves them undecided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from text2sql.equivalence.databases.values import FLIPPED
+from text2sql.sql.trees import literal_value
+
+# Rows of the largest group or result that is made on purpose.
+MOST = 2500
+
+_RANKS = (exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile)
+COMPARISONS: dict[type[exp.Expr], str] = {
+    exp.EQ: "=",
+    exp.NEQ: "<>",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.GT: ">",
+    exp.GTE: ">=",
+}
+_COMPARED = (*COMPARISONS, exp.Between, exp.In)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """One number that rows are counted against.
+
+    Attributes:
+        number: How many rows.
+        grouped: Whether the rows of a group are counted (COUNT, a rank), not those of a result (LIMIT, OFFSET).
+        op: How: the comparison, with the number on its right, or LIMIT, OFFSET, BETWEEN and the like.
+    """
+
+    number: int
+    grouped: bool
+    op: str
+
+
+def thresholds(tree: exp.Expr) -> list[Threshold]:
+    """The thresholds of a query, each once, in the order of the text."""
+    return list(dict.fromkeys([*_limits(tree), *_counts(tree)]))
+
+
+def out_of_reach(gold: list[Threshold], predicted: list[Threshold]) -> int | None:
+    """A number beyond `MOST` that only one of two queries counts against; None if there is none."""
+    for threshold in sorted(set(gold) ^ set(predicted), key=lambda threshold: threshold.number):
+        if threshold.number > MOST:
+            return threshold.number
+    return None
+
+
+def _limits(tree: exp.Expr) -> Iterator[Threshold]:
+    for limit in tree.find_all(exp.Limit, exp.Offset):
+        number = literal_value(limit.expression)
+        if not isinstance(number, int) or number < 0:
+            continue
+        offset = limit.parent.args.get("offset") if isinstance(limit, exp.Limit) and limit.parent else None
+        skipped = literal_value(offset.expression) if offset is not None else 0
+        yield Threshold(number + (skipped if isinstance(skipped, int) and skipped > 0 else 0), False, str(limit.key))
+
+
+def _counts(tree: exp.Expr) -> Iterator[Threshold]:
+    names = _counting_names(tree)
+    node: exp.Expr
+    for node in tree.find_all(*_COMPARED):
+        sides: list[exp.Expr] = [node.this, node.expression] if isinstance(node, exp.Binary) else [node.this]
+        if not any(_counting(side, names) for side in sides if side is not None):
+            continue
+        numbers = [*sides, *node.expressions, node.args.get("low"), node.args.get("high")]
+        for place, number in enumerate(map(literal_value, numbers)):
+            if isinstance(number, (int, float)) and 0 <= number < 2**53:
+                op = COMPARISONS.get(type(node), str(node.key))
+                yield Threshold(int(number), True, FLIPPED.get(op, op) if place == 0 else op)
+
+
+def _counting_names(tree: exp.Expr) -> set[str]:
+    """The names that a query gives to counts, also through derived tables and CTEs with columns."""
+    given: list[tuple[str, exp.Expr]] = [(item.alias.lower(), item.this) for item in tree.find_all(exp.Alias)]
+    for source in tree.find_all(exp.CTE, exp.Subquery):
+        inner, alias = source.this, source.args.get("alias")
+        if isinstance(inner, exp.Select) and alias is not None:
+            given += [(name.name.lower(), item) for name, item in zip(alias.columns, inner.expressions, strict=False)]
+    names: set[str] = set()
+    for _ in range(3):
+        names |= {name for name, expression in given if _counting(expression, names)}
+    return names
+
+
+def _counting(node: exp.Expr, names: set[str]) -> bool:
+    """Whether an expression counts rows, or is a name given to a count."""
+    for part in node.walk():
+        if isinstance(part, (exp.Count, *_RANKS)):
+            return True
+        if isinstance(part, exp.Column) and part.name.lower() in names:
+            return True
+        if isinstance(part, exp.Sum) and part.find(exp.Literal) is not None and part.find(exp.Case, exp.If, exp.Column):
+            return isinstance(part.this, (exp.Case, exp.If))
+    return False
