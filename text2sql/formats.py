@@ -8,9 +8,9 @@ from typing import TypeGuard
 MISSING = "–"
 
 
-def percent(rate: float | None) -> str:
-    """A rate between 0 and 1 as a percentage with one decimal."""
-    return MISSING if not _known(rate) else f"{100 * rate:.1f}%"
+def percent(rate: float | None, decimals: int = 1) -> str:
+    """A rate between 0 and 1 as a percentage."""
+    return MISSING if not _known(rate) else f"{100 * rate:.{decimals}f}%"
 
 
 def points(difference: float | None) -> str:

@@ -13,7 +13,7 @@ import pytest
 from tests.support.synthetic import HOSTILE, edit_summary, make_run, predictions, write_rows
 from text2sql.compare import compare_runs
 from text2sql.compare.entries import load_entries
-from text2sql.compare.paired import compare, holm
+from text2sql.compare.paired import compare
 from text2sql.errors import UserError
 
 
@@ -115,12 +115,6 @@ def test_configurations_are_diffed_without_secrets(tmp_path: Path) -> None:
     (b / "config.yaml").write_text(text.replace("batch_size: 256", "batch_size: 8").replace("verysecret", "other"))
     differences = compare(load_entries([str(a), str(b)])).differences
     assert differences == {"training.batch_size": [256, 8]}
-
-
-def test_holm() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 class Page(HTMLParser):

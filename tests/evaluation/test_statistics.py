@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from fractions import Fraction
 
 import pytest
 
@@ -17,6 +19,7 @@ from text2sql.evaluation import (
     summarize,
     wilson_interval,
 )
+from text2sql.evaluation.statistics import exact_mcnemar, holm
 
 SCHEMA = "CREATE TABLE t (a INTEGER, b TEXT, c TEXT); CREATE TABLE u (a INTEGER, d TEXT)"
 
@@ -61,6 +64,46 @@ def test_paired_comparison_is_the_exact_mcnemar_test() -> None:
     assert result.p_value == pytest.approx(2 * sum(math.comb(12, k) for k in range(3)) / 2**12)
     assert result.low < result.difference < result.high
     assert result.low > 0  # and the interval agrees with the test here
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(0, 1), (5, 5), (0, 6), (10, 2), (44, 0), (61, 90), (400, 500), (1, 999)])
+def test_the_exact_p_value_is_twice_the_smaller_tail(wins: int, losses: int) -> None:
+    n = wins + losses
+    tail = sum(Fraction(math.comb(n, k), 2**n) for k in range(min(wins, losses) + 1))
+    assert exact_mcnemar(wins, losses) == pytest.approx(float(min(1, 2 * tail)), rel=1e-9)
+    assert exact_mcnemar(losses, wins) == exact_mcnemar(wins, losses)
+
+
+def test_the_exact_test_of_many_discordant_pairs_takes_no_time() -> None:
+    start = time.process_time()
+    assert exact_mcnemar(7800, 8200) == pytest.approx(0.00161, abs=5e-5)
+    assert exact_mcnemar(80_000, 80_000) == 1.0
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("degrees", "quantile"),
+    # Two-sided 95 % points of Student's t (Abramowitz and Stegun, Handbook of Mathematical Functions, table 26.10).
+    [(1, 12.706), (2, 4.303), (5, 2.571), (10, 2.228), (30, 2.042), (120, 1.980)],
+)
+def test_few_clusters_are_judged_by_students_t(degrees: int, quantile: float) -> None:
+    """Clusters that are all right or all wrong count as one observation each, so the interval is Wilson's of them."""
+    k = degrees + 1
+    right = [index % 2 == 0 for index in range(k) for _ in range(50)]
+    clusters = [str(index) for index in range(k) for _ in range(50)]
+    p = sum(right) / len(right)
+    effective = p * (1 - p) / (k / (k - 1) * sum((50 * (own - p)) ** 2 for own in right[::50]) / len(right) ** 2)
+    scale = 1 + quantile**2 / effective
+    centre = (p + quantile**2 / (2 * effective)) / scale
+    spread = quantile / scale * math.sqrt(p * (1 - p) / effective + quantile**2 / (4 * effective**2))
+    expected = max(0, centre - spread), min(1, centre + spread)
+    assert clustered_interval(right, clusters) == pytest.approx(expected, abs=2e-4)
+
+
+def test_holm() -> None:
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+    assert holm({1: 0.5, 2: 0.9}) == {1: 1.0, 2: 1.0}
+    assert holm({}) == {}
 
 
 def test_paired_interval_against_newcombe() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.present_run import STEP
 from tests.support.synthetic import HOSTILE, edit_summary, make_run, predictions, write_rows
+from text2sql.equivalence.verdict import Table, Witness
 from text2sql.errors import UserError
 from text2sql.report import write_report
 from text2sql.report.witness import witness_view
@@ -205,12 +206,11 @@ def test_secrets_are_masked(page: Page) -> None:
             "on exactly the same questions",
         ),
         (None, "the difference was not tested"),
-        ({"wins": 3, "losses": 1, "difference": 0.01}, "p not recorded"),
     ],
 )
 def test_paired_result_in_words(run_dir: Path, paired: dict | None, wanted: str) -> None:
     headline = json.loads((run_dir / "summary.json").read_text())["headline"]
-    edit_summary(run_dir, headline=headline | {"paired": paired})
+    edit_summary(run_dir, headline=headline | {"paired": paired and {**paired, "n": 200}})
     text = read(run_dir).text
     assert wanted in text
     assert ("significantly better" in text) is False
@@ -242,12 +242,25 @@ def test_absent_files(run_dir: Path, missing: list[str]) -> None:
 
 @pytest.mark.parametrize("key", ["headline", "evaluations", "novel", "training", "data", "cost", "notes", "created"])
 @pytest.mark.parametrize("value", [None, {}, [], "text", 3, {"base": None, "tuned": []}])
-def test_summary_parts_of_another_shape(
+def test_a_summary_of_another_shape_is_named_and_left_out(
     run_dir: Path, key: str, value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("text2sql.report.page.draw_all", lambda run: {})
     edit_summary(run_dir, **{key: value})
-    assert "llama-3.2-1b" in read(run_dir).text
+    text = read(run_dir).text
+    assert "llama-3.2-1b" in text
+    fits = {"training": [None], "evaluations": [{}], "novel": [[]], "notes": [[]], "created": ["text"]}
+    assert (f"summary.json is not of format 1: {key}" in text) != (value in fits.get(key, []))
+
+
+@pytest.mark.parametrize("key", ["headline", "data", "stages"])
+def test_a_summary_that_lacks_a_key_is_named_and_left_out(run_dir: Path, key: str) -> None:
+    summary = json.loads((run_dir / "summary.json").read_text())
+    del summary[key]
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    text = read(run_dir).text
+    assert f"summary.json has no {key}, which format 1 needs; it was left out." in text
+    assert "Still wrong:" in text
 
 
 def test_training_without_baseline(run_dir: Path) -> None:
@@ -269,20 +282,18 @@ def test_spoiled_lines_are_named_not_hidden(run_dir: Path) -> None:
     with (run_dir / "predictions-tuned.jsonl").open("a") as file:
         file.write(json.dumps(predictions("tuned", [True] * 201)[-1]) + "\n")
     text = read(run_dir).text
-    assert "metrics.jsonl: 1 unreadable line skipped." in text
+    assert "metrics.jsonl: 1 unreadable line skipped (line 315: " in text
     assert "metrics.jsonl: 1 repeated rows; the last one for each step is shown." in text
     assert "The summary counts 200 questions for the tuned model, predictions-tuned.jsonl 201" in text
 
 
 def test_values_that_are_not_finite(run_dir: Path) -> None:
-    rows = [
-        {"step": 1, "loss": 2.0},
-        {"step": 2, "loss": float("nan")},
-        {"step": 3, "loss": float("inf")},
-        {"step": None},
-    ]
-    write_rows(run_dir / "metrics.jsonl", rows)
-    assert "Loss per token" in read(run_dir).text
+    losses = [(1, 2.0), (2, float("nan")), (3, float("inf"))]
+    rows = [STEP | {"step": step, "loss": loss} for step, loss in losses]
+    write_rows(run_dir / "metrics.jsonl", [*rows, STEP | {"step": None}])
+    text = read(run_dir).text
+    assert "Loss per token" in text
+    assert "1 unreadable line skipped (line 4 is not of format 1: step must be a whole number)." in text
 
 
 def test_leaks_and_the_scripted_backend_are_told(run_dir: Path) -> None:
@@ -300,8 +311,11 @@ def test_long_and_many_examples_stay_under_two_megabytes(tmp_path: Path) -> None
         for row in rows:
             row |= {"context": "<&\"'>" * 2_000, "sql": "<&\"'>" * 2_000, "gold": "<&\"'>" * 2_000}
             row["verdict"]["reason"] = "'" * 5000
+            table = {"columns": ["'" * 99] * 14, "rows": [["'" * 99] * 14] * 10}
             row["verdict"]["witness"] = {
-                "tables": {f"t{i}": {"columns": ["'" * 99] * 14, "rows": [["'" * 99] * 14] * 10} for i in range(8)}
+                "tables": {f"t{i}": table for i in range(8)},
+                "gold": table,
+                "predicted": table,
             }
         write_rows(tmp_path / f"predictions-{side}.jsonl", rows)
     path = write_report(tmp_path)
@@ -313,42 +327,47 @@ def test_long_and_many_examples_stay_under_two_megabytes(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "witness",
     [
-        {"tables": {"t": [{"a": 1, "b": None}]}, "gold_result": [[1]], "predicted_result": "no such table: u"},
-        {"tables": [{"name": "t", "columns": [{"name": "a"}], "rows": [[1], [2]]}], "results": {"gold": [[1]]}},
-        {"database": {"t": "CREATE TABLE t (a)"}, "gold": {"error": "boom"}, "seed": 3},
-        {"tables": {"t": {"columns": ["a"], "rows": []}}, "gold": {"columns": ["a"], "rows": [[1, 2], 3]}},
+        {"tables": {"t": [{"a": 1}]}},
+        {"tables": [], "gold": {"error": "boom"}, "predicted": {}},
         ["anything"],
         "text",
         5,
     ],
 )
-def test_witness_of_any_shape(tmp_path: Path, witness: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_witness_of_another_shape_is_named(tmp_path: Path, witness: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("text2sql.report.page.draw_all", lambda run: {})
-    rows = predictions("tuned", [False])
-    rows[0]["verdict"]["witness"] = witness
+    rows = predictions("tuned", [False, False])
+    rows[1]["verdict"]["witness"] = witness
     write_rows(tmp_path / "predictions-tuned.jsonl", rows)
-    assert "A database that shows the difference" in read(tmp_path).text
+    text = read(tmp_path).text
+    assert "line 2 is not of format 1: verdict has a witness that cannot be read" in text
+    assert "A database that shows the difference" in text  # of the other answer
 
 
 def test_witness_as_the_evaluator_writes_it() -> None:
-    verdict = pytest.importorskip("text2sql.equivalence.verdict")
-    table = verdict.Table(("a", "b"), ((1, "1"), (None, ""), (b"\x00\xff", float("inf")), (2.5, "Ada")))
-    view = witness_view(verdict.Witness({"t": table, "empty": verdict.Table(("c",), ())}, table, table).to_dict())
-    assert view is not None and not view.remarks
+    table = Table(("a", "b"), ((1, "1"), (None, ""), (b"\x00\xff", float("inf")), (2.5, "Ada")))
+    view = witness_view(Witness({"t": table, "empty": Table(("c",), ())}, table, table))
+    assert not view.remarks
     assert [grid.title for grid in view.tables] == ["t", "empty"]
     assert view.tables[0].rows == [["1", "'1'"], [None, "''"], ["x'00ff'", "inf"], ["2.5", "Ada"]]
     assert [grid.title for grid in view.results] == ["Gold query returns", "Model's query returns"]
 
 
-def test_rows_of_another_shape(tmp_path: Path) -> None:
+def test_rows_of_another_shape_are_counted_and_the_first_is_named(run_dir: Path) -> None:
     odd = [
         {"id": 1},
         {"verdict": "right"},
         {"id": None, "sql": 5, "labels": "x", "hardness": 7, "verdict": {"status": 3}},
     ]
-    write_rows(tmp_path / "predictions-base.jsonl", odd)
-    write_rows(tmp_path / "predictions-tuned.jsonl", odd)
-    assert "No model was evaluated" in read(tmp_path).text
+    with (run_dir / "predictions-tuned.jsonl").open("a") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in odd))
+    text = read(run_dir).text
+    assert "predictions-tuned.jsonl: 3 unreadable lines skipped (the first: line 201 has no question, context," in text
+    for name in ("summary.json", "metrics.jsonl", "predictions-base.jsonl"):
+        (run_dir / name).unlink()
+    write_rows(run_dir / "predictions-tuned.jsonl", odd)
+    with pytest.raises(UserError, match="Nothing to report"):
+        write_report(run_dir)
 
 
 def test_types_of_error_left_out_are_counted(run_dir: Path) -> None:
@@ -399,9 +418,12 @@ def test_all_wins_and_losses_are_listed(whole: Path, page: Page) -> None:
 
 
 @pytest.mark.parametrize("broken", [[], "text", 3, {"tables": {"clause": [1, {"n": 2}, {"n": "x"}]}, "statements": 1}])
-def test_breakdown_and_opinion_of_another_shape(run_dir: Path, broken: object) -> None:
+@pytest.mark.parametrize("part", ["breakdown", "judge", "benchmarks", "counts"])
+def test_breakdown_and_opinion_of_another_shape(
+    run_dir: Path, part: str, broken: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("text2sql.report.page.draw_all", lambda run: {})
     summary = json.loads((run_dir / "summary.json").read_text())
-    for side in ("base", "tuned"):
-        summary["evaluations"][side] |= {"breakdown": broken, "judge": broken, "benchmarks": broken, "counts": broken}
+    summary["evaluations"]["base"][part] = broken
     (run_dir / "summary.json").write_text(json.dumps(summary))
-    Page(write_report(run_dir).read_text(encoding="utf-8"))
+    assert f"format 1: evaluations.base.{part}" in read(run_dir).text

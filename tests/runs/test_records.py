@@ -87,7 +87,7 @@ def test_a_missing_key_is_one_sentence_with_file_line_key_and_format(tmp_path: P
 @pytest.mark.parametrize("key", ["status", "reason", "strict", "lenient"])
 def test_a_verdict_is_never_wrong_by_default(tmp_path: Path, key: str) -> None:
     message = _spoil(tmp_path, "predictions-tuned.jsonl", lambda row: row["verdict"].pop(key))
-    assert f"format 1: verdict has no {key}" in message
+    assert f"is not of format 1: verdict has no {key}" in message
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_summary_and_environment(tmp_path: Path) -> None:
     run.write_json("summary.json", summary)
     assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(before)
     (tmp_path / "summary.json").write_text(json.dumps({"format": FORMAT + 1}))
-    with pytest.raises(UserError, match=rf"summary\.json is of format {FORMAT + 1}"):
+    with pytest.raises(UserError, match=rf"summary\.json: it is of format {FORMAT + 1}"):
         run.summary()
 
 

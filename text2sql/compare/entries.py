@@ -12,12 +12,13 @@ from typing import Any
 from text2sql.config.yaml import read_yaml
 from text2sql.errors import UserError
 from text2sql.evaluation import clustered_interval, wilson_interval
-from text2sql.report.comparison import is_correct
-from text2sql.report.load import SIDES, WAYS, RunData, flatten, load_run, number
-from text2sql.runs.directory import RunDirectory
+from text2sql.report.load import RunData, flatten, load_run
+from text2sql.runs.evaluations import EVALUATIONS, OTHER_STRATEGIES, SIDES
+from text2sql.runs.records import MetricsRow, Prediction
+from text2sql.runs.summary import RunCost, TrainingSummary
 
-Row = dict[str, Any]
-Question = tuple[str, str, str, int]  # question, schema, gold query, and which of several alike
+# Question, schema, gold query, and which of several alike.
+Question = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Entry:
     Attributes:
         label: Its name in the comparison; no two are alike.
         run: The run.
-        side: ``base``, ``tuned``, or another way of answering (`text2sql.report.load.WAYS`).
+        side: ``base``, ``tuned``, or a label of `text2sql.runs.evaluations.OTHER_STRATEGIES`.
     """
 
     label: str
@@ -35,12 +36,12 @@ class Entry:
     side: str
 
     @cached_property
-    def rows(self) -> dict[Question, Row]:
+    def rows(self) -> dict[Question, Prediction]:
         """The answers, by what was asked: ids may name other questions in another run."""
         seen: Counter[tuple[str, str, str]] = Counter()
         rows = {}
         for row in self.run.predictions[self.side]:
-            asked = (str(row.get("question")), str(row.get("context")), str(row.get("gold")))
+            asked = (row.question, row.context, row.gold)
             rows[(*asked, seen[asked])] = row
             seen[asked] += 1
         return rows
@@ -48,17 +49,17 @@ class Entry:
     @property
     def base_model(self) -> str:
         """The base model, as its backend calls it."""
-        return str(self.run.summary.get("base_model") or "unknown")
+        return self.run.summary.base_model if self.run.summary else "unknown"
 
     @property
     def backend(self) -> str:
         """Where it ran."""
-        return str(self.run.summary.get("backend") or "unknown")
+        return self.run.summary.backend if self.run.summary else "unknown"
 
     @cached_property
     def correct(self) -> int:
         """How many answers are right."""
-        return sum(map(is_correct, self.rows.values()))
+        return sum(row.correct for row in self.rows.values())
 
     @property
     def accuracy(self) -> float:
@@ -68,37 +69,42 @@ class Entry:
     @cached_property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the accuracy; as in the run's report, questions on one database count as dependent."""
-        right = [is_correct(row) for row in self.rows.values()]
-        clusters = [row.get("cluster") for row in self.rows.values()]
-        if all(isinstance(cluster, str) for cluster in clusters):
-            return clustered_interval(right, [str(cluster) for cluster in clusters])
+        right = [row.correct for row in self.rows.values()]
+        clusters = [row.cluster for row in self.rows.values() if row.cluster is not None]
+        if len(clusters) == len(right):
+            return clustered_interval(right, clusters)
         return wilson_interval(sum(right), len(right))
 
     @cached_property
-    def settings(self) -> Row:
+    def settings(self) -> dict[str, Any]:
         """The run's configuration by dotted key."""
         values = read_yaml(self.run.config) if self.run.config else None
         return flatten(values) if isinstance(values, dict) else {}
 
     @property
-    def losses(self) -> list[Row]:
+    def losses(self) -> list[MetricsRow]:
         """The rows of metrics; a base model has not been trained."""
         return self.run.metrics if self.side == "tuned" else []
 
-    def measure(self, section: str, key: str) -> float | None:
-        """A number of the summary that has to do with training; None for a base model."""
-        return number(self.run.section(section).get(key)) if self.side == "tuned" else None
+    @property
+    def training(self) -> TrainingSummary | None:
+        """What its training came to; None for a base model."""
+        return self.run.summary.training if self.run.summary and self.side == "tuned" else None
+
+    @property
+    def cost(self) -> RunCost | None:
+        """What its run took."""
+        return self.run.summary.cost if self.run.summary else None
 
     @property
     def sampled_tokens(self) -> int:
         """Length of all answers in tokens."""
-        return int(sum(number(row.get("tokens")) or 0 for row in self.rows.values()))
+        return sum(row.tokens for row in self.rows.values())
 
     @property
     def evaluation_seconds(self) -> float | None:
         """Time that answering and judging the test questions took."""
-        stage = {"base": "baseline", "tuned": "tuned evaluation"}.get(self.side, self.side)
-        return number(self.run.section("cost", "wall_seconds").get(stage))
+        return self.cost.wall_seconds.get(EVALUATIONS[self.side].stage) if self.cost else None
 
 
 def load_entries(names: Sequence[str]) -> list[Entry]:
@@ -132,13 +138,10 @@ def _distinct(directory: Path, others: Sequence[Path]) -> str:
 
 def _find(name: str) -> tuple[RunData, str, Path]:
     directory, _, side = name.rpartition(":")
-    if Path(name).is_dir() or side not in (*SIDES, *WAYS):
+    if Path(name).is_dir() or side not in (*SIDES, *OTHER_STRATEGIES):
         directory, side = name, ""
-    sides = (*SIDES, side) if side in WAYS else SIDES
-    run = load_run(Path(directory), sides)
-    for own in sides:
-        # A prediction that cannot be read is refused here: it is neither a right answer nor a wrong one.
-        RunDirectory(Path(directory)).predictions(own)
+    # A prediction that cannot be read is neither a right answer nor a wrong one.
+    run = load_run(Path(directory), tuple(dict.fromkeys((*SIDES, *([side] if side else ())))), strict=True)
     if not run.predictions:
         raise UserError(f"{directory} has no predictions yet; evaluate the run first.")
     side = side or ("tuned" if "tuned" in run.predictions else "base")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from text2sql.compare.entries import Entry
 from text2sql.compare.paired import Comparison
+from text2sql.formats import interval, percent
 from text2sql.report.figures import (
     INK,
     SERIES,
@@ -21,7 +22,6 @@ from text2sql.report.figures import (
     thin,
     whisker,
 )
-from text2sql.report.wording import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,8 +57,7 @@ def _accuracy(entries: list[Entry]) -> tuple[Figure, str]:
     axes.grid(axis="x")
     axes.spines[["left", "bottom"]].set_visible(False)
     said = [
-        f"{entry.label} {percent(entry.accuracy)}, 95% interval {percent(entry.interval[0])} to "
-        f"{percent(entry.interval[1])}, n = {len(entry.rows)}"
+        f"{entry.label} {percent(entry.accuracy)}, 95% interval {interval(*entry.interval)}, n = {len(entry.rows)}"
         for entry in entries
     ]
     return figure, "Execution accuracy on a scale from 0% to 100%. " + ". ".join(said) + "."

@@ -12,9 +12,8 @@ from text2sql.compare.paired import Comparison, Disagreement
 from text2sql.compare.table import TEST_COLUMNS, answer, measures, setting, tests
 from text2sql.console import console
 from text2sql.errors import UserError
-from text2sql.report.comparison import is_correct
+from text2sql.formats import clip
 from text2sql.report.templates import fill
-from text2sql.report.wording import clip
 
 _CASES = 20  # of each kind of disagreement
 _TEXT = 2500
@@ -64,7 +63,7 @@ def _case(comparison: Comparison, question: Question) -> dict[str, Any]:
     answers = []
     for entry in comparison.entries:
         sql, reason = answer(entry, question)
-        answers.append((entry.label, is_correct(entry.rows[question]), clip(sql, _TEXT), clip(reason, 600)))
+        answers.append((entry.label, entry.rows[question].correct, clip(sql, _TEXT), clip(reason, 600)))
     asked, schema, gold, _ = question
     return {
         "question": clip(asked, 600),

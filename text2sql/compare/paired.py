@@ -10,8 +10,9 @@ from typing import Any
 from backends.capabilities import capabilities_of
 from text2sql.compare.entries import Entry, Question
 from text2sql.evaluation import PairedComparison, paired_comparison
-from text2sql.report import wording
-from text2sql.report.comparison import is_correct
+from text2sql.evaluation.statistics import SIGNIFICANCE, holm
+from text2sql.formats import p_value, pluralize, unbroken
+from text2sql.report.headline import evidence_of
 
 IGNORED = ("name", "output_dir", "on_existing")  # keys in which two runs always differ
 SAMPLING = ("evaluation.max_new_tokens", "evaluation.temperature", "evaluation.stop", "prompt.template")
@@ -75,7 +76,7 @@ class Comparison:
         """Accuracy on the common questions; None where there are none."""
         if not self.common:
             return None
-        return sum(is_correct(entry.rows[question]) for question in self.common) / len(self.common)
+        return sum(entry.rows[question].correct for question in self.common) / len(self.common)
 
 
 def compare(entries: Sequence[Entry]) -> Comparison:
@@ -83,12 +84,12 @@ def compare(entries: Sequence[Entry]) -> Comparison:
     entries = list(entries)
     common = [q for q in entries[0].rows if all(q in entry.rows for entry in entries[1:])]
     tests = [(a, b, _paired(a, b)) for a, b in combinations(entries, 2)]
-    adjusted = holm([paired.p_value for _, _, paired in tests])
+    adjusted = holm({place: paired.p_value for place, (_, _, paired) in enumerate(tests)})
     disagreements, agreed = _disagreements(entries, common)
     return Comparison(
         entries=entries,
         common=common,
-        pairs=[Pair(a, b, paired, p) for (a, b, paired), p in zip(tests, adjusted, strict=True)],
+        pairs=[Pair(a, b, paired, adjusted[place]) for place, (a, b, paired) in enumerate(tests)],
         cautions=_cautions(entries, common),
         differences=_differences(entries),
         disagreements=disagreements,
@@ -96,18 +97,9 @@ def compare(entries: Sequence[Entry]) -> Comparison:
     )
 
 
-def holm(values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number (S. Holm, Scandinavian Journal of Statistics 6, 1979)."""
-    adjusted, worst = [0.0] * len(values), 0.0
-    for place, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        worst = max(worst, min(1.0, values[index] * (len(values) - place)))
-        adjusted[index] = worst
-    return adjusted
-
-
 def _paired(a: Entry, b: Entry) -> PairedComparison:
     both = [question for question in a.rows if question in b.rows]
-    return paired_comparison([is_correct(a.rows[q]) for q in both], [is_correct(b.rows[q]) for q in both])
+    return paired_comparison([a.rows[q].correct for q in both], [b.rows[q].correct for q in both])
 
 
 def _cautions(entries: Sequence[Entry], common: Sequence[Question]) -> list[str]:
@@ -148,7 +140,7 @@ def _differences(entries: Sequence[Entry]) -> dict[str, list[Any]]:
 def _disagreements(entries: Sequence[Entry], common: Sequence[Question]) -> tuple[list[Disagreement], tuple[int, int]]:
     patterns: dict[tuple[bool, ...], list[Question]] = {}
     for question in common:
-        pattern = tuple(is_correct(entry.rows[question]) for entry in entries)
+        pattern = tuple(entry.rows[question].correct for entry in entries)
         patterns.setdefault(pattern, []).append(question)
     agreed = tuple(len(patterns.pop((right,) * len(entries), [])) for right in (True, False))
     listed = [
@@ -168,13 +160,12 @@ def _sentence(pair: Pair, tests: int) -> str:
         return f"{first} and {second} have no test question in common."
     if not paired.wins and not paired.losses:
         return f"{first} and {second} are right on exactly the same of their {paired.n} common questions."
-    correction = f", {wording.p_value(pair.adjusted)} corrected for {tests} comparisons" if tests > 1 else ""
+    correction = f", {unbroken(p_value(pair.adjusted))} corrected for {tests} comparisons" if tests > 1 else ""
     evidence = (
-        f"of {wording.plural(paired.n, 'common question')} {second} wins {paired.wins} and loses {paired.losses}: "
-        f"{wording.points(paired.difference)} percentage points (95% interval {wording.points(paired.low)} to "
-        f"{wording.points(paired.high)}; exact McNemar {wording.p_value(paired.p_value)}{correction})."
+        f"of {pluralize(paired.n, 'common question')} {second} wins {paired.wins} and loses {paired.losses}: "
+        f"{evidence_of(paired)}{correction})."
     )
-    if pair.adjusted >= wording.SIGNIFICANCE:
+    if pair.adjusted >= SIGNIFICANCE:
         return f"No significant difference between {first} and {second}: {evidence} Such a difference can be chance."
     better = "better" if paired.difference > 0 else "worse"
     return f"{second} is significantly {better} than {first}: {evidence}"

@@ -4,34 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from text2sql.compare.entries import Entry
+from text2sql.compare.entries import Entry, Question
 from text2sql.compare.paired import Comparison, Pair
-from text2sql.report.load import section
-from text2sql.report.wording import MISSING, count, dollars, duration, p_value, percent, points, size
+from text2sql.evaluation.metrics import ACCURACY, INTERVAL
+from text2sql.formats import MISSING, bare_p_value, count, dollars, duration, interval, percent, points, size
 
 
 def measures(comparison: Comparison) -> list[tuple[str, list[str]]]:
     """Name and one text per entry; a row in which nobody has anything is left out."""
     entries = comparison.entries
+    trainings, costs = [entry.training for entry in entries], [entry.cost for entry in entries]
     rows = [
         ("Base model", [entry.base_model for entry in entries]),
         ("Backend", [entry.backend for entry in entries]),
         ("Right answers", [f"{entry.correct} of {len(entry.rows)}" for entry in entries]),
-        ("Execution accuracy", [percent(entry.accuracy) for entry in entries]),
-        ("95% interval", [f"{percent(entry.interval[0])} to {percent(entry.interval[1])}" for entry in entries]),
+        (ACCURACY.label, [ACCURACY.show(entry.accuracy) for entry in entries]),
+        (INTERVAL, [interval(*entry.interval) for entry in entries]),
     ]
     if any(len(entry.rows) != len(comparison.common) for entry in entries):
         on_common = [percent(comparison.common_accuracy(entry)) for entry in entries]
         rows.append((f"On the {len(comparison.common)} common questions", on_common))
     rows += [
-        ("Final training loss", [count(entry.measure("training", "final_loss")) for entry in entries]),
-        ("Training time", [duration(entry.measure("training", "seconds")) for entry in entries]),
-        ("Training tokens/s", [count(entry.measure("training", "tokens_per_second")) for entry in entries]),
-        ("Tokens trained on", [count(entry.measure("cost", "trained_tokens")) for entry in entries]),
+        ("Final training loss", [count(t.final_loss) if t else MISSING for t in trainings]),
+        ("Training time", [duration(t.seconds) if t else MISSING for t in trainings]),
+        ("Training tokens/s", [count(t.tokens_per_second) if t else MISSING for t in trainings]),
+        ("Tokens trained on", [count(t.tokens) if t else MISSING for t in trainings]),
         ("Evaluation time", [duration(entry.evaluation_seconds) for entry in entries]),
         ("Tokens sampled", [count(entry.sampled_tokens) for entry in entries]),
-        ("Peak memory of the run", [size(entry.run.section("cost").get("peak_memory_bytes")) for entry in entries]),
-        ("Cost of the run", [dollars(entry.run.section("cost").get("dollars")) or MISSING for entry in entries]),
+        ("Peak memory of the run", [size(cost.peak_memory_bytes) if cost else MISSING for cost in costs]),
+        ("Cost of the run", [dollars(cost.dollars) if cost else MISSING for cost in costs]),
     ]
     return [(name, texts) for name, texts in rows if any(text not in (MISSING, "0") for text in texts)]
 
@@ -41,7 +42,7 @@ def tests(comparison: Comparison) -> list[tuple[str, ...]]:
     return [(f"{pair.second.label} against {pair.first.label}", *_numbers(pair)) for pair in comparison.pairs]
 
 
-TEST_COLUMNS = ("Paired test", "n", "won", "lost", "points", "95% interval", "p", "p (Holm)")
+TEST_COLUMNS = ("Paired test", "n", "won", "lost", "points", INTERVAL, "p", "p (Holm)")
 
 
 def setting(value: Any) -> str:
@@ -49,10 +50,10 @@ def setting(value: Any) -> str:
     return MISSING if value is None else str(value)
 
 
-def answer(entry: Entry, question: Any) -> tuple[str, str]:
+def answer(entry: Entry, question: Question) -> tuple[str, str]:
     """What an entry wrote for a question, and the evaluator's reason."""
     row = entry.rows[question]
-    return str(row.get("sql") or row.get("raw") or ""), str(section(row, "verdict").get("reason") or "")
+    return row.sql or row.raw, row.verdict.reason
 
 
 def _numbers(pair: Pair) -> tuple[str, ...]:
@@ -65,11 +66,6 @@ def _numbers(pair: Pair) -> tuple[str, ...]:
         count(found.losses),
         points(found.difference),
         f"{points(found.low)} to {points(found.high)}",
-        _bare(p_value(found.p_value)),
-        _bare(p_value(pair.adjusted)),
+        bare_p_value(found.p_value),
+        bare_p_value(pair.adjusted),
     )
-
-
-def _bare(p: str) -> str:
-    """``0.0123`` of ``p = 0.0123``, in a column that is headed p."""
-    return p.removeprefix("p").strip(" =\N{NO-BREAK SPACE}")

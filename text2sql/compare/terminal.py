@@ -62,6 +62,6 @@ def _print_question(comparison: Comparison, question: Question) -> None:
     console.print(Text(f"    gold  {question[2]}", style="bright_black"))
     for entry in comparison.entries:
         sql, _ = answer(entry, question)
-        right = bool(entry.rows[question]["verdict"]["correct"])
+        right = entry.rows[question].correct
         mark = Text("    right " if right else "    wrong ", style="green" if right else "red")
         console.print(mark + Text(f"{entry.label}: {' '.join(sql.split())}", style="default"))

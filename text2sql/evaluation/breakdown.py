@@ -10,20 +10,19 @@ not show it. Questions on one database are counted as independent.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import Literal
 
 from sqlglot import exp
 
+from text2sql.evaluation.statistics import SIGNIFICANCE, holm
 from text2sql.formats import p_value
 from text2sql.runs.summary import Breakdown, GroupScore, LabelScore
 from text2sql.sql.hardness import LEVELS, hardness
 from text2sql.sql.prepare import parse
 from text2sql.sql.tokens import tokenize
 
-SIGNIFICANCE = 0.05
 FEWEST = 5  # failures from which anything is said of them
 METHOD = (
     "Fisher's exact test, one-sided: failures in a group against failures among all other questions; Holm's "
@@ -53,7 +52,6 @@ _CLAUSES: tuple[tuple[str, type[exp.Expr]], ...] = (
 # Dimension and group.
 Group = tuple[str, str]
 Outcome = Literal["none", "too few", "all", "random", "systematic"]
-_Key = TypeVar("_Key")
 
 
 def groups_of(gold: str) -> list[Group]:
@@ -90,7 +88,7 @@ def break_down(golds: Sequence[str], right: Sequence[bool], labels: Sequence[Seq
     members = [cache[gold] for gold in golds]
     wrong = [not value for value in right]
     sizes, failures = _count(members), _count(members, wrong)
-    corrected = _corrected({group: _tail(failures[group], n, sum(wrong), len(wrong)) for group, n in sizes.items()})
+    corrected = holm({group: _tail(failures[group], n, sum(wrong), len(wrong)) for group, n in sizes.items()})
     tables = {
         dimension: tuple(
             GroupScore(
@@ -126,7 +124,7 @@ def _labels(
         inside = _count(members, [label in found for found in labels])
         for group, size in sizes.items():
             looks[label, group] = _tail(inside[group], size, total, len(members))
-    corrected = _corrected(looks)
+    corrected = holm(looks)
     found = {}
     for label, total in totals.most_common():
         group = min(sizes, key=lambda group: (looks[label, group], list(DIMENSIONS).index(group[0])))
@@ -139,28 +137,10 @@ def _tail(inside: int, size: int, failures: int, n: int) -> float:
     """Chance that `inside` or more of `failures` failures fall into a group of `size` among `n` (hypergeometric)."""
     if inside <= max(0, size + failures - n):
         return 1.0
-    every = _log_choose(n, failures)
-    return min(
-        1.0,
-        math.fsum(
-            math.exp(_log_choose(size, k) + _log_choose(n - size, failures - k) - every)
-            for k in range(inside, min(size, failures) + 1)
-        ),
-    )
+    # Imported here: a command that tests nothing should not wait for it.
+    from scipy.stats import hypergeom
 
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-
-
-def _corrected(values: Mapping[_Key, float]) -> dict[_Key, float]:
-    """p-values after Holm's correction."""
-    corrected: dict[_Key, float] = {}
-    least = 0.0
-    for rank, (key, value) in enumerate(sorted(values.items(), key=lambda item: item[1])):
-        least = max(least, min(1.0, value * (len(values) - rank)))
-        corrected[key] = least
-    return corrected
+    return min(1.0, float(hypergeom.sf(inside - 1, n, size, failures)))
 
 
 def _in_words(

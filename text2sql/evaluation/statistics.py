@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from statistics import NormalDist
+from typing import TypeVar
 
 from text2sql.runs.summary import PairedComparison
+
+# Below this p-value a difference is called significant, and a kind of failure systematic.
+SIGNIFICANCE = 0.05
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -68,7 +73,10 @@ def clustered_interval(
     # Where all answers are alike there is no variance to see: clusters are counted, not questions.
     effective = float(k) if p in (0.0, 1.0) else min(n, p * (1 - p) / variance) if variance else float(n)
     plain = wilson_interval(sum(correct), n, confidence)
-    low, high = _wilson(p, effective, _student(confidence, k - 1))
+    # Imported here: a command that tests nothing should not wait for it.
+    from scipy.stats import t
+
+    low, high = _wilson(p, effective, float(t.ppf(0.5 + confidence / 2, k - 1)))
     return min(low, plain[0]), max(high, plain[1])
 
 
@@ -77,37 +85,6 @@ def _wilson(p: float, n: float, z: float) -> tuple[float, float]:
     centre = (p + z * z / (2 * n)) / scale
     spread = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return max(0.0, centre - spread), min(1.0, centre + spread)
-
-
-def _student(confidence: float, degrees: int) -> float:
-    """The two-sided quantile of Student's t, by bisection on its distribution function."""
-    target, low, high = 0.5 + confidence / 2, 0.0, 1000.0
-    for _ in range(80):
-        middle = (low + high) / 2
-        if _student_cdf(middle, degrees) < target:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
-
-
-def _student_cdf(t: float, degrees: int) -> float:
-    """Student's distribution function for t >= 0 and whole degrees of freedom.
-
-    The finite sums of Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
-    """
-    theta = math.atan(t / math.sqrt(degrees))
-    cosine, term, total = math.cos(theta), 1.0, 0.0
-    if degrees % 2:
-        term = cosine
-        for j in range(1, degrees // 2 + 1):
-            total += term
-            term *= cosine * cosine * (2 * j) / (2 * j + 1)
-        return 0.5 + (theta + math.sin(theta) * total) / math.pi
-    for j in range(1, degrees // 2 + 1):
-        total += term
-        term *= cosine * cosine * (2 * j - 1) / (2 * j)
-    return 0.5 + math.sin(theta) * total / 2
 
 
 def paired_comparison(base: Sequence[bool], tuned: Sequence[bool], confidence: float = 0.95) -> PairedComparison:
@@ -137,17 +114,19 @@ def paired_comparison(base: Sequence[bool], tuned: Sequence[bool], confidence: f
         difference=(wins - losses) / n,
         low=low,
         high=high,
-        p_value=_binomial_test(wins, wins + losses),
+        p_value=exact_mcnemar(wins, losses),
         n=n,
     )
 
 
-def _binomial_test(k: int, n: int) -> float:
-    """Two-sided exact p-value of k successes in n fair tosses."""
-    if n == 0:
+def exact_mcnemar(wins: int, losses: int) -> float:
+    """The two-sided p-value of McNemar's test in its exact binomial form; 1 without any discordant pair."""
+    if wins + losses == 0:
         return 1.0
-    tail = sum(math.comb(n, i) for i in range(min(k, n - k) + 1))
-    return min(1.0, float(2 * tail / 2**n) if n < 1000 else math.exp(math.log(2) + math.log(tail) - n * math.log(2)))
+    # Imported here: a command that tests nothing should not wait for it.
+    from scipy.stats import binomtest
+
+    return float(binomtest(wins, wins + losses).pvalue)
 
 
 def _newcombe(both: int, wins: int, losses: int, n: int, confidence: float) -> tuple[float, float]:
@@ -168,3 +147,20 @@ def _newcombe(both: int, wins: int, losses: int, n: int, confidence: float) -> t
     return max(-1.0, d - reach(tuned - tuned_low, base_high - base)), min(
         1.0, d + reach(tuned_high - tuned, base - base_low)
     )
+
+
+def holm(values: Mapping[_Key, float]) -> dict[_Key, float]:
+    """P-values adjusted for their number (S. Holm, Scandinavian Journal of Statistics 6, 1979).
+
+    Args:
+        values: The p-value of each test.
+
+    Returns:
+        The adjusted p-values, the smallest first.
+    """
+    adjusted: dict[_Key, float] = {}
+    worst = 0.0
+    for rank, (key, value) in enumerate(sorted(values.items(), key=lambda item: item[1])):
+        worst = max(worst, min(1.0, value * (len(values) - rank)))
+        adjusted[key] = worst
+    return adjusted

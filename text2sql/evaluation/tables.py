@@ -5,25 +5,10 @@ from __future__ import annotations
 from rich.table import Table
 
 from text2sql.console import console
+from text2sql.evaluation.metrics import ACCURACY, BENCHMARKS, INTERVAL, RATES, TRUNCATED
 from text2sql.formats import interval, percent
 from text2sql.runs.summary import BenchmarkSummary, EvaluationSummary, JudgeSummary
 
-BENCHMARKS = {  # metric: its name, and how its value is shown
-    "spider_ex": ("Spider EX", "{:.1%}"),
-    "spider_test_suite": ("Spider test suite", "{:.1%}"),
-    "bird_ex": ("BIRD EX", "{:.1%}"),
-    "bird_soft_f1": ("BIRD soft F1", "{:.1%}"),
-    "bird_rves": ("BIRD R-VES", "{:.1f}"),
-}
-_RATES = {
-    "lenient_accuracy": "lenient accuracy",
-    "exact_match": "exact match",
-    "canonical_match": "canonical match",
-    "valid_syntax": "valid syntax",
-    "valid_schema": "valid schema",
-    "executable": "executable",
-}
-INTERVAL = "95% interval"
 _MOST_LABELS = 12
 
 
@@ -36,14 +21,14 @@ def show_measures(title: str, summary: EvaluationSummary) -> None:
     """
     console.print(title)  # not as the table's own title, which wraps at the width of narrow tables
     table = Table(show_header=False)
-    table.add_row("execution accuracy", f"{percent(summary.accuracy)}  ({summary.correct}/{summary.n})")
+    table.add_row(ACCURACY.label, f"{ACCURACY.show(summary.accuracy)}  ({summary.correct}/{summary.n})")
     table.add_row(INTERVAL, interval(*summary.interval))
-    for key, name in _RATES.items():
-        value = getattr(summary, key)
+    for metric in RATES[1:]:
+        value = getattr(summary, metric.name)
         if value is not None:
-            table.add_row(name, percent(value))
+            table.add_row(metric.label, metric.show(value))
     table.add_section()
-    for status, count in (*summary.counts.items(), ("truncated", summary.truncated)):
+    for status, count in (*summary.counts.items(), (TRUNCATED.label, summary.truncated)):
         if count:
             table.add_row(status, str(count))
     console.print(table)
@@ -59,10 +44,10 @@ def show_benchmarks(benchmarks: BenchmarkSummary) -> None:
     """The benchmarks' own metrics."""
     console.print("The benchmarks' own metrics, on their databases")
     table = Table(show_header=False)
-    for key, (name, form) in BENCHMARKS.items():
-        found = getattr(benchmarks, key)
+    for metric in BENCHMARKS:
+        found = getattr(benchmarks, metric.name)
         if found:
-            table.add_row(name, form.format(found.value), f"{found.n} questions")
+            table.add_row(metric.label, metric.show(found.value), f"{found.n} questions")
     for amount, name in (
         (benchmarks.no_database, "without a database"),
         (benchmarks.gold_failed, "whose gold query fails there"),

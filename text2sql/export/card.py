@@ -11,7 +11,7 @@ from text2sql.config import Config, dump_config
 from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.data.sources import find_named
-from text2sql.evaluation.tables import INTERVAL
+from text2sql.evaluation.metrics import INTERVAL
 from text2sql.formats import count, interval, p_value, percent
 from text2sql.runs.records import StartRecord, describe_start
 from text2sql.runs.summary import Summary

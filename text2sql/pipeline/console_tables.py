@@ -12,9 +12,9 @@ from backends.capabilities import capabilities_of
 from text2sql.console import console
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
-from text2sql.evaluation.tables import INTERVAL
+from text2sql.evaluation.metrics import INTERVAL
 from text2sql.formats import MISSING, count, dollars, interval, p_value, percent, points
-from text2sql.report.load import WAYS
+from text2sql.runs.evaluations import EVALUATIONS, OTHER_STRATEGIES
 from text2sql.runs.summary import EvaluationSummary, NovelAnswers, Summary
 
 
@@ -67,7 +67,7 @@ def show_spending(summary: Summary) -> None:
 
 def show_ways(evaluations: Mapping[str, EvaluationSummary]) -> None:
     """Every evaluation with what it cost, where there are more than the two of the headline."""
-    if not set(evaluations) - {"base", "tuned"}:
+    if not set(evaluations) & set(OTHER_STRATEGIES):
         return
     table = Table(title="Ways of answering, and their cost", title_justify="left")
     for column in ("model", "accuracy", INTERVAL, "answers", "tokens read", "tokens written", "seconds"):
@@ -75,7 +75,7 @@ def show_ways(evaluations: Mapping[str, EvaluationSummary]) -> None:
     for label, row in evaluations.items():
         cost = row.cost
         table.add_row(
-            WAYS.get(label, label),
+            EVALUATIONS[label].name,
             percent(row.accuracy),
             interval(*row.interval),
             *([count(cost.samples), count(cost.prompt_tokens), count(cost.sampled_tokens)] if cost else [MISSING] * 3),

@@ -13,10 +13,10 @@ from text2sql.data.dataset import Dataset
 from text2sql.data.exercise_questions import NOVEL_QUESTIONS
 from text2sql.evaluation.summary import Scored, summarize
 from text2sql.inference.predict import compare
-from text2sql.report.load import WAYS
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.environment import peak_memory
+from text2sql.runs.evaluations import EVALUATIONS
 from text2sql.runs.records import Prediction, describe_start
 from text2sql.runs.summary import (
     AnswerCost,
@@ -78,7 +78,7 @@ def summarize_run(
             update={"judge": opinions.get(label), "cost": _answer_cost(work.run, label, rows)}
         )
         for label, rows in answers.items()
-        if not label.startswith("novel")
+        if EVALUATIONS[label].questions == "test"
     }
     return Summary(
         name=config.name,
@@ -160,17 +160,11 @@ def _run_cost(work: Work, answers: Mapping[str, Sequence[Prediction]], training:
 
 
 def _wall_seconds(run: RunDirectory, training: TrainingSummary | None) -> dict[str, float]:
-    titles = {way: way for way in WAYS} | {
-        "base": "baseline",
-        "tuned": "tuned evaluation",
-        "novel-base": "new schemas",
-        "novel-tuned": "new schemas",
-    }
     seconds: dict[str, float] = defaultdict(float)
     for timing in run.timings():
-        # Answers of an adapter that was tried after the run have no title and are no part of it.
-        if title := titles.get(timing.stage):
-            seconds[title] += timing.seconds
+        # Answers of an adapter that was tried after the run are no part of it.
+        if evaluation := EVALUATIONS.get(timing.stage):
+            seconds[evaluation.stage] += timing.seconds
     if training:
         seconds["training"] = training.seconds
     return dict(seconds)

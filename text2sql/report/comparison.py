@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from text2sql.evaluation import wilson_interval
+from text2sql.formats import clip
 from text2sql.report.failures import benchmark_line, judge_line
-from text2sql.report.load import SIDES, RunData, number, section
+from text2sql.report.load import RunData
 from text2sql.report.witness import WitnessView, witness_view
-from text2sql.report.wording import clip
+from text2sql.runs.evaluations import SIDES
+from text2sql.runs.records import Prediction
+from text2sql.sql.hardness import LEVELS, Hardness
 
-HARDNESS = ("easy", "medium", "hard", "extra")
-STATUSES = ("equivalent", "different", "error", "timeout", "refused", "undecided")
+T = TypeVar("T")
+# The predictions of the models that answered one question, by side.
+Answered = dict[str, Prediction]
 
 
 @dataclass(frozen=True)
@@ -85,48 +89,38 @@ class Limits:
         return Limits(max(1, self.cases // 2), max(200, self.text // 2), self.listed // 2)
 
 
-def is_correct(row: dict[str, Any]) -> bool:
-    """Whether a prediction row was judged correct."""
-    return bool(section(row, "verdict").get("correct"))
-
-
-def by_hardness(run: RunData) -> dict[str, dict[str, Score]]:
+def by_hardness(run: RunData) -> dict[Hardness, dict[str, Score]]:
     """Scores by hardness, easiest first, then by side; levels that no question has are absent."""
-    tallies: dict[str, dict[str, list[bool]]] = {}
+    tallies: dict[Hardness, dict[str, list[bool]]] = {level: {} for level in LEVELS}
     for side, rows in run.predictions.items():
         for row in rows:
-            level = row.get("hardness")
-            if isinstance(level, str) and level:
-                tallies.setdefault(level, {}).setdefault(side, []).append(is_correct(row))
-    order = {level: place for place, level in enumerate(HARDNESS)}
+            tallies[row.hardness].setdefault(side, []).append(row.correct)
     return {
-        level: {side: Score(len(found), sum(found)) for side, found in tallies[level].items()}
-        for level in sorted(tallies, key=lambda level: (order.get(level, len(order)), level))
+        level: {side: Score(len(found), sum(found)) for side, found in own.items()}
+        for level, own in tallies.items()
+        if own
     }
 
 
 def status_counts(run: RunData) -> dict[str, dict[str, int]]:
     """Verdict statuses by side: from the summary, else counted in the predictions."""
-    counts = {}
+    counts: dict[str, dict[str, int]] = {}
     for side in SIDES:
-        found = section(run.evaluation(side), "counts")
-        if not found:
-            found = Counter(str(section(row, "verdict").get("status")) for row in run.predictions.get(side, ()))
-        if found:
-            counts[side] = {str(key): int(number(value) or 0) for key, value in found.items()}
+        if evaluation := run.evaluation(side):
+            counts[side] = dict(evaluation.counts.items())
+        elif rows := run.predictions.get(side):
+            counts[side] = dict(Counter(row.verdict.status for row in rows))
     return counts
 
 
 def label_counts(run: RunData) -> dict[str, dict[str, int]]:
     """Error labels by side: from the summary, else counted in the predictions."""
-    counts = {}
+    counts: dict[str, dict[str, int]] = {}
     for side in SIDES:
-        evaluation = run.evaluation(side)
-        found = section(evaluation, "error_labels")
-        if "error_labels" not in evaluation:
-            found = Counter(label for row in run.predictions.get(side, ()) for label in _labels(row))
-        if found or side in run.predictions or evaluation:
-            counts[side] = {str(key): int(number(value) or 0) for key, value in found.items()}
+        if evaluation := run.evaluation(side):
+            counts[side] = evaluation.error_labels
+        elif rows := run.predictions.get(side):
+            counts[side] = dict(Counter(label for row in rows for label in row.labels))
     return counts if any(counts.values()) else {}
 
 
@@ -136,33 +130,8 @@ def groups(run: RunData, limits: Limits) -> list[Group]:
     Of a group larger than the limit, cases at even distances through the file are taken, so that what is
     shown does not depend on how the file is ordered.
     """
-    rows = {side: {str(row.get("id")): row for row in found} for side, found in run.predictions.items()}
-    if not rows:
+    if not run.predictions:
         return []
-    if len(rows) == 1:
-        (side,) = rows
-        pairs = [{side: row} for row in rows[side].values()]
-        outcomes = [
-            ("wrong", "Wrong", f"The {side} model got these wrong.", [p for p in pairs if not is_correct(p[side])]),
-            ("right", "Right", f"The {side} model got these right.", [p for p in pairs if is_correct(p[side])]),
-        ]
-    else:
-        pairs = [
-            {"base": row, "tuned": rows["tuned"][key]} for key, row in rows["base"].items() if key in rows["tuned"]
-        ]
-        by_outcome: dict[tuple[bool, bool], list[dict[str, dict[str, Any]]]] = {}
-        for pair in pairs:
-            by_outcome.setdefault((is_correct(pair["base"]), is_correct(pair["tuned"])), []).append(pair)
-        outcomes = [
-            ("won", "Won", "The base model got these wrong, the tuned model right.", by_outcome.get((False, True), [])),
-            (
-                "lost",
-                "Lost",
-                "The base model got these right, the tuned model wrong.",
-                by_outcome.get((True, False), []),
-            ),
-            ("still-wrong", "Still wrong", "Both models got these wrong.", by_outcome.get((False, False), [])),
-        ]
     return [
         Group(
             key,
@@ -172,7 +141,36 @@ def groups(run: RunData, limits: Limits) -> list[Group]:
             [_case(pair, limits) for pair in _spread(found, limits.cases)],
             _listed(found[: limits.listed]) if key in ("won", "lost") and len(found) > limits.cases else [],
         )
-        for key, title, explanation, found in outcomes
+        for key, title, explanation, found in (
+            _outcomes_of_one(run) if len(run.predictions) == 1 else _outcomes_of_two(run)
+        )
+    ]
+
+
+def _outcomes_of_one(run: RunData) -> list[tuple[str, str, str, list[Answered]]]:
+    ((side, rows),) = run.predictions.items()
+    wrong = [{side: row} for row in rows if not row.correct]
+    right = [{side: row} for row in rows if row.correct]
+    return [
+        ("wrong", "Wrong", f"The {side} model got these wrong.", wrong),
+        ("right", "Right", f"The {side} model got these right.", right),
+    ]
+
+
+def _outcomes_of_two(run: RunData) -> list[tuple[str, str, str, list[Answered]]]:
+    tuned = {row.id: row for row in run.predictions["tuned"]}
+    by_outcome: dict[tuple[bool, bool], list[Answered]] = {}
+    for base in run.predictions["base"]:
+        if base.id in tuned:
+            pair = {"base": base, "tuned": tuned[base.id]}
+            by_outcome.setdefault((base.correct, pair["tuned"].correct), []).append(pair)
+    return [
+        (key, title, explanation, by_outcome.get(outcome, []))
+        for key, title, explanation, outcome in (
+            ("won", "Won", "The base model got these wrong, the tuned model right.", (False, True)),
+            ("lost", "Lost", "The base model got these right, the tuned model wrong.", (True, False)),
+            ("still-wrong", "Still wrong", "Both models got these wrong.", (False, False)),
+        )
     ]
 
 
@@ -180,72 +178,80 @@ def both_right(run: RunData) -> int | None:
     """How many questions both models got right, or None when there are not two models."""
     if len(run.predictions) < 2:
         return None
-    tuned = {str(row.get("id")): is_correct(row) for row in run.predictions["tuned"]}
-    return sum(is_correct(row) and tuned.get(str(row.get("id")), False) for row in run.predictions["base"])
+    tuned = {row.id: row.correct for row in run.predictions["tuned"]}
+    return sum(row.correct and tuned.get(row.id, False) for row in run.predictions["base"])
 
 
-def novel_cases(run: RunData, limits: Limits) -> list[dict[str, Any]]:
-    """The novel-schema questions with the answers side by side."""
-    items = run.summary.get("novel")
+@dataclass(frozen=True)
+class NovelAnswer:
+    """What one model answered to a question on a new schema; ``correct`` is None where it was not judged."""
+
+    side: str
+    sql: str
+    correct: bool | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class NovelCase:
+    """A question on a new schema with the answers of the models that were asked."""
+
+    question: str
+    schema: str
+    gold: str
+    answers: list[NovelAnswer]
+
+
+def novel_cases(run: RunData, limits: Limits) -> list[NovelCase]:
+    """The questions on new schemas with the answers side by side."""
     cases = []
-    for item in (items if isinstance(items, list) else [])[:20]:
-        if not isinstance(item, dict):
-            continue
+    for item in (run.summary.novel if run.summary else ())[:20]:
         answers = [
-            {
-                "side": side,
-                "sql": clip(item.get(f"{side}_sql"), limits.text),
-                "correct": item.get(f"{side}_correct"),
-                "reason": clip(item.get(f"{side}_reason"), 600),
-            }
-            for side in SIDES
-            if item.get(f"{side}_sql") is not None or item.get(f"{side}_correct") is not None
+            NovelAnswer(side, clip(sql or "", limits.text), correct, clip(reason or "", 600))
+            for side, sql, correct, reason in (
+                ("base", item.base_sql, item.base_correct, item.base_reason),
+                ("tuned", item.tuned_sql, item.tuned_correct, item.tuned_reason),
+            )
+            if sql is not None or correct is not None
         ]
-        cases.append(
-            {key: clip(item.get(key), limits.text) for key in ("question", "schema", "gold")} | {"answers": answers}
-        )
+        question, schema, gold = (clip(text, limits.text) for text in (item.question, item.context, item.gold))
+        cases.append(NovelCase(question, schema, gold, answers))
     return cases
 
 
-def _labels(row: dict[str, Any]) -> list[str]:
-    labels = row.get("labels")
-    return [str(label) for label in labels] if isinstance(labels, list) else []
-
-
-def _spread(items: list[Any], limit: int) -> list[Any]:
+def _spread(items: list[T], limit: int) -> list[T]:
     if len(items) <= limit:
         return items
     return [items[index * len(items) // limit] for index in range(limit)]
 
 
-def _listed(pairs: list[dict[str, dict[str, Any]]]) -> list[tuple[str, str]]:
+def _listed(pairs: list[Answered]) -> list[tuple[str, str]]:
     rows = [next(iter(pair.values())) for pair in pairs]
-    return [(clip(row.get("id"), 80), clip(row.get("question"), 200)) for row in rows]
+    return [(clip(row.id, 80), clip(row.question, 200)) for row in rows]
 
 
-def _case(pair: dict[str, dict[str, Any]], limits: Limits) -> Case:
+def _case(pair: Answered, limits: Limits) -> Case:
     first = next(iter(pair.values()))
     answers = []
     for side, row in pair.items():
-        verdict = section(row, "verdict")
-        sql = row.get("sql")
+        witness = row.verdict.witness
         answers.append(
             Answer(
                 side=side,
-                sql=clip(sql if sql is not None else row.get("raw"), limits.text),
-                correct=is_correct(row),
-                status=clip(verdict.get("status"), 40),
-                reason=clip(verdict.get("reason"), 600),
-                labels=[clip(label, 60) for label in _labels(row)[:6]],
-                witness=None if is_correct(row) else witness_view(verdict.get("witness")),
+                sql=clip(row.sql, limits.text),
+                correct=row.correct,
+                status=row.verdict.status,
+                reason=clip(row.verdict.reason, 600),
+                labels=[clip(label, 60) for label in row.labels[:6]],
+                witness=witness_view(witness) if witness and not row.correct else None,
                 benchmark=benchmark_line(row),
                 judge=judge_line(row),
             )
         )
     return Case(
-        question=clip(first.get("question"), 600),
-        schema=clip(first.get("context"), limits.text),
-        gold=clip(first.get("gold"), limits.text),
-        hardness=clip(first.get("hardness"), 20),
+        question=clip(first.question, 600),
+        schema=clip(first.context, limits.text),
+        gold=clip(first.gold, limits.text),
+        hardness=first.hardness,
         answers=answers,
     )

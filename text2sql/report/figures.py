@@ -8,12 +8,13 @@ The same data give the same bytes.
 from __future__ import annotations
 
 import io
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from text2sql.report.load import number
+from text2sql.runs.records import MetricsRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,20 +132,18 @@ def legend(axes: Axes, entries: int) -> None:
     )
 
 
-def whisker(
-    axes: Axes, y: float, colour: str, rate: float, low: float | None, high: float | None, scale: float
-) -> None:
+def whisker(axes: Axes, y: float, colour: str, rate: float, low: float, high: float, scale: float) -> None:
     """A point with its interval as a broad pale bar."""
-    if low is not None and high is not None:
-        axes.plot([low, high], [y, y], color=colour, alpha=0.35, linewidth=7 * scale, solid_capstyle="butt")
-        for end in (low, high):
-            axes.plot([end, end], [y - 0.12, y + 0.12], color=colour, linewidth=1.5, solid_capstyle="butt")
+    axes.plot([low, high], [y, y], color=colour, alpha=0.35, linewidth=7 * scale, solid_capstyle="butt")
+    for end in (low, high):
+        axes.plot([end, end], [y - 0.12, y + 0.12], color=colour, linewidth=1.5, solid_capstyle="butt")
     axes.plot([rate], [y], "o", color=colour, markersize=10 * scale, markeredgecolor=PAPER, markeredgewidth=1.2)
 
 
-def series(metrics: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
+def series(metrics: Sequence[MetricsRow], key: str) -> tuple[list[float], list[float]]:
     """Steps and values of one metric where it is a finite number."""
-    found = [(float(row["step"]), value) for row in metrics if (value := number(row.get(key))) is not None]
+    values = [(float(row.step), getattr(row, key, None)) for row in metrics]
+    found = [(step, value) for step, value in values if value is not None and math.isfinite(value)]
     return [step for step, _ in found], [value for _, value in found]
 
 

@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from backends.capabilities import capabilities_of
 from backends.paths import written_aside
 from text2sql.errors import UserError
-from text2sql.report import failures, wording
+from text2sql.evaluation import metrics
+from text2sql.formats import MISSING, clip, count, dollars, duration, interval, percent, points, size, timestamp
+from text2sql.report import failures
 from text2sql.report.comparison import Limits, both_right, by_hardness, groups, novel_cases
 from text2sql.report.figures import Plot
-from text2sql.report.load import SIDES, RunData, load_run, number, section
+from text2sql.report.headline import result_sentence
+from text2sql.report.load import RunData, load_run
 from text2sql.report.plots import NAMES, draw_all
 from text2sql.report.templates import fill
+from text2sql.runs.evaluations import SIDES
+from text2sql.runs.records import describe_start
+from text2sql.runs.summary import TrainingSummary
 
 _MAX_BYTES = 1_800_000
-_RATES = (
-    ("accuracy", "Execution accuracy"),
-    ("lenient_accuracy", "Execution accuracy, lenient"),
-    ("exact_match", "Exact match of the text"),
-    ("canonical_match", "Match after normalising"),
-    ("valid_syntax", "Valid syntax"),
-    ("valid_schema", "All names in the schema"),
-    ("executable", "Executable"),
-)
-_TRAINING = (
-    ("start_from", "Begun with the weights of", wording.beginning),
-    ("steps", "Optimiser steps", wording.count),
-    ("epochs", "Epochs", wording.count),
-    ("examples", "Examples seen", wording.count),
-    ("batch_size", "Batch size", wording.count),
-    ("learning_rate", "Learning rate", wording.count),
-    ("trainable_parameters", "Trainable parameters", wording.count),
-    ("first_loss", "First loss", wording.count),
-    ("final_loss", "Final loss", wording.count),
-    ("stopped_early", "Stopped early", str),
-    ("checkpoint_expires", "Checkpoints expire", wording.moment),
-)
 
 
 def write_report(run_dir: Path) -> Path:
@@ -85,6 +69,7 @@ def render(run: RunData, plots: dict[str, Plot]) -> str:
 
 
 def _fill(run: RunData, plots: dict[str, Plot], limits: Limits) -> str:
+    notes = run.summary.notes if run.summary else ()
     return fill(
         "report.html.j2",
         plots,
@@ -92,157 +77,189 @@ def _fill(run: RunData, plots: dict[str, Plot], limits: Limits) -> str:
         names=NAMES,
         lead=_lead(run),
         headline=_headline(run),
-        rates=_rate_rows(run),
+        rates=_rates(run),
         levels=by_hardness(run),
         groups=groups(run, limits),
         both_right=both_right(run),
         breakdown=failures.breakdown(run),
         judge=failures.judge(run),
         novel=novel_cases(run, limits),
-        notes=[*_cautions(run), *_strings(run.summary.get("notes")), *run.problems][:60],
+        notes=[*_cautions(run), *(clip(note, 600) for note in notes), *run.problems][:60],
         training=_training(run),
         data=_data(run),
         cost=_cost(run),
         stages=_stages(run),
-        config=wording.clip(run.config, 40_000),
-        environment=[(wording.clip(key, 80), wording.clip(value, 400)) for key, value in run.environment.items()][:200],
+        config=clip(run.config, 40_000),
+        environment=[(clip(key, 80), clip(str(value), 400)) for key, value in run.environment.items()][:200],
     )
 
 
 def _lead(run: RunData) -> list[str]:
-    summary = run.summary
-    known = capabilities_of(summary.get("backend"))
-    backend = known.title if known else summary.get("backend")
-    parts = [summary.get("base_model"), backend, wording.moment(summary.get("created"))]
-    return [wording.clip(part, 200) for part in parts if part]
+    if run.summary is None:
+        return []
+    known = capabilities_of(run.summary.backend)
+    backend = known.title if known else run.summary.backend
+    parts = [run.summary.base_model, backend, timestamp(run.summary.created)]
+    return [clip(part, 200) for part in parts if part]
 
 
-def _headline(run: RunData) -> dict[str, Any]:
-    sides = {side: run.evaluation(side) for side in SIDES}
-    paired = run.section("headline", "paired")
-    scored = {side: score for side, score in sides.items() if number(score.get("accuracy")) is not None}
-    return {
-        "sentence": wording.verdict_sentence(scored.get("base", {}), scored.get("tuned", {}), paired),
-        "paired": paired if len(scored) == 2 and number(paired.get("difference")) is not None else {},
-        "scores": [
-            {
-                "side": side,
-                "name": NAMES[side],
-                "accuracy": wording.percent(score["accuracy"]),
-                "interval": wording.interval(score),
-                "correct": score.get("correct"),
-                "n": score.get("n"),
-            }
-            for side, score in scored.items()
+@dataclass(frozen=True)
+class ScoreView:
+    """One model in the headline."""
+
+    side: str
+    name: str
+    accuracy: str
+    interval: str
+    correct: int
+    n: int
+
+
+@dataclass(frozen=True)
+class HeadlineView:
+    """The result in a sentence, and the score of each model that was evaluated."""
+
+    sentence: str
+    scores: list[ScoreView]
+
+
+def _headline(run: RunData) -> HeadlineView:
+    scores = {side: score for side in SIDES if (score := run.score(side)) and score.accuracy is not None}
+    paired = run.summary.headline.paired if run.summary else None
+    return HeadlineView(
+        sentence=result_sentence(scores.get("base"), scores.get("tuned"), paired),
+        scores=[
+            ScoreView(
+                side,
+                NAMES[side],
+                percent(score.accuracy),
+                interval(score.low, score.high),
+                score.correct,
+                score.n,
+            )
+            for side, score in scores.items()
         ],
-    }
+    )
 
 
-def _rate_rows(run: RunData) -> dict[str, Any]:
-    """The table of all rates: which sides there are, and a row for each rate that one of them has."""
-    sides = [side for side in SIDES if run.evaluation(side)]
-    scores = {side: run.evaluation(side) for side in sides}
+@dataclass(frozen=True)
+class RatesView:
+    """The table of all rates: which sides there are, and for each rate its name, a value for each, the change."""
+
+    sides: list[str]
+    rows: list[tuple[str, list[str], str]]
+
+
+def _rates(run: RunData) -> RatesView:
+    summaries = failures.evaluations(run)
     rows = []
-    for key, name in _RATES:
-        values = [number(scores[side].get(key)) for side in sides]
-        if any(value is not None for value in values):
-            known = [value for value in values if value is not None]
-            change = wording.points(known[1] - known[0]) if len(known) == 2 else wording.MISSING
-            rows.append((name, [wording.percent(value) for value in values], change))
-    rows += [(name, values, "") for name, values in failures.benchmark_rows(run, sides)]
-    rows += [(name, values, "") for name, values in failures.status_rows(run, sides)]
-    cut = [scores[side].get("truncated") for side in sides]
-    if any(number(value) is not None for value in cut):
-        rows.append(("Cut off at the token limit", [wording.count(value) for value in cut], ""))
-    return {"sides": sides, "rows": rows}
+    for metric in metrics.RATES:
+        values: list[float | None] = [getattr(summary, metric.name) for summary in summaries.values()]
+        known = [value for value in values if value is not None]
+        if known:
+            change = points(known[1] - known[0]) if len(known) == 2 else MISSING
+            rows.append((metric.label, [metric.show(value) for value in values], change))
+    rows += [(name, shown, "") for name, shown in failures.benchmark_rows(run)]
+    rows += [(name, shown, "") for name, shown in failures.status_rows(run)]
+    if summaries:
+        cut = metrics.TRUNCATED
+        rows.append((cut.label, [cut.show(summary.truncated) for summary in summaries.values()], ""))
+    return RatesView(list(summaries), rows)
 
 
 def _cautions(run: RunData) -> list[str]:
+    if run.summary is None:
+        return []
     found = []
-    backend = capabilities_of(run.summary.get("backend"))
+    backend = capabilities_of(run.summary.backend)
     if backend and not backend.has_weights:
         found.append("This run used the scripted backend: its numbers say nothing about any model.")
-    leaks = run.section("data", "leaks")
-    for key, what in (("questions", "questions"), ("tables", "tables")):
-        if number(leaks.get(key)):
-            found.append(f"{wording.count(leaks[key])} {what} of the test set also appear in the training set.")
-    for side in SIDES:
-        evaluation = run.evaluation(side)
-        undecided = number(section(evaluation, "counts").get("undecided"))
-        if undecided:
-            found.append(f"{wording.count(undecided)} answers of the {side} model could not be decided.")
-        if number(evaluation.get("truncated")):
-            found.append(
-                f"{wording.count(evaluation['truncated'])} answers of the {side} model were cut off at the token limit."
-            )
-    stopped = run.section("training").get("stopped_early")
-    if stopped:
-        found.append(f"Training stopped early: {wording.clip(stopped, 300)}")
+    leaks = run.summary.data.leaks
+    for what, amount in (("questions", leaks.questions), ("tables", leaks.tables)):
+        if amount:
+            found.append(f"{count(amount)} {what} of the test set also appear in the training set.")
+    for side, summary in failures.evaluations(run).items():
+        if undecided := summary.counts.get("undecided"):
+            found.append(f"{count(undecided)} answers of the {side} model could not be decided.")
+        if summary.truncated:
+            found.append(f"{count(summary.truncated)} answers of the {side} model were cut off at the token limit.")
+    if run.summary.training and run.summary.training.stopped_early:
+        found.append(f"Training stopped early: {clip(run.summary.training.stopped_early, 300)}")
     return found
 
 
-def _strings(value: Any) -> list[str]:
-    return [wording.clip(item, 600) for item in value] if isinstance(value, list) else []
-
-
 def _training(run: RunData) -> list[tuple[str, str]]:
-    training = run.section("training")
-    return [
-        (name, wording.clip(show(training[key]), 300)) for key, name, show in _TRAINING if training.get(key) is not None
-    ]
-
-
-def _data(run: RunData) -> dict[str, Any]:
-    data = run.section("data")
-    dropped = run.section("data", "dropped")
+    training = run.summary.training if run.summary else None
+    if training is None:
+        return []
+    start, expires = training.start_from, training.checkpoint_expires
     facts = [
-        ("Source", wording.clip(data.get("source"), 300)),
-        *((f"{name} examples", wording.count(data.get(key))) for key, name in
-          (("train", "Training"), ("validation", "Validation"), ("test", "Test")) if data.get(key) is not None),
-        ("Split by", wording.clip(data.get("split_by"), 80)),
-    ]  # fmt: skip
-    leaks = run.section("data", "leaks")
-    return {
-        "facts": [(name, value) for name, value in facts if value],
-        "dropped": [(wording.clip(reason, 80), wording.count(amount)) for reason, amount in dropped.items() if amount][
-            :30
+        ("Begun with the weights of", describe_start(start) if start else None),
+        ("Optimiser steps", count(training.steps)),
+        ("Epochs", count(training.epochs)),
+        ("Examples seen", count(training.examples)),
+        ("Batch size", count(training.batch_size)),
+        ("Learning rate", count(training.learning_rate)),
+        ("First loss", None if training.first_loss is None else count(training.first_loss)),
+        ("Final loss", None if training.final_loss is None else count(training.final_loss)),
+        ("Stopped early", training.stopped_early),
+        ("Checkpoints expire", timestamp(expires) if expires else None),
+    ]
+    return [(name, clip(text, 300)) for name, text in facts if text is not None]
+
+
+@dataclass(frozen=True)
+class DataView:
+    """What was trained and tested on, what was left out, and what both sides share."""
+
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    dropped: list[tuple[str, str]] = field(default_factory=list)
+    dropped_known: bool = False
+    leaks: list[tuple[str, str]] = field(default_factory=list)
+
+
+def _data(run: RunData) -> DataView:
+    if run.summary is None:
+        return DataView()
+    data = run.summary.data
+    return DataView(
+        facts=[
+            ("Source", clip(data.source, 300)),
+            ("Training examples", count(data.train)),
+            ("Validation examples", count(data.validation)),
+            ("Test examples", count(data.test)),
+            ("Split by", clip(data.split_by, 80)),
         ],
-        "dropped_known": isinstance(data.get("dropped"), dict),
-        "leaks": [
-            (str(key), wording.count(leaks[key])) for key in ("tables", "questions") if leaks.get(key) is not None
-        ],
-    }
+        dropped=[(clip(reason, 80), count(amount)) for reason, amount in data.dropped.items() if amount][:30],
+        dropped_known=True,
+        leaks=[("tables", count(data.leaks.tables)), ("questions", count(data.leaks.questions))],
+    )
 
 
 def _stages(run: RunData) -> list[tuple[str, str, float]]:
     """Stage, time in words, share of the longest stage in percent."""
-    found = {str(key): number(value) for key, value in run.section("cost", "wall_seconds").items()}
-    times = {key: value for key, value in found.items() if value is not None}
+    times = run.summary.cost.wall_seconds if run.summary else {}
     longest = max(times.values(), default=0.0) or 1.0
     return [
-        (wording.clip(key.replace("_", " ").capitalize(), 60), wording.duration(value), round(100 * value / longest, 1))
-        for key, value in times.items()
+        (clip(stage.replace("_", " ").capitalize(), 60), duration(seconds), round(100 * seconds / longest, 1))
+        for stage, seconds in times.items()
     ]
 
 
 def _cost(run: RunData) -> list[tuple[str, str]]:
-    cost, training = run.section("cost"), run.section("training")
-    times = [number(value) for value in run.section("cost", "wall_seconds").values()]
+    if run.summary is None:
+        return []
+    cost, training = run.summary.cost, run.summary.training
     facts = [
-        ("All stages", wording.duration(sum(value for value in times if value is not None)) if times else None),
-        ("Peak memory", wording.size(cost["peak_memory_bytes"]) if cost.get("peak_memory_bytes") is not None else None),
-        ("Tokens trained on", cost.get("trained_tokens", training.get("tokens"))),
-        ("Tokens sampled", cost.get("sampled_tokens")),
-        ("Training speed", _speed(training)),
-        ("Cost", wording.dollars(cost.get("dollars"))),
+        ("All stages", duration(sum(cost.wall_seconds.values())) if cost.wall_seconds else None),
+        ("Peak memory", size(cost.peak_memory_bytes)),
+        ("Tokens trained on", count(cost.trained_tokens)),
+        ("Tokens sampled", count(cost.sampled_tokens)),
+        ("Training speed", _speed(training) if training else None),
+        ("Cost", None if cost.dollars is None else dollars(cost.dollars)),
     ]
-    return [(name, wording.count(value)) for name, value in facts if value is not None]
+    return [(name, text) for name, text in facts if text is not None]
 
 
-def _speed(training: dict[str, Any]) -> str | None:
-    parts = [
-        f"{wording.count(training[key])} {unit}"
-        for key, unit in (("tokens_per_second", "tokens/s"), ("examples_per_second", "examples/s"))
-        if number(training.get(key)) is not None
-    ]
-    return ", ".join(parts) or None
+def _speed(training: TrainingSummary) -> str:
+    return f"{count(training.tokens_per_second)} tokens/s, {count(training.examples_per_second)} examples/s"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from text2sql.report.comparison import STATUSES, by_hardness, label_counts, status_counts
+from text2sql.equivalence.verdict import STATUSES
+from text2sql.formats import count, interval, percent
+from text2sql.report.comparison import by_hardness, label_counts, status_counts
 from text2sql.report.figures import (
     INK,
     MUTED,
@@ -24,8 +26,8 @@ from text2sql.report.figures import (
     thin,
     whisker,
 )
-from text2sql.report.load import SIDES, RunData, number
-from text2sql.report.wording import count, interval, percent
+from text2sql.report.load import RunData
+from text2sql.runs.evaluations import SIDES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,14 +68,13 @@ def draw_all(run: RunData) -> dict[str, Plot]:
 
 
 def _headline(run: RunData) -> tuple[Figure, str] | None:
-    scores = {side: run.evaluation(side) for side in SIDES}
-    scores = {side: score for side, score in scores.items() if number(score.get("accuracy")) is not None}
+    scores = {side: score for side in SIDES if (score := run.score(side)) and score.accuracy is not None}
     if not scores:
         return None
     figure, axes = new_figure(0.6 + 0.62 * len(scores))
     for row, (side, score) in enumerate(scores.items()):
-        rate = number(score["accuracy"]) or 0.0
-        whisker(axes, row, COLOURS[side], rate, number(score.get("low")), number(score.get("high")), 1.0)
+        rate = score.accuracy or 0.0
+        whisker(axes, row, COLOURS[side], rate, score.low, score.high, 1.0)
         axes.text(rate, row - 0.24, percent(rate), ha="center", va="bottom", fontsize=12, fontweight="bold")
     axes.set(xlim=(-0.02, 1.02), ylim=(len(scores) - 0.5, -0.75), xticks=[0, 0.25, 0.5, 0.75, 1])
     axes.set_yticks(range(len(scores)), [NAMES[side] for side in scores], color=INK, fontsize=12)
@@ -81,9 +82,7 @@ def _headline(run: RunData) -> tuple[Figure, str] | None:
     axes.grid(axis="x")
     axes.spines[["left", "bottom"]].set_visible(False)
     said = [
-        f"{NAMES[side]} {percent(score['accuracy'])}"
-        + (f", 95% interval {interval(score)}" if interval(score) else "")
-        + (f", n = {count(score['n'])}" if "n" in score else "")
+        f"{NAMES[side]} {percent(score.accuracy)}, 95% interval {interval(score.low, score.high)}, n = {count(score.n)}"
         for side, score in scores.items()
     ]
     return figure, "Execution accuracy on a scale from 0% to 100%. " + ". ".join(said) + "."
@@ -172,7 +171,7 @@ def _hardness(run: RunData) -> tuple[Figure, str] | None:
             said.append(f"{level}, {NAMES[side].lower()}: {score.correct} of {score.n} ({percent(score.accuracy)})")
     axes.set(xlim=(-0.02, 1.02), ylim=(len(levels) - 0.5, -0.5), xticks=[0, 0.25, 0.5, 0.75, 1])
     names = [
-        f"{level[:20].capitalize()}\nn = {count(max(score.n for score in scores.values()))}"
+        f"{level.capitalize()}\nn = {count(max(score.n for score in scores.values()))}"
         for level, scores in levels.items()
     ]
     axes.set_yticks(range(len(levels)), [plain(name, keep="\n") for name in names], color=INK)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from text2sql.report import wording
+from text2sql import formats
 from text2sql.report.figures import Plot
 
 _HERE = Path(__file__).parent
@@ -32,7 +32,7 @@ def fill(template: str, plots: Mapping[str, Plot], **values: Any) -> str:
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        percent=wording.percent, points=wording.points, count=wording.count, plural=wording.plural
+        percent=formats.percent, points=formats.points, count=formats.count, pluralize=formats.pluralize
     )
     html = environment.get_template(template).render(
         style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),

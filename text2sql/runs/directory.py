@@ -24,13 +24,12 @@ from text2sql.config import Config, dump_config
 from text2sql.config.wording import sentence
 from text2sql.config.yaml import read_yaml
 from text2sql.errors import UserError
-from text2sql.rows import dump_jsonl, json_kind
+from text2sql.rows import dump_jsonl
 from text2sql.runs import records
 from text2sql.runs.records import (
     CheckpointRecord,
     MetricsRow,
     Prediction,
-    R,
     Record,
     StepMetrics,
     Timing,
@@ -39,7 +38,7 @@ from text2sql.runs.records import (
     Validation,
     ValidationSample,
     damaged,
-    decode,
+    read_record,
     read_records,
 )
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Summary
@@ -112,19 +111,6 @@ class RunDirectory:
         with _writing(self.file(name)) as path, written_aside(path, durable=True) as aside:
             aside.write_text(text, encoding="utf-8")
 
-    def _read_json(self, name: str, kind: type[R]) -> R | None:
-        """The record in a JSON file, None if there is no file (UserError if it is damaged)."""
-        path = self.file(name)
-        if not path.is_file():
-            return None
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise damaged(path, str(error)) from error
-        if not isinstance(value, dict):
-            raise damaged(path, f"it is {json_kind(value)}, not an object")
-        return decode(value, path, "", kind)
-
     def write_json(self, name: str, record: Record) -> None:
         """Write a JSON file in one stroke."""
         self.write(name, json.dumps(record.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -158,11 +144,11 @@ class RunDirectory:
 
     def summary(self) -> Summary | None:
         """What the run came to; None before the end of its first stage."""
-        return self._read_json(SUMMARY, Summary)
+        return read_record(self.file(SUMMARY), Summary)
 
     def environment(self) -> Environment | None:
         """Where the run was started; None before that."""
-        return self._read_json(ENVIRONMENT, Environment)
+        return read_record(self.file(ENVIRONMENT), Environment)
 
     def stages(self) -> set[str]:
         """The stages of `text2sql.pipeline.run.STAGES` that have been carried out to the end."""

@@ -15,13 +15,16 @@ ENVIRONMENT = "environment.json"
 
 
 class Environment(Record):
-    """Machine, versions and command of a run's start; what a backend says of itself is kept as it says it.
+    """Machine, versions and command of a run's start, and what the backend says of itself: a record to be read.
 
-    Attributes:
-        quantization: What ``local.quantization=auto`` came to.
+    Which keys there are differs from backend to backend, so none is required.
     """
 
-    quantization: str | None = optional()
+    @property
+    def quantization(self) -> str | None:
+        """What ``local.quantization=auto`` came to, where the backend says so."""
+        found = (self.model_extra or {}).get("quantization")
+        return found if isinstance(found, str) else None
 
 
 # One evaluation

@@ -1,0 +1,74 @@
+"""The metrics of an evaluation: one table from which terminal, report, model card and comparison take their words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from text2sql.formats import MISSING, count, percent
+
+# What every table calls the two ends of an interval.
+INTERVAL = "95% interval"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: In ``summary.json``.
+        label: In tables.
+        unit: ``share`` of the questions, shown in percent; ``questions``, a number of them; or ``score``.
+        decimals: Shown.
+        explanation: What it says, in one sentence.
+    """
+
+    name: str
+    label: str
+    unit: Literal["share", "questions", "score"]
+    decimals: int
+    explanation: str
+
+    def show(self, value: float | None) -> str:
+        """A value as it is shown everywhere."""
+        if value is None:
+            return MISSING
+        if self.unit == "share":
+            return percent(value, self.decimals)
+        return count(value) if self.unit == "questions" else f"{value:.{self.decimals}f}"
+
+
+ACCURACY = Metric(
+    "accuracy",
+    "Execution accuracy",
+    "share",
+    1,
+    "The query gives the result of the gold query on every database tried.",
+)
+TRUNCATED = Metric(
+    "truncated", "Cut off at the token limit", "questions", 0, "The answer ended at evaluation.max_new_tokens."
+)
+# Fields of `text2sql.runs.summary.EvaluationSummary`, in the order of tables.
+RATES = (
+    ACCURACY,
+    Metric(
+        "lenient_accuracy",
+        "Execution accuracy, lenient",
+        "share",
+        1,
+        "The results are equal as sets of rows, with the columns in some order.",
+    ),
+    Metric("exact_match", "Exact match of the text", "share", 1, "The words are those of the gold query."),
+    Metric("canonical_match", "Match after normalising", "share", 1, "The canonical forms are the same."),
+    Metric("valid_syntax", "Valid syntax", "share", 1, "The query parses."),
+    Metric("valid_schema", "All names in the schema", "share", 1, "No table or column is made up."),
+    Metric("executable", "Executable", "share", 1, "The query runs."),
+)
+# Fields of `text2sql.runs.summary.BenchmarkSummary`.
+BENCHMARKS = (
+    Metric("spider_ex", "Spider EX", "share", 1, "Spider's comparison accepts it on the question's database."),
+    Metric("spider_test_suite", "Spider test suite", "share", 1, "Spider's comparison accepts it on all databases."),
+    Metric("bird_ex", "BIRD EX", "share", 1, "BIRD's comparison accepts it on the question's database."),
+    Metric("bird_soft_f1", "BIRD soft F1", "share", 1, "BIRD Mini-Dev's F1 of cells."),
+    Metric("bird_rves", "BIRD R-VES", "score", 1, "BIRD Mini-Dev's reward for speed."),
+)

@@ -1,0 +1,46 @@
+"""The paired result of a run in one sentence that a person understands."""
+
+from __future__ import annotations
+
+from text2sql.evaluation.statistics import SIGNIFICANCE
+from text2sql.formats import count, p_value, pluralize, points, unbroken
+from text2sql.runs.summary import PairedComparison, Score
+
+
+def result_sentence(base: Score | None, tuned: Score | None, paired: PairedComparison | None) -> str:
+    """Which way it went, by how much, and whether that is more than chance.
+
+    Args:
+        base: The base model's score, None if it was not evaluated.
+        tuned: The tuned model's, likewise.
+        paired: The paired comparison, None if there is none.
+    """
+    if not base or not tuned:
+        present, side = (tuned, "tuned") if tuned else (base, "base")
+        if not present:
+            return "No model was evaluated in this run."
+        return (
+            f"Only the {side} model was evaluated: {count(present.correct)} of {pluralize(present.n, 'question')} "
+            "right. There is nothing to compare it with."
+        )
+    if not paired:
+        return "Both models were evaluated, but no paired comparison was recorded: the difference was not tested."
+    if not paired.wins and not paired.losses:
+        return "The two models are right on exactly the same questions: fine-tuning changed nothing that was measured."
+    moved = (
+        f"On the same {pluralize(tuned.n, 'question')}, the tuned model is right on {count(paired.wins)} that the base "
+        f"model got wrong, and wrong on {count(paired.losses)} that it got right"
+    )
+    evidence = evidence_of(paired)
+    if paired.p_value >= SIGNIFICANCE:
+        return f"No significant difference. {moved}: {evidence}). A difference of this size can be chance."
+    direction = "better" if paired.difference > 0 else "worse"
+    return f"The tuned model is significantly {direction}. {moved}: {evidence})."
+
+
+def evidence_of(paired: PairedComparison) -> str:
+    """Difference, interval and p-value; the bracket is left open for what else is known of the test."""
+    return (
+        f"{points(paired.difference)} percentage points (95% interval {points(paired.low)} to {points(paired.high)}; "
+        f"exact McNemar {unbroken(p_value(paired.p_value))}"
+    )
