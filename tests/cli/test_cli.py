@@ -635,7 +635,7 @@ def test_a_full_disk(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         line = text2sql("run", tiny_file).line
-    assert str(tmp_path / "run") in line and "No space left on device" in line and "Make room" in line
+    assert str(tmp_path / "run") in line and "No space left on device" in line and "Free some space" in line
     assert "100.0%" in text2sql("run", tiny_file).out  # there is room again
 
 

@@ -129,7 +129,7 @@ def load_entries(names: Sequence[str]) -> list[Entry]:
 
 
 def _distinct(directory: Path, others: Sequence[Path]) -> str:
-    """As much of the end of a path as tells it from the others."""
+    """As much of the end of a path as distinguishes it from the others."""
     depth = 1
     while sum(other.parts[-depth:] == directory.parts[-depth:] for other in others) > 1:
         depth += 1

@@ -26,7 +26,8 @@ from text2sql.report.figures import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LABEL = 18  # characters of a label
+# Characters of a label.
+_LABEL = 18
 
 
 def draw_figures(comparison: Comparison) -> dict[str, Plot]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from backends.paths import written_aside
 from text2sql.compare.entries import Question
@@ -15,7 +15,8 @@ from text2sql.errors import UserError
 from text2sql.formats import clip
 from text2sql.report.templates import fill
 
-_CASES = 20  # of each kind of disagreement
+# Of each kind of disagreement.
+_CASES = 20
 _TEXT = 2500
 
 
@@ -50,24 +51,46 @@ def write_page(comparison: Comparison, output: Path) -> Path:
     return output
 
 
-def _group(comparison: Comparison, group: Disagreement) -> dict[str, Any]:
-    return {
-        "right": group.right,
-        "wrong": group.wrong,
-        "total": len(group.questions),
-        "cases": [_case(comparison, question) for question in group.questions[:_CASES]],
-    }
+@dataclass(frozen=True)
+class AnswerView:
+    """What one entry wrote for a question, and why it is right or wrong."""
+
+    label: str
+    correct: bool
+    sql: str
+    reason: str
 
 
-def _case(comparison: Comparison, question: Question) -> dict[str, Any]:
+@dataclass(frozen=True)
+class CaseView:
+    """One question with the answers of all entries."""
+
+    question: str
+    schema: str
+    gold: str
+    answers: list[AnswerView]
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """Questions on which the same entries are right; ``total`` counts them all, ``cases`` are those shown."""
+
+    right: list[str]
+    wrong: list[str]
+    total: int
+    cases: list[CaseView]
+
+
+def _group(comparison: Comparison, group: Disagreement) -> GroupView:
+    cases = [_case(comparison, question) for question in group.questions[:_CASES]]
+    return GroupView(group.right, group.wrong, len(group.questions), cases)
+
+
+def _case(comparison: Comparison, question: Question) -> CaseView:
     answers = []
     for entry in comparison.entries:
         sql, reason = answer(entry, question)
-        answers.append((entry.label, entry.rows[question].correct, clip(sql, _TEXT), clip(reason, 600)))
+        correct = entry.rows[question].correct
+        answers.append(AnswerView(entry.label, correct, clip(sql, _TEXT), clip(reason, 600)))
     asked, schema, gold, _ = question
-    return {
-        "question": clip(asked, 600),
-        "schema": clip(schema, _TEXT),
-        "gold": clip(gold, _TEXT),
-        "answers": answers,
-    }
+    return CaseView(clip(asked, 600), clip(schema, _TEXT), clip(gold, _TEXT), answers)

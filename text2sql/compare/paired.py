@@ -14,7 +14,8 @@ from text2sql.evaluation.statistics import SIGNIFICANCE, holm
 from text2sql.formats import p_value, pluralize, unbroken
 from text2sql.report.headline import evidence_of
 
-IGNORED = ("name", "output_dir", "on_existing")  # keys in which two runs always differ
+# Keys in which two runs always differ.
+IGNORED = ("name", "output_dir", "on_existing")
 SAMPLING = ("evaluation.max_new_tokens", "evaluation.temperature", "evaluation.stop", "prompt.template")
 
 
@@ -108,7 +109,8 @@ def _cautions(entries: Sequence[Entry], common: Sequence[Question]) -> list[str]
         listed = ", ".join(f"{entry.label} on {entry.base_model}" for entry in entries)
         told = "A difference is not one of training or backend alone."
         configured = {entry.settings.get("base_model") for entry in entries}
-        if len(configured) == 1 and None not in configured:  # tinker.base_model alone differs
+        # The configurations name one base model, so tinker.base_model alone differs.
+        if len(configured) == 1 and None not in configured:
             told = f"Unless these are the same weights under several names, a{told[1:]}"
         found.append(f"Different base models: {listed}. {told}")
     sizes = {len(entry.rows) for entry in entries}

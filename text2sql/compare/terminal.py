@@ -14,7 +14,8 @@ from text2sql.compare.paired import Comparison, Disagreement
 from text2sql.compare.table import TEST_COLUMNS, answer, measures, setting, tests
 from text2sql.console import console
 
-_VALUE = 60  # characters of a configuration value
+# Characters of a configuration value.
+_VALUE = 60
 
 
 def print_comparison(comparison: Comparison, shown: int) -> None:

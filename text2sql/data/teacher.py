@@ -20,7 +20,8 @@ from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory
-from text2sql.runs.records import Record, optional, read_records
+from text2sql.runs.record_files import read_records
+from text2sql.runs.records import Record, optional
 
 CHUNK = 64  # questions asked, judged and saved together
 PROMPT = """You are a text to SQL query translator. Based on the DB Schema and External Knowledge, given the Text \

@@ -27,8 +27,8 @@ from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 from text2sql.equivalence.process_pool import Lost, run_tasks
+from text2sql.runs.evaluation_summary import BenchmarkSummary, MetricValue
 from text2sql.runs.records import BenchmarkScore
-from text2sql.runs.summary import BenchmarkSummary, MetricValue
 from text2sql.sql.extract import read_answer
 from text2sql.sql.repair import clean
 from text2sql.sql.sandbox import QueryFailed, Sandbox
@@ -36,11 +36,15 @@ from text2sql.sql.tokens import tokenize
 from text2sql.sql.values import Row
 
 METRICS = ("spider_ex", "spider_test_suite", "bird_ex", "bird_soft_f1", "bird_rves")
-QUERY_TIMEOUT = 30.0  # seconds for one query, as in BIRD's scripts
-REPEATS = 100  # timings of each query for R-VES, as in BIRD's script
-_BANDS = ((2.0, 1.25), (1.0, 1.0), (0.5, 0.75), (0.25, 0.5))  # least ratio of times, and its reward; below, 0.25
+# Seconds for one query, as in BIRD's scripts.
+QUERY_TIMEOUT = 30.0
+# Timings of each query for R-VES, as in BIRD's script.
+REPEATS = 100
+# Least ratio of times, and its reward; below the last, 0.25.
+_BANDS = ((2.0, 1.25), (1.0, 1.0), (0.5, 0.75), (0.25, 0.5))
 _MAX_ROWS = 1_000_000
-_MAX_PLACEMENTS = 20_000  # of columns tried before a comparison is given up
+# Placements of columns tried before a comparison is given up.
+_MAX_PLACEMENTS = 20_000
 _MAX_BYTES = 256 * 2**20
 # Bytes by which a worker may grow: whole results of real databases are compared.
 _WORKER_MEMORY = 4 * 2**30
@@ -201,7 +205,7 @@ class _Scorer:
     def _time_ratio(self, database: str) -> float | None:
         """Mean ratio of run times, gold by prediction, without outliers.
 
-        The queries take turns, and take turns at going first. Each runs on a connection of its own, as in BIRD's
+        The queries take turns, and take turns at going first. Each runs on its own connection, as in BIRD's
         script; what is longer than one query may take in all is cut short.
         """
         ratios: list[float] = []
@@ -241,7 +245,8 @@ def same_in_spider(gold: Sequence[Row], predicted: Sequence[Row], ordered: bool)
         return True
     if len(gold) != len(predicted) or len(gold[0]) != len(predicted[0]):
         return False
-    left, right = list(zip(*gold, strict=True)), list(zip(*predicted, strict=True))  # columns
+    # Columns, each with its values from the first row to the last.
+    left, right = list(zip(*gold, strict=True)), list(zip(*predicted, strict=True))
     if ordered:
         return Counter(left) == Counter(right)
     return _permutable(left, right)

@@ -18,17 +18,19 @@ from sqlglot import exp
 
 from text2sql.evaluation.statistics import SIGNIFICANCE, holm
 from text2sql.formats import p_value
-from text2sql.runs.summary import Breakdown, GroupScore, LabelScore
+from text2sql.runs.evaluation_summary import Breakdown, GroupScore, LabelScore
 from text2sql.sql.hardness import LEVELS, hardness
 from text2sql.sql.prepare import parse
 from text2sql.sql.tokens import tokenize
 
-FEWEST = 5  # failures from which anything is said of them
+# Failures from which anything is said of them.
+FEWEST = 5
 METHOD = (
     "Fisher's exact test, one-sided: failures in a group against failures among all other questions; Holm's "
-    "correction for all groups, systematic below 0.05."
+    f"correction for all groups, systematic below {SIGNIFICANCE}."
 )
-DIMENSIONS: dict[str, tuple[str, ...]] = {  # the groups of each, the most telling dimension first
+# The groups of each dimension; where groups stand equal, the first dimension is named.
+DIMENSIONS: dict[str, tuple[str, ...]] = {
     "clause": (
         "WHERE", "JOIN", "GROUP BY", "HAVING", "ORDER BY", "LIMIT", "DISTINCT", "aggregate", "nested", "set operation",
         "none of these",

@@ -153,37 +153,38 @@ def _labels(schema: str, gold: str, text: str, verdict: Verdict, failure: QueryF
     return [label for label in LABELS if label in found] or ["other"]
 
 
-LABELS = (
-    "syntax",
-    "not a query",  # CREATE TABLE, INSERT and their like
-    "unsafe",  # a query that does more than read, or asks for too much memory
-    "too slow",
-    "unknown table",  # in no schema: hallucinated
-    "unknown column",
-    "wrong table",
-    "wrong column",  # selected, or in another order
-    "missing condition",
-    "extra condition",
-    "wrong operator",
-    "wrong literal",
-    "literal case",
-    "literal type",
-    "missing aggregate",
-    "extra aggregate",
-    "wrong aggregate",
-    "distinct",
-    "missing join",
-    "extra join",
-    "join key",
-    "join type",
-    "group by",
-    "having",
-    "order by",
-    "limit",
-    "set operation",
-    "nesting",
-    "other",
-)
+# Every label with what it says, in the order in which an answer's labels are listed.
+LABELS = {
+    "syntax": "It does not parse, or there is no query in the answer.",
+    "not a query": "It changes the database: CREATE TABLE, INSERT and their like.",
+    "unsafe": "It does more than read, or asks for too much memory.",
+    "too slow": "It exceeds the time limit.",
+    "unknown table": "A table that the schema does not have.",
+    "unknown column": "A column that the schema does not have.",
+    "wrong table": "Another table of the schema.",
+    "wrong column": "Other columns selected, or in another order.",
+    "missing condition": "A condition of the gold query is absent.",
+    "extra condition": "A condition that the gold query does not have.",
+    "wrong operator": "Another comparison, or AND for OR.",
+    "wrong literal": "Another value to compare with.",
+    "literal case": "The value differs in letter case alone.",
+    "literal type": "The value is a text in place of a number, or the reverse.",
+    "missing aggregate": "An aggregate of the gold query is absent.",
+    "extra aggregate": "An aggregate that the gold query does not have.",
+    "wrong aggregate": "Another aggregate.",
+    "distinct": "DISTINCT in one of the queries alone.",
+    "missing join": "A table of the gold query is not read.",
+    "extra join": "A table is read that the gold query does not read.",
+    "join key": "Joined on other columns.",
+    "join type": "LEFT JOIN for JOIN, or the like.",
+    "group by": "Other grouping columns.",
+    "having": "Another HAVING.",
+    "order by": "Another order.",
+    "limit": "Another LIMIT.",
+    "set operation": "Another UNION, INTERSECT or EXCEPT.",
+    "nesting": "Nested in another way.",
+    "other": "None of these.",
+}
 
 
 @dataclass

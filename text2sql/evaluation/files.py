@@ -16,8 +16,8 @@ from text2sql.evaluation.score import Case, Judgement, ask_judge, judge_answers
 from text2sql.evaluation.summary import Scored, summarize
 from text2sql.evaluation.tables import show_measures
 from text2sql.runs.directory import RunDirectory, load_run_config
+from text2sql.runs.evaluation_summary import EvaluationSummary
 from text2sql.runs.records import Opinion, predictions_file
-from text2sql.runs.summary import EvaluationSummary
 
 
 def score_run(directory: Path, output: Path | None = None) -> None:
@@ -49,9 +49,9 @@ def score_file(
     Args:
         path: The predictions; see `prediction_files`.
         config: Its `evaluation` section, `judge` and the seed.
-        gold: The gold queries, where they are in a file of their own.
+        gold: The gold queries, where they are in another file.
         schemas: Where schemas and databases are.
-        output: A .jsonl file to write every row and its verdict to; the summary goes beside it, as .summary.json.
+        output: A .jsonl file to write every row and its verdict to; the summary goes next to it, as .summary.json.
 
     Returns:
         The summary.
@@ -136,7 +136,7 @@ def _write(output: Path, rows: Sequence[Mapping[str, Any]], summary: Mapping[str
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        beside = output.with_suffix(".summary.json")
-        beside.write_text(json.dumps(summary, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        about = output.with_suffix(".summary.json")
+        about.write_text(json.dumps(summary, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"--output: {error.filename or output} cannot be written: {error.strerror}.") from error

@@ -1,6 +1,6 @@
 """A language model as a second opinion: what it is asked, what counts as its answer, and how often it agrees.
 
-The opinion stands beside the verdicts of execution and never replaces them. It is worth what `agreement` says: Cohen's
+The opinion stands next to the verdicts of execution and never replaces them. It is worth what `agreement` says: Cohen's
 kappa with execution on the same predictions.
 """
 
@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from text2sql.equivalence.verdict import Verdict
+from text2sql.runs.evaluation_summary import Agreement, OpinionSummary
 from text2sql.runs.records import Opinion
-from text2sql.runs.summary import Agreement, OpinionSummary
 
-VERSION = 1  # of the instructions; raise it when they change
-ATTEMPTS = 3  # askings before an answer counts as malformed
+# Of the instructions; raise it when they change.
+VERSION = 1
+# Questions put to the judge before its answer counts as malformed.
+ATTEMPTS = 3
 ERROR_TYPES = ("none", "incomplete", "irrelevant", "logic_error")
 _FENCED = re.compile(r"\A```(?:json)?\s*\n(.*?)\n?```\Z", re.DOTALL | re.IGNORECASE)
 _THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)

@@ -71,7 +71,8 @@ def _check_database(database: Path, schema: str, gold: str) -> None:
 
 
 def _print_table(title: str, rows: evaluation.Table) -> None:
-    console.print(f"\n{title}")  # not as the table's own title, which wraps at the width of narrow tables
+    # Not as the table's own title, which wraps at the width of narrow tables.
+    console.print(f"\n{title}")
     table = Table(*rows.columns)
     for row in rows.rows:
         table.add_row(*("NULL" if value is None else json.dumps(value, default=str) for value in row))

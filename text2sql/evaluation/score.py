@@ -21,8 +21,8 @@ from text2sql.evaluation.llm_judge import (
     read_opinion,
     summarize_opinions,
 )
+from text2sql.runs.evaluation_summary import JudgeSummary
 from text2sql.runs.records import BenchmarkScore, Opinion
-from text2sql.runs.summary import JudgeSummary
 
 
 class Case(NamedTuple):

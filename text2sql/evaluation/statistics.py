@@ -68,7 +68,8 @@ def clustered_interval(
         residuals[cluster] += right - p
     k = len(residuals)
     if k < 2:
-        return 0.0, 1.0  # one cluster says nothing about others
+        # One cluster says nothing about others.
+        return 0.0, 1.0
     variance = k / (k - 1) * sum(value * value for value in residuals.values()) / n**2
     # Where all answers are alike there is no variance to see: clusters are counted, not questions.
     effective = float(k) if p in (0.0, 1.0) else min(n, p * (1 - p) / variance) if variance else float(n)

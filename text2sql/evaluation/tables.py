@@ -7,7 +7,7 @@ from rich.table import Table
 from text2sql.console import console
 from text2sql.evaluation.metrics import ACCURACY, BENCHMARKS, INTERVAL, RATES, TRUNCATED
 from text2sql.formats import interval, percent
-from text2sql.runs.summary import BenchmarkSummary, EvaluationSummary, JudgeSummary
+from text2sql.runs.evaluation_summary import BenchmarkSummary, EvaluationSummary, JudgeSummary
 
 _MOST_LABELS = 12
 
@@ -19,7 +19,8 @@ def show_measures(title: str, summary: EvaluationSummary) -> None:
         title: Of the first table.
         summary: Of the predictions.
     """
-    console.print(title)  # not as the table's own title, which wraps at the width of narrow tables
+    # Not as the table's own title, which wraps at the width of narrow tables.
+    console.print(title)
     table = Table(show_header=False)
     table.add_row(ACCURACY.label, f"{ACCURACY.show(summary.accuracy)}  ({summary.correct}/{summary.n})")
     table.add_row(INTERVAL, interval(*summary.interval))

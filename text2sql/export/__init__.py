@@ -29,7 +29,8 @@ from text2sql.training.early_stopping import choose_checkpoint
 
 FORMATS = ("adapter", "merged", "gguf")
 DTYPES = ("bfloat16", "float16", "float32")
-PROBES = 4  # prompts on which a merge is measured
+# Prompts on which a merge is measured.
+PROBES = 4
 
 
 @dataclass(frozen=True)

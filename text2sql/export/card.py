@@ -171,7 +171,8 @@ def _loading(about: Record, config: Config, tokenizer: Any, repository: str | No
         )
     example = Example(id="card", question="How many goods?", context="CREATE TABLE goods (name TEXT)", answer="")
     stops = f", stop_strings={config.evaluation.stop!r}, tokenizer=tokenizer" if config.evaluation.stop else ""
-    special = ", add_special_tokens=False" if prompts.is_chat(config.prompt.template) else ""  # they are in the text
+    # A chat template's text holds the special tokens already.
+    special = ", add_special_tokens=False" if prompts.is_chat(config.prompt.template) else ""
     lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
     model = f'AutoModelForCausalLM.from_pretrained("{place}")'
     if about["format"] == "adapter":

@@ -37,7 +37,7 @@ def find_converter(given: Path | None) -> list[str]:
             return [found]
     raise UserError(
         f"--format gguf needs llama.cpp's converter, which is not here. Clone llama.cpp and give its directory with "
-        f"--converter or $LLAMA_CPP, or install it as a tool of its own: pipx install {COMMAND}."
+        f"--converter or $LLAMA_CPP, or install it as a separate tool: pipx install {COMMAND}."
     )
 
 

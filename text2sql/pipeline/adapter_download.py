@@ -17,7 +17,8 @@ from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.records import Prediction, predictions_file
 
-ADAPTER = "adapter"  # directory in the run's
+# Directory in the run's own.
+ADAPTER = "adapter"
 
 
 def download_run(directory: Path) -> Path:
@@ -40,7 +41,8 @@ def download_at_the_end(run: RunDirectory) -> None:
     """The same after a run; a failure is said and does not undo the run."""
     try:
         download_run(run.path)
-    except (UserError, BackendError, ValueError, OSError) as error:  # ValueError: the SDK's, of an answer of no use
+    # ValueError is what the SDK raises for an answer that it cannot use.
+    except (UserError, BackendError, ValueError, OSError) as error:
         console.print(f"The adapter was not downloaded: {error} `text2sql download {run.path}` tries again.")
 
 
@@ -90,8 +92,10 @@ def _answer(run: RunDirectory, config: Config, adapter: Path, ids: list[str]) ->
         try:
             sampler = service.create_sampling_client(model_path=path).result()
             questions = [examples[name] for name in ids]
-            run.replace_rows(predictions_file("local"), [])  # of this adapter, not of an earlier one
-            budget = TokenBudget(RunDirectory(Path(scratch)), config)  # this costs nothing, and is no part of the run
+            # The answers of this adapter alone, not of an earlier one.
+            run.replace_rows(predictions_file("local"), [])
+            # Answers from this machine cost nothing and are no part of the run.
+            budget = TokenBudget(RunDirectory(Path(scratch)), config)
             return predict(run, "local", "Adapter, here", questions, sampler, config, budget)
         finally:
             service.close()

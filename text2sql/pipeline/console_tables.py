@@ -14,8 +14,9 @@ from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
 from text2sql.evaluation.metrics import INTERVAL
 from text2sql.formats import MISSING, count, dollars, interval, p_value, percent, points
+from text2sql.runs.evaluation_summary import EvaluationSummary
 from text2sql.runs.evaluations import EVALUATIONS, OTHER_STRATEGIES
-from text2sql.runs.summary import EvaluationSummary, NovelAnswers, Summary
+from text2sql.runs.summary import NovelAnswers, Summary
 
 
 def show_first_example(example: Example, tokens: Tokens, tokenizer: Any) -> None:

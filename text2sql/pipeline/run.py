@@ -34,6 +34,7 @@ from text2sql.pipeline.summary import Work, summarize_run
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory, open_run
 from text2sql.runs.environment import environment
+from text2sql.runs.evaluation_summary import JudgeSummary
 from text2sql.runs.records import (
     SAMPLES,
     CheckpointRecord,
@@ -43,7 +44,7 @@ from text2sql.runs.records import (
     predictions_file,
 )
 from text2sql.runs.session import context_length, lost_model, open_service
-from text2sql.runs.summary import ENVIRONMENT, SUMMARY, JudgeSummary
+from text2sql.runs.summary import ENVIRONMENT, SUMMARY
 from text2sql.training.lr_schedule import auto_learning_rate
 from text2sql.training.trackers import open_trackers
 from text2sql.training.trainer import Trainer, TrainingData

@@ -16,14 +16,12 @@ from text2sql.inference.predict import compare
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.environment import peak_memory
+from text2sql.runs.evaluation_summary import AnswerCost, EvaluationSummary, JudgeSummary
 from text2sql.runs.evaluations import EVALUATIONS
 from text2sql.runs.records import Prediction, describe_start
 from text2sql.runs.summary import (
-    AnswerCost,
     DataSummary,
-    EvaluationSummary,
     Headline,
-    JudgeSummary,
     Leaks,
     NovelAnswers,
     PricesUsed,

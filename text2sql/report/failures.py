@@ -11,9 +11,9 @@ from text2sql.equivalence.verdict import STATUSES
 from text2sql.evaluation.metrics import BENCHMARKS
 from text2sql.formats import MISSING, clip, count, dollars, percent
 from text2sql.report.load import RunData
+from text2sql.runs.evaluation_summary import EvaluationSummary, JudgeSummary
 from text2sql.runs.evaluations import SIDES
 from text2sql.runs.records import Prediction
-from text2sql.runs.summary import EvaluationSummary, JudgeSummary
 
 _DIMENSIONS = {"clause": "Clause of the gold query", "hardness": "Hardness", "tables": "Tables", "length": "Length"}
 

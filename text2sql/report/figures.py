@@ -55,7 +55,8 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": 11.0,
     "path.simplify": True,
 }
-_WIDTH = 5.0  # inches, 360 points
+# Inches, 360 points.
+_WIDTH = 5.0
 _MAX_POINTS = 800
 
 

@@ -11,20 +11,11 @@ from typing import Any, TypeVar
 
 from text2sql.errors import UserError
 from text2sql.rows import json_kind, read_jsonl
+from text2sql.runs.evaluation_summary import EvaluationSummary
 from text2sql.runs.evaluations import SIDES
-from text2sql.runs.records import (
-    METRICS,
-    MetricsRow,
-    NotARecord,
-    Prediction,
-    R,
-    StepMetrics,
-    Validation,
-    parse,
-    predictions_file,
-    refusal,
-)
-from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, EvaluationSummary, Score, Summary
+from text2sql.runs.record_files import NotARecord, parse, refusal
+from text2sql.runs.records import METRICS, MetricsRow, Prediction, R, StepMetrics, Validation, predictions_file
+from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Score, Summary
 
 # Values of such keys are not shown: reports are passed around.
 _SECRET = re.compile(r"(?im)^(\s*[\w.-]*(?:api_key|secret|password|(?:hf|access|auth)_token)\s*:\s*)(?!null\b)(\S.*)$")

@@ -53,7 +53,7 @@ def write_report(run_dir: Path) -> Path:
     except OSError as error:
         raise UserError(
             f"The report of {run_dir} could not be written: {error.strerror or error}. "
-            "Make room or give write permission, then write the report again."
+            "Free some space or give write permission, then write the report again."
         ) from error
     return target
 

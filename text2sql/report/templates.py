@@ -21,7 +21,7 @@ def fill(template: str, plots: Mapping[str, Plot], **values: Any) -> str:
     """The page as text, with the style sheet and the figures inside; what HTML cannot show is escaped.
 
     Args:
-        template: A file beside this one.
+        template: A file next to this one.
         plots: Figures by key.
         **values: What the template asks for.
     """

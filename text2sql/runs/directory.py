@@ -26,6 +26,7 @@ from text2sql.config.yaml import read_yaml
 from text2sql.errors import UserError
 from text2sql.rows import dump_jsonl
 from text2sql.runs import records
+from text2sql.runs.record_files import damaged, read_record, read_records
 from text2sql.runs.records import (
     CheckpointRecord,
     MetricsRow,
@@ -37,15 +38,13 @@ from text2sql.runs.records import (
     Usage,
     Validation,
     ValidationSample,
-    damaged,
-    read_record,
-    read_records,
 )
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Summary
 
 # Keys in which a continued run may differ from its first start.
 IGNORED = ("on_existing", "output_dir", "name", "hub", "judge")
-FREE = {"evaluation": ("workers", "cache"), "tinker": ("max_cost", "prices")}  # keys of sections, likewise
+# Keys of sections, likewise.
+FREE = {"evaluation": ("workers", "cache"), "tinker": ("max_cost", "prices")}
 # Keys of `evaluation` that a run which had none of it may be given when it goes on.
 ADDABLE = ("few_shot", "self_consistency", "retry")
 
@@ -183,8 +182,8 @@ def _writing(path: Path) -> Iterator[Path]:
         yield path
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written: {error.strerror or error}. Make room or mend the permissions, then run the "
-            "same command again: what was finished is kept."
+            f"{path} cannot be written: {error.strerror or error}. Free some space or fix the permissions, then run "
+            "the same command again: what was finished is kept."
         ) from error
 
 
@@ -236,7 +235,8 @@ def _choose(run: RunDirectory, config: Config) -> str:
     changed = differences(run, config)
     finished = {"train", "evaluate"} <= run.stages()
     if choice != "fail" and changed and not run.has_results():
-        return "overwrite"  # a start that failed at once: the corrected command must not be refused for it
+        # A start that failed at once: the corrected command must not be refused for it.
+        return "overwrite"
     if choice == "ask":
         choice = "resume" if not changed and not finished else _ask(run, changed, finished)
     if choice == "fail":
@@ -278,7 +278,8 @@ def differences(run: RunDirectory, config: Config) -> list[str]:
     A key that an older version did not know has its default there.
     """
     saved = run.saved_config()
-    with suppress(ValidationError):  # of keys that are no more: the differences name them
+    # A key that is no more does not stop the comparison: the differences name it.
+    with suppress(ValidationError):
         saved = Config.model_validate(saved).model_dump(mode="json")
     return _differences(saved, config.model_dump(mode="json"), "")
 
