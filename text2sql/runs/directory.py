@@ -108,7 +108,7 @@ class RunDirectory:
     def write(self, name: str, text: str) -> None:
         """Write a file aside and rename it into place."""
         with _writing(self.file(name)) as path, written_aside(path, durable=True) as aside:
-            aside.write_text(text, encoding="utf-8")
+            aside.write_bytes(text.encode())
 
     def write_json(self, name: str, record: Record) -> None:
         """Write a JSON file in one stroke."""
