@@ -12,7 +12,7 @@ import pytest
 from tests.support import archives
 from tests.support.chat_server import ChatServer, chat_server
 from tests.support.tiny_runs import read_jsonl, write_jsonl
-from text2sql import chat_client as endpoint_room
+from text2sql.chat_client import endpoint
 from text2sql.config import Config, EndpointConfig
 from text2sql.data import teacher as teacher_module
 from text2sql.data.dataset import load_dataset
@@ -31,7 +31,7 @@ def teacher(prompt: str) -> str:
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     monkeypatch.setenv("TEXT2SQL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(endpoint_room, "BACKOFF", 0.01)
+    monkeypatch.setattr(endpoint, "BACKOFF", 0.01)
     with chat_server() as state:
         state.reply = teacher
         yield state

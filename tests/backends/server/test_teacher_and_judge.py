@@ -17,7 +17,8 @@ from tests.support import archives
 from tests.support.chat_server import ChatServer, chat_server
 from tests.support.running import KEY, Running
 from tests.support.tiny_runs import read_jsonl
-from text2sql import chat_client
+from text2sql.chat_client import client as chat_client
+from text2sql.chat_client import endpoint
 from text2sql.config import Config, EndpointConfig
 from text2sql.data import teacher
 from text2sql.data.dataset import load_dataset
@@ -118,7 +119,7 @@ def model(running: list[Running], bird: Path) -> str:
 def gateway(running: list[Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     monkeypatch.setenv("TEXT2SQL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OWN_KEY", KEY)
-    monkeypatch.setattr(chat_client, "BACKOFF", 0.01)
+    monkeypatch.setattr(endpoint, "BACKOFF", 0.01)
     with chat_server() as state:
         state.upstream = f"{running[-1].url}/v1"
         yield state

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.chat_server import ChatServer, chat_server
-from text2sql import chat_client
-from text2sql.chat_client import Answer, ChatClient, ChatFailure, Completion
+from text2sql.chat_client import Answer, ChatClient, ChatFailure, Completion, endpoint
 from text2sql.config import EndpointConfig
 from text2sql.errors import UserError
 
@@ -21,7 +20,7 @@ KEY = "sk-of-the-tests-only"
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr(chat_client, "BACKOFF", 0.01)
+    monkeypatch.setattr(endpoint, "BACKOFF", 0.01)
     with chat_server() as state:
         yield state
 
@@ -134,7 +133,7 @@ def test_a_hanging_request_is_given_up_and_repeated(server: ChatServer, ask: Any
         ("hang", "no answer within 0.3 s"),
     ],
 )
-def test_what_no_waiting_mends_ends_at_once_after_one_request(
+def test_what_no_waiting_changes_ends_at_once_after_one_request(
     server: ChatServer, ask: Any, fault: Any, said: str
 ) -> None:
     server.faults = [fault] * 50

@@ -1,0 +1,161 @@
+"""One request to a chat endpoint: sent by the openai package, tried again where that helps, explained where not.
+
+The retries are not those of the openai package, which counts a failed connection like a rate limit. Here
+
+- an address where nothing has answered yet fails at once: it is wrong, or the server is not up, and a person waits;
+- a used-up quota fails at once, although its status is that of a rate limit;
+- a body that is no completion (a gateway's error page with status 200) is asked for again;
+- a time-out is one of the whole answer: the package's own is one of silence, which a byte now and then would outlast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from typing import TYPE_CHECKING, Any, cast
+
+from backends.extras import missing_package
+from text2sql.chat_client.completion import Answer, ChatFailure, Messages, read_completion
+from text2sql.config import EndpointConfig
+from text2sql.errors import UserError
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, AsyncOpenAI
+
+# Seconds before the first retry, doubled for each further one, and at most.
+BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
+# Seconds; an endpoint that asks for more is tried again as if it had not asked.
+LONGEST_RETRY_AFTER = 300.0
+# Statuses below 500 that pass: time-out, conflict, rate limit.
+TRANSIENT = (408, 409, 429)
+
+
+class Endpoint:
+    """A chat model at an address, with the key that it needs.
+
+    Args:
+        config: Which endpoint and model, and how to ask.
+
+    Raises:
+        UserError: The openai package or the key is missing.
+    """
+
+    def __init__(self, config: EndpointConfig) -> None:
+        try:
+            import openai  # noqa: F401
+        except ImportError as error:
+            raise UserError(
+                missing_package(
+                    "A model behind an endpoint (judge, data reason)",
+                    "openai",
+                    "endpoint",
+                    "do without judge and teacher",
+                )
+            ) from error
+        self._config = config
+        self._key = _key_from_environment(config)
+        # Whether anything at all has answered at the address.
+        self._reached = False
+
+    def open(self) -> AsyncOpenAI:
+        """A client to pass to `ask`, to be closed by ``async with`` in the event loop that it was opened in."""
+        from openai import AsyncOpenAI
+
+        config = self._config
+        return AsyncOpenAI(api_key=self._key, base_url=config.base_url, timeout=config.timeout, max_retries=0)
+
+    async def ask(self, client: AsyncOpenAI, messages: Messages) -> Answer:
+        """Ask until there is an answer, a refusal, or no retry left.
+
+        Raises:
+            UserError: The endpoint cannot be used: a wrong key, an unknown model, a used-up quota, no connection.
+        """
+        import openai
+
+        reason, delay = "", 0.0
+        for attempt in range(1 + self._config.max_retries):
+            await asyncio.sleep(delay)
+            delay = min(BACKOFF * 2**attempt, LONGEST_BACKOFF) * random.uniform(0.75, 1)
+            try:
+                return read_completion(await self._send(client, messages), messages)
+            except openai.APIStatusError as error:
+                self._reached = True
+                self._check_usable(error)
+                reason = self._without_key(f"HTTP {error.status_code}: {_message(error)}")
+                if error.status_code < 500 and error.status_code not in TRANSIENT:
+                    return ChatFailure("refused", reason)
+                delay = _retry_after(error.response.headers.get("retry-after")) or delay
+            except (openai.APITimeoutError, TimeoutError):
+                reason = f"no answer within {self._config.timeout:g} s (timeout)."
+            except openai.APIConnectionError as error:
+                reason = f"no connection ({_cause(error)})."
+            except ValueError as error:
+                reason = str(error)
+            if not self._reached:
+                raise UserError(f"{self._config.base_url}: {reason} Is base_url right, and the endpoint up?")
+        return ChatFailure("failed", reason)
+
+    async def _send(self, client: AsyncOpenAI, messages: Messages) -> str:
+        """The body of the response to one request."""
+        config = self._config
+        limits = {"temperature": config.temperature, "max_tokens": config.max_tokens}
+        fields: Any = {name: value for name, value in limits.items() if value is not None}
+        # Raw, as the package would fail on a body that is no completion without showing it.
+        create = client.chat.completions.with_raw_response.create
+        async with asyncio.timeout(config.timeout):
+            response = await create(model=config.model, messages=cast(Any, messages), extra_body=config.extra, **fields)
+        self._reached = True
+        return response.text
+
+    def _check_usable(self, error: APIStatusError) -> None:
+        """Raise UserError for what no waiting changes."""
+        config, status = self._config, error.status_code
+        about = self._without_key(_message(error))
+        if status in (401, 403) or error.code == "invalid_api_key":
+            variable = config.api_key_env or "none, as api_key_env is null"
+            raise UserError(f"{config.base_url} refused the key (from {variable}): {about}") from None
+        if status == 404 or error.code == "model_not_found":
+            raise UserError(
+                f"{config.base_url} has no model {config.model}, or no chat completions at this address: {about}"
+            ) from None
+        if error.code == "insufficient_quota" or status == 402:
+            raise UserError(f"{config.base_url}: nothing more can be asked with this key: {about}") from None
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "***")
+
+
+def _key_from_environment(config: EndpointConfig) -> str:
+    if config.api_key_env is None:
+        return "none"
+    key = os.environ.get(config.api_key_env, "").strip()
+    if not key:
+        raise UserError(
+            f"{config.base_url} needs a key: put it into the environment variable {config.api_key_env}, or set "
+            "api_key_env to null for an endpoint without keys."
+        )
+    return key
+
+
+def _retry_after(header: str | None) -> float:
+    """Seconds that a Retry-After header asks to wait; 0 if it is absent, a date or beyond reason."""
+    try:
+        seconds = float(header or 0)
+    except ValueError:
+        return 0.0
+    return seconds if 0 < seconds <= LONGEST_RETRY_AFTER else 0.0
+
+
+def _message(error: APIStatusError) -> str:
+    """What the endpoint says of an error, in one line."""
+    body = error.body
+    said = body.get("message") if isinstance(body, dict) else None
+    return " ".join(str(said or error.message).split())[:300]
+
+
+def _cause(error: BaseException) -> str:
+    """The first cause of a failed connection, which names what the library's own message does not."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__
