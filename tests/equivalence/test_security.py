@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.evaluation import execution_match
+from text2sql.equivalence.pair import compile_prediction
+from text2sql.evaluation import Pair, execution_match, score_pairs
 
 SCHEMA = "CREATE TABLE t (a INTEGER, b TEXT)"
 GOLD = "SELECT a FROM t"
@@ -143,3 +144,55 @@ def test_a_read_only_file_stays_as_it_is(tmp_path: Path) -> None:
         assert not execution_match(SCHEMA, GOLD, predicted, str(path)).correct
     assert path.read_bytes() == before and path.stat().st_mtime_ns == stamp
     assert os.listdir(tmp_path) == ["d.sqlite"]
+
+
+WIDE = "CREATE TABLE t (a INTEGER, b TEXT, " + ", ".join(f"c{i} INTEGER" for i in range(200)) + ")"
+ALL = ", ".join(f"c{i}" for i in range(200))
+LONG = 199_000
+
+
+def _repeated(piece: str) -> str:
+    return piece * (LONG // len(piece))
+
+
+EXPENSIVE = [
+    f"WITH x0 AS (SELECT {ALL} FROM t)"
+    + "".join(f", x{i} AS (SELECT * FROM x{i - 1} UNION ALL SELECT * FROM x{i - 1})" for i in range(1, 16))
+    + " SELECT COUNT(*) FROM x15",
+    "WITH x0 AS (SELECT a FROM t)"
+    + "".join(f", x{i} AS (SELECT a+a a FROM x{i - 1})" for i in range(1, 31))
+    + " SELECT a FROM x30",
+    f"SELECT {', '.join(['x'] * 1900)} FROM (SELECT {' || '.join(['a'] * 900)} x FROM t)",
+    "SELECT a FROM t WHERE " + " OR ".join(f'a = "x{i}"' for i in range(9000)),
+    "SELECT a FROM t WHERE a IN (" + ", ".join(f'"x{i}"' for i in range(15_000)) + ")",
+    "SELECT * FROM t" + " UNION ALL SELECT * FROM t" * 499,
+    "SELECT "
+    + ", ".join(f"SUM(c{i % 200}) OVER (PARTITION BY c{i % 7} ORDER BY c{i % 9})" for i in range(1500))
+    + " FROM t",
+    "SELECT " + ", ".join(f"(SELECT MAX(c{i % 200}) FROM t x WHERE x.a = t.a)" for i in range(1900)) + " FROM t",
+    *map(_repeated, ("\n", ">", "\n(", "[", "SELECT (", "WITH a AS (", "CASE WHEN a THEN ", "order group ")),
+]
+
+
+def test_no_text_costs_more_than_two_seconds_or_300_megabytes() -> None:
+    resource = pytest.importorskip("resource")
+    for text in EXPENSIVE:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ((_, verdict),) = score_pairs([Pair(WIDE, GOLD, text)])
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        # A fresh worker imports for half a second and 60 MB before it reads the text.
+        assert spent < 2.0 + 1.0, (text[:60], spent)
+        assert after.ru_maxrss < 380 * 1024, (text[:60], after.ru_maxrss)
+        assert not verdict.correct
+
+
+def test_what_may_explode_is_not_compiled_in_the_callers_process() -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    for text in EXPENSIVE[:3]:
+        assert execution_match(WIDE, GOLD, text).status == "timeout"
+        failure = compile_prediction(WIDE, GOLD, text)
+        assert failure is not None and failure.kind == "refused"
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    assert after.ru_utime - before.ru_utime < 2.0 and after.ru_maxrss - before.ru_maxrss < 100 * 1024

@@ -22,7 +22,8 @@ from text2sql.equivalence.ties import settle_aggregates
 from text2sql.equivalence.trial import MAX_STEPS, Trial, strictly_same
 from text2sql.equivalence.verdict import Table, Verdict, Witness
 from text2sql.sql.budget import Budget
-from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
+from text2sql.sql.complexity import may_explode
+from text2sql.sql.sandbox import PROCESS, QueryFailed, Result, Sandbox
 
 DEFAULT_EFFORT = 40
 # Characters of a prediction.
@@ -57,10 +58,27 @@ def execution_match(
     Returns:
         A verdict; a failure of the evaluator itself is ``undecided`` with its reason.
     """
+    if not PROCESS.limited and (may_explode(predicted) or may_explode(gold)):
+        return _in_a_worker(schema, gold, predicted, database, effort, seed, timeout)
     try:
         return _match(schema, gold, predicted, database, max(1, effort), seed, Budget(_SEARCH * timeout))
+    except MemoryError:
+        return Verdict("timeout", "The pair takes too much memory.")
     except (Exception, RecursionError) as error:
         return Verdict("undecided", f"The evaluator failed on this pair: {type(error).__name__}: {error}")
+
+
+def _in_a_worker(
+    schema: str, gold: str, predicted: str, database: str | None, effort: int, seed: int, timeout: float
+) -> Verdict:
+    """Judges a pair that SQLite may compile for minutes in a process that can be killed."""
+    from text2sql.equivalence.workers import Pair, score_pairs
+
+    if len(predicted) > _LONGEST:
+        return Verdict("error", f"The prediction is longer than {_LONGEST:,} characters.")
+    pair = Pair(schema, gold, predicted, database)
+    ((_, verdict),) = score_pairs([pair], effort=effort, seed=seed, timeout=timeout)
+    return verdict
 
 
 def _match(

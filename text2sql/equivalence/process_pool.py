@@ -16,13 +16,17 @@ import json
 import os
 import queue
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
+
+from text2sql.sql.sandbox import PROCESS
 
 # Bytes by which a worker may grow. The sandbox stops a query at less; this is for what has no limit itself, such as
 # SQLite's compiler, which puts in a common table expression anew wherever it is named.
@@ -273,6 +277,8 @@ def serve() -> None:
     work: Work = getattr(import_module(module), function)
     begun = _address_space()
     _limit_memory(begun + memory if begun else 0)
+    _limit_sqlite(memory * 3 // 4)
+    PROCESS.limited = True
     answers.write("{}\n")
     answers.flush()
     for line in sys.stdin:
@@ -305,6 +311,12 @@ def _limit_memory(limit: int) -> None:
     if limit:
         resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _limit_sqlite(limit: int) -> None:
+    """Limits SQLite's own memory, in all of the process and for good: it then reports what it cannot have."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.execute(f"PRAGMA hard_heap_limit = {limit}")
 
 
 def _limit_processor(seconds: float) -> None:

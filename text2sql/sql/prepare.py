@@ -44,7 +44,7 @@ class Prepared:
 
 def parse(sql: str) -> exp.Expr | None:
     """The syntax tree of one query, None where sqlglot fails."""
-    if len(sql) > 20_000:
+    if len(sql) > 100_000:
         return None
     try:
         tree = parse_sqlite(sql)

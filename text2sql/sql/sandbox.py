@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from text2sql.sql.budget import Clock
+from text2sql.sql.complexity import may_explode
 from text2sql.sql.ddl import TableSchema, View
 from text2sql.sql.files import open_read_only
 from text2sql.sql.tokens import quote_identifier
@@ -29,16 +30,29 @@ _MAX_BYTES = 16 * 2**20  # of text and blobs in one result
 
 _DENIED_FUNCTIONS = frozenset(("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", "sqlite_log"))
 _LIMITS = {
-    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
     sqlite3.SQLITE_LIMIT_COLUMN: 2000,
-    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 200,
-    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 50,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 1000,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 500,
     sqlite3.SQLITE_LIMIT_VDBE_OP: 1_000_000,
     sqlite3.SQLITE_LIMIT_ATTACHED: 0,
     sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 500,
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
+
+
+class _Process:
+    """What holds for this process.
+
+    Attributes:
+        limited: Whether the system limits its memory and time, so that it may compile what may explode.
+    """
+
+    limited = False
+
+
+PROCESS = _Process()
 
 
 class QueryFailed(Exception):
@@ -250,6 +264,8 @@ class Sandbox:
         keep: bool = True,
     ) -> Result:
         self._denied = self._stop = None
+        if not PROCESS.limited and may_explode(sql):
+            raise QueryFailed("refused", "it is too long or nested to be compiled outside a worker process")
         self._steps, self._max_steps = 0, max_steps
         self._clock = Clock(seconds)
         self._memory = _resident()
