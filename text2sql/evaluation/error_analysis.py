@@ -1,4 +1,7 @@
-"""What is wrong with a prediction, read from the syntax trees; how hard a gold query is."""
+"""What is wrong with a prediction, read from the syntax trees; how hard a gold query is.
+
+A new error label is an entry of `LABELS` and the place below that finds it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The metrics of an evaluation: one table from which terminal, report, model card and comparison take their words."""
+"""The metrics of an evaluation: one table from which terminal, report, model card and comparison take their words.
+
+A new metric is a field of `text2sql.runs.evaluation_summary.EvaluationSummary`, its value in
+`text2sql.evaluation.summary.summarize`, and an entry here.
+"""
 
 from __future__ import annotations
 

@@ -24,6 +24,8 @@ from text2sql.data.exercise_questions import NOVEL_QUESTIONS
 from text2sql.errors import UserError
 from text2sql.export import gguf, hub
 from text2sql.export.card import rounding, write_card
+from text2sql.export.record import ExportRecord, LogitGap
+from text2sql.formats import percent
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.training.early_stopping import choose_checkpoint
 
@@ -82,15 +84,17 @@ def export_run(directory: Path, options: ExportOptions) -> Path:
     tokenizer = _tokenizer(config)
     with _weights(run, config, options.adapter) as weights, _written_whole(target) as aside:
         if options.format == "adapter":
-            about = weights.save_adapter(aside)
+            saved = weights.save_adapter(aside)
             tokenizer.save_pretrained(aside)
         else:
-            about = weights.save_merged(aside, _dtype(options), _probes(run, config, tokenizer))
+            saved = weights.save_merged(aside, _dtype(options), _probes(run, config, tokenizer))
             _save_generation_config(config, aside)
-        about = {"format": options.format, "text2sql": text2sql.__version__, "run": config.name, **about}
+        made = {"format": options.format, "text2sql": text2sql.__version__, "run": config.name}
+        about = ExportRecord.model_validate(made | saved)
         if converter is not None:
-            about |= gguf.convert(aside, converter, options.gguf_type, gguf.modelfile(config, tokenizer))
-        (aside / "export.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+            converted = gguf.convert(aside, converter, options.gguf_type, gguf.modelfile(config, tokenizer))
+            about = about.model_copy(update={"gguf": converted})
+        (aside / "export.json").write_text(json.dumps(about.to_json(), indent=2) + "\n", encoding="utf-8")
         write_card(aside, about, config, run.summary(), tokenizer, options.push_to)
     _announce(target, about)
     if options.push_to:
@@ -199,26 +203,26 @@ def _push(target: Path, repository: str, *, private: bool) -> None:
     console.print(f"Pushed to {hub.push(target, repository, private=private)}", markup=False, soft_wrap=True)
 
 
-def _announce(target: Path, about: dict[str, Any]) -> None:
+def _announce(target: Path, about: ExportRecord) -> None:
     lines = [f"Exported to {target}"]
-    measured, trained = about.get("logit_gap"), about.get("logit_gap_to_quantized")
-    if "not_compared" in about:
+    measured, trained = about.logit_gap, about.logit_gap_to_quantized
+    if about.not_compared is not None:
         lines.append(
-            f"The run trained on a base in {about['trained_quantization']}, and a merge goes into the unquantised one; "
-            f"the two could not be compared here: {about['not_compared']}"
+            f"The run trained on a base in {about.trained_quantization}, and a merge goes into the unquantised one; "
+            f"the two could not be compared here: {about.not_compared}"
         )
     if measured:
-        lines.append(f"Logits after the merge against before: {_gap(measured)}. {rounding(about['dtype'])}")
+        lines.append(f"Logits after the merge against before: {_gap(measured)}. {rounding(about.dtype)}")
     if trained:
         lines.append(
-            f"The run trained on a base in {about['trained_quantization']}, and a merge goes into the unquantised one. "
+            f"The run trained on a base in {about.trained_quantization}, and a merge goes into the unquantised one. "
             f"Against the model as it was trained and scored: {_gap(trained)}."
         )
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
-def _gap(gap: dict[str, Any]) -> str:
+def _gap(gap: LogitGap) -> str:
     return (
-        f"largest difference {gap['max_abs']:.3g}, mean KL {gap['mean_kl']:.2g}, the same best token at "
-        f"{gap['same_top_token']:.1%} of {gap['positions']} positions"
+        f"largest difference {gap.max_abs:.3g}, mean KL {gap.mean_kl:.2g}, the same best token at "
+        f"{percent(gap.same_top_token)} of {gap.positions} positions"
     )

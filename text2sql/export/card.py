@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,10 @@ from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.data.sources import find_named
 from text2sql.evaluation.metrics import INTERVAL
+from text2sql.export.record import ExportRecord, LogitGap
 from text2sql.formats import count, interval, p_value, percent
 from text2sql.runs.records import StartRecord, describe_start
 from text2sql.runs.summary import Summary
-
-Record = Mapping[str, Any]
 
 # Licences by the beginning of a Hub id, as the Hub spells them; a model that is not here is said to be unknown.
 BASE_LICENCES = {
@@ -32,7 +30,12 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def write_card(
-    directory: Path, about: Record, config: Config, summary: Summary | None, tokenizer: Any, repository: str | None
+    directory: Path,
+    about: ExportRecord,
+    config: Config,
+    summary: Summary | None,
+    tokenizer: Any,
+    repository: str | None,
 ) -> None:
     """Write ``README.md`` into an export.
 
@@ -55,8 +58,8 @@ def write_card(
         "## Licences\n\n" + _licences(about, config, summary),
         "## Configuration\n\n```yaml\n" + dump_config(config).strip() + "\n```",
     ]
-    if "logit_gap" in about:
-        sections.insert(4, "## What merging changed\n\n" + _merge(about))
+    if about.logit_gap is not None:
+        sections.insert(4, "## What merging changed\n\n" + _merge(about, about.logit_gap))
     ModelCard("\n\n".join(sections) + "\n").save(directory / "README.md")
 
 
@@ -83,10 +86,10 @@ def _start(summary: Summary | None) -> StartRecord | None:
     return summary.training.start_from if summary and summary.training else None
 
 
-def _metadata(about: Record, config: Config, summary: Summary | None) -> str:
+def _metadata(about: ExportRecord, config: Config, summary: Summary | None) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    base, source = about["base_model"], (config.data.test or config.data).source
+    base, source = about.base_model, (config.data.test or config.data).source
     hub_id, _ = data_licence(source)
     trained_on = [name for part in _sources(config, summary) if (name := data_licence(part)[0])]
     head = summary.headline.tuned if summary else None
@@ -109,24 +112,24 @@ def _metadata(about: Record, config: Config, summary: Summary | None) -> str:
         datasets=trained_on or None,
         license=base_licence(base),
         language="en",
-        library_name={"adapter": "peft", "gguf": "gguf"}.get(about["format"], "transformers"),
+        library_name={"adapter": "peft", "gguf": "gguf"}.get(about.format, "transformers"),
         pipeline_tag="text-generation",
-        tags=["text-to-sql", "sql", "text2sql", *(["lora"] if about["format"] == "adapter" else [])],
+        tags=["text-to-sql", "sql", "text2sql", *(["lora"] if about.format == "adapter" else [])],
         eval_results=results or None,
     )
     return f"---\n{data.to_yaml()}\n---"
 
 
-def _lead(about: Record, config: Config) -> str:
-    trained = "with its LoRA adapter merged in" if about["lora"] else "every weight trained"
+def _lead(about: ExportRecord, config: Config) -> str:
+    trained = "with its LoRA adapter merged in" if about.lora else "every weight trained"
     kind = {
         "adapter": "A LoRA adapter (PEFT) for",
-        "merged": f"In {about.get('dtype')}, {trained}:",
+        "merged": f"In {about.dtype}, {trained}:",
         "gguf": f"A GGUF file for llama.cpp and Ollama, {trained}:",
-    }[about["format"]]
+    }[about.format]
     return (
-        f"{kind} `{about['base_model']}`, fine-tuned to write SQL for a question and a schema. Trained, evaluated and "
-        f"exported by text2sql {about['text2sql']} (run `{config.name}`, {config.backend} backend)."
+        f"{kind} `{about.base_model}`, fine-tuned to write SQL for a question and a schema. Trained, evaluated and "
+        f"exported by text2sql {about.text2sql} (run `{config.name}`, {config.backend} backend)."
     )
 
 
@@ -162,9 +165,9 @@ def _prompt(config: Config, tokenizer: Any) -> str:
     )
 
 
-def _loading(about: Record, config: Config, tokenizer: Any, repository: str | None) -> str:
+def _loading(about: ExportRecord, config: Config, tokenizer: Any, repository: str | None) -> str:
     place = repository or "path/to/this/directory"
-    if about["format"] == "gguf":
+    if about.format == "gguf":
         return (
             "```bash\nollama create my-sql -f Modelfile\nollama run my-sql\n"
             '>>> /set system "CREATE TABLE ..."\n>>> How many customers live in Lisbon?\n```'
@@ -175,9 +178,9 @@ def _loading(about: Record, config: Config, tokenizer: Any, repository: str | No
     special = ", add_special_tokens=False" if prompts.is_chat(config.prompt.template) else ""
     lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
     model = f'AutoModelForCausalLM.from_pretrained("{place}")'
-    if about["format"] == "adapter":
+    if about.format == "adapter":
         lines.insert(0, "from peft import PeftModel")
-        base = f'AutoModelForCausalLM.from_pretrained("{about["base_model"]}")'
+        base = f'AutoModelForCausalLM.from_pretrained("{about.base_model}")'
         model = f'PeftModel.from_pretrained({base}, "{place}")'
     lines += [
         f"model = {model}",
@@ -188,13 +191,12 @@ def _loading(about: Record, config: Config, tokenizer: Any, repository: str | No
         'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))',
     ]
     code = "```python\n" + "\n".join(lines) + "\n```"
-    if about["trained_base"] != about["base_model"] and about["format"] == "adapter":
+    if about.trained_base != about.base_model and about.format == "adapter":
         code += (
-            f"\n\nThe run trained on `{about['trained_base']}`, this model's weights as a 4-bit file holds them. The "
+            f"\n\nThe run trained on `{about.trained_base}`, this model's weights as a 4-bit file holds them. The "
             "Hub's own differ a little from those, and the answers with them; a merged export is what was trained."
         )
-    lora = about.get("lora") or {}
-    if about["format"] == "adapter" and lora.get("train_unembed"):
+    if about.format == "adapter" and about.lora and about.lora.train_unembed:
         code += (
             "\n\nThe adapter also changes the output layer. On a base model that ties its embeddings, use it unmerged "
             "or take a merged export: `merge_and_unload` on the tied model would change the input embeddings as well."
@@ -225,9 +227,9 @@ def _training(config: Config, summary: Summary | None) -> str:
     return "\n".join(lines)
 
 
-def _licences(about: Record, config: Config, summary: Summary | None) -> str:
-    base = base_licence(about["base_model"]) or UNKNOWN
-    lines = [f"- Base model `{about['base_model']}`: {base}. These weights derive from it."]
+def _licences(about: ExportRecord, config: Config, summary: Summary | None) -> str:
+    base = base_licence(about.base_model) or UNKNOWN
+    lines = [f"- Base model `{about.base_model}`: {base}. These weights derive from it."]
     for source in _sources(config, summary):
         hub_id, licence = data_licence(source)
         lines.append(f"- Data {hub_id or source}: {licence or UNKNOWN}.")
@@ -236,34 +238,33 @@ def _licences(about: Record, config: Config, summary: Summary | None) -> str:
     return "\n".join(lines)
 
 
-def rounding(dtype: str) -> str:
+def rounding(dtype: str | None) -> str:
     """What differences of logits are normal for a merge into a dtype."""
     if dtype == "float32":
         return "In float32 differences below 0.001 are normal."
     return f"Tenths of a logit are what rounding weights to {dtype} comes to; a merge in float32 has next to none."
 
 
-def _merge(about: Record) -> str:
-    gap = about["logit_gap"]
+def _merge(about: ExportRecord, gap: LogitGap) -> str:
     text = (
-        f"Merged into the unquantised base and rounded to {about['dtype']}. Against the unmerged adapter on the same "
-        f"base, at {gap['positions']} positions of {gap['prompts']} answers, computed in {gap['computed_in']}: "
-        f"largest difference of a logit {gap['max_abs']:.3g}, mean {gap['mean_abs']:.2g}, mean KL "
-        f"{gap['mean_kl']:.2g}, the same best token at {gap['same_top_token']:.1%} of the positions. "
-        + rounding(about["dtype"])
+        f"Merged into the unquantised base and rounded to {about.dtype}. Against the unmerged adapter on the same "
+        f"base, at {gap.positions} positions of {gap.prompts} answers, computed in {gap.computed_in}: "
+        f"largest difference of a logit {gap.max_abs:.3g}, mean {gap.mean_abs:.2g}, mean KL "
+        f"{gap.mean_kl:.2g}, the same best token at {percent(gap.same_top_token)} of the positions. "
+        + rounding(about.dtype)
     )
-    if about["format"] == "gguf":
-        text += f" What the conversion to GGUF ({about['gguf']['type']}) rounds is not measured."
-    if "not_compared" in about:
+    if about.gguf:
+        text += f" What the conversion to GGUF ({about.gguf.type}) rounds is not measured."
+    if about.not_compared is not None:
         text += (
             f"\n\nThe adapter was trained, and the results above were measured, on a base quantised to "
-            f"{about['trained_quantization']}, with which it was not compared."
+            f"{about.trained_quantization}, with which it was not compared."
         )
-    trained = about.get("logit_gap_to_quantized")
+    trained = about.logit_gap_to_quantized
     if trained:
         text += (
             f"\n\nThe adapter was trained, and the results above were measured, on a base quantised to "
-            f"{about['trained_quantization']}. Against that model: largest difference {trained['max_abs']:.3g}, mean "
-            f"KL {trained['mean_kl']:.2g}, the same best token at {trained['same_top_token']:.1%}."
+            f"{about.trained_quantization}. Against that model: largest difference {trained.max_abs:.3g}, mean "
+            f"KL {trained.mean_kl:.2g}, the same best token at {percent(trained.same_top_token)}."
         )
     return text

@@ -13,6 +13,7 @@ from text2sql.config import Config
 from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.errors import UserError
+from text2sql.export.record import GgufFile
 
 SCRIPT = "convert_hf_to_gguf.py"
 COMMAND = "convert-hf-to-gguf"
@@ -41,7 +42,7 @@ def find_converter(given: Path | None) -> list[str]:
     )
 
 
-def convert(merged: Path, converter: list[str], outtype: str, modelfile: str) -> dict[str, Any]:
+def convert(merged: Path, converter: list[str], outtype: str, modelfile: str) -> GgufFile:
     """Replace a merged model's directory by one GGUF file and a Modelfile.
 
     Args:
@@ -66,7 +67,7 @@ def convert(merged: Path, converter: list[str], outtype: str, modelfile: str) ->
         if other != file:
             other.unlink()
     (merged / "Modelfile").write_text(modelfile, encoding="utf-8")
-    return {"gguf": {"file": file.name, "type": outtype, "bytes": file.stat().st_size}}
+    return GgufFile(file=file.name, type=outtype, bytes=file.stat().st_size)
 
 
 def modelfile(config: Config, tokenizer: Any) -> str:
