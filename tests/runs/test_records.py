@@ -168,3 +168,43 @@ def test_runs_with_a_renamed_key_are_not_compared(tmp_path: Path, key: str) -> N
     with pytest.raises(UserError, match=rf"predictions-tuned\.jsonl is damaged \(line 1 has no {key}"):
         compare_runs([str(tmp_path / "copy"), str(tmp_path / "run")], tmp_path / "page.html", 3)
     assert not (tmp_path / "page.html").exists()
+
+
+# Keys of a summary that are data, not names of fields.
+DATA = {"counts", "error_labels", "by_hardness", "tables", "labels", "error_types", "dropped", "wall_seconds"}
+LEFT_OUT = {"base_correct", "base_reason", "base_sql", "tuned_correct", "tuned_reason", "tuned_sql", "benchmarks"}
+LEFT_OUT |= {"judge", "spider_ex"}
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to every key of a JSON value that names a field; of a list the first item stands for all."""
+    if isinstance(value, list):
+        return _paths(value[0], (*path, 0)) if value else []
+    if not isinstance(value, dict):
+        return []
+    named = [] if path and path[-1] in DATA | {"evaluations"} else [(*path, key) for key in value]
+    return [*named, *(found for key, item in value.items() for found in _paths(item, (*path, key)))]
+
+
+def test_every_nested_key_of_a_summary_is_named_when_it_is_missing(tmp_path: Path) -> None:
+    make_run(tmp_path, n=40, steps=3)
+    file = tmp_path / "summary.json"
+    text = file.read_text()
+    accepted = set()
+    for path in _paths(json.loads(text)):
+        value = json.loads(text)
+        place = value
+        for key in path[:-1]:
+            place = place[key]
+        del place[path[-1]]
+        file.write_text(json.dumps(value))
+        try:
+            RunDirectory(tmp_path).summary()
+        except UserError as error:
+            message = str(error)
+            dotted = ".".join(map(str, path))
+            assert f"{dotted} must be given" in message or f"has no {dotted}, which" in message
+            assert message.startswith(str(file)) and "format 1" in message and "\n" not in message
+        else:
+            accepted.add(path[-1])
+    assert accepted == LEFT_OUT
