@@ -35,18 +35,19 @@ from text2sql.console import console
 from text2sql.data import prompts
 from text2sql.data.dataset import Dataset, load_dataset
 from text2sql.data.example import Example
-from text2sql.data.exercise_questions import NOVEL_QUESTIONS
-from text2sql.data.few_shot import choose_shots
 from text2sql.data.inspect import find_tokenizer
 from text2sql.data.prompts import Shots
 from text2sql.errors import UserError
 from text2sql.formats import count, duration, size
-from text2sql.training.trainer import epoch_order, total_steps
+from text2sql.inference.plan import plan_run
+from text2sql.training.batches import epoch_order, total_steps
 
-# Where the tokenizer is not at hand:
-CHARACTERS_PER_TOKEN = 3.2  # of SQL and schemas
-MARKS = 5  # tokens around a turn of a conversation
-SUSTAINED = 0.7  # of a large matrix product's rate, a training step on a CPU (scripts/check_estimate.py)
+# Of SQL and schemas, where the tokenizer is not at hand.
+CHARACTERS_PER_TOKEN = 3.2
+# Tokens around a turn of a conversation, where the tokenizer is not at hand.
+MARKS = 5
+# What a training step on a CPU reaches of a large matrix product's rate, as scripts/check_estimate.py measures it.
+SUSTAINED = 0.7
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Asked:
 
     Attributes:
         lengths: Prompts and gold answers.
-        times: How often all of them are asked: of the base model, of the tuned one, again.
+        times: How often all of them are asked.
         samples: Answers to each.
         surely: False for what is asked only where the first answer does not run.
     """
@@ -130,23 +131,26 @@ def print_estimate(config: Config, device: str) -> None:
 
 
 def _asked(config: Config, dataset: Dataset, tokenizer: Any) -> list[Asked]:
-    """What the evaluations of a run ask, as `text2sql.pipeline.run` does."""
-    settings, test = config.evaluation, list(dataset.split.test)
-    models = 1 + settings.baseline
-    novel = NOVEL_QUESTIONS if settings.novel_questions else []
-    plain = _lengths(test, tokenizer, config)
-    asked = [Asked(_lengths([*test, *novel], tokenizer, config), models)]
-    if settings.few_shot:
-        longest = None
-        if tokenizer is not None and config.capabilities.computes_here:
-            longest = model_shape(config.trained_model).context - settings.max_new_tokens
-        template = config.prompt.template
-        shots = choose_shots(test, dataset.split.train, settings.few_shot, config.seed, tokenizer, template, longest)
-        asked.append(Asked(_lengths(test, tokenizer, config, [shots[e.id] for e in test]), 1))
-    if settings.self_consistency:
-        asked.append(Asked(plain, models, settings.self_consistency.samples))
-    if settings.retry:
-        asked += [Asked(plain, models), Asked(plain, models * settings.retry.attempts, surely=False)]
+    """What the evaluations of a run ask."""
+    limit = None
+    if tokenizer is not None and config.capabilities.computes_here:
+        limit = model_shape(config.trained_model).context - config.evaluation.max_new_tokens
+    asked: list[Asked] = []
+    # Most evaluations are of the same questions with the same prompts, which are counted once.
+    bare: dict[int, Lengths] = {}
+    plan = plan_run(config, dataset.split.test)
+    for evaluation in (*plan.before, *plan.after):
+        questions = evaluation.questions
+        strategy = evaluation.strategy.prepared(questions, dataset.split.train, tokenizer, config, limit)
+        request = strategy.request(questions)
+        if request.shots is not None:
+            lengths = _lengths(questions, tokenizer, config, request.shots)
+        else:
+            lengths = bare.get(id(questions)) or _lengths(questions, tokenizer, config)
+            bare[id(questions)] = lengths
+        asked.append(Asked(lengths, 1, request.samples))
+        if strategy.attempts:
+            asked.append(Asked(lengths, strategy.attempts, surely=False))
     return asked
 
 

@@ -12,8 +12,9 @@ from typing import Any
 from text2sql.config.yaml import read_yaml
 from text2sql.errors import UserError
 from text2sql.evaluation import clustered_interval, wilson_interval
+from text2sql.inference.plan import known_evaluations, other_strategies
 from text2sql.report.load import RunData, flatten, load_run
-from text2sql.runs.evaluations import EVALUATIONS, OTHER_STRATEGIES, SIDES
+from text2sql.runs.evaluations import SIDES
 from text2sql.runs.records import MetricsRow, Prediction
 from text2sql.runs.summary import RunCost, TrainingSummary
 
@@ -28,7 +29,7 @@ class Entry:
     Attributes:
         label: Its name in the comparison; no two are alike.
         run: The run.
-        side: ``base``, ``tuned``, or a label of `text2sql.runs.evaluations.OTHER_STRATEGIES`.
+        side: ``base``, ``tuned``, or the label of another strategy (`text2sql.inference.plan.other_strategies`).
     """
 
     label: str
@@ -138,7 +139,7 @@ def _distinct(directory: Path, others: Sequence[Path]) -> str:
 
 def _find(name: str) -> tuple[RunData, str, Path]:
     directory, _, side = name.rpartition(":")
-    if Path(name).is_dir() or side not in (*SIDES, *OTHER_STRATEGIES):
+    if Path(name).is_dir() or side not in (*SIDES, *other_strategies()):
         directory, side = name, ""
     # A prediction that cannot be read is neither a right answer nor a wrong one.
     run = load_run(Path(directory), tuple(dict.fromkeys((*SIDES, *([side] if side else ())))), strict=True)

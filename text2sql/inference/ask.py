@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from rich.table import Table
 
-from backends.interface import SamplingClient, ServiceClient, StreamingSamplingClient, cut_at_stop
+from backends.interface import SamplingClient, ServiceClient, StreamingSamplingClient
 from text2sql.config import Config
 from text2sql.console import console
 from text2sql.data import prompts
@@ -20,7 +20,7 @@ from text2sql.data.example import Example
 from text2sql.data.schema_text import show_schemas
 from text2sql.errors import UserError
 from text2sql.evaluation import extract_sql
-from text2sql.inference.generate import PendingGenerations, stream
+from text2sql.inference.generate import Request, generate, stream
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.session import context_length, open_service
 from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
@@ -83,13 +83,12 @@ class Answerer:
         sampler = self._sampler(model)
         self._check_length(example, sampler)
         config, started = self.config, time.monotonic()
-        asked = config.prompt.template, config.evaluation, config.seed
         if self._service.capabilities.streams:
-            generations = stream(example, cast("StreamingSamplingClient", sampler), *asked)
+            generations = stream(example, cast("StreamingSamplingClient", sampler), config)
         else:
-            generations = iter(PendingGenerations([example], sampler, *asked).results())
+            generations = iter(generate(Request([example]), sampler, config)[0])
         for generation in generations:
-            text, seconds = cut_at_stop(generation.text, config.evaluation.stop), time.monotonic() - started
+            text, seconds = generation.text, time.monotonic() - started
             if generation.stop_reason:
                 yield Answer(extract_sql(text), text, generation.stop_reason == "length", seconds)
             else:

@@ -1,18 +1,37 @@
-"""Examples to SQL text, through a sampling client."""
+"""Questions to SQL text, through a sampling client."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from tinker import types
 
-from backends.interface import SamplingClient, StreamingSamplingClient
-from text2sql.config import EvaluationConfig
+from backends.interface import SamplingClient, StreamingSamplingClient, cut_at_stop
+from text2sql.config import Config
 from text2sql.data import prompts
 from text2sql.data.example import Example
+
+
+@dataclass(frozen=True)
+class Request:
+    """Questions that are asked together, and how.
+
+    Attributes:
+        questions: What to ask; their gold queries are not shown.
+        shots: For each question, the solved examples to put in front; None for none at all.
+        samples: Answers to each question.
+        temperature: In place of `evaluation.temperature`, where it is not None.
+        seed: Of the sampling, in place of the run's, where it is not None.
+    """
+
+    questions: Sequence[Example]
+    shots: prompts.Shots | None = None
+    samples: int = 1
+    temperature: float | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +40,8 @@ class Generation:
 
     Attributes:
         prompt: The text that it was given.
-        text: Its answer, as it came, up to and including what stopped it.
+        raw: Its answer, as it came, up to and including what stopped it.
+        text: Its answer without the stop string that ended it.
         stop_reason: ``stop``, or ``length`` if it was cut off; empty while it grows.
         tokens: Length of the answer in tokens.
         prompt_tokens: Length of the prompt in tokens.
@@ -29,6 +49,7 @@ class Generation:
     """
 
     prompt: str
+    raw: str
     text: str
     stop_reason: str
     tokens: int
@@ -37,52 +58,50 @@ class Generation:
 
 
 class PendingGenerations:
-    """Answers under way: submitted at once, collected by `results`.
+    """Answers to a request, prepared when this is made, under way after `submit`.
 
     Args:
-        examples: What to ask.
+        request: What to ask, and how.
         sampler: Which model.
-        template: A key of `text2sql.config.templates.TEMPLATES`.
-        evaluation: Length, temperature and stops.
-        seed: Of the sampling.
-        reserve: Called first with the number of prompt tokens and the largest number of sampled ones.
-        shots: For each example, solved ones to put in front.
-        samples: Answers to each.
-        temperature: In place of the configured one.
+        config: Prompt template, length, temperature, stop strings and seed.
+
+    Attributes:
+        request: The same.
+        prompt_tokens: Tokens of all prompts together, each counted once however many answers it gets.
+        most_tokens: The most that all answers together may have.
     """
 
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        sampler: SamplingClient,
-        template: str,
-        evaluation: EvaluationConfig,
-        seed: int,
-        reserve: Callable[[int, int], Any] = lambda prompt, sampled: None,
-        *,
-        shots: prompts.Shots | None = None,
-        samples: int = 1,
-        temperature: float | None = None,
-    ) -> None:
+    def __init__(self, request: Request, sampler: SamplingClient, config: Config) -> None:
+        self.request = request
+        self._sampler, self._config = sampler, config
         self._tokenizer: Any = sampler.get_tokenizer()
-        params = _sampling(template, self._tokenizer, evaluation, seed, temperature)
-        fronts = shots or [()] * len(examples)
-        asked = zip(examples, fronts, strict=True)
-        self._prompts = [prompts.render_prompt(e, template, self._tokenizer, front) for e, front in asked]
-        tokens = prompts.tokenize(examples, self._tokenizer, template, shots)
-        self._lengths = [len(t.prompt) for t in tokens]
-        reserve(sum(self._lengths) * samples, evaluation.max_new_tokens * len(tokens) * samples)
-        self._futures = [sampler.sample(types.ModelInput.from_ints(t.prompt.tolist()), samples, params) for t in tokens]
+        template = config.prompt.template
+        shots = request.shots or [()] * len(request.questions)
+        self._prompts = [
+            prompts.render_prompt(question, template, self._tokenizer, own)
+            for question, own in zip(request.questions, shots, strict=True)
+        ]
+        tokens = prompts.tokenize(request.questions, self._tokenizer, template, request.shots)
+        self._ids = [t.prompt.tolist() for t in tokens]
+        self._futures: list[Any] = []
+        self.prompt_tokens = sum(map(len, self._ids))
+        self.most_tokens = config.evaluation.max_new_tokens * len(tokens) * request.samples
 
-    def results(self) -> list[Generation]:
-        """Wait for all answers, in the order of the examples; the first of each."""
-        return [answers[0] for answers in self.all_results()]
+    def submit(self) -> None:
+        """Send all questions to the sampler; nothing is waited for."""
+        params = _sampling(self.request, self._tokenizer, self._config)
+        self._futures = [
+            self._sampler.sample(types.ModelInput.from_ints(ids), self.request.samples, params) for ids in self._ids
+        ]
 
-    def all_results(self) -> list[list[Generation]]:
-        """Wait for all answers, all of each example's."""
+    def results(self) -> list[list[Generation]]:
+        """Wait for all answers: those to each question, in the order of the questions."""
         return [
-            [_generation(prompt, sequence, length, self._tokenizer) for sequence in future.result().sequences]
-            for prompt, future, length in zip(self._prompts, self._futures, self._lengths, strict=True)
+            [
+                _generation(prompt, sequence.tokens, sequence.stop_reason, len(ids), self._tokenizer, self._config)
+                for sequence in future.result().sequences
+            ]
+            for prompt, ids, future in zip(self._prompts, self._ids, self._futures, strict=True)
         ]
 
     def cancel(self) -> None:
@@ -91,50 +110,52 @@ class PendingGenerations:
             future.future().cancel()
 
 
-def stream(
-    example: Example, sampler: StreamingSamplingClient, template: str, evaluation: EvaluationConfig, seed: int
-) -> Iterator[Generation]:
+def generate(request: Request, sampler: SamplingClient, config: Config) -> list[list[Generation]]:
+    """Ask, and wait for the answers: those to each question, in the order of the questions."""
+    pending = PendingGenerations(request, sampler, config)
+    pending.submit()
+    return pending.results()
+
+
+def stream(question: Example, sampler: StreamingSamplingClient, config: Config) -> Iterator[Generation]:
     """One answer as it grows, the whole of it last; what is unfinished has no `stop_reason`.
 
     Whoever stops listening ends the sampling.
     """
     tokenizer: Any = sampler.get_tokenizer()
-    prompt = prompts.render_prompt(example, template, tokenizer)
-    ids = prompts.tokenize([example], tokenizer, template)[0].prompt.tolist()
-    coming = sampler.stream(types.ModelInput.from_ints(ids), _sampling(template, tokenizer, evaluation, seed))
+    template = config.prompt.template
+    prompt = prompts.render_prompt(question, template, tokenizer)
+    ids = prompts.tokenize([question], tokenizer, template)[0].prompt.tolist()
+    coming = sampler.stream(types.ModelInput.from_ints(ids), _sampling(Request([question]), tokenizer, config))
     tokens: list[int] = []
     with closing(coming):
         while True:
             try:
                 tokens.append(next(coming))
             except StopIteration as end:
-                yield _generation(prompt, end.value.sequences[0], len(ids), tokenizer)
+                (sequence,) = end.value.sequences
+                yield _generation(prompt, sequence.tokens, sequence.stop_reason, len(ids), tokenizer, config)
                 return
-            yield Generation(prompt, _text(tokens, tokenizer), "", len(tokens), len(ids))
+            yield _generation(prompt, tokens, "", len(ids), tokenizer, config)
 
 
-def _sampling(
-    template: str, tokenizer: Any, evaluation: EvaluationConfig, seed: int, temperature: float | None = None
-) -> types.SamplingParams:
-    # None given: the end of the sequence; an empty list would not even stop there. A chat's turn has its own end.
+def _sampling(request: Request, tokenizer: Any, config: Config) -> types.SamplingParams:
+    evaluation, template = config.evaluation, config.prompt.template
+    # Without stop strings an answer ends with the sequence, or in a chat with the turn, whose mark is its own token. An
+    # empty list would not even stop at the end of the sequence.
     stop: Any = evaluation.stop or prompts.end_of_turn(template, tokenizer)[-1:] or None
     return types.SamplingParams(
         max_tokens=evaluation.max_new_tokens,
-        temperature=evaluation.temperature if temperature is None else temperature,
+        temperature=evaluation.temperature if request.temperature is None else request.temperature,
         stop=stop,
-        seed=seed,
+        seed=config.seed if request.seed is None else request.seed,
     )
 
 
-def _generation(prompt: str, sequence: Any, length: int, tokenizer: Any) -> Generation:
-    return Generation(
-        prompt, _text(sequence.tokens, tokenizer), sequence.stop_reason, len(sequence.tokens), prompt_tokens=length
-    )
-
-
-def _text(tokens: Sequence[int], tokenizer: Any) -> str:
-    return tokenizer.decode(
-        tokens,
-        skip_special_tokens=True,
-        clean_up_tokenization_spaces=False,  # it would rewrite " ," and " 's" inside SQL
-    )
+def _generation(
+    prompt: str, tokens: Sequence[int], stop_reason: str, prompt_tokens: int, tokenizer: Any, config: Config
+) -> Generation:
+    # The clean-up of older tokenizers would rewrite " ," and " 's" inside SQL.
+    raw = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    text = cut_at_stop(raw, config.evaluation.stop)
+    return Generation(prompt, raw, text, stop_reason, len(tokens), prompt_tokens)

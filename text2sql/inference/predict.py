@@ -7,35 +7,69 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from backends.interface import SamplingClient, cut_at_stop
-from text2sql.config import Config, Retry
+from backends.interface import SamplingClient
+from text2sql.config import Config
 from text2sql.console import stage
 from text2sql.data.example import Example
 from text2sql.evaluation.score import Case, judge_answers
 from text2sql.evaluation.statistics import paired_comparison
-from text2sql.inference.generate import Generation, PendingGenerations
-from text2sql.inference.strategies import Way, combined, self_consistency, to_ask_again
-from text2sql.runs.budget import TokenBudget, Tokens
-from text2sql.runs.directory import RunDirectory
+from text2sql.inference.generate import Generation, PendingGenerations, Request
+from text2sql.inference.plan import Evaluation
+from text2sql.runs.budget import Tokens
 from text2sql.runs.records import TIMINGS, Prediction, Timing, predictions_file
+from text2sql.runs.session import RunSession
 from text2sql.runs.summary import PairedComparison
 
-Group = tuple[Sequence[Example], PendingGenerations, Tokens]  # asked, their answers, what was set aside for them
-WINDOW = 8  # groups in flight where calls are answered one by one
+# Groups in flight where calls are answered one by one.
+WINDOW = 8
 
 
-def predict(
-    run: RunDirectory,
-    label: str,
-    title: str,
-    examples: Sequence[Example],
-    sampler: SamplingClient,
-    config: Config,
-    budget: TokenBudget,
-    way: Way | None = None,
-) -> list[Prediction]:
-    """Answer and judge examples into ``predictions-LABEL.jsonl``.
+@dataclass(frozen=True)
+class Asker:
+    """A model as a run asks it: tokens are set aside in its budget before a request, and counted after it.
+
+    Attributes:
+        session: The run.
+        sampler: The model.
+        stage: What the tokens are counted under.
+    """
+
+    session: RunSession
+    sampler: SamplingClient
+    stage: str
+
+    def submit(self, request: Request) -> PendingGenerations:
+        """Send a request; nothing is waited for.
+
+        Raises:
+            BudgetReached: It could cost more than the run may; nothing was sent.
+        """
+        pending = PendingGenerations(request, self.sampler, self.session.config)
+        self.session.budget.reserve(_most(pending))
+        pending.submit()
+        return pending
+
+    def collect(self, pending: PendingGenerations) -> list[list[Generation]]:
+        """Wait for the answers to each question."""
+        answers = pending.results()
+        sampled = sum(answer.tokens for own in answers for answer in own)
+        actual = Tokens(prefill=pending.prompt_tokens, sample=sampled)
+        self.session.budget.spend(self.stage, _most(pending), actual)
+        return answers
+
+    def ask(self, request: Request) -> list[list[Generation]]:
+        """Send a request and wait for the answers to each question."""
+        return self.collect(self.submit(request))
+
+
+def _most(pending: PendingGenerations) -> Tokens:
+    return Tokens(prefill=pending.prompt_tokens * pending.request.samples, sample=pending.most_tokens)
+
+
+def predict(session: RunSession, evaluation: Evaluation, sampler: SamplingClient) -> list[Prediction]:
+    """Answer and judge the questions of an evaluation into ``predictions-LABEL.jsonl``.
 
     At most `evaluation.concurrency` questions are in flight. A sampler that decodes calls together gets them in groups
     of that size, and only whole groups are kept from an earlier start: every group is sampled in the same company
@@ -43,150 +77,86 @@ def predict(
     a time, so that the flight stays full while answers come in.
 
     Returns:
-        One prediction per example, in order.
+        One prediction for each question, in order.
 
     Raises:
         BudgetReached: The next questions could cost more than the run may; the answers so far are kept.
     """
-    way = way or Way()
-    name, ahead = predictions_file(label), 1 if config.capabilities.batches_sampling else WINDOW
+    run, config, label = session.run, session.config, evaluation.label
+    questions, strategy = evaluation.questions, evaluation.strategy
+    asker = Asker(session, sampler, label)
+    ahead = 1 if config.capabilities.batches_sampling else WINDOW
     size = math.ceil(config.evaluation.concurrency / ahead)
-    kept = run.predictions(label)
-    done = len(kept) if len(kept) == len(examples) else len(kept) // size * size
-    rows = kept[:done]
-    if [row.id for row in rows] != [example.id for example in examples[:done]]:
-        done, rows = 0, []
-    run.replace_rows(name, rows)
-    groups = deque(examples[start : start + size] for start in range(done, len(examples), size))
-    flying: deque[Group] = deque()
-    with stage(title, len(examples), done) as bar, _called_off(flying):
+    predictions = _kept(session, evaluation, size)
+    done = len(predictions)
+    run.replace_rows(predictions_file(label), predictions)
+    groups = deque(questions[start : start + size] for start in range(done, len(questions), size))
+    flying: deque[PendingGenerations] = deque()
+    with stage(evaluation.title, len(questions), done) as bar, _called_off(flying):
         start = time.monotonic()
         while groups or flying:
             while groups and len(flying) < ahead:
-                flying.append(_submit(groups.popleft(), sampler, config, budget, way))
-            asked = flying[0][0]
-            generations = _collect(label, flying[0], config, budget, way)
+                flying.append(asker.submit(strategy.request(groups.popleft())))
+            asked = flying[0].request.questions
+            answers = asker.collect(flying[0])
             flying.popleft()
-            # The device goes on while the queries are executed; second tries come before the next group, not among it.
-            if groups and not way.retry:
-                flying.append(_submit(groups.popleft(), sampler, config, budget, way))
-            if way.retry:
-                generations = _retried(label, asked, generations, sampler, config, budget, way.retry)
+            # The device goes on while queries are executed, unless it has second tries to make first.
+            if groups and not strategy.attempts:
+                flying.append(asker.submit(strategy.request(groups.popleft())))
+            generations = strategy.choose(asked, answers, asker.ask, config)
             judged = judge(asked, generations, config)
-            rows.extend(judged)
-            run.append(name, judged)
+            predictions.extend(judged)
+            run.append(predictions_file(label), judged)
             now = time.monotonic()
             run.append(TIMINGS, [Timing(stage=label, seconds=now - start)])
             start = now
-            correct = sum(row.correct for row in rows)
-            tokens = sum(g.tokens for g in generations)  # what answering costs; prompts are read much faster
-            bar.advance(len(asked), tokens, correct=f"{correct}/{len(rows)}")
-    return rows
+            correct = sum(prediction.correct for prediction in predictions)
+            # The rate counts what was written: prompts are read much faster.
+            tokens = sum(generation.tokens for generation in generations)
+            bar.advance(len(asked), tokens, correct=f"{correct}/{len(predictions)}")
+    return predictions
 
 
-def answer(
-    label: str, examples: Sequence[Example], sampler: SamplingClient, config: Config, budget: TokenBudget
-) -> list[Generation]:
-    """Answer examples, without judging or keeping the answers."""
-    return _collect(label, _submit(examples, sampler, config, budget, Way()), config, budget, Way())
-
-
-def _collect(label: str, group: Group, config: Config, budget: TokenBudget, way: Way) -> list[Generation]:
-    """Wait for a group's answers, count them, and choose one for each question."""
-    asked, pending, reserved = group
-    answers = pending.all_results()
-    prefilled = sum(own[0].prompt_tokens for own in answers)
-    budget.spend(label, reserved, Tokens(prefill=prefilled, sample=sum(g.tokens for own in answers for g in own)))
-    return self_consistency(asked, answers, config) if way.vote else [own[0] for own in answers]
-
-
-def _retried(
-    label: str,
-    asked: Sequence[Example],
-    generations: Sequence[Generation],
-    sampler: SamplingClient,
-    config: Config,
-    budget: TokenBudget,
-    retry: Retry,
-) -> list[Generation]:
-    """Ask again, `retry.attempts` times at most, where an answer does not run; one that never does stays the last."""
-    current = list(generations)
-    for attempt in range(1, retry.attempts + 1):
-        again = to_ask_again(asked, current, retry, config)
-        if not again:
-            break
-        group = _submit([*again.values()], sampler, config, budget, Way(), retry.temperature, config.seed + attempt)
-        for place, new in zip(again, _collect(label, group, config, budget, Way()), strict=True):
-            current[place] = combined(current[place], new)
-    return current
-
-
-def _submit(
-    examples: Sequence[Example],
-    sampler: SamplingClient,
-    config: Config,
-    budget: TokenBudget,
-    way: Way,
-    temperature: float | None = None,
-    seed: int | None = None,
-) -> Group:
-    reserved = Tokens()
-
-    def reserve(prompt: int, sampled: int) -> None:
-        nonlocal reserved
-        reserved = budget.reserve(Tokens(prefill=prompt, sample=sampled))
-
-    pending = PendingGenerations(
-        examples,
-        sampler,
-        config.prompt.template,
-        config.evaluation,
-        config.seed if seed is None else seed,
-        reserve=reserve,
-        shots=way.fronts(examples),
-        samples=way.vote.samples if way.vote else 1,
-        temperature=way.vote.temperature if way.vote else temperature,
-    )
-    return examples, pending, reserved
+def _kept(session: RunSession, evaluation: Evaluation, size: int) -> list[Prediction]:
+    """The predictions of an earlier start that stay: whole groups of `size`, or all where it had finished."""
+    kept = session.run.predictions(evaluation.label)
+    questions = evaluation.questions
+    done = len(kept) if len(kept) == len(questions) else len(kept) // size * size
+    same = [prediction.id for prediction in kept[:done]] == [question.id for question in questions[:done]]
+    return kept[:done] if same else []
 
 
 @contextmanager
-def _called_off(flying: deque[Group]) -> Iterator[None]:
+def _called_off(flying: deque[PendingGenerations]) -> Iterator[None]:
     """Call off what is in flight when the work ends early."""
     try:
         yield
     except BaseException:
-        for _, pending, _ in flying:
+        for pending in flying:
             pending.cancel()
         raise
 
 
-def judge(examples: Sequence[Example], generations: Sequence[Generation], config: Config) -> list[Prediction]:
+def judge(questions: Sequence[Example], generations: Sequence[Generation], config: Config) -> list[Prediction]:
     """Execute and compare answers with their gold queries."""
     cases = [
-        Case(
-            example.context,
-            example.answer,
-            cut_at_stop(generation.text, config.evaluation.stop),
-            (example.db,) if example.db else (),
-        )
-        for example, generation in zip(examples, generations, strict=True)
+        Case(question.context, question.answer, generation.text, (question.db,) if question.db else ())
+        for question, generation in zip(questions, generations, strict=True)
     ]
-    judged = judge_answers(cases, config)
     return [
         Prediction(
-            id=example.id,
-            question=example.question,
-            context=example.context,
-            gold=example.answer,
+            id=question.id,
+            question=question.question,
+            context=question.context,
+            gold=question.answer,
             prompt=generation.prompt,
-            raw=generation.text,
+            raw=generation.raw,
             stop_reason=generation.stop_reason,
             tokens=generation.tokens,
             prompt_tokens=generation.prompt_tokens,
             samples=generation.samples,
-            cluster=example.db_id,
-            evidence=example.evidence or None,
+            cluster=question.db_id,
+            evidence=question.evidence or None,
             sql=judgement.sql,
             labels=judgement.description.labels,
             hardness=judgement.description.hardness,
@@ -194,10 +164,10 @@ def judge(examples: Sequence[Example], generations: Sequence[Generation], config
             verdict=judgement.verdict,
             benchmark=judgement.benchmark,
         )
-        for example, generation, judgement in zip(examples, generations, judged, strict=True)
+        for question, generation, judgement in zip(questions, generations, judge_answers(cases, config), strict=True)
     ]
 
 
 def compare(base: Sequence[Prediction], tuned: Sequence[Prediction]) -> PairedComparison:
-    """The paired comparison of two lists of predictions over the same examples."""
+    """The paired comparison of two lists of predictions over the same questions."""
     return paired_comparison([row.correct for row in base], [row.correct for row in tuned])

@@ -1,101 +1,318 @@
-"""Better answers from the same model: solved examples in the prompt, a vote of several samples, a second try.
+"""How answers are come by: one answer, solved examples in the prompt, a vote of several samples, another try.
 
-No gold query has a part in any of it: what votes and what retries is how queries run on the question's database, or,
-where it has none, on its schema.
+No gold query has a part in any of it: what votes and what tries again is how queries run on the question's database,
+or, where it has none, on its schema.
+
+A new strategy is a subclass of `Strategy` in `STRATEGIES`, and its settings as a key of `evaluation`. The plan of a
+run, the estimate of its tokens, its labels and its tables in reports follow from that.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from typing import Any, ClassVar
 
-from backends.interface import cut_at_stop
 from text2sql import evaluation
-from text2sql.config import Config, Retry, SelfConsistency
+from text2sql.config import Config, EvaluationConfig, FewShot, Retry, SelfConsistency
 from text2sql.data.example import Example
+from text2sql.data.few_shot import choose_shots
 from text2sql.equivalence.pair import compile_prediction
-from text2sql.inference.generate import Generation
+from text2sql.inference.generate import Generation, Request
+from text2sql.runs.evaluations import SIDES, Model
 from text2sql.sql.sandbox import QueryFailed, Sandbox
 
-MAX_STEPS = 10**8  # instructions of SQLite's virtual machine for one query on a real database
+Ask = Callable[[Request], list[list[Generation]]]
+# Instructions of SQLite's virtual machine for one query on a real database.
+MAX_STEPS = 10**8
 
 
 @dataclass(frozen=True)
-class Way:
-    """How answers are come by, where that is not one answer to the bare prompt.
+class Strategy:
+    """A strategy; each replaces what it does in another way than `Greedy`.
 
     Attributes:
-        shots: Solved examples for the prompt, by the id of the question.
-        vote: Several samples, and the one whose result most of them share.
-        retry: Another answer where one does not run.
+        name: What it adds to the label of the model that it is used with.
+        title: What it adds to the model's title while it is under way.
+        about: The same in a table of results.
+        models: Which models it is for.
     """
 
+    name: ClassVar[str]
+    title: ClassVar[str]
+    about: ClassVar[str]
+    models: ClassVar[tuple[Model, ...]] = SIDES
+
+    @classmethod
+    def of(cls, settings: EvaluationConfig) -> Strategy | None:
+        """The strategy as it is configured, None where it is not asked for."""
+        raise NotImplementedError
+
+    @property
+    def attempts(self) -> int:
+        """How often it may ask a question again.
+
+        Where it does at all, a group of questions is finished before the next one is asked. Second tries among other
+        questions would come sooner or later, and so in other company and with other numbers each time.
+        """
+        return 0
+
+    @classmethod
+    def label(cls, model: Model) -> str:
+        """Label of its evaluation of a model: of the predictions' file, in the summary, on the command line."""
+        return f"{model}-{cls.name}" if cls.name else model
+
+    @classmethod
+    def applies_to(cls, model: Model, settings: EvaluationConfig) -> bool:
+        """Whether this model is evaluated with it: the base model only where its baseline is wanted."""
+        return model in cls.models and (model == "tuned" or settings.baseline)
+
+    def prepared(
+        self,
+        questions: Sequence[Example],
+        train: Sequence[Example],
+        tokenizer: Any,
+        config: Config,
+        limit: int | None,
+    ) -> Strategy:
+        """The strategy with what it needs for these questions.
+
+        Args:
+            questions: What will be asked.
+            train: The training examples.
+            tokenizer: The model's.
+            config: The run's.
+            limit: Tokens that a prompt may have; None where nobody knows.
+        """
+        return self
+
+    @property
+    def note(self) -> str:
+        """What a person should know of it before it is asked; mostly nothing."""
+        return ""
+
+    def request(self, questions: Sequence[Example]) -> Request:
+        """How questions are asked."""
+        return Request(questions)
+
+    def choose(
+        self, questions: Sequence[Example], answers: Sequence[Sequence[Generation]], ask: Ask, config: Config
+    ) -> list[Generation]:
+        """One answer for each question, with the tokens of all that it took.
+
+        Args:
+            questions: What was asked, as `request` was given it.
+            answers: The answers to each.
+            ask: Asks the same model further questions, and waits.
+            config: The run's.
+        """
+        return [own[0] for own in answers]
+
+
+@dataclass(frozen=True)
+class Greedy(Strategy):
+    """One answer to the bare prompt, at `evaluation.temperature`: greedy, unless somebody has raised that from 0."""
+
+    name = title = about = ""
+
+    @classmethod
+    def of(cls, settings: EvaluationConfig) -> Strategy | None:
+        """Always."""
+        return cls()
+
+
+@dataclass(frozen=True)
+class FewShotPrompt(Strategy):
+    """Solved training examples in the prompt of the base model: what training is compared with."""
+
+    name = "few-shot"
+    title = "solved examples"
+    about = "solved examples in the prompt"
+    models = ("base",)
+
+    settings: FewShot
     shots: Mapping[str, Sequence[Example]] = field(default_factory=dict)
-    vote: SelfConsistency | None = None
-    retry: Retry | None = None
 
-    def fronts(self, examples: Sequence[Example]) -> list[Sequence[Example]] | None:
-        """The solved examples of each question, None where there are none at all."""
-        return [self.shots.get(e.id, ()) for e in examples] if self.shots else None
+    @classmethod
+    def of(cls, settings: EvaluationConfig) -> Strategy | None:
+        """With `evaluation.few_shot`."""
+        return cls(settings.few_shot) if settings.few_shot else None
+
+    @classmethod
+    def label(cls, model: Model) -> str:
+        """There is one of it alone, of the base model."""
+        return cls.name
+
+    @classmethod
+    def applies_to(cls, model: Model, settings: EvaluationConfig) -> bool:
+        """To the base model, whether or not that is also asked without examples."""
+        return model in cls.models
+
+    def prepared(
+        self,
+        questions: Sequence[Example],
+        train: Sequence[Example],
+        tokenizer: Any,
+        config: Config,
+        limit: int | None,
+    ) -> Strategy:
+        """Choose the examples for each question."""
+        template = config.prompt.template
+        return replace(
+            self, shots=choose_shots(questions, train, self.settings, config.seed, tokenizer, template, limit)
+        )
+
+    @property
+    def note(self) -> str:
+        """How many prompts are too long for all the examples that were asked for."""
+        fewer = sum(len(own) < self.settings.k for own in self.shots.values())
+        wanted = f"hold fewer than {self.settings.k} solved examples"
+        return f"{fewer} of {len(self.shots)} prompts {wanted}." if fewer else ""
+
+    def request(self, questions: Sequence[Example]) -> Request:
+        """With each question's examples in front of it."""
+        return Request(questions, shots=[self.shots.get(question.id, ()) for question in questions])
 
 
-def query_of(generation: Generation, config: Config) -> str:
-    """The query in an answer."""
-    return evaluation.extract_sql(cut_at_stop(generation.text, config.evaluation.stop))
-
-
-def failure(example: Example, sql: str, seconds: float) -> str | None:
-    """Why a query does not run for a question, None if it does."""
-    if not sql:
-        return "there is no query in the answer"
-    if example.db is None:
-        failed = compile_prediction(example.context, "", sql)
-        return str(failed) if failed else None
-    try:
-        box = Sandbox.from_file(example.db)
-    except sqlite3.Error as error:
-        return str(error)
-    try:
-        box.run(sql, MAX_STEPS, seconds)
-    except QueryFailed as error:
-        return str(error)
-    finally:
-        box.close()
-    return None
-
-
-def self_consistency(
-    examples: Sequence[Example], candidates: Sequence[Sequence[Generation]], config: Config
-) -> list[Generation]:
-    """Of each question's answers, one whose result most of them share; its tokens are those of all.
+@dataclass(frozen=True)
+class Vote(Strategy):
+    """Self-consistency: several samples, and the one whose result most of them share.
 
     Answers that do not run have no vote. Two queries share their result if the evaluator finds no database, real or
     made for the schema, on which they differ. Between equals the earlier sample wins.
     """
-    settings = config.evaluation
-    queries = [[query_of(g, config) for g in answers] for answers in candidates]
-    running = [
-        [sql for sql in dict.fromkeys(own) if failure(example, sql, settings.timeout) is None]
-        for example, own in zip(examples, queries, strict=True)
-    ]
-    places = [(i, a, b) for i, own in enumerate(running) for a, b in combinations(own, 2)]
-    pairs = [evaluation.Pair(examples[i].context, a, b, examples[i].db) for i, a, b in places]
-    same = {
-        places[index]
-        for index, verdict in evaluation.score_pairs(
-            pairs, workers=settings.workers, effort=settings.databases, seed=config.seed, timeout=settings.timeout
-        )
-        if verdict.correct
-    }
-    chosen = []
-    for i, answers in enumerate(candidates):
-        winner = _elected(Counter(queries[i]), running[i], {(a, b) for place, a, b in same if place == i})
-        answer = answers[queries[i].index(winner)] if winner is not None else answers[0]
-        chosen.append(replace(answer, tokens=sum(g.tokens for g in answers), samples=len(answers)))
-    return chosen
+
+    name = "vote"
+    title = "vote"
+    about = "vote of samples"
+
+    settings: SelfConsistency
+
+    @classmethod
+    def of(cls, settings: EvaluationConfig) -> Strategy | None:
+        """With `evaluation.self_consistency`."""
+        return cls(settings.self_consistency) if settings.self_consistency else None
+
+    def request(self, questions: Sequence[Example]) -> Request:
+        """Several answers to each question."""
+        return Request(questions, samples=self.settings.samples, temperature=self.settings.temperature)
+
+    def choose(
+        self, questions: Sequence[Example], answers: Sequence[Sequence[Generation]], ask: Ask, config: Config
+    ) -> list[Generation]:
+        """Let the answers to each question vote."""
+        settings = config.evaluation
+        queries = [[evaluation.extract_sql(g.text) for g in own] for own in answers]
+        running = [
+            [sql for sql in dict.fromkeys(own) if execution_error(question, sql, settings.timeout) is None]
+            for question, own in zip(questions, queries, strict=True)
+        ]
+        places = [(i, a, b) for i, own in enumerate(running) for a, b in combinations(own, 2)]
+        pairs = [evaluation.Pair(questions[i].context, a, b, questions[i].db) for i, a, b in places]
+        same = {
+            places[index]
+            for index, verdict in evaluation.score_pairs(
+                pairs, workers=settings.workers, effort=settings.databases, seed=config.seed, timeout=settings.timeout
+            )
+            if verdict.correct
+        }
+        chosen = []
+        for i, own in enumerate(answers):
+            winner = _elected(Counter(queries[i]), running[i], {(a, b) for place, a, b in same if place == i})
+            answer = own[queries[i].index(winner)] if winner is not None else own[0]
+            chosen.append(replace(answer, tokens=sum(g.tokens for g in own), samples=len(own)))
+        return chosen
+
+
+@dataclass(frozen=True)
+class AskAgain(Strategy):
+    """Execution feedback: another answer where a query does not run; one that never does stays the last."""
+
+    name = "retry"
+    title = "retry"
+    about = "asked again on errors"
+
+    settings: Retry
+
+    @classmethod
+    def of(cls, settings: EvaluationConfig) -> Strategy | None:
+        """With `evaluation.retry`."""
+        return cls(settings.retry) if settings.retry else None
+
+    @property
+    def attempts(self) -> int:
+        """As configured."""
+        return self.settings.attempts
+
+    def choose(
+        self, questions: Sequence[Example], answers: Sequence[Sequence[Generation]], ask: Ask, config: Config
+    ) -> list[Generation]:
+        """Ask again, `retry.attempts` times at most, where an answer does not run."""
+        current = [own[0] for own in answers]
+        for attempt in range(1, self.attempts + 1):
+            again = self._to_ask_again(questions, current, config)
+            if not again:
+                break
+            # Of another seed: the same prompt is to be sampled in another way.
+            seed = config.seed + attempt
+            asked = ask(Request([*again.values()], temperature=self.settings.temperature, seed=seed))
+            for place, (new,) in zip(again, asked, strict=True):
+                current[place] = _at_the_cost_of_both(current[place], new)
+        return current
+
+    def _to_ask_again(
+        self, questions: Sequence[Example], generations: Sequence[Generation], config: Config
+    ) -> dict[int, Example]:
+        """The questions whose answer does not run, by place; with the error in the text where it is to be shown."""
+        again = {}
+        for place, (question, generation) in enumerate(zip(questions, generations, strict=True)):
+            sql = evaluation.extract_sql(generation.text)
+            error = execution_error(question, sql, config.evaluation.timeout)
+            if error is None:
+                continue
+            failed = f"This query failed: {' '.join(sql.split())}\nError: {error}\nWrite one that runs."
+            shown = self.settings.show_error and sql
+            again[place] = replace(question, question=f"{question.question}\n{failed}") if shown else question
+        return again
+
+
+# In the order in which a model is asked with them.
+STRATEGIES: tuple[type[Strategy], ...] = (Greedy, FewShotPrompt, Vote, AskAgain)
+
+
+def wanted_strategies(model: Model, settings: EvaluationConfig) -> list[Strategy]:
+    """The strategies that a model is to be evaluated with, in order."""
+    wanted = [kind.of(settings) for kind in STRATEGIES if kind.applies_to(model, settings)]
+    return [strategy for strategy in wanted if strategy is not None]
+
+
+def execution_error(question: Example, sql: str, seconds: float) -> str | None:
+    """Why a query does not run on a question's database or, without one, on its schema; None if it does.
+
+    Args:
+        question: Its database or schema is used, not its gold query.
+        sql: The query.
+        seconds: Time limit on a real database.
+    """
+    if not sql:
+        return "there is no query in the answer"
+    if question.db is None:
+        failed = compile_prediction(question.context, "", sql)
+        return str(failed) if failed else None
+    try:
+        sandbox = Sandbox.from_file(question.db)
+    except sqlite3.Error as error:
+        return str(error)
+    try:
+        sandbox.run(sql, MAX_STEPS, seconds)
+    except QueryFailed as error:
+        return str(error)
+    finally:
+        sandbox.close()
+    return None
 
 
 def _elected(votes: Counter[str], running: Sequence[str], same: set[tuple[str, str]]) -> str | None:
@@ -110,23 +327,7 @@ def _elected(votes: Counter[str], running: Sequence[str], same: set[tuple[str, s
     return max(best, key=votes.__getitem__)
 
 
-def to_ask_again(
-    examples: Sequence[Example], generations: Sequence[Generation], retry: Retry, config: Config
-) -> dict[int, Example]:
-    """The questions whose answer does not run, by place; the question tells of the error if it is to be shown."""
-    again = {}
-    for place, (example, generation) in enumerate(zip(examples, generations, strict=True)):
-        sql = query_of(generation, config)
-        reason = failure(example, sql, config.evaluation.timeout)
-        if reason is None:
-            continue
-        hint = f"{example.question}\nThis query failed: {' '.join(sql.split())}\nError: {reason}\nWrite one that runs."
-        again[place] = replace(example, question=hint) if retry.show_error and sql else example
-    return again
-
-
-def combined(first: Generation, second: Generation) -> Generation:
-    """The second answer, at the cost of both."""
+def _at_the_cost_of_both(first: Generation, second: Generation) -> Generation:
     return replace(
         second,
         tokens=first.tokens + second.tokens,

@@ -12,10 +12,13 @@ from text2sql.config import Config
 from text2sql.console import console
 from text2sql.errors import UserError
 from text2sql.formats import p_value, percent
+from text2sql.inference.plan import Evaluation
 from text2sql.inference.predict import compare, predict
+from text2sql.inference.strategies import Greedy
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.records import Prediction, predictions_file
+from text2sql.runs.session import RunSession
 
 # Directory in the run's own.
 ADAPTER = "adapter"
@@ -96,6 +99,7 @@ def _answer(run: RunDirectory, config: Config, adapter: Path, ids: list[str]) ->
             run.replace_rows(predictions_file("local"), [])
             # Answers from this machine cost nothing and are no part of the run.
             budget = TokenBudget(RunDirectory(Path(scratch)), config)
-            return predict(run, "local", "Adapter, here", questions, sampler, config, budget)
+            evaluation = Evaluation("local", "Adapter, here", "tuned", Greedy(), questions)
+            return predict(RunSession(config, run, service, budget), evaluation, sampler)
         finally:
             service.close()

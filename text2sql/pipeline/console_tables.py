@@ -1,4 +1,4 @@
-"""What a run prints besides its progress: the first example with its mask, the headline, the new-schema answers."""
+"""What a run prints, its progress aside: its introduction, the first example with its mask, and its results."""
 
 from __future__ import annotations
 
@@ -9,14 +9,43 @@ from rich.table import Table
 from rich.text import Text
 
 from backends.capabilities import capabilities_of
+from text2sql.config import Config
 from text2sql.console import console
+from text2sql.data.dataset import Dataset
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
 from text2sql.evaluation.metrics import INTERVAL
+from text2sql.evaluation.tables import show_measures
 from text2sql.formats import MISSING, count, dollars, interval, p_value, percent, points
+from text2sql.inference.plan import known_evaluations, other_strategies
 from text2sql.runs.evaluation_summary import EvaluationSummary
-from text2sql.runs.evaluations import EVALUATIONS, OTHER_STRATEGIES
+from text2sql.runs.records import StartRecord, describe_start
+from text2sql.runs.session import RunSession
 from text2sql.runs.summary import NovelAnswers, Summary
+
+
+def introduce_run(session: RunSession, dataset: Dataset) -> None:
+    """Which model is trained and tested on what, and what of the test examples leaks."""
+    config, split, leaks = session.config, dataset.split, dataset.leaks
+    console.print(
+        f"Run {session.run.path}: {config.trained_model} on {config.data.source} with the {config.backend} backend; "
+        f"{len(split.train)} training, {len(split.validation)} validation and {len(split.test)} test examples. "
+        f"{dataset.counts()}"
+    )
+    if any(leaks.values()):
+        console.print(
+            f"Of the test examples, {leaks['tables']} share a table and {leaks['questions']} a question with the "
+            "training examples; data.split_by=schema keeps tables apart."
+        )
+
+
+def introduce_start(start: StartRecord, config: Config) -> None:
+    """Which saved weights the training begins with."""
+    console.print(
+        f"Training begins with the weights of {describe_start(start)}. The base model that it is compared with is "
+        f"{config.trained_model}, untuned.",
+        markup=False,
+    )
 
 
 def show_first_example(example: Example, tokens: Tokens, tokenizer: Any) -> None:
@@ -26,6 +55,16 @@ def show_first_example(example: Example, tokens: Tokens, tokenizer: Any) -> None
     text.append(tokenizer.decode(tokens.prompt.tolist()), style="not bold bright_black")
     text.append(tokenizer.decode(tokens.completion.tolist()).replace("\n", "\\n"), style="not bold green")
     console.print(text, markup=False, soft_wrap=True)
+
+
+def show_results(summary: Summary) -> None:
+    """What a run came to: the measures of its best model, before and after, strategies, cost, new schemas."""
+    for label in [label for label in ("tuned", "base") if label in summary.evaluations][:1]:
+        show_measures(f"The {label} model", summary.evaluations[label])
+    show_headline(summary)
+    show_strategies(summary.evaluations)
+    show_spending(summary)
+    show_novel(summary.novel)
 
 
 def show_headline(summary: Summary) -> None:
@@ -66,17 +105,18 @@ def show_spending(summary: Summary) -> None:
         )
 
 
-def show_ways(evaluations: Mapping[str, EvaluationSummary]) -> None:
+def show_strategies(evaluations: Mapping[str, EvaluationSummary]) -> None:
     """Every evaluation with what it cost, where there are more than the two of the headline."""
-    if not set(evaluations) & set(OTHER_STRATEGIES):
+    if not set(evaluations) & set(other_strategies()):
         return
+    known = known_evaluations()
     table = Table(title="Ways of answering, and their cost", title_justify="left")
     for column in ("model", "accuracy", INTERVAL, "answers", "tokens read", "tokens written", "seconds"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for label, row in evaluations.items():
         cost = row.cost
         table.add_row(
-            EVALUATIONS[label].name,
+            known[label].name,
             percent(row.accuracy),
             interval(*row.interval),
             *([count(cost.samples), count(cost.prompt_tokens), count(cost.sampled_tokens)] if cost else [MISSING] * 3),

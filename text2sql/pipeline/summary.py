@@ -13,11 +13,11 @@ from text2sql.data.dataset import Dataset
 from text2sql.data.exercise_questions import NOVEL_QUESTIONS
 from text2sql.evaluation.summary import Scored, summarize
 from text2sql.inference.predict import compare
+from text2sql.inference.plan import known_evaluations
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.environment import peak_memory
 from text2sql.runs.evaluation_summary import AnswerCost, EvaluationSummary, JudgeSummary
-from text2sql.runs.evaluations import EVALUATIONS
 from text2sql.runs.records import Prediction, describe_start
 from text2sql.runs.summary import (
     DataSummary,
@@ -158,10 +158,11 @@ def _run_cost(work: Work, answers: Mapping[str, Sequence[Prediction]], training:
 
 
 def _wall_seconds(run: RunDirectory, training: TrainingSummary | None) -> dict[str, float]:
+    known = known_evaluations()
     seconds: dict[str, float] = defaultdict(float)
     for timing in run.timings():
         # Answers of an adapter that was tried after the run are no part of it.
-        if evaluation := EVALUATIONS.get(timing.stage):
+        if evaluation := known.get(timing.stage):
             seconds[evaluation.stage] += timing.seconds
     if training:
         seconds["training"] = training.seconds

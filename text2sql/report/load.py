@@ -60,7 +60,7 @@ def load_run(run_dir: Path, sides: Sequence[str] = SIDES, *, strict: bool = Fals
 
     Args:
         run_dir: The run directory.
-        sides: Whose predictions to read, of `text2sql.runs.evaluations.EVALUATIONS`.
+        sides: Whose predictions to read, by label.
         strict: Refuse predictions of which one cannot be read, where else it is left out and named.
 
     Returns:

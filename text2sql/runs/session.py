@@ -1,17 +1,37 @@
-"""The configured backend, opened for the length of a piece of work."""
+"""What all work for a run is done with, and the configured backend, opened for the length of that work."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from backends import open_backend
 from backends.interface import BackendError, ServiceClient
 from text2sql.config import Config
 from text2sql.console import show_warnings
+from text2sql.runs.budget import TokenBudget
+from text2sql.runs.directory import RunDirectory
 
 CLOSE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class RunSession:
+    """One run that is being worked on.
+
+    Attributes:
+        config: Its resolved configuration.
+        run: Its directory, locked.
+        service: The open backend.
+        budget: Counts its tokens and knows what may be spent.
+    """
+
+    config: Config
+    run: RunDirectory
+    service: ServiceClient
+    budget: TokenBudget
 
 
 @contextmanager
