@@ -661,7 +661,7 @@ def test_ctrl_c(
     before = signal.getsignal(signal.SIGINT)
     try:
         with monkeypatch.context() as patch:
-            patch.setattr("text2sql.training.trainer.Trainer._finish", interrupt)
+            patch.setattr("text2sql.training.trainer.Trainer._collect", interrupt)
             outcome = text2sql("run", tiny_file)
         assert outcome.code == 130 and "the same command goes on from there" in outcome.err
         assert "Traceback" not in outcome.err

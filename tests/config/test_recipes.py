@@ -23,7 +23,7 @@ from text2sql.data.dataset import load_dataset, tokenize_split
 from text2sql.data.datum import make_batch
 from text2sql.errors import UserError
 from text2sql.pipeline.run import run_pipeline
-from text2sql.training.trainer import epoch_order
+from text2sql.training.batches import epoch_order
 
 SHIPPED = {path.stem: path for path in sorted((REPOSITORY / "configs").glob("*.yaml"))}
 RECIPES = {  # the form that a recipe's rows have, by configuration

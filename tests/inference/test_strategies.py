@@ -1,4 +1,4 @@
-"""Ways of answering: solved examples in the prompt, votes by execution, second tries; and that they leak nothing."""
+"""Strategies: solved examples in the prompt, votes by execution, second tries; and that they leak nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tinker import types
 
-from backends.fake import ByteTokenizer, FakeSamplingClient
+from backends.fake import ByteTokenizer, FakeSamplingClient, FakeServiceClient
 from tests.support import archives
 from tests.support.tiny_runs import read_jsonl, tiny_config
 from text2sql.compare.entries import load_entries
@@ -20,13 +20,16 @@ from text2sql.config import Config, FewShot, Retry, SelfConsistency
 from text2sql.data.example import Example
 from text2sql.data.few_shot import choose_shots
 from text2sql.errors import UserError
-from text2sql.inference.generate import Generation
+from text2sql.inference import strategies
+from text2sql.inference.generate import Generation, Request
+from text2sql.inference.plan import Evaluation, plan_run
 from text2sql.inference.predict import predict
-from text2sql.inference.strategies import Way, failure, self_consistency, to_ask_again
+from text2sql.inference.strategies import TITLES, AskAgain, Greedy, Strategy, Vote, execution_error
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory, load_run_config, open_run
 from text2sql.runs.records import Prediction
+from text2sql.runs.session import RunSession
 
 CONFIG = Config()
 SCHEMA = "CREATE TABLE berth (berth_id INTEGER, quay TEXT, depth REAL)"
@@ -34,7 +37,11 @@ ASKED = Example("q", "How many berths?", SCHEMA, "SELECT COUNT(*) FROM berth")
 
 
 def _wrote(*texts: str) -> list[Generation]:
-    return [Generation("prompt", text, "stop", 10, 100) for text in texts]
+    return [Generation("prompt", f"{text}\n\n", text, "stop", 10, 100) for text in texts]
+
+
+def _never(request: Request) -> list[list[Generation]]:
+    raise AssertionError("nothing is to be asked again")
 
 
 # Solved examples
@@ -82,7 +89,7 @@ def test_the_least_similar_examples_give_way_to_the_context() -> None:
 
 
 def _vote(*texts: str, example: Example = ASKED) -> str:
-    (chosen,) = self_consistency([example], [_wrote(*texts)], CONFIG)
+    (chosen,) = Vote(SelfConsistency()).choose([example], [_wrote(*texts)], _never, CONFIG)
     assert chosen.tokens == 10 * len(texts) and chosen.samples == len(texts)
     return chosen.text
 
@@ -111,9 +118,9 @@ def test_votes_are_taken_on_the_real_database(tmp_path: Path) -> None:
     # On this database both texts return the same rows; on others they would not.
     texts = ["SELECT title FROM vessel", "SELECT quay FROM berth", "SELECT quay FROM berth WHERE depth > 0"]
     assert _vote(*texts, example=example) in texts
-    assert failure(example, "SELECT quay FROM berth", 2.0) is None
-    assert "no such table" in str(failure(example, "SELECT * FROM boats", 2.0))
-    assert failure(example, "DELETE FROM berth", 2.0)
+    assert execution_error(example, "SELECT quay FROM berth", 2.0) is None
+    assert "no such table" in str(execution_error(example, "SELECT * FROM boats", 2.0))
+    assert execution_error(example, "DELETE FROM berth", 2.0)
     assert sqlite3.connect(file).execute("SELECT COUNT(*) FROM berth").fetchone() == (2,)
 
 
@@ -121,17 +128,24 @@ def test_votes_are_taken_on_the_real_database(tmp_path: Path) -> None:
 
 
 def test_only_what_does_not_run_is_asked_again_with_its_error() -> None:
-    examples = [ASKED, ASKED]
-    generations = _wrote("SELECT COUNT(*) FROM berth", "SELECT COUNT(*) FROM ships")
-    again = to_ask_again(examples, generations, Retry(), CONFIG)
-    assert [*again] == [1]
-    assert "This query failed: SELECT COUNT(*) FROM ships\nError: no such table: ships" in again[1].question
-    assert ASKED.answer not in again[1].question
-    assert to_ask_again(examples, generations, Retry(show_error=False), CONFIG)[1] == ASKED
+    answers = [_wrote("SELECT COUNT(*) FROM berth"), _wrote("SELECT COUNT(*) FROM ships")]
+    requests: list[Request] = []
+
+    def ask(request: Request) -> list[list[Generation]]:
+        requests.append(request)
+        return [_wrote("SELECT 1") for _ in request.questions]
+
+    chosen = AskAgain(Retry()).choose([ASKED, ASKED], answers, ask, CONFIG)
+    assert [(g.text, g.samples, g.tokens) for g in chosen] == [(answers[0][0].text, 1, 10), ("SELECT 1", 2, 20)]
+    (again,) = requests[0].questions
+    assert "This query failed: SELECT COUNT(*) FROM ships\nError: no such table: ships" in again.question
+    assert ASKED.answer not in again.question
+    AskAgain(Retry(show_error=False)).choose([ASKED, ASKED], answers, ask, CONFIG)
+    assert requests[1].questions == [ASKED]
 
 
 class _Scripted(FakeSamplingClient):
-    """Answers wrongly until the prompt tells of the error, or until it is asked often enough."""
+    """Answers wrongly until the prompt shows the error, or until it is asked often enough."""
 
     def __init__(self, answers: list[str]) -> None:
         super().__init__({}, "")
@@ -146,24 +160,27 @@ class _Scripted(FakeSamplingClient):
         return super().sample(prompt, num_samples, sampling_params)
 
 
-def _predict(directory: Path, sampler: Any, way: Way) -> Prediction:
-    config = tiny_config(directory)
+def _predict(
+    directory: Path, sampler: Any, retry: Retry, questions: Sequence[Example] = (ASKED,), **evaluation: Any
+) -> list[Prediction]:
+    config = tiny_config(directory, evaluation=evaluation)
     run: RunDirectory = open_run(config)
-    (row,) = predict(run, "base-retry", "Base", [ASKED], sampler, config, TokenBudget(run, config), way)
+    session = RunSession(config, run, FakeServiceClient(), TokenBudget(run, config))
+    predictions = predict(session, Evaluation("base-retry", "Base", "base", AskAgain(retry), questions), sampler)
     run.unlock()
-    return row
+    return predictions
 
 
 def test_a_second_try_is_kept_and_both_are_paid_for(tmp_path: Path) -> None:
     sampler = _Scripted([" SELECT COUNT(*) FROM ships\n\n", " SELECT COUNT(*) FROM berth\n\n"])
-    row = _predict(tmp_path, sampler, Way(retry=Retry(attempts=3)))
+    (row,) = _predict(tmp_path, sampler, Retry(attempts=3))
     assert row.correct and row.samples == 2 == len(sampler.prompts)
     assert row.tokens > len(" SELECT COUNT(*) FROM berth\n\n") and "Error: no such table" in sampler.prompts[1]
 
 
 def test_tries_end(tmp_path: Path) -> None:
     sampler = _Scripted([" SELECT COUNT(*) FROM ships\n\n"])
-    row = _predict(tmp_path, sampler, Way(retry=Retry(attempts=2, show_error=False)))
+    (row,) = _predict(tmp_path, sampler, Retry(attempts=2, show_error=False))
     assert not row.correct and len(sampler.prompts) == 3
     assert len({params.seed for params in sampler.params}) == 3  # the same prompt is not sampled the same way again
 
@@ -171,20 +188,52 @@ def test_tries_end(tmp_path: Path) -> None:
 def test_second_tries_come_before_the_next_questions(tmp_path: Path) -> None:
     # Among calls that are under way they would come sooner or later, and so in other company each time.
     sampler = _Scripted([" SELECT COUNT(*) FROM ships\n\n"])
-    config = tiny_config(tmp_path, evaluation={"concurrency": 1})
-    run = open_run(config)
     questions = [ASKED, replace(ASKED, id="second", question="And now?")]
-    predict(
-        run, "base-retry", "Base", questions, sampler, config, TokenBudget(run, config), Way(retry=Retry(attempts=1))
-    )
-    run.unlock()
+    _predict(tmp_path, sampler, Retry(attempts=1), questions, concurrency=1)
     assert ["And now?" in prompt for prompt in sampler.prompts] == [False, False, True, True]
 
 
 # Whole runs
 
 
-def test_a_run_reports_each_way_with_its_cost(tmp_path: Path) -> None:
+def test_the_plan_of_a_run(tmp_path: Path) -> None:
+    wanted = {"few_shot": {"k": 1}, "self_consistency": {"samples": 2}, "retry": {"attempts": 1}}
+
+    def labels(*stages: str, **evaluation: Any) -> list[list[str]]:
+        plan = plan_run(tiny_config(tmp_path, evaluation=wanted | evaluation), [ASKED], stages)
+        assert plan.trains == ("train" in stages)
+        return [[evaluation.label for evaluation in side] for side in (plan.before, plan.after)]
+
+    base, tuned = ["base", "few-shot", "base-vote", "base-retry"], ["tuned", "tuned-vote", "tuned-retry"]
+    assert labels("baseline", "train", "evaluate") == [base, [*tuned, "novel-tuned", "novel-base"]]
+    assert labels("baseline") == [base, ["novel-base"]]
+    assert labels("train") == [[], []]
+    assert labels("baseline", "train", "evaluate", baseline=False) == [["few-shot"], [*tuned, "novel-tuned"]]
+    assert labels("baseline", "train", "evaluate", novel_questions=False) == [base, tuned]
+    assert [*TITLES] == [*base[1:], *tuned[1:]] and TITLES["few-shot"] == "base, solved examples in the prompt"
+
+
+class Twice(Greedy):
+    """The second of two greedy answers."""
+
+    name = title = about = "twice"
+
+    def request(self, questions: Sequence[Example]) -> Request:
+        return Request(questions, samples=2)
+
+    def choose(self, questions: Any, answers: Sequence[Sequence[Generation]], ask: Any, config: Any) -> Any:
+        return [own[1] for own in answers]
+
+
+def test_a_new_strategy_is_one_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds: tuple[type[Strategy], ...] = (Greedy, Twice)
+    monkeypatch.setattr(strategies, "STRATEGIES", kinds)
+    run = run_pipeline(tiny_config(tmp_path, evaluation={"novel_questions": False}))
+    assert _labels(run) == ["base", "base-twice", "tuned", "tuned-twice"]
+    assert RunDirectory(run).predictions("tuned-twice")[0].raw == RunDirectory(run).predictions("tuned")[0].raw
+
+
+def test_a_run_reports_each_strategy_with_its_cost(tmp_path: Path) -> None:
     ways = {
         "few_shot": {"k": 2},
         "self_consistency": {"samples": 2},
@@ -225,7 +274,7 @@ def test_nothing_to_evaluate_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_finished_run_can_be_given_further_ways(tmp_path: Path) -> None:
+def test_a_finished_run_can_be_given_further_strategies(tmp_path: Path) -> None:
     plain = {"baseline": False, "novel_questions": False}
     run = run_pipeline(tiny_config(tmp_path, evaluation=plain))
     answers = (run / "predictions-tuned.jsonl").read_bytes()

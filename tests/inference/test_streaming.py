@@ -12,13 +12,17 @@ import pytest
 from backends.fake import FakeSamplingClient, FakeServiceClient
 from tests.support.tiny_runs import rows, tiny_config
 from text2sql import evaluation
-from text2sql.config import EvaluationConfig
+from text2sql.config import Config, EvaluationConfig, PromptConfig
 from text2sql.data.example import Example
 from text2sql.inference.ask import answering
-from text2sql.inference.generate import PendingGenerations, stream
+from text2sql.inference.generate import Request, generate, stream
 from text2sql.pipeline.run import run_pipeline
 
 ASKED = Example("q", "How many berths?", "CREATE TABLE berth (quay TEXT)", "SELECT COUNT(*) FROM berth")
+
+
+def _config(**evaluation: Any) -> Config:
+    return Config(prompt=PromptConfig(template="plain"), evaluation=EvaluationConfig(**evaluation))
 
 
 @pytest.mark.parametrize("stop", [["\n\n", "Question:"], ["e"], []])
@@ -26,19 +30,19 @@ def test_the_last_state_is_the_answer_that_comes_whole(
     open_local: Callable[..., Any], tiny_model: str, stop: list[str]
 ) -> None:
     sampler = open_local().create_sampling_client(base_model=tiny_model).result()
-    settings = EvaluationConfig(max_new_tokens=12, stop=stop)
-    states = list(stream(ASKED, sampler, "plain", settings, seed=0))
-    (whole,) = PendingGenerations([ASKED], sampler, "plain", settings, seed=0).results()
+    config = _config(max_new_tokens=12, stop=stop)
+    states = list(stream(ASKED, sampler, config))
+    ((whole,),) = generate(Request([ASKED]), sampler, config)
     assert states[-1] == whole and [s.tokens for s in states[:-1]] == list(range(1, whole.tokens + 1))
-    assert not any(s.stop_reason for s in states[:-1]) and states[-2].text == whole.text
+    assert not any(s.stop_reason for s in states[:-1]) and states[-2].raw == whole.raw
 
 
 def test_whoever_stops_listening_ends_the_sampling(open_local: Callable[..., Any], tiny_model: str) -> None:
     sampler = open_local().create_sampling_client(base_model=tiny_model).result()
-    coming = stream(ASKED, sampler, "plain", EvaluationConfig(max_new_tokens=10_000 // 32, stop=[]), seed=0)
+    coming = stream(ASKED, sampler, _config(max_new_tokens=10_000 // 32, stop=[]))
     assert next(coming).tokens == 1
     coming.close()  # type: ignore[attr-defined]
-    (after,) = PendingGenerations([ASKED], sampler, "plain", EvaluationConfig(max_new_tokens=2), seed=0).results()
+    ((after,),) = generate(Request([ASKED]), sampler, _config(max_new_tokens=2))
     assert after.tokens == 2  # the device is free
 
 

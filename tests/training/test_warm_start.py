@@ -21,7 +21,9 @@ from text2sql.errors import UserError
 from text2sql.export import ExportOptions, export_run
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.directory import RunDirectory
-from text2sql.training.trainer import Trainer, epoch_order
+from text2sql.runs.records import StepMetrics
+from text2sql.training.batches import epoch_order
+from text2sql.training.trainer import SubmittedBatch, Trainer
 
 FULL = {"method": "full", "device": "cpu"}
 Made = Callable[..., Path]
@@ -153,16 +155,16 @@ def test_a_run_that_was_killed_goes_on_from_its_own_checkpoint_without_the_first
 ) -> None:
     source = Path(shutil.copytree(first(), tmp_path / "source"))
     straight = run_pipeline(second(tmp_path, tiny_model, source), stages=("train",))
-    finish = Trainer._finish
+    collect = Trainer._collect
 
-    def killed(trainer: Trainer, step: int, *rest: Any) -> None:
-        if step == 2:
+    def killed(trainer: Trainer, submitted: SubmittedBatch) -> StepMetrics:
+        if submitted.step == 2:
             raise KeyboardInterrupt
-        finish(trainer, step, *rest)
+        return collect(trainer, submitted)
 
     config = second(tmp_path, tiny_model, source, output_dir=str(tmp_path / "killed"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "_finish", killed)
+        patch.setattr(Trainer, "_collect", killed)
         run_pipeline(config, stages=("train",))
     shutil.rmtree(source)
     resumed = run_pipeline(config, stages=("train",))

@@ -22,8 +22,9 @@ from text2sql.config import Config, dump_config
 from text2sql.pipeline.adapter_download import evaluate_adapter
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.budget import BudgetReached
-from text2sql.runs.records import StepMetrics
-from text2sql.training.trainer import Trainer
+from text2sql.runs.records import MetricsRow, StepMetrics
+from text2sql.training.metrics_log import MetricsLog
+from text2sql.training.trainer import SubmittedBatch, Trainer
 
 MEASURED = ("step", "loss", "grad_norm", "learning_rate", "tokens")
 
@@ -159,15 +160,15 @@ def test_a_server_that_is_restarted_in_the_middle_of_training(
     data = tmp_path / "server"
     servers = [start_server(data)]
     port = int(servers[0].url.rpartition(":")[2])
-    record = Trainer._record
+    record = MetricsLog.record
 
-    def record_and_restart(self: Trainer, row: StepMetrics) -> None:
+    def record_and_restart(self: MetricsLog, row: MetricsRow) -> None:
         record(self, row)
         if row.step == 3 and len(servers) == 1:
             servers[0].stop()
             servers.append(start_server(data, port=port))
 
-    monkeypatch.setattr(Trainer, "_record", record_and_restart)
+    monkeypatch.setattr(MetricsLog, "record", record_and_restart)
     run = run_pipeline(remote_config(tinker={"base_url": servers[0].url}, **sections))
     assert (
         "The server broke off the training" in (said := capsys.readouterr().out) and "Going on from step 2 of 4" in said
@@ -178,15 +179,15 @@ def test_a_server_that_is_restarted_in_the_middle_of_training(
 def test_a_server_that_loses_the_model_again_and_again_ends_the_run(
     remote_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish, tried = Trainer._finish, []
+    collect, tried = Trainer._collect, []
 
-    def lose(self: Trainer, step: int, *rest: Any) -> None:
-        tried.append(step)
-        if step == 2:
+    def lose(self: Trainer, submitted: SubmittedBatch) -> StepMetrics:
+        tried.append(submitted.step)
+        if submitted.step == 2:
             raise tinker.RequestFailedError("gone", "step", RequestErrorCategory.Server)
-        finish(self, step, *rest)
+        return collect(self, submitted)
 
-    monkeypatch.setattr(Trainer, "_finish", lose)
+    monkeypatch.setattr(Trainer, "_collect", lose)
     with pytest.raises(BackendError, match=r"gone.*the same command goes on from there"):
         run_pipeline(remote_config(evaluation={"baseline": False}))
     assert tried == [0, 1, 2, 2]  # the second time no further than the first

@@ -18,7 +18,7 @@ from text2sql.pipeline.adapter_download import download_run
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs import session
 from text2sql.runs.session import open_service
-from text2sql.training.trainer import Trainer
+from text2sql.training.metrics_log import MetricsLog
 
 
 @pytest.fixture(autouse=True)
@@ -70,16 +70,16 @@ def test_a_run_that_is_broken_off(
 ) -> None:
     error = KeyboardInterrupt if way == "interrupted" else RuntimeError
 
-    def stop(self: Trainer, row: object) -> None:
+    def stop(self: MetricsLog, row: object) -> None:
         raise error
 
-    monkeypatch.setattr(Trainer, "_record", stop)
+    monkeypatch.setattr(MetricsLog, "record", stop)
     with pytest.raises(error):
         run_pipeline(remote_config(evaluation={"baseline": False}))
     assert ends() == [way]
 
 
-def test_a_server_that_is_gone_is_let_go_of(
+def test_a_server_that_is_gone_is_not_waited_for(
     remote_config: Callable[..., Config], start_server: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No heartbeat is left: `no_session_stays_open` looks."""
