@@ -22,9 +22,9 @@ from text2sql.data.few_shot import choose_shots
 from text2sql.errors import UserError
 from text2sql.inference import strategies
 from text2sql.inference.generate import Generation, Request
-from text2sql.inference.plan import Evaluation, plan_run
+from text2sql.inference.plan import Evaluation, known_evaluations, other_strategies, plan_run
 from text2sql.inference.predict import predict
-from text2sql.inference.strategies import TITLES, AskAgain, Greedy, Strategy, Vote, execution_error
+from text2sql.inference.strategies import AskAgain, Greedy, Strategy, Vote, execution_error
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory, load_run_config, open_run
@@ -210,7 +210,8 @@ def test_the_plan_of_a_run(tmp_path: Path) -> None:
     assert labels("train") == [[], []]
     assert labels("baseline", "train", "evaluate", baseline=False) == [["few-shot"], [*tuned, "novel-tuned"]]
     assert labels("baseline", "train", "evaluate", novel_questions=False) == [base, tuned]
-    assert [*TITLES] == [*base[1:], *tuned[1:]] and TITLES["few-shot"] == "base, solved examples in the prompt"
+    assert [*other_strategies()] == [*base[1:], *tuned[1:]]
+    assert known_evaluations()["few-shot"].name == "base, solved examples in the prompt"
 
 
 class Twice(Greedy):

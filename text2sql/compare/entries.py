@@ -105,7 +105,7 @@ class Entry:
     @property
     def evaluation_seconds(self) -> float | None:
         """Time that answering and judging the test questions took."""
-        return self.cost.wall_seconds.get(EVALUATIONS[self.side].stage) if self.cost else None
+        return self.cost.wall_seconds.get(known_evaluations()[self.side].stage) if self.cost else None
 
 
 def load_entries(names: Sequence[str]) -> list[Entry]:

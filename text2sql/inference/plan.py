@@ -90,11 +90,13 @@ class KnownEvaluation:
         name: In tables.
         stage: Under which its time is counted.
         strategy: How the model answers.
+        scored: Whether it counts; the few questions on new schemas are only looked at.
     """
 
     name: str
     stage: str
     strategy: type[Strategy]
+    scored: bool = True
 
 
 def known_evaluations() -> dict[str, KnownEvaluation]:
@@ -106,7 +108,7 @@ def known_evaluations() -> dict[str, KnownEvaluation]:
                 label = kind.label(model)
                 name = f"{model}, {kind.about}" if kind.about else model
                 known[label] = KnownEvaluation(name, label if kind.name else plain, kind)
-        known[f"novel-{model}"] = KnownEvaluation(f"{model}, new schemas", "new schemas", Greedy)
+        known[f"novel-{model}"] = KnownEvaluation(f"{model}, new schemas", "new schemas", Greedy, scored=False)
     return known
 
 

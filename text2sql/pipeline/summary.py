@@ -12,8 +12,8 @@ from text2sql.config import Config
 from text2sql.data.dataset import Dataset
 from text2sql.data.exercise_questions import NOVEL_QUESTIONS
 from text2sql.evaluation.summary import Scored, summarize
-from text2sql.inference.predict import compare
 from text2sql.inference.plan import known_evaluations
+from text2sql.inference.predict import compare
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.environment import peak_memory
@@ -70,13 +70,13 @@ def summarize_run(
         opinions: The judge's, by label.
         problems: Further notes.
     """
-    config = work.config
+    config, known = work.config, known_evaluations()
     evaluations = {
         label: summarize([Scored.of(row) for row in rows]).model_copy(
             update={"judge": opinions.get(label), "cost": _answer_cost(work.run, label, rows)}
         )
         for label, rows in answers.items()
-        if EVALUATIONS[label].questions == "test"
+        if known[label].scored
     }
     return Summary(
         name=config.name,

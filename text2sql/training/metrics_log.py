@@ -50,7 +50,7 @@ class MetricsLog:
         return early_stopping.stopped_early(self.rows, self._training)
 
     def is_validated(self, step: int) -> bool:
-        """Whether there is a validation after so many steps."""
+        """Whether there is a validation after this many steps."""
         return any(row.step == step and isinstance(row, Validation) for row in self.rows)
 
     def forget_after(self, step: int) -> None:

@@ -86,7 +86,7 @@ def find_start(config: Config) -> Start | None:
 
 
 def has_begun(config: Config) -> bool:
-    """Whether the run will go on from a checkpoint of its own."""
+    """Whether the run will go on from one of its own checkpoints."""
     return config.on_existing not in ("overwrite", "new") and bool(RunDirectory(config.directory).checkpoints())
 
 
