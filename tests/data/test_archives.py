@@ -16,7 +16,7 @@ from text2sql.data.clean import clean
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
 from text2sql.data.mixture import mix
-from text2sql.data.schema_text import gold_tables, linked_tables, show_schemas, statements
+from text2sql.data.schema_text import gold_tables, linked_tables, read_tables, show_schemas
 from text2sql.data.sources import load_examples
 from text2sql.data.sources.wikisql import Unusable, read_pseudo
 from text2sql.errors import UserError
@@ -276,7 +276,7 @@ def test_rows_of_no_database_are_not_to_be_had(tmp_path: Path) -> None:
 
 
 def test_only_the_gold_querys_tables_or_those_that_the_question_names(tmp_path: Path) -> None:
-    tables = statements(archives.HARBOUR)
+    tables = read_tables(archives.HARBOUR)
     assert [*tables] == ["berth", "vessel"]
     assert gold_tables(tables, "SELECT title FROM Vessel") == ["vessel"]
     assert gold_tables(tables, "SELECT 1") == ["berth", "vessel"]
@@ -292,7 +292,7 @@ def test_a_table_between_two_that_are_named_is_shown() -> None:
         "CREATE TABLE enrolled (s INT REFERENCES student (student_id), c INT REFERENCES course (course_id));"
         "CREATE TABLE room (number INT)"
     )
-    assert linked_tables(statements(schema), "Which students take which courses?") == ["student", "course", "enrolled"]
+    assert linked_tables(read_tables(schema), "Which students take which courses?") == ["student", "course", "enrolled"]
 
 
 ODD = (

@@ -15,7 +15,7 @@ from text2sql.data import prompts
 from text2sql.data.dataset import Dataset, length_percentiles, load_dataset, tokenize_split
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
-from text2sql.data.schema_text import gold_tables, shown_tables, statements
+from text2sql.data.schema_text import gold_tables, read_tables, shown_tables
 from text2sql.sql.hardness import LEVELS
 
 
@@ -76,7 +76,7 @@ def stats(config: Config) -> None:
 
 
 def _covered(example: Example, options: SchemaText) -> bool:
-    return set(gold_tables(statements(example.context), example.answer)) <= set(shown_tables(example, options))
+    return set(gold_tables(read_tables(example.context), example.answer)) <= set(shown_tables(example, options))
 
 
 def _described(config: Config) -> tuple[Dataset, Any]:

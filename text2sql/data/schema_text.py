@@ -5,27 +5,105 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from text2sql.config import SchemaText
 from text2sql.data.example import Example
 from text2sql.errors import UserError
+from text2sql.sql.ddl import TableStatement, is_constraint, table_statements
 from text2sql.sql.files import first_rows
+from text2sql.sql.tokens import Token
 
-TABLE = re.compile(
-    r"\bcreate\s+(?:temp\w*\s+)?table\s+(?:if\s+not\s+exists\s+)?(\"[^\"]+\"|`[^`]+`|\[[^]]+\]|[^\s(]+)", re.IGNORECASE
-)
-REFERENCES = re.compile(r"\breferences\s+(\"[^\"]+\"|`[^`]+`|\[[^]]+\]|[^\s(,)]+)", re.IGNORECASE)
-PIECE = re.compile(r"--[^\n]*|\"[^\"]*\"|`[^`]*`|'[^']*'|\[[^]]*\]|[(),]|[^\"`'\[(),-]+|.", re.DOTALL)
-QUOTES = ('"', "`", "[")
-PRIMARY = re.compile(r"\bprimary\s+key\b", re.IGNORECASE)
-NAME = re.compile(r"\"[^\"]+\"|`[^`]+`|\[[^]]+\]|\w+")
-CONSTRAINT = re.compile(r"\s*(?:(?:primary|foreign)\s+key\b|constraint\s+\S|(?:unique|check)\s*\()", re.IGNORECASE)
-LONGEST_VALUE = 40  # characters of a sample value
+# Characters of a sample value.
+LONGEST_VALUE = 40
+
+
+class Reference(NamedTuple):
+    """A foreign key as it is spelt; `parent_columns` is empty where the key does not name them."""
+
+    columns: list[Token]
+    parent: Token
+    parent_columns: list[Token]
+
+
+@dataclass(frozen=True)
+class SpeltTable:
+    """A table as its CREATE TABLE spells it; where several statements have one name, all of them together.
+
+    Attributes:
+        text: The statements, each with what follows it up to the next.
+        statements: Their tokens.
+    """
+
+    text: str
+    statements: tuple[TableStatement, ...]
+
+    @property
+    def name(self) -> Token:
+        """The table's name."""
+        return self.statements[0].name
+
+    @property
+    def columns(self) -> list[Token]:
+        """The names of the columns, with or without a type behind them; each once."""
+        names: dict[str, Token] = {}
+        for part in self._parts():
+            if not is_constraint(part):
+                names.setdefault(part[0].name.lower(), part[0])
+        return [*names.values()]
+
+    @property
+    def primary_key(self) -> list[Token]:
+        """The columns of the primary key."""
+        for part in self._parts():
+            words = [token.keyword for token in part]
+            for place in range(len(part) - 1):
+                if words[place : place + 2] == ["PRIMARY", "KEY"]:
+                    return _listed(part[place + 2 :]) if is_constraint(part) else part[:1]
+        return []
+
+    @property
+    def references(self) -> list[Reference]:
+        """The foreign keys, of columns and of the table."""
+        found = []
+        for part in self._parts():
+            place = next((i for i, token in enumerate(part[:-1]) if token.keyword == "REFERENCES"), None)
+            if place is not None:
+                columns = _listed(part[:place]) if is_constraint(part) else part[:1]
+                found.append(Reference(columns, part[place + 1], _listed(part[place + 2 :])))
+        return found
+
+    def _parts(self) -> list[list[Token]]:
+        return [part for statement in self.statements for part in statement.parts]
+
+
+def _listed(tokens: Sequence[Token]) -> list[Token]:
+    """The names in the first parentheses."""
+    texts = [token.text for token in tokens]
+    if "(" not in texts:
+        return []
+    start = texts.index("(") + 1
+    end = texts.index(")", start) if ")" in texts[start:] else len(texts)
+    return [token for token in tokens[start:end] if token.text != ","]
+
+
+def read_tables(context: str) -> dict[str, SpeltTable]:
+    """The tables of a schema by name, in lower case and in the order of their first statements."""
+    statements = table_statements(context)
+    ends = [statement.start for statement in statements[1:]] + [len(context)]
+    found: dict[str, SpeltTable] = {}
+    for statement, end in zip(statements, ends, strict=True):
+        name, text = statement.name.name.lower(), context[statement.start : end].strip()
+        earlier = found.get(name)
+        found[name] = (
+            SpeltTable(f"{earlier.text}\n{text}", (*earlier.statements, statement))
+            if earlier
+            else SpeltTable(text, (statement,))
+        )
+    return found
 
 
 def show_schemas(examples: Sequence[Example], options: SchemaText) -> list[Example]:
@@ -44,28 +122,9 @@ def show_schemas(examples: Sequence[Example], options: SchemaText) -> list[Examp
     return [replace(e, shown=_show(e, options)) for e in examples]
 
 
-def statements(context: str) -> dict[str, str]:
-    """The CREATE TABLE statements of a schema by table name, lower case, each with what follows it up to the next."""
-    starts = [*TABLE.finditer(context)]
-    ends = [match.start() for match in starts[1:]] + [len(context)]
-    found: dict[str, str] = {}
-    for match, end in zip(starts, ends, strict=True):
-        name = _bare(match[1])
-        found[name] = (found[name] + "\n" if name in found else "") + context[match.start() : end].strip()
-    return found
-
-
-def _unquoted(name: str) -> str:
-    return name[1:-1] if name[:1] in QUOTES else name
-
-
-def _bare(name: str) -> str:
-    return _unquoted(name).lower()
-
-
-def shown_tables(example: Example, options: SchemaText) -> dict[str, str]:
-    """The statements, by table name, of the tables that the options show."""
-    tables = statements(example.context)
+def shown_tables(example: Example, options: SchemaText) -> dict[str, SpeltTable]:
+    """The tables, by name, that the options show."""
+    tables = read_tables(example.context)
     if options.tables == "linked":
         return {name: tables[name] for name in linked_tables(tables, f"{example.question} {example.evidence or ''}")}
     if options.tables == "gold":
@@ -74,51 +133,41 @@ def shown_tables(example: Example, options: SchemaText) -> dict[str, str]:
 
 
 def _show(example: Example, options: SchemaText) -> str:
-    tables = shown_tables(example, options)
     from_database = bool(example.db and (options.sample_rows or options.descriptions))
     if not from_database and (options.tables, options.style) == ("all", "ddl"):
         return example.context
+    tables = shown_tables(example, options)
     parts = []
-    for name, ddl in tables.items():
-        parts.append(ddl.rstrip("; \n") + ";" if options.style == "ddl" else _line(ddl))
+    for name, table in tables.items():
+        parts.append(table.text.rstrip("; \n") + ";" if options.style == "ddl" else _line(table))
         if options.descriptions and example.db:
             parts += _descriptions(example.db, name)
         if options.sample_rows and example.db:
             parts += _sample(example.db, name, options.sample_rows)
     if options.style == "compact":
-        parts += [line for ddl in tables.values() for line in _joins(ddl, tables)]
+        parts += [line for table in tables.values() for line in _joins(table, tables)]
     return "\n".join(parts)
 
 
-def _line(ddl: str) -> str:
+def _line(table: SpeltTable) -> str:
     """A table as ``name(column, column)``, its names bare where SQL takes them so."""
-    return f"{_plain(_table(ddl))}({', '.join(map(_plain, _columns(ddl)))})"
+    return f"{_plain(table.name)}({', '.join(map(_plain, table.columns))})"
 
 
-def _joins(ddl: str, shown: Mapping[str, str]) -> list[str]:
+def _joins(table: SpeltTable, shown: Mapping[str, SpeltTable]) -> list[str]:
     """A table's foreign keys into tables that are shown, as ``table.column = other.column``; a line for each column."""
     lines = []
-    for part in _parts(ddl):
-        target = REFERENCES.search(part)
-        if not target or _bare(target[1]) not in shown:
+    for reference in table.references:
+        parent = shown.get(reference.parent.name.lower())
+        if parent is None:
             continue
-        before, after = part[: target.start()], part[target.end() :]
-        here = NAME.findall(before.partition("(")[2]) if CONSTRAINT.match(part) else NAME.findall(before)[:1]
-        there = NAME.findall(after.partition("(")[2].partition(")")[0]) or _key(shown[_bare(target[1])])
-        table, other = _plain(_table(ddl)), _plain(target[1])
-        lines += [f"{table}.{_plain(a)} = {other}.{_plain(b)}" for a, b in zip(here, there, strict=False)]
+        # A key that names no columns of its parent points at the parent's primary key.
+        pairs = zip(reference.columns, reference.parent_columns or parent.primary_key, strict=False)
+        lines += [f"{_plain(table.name)}.{_plain(a)} = {_plain(reference.parent)}.{_plain(b)}" for a, b in pairs]
     return lines
 
 
-def _key(ddl: str) -> list[str]:
-    """The columns of a table's primary key."""
-    for part in _parts(ddl):
-        if found := PRIMARY.search(part):
-            return NAME.findall(part[found.end() :]) if CONSTRAINT.match(part) else NAME.findall(part)[:1]
-    return []
-
-
-def gold_tables(tables: dict[str, str], answer: str) -> list[str]:
+def gold_tables(tables: Mapping[str, SpeltTable], answer: str) -> list[str]:
     """Those of the tables that a query names, in their order; all of them if it names none."""
     words = set(re.findall(r"\w+", answer.lower()))
     return [name for name in tables if name in words or (not name.isidentifier() and name in answer.lower())] or [
@@ -126,7 +175,7 @@ def gold_tables(tables: dict[str, str], answer: str) -> list[str]:
     ]
 
 
-def linked_tables(tables: dict[str, str], question: str) -> list[str]:
+def linked_tables(tables: Mapping[str, SpeltTable], question: str) -> list[str]:
     """Those of the tables whose name or columns the question speaks of, and those that reference two of them.
 
     Words are compared without their endings. If the question names none, all are shown: a table that is not
@@ -134,57 +183,18 @@ def linked_tables(tables: dict[str, str], question: str) -> list[str]:
     """
     asked = _stems(question)
     kept = {name for name in tables if _stems(name) & asked}
-    for name, ddl in tables.items():
-        columns = [_stems(column) for column in _columns(ddl)]
+    for name, table in tables.items():
+        columns = [_stems(column.text) for column in table.columns]
         kept |= {name} if any(len(stems) and stems <= asked for stems in columns) else set()
-    for name, ddl in tables.items():
-        if len({_bare(target) for target in REFERENCES.findall(ddl)} & kept) >= 2:
+    for name, table in tables.items():
+        if len({reference.parent.name.lower() for reference in table.references} & kept) >= 2:
             kept.add(name)
     return [name for name in tables if name in kept] or [*tables]
 
 
-def _table(ddl: str) -> str:
-    """A table's name as its CREATE TABLE spells it."""
-    found = TABLE.search(ddl)
-    return found[1] if found else ""
-
-
-def _columns(ddl: str) -> list[str]:
-    """The names of a table's columns as they are spelt, with or without a type behind them; each once."""
-    names: dict[str, str] = {}
-    for part in _parts(ddl):
-        if not CONSTRAINT.match(part) and (name := NAME.match(part.lstrip())):
-            names.setdefault(_bare(name[0]), name[0])
-    return [*names.values()]
-
-
-def _parts(ddl: str) -> list[str]:
-    """What stands between the commas of a CREATE TABLE's parentheses, or of several of one table."""
-    starts = [match.start() for match in TABLE.finditer(ddl)] or [0]
-    return [part for start, end in pairwise([*starts, len(ddl)]) for part in _body(ddl[start:end])]
-
-
-def _body(statement: str) -> list[str]:
-    """The columns and constraints of one CREATE TABLE."""
-    parts, depth = [""], 0
-    for piece in PIECE.findall(statement):
-        if piece.startswith("--"):  # a comment
-            continue
-        depth -= piece == ")"
-        if depth == 1 and piece == ",":
-            parts.append("")
-        elif depth > 0:
-            parts[-1] += piece
-        elif piece == ")":
-            break
-        depth += piece == "("
-    return parts
-
-
-def _plain(name: str) -> str:
+def _plain(name: Token) -> str:
     """A name without its quotes, unless it has other signs than letters, digits and underscores."""
-    bare = _unquoted(name)
-    return bare if re.fullmatch(r"[^\W\d]\w*", bare) else name
+    return name.name if re.fullmatch(r"[^\W\d]\w*", name.name) else name.text
 
 
 def _stems(text: str) -> set[str]:
@@ -221,7 +231,8 @@ def _descriptions(db: str, table: str) -> tuple[str, ...]:
     raw = file.read_bytes()
     try:
         text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:  # some of BIRD's files are in a Windows code page
+    except UnicodeDecodeError:
+        # Some of BIRD's files are in a Windows code page.
         text = raw.decode("cp1252", "replace")
     lines = []
     for row in csv.DictReader(text.splitlines()):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from text2sql.config import DataConfig
 from text2sql.data.example import Example
-from text2sql.data.schema_text import statements
+from text2sql.data.schema_text import read_tables
 from text2sql.errors import UserError
 
 
@@ -152,8 +152,8 @@ def tables_of(context: str) -> set[str]:
     by chance.
     """
     tables = set()
-    for name, statement in statements(context).items():
-        text = " ".join(statement.lower().rstrip("; \n").split())
+    for name, table in read_tables(context).items():
+        text = " ".join(table.text.lower().rstrip("; \n").split())
         tables.add(text if PLACEHOLDER.fullmatch(name) else name)
     return tables
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from text2sql.sql.tokens import Token, quote_identifier, tokenize
 
@@ -285,24 +286,59 @@ def parse_schema(ddl: str) -> Schema:
     return schema
 
 
-def _parse_create(ddl: str, tokens: list[Token], at: int, schema: Schema) -> int:
-    """Parses one statement after CREATE; returns the index behind it."""
-    virtual = False
+class TableStatement(NamedTuple):
+    """A ``CREATE TABLE`` as it is spelt.
+
+    Attributes:
+        start: Where it begins in the text.
+        name: The token of the table's name, without the schema's.
+        parts: The tokens of each column and of each constraint, in order; none behind ``AS SELECT``.
+    """
+
+    start: int
+    name: Token
+    parts: list[list[Token]]
+
+
+@lru_cache(maxsize=1024)
+def table_statements(ddl: str) -> tuple[TableStatement, ...]:
+    """Every ``CREATE TABLE`` of a text as it is spelt, for what shows schemas; `parse_schema` says what they mean."""
+    tokens = tokenize(ddl)
+    found = []
+    for place, token in enumerate(tokens):
+        if token.keyword != "CREATE":
+            continue
+        kind, at = _read_head(tokens, place + 1)
+        if kind == "TABLE" and at < len(tokens):
+            _, body = _qualified_name(tokens, at)
+            has_body = body < len(tokens) and tokens[body].text == "("
+            inside = tokens[body + 1 : _matching(tokens, body)] if has_body else []
+            found.append(TableStatement(token.start, tokens[body - 1], list(_split(inside))))
+    return tuple(found)
+
+
+def _read_head(tokens: list[Token], at: int) -> tuple[str, int]:
+    """What the statement after CREATE makes (TABLE, VIRTUAL TABLE, VIEW or nothing known), and where its name is."""
+    kind = ""
     while at < len(tokens) and tokens[at].keyword in ("TEMP", "TEMPORARY", "GLOBAL", "LOCAL", "EXTERNAL", "VIRTUAL"):
-        virtual |= tokens[at].keyword == "VIRTUAL"
+        kind = "VIRTUAL " if tokens[at].keyword == "VIRTUAL" else kind
         at += 1
     if at >= len(tokens) or tokens[at].keyword not in ("TABLE", "VIEW"):
-        return at
-    view = tokens[at].keyword == "VIEW"
+        return "", at
+    kind += tokens[at].keyword
     at += 1
-    if [t.keyword for t in tokens[at : at + 3]] == ["IF", "NOT", "EXISTS"]:
-        at += 3
-    if at >= len(tokens):
+    return kind, at + 3 if [t.keyword for t in tokens[at : at + 3]] == ["IF", "NOT", "EXISTS"] else at
+
+
+def _parse_create(ddl: str, tokens: list[Token], at: int, schema: Schema) -> int:
+    """Parses one statement after CREATE; returns the index behind it."""
+    kind, at = _read_head(tokens, at)
+    if not kind or at >= len(tokens):
         return at
     name, at = _qualified_name(tokens, at)
-    if view:
+    if kind.endswith("VIEW"):
         return _parse_view(ddl, name, tokens, at, schema)
-    if virtual:
+    if kind == "VIRTUAL TABLE":
         return _parse_full_text(name, tokens, at, schema)
     if at >= len(tokens) or tokens[at].text != "(":
         return at
@@ -389,18 +425,21 @@ def _split(tokens: list[Token]) -> Iterator[list[Token]]:
         yield part
 
 
-def _parse_part(part: list[Token], table: TableSchema) -> None:
-    """One comma-separated part of a table's body: a constraint or a column."""
+def is_constraint(part: list[Token]) -> bool:
+    """Whether a comma-separated part of a table's body is a constraint, not a column."""
     first = part[0].keyword
     # A column may be called "key" or "index": a constraint is followed by what belongs to it.
     following = part[1].keyword if len(part) > 1 else ""
-    is_constraint = first in _TABLE_CONSTRAINTS and (
+    return first in _TABLE_CONSTRAINTS and (
         (first in ("PRIMARY", "FOREIGN") and following == "KEY")
         or (first in ("UNIQUE", "CHECK") and (following in ("(", "KEY", "INDEX") or _has_paren(part)))
         or (first == "CONSTRAINT" and len(part) > 3)
         or (first in ("KEY", "INDEX", "EXCLUDE") and part[-1].text == ")" and following not in _TYPE_WORDS)
     )
-    if is_constraint:
+
+
+def _parse_part(part: list[Token], table: TableSchema) -> None:
+    if is_constraint(part):
         _parse_table_constraint(part, table)
     else:
         _parse_column(part, table)
