@@ -206,7 +206,14 @@ class TrainingConfig(Section):
     early_stopping: EarlyStopping | None = Field(None, description="null never stops early.")
 
 
-class FewShot(Section):
+class StrategySettings(Section):
+    """Settings of an answering strategy: a key of `evaluation` that is null where the strategy is not asked for.
+
+    A run that has been made without a strategy may be given it when it goes on.
+    """
+
+
+class FewShot(StrategySettings):
     """Few-shot prompting (Brown et al., 2020) of the base model, with solved training examples.
 
     The evaluation is labelled ``few-shot``; it does not replace the zero-shot one.
@@ -218,7 +225,7 @@ class FewShot(Section):
     )
 
 
-class SelfConsistency(Section):
+class SelfConsistency(StrategySettings):
     """Self-consistency (Wang et al., 2023): several answers to each question, and the one whose result most share.
 
     The evaluations are labelled ``base-vote`` and ``tuned-vote``.
@@ -228,7 +235,7 @@ class SelfConsistency(Section):
     temperature: PositiveFloat = Field(0.7, description="Temperature that they are sampled at.")
 
 
-class Retry(Section):
+class Retry(StrategySettings):
     """Execution feedback (Chen et al., 2024): another answer where a query does not run.
 
     The evaluations are labelled ``base-retry`` and ``tuned-retry``.
@@ -270,6 +277,16 @@ class EvaluationConfig(Section):
     )
     rves: bool = Field(False, description="Also measure BIRD's R-VES, which runs right answers up to 100 times.")
     keep_distinct: bool = Field(False, description="Leave DISTINCT in the queries for Spider EX; its script does not.")
+
+    @property
+    def strategies(self) -> dict[str, StrategySettings | None]:
+        """The settings of every strategy that has some, by key; None of one that is not asked for."""
+        found = {}
+        for name, value in self:
+            kinds = get_args(type(self).model_fields[name].annotation)
+            if any(isinstance(kind, type) and issubclass(kind, StrategySettings) for kind in kinds):
+                found[name] = value
+        return found
 
 
 class EndpointConfig(Section):

@@ -28,7 +28,8 @@ from text2sql.training.early_stopping import choose_checkpoint
 
 MAX_ROWS = 100
 MAX_SECONDS = 30.0
-MAX_STEPS = 10**9  # instructions of SQLite's virtual machine
+# Instructions of SQLite's virtual machine for one query.
+MAX_STEPS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +124,10 @@ class Answerer:
     def _check_length(self, example: Example, sampler: SamplingClient) -> None:
         limit = context_length(self._service, self.config.trained_model)
         tokens = prompts.tokenize([example], sampler.get_tokenizer(), self.config.prompt.template)[0]
-        room = self.config.evaluation.max_new_tokens
-        if limit is not None and len(tokens.prompt) + room > limit:
+        answer = self.config.evaluation.max_new_tokens
+        if limit is not None and len(tokens.prompt) + answer > limit:
             raise UserError(
-                f"Schema and question are {len(tokens.prompt):,} tokens long; with {room} for the answer they do not "
+                f"Schema and question are {len(tokens.prompt):,} tokens long; with {answer} for the answer they do not "
                 f"fit the {limit:,} tokens that {self.config.trained_model} takes. Leave out tables that the question "
                 "does not need."
             )

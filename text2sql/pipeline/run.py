@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from backends import helps, open_backend
 from backends.interface import SamplingClient
@@ -16,12 +17,12 @@ from text2sql.config import Config
 from text2sql.console import console
 from text2sql.data import prompts
 from text2sql.data.dataset import Dataset, check_batch_size, load_dataset, tokenize_split
+from text2sql.data.prompts import Tokens
 from text2sql.errors import UserError
 from text2sql.evaluation.llm_judge import JudgeCase
 from text2sql.evaluation.score import ask_judge
 from text2sql.inference.plan import STAGES, Evaluation, plan_run
 from text2sql.inference.predict import predict
-from text2sql.inference.strategies import Model
 from text2sql.pipeline.console_tables import introduce_run, introduce_start, show_first_example, show_results
 from text2sql.pipeline.summary import Work, summarize_run
 from text2sql.pipeline.training import train_model
@@ -29,6 +30,7 @@ from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import open_run
 from text2sql.runs.environment import environment
 from text2sql.runs.evaluation_summary import JudgeSummary
+from text2sql.runs.evaluations import SIDES, Model
 from text2sql.runs.records import Prediction, predictions_file
 from text2sql.runs.session import RunSession, context_length, open_service
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY
@@ -54,7 +56,7 @@ def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
         # This process has nothing to help with where the backend computes elsewhere, and so comes back from there.
         raise SystemExit(0)
     trains = "train" in stages
-    dataset = _check(config, trains=trains)
+    dataset = _check(config, stages)
     run = open_run(config)
     try:
         budget = TokenBudget(run, config)
@@ -73,13 +75,14 @@ def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
         run.unlock()
 
 
-def _check(config: Config, *, trains: bool) -> Dataset:
+def _check(config: Config, stages: Collection[str]) -> Dataset:
     """Find out what is wrong before an earlier run is overwritten and hours are spent; the data set, once it is read.
 
     Raises:
         UserError: A key or a package is missing, the data are unusable, or nothing is asked for.
     """
-    if not (trains or config.evaluation.baseline or config.evaluation.few_shot):
+    plan = plan_run(config, (), stages)
+    if not (plan.trains or plan.before):
         raise UserError(
             "evaluation.baseline=false leaves nothing to evaluate: without training there is the base model alone. "
             "Leave it out, or ask for solved examples with evaluation.few_shot.k=3."
@@ -87,7 +90,7 @@ def _check(config: Config, *, trains: bool) -> Dataset:
     if config.judge:
         ChatClient(config.judge)
     dataset = load_dataset(config)
-    if trains:
+    if plan.trains:
         check_batch_size(dataset, config)
         if not has_begun(config):
             find_start(config)
@@ -107,20 +110,13 @@ def carry_out(session: RunSession, dataset: Dataset, stages: Collection[str]) ->
         stages: Which of `STAGES` to carry out. Those that an earlier start has finished cost nothing, and are summed
             up too.
     """
-    config, run, service = session.config, session.run, session.service
-    stages = {*stages, *run.stages()}
+    config, service = session.config, session.service
+    stages = {*stages, *session.run.stages()}
     base: SamplingClient = service.create_sampling_client(base_model=config.trained_model).result()
     context = context_length(service, config.trained_model)
     dataset, train, validation = tokenize_split(dataset, base.get_tokenizer(), config, context)
-    introduce_run(session, dataset)
-    if "train" in stages and not run.checkpoints() and (start := find_start(config)):
-        check_start(start, service, config)
-        introduce_start(start.record, config)
-    show_first_example(dataset.split.train[0], train[0], base.get_tokenizer())
-    # A run that goes on keeps the record of its start.
-    if run.environment() is None:
-        run.write_json(ENVIRONMENT, environment(prompts.VERSION, service.describe()))
     plan = plan_run(config, dataset.split.test, stages)
+    _introduce(session, dataset, train[0], base.get_tokenizer(), trains=plan.trains)
     models: dict[Model, SamplingClient] = {"base": base}
     answers: dict[str, list[Prediction]] = {}
     for evaluation in plan.before:
@@ -130,29 +126,45 @@ def carry_out(session: RunSession, dataset: Dataset, stages: Collection[str]) ->
         # Over-long examples, which `_check` still counted, are gone now.
         check_batch_size(dataset, config)
         training = train_model(session, dataset, train, validation)
-    if training and any(evaluation.model == "tuned" for evaluation in plan.after):
-        models["tuned"] = service.create_sampling_client(model_path=training.checkpoint_path).result()
+        if "tuned" in {evaluation.model for evaluation in plan.after}:
+            models["tuned"] = service.create_sampling_client(model_path=training.checkpoint_path).result()
     for evaluation in plan.after:
         answers[evaluation.label] = _evaluate(session, dataset, evaluation, models[evaluation.model], context)
     opinions, problems = _ask_judge(session, answers)
-    work = Work(config, run, dataset, session.budget, service.describe(), sorted(stages))
+    work = Work(config, session.run, dataset, session.budget, service.describe(), sorted(stages))
     summary = summarize_run(work, answers, training, opinions, problems)
-    run.write_json(SUMMARY, summary)
+    session.run.write_json(SUMMARY, summary)
     from text2sql.report import write_report
 
-    page = write_report(run.path)
+    page = write_report(session.run.path)
     show_results(summary)
     console.print(f"Report: {page}")
+
+
+def _introduce(session: RunSession, dataset: Dataset, first: Tokens, tokenizer: Any, *, trains: bool) -> None:
+    """Say what the run is about, and record where it takes place.
+
+    Raises:
+        UserError: The saved weights that the training is to begin with are not there, or do not fit.
+    """
+    config, run = session.config, session.run
+    introduce_run(session, dataset)
+    if trains and not run.checkpoints() and (start := find_start(config)):
+        check_start(start, session.service, config)
+        introduce_start(start.record, config)
+    show_first_example(dataset.split.train[0], first, tokenizer)
+    # A run that goes on keeps the record of its start.
+    if run.environment() is None:
+        run.write_json(ENVIRONMENT, environment(prompts.VERSION, session.service.describe()))
 
 
 def _evaluate(
     session: RunSession, dataset: Dataset, evaluation: Evaluation, sampler: SamplingClient, context: int | None
 ) -> list[Prediction]:
-    config = session.config
-    longest = context - config.evaluation.max_new_tokens if context else None
-    strategy = evaluation.strategy.prepared(
-        evaluation.questions, dataset.split.train, sampler.get_tokenizer(), config, longest
-    )
+    """Answer and judge the questions of one evaluation; `context` is the longest sequence that the model takes."""
+    config, train = session.config, dataset.split.train
+    limit = context - config.evaluation.max_new_tokens if context else None
+    strategy = evaluation.strategy.prepared(evaluation.questions, train, sampler.get_tokenizer(), config, limit)
     if strategy.note:
         console.print(strategy.note)
     return predict(session, replace(evaluation, strategy=strategy), sampler)
@@ -161,7 +173,7 @@ def _evaluate(
 def _ask_judge(session: RunSession, answers: dict[str, list[Prediction]]) -> tuple[dict[str, JudgeSummary], list[str]]:
     """A language model's opinions by label, and why there are none where it failed: they hold nothing up."""
     summaries: dict[str, JudgeSummary] = {}
-    for label in ("base", "tuned"):
+    for label in SIDES:
         if session.config.judge is None or label not in answers:
             continue
         asked = answers[label]

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from backends.paths import PARTIAL, written_aside
-from text2sql.config import Config, dump_config
+from text2sql.config import Config, EvaluationConfig, dump_config
 from text2sql.config.wording import sentence
 from text2sql.config.yaml import read_yaml
 from text2sql.errors import UserError
@@ -45,8 +45,6 @@ from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Summary
 IGNORED = ("on_existing", "output_dir", "name", "hub", "judge")
 # Keys of sections, likewise.
 FREE = {"evaluation": ("workers", "cache"), "tinker": ("max_cost", "prices")}
-# Keys of `evaluation` that a run which had none of it may be given when it goes on.
-ADDABLE = ("few_shot", "self_consistency", "retry")
 
 
 class RunDirectory:
@@ -285,10 +283,10 @@ def differences(run: RunDirectory, config: Config) -> list[str]:
 
 
 def _record_additions(run: RunDirectory, config: Config) -> None:
-    """Let ``config.yaml`` say which further ways of answering the run has been given."""
+    """Let ``config.yaml`` say which further strategies the run has been given."""
     saved = run.saved_config()
-    ways = {key: getattr(config.evaluation, key) for key in ADDABLE}
-    added = {key: way.model_dump() for key, way in ways.items() if way and not saved["evaluation"].get(key)}
+    wanted = {key: settings.model_dump() for key, settings in config.evaluation.strategies.items() if settings}
+    added = {key: settings for key, settings in wanted.items() if not saved["evaluation"].get(key)}
     if added:
         saved["evaluation"] |= added
         run.write("config.yaml", dump_config(Config.model_validate(saved)))
@@ -298,7 +296,8 @@ def _differences(old: Any, new: Any, key: str) -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         free = FREE.get(key, ()) if key else IGNORED
         if key == "evaluation":
-            free = (*free, *(k for k in ADDABLE if old.get(k) is None))
+            # A run that was made without a strategy may be given it.
+            free = (*free, *(k for k in EvaluationConfig().strategies if old.get(k) is None))
         keys = [k for k in dict.fromkeys([*old, *new]) if k not in free]
         return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{key}.{k}" if key else k)]
     return [] if old == new else [f"{key} was {old!r}, is {new!r}"]
