@@ -16,6 +16,7 @@ from text2sql.data.dataset import Dataset, length_percentiles, load_dataset, tok
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
 from text2sql.data.schema_text import gold_tables, read_tables, shown_tables
+from text2sql.formats import percent
 from text2sql.sql.hardness import LEVELS
 
 
@@ -62,10 +63,10 @@ def stats(config: Config) -> None:
     table = Table("gold queries", *sides)
     counts = {name: count_features([e.answer for e in side]) for name, side in sides.items()}
     for feature in FEATURES:
-        table.add_row(feature, *(f"{counts[name][feature] / len(side):.1%}" for name, side in sides.items()))
+        table.add_row(feature, *(percent(counts[name][feature] / len(side)) for name, side in sides.items()))
     levels = {name: Counter(hardness(e.answer) for e in side) for name, side in sides.items()}
     for level in LEVELS:
-        table.add_row(f"level {level}", *(f"{levels[name][level] / len(side):.1%}" for name, side in sides.items()))
+        table.add_row(f"level {level}", *(percent(levels[name][level] / len(side)) for name, side in sides.items()))
     console.print(table)
     if config.prompt.schema_text.tables == "linked":
         for name, side in sides.items():

@@ -15,6 +15,7 @@ from text2sql.evaluation.prediction_files import Schemas, read_predictions
 from text2sql.evaluation.score import Case, Judgement, ask_judge, judge_answers
 from text2sql.evaluation.summary import Scored, summarize
 from text2sql.evaluation.tables import show_measures
+from text2sql.rows import dump_jsonl
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.evaluation_summary import EvaluationSummary
 from text2sql.runs.records import Opinion, predictions_file
@@ -135,7 +136,7 @@ def _rows(
 def _write(output: Path, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        output.write_text(dump_jsonl(rows), encoding="utf-8")
         about = output.with_suffix(".summary.json")
         about.write_text(json.dumps(summary, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
