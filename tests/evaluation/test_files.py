@@ -209,6 +209,13 @@ def test_malformed_and_missing_answers_are_counted(here: Path, judge: ChatServer
     assert opinion["agreement"]["n"] == 1 and opinion["cost"] is None
 
 
+def test_a_file_without_questions_is_not_given_to_the_judge(here: Path, judge: ChatServer) -> None:
+    file = write_jsonl(here / "bare.jsonl", [{"db_id": "shop", "gold": ANSWERS[0], "sql": ANSWERS[0]}])
+    with pytest.raises(UserError, match=r"bare\.jsonl: row 1 has no question, which the judge has to see"):
+        score_file(file, _config(judge=_judge(judge)), schemas=Schemas(Path("db")))
+    assert not judge.seen
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)

@@ -65,29 +65,21 @@ def score_file(
     found = read_predictions(path, gold, schemas or Schemas())
     for note in found.notes:
         console.print(f"Note: {note}", style="bright_black")
-    with stage(f"Judging {path.name}", len(found.rows)) as bar:
-        cases = [
-            Case(row["context"], row["gold"], answer, databases)
-            for row, answer, databases in zip(found.rows, found.answers, found.databases, strict=True)
-        ]
-        judged = judge_answers(cases, config, lambda count: bar.advance(count, 0))
-    scored = [
-        Scored(
-            schema=row["context"],
-            gold=row["gold"],
-            predicted=judgement.sql,
-            verdict=judgement.verdict,
-            stop_reason=row.get("stop_reason"),
-            cluster=row.get("cluster"),
-            benchmark=judgement.benchmark,
-            description=judgement.description,
-        )
-        for row, judgement in zip(found.rows, judged, strict=True)
+    if config.judge:
+        _check_questions(path, found.rows)
+    cases = [
+        Case(row["context"], row["gold"], answer, databases)
+        for row, answer, databases in zip(found.rows, found.answers, found.databases, strict=True)
     ]
-    summary = summarize(scored)
+    with stage(f"Judging {path.name}", len(cases)) as bar:
+        judged = judge_answers(cases, config, lambda count: bar.advance(count, 0))
+    summary = summarize([_scored(row, judgement) for row, judgement in zip(found.rows, judged, strict=True)])
     opinions: list[Opinion] | None = None
     if config.judge:
-        asked = _judge_cases(path, found.rows, judged)
+        asked = [
+            JudgeCase(row["question"], row["context"], row["gold"], judgement.sql, row.get("evidence"))
+            for row, judgement in zip(found.rows, judged, strict=True)
+        ]
         opinions, about = ask_judge(asked, [item.verdict for item in judged], "Asking the judge", config.judge)
         summary = summary.model_copy(update={"judge": about})
     if output is not None:
@@ -100,15 +92,24 @@ def score_file(
     return summary
 
 
-def _judge_cases(path: Path, rows: Sequence[Mapping[str, Any]], judged: Sequence[Judgement]) -> list[JudgeCase]:
-    """What the judge is shown (UserError where a question is not in the file)."""
+def _check_questions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise UserError where a question is not in the file: the judge has to see it."""
     for place, row in enumerate(rows, start=1):
         if "question" not in row:
             raise UserError(f"{path}: row {place} has no question, which the judge has to see; leave `judge` out.")
-    return [
-        JudgeCase(row["question"], row["context"], row["gold"], judgement.sql, row.get("evidence"))
-        for row, judgement in zip(rows, judged, strict=True)
-    ]
+
+
+def _scored(row: Mapping[str, Any], judgement: Judgement) -> Scored:
+    return Scored(
+        schema=row["context"],
+        gold=row["gold"],
+        predicted=judgement.sql,
+        verdict=judgement.verdict,
+        stop_reason=row.get("stop_reason"),
+        cluster=row.get("cluster"),
+        benchmark=judgement.benchmark,
+        description=judgement.description,
+    )
 
 
 def _rows(

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from text2sql.formats import MISSING, count, percent
+from text2sql.formats import MISSING, count, dollars, percent
+from text2sql.runs.evaluation_summary import JudgeSummary
 
 # What every table calls the two ends of an interval.
 INTERVAL = "95% interval"
@@ -76,3 +77,20 @@ BENCHMARKS = (
     Metric("bird_soft_f1", "BIRD soft F1", "share", 1, "BIRD Mini-Dev's F1 of cells."),
     Metric("bird_rves", "BIRD R-VES", "score", 1, "BIRD Mini-Dev's reward for speed."),
 )
+
+
+def judge_facts(judge: JudgeSummary) -> list[tuple[str, str]]:
+    """What a table says of a language model's opinion: for each fact its name and its value."""
+    agreement = judge.agreement
+    kappa = "undefined" if agreement.kappa is None else f"{agreement.kappa:.2f}"
+    tokens = f"{count(judge.prompt_tokens + judge.completion_tokens)} tokens"
+    return [
+        ("Called right", f"{percent(judge.accuracy)} ({count(judge.correct)} of {count(judge.judged)})"),
+        ("Cohen's kappa with execution", f"{kappa} ({count(agreement.n)} answers)"),
+        ("Right by the judge alone", count(agreement.judge_only)),
+        ("Right by execution alone", count(agreement.execution_only)),
+        *((f"Error type: {name.replace('_', ' ')}", count(amount)) for name, amount in judge.error_types.items()),
+        ("Malformed answers", count(judge.malformed)),
+        ("Not answered", count(judge.unanswered)),
+        ("Cost", tokens if judge.cost is None else f"{tokens}, {dollars(judge.cost)}"),
+    ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 
 from text2sql.console import console
-from text2sql.evaluation.metrics import ACCURACY, BENCHMARKS, INTERVAL, RATES, TRUNCATED
-from text2sql.formats import interval, percent
+from text2sql.evaluation.metrics import ACCURACY, BENCHMARKS, INTERVAL, RATES, TRUNCATED, judge_facts
+from text2sql.formats import count, interval, percent
 from text2sql.runs.evaluation_summary import BenchmarkSummary, EvaluationSummary, JudgeSummary
 
 _MOST_LABELS = 12
@@ -29,9 +29,9 @@ def show_measures(title: str, summary: EvaluationSummary) -> None:
         if value is not None:
             table.add_row(metric.label, metric.show(value))
     table.add_section()
-    for status, count in (*summary.counts.items(), (TRUNCATED.label, summary.truncated)):
-        if count:
-            table.add_row(status, str(count))
+    for status, amount in (*summary.counts.items(), (TRUNCATED.label, summary.truncated)):
+        if amount:
+            table.add_row(status, str(amount))
     console.print(table)
     if summary.benchmarks:
         show_benchmarks(summary.benchmarks)
@@ -60,24 +60,12 @@ def show_benchmarks(benchmarks: BenchmarkSummary) -> None:
 
 def show_judge(judge: JudgeSummary) -> None:
     """A language model's opinion and how far it agrees with execution."""
-    agreement = judge.agreement
     console.print(f"Second opinion of {judge.model}")
     table = Table(show_header=False)
-    if judge.accuracy is not None:
-        table.add_row("called right", f"{percent(judge.accuracy)}  ({judge.correct}/{judge.judged})")
-    for name, count in judge.error_types.items():
-        if count:
-            table.add_row(name.replace("_", " "), str(count))
-    for name, count in (("malformed", judge.malformed), ("unanswered", judge.unanswered)):
-        if count:
-            table.add_row(name, str(count))
-    kappa = "undefined" if agreement.kappa is None else f"{agreement.kappa:.2f}"
-    table.add_row("Cohen's kappa with execution", f"{kappa}  ({agreement.n} predictions)")
-    table.add_row("right by the judge alone", str(agreement.judge_only))
-    table.add_row("right by execution alone", str(agreement.execution_only))
-    tokens = f"{judge.prompt_tokens + judge.completion_tokens:,} tokens"
-    cost = "" if judge.cost is None else f", ${judge.cost:.4f}"
-    table.add_row("cost", f"{judge.requests} requests ({judge.cached} more from the cache), {tokens}{cost}")
+    for name, text in judge_facts(judge):
+        if text != "0":
+            table.add_row(name, text)
+    table.add_row("Requests", f"{count(judge.requests)} ({count(judge.cached)} more from the cache)")
     console.print(table)
 
 
@@ -88,11 +76,11 @@ def show_breakdown(summary: EvaluationSummary) -> None:
     labels = Table("error", "answers")
     labels.columns[1].justify = "right"
     found = list(summary.error_labels.items())
-    for label, count in found[:_MOST_LABELS]:
-        labels.add_row(label, str(count))
+    for label, amount in found[:_MOST_LABELS]:
+        labels.add_row(label, str(amount))
     if len(found) > _MOST_LABELS:
         rest = found[_MOST_LABELS:]
-        labels.add_row(f"{len(rest)} other kinds", str(sum(count for _, count in rest)))
+        labels.add_row(f"{len(rest)} other kinds", str(sum(amount for _, amount in rest)))
     console.print(labels)
     console.print("Accuracy by kind of question")
     table = Table("", "", "right", "of", "accuracy", "")

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from text2sql.equivalence.verdict import STATUSES
-from text2sql.evaluation.metrics import BENCHMARKS
-from text2sql.formats import MISSING, clip, count, dollars, percent
+from text2sql.evaluation.metrics import BENCHMARKS, judge_facts
+from text2sql.formats import MISSING, clip, count, percent
 from text2sql.report.load import RunData
-from text2sql.runs.evaluation_summary import EvaluationSummary, JudgeSummary
+from text2sql.runs.evaluation_summary import EvaluationSummary
 from text2sql.runs.evaluations import SIDES
 from text2sql.runs.records import Prediction
 
@@ -108,35 +108,9 @@ def judge(run: RunData) -> JudgeView:
     opinions = {side: summary.judge for side, summary in evaluations(run).items() if summary.judge}
     if not opinions:
         return JudgeView()
-    found = list(opinions.values())
-    rows = [
-        ("Called right", [_called_right(opinion) for opinion in found]),
-        ("Cohen's kappa with execution", [_kappa(opinion) for opinion in found]),
-        ("Right by the judge alone", [count(opinion.agreement.judge_only) for opinion in found]),
-        ("Right by execution alone", [count(opinion.agreement.execution_only) for opinion in found]),
-        *(
-            (f"Error type: {name.replace('_', ' ')}", [count(opinion.error_types.get(name)) for opinion in found])
-            for name in ("incomplete", "irrelevant", "logic_error")
-        ),
-        ("Malformed answers", [count(opinion.malformed) for opinion in found]),
-        ("Not answered", [count(opinion.unanswered) for opinion in found]),
-        ("Cost", [_cost(opinion) for opinion in found]),
-    ]
-    return JudgeView(list(opinions), clip(found[0].model, 120), rows)
-
-
-def _called_right(opinion: JudgeSummary) -> str:
-    return f"{percent(opinion.accuracy)} ({count(opinion.correct)} of {count(opinion.judged)})"
-
-
-def _kappa(opinion: JudgeSummary) -> str:
-    kappa = opinion.agreement.kappa
-    return f"{'undefined' if kappa is None else f'{kappa:.2f}'} ({count(opinion.agreement.n)} answers)"
-
-
-def _cost(opinion: JudgeSummary) -> str:
-    tokens = f"{count(opinion.prompt_tokens + opinion.completion_tokens)} tokens"
-    return tokens if opinion.cost is None else f"{tokens}, {dollars(opinion.cost)}"
+    facts = [judge_facts(opinion) for opinion in opinions.values()]
+    rows = [(same[0][0], [text for _, text in same]) for same in zip(*facts, strict=True)]
+    return JudgeView(list(opinions), clip(next(iter(opinions.values())).model, 120), rows)
 
 
 def benchmark_line(row: Prediction) -> str:
