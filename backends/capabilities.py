@@ -25,7 +25,7 @@ class Capabilities:
         checkpoints_on_disk: ``tinker://`` paths name files in the directory that `open_backend` is given. They stay
             until somebody deletes them, and they are gone with that directory. Otherwise a server keeps them, and
             deletes them when their time to live is over.
-        charges: Tokens cost money: its options have ``prices`` and ``max_cost``.
+        charges: Tokens cost money, by `TinkerOptions.prices`, and a run may be limited by `TinkerOptions.max_cost`.
         may_lose_model: A call can fail because the server has lost the model in training, for example by a restart;
             its checkpoints may still be there to go on from.
         batches_sampling: Calls of `SamplingClient.sample` that wait are decoded together, in one batch. What is

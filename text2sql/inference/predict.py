@@ -17,7 +17,7 @@ from text2sql.evaluation.score import Case, judge_answers
 from text2sql.evaluation.statistics import paired_comparison
 from text2sql.inference.generate import Generation, PendingGenerations, Request
 from text2sql.inference.plan import Evaluation
-from text2sql.runs.budget import Tokens
+from text2sql.runs.budget import TokenCount
 from text2sql.runs.records import TIMINGS, Prediction, Timing, predictions_file
 from text2sql.runs.session import RunSession
 from text2sql.runs.summary import PairedComparison
@@ -55,7 +55,7 @@ class Asker:
         """Wait for the answers to each question."""
         answers = pending.results()
         sampled = sum(answer.tokens for own in answers for answer in own)
-        actual = Tokens(prefill=pending.prompt_tokens, sample=sampled)
+        actual = TokenCount(prefill=pending.prompt_tokens, sample=sampled)
         self.session.budget.spend(self.stage, _most(pending), actual)
         return answers
 
@@ -64,8 +64,8 @@ class Asker:
         return self.collect(self.submit(request))
 
 
-def _most(pending: PendingGenerations) -> Tokens:
-    return Tokens(prefill=pending.prompt_tokens * pending.request.samples, sample=pending.most_tokens)
+def _most(pending: PendingGenerations) -> TokenCount:
+    return TokenCount(prefill=pending.prompt_tokens * pending.request.samples, sample=pending.most_tokens)
 
 
 def predict(session: RunSession, evaluation: Evaluation, sampler: SamplingClient) -> list[Prediction]:

@@ -22,18 +22,18 @@ class BudgetReached(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class TokenCount:
     """Tokens of one piece of work, by what the API charges for."""
 
     train: int = 0
     prefill: int = 0
     sample: int = 0
 
-    def __add__(self, other: Tokens) -> Tokens:
-        return Tokens(self.train + other.train, self.prefill + other.prefill, self.sample + other.sample)
+    def __add__(self, other: TokenCount) -> TokenCount:
+        return TokenCount(self.train + other.train, self.prefill + other.prefill, self.sample + other.sample)
 
-    def __sub__(self, other: Tokens) -> Tokens:
-        return Tokens(self.train - other.train, self.prefill - other.prefill, self.sample - other.sample)
+    def __sub__(self, other: TokenCount) -> TokenCount:
+        return TokenCount(self.train - other.train, self.prefill - other.prefill, self.sample - other.sample)
 
 
 class TokenBudget:
@@ -60,16 +60,16 @@ class TokenBudget:
                 f'tinker.max_cost: no price of "{config.trained_model}" is known. Set tinker.prices.train, '
                 "tinker.prices.prefill and tinker.prices.sample, in dollars for a million tokens."
             )
-        self._reserved = self.total = Tokens()
+        self._reserved = self.total = TokenCount()
         for row in run.usage():
-            self.total += Tokens(row.train, row.prefill, row.sample)
+            self.total += TokenCount(row.train, row.prefill, row.sample)
 
     @property
     def dollars(self) -> float | None:
         """Cost of what has been spent; None where no price is known."""
         return self._cost(self.total)
 
-    def reserve(self, most: Tokens) -> Tokens:
+    def reserve(self, most: TokenCount) -> TokenCount:
         """Set the tokens of a piece of work aside before it is submitted.
 
         Args:
@@ -91,12 +91,12 @@ class TokenBudget:
             self._reserved += most
         return most
 
-    def spend(self, stage: str, reserved: Tokens, actual: Tokens) -> None:
+    def spend(self, stage: str, reserved: TokenCount, actual: TokenCount) -> None:
         """Count finished work in place of what was set aside for it."""
         with self._lock:
             self._reserved -= reserved
             self.total += actual
         self._run.append(USAGE, [Usage(stage=stage, train=actual.train, prefill=actual.prefill, sample=actual.sample)])
 
-    def _cost(self, tokens: Tokens) -> float | None:
+    def _cost(self, tokens: TokenCount) -> float | None:
         return None if self.prices is None else self.prices.cost(tokens.train, tokens.prefill, tokens.sample)

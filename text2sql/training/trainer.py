@@ -23,8 +23,7 @@ from text2sql.console import Stage, console, stage
 from text2sql.data.datum import make_batch
 from text2sql.data.prompts import Tokens
 from text2sql.errors import UserError
-from text2sql.runs.budget import BudgetReached
-from text2sql.runs.budget import Tokens as Spent
+from text2sql.runs.budget import BudgetReached, TokenCount
 from text2sql.runs.records import CheckpointRecord, StepMetrics, Validation
 from text2sql.runs.session import RunSession
 from text2sql.runs.summary import TrainingSummary
@@ -57,7 +56,7 @@ class SubmittedBatch:
     step: int
     indices: list[int]
     learning_rate: float
-    tokens: Spent
+    tokens: TokenCount
     losses: list[Future[types.ForwardBackwardOutput]]
     update: Future[types.OptimStepResponse]
 
@@ -306,9 +305,9 @@ class Trainer:
         )
 
 
-def _charged(examples: Sequence[Tokens]) -> Spent:
+def _charged(examples: Sequence[Tokens]) -> TokenCount:
     """What a pass over examples is charged for: every token of their sequences."""
-    return Spent(train=sum(map(len, examples)))
+    return TokenCount(train=sum(map(len, examples)))
 
 
 def _check_expiry(checkpoint: CheckpointRecord) -> None:
