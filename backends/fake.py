@@ -29,7 +29,8 @@ from backends.interface import BackendError
 from backends.options import FakeOptions
 
 Table = dict[str, list[int]]
-UNKNOWN = -math.log(256)  # log-probability of a target that has not been learnt
+# Log-probability of a target that has not been learnt.
+UNKNOWN = -math.log(256)
 Answer = tinker.APIFuture
 
 

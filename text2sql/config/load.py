@@ -18,7 +18,8 @@ from text2sql.errors import UserError
 S = TypeVar("S", bound=Section)
 PACKAGE = Path(__file__).parent.parent
 SHIPPED = PACKAGE / "configs"
-if not SHIPPED.is_dir():  # an editable install: the files are still where they are written
+# In an editable install the files are still where they are written.
+if not SHIPPED.is_dir():
     SHIPPED = PACKAGE.parent / "configs"
 
 
@@ -145,7 +146,8 @@ def _origin(key: str, path: Path | None, overrides: Sequence[str]) -> str:
         given = override.partition("=")[0]
         if key and (key == given or key.startswith(f"{given}.") or given.startswith(f"{key}.")):
             return f'override "{override}": '
-    if not key and overrides:  # several keys that do not go together
+    # Without a key the problem is about several keys that do not go together.
+    if not key and overrides:
         return f"{path} with the overrides: "
     return f"{path}: "
 
@@ -184,7 +186,8 @@ def _keys(location: Sequence[str], root: type[BaseModel] = Config) -> list[str]:
     """Keys of the section at a location."""
     model: Any = root
     for part in location:
-        if part.isdigit():  # a place in a list, whose type the section before it has given
+        # A place in a list, whose type the section before it has given.
+        if part.isdigit():
             continue
         annotation = model.model_fields[part].annotation
         candidates = [annotation, *get_args(annotation)]

@@ -83,7 +83,8 @@ class Config(Section):
         if self.data.source == "bundled" and (self.data.path or self.data.columns):
             raise ValueError("data.path and data.columns need another data.source than bundled, for example the file")
         if isinstance(TEMPLATES[self.prompt.template], Chat) and "stop" not in self.evaluation.model_fields_set:
-            self.evaluation.stop = []  # an answer ends with the model's own end of turn
+            # An answer in a conversation ends with the model's own end of turn.
+            self.evaluation.stop = []
         start = self.training.start_from
         if start and expand_user(start).resolve() == self.directory.resolve():
             raise ValueError(f"training.start_from={start} is this run's own directory; give this run another name")

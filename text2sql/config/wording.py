@@ -46,7 +46,8 @@ def sentence(problem: Mapping[str, Any]) -> str:
         problem: An entry of its `errors()`.
     """
     kind = str(problem["type"])
-    own = SENTENCES.get(kind) or SENTENCES.get(kind.partition("_")[0])  # int_parsing, int_type, int_from_float, ...
+    # The kinds of one type begin alike: int_parsing, int_type, int_from_float.
+    own = SENTENCES.get(kind) or SENTENCES.get(kind.partition("_")[0])
     if own is None:
         return str(problem["msg"]).removeprefix("Value error, ")
     return own.format(**problem.get("ctx", {}))

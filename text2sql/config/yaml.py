@@ -15,7 +15,8 @@ import yaml
 _INT = r"[-+]?[0-9]+"
 _FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 _DIGITS = [*"-+0123456789"]
-_RESOLVERS = [  # tag, pattern, first characters; the first that matches wins
+# Tag, pattern and first characters of each kind of scalar; the first that matches wins.
+_RESOLVERS = [
     ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
     ("int", _INT, _DIGITS),
     ("float", _FLOAT, [*_DIGITS, "."]),

@@ -20,7 +20,8 @@ from text2sql.errors import UserError
 from text2sql.inference.ask import Answer, Answerer
 
 Update = dict[Any, Any]
-PACE = 0.1  # seconds between two states of an answer that is being written
+# Seconds between two states of an answer that is being written.
+PACE = 0.1
 
 
 class Actions:

@@ -21,7 +21,8 @@ from text2sql.sql.prepare import parse
 from text2sql.sql.sandbox import QueryFailed, Sandbox
 from text2sql.sql.values import Row
 
-MAX_SCHEMA = 200_000  # characters
+# Characters of a schema that somebody types.
+MAX_SCHEMA = 200_000
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from text2sql.errors import UserError
 from text2sql.sql.files import file_schema
 from text2sql.sql.tokens import quote_identifier
 
-MAX_DATABASE = 500 * 10**6  # bytes
+# Bytes of a SQLite file and of a CSV file.
+MAX_DATABASE = 500 * 10**6
 MAX_CSV = 50 * 10**6
 MAX_COLUMNS = 200
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -122,7 +123,8 @@ def _lines(upload: Path) -> Iterator[list[str]]:
             raise UserError(f"{upload.name} is not a text file, whatever its name says.")
         try:
             dialect: type[csv.Dialect] = csv.Sniffer().sniff(sample, delimiters=",;\t|")
-        except csv.Error:  # one column
+        except csv.Error:
+            # There is no delimiter to find in a file of one column.
             dialect = csv.excel
         file.seek(0)
         try:

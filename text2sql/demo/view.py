@@ -12,7 +12,8 @@ from text2sql.formats import interval, percent
 from text2sql.runs.summary import Summary
 from text2sql.sql.values import Value
 
-MAX_CELL = 200  # characters
+# Characters of a value that are shown.
+MAX_CELL = 200
 
 
 def header(config: Config, summary: Summary | None) -> str:

@@ -27,7 +27,8 @@ document.addEventListener("change", (event) => {{
   trigger("upload", {{name: file.name, size: file.size}});
 }}, true);
 """
-SESSION_SECONDS = 6 * 3600  # a visitor who has left is forgotten, with the copies of their files
+# After this time a visitor who has left is forgotten, with the copies of their files.
+SESSION_SECONDS = 6 * 3600
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def _data() -> dict[str, Any]:
         label="Schema",
         placeholder="CREATE TABLE customers (id INTEGER, name TEXT, city TEXT)",
         lines=12,
-        max_lines=12,  # gradio measures a field that grows with every key: seconds, for a schema of some hundred lines
+        # A field that grows is measured with every key: that takes seconds for a schema of a few hundred lines.
+        max_lines=12,
         elem_id="schema",
     )
     forget = gr.Button("Close the file", size="sm", visible=False, elem_id="forget")

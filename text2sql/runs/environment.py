@@ -46,7 +46,8 @@ def _git_commit() -> str | None:
     command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
     try:
         result = subprocess.run(command, capture_output=True, text=True)
-    except OSError:  # no git on this machine
+    except OSError:
+        # There is no git on this machine.
         return None
     return result.stdout.strip() or None if result.returncode == 0 else None
 

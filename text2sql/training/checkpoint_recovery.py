@@ -48,7 +48,8 @@ def find_leftovers(run: RunDirectory, service: ServiceClient) -> list[types.Chec
     for client in clients:
         try:
             found += rest.list_checkpoints(client).result().checkpoints if rest else []
-        except (BackendError, TinkerError) as error:  # a backend that knows the client no more has nothing to find
+        except (BackendError, TinkerError) as error:
+            # A backend that does not know the client any more has nothing to find.
             console.print(f"The checkpoints of {client} could not be listed: {error}")
     return [checkpoint for checkpoint in found if checkpoint.tinker_path not in recorded]
 

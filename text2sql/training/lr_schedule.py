@@ -9,7 +9,8 @@ from text2sql.errors import UserError
 
 EXPONENTS = {"llama": 0.781, "qwen": 0.0775}  # Tinker cookbook, hyperparam_utils: how the rate falls with width
 LORA_FACTOR = 10.0  # LoRA against full fine-tuning, same source
-REFERENCE_BATCH = 256  # the course exercise's batch; it says to scale by sqrt(new / old)
+# The batch of the course exercise, which says to scale the rate by sqrt(new / old).
+REFERENCE_BATCH = 256
 
 
 def auto_learning_rate(width: int, family: str, batch_size: int, *, adapter: bool = True) -> tuple[float, str]:
