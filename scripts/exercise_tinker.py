@@ -16,7 +16,7 @@ import numpy as np
 import tinker
 from tinker import types
 
-from text2sql.data.exercise_questions import NOVEL_QUESTIONS
+from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
 from text2sql.evaluation import execution_match
 
 PROMPT = "Table schema:\n{context}\nQuestion: {question}\nSQL: "
@@ -99,7 +99,7 @@ def main():
         tuned = service_client.create_sampling_client(model_path=path).result()
         after = evaluate_test_set(tuned, tokenizer, test_data, options.workers)
         print(f"Tuned model {path}: {after}/{len(test_data)} = {after / len(test_data):.1%}")
-        for example in NOVEL_QUESTIONS:
+        for example in EXERCISE_QUESTIONS:
             sql = sample_from_model(tuned, tokenizer, example.context, example.question)
             right = execution_match(example.context, example.answer, sql).correct
             print(f"\n{example.question}\n  {sql}\n  {'right' if right else 'wrong'}")

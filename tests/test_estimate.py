@@ -20,7 +20,7 @@ from backends.planning.shape import known_shapes, model_shape
 from tests.conftest import REPOSITORY
 from tests.support.tiny_runs import tiny_config
 from text2sql.data.dataset import load_dataset
-from text2sql.data.few_shot import choose_shots
+from text2sql.data.few_shot import choose_few_shot
 from text2sql.data.prompts import messages, tokenize
 from text2sql.errors import UserError
 from text2sql.estimate import (
@@ -142,8 +142,8 @@ def test_every_strategy_is_counted(tmp_path: Path, tiny_tokenizer: Any) -> None:
         (1, 1, True),
         *again,
     ]
-    shots = choose_shots(test, train, few, config.seed, tiny_tokenizer, config.prompt.template, None)
-    solved = tokenize(test, tiny_tokenizer, config.prompt.template, [shots[e.id] for e in test])
+    few_shot = choose_few_shot(test, train, few, config.seed, tiny_tokenizer, config.prompt.template, None)
+    solved = tokenize(test, tiny_tokenizer, config.prompt.template, [few_shot[e.id] for e in test])
     assert asked[1].lengths.prompts.tolist() == [len(t.prompt) for t in solved]
     plain = tokenize(test, tiny_tokenizer, config.prompt.template)
     assert asked[0].lengths.prompts.tolist() == [len(t.prompt) for t in plain]
@@ -159,9 +159,9 @@ def test_every_strategy_is_counted(tmp_path: Path, tiny_tokenizer: Any) -> None:
 
 def test_a_conversation_is_guessed_with_its_marks(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, prompt={"template": "chat"})
-    example, *shots = load_dataset(config).split.train[:3]
-    turns = messages(example, "chat", shots)
-    guessed = _lengths([example], None, config, [shots])
+    example, *few_shot = load_dataset(config).split.train[:3]
+    turns = messages(example, "chat", few_shot)
+    guessed = _lengths([example], None, config, [few_shot])
     content = sum(len(turn["content"]) for turn in turns[:-1]) / CHARACTERS_PER_TOKEN
     assert guessed.prompts[0] == pytest.approx(content + MARKS * len(turns), abs=1)
     assert not guessed.counted

@@ -36,7 +36,7 @@ from text2sql.data import prompts
 from text2sql.data.dataset import Dataset, load_dataset
 from text2sql.data.example import Example
 from text2sql.data.inspect import find_tokenizer
-from text2sql.data.prompts import Shots
+from text2sql.data.prompts import FewShotPrefixes
 from text2sql.errors import UserError
 from text2sql.formats import count, duration, size
 from text2sql.inference.plan import plan_run
@@ -143,8 +143,8 @@ def _asked(config: Config, dataset: Dataset, tokenizer: Any) -> list[Asked]:
         questions = evaluation.questions
         strategy = evaluation.strategy.prepared(questions, dataset.split.train, tokenizer, config, limit)
         request = strategy.request(questions)
-        if request.shots is not None:
-            lengths = _lengths(questions, tokenizer, config, request.shots)
+        if request.few_shot is not None:
+            lengths = _lengths(questions, tokenizer, config, request.few_shot)
         else:
             lengths = bare.get(id(questions)) or _lengths(questions, tokenizer, config)
             bare[id(questions)] = lengths
@@ -154,26 +154,28 @@ def _asked(config: Config, dataset: Dataset, tokenizer: Any) -> list[Asked]:
     return asked
 
 
-def _lengths(examples: Sequence[Example], tokenizer: Any, config: Config, shots: Shots | None = None) -> Lengths:
+def _lengths(
+    examples: Sequence[Example], tokenizer: Any, config: Config, few_shot: FewShotPrefixes | None = None
+) -> Lengths:
     template = config.prompt.template
     if tokenizer is not None:
-        tokens = prompts.tokenize(examples, tokenizer, template, shots)
+        tokens = prompts.tokenize(examples, tokenizer, template, few_shot)
         pairs = [(len(t.prompt), len(t.completion)) for t in tokens]
     else:
-        fronts = shots or [()] * len(examples)
-        pairs = [_guessed(e, template, front) for e, front in zip(examples, fronts, strict=True)]
+        prefixes = few_shot or [()] * len(examples)
+        pairs = [_guessed(e, template, prefix) for e, prefix in zip(examples, prefixes, strict=True)]
     counts = np.array(pairs, dtype=int).reshape(-1, 2)
     return Lengths(counts[:, 0], counts[:, 1], tokenizer is not None)
 
 
-def _guessed(example: Example, template: str, shots: Sequence[Example]) -> tuple[int, int]:
+def _guessed(example: Example, template: str, few_shot: Sequence[Example]) -> tuple[int, int]:
     """Prompt and completion tokens by the number of characters, and of turns in a conversation."""
     if prompts.is_chat(template):
-        *asked, answer = prompts.messages(example, template, shots)
+        *asked, answer = prompts.messages(example, template, few_shot)
         prompt, completion = "".join(turn["content"] for turn in asked), answer["content"]
         marks = MARKS * (len(asked) + 1)
     else:
-        prompt = prompts.render_prompt(example, template, shots=shots)
+        prompt = prompts.render_prompt(example, template, few_shot=few_shot)
         completion, marks = prompts.render_completion(example, template), 0
     return math.ceil(len(prompt) / CHARACTERS_PER_TOKEN) + marks, math.ceil(len(completion) / CHARACTERS_PER_TOKEN)
 

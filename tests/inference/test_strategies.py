@@ -18,7 +18,7 @@ from tests.support.tiny_runs import read_jsonl, tiny_config
 from text2sql.compare.entries import load_entries
 from text2sql.config import Config, FewShot, Retry, SelfConsistency
 from text2sql.data.example import Example
-from text2sql.data.few_shot import choose_shots
+from text2sql.data.few_shot import choose_few_shot
 from text2sql.errors import UserError
 from text2sql.inference import strategies
 from text2sql.inference.generate import Generation, Request
@@ -52,7 +52,7 @@ def _trained(*questions: str) -> list[Example]:
 
 
 def _choose(train: Sequence[Example], longest: int | None = None, **options: Any) -> list[Example]:
-    chosen = choose_shots([ASKED], train, FewShot(**options), 0, ByteTokenizer(), "plain", longest)
+    chosen = choose_few_shot([ASKED], train, FewShot(**options), 0, ByteTokenizer(), "plain", longest)
     return chosen["q"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,9 +10,12 @@ from typing import NamedTuple
 
 from text2sql.data.example import Example
 from text2sql.errors import UserError
+from text2sql.sql.ddl import table_statements
 
-REPEATED, SET_ASIDE = "repeated", "set aside to keep schemas apart"  # reasons that say nothing against the data
-PARALLEL_FROM = 20_000  # rows from which parsing pays for worker processes
+# Reasons that say nothing against the data.
+REPEATED, SET_ASIDE = "repeated", "set aside to keep schemas apart"
+# Rows from which parsing pays for worker processes.
+PARALLEL_FROM = 20_000
 
 
 class Cleaned(NamedTuple):
@@ -68,7 +70,7 @@ def _reason(example: Example, parses: bool) -> str | None:
     for field in ("question", "context", "answer"):
         if not getattr(example, field):
             return f"empty {field}"
-    if not re.search(r"\bcreate\s+(temp\w*\s+)?table\b", example.context, re.IGNORECASE):
+    if not table_statements(example.context):
         return "schema without CREATE TABLE"
     if example.db is not None and not Path(example.db).is_file():
         return "database file not found"

@@ -1,10 +1,13 @@
-"""The course exercise's questions on schemas that stand in none of the data, with gold queries of this project."""
+"""The course exercise's questions on schemas that stand in none of the data, with gold queries of this project.
+
+Runs file their answers under labels that begin with ``novel``, and their ids do too.
+"""
 
 from __future__ import annotations
 
 from text2sql.data.example import Example
 
-NOVEL_QUESTIONS = [
+EXERCISE_QUESTIONS = [
     Example(
         id="novel/employees",
         question="What are the names of employees in the engineering department?",

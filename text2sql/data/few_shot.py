@@ -1,4 +1,4 @@
-"""Solved training examples for the prompt of a question: the in-context rival of training."""
+"""Solved training examples for the prompt of a question: what training is compared with."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.errors import UserError
 
-SPARE = 8  # candidates beyond k, for those that are the question itself or show the same question twice
+# Candidates beyond k, for those that are the question itself or show the same question twice.
+SPARE = 8
 
 
-def choose_shots(
+def choose_few_shot(
     asked: Sequence[Example],
     train: Sequence[Example],
     options: FewShot,
@@ -48,13 +49,13 @@ def choose_shots(
     )
     chosen = {}
     for example, candidates in zip(asked, ranked, strict=True):
-        shots: list[Example] = []
+        best_first: list[Example] = []
         seen = {_words(example)}
         for candidate in candidates:
-            if _words(candidate) not in seen and len(shots) < options.k:
+            if _words(candidate) not in seen and len(best_first) < options.k:
                 seen.add(_words(candidate))
-                shots.append(candidate)
-        chosen[example.id] = shots[::-1]
+                best_first.append(candidate)
+        chosen[example.id] = best_first[::-1]
     return chosen if longest is None else _fitting(asked, chosen, tokenizer, template, longest)
 
 

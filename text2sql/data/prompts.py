@@ -16,11 +16,14 @@ from text2sql.config.templates import TEMPLATES, Chat, Plain
 from text2sql.data.example import Example
 from text2sql.errors import UserError
 
-VERSION = 1  # raise it when a template changes; it is saved with every run
-PROBE = "ANSWER"  # stands for an answer where the marks around it are looked for
+# Raise it when a template changes; it is saved with every run.
+VERSION = 1
+# Stands for an answer where the marks around it are looked for.
+PROBE = "ANSWER"
 
 Message = dict[str, str]
-Shots = Sequence[Sequence[Example]]  # solved examples that stand before each question
+# For each question, the solved examples that stand before it.
+FewShotPrefixes = Sequence[Sequence[Example]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +53,21 @@ def check_template(template: str, tokenizer: Any) -> None:
         )
 
 
-def render_prompt(example: Example, template: str, tokenizer: Any = None, shots: Sequence[Example] = ()) -> str:
+def render_prompt(example: Example, template: str, tokenizer: Any = None, few_shot: Sequence[Example] = ()) -> str:
     """The text that the model is given; a chat template needs the model's tokenizer.
 
     Args:
         example: What to ask.
         template: A key of `TEMPLATES`.
         tokenizer: A Hugging Face tokenizer.
-        shots: Solved examples to put in front.
+        few_shot: Solved examples to put in front.
     """
     chosen = TEMPLATES[template]
     if isinstance(chosen, Plain):
-        solved = [_fill(chosen.prompt, shot) + _fill(chosen.completion, shot) for shot in shots]
+        solved = [_fill(chosen.prompt, e) + _fill(chosen.completion, e) for e in few_shot]
         return "".join([*(text.rstrip() + "\n\n" for text in solved), _fill(chosen.prompt, example)])
     check_template(template, tokenizer)
-    turns = messages(example, template, shots)[:-1]
+    turns = messages(example, template, few_shot)[:-1]
     return _marked(turns, tokenizer, add_generation_prompt=True)
 
 
@@ -74,13 +77,13 @@ def render_completion(example: Example, template: str) -> str:
     return _fill(chosen.completion if isinstance(chosen, Plain) else chosen.assistant, example)
 
 
-def messages(example: Example, template: str, shots: Sequence[Example] = ()) -> list[Message]:
+def messages(example: Example, template: str, few_shot: Sequence[Example] = ()) -> list[Message]:
     """An example as turns of a conversation, the answer last; a plain template is a user's turn and an answer."""
     chosen = TEMPLATES[template]
     if isinstance(chosen, Plain):
         chosen = Chat("", chosen.prompt, chosen.completion)
     turns = [{"role": "system", "content": _fill(chosen.system, example)}] if chosen.system else []
-    for solved in (*shots, example):
+    for solved in (*few_shot, example):
         turns.append({"role": "user", "content": _fill(chosen.user, solved).strip()})
         turns.append({"role": "assistant", "content": _fill(chosen.assistant, solved).strip()})
     return turns
@@ -129,14 +132,16 @@ def end_of_turn(template: str, tokenizer: Any) -> list[int]:
     return list(ids[: end + 1]) if end is not None else [*ids, tokenizer.eos_token_id]
 
 
-def tokenize(examples: Sequence[Example], tokenizer: Any, template: str, shots: Shots | None = None) -> list[Tokens]:
+def tokenize(
+    examples: Sequence[Example], tokenizer: Any, template: str, few_shot: FewShotPrefixes | None = None
+) -> list[Tokens]:
     """Token ids of examples.
 
     Args:
         examples: What to tokenise.
         tokenizer: A Hugging Face tokenizer.
         template: A key of `TEMPLATES`.
-        shots: For each example, solved ones to put in front.
+        few_shot: For each example, solved ones to put in front.
 
     Returns:
         One `Tokens` each; the prompt begins with the tokenizer's BOS exactly once if the tokenizer adds one.
@@ -147,9 +152,10 @@ def tokenize(examples: Sequence[Example], tokenizer: Any, template: str, shots: 
     if not examples:
         return []
     chat = is_chat(template)
-    fronts = shots or [()] * len(examples)
-    texts = [render_prompt(e, template, tokenizer, front) for e, front in zip(examples, fronts, strict=True)]
-    prompts = tokenizer(texts, add_special_tokens=not chat)["input_ids"]  # a chat template writes the BOS itself
+    prefixes = few_shot or [()] * len(examples)
+    texts = [render_prompt(e, template, tokenizer, prefix) for e, prefix in zip(examples, prefixes, strict=True)]
+    # A chat template writes the BOS itself.
+    prompts = tokenizer(texts, add_special_tokens=not chat)["input_ids"]
     completions = tokenizer([render_completion(e, template) for e in examples], add_special_tokens=False)["input_ids"]
     bos = tokenizer.bos_token_id
     if bos is not None and any(list(ids[:2]) == [bos, bos] for ids in prompts):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from rich.table import Table
 from text2sql import evaluation
 from text2sql.console import console
 from text2sql.errors import UserError
+from text2sql.sql.ddl import parse_schema
 
 
 def match_pair(
@@ -31,7 +31,7 @@ def match_pair(
     """
     if schema is None and database is None:
         raise UserError("Give --schema, --database, or both.")
-    if schema is not None and not re.search(r"\bcreate\s+(\w+\s+)?table\b", schema, re.IGNORECASE):
+    if schema is not None and not parse_schema(schema).tables:
         try:
             schema = Path(schema).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
@@ -53,7 +53,6 @@ def match_pair(
 
 def _check_database(database: Path, schema: str, gold: str) -> None:
     """Raises UserError if the file is no database, or lacks a table that the gold query reads."""
-    from text2sql.sql.ddl import parse_schema
     from text2sql.sql.files import file_schema
     from text2sql.sql.repair import word_names
 

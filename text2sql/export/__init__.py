@@ -20,7 +20,7 @@ from backends.paths import directory_written_aside
 from text2sql.config import Config, HubConfig
 from text2sql.console import console
 from text2sql.data import prompts
-from text2sql.data.exercise_questions import NOVEL_QUESTIONS
+from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
 from text2sql.errors import UserError
 from text2sql.export import gguf, hub
 from text2sql.export.card import rounding, write_card
@@ -170,7 +170,7 @@ def _probes(run: RunDirectory, config: Config, tokenizer: Any) -> list[Probe]:
     template = config.prompt.template
     return [
         Probe(prompts.render_prompt(example, template, tokenizer), prompts.render_completion(example, template))
-        for example in NOVEL_QUESTIONS[:PROBES]
+        for example in EXERCISE_QUESTIONS[:PROBES]
     ]
 
 

@@ -21,14 +21,14 @@ class Request:
 
     Attributes:
         questions: What to ask; their gold queries are not shown.
-        shots: For each question, the solved examples to put in front; None for none at all.
+        few_shot: For each question, the solved examples to put in front; None for none at all.
         samples: Answers to each question.
         temperature: In place of `evaluation.temperature`, where it is not None.
         seed: Of the sampling, in place of the run's, where it is not None.
     """
 
     questions: Sequence[Example]
-    shots: prompts.Shots | None = None
+    few_shot: prompts.FewShotPrefixes | None = None
     samples: int = 1
     temperature: float | None = None
     seed: int | None = None
@@ -76,12 +76,12 @@ class PendingGenerations:
         self._sampler, self._config = sampler, config
         self._tokenizer: Any = sampler.get_tokenizer()
         template = config.prompt.template
-        shots = request.shots or [()] * len(request.questions)
+        few_shot = request.few_shot or [()] * len(request.questions)
         self._prompts = [
             prompts.render_prompt(question, template, self._tokenizer, own)
-            for question, own in zip(request.questions, shots, strict=True)
+            for question, own in zip(request.questions, few_shot, strict=True)
         ]
-        tokens = prompts.tokenize(request.questions, self._tokenizer, template, request.shots)
+        tokens = prompts.tokenize(request.questions, self._tokenizer, template, request.few_shot)
         self._ids = [t.prompt.tolist() for t in tokens]
         self._futures: list[Any] = []
         self.prompt_tokens = sum(map(len, self._ids))

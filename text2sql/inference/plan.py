@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from text2sql.config import Config
 from text2sql.data.example import Example
-from text2sql.data.exercise_questions import NOVEL_QUESTIONS
+from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
 from text2sql.inference import strategies
 from text2sql.inference.strategies import Greedy, Strategy, wanted_strategies
 from text2sql.runs.evaluations import SIDES, Model
@@ -79,7 +79,7 @@ def _evaluations(model: Model, config: Config, test: Sequence[Example]) -> list[
 
 def _novel(model: Model) -> Evaluation:
     """The exercise's questions on new schemas, which nobody counts."""
-    return Evaluation(f"novel-{model}", f"New schemas, {model}", model, Greedy(), NOVEL_QUESTIONS)
+    return Evaluation(f"novel-{model}", f"New schemas, {model}", model, Greedy(), EXERCISE_QUESTIONS)
 
 
 @dataclass(frozen=True)

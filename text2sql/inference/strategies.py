@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from text2sql import evaluation
 from text2sql.config import Config, EvaluationConfig, FewShot, Retry, SelfConsistency
 from text2sql.data.example import Example
-from text2sql.data.few_shot import choose_shots
+from text2sql.data.few_shot import choose_few_shot
 from text2sql.equivalence.pair import compile_prediction
 from text2sql.inference.generate import Generation, Request
 from text2sql.runs.evaluations import SIDES, Model
@@ -134,7 +134,7 @@ class FewShotPrompt(Strategy):
     models = ("base",)
 
     settings: FewShot
-    shots: Mapping[str, Sequence[Example]] = field(default_factory=dict)
+    few_shot: Mapping[str, Sequence[Example]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: EvaluationConfig) -> Strategy | None:
@@ -162,19 +162,19 @@ class FewShotPrompt(Strategy):
         """Choose the examples for each question."""
         template = config.prompt.template
         return replace(
-            self, shots=choose_shots(questions, train, self.settings, config.seed, tokenizer, template, limit)
+            self, few_shot=choose_few_shot(questions, train, self.settings, config.seed, tokenizer, template, limit)
         )
 
     @property
     def note(self) -> str:
         """How many prompts are too long for all the examples that were asked for."""
-        fewer = sum(len(own) < self.settings.k for own in self.shots.values())
+        fewer = sum(len(own) < self.settings.k for own in self.few_shot.values())
         wanted = f"hold fewer than {self.settings.k} solved examples"
-        return f"{fewer} of {len(self.shots)} prompts {wanted}." if fewer else ""
+        return f"{fewer} of {len(self.few_shot)} prompts {wanted}." if fewer else ""
 
     def request(self, questions: Sequence[Example]) -> Request:
         """With each question's examples in front of it."""
-        return Request(questions, shots=[self.shots.get(question.id, ()) for question in questions])
+        return Request(questions, few_shot=[self.few_shot.get(question.id, ()) for question in questions])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from text2sql.config import Config
 from text2sql.data.dataset import Dataset
-from text2sql.data.exercise_questions import NOVEL_QUESTIONS
+from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
 from text2sql.evaluation.summary import Scored, summarize
 from text2sql.inference.plan import known_evaluations
 from text2sql.inference.predict import compare
@@ -172,7 +172,7 @@ def _wall_seconds(run: RunDirectory, training: TrainingSummary | None) -> dict[s
 def _side_by_side(base: Sequence[Prediction] | None, tuned: Sequence[Prediction] | None) -> list[NovelAnswers]:
     """The new-schema answers of both models, question by question."""
     merged = []
-    for index, example in enumerate(NOVEL_QUESTIONS if base or tuned else []):
+    for index, example in enumerate(EXERCISE_QUESTIONS if base or tuned else []):
         b, t = base[index] if base else None, tuned[index] if tuned else None
         merged.append(
             NovelAnswers(
