@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
+from text2sql.equivalence.process_pool import Task
 from text2sql.equivalence.verdict import Verdict
+from text2sql.equivalence.workers import score
 from text2sql.runs.records import Checks
 from text2sql.sql.canonical import canonical
 from text2sql.sql.ddl import Schema, parse_schema
@@ -76,6 +78,30 @@ def describe(schema: str, gold: str, predicted: str, verdict: Verdict) -> Descri
         executable=failure is None and verdict.status not in ("error", "timeout", "refused"),
     )
     return Description(checks, hardness(gold), tuple(_labels(schema, gold, text, verdict, failure)))
+
+
+def judge(task: Task) -> Task:
+    """What a worker does with an answer: the verdict as `workers.score` has it, the query, and its description."""
+    scored = score(task)
+    verdict = Verdict.from_dict(scored["verdict"])
+    about = describe(task["schema"], task["gold"], task["predicted"], verdict)
+    sql = extract_sql(task["predicted"])
+    return {
+        **scored,
+        "sql": sql,
+        "checks": about.checks.model_dump(),
+        "hardness": about.hardness,
+        "labels": about.labels,
+    }
+
+
+def judged(schema: str, gold: str, predicted: str, verdict: Verdict, answer: Task) -> tuple[str, Description]:
+    """The query of an answer and its description, from what `judge` says; from the verdict alone for a lost worker."""
+    if answer:
+        return answer["sql"], Description(Checks(**answer["checks"]), answer["hardness"], tuple(answer["labels"]))
+    labels = ("too slow",) if verdict.status == "timeout" else ()
+    nothing = dict.fromkeys(Checks.model_fields, False)
+    return extract_sql(predicted), Description(Checks(**nothing), hardness(gold), labels)
 
 
 def error_labels(schema: str, gold: str, predicted: str, verdict: Verdict) -> list[str]:

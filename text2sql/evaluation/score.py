@@ -11,8 +11,9 @@ from text2sql import evaluation
 from text2sql.config import Config, EndpointConfig
 from text2sql.console import stage
 from text2sql.equivalence.verdict import Verdict
+from text2sql.equivalence.workers import work_on_pairs
 from text2sql.evaluation.benchmarks import Question, score_benchmarks
-from text2sql.evaluation.error_analysis import Description, describe
+from text2sql.evaluation.error_analysis import Description, judge, judged
 from text2sql.evaluation.llm_judge import (
     ATTEMPTS,
     JudgeCase,
@@ -75,7 +76,9 @@ def judge_answers(
     ]
     verdicts: dict[int, Verdict] = {}
     descriptions: dict[int, Description] = {}
-    for index, verdict in evaluation.score_pairs(
+    queries: dict[int, str] = {}
+    for index, verdict, answer in work_on_pairs(
+        judge,
         pairs,
         workers=settings.workers,
         effort=settings.databases,
@@ -83,9 +86,8 @@ def judge_answers(
         timeout=settings.timeout,
         cache=cache_directory("verdicts") if settings.cache else None,
     ):
-        pair = pairs[index]
         verdicts[index] = verdict
-        descriptions[index] = describe(pair.schema, pair.gold, pair.predicted, verdict)
+        queries[index], descriptions[index] = judged(*pairs[index][:3], verdict, answer)
         advance(1)
     having = [index for index, case in enumerate(cases) if case.databases]
     questions = [Question(cases[i].gold, cases[i].answer, tuple(cases[i].databases)) for i in having]
@@ -99,10 +101,7 @@ def judge_answers(
             keep_distinct=settings.keep_distinct,
         )
     }
-    return [
-        Judgement(evaluation.extract_sql(case.answer), descriptions[i], verdicts[i], benchmarks.get(i))
-        for i, case in enumerate(cases)
-    ]
+    return [Judgement(queries[i], descriptions[i], verdicts[i], benchmarks.get(i)) for i in range(len(cases))]
 
 
 def ask_judge(

@@ -1,0 +1,26 @@
+"""Answers judged: everything that reads a model's text does so in a worker that can be lost."""
+
+from __future__ import annotations
+
+import time
+
+from text2sql.config import Config
+from text2sql.evaluation.score import Case, judge_answers
+
+SCHEMA = "CREATE TABLE t (a INTEGER, b TEXT)"
+GOLD = "SELECT a FROM t"
+
+
+def test_hostile_answers_cost_little_and_the_others_are_described() -> None:
+    chain = "".join(f", x{i} AS (SELECT * FROM x{i - 1} UNION ALL SELECT * FROM x{i - 1})" for i in range(1, 16))
+    wide = f"WITH x0 AS (SELECT {', '.join(['a'] * 200)} FROM t){chain} SELECT COUNT(*) FROM x15"
+    answers = [GOLD, "\n" * 10_000, ">" * 10_000, "\n(" * 10_000, "[" * 40_000, wide, "SELECT b FROM t", "DROP TABLE t"]
+    start = time.monotonic()
+    config = Config.model_validate({"evaluation": {"workers": 1, "databases": 5}})
+    found = judge_answers([Case(SCHEMA, GOLD, answer) for answer in answers], config)
+    assert time.monotonic() - start < 40
+    assert [one.verdict.correct for one in found] == [True] + [False] * 7
+    assert found[0].description.checks.exact_match and found[0].sql == GOLD
+    assert found[5].verdict.status == "timeout" and not found[5].description.checks.executable
+    assert found[6].description.labels == ("wrong column",) and found[6].sql == "SELECT b FROM t"
+    assert found[7].description.labels == ("not a query",)
