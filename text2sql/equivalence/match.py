@@ -90,11 +90,8 @@ def _match(
     verdict = _decided(pair, database, effort, seed, budget)
     if pair.answer.others and verdict.status == "equivalent":
         verdict = _not_alone(verdict, pair.answer.others[0])
-    if not pair.added:
-        return verdict
-    return replace(
-        verdict, reason=f"{verdict.reason} (Not in the schema, made up for the gold query: {', '.join(pair.added)}.)"
-    )
+    notes = f" ({' '.join(pair.notes)})" if pair.notes else ""
+    return replace(verdict, reason=verdict.reason + notes, unused_database=pair.unused_database)
 
 
 def _decided(pair: PreparedPair, database: str | None, effort: int, seed: int, budget: Budget) -> Verdict:
@@ -291,7 +288,8 @@ def _on_file(pair: PreparedPair, trial: Trial, path: str, budget: Budget) -> Ver
     try:
         box = Sandbox.from_file(path)
     except (sqlite3.Error, OSError) as error:
-        raise RuntimeError(f"cannot read the database {path}: {error}") from None
+        pair.unused_database = f"{path} cannot be read ({error})"
+        return None
     settle_aggregates(box, f"{pair.gold.sql} {pair.predicted.sql}")
     try:
         verdict = _compare_on(box, pair, trial, budget)

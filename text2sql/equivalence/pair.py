@@ -29,6 +29,7 @@ class PreparedPair:
         schema: The schema, completed by what the gold query reads.
         tables: The tables that either query may read, by lower-case name, with the columns that it may see.
         added: What the gold query reads and its schema lacks.
+        unused_database: Why the real database takes no part in the verdict; None if it does, or there is none.
         box: A sandbox with these tables.
     """
 
@@ -45,6 +46,7 @@ class PreparedPair:
             schema = file_schema(database)
         self.schema = parse_schema(schema)
         self.added: list[str] = []
+        self.unused_database: str | None = None
         self.rng = random.Random(seed)
         self.chance = ties.Chance(self.rng)
 
@@ -54,6 +56,16 @@ class PreparedPair:
         if self.answer.writes or (self.predicted_text and is_write(self.predicted_text)):
             return f"it does more than read ({self.answer.writes or self.predicted_text[:40]})"
         return ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done to make the queries run, in words for the verdict."""
+        keywords = sorted(self.gold.keywords) if hasattr(self, "gold") else []
+        return [
+            *([f"Not in the schema, made up for the gold query: {', '.join(self.added)}."] if self.added else []),
+            *([f"The real database takes no part: {self.unused_database}."] if self.unused_database else []),
+            *([f"Quoted, because SQLite takes them for keywords: {', '.join(keywords)}."] if keywords else []),
+        ]
 
     def open(self) -> None:
         """Opens a sandbox with the tables that either query may read."""
@@ -123,7 +135,9 @@ class PreparedPair:
         Raises:
             QueryFailed: If SQLite does not accept it.
         """
-        self.predicted = prepare(self.predicted_text, self.schema, self.check)
+        # A keyword that the data set itself uses as a name is one; where the gold query does without, SQLite decides.
+        allowed = self.gold.keywords if self.gold.sql else None
+        self.predicted = prepare(self.predicted_text, self.schema, self.check, allowed)
         column = misread_column(self.predicted)
         # What the gold query itself treats as a string is one.
         if column is not None and column not in self.gold.strings:

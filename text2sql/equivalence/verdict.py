@@ -90,6 +90,7 @@ class Verdict:
         lenient: Equal as sets of rows, with the columns in some order and the rows in any.
         databases: How many databases were compared.
         informative: On how many of them the gold query returned something other than nothing or NULLs.
+        unused_database: Why the real database that was given took no part; None if it did, or none was given.
     """
 
     status: Status
@@ -99,6 +100,7 @@ class Verdict:
     lenient: bool = False
     databases: int = field(default=0, compare=False)
     informative: int = field(default=0, compare=False)
+    unused_database: str | None = None
 
     @property
     def correct(self) -> bool:
@@ -115,6 +117,7 @@ class Verdict:
             "lenient": self.lenient,
             "databases": self.databases,
             "informative": self.informative,
+            "unused_database": self.unused_database,
             "witness": self.witness.to_dict() if self.witness else None,
         }
 
@@ -130,4 +133,5 @@ class Verdict:
             lenient=data["lenient"],
             databases=data.get("databases", 0),
             informative=data.get("informative", 0),
+            unused_database=data.get("unused_database"),
         )

@@ -16,12 +16,15 @@ from sqlglot.errors import SqlglotError
 
 from text2sql.sql.ddl import Schema
 from text2sql.sql.sandbox import QueryFailed
+from text2sql.sql.statements import KEYWORDS
 from text2sql.sql.tokens import Token, quote_identifier, quote_string, tokenize
 from text2sql.sql.trees import parse_sqlite
 
 # Compiles a query; returns the message of its failure, None if it is accepted.
 Check = Callable[[str], "QueryFailed | None"]
 
+# Double-quoted names that are tried out one by one: each costs a compilation.
+_MOST_NAMES = 64
 _NO_COLUMN = re.compile(r"no such column: (.*)\Z", re.DOTALL)
 _NO_TABLE = re.compile(r"no such table: (.*)\Z", re.DOTALL)
 _AMBIGUOUS = re.compile(r"ambiguous column name: (.*)\Z", re.DOTALL)
@@ -35,11 +38,13 @@ class Prepared:
         sql: Its text, with every double-quoted token decided.
         strings: The double-quoted tokens that turned out to be strings.
         tree: Its syntax tree, None if sqlglot does not follow.
+        keywords: The words that SQLite takes for keywords, and that had to be quoted to be names.
     """
 
     sql: str
     strings: set[str] = field(default_factory=set)
     tree: exp.Expr | None = None
+    keywords: set[str] = field(default_factory=set)
 
 
 def parse(sql: str) -> exp.Expr | None:
@@ -53,23 +58,32 @@ def parse(sql: str) -> exp.Expr | None:
     return tree if isinstance(tree, (exp.Select, exp.SetOperation, exp.Subquery)) else None
 
 
-def prepare(sql: str, schema: Schema, check: Check) -> Prepared:
+def prepare(sql: str, schema: Schema, check: Check, keywords: set[str] | None = None) -> Prepared:
     """Decides the double quotes of a query, and quotes columns named like keywords if it takes that.
+
+    Args:
+        sql: The query.
+        schema: Its tables.
+        check: Compiles a query.
+        keywords: The keywords that may be quoted, in lower case; None for any. SQLite itself quotes none.
 
     Raises:
         QueryFailed: If SQLite does not accept the query.
     """
     prepared, failure = _resolve(sql, schema, check)
     if failure is not None and failure.kind == "error" and "syntax error" in str(failure):
-        quoted = _quote_keywords(sql, schema)
-        if quoted != sql:
+        quoted, names = _quote_keywords(sql, schema)
+        needed = {name for name in names if check(f"SELECT 1 AS {name}") is not None}
+        if needed and (keywords is None or needed <= keywords):
             prepared, second = _resolve(quoted, schema, check)
+            prepared.keywords = needed
             failure = None if second is None else failure
     if failure is not None:
         raise failure
     prepared.tree = parse(prepared.sql)
-    if prepared.tree is None:  # SQLite takes many keywords as names, `for` among them, that sqlglot does not
-        named, refused = _resolve(_quote_keywords(prepared.sql, schema), schema, check)
+    if prepared.tree is None:
+        # SQLite takes many keywords as names, `for` among them, that sqlglot does not.
+        named, refused = _resolve(_quote_keywords(prepared.sql, schema)[0], schema, check)
         prepared.tree = parse(named.sql) if refused is None else None
     return prepared
 
@@ -77,20 +91,15 @@ def prepare(sql: str, schema: Schema, check: Check) -> Prepared:
 def _resolve(sql: str, schema: Schema, check: Check) -> tuple[Prepared, QueryFailed | None]:
     """Reads each double-quoted token as SQLite would, one compilation per unknown name."""
     tokens = tokenize(sql)
-    known = schema.names
-    known |= {token.name.lower() for token in tokens if token.kind == "word" or _is_alias(tokens, token)}
-    as_string = {
-        token.start
-        for index, token in enumerate(tokens)
-        if token.kind == "dquoted" and token.name.lower() not in known and not _qualified(tokens, index)
-    }
-    doubtful = [
-        token
-        for index, token in enumerate(tokens)
-        if token.kind == "dquoted" and token.start not in as_string and not _qualified(tokens, index)
-    ]
+    quoted = [index for index, token in enumerate(tokens) if token.kind == "dquoted"]
+    aliases = {index for index in quoted if _is_alias(tokens, index)}
+    known = schema.names | {tokens[index].name.lower() for index in aliases}
+    known |= {token.name.lower() for token in tokens if token.kind == "word"}
+    free = [tokens[index] for index in quoted if index not in aliases and not _qualified(tokens, index)]
+    as_string = {token.start for token in free if token.name.lower() not in known}
+    doubtful = [token for token in free if token.start not in as_string]
     failure = check(_render(sql, tokens, as_string))
-    for _ in range(len(doubtful)):
+    for _ in range(min(len(doubtful), _MOST_NAMES)):
         match = _NO_COLUMN.match(str(failure)) if failure else None
         name = match.group(1).lower() if match else None
         named = [token for token in doubtful if token.name.lower() == name and token.start not in as_string]
@@ -98,7 +107,7 @@ def _resolve(sql: str, schema: Schema, check: Check) -> tuple[Prepared, QueryFai
             break
         as_string |= {token.start for token in named}
         failure = check(_render(sql, tokens, as_string))
-        if failure is None and len(named) > 1:
+        if failure is None and 1 < len(named) <= _MOST_NAMES:
             as_string = _in_scope(sql, tokens, as_string, named, check)
     strings = {token.name for token in tokens if token.start in as_string}
     return Prepared(_render(sql, tokens, as_string), strings), failure
@@ -113,15 +122,20 @@ def _in_scope(sql: str, tokens: list[Token], as_string: set[int], named: list[To
 
 
 def _qualified(tokens: list[Token], index: int) -> bool:
-    """Whether a token is one side of a dot, or a name given with AS."""
-    before = tokens[index - 1].keyword if index else ""
+    """Whether a token is one side of a dot."""
+    before = tokens[index - 1].text if index else ""
     after = tokens[index + 1].text if index + 1 < len(tokens) else ""
-    return before in (".", "AS") or after == "."
+    return "." in (before, after)
 
 
-def _is_alias(tokens: list[Token], token: Token) -> bool:
-    index = tokens.index(token) if token.kind == "dquoted" else 0
-    return token.kind == "dquoted" and index > 0 and tokens[index - 1].keyword == "AS"
+def _is_alias(tokens: list[Token], index: int) -> bool:
+    """Whether a token is the name given to an expression or a table, with AS or, right behind it, without."""
+    if index == 0:
+        return False
+    before = tokens[index - 1]
+    if before.kind == "word":
+        return before.keyword in ("AS", "END", "NULL", "ISNULL", "NOTNULL") or before.keyword not in KEYWORDS
+    return before.kind in ("number", "string", "quoted", "dquoted") or before.text == ")"
 
 
 def _render(sql: str, tokens: list[Token], as_string: set[int]) -> str:
@@ -140,19 +154,24 @@ def _render(sql: str, tokens: list[Token], as_string: set[int]) -> str:
     return "".join(parts).strip()
 
 
-def _quote_keywords(sql: str, schema: Schema) -> str:
-    """Quotes words that are columns or tables of the schema and stand where no keyword of that kind would."""
-    names = {name for table in schema.tables.values() for name in table.columns} | set(schema.tables)
-    tokens = tokenize(sql)
-    parts, at = [], 0
+def _quote_keywords(sql: str, schema: Schema) -> tuple[str, set[str]]:
+    """Quotes words that are columns or tables of the schema and stand where no keyword of that kind would.
+
+    Returns:
+        The query, and the words in lower case.
+    """
+    known, tokens = schema.names, tokenize(sql)
+    parts, at, names = [], 0, set()
     for index, token in enumerate(tokens):
         parts.append(sql[at : token.start])
         at = token.end
         after = tokens[index + 1].keyword if index + 1 < len(tokens) else ""
-        plain = token.kind != "word" or token.text.lower() not in names or after in ("BY", "JOIN")
+        plain = token.kind != "word" or token.text.lower() not in known or after in ("BY", "JOIN")
         called = after == "(" and token.keyword in ("CAST", "CASE", "IN", "EXISTS", "VALUES", "REPLACE")
+        if not plain and not called:
+            names.add(token.text.lower())
         parts.append(token.text if plain or called else quote_identifier(token.text))
-    return "".join(parts) + sql[at:]
+    return "".join(parts) + sql[at:], names
 
 
 def misread_column(prepared: Prepared) -> str | None:

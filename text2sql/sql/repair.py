@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from text2sql.sql.ddl import Column, Schema, TableSchema
 from text2sql.sql.prepare import parse
-from text2sql.sql.tokens import quote_identifier, tokenize
+from text2sql.sql.tokens import tokenize
 from text2sql.sql.trees import to_sqlite
 
 
@@ -102,17 +102,7 @@ def qualify(sql: str, name: str, schema: Schema) -> str | None:
                 node.set("table", exp.to_identifier(table.alias or table.name, quoted=True))
                 changed = True
                 break
-    return backticked(to_sqlite(tree)) if changed else None
-
-
-def backticked(sql: str) -> str:
-    """Turns the double-quoted identifiers that sqlglot writes into backticked ones."""
-    parts, at = [], 0
-    for token in tokenize(sql):
-        parts.append(sql[at : token.start])
-        parts.append(quote_identifier(token.name) if token.kind == "dquoted" else token.text)
-        at = token.end
-    return "".join(parts) + sql[at:]
+    return to_sqlite(tree) if changed else None
 
 
 def word_names(sql: str) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import ClassVar
 
 import sqlglot
 from sqlglot import exp
@@ -26,9 +27,15 @@ class _Writer(SQLiteGenerator):
         return f"CAST({self.sql(expression, 'this')} AS {affinity})"
 
 
+class _Quotes(SQLite.Tokenizer):
+    # The first is what is written. SQLite would read a name in double quotes as a string where there is no such column.
+    IDENTIFIERS: ClassVar[list[str | tuple[str, str]]] = ["`", '"', ("[", "]")]
+
+
 class _Faithful(SQLite):
     """SQLite, written so that it means what was read: sqlglot itself turns ``CAST(x AS DATE)`` into ``DATE(x)``."""
 
+    Tokenizer = _Quotes
     Generator = _Writer
 
 
