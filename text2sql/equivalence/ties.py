@@ -13,6 +13,7 @@ from sqlglot import exp
 from text2sql.equivalence.databases.values import stored_as
 from text2sql.equivalence.results import Answers
 from text2sql.sql.sandbox import Result, Sandbox
+from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value, parse_sqlite, to_sqlite
 from text2sql.sql.values import Row, Value
 
@@ -130,7 +131,7 @@ def _output_index(node: exp.Expr, outputs: list[exp.Expr]) -> int | None:
     """The result column that an ORDER BY term names or repeats."""
     if isinstance(node, exp.Column) and not node.table:
         for index, item in enumerate(outputs):
-            if isinstance(item, exp.Alias) and item.alias.lower() == node.name.lower():
+            if isinstance(item, exp.Alias) and fold(item.alias) == fold(node.name):
                 return index
     for index, item in enumerate(outputs):
         if item.unalias() == node:
@@ -140,11 +141,11 @@ def _output_index(node: exp.Expr, outputs: list[exp.Expr]) -> int | None:
 
 def _without_aliases(node: exp.Expr, outputs: list[exp.Expr]) -> exp.Expr:
     """The term with the names of result columns replaced by what they stand for."""
-    named = {item.alias.lower(): item.this for item in outputs if isinstance(item, exp.Alias)}
+    named = {fold(item.alias): item.this for item in outputs if isinstance(item, exp.Alias)}
 
     def replace(part: exp.Expr) -> exp.Expr:
-        if isinstance(part, exp.Column) and not part.table and part.name.lower() in named:
-            return exp.paren(named[part.name.lower()].copy())
+        if isinstance(part, exp.Column) and not part.table and fold(part.name) in named:
+            return exp.paren(named[fold(part.name)].copy())
         return part
 
     return node.copy().transform(replace)
@@ -253,15 +254,15 @@ def _bare_columns(select: exp.Select) -> Iterator[exp.Expr]:
         return
     parts = [item.unalias() for item in select.expressions]
     parts += [select.args[key] for key in ("having", "order") if select.args.get(key)]
-    aliases = {item.alias.lower() for item in select.expressions if isinstance(item, exp.Alias)}
+    aliases = {fold(item.alias) for item in select.expressions if isinstance(item, exp.Alias)}
     for part in parts:
         if isinstance(part, exp.Star):
             yield part
         for column in _outside(part, grouped):
-            name = column.name.lower()
+            name = fold(column.name)
             # Two tables may have columns of one name: only a missing table leaves it to the name.
             known = column.sql().lower() in grouped or (not column.table and name in aliases)
-            known |= any(name == term.name.lower() and not (column.table and term.table) for term in columns)
+            known |= any(name == fold(term.name) and not (column.table and term.table) for term in columns)
             if not known and column.find_ancestor(exp.AggFunc, exp.Select) is select:
                 yield column
 

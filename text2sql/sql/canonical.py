@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from text2sql.sql.tokens import fold
 from text2sql.sql.trees import to_sqlite
 
 # Operands that would be read with others, had they changed places; and of two collations, the left one decides.
@@ -20,7 +21,7 @@ def canonical(tree: exp.Expr) -> str:
     tree = _unwrapped(tree).copy()
     _rename_aliases(tree)
     for identifier in tree.find_all(exp.Identifier):
-        identifier.set("this", str(identifier.this).lower())
+        identifier.set("this", fold(str(identifier.this)))
         identifier.set("quoted", True)  # the column "1992" is not the number
     _strip_output_names(tree)
     tree = tree.transform(_simplify)
@@ -51,7 +52,7 @@ def _wrapped(source: exp.Expr, with_: exp.Expr | None) -> exp.Expr | None:
     elif isinstance(source, exp.Table) and with_ is not None and len(with_.expressions) == 1:
         (cte,) = with_.expressions
         extra = {key for key, value in source.args.items() if value} - {"this", "alias"}
-        named = cte.alias.lower() == source.name.lower() and not cte.args["alias"].columns
+        named = fold(cte.alias) == fold(source.name) and not cte.args["alias"].columns
         inner = cte.this if named and not extra and not with_.args.get("recursive") else None
     else:
         inner = None
@@ -64,16 +65,16 @@ def _rename_aliases(tree: exp.Expr) -> None:
     Only where every alias of the whole query is used once: shadowed aliases are left alone.
     """
     tables = [table for table in tree.find_all(exp.Table) if table.args.get("db") is None]
-    names = [(table.alias or table.name).lower() for table in tables]
-    ctes = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
+    names = [fold(table.alias or table.name) for table in tables]
+    ctes = {fold(cte.alias) for cte in tree.find_all(exp.CTE)}
     if len(set(names)) < len(names) or ctes or (tree.find(exp.Subquery) is not None and _derived(tree)):
         return
     renamed = {name: f"t{number}" for number, name in enumerate(names)}
     single = len(tables) == 1
     for column in tree.find_all(exp.Column):
-        if column.table.lower() in renamed:
+        if fold(column.table) in renamed:
             # With one table in all of the query, a qualifier says nothing.
-            column.set("table", None if single else exp.to_identifier(renamed[column.table.lower()]))
+            column.set("table", None if single else exp.to_identifier(renamed[fold(column.table)]))
     for table, name in zip(tables, names, strict=True):
         table.set("alias", None if single else exp.TableAlias(this=exp.to_identifier(renamed[name])))
 

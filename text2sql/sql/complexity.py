@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from text2sql.sql.tokens import Token, tokenize
+from text2sql.sql.tokens import Token, fold, tokenize
 
 _LONG = 10_000
 _SUBQUERIES = 16
@@ -31,13 +31,13 @@ def may_explode(sql: str) -> bool:
     inner = [index for index in range(len(tokens) - 1) if _opens_query(tokens, index)]
     defined = Counter(name for index in inner if (name := _defined_before(tokens, index)))
     defined.update(
-        tokens[index + 1].name.lower()
+        fold(tokens[index + 1].name)
         for index, token in enumerate(tokens[:-1])
         if token.keyword == "AS" and tokens[index + 1].text != "("
     )
     # A qualifier copies nothing.
     named = Counter(
-        token.name.lower()
+        fold(token.name)
         for index, token in enumerate(tokens)
         if token.kind in ("word", "dquoted", "quoted") and tokens[min(index + 1, len(tokens) - 1)].text != "."
     )
@@ -64,4 +64,4 @@ def _defined_before(tokens: Sequence[Token], index: int) -> str:
         while at > 0 and tokens[at].text != "(":
             at -= 1
         at -= 1
-    return tokens[at].name.lower() if at >= 0 else ""
+    return fold(tokens[at].name) if at >= 0 else ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from text2sql.sql.tokens import Token, quote_identifier, tokenize
+from text2sql.sql.tokens import Token, fold, quote_identifier, tokenize
 
 # Words that end a column's type and begin one of its constraints.
 _CONSTRAINT_WORDS = frozenset(
@@ -116,7 +116,7 @@ class TableSchema:
 
     def add(self, column: Column) -> Column:
         """Adds a column unless there is one of that name; returns the one that the table has."""
-        return self.columns.setdefault(column.name.lower(), column)
+        return self.columns.setdefault(fold(column.name), column)
 
     @property
     def keys(self) -> list[tuple[str, ...]]:
@@ -176,8 +176,8 @@ class View:
     @property
     def words(self) -> set[str]:
         """Every name in its declaration, in lower case."""
-        found = {t.name.lower() for t in tokenize(self.query) if t.kind in ("word", "dquoted", "quoted")}
-        return found | {name.lower() for name in self.columns}
+        found = {fold(t.name) for t in tokenize(self.query) if t.kind in ("word", "dquoted", "quoted")}
+        return found | {fold(name) for name in self.columns}
 
     def ddl(self) -> str:
         """The view for SQLite."""
@@ -259,7 +259,7 @@ def _copy_table(table: TableSchema) -> TableSchema:
 
 
 def _words(text: str) -> set[str]:
-    return {token.name.lower() for token in tokenize(text)} if text else set()
+    return {fold(token.name) for token in tokenize(text)} if text else set()
 
 
 def _safe_type(declared: str) -> str:
@@ -343,7 +343,7 @@ def _parse_create(ddl: str, tokens: list[Token], at: int, schema: Schema) -> int
     if at >= len(tokens) or tokens[at].text != "(":
         return at
     end = _matching(tokens, at)
-    table = schema.tables.setdefault(name.lower(), TableSchema(name))
+    table = schema.tables.setdefault(fold(name), TableSchema(name))
     for part in _split(tokens[at + 1 : end]):
         _parse_part(part, table)
     at = end + 1
@@ -361,7 +361,7 @@ def _parse_view(ddl: str, name: str, tokens: list[Token], at: int, schema: Schem
     if at + 1 >= len(tokens) or tokens[at].keyword != "AS":
         return at
     end = next((index for index in range(at, len(tokens)) if tokens[index].text == ";"), len(tokens))
-    schema.views[name.lower()] = View(name, columns, ddl[tokens[at + 1].start : tokens[end - 1].end])
+    schema.views[fold(name)] = View(name, columns, ddl[tokens[at + 1].start : tokens[end - 1].end])
     return end
 
 
@@ -376,7 +376,7 @@ def _parse_full_text(name: str, tokens: list[Token], at: int, schema: Schema) ->
     module, end = tokens[at + 1].text.lower(), _matching(tokens, at + 2)
     if module not in ("fts3", "fts4", "fts5"):
         return end
-    table = schema.tables.setdefault(name.lower(), TableSchema(name, full_text=module))
+    table = schema.tables.setdefault(fold(name), TableSchema(name, full_text=module))
     options = []
     for part in _split(tokens[at + 3 : end]):
         if len(part) > 1 and part[1].text == "=":
@@ -460,7 +460,7 @@ def _names(tokens: list[Token], at: int) -> tuple[tuple[str, ...], int]:
     while at < len(tokens) and tokens[at].text != "(":
         at += 1
     end = _matching(tokens, at) if at < len(tokens) else len(tokens)
-    return tuple(piece[0].name.lower() for piece in _split(tokens[at + 1 : end])), end + 1
+    return tuple(fold(piece[0].name) for piece in _split(tokens[at + 1 : end])), end + 1
 
 
 def _parse_table_constraint(part: list[Token], table: TableSchema) -> None:
@@ -487,7 +487,7 @@ def _add_reference(part: list[Token], at: int, columns: tuple[str, ...], table: 
     targets: tuple[str, ...] = ()
     if at < len(part) and part[at].text == "(":
         targets, _ = _names(part, at)
-    table.foreign_keys.append(ForeignKey(columns, parent.lower(), targets))
+    table.foreign_keys.append(ForeignKey(columns, fold(parent), targets))
 
 
 def _add_check(part: list[Token], at: int, table: TableSchema) -> None:
@@ -508,11 +508,11 @@ def _parse_column(part: list[Token], table: TableSchema) -> None:
     while at < len(part):
         word = part[at].keyword
         if word == "PRIMARY":
-            table.primary_key = table.primary_key or (name.lower(),)
+            table.primary_key = table.primary_key or (fold(name),)
         elif word == "NOT" and at + 1 < len(part) and part[at + 1].keyword == "NULL":
             column.not_null = True
         elif word == "UNIQUE":
-            table.uniques.append((name.lower(),))
+            table.uniques.append((fold(name),))
         elif word == "CHECK":
             _add_check(part, at + 1, table)
         elif word == "COLLATE" and at + 1 < len(part) and part[at + 1].keyword in _COLLATIONS:
@@ -520,7 +520,7 @@ def _parse_column(part: list[Token], table: TableSchema) -> None:
         elif word == "AS" and at + 1 < len(part) and part[at + 1].text == "(":
             column.generated = " ".join(t.text for t in part[at + 2 : _matching(part, at + 1)])
         elif word == "REFERENCES":
-            _add_reference(part, at, (name.lower(),), table)
+            _add_reference(part, at, (fold(name),), table)
         at = _matching(part, at) if part[at].text == "(" else at
         at += 1
 

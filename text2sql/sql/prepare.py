@@ -17,7 +17,7 @@ from sqlglot.errors import SqlglotError
 from text2sql.sql.ddl import Schema
 from text2sql.sql.sandbox import QueryFailed
 from text2sql.sql.statements import KEYWORDS
-from text2sql.sql.tokens import Token, quote_identifier, quote_string, tokenize
+from text2sql.sql.tokens import Token, fold, quote_identifier, quote_string, tokenize
 from text2sql.sql.trees import parse_sqlite
 
 # Compiles a query; returns the message of its failure, None if it is accepted.
@@ -93,16 +93,16 @@ def _resolve(sql: str, schema: Schema, check: Check) -> tuple[Prepared, QueryFai
     tokens = tokenize(sql)
     quoted = [index for index, token in enumerate(tokens) if token.kind == "dquoted"]
     aliases = {index for index in quoted if _is_alias(tokens, index)}
-    known = schema.names | {tokens[index].name.lower() for index in aliases}
-    known |= {token.name.lower() for token in tokens if token.kind == "word"}
+    known = schema.names | {fold(tokens[index].name) for index in aliases}
+    known |= {fold(token.name) for token in tokens if token.kind == "word"}
     free = [tokens[index] for index in quoted if index not in aliases and not _qualified(tokens, index)]
-    as_string = {token.start for token in free if token.name.lower() not in known}
+    as_string = {token.start for token in free if fold(token.name) not in known}
     doubtful = [token for token in free if token.start not in as_string]
     failure = check(_render(sql, tokens, as_string))
     for _ in range(min(len(doubtful), _MOST_NAMES)):
         match = _NO_COLUMN.match(str(failure)) if failure else None
-        name = match.group(1).lower() if match else None
-        named = [token for token in doubtful if token.name.lower() == name and token.start not in as_string]
+        name = fold(match.group(1)) if match else None
+        named = [token for token in doubtful if fold(token.name) == name and token.start not in as_string]
         if not named:
             break
         as_string |= {token.start for token in named}
@@ -166,10 +166,10 @@ def _quote_keywords(sql: str, schema: Schema) -> tuple[str, set[str]]:
         parts.append(sql[at : token.start])
         at = token.end
         after = tokens[index + 1].keyword if index + 1 < len(tokens) else ""
-        plain = token.kind != "word" or token.text.lower() not in known or after in ("BY", "JOIN")
+        plain = token.kind != "word" or fold(token.text) not in known or after in ("BY", "JOIN")
         called = after == "(" and token.keyword in ("CAST", "CASE", "IN", "EXISTS", "VALUES", "REPLACE")
         if not plain and not called:
-            names.add(token.text.lower())
+            names.add(fold(token.text))
         parts.append(token.text if plain or called else quote_identifier(token.text))
     return "".join(parts) + sql[at:], names
 

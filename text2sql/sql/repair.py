@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from text2sql.sql.ddl import Column, Schema, TableSchema
 from text2sql.sql.prepare import parse
-from text2sql.sql.tokens import tokenize
+from text2sql.sql.tokens import fold, tokenize
 from text2sql.sql.trees import to_sqlite
 
 
@@ -16,7 +16,7 @@ def add_table(schema: Schema, name: str) -> None:
     """Adds a table that a query reads and the schema lacks; its columns come one by one."""
     table = TableSchema(name.split(".")[-1])
     table.add(Column("_rowid", "INTEGER"))
-    schema.tables[table.name.lower()] = table
+    schema.tables[fold(table.name)] = table
 
 
 def add_column(schema: Schema, name: str, gold: str, predicted: str) -> bool:
@@ -38,7 +38,7 @@ def add_column(schema: Schema, name: str, gold: str, predicted: str) -> bool:
     tables = _tables(tree, schema)
     chosen = None
     if prefix:
-        chosen = next((table for alias, table in tables if alias == prefix[-1].lower()), None)
+        chosen = next((table for alias, table in tables if alias == fold(prefix[-1])), None)
     else:
         hinted = _hint(predicted, column, schema)
         near = _scope_tables(tree, column, schema)
@@ -53,20 +53,20 @@ def add_column(schema: Schema, name: str, gold: str, predicted: str) -> bool:
 def _tables(tree: exp.Expr, schema: Schema) -> list[tuple[str, str]]:
     """Alias and name of every table that a query reads, in lower case."""
     return [
-        ((table.alias or table.name).lower(), table.name.lower())
+        (fold(table.alias or table.name), fold(table.name))
         for table in tree.find_all(exp.Table)
-        if table.name.lower() in schema.tables
+        if fold(table.name) in schema.tables
     ]
 
 
 def _scope_tables(tree: exp.Expr, column: str, schema: Schema) -> list[str]:
     """The tables of the SELECT in which an unqualified column stands."""
     for node in tree.find_all(exp.Column):
-        if node.name.lower() == column.lower() and not node.table:
+        if fold(node.name) == fold(column) and not node.table:
             select = node.find_ancestor(exp.Select)
             if select is not None:
                 own = [t for t in select.find_all(exp.Table) if t.find_ancestor(exp.Select) is select]
-                return [t.name.lower() for t in own if t.name.lower() in schema.tables]
+                return [fold(t.name) for t in own if fold(t.name) in schema.tables]
     return []
 
 
@@ -77,9 +77,9 @@ def _hint(predicted: str, column: str, schema: Schema) -> str | None:
         return None
     aliases = dict(_tables(tree, schema))
     for node in tree.find_all(exp.Column):
-        if node.name.lower() == column.lower():
+        if fold(node.name) == fold(column):
             if node.table:
-                return aliases.get(node.table.lower())
+                return aliases.get(fold(node.table))
             if len(set(aliases.values())) == 1:
                 return next(iter(aliases.values()))
     return None
@@ -94,11 +94,11 @@ def qualify(sql: str, name: str, schema: Schema) -> str | None:
     changed = False
     for node in list(tree.find_all(exp.Column)):
         select = node.find_ancestor(exp.Select)
-        if node.name.lower() != column.lower() or node.table or select is None:
+        if fold(node.name) != fold(column) or node.table or select is None:
             continue
         for table in select.find_all(exp.Table):
-            known = schema.tables.get(table.name.lower())
-            if table.find_ancestor(exp.Select) is select and known and column.lower() in known.columns:
+            known = schema.tables.get(fold(table.name))
+            if table.find_ancestor(exp.Select) is select and known and fold(column) in known.columns:
                 node.set("table", exp.to_identifier(table.alias or table.name, quoted=True))
                 changed = True
                 break
@@ -107,7 +107,7 @@ def qualify(sql: str, name: str, schema: Schema) -> str | None:
 
 def word_names(sql: str) -> set[str]:
     """Every name in a query that could be a table, in lower case."""
-    return {t.name.lower() for t in tokenize(sql) if t.kind in ("word", "dquoted", "quoted")} - {""}
+    return {fold(t.name) for t in tokenize(sql) if t.kind in ("word", "dquoted", "quoted")} - {""}
 
 
 def clean(sql: str) -> str:

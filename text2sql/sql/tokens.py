@@ -69,6 +69,11 @@ def tokenize(text: str, *, comments: bool = False) -> list[Token]:
     return found
 
 
+def fold(name: str) -> str:
+    """A name as SQLite compares it: it knows the two cases of ASCII letters only, so that É is not é."""
+    return name.lower() if name.isascii() else re.sub("[A-Z]+", lambda match: match.group().lower(), name)
+
+
 def quote_identifier(name: str, mark: str = "`") -> str:
     """An identifier in quotes.
 

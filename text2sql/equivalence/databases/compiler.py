@@ -15,6 +15,7 @@ from text2sql.equivalence.databases.type_hints import column_hints, constant, da
 from text2sql.equivalence.databases.values import FLIPPED, derived, like_expansions, moments, neighbours
 from text2sql.sql.ddl import Schema
 from text2sql.sql.prepare import parse
+from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value, outermost_queries, sums, within
 from text2sql.sql.values import Value
 
@@ -60,7 +61,7 @@ def _with_generated(tree: exp.Expr, schema: Schema) -> exp.Expr:
         return tree
     tree = tree.copy()
     for column in list(tree.find_all(exp.Column)):
-        found = generated.get(column.name.lower())
+        found = generated.get(fold(column.name))
         if found is not None:
             inner = found.expressions[0].copy()
             for part in inner.find_all(exp.Column):
@@ -121,7 +122,7 @@ class _Compiler:
             self._views[name] = Query("select")
             tree = parse(view.query)
             if tree is not None:
-                self._views[name] = _renamed(self.query(tree, [], {}), [column.lower() for column in view.columns])
+                self._views[name] = _renamed(self.query(tree, [], {}), [fold(column) for column in view.columns])
         return self._views.get(name)
 
     def query(self, tree: exp.Expr, outer: list[_Scope], ctes: dict[str, Query]) -> Query:
@@ -131,8 +132,8 @@ class _Compiler:
         for cte in with_.expressions if with_ else ():
             if cte.this is not None:
                 found = self.query(cte.this, outer, ctes)
-                names = [column.name.lower() for column in (cte.args["alias"].columns if cte.args.get("alias") else ())]
-                ctes[cte.alias.lower()] = _renamed(found, names)
+                names = [fold(column.name) for column in (cte.args["alias"].columns if cte.args.get("alias") else ())]
+                ctes[fold(cte.alias)] = _renamed(found, names)
         if isinstance(tree, (exp.Subquery, exp.Paren)):
             return self.query(tree.this, outer, ctes)
         if isinstance(tree, exp.SetOperation):
@@ -186,7 +187,7 @@ class _Compiler:
         if isinstance(number, int) and 0 < number <= len(tree.expressions):
             term = tree.expressions[number - 1].unalias()
         elif isinstance(term, exp.Column) and self._column(term, scopes) is None:
-            named = [item for item in tree.expressions if item.alias_or_name.lower() == term.name.lower()]
+            named = [item for item in tree.expressions if fold(item.alias_or_name) == fold(term.name)]
             term = named[0].unalias() if named else term
         found = [
             self._column(column, scopes)
@@ -210,12 +211,12 @@ class _Compiler:
         for instance in query.instances:
             table = self.plan.schema.tables[self.plan.tables[instance]]
             for check in check_conditions(table):
-                query.constraints.append(self._condition(check, [{table.name.lower(): instance}], {}))
+                query.constraints.append(self._condition(check, [{fold(table.name): instance}], {}))
 
     def _source(self, node: exp.Expr, scope: _Scope, query: Query, outer: list[_Scope], ctes: dict[str, Query]) -> None:
         """One item of FROM or JOIN."""
         if isinstance(node, exp.Table):
-            name, alias = node.name.lower(), (node.alias or node.name).lower()
+            name, alias = fold(node.name), fold(node.alias or node.name)
             if name in ctes:
                 scope[alias] = ctes[name]
                 query.condition.parts.append(Condition("query", query=ctes[name]))
@@ -231,7 +232,7 @@ class _Compiler:
                 self._source(node.this, scope, query, outer, ctes)
             else:
                 inner = self.query(node.this, outer, ctes)
-                scope[(node.alias or f"#{len(scope)}").lower()] = inner
+                scope[fold(node.alias or f"#{len(scope)}")] = inner
                 query.condition.parts.append(Condition("query", query=inner))
         for join in node.args.get("joins") or ():
             self._source(join.this, scope, query, outer, ctes)
@@ -241,8 +242,8 @@ class _Compiler:
     def _using(self, join: exp.Join, scope: _Scope) -> list[Condition]:
         """USING and NATURAL as equalities between the new source and an earlier one."""
         aliases = list(scope)
-        this = (join.this.alias or join.this.name).lower()
-        names = [column.name.lower() for column in join.args.get("using") or ()]
+        this = fold(join.this.alias or join.this.name)
+        names = [fold(column.name) for column in join.args.get("using") or ()]
         if join.args.get("method") == "NATURAL" and isinstance(scope.get(this), int):
             names = list(self.plan.schema.tables[self.plan.tables[scope[this]]].columns)  # type: ignore[index]
         parts = []
@@ -259,12 +260,12 @@ class _Compiler:
         for item in tree.expressions:
             inner = item.unalias() if isinstance(item, exp.Alias) else item
             if isinstance(inner, exp.Star) or (isinstance(inner, exp.Column) and isinstance(inner.this, exp.Star)):
-                alias = inner.table.lower() if isinstance(inner, exp.Column) else None
+                alias = fold(inner.table) if isinstance(inner, exp.Column) else None
                 for name, source in scopes[-1].items():
                     if alias in (None, name):
                         self._expand(source, query)
                 continue
-            query.names.append(item.alias_or_name.lower())
+            query.names.append(fold(item.alias_or_name))
             query.projections.append(self._column(inner, scopes, through=True))
             query.condition.parts += self._subqueries(inner, scopes, ctes)
             query.condition.parts += [
@@ -298,7 +299,7 @@ class _Compiler:
                 return None
         if not isinstance(node, exp.Column):
             return None
-        name, table = node.name.lower(), node.table.lower()
+        name, table = fold(node.name), fold(node.table)
         for scope in reversed(scopes):
             sources = [scope[table]] if table in scope else [] if table else list(scope.values())
             for source in sources:

@@ -24,6 +24,7 @@ from sqlglot.errors import SqlglotError
 from text2sql.equivalence.databases.plan import ColumnKey, Condition
 from text2sql.equivalence.databases.values import derived, like_expansions
 from text2sql.sql.ddl import Column, TableSchema
+from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value, as_number
 
@@ -122,7 +123,7 @@ class Declared:
         self._checks: dict[ColumnKey, list[exp.Expr]] = {}
         for name, table in tables.items():
             for check in filter(None, map(parse_check, table.checks)):
-                own = {column.name.lower() for column in check.find_all(exp.Column)} & table.columns.keys()
+                own = {fold(column.name) for column in check.find_all(exp.Column)} & table.columns.keys()
                 if len(own) == 1:
                     self._checks.setdefault((name, own.pop()), []).append(check)
         self._known: dict[ColumnKey, dict[tuple[type, Value], bool]] = {key: {} for key in self._columns}
@@ -214,6 +215,6 @@ def parse_check(text: str) -> exp.Expr | None:
 def check_conditions(table: TableSchema) -> Iterator[exp.Expr]:
     """The CHECKs of a table that relate several of its columns."""
     for check in filter(None, map(parse_check, table.checks)):
-        own = {column.name.lower() for column in check.find_all(exp.Column)} & table.columns.keys()
+        own = {fold(column.name) for column in check.find_all(exp.Column)} & table.columns.keys()
         if len(own) > 1:
             yield check

@@ -9,6 +9,7 @@ from typing import Any
 from sqlglot import exp
 
 from text2sql.equivalence.databases.values import neighbours
+from text2sql.sql.tokens import fold
 from text2sql.sql.values import Value
 
 # A path as the keys and indexes that lead to a value; the empty path is the document itself.
@@ -30,7 +31,7 @@ def json_paths(tree: exp.Expr) -> dict[str, list[Path]]:
         column = node.expressions[0] if isinstance(node, exp.Anonymous) and node.expressions else node.this
         if not isinstance(column, exp.Column) or name.lower() in _BUILDERS:
             continue
-        paths = found.setdefault(column.name.lower(), [])
+        paths = found.setdefault(fold(column.name), [])
         paths += [path for path in (*_paths(node), ()) if path not in paths][:_MOST_PATHS]
     return found
 

@@ -17,6 +17,7 @@ from sqlglot import exp
 from text2sql.equivalence.databases.declared import Declared
 from text2sql.equivalence.databases.plan import ColumnKey, Plan
 from text2sql.sql.ddl import Column
+from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value, to_sqlite
 from text2sql.sql.values import Row, Value
 
@@ -41,7 +42,7 @@ class Meeting:
 def column_functions(tree: exp.Expr) -> dict[str, list[exp.Expr]]:
     """Of a query, by lower-case name of a column, the expressions over it alone, in which it is called v0."""
     aliases = {
-        item.alias.lower(): item.this for item in tree.find_all(exp.Alias) if not isinstance(item.this, exp.Select)
+        fold(item.alias): item.this for item in tree.find_all(exp.Alias) if not isinstance(item.this, exp.Select)
     }
     found: dict[str, list[exp.Expr]] = {}
     for node in tree.find_all(exp.Func, exp.Binary, exp.Collate, exp.Cast, exp.Neg):
@@ -57,13 +58,13 @@ def _functions(node: exp.Expr, aliases: dict[str, exp.Expr]) -> Iterator[tuple[s
         # Texts compare case aside in LIKE; with a literal pattern the condition itself is tried.
         sides = [side for side in (node.this, node.expression) if isinstance(side, exp.Column)]
         if len(sides) == 2:
-            yield from ((side.name.lower(), _LOWER) for side in sides)
+            yield from ((fold(side.name), _LOWER) for side in sides)
         return
     within = isinstance(node.parent, _FUNCTIONS) and not isinstance(node.parent, _OPAQUE)
     if isinstance(node, _OPAQUE) or within or node.find(exp.AggFunc, exp.Select):
         return
     columns = list(node.find_all(exp.Column))
-    names = {column.name.lower() for column in columns}
+    names = {fold(column.name) for column in columns}
     if len(names) != 1:
         return
     name = names.pop()
@@ -78,11 +79,11 @@ def _functions(node: exp.Expr, aliases: dict[str, exp.Expr]) -> Iterator[tuple[s
     yield name, copied
     inner = aliases.get(name)
     if inner is not None and not isinstance(inner, exp.Column) and inner.find(exp.AggFunc, exp.Select) is None:
-        below = {column.name.lower() for column in inner.find_all(exp.Column)}
+        below = {fold(column.name) for column in inner.find_all(exp.Column)}
         if len(below) == 1:
             yield below.pop(), _composed(node, inner)
-    elif isinstance(inner, exp.Column) and inner.name.lower() != name:
-        yield inner.name.lower(), copied
+    elif isinstance(inner, exp.Column) and fold(inner.name) != name:
+        yield fold(inner.name), copied
 
 
 def _composed(outer: exp.Expr, inner: exp.Expr) -> exp.Expr:

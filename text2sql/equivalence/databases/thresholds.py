@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from text2sql.equivalence.databases.values import FLIPPED
+from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value
 
 # Rows of the largest group or result that is made on purpose.
@@ -83,11 +84,11 @@ def _counts(tree: exp.Expr) -> Iterator[Threshold]:
 
 def _counting_names(tree: exp.Expr) -> set[str]:
     """The names that a query gives to counts, also through derived tables and CTEs with columns."""
-    given: list[tuple[str, exp.Expr]] = [(item.alias.lower(), item.this) for item in tree.find_all(exp.Alias)]
+    given: list[tuple[str, exp.Expr]] = [(fold(item.alias), item.this) for item in tree.find_all(exp.Alias)]
     for source in tree.find_all(exp.CTE, exp.Subquery):
         inner, alias = source.this, source.args.get("alias")
         if isinstance(inner, exp.Select) and alias is not None:
-            given += [(name.name.lower(), item) for name, item in zip(alias.columns, inner.expressions, strict=False)]
+            given += [(fold(name.name), item) for name, item in zip(alias.columns, inner.expressions, strict=False)]
     names: set[str] = set()
     for _ in range(3):
         names |= {name for name, expression in given if _counting(expression, names)}
@@ -99,7 +100,7 @@ def _counting(node: exp.Expr, names: set[str]) -> bool:
     for part in node.walk():
         if isinstance(part, (exp.Count, *_RANKS)):
             return True
-        if isinstance(part, exp.Column) and part.name.lower() in names:
+        if isinstance(part, exp.Column) and fold(part.name) in names:
             return True
         if isinstance(part, exp.Sum) and part.find(exp.Literal) is not None and part.find(exp.Case, exp.If, exp.Column):
             return isinstance(part.this, (exp.Case, exp.If))

@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from text2sql.equivalence.databases.values import derived, neighbours
 from text2sql.sql.sandbox import QueryFailed, Sandbox
+from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value, to_sqlite
 from text2sql.sql.values import Value
 
@@ -38,7 +39,7 @@ def column_hints(tree: exp.Expr) -> dict[str, list[Value]]:
             continue
         values = list(_values(node))
         for column in columns:
-            found.setdefault(column.name.lower(), []).extend(values)
+            found.setdefault(fold(column.name), []).extend(values)
     for select in tree.find_all(exp.Select):
         # What a query shows, sorts or groups by may depend on a comparison, too.
         for part in (*select.expressions, select.args.get("order"), select.args.get("group")):
@@ -52,14 +53,14 @@ def _compared(part: exp.Expr) -> Iterator[tuple[str, list[Value]]]:
     for case in part.find_all(exp.Case):
         if isinstance(case.this, exp.Column):
             literals = [literal_value(branch.this) for branch in case.args["ifs"]]
-            yield case.this.name.lower(), [value for value in literals if value is not None]
+            yield fold(case.this.name), [value for value in literals if value is not None]
     for node in part.find_all(exp.Predicate):
         if not isinstance(node, exp.Binary):
             continue
         for side, other in ((node.this, node.expression), (node.expression, node.this)):
             value = literal_value(other)
             if isinstance(side, exp.Column) and value is not None:
-                yield side.name.lower(), list(neighbours(value, "text" if isinstance(value, str) else "integer")[:4])
+                yield fold(side.name), list(neighbours(value, "text" if isinstance(value, str) else "integer")[:4])
 
 
 def _values(node: exp.Expr) -> Iterator[Value]:
