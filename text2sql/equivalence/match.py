@@ -22,19 +22,18 @@ from text2sql.equivalence.ties import settle_aggregates
 from text2sql.equivalence.trial import MAX_STEPS, Trial, strictly_same
 from text2sql.equivalence.verdict import Table, Verdict, Witness
 from text2sql.sql.budget import Budget
-from text2sql.sql.complexity import may_explode
-from text2sql.sql.sandbox import PROCESS, QueryFailed, Result, Sandbox
+from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
 
 DEFAULT_EFFORT = 40
 # Characters of a prediction.
-_LONGEST = 200_000
+LONGEST = 200_000
 # Share of the time for a pair: the rest is for making the witness small and for the verdict.
 _SEARCH = 0.75
 # Informative databases that agreement rests on.
 ENOUGH = 6
 
 
-def execution_match(
+def judge_pair(
     schema: str,
     gold: str,
     predicted: str,
@@ -44,22 +43,10 @@ def execution_match(
     seed: int = 0,
     timeout: float = 2.0,
 ) -> Verdict:
-    """Decides whether a predicted query means the same as the gold query.
+    """Decides in this process; arguments and verdict are those of `execution_match`.
 
-    Args:
-        schema: ``CREATE TABLE`` statements; if empty, those of ``database``.
-        gold: The gold query.
-        predicted: The prediction as the model wrote it; see `extract_sql`.
-        database: Path of a real SQLite database, compared first. It is opened read-only.
-        effort: How many databases to make; more are made where agreement would be vacuous.
-        seed: Of the databases.
-        timeout: Seconds of processor time for the pair, a last resort: its work is limited first.
-
-    Returns:
-        A verdict; a failure of the evaluator itself is ``undecided`` with its reason.
+    SQLite may take minutes to compile a query that `complexity.may_explode` finds, and cannot be stopped meanwhile.
     """
-    if not PROCESS.limited and (may_explode(predicted) or may_explode(gold)):
-        return _in_a_worker(schema, gold, predicted, database, effort, seed, timeout)
     try:
         return _match(schema, gold, predicted, database, max(1, effort), seed, Budget(_SEARCH * timeout))
     except MemoryError:
@@ -68,24 +55,11 @@ def execution_match(
         return Verdict("undecided", f"The evaluator failed on this pair: {type(error).__name__}: {error}")
 
 
-def _in_a_worker(
-    schema: str, gold: str, predicted: str, database: str | None, effort: int, seed: int, timeout: float
-) -> Verdict:
-    """Judges a pair that SQLite may compile for minutes in a process that can be killed."""
-    from text2sql.equivalence.workers import Pair, score_pairs
-
-    if len(predicted) > _LONGEST:
-        return Verdict("error", f"The prediction is longer than {_LONGEST:,} characters.")
-    pair = Pair(schema, gold, predicted, database)
-    ((_, verdict),) = score_pairs([pair], effort=effort, seed=seed, timeout=timeout)
-    return verdict
-
-
 def _match(
     schema: str, gold: str, predicted: str, database: str | None, effort: int, seed: int, budget: Budget
 ) -> Verdict:
-    if len(predicted) > _LONGEST:
-        return Verdict("error", f"The prediction is longer than {_LONGEST:,} characters.")
+    if len(predicted) > LONGEST:
+        return Verdict("error", f"The prediction is longer than {LONGEST:,} characters.")
     pair = PreparedPair(schema, gold, predicted, database, seed)
     verdict = _decided(pair, database, effort, seed, budget)
     if pair.answer.others and verdict.status == "equivalent":

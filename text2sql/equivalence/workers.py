@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from text2sql.equivalence.match import DEFAULT_EFFORT, execution_match
+from text2sql.equivalence.match import DEFAULT_EFFORT, judge_pair
 from text2sql.equivalence.process_pool import Lost, Task, Work, run_tasks
 from text2sql.equivalence.verdict import Verdict
 from text2sql.equivalence.verdict_cache import VerdictCache
@@ -145,7 +145,7 @@ def score(task: Task) -> Task:
     """What a worker does with a task of `score_pairs`."""
     if task["known"] is not None:
         return {"verdict": task["known"]}
-    verdict = execution_match(
+    verdict = judge_pair(
         task["schema"],
         task["gold"],
         task["predicted"],

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from text2sql.equivalence.match import execution_match
+    from text2sql.equivalence.execution_match import execution_match
     from text2sql.equivalence.verdict import Table, Verdict, Witness
     from text2sql.equivalence.workers import Pair, score_pairs
     from text2sql.evaluation.error_analysis import error_labels
@@ -29,7 +29,7 @@ _HOMES = {
     "Witness": "text2sql.equivalence.verdict",
     "clustered_interval": "text2sql.evaluation.statistics",
     "error_labels": "text2sql.evaluation.error_analysis",
-    "execution_match": "text2sql.equivalence.match",
+    "execution_match": "text2sql.equivalence.execution_match",
     "extract_sql": "text2sql.sql.extract",
     "hardness": "text2sql.sql.hardness",
     "paired_comparison": "text2sql.evaluation.statistics",

@@ -1,0 +1,43 @@
+"""The door of the evaluator: one pair, judged here or, where that could hang, in a process that can be killed."""
+
+from __future__ import annotations
+
+from text2sql.equivalence.match import DEFAULT_EFFORT, LONGEST, judge_pair
+from text2sql.equivalence.verdict import Verdict
+from text2sql.equivalence.workers import Pair, score_pairs
+from text2sql.sql.complexity import may_explode
+from text2sql.sql.sandbox import PROCESS
+
+
+def execution_match(
+    schema: str,
+    gold: str,
+    predicted: str,
+    database: str | None = None,
+    *,
+    effort: int = DEFAULT_EFFORT,
+    seed: int = 0,
+    timeout: float = 2.0,
+) -> Verdict:
+    """Decides whether a predicted query means the same as the gold query.
+
+    Args:
+        schema: ``CREATE TABLE`` statements; if empty, those of ``database``.
+        gold: The gold query.
+        predicted: The prediction as the model wrote it; see `extract_sql`.
+        database: Path of a real SQLite database, compared first. It is opened read-only.
+        effort: How many databases to make; more are made where agreement would be vacuous.
+        seed: Of the databases.
+        timeout: Seconds of processor time for the pair, a last resort: its work is limited first.
+
+    Returns:
+        A verdict; a failure of the evaluator itself is ``undecided`` with its reason.
+    """
+    # SQLite may compile such a query for minutes, and only the end of its process stops it.
+    if PROCESS.limited or not (may_explode(predicted) or may_explode(gold)):
+        return judge_pair(schema, gold, predicted, database, effort=effort, seed=seed, timeout=timeout)
+    if len(predicted) > LONGEST:
+        return Verdict("error", f"The prediction is longer than {LONGEST:,} characters.")
+    pair = Pair(schema, gold, predicted, database)
+    ((_, verdict),) = score_pairs([pair], effort=effort, seed=seed, timeout=timeout)
+    return verdict
