@@ -17,6 +17,7 @@ from backends.interface import BackendError
 from backends.local.async_aliases import async_result
 from backends.local.checkpoints.store import CheckpointStore, Stored, runs
 from backends.local.futures import LocalFuture, completed
+from backends.local.weights.lora import LoraSpec
 
 Scope = Literal["owned", "accessible"]
 AuditEvent = Literal["all", "checkpoints", "projects", "teams", "organizations"]
@@ -134,16 +135,15 @@ class LocalRestClient:
         """Base model and adapter of a checkpoint."""
 
         def find() -> types.WeightsInfoResponse:
-            about = self._store.get(tinker_path).about
-            # None after full fine-tuning.
-            lora = about["lora"] or {}
+            description = self._store.get(tinker_path).description
+            lora = description.spec if isinstance(description.spec, LoraSpec) else None
             return types.WeightsInfoResponse(
-                base_model=about["base_model"],
-                is_lora=bool(lora),
-                lora_rank=lora.get("rank"),
-                train_unembed=lora.get("train_unembed"),
-                train_mlp=lora.get("train_mlp"),
-                train_attn=lora.get("train_attn"),
+                base_model=description.base_model,
+                is_lora=lora is not None,
+                lora_rank=lora.rank if lora else None,
+                train_unembed=lora.train_unembed if lora else None,
+                train_mlp=lora.train_mlp if lora else None,
+                train_attn=lora.train_attn if lora else None,
             )
 
         return completed(find)
@@ -279,22 +279,21 @@ def _session(run: str) -> str:
 
 def _training_run(run: str, checkpoints: list[Stored]) -> types.TrainingRun:
     """A training run as its checkpoints show it, of which the latest comes first."""
-    latest = checkpoints[0]
-    lora = latest.about["lora"]
+    latest, about = checkpoints[0], checkpoints[0].description
 
     def last(kind: str) -> types.Checkpoint | None:
         return next((stored.describe() for stored in checkpoints if stored.kind == kind), None)
 
     return types.TrainingRun(
         training_run_id=run,
-        base_model=latest.about["base_model"],
+        base_model=about.base_model,
         model_owner=OWNER,
-        is_lora=lora is not None,
-        lora_rank=lora["rank"] if lora else None,
+        is_lora=about.spec.method == "lora",
+        lora_rank=about.spec.rank,
         last_request_time=latest.time,
         last_checkpoint=last("training"),
         last_sampler_checkpoint=last("sampler"),
-        user_metadata=latest.about.get("run_metadata"),
+        user_metadata=about.listing.run_metadata,
     )
 
 

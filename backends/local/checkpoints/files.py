@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,13 +20,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from backends.interface import BackendError
-from backends.local.weights.full import FullSpec
+from backends.local.checkpoints.description import FILE, Description, Listing, write_json
 from backends.local.weights.lora import LoraSpec
 from backends.local.weights.protocol import Method, Spec
 from backends.paths import flush_to_disk
 
-FORMAT = 1
-ABOUT = "checkpoint.json"
 ADAPTER = "adapter_model.safetensors"
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
@@ -57,19 +54,18 @@ class Checkpoint:
     pretrained: tuple[Any, ...] = ()
 
 
-def write_files(directory: Path, checkpoint: Checkpoint, life: Mapping[str, Any]) -> None:
+def write_files(directory: Path, checkpoint: Checkpoint, listing: Listing) -> None:
     """Write a checkpoint into an empty directory and flush it to the disk.
 
     Args:
         directory: Where to.
         checkpoint: What to.
-        life: What else `checkpoint.json` holds: path, times, metadata.
+        listing: How it is listed.
 
     Raises:
         OSError: The disk is full, or may not be written to; from safetensors a `SafetensorError`.
     """
-    adapter = checkpoint.spec.method == "lora"
-    if adapter:
+    if checkpoint.spec.method == "lora":
         write_adapter(directory, checkpoint, checkpoint.base_model)
     else:
         save_file(checkpoint.weights, directory / MODEL, metadata={"format": "pt"})
@@ -77,18 +73,16 @@ def write_files(directory: Path, checkpoint: Checkpoint, life: Mapping[str, Any]
         save_file(checkpoint.optimizer, directory / OPTIMIZER)
     for part in checkpoint.pretrained:
         part.save_pretrained(directory)
-    about = {
-        "format": FORMAT,
-        "base_model": checkpoint.base_model,
-        "lora": checkpoint.spec.as_dict() if adapter else None,
-        "full": None if adapter else checkpoint.spec.as_dict(),
-        "has_optimizer": checkpoint.optimizer is not None,
-        "step": checkpoint.step,
-        **life,
-        "versions": {package: metadata.version(package) for package in PACKAGES},
-        "sha256": {file.name: _digest(file) for file in sorted(directory.iterdir())},
-    }
-    write_json(directory / ABOUT, about)
+    description = Description(
+        base_model=checkpoint.base_model,
+        spec=checkpoint.spec,
+        has_optimizer=checkpoint.optimizer is not None,
+        step=checkpoint.step,
+        listing=listing,
+        versions={package: metadata.version(package) for package in PACKAGES},
+        sha256={file.name: _digest(file) for file in sorted(directory.iterdir())},
+    )
+    description.write(directory / FILE)
     for file in directory.iterdir():
         flush_to_disk(file)
     # `mkdtemp` made it private.
@@ -120,19 +114,6 @@ def write_adapter(directory: Path, checkpoint: Checkpoint, base_model: str) -> N
     write_json(directory / "adapter_config.json", config)
 
 
-def read_about(directory: Path) -> dict[str, Any]:
-    """The contents of ``checkpoint.json``.
-
-    Raises:
-        OSError, ValueError, KeyError, TypeError: It is not there, or not one of ours.
-        BackendError: Another version wrote it.
-    """
-    about = json.loads((directory / ABOUT).read_text())
-    if about["format"] != FORMAT:
-        raise BackendError(f"{directory} has format {about['format']}; this version reads format {FORMAT}.")
-    return about
-
-
 def read_files(directory: Path, path: str, *, optimizer: bool) -> Checkpoint:
     """Read a checkpoint's files and compare their checksums; `path` names it in messages.
 
@@ -141,35 +122,24 @@ def read_files(directory: Path, path: str, *, optimizer: bool) -> Checkpoint:
             asked for.
     """
     try:
-        about = read_about(directory)
-        for file, digest in about["sha256"].items():
+        description = Description.read(directory)
+        for file, digest in description.sha256.items():
             if _digest(directory / file) != digest:
                 raise BackendError(f"{path} is damaged: {file} does not have the checksum it was saved with.")
-        if optimizer and not about["has_optimizer"]:
+        if optimizer and not description.has_optimizer:
             raise BackendError(f"{path} has no optimiser state; it can be sampled from, not continued.")
-        spec = _spec(about)
-        adapter = spec.method == "lora"
+        adapter = description.spec.method == "lora"
         config = json.loads((directory / "adapter_config.json").read_text()) if adapter else {"target_modules": []}
         return Checkpoint(
-            base_model=about["base_model"],
-            spec=spec,
+            base_model=description.base_model,
+            spec=description.spec,
             weights=load_file(directory / (ADAPTER if adapter else MODEL)),
             optimizer=load_file(directory / OPTIMIZER) if optimizer else None,
             target_modules=config["target_modules"],
-            step=about.get("step", 0),
+            step=description.step,
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise BackendError(f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged.") from error
-
-
-def _spec(about: Mapping[str, Any]) -> Spec:
-    if about["lora"] is None:
-        return FullSpec(**about["full"])
-    fields = dict(about["lora"])
-    # An older version kept None for a seed that it had not been given.
-    fields["seed"] = fields["seed"] or 0
-    fields["modules"] = tuple(fields["modules"]) if fields.get("modules") else None
-    return LoraSpec(**fields)
 
 
 def check_base(path: str, saved: str, wanted: str | None) -> None:
@@ -182,11 +152,6 @@ def check_method(path: str, saved: Spec, wanted: Method) -> None:
     """Raise BackendError if a checkpoint has an adapter where full weights are wanted, or the other way round."""
     if saved.method != wanted:
         raise BackendError(f"{path} was trained with local.method={saved.method}; set it so to use this checkpoint.")
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write one JSON object."""
-    path.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def _digest(path: Path) -> str:

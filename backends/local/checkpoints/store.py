@@ -13,7 +13,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from tinker import types
 
 from backends.checkpoint_paths import KINDS, SEGMENTS, CheckpointPath, Kind, check_ttl
 from backends.interface import BackendError
-from backends.local.checkpoints.files import ABOUT, Checkpoint, read_about, read_files, write_files, write_json
+from backends.local.checkpoints.description import FILE, Description, Listing
+from backends.local.checkpoints.files import Checkpoint, read_files, write_files
 from backends.paths import flush_to_disk
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -36,12 +37,19 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, BackendError)
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One checkpoint in the directory: its description, without tensors."""
+    """One checkpoint in the directory, without tensors.
+
+    Attributes:
+        path: Its ``tinker://`` path.
+        kind: What was saved.
+        directory: Where its files are.
+        description: What it is of, and how it is listed.
+    """
 
     path: str
     kind: Kind
     directory: Path
-    about: dict[str, Any]
+    description: Description
 
     @property
     def run(self) -> str:
@@ -51,13 +59,16 @@ class Stored:
     @property
     def time(self) -> datetime:
         """When it was written."""
-        return datetime.fromisoformat(self.about["time"])
+        return self.description.listing.time
 
     @property
     def expires_at(self) -> datetime | None:
-        """When it expires."""
-        text = self.about.get("expires_at")
-        return datetime.fromisoformat(text) if text else None
+        """When it expires; None: never."""
+        return self.description.listing.expires_at
+
+    def relisted(self, **changes: Any) -> Description:
+        """The description with fields of its listing changed."""
+        return replace(self.description, listing=replace(self.description.listing, **changes))
 
     def describe(self) -> types.Checkpoint:
         """The SDK's description of it."""
@@ -67,7 +78,7 @@ class Stored:
             time=self.time,
             tinker_path=self.path,
             size_bytes=sum(file.stat().st_size for file in self.directory.iterdir()),
-            user_metadata=self.about.get("user_metadata"),
+            user_metadata=self.description.listing.user_metadata,
             expires_at=self.expires_at,
         )
 
@@ -106,14 +117,14 @@ class CheckpointStore:
         path = str(CheckpointPath(run, kind, name))
         if target.exists() and not overwrite:
             raise ValueError(f"{path} exists already; give another name, or overwrite=True.")
-        life = {
-            "tinker_path": path,
-            "time": _now().isoformat(timespec="seconds"),
-            "expires_at": _expiry(ttl_seconds),
-            "user_metadata": dict(user_metadata) if user_metadata else None,
-            "run_metadata": dict(run_metadata) if run_metadata else None,
-        }
-        self._place(target, lambda aside: write_files(aside, checkpoint, life))
+        listing = Listing(
+            tinker_path=path,
+            time=_now(),
+            expires_at=_expiry(ttl_seconds),
+            user_metadata=dict(user_metadata) if user_metadata else None,
+            run_metadata=dict(run_metadata) if run_metadata else None,
+        )
+        self._place(target, lambda aside: write_files(aside, checkpoint, listing))
         return path
 
     def read(self, path: str, *, optimizer: bool) -> Checkpoint:
@@ -137,7 +148,7 @@ class CheckpointStore:
         """The description of one checkpoint (BackendError if there is none, or it is damaged)."""
         directory = self._present(path)
         try:
-            return Stored(path, CheckpointPath.parse(path).kind, directory, read_about(directory))
+            return Stored(path, CheckpointPath.parse(path).kind, directory, Description.read(directory))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BackendError(f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged.") from error
 
@@ -167,10 +178,10 @@ class CheckpointStore:
             BackendError: There is no such checkpoint.
         """
         stored = self.get(path)
-        aside = stored.directory / f".{ABOUT}~"
-        write_json(aside, {**stored.about, "expires_at": _expiry(ttl_seconds)})
+        aside = stored.directory / f".{FILE}~"
+        stored.relisted(expires_at=_expiry(ttl_seconds)).write(aside)
         flush_to_disk(aside)
-        aside.replace(stored.directory / ABOUT)
+        aside.replace(stored.directory / FILE)
 
     def copy(self, path: str, run: str, *, ttl_seconds: int | None = None) -> str:
         """Copy a checkpoint into another training run under the same name; returns its path."""
@@ -178,11 +189,11 @@ class CheckpointStore:
         name = stored.directory.name
         target = self._target(run, stored.kind, name)
         copied = str(CheckpointPath(run, stored.kind, name))
-        about = {**stored.about, "tinker_path": copied, "expires_at": _expiry(ttl_seconds)}
+        description = stored.relisted(tinker_path=copied, expires_at=_expiry(ttl_seconds))
 
         def fill(aside: Path) -> None:
             shutil.copytree(stored.directory, aside, dirs_exist_ok=True)
-            write_json(aside / ABOUT, about)
+            description.write(aside / FILE)
             for file in aside.iterdir():
                 flush_to_disk(file)
 
@@ -239,7 +250,7 @@ class CheckpointStore:
     def _present(self, path: str) -> Path:
         """The directory of a checkpoint that is there and has not expired."""
         directory = self.locate(path)
-        if not (directory / ABOUT).is_file():
+        if not (directory / FILE).is_file():
             raise BackendError(f"There is no checkpoint {path} (looked in {directory}).")
         try:
             expiry = self._stored("training", directory).expires_at
@@ -252,14 +263,12 @@ class CheckpointStore:
         return directory
 
     def _stored(self, kind: Kind, directory: Path) -> Stored:
-        about = read_about(directory)
+        description = Description.read(directory)
         # An older version kept no path; the names of the directories say it.
         run = directory.parent.parent.name.replace("-train-", ":train:")
-        path = about.get("tinker_path", str(CheckpointPath(run, kind, directory.name)))
-        stored = Stored(path, kind, directory, about)
-        # Read once here, so that a damaged description raises here and nowhere else.
-        _ = stored.run, stored.time, stored.expires_at
-        return stored
+        path = description.listing.tinker_path or str(CheckpointPath(run, kind, directory.name))
+        # Parsed once here, so that a damaged path raises here and nowhere else.
+        return Stored(str(CheckpointPath.parse(path)), kind, directory, description)
 
 
 def runs(stored: list[Stored]) -> Iterator[tuple[str, list[Stored]]]:
@@ -270,7 +279,8 @@ def runs(stored: list[Stored]) -> Iterator[tuple[str, list[Stored]]]:
 
 
 def _directory(run: str) -> str:
-    name = run.replace(":", "-")  # ':' may not stand in a file name everywhere
+    # ':' may not stand in a file name everywhere.
+    name = run.replace(":", "-")
     if not NAME.fullmatch(name):
         raise ValueError(f"Invalid training run id: {run}")
     return name
@@ -280,11 +290,11 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _expiry(ttl_seconds: int | None) -> str | None:
+def _expiry(ttl_seconds: int | None) -> datetime | None:
     check_ttl(ttl_seconds)
     if ttl_seconds is None:
         return None
-    return (_now() + timedelta(seconds=ttl_seconds)).isoformat(timespec="seconds")
+    return _now() + timedelta(seconds=ttl_seconds)
 
 
 def _is_past(moment: datetime | None) -> bool:
