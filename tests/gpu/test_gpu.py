@@ -125,10 +125,12 @@ def test_decoding_equals_the_cpu(open_gpu: Any, open_local: Any, tiny_model: str
 
 def test_out_of_memory_halves_the_micro_batch(open_gpu: Any, tiny_model: str) -> None:
     """A real one: the process may take half of what the whole batch needs at once."""
-    data = random_datums(64, 600, longest=500)  # hundreds of megabytes, many of the allocator's segments
+    # Hundreds of megabytes, many of the allocator's segments.
+    data = random_datums(64, 600, longest=500)
     service = open_gpu(dtype="float32", micro_batch_tokens=1_000_000)
     client = service.create_lora_training_client(tiny_model, rank=4, seed=5).result()
-    client.forward_backward(data[:1], "cross_entropy").result()  # cuBLAS takes its workspace, and Adam its moments
+    # The first step lets cuBLAS take its workspace and Adam its moments.
+    client.forward_backward(data[:1], "cross_entropy").result()
     client.optim_step(types.AdamParams(learning_rate=0.0)).result()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -142,7 +144,8 @@ def test_out_of_memory_halves_the_micro_batch(open_gpu: Any, tiny_model: str) ->
         parts = client.forward_backward(data, "cross_entropy").result().metrics["loss:sum"]
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert client.engine.micro_batch_tokens < 64 * 500  # it did not fit at once
+    # It did not fit at once.
+    assert client.engine.micro_batch_tokens < 64 * 500
     assert parts == pytest.approx(whole, rel=1e-4)
     step = client.optim_step(types.AdamParams(learning_rate=0.0)).result()
     assert step.metrics["grad_norm:mean"] == pytest.approx(norm, rel=1e-3)

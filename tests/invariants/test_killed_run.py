@@ -44,7 +44,8 @@ def command(directory: Path, data: Path, model: str) -> list[str]:
         "evaluation.concurrency": 8,
         "evaluation.workers": 1,
         "local.device": "cpu",
-        "on_existing": "resume",  # a kill may come after the last result, when the run counts as finished
+        # A kill may come after the last result, when the run counts as finished.
+        "on_existing": "resume",
     }
     return ["run", *(f"{key}={value}" for key, value in settings.items())]
 
@@ -77,7 +78,8 @@ def test_kill_minus_nine_everywhere(tmp_path: Path, data_file: Path, tiny_model:
     arguments = command(killed, data_file, tiny_model)
     for file, count in (
         ("predictions-base.jsonl", 8),
-        ("metrics.jsonl", 6),  # between two checkpoints
+        # Between two checkpoints.
+        ("metrics.jsonl", 6),
         ("metrics.jsonl", 16),
         ("predictions-tuned.jsonl", 16),
     ):
@@ -87,7 +89,8 @@ def test_kill_minus_nine_everywhere(tmp_path: Path, data_file: Path, tiny_model:
         assert rows(killed / name) == rows(undisturbed / name), name
     summaries = [json.loads((path / "summary.json").read_text()) for path in (killed, undisturbed)]
     assert summaries[0]["headline"] == summaries[1]["headline"]
-    assert len(rows(killed / "metrics.jsonl")) == 20 + 4  # 58 examples in batches of 6, twice; a validation every 5
+    # 58 examples in batches of 6, twice; a validation every 5.
+    assert len(rows(killed / "metrics.jsonl")) == 20 + 4
     assert len(list((killed / "checkpoints").glob("*/weights/step-*"))) >= 1
 
 
@@ -116,8 +119,10 @@ def test_kill_minus_nine_at_random_moments(tmp_path: Path, data_file: Path, tiny
             assert rows(directory / name) == rows(undisturbed / name), (trial, name)
         recorded = rows(directory / "checkpoints.jsonl")
         kept = {path.name for path in (directory / "checkpoints").glob("*/*/step-*")}
-        assert kept == {row["name"] for row in recorded}, trial  # no orphans
-        assert not list((directory / "checkpoints").glob("*/*/.*")), trial  # nothing half written
+        # No orphans.
+        assert kept == {row["name"] for row in recorded}, trial
+        # Nothing half written.
+        assert not list((directory / "checkpoints").glob("*/*/.*")), trial
         assert (directory / "report.html").is_file(), trial
     print(f"{kills} kills in {trial} runs, each of {whole:.0f} s undisturbed")
 

@@ -131,7 +131,8 @@ def run(output: Path, model: str, processes: int, **options: Any) -> dict[str, A
     output.mkdir()
     done = launch(output, PROGRAM, processes, str(output), model, json.dumps(options))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("the first process has finished") == 1  # and no other one prints
+    # No other process prints.
+    assert done.stdout.count("the first process has finished") == 1
     return json.loads((output / "found.json").read_text())
 
 

@@ -46,7 +46,8 @@ def trl_losses(tokens: list[Tokens], directory: str, output: Path) -> list[float
         "gate_proj",
         "up_proj",
         "down_proj",
-    ]  # TRL takes no adapter on lm_head
+        # TRL takes no adapter on lm_head.
+    ]
     config = LoraConfig(r=4, lora_alpha=32, target_modules=modules, task_type="CAUSAL_LM")
     rows = [
         {
@@ -97,4 +98,5 @@ def test_losses_follow_trl(open_local: Any, tiny_model: str, tmp_path: Path) -> 
     theirs = trl_losses(tokens, tiny_model, tmp_path)
     assert len(theirs) == STEPS
     assert ours == pytest.approx(theirs, rel=2e-4)
-    assert abs(ours[-1] - ours[0]) > 0.05  # the steps did something
+    # The steps did something.
+    assert abs(ours[-1] - ours[0]) > 0.05

@@ -13,7 +13,8 @@ from tinker import types
 from tests.support.datums import random_datums
 
 Train = Callable[[Any], None]
-TOLERANCE = {"atol": 3e-6, "rtol": 1e-4}  # float32, sums in another order
+# Float32, sums in another order.
+TOLERANCE = {"atol": 3e-6, "rtol": 1e-4}
 BATCHES = [random_datums(8, 600, seed=s) for s in range(3)]
 
 
@@ -91,8 +92,10 @@ def test_weights_without_optimizer_start_adam_anew(open_local: Any, tiny_model: 
     path = client.save_state("middle").result().path
     fresh = service.create_training_client_from_state(path).result()
     again = service.create_training_client_from_state_with_optimizer(path).result()
-    assert train(fresh, BATCHES[:1]) == train(again, BATCHES[:1])  # the same weights before the step
-    assert train(fresh, BATCHES[1:2]) != train(again, BATCHES[1:2])  # another step was taken
+    # The same weights before the step.
+    assert train(fresh, BATCHES[:1]) == train(again, BATCHES[:1])
+    # Another step was taken.
+    assert train(fresh, BATCHES[1:2]) != train(again, BATCHES[1:2])
 
 
 def test_interleaved_clients_do_not_touch_each_other(open_local: Any, tiny_model: str, plain: Any) -> None:

@@ -109,7 +109,8 @@ run("accel", lora_dropout=0.1)  # which draws other numbers than the CPU's; and 
 
 
 def test_no_tensor_is_left_on_the_cpu(make_tiny_model: Callable[..., Path]) -> None:
-    model = make_tiny_model(tied=False)  # moving to this device makes new parameters, which unties tied ones
+    # Moving to this device makes new parameters, which unties tied ones.
+    model = make_tiny_model(tied=False)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", PROGRAM, str(model)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)

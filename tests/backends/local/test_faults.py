@@ -93,7 +93,8 @@ def test_one_row_too_many_says_what_to_do(client: Any, monkeypatch: pytest.Monke
     with pytest.raises(tinker.RequestFailedError, match=r"one sequence of \d+ tokens.*nf4"):
         client.forward_backward(random_datums(3, 600), "cross_entropy").result()
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="no gradient"):  # nothing of the failed call was kept
+    # Nothing of the failed call was kept.
+    with pytest.raises(ValueError, match="no gradient"):
         client.optim_step(ADAM).result()
 
 
@@ -109,7 +110,8 @@ def test_what_did_not_fit_is_let_go_before_the_next_try(client: Any, monkeypatch
         return real(found, targets)
 
     monkeypatch.setattr(forward_backward, "target_logprobs", failing_at_first)
-    gc.disable()  # it must go at once, not when garbage is next collected
+    # It must go at once, not when garbage is next collected.
+    gc.disable()
     try:
         client.forward_backward(random_datums(8, 600), "cross_entropy").result()
     finally:
@@ -127,7 +129,8 @@ def test_sampling_halves_its_batches(open_local: Any, tiny_model: str, monkeypat
     def limited(self: Any) -> Any:
         tried.append(len(self.active))
         if all(kept() is not self for kept in decoders):
-            assert not any(kept() for kept in decoders)  # a failed one's keys and values are gone
+            # A failed one's keys and values are gone.
+            assert not any(kept() for kept in decoders)
             decoders.append(weakref.ref(self))
         if len(self.active) > 2:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
@@ -197,7 +200,8 @@ def test_a_cancelled_call_does_not_harm_its_neighbours(open_local: Any, tiny_mod
     sampler = open_local().create_sampling_client(base_model=tiny_model).result()
 
     async def race() -> Any:
-        sampler._engine.executor.submit(threading.Event().wait, 1.0)  # keep the device busy
+        # Keep the device busy.
+        sampler._engine.executor.submit(threading.Event().wait, 1.0)
         hurried, patient = sampler.sample(ids(1, 2), 1, PARAMS), sampler.sample(ids(3, 4), 1, PARAMS)
         with pytest.raises(TimeoutError):
             await hurried.result_async(timeout=0.1)
@@ -251,7 +255,8 @@ def test_a_client_that_is_collected_in_the_middle_of_a_submission_locks_nothing(
     service = open_local()
     kept = service.create_lora_training_client(tiny_model, rank=4, seed=0).result()
     passing = service.create_lora_training_client(tiny_model, rank=2, seed=1).result()
-    with service._executor._pool._shutdown_lock:  # which a submission holds; it cannot be taken twice
+    # A submission holds it, and it cannot be taken twice.
+    with service._executor._pool._shutdown_lock:
         del passing
         gc.collect()
     service._executor.submit(int).result(timeout=30)

@@ -121,7 +121,8 @@ def test_log_probabilities_turn_logits_into_their_gradient() -> None:
     torch.manual_seed(0)
     logits = torch.randn(150, 90, dtype=torch.float64, requires_grad=True)
     targets = torch.randint(0, 90, (150, 3))
-    targets[:, 1] = targets[:, 0]  # a target twice at one position
+    # The same target stands twice at one position.
+    targets[:, 1] = targets[:, 0]
     weights = torch.randn(150, 3, dtype=torch.float64)
     expected = torch.log_softmax(logits, -1).gather(1, targets)
     (wanted,) = torch.autograd.grad((expected * weights).sum(), logits)

@@ -98,7 +98,8 @@ def test_on_policy_gradients_agree(open_local: Any, tiny_model: str) -> None:
     assert norms == pytest.approx([norms[0]] * 4, rel=1e-3)
 
 
-SLOPES = {  # of each loss in lp, written out
+# The slope of each loss in lp, written out.
+SLOPES = {
     "importance_sampling": lambda lp, q, a: -np.exp(lp - q) * a,
     "ppo": lambda lp, q, a: np.where(np.exp(lp - q) * a <= clip(np.exp(lp - q), 0.8, 1.2) * a, -np.exp(lp - q) * a, 0),
     "cispo": lambda lp, q, a: -clip(np.exp(lp - q), 0, 4) * a,
@@ -148,7 +149,8 @@ def test_bad_data_is_refused_by_place(client: Any, case: str) -> None:
     data, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         client.forward_backward(data, "cross_entropy")
-    assert client.forward([datum({})], "cross_entropy").result()  # the client goes on
+    # The client goes on.
+    assert client.forward([datum({})], "cross_entropy").result()
 
 
 INPUTS = {"logprobs": NOISE, "advantages": ADVANTAGES, "weights": np.ones(LENGTH, np.float32)}

@@ -91,9 +91,11 @@ def test_expiry(service: Any, client: Any, clock: Any) -> None:
     assert {c.tinker_path for c in rest.list_user_checkpoints().result().checkpoints} == {long, ever}
     rest.set_checkpoint_ttl_from_tinker_path(ever, 3600).result()
     rest.set_checkpoint_ttl_from_tinker_path(long, None).result()
-    assert service.create_training_client_from_state_with_optimizer(long).result()  # its checksums still hold
+    # Its checksums still hold.
+    assert service.create_training_client_from_state_with_optimizer(long).result()
     clock(3 * 3600)
-    CheckpointStore(service.store.root)  # opening cleans
+    # Opening cleans.
+    CheckpointStore(service.store.root)
     assert service.store.locate(long).exists()
     assert not service.store.locate(ever).exists()
 
@@ -132,7 +134,8 @@ def test_leftovers_of_dead_processes_are_cleared(service: Any, client: Any) -> N
     for directory in (half, alive, elsewhere):
         directory.mkdir()
     caught = kept.with_name(f".a~{host}~{dead.pid}~replaced")
-    kept.rename(caught)  # a kill between the two renames of an overwrite
+    # A kill between the two renames of an overwrite.
+    kept.rename(caught)
     CheckpointStore(service.store.root)
     assert not half.exists()
     assert alive.exists()

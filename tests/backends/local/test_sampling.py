@@ -341,7 +341,8 @@ def test_cancelling_stops_a_running_call_between_two_tokens(base: Any) -> None:
     assert endless.future().cancel()
     assert neighbour.result().sequences[0].tokens == alone
     assert len(heard) < 400
-    assert concurrent.futures.wait([endless.future()], timeout=5).done  # whoever waits gets an answer
+    # Whoever waits gets an answer.
+    assert concurrent.futures.wait([endless.future()], timeout=5).done
     count = len(heard)
     assert base.sample(ids(PROMPTS[0]), 1, params(max_tokens=40)).result().sequences[0].tokens == alone
     assert len(heard) == count

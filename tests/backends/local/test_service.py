@@ -44,7 +44,8 @@ def test_nf4_is_refused_on_mps(tiny_model: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_models_that_are_not_there(open_local: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # else it retries for most of a minute
+    # Else it retries for most of a minute.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(BackendError, match=r"base_model.*neither a directory"):
         open_local().create_sampling_client(base_model="nobody/nothing").result()
     (tmp_path / "empty").mkdir()
@@ -157,7 +158,8 @@ def test_nf4_equals_its_dequantised_weights(
                 values = functional.dequantize_4bit(weight.data, weight.quant_state)
                 found += 1
                 plain[name.removesuffix(".base_layer")].weight.copy_(values.float())
-    assert found == 14  # seven matrices in each of two layers; the output layer stays as it is
+    # Seven matrices in each of two layers; the output layer stays as it is.
+    assert found == 14
     model.save_pretrained(tmp_path / "dequantised")
     quantised.get_tokenizer().save_pretrained(tmp_path / "dequantised")
     dequantised = open_local().create_lora_training_client(str(tmp_path / "dequantised"), rank=4, seed=3).result()

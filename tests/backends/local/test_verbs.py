@@ -55,13 +55,15 @@ def test_load_state_goes_back(client: Any) -> None:
     step(client)
     path = client.save_state("a").result().path
     expected = [step(client), step(client)]
-    client.forward_backward(DATA, "cross_entropy")  # a gradient of weights that are given up
+    # A gradient of weights that are given up.
+    client.forward_backward(DATA, "cross_entropy")
     assert client.load_state_with_optimizer(path).result().path == path
     with pytest.raises(ValueError, match="no gradient"):
         client.optim_step(ADAM).result()
     assert [step(client), step(client)] == expected
     client.load_state(path).result()
-    fresh = [step(client), step(client)]  # a fresh optimiser takes another first step
+    # A fresh optimiser takes another first step.
+    fresh = [step(client), step(client)]
     assert fresh[0] == expected[0]
     assert fresh[1] != expected[1]
 
@@ -88,7 +90,8 @@ def test_custom_loss_by_handle_has_the_exact_gradient(service: Any, client: Any,
     model = client.engine.weights._peft
     client.engine.weights._peft.set_adapter(client.model_id)
     total = torch.zeros(())
-    for datum in DATA:  # the same loss by plain autograd, through the model
+    # The same loss by plain autograd, through the model.
+    for datum in DATA:
         rows = torch.log_softmax(model(torch.tensor([datum.model_input.to_ints()])).logits[0], -1)
         targets = torch.as_tensor(datum.loss_fn_inputs["target_tokens"].to_numpy())
         lp = rows.gather(1, targets[:, None])[:, 0]
@@ -224,7 +227,8 @@ def test_alternatives_to_prompt_tokens(service: Any, tiny_model: str, logits: to
     tokens, logprobs = drawn.tokens.to_torch(), drawn.logprobs.to_torch()
     assert tokens.shape == logprobs.shape == (len(PROMPT) - 1, 400)
     torch.testing.assert_close(logprobs, torch.log_softmax(logits[:-1], -1).gather(1, tokens), rtol=0, atol=1e-4)
-    share = (tokens == logits[:-1].argmax(-1, keepdim=True)).float().mean()  # of the likeliest token, over positions
+    # Log-probabilities of the likeliest token, over positions.
+    share = (tokens == logits[:-1].argmax(-1, keepdim=True)).float().mean()
     assert share == pytest.approx(float(torch.softmax(logits[:-1] / 0.5, -1).max(-1).values.mean()), abs=0.03)
     greedy = sampler.sample(
         ids(PROMPT), 1, types.SamplingParams(max_tokens=1, temperature=0), prompt_alt_tokens_k=2

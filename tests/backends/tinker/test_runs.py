@@ -89,7 +89,8 @@ def _loads_in_plain_peft(adapter: Path, base_model: str, local: Path) -> None:
     with torch.no_grad():
         bare = AutoModelForCausalLM.from_pretrained(base_model)
         plain = bare(tokens).logits
-        bare.lm_head.weight = torch.nn.Parameter(bare.lm_head.weight.detach().clone())  # as PEFT asks for tied models
+        # As PEFT asks for tied models.
+        bare.lm_head.weight = torch.nn.Parameter(bare.lm_head.weight.detach().clone())
         bare.config.tie_word_embeddings = False
         tuned = PeftModel.from_pretrained(bare, str(adapter)).eval()
         logits = tuned(tokens).logits
@@ -114,7 +115,8 @@ def test_a_budget_stops_a_run_with_a_checkpoint_and_more_money_ends_it_the_same(
 ) -> None:
     straight = run_pipeline(remote_config(output_dir=str(tmp_path / "straight"), evaluation={"baseline": False}))
     steps = [row["tokens"] for row in metrics(straight)]
-    limit = sum(steps[:3]) * PRICES["train"] / 1e6 + 1e-9  # three steps: between two checkpoints
+    # Three steps: between two checkpoints.
+    limit = sum(steps[:3]) * PRICES["train"] / 1e6 + 1e-9
     poor = remote_config(evaluation={"baseline": False}, tinker={"max_cost": limit})
     with pytest.raises(BudgetReached, match=r"tinker\.max_cost=.*higher tinker\.max_cost"):
         run_pipeline(poor)
@@ -190,7 +192,8 @@ def test_a_server_that_loses_the_model_again_and_again_ends_the_run(
     monkeypatch.setattr(Trainer, "_collect", lose)
     with pytest.raises(BackendError, match=r"gone.*the same command goes on from there"):
         run_pipeline(remote_config(evaluation={"baseline": False}))
-    assert tried == [0, 1, 2, 2]  # the second time no further than the first
+    # The second time no further than the first.
+    assert tried == [0, 1, 2, 2]
 
 
 def test_questions_in_flight_never_exceed_the_concurrency(

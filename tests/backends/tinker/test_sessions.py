@@ -48,7 +48,8 @@ def test_a_run_a_download_and_a_question(
     tmp_path: Path,
 ) -> None:
     run = run_pipeline(remote_config(evaluation={"baseline": False}))
-    assert set(ends()) == {"success"}  # the run, and its download
+    # The run, and its download.
+    assert set(ends()) == {"success"}
     (run / "adapter").rename(run / "elsewhere")
     download_run(run)
     schema = tmp_path / "schema.sql"
@@ -56,7 +57,8 @@ def test_a_run_a_download_and_a_question(
     for base in (False, True):
         try:
             answer_question("How many?", schema, None, run, base=base, execute=False)
-        except UserError as silent:  # so small a model may write no query
+        except UserError as silent:
+            # So small a model may write no query.
             assert "wrote no query" in str(silent)
     assert set(ends()) == {"success"}
 
