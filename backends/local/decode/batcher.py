@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,7 +80,8 @@ class _OpenCall:
     """A call under way: what is known of its prompt, and its sequences by number."""
 
     call: Call
-    scores: dict[str, Any]
+    # What is known of its prompt.
+    response: types.SampleResponse
     sequences: dict[int, Sampled] = field(default_factory=dict)
     # Tokens that `on_token` has been called with.
     streamed: int = 0
@@ -142,11 +143,11 @@ class Batcher:
         """Score the prompts of new calls and queue their sequences; answer those that ask for none."""
         if not calls:
             return
-        scores = prompt_logprobs.score_prompts(
+        responses = prompt_logprobs.score_prompts(
             self._engine, self._model, [(c.prompt, c.about_prompt, c.params) for c in calls]
         )
-        for call, known in zip(calls, scores, strict=True):
-            opened = _OpenCall(call, known)
+        for call, response in zip(calls, responses, strict=True):
+            opened = _OpenCall(call, response)
             if call.params.max_tokens == 0:
                 opened.sequences = {k: Sampled(_request(self._engine, call, k)) for k in range(call.num_samples)}
                 self._answer(opened)
@@ -184,7 +185,7 @@ class Batcher:
     def _answer(self, opened: _OpenCall) -> None:
         call = opened.call
         sequences = [self._sequence(call, opened.sequences[k]) for k in range(call.num_samples)]
-        call.answer(types.SampleResponse(sequences=sequences, **opened.scores))
+        call.answer(replace(opened.response, sequences=sequences))
 
     def _sequence(self, call: Call, sampled: Sampled) -> types.SampledSequence:
         topk = None

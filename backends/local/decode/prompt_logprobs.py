@@ -83,12 +83,12 @@ def _check_targets(targets: types.TensorData, length: int, vocabulary: int) -> N
 @torch.no_grad()
 def score_prompts(
     engine: Engine, model: Any, prompts: Sequence[tuple[list[int], PromptLogprobsRequest, types.SamplingParams]]
-) -> list[dict[str, Any]]:
-    """What is asked about each prompt, as arguments of `tinker.types.SampleResponse`.
+) -> list[types.SampleResponse]:
+    """What is asked about each prompt, as responses that have no sequences yet.
 
     Prompts of similar length share a forward pass; its logits are no larger than `LOGITS` unless one prompt's are.
     """
-    responses: list[dict[str, Any]] = [{} for _ in prompts]
+    responses = [types.SampleResponse(sequences=[]) for _ in prompts]
     order = sorted((i for i, (_, request, _) in enumerate(prompts) if request), key=lambda i: -len(prompts[i][0]))
     budget = min(engine.micro_batch_tokens, LOGITS // engine.vocabulary)
     while order:
@@ -109,26 +109,26 @@ def score_prompts(
 
 def _scores(
     logits: Tensor, prompt: list[int], request: PromptLogprobsRequest, params: types.SamplingParams
-) -> dict[str, Any]:
-    """The scores of one prompt from the logits ``[T - 1 - first, V]`` of its positions from `request.first` on."""
+) -> types.SampleResponse:
+    """The response about one prompt from the logits ``[T - 1 - first, V]`` of its positions from `request.first` on."""
     length, first = len(prompt), request.first(len(prompt))
     logprobs = torch.log_softmax(logits, dim=-1)
-    response: dict[str, Any] = {}
     # Row of the first token that is asked for.
     start = length - 1 - request.last_n if request.last_n else 0
     asked = logprobs[start - first :]
+    scores = None
     if request.logprobs:
         scores = np.full(length, np.nan, dtype=np.float32)
         tokens = torch.tensor(prompt[start + 1 :], device=logits.device)
         scores[start + 1 :] = asked.gather(1, tokens[:, None])[:, 0].cpu().numpy()
-        response["prompt_logprobs_np"] = scores
-    if request.topk:
-        response["topk_prompt_logprobs_np"] = _likeliest(asked, request.topk, before=start + 1)
-    if request.targets is not None:
-        response["target_prompt_logprobs"] = _targets(logprobs, request.targets)
-    if request.alternatives:
-        response["prompt_alt_tokens"] = _alternatives(logits, logprobs, request.alternatives, params)
-    return response
+    k, drawn = request.topk, request.alternatives
+    return types.SampleResponse(
+        sequences=[],
+        prompt_logprobs_np=scores,
+        topk_prompt_logprobs_np=_likeliest(asked, k, before=start + 1) if k else None,
+        target_prompt_logprobs=None if request.targets is None else _targets(logprobs, request.targets),
+        prompt_alt_tokens=_alternatives(logits, logprobs, drawn, params) if drawn else None,
+    )
 
 
 @torch.no_grad()
