@@ -99,10 +99,10 @@ OUT_OF_MEMORY = """
 import os, sys, torch
 from tests.support.datums import random_datums
 from backends import open_backend
-from backends.local import gradients
+from backends.local.step import forward_backward
 from backends.options import LocalOptions
 
-passes, real = [], gradients.target_logprobs
+passes, real = [], forward_backward.target_logprobs
 
 def target_logprobs(*arguments):  # the third pass of one process does not fit
     passes.append(1)
@@ -110,7 +110,7 @@ def target_logprobs(*arguments):  # the third pass of one process does not fit
         raise torch.OutOfMemoryError("tried to allocate 1 TiB")
     return real(*arguments)
 
-gradients.target_logprobs = target_logprobs
+forward_backward.target_logprobs = target_logprobs
 service = open_backend("local", LocalOptions(device="cpu", fsdp=True, micro_batch_tokens=40))
 client = service.create_lora_training_client(sys.argv[1], rank=4, seed=11).result()
 client.forward_backward(random_datums(20, 600), "cross_entropy").result()
