@@ -45,5 +45,5 @@ def open_backend(name: str, options: BaseModel | None = None, *, checkpoints: Pa
 
 
 def helps() -> bool:
-    """Whether this process is one of an `accelerate launch`, but not the first: it has no program of its own to run."""
+    """Whether this process is one of an `accelerate launch`, but not the first: the program runs in that one."""
     return int(os.environ.get("RANK", "0")) > 0

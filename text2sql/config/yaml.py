@@ -50,7 +50,8 @@ for _tag, _pattern, _first in _RESOLVERS:
 
 
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
-    return int(loader.construct_scalar(node))  # PyYAML's own reads 010 as eight
+    # PyYAML's own constructor reads 010 as eight.
+    return int(loader.construct_scalar(node))
 
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:

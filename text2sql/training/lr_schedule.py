@@ -7,8 +7,10 @@ import math
 from text2sql.config import TrainingConfig
 from text2sql.errors import UserError
 
-EXPONENTS = {"llama": 0.781, "qwen": 0.0775}  # Tinker cookbook, hyperparam_utils: how the rate falls with width
-LORA_FACTOR = 10.0  # LoRA against full fine-tuning, same source
+# How the rate falls with the width of the model, by family; from the Tinker cookbook's hyperparam_utils.
+EXPONENTS = {"llama": 0.781, "qwen": 0.0775}
+# The rate of LoRA by that of full fine-tuning; same source.
+LORA_FACTOR = 10.0
 # The batch of the course exercise, which says to scale the rate by sqrt(new / old).
 REFERENCE_BATCH = 256
 
