@@ -117,7 +117,8 @@ class Verdict:
             "lenient": self.lenient,
             "databases": self.databases,
             "informative": self.informative,
-            "unused_database": self.unused_database,
+            # Absent where it says nothing: rows of earlier runs and of this one are the same bytes.
+            **({"unused_database": self.unused_database} if self.unused_database else {}),
             "witness": self.witness.to_dict() if self.witness else None,
         }
 
