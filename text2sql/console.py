@@ -11,13 +11,16 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-LINE_EVERY = 10.0  # seconds between two lines where there is no terminal
+# Seconds between two lines where there is no terminal.
+LINE_EVERY = 10.0
 
 console = Console(
     highlight=False,
-    markup=False,  # SQL and data are full of brackets and colons
+    # SQL and data are full of brackets and colons, which are no markup here.
+    markup=False,
     emoji=False,
-    soft_wrap=not sys.stdout.isatty(),  # a path or a command in a log stays in one piece
+    # In a log, a path or a command stays in one piece.
+    soft_wrap=not sys.stdout.isatty(),
 )
 
 

@@ -86,7 +86,8 @@ def test_spiders_and_birds_files(here: Path, name: str) -> None:
 def test_rows_with_a_db_id_take_schema_and_database_from_the_directory(here: Path) -> None:
     write_jsonl(here / "rows.jsonl", [{"db_id": "shop", "query": sql, "predicted": sql} for sql in ANSWERS[:2]])
     found = read_predictions(here / "rows.jsonl", None, Schemas(Path("db")))
-    assert [len(files) for files in found.databases] == [1, 1] and "CREATE TABLE goods" in found.rows[0]["context"]
+    assert [len(asked.databases) for asked in found.questions] == [1, 1]
+    assert "CREATE TABLE goods" in found.questions[0].context
     message = _error("rows.jsonl", None, Schemas(None))
     assert "no column context or schema" in message and "--databases or --tables" in message
 
@@ -95,8 +96,8 @@ def test_a_dev_json_is_a_gold_file_and_gives_the_questions(here: Path) -> None:
     dev = [{"db_id": "shop", "question": "Which?", "evidence": "none", "SQL": sql} for sql in ANSWERS[:2]]
     (here / "dev.json").write_text(json.dumps(dev))
     (here / "pred.sql").write_text("\n".join(ANSWERS[:2]))
-    rows = read_predictions(here / "pred.sql", here / "dev.json", Schemas(Path("db"))).rows
-    assert (rows[0]["question"], rows[0]["evidence"], rows[1]["gold"]) == ("Which?", "none", ANSWERS[1])
+    first, second = read_predictions(here / "pred.sql", here / "dev.json", Schemas(Path("db"))).questions
+    assert (first.question, first.evidence, second.gold) == ("Which?", "none", ANSWERS[1])
 
 
 def test_empty_lines_are_empty_answers_or_separators_as_the_count_has_it(here: Path) -> None:
@@ -106,7 +107,8 @@ def test_empty_lines_are_empty_answers_or_separators_as_the_count_has_it(here: P
         ("A\t1\nB\nC", list("ABC")),
     ):
         (here / "pred.sql").write_text(text)
-        assert read_predictions(here / "pred.sql", here / "gold.sql", Schemas(Path("db"))).answers == expected
+        found = read_predictions(here / "pred.sql", here / "gold.sql", Schemas(Path("db")))
+        assert [asked.predicted for asked in found.questions] == expected
 
 
 def test_wrong_layouts_say_what_was_expected_and_what_was_found(here: Path) -> None:

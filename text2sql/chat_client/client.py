@@ -74,7 +74,7 @@ class ChatClient:
         Args:
             conversations: Lists of messages, each with ``role`` and ``content``.
             on_result: Called with the index and the answer as each is there; answers from the cache come first.
-            attempt: Tells askings of the same conversation apart in the cache, where several answers are wanted.
+            attempt: Which asking of the same conversation it is, where several answers are wanted: each is kept.
 
         Returns:
             The answers, in the order of the conversations.

@@ -17,7 +17,8 @@ from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
 
-CACHE_FROM = 5_000  # examples from which a cache is worth a file
+# Examples from which a cache is worth a file.
+CACHE_FROM = 5_000
 
 
 def tokenize_cached(examples: Sequence[Example], tokenizer: Any, template: str) -> list[Tokens]:
@@ -51,7 +52,7 @@ def _write(file: Path, tokens: list[Tokens]) -> None:
     ids = np.concatenate([ids for t in tokens for ids in (t.prompt, t.completion)])
     # [examples, 2]
     lengths = np.asarray([(len(t.prompt), len(t.completion)) for t in tokens])
-    # An open file, as `savez` gives a path that does not end so the ending .npz.
+    # An open file: to a path without the ending .npz, `savez` would add it.
     with written_aside(file) as aside, aside.open("wb") as out:
         np.savez(out, ids=ids, lengths=lengths)
 

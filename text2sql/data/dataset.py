@@ -66,7 +66,8 @@ def load_dataset(config: Config) -> Dataset:
         split = split_with_test(examples, given, data, config.seed)
         examples = [*examples, *split.test]
     aside = len(examples) - sum(map(len, split))
-    if aside and data.source != "bundled":  # the bundled set is larger than what one run takes of it
+    # The bundled set is larger than what one run takes of it.
+    if aside and data.source != "bundled":
         dropped = dropped | {SET_ASIDE: aside}
     if needs_reasoning(config.prompt.template):
         split, unreasoned = _reasoned(split)

@@ -31,7 +31,8 @@ def make_batch(batch: Sequence[Tokens]) -> list[types.Datum]:
 def _datum(tokens: Tokens, weight: float) -> types.Datum:
     ids = np.concatenate([tokens.prompt, tokens.completion]).astype(np.int64)
     weights = np.zeros(len(ids) - 1, dtype=np.float32)
-    weights[len(tokens.prompt) - 1 :] = weight  # position i predicts token i + 1
+    # Position i predicts token i + 1.
+    weights[len(tokens.prompt) - 1 :] = weight
     return types.Datum(
         model_input=types.ModelInput.from_ints(ids[:-1].tolist()),
         loss_fn_inputs={

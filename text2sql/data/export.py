@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
+from backends.paths import written_aside
 from text2sql.config import Config
 from text2sql.config.templates import TEMPLATES, Chat
 from text2sql.console import console
@@ -13,12 +13,13 @@ from text2sql.data import prompts
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
 from text2sql.errors import UserError
+from text2sql.rows import dump_jsonl
 
 Format = Literal["prompt-completion", "messages"]
 
 
 def export(config: Config, output: Path, form: Format) -> None:
-    """Write the sides of a configuration's data, each as a file of its own.
+    """Write the sides of a configuration's data, one file each.
 
     Args:
         config: Which data, and with which template.
@@ -36,14 +37,13 @@ def export(config: Config, output: Path, form: Format) -> None:
             "chat; say --format messages."
         )
     dataset = load_dataset(config)
-    output.mkdir(parents=True, exist_ok=True)
     sides = {output / f"{name}.jsonl": side for name, side in dataset.split._asdict().items() if side}
     for path in sides:
         if path.exists():
             raise UserError(f"{path} exists already; name another directory.")
     for path, side in sides.items():
-        with path.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(_row(e, template, form), ensure_ascii=False) + "\n" for e in side)
+        with written_aside(path) as aside:
+            aside.write_text(dump_jsonl(_row(e, template, form) for e in side), encoding="utf-8")
         console.print(f"{path}: {len(side)} examples")
 
 

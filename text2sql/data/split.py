@@ -85,7 +85,8 @@ def _split_bundled(examples: Sequence[Example], data: DataConfig, seed: int) -> 
     random.Random(f"validation-{seed}").shuffle(names)
     validation: list[Example] = []
     chosen: set[str] = set()
-    while len(validation) < data.validation_size and names:  # whole domains: unseen in training, as in the test
+    # Whole domains, so that they are unseen in training, as those of the test are.
+    while len(validation) < data.validation_size and names:
         chosen.add(names.pop())
         validation = [e for e in rest if e.db_id in chosen]
     train = [e for e in rest if e.db_id not in chosen]

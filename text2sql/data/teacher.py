@@ -23,7 +23,8 @@ from text2sql.runs.directory import RunDirectory
 from text2sql.runs.record_files import read_records
 from text2sql.runs.records import Record, optional
 
-CHUNK = 64  # questions asked, judged and saved together
+# Questions asked, judged and saved together.
+CHUNK = 64
 PROMPT = """You are a text to SQL query translator. Based on the DB Schema and External Knowledge, given the Text \
 Question Input and its Gold SQL Output below, generate the step-by-step reasoning to infer the Gold SQL Output from \
 the Text Question Input.

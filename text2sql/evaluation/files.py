@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from backends.paths import written_aside
 from text2sql.config import Config
 from text2sql.console import console, stage
 from text2sql.errors import UserError
 from text2sql.evaluation.llm_judge import JudgeCase
-from text2sql.evaluation.prediction_files import Schemas, read_predictions
+from text2sql.evaluation.prediction_files import PredictedQuestion, Schemas, read_predictions
 from text2sql.evaluation.score import Case, Judgement, ask_judge, judge_answers
 from text2sql.evaluation.summary import Scored, summarize
 from text2sql.evaluation.tables import show_measures
@@ -66,62 +67,58 @@ def score_file(
     for note in found.notes:
         console.print(f"Note: {note}", style="bright_black")
     if config.judge:
-        _check_questions(path, found.rows)
-    cases = [
-        Case(row["context"], row["gold"], answer, databases)
-        for row, answer, databases in zip(found.rows, found.answers, found.databases, strict=True)
-    ]
+        _check_questions(path, found.questions)
+    cases = [Case(asked.context, asked.gold, asked.predicted, asked.databases) for asked in found.questions]
     with stage(f"Judging {path.name}", len(cases)) as bar:
         judged = judge_answers(cases, config, lambda count: bar.advance(count, 0))
-    summary = summarize([_scored(row, judgement) for row, judgement in zip(found.rows, judged, strict=True)])
+    summary = summarize([_scored(asked, judgement) for asked, judgement in zip(found.questions, judged, strict=True)])
     opinions: list[Opinion] | None = None
     if config.judge:
-        asked = [
-            JudgeCase(row["question"], row["context"], row["gold"], judgement.sql, row.get("evidence"))
-            for row, judgement in zip(found.rows, judged, strict=True)
+        judge_cases = [
+            JudgeCase(str(asked.question), asked.context, asked.gold, judgement.sql, asked.evidence)
+            for asked, judgement in zip(found.questions, judged, strict=True)
         ]
-        opinions, about = ask_judge(asked, [item.verdict for item in judged], "Asking the judge", config.judge)
+        opinions, about = ask_judge(judge_cases, [item.verdict for item in judged], "Asking the judge", config.judge)
         summary = summary.model_copy(update={"judge": about})
     if output is not None:
-        _write(
-            output, _rows(found.rows, judged, opinions), {"file": str(path), **summary.to_json(), "notes": found.notes}
-        )
+        about_file = {"file": str(path), **summary.to_json(), "notes": found.notes}
+        _write(output, _rows(found.questions, judged, opinions), about_file)
     show_measures(str(path), summary)
     if output is not None:
         console.print(f"Rows: {output}\nSummary: {output.with_suffix('.summary.json')}")
     return summary
 
 
-def _check_questions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def _check_questions(path: Path, questions: Sequence[PredictedQuestion]) -> None:
     """Raise UserError where a question is not in the file: the judge has to see it."""
-    for place, row in enumerate(rows, start=1):
-        if "question" not in row:
+    for place, asked in enumerate(questions, start=1):
+        if asked.question is None:
             raise UserError(f"{path}: row {place} has no question, which the judge has to see; leave `judge` out.")
 
 
-def _scored(row: Mapping[str, Any], judgement: Judgement) -> Scored:
+def _scored(asked: PredictedQuestion, judgement: Judgement) -> Scored:
     return Scored(
-        schema=row["context"],
-        gold=row["gold"],
+        schema=asked.context,
+        gold=asked.gold,
         predicted=judgement.sql,
         verdict=judgement.verdict,
-        stop_reason=row.get("stop_reason"),
-        cluster=row.get("cluster"),
+        stop_reason=asked.stop_reason,
+        cluster=asked.cluster,
         benchmark=judgement.benchmark,
         description=judgement.description,
     )
 
 
 def _rows(
-    rows: Sequence[Mapping[str, Any]], judged: Sequence[Judgement], opinions: Sequence[Opinion] | None
+    questions: Sequence[PredictedQuestion], judged: Sequence[Judgement], opinions: Sequence[Opinion] | None
 ) -> list[dict[str, Any]]:
     """The rows of the file with what is known of them now."""
     found = []
-    for place, (row, judgement) in enumerate(zip(rows, judged, strict=True)):
+    for place, (asked, judgement) in enumerate(zip(questions, judged, strict=True)):
         about = judgement.description
         found.append(
             {
-                **row,
+                **asked.to_json(),
                 "sql": judgement.sql,
                 "labels": about.labels,
                 "hardness": about.hardness,
@@ -136,9 +133,9 @@ def _rows(
 
 def _write(output: Path, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(dump_jsonl(rows), encoding="utf-8")
-        about = output.with_suffix(".summary.json")
-        about.write_text(json.dumps(summary, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        with written_aside(output) as aside:
+            aside.write_text(dump_jsonl(rows), encoding="utf-8")
+        with written_aside(output.with_suffix(".summary.json")) as aside:
+            aside.write_text(json.dumps(summary, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"--output: {error.filename or output} cannot be written: {error.strerror}.") from error

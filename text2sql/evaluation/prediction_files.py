@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from text2sql.errors import UserError
 from text2sql.evaluation.benchmarks import database_files
-from text2sql.rows import json_kind, read_rows
+from text2sql.rows import Row, json_kind, read_rows
 from text2sql.sql.files import file_schema, read_tables_json
 
-COLUMNS = {  # accepted names of each column, ours first
+# The accepted names of each column, ours first.
+COLUMNS = {
     "schema": ("context", "schema", "schema_sql"),
     "gold": ("gold", "gold_sql", "answer", "query", "SQL"),
     "predicted": ("sql", "predicted", "predicted_sql", "pred_sql", "prediction", "raw"),
 }
+# Further columns that are kept.
+_OPTIONAL = ("question", "evidence", "db", "db_id", "stop_reason", "cluster")
 _BIRD_MARK = "\t----- bird -----\t"
 _SPIDER_LINE, _BIRD_VALUE = "SQL<tab>db_id", '{"0": "SQL<tab>----- bird -----<tab>db_id", ...}'
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -74,23 +76,54 @@ class Schemas:
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """What a file holds, ready to be judged.
+class PredictedQuestion:
+    """A question with a prediction, ready to be judged.
 
     Attributes:
-        rows: One per question, with ``id``, ``context``, ``gold``, and what else the file says of it.
-        answers: The raw predictions.
-        databases: The real database files of each.
+        id: Its name in the file, or its place.
+        gold: The gold query.
+        predicted: The prediction as it is in the file.
+        context: The schema, empty where none is known: the evaluator takes the database's, or guesses.
+        databases: The real database files.
+        db_id: Name of the schema.
+        question: The question in natural language.
+        evidence: External knowledge given with it.
+        stop_reason: Why sampling of the prediction ended.
+        cluster: What examples that are not independent share; `db_id` unless the file says otherwise.
+    """
+
+    id: str
+    gold: str
+    predicted: str = ""
+    context: str = ""
+    databases: tuple[str, ...] = ()
+    db_id: str | None = None
+    question: str | None = None
+    evidence: str | None = None
+    stop_reason: str | None = None
+    cluster: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What the output of `text2sql evaluate` repeats of it."""
+        fields = ("id", "question", "evidence", "db_id", "stop_reason", "cluster", "context", "gold")
+        values = {name: getattr(self, name) for name in fields}
+        return {name: value for name, value in values.items() if value is not None or name == "cluster"}
+
+
+@dataclass(frozen=True)
+class PredictionFile:
+    """What a file holds.
+
+    Attributes:
+        questions: In the order of the file.
         notes: What a reader must know: questions without a database or a schema.
     """
 
-    rows: list[Row]
-    answers: list[str]
-    databases: list[tuple[str, ...]]
+    questions: list[PredictedQuestion]
     notes: list[str]
 
 
-def read_predictions(path: Path, gold: Path | None, schemas: Schemas) -> Predictions:
+def read_predictions(path: Path, gold: Path | None, schemas: Schemas) -> PredictionFile:
     """Reads predictions and what they are judged by.
 
     Args:
@@ -102,47 +135,39 @@ def read_predictions(path: Path, gold: Path | None, schemas: Schemas) -> Predict
         UserError: A file is not laid out as it must be: the message says what was expected, and what was found.
     """
     if gold is None:
-        rows = [_named(row, index, path, schemas) for index, row in enumerate(read_rows(path, "predictions"))]
+        questions = _questions_of_rows(path, schemas)
     else:
-        rows = _beside_gold(path, _read_gold(gold), gold)
-    if not rows:
+        schema_of, golds = cache(schemas.schema), _read_gold(gold)
+        predicted = _read_answers(path, golds, gold)
+        questions = [
+            replace(
+                question,
+                predicted=text,
+                context=schema_of(question.db_id) or "",
+                databases=schemas.files(question.db_id),
+                cluster=question.db_id,
+            )
+            for question, text in zip(golds, predicted, strict=True)
+        ]
+    if not questions:
         raise UserError(f"{path} has no rows.")
-    texts: dict[str | None, str | None] = {}
-    for row in rows:
-        db_id = row.get("db_id")
-        if row.get("context") is None and db_id not in texts:
-            texts[db_id] = schemas.schema(db_id)
-        if row.get("context") is None:
-            row["context"] = texts[db_id] or ""
-    if not any(row["context"] or row.get("db") for row in rows):
+    if not any(question.context or question.databases for question in questions):
         raise UserError(
             f"{path}: no schema is known for any question; give --databases DIR (with DB_ID/DB_ID.sqlite in it) or "
             "--tables tables.json."
         )
-    answers = [row.pop("predicted") for row in rows]
-    databases = [_files(row, schemas) for row in rows]
-    return Predictions(rows, answers, databases, _notes(rows, databases, schemas))
+    return PredictionFile(questions, _notes(questions, schemas))
 
 
-def _files(row: Row, schemas: Schemas) -> tuple[str, ...]:
-    own = row.pop("db", None)
-    if own is None:
-        return schemas.files(row.get("db_id"))
-    if not Path(own).is_file():
-        raise UserError(f"{row['id']}: there is no database {own} (column db).")
-    return (str(own),)
-
-
-def _notes(rows: Sequence[Row], databases: Sequence[tuple[str, ...]], schemas: Schemas) -> list[str]:
-    bare = [row for row in rows if not row["context"]]
+def _notes(questions: Sequence[PredictedQuestion], schemas: Schemas) -> list[str]:
     notes = []
-    if schemas.databases:
-        missing = [row.get("db_id") for row, files in zip(rows, databases, strict=True) if not files]
-        if missing:
-            names = ", ".join(sorted({str(name) for name in missing}))
-            notes.append(f"{len(missing)} questions have no database in {schemas.databases} ({names}).")
+    missing = [question.db_id for question in questions if not question.databases]
+    if schemas.databases and missing:
+        names = ", ".join(sorted({str(name) for name in missing}))
+        notes.append(f"{len(missing)} questions have no database in {schemas.databases} ({names}).")
+    bare = [question.db_id for question in questions if not question.context]
     if bare:
-        names = ", ".join(sorted({str(row.get("db_id")) for row in bare}))
+        names = ", ".join(sorted({str(name) for name in bare}))
         notes.append(f"{len(bare)} questions have no schema; it is guessed from their gold queries ({names}).")
     return notes
 
@@ -150,82 +175,93 @@ def _notes(rows: Sequence[Row], databases: Sequence[tuple[str, ...]], schemas: S
 # Rows with columns
 
 
-def _named(row: Mapping[str, Any], index: int, path: Path, schemas: Schemas) -> Row:
-    """A row of a file under our names."""
-    named: Row = {"id": str(row.get("id") or index)}
-    for key in ("question", "evidence", "db", "db_id", "stop_reason", "cluster"):
-        if row.get(key) not in (None, ""):
-            named[key] = row[key]
-    named.setdefault("cluster", named.get("db_id"))
+def _questions_of_rows(path: Path, schemas: Schemas) -> list[PredictedQuestion]:
+    schema_of = cache(schemas.schema)
+    return [
+        _question_of_row(row, index, path, schemas, schema_of)
+        for index, row in enumerate(read_rows(path, "predictions"))
+    ]
+
+
+def _question_of_row(
+    row: Row, index: int, path: Path, schemas: Schemas, schema_of: Callable[[str | None], str | None]
+) -> PredictedQuestion:
+    fields: dict[str, Any] = {key: str(row[key]) for key in _OPTIONAL if row.get(key) not in (None, "")}
+    identity, own, db_id = str(row.get("id") or index), fields.pop("db", None), fields.get("db_id")
+    found = {key: _first(row, names) for key, names in COLUMNS.items()}
+    has_schema_elsewhere = own or (db_id and schemas != Schemas())
     for key, names in COLUMNS.items():
-        name = next((name for name in names if row.get(name) is not None), None)
-        if name is None and key == "schema" and (named.get("db") or (named.get("db_id") and schemas != Schemas())):
-            continue
-        if name is None:
+        if found[key] is None and not (key == "schema" and has_schema_elsewhere):
             hint = "; or give db_id and --databases or --tables" if key == "schema" else ""
             raise UserError(
                 f"{path}: row {index + 1} has no column {' or '.join(names)}{hint}; it has {', '.join(map(str, row))}."
             )
-        named["context" if key == "schema" else key] = str(row[name])
-    if "context" not in named and named.get("db"):
-        named["context"] = ""  # the evaluator takes the database's own
-    return named
+    if own is not None and not Path(own).is_file():
+        raise UserError(f"{identity}: there is no database {own} (column db).")
+    context = found["schema"]
+    if context is None:
+        # The evaluator takes the schema of a row's own database.
+        context = "" if own else schema_of(db_id) or ""
+    return PredictedQuestion(
+        id=identity,
+        gold=found["gold"] or "",
+        predicted=found["predicted"] or "",
+        context=context,
+        databases=(own,) if own else schemas.files(db_id),
+        **({"cluster": db_id} | fields),
+    )
+
+
+def _first(row: Row, names: Sequence[str]) -> str | None:
+    """The value in the first of these columns that has one."""
+    return next((str(row[name]) for name in names if row.get(name) is not None), None)
 
 
 # Spider's and BIRD's files
 
 
-def _read_gold(path: Path) -> list[Row]:
+def _read_gold(path: Path) -> list[PredictedQuestion]:
+    """The questions of a gold file, without predictions."""
     if path.suffix in (".json", ".jsonl"):
-        rows = read_rows(path, "--gold")
-        for index, row in enumerate(rows):
-            if not row.get("db_id") or not _first(row, COLUMNS["gold"]):
-                raise UserError(
-                    f"--gold: {path}: row {index + 1} must have db_id and one of {', '.join(COLUMNS['gold'])}."
-                )
-        return [
-            {
-                "gold": str(_first(row, COLUMNS["gold"])),
-                **{key: row[key] for key in ("db_id", "question", "evidence") if row.get(key)},
-            }
-            for row in rows
-        ]
-    found: list[Row] = []
+        return [_gold_of_row(row, index, path) for index, row in enumerate(read_rows(path, "--gold"))]
+    found: list[PredictedQuestion] = []
     for number, line in enumerate(_lines(path, "--gold"), start=1):
-        sql, tab, db_id = line.rpartition("\t")
+        # An empty line stands between the interactions of SParC and CoSQL.
         if not line.strip():
-            continue  # between the interactions of SParC and CoSQL
+            continue
+        sql, tab, db_id = line.rpartition("\t")
         if not tab or not sql.strip() or not db_id.strip() or " " in db_id.strip():
             raise UserError(f"--gold: {path}: line {number} must be {_SPIDER_LINE}; it is {line[:100]!r}.")
-        found.append({"gold": sql.strip(), "db_id": db_id.strip()})
+        found.append(PredictedQuestion(id=str(len(found)), gold=sql.strip(), db_id=db_id.strip()))
     return found
 
 
-def _first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
-    return next((row[name] for name in names if row.get(name)), None)
+def _gold_of_row(row: Row, index: int, path: Path) -> PredictedQuestion:
+    sql = _first(row, COLUMNS["gold"])
+    if not sql or not row.get("db_id"):
+        raise UserError(f"--gold: {path}: row {index + 1} must have db_id and one of {', '.join(COLUMNS['gold'])}.")
+    fields: dict[str, Any] = {key: str(row[key]) for key in ("db_id", "question", "evidence") if row.get(key)}
+    return PredictedQuestion(id=str(index), gold=sql, **fields)
 
 
-def _beside_gold(path: Path, golds: list[Row], gold_path: Path) -> list[Row]:
-    read = _read_bird if path.suffix == ".json" else _read_lines
-    predicted = read(path, golds)
-    if len(predicted) != len(golds):
+def _read_answers(path: Path, golds: Sequence[PredictedQuestion], gold_path: Path) -> list[str]:
+    """The predictions next to a gold file, as many as it has questions."""
+    answers = (_read_bird if path.suffix == ".json" else _read_lines)(path, golds)
+    if len(answers) != len(golds):
         raise UserError(
-            f"{path} has {len(predicted)} predictions, {gold_path} {len(golds)} gold queries: they must be the same "
+            f"{path} has {len(answers)} predictions, {gold_path} {len(golds)} gold queries: they must be the same "
             "questions in the same order."
         )
-    return [
-        {"id": str(index), "cluster": gold["db_id"], **gold, "predicted": text}
-        for index, (gold, text) in enumerate(zip(golds, predicted, strict=True))
-    ]
+    return answers
 
 
-def _read_lines(path: Path, golds: Sequence[Row]) -> list[str]:
+def _read_lines(path: Path, golds: Sequence[PredictedQuestion]) -> list[str]:
     """One query a line; what follows a tab is left out. Empty lines are empty answers if that makes the count right."""
     lines = [line.split("\t")[0].strip() for line in _lines(path, "predictions")]
     return lines if len(lines) == len(golds) else [line for line in lines if line]
 
 
-def _read_bird(path: Path, golds: Sequence[Row]) -> list[str]:
+def _read_bird(path: Path, golds: Sequence[PredictedQuestion]) -> list[str]:
     try:
         values = json.loads("\n".join(_lines(path, "predictions")))
     except ValueError as error:
@@ -242,7 +278,7 @@ def _read_bird(path: Path, golds: Sequence[Row]) -> list[str]:
     for index in range(len(values)):
         text = values[str(index)]
         sql, mark, db_id = text.partition(_BIRD_MARK) if isinstance(text, str) else ("", "", "")
-        expected = golds[index]["db_id"] if index < len(golds) else None
+        expected = golds[index].db_id if index < len(golds) else None
         if mark and expected and db_id.strip() != expected:
             raise UserError(
                 f'predictions: {path}: "{index}" is for {db_id.strip()}, its gold query for {expected}: the files '
@@ -254,7 +290,8 @@ def _read_bird(path: Path, golds: Sequence[Row]) -> list[str]:
 
 def _lines(path: Path, what: str) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not splitlines(): a query may hold U+2028
+        # Not splitlines(): a query may hold U+2028.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError as error:
         raise UserError(f"{what}: there is no file {path}.") from error
     except (OSError, UnicodeDecodeError) as error:

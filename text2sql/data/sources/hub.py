@@ -36,7 +36,8 @@ def read_hub(location: str, split: str, known: Sequence[str], revision: str | No
     _look_up(location, split)
     try:
         return datasets.load_dataset(location, split=split, revision=revision)
-    except Exception as error:  # datasets raises many kinds for an absent set, split, network or licence
+    # `datasets` raises exceptions of many kinds for an absent set, an absent split, the network or a licence.
+    except Exception as error:
         raise _refused(location, split, error) from error
 
 
@@ -49,11 +50,14 @@ def _look_up(location: str, split: str) -> None:
         HfApi().dataset_info(location, timeout=LOOK_UP)
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
-        if status is not None and 400 <= status < 500:  # absent, private or gated: waiting does not help
+        # Absent, private or gated: waiting does not help.
+        if status is not None and 400 <= status < 500:
             raise _refused(location, split, error) from error
     except OfflineModeIsEnabled:
-        pass  # a copy may be in the cache
-    except Exception as error:  # no network, in the words of whichever HTTP library the Hub's client uses
+        # A copy may be in the cache.
+        pass
+    # No network, in the words of whichever HTTP library the Hub's client uses.
+    except Exception as error:
         if not _is_cached(location):
             raise _refused(location, split, error) from error
 
@@ -82,5 +86,6 @@ def load_all(location: str, revision: str | None = None) -> dict[str, int]:
     _look_up(location, "all")
     try:
         return {name: len(rows) for name, rows in datasets.load_dataset(location, revision=revision).items()}
-    except Exception as error:  # as above
+    # Of as many kinds as in `read_hub`.
+    except Exception as error:
         raise _refused(location, "all", error) from error

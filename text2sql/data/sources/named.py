@@ -36,7 +36,8 @@ class NamedSource:
         archive: What `text2sql data fetch` downloads; a source without one is fetched from the Hub.
         load: Makes its examples out of nothing but the installed package.
         read_directory: Reads a split of its unpacked archive: directory and split.
-        from_rows: Makes examples of rows of its own form: rows, prefix of the ids, and where they come from.
+        from_rows: Makes examples of rows whose form no `aliases` can describe: rows, prefix of the ids, and where they
+            come from.
         make_databases: Writes SQLite files for tables that its archive holds in another form: directory, split, names
             of the tables, and where to; returns the file of each table.
     """
