@@ -55,7 +55,7 @@ def address(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     pytest.importorskip("gradio")
     with pytest.MonkeyPatch.context() as patch, answering(run) as answerer:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        page = build_page(answerer, RunDirectory(run).read_json("summary.json"))
+        page = build_page(answerer, RunDirectory(run).summary())
         _, where, _ = page.launch(prevent_thread_lock=True, quiet=True, share=False, **launch_options())
         yield where
         page.close(verbose=False)

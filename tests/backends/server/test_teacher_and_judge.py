@@ -25,7 +25,7 @@ from text2sql.data.dataset import load_dataset
 from text2sql.data.teacher import make_reasoning
 from text2sql.errors import UserError
 from text2sql.evaluation import Verdict
-from text2sql.evaluation.llm_judge import conversation
+from text2sql.evaluation.llm_judge import JudgeCase, conversation
 from text2sql.evaluation.score import ask_judge
 
 pytestmark = pytest.mark.slow  # the teacher is trained first
@@ -38,16 +38,16 @@ FAULTS = [
     "<html>502 Bad Gateway</html>",
     "hang",
 ]
-ROWS: list[dict[str, Any]] = [
-    {
-        "question": f"How many berths at quay {i}?",
-        "context": "CREATE TABLE berth (quay TEXT)",
-        "gold": f"SELECT COUNT(*) FROM berth WHERE quay = '{i}'",
-        "sql": "SELECT COUNT(*) FROM berth",
-        "verdict": Verdict("different", "").to_dict(),
-    }
+CASES = [
+    JudgeCase(
+        question=f"How many berths at quay {i}?",
+        schema="CREATE TABLE berth (quay TEXT)",
+        gold=f"SELECT COUNT(*) FROM berth WHERE quay = '{i}'",
+        predicted="SELECT COUNT(*) FROM berth",
+    )
     for i in range(2)
 ]
+VERDICTS = [Verdict("different", "")] * 2
 
 
 def config(directory: Path) -> Config:
@@ -68,7 +68,7 @@ def lessons(bird: Path) -> list[tuple[list[dict[str, str]], str]]:
     examples = [*split.train, *split.validation][:ASKED]
     said = ["SELECT 42", *(example.answer for example in examples[1:])]
     taught = [(teacher._conversation(e), f"So:\n```sql\n{sql}\n```") for e, sql in zip(examples, said, strict=True)]
-    asked = [conversation(row["question"], row["context"], row["gold"], row["sql"]) for row in ROWS]
+    asked = [conversation(*case) for case in CASES]
     return [*taught, *((messages, OPINION) for messages in asked)]
 
 
@@ -175,19 +175,19 @@ def test_a_server_that_dies_in_the_middle_loses_nothing(
 
 def test_a_judge_is_asked_through_every_failure(gateway: ChatServer, settings: EndpointConfig) -> None:
     gateway.faults = list(FAULTS)
-    rows, summary = ask_judge(ROWS, "Judge", settings)
-    assert [row["judge"]["status"] for row in rows] == ["judged"] * 2
-    assert (summary["correct"], summary["judged"], summary["requests"]) == (2, 2, 2) and summary["cost"] > 0
-    assert summary["agreement"]["judge_only"] == 2  # execution says otherwise
-    _, again = ask_judge(ROWS, "Judge", settings)
-    assert (again["requests"], again["cached"], gateway.answered) == (0, 2, 2)
+    opinions, summary = ask_judge(CASES, VERDICTS, "Judge", settings)
+    assert [opinion.status for opinion in opinions] == ["judged"] * 2
+    assert (summary.correct, summary.judged, summary.requests) == (2, 2, 2) and summary.cost and summary.cost > 0
+    assert summary.agreement.judge_only == 2  # execution says otherwise
+    _, again = ask_judge(CASES, VERDICTS, "Judge", settings)
+    assert (again.requests, again.cached, gateway.answered) == (0, 2, 2)
 
 
 def test_a_judge_that_writes_rubbish_is_counted(gateway: ChatServer, settings: EndpointConfig) -> None:
     untrained = settings.model_copy(update={"model": "tiny", "max_tokens": 20})
-    rows, summary = ask_judge(ROWS, "Judge", untrained)
-    assert (summary["malformed"], summary["judged"]) == (2, 0) and gateway.answered == 6  # asked three times each
-    assert all(row["judge"]["correct"] is None for row in rows)
+    opinions, summary = ask_judge(CASES, VERDICTS, "Judge", untrained)
+    assert (summary.malformed, summary.judged) == (2, 0) and gateway.answered == 6  # asked three times each
+    assert all(opinion.correct is None for opinion in opinions)
     gateway.faults = [None, None, *[(400, {}, {"error": {"message": "the conversation is too long"}})] * 2]
-    _, summary = ask_judge(ROWS, "Judge", untrained.model_copy(update={"max_tokens": 19}))
-    assert (summary["malformed"], summary["unanswered"]) == (2, 0)  # they were answered once, with rubbish
+    _, summary = ask_judge(CASES, VERDICTS, "Judge", untrained.model_copy(update={"max_tokens": 19}))
+    assert (summary.malformed, summary.unanswered) == (2, 0)  # they were answered once, with rubbish
