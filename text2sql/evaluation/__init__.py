@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from text2sql.equivalence.execution_match import execution_match
     from text2sql.equivalence.verdict import Table, Verdict, Witness
-    from text2sql.equivalence.workers import Pair, score_pairs
+    from text2sql.equivalence.workers import Pair, score_pairs, verdicts
     from text2sql.evaluation.error_analysis import error_labels
     from text2sql.evaluation.statistics import clustered_interval, paired_comparison, wilson_interval
     from text2sql.evaluation.summary import Scored, summarize
@@ -35,6 +35,7 @@ _HOMES = {
     "paired_comparison": "text2sql.evaluation.statistics",
     "score_pairs": "text2sql.equivalence.workers",
     "summarize": "text2sql.evaluation.summary",
+    "verdicts": "text2sql.equivalence.workers",
     "wilson_interval": "text2sql.evaluation.statistics",
 }
 
@@ -53,6 +54,7 @@ __all__ = [
     "paired_comparison",
     "score_pairs",
     "summarize",
+    "verdicts",
     "wilson_interval",
 ]
 

@@ -169,9 +169,10 @@ def test_a_missing_input_is_named(client: Any, name: str) -> None:
 def test_an_input_that_the_loss_would_ignore_is_refused_by_name(client: Any, name: str) -> None:
     """`weight` for `weights` would train on the whole prompt, in silence."""
     given = {other: INPUTS[other] for other in LOSSES[name].required}
-    stranger = "weight" if name == "cross_entropy" else "weights"
+    takes_weights = "weights" in LOSSES[name].inputs
+    stranger = "weight" if takes_weights else "weights"
     data = [datum(given), datum({**given, stranger: np.ones(LENGTH, np.float32)})]
-    hint = "Did you mean 'weights'" if name == "cross_entropy" else "It takes target_tokens, logprobs, advantages"
+    hint = "Did you mean 'weights'" if takes_weights else "It takes target_tokens, logprobs, advantages"
     for call in (client.forward, client.forward_backward):
         with pytest.raises(ValueError, match=f"Datum 1 has the loss input '{stranger}', which {name} .*{hint}"):
             call(data, name)
