@@ -25,6 +25,8 @@ REFUSED = [
     "CREATE TEMP TABLE u AS SELECT 1",
     "ATTACH DATABASE '/tmp/x.db' AS x",
     "PRAGMA writable_schema = 1",
+    "PRAGMA data_version",
+    "PRAGMA page_size",
     "VACUUM INTO '/tmp/x.db'",
     "BEGIN EXCLUSIVE",
     "EXPLAIN SELECT a FROM t",

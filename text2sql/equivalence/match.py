@@ -290,7 +290,8 @@ def _compare_on(box: Sandbox, pair: PreparedPair, trial: Trial, budget: Budget) 
     except QueryFailed as failure:
         if failure.kind == "timeout":
             raise GoldFails(f"on the database, {failure}") from None
-        # The file has another schema: the databases made for the pair decide.
+        # The file has another schema, or none: the databases made for the pair decide.
+        pair.unused_database = f"the gold query fails on it ({failure})"
         return None
     answers = trial.answers(result)
     try:
@@ -299,6 +300,8 @@ def _compare_on(box: Sandbox, pair: PreparedPair, trial: Trial, budget: Budget) 
         return _failed(failure)
     width = len(result.columns) - (trial.order.extra if trial.order else 0)
     gold = Result(result.columns[:width], answers.window)
+    if result.overflow:
+        pair.unused_database = f"the gold query returns more than {rows:,} rows on it"
     if strictly_same(answers, gold, predicted) or result.overflow:
         return None
     lenient = LenientComparison().same(gold.rows, predicted.rows, width, len(predicted.columns))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Mapping
 from functools import cache
@@ -13,6 +14,7 @@ from typing import Any
 import sqlglot
 
 from text2sql.equivalence.verdict import Verdict
+from text2sql.sql.files import JOURNALS
 
 # What depends on the clock or on the machine is judged again.
 _KEPT = ("equivalent", "different", "error", "refused")
@@ -70,9 +72,10 @@ class VerdictCache:
 
     def _digest_file(self, path: str) -> str:
         if path not in self._files:
+            # What is in a database is in its journals as well.
+            parts = [path, *(path + suffix for suffix in JOURNALS if os.path.exists(path + suffix))]
             try:
-                with open(path, "rb") as file:
-                    self._files[path] = hashlib.file_digest(file, "sha256").hexdigest()
+                self._files[path] = " ".join(map(_digest_contents, parts))
             except OSError as error:
                 self._files[path] = str(error)
         return self._files[path]
@@ -101,6 +104,11 @@ class VerdictCache:
         """Closes the file."""
         if self._db is not None:
             self._db.close()
+
+
+def _digest_contents(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(text: str) -> str:

@@ -57,10 +57,11 @@ def _check_database(database: Path, schema: str, gold: str) -> None:
     from text2sql.sql.repair import word_names
 
     try:
-        present = parse_schema(file_schema(str(database))).tables
+        found = parse_schema(file_schema(str(database)))
     except sqlite3.Error as error:
         raise UserError(f"--database: {database} is not a SQLite database that can be read ({error}).") from error
     known, read = parse_schema(schema).tables, word_names(gold)
+    present = {**found.tables, **found.views}
     missing = [table.name for name, table in known.items() if name in read and name not in present]
     if missing:
         there = ", ".join(table.name for table in present.values()) or "none"

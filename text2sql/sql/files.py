@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
@@ -13,9 +15,18 @@ from text2sql.errors import UserError
 from text2sql.rows import read_rows
 from text2sql.sql.tokens import quote_identifier
 
+# A program may write while its database is copied: the copy is made again, so often at most.
+_COPIES = 5
+# What SQLite keeps next to a database that a program has open, or had open when it was killed: committed pages that are
+# not in the file yet, and pages as they were before a transaction that did not end.
+JOURNALS = ("-wal", "-journal")
+
 
 def open_read_only(path: str, **options: Any) -> sqlite3.Connection:
-    """A connection that takes no lock and writes no journal.
+    """A connection that changes nothing: not the file, not its journals, and no lock is taken.
+
+    A database without a journal is read in place. One with a journal is read from a private copy in which SQLite takes
+    the journal in, because it cannot do that without writing next to the file.
 
     Args:
         path: A database file.
@@ -23,21 +34,61 @@ def open_read_only(path: str, **options: Any) -> sqlite3.Connection:
 
     Raises:
         sqlite3.Error: The file is not there. Whether it is a database shows with the first query.
+        OSError: It cannot be copied.
     """
-    return sqlite3.connect(f"file:{quote(str(Path(path).resolve()))}?mode=ro&immutable=1", uri=True, **options)
+    file = Path(path).resolve()
+    if _journals(file):
+        return _open_copy(file, options)
+    return sqlite3.connect(f"file:{quote(str(file))}?mode=ro&immutable=1", uri=True, **options)
+
+
+def _journals(file: Path) -> list[str]:
+    return [suffix for suffix in JOURNALS if (own := Path(f"{file}{suffix}")).is_file() and own.stat().st_size]
+
+
+def _open_copy(file: Path, options: dict[str, Any]) -> sqlite3.Connection:
+    """A connection to a copy of a database and its journals, which is gone as soon as the connection is closed."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        copy = f"{folder}/copy"
+        for _ in range(_COPIES):
+            before = _state(file)
+            for suffix in ("", *_journals(file)):
+                shutil.copyfile(f"{file}{suffix}", f"{copy}{suffix}")
+            if _state(file) == before:
+                break
+        db = sqlite3.connect(copy, **options)
+        try:
+            # One process alone reads the copy: the index of its journal needs no file.
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+            db.execute("PRAGMA query_only = ON")
+        except sqlite3.Error:
+            db.close()
+            raise
+        # The files are removed here, while they are open: a process that is killed leaves nothing behind.
+        return db
+
+
+def _state(file: Path) -> list[tuple[str, int, int]]:
+    """What changes when a program writes to a database."""
+    found = [Path(f"{file}{suffix}") for suffix in ("", *_journals(file))]
+    return [(path.name, status.st_mtime_ns, status.st_size) for path in found for status in [path.stat()]]
 
 
 def file_schema(path: str) -> str:
-    """The CREATE TABLE statements of a database file.
+    """The CREATE statements of a database file's tables and views, without the tables that SQLite keeps for itself.
 
     Raises:
         sqlite3.Error: The file is not there, or is no database.
     """
     with closing(open_read_only(path)) as db:
-        rows: Sequence[tuple[str]] = db.execute(
-            "SELECT sql FROM sqlite_master WHERE type = 'table' AND sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+        # A full-text table stores itself in tables of its module's.
+        hidden = {row[0] for row in db.execute("SELECT name FROM pragma_table_list WHERE type = 'shadow'")}
+        rows = db.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL"
+            r" AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY type, rowid"
         ).fetchall()
-        return ";\n".join(row[0] for row in rows)
+        return ";\n".join(sql for name, sql in rows if name not in hidden)
 
 
 def first_rows(path: str, table: str, count: int) -> tuple[list[str], list[tuple[Any, ...]]]:

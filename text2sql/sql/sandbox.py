@@ -20,7 +20,7 @@ from text2sql.sql.budget import Clock
 from text2sql.sql.complexity import may_explode
 from text2sql.sql.ddl import TableSchema, View
 from text2sql.sql.files import open_read_only
-from text2sql.sql.tokens import quote_identifier
+from text2sql.sql.tokens import fold, quote_identifier
 from text2sql.sql.values import Row
 
 _STEP = 500  # instructions between two calls of the progress handler
@@ -29,6 +29,18 @@ MAX_ROWS = 5_000
 _MAX_BYTES = 16 * 2**20  # of text and blobs in one result
 
 _DENIED_FUNCTIONS = frozenset(("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", "sqlite_log"))
+_SYSTEM_TABLES = frozenset(
+    (
+        "sqlite_master",
+        "sqlite_schema",
+        "sqlite_temp_master",
+        "sqlite_temp_schema",
+        "sqlite_dbpage",
+        "sqlite_stmt",
+        "dbstat",
+    )
+)
+# SQLite's own, but for what no honest query needs and what can take long in one step that nothing interrupts.
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
     sqlite3.SQLITE_LIMIT_COLUMN: 2000,
@@ -106,6 +118,8 @@ class Sandbox:
         self._memory = 0
         self._db.execute("PRAGMA trusted_schema = OFF")
         self._db.execute("PRAGMA query_only = ON")
+        alike = self._db.execute("SELECT name FROM sqlite_master WHERE name LIKE 'pragma%' OR name LIKE 'dbstat%'")
+        self._own = {fold(row[0]) for row in alike}
         for limit, value in {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: max_length}.items():
             self._db.setlimit(limit, value)
         # SQLite's own printf fills a width of a thousand million in one step that nothing can interrupt.
@@ -135,7 +149,11 @@ class Sandbox:
         """
         db = open_read_only(path, isolation_level=None, check_same_thread=False)
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
-        db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        virtual = db.execute("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'").fetchall()
+        for (name,) in virtual:
+            # A module declares its table when it is first read, which looks like a change of the schema.
+            with suppress(sqlite3.Error):
+                db.execute(f"SELECT 1 FROM {quote_identifier(name)} LIMIT 0")
         return cls(db, max_length=10_000_000)
 
     def close(self) -> None:
@@ -161,12 +179,12 @@ class Sandbox:
         if action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE):
             return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_READ:
-            if (arg1 or "").lower().startswith(("sqlite_master", "sqlite_schema", "sqlite_temp", "pragma_", "dbstat")):
+            if self._is_system(fold(arg1 or "")):
                 self._denied = f"it reads the system table {arg1}"
                 return sqlite3.SQLITE_DENY
             return sqlite3.SQLITE_OK
-        # Full-text search asks whether its tables have changed.
-        if action == sqlite3.SQLITE_PRAGMA and arg1 == "data_version":
+        # Full-text search asks whether its tables have changed, and how large a page is.
+        if action == sqlite3.SQLITE_PRAGMA and arg1 in ("data_version", "page_size") and arg2 is None:
             return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_FUNCTION:
             if (arg2 or "").lower() in _DENIED_FUNCTIONS:
@@ -175,6 +193,12 @@ class Sandbox:
             return sqlite3.SQLITE_OK
         self._denied = "it is not a read-only query"
         return sqlite3.SQLITE_DENY
+
+    def _is_system(self, table: str) -> bool:
+        """Whether a table, in lower case, is one of SQLite's own; a table of the data may be named much like one."""
+        if table in self._own:
+            return False
+        return table in _SYSTEM_TABLES or table.startswith("pragma_")
 
     def _progress(self) -> int:
         self._steps += _STEP
