@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from text2sql.config import Config
+from text2sql.evaluation import Scored, sql_matches, summarize
 from text2sql.evaluation.score import Case, judge_answers
 
 SCHEMA = "CREATE TABLE t (a INTEGER, b TEXT)"
@@ -24,3 +26,23 @@ def test_hostile_answers_cost_little_and_the_others_are_described() -> None:
     assert found[5].verdict.status == "timeout" and not found[5].description.checks.executable
     assert found[6].description.labels == ("wrong column",) and found[6].sql == "SELECT b FROM t"
     assert found[7].description.labels == ("not a query",)
+
+
+def test_questions_whose_real_database_takes_no_part_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "broken.sqlite"
+    path.write_bytes(b"no database" * 100)
+    config = Config.model_validate({"evaluation": {"workers": 1, "databases": 5}})
+    cases = [Case(SCHEMA, GOLD, GOLD, (str(path),)), Case(SCHEMA, GOLD, GOLD)]
+    found = judge_answers(cases, config)
+    assert [one.verdict.correct for one in found] == [True, True]
+    assert "takes no part" in found[0].verdict.reason and "takes no part" not in found[1].verdict.reason
+    scored = [Scored(SCHEMA, GOLD, one.sql, one.verdict, description=one.description) for one in found]
+    assert summarize(scored).unused_databases == 1
+
+
+def test_yes_or_no_in_one_line() -> None:
+    assert sql_matches("```sql\nSELECT t.a FROM t;\n```", GOLD, schema=SCHEMA)
+    assert not sql_matches("SELECT b FROM t", GOLD, schema=SCHEMA)
+    # Without a schema the gold query says what there is.
+    assert sql_matches("SELECT x.a FROM t x WHERE b > 3", "SELECT a FROM t WHERE b > 3")
+    assert not sql_matches("SELECT a FROM t WHERE b >= 3", "SELECT a FROM t WHERE b > 3")

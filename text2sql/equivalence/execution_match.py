@@ -41,3 +41,19 @@ def execution_match(
     pair = Pair(schema, gold, predicted, database)
     ((_, verdict),) = score_pairs([pair], effort=effort, seed=seed, timeout=timeout)
     return verdict
+
+
+def sql_matches(predicted: str, gold: str, schema: str = "", database: str | None = None) -> bool:
+    """Whether a predicted query is right: `execution_match` for those who want yes or no.
+
+    Args:
+        predicted: What the model wrote.
+        gold: The right query.
+        schema: ``CREATE TABLE`` statements. Without them, and without a database, tables and columns are made up from
+            the gold query: then nothing is known of keys and types.
+        database: Path of a real SQLite database, or None.
+
+    Returns:
+        True if both give the same result on every database that was tried. What cannot be decided is False.
+    """
+    return execution_match(schema, gold, predicted, database).correct

@@ -239,6 +239,12 @@ class _Search:
                 "and the results agree on these."
             )
             return Verdict("undecided", reason, databases=tally.tried, informative=tally.informative)
+        if not self._pair.understood:
+            reason = (
+                f"The results agree on all {tally.tried} databases tried, but the syntax of one of the queries is not "
+                "understood, so they may not hold what it asks about."
+            )
+            return Verdict("undecided", reason, databases=tally.tried, informative=tally.informative)
         return Verdict(
             "equivalent",
             f"The results agree on all {tally.tried} databases made for the pair, "

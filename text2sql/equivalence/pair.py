@@ -144,6 +144,11 @@ class PreparedPair:
             raise QueryFailed("error", f"no such column: {column} (in double quotes)")
 
     @property
+    def understood(self) -> bool:
+        """Whether databases can be made for both queries; of two queries that read the same that does not matter."""
+        return self.gold.sql == self.predicted.sql or (self.gold.tree is not None and self.predicted.tree is not None)
+
+    @property
     def alike(self) -> bool:
         """Whether both are the same query, written alike."""
         gold, predicted = self.gold, self.predicted

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from text2sql.equivalence.execution_match import execution_match
+    from text2sql.equivalence.execution_match import execution_match, sql_matches
     from text2sql.equivalence.verdict import Table, Verdict, Witness
     from text2sql.equivalence.workers import Pair, score_pairs, verdicts
     from text2sql.evaluation.error_analysis import error_labels
@@ -34,6 +34,7 @@ _HOMES = {
     "hardness": "text2sql.sql.hardness",
     "paired_comparison": "text2sql.evaluation.statistics",
     "score_pairs": "text2sql.equivalence.workers",
+    "sql_matches": "text2sql.equivalence.execution_match",
     "summarize": "text2sql.evaluation.summary",
     "verdicts": "text2sql.equivalence.workers",
     "wilson_interval": "text2sql.evaluation.statistics",
@@ -53,6 +54,7 @@ __all__ = [
     "hardness",
     "paired_comparison",
     "score_pairs",
+    "sql_matches",
     "summarize",
     "verdicts",
     "wilson_interval",

@@ -81,6 +81,7 @@ def summarize(scored: Sequence[Scored]) -> EvaluationSummary:
         lenient_accuracy=_share(sum(item.verdict.lenient for item in scored), n),
         counts={status: statuses[status] for status in STATUSES},
         truncated=sum(item.stop_reason == "length" for item in scored),
+        unused_databases=sum(item.verdict.unused_database is not None for item in scored),
         exact_match=_share(checks["exact_match"], n),
         canonical_match=_share(checks["canonical_match"], n),
         valid_syntax=_share(checks["valid_syntax"], n),

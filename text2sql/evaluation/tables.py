@@ -29,7 +29,8 @@ def show_measures(title: str, summary: EvaluationSummary) -> None:
         if value is not None:
             table.add_row(metric.label, metric.show(value))
     table.add_section()
-    for status, amount in (*summary.counts.items(), (TRUNCATED.label, summary.truncated)):
+    unused = ("Real database took no part", summary.unused_databases)
+    for status, amount in (*summary.counts.items(), (TRUNCATED.label, summary.truncated), unused):
         if amount:
             table.add_row(status, str(amount))
     console.print(table)

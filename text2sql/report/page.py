@@ -181,6 +181,11 @@ def _cautions(run: RunData) -> list[str]:
     for side, summary in failures.evaluations(run).items():
         if undecided := summary.counts.get("undecided"):
             found.append(f"{count(undecided)} answers of the {side} model could not be decided.")
+        if summary.unused_databases:
+            found.append(
+                f"The real databases of {count(summary.unused_databases)} answers of the {side} model took no part: "
+                "the gold query fails on them, or they cannot be read."
+            )
         if summary.truncated:
             found.append(f"{count(summary.truncated)} answers of the {side} model were cut off at the token limit.")
     if run.summary.training and run.summary.training.stopped_early:

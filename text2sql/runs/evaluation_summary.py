@@ -164,6 +164,8 @@ class EvaluationSummary(Part):
         lenient_accuracy: Share equal as sets of rows with the columns in some order.
         counts: Answers by the status of their verdict.
         truncated: Answers cut off at the token limit.
+        unused_databases: Questions whose real database took no part in the verdict: the gold query fails on it, or it
+            cannot be read.
         exact_match: Share with the same words as the gold query.
         canonical_match: Share with the same canonical form.
         valid_syntax: Share that parses.
@@ -186,6 +188,7 @@ class EvaluationSummary(Part):
     lenient_accuracy: float | None
     counts: dict[Status, int]
     truncated: int
+    unused_databases: int = 0
     exact_match: float | None
     canonical_match: float | None
     valid_syntax: float | None

@@ -122,6 +122,7 @@ class Sandbox:
         self._own = {fold(row[0]) for row in alike}
         for limit, value in {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: max_length}.items():
             self._db.setlimit(limit, value)
+        _declare(self._db, ("json_each('[]')", "json_tree('[]')"))
         # SQLite's own printf fills a width of a thousand million in one step that nothing can interrupt.
         for name in ("printf", "format"):
             self._db.create_function(name, -1, _careful_printf)
@@ -150,10 +151,7 @@ class Sandbox:
         db = open_read_only(path, isolation_level=None, check_same_thread=False)
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         virtual = db.execute("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'").fetchall()
-        for (name,) in virtual:
-            # A module declares its table when it is first read, which looks like a change of the schema.
-            with suppress(sqlite3.Error):
-                db.execute(f"SELECT 1 FROM {quote_identifier(name)} LIMIT 0")
+        _declare(db, [quote_identifier(name) for (name,) in virtual])
         return cls(db, max_length=10_000_000)
 
     def close(self) -> None:
@@ -328,6 +326,14 @@ def _careful_printf(*arguments: Any) -> Any:
         raise ValueError("the width is too large")
     with closing(sqlite3.connect(":memory:")) as helper:
         return helper.execute(f"SELECT printf({','.join('?' * len(arguments))})", arguments).fetchone()[0]
+
+
+def _declare(db: sqlite3.Connection, tables: Iterable[str]) -> None:
+    """Has modules declare their tables, which they do when one is first read: it looks like a change of the schema."""
+    for table in tables:
+        # A library without the module cannot read the table, and a query says so.
+        with suppress(sqlite3.Error):
+            db.execute(f"SELECT 1 FROM {table} LIMIT 0")
 
 
 def _fetch(cursor: sqlite3.Cursor, max_rows: int, max_bytes: int) -> tuple[list[Row], bool]:
