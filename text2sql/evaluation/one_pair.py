@@ -61,10 +61,11 @@ def _check_database(database: Path, schema: str, gold: str) -> None:
     except sqlite3.Error as error:
         raise UserError(f"--database: {database} is not a SQLite database that can be read ({error}).") from error
     known, read = parse_schema(schema).tables, word_names(gold)
-    present = {**found.tables, **found.views}
+    present = {name: table.name for name, table in found.tables.items()}
+    present |= {name: view.name for name, view in found.views.items()}
     missing = [table.name for name, table in known.items() if name in read and name not in present]
     if missing:
-        there = ", ".join(table.name for table in present.values()) or "none"
+        there = ", ".join(present.values()) or "none"
         raise UserError(
             f"--database: {database} has no table {', '.join(missing)}, which the gold query reads. It has: {there}."
         )
