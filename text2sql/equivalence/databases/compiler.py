@@ -43,6 +43,7 @@ def compile_plan(schema: Schema, trees: Iterable[exp.Expr]) -> Plan:
             known += [expression for expression in expressions if expression not in known]
         plan.thresholds += [threshold for threshold in thresholds(tree) if threshold not in plan.thresholds]
         plan.phrases += _phrases(tree)
+        plan.distinct_counts |= any(isinstance(count.this, exp.Distinct) for count in tree.find_all(exp.Count))
         groups = any(select.args.get("group") for select in tree.find_all(exp.Select))
         plan.grouped |= groups and tree.find(exp.Order, exp.Having) is not None
     _mark_differences(plan)

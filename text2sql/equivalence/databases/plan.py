@@ -85,6 +85,7 @@ class Plan:
         extremes: Columns whose smallest or largest value decides: of MIN, MAX, and of ORDER BY before LIMIT.
         documents: By name of a column that is read as JSON, the paths that the queries read.
         phrases: Words that full-text searches look for.
+        distinct_counts: Whether a query counts distinct values.
         grouped: Whether groups compete: a query groups rows, and sorts or selects by aggregates.
     """
 
@@ -99,6 +100,7 @@ class Plan:
     extremes: set[ColumnKey] = field(default_factory=set)
     documents: dict[str, list[Path]] = field(default_factory=dict)
     phrases: list[Value] = field(default_factory=list)
+    distinct_counts: bool = False
     grouped: bool = False
     _index: dict[tuple[int, str], int] = field(default_factory=dict)
 

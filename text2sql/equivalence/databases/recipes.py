@@ -32,6 +32,7 @@ class Recipe:
         boundary: Share of the conditions that one query lacks which are met, or missed, by the least possible.
         deciding: Whether a row that one condition decides has the smallest or the largest value of all.
         duel: Whether groups compete, two of which are one in another grouping.
+        distinct: Whether columns that no condition speaks of differ in every row.
         tight: How many values a key has at most, so that every combination of keys comes up; 0 for no limit.
         meet: Share of the values that something makes equal which meet.
     """
@@ -52,6 +53,7 @@ class Recipe:
     boundary: float = 0.0
     deciding: bool = False
     duel: bool = False
+    distinct: bool = False
     tight: int = 0
     meet: float = 0.5
 
@@ -83,9 +85,16 @@ def recipe(index: int, plan: Plan, tables: Mapping[str, TableSchema], rng: rando
         counted = counted_recipes(plan)
         number = 2 * (turn - 1) + (place == 4)
         # They are due once for every seed: what they decide must not hang on luck. High numbers come up here alone.
-        high = any((4 if threshold.grouped else OFTEN) < threshold.number <= MOST for threshold in plan.thresholds)
+        high = any((1 if threshold.grouped else OFTEN) < threshold.number <= MOST for threshold in plan.thresholds)
         if number < len(counted) or (counted and high and place == 1):
-            return replace(counted[number % len(counted)], keep=rng.choice((0.0, 0.5)))
+            # A group may be that of NULL.
+            again = number >= len(counted)
+            return replace(
+                counted[number % len(counted)],
+                keep=rng.choice((0.0, 0.5)),
+                nulls=rng.choice((0.0, 0.3, 0.6)) if again else 0.0,
+                distinct=rng.random() < 0.4 if again else plan.distinct_counts,
+            )
         if place == 4 and plan.nested:
             return _dense(rng)
     if place == 2 and plan.extremes:

@@ -77,7 +77,7 @@ class Draw:
     def _free(self, key: ColumnKey) -> Value:
         """A value for a column that no condition speaks of."""
         rng, recipe = self._rng, self._recipe
-        if self._many and key in self._keys:
+        if (self._many and key in self._keys) or recipe.distinct:
             return self._serial(key)
         if recipe.nulls and key not in self._not_null and rng.random() < recipe.nulls:
             return None
@@ -260,8 +260,13 @@ class Draw:
         for instance, data in made.items():
             name = self._plan.tables[instance]
             rows[name] += data
-            grouped = {column for column, slot in columns.get(instance, ()) if scene.root(slot) in group}
-            rows[name] += self._repeated(name, data, times.get(instance, 1) - len(data), grouped)
+            held = {column for column, slot in columns.get(instance, ()) if self._held(scene, kept, scene.root(slot))}
+            rows[name] += self._repeated(name, data, times.get(instance, 1) - len(data), held)
+
+    @staticmethod
+    def _held(scene: Scene, kept: set[int], root: int) -> bool:
+        """Whether further copies of a row keep a value: it is what they are grouped by, or it meets a condition."""
+        return root in kept or root in scene.nulls or bool(scene.wanted.get(root))
 
     def _shared(self, scene: Scene, columns: Mapping[int, list[tuple[str, int]]], times: Mapping[int, int]) -> set[int]:
         """What links a row that is counted to one that is there once: it must stay."""
@@ -327,7 +332,8 @@ class Draw:
 
     def _repeated(self, name: str, data: list[Row], times: int, fixed: set[str]) -> list[Row]:
         """More rows like those of a group, each with its own key: hundreds of them must cost little."""
-        places = [at for at, c in enumerate(self._tables[name].columns) if (name, c) in self._keys and c not in fixed]
+        fresh = set(self._tables[name].given) if self._recipe.distinct else {c for n, c in self._keys if n == name}
+        places = [at for at, c in enumerate(self._tables[name].columns) if c in fresh and c not in fixed]
         columns = list(self._tables[name].columns)
         found = []
         for _ in range(times):
