@@ -126,6 +126,9 @@ class Sandbox:
         # SQLite's own printf fills a width of a thousand million in one step that nothing can interrupt.
         for name in ("printf", "format"):
             self._db.create_function(name, -1, _careful_printf)
+        # The first use of these declares their columns, which later looks like a CREATE TABLE.
+        with suppress(sqlite3.Error):
+            self._db.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").fetchall()
         self._db.set_authorizer(self._authorize)
         self._db.set_progress_handler(self._progress, _STEP)
 

@@ -226,6 +226,12 @@ class Draw:
             low: Whether columns on which there is one are as small, or as large, as it allows.
         """
         scene = self._maker.scene(query, satisfied)
+        if self._recipe.counted:
+            # How many rows there are decides, not what is in them.
+            scene.wanted = {
+                root: [(node, want) for node, want in wanted if node.op != "aggregate"]
+                for root, wanted in scene.wanted.items()
+            }
         columns = dict(self._columns)
         self._merge(scene, columns)
         group = {scene.root(slot) for slot in scene.group}
