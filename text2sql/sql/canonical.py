@@ -71,10 +71,12 @@ def _rename_aliases(tree: exp.Expr) -> None:
         return
     renamed = {name: f"t{number}" for number, name in enumerate(names)}
     single = len(tables) == 1
+    outputs = {fold(item.alias) for item in tree.find_all(exp.Alias)}
     for column in tree.find_all(exp.Column):
         if fold(column.table) in renamed:
-            # With one table in all of the query, a qualifier says nothing.
-            column.set("table", None if single else exp.to_identifier(renamed[fold(column.table)]))
+            # With one table in all of the query, a qualifier says nothing, unless a result column has the same name.
+            plain = single and fold(column.name) not in outputs
+            column.set("table", None if plain else exp.to_identifier(renamed[fold(column.table)]))
     for table, name in zip(tables, names, strict=True):
         table.set("alias", None if single else exp.TableAlias(this=exp.to_identifier(renamed[name])))
 

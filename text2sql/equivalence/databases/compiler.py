@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from sqlglot import exp
 
 from text2sql.equivalence.databases.declared import check_conditions
-from text2sql.equivalence.databases.documents import documents, json_paths
-from text2sql.equivalence.databases.meetings import column_functions
+from text2sql.equivalence.databases.documents import JSON_FUNCTIONS, documents, json_paths
+from text2sql.equivalence.databases.meetings import FUNCTIONS, OPAQUE, column_functions
 from text2sql.equivalence.databases.plan import Condition, Plan, Query, atoms, subqueries
-from text2sql.equivalence.databases.thresholds import COMPARISONS, thresholds
+from text2sql.equivalence.databases.thresholds import COMPARISONS, COUNTING, thresholds
 from text2sql.equivalence.databases.type_hints import column_hints, constant, dates_apart
 from text2sql.equivalence.databases.values import FLIPPED, derived, like_expansions, moments, neighbours
 from text2sql.sql.ddl import Schema
@@ -27,10 +27,12 @@ def compile_plan(schema: Schema, trees: Iterable[exp.Expr]) -> Plan:
     """Builds the plan of all trees, the gold query's first; what it does not understand puts no condition on rows."""
     plan = Plan(schema)
     trees = [_with_generated(tree, schema) for tree in trees]
-    for tree in trees:
-        for name, paths in json_paths(tree).items():
+    # What kinds of syntax a tree holds: most questions about it are settled by that.
+    present = [{type(node) for node in tree.walk()} for tree in trees]
+    for tree, kinds in zip(trees, present, strict=True):
+        for name, paths in json_paths(tree).items() if _any(kinds, exp.Anonymous, *JSON_FUNCTIONS) else ():
             plan.documents[name] = list(dict.fromkeys([*plan.documents.get(name, ()), *paths]))
-    for tree in trees:
+    for tree, kinds in zip(trees, present, strict=True):
         plan.queries.append(_Compiler(plan).query(tree, [], {}))
         for literal in tree.find_all(exp.Literal):
             value = literal_value(literal)
@@ -38,16 +40,46 @@ def compile_plan(schema: Schema, trees: Iterable[exp.Expr]) -> Plan:
                 plan.literals.append(value)
         for name, values in column_hints(tree).items():
             plan.hints.setdefault(name, []).extend(values)
-        for name, expressions in column_functions(tree).items():
+        for name, expressions in column_functions(tree).items() if _functional(kinds) else ():
             known = plan.functions.setdefault(name, [])
             known += [expression for expression in expressions if expression not in known]
-        plan.thresholds += [threshold for threshold in thresholds(tree) if threshold not in plan.thresholds]
-        plan.phrases += _phrases(tree)
-        plan.distinct_counts |= any(isinstance(count.this, exp.Distinct) for count in tree.find_all(exp.Count))
+        if _any(kinds, *COUNTING):
+            plan.thresholds += [threshold for threshold in thresholds(tree) if threshold not in plan.thresholds]
+        plan.phrases += _phrases(tree) if exp.Match in kinds else []
+        if exp.Distinct in kinds:
+            plan.distinct_counts |= any(isinstance(count.this, exp.Distinct) for count in tree.find_all(exp.Count))
         groups = any(select.args.get("group") for select in tree.find_all(exp.Select))
         plan.grouped |= groups and tree.find(exp.Order, exp.Having) is not None
+    if any(exp.With in kinds for kinds in present) and any(
+        with_.args.get("recursive") for tree in trees for with_ in tree.find_all(exp.With)
+    ):
+        _note_chains(plan)
     _mark_differences(plan)
     return plan
+
+
+def _functional(kinds: set[type]) -> bool:
+    """Whether a tree may hold a function of a column: neither logic nor comparisons nor aggregates are."""
+    return any(kind is exp.Like or (issubclass(kind, FUNCTIONS) and not issubclass(kind, OPAQUE)) for kind in kinds)
+
+
+def _any(kinds: set[type], *wanted: type) -> bool:
+    return any(issubclass(kind, wanted) for kind in kinds)
+
+
+def _note_chains(plan: Plan) -> None:
+    """A recursive query goes from row to row of one table: by what it compares, or by a foreign key."""
+    for query in plan.queries:
+        for atom in atoms(query):
+            (name, a), (other, b) = (plan.column_of(slot) for slot in (atom.slots * 2)[:2])
+            if atom.kind == "eq" and name == other and a != b:
+                key = plan.schema.tables[name].primary_key
+                pair = (a, b) if b in key else (b, a)
+                plan.chains.setdefault(name, []).append(pair)
+    for name, table in plan.schema.tables.items():
+        for reference in table.foreign_keys:
+            if reference.parent == name and len(reference.columns) == 1:
+                plan.chains.setdefault(name, []).append((reference.columns[0], reference.parent_columns[0]))
 
 
 def _with_generated(tree: exp.Expr, schema: Schema) -> exp.Expr:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +20,12 @@ _MOST_PATHS = 8
 _MOST = 36
 # An array and objects where json_each may look, scalars of each type, and nothing at all.
 _PLAIN: tuple[Any, ...] = (1, "a", 2.5, None, [1, "a"], {"k": 2}, "b", _MISSING, True, [], 3, ["b", "c", 4])
+
+
+# Calls that sqlglot knows by other classes than this are no functions of documents.
+JSON_FUNCTIONS: tuple[type[exp.Expr], ...] = tuple(
+    kind for kind in vars(exp).values() if isinstance(kind, type) and kind.__name__.startswith("JSON")
+)
 
 
 def json_paths(tree: exp.Expr) -> dict[str, list[Path]]:
@@ -81,11 +88,12 @@ def documents(paths: Sequence[Path], literals: Sequence[Value]) -> list[Value]:
     values = [*near, *_PLAIN]
     inner = [path for path in paths if path]
     found: list[Value] = []
+    # The same documents for every seed: which of them a database holds is chosen elsewhere.
+    rng = random.Random(0)
     for number in range(_MOST):
         document: Any = {}
-        for place, path in enumerate(inner):
-            # Each path goes through the values at its own pace, so that all combinations come up in time.
-            value = values[(number * (1 + 2 * place) + 5 * place) % len(values)]
+        for path in inner:
+            value = rng.choice(near if near and number % 2 else values)
             if value is not _MISSING:
                 document = _with(document, path, value)
         if not inner:

@@ -72,6 +72,8 @@ class Generator:
         for meeting in self._domains.meetings:
             if rng.random() < plan.meet:
                 meet(meeting, rows, self._movable, rng)
+        if index % 3 == 0:
+            self._chain(rows)
         if plan.empty:
             rows[plan.empty] = []
         if scale > 1:
@@ -80,9 +82,22 @@ class Generator:
             rng.shuffle(data)
         return self._keep_keys(rows, draw, plan.empty)
 
+    def _chain(self, rows: Database) -> None:
+        """Makes the rows of a table follow each other, so that a recursive query goes deep."""
+        for name, pairs in self._plan.chains.items():
+            table = self._tables.get(name)
+            if table is None or pairs[0][0] not in table.columns or pairs[0][1] not in table.columns:
+                continue
+            (child,), (parent,) = (_places(table, (column,)) for column in pairs[0])
+            data = rows[name]
+            for number, row in enumerate(data[1:], 1):
+                data[number] = (*row[:child], data[number - 1][parent], *row[child + 1 :])
+            if data and not table.columns[pairs[0][0]].not_null:
+                data[0] = (*data[0][:child], None, *data[0][child + 1 :])
+
     def _counted(self, plan: Recipe) -> list[Query]:
         """The queries whose scenarios a database holds: one alone where the number of its rows is what matters."""
-        return self._plan.queries[:1] if plan.counted else self._plan.queries
+        return self._plan.queries[:1] if plan.counted or plan.only else self._plan.queries
 
     def _keep_keys(self, rows: Database, draw: Draw, empty: str | None) -> Database:
         """Drops rows that repeat a key; adds the parents that foreign keys ask for, drops what stays an orphan."""

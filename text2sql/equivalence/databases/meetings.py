@@ -28,7 +28,9 @@ _MOST_FUNCTIONS = 6
 _MOST_VALUES = 160
 _MOST_BUCKETS = 24
 _LOWER, _RTRIM = exp.Lower(this=exp.column("v0")), exp.Anonymous(this="rtrim", expressions=[exp.column("v0")])
-_OPAQUE = (exp.Connector, exp.Predicate, exp.Not, exp.AggFunc, exp.Case, exp.If, exp.Dot, exp.Window, exp.Select)
+# Without any of these, nothing but a declared collation makes two values equal. In SQLite's trees AND is a function, too.
+FUNCTIONS = (exp.Func, exp.Binary, exp.Collate, exp.Cast, exp.Neg)
+OPAQUE = (exp.Connector, exp.Predicate, exp.Not, exp.AggFunc, exp.Case, exp.If, exp.Dot, exp.Window, exp.Select)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def column_functions(tree: exp.Expr) -> dict[str, list[exp.Expr]]:
         fold(item.alias): item.this for item in tree.find_all(exp.Alias) if not isinstance(item.this, exp.Select)
     }
     found: dict[str, list[exp.Expr]] = {}
-    for node in tree.find_all(exp.Func, exp.Binary, exp.Collate, exp.Cast, exp.Neg):
+    for node in tree.find_all(*FUNCTIONS):
         for name, expression in _functions(node, aliases):
             known = found.setdefault(name, [])
             if expression not in known and len(known) < _MOST_FUNCTIONS:
@@ -60,8 +62,8 @@ def _functions(node: exp.Expr, aliases: dict[str, exp.Expr]) -> Iterator[tuple[s
         if len(sides) == 2:
             yield from ((fold(side.name), _LOWER) for side in sides)
         return
-    within = isinstance(node.parent, _FUNCTIONS) and not isinstance(node.parent, _OPAQUE)
-    if isinstance(node, _OPAQUE) or within or node.find(exp.AggFunc, exp.Select):
+    within = isinstance(node.parent, _FUNCTIONS) and not isinstance(node.parent, OPAQUE)
+    if isinstance(node, OPAQUE) or within or node.find(exp.AggFunc, exp.Select):
         return
     columns = list(node.find_all(exp.Column))
     names = {fold(column.name) for column in columns}

@@ -86,6 +86,7 @@ class Plan:
         documents: By name of a column that is read as JSON, the paths that the queries read.
         phrases: Words that full-text searches look for.
         distinct_counts: Whether a query counts distinct values.
+        chains: By table the pairs of columns by which rows of it follow each other: a row's parent and its key.
         grouped: Whether groups compete: a query groups rows, and sorts or selects by aggregates.
     """
 
@@ -101,6 +102,7 @@ class Plan:
     documents: dict[str, list[Path]] = field(default_factory=dict)
     phrases: list[Value] = field(default_factory=list)
     distinct_counts: bool = False
+    chains: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     grouped: bool = False
     _index: dict[tuple[int, str], int] = field(default_factory=dict)
 

@@ -30,10 +30,12 @@ class Recipe:
         style: See `values.ordinary`.
         empty: A table to leave without rows.
         boundary: Share of the conditions that one query lacks which are met, or missed, by the least possible.
-        deciding: Whether a row that one condition decides has the smallest or the largest value of all.
+        deciding: Which turn it is, from 1, that a row on which one condition decides has the smallest or the largest
+            value of all; 0 for no such row.
         duel: Whether groups compete, two of which are one in another grouping.
         distinct: Whether columns that no condition speaks of differ in every row.
         tight: How many values a key has at most, so that every combination of keys comes up; 0 for no limit.
+        only: Whether the rows of the gold query's scenarios alone are there.
         meet: Share of the values that something makes equal which meet.
     """
 
@@ -51,10 +53,11 @@ class Recipe:
     style: int = 0
     empty: str | None = None
     boundary: float = 0.0
-    deciding: bool = False
+    deciding: int = 0
     duel: bool = False
     distinct: bool = False
     tight: int = 0
+    only: bool = False
     meet: float = 0.5
 
 
@@ -65,6 +68,8 @@ _FIXED = {
     3: Recipe(satisfied=2, broken=2, size=4, nulls=0.3, copies=(1, 2), style=1),
     5: Recipe(satisfied=1, broken=0, size=3, nulls=0.6, noise=0),
     6: Recipe(satisfied=0, broken=1, size=3, nulls=0.2, noise=0),
+    # All that may be NULL is, and nothing but what the gold query finds is there.
+    11: Recipe(satisfied=1, broken=0, size=3, nulls=1.0, noise=0, only=True),
 }
 # The database without any rows.
 _EMPTY = 4
@@ -98,7 +103,7 @@ def recipe(index: int, plan: Plan, tables: Mapping[str, TableSchema], rng: rando
         if place == 4 and plan.nested:
             return _dense(rng)
     if place == 2 and plan.extremes:
-        return _deciding(rng)
+        return _deciding(turn, rng)
     if plan.grouped and place in (0, 1, 3):
         return _duel(plan, rng) if place == 0 else _race(rng)
     return _general(index, plan, tables, rng)
@@ -185,10 +190,11 @@ def _tiny(tables: Mapping[str, TableSchema], rng: random.Random) -> Recipe:
         style=rng.randrange(4),
         empty=_one_of(tables, rng) if rng.random() < 0.4 else None,
         boundary=rng.choice((0.0, 0.9)),
+        only=rng.random() < 0.3,
     )
 
 
-def _deciding(rng: random.Random) -> Recipe:
+def _deciding(turn: int, rng: random.Random) -> Recipe:
     """Ordinary rows, and one on the boundary of a condition whose value wins or loses the aggregate."""
     return Recipe(
         satisfied=rng.choice((1, 2)),
@@ -196,8 +202,8 @@ def _deciding(rng: random.Random) -> Recipe:
         size=rng.choice((3, 5, 12)),
         noise=rng.choice((0, 1)),
         style=rng.randrange(2),
-        boundary=0.9,
-        deciding=True,
+        boundary=1.0 if turn <= 4 else 0.9,
+        deciding=turn,
         meet=0.2,
     )
 

@@ -13,7 +13,7 @@ from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.plan import ColumnKey, Plan, Query
 from text2sql.equivalence.databases.recipes import Recipe
 from text2sql.equivalence.databases.scenes import Scene, SceneMaker
-from text2sql.equivalence.databases.values import holds, stored_as
+from text2sql.equivalence.databases.values import beyond, holds, stored_as
 from text2sql.sql.ddl import TableSchema
 from text2sql.sql.values import Row, Value
 
@@ -60,9 +60,17 @@ class Draw:
             for column in table.columns
             if table.columns[column].not_null or column in table.primary_key
         }
+        # Of each instance the slots that are keys, with these.
+        self._key_slots = {
+            instance: [(slot, key) for column, slot in found if (key := (plan.tables[instance], column)) in self._single_keys]
+            for instance, found in columns.items()
+        }
         self._recipe, self._rng = recipe, rng
         self._maker = SceneMaker(plan, self._not_null, rng)
         self._serials: dict[ColumnKey, int] = {}
+        # Of the scenario at hand: its key columns, and whether their values must be new.
+        self._linked: dict[int, ColumnKey] = {}
+        self._fresh = False
         self._styles: dict[int, int] = {}
         # Values of a key: enough of them that the copies of a scenario rarely collide.
         self._distinct = max(12, recipe.size, 8 * most if most <= 8 else min(_MOST_DISTINCT, 2 * most * most))
@@ -98,7 +106,7 @@ class Draw:
 
     def _serial(self, key: ColumnKey) -> Value:
         """The next value of a key of which many are needed, each another."""
-        number = self._serials[key] = self._serials.get(key, self._rng.randrange(50)) + 1
+        number = self._serials[key] = self._serials.get(key, self._distinct + self._rng.randrange(50)) + 1
         kind = self._domains.declared.kinds[key]
         if key[1] == self._rowids[key[0]] or self._domains.of[key].kind in ("integer", "real"):
             value: Value = number
@@ -162,12 +170,16 @@ class Draw:
             self._scenario(query, number < recipe.satisfied, rows, copies)
 
     def deciding(self, rows: Database) -> None:
-        """Adds two rows on the boundary of a condition: with the smallest values of all, and with the largest."""
-        query = self._rng.choice(self._plan.queries)
+        """Adds two rows on the boundary of a condition: with the smallest values of all, and with the largest.
+
+        Whose condition it is, and whether it holds, takes turns: what decides must not hang on luck.
+        """
+        turn, place = divmod(self._recipe.deciding - 1, len(self._plan.queries))
+        query = self._plan.queries[place]
         for low in (True, False):
             given = {key: self._domains.extreme(key, low=low) for key in self._plan.extremes if key in self._domains.of}
             given = {key: value for key, value in given.items() if value is not None}
-            self._scenario(query, self._rng.random() < 0.5, rows, 1, given, low=low)
+            self._scenario(query, turn % 2 == 0, rows, 1, given, low=low)
 
     def _duel(self, query: Query, rows: Database) -> None:
         """Groups of different sizes, of which the first two share the values of all grouping columns but one."""
@@ -239,13 +251,15 @@ class Draw:
         times = dict.fromkeys(scene.instances, copies) if spread else self._times(scene, columns, copies)
         values = self._fixed(scene, columns, fixed or {}, low)
         kept = (group | values.keys() | self._shared(scene, columns, times)) if not spread else set()
+        self._linked = {scene.root(slot): key for i in scene.instances for slot, key in self._key_slots.get(i, ())}
+        self._fresh = low is not None
         made: dict[int, list[Row]] = {}
         most = max(times.values(), default=1)
+        single = self._alone(scene, columns) if most > 1 else set()
         for number in range(most if spread else min(_DRAWN, most)):
             if number:
-                values = {
-                    r: value for r, value in values.items() if r in kept or self._rng.random() < self._recipe.keep
-                }
+                stay = kept | {r for r in values if r not in single and self._rng.random() < self._recipe.keep}
+                values = {r: v for r, v in values.items() if r in stay}
             if spread:
                 # Each copy in its own group: what it groups by is new.
                 values = {r: self._serial(self._plan.column_of(r)) for r in group if not scene.wanted.get(r)}
@@ -257,17 +271,28 @@ class Draw:
                     continue
                 name = self._plan.tables[instance]
                 given = {column: self._value(scene, values, slot) for column, slot in columns.get(instance, ())}
-                for (table, column), value in (fixed or {}).items():
-                    if table == name:
-                        given.setdefault(column, value)
+                if fixed:
+                    given = {**{column: value for (table, column), value in fixed.items() if table == name}, **given}
                 if number and self._rng.random() < self._recipe.keep:
                     given = {**self._kept(name, made[instance][-1]), **given}
                 made.setdefault(instance, []).append(self.row(name, given))
         for instance, data in made.items():
             name = self._plan.tables[instance]
             rows[name] += data
-            held = {column for column, slot in columns.get(instance, ()) if self._held(scene, kept, scene.root(slot))}
-            rows[name] += self._repeated(name, data, times.get(instance, 1) - len(data), held)
+            further = times.get(instance, 1) - len(data)
+            if further > 0:
+                slots = columns.get(instance, ())
+                held = {column for column, slot in slots if self._held(scene, kept, scene.root(slot))}
+                rows[name] += self._repeated(name, data, further, held)
+
+    def _alone(self, scene: Scene, columns: Mapping[int, list[tuple[str, int]]]) -> set[int]:
+        """Keys that link a row to no other one: each copy has its own."""
+        seen: dict[int, list[bool]] = {}
+        for instance in scene.instances:
+            name = self._plan.tables[instance]
+            for column, slot in columns.get(instance, ()):
+                seen.setdefault(scene.root(slot), []).append((name, column) in self._single_keys)
+        return {root for root, keys in seen.items() if keys == [True]}
 
     @staticmethod
     def _held(scene: Scene, kept: set[int], root: int) -> bool:
@@ -394,7 +419,10 @@ class Draw:
         key, recipe = self._plan.column_of(root), self._recipe
         wanted = scene.wanted.get(root)
         if not wanted:
-            return self._free(key)
+            if root in self._linked and self._fresh:
+                # A row that decides must not be taken for another one.
+                return self._serial(self._linked[root])
+            return self._free(self._linked[root] if root in self._linked and self._rng.random() < 0.5 else key)
         failing = not all(want for _, want in wanted)
         if failing and recipe.nulls and self._rng.random() < recipe.nulls and key not in self._not_null:
             return None
@@ -404,7 +432,8 @@ class Draw:
         # The first candidates are the literal itself and its nearest neighbours.
         differs = any(node.differs for node, _ in wanted)
         if differs and self._rng.random() < recipe.boundary:
-            return good[int(self._rng.random() * min(2, len(good)))]
+            # In its first turns, a deciding row is the nearest there is.
+            return good[0 if 0 < recipe.deciding <= 4 else int(self._rng.random() * min(2, len(good)))]
         return good[int(self._rng.random() ** 1.5 * len(good))]
 
     def _join(self, scene: Scene, values: dict[int, Value]) -> None:
@@ -427,3 +456,7 @@ class Draw:
                 return
             values.pop(scene.root(a), None)
             values.pop(scene.root(b), None)
+        right = self._value(scene, values, b)
+        left = beyond(right, op)
+        if left is not None and self._domains.declared.suits((table, column), left):
+            values[scene.root(a)] = left

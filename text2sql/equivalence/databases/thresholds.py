@@ -18,6 +18,8 @@ from text2sql.sql.trees import literal_value
 # Rows of the largest group or result that is made on purpose.
 MOST = 2500
 
+# Without any of these, a query counts nothing against a number.
+COUNTING = (exp.Limit, exp.Offset, exp.Count, exp.Sum, exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile)
 _RANKS = (exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile)
 COMPARISONS: dict[type[exp.Expr], str] = {
     exp.EQ: "=",

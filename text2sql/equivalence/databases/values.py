@@ -77,6 +77,23 @@ def _like(pattern: str) -> re.Pattern[str]:
     return re.compile(r"\A" + re.sub(r"(\.\*)+", ".*", "".join(parts)) + r"\Z", re.IGNORECASE | re.DOTALL)
 
 
+def beyond(value: Value, op: str) -> Value:
+    """The nearest value for which ``it op value`` holds; None where that is not known."""
+    if op in ("=", "<=", ">="):
+        return value
+    step = -1 if op == "<" else 1
+    if isinstance(value, (int, float)):
+        return value + step
+    day = _DATE.match(value) if isinstance(value, str) else None
+    if day is not None:
+        found = _valid(int(day.group(1)), int(day.group(2)), int(day.group(3)))
+        found = _shifted(found, step) if found is not None else None
+        return found.isoformat() + day.group(4) if found is not None else None
+    if isinstance(value, str):
+        return value[:-1] if op == "<" else value + "z"
+    return None
+
+
 @lru_cache(maxsize=4096, typed=True)
 def neighbours(literal: Value, kind: str) -> tuple[Value, ...]:
     """A literal and its nearest neighbours: the values on which two conditions that differ slightly part ways.
