@@ -93,7 +93,7 @@ def documents(paths: Sequence[Path], literals: Sequence[Value]) -> list[Value]:
     for number in range(_MOST):
         document: Any = {}
         for path in inner:
-            value = rng.choice(near if near and number % 2 else values)
+            value = _MISSING if rng.random() < 0.15 else rng.choice(near if near and number % 2 else values)
             if value is not _MISSING:
                 document = _with(document, path, value)
         if not inner:

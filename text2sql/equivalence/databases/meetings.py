@@ -28,7 +28,7 @@ _MOST_FUNCTIONS = 6
 _MOST_VALUES = 160
 _MOST_BUCKETS = 24
 _LOWER, _RTRIM = exp.Lower(this=exp.column("v0")), exp.Anonymous(this="rtrim", expressions=[exp.column("v0")])
-# Without any of these, nothing but a declared collation makes two values equal. In SQLite's trees AND is a function, too.
+# Without any of these, nothing but a declared collation makes two values equal. AND is a function in sqlglot's trees.
 FUNCTIONS = (exp.Func, exp.Binary, exp.Collate, exp.Cast, exp.Neg)
 OPAQUE = (exp.Connector, exp.Predicate, exp.Not, exp.AggFunc, exp.Case, exp.If, exp.Dot, exp.Window, exp.Select)
 

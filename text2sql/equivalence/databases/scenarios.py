@@ -62,7 +62,9 @@ class Draw:
         }
         # Of each instance the slots that are keys, with these.
         self._key_slots = {
-            instance: [(slot, key) for column, slot in found if (key := (plan.tables[instance], column)) in self._single_keys]
+            instance: [
+                (slot, key) for column, slot in found if (key := (plan.tables[instance], column)) in self._single_keys
+            ]
             for instance, found in columns.items()
         }
         self._recipe, self._rng = recipe, rng
