@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from text2sql.sql.tokens import Token, fold, tokenize
 
@@ -18,6 +19,8 @@ _SUBQUERIES = 16
 _COPIES = 5_000.0
 
 
+# Each query runs on many databases.
+@lru_cache(maxsize=64)
 def may_explode(sql: str) -> bool:
     """Whether a query is long, has many queries inside it, or names again and again what it defines.
 

@@ -122,7 +122,7 @@ class Sandbox:
         self._own = {fold(row[0]) for row in alike}
         for limit, value in {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: max_length}.items():
             self._db.setlimit(limit, value)
-        _declare(self._db, ("json_each('[]')", "json_tree('[]')"))
+        self._knows_json = False
         # SQLite's own printf fills a width of a thousand million in one step that nothing can interrupt.
         for name in ("printf", "format"):
             self._db.create_function(name, -1, _careful_printf)
@@ -291,6 +291,10 @@ class Sandbox:
         self._denied = self._stop = None
         if not PROCESS.limited and may_explode(sql):
             raise QueryFailed("refused", "it is too long or nested to be compiled outside a worker process")
+        if not self._knows_json and "json_" in sql.lower():
+            self._knows_json = self._writing = True
+            _declare(self._db, ("json_each('[]')", "json_tree('[]')"))
+            self._writing = False
         self._steps, self._max_steps = 0, max_steps
         self._clock = Clock(seconds)
         self._memory = _resident()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 _TOKEN = re.compile(
@@ -18,6 +19,10 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+
+
+# Characters up to which the tokens of a text are remembered.
+_SHORT = 4_000
 
 
 class Token(NamedTuple):
@@ -60,13 +65,17 @@ def tokenize(text: str, *, comments: bool = False) -> list[Token]:
         text: Any text at all.
         comments: Whether comments are returned too. White space never is.
     """
-    found = []
-    for match in _TOKEN.finditer(text):
-        kind = match.lastgroup or "op"
-        if kind == "space" or (kind == "comment" and not comments):
-            continue
-        found.append(Token(kind, match.group(), match.start(), match.end()))
-    return found
+    found = _short(text) if len(text) < _SHORT else _scanned(text)
+    return [token for token in found if comments or token.kind != "comment"]
+
+
+def _scanned(text: str) -> list[Token]:
+    matches = ((match.lastgroup or "op", match) for match in _TOKEN.finditer(text))
+    return [Token(kind, match.group(), match.start(), match.end()) for kind, match in matches if kind != "space"]
+
+
+# What judges a pair of queries asks for their tokens several times.
+_short = lru_cache(maxsize=32)(_scanned)
 
 
 def fold(name: str) -> str:
