@@ -54,6 +54,12 @@ RIGHT = [
     f"{GOLD};;",
     f"{GOLD};\n-- done",
     f"{GOLD}\n---\nThis works.",
+    f"{GOLD}\nEND",
+    f"{GOLD}\n(1,)\n(2,)",
+    f"{GOLD}\n=> Ann, Bob",
+    f"{GOLD}\n1\n2\n3",
+    f"{GOLD}\n[('Ann',), ('Bob',)]",
+    f"{GOLD}\n\nExample:\n```\nAnn\n```",
 ]
 
 # Reading statements around the query: the first query counts leniently, strictly the answer is not one query.
@@ -170,6 +176,12 @@ def test_writes_in_other_places_are_refused(answer: str) -> None:
         "SELECT 1 AS \"end\", 2 AS 'commit'",
         "SELECT (\nSELECT MAX(id) FROM emp\n) FROM emp",
         "VALUES (1), (2)",
+        "SELECT COUNT\n(*)\nFROM emp",
+        "SELECT name FROM emp WHERE id IN\n(1,\n2,\n3)",
+        "SELECT name FROM emp WHERE salary >\n10",
+        "WITH a (x) AS\n(SELECT 1)\nSELECT x FROM a",
+        "SELECT CASE\nWHEN salary > 1\nTHEN 2\nEND\nFROM emp",
+        "SELECT SUM(salary)\nOVER\n(ORDER BY id)\nFROM emp",
         "SELECT [name] FROM [emp]",
         "SELECT salary < 3, salary <> 4, salary<id FROM emp",
         "SELECT name || '|' || note\n|| 'x' FROM emp",

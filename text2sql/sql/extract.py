@@ -29,7 +29,7 @@ from functools import lru_cache
 from itertools import islice
 
 from text2sql.sql.statements import KEYWORDS, opens_statement, write_in_text, write_in_tokens
-from text2sql.sql.tokens import tokenize
+from text2sql.sql.tokens import Token, tokenize
 
 _THINK = re.compile(r"<think>.*?(?:</think>|\Z)|\A.*?</think>", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"(?:```|~~~)[ \t]*([A-Za-z0-9_+-]*)[ \t]*\r?\n?(.*?)(?:```|~~~|\Z)", re.DOTALL)
@@ -235,9 +235,10 @@ class _Statements:
     def _end_of(self, begun: int) -> int:
         """The index of the token before which the statement that begins there ends."""
         text, tokens = self._text, self._tokens
-        depth, selected = 0, False
+        depth, cases, selected = 0, 0, False
         for index in range(begun, len(tokens)):
             token = tokens[index]
+            cases += {"CASE": 1, "END": -1}.get(token.keyword, 0)
             if token.text == ";" or (token.text == ")" and depth == 0):
                 return index
             depth += {"(": 1, ")": -1}.get(token.text, 0)
@@ -248,20 +249,27 @@ class _Statements:
                 return index
             if token.kind == "word" and _LABEL_WORDS.match(text, token.start):
                 return index
-            if self._line_ends(index, depth, selected):
+            if self._line_ends(index, depth, selected) or (cases < 0 and "\n" in self._gap(index)):
                 return index
             selected = selected or (depth == 0 and token.keyword in ("SELECT", "VALUES"))
         return len(tokens)
 
+    def _gap(self, index: int) -> str:
+        """What stands between a token and the one before it: white space and comments."""
+        return self._text[self._tokens[index - 1].end : self._tokens[index].start]
+
     def _line_ends(self, index: int, depth: int, selected: bool) -> bool:
         """Whether the token opens a line that is no longer part of the statement."""
         text, token, before = self._text, self._tokens[index], self._tokens[index - 1]
-        gap = text[before.end : token.start]
+        gap = self._gap(index)
         if "\n" not in gap:
             return False
         end = text.find("\n", token.start)
         end = len(text) if end < 0 else end
         if _LABEL_LINE.match(text, token.start, end) or _RESULT_LINE.match(text, token.start, end):
+            return True
+        # The parenthesis itself has been counted.
+        if depth == (token.text == "(") and _is_result(before, token, text[token.start : token.start + 2]):
             return True
         if _RULE.search(gap) and token.keyword not in KEYWORDS:
             return True
@@ -279,6 +287,16 @@ class _Statements:
         if in_line and all(word.kind == "word" and word.keyword not in KEYWORDS for word in plain):
             return True
         return "\n" in gap[gap.index("\n") + 1 :] and bool(_SENTENCE.match(text, token.start, end))
+
+
+def _is_result(before: Token, token: Token, opening: str) -> bool:
+    """Whether a line begins as a result does in Python's or a shell's notation, where a query cannot go on so."""
+    if opening == "=>" or opening in ("[(", "[{", "[["):
+        return True
+    ended = before.kind in ("number", "string") or before.text == ")"
+    return (token.kind == "number" and (ended or (before.kind == "word" and before.keyword not in KEYWORDS))) or (
+        ended and token.text in ("(", "{")
+    )
 
 
 def _words(statement: str) -> list[str]:
