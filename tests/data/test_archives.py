@@ -269,6 +269,34 @@ def test_sample_rows_and_descriptions_stand_below_their_table(tmp_path: Path) ->
     assert "Gannet" in vessel and "Auk" not in vessel  # two rows of three
 
 
+@pytest.mark.parametrize(
+    ("described", "lines"),
+    [
+        # A mark, and one byte of a Windows code page: as some of BIRD's files are.
+        (
+            b"\xef\xbb\xbforiginal_column_name,column_name,column_description,data_format,value_description\r\n"
+            b"quay,,S\xc3\xa3o Paulo,text,\r\ndepth,,depth \x92 metres,real,\r\n",
+            ["-- berth.quay: São Paulo", "-- berth.depth: depth \ufffd metres"],
+        ),
+        (
+            b"original_column_name,column_description,value_description\r\n"
+            b'quay,its name,"first line\r\nsecond line\r\n0: no"\r\n',
+            ["-- berth.quay: its name; first line second line 0: no"],
+        ),
+        # A comma too many, and a quote that does not end its cell.
+        (
+            b'original_column_name,column_description\r\nquay,"its"  name,,\r\n',
+            ["-- berth.quay: its name"],
+        ),
+    ],
+)
+def test_descriptions_are_read_as_they_come(tmp_path: Path, described: bytes, lines: list[str]) -> None:
+    example = _load("bird", archives.bird(tmp_path))[0]
+    (tmp_path / "train/train_databases/harbour/database_description/berth.csv").write_bytes(described)
+    (shown,) = show_schemas([example], SchemaText(descriptions=True))
+    assert [line for line in str(shown.shown).splitlines() if line.startswith("-- ")] == lines
+
+
 def test_rows_of_no_database_are_not_to_be_had(tmp_path: Path) -> None:
     examples = _load("spider", archives.spider(tmp_path, databases=False))
     with pytest.raises(UserError, match=r"data\.databases"):

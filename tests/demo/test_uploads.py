@@ -12,6 +12,7 @@ import pytest
 
 from text2sql.demo import uploads
 from text2sql.demo.session import Session
+from text2sql.demo.view import describe_source
 from text2sql.errors import UserError
 
 
@@ -32,7 +33,7 @@ def test_a_database_is_copied_and_the_copy_is_read_only(tmp_path: Path, place: P
     with closing(sqlite3.connect(original)) as database, database:
         database.execute("CREATE TABLE goods (name TEXT)")
     before = hashlib.sha256(original.read_bytes()).digest()
-    copy = uploads.copy_database(original, place)
+    copy, _ = uploads.copy_database(original, place)
     assert copy.parent == place and copy.stat().st_mode & 0o222 == 0
     assert uploads.database_schema(copy, "shop.db") == "CREATE TABLE goods (name TEXT)"
     assert hashlib.sha256(original.read_bytes()).digest() == before
@@ -45,7 +46,7 @@ def test_a_csv_becomes_a_table_with_types(tmp_path: Path, place: Path) -> None:
         'Unit Price;Pieces;Code;Name;2nd;Name;Order\n1.5;2;007;"a; b";x;1;up\n3;-4;12;"say ""hi""";;2;\n;;;;;;\n',
         encoding="utf-8-sig",
     )
-    copy = uploads.copy_database(path, place)
+    copy, _ = uploads.copy_database(path, place)
     assert uploads.database_schema(copy, path.name) == (
         "CREATE TABLE Sales_2026 (Unit_Price REAL, Pieces INTEGER, Code TEXT, Name TEXT, c_2nd TEXT, Name_6 INTEGER, "
         "`Order` TEXT)"
@@ -61,13 +62,25 @@ def test_a_csv_becomes_a_table_with_types(tmp_path: Path, place: Path) -> None:
 def test_separators_are_found(tmp_path: Path, place: Path, text: str) -> None:
     path = tmp_path / "people.tsv"
     path.write_text(text)
-    assert [row[0] for row in rows(uploads.copy_database(path, place), "SELECT * FROM people")] == ["Ada", "Bob"]
+    assert [row[0] for row in rows(uploads.copy_database(path, place)[0], "SELECT * FROM people")] == ["Ada", "Bob"]
 
 
 def test_another_encoding(tmp_path: Path, place: Path) -> None:
     path = tmp_path / "cities.csv"
-    path.write_bytes("city,n\nMálaga,1\n".encode("latin-1"))
-    assert rows(uploads.copy_database(path, place), "SELECT city FROM cities") == [("Málaga",)]
+    path.write_bytes("city,n\n“Málaga”,1\n".encode("cp1252"))
+    copy, note = uploads.copy_database(path, place)
+    assert rows(copy, "SELECT city FROM cities") == [("“Málaga”",)] and "Windows-1252" in note
+
+
+def test_a_stray_byte_is_said_on_the_page(tmp_path: Path) -> None:
+    path = tmp_path / "cities.csv"
+    path.write_bytes("name,city\nJosé,München\nJos".encode() + b"\xe9,Lyon\n")
+    session = Session()
+    source = session.open_file(path)
+    assert source.database is not None
+    assert rows(source.database, "SELECT name FROM cities") == [("José",), ("Jos\ufffd",)]
+    assert "not UTF-8: 1, the first in line 3" in describe_source(source)
+    session.close()
 
 
 @pytest.mark.parametrize(
@@ -77,8 +90,8 @@ def test_another_encoding(tmp_path: Path, place: Path) -> None:
         ("damaged.db", uploads.MAGIC + b"\x10\x00rubbish" * 500, "damaged SQLite database"),
         ("empty.csv", b"", "empty.csv is empty"),
         ("header.csv", b"a,b\n", "has a header but no rows"),
-        ("ragged.csv", b"a,b\n1,2\n1,2,3\n", "row 3 has 3 fields, the header names 2 columns"),
-        ("binary.csv", b"a,b\n\x00\x01,2\n", "binary.csv is not a text file"),
+        ("ragged.csv", b"a,b\n1,2\n1,2,3\n", "line 3 has 3 fields, the header names 2 columns"),
+        ("binary.csv", b"a,b\n\x00\x01,2\n", "binary.csv is not a CSV file that can be read: it is not a text file"),
         ("wide.csv", b",".join([b"a"] * 201) + b"\n", "201 columns; at most 200"),
         ("photo.png", b"\x89PNG", "photo.png is neither"),
     ],

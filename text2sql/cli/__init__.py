@@ -9,6 +9,7 @@ import sys
 import typer
 
 from text2sql.cli import configs, data, demo, estimate, export, pairs, results, runs, serve
+from text2sql.console import show_warnings
 from text2sql.errors import UserError
 
 # Exit status after Ctrl-C, into which typer turns the exception.
@@ -83,6 +84,8 @@ def _quiet_libraries() -> None:
     import warnings
 
     warnings.filterwarnings("ignore", category=FutureWarning)
+    # What must be known of how a file was read.
+    show_warnings("text2sql")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
     for name in ("httpx", "huggingface_hub"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from text2sql.config import SchemaText
 from text2sql.data.example import Example
 from text2sql.errors import UserError
+from text2sql.rows.csv_tables import read_csv_said
 from text2sql.sql.ddl import TableStatement, is_constraint, table_statements
 from text2sql.sql.files import first_rows
 from text2sql.sql.tokens import Token
@@ -228,14 +228,14 @@ def _descriptions(db: str, table: str) -> tuple[str, ...]:
     file = next((f for f in sorted(folder.glob("*.csv")) if f.stem.lower() == table), None)
     if file is None:
         return ()
-    raw = file.read_bytes()
     try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # Some of BIRD's files are in a Windows code page.
-        text = raw.decode("cp1252", "replace")
+        described = read_csv_said(file, loose=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"prompt.schema_text.descriptions: {file} cannot be read: {error}.") from error
     lines = []
-    for row in csv.DictReader(text.splitlines()):
+    # A row may be longer than the header here: a comma too many at its end.
+    for _, cells in described.rows():
+        row = dict(zip(described.header, cells, strict=False))
         name = " ".join((row.get("original_column_name") or "").split())
         parts = [" ".join((row.get(key) or "").split()) for key in ("column_description", "value_description")]
         about = "; ".join(part for part in parts if part)

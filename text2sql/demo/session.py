@@ -33,11 +33,13 @@ class Source:
         name: What to call it: a file's name, or "your schema".
         schema: Its CREATE TABLE statements.
         database: A read-only copy of the data; None where only the schema is known.
+        note: What to know of how the file was read, for example signs that its encoding does not have.
     """
 
     name: str
     schema: str
     database: Path | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ class Session:
             self.directory = Path(tempfile.mkdtemp(prefix="text2sql-demo-"))
         place = Path(tempfile.mkdtemp(dir=self.directory))
         try:
-            database = copy_database(upload, place)
-            return Source(upload.name, database_schema(database, upload.name), database)
+            database, note = copy_database(upload, place)
+            return Source(upload.name, database_schema(database, upload.name), database, note)
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import shutil
 import sqlite3
@@ -11,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from text2sql.errors import UserError
+from text2sql.rows.csv_tables import CsvTable, read_csv
 from text2sql.sql.files import file_schema
 from text2sql.sql.tokens import quote_identifier
 
@@ -22,28 +22,31 @@ CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 MAGIC = b"SQLite format 3\x00"
 
 
-def copy_database(upload: Path, directory: Path) -> Path:
+def copy_database(upload: Path, directory: Path) -> tuple[Path, str]:
     """A read-only SQLite copy, in `directory`, of an uploaded database or CSV file.
+
+    Returns:
+        The copy, and what must be known of how the file was read; empty if nothing.
 
     Raises:
         UserError: The file is neither, is damaged, too large, or has no tables.
     """
     with upload.open("rb") as file:
         start = file.read(4096)
-    target = directory / f"{upload.stem or 'data'}.sqlite"
+    target, note = directory / f"{upload.stem or 'data'}.sqlite", ""
     if start.startswith(MAGIC):
         check_size(upload.name, upload.stat().st_size, csv=False)
         shutil.copyfile(upload, target)
     elif upload.suffix.lower() in CSV_SUFFIXES:
         check_size(upload.name, upload.stat().st_size, csv=True)
-        _load_csv(upload, target)
+        note = _load_csv(upload, target)
     else:
         raise UserError(
             f"{upload.name} is neither a SQLite database nor a CSV file ({', '.join(CSV_SUFFIXES)}). "
             "A SQL dump can be loaded into a database first: sqlite3 new.sqlite < dump.sql"
         )
     target.chmod(0o444)
-    return target
+    return target, note
 
 
 def database_schema(database: Path, name: str) -> str:
@@ -74,74 +77,51 @@ def check_size(name: str, size: int, *, csv: bool) -> None:
     raise UserError(f"{name} has {size / 10**6:,.0f} MB; a {kind} may have at most {limit // 10**6} MB. {advice}")
 
 
-def _load_csv(upload: Path, target: Path) -> None:
-    """Write a CSV file's rows into the one table of a new database."""
-    header, types = _read_header(upload), None
-    for row in _rows(upload, len(header)):
+def _load_csv(upload: Path, target: Path) -> str:
+    """Write a CSV file's rows into the one table of a new database; what must be known of how it was read."""
+    try:
+        table = read_csv(upload)
+        return _fill(table, upload, target)
+    except ValueError as error:
+        raise UserError(f"{upload.name} is not a CSV file that can be read: {error}.") from error
+
+
+def _fill(table: CsvTable, upload: Path, target: Path) -> str:
+    header, types = _column_names(table.header, upload.name), None
+    for row in _rows(table, upload.name):
         types = [_widest(kind, value) for kind, value in zip(types or [""] * len(header), row, strict=True)]
     if types is None:
         raise UserError(f"{upload.name} has a header but no rows.")
-    table = _spelt(_identifier(upload.stem) or "data")
-    columns = ", ".join(f"{name} {kind or 'TEXT'}" for name, kind in zip(header, types, strict=True))
+    name = _spelt(_identifier(upload.stem) or "data")
+    columns = ", ".join(f"{column} {kind or 'TEXT'}" for column, kind in zip(header, types, strict=True))
     with closing(sqlite3.connect(target)) as database, database:
-        database.execute(f"CREATE TABLE {table} ({columns})")
-        values = ([value or None for value in row] for row in _rows(upload, len(header)))
-        database.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(header))})", values)
+        database.execute(f"CREATE TABLE {name} ({columns})")
+        values = ([value or None for value in row] for row in _rows(table, upload.name))
+        database.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(header))})", values)
+    return table.note
 
 
-def _read_header(upload: Path) -> list[str]:
+def _column_names(header: Sequence[str], file: str) -> list[str]:
     """Column names that SQL can say: words of letters, digits and underscores, each once."""
     names: list[str] = []
-    first = next(_lines(upload), None)
-    if not first or not any(field.strip() for field in first):
-        raise UserError(f"{upload.name} is empty; its first line must name the columns.")
-    if len(first) > MAX_COLUMNS:
-        raise UserError(f"{upload.name} has {len(first)} columns; at most {MAX_COLUMNS} are taken.")
-    for number, field in enumerate(first, start=1):
-        name = _identifier(field) or f"column_{number}"
+    if not any(header):
+        raise UserError(f"{file} is empty; its first line must name the columns.")
+    if len(header) > MAX_COLUMNS:
+        raise UserError(f"{file} has {len(header)} columns; at most {MAX_COLUMNS} are taken.")
+    for number, title in enumerate(header, start=1):
+        name = _identifier(title) or f"column_{number}"
         while name.lower() in (other.lower() for other in names):
             name = f"{name}_{number}"
         names.append(name)
     return [_spelt(name) for name in names]
 
 
-def _rows(upload: Path, width: int) -> Iterator[list[str]]:
-    """The rows after the header; empty lines are left out."""
-    for number, row in enumerate(_lines(upload), start=1):
-        if number == 1 or not row:
-            continue
+def _rows(table: CsvTable, file: str) -> Iterator[list[str]]:
+    width = len(table.header)
+    for line, row in table.rows():
         if len(row) != width:
-            raise UserError(f"{upload.name}: row {number} has {len(row)} fields, the header names {width} columns.")
+            raise UserError(f"{file}: line {line} has {len(row)} fields, the header names {width} columns.")
         yield row
-
-
-def _lines(upload: Path) -> Iterator[list[str]]:
-    encoding = _encoding(upload)
-    with upload.open(encoding=encoding, newline="") as file:
-        sample = file.read(65536)
-        if "\x00" in sample:
-            raise UserError(f"{upload.name} is not a text file, whatever its name says.")
-        try:
-            dialect: type[csv.Dialect] = csv.Sniffer().sniff(sample, delimiters=",;\t|")
-        except csv.Error:
-            # There is no delimiter to find in a file of one column.
-            dialect = csv.excel
-        file.seek(0)
-        try:
-            yield from csv.reader(file, dialect)
-        except csv.Error as error:
-            raise UserError(f"{upload.name} is not a CSV file that can be read: {error}.") from error
-
-
-def _encoding(upload: Path) -> str:
-    """UTF-8 where the whole file is; Latin-1, which reads anything, otherwise."""
-    try:
-        with upload.open(encoding="utf-8-sig") as file:
-            while file.read(2**20):
-                pass
-    except UnicodeDecodeError:
-        return "latin-1"
-    return "utf-8-sig"
 
 
 def _identifier(text: str) -> str:

@@ -44,7 +44,8 @@ def describe_source(source: Source | None) -> str:
             f"A database of up to {_megabytes(MAX_DATABASE)}, or a CSV of up to {_megabytes(MAX_CSV)}.", "quiet"
         )
     rows = "its rows can be queried" if source.database else "there are no rows to query"
-    return message(f"{source.name}: {rows}.", "quiet")
+    note = f" Of the file: {source.note}." if source.note else ""
+    return message(f"{source.name}: {rows}.{note}", "quiet")
 
 
 def _megabytes(size: int) -> str:

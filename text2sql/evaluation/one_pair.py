@@ -11,6 +11,7 @@ from rich.table import Table
 from text2sql import evaluation
 from text2sql.console import console
 from text2sql.errors import UserError
+from text2sql.rows.encodings import read_text
 from text2sql.sql.ddl import parse_schema
 
 
@@ -33,7 +34,7 @@ def match_pair(
         raise UserError("Give --schema, --database, or both.")
     if schema is not None and not parse_schema(schema).tables:
         try:
-            schema = Path(schema).read_text(encoding="utf-8")
+            schema = read_text(Path(schema))
         except (OSError, ValueError) as error:
             raise UserError(f"--schema: {schema} is neither CREATE TABLE statements nor a file ({error}).") from error
     if database is not None:

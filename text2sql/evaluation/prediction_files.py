@@ -18,6 +18,7 @@ from typing import Any
 from text2sql.errors import UserError
 from text2sql.evaluation.benchmarks import database_files
 from text2sql.rows import Row, json_kind, read_rows
+from text2sql.rows.encodings import read_text
 from text2sql.sql.files import file_schema, read_tables_json
 
 # The accepted names of each column, ours first.
@@ -71,7 +72,10 @@ class Schemas:
                 raise UserError(f"{files[0]} is not a SQLite database that can be read ({error}).") from error
         script = self.databases / db_id / "schema.sql" if self.databases else None
         if script and script.is_file():
-            return script.read_text(encoding="utf-8", errors="replace")
+            try:
+                return read_text(script)
+            except (OSError, ValueError) as error:
+                raise UserError(f"--databases: {script} cannot be read: {error}.") from error
         return self.tables.get(db_id)
 
 
@@ -291,9 +295,9 @@ def _read_bird(path: Path, golds: Sequence[PredictedQuestion]) -> list[str]:
 def _lines(path: Path, what: str) -> list[str]:
     try:
         # Not splitlines(): a query may hold U+2028.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_text(path).split("\n")
     except FileNotFoundError as error:
         raise UserError(f"{what}: there is no file {path}.") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{what}: {path} cannot be read: {error}") from error
     return lines[:-1] if not lines[-1] else lines

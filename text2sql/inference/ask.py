@@ -21,6 +21,7 @@ from text2sql.data.schema_text import show_schemas
 from text2sql.errors import UserError
 from text2sql.evaluation import extract_sql
 from text2sql.inference.generate import Request, generate, stream
+from text2sql.rows.encodings import read_text
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.session import context_length, open_service
 from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
@@ -184,8 +185,8 @@ def run_query(database: Path, sql: str) -> Result:
 def _schema(schema: Path | None, database: Path | None) -> str:
     if schema is not None:
         try:
-            text = schema.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(schema).strip()
+        except (OSError, ValueError) as error:
             raise UserError(f"--schema: {schema} cannot be read: {error}") from error
         if not text:
             raise UserError(f"--schema: {schema} is empty; it must hold CREATE TABLE statements.")

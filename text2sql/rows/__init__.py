@@ -6,13 +6,15 @@ appends to.
 
 from __future__ import annotations
 
-import csv
+import codecs
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from text2sql.errors import UserError
+from text2sql.rows.csv_tables import read_csv_said
+from text2sql.rows.encodings import decode
 
 Row = Mapping[str, Any]
 
@@ -41,7 +43,7 @@ def read_rows(path: Path, what: str = "data") -> list[Row]:
         raise UserError(f"{what}: {path} is not a text file in UTF-8; save it as UTF-8 and try again.") from error
     except OSError as error:
         raise UserError(f"{what}: {path} cannot be read: {error}") from error
-    except (ValueError, RecursionError, csv.Error) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{what}: {path} is malformed: {error}") from error
 
 
@@ -103,7 +105,7 @@ _JSON_KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or 
 
 
 def _read_json(path: Path) -> Iterator[Row]:
-    text = path.read_text(encoding="utf-8-sig")
+    text = _json_text(path.read_bytes())
     values = json.loads(text) if text.strip() else []
     if not isinstance(values, list):
         raise ValueError("it must hold one JSON array of objects; one object a line is .jsonl")
@@ -114,19 +116,25 @@ def _read_json(path: Path) -> Iterator[Row]:
 
 
 def _read_jsonl(path: Path) -> Iterator[Row]:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if _is_utf16(start):
+        lines = _json_text(path.read_bytes()).split("\n")
+        return (_parse_line(line.encode(), number) for number, line in enumerate(lines, start=1) if line.strip())
     return (row for _, row in read_jsonl(path))
 
 
+def _json_text(raw: bytes) -> str:
+    """The text of a JSON file: UTF-8, as JSON has to be, or UTF-16 with the mark that Windows programs put in front."""
+    return decode(raw).text if _is_utf16(raw) else raw.decode("utf-8-sig")
+
+
+def _is_utf16(raw: bytes) -> bool:
+    return raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+
+
 def _read_csv(path: Path) -> Iterator[Row]:
-    # A spreadsheet puts a byte-order mark in front, which "utf-8-sig" takes off.
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        for row in reader:
-            if None in row:
-                raise ValueError(
-                    f"line {reader.line_num} has more values than the header has columns; quote values with commas"
-                )
-            yield row
+    return read_csv_said(path).records()
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:
@@ -139,5 +147,6 @@ READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".json": _read_json,
     ".jsonl": _read_jsonl,
     ".csv": _read_csv,
+    ".tsv": _read_csv,
     ".parquet": _read_parquet,
 }

@@ -57,13 +57,31 @@ def test_a_malformed_file_is_named_with_the_place(tmp_path: Path, name: str, tex
 
 @pytest.mark.parametrize(
     ("name", "what"),
-    [("rows.json", "is not a text file"), ("rows.jsonl", "line 1 is not text"), ("rows.csv", "is not a text file")],
+    [
+        ("rows.json", "is not a text file in UTF-8"),
+        ("rows.jsonl", "line 1 is not text in UTF-8"),
+        ("rows.csv", "it is not a text file"),
+    ],
 )
 def test_a_file_that_is_not_text_is_named(tmp_path: Path, name: str, what: str) -> None:
     path = tmp_path / name
-    path.write_bytes(b"\xff\xfe\x00question")
+    path.write_bytes(b"\xfe\x00\x00question")
     message = _error(path)
-    assert str(path) in message and f"{what} in UTF-8" in message
+    assert str(path) in message and what in message
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.csv", "rows.tsv"])
+def test_windows_programs_write_utf16(tmp_path: Path, name: str, encoding: str) -> None:
+    rows = [{"a": "ü", "b": "1"}, {"a": "x", "b": "2"}]
+    text = {
+        ".json": json.dumps(rows, ensure_ascii=False),
+        ".jsonl": dump_jsonl(rows),
+        ".csv": "a,b\r\nü,1\r\nx,2\r\n",
+        ".tsv": "a\tb\r\nü\t1\r\nx\t2\r\n",
+    }[Path(name).suffix]
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    assert read_rows(tmp_path / name) == rows
 
 
 def test_an_interrupted_write_is_left_out_of_a_file_that_grows(tmp_path: Path) -> None:
