@@ -130,7 +130,7 @@ class _Search:
         """Searches; queries that are the same by their trees need only one telling database."""
         tally = _Tally()
         same: bool | None = None
-        enough = self._effort * 5 // 2 if self._grouped else self._effort
+        enough = self._effort * 2 if self._grouped else self._effort
         most = self._effort * 3
         index = -1
         while index + 1 < most:
@@ -271,6 +271,7 @@ def _on_file(pair: PreparedPair, trial: Trial, path: str, budget: Budget) -> Ver
         pair.unused_database = f"{path} cannot be read ({error})"
         return None
     settle_aggregates(box, f"{pair.gold.sql} {pair.predicted.sql}")
+    box.allow_json_tables()
     try:
         verdict = _compare_on(box, pair, trial, budget)
         # What SQL leaves open may come out otherwise when scans run backwards: only a lasting difference counts.

@@ -78,7 +78,10 @@ class PreparedPair:
         self.tables = used_tables(self.schema, names, every_column=stars)
         self.box = Sandbox.in_memory(self.tables.values(), views)
         self.box.create_function(ties.SHAKE, self.chance)
-        ties.settle_aggregates(self.box, f"{self._gold_text} {self.predicted_text}")
+        texts = " ".join((self._gold_text, self.predicted_text, *(view.query for view in views)))
+        ties.settle_aggregates(self.box, texts)
+        if "json_" in texts.lower():
+            self.box.allow_json_tables()
 
     def check(self, sql: str) -> QueryFailed | None:
         """Compiles a query; returns why it failed, None if it did not."""

@@ -278,9 +278,11 @@ def settle_aggregates(box: Sandbox, queries: str) -> None:
         box: Where the queries run.
         queries: Their texts.
     """
-    for count in (1, 2):
-        box.create_aggregate("group_concat", count, _Concatenation)
-    if not _ELEMENTS.search(queries):
+    lowered = queries.lower()
+    if "group_concat" in lowered:
+        for count in (1, 2):
+            box.create_aggregate("group_concat", count, _Concatenation)
+    if "json_group_array" in lowered and not _ELEMENTS.search(queries):
         box.create_aggregate("json_group_array", 1, _Elements)
 
 

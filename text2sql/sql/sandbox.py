@@ -126,9 +126,6 @@ class Sandbox:
         # SQLite's own printf fills a width of a thousand million in one step that nothing can interrupt.
         for name in ("printf", "format"):
             self._db.create_function(name, -1, _careful_printf)
-        # The first use of these declares their columns, which later looks like a CREATE TABLE.
-        with suppress(sqlite3.Error):
-            self._db.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").fetchall()
         self._db.set_authorizer(self._authorize)
         self._db.set_progress_handler(self._progress, _STEP)
 
@@ -169,6 +166,15 @@ class Sandbox:
     def create_function(self, name: str, function: Callable[[], float]) -> None:
         """Registers a function without arguments that is called anew for every row."""
         self._db.create_function(name, 0, function, deterministic=False)
+
+    def allow_json_tables(self) -> None:
+        """Makes json_each and json_tree known: their first use declares columns, which looks like a CREATE TABLE."""
+        self._writing = True
+        try:
+            with suppress(sqlite3.Error):
+                self._db.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").fetchall()
+        finally:
+            self._writing = False
 
     def create_aggregate(self, name: str, arguments: int, collected: type) -> None:
         """Registers an aggregate that is also a window function: step, inverse, value and finalize."""

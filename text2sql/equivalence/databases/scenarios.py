@@ -12,16 +12,15 @@ from collections.abc import Mapping, Sequence
 from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.plan import ColumnKey, Plan, Query
 from text2sql.equivalence.databases.recipes import Recipe
+from text2sql.equivalence.databases.rows import RowMaker
 from text2sql.equivalence.databases.scenes import Scene, SceneMaker
-from text2sql.equivalence.databases.values import beyond, holds, stored_as
+from text2sql.equivalence.databases.values import beyond, holds
 from text2sql.sql.ddl import TableSchema
 from text2sql.sql.values import Row, Value
 
 Database = dict[str, list[Row]]
 # Copies of a scenario that are drawn; further ones repeat their rows.
 _DRAWN = 40
-# More values than this need no other one: keys of that many rows rarely collide.
-_MOST_DISTINCT = 20_000
 
 
 class Draw:
@@ -46,112 +45,19 @@ class Draw:
         rng: random.Random,
     ) -> None:
         self._plan, self._columns, self._tables, self._domains = plan, columns, tables, domains
-        most = max(*recipe.copies, *recipe.counted, 1)
-        # A column that is its table's whole key needs distinct values.
-        self._single_keys = {(name, key[0]) for name, table in tables.items() for key in table.keys if len(key) == 1}
-        self._keys = set(self._single_keys)
-        # Where rows are repeated often, the parts of longer keys need it too.
-        self._many = most > 4
-        if self._many:
-            self._keys |= {(name, part) for name, table in tables.items() for key in table.keys for part in key}
-        self._not_null = {
-            (name, column)
-            for name, table in tables.items()
-            for column in table.columns
-            if table.columns[column].not_null or column in table.primary_key
-        }
+        self._recipe, self._rng = recipe, rng
+        self._rows = RowMaker(tables, domains, recipe, rng)
+        self.row = self._rows.row
         # Of each instance the slots that are keys, with these.
+        single_keys = self._rows.single_keys
         self._key_slots = {
-            instance: [
-                (slot, key) for column, slot in found if (key := (plan.tables[instance], column)) in self._single_keys
-            ]
+            instance: [(slot, key) for column, slot in found if (key := (plan.tables[instance], column)) in single_keys]
             for instance, found in columns.items()
         }
-        self._recipe, self._rng = recipe, rng
-        self._maker = SceneMaker(plan, self._not_null, rng)
-        self._serials: dict[ColumnKey, int] = {}
+        self._maker = SceneMaker(plan, self._rows.not_null, rng)
         # Of the scenario at hand: its key columns, and whether their values must be new.
         self._linked: dict[int, ColumnKey] = {}
         self._fresh = False
-        self._styles: dict[int, int] = {}
-        # Values of a key: enough of them that the copies of a scenario rarely collide.
-        self._distinct = max(12, recipe.size, 8 * most if most <= 8 else min(_MOST_DISTINCT, 2 * most * most))
-        self._distinct = recipe.tight or self._distinct
-        self._rowids = {name: table.rowid for name, table in tables.items()}
-        self._generated = {
-            (name, key) for name, table in tables.items() for key, column in table.columns.items() if column.generated
-        }
-
-    # -- values
-
-    def _free(self, key: ColumnKey) -> Value:
-        """A value for a column that no condition speaks of."""
-        rng, recipe = self._rng, self._recipe
-        if (self._many and key in self._keys) or recipe.distinct:
-            return self._serial(key)
-        if recipe.nulls and key not in self._not_null and rng.random() < recipe.nulls:
-            return None
-        if key[1] == self._rowids[key[0]]:
-            return self._integer(key)
-        literals = self._domains.literals(key)
-        if literals and rng.random() < recipe.literals:
-            return literals[int(rng.random() * len(literals))]
-        pool = self._domains.pool(key, self._style(key), min(500, self._distinct) if key in self._keys else recipe.size)
-        return pool[int(rng.random() * len(pool))] if pool else None
-
-    def _style(self, key: ColumnKey) -> int:
-        recipe = self._recipe
-        domain = id(self._domains.of[key])
-        if domain not in self._styles:
-            self._styles[domain] = recipe.style + (self._rng.randrange(2) if recipe.style > 1 else 0)
-        return self._styles[domain]
-
-    def _serial(self, key: ColumnKey) -> Value:
-        """The next value of a key of which many are needed, each another."""
-        number = self._serials[key] = self._serials.get(key, self._distinct + self._rng.randrange(50)) + 1
-        kind = self._domains.declared.kinds[key]
-        if key[1] == self._rowids[key[0]] or self._domains.of[key].kind in ("integer", "real"):
-            value: Value = number
-        elif kind in ("text", "any"):
-            value = f"k{number}"
-        else:
-            pool = self._domains.pool(key, 0, 2 * self._distinct if self._distinct < 500 else 6000)
-            value = pool[number % len(pool)] if pool else None
-        if self._domains.declared.suits(key, value):
-            return value
-        pool = self._domains.pool(key, 0, 500)
-        return pool[number % len(pool)] if pool else None
-
-    def _integer(self, key: ColumnKey) -> Value:
-        """A value for an alias of the rowid."""
-        numbers = [value for value in self._domains.literals(key) if isinstance(value, int)]
-        if numbers and self._rng.random() < self._recipe.literals:
-            return numbers[int(self._rng.random() * len(numbers))]
-        number = self._rng.randint(1, self._distinct)
-        if self._domains.declared.suits(key, number):
-            return number
-        pool = self._domains.pool(key, 0, 500)
-        return pool[number % len(pool)] if pool else number
-
-    def row(self, name: str, given: Mapping[str, Value]) -> Row:
-        """A row with some values given, where they suit its columns."""
-        suits = self._domains.declared.suits
-        values: list[Value] = []
-        for column in self._tables[name].columns:
-            key = name, column
-            if key in self._generated:
-                values.append(None)
-                continue
-            value = given[column] if column in given else self._free(key)
-            if column in given:
-                if value is None and key in self._not_null:
-                    value = self._free(key)
-                elif not suits(key, value):
-                    # A number typed as text means the number; whatever else does not suit is not there.
-                    affinity = self._tables[name].columns[column].affinity
-                    value = stored if suits(key, stored := stored_as(value, affinity)) else self._free(key)
-            values.append(value)
-        return tuple(values)
 
     def noise(self, rows: Database) -> None:
         """Adds random rows."""
@@ -185,9 +91,8 @@ class Draw:
 
     def _duel(self, query: Query, rows: Database) -> None:
         """Groups of different sizes, of which the first two share the values of all grouping columns but one."""
-        grouping = [
-            key for key in dict.fromkeys(self._grouping()) if key in self._domains.of and key not in self._generated
-        ]
+        generated = {(name, key) for name, table in self._tables.items() for key in table.columns.keys() - table.given}
+        grouping = [key for key in dict.fromkeys(self._grouping()) if key in self._domains.of and key not in generated]
         apart = self._rng.choice(grouping) if grouping else None
         pools = {key: self._rivals(key, meeting=key == apart) for key in grouping}
         for number, copies in enumerate(self._recipe.counted):
@@ -200,7 +105,7 @@ class Draw:
 
     def _rivals(self, key: ColumnKey, *, meeting: bool) -> list[Value]:
         """Different values for groups; the first two may come out the same by what a query groups by."""
-        pool = list(self._domains.pool(key, self._style(key), 12))
+        pool = list(self._domains.pool(key, self._rows.style(key), 12))
         self._rng.shuffle(pool)
         found = [met for met in self._domains.meetings if key in met.columns] if meeting else []
         if not found:
@@ -246,13 +151,14 @@ class Draw:
                 root: [(node, want) for node, want in wanted if node.op != "aggregate"]
                 for root, wanted in scene.wanted.items()
             }
-        columns = dict(self._columns)
-        self._merge(scene, columns)
+        columns = self._merged(scene) if len(scene.blocks) > 1 else self._columns
         group = {scene.root(slot) for slot in scene.group}
         spread = self._recipe.spread and scene.spread
         times = dict.fromkeys(scene.instances, copies) if spread else self._times(scene, columns, copies)
-        values = self._fixed(scene, columns, fixed or {}, low)
-        kept = (group | values.keys() | self._shared(scene, columns, times)) if not spread else set()
+        values = self._fixed(scene, columns, fixed, low) if fixed else {}
+        kept = set() if spread else group | values.keys()
+        if self._recipe.counted and not spread:
+            kept |= self._shared(scene, columns, times)
         self._linked = {scene.root(slot): key for i in scene.instances for slot, key in self._key_slots.get(i, ())}
         self._fresh = low is not None
         made: dict[int, list[Row]] = {}
@@ -264,8 +170,9 @@ class Draw:
                 values = {r: v for r, v in values.items() if r in stay}
             if spread:
                 # Each copy in its own group: what it groups by is new.
-                values = {r: self._serial(self._plan.column_of(r)) for r in group if not scene.wanted.get(r)}
-            self._join(scene, values)
+                values = {r: self._rows.serial(self._plan.column_of(r)) for r in group if not scene.wanted.get(r)}
+            if scene.joint:
+                self._join(scene, values)
             for a, op, b in scene.related:
                 self._relate(scene, values, a, op, b)
             for instance in scene.instances:
@@ -293,7 +200,7 @@ class Draw:
         for instance in scene.instances:
             name = self._plan.tables[instance]
             for column, slot in columns.get(instance, ()):
-                seen.setdefault(scene.root(slot), []).append((name, column) in self._single_keys)
+                seen.setdefault(scene.root(slot), []).append((name, column) in self._rows.single_keys)
         return {root for root, keys in seen.items() if keys == [True]}
 
     @staticmethod
@@ -304,7 +211,7 @@ class Draw:
     def _shared(self, scene: Scene, columns: Mapping[int, list[tuple[str, int]]], times: Mapping[int, int]) -> set[int]:
         """What links a row that is counted to one that is there once: it must stay."""
         once = [instance for instance in scene.instances if times.get(instance, 1) <= 1]
-        return {scene.root(slot) for i in once if self._recipe.counted for _, slot in columns.get(i, ())}
+        return {scene.root(slot) for i in once for _, slot in columns.get(i, ())}
 
     def _times(self, scene: Scene, columns: Mapping[int, list[tuple[str, int]]], copies: int) -> dict[int, int]:
         """How many rows each instance gets.
@@ -328,7 +235,9 @@ class Draw:
     def _keyed(self, scene: Scene, columns: Mapping[int, list[tuple[str, int]]], instance: int) -> bool:
         """Whether a key of an instance links it to another one, so that it cannot repeat."""
         name = self._plan.tables[instance]
-        keys = {scene.root(slot) for column, slot in columns.get(instance, ()) if (name, column) in self._single_keys}
+        keys = {
+            scene.root(slot) for column, slot in columns.get(instance, ()) if (name, column) in self._rows.single_keys
+        }
         others = (slot for other in scene.instances if other != instance for _, slot in columns.get(other, ()))
         return any(scene.root(slot) in keys for slot in others)
 
@@ -341,7 +250,7 @@ class Draw:
     ) -> dict[int, Value]:
         """The values of the columns that are given, by the slot that stands for them."""
         values: dict[int, Value] = {}
-        for instance in scene.instances if fixed else ():
+        for instance in scene.instances:
             name = self._plan.tables[instance]
             for column, slot in columns.get(instance, ()):
                 root = scene.root(slot)
@@ -360,26 +269,28 @@ class Draw:
         return {
             column: value
             for column, value in zip(self._tables[name].columns, row, strict=True)
-            if (name, column) not in self._keys and self._rng.random() < self._recipe.keep
+            if (name, column) not in self._rows.keys and self._rng.random() < self._recipe.keep
         }
 
     def _repeated(self, name: str, data: list[Row], times: int, fixed: set[str]) -> list[Row]:
         """More rows like those of a group, each with its own key: hundreds of them must cost little."""
-        fresh = set(self._tables[name].given) if self._recipe.distinct else {c for n, c in self._keys if n == name}
+        fresh = set(self._tables[name].given) if self._recipe.distinct else {c for n, c in self._rows.keys if n == name}
         places = [at for at, c in enumerate(self._tables[name].columns) if c in fresh and c not in fixed]
         columns = list(self._tables[name].columns)
         found = []
         for _ in range(times):
             row = list(data[int(self._rng.random() * len(data))])
             for at in places:
-                row[at] = self._free((name, columns[at]))
+                row[at] = self._rows.free((name, columns[at]))
             found.append(tuple(row))
         return found
 
-    def _merge(self, scene: Scene, columns: dict[int, list[tuple[str, int]]]) -> None:
-        """Now and then lets two blocks of a query see one row: both sides of an INTERSECT, a query and its subquery."""
-        if len(scene.blocks) < 2:
-            return
+    def _merged(self, scene: Scene) -> Mapping[int, list[tuple[str, int]]]:
+        """The columns of each instance, after now and then letting two blocks of a query see one row.
+
+        They may be both sides of an INTERSECT, or a query and its subquery.
+        """
+        columns = dict(self._columns)
         home = {instance: number for number, block in enumerate(scene.blocks) for instance in block}
         for second in list(scene.instances):
             for first in scene.instances:
@@ -395,6 +306,7 @@ class Draw:
                     columns[first] = list({**dict(columns[second]), **shared}.items())
                     scene.instances.remove(second)
                     break
+        return columns
 
     def _value(self, scene: Scene, values: dict[int, Value], slot: int) -> Value:
         root = scene.root(slot)
@@ -423,14 +335,14 @@ class Draw:
         if not wanted:
             if root in self._linked and self._fresh:
                 # A row that decides must not be taken for another one.
-                return self._serial(self._linked[root])
-            return self._free(self._linked[root] if root in self._linked and self._rng.random() < 0.5 else key)
+                return self._rows.serial(self._linked[root])
+            return self._rows.free(self._linked[root] if root in self._linked and self._rng.random() < 0.5 else key)
         failing = not all(want for _, want in wanted)
-        if failing and recipe.nulls and self._rng.random() < recipe.nulls and key not in self._not_null:
+        if failing and recipe.nulls and self._rng.random() < recipe.nulls and key not in self._rows.not_null:
             return None
         good = self._good(scene, root)
         if not good:
-            return self._free(key)
+            return self._rows.free(key)
         # The first candidates are the literal itself and its nearest neighbours.
         differs = any(node.differs for node, _ in wanted)
         if differs and self._rng.random() < recipe.boundary:
