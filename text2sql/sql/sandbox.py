@@ -115,7 +115,7 @@ class Sandbox:
         self._steps = 0
         self._max_steps = 0
         self._clock: Clock | None = None
-        self._memory = 0
+        self._memory: int | None = None
         self._db.execute("PRAGMA trusted_schema = OFF")
         self._db.execute("PRAGMA query_only = ON")
         alike = self._db.execute("SELECT name FROM sqlite_master WHERE name LIKE 'pragma%' OR name LIKE 'dbstat%'")
@@ -213,9 +213,19 @@ class Sandbox:
             self._stop = "it takes too many steps"
         elif self._clock is not None and self._clock.over:
             self._stop = "it takes too long"
-        elif self._steps % (8 * _STEP) == 0 and _resident() > self._memory + _MEMORY:
+        elif self._steps % (8 * _STEP) == 0 and self._grown():
             self._stop = "it takes too much memory"
         return self._stop is not None
+
+    def _grown(self) -> bool:
+        """Whether the process has grown too much since it was first asked about this query.
+
+        Most queries end before that, and asking costs as much as a small query.
+        """
+        if self._memory is None:
+            self._memory = _resident()
+            return False
+        return _resident() > self._memory + _MEMORY
 
     def load(self, rows: dict[str, tuple[TableSchema, list[Row]]]) -> dict[str, list[Row]]:
         """Replaces the contents of the tables; rows that break a key or a CHECK are left out.
@@ -303,7 +313,7 @@ class Sandbox:
             self._writing = False
         self._steps, self._max_steps = 0, max_steps
         self._clock = Clock(seconds)
-        self._memory = _resident()
+        self._memory = None
         try:
             cursor = self._db.execute(sql)
             if not keep:
