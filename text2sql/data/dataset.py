@@ -14,7 +14,7 @@ from text2sql.data.cache import tokenize_cached
 from text2sql.data.clean import SET_ASIDE, check_dropped, clean
 from text2sql.data.example import Example
 from text2sql.data.mixture import mix
-from text2sql.data.prompts import Tokens
+from text2sql.data.prompts import Tokens, render_completion
 from text2sql.data.schema_text import show_schemas
 from text2sql.data.sources import load_examples, with_databases
 from text2sql.data.split import Split, count_leaks, draw, split_examples, split_with_test
@@ -33,6 +33,8 @@ class Dataset:
         rows: Those that were drawn (`data.limit`).
         dropped: Of the drawn ones, how many were left out, by reason.
         leaks: See `text2sql.data.split.count_leaks`.
+        stopped: Gold answers of the test side that hold a text at which answers are cut; they cannot be given whole.
+        stop: These texts.
     """
 
     split: Split
@@ -40,12 +42,23 @@ class Dataset:
     rows: int
     dropped: dict[str, int]
     leaks: dict[str, int]
+    stopped: int = 0
+    stop: tuple[str, ...] = ()
 
     def counts(self) -> str:
         """How many rows were used and why the others were not, in a sentence or two."""
         drawn = f"{self.rows} of {self.available} rows drawn" if self.rows < self.available else f"{self.rows} rows"
         dropped = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "none"
-        return f"{drawn}. Dropped: {dropped}."
+        return f"{drawn}. Dropped: {dropped}.{self._about_stops()}"
+
+    def _about_stops(self) -> str:
+        if not self.stopped:
+            return ""
+        return (
+            f" Gold answers of the test set that hold a text at which answers are cut (evaluation.stop="
+            f"{[*self.stop]!r}): {self.stopped} of {len(self.split.test)}. No answer can be like them; set another "
+            "evaluation.stop."
+        )
 
 
 def load_dataset(config: Config) -> Dataset:
@@ -73,7 +86,10 @@ def load_dataset(config: Config) -> Dataset:
         split, unreasoned = _reasoned(split)
         dropped = dropped | ({WITHOUT_REASONING: unreasoned} if unreasoned else {})
     leaks = count_leaks(split)
-    return Dataset(_shown(split, config), len(available), len(drawn), dropped, leaks)
+    stop = tuple(config.evaluation.stop or ())
+    golds = (render_completion(e, config.prompt.template).strip() for e in split.test)
+    stopped = sum(any(text in gold for text in stop) for gold in golds)
+    return Dataset(_shown(split, config), len(available), len(drawn), dropped, leaks, stopped, stop)
 
 
 def _mixture(config: Config) -> list[Example]:

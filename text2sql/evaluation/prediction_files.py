@@ -19,7 +19,7 @@ from text2sql.errors import UserError
 from text2sql.evaluation.benchmarks import database_files
 from text2sql.rows import Row, json_kind, read_rows
 from text2sql.rows.encodings import read_text
-from text2sql.sql.files import file_schema, read_tables_json
+from text2sql.sql.files import databases_directory, file_schema, read_tables_json
 
 # The accepted names of each column, ours first.
 COLUMNS = {
@@ -54,6 +54,7 @@ class Schemas:
         """
         if databases is not None and not databases.is_dir():
             raise UserError(f"--databases: there is no directory {databases}.")
+        databases = databases and databases_directory(databases)
         return cls(databases, read_tables_json(tables, "--tables") if tables else {})
 
     def files(self, db_id: str | None) -> tuple[str, ...]:

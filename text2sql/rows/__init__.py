@@ -98,7 +98,8 @@ def dump_jsonl(rows: Iterable[Row]) -> str:
 
 def json_kind(value: Any) -> str:
     """What JSON calls a value, with its article, for example ``"a list"``."""
-    return _JSON_KINDS.get(type(value), "a number")
+    kind = "a number" if isinstance(value, int | float) else f"a value of the type {type(value).__name__}"
+    return _JSON_KINDS.get(type(value), kind)
 
 
 _JSON_KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sqlite3
 from collections.abc import Mapping
@@ -20,6 +21,9 @@ _COPIES = 5
 # What SQLite keeps next to a database that a program has open, or had open when it was killed: committed pages that are
 # not in the file yet, and pages as they were before a transaction that did not end.
 JOURNALS = ("-wal", "-journal")
+
+
+LOG = logging.getLogger(__name__)
 
 
 def open_read_only(path: str, **options: Any) -> sqlite3.Connection:
@@ -73,6 +77,18 @@ def _state(file: Path) -> list[tuple[str, int, int]]:
     """What changes when a program writes to a database."""
     found = [Path(f"{file}{suffix}") for suffix in ("", *_journals(file))]
     return [(path.name, status.st_mtime_ns, status.st_size) for path in found for status in [path.stat()]]
+
+
+def databases_directory(directory: Path) -> Path:
+    """The directory with a folder for each database: an archive unpacked into a folder of its name holds it once more.
+
+    ``dev_databases/dev_databases`` is gone into, and that is said, unless there are databases above it too.
+    """
+    nested = directory / directory.name
+    if not nested.is_dir() or any(directory.glob("*/*.sqlite")) or any(directory.glob("*/*.db")):
+        return directory
+    LOG.warning("%s holds no databases, but %s of the same name; they are read from there.", directory, nested)
+    return nested
 
 
 def file_schema(path: str) -> str:

@@ -15,6 +15,7 @@ from text2sql.data.sources.named import NAMED, NamedSource, find_named
 from text2sql.data.sources.records import check_columns, to_examples
 from text2sql.errors import UserError
 from text2sql.rows import READERS, Row, read_rows
+from text2sql.sql.files import databases_directory
 
 __all__ = ["NAMED", "NamedSource", "find_named", "load_examples", "with_databases"]
 
@@ -81,6 +82,7 @@ def _load_rows(data: SourceConfig, named: NamedSource | None) -> list[Example]:
     databases = expand_user(data.databases) if data.databases else None
     if databases is not None and not databases.is_dir():
         raise UserError(f"data.databases: there is no directory {databases}.")
+    databases = databases and databases_directory(databases)
     return to_examples(rows, name, location, data.columns, named.aliases if named else {}, databases)
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from text2sql.data.example import Example
 from text2sql.data.sources.layout import archive_split, check_row, database, find, wrong_layout
-from text2sql.data.sources.records import schema_of, text
+from text2sql.data.sources.records import make_example, name_first_rows, with_database
 from text2sql.rows import read_rows
+from text2sql.sql.files import databases_directory
 
 FILES = {
     "train": ("train.json",),
@@ -28,7 +29,7 @@ def read_directory(directory: Path, split: str) -> list[Example]:
     """
     key = archive_split(split, FILES, "BIRD")
     file = find(directory, FILES[key], f"BIRD's {key} questions")
-    databases = file.parent / f"{key}_databases"
+    databases = databases_directory(file.parent / f"{key}_databases")
     if not databases.is_dir():
         packed = " (unpack the .zip of the same name)" if databases.with_suffix(".zip").is_file() else ""
         wrong_layout(file.parent, f"{databases.name}/ next to {file.name}{packed}")
@@ -37,16 +38,9 @@ def read_directory(directory: Path, split: str) -> list[Example]:
         # Copies that were made for Spider's tools call the column "query".
         answer = "query" if "query" in row and "SQL" not in row else "SQL"
         check_row(row, ("question", answer, "db_id"), index, file)
-        path = database(databases, row["db_id"])
-        examples.append(
-            Example(
-                id=f"bird/{key}/{row.get('question_id', index)}",
-                question=text(row["question"]),
-                context=schema_of(str(path)) if path.is_file() else "",
-                answer=text(row[answer]),
-                db=str(path),
-                db_id=row["db_id"],
-                evidence=text(row.get("evidence")) or None,
-            )
+        values = {field: row.get(field) for field in ("question", "db_id", "evidence")} | {"answer": row[answer]}
+        example = make_example(
+            f"bird/{key}/{row.get('question_id', index)}", values, stripped=("question", "answer", "evidence")
         )
-    return examples
+        examples.append(with_database(example, database(databases, example.db_id)) if example.db_id else example)
+    return name_first_rows(examples)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,12 +14,15 @@ from typing import Any
 from text2sql.data.example import Example
 from text2sql.data.sources.layout import database
 from text2sql.errors import UserError
-from text2sql.rows import Row
+from text2sql.rows import Row, json_kind
 from text2sql.sql.files import file_schema
 
 FIELDS = ("question", "context", "answer")
 OPTIONAL_FIELDS = ("id", "db", "db_id", "evidence", "reasoning")
 Aliases = Mapping[str, Sequence[str]]
+NO_DATABASE = "database file not found"
+# Half of a character: JSON can spell it, no encoding can.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def to_examples(
@@ -36,7 +42,9 @@ def to_examples(
         UserError: A row lacks a column.
     """
     check_columns(columns)
-    return [_example(row, i, name, location, columns, aliases, databases) for i, row in enumerate(rows)]
+    return name_first_rows(
+        [_example(row, i, name, location, columns, aliases, databases) for i, row in enumerate(rows)]
+    )
 
 
 def check_columns(columns: Mapping[str, str]) -> None:
@@ -63,15 +71,11 @@ def _example(
         column = next((c for c in names if c in row), None)
         if column is None and field in FIELDS and not (field == "context" and databases):
             raise UserError(_no_column(row, index, field, names[0], location))
-        value = None if column is None else row[column]
-        values[field] = text(value) if field in FIELDS or value is None else str(value)
-    values |= {field: values[field] or None for field in OPTIONAL_FIELDS}
-    values["id"] = values["id"] or f"{name}/{index}"
-    if databases and values["db_id"]:
-        file = database(databases, values["db_id"])
-        values["db"] = values["db"] or str(file)
-        values["context"] = values["context"] or (schema_of(str(file)) if file.is_file() else "")
-    return Example(**values)
+        values[field] = None if column is None else row[column]
+    example = make_example(f"{name}/{index}", values)
+    if databases and example.db_id and not example.problem:
+        return with_database(example, database(databases, example.db_id))
+    return example
 
 
 def _no_column(row: Row, index: int, field: str, column: str, location: str) -> str:
@@ -84,9 +88,75 @@ def _no_column(row: Row, index: int, field: str, column: str, location: str) -> 
     return message
 
 
-def text(value: Any) -> str:
-    """A value as text without spaces around it; nothing is the empty text."""
-    return "" if value is None else str(value).strip()
+def make_example(
+    identity: str, values: Mapping[str, Any], *, stripped: Collection[str] = FIELDS, problem: str | None = None
+) -> Example:
+    """A row's values as an example; a value that is no text is the example's problem, and never made one by `str`.
+
+    Args:
+        identity: Its id where the values have none.
+        values: A value for each field of `FIELDS` and `OPTIONAL_FIELDS`; None, or none at all, is an empty one.
+        stripped: Fields that lose the spaces around them.
+        problem: Why the row cannot be used, if that is known already.
+    """
+    read: dict[str, str] = dict.fromkeys(FIELDS, "")
+    for field, value in values.items():
+        try:
+            read[field] = read_field(field, value)
+        except ValueError as error:
+            problem = problem or str(error)
+            continue
+        if field in stripped:
+            read[field] = read[field].strip()
+    optional = {field: read.get(field) or None for field in OPTIONAL_FIELDS if field != "id"}
+    return Example(
+        read.get("id") or identity, read["question"], read["context"], read["answer"], **optional, problem=problem
+    )
+
+
+def read_field(field: str, value: Any) -> str:
+    """A value as the text of a field.
+
+    Nothing and NaN, by which pandas marks nothing, are the empty text. A schema may be a list of statements, which are
+    joined. Names (`id`, `db_id`) may be numbers.
+
+    Raises:
+        ValueError: It is anything else, or holds half of a character.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if field in ("id", "db_id") and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if field == "context" and isinstance(value, list) and all(isinstance(part, str) for part in value):
+        value = ";\n".join(filter(None, (part.strip().rstrip("; \n") for part in value)))
+    if not isinstance(value, str):
+        raise ValueError(f"{field} is {json_kind(value)}, not a text")
+    if not value.isascii() and _SURROGATE.search(value):
+        raise ValueError(f"{field} holds half of a character (a lone surrogate)")
+    return value
+
+
+def with_database(example: Example, file: Path) -> Example:
+    """The example with its database, and with that one's schema if it has none; a file that is absent is its problem.
+
+    Raises:
+        UserError: The file is no database.
+    """
+    if example.db:
+        file = Path(example.db)
+    if not file.is_file():
+        return replace(example, db=str(file), problem=NO_DATABASE)
+    return replace(example, db=str(file), context=example.context or schema_of(str(file)))
+
+
+def name_first_rows(examples: Sequence[Example]) -> list[Example]:
+    """The examples of a file in its order, each problem with the first row that has it, and the file that is absent."""
+    first: dict[str, str] = {}
+    for number, example in enumerate(examples, start=1):
+        if example.problem:
+            absent = f", {example.db}" if example.problem == NO_DATABASE else ""
+            first.setdefault(example.problem, f"{example.problem} (first: row {number}{absent})")
+    return [replace(e, problem=first[e.problem]) if e.problem else e for e in examples]
 
 
 @lru_cache(maxsize=256)

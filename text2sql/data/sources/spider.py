@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from text2sql.data.example import Example
 from text2sql.data.sources.layout import archive_split, check_row, database, find, wrong_layout
-from text2sql.data.sources.records import schema_of, text
+from text2sql.data.sources.records import make_example, name_first_rows, with_database
 from text2sql.rows import read_rows
-from text2sql.sql.files import read_tables_json
+from text2sql.sql.files import databases_directory, read_tables_json
 
 # The questions of each split, under the names that copies of the archive give them.
 FILES = {
@@ -36,24 +37,19 @@ def read_directory(directory: Path, split: str) -> list[Example]:
     examples = []
     for index, row in enumerate(read_rows(file)):
         check_row(row, ("question", "query", "db_id"), index, file)
-        path = database(databases, row["db_id"]) if databases else None
-        in_place = path is not None and path.is_file()
-        examples.append(
-            Example(
-                id=f"spider/{key}/{index}",
-                question=text(row["question"]),
-                context=schema_of(str(path)) if in_place else tables.get(row["db_id"], ""),
-                answer=text(row["query"]),
-                db=str(path) if path else None,
-                db_id=row["db_id"],
-            )
-        )
-    return examples
+        values = {"question": row["question"], "answer": row["query"], "db_id": row["db_id"]}
+        example = make_example(f"spider/{key}/{index}", values)
+        if databases and example.db_id:
+            example = with_database(example, database(databases, example.db_id))
+        if not example.context:
+            example = replace(example, context=tables.get(example.db_id or "", ""))
+        examples.append(example)
+    return name_first_rows(examples)
 
 
 def _databases(folder: Path, key: str) -> Path | None:
     names = ("test_database",) if key == "test" else ("database", "databases", "spider_databases")
-    return next((folder / name for name in names if (folder / name).is_dir()), None)
+    return next((databases_directory(folder / name) for name in names if (folder / name).is_dir()), None)
 
 
 def _tables(folder: Path, key: str) -> dict[str, str]:

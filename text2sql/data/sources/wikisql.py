@@ -13,13 +13,14 @@ import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from backends.paths import written_aside
 from text2sql.data.example import Example
 from text2sql.data.sources.layout import archive_split, check_row, find
-from text2sql.data.sources.records import text
+from text2sql.data.sources.records import make_example
 from text2sql.errors import UserError
 from text2sql.rows import Row, read_rows
 from text2sql.sql.tokens import quote_identifier, quote_string
@@ -112,8 +113,9 @@ def _structured(identity: str, question: str, sql: Mapping[str, Any], table: Tab
         answer, problem = _render(sql, table), None
     except (Unusable, KeyError, TypeError, ValueError) as error:
         answer, problem = "", str(error) if isinstance(error, Unusable) else NO_FORM
-    context = table.ddl() if table else ""
-    return Example(identity, text(question), context, answer, db_id=table.name if table else None, problem=problem)
+    values = {"question": question, "answer": answer}
+    values |= {"context": table.ddl(), "db_id": table.name} if table else {}
+    return make_example(identity, values, problem=problem)
 
 
 def _render(sql: Mapping[str, Any], table: Table) -> str:
@@ -207,11 +209,11 @@ def _condition(condition: str) -> tuple[str, str, str]:
 
 def _from_text(identity: str, row: Row, index: int) -> Example:
     """A row of the instruction form: its question, a table of the columns that it names, and its query repaired."""
-    question = text(row["input"])
+    unread = make_example(identity, {"question": row["input"], "answer": row["output"]})
     try:
-        pseudo = read_pseudo(str(row["output"]))
+        pseudo = read_pseudo(unread.answer)
     except Unusable as error:
-        return Example(identity, question, "", "", problem=str(error))
+        return replace(unread, answer="", problem=unread.problem or str(error))
     real = {c.lower() for c, o, _ in pseudo.conditions if o != "="}
     real |= {pseudo.selected.lower()} if pseudo.aggregate in ("SUM", "AVG") else set()
     values = {c.lower(): v for c, _, v in pseudo.conditions}
@@ -220,9 +222,8 @@ def _from_text(identity: str, row: Row, index: int) -> Example:
     places = {c.lower(): i for i, c in enumerate(columns)}
     table = Table(f"table_name_{index}", columns, ["real" if c.lower() in real else "text" for c in columns])
     conditions = [(places[c.lower()], o, v) for c, o, v in pseudo.conditions]
-    return Example(
-        identity, question, table.ddl(), render(pseudo.aggregate, places[pseudo.selected.lower()], conditions, table)
-    )
+    answer = render(pseudo.aggregate, places[pseudo.selected.lower()], conditions, table)
+    return replace(unread, context=table.ddl(), answer=answer)
 
 
 # Databases
