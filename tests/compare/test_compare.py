@@ -14,6 +14,7 @@ from tests.support.synthetic import HOSTILE, edit_summary, make_run, predictions
 from text2sql.compare import compare_runs
 from text2sql.compare.entries import load_entries
 from text2sql.compare.paired import compare
+from text2sql.compare.terminal import print_comparison
 from text2sql.errors import UserError
 
 
@@ -72,7 +73,8 @@ def test_other_bases_are_said_in_the_headline(tmp_path: Path) -> None:
     b = run_of(tmp_path / "b", answers(2, 0.8), base_model="Qwen/Qwen3-8B")
     cautions = compare(load_entries([str(a), str(b)])).cautions
     assert "Different base models: a on meta-llama/Llama-3.2-1B, b on Qwen/Qwen3-8B" in cautions[0]
-    assert "Unless these are the same weights under several names" in cautions[0]  # tinker.base_model alone differs
+    # `tinker.base_model` alone differs.
+    assert "Unless these are the same weights under several names" in cautions[0]
     config = b / "config.yaml"
     config.write_text(config.read_text().replace("meta-llama/Llama-3.2-1B", "Qwen/Qwen3-8B"))
     cautions = compare(load_entries([str(a), str(b)])).cautions
@@ -146,6 +148,13 @@ def test_the_page_is_self_contained_and_escapes_what_models_write(
     assert "Execution accuracy" in page.text and "a:base" in page.text and "corrected for 3 comparisons" in page.text
     out = capsys.readouterr().out
     assert "significantly better" in out and "Right: b; wrong: a" in out and "more (--show, or the page)" in out
+
+
+def test_the_terminal_shows_brackets_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [run_of(tmp_path / f"run{n}", answers(n, 0.5), base_model=f"[small] model {n}") for n in range(2)]
+    print_comparison(compare(load_entries([*map(str, runs)])), 1)
+    out = capsys.readouterr().out
+    assert "[small] model 1" in out and "\\" not in out
 
 
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:

@@ -107,12 +107,11 @@ def _cautions(entries: Sequence[Entry], common: Sequence[Question]) -> list[str]
     found = []
     if len({entry.base_model for entry in entries}) > 1:
         listed = ", ".join(f"{entry.label} on {entry.base_model}" for entry in entries)
-        told = "A difference is not one of training or backend alone."
         configured = {entry.settings.get("base_model") for entry in entries}
-        # The configurations name one base model, so tinker.base_model alone differs.
-        if len(configured) == 1 and None not in configured:
-            told = f"Unless these are the same weights under several names, a{told[1:]}"
-        found.append(f"Different base models: {listed}. {told}")
+        # Where the configurations name one base model, tinker.base_model alone differs.
+        named_alike = len(configured) == 1 and None not in configured
+        doubt = "Unless these are the same weights under several names, a" if named_alike else "A"
+        found.append(f"Different base models: {listed}. {doubt} difference is not one of training or backend alone.")
     sizes = {len(entry.rows) for entry in entries}
     if sizes != {len(common)}:
         listed = ", ".join(f"{entry.label} {len(entry.rows)}" for entry in entries)
