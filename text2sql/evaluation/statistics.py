@@ -25,14 +25,9 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
         return 0.0, 1.0
     if not 0 <= correct <= n:
         raise ValueError(f"correct must lie between 0 and n: {correct} of {n}")
-    z = _quantile(confidence)
-    p = correct / n
-    centre = p + z * z / (2 * n)
-    spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    low, high = (centre - spread) / scale, (centre + spread) / scale
+    low, high = _wilson(correct / n, n, _quantile(confidence))
     # At the ends the interval touches them exactly; rounding must not move it past.
-    return (0.0 if correct == 0 else max(0.0, low)), (1.0 if correct == n else min(1.0, high))
+    return (0.0 if correct == 0 else low), (1.0 if correct == n else high)
 
 
 def _quantile(confidence: float) -> float:
@@ -82,10 +77,14 @@ def clustered_interval(
 
 
 def _wilson(p: float, n: float, z: float) -> tuple[float, float]:
+    """Wilson's formula for a share `p` of `n` observations, with `z` standard errors to each side.
+
+    `n` need not be whole: an effective sample size is none.
+    """
+    centre = p + z * z / (2 * n)
+    spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    centre = (p + z * z / (2 * n)) / scale
-    spread = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, centre - spread), min(1.0, centre + spread)
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
 def paired_comparison(base: Sequence[bool], tuned: Sequence[bool], confidence: float = 0.95) -> PairedComparison:

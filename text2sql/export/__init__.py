@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import text2sql
 from backends.exporting import Weights, download_adapter, open_weights
@@ -24,13 +24,11 @@ from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
 from text2sql.errors import UserError
 from text2sql.export import gguf, hub
 from text2sql.export.card import rounding, write_card
-from text2sql.export.record import ExportRecord, LogitGap
+from text2sql.export.record import ExportRecord, Format, LogitGap
 from text2sql.formats import percent
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.training.early_stopping import choose_checkpoint
 
-FORMATS = ("adapter", "merged", "gguf")
-DTYPES = ("bfloat16", "float16", "float32")
 # Prompts on which a merge is measured.
 PROBES = 4
 
@@ -40,7 +38,7 @@ class ExportOptions:
     """What to export, and how.
 
     Attributes:
-        format: One of `FORMATS`.
+        format: A PEFT adapter, the whole model, or one GGUF file.
         output: Directory to make; ``RUN/export/FORMAT`` if None.
         dtype: Dtype of a merged model; for GGUF it follows from `gguf_type`.
         adapter: Directory of a downloaded adapter, instead of the run's own checkpoint.
@@ -50,11 +48,11 @@ class ExportOptions:
         private: Make the repository private if it is made.
     """
 
-    format: str = "adapter"
+    format: Format = "adapter"
     output: Path | None = None
-    dtype: str = "bfloat16"
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     adapter: Path | None = None
-    gguf_type: str = "auto"
+    gguf_type: gguf.OutType = "auto"
     converter: Path | None = None
     push_to: str | None = None
     private: bool = True
@@ -200,7 +198,7 @@ def _save_generation_config(config: Config, target: Path) -> None:
 
 
 def _push(target: Path, repository: str, *, private: bool) -> None:
-    console.print(f"Pushed to {hub.push(target, repository, private=private)}", markup=False, soft_wrap=True)
+    console.print(f"Pushed to {hub.push(target, repository, private=private)}", soft_wrap=True)
 
 
 def _announce(target: Path, about: ExportRecord) -> None:
@@ -218,7 +216,7 @@ def _announce(target: Path, about: ExportRecord) -> None:
             f"The run trained on a base in {about.trained_quantization}, and a merge goes into the unquantised one. "
             f"Against the model as it was trained and scored: {_gap(trained)}."
         )
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    console.print("\n".join(lines), soft_wrap=True)
 
 
 def _gap(gap: LogitGap) -> str:

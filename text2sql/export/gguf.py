@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from text2sql.config import Config
 from text2sql.data import prompts
@@ -17,7 +17,7 @@ from text2sql.export.record import GgufFile
 
 SCRIPT = "convert_hf_to_gguf.py"
 COMMAND = "convert-hf-to-gguf"
-TYPES = ("auto", "bf16", "f16", "f32", "q8_0")
+OutType = Literal["auto", "bf16", "f16", "f32", "q8_0"]
 
 
 def find_converter(given: Path | None) -> list[str]:
@@ -42,13 +42,13 @@ def find_converter(given: Path | None) -> list[str]:
     )
 
 
-def convert(merged: Path, converter: list[str], outtype: str, modelfile: str) -> GgufFile:
+def convert(merged: Path, converter: list[str], outtype: OutType, modelfile: str) -> GgufFile:
     """Replace a merged model's directory by one GGUF file and a Modelfile.
 
     Args:
         merged: Directory of the merged model; its other files are removed.
         converter: From `find_converter`.
-        outtype: One of `TYPES`.
+        outtype: Of the weights, as the converter's ``--outtype`` has it.
         modelfile: What `modelfile` gives.
 
     Raises:

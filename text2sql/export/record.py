@@ -6,6 +6,8 @@ from typing import Literal
 
 from text2sql.runs.records import Part, optional
 
+Format = Literal["adapter", "merged", "gguf"]
+
 
 class LoraShape(Part):
     """The adapter, as the backend describes it: rank, what is adapted, and the rest of its settings.
@@ -65,7 +67,7 @@ class ExportRecord(Part):
         gguf: The converted file.
     """
 
-    format: Literal["adapter", "merged", "gguf"]
+    format: Format
     text2sql: str
     run: str
     base_model: str

@@ -21,7 +21,7 @@ Answered = dict[str, Prediction]
 
 
 @dataclass(frozen=True)
-class Score:
+class Tally:
     """Correct answers among ``n``, with the 95% Wilson interval."""
 
     n: int
@@ -89,14 +89,14 @@ class Limits:
         return Limits(max(1, self.cases // 2), max(200, self.text // 2), self.listed // 2)
 
 
-def by_hardness(run: RunData) -> dict[Hardness, dict[str, Score]]:
-    """Scores by hardness, easiest first, then by side; levels that no question has are absent."""
+def by_hardness(run: RunData) -> dict[Hardness, dict[str, Tally]]:
+    """Tallies by hardness, easiest first, then by side; levels that no question has are absent."""
     tallies: dict[Hardness, dict[str, list[bool]]] = {level: {} for level in LEVELS}
     for side, rows in run.predictions.items():
         for row in rows:
             tallies[row.hardness].setdefault(side, []).append(row.correct)
     return {
-        level: {side: Score(len(found), sum(found)) for side, found in own.items()}
+        level: {side: Tally(len(found), sum(found)) for side, found in own.items()}
         for level, own in tallies.items()
         if own
     }

@@ -12,6 +12,7 @@ from text2sql.report.figures import (
     INK,
     MUTED,
     PAPER,
+    SERIES,
     STYLE,
     Plot,
     curve,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"base": "#7c8798", "tuned": "#0f7663"}
+COLOURS: dict[str, str] = {side: SERIES[place] for place, side in enumerate(SIDES)}
 NAMES = {"base": "Base", "tuned": "Tuned"}
 _MAX_BARS = 12
 
