@@ -58,7 +58,8 @@ DEVICES = {
     "A100": _gpu("A100", 40, 140, 1555),
     "H100": _gpu("H100", 80, 350, 3350),
 }
-CPU_OVERHEAD = 0.75 * GIB  # Python with PyTorch, transformers and PEFT
+# Python with PyTorch, transformers and PEFT.
+CPU_OVERHEAD = 0.75 * GIB
 
 
 @dataclass(frozen=True, slots=True)

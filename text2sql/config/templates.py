@@ -5,7 +5,7 @@ This is the one list of them: a new template is an entry in `TEMPLATES`.
 Plain templates, for base models:
     exercise: The course's, to the character: ``Table schema:\n{context}\nQuestion: {question}\nSQL: `` and then
         `` {answer}\n\n``. Prompt and completion meet in two spaces. A byte-level BPE vocabulary has a token for
-        `` SELECT`` but reads the prompt's trailing space as a token of its own, which ordinary text seldom has before
+        `` SELECT`` but reads the prompt's trailing space as a separate token, which ordinary text seldom has before
         a word; the text that is trained is the text that is sampled, so this costs a token and nothing else.
     plain: The same without the trailing space: one token less, and nothing unusual. The difference is small: to the
         untrained SmolLM2-135M-Instruct, the completions of 60 bundled test examples cost 32.3 nats each after this

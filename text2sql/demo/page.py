@@ -52,7 +52,7 @@ def serve_demo(directory: Path, host: str, port: int, *, share: bool) -> None:
                     "text2sql demo", error.name or "gradio", "demo", "ask in the terminal with `text2sql ask`"
                 )
             ) from error
-        console.print(f"Loading {answerer.config.trained_model}", markup=False)
+        console.print(f"Loading {answerer.config.trained_model}")
         answerer.load()
         _, address, shared = page.launch(
             server_name=host,
@@ -62,7 +62,7 @@ def serve_demo(directory: Path, host: str, port: int, *, share: bool) -> None:
             prevent_thread_lock=True,
             **launch_options(),
         )
-        console.print(f"The demo is at {shared or address} (stop it with Ctrl-C)", markup=False, soft_wrap=True)
+        console.print(f"The demo is at {shared or address} (stop it with Ctrl-C)", soft_wrap=True)
         page.block_thread()
 
 

@@ -19,6 +19,7 @@ from text2sql.evaluation.tables import show_measures
 from text2sql.rows import dump_jsonl
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.evaluation_summary import EvaluationSummary
+from text2sql.runs.evaluations import SIDES
 from text2sql.runs.records import Opinion, predictions_file
 
 
@@ -30,7 +31,7 @@ def score_run(directory: Path, output: Path | None = None) -> None:
         output: Where to write the rows, see `score_file`; the label of the model is put into the name.
     """
     config = load_run_config(RunDirectory(directory))
-    labels = [label for label in ("base", "tuned") if (directory / predictions_file(label)).is_file()]
+    labels = [label for label in SIDES if (directory / predictions_file(label)).is_file()]
     if not labels:
         raise UserError(f"{directory} has no predictions yet.")
     for label in labels:

@@ -16,8 +16,6 @@ from text2sql.equivalence.verdict import Verdict
 from text2sql.runs.evaluation_summary import Agreement, OpinionSummary
 from text2sql.runs.records import Opinion
 
-# Of the instructions; raise it when they change.
-VERSION = 1
 # Questions put to the judge before its answer counts as malformed.
 ATTEMPTS = 3
 ERROR_TYPES = ("none", "incomplete", "irrelevant", "logic_error")

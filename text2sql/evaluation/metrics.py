@@ -53,7 +53,7 @@ ACCURACY = Metric(
 TRUNCATED = Metric(
     "truncated", "Cut off at the token limit", "questions", 0, "The answer ended at evaluation.max_new_tokens."
 )
-# Fields of `text2sql.runs.summary.EvaluationSummary`, in the order of tables.
+# Fields of `text2sql.runs.evaluation_summary.EvaluationSummary`, in the order of tables.
 RATES = (
     ACCURACY,
     Metric(
@@ -69,7 +69,7 @@ RATES = (
     Metric("valid_schema", "All names in the schema", "share", 1, "No table or column is made up."),
     Metric("executable", "Executable", "share", 1, "The query runs."),
 )
-# Fields of `text2sql.runs.summary.BenchmarkSummary`.
+# Fields of `text2sql.runs.evaluation_summary.BenchmarkSummary`.
 BENCHMARKS = (
     Metric("spider_ex", "Spider EX", "share", 1, "Spider's comparison accepts it on the question's database."),
     Metric("spider_test_suite", "Spider test suite", "share", 1, "Spider's comparison accepts it on all databases."),

@@ -43,7 +43,7 @@ def match_pair(
     if as_json:
         print(json.dumps(verdict.to_dict(), ensure_ascii=False))
         return verdict
-    console.print(f"{verdict.status}: {verdict.reason}", markup=False)
+    console.print(f"{verdict.status}: {verdict.reason}")
     if verdict.witness:
         for name, rows in verdict.witness.tables.items():
             _print_table(f"table {name}", rows)
