@@ -85,14 +85,16 @@ def compare_steps(remote: Any, options: Any) -> dict[str, Any]:
     losses: dict[str, list[float]] = {name: [] for name in clients}
     outside = []
     for round_ in range(options.steps + 1):
-        for name in sorted(clients, reverse=round_ % 2 == 0):  # who begins changes
+        # Who begins changes.
+        for name in sorted(clients, reverse=round_ % 2 == 0):
             device = device_seconds()
             start = time.perf_counter()
             forward = clients[name].forward_backward(data, "cross_entropy")
             clients[name].optim_step(types.AdamParams(learning_rate=1e-4)).result()
             losses[name].append(forward.result().metrics["loss:sum"])
             took = time.perf_counter() - start
-            if round_:  # the first warms up
+            # The first warms up.
+            if round_:
                 seconds[name].append(took)
                 outside += [took - (device_seconds() - device)] * (name == "server")
     local.close()
@@ -165,7 +167,8 @@ def datums(count: int, length: int, seed: int = 0) -> list[types.Datum]:
     weights = np.r_[np.zeros(length // 2), np.ones(length - length // 2)].astype(np.float32)
     made = []
     for _ in range(count):
-        ids = rng.integers(100, 500, length + 1)  # in every vocabulary
+        # In every vocabulary.
+        ids = rng.integers(100, 500, length + 1)
         inputs: Any = {"target_tokens": ids[1:], "weights": weights}
         made.append(types.Datum(types.ModelInput.from_ints(ids[:-1].tolist()), inputs))
     return made

@@ -33,9 +33,11 @@ import numpy as np
 import tinker
 from tinker import types
 
-STEPS = 24  # of one client, before it starts anew
+# Of one client, before it begins another training.
+STEPS = 24
 SAVE_EVERY = 3
-KILLING = 2 / 3  # of the time
+# Share of the time within which the server is killed, again and again.
+KILLING = 2 / 3
 ADAM = types.AdamParams(learning_rate=1e-2)
 RETRIED = (tinker.TinkerError, ValueError, RuntimeError, OSError)
 
@@ -67,7 +69,8 @@ def orchestrate(options: Any, directory: Path) -> dict[str, Any]:
     kills = ["server"] * options.server_kills + ["client"] * options.client_kills
     random.Random(0).shuffle(kills)
     start = time.time()
-    memory: list[list[float]] = [[]]  # of every life of the server
+    # A list for each process of the server.
+    memory: list[list[float]] = [[]]
     try:
         for number, victim in enumerate(kills):
             watch(server, start + KILLING * options.seconds * (number + 1) / len(kills), memory[-1])
@@ -105,7 +108,8 @@ def summary(options: Any, directory: Path, memory: list[list[float]]) -> dict[st
     saved = {(event["path"], event["client"]) for event in events if event["kind"] == "saved"}
     lost = []
     for path, client in sorted(saved):
-        service = connect(options, client)  # closed each time: one model at a time
+        # Closed each time: one model at a time.
+        service = connect(options, client)
         try:
             service.create_training_client_from_state_with_optimizer(path).result()
         except RETRIED as error:
@@ -220,7 +224,8 @@ def work(options: Any) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    os._exit(0)  # the SDK's background thread may still be retrying
+    # The SDK's background thread may still be retrying.
+    os._exit(0)
 
 
 def live(options: Any, client: int, expected: list[float], stop: threading.Event) -> None:
@@ -229,7 +234,8 @@ def live(options: Any, client: int, expected: list[float], stop: threading.Event
     path, step = last_save(log)
 
     def write(kind: str, **details: Any) -> None:
-        with log.open("a") as file:  # a line is short enough to be written at once
+        # A line is short enough to be written at once.
+        with log.open("a") as file:
             file.write(json.dumps({"kind": kind, "client": client, **details}) + "\n")
 
     while not stop.is_set():

@@ -100,7 +100,8 @@ def make_tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: An
                         num_key_value_heads=2,
                         max_position_embeddings=512,
                         tie_word_embeddings=tied,
-                        initializer_range=0.2,  # sharper than usual, so that greedy choices are not ties
+                        # Sharper than usual, so that greedy choices are not ties.
+                        initializer_range=0.2,
                         eos_token_id=tiny_tokenizer.eos_token_id,
                         bos_token_id=None,
                     )

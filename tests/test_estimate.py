@@ -35,7 +35,8 @@ from text2sql.estimate import (
     print_estimate,
 )
 
-PUBLISHED = {  # parameters, as the models' cards and files have them
+# Parameters, as the models' cards and files have them.
+PUBLISHED = {
     "smollm2-135m-instruct": 134_515_008,
     "meta-llama/Llama-3.2-1B": 1_235_814_400,
     "meta-llama/Llama-3.2-3B": 3_212_749_824,

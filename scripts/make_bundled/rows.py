@@ -92,7 +92,8 @@ def _references(rng: Random, targets: int, size: int) -> list[Value]:
 
 
 def _people(rng: Random, size: int) -> list[str]:
-    people: dict[str, None] = {}  # a dict keeps the order in which names were drawn; a set would not
+    # A dict keeps the order in which names were drawn; a set would not.
+    people: dict[str, None] = {}
     while len(people) < size:
         people[f"{rng.choice(FIRST_NAMES)} {rng.choice(LAST_NAMES)}"] = None
     return list(people)

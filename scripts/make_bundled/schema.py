@@ -122,7 +122,7 @@ class Table:
 
     @property
     def handle(self) -> Column | None:
-        """The column by which people refer to a row: its label, else a code of its own."""
+        """The column by which people refer to a row: its label, else its own code."""
         codes = (column for column in self.of_kind("code") if column.values != PEOPLE)
         return self.label or next(codes, None)
 

@@ -166,7 +166,8 @@ def test_an_endpoint_that_stops_answering_is_given_up(server: ChatServer, ask: A
 
 
 def test_the_cost_limit_stops_cleanly_and_is_not_passed(server: ChatServer, ask: Any) -> None:
-    prices = {"input_price": 10_000.0, "output_price": 0.0}  # a dollar each
+    # A dollar each.
+    prices = {"input_price": 10_000.0, "output_price": 0.0}
     answers, client = ask(*"abcdefgh", max_cost=3.5, concurrency=4, **prices)
     assert sorted(_texts(answers)) == ["(cost)"] * 5 + ["echo a", "echo b", "echo c"]
     assert (client.spent, len(server.seen)) == (3.0, 3)

@@ -1,4 +1,4 @@
-"""The command line: what each command prints, and one clear message with status 2 for what a person can mend."""
+"""The command line: what each command prints, and one clear message with status 2 for what a person can fix."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def text2sql(
 ) -> Callable[..., Outcome]:
     """Runs the command line in this process, in an empty directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.stdin", io.StringIO())  # no terminal to ask on
+    # No terminal to ask on.
+    monkeypatch.setattr("sys.stdin", io.StringIO())
 
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["text2sql", *map(str, arguments)])
@@ -303,7 +304,8 @@ def test_evaluate_scores_a_finished_run(text2sql: Callable[..., Outcome], finish
 def test_evaluate_takes_the_baseline_of_a_configuration(
     text2sql: Callable[..., Outcome], tiny_file: Path, tmp_path: Path, quick: None
 ) -> None:
-    assert text2sql("evaluate", tiny_file, "training.batch_size=999").code == 0  # nothing is trained
+    # Nothing is trained.
+    assert text2sql("evaluate", tiny_file, "training.batch_size=999").code == 0
     assert (tmp_path / "run" / "predictions-base.jsonl").is_file()
     assert not (tmp_path / "run" / "checkpoints.jsonl").exists()
 
@@ -354,7 +356,8 @@ def test_match_takes_a_schema_file_and_a_real_database(
         other.execute("CREATE TABLE people (name TEXT)")
     other.close()
     assert "has no table goods" in text2sql(*arguments, SHOP, "--database", "other.db").line
-    assert text2sql(*arguments[:-1], "--database", shop).out.startswith("different: ")  # the database's own schema
+    # The database's own schema.
+    assert text2sql(*arguments[:-1], "--database", shop).out.startswith("different: ")
     assert "Give --schema, --database" in text2sql(*arguments[:-1]).line
 
 
@@ -409,7 +412,7 @@ def test_a_warning_does_not_tear_a_live_bar(monkeypatch: pytest.MonkeyPatch) -> 
     written = terminal.file.getvalue()
     assert written.count("Warning: No connection.\n") == 1
     line = written.split("Warning: No connection.")[0].rsplit("\n")[-1]
-    assert "Training" not in re.sub(r".*\x1b\[2K", "", line), "it stands on a line of its own"
+    assert "Training" not in re.sub(r".*\x1b\[2K", "", line), "it stands on its own line"
 
 
 def test_a_path_in_a_log_stays_in_one_piece(text2sql: Callable[..., Outcome], tiny_file: Path, quick: None) -> None:
@@ -469,7 +472,7 @@ def test_ask_answers_with_the_checkpoint_that_was_evaluated(
     assert "t0" in text2sql("ask", row["question"], "--schema", "t0.sql", "--run", run).out.lower()
 
 
-# What a person can mend: one message, status 2, nothing touched
+# What a person can fix: one message, status 2, nothing touched
 
 
 @pytest.mark.parametrize(
@@ -557,7 +560,8 @@ def test_a_tinker_server_that_does_not_answer(
     no_credentials: None,
     url: str,
 ) -> None:
-    with socket.socket() as closed:  # bound but not listening: connections are refused
+    # Bound but not listening: connections are refused.
+    with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = url.format(port=closed.getsockname()[1])
         monkeypatch.setenv("TINKER_API_KEY", "tml-none")
@@ -636,7 +640,8 @@ def test_a_full_disk(
         patch.setattr(os, "fsync", full)
         line = text2sql("run", tiny_file).line
     assert str(tmp_path / "run") in line and "No space left on device" in line and "Free some space" in line
-    assert "100.0%" in text2sql("run", tiny_file).out  # there is room again
+    # There is space on the disk again.
+    assert "100.0%" in text2sql("run", tiny_file).out
 
 
 def test_a_full_disk_where_no_file_of_the_run_is_written(
@@ -645,7 +650,8 @@ def test_a_full_disk_where_no_file_of_the_run_is_written(
     def full(self: Path, text: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
 
-    monkeypatch.setattr(Path, "write_text", full)  # the fake backend's checkpoints
+    # The fake backend's checkpoints.
+    monkeypatch.setattr(Path, "write_text", full)
     line = text2sql("run", tiny_file).line
     assert "No space left on device" in line and "step-000002.json" in line
 
@@ -665,7 +671,8 @@ def test_ctrl_c(
             outcome = text2sql("run", tiny_file)
         assert outcome.code == 130 and "the same command goes on from there" in outcome.err
         assert "Traceback" not in outcome.err
-        signal.raise_signal(signal.SIGINT)  # again, while the interpreter waits for the device
+        # Again, while the interpreter waits for the device.
+        signal.raise_signal(signal.SIGINT)
         assert left == [130]
     finally:
         signal.signal(signal.SIGINT, before)

@@ -65,9 +65,12 @@ def test_overrides_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Pa
         ("evaluation.stop=[]", []),
         ("lora.train_mlp=false", False),
         ("lora.train_mlp=no", False),
-        ("local.gradient_checkpointing=on", "on"),  # YAML 1.1 reads true
-        ("seed=010", 10),  # YAML 1.1 reads eight
-        ("name=2024-01-01", "2024-01-01"),  # YAML 1.1 reads a date
+        # YAML 1.1 reads true.
+        ("local.gradient_checkpointing=on", "on"),
+        # YAML 1.1 reads eight.
+        ("seed=010", 10),
+        # YAML 1.1 reads a date.
+        ("name=2024-01-01", "2024-01-01"),
         ("name=2024", "2024"),
         ("data.columns.answer=sql", None),
         ("fake.default_answer= SELECT a=b", "SELECT a=b"),
@@ -148,7 +151,8 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)  # the machine may be busy
+# The machine may be busy.
+@settings(deadline=None)
 @given(JSON)
 def test_yaml_comes_back_as_it_was_written(value: Any) -> None:
     assert read_yaml(dump_yaml(value)) == value
@@ -316,7 +320,8 @@ def test_a_file_that_is_not_text_or_not_there_is_named(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     assert str(binary) in _error(str(binary))
     assert 'no configuration file quickstrat.yaml. Did you mean "quickstart"?' in _error("quickstrat.yaml")
-    assert str(tmp_path / "quickstart.yaml") in _error(str(tmp_path / "quickstart.yaml"))  # not the shipped one
+    # Not the shipped one.
+    assert str(tmp_path / "quickstart.yaml") in _error(str(tmp_path / "quickstart.yaml"))
 
 
 @pytest.mark.parametrize(

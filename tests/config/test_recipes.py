@@ -26,7 +26,8 @@ from text2sql.pipeline.run import run_pipeline
 from text2sql.training.batches import epoch_order
 
 SHIPPED = {path.stem: path for path in sorted((REPOSITORY / "configs").glob("*.yaml"))}
-RECIPES = {  # the form that a recipe's rows have, by configuration
+# The form that a recipe's rows have, by configuration.
+RECIPES = {
     "llama-3.2-1b": "rows",
     "smollm2-sql-create-context": "rows",
     "opencoder-6.7b-qlora-plus": "rows",
@@ -140,7 +141,8 @@ def server(tiny_chat_model: str, tmp_path_factory: pytest.TempPathFactory) -> It
 def test_two_steps(
     name: str, backend: str, tmp_path: Path, tiny_chat_model: str, server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)  # it is tested elsewhere
+    # It is tested elsewhere.
+    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
     monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path)
     monkeypatch.setenv("TINKER_API_KEY", KEY)
     overrides = [f"backend={backend}", f"base_model={tiny_chat_model}", "data.max_tokens=4096"]
@@ -194,4 +196,5 @@ def test_easy_queries_come_first_in_a_curriculum() -> None:
     order = epoch_order(0, 0, 7, levels)
     assert [levels[i] for i in order] == sorted(levels)
     assert order == epoch_order(0, 0, 7, levels) and sorted(order) == list(range(7))
-    assert len({tuple(epoch_order(0, epoch, 7, levels)) for epoch in range(8)}) > 1  # shuffled within a level
+    # Shuffled within a level.
+    assert len({tuple(epoch_order(0, epoch, 7, levels)) for epoch in range(8)}) > 1

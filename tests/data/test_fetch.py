@@ -26,7 +26,7 @@ from text2sql.sql.features import features
 
 
 class _Files:
-    """What the server has, and what was asked of it; `cut` ends an answer after so many bytes."""
+    """What the server has, and what was asked of it; `cut` ends an answer after N bytes."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}

@@ -104,7 +104,8 @@ def test_ask_see_edit_run_and_go_back(page: Any) -> None:
     text(page, "#tuned-result", "1 row")
     text(page, "#tuned-result td", "3")
     text(page, "#base-result", "1 row")
-    assert page.locator("#tuned-sql .cm-content span").count() > 2  # highlighted
+    # Highlighted.
+    assert page.locator("#tuned-sql .cm-content span").count() > 2
     editor = page.locator("#tuned-sql .cm-content")
     editor.click()
     page.keyboard.press("Control+A")
@@ -168,7 +169,8 @@ def test_an_answer_can_be_stopped_and_asked_for_again(page: Any, halted: threadi
     text(page, "#status", "Stopped.")
     assert "SELECT COUNT(*)" in page.inner_text("#tuned-sql .cm-content") and page.locator("#tuned-run").is_visible()
     halted.set()
-    page.wait_for_timeout(1000)  # gradio takes no question while it is still calling the last one off
+    # Gradio takes no question while it is still calling the last one off.
+    page.wait_for_timeout(1000)
     page.click("#ask")
     text(page, "#tuned-result", "1 row")
     text(page, "#tuned-sql .cm-content", "FROM customers")
@@ -187,7 +189,8 @@ def test_by_keyboard_alone(page: Any) -> None:
     text(page, "#status", "Tuned model:")
     assert page.evaluate("document.activeElement.id") == "ask"
     page.locator("#tuned-sql .cm-content").focus()
-    page.keyboard.press("Tab")  # out of the editor
+    # Out of the editor.
+    page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "tuned-run"
     page.keyboard.press("Enter")
     text(page, "#tuned-result", "no column nmae")
@@ -209,7 +212,8 @@ def test_files_and_mistakes(page: Any, tmp_path: Path) -> None:
     text(page, "#status", "Write a question first.")
     page.fill("#question textarea", "Anything?")
     page.click("#ask")
-    text(page, "#tuned-result", "1 row")  # SELECT 1, the fake's answer to what it has not seen
+    # SELECT 1, the fake's answer to what it has not seen.
+    text(page, "#tuned-result", "1 row")
     assert page.input_value("#question textarea") == "Anything?"
     page.click("#forget")
     page.wait_for_selector("#forget", state="hidden")
@@ -225,11 +229,13 @@ def test_a_file_that_is_too_large_is_refused_by_name(page: Any, tmp_path: Path) 
     text(page, "#about", "a CSV of up to 50 MB")
     for name, limit in (("huge.csv", "a CSV file may have at most 50 MB"), ("huge.db", "may have at most 500 MB")):
         with (tmp_path / name).open("wb") as file:
-            file.truncate(10**9)  # sparse: takes no room
+            # A sparse file takes no space on the disk.
+            file.truncate(10**9)
         page.locator("input[type=file]").first.set_input_files(tmp_path / name)
         text(page, "#about", f"{name} has 1,000 MB; a")
         text(page, "#about", limit)
-    assert not sent  # it never left the browser
+    # It never left the browser.
+    assert not sent
 
 
 def test_a_port_that_is_taken_and_a_run_that_is_none(run: Path, tmp_path: Path) -> None:

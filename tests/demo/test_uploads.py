@@ -121,7 +121,8 @@ def test_a_csv_of_a_gigabyte_is_refused_at_once(tmp_path: Path, place: Path) -> 
     path = tmp_path / "huge.csv"
     with path.open("wb") as file:
         file.write(b"a,b\n1,2\n")
-        file.truncate(10**9)  # sparse: takes no room
+        # A sparse file takes no space on the disk.
+        file.truncate(10**9)
     with pytest.raises(UserError, match=r"huge.csv has 1,000 MB; a CSV file may have at most 50 MB\. Take a sample"):
         uploads.copy_database(path, place)
     assert not list(place.iterdir())

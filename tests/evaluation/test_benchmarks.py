@@ -52,13 +52,16 @@ def _score(root: Path, gold: str, predicted: str, **options: Any) -> BenchmarkSc
     ("gold", "predicted", "spider", "suite", "bird"),
     [
         ("SELECT name FROM goods", "SELECT name FROM goods", True, True, True),
-        ("SELECT id, name FROM goods", "SELECT name, id FROM goods", True, True, False),  # columns may be permuted
-        ("SELECT name FROM goods", "SELECT DISTINCT name FROM goods", True, True, True),  # DISTINCT is removed; sets
+        # Columns may be permuted.
+        ("SELECT id, name FROM goods", "SELECT name, id FROM goods", True, True, False),
+        # DISTINCT is removed; BIRD compares sets.
+        ("SELECT name FROM goods", "SELECT DISTINCT name FROM goods", True, True, True),
         ("SELECT name FROM goods", "SELECT name FROM goods GROUP BY name", False, False, True),
         ("SELECT id FROM goods ORDER BY id", "SELECT id FROM goods ORDER BY id DESC", False, False, True),
         ("SELECT id FROM goods", "SELECT id FROM goods ORDER BY id DESC", True, True, True),
         ("SELECT id FROM goods WHERE price > 5", "SELECT id FROM goods WHERE price > 8", True, True, True),
-        ("SELECT id FROM goods WHERE id > 7", "SELECT name FROM goods WHERE id > 9", True, True, True),  # both empty
+        # Both results are empty.
+        ("SELECT id FROM goods WHERE id > 7", "SELECT name FROM goods WHERE id > 9", True, True, True),
         ("SELECT name FROM goods WHERE id = 1", "SELECT name FROM goods WHERE price = 2", True, False, True),
         ("SELECT name FROM goods", "SELECT nothing FROM goods", False, False, False),
         ("SELECT id FROM goods WHERE id > = 2", "SELECT id FROM goods WHERE id >= 2", True, True, None),
@@ -69,7 +72,8 @@ def test_verdicts_of_the_benchmarks(
     root: Path, gold: str, predicted: str, spider: bool, suite: bool, bird: bool | None
 ) -> None:
     score = _score(root, gold, predicted)
-    if bird is None:  # only Spider's script mends "> ="
+    # Only Spider's script repairs "> =".
+    if bird is None:
         assert score.gold_failure
         return
     assert (score.spider_ex, score.spider_test_suite, score.bird_ex) == (spider, suite, bird)
@@ -84,7 +88,8 @@ def test_distinct_may_be_kept(root: Path) -> None:
 _small = st.lists(st.lists(st.sampled_from([0, 1, 1.0, "1", None]), min_size=3, max_size=3).map(tuple), max_size=4)
 
 
-@settings(deadline=None)  # a loaded machine is no failure
+# A loaded machine is no failure.
+@settings(deadline=None)
 @given(_small, st.permutations(range(3)), st.randoms(), st.booleans(), st.booleans())
 def test_spiders_comparison_is_that_of_all_permutations(
     gold: Rows, order: list[int], random: Any, ordered: bool, mutate: bool
@@ -113,14 +118,18 @@ def test_wide_results_are_compared_without_trying_all_orders() -> None:
     ("predicted", "gold", "expected"),
     [
         ([], [], 1.0),
-        ([(1, 2)], [(2, 1)], 1.0),  # cells of a row are a set
-        ([(1,), (1,)], [(1,)], 1.0),  # duplicates are removed
+        # Cells of a row are a set.
+        ([(1, 2)], [(2, 1)], 1.0),
+        # Duplicates are removed.
+        ([(1,), (1,)], [(1,)], 1.0),
         ([(1,)], [], 0.0),
         ([], [(1,)], 0.0),
-        ([(1,), (2,)], [(2,), (1,)], 0.0),  # rows are paired by position
+        # Rows are paired by position.
+        ([(1,), (2,)], [(2,), (1,)], 0.0),
         # One of two cells, and a row too few: tp 0.5, fp 0.5, fn 1.5; precision 1/2, recall 1/4.
         ([(1, 9)], [(1, 2), (3, 4)], 1 / 3),
-        ([(1, 2, 3)], [(1, 2)], 0.8),  # tp 1, fp 0.5: precision 2/3, recall 1
+        # True positives 1, false positives 0.5: precision 2/3, recall 1.
+        ([(1, 2, 3)], [(1, 2)], 0.8),
     ],
 )
 def test_soft_f1(predicted: Rows, gold: Rows, expected: float) -> None:

@@ -61,7 +61,8 @@ def test_failures_at_random_are_called_random() -> None:
         right = [rng.random() > 0.3 for _ in golds]
         labels = [[] if value else [rng.choice(["join key", "limit"])] for value in right]
         called.append(break_down(golds, right, labels).verdict)
-    assert called.count("systematic") <= 8  # 5 % of the tables and 5 % of the labels by chance: 6 of 60
+    # 5 % of the tables and 5 % of the labels by chance: 6 of 60.
+    assert called.count("systematic") <= 8
     assert called.count("random") >= 52
 
 

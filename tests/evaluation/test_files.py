@@ -146,7 +146,8 @@ def test_a_tables_json_becomes_create_table_statements(here: Path) -> None:
     db = sqlite3.connect(":memory:")
     db.executescript(schema or "")
     assert [row[1:3] for row in db.execute("PRAGMA table_info(t)")] == [("x", "NUMERIC"), ("y y", "DATETIME")]
-    assert [row[5] for row in db.execute("PRAGMA table_info(u)")] == [1, 2]  # a key of two columns
+    # A key of two columns.
+    assert [row[5] for row in db.execute("PRAGMA table_info(u)")] == [1, 2]
     assert [row[2:5] for row in db.execute("PRAGMA foreign_key_list(u)")] == [("t", "x", "x")]
     db.close()
     assert set(parse_schema(schema or "").tables) == {"t", "u"}

@@ -63,7 +63,8 @@ def test_paired_comparison_is_the_exact_mcnemar_test() -> None:
     assert result.difference == pytest.approx(8 / 60)
     assert result.p_value == pytest.approx(2 * sum(math.comb(12, k) for k in range(3)) / 2**12)
     assert result.low < result.difference < result.high
-    assert result.low > 0  # and the interval agrees with the test here
+    # The interval agrees with the test here.
+    assert result.low > 0
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 1), (5, 5), (0, 6), (10, 2), (44, 0), (61, 90), (400, 500), (1, 999)])
@@ -162,7 +163,8 @@ def test_hardness(sql: str, level: str) -> None:
         ("SELECT a, b FROM t", "SELECT b, a FROM t", ["wrong column"]),
         ("SELECT a FROM t", "CREATE TABLE t (a INTEGER)", ["not a query"]),
         ("SELECT a FROM t", "SELECT randomblob(1000000000) FROM t", ["unsafe"]),
-        ("SELECT nothing FROM nowhere WHERE (", "SELECT a FROM t", []),  # undecided: nobody's error is known
+        # Undecided: nobody's error is known.
+        ("SELECT nothing FROM nowhere WHERE (", "SELECT a FROM t", []),
         ("SELECT MAX(a) FROM t", "SELECT MIN(a) FROM t", ["wrong aggregate"]),
         ("SELECT MAX(a) FROM t", "SELECT a FROM t", ["missing aggregate"]),
         ("SELECT a FROM t", "SELECT MAX(a) FROM t", ["extra aggregate"]),

@@ -46,7 +46,8 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.calls.append((self.command, self.path, body))
-        if (self.command == "POST" and "repos" in self.path) or "commit" in self.path:  # what writes
+        # The requests that write.
+        if (self.command == "POST" and "repos" in self.path) or "commit" in self.path:
             self.server.authorization.add(self.headers.get("Authorization"))
         where = f"http://127.0.0.1:{self.server.server_port}/ada/sql"
         status = next((code for part, code in self.server.refuse.items() if part in self.path), 200)
@@ -151,7 +152,8 @@ def test_a_run_pushes_at_its_end(tmp_path: Path, tiny_model: str, served: Hub, m
         training={"max_steps": 1},
         hub={"push_to": "team/sql", "format": "merged", "private": False},
     )
-    monkeypatch.setattr(evaluation, "score_pairs", None, raising=False)  # nothing is evaluated
+    # Nothing is evaluated.
+    monkeypatch.setattr(evaluation, "score_pairs", None, raising=False)
     run_pipeline(config, stages=("train",))
     assert {"README.md", "model.safetensors", "generation_config.json"} <= served.files().keys()
     assert "whoami" in served.calls[0][1]

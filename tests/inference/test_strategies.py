@@ -70,7 +70,8 @@ def test_the_most_similar_question_stands_last() -> None:
 def test_the_question_itself_is_never_shown(select: str) -> None:
     train = _trained("how many  BERTHS?", "How many berths?", "How many boats?", "How many boats?", "How many quays?")
     questions = [e.question for e in _choose(train, k=3, select=select)]
-    assert sorted(questions) == ["How many boats?", "How many quays?"]  # nor one question twice
+    # No question is shown twice.
+    assert sorted(questions) == ["How many boats?", "How many quays?"]
 
 
 def test_random_examples_hang_on_the_seed_alone() -> None:
@@ -103,13 +104,15 @@ def test_what_most_samples_return_wins_however_it_is_spelt() -> None:
         "select count(*) from berth AS b",
         many,
     ]
-    assert _vote(*texts) == many  # three in two spellings against two in one
+    # Three in two spellings against two in one.
+    assert _vote(*texts) == many
 
 
 def test_what_does_not_run_has_no_vote() -> None:
     wrong = "SELECT COUNT(*) FROM ships"
     assert _vote(wrong, wrong, wrong, "SELECT quay FROM berth") == "SELECT quay FROM berth"
-    assert _vote(wrong, "no query here") == wrong  # nothing runs: the first
+    # Where nothing runs, the first answer stays.
+    assert _vote(wrong, "no query here") == wrong
 
 
 def test_votes_are_taken_on_the_real_database(tmp_path: Path) -> None:
@@ -182,7 +185,8 @@ def test_tries_end(tmp_path: Path) -> None:
     sampler = _Scripted([" SELECT COUNT(*) FROM ships\n\n"])
     (row,) = _predict(tmp_path, sampler, Retry(attempts=2, show_error=False))
     assert not row.correct and len(sampler.prompts) == 3
-    assert len({params.seed for params in sampler.params}) == 3  # the same prompt is not sampled the same way again
+    # The same prompt is not sampled the same way again.
+    assert len({params.seed for params in sampler.params}) == 3
 
 
 def test_second_tries_come_before_the_next_questions(tmp_path: Path) -> None:
@@ -285,7 +289,8 @@ def test_a_finished_run_can_be_given_further_strategies(tmp_path: Path) -> None:
     assert load_run_config(RunDirectory(run)).evaluation.retry == Retry(attempts=1)
     other = tiny_config(tmp_path, evaluation={**plain, "retry": {"attempts": 2}}, on_existing="resume")
     with pytest.raises(UserError, match=r"evaluation.retry.attempts was 1, is 2"):
-        run_pipeline(other)  # its answers are of other tries
+        # Its answers are of other tries.
+        run_pipeline(other)
 
 
 def test_a_vote_needs_a_temperature() -> None:

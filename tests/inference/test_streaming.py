@@ -43,7 +43,8 @@ def test_whoever_stops_listening_ends_the_sampling(open_local: Callable[..., Any
     assert next(coming).tokens == 1
     coming.close()  # type: ignore[attr-defined]
     ((after,),) = generate(Request([ASKED]), sampler, _config(max_new_tokens=2))
-    assert after.tokens == 2  # the device is free
+    # The device is free.
+    assert after.tokens == 2
 
 
 @pytest.mark.parametrize("streams", [True, False])

@@ -341,7 +341,8 @@ def test_a_witness_of_another_shape_is_named(tmp_path: Path, witness: object, mo
     write_rows(tmp_path / "predictions-tuned.jsonl", rows)
     text = read(tmp_path).text
     assert "line 2 is not of format 1: verdict has a witness that cannot be read" in text
-    assert "A database that shows the difference" in text  # of the other answer
+    # It is the other answer that has one.
+    assert "A database that shows the difference" in text
 
 
 def test_witness_as_the_evaluator_writes_it() -> None:
@@ -400,7 +401,8 @@ def test_failures_benchmarks_and_the_second_opinion(page: Page) -> None:
     assert "0.81 (197 answers)" in text and "<b>big-judge</b> was shown" in text
     assert "On the real database: Spider EX wrong, BIRD EX right." in text
     assert "Judge: wrong (logic error)." in text
-    assert "Answers: different" in text and "Answers: undecided" not in text  # there are none
+    # Nothing was undecided.
+    assert "Answers: different" in text and "Answers: undecided" not in text
 
 
 def test_all_wins_and_losses_are_listed(whole: Path, page: Page) -> None:

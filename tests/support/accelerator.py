@@ -17,7 +17,8 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 NAME = "accel"
 COPIES = {"copy_", "_to_copy", "_copy_from"}
 INDEXING = {"index", "index_put_", "index_put", "_index_put_impl_", "_unsafe_index"}
-operations: list[str] = []  # that have been computed
+# Names of the operations that have been computed.
+operations: list[str] = []
 
 
 class OnDevice(torch.Tensor):
@@ -119,10 +120,12 @@ def install() -> str:
     _setup_privateuseone_for_python_backend(NAME, backend_module=Module())
     library = torch.library.Library("_", "IMPL")
     library.fallback(lambda func, *args, **kwargs: compute(func, args, kwargs), "PrivateUse1")
-    _device_constructors()  # it remembers, for `with torch.device(...)`, what is exchanged next
+    # It remembers, for `with torch.device(...)`, what is exchanged next.
+    _device_constructors()
     plain = torch.tensor
 
-    def tensor(data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:  # PyTorch's own goes past us
+    # PyTorch's own goes past us.
+    def tensor(data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:
         if device is None or torch.device(device).type != NAME:
             return plain(data, device=device, **options)
         return plain(data, **options).to(device)

@@ -44,7 +44,8 @@ class ChatServer:
             time.sleep(0.01)
             self._send(handler, body, fault)
         except BrokenPipeError:
-            pass  # the client left
+            # The client left.
+            pass
         finally:
             with self.lock:
                 self.busy -= 1

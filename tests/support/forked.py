@@ -1,4 +1,4 @@
-"""The command line in processes of its own, forked from one that has imported everything: they start at once."""
+"""The command line in separate processes, forked from one that has imported everything: they start at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _context.set_forkserver_preload(
 
 
 def start(arguments: Sequence[object], output: Path) -> BaseProcess:
-    """Start ``text2sql ARGUMENTS`` in a process group of its own; what it prints is appended to a file."""
+    """Start ``text2sql ARGUMENTS`` in its own process group; what it prints is appended to a file."""
     process = _context.Process(target=_main, args=([str(a) for a in arguments], output, dict(os.environ)))
     process.start()
     return process
@@ -37,7 +37,8 @@ def _main(arguments: list[str], output: Path, environment: dict[str, str]) -> No
 
     from text2sql import cli
 
-    torch.set_num_threads(1)  # PyTorch sums in another order with another number of threads
+    # PyTorch sums in another order with another number of threads.
+    torch.set_num_threads(1)
     with output.open("a") as file:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

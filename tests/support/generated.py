@@ -252,7 +252,7 @@ def changed(sql: str, changes: list[Change], rng: random.Random) -> str | None:
 
 
 def differ_somewhere(ddl: str, gold: str, predicted: str, rng: random.Random) -> bool:
-    """Whether one of many random databases, made without the evaluator, tells two unsorted queries apart."""
+    """Whether one of many random databases, made without the evaluator, separates two unsorted queries."""
     db = sqlite3.connect(":memory:")
     db.executescript(ddl)
     literals = [node.this for sql in (gold, predicted) for node in sqlglot.parse_one(sql).find_all(exp.Literal)]

@@ -10,7 +10,8 @@ from typing import Any
 from text2sql.config import Config
 from text2sql.evaluation import Verdict
 
-SPELLINGS = (  # of one query: rows that differ in the answer alone share their prompt
+# Of one query: rows that differ in the answer alone share their prompt.
+SPELLINGS = (
     "SELECT COUNT(*) FROM t{i} WHERE a = {i}",
     "select count(*) from t{i} where a = {i}",
     "SELECT  COUNT(*)  FROM t{i} WHERE a = {i}",
@@ -20,7 +21,7 @@ SPELLINGS = (  # of one query: rows that differ in the answer alone share their 
 
 
 def rows(count: int, spellings: int = 1) -> list[dict[str, str]]:
-    """Questions on tables of their own, each `spellings` times with its answer spelt another way."""
+    """Questions on their own tables, each `spellings` times with its answer spelt another way."""
     return [
         {
             "question": f"How many rows have a = {i}?",

@@ -51,7 +51,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Made:
 
 
 def second(directory: Path, model: str, start: Path | str | None, **sections: Any) -> Config:
-    """A run on rows of its own that begins with the weights of `start`."""
+    """A run on its own rows that begins with the weights of `start`."""
     data = directory / "other.jsonl"
     if not data.exists():
         write_jsonl(data, rows(8, spellings=3))

@@ -196,7 +196,8 @@ def having_count(rng: Random, view: View) -> Draft | None:
     if group is None:
         return None
     usual = len(view.rows[table.name]) // len(group.values)
-    number = max(2, min(usual + rng.randint(-2, 2), 7))  # groups of more rows are rare in made-up databases
+    # Groups of more rows are rare in made-up databases.
+    number = max(2, min(usual + rng.randint(-2, 2), 7))
     sign, amount = rng.choice(((">", "more than"), (">", "over"), (">=", "at least"), ("<", "fewer than")))
     patterns: tuple[str, ...] = (
         "Which {groups} have {amount} {n} {many}?",

@@ -46,7 +46,7 @@ def links(domain: Domain) -> list[Link]:
 
 
 def pick_link(rng: Random, view: View, *, named_child: bool = False) -> Link | None:
-    """Choose a foreign key, on request one whose rows have a name of their own."""
+    """Choose a foreign key, on request one whose rows have their own name."""
     found = [link for link in links(view.domain) if link.child.handle or not named_child]
     return rng.choice(found) if found else None
 
@@ -116,7 +116,8 @@ def with_parent(rng: Random, view: View) -> Draft | None:
     where = test.condition(rng, view, link.child, avoid=(own,)) if rng.random() < 0.55 else None
     order = rng.choice(link.child.of_kind("number", "date", "year") or [own]) if rng.random() < 0.25 else None
     if order and order.name == own.name:
-        order = own  # the same words for what is shown and what it is sorted by
+        # The same words for what is shown and what it is sorted by.
+        order = own
     one, many = nouns(rng, link.child, [where] if where else [])
     patterns: tuple[str, ...] = ("Show the {own} of each {one} and the {other} of its {role}{sorting}.",)
     patterns += ("List the {owns} of {many} together with the {other} of the {role}{sorting}.",)

@@ -159,7 +159,8 @@ def shared_values(rng: Random, view: View) -> Draft | None:
     one, other, column = rng.choice(pairs)
     operator = rng.choice(("INTERSECT", "EXCEPT", "UNION"))
     if operator != "EXCEPT" and one.name > other.name:
-        one, other = other, one  # the two orders mean the same
+        # The two orders mean the same.
+        one, other = other, one
     return _set_operation(rng, operator, column, (one, None), (other, None))
 
 
