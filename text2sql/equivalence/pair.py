@@ -105,12 +105,12 @@ class PreparedPair:
                 self.gold = prepare(self._gold_text, self.schema, self.check)
                 break
             except QueryFailed as failure:
-                if not self._mend(failure):
+                if not self._repair(failure):
                     raise GoldFails(str(failure)) from None
         else:
             raise GoldFails("its schema lacks too much")
 
-    def _mend(self, failure: QueryFailed) -> bool:
+    def _repair(self, failure: QueryFailed) -> bool:
         missing = missing_name(failure)
         if missing is None:
             return False
@@ -166,7 +166,7 @@ class PreparedPair:
 
 
 def _encodable(text: str) -> str:
-    """A text that SQLite can read: without NUL, and with a sign of its own for half a surrogate pair."""
+    """A text that SQLite can read: without NUL, and with the replacement sign for half a surrogate pair."""
     return text.replace("\x00", " ").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

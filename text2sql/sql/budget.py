@@ -2,16 +2,19 @@
 
 Work is counted first: SQLite's instructions and rows made, which are the same on every machine and under every load, so
 that a verdict is too. The clock is a last resort. It is the processor's, which a busy machine does not run down; the
-clock on the wall has a wider limit of its own.
+clock on the wall has a separate, wider limit.
 """
 
 from __future__ import annotations
 
 import time
 
-_WORK = 50_000_000  # instructions of SQLite's virtual machine, about a second
-_ROW = 500  # instructions that making and storing one row stands for
-_WALL = 4.0  # seconds on the wall for each of the processor's
+# Instructions of SQLite's virtual machine for a pair: about a second.
+_WORK = 50_000_000
+# Instructions that making and storing one row stands for.
+_ROW = 500
+# Seconds on the wall for each of the processor's: a busy machine gives a process a fraction of its time.
+_WALL = 4.0
 
 
 class Clock:

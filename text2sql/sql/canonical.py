@@ -22,7 +22,8 @@ def canonical(tree: exp.Expr) -> str:
     _rename_aliases(tree)
     for identifier in tree.find_all(exp.Identifier):
         identifier.set("this", fold(str(identifier.this)))
-        identifier.set("quoted", True)  # the column "1992" is not the number
+        # The column "1992" is not the number.
+        identifier.set("quoted", True)
     _strip_output_names(tree)
     tree = tree.transform(_simplify)
     return to_sqlite(tree)

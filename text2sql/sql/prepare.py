@@ -147,7 +147,8 @@ def _render(sql: str, tokens: list[Token], as_string: set[int]) -> str:
         if token.kind == "dquoted":
             parts.append(quote_string(token.name) if token.start in as_string else quote_identifier(token.name))
         elif token.kind == "string" and not token.closed:
-            parts.append(token.text)  # let SQLite see that it does not end
+            # SQLite is to see that it does not end.
+            parts.append(token.text)
         else:
             parts.append(token.text)
         at = token.end

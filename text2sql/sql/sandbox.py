@@ -3,7 +3,8 @@
 Layers, each enough on its own for most attacks: an authorizer that allows reading and nothing else
 (https://sqlite.org/c3ref/set_authorizer.html), ``PRAGMA query_only``, SQLite's own limits on lengths and depths
 (https://sqlite.org/limits.html), a progress handler that counts instructions, looks at the clock and at the memory of
-the process, and a cap on the rows fetched. `workers` adds a process that can be killed.
+the process, and a cap on the rows fetched. `text2sql.equivalence.process_pool` adds a process that the
+system limits, and that can be killed.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from text2sql.sql.files import open_read_only
 from text2sql.sql.tokens import fold, quote_identifier
 from text2sql.sql.values import Row
 
-_STEP = 500  # instructions between two calls of the progress handler
-_MEMORY = 256 * 2**20  # bytes that the process may grow by during one query
+# Instructions between two calls of the progress handler: often enough for the clock, and no cost to a query.
+_STEP = 500
+# Bytes that the process may grow by during one query.
+_MEMORY = 256 * 2**20
 MAX_ROWS = 5_000
-_MAX_BYTES = 16 * 2**20  # of text and blobs in one result
+# Bytes of text and blobs in one result.
+_MAX_BYTES = 16 * 2**20
 
 _DENIED_FUNCTIONS = frozenset(("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", "sqlite_log"))
 _SYSTEM_TABLES = frozenset(
@@ -103,7 +107,7 @@ class Sandbox:
     """One connection on which hostile queries may run.
 
     Args:
-        connection: A connection of its own, autocommit; in memory or a file opened read-only.
+        connection: A connection that nothing else uses, autocommit; in memory or a file opened read-only.
         max_length: The longest string or blob, in bytes.
     """
 
