@@ -219,3 +219,10 @@ def test_a_column_may_be_named_like_a_keyword_that_sqlite_alone_takes_as_a_name(
     schema, gold = "CREATE TABLE games (won VARCHAR, for VARCHAR)", "SELECT COUNT(won) FROM games WHERE for = 29"
     assert execution_match(schema, gold, "SELECT COUNT(won) FROM games WHERE 29 = for").status == "equivalent"
     assert execution_match(schema, gold, "SELECT COUNT(won) FROM games WHERE for = 28").status == "different"
+
+
+@pytest.mark.parametrize("condition", ["id IN (2.5)", "id = 'n/a'", "id IN ('', 1, -7)", "id <> '%'"])
+def test_an_integer_key_holds_integers_whatever_the_gold_query_compares_it_with(condition: str) -> None:
+    schema = "CREATE TABLE team (id INTEGER PRIMARY KEY, name TEXT NOT NULL)"
+    verdict = execution_match(schema, f"SELECT name FROM team WHERE {condition} OR name = 'x'", "SELECT id FROM team")
+    assert verdict.status == "different", verdict
