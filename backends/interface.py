@@ -25,16 +25,20 @@ Beyond Tinker's verbs a service client has `capabilities`, `describe` and `check
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypedDict, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
+    from concurrent import futures
+    from pathlib import Path
 
     from tinker import types
 
     from backends.capabilities import Capabilities
 
 T_co = TypeVar("T_co", covariant=True)
+
+Status = Literal["success", "errored", "interrupted"]
 
 
 class BackendError(Exception):
@@ -52,6 +56,34 @@ class Probe(NamedTuple):
     answer: str
 
 
+class Description(TypedDict, total=False):
+    """What a backend has chosen so far; a key is absent until its choice is made.
+
+    Attributes:
+        processes: How many work on one run.
+        threads: CPU threads of each.
+        device: Where the tensors live, as PyTorch names it.
+        compute_dtype: Dtype of the matrix products.
+        adapter_dtype: Dtype of the trained weights.
+        quantization: ``none``, ``nf4`` or ``int8``.
+        attention: The attention's implementation, as transformers names it.
+        micro_batch_tokens: Most tokens in one forward pass.
+        gpu: The GPU's name.
+        gpu_peak_memory_bytes: Most bytes that this process held on it.
+    """
+
+    processes: int
+    threads: int
+    device: str
+    compute_dtype: str
+    adapter_dtype: str
+    quantization: str
+    attention: str
+    micro_batch_tokens: int
+    gpu: str
+    gpu_peak_memory_bytes: int
+
+
 class Future(Protocol[T_co]):
     """The part of `tinker.APIFuture` that this project uses; awaiting it works too."""
 
@@ -67,8 +99,65 @@ class Future(Protocol[T_co]):
         """
         ...
 
-    def future(self) -> Any:
+    def future(self) -> futures.Future[Any]:
         """The same as a `concurrent.futures.Future`: to be called back when it is done, or to cancel it."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """What is asked of a base model's tokenizer; a Hugging Face `PreTrainedTokenizerBase` has it and more."""
+
+    @property
+    def bos_token_id(self) -> int | None:
+        """The token that begins a sequence; None where there is none."""
+        ...
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The token that ends a sequence; None where there is none."""
+        ...
+
+    @property
+    def all_special_ids(self) -> Sequence[int]:
+        """The tokens that stand for no text."""
+        ...
+
+    @property
+    def chat_template(self) -> str | None:
+        """Jinja text that marks the turns of a conversation; None of a model that has no chats."""
+        ...
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """The token ids of a text, with what the tokenizer puts around a sequence unless told otherwise."""
+        ...
+
+    def __call__(self, text: list[str], /, *, add_special_tokens: bool = True) -> Mapping[str, list[list[int]]]:
+        """``input_ids``: the ids of many texts at once."""
+        ...
+
+    def decode(
+        self, tokens: Sequence[int], /, *, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False
+    ) -> str:
+        """The text of token ids."""
+        ...
+
+    def apply_chat_template(
+        self, conversation: list[dict[str, str]], *, tokenize: Literal[False], add_generation_prompt: bool = False
+    ) -> str:
+        """The text of a conversation; `add_generation_prompt` begins the assistant's next turn."""
+        ...
+
+
+class PretrainedTokenizer(Tokenizer, Protocol):
+    """A tokenizer that was read from a model's files."""
+
+    @property
+    def bos_token(self) -> str | None:
+        """Text of the token that begins a sequence; None where there is none."""
+        ...
+
+    def save_pretrained(self, directory: Path, /) -> object:
+        """Write the files that transformers reads it from."""
         ...
 
 
@@ -116,8 +205,8 @@ class SamplingClient(Protocol):
         """
         ...
 
-    def get_tokenizer(self) -> Any:
-        """The tokenizer of the base model (a Hugging Face `PreTrainedTokenizerBase`)."""
+    def get_tokenizer(self) -> Tokenizer:
+        """The tokenizer of the base model."""
         ...
 
 
@@ -214,7 +303,7 @@ class TrainingClient(Protocol):
         """The model's id, base model and LoRA rank."""
         ...
 
-    def get_tokenizer(self) -> Any:
+    def get_tokenizer(self) -> Tokenizer:
         """The tokenizer of the base model, as `SamplingClient.get_tokenizer`."""
         ...
 
@@ -249,10 +338,10 @@ class ServiceClient(Protocol):
 
     capabilities: Capabilities
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """What the backend has chosen so far (device, dtypes, quantization, ...), for the record of a run.
 
-        JSON values by name; empty where a server chooses and does not say.
+        Empty where a server chooses and does not say.
         """
         ...
 
@@ -308,16 +397,14 @@ class ServiceClient(Protocol):
         """A training client that continues exactly where the saved one was (errors as without the optimiser)."""
         ...
 
-    def create_sampling_client(self, model_path: str | None = None, base_model: str | None = None) -> Any:
+    def create_sampling_client(
+        self, model_path: str | None = None, base_model: str | None = None
+    ) -> Future[SamplingClient]:
         """A sampling client of saved weights, or of the bare base model.
 
         Args:
             model_path: ``tinker://`` path of a checkpoint for sampling.
             base_model: The base model, where no path is given.
-
-        Returns:
-            A `SamplingClient` that is also a future of itself: `result()` waits until it can be used. (The SDK returns
-            the client, which is why the type is open.)
 
         Raises:
             ValueError: Neither is given.
@@ -329,11 +416,11 @@ class ServiceClient(Protocol):
         """Housekeeping on stored checkpoints."""
         ...
 
-    def close(self, status: str = "success") -> Any:
+    def close(self, status: Status) -> Future[None] | None:
         """Release what the backend holds; unfinished work is cancelled.
 
         Args:
-            status: ``success``, ``errored`` or ``interrupted``, for a server's log.
+            status: How the work ended, for a server's log.
 
         Returns:
             A `Future` that is done when a server has heard of it; None where there is no server.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from backends.interface import Tokenizer
 from backends.planning.batch_plan import may_pack, padded_tokens, plan_batches, tokens_at_once
 from backends.planning.cores import available_cores
 from backends.planning.estimate import (
@@ -130,7 +131,7 @@ def print_estimate(config: Config, device: str) -> None:
         _print_local(config, work, train, validation, asked, find_device(device))
 
 
-def _asked(config: Config, dataset: Dataset, tokenizer: Any) -> list[Asked]:
+def _asked(config: Config, dataset: Dataset, tokenizer: Tokenizer | None) -> list[Asked]:
     """What the evaluations of a run ask."""
     limit = None
     if tokenizer is not None and config.capabilities.computes_here:
@@ -155,7 +156,7 @@ def _asked(config: Config, dataset: Dataset, tokenizer: Any) -> list[Asked]:
 
 
 def _lengths(
-    examples: Sequence[Example], tokenizer: Any, config: Config, few_shot: FewShotPrefixes | None = None
+    examples: Sequence[Example], tokenizer: Tokenizer | None, config: Config, few_shot: FewShotPrefixes | None = None
 ) -> Lengths:
     template = config.prompt.template
     if tokenizer is not None:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tinker
 from tinker import types
 
-from backends.interface import BackendError
+from backends.interface import BackendError, PretrainedTokenizer
 from backends.local.async_aliases import async_result, async_return
 from backends.local.decode.batcher import Batcher, Call
 from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
@@ -189,7 +189,7 @@ class LocalSamplingClient:
         response._future.add_done_callback(finish)
         return LocalFuture(future, before_wait=self._awaited.set)
 
-    def get_tokenizer(self) -> Any:
+    def get_tokenizer(self) -> PretrainedTokenizer:
         """The tokenizer of the base model."""
         return self._engine.base.tokenizer
 

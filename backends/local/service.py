@@ -20,6 +20,7 @@ from tinker.lib.public_interfaces.custom_loss import trace_loss
 from backends.base_models import PACKAGED
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import SCHEME
+from backends.interface import Description
 from backends.local.async_aliases import async_result, async_return
 from backends.local.checkpoints.files import Checkpoint, check_base, check_method
 from backends.local.checkpoints.store import CheckpointStore
@@ -206,9 +207,9 @@ class LocalServiceClient:
         """None: nothing is reported to anybody."""
         return None
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """What the automatic options came to, and a GPU's peak memory, for the record of a run."""
-        about: dict[str, Any] = {"processes": self.group.size, "threads": torch.get_num_threads()}
+        about: Description = {"processes": self.group.size, "threads": torch.get_num_threads()}
         for engine in self._engines.values():
             base = engine.base
             about |= {

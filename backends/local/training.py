@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tinker
 from tinker import types
 from torch import Tensor
 
 from backends.checkpoint_paths import CheckpointPath, Kind
+from backends.interface import PretrainedTokenizer
 from backends.local.async_aliases import async_result, async_return
 from backends.local.checkpoints.files import Checkpoint, check_base, check_method
 from backends.local.checkpoints.store import CheckpointStore
@@ -327,7 +328,7 @@ class LocalTrainingClient:
             model_name=base.name,
         )
 
-    def get_tokenizer(self) -> Any:
+    def get_tokenizer(self) -> PretrainedTokenizer:
         """The tokenizer of the base model."""
         return self.engine.base.tokenizer
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import tinker
 from pydantic import BaseModel
 from tinker import types
 
 from backends.capabilities import BACKENDS
-from backends.interface import BackendError
+from backends.interface import BackendError, Description, ServiceClient
 from backends.options import TinkerOptions
 from backends.planning.prices import PRICES
 from backends.tinker.sdk_patches import apply_patches
@@ -40,7 +40,7 @@ class RemoteServiceClient(tinker.ServiceClient):
         """The models that can be trained and sampled."""
         return self.create_rest_client().get_server_capabilities().result()
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """Nothing: the server chooses devices and dtypes, and does not say."""
         return {}
 
@@ -69,7 +69,7 @@ class RemoteServiceClient(tinker.ServiceClient):
         )
 
 
-def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = None) -> Any:
+def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = None) -> ServiceClient:
     """The SDK's service client, after a check that the server can be reached.
 
     The SDK retries an unreachable server for five minutes before it says so; the check says it in seconds.
@@ -89,7 +89,8 @@ def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = 
     _check_server(url)
     apply_patches(chosen.tokenizer)
     try:
-        return RemoteServiceClient(url)
+        # The SDK's clients take more than the interface asks, in part under narrower types.
+        return cast(ServiceClient, RemoteServiceClient(url))
     except tinker.TinkerError as error:
         raise BackendError(f"backend: the Tinker SDK could not start: {error}") from error
 

@@ -8,10 +8,10 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from backends.interface import Tokenizer
 from backends.paths import cache_directory, written_aside
 from text2sql.data import prompts
 from text2sql.data.example import Example
@@ -21,15 +21,17 @@ from text2sql.data.prompts import Tokens
 CACHE_FROM = 5_000
 
 
-def tokenize_cached(examples: Sequence[Example], tokenizer: Any, template: str) -> list[Tokens]:
+def tokenize_cached(examples: Sequence[Example], tokenizer: Tokenizer, template: str) -> list[Tokens]:
     """`prompts.tokenize`, kept in ``$TEXT2SQL_CACHE`` (else ``~/.cache/text2sql``) for large sets.
 
     The key covers the texts, the template's version and the whole tokenizer; a file that cannot be read or written is
     done without.
     """
-    if len(examples) < CACHE_FROM or not hasattr(tokenizer, "backend_tokenizer"):
+    # The tokenizer as Rust has it; only a fast one does.
+    core = getattr(tokenizer, "backend_tokenizer", None)
+    if len(examples) < CACHE_FROM or core is None:
         return prompts.tokenize(examples, tokenizer, template)
-    file = cache_directory("tokens") / f"{_key(examples, tokenizer, template)}.npz"
+    file = cache_directory("tokens") / f"{_key(examples, core.to_str(), tokenizer.chat_template, template)}.npz"
     try:
         return _read(file)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
@@ -39,8 +41,8 @@ def tokenize_cached(examples: Sequence[Example], tokenizer: Any, template: str) 
     return tokens
 
 
-def _key(examples: Sequence[Example], tokenizer: Any, template: str) -> str:
-    head = f"{prompts.VERSION}\0{template}\0{tokenizer.backend_tokenizer.to_str()}\0{tokenizer.chat_template or ''}"
+def _key(examples: Sequence[Example], tokenizer: str, chat_template: str | None, template: str) -> str:
+    head = f"{prompts.VERSION}\0{template}\0{tokenizer}\0{chat_template or ''}"
     digest = hashlib.sha256(head.encode())
     for e in examples:
         shown = e.context if e.shown is None else e.shown

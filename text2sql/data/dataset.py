@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from backends.interface import Tokenizer
 from text2sql.config import Config
 from text2sql.config.templates import needs_reasoning
 from text2sql.data.cache import tokenize_cached
@@ -118,7 +118,7 @@ def _shown(split: Split, config: Config) -> Split:
 
 
 def tokenize_split(
-    dataset: Dataset, tokenizer: Any, config: Config, context: int | None
+    dataset: Dataset, tokenizer: Tokenizer, config: Config, context: int | None
 ) -> tuple[Dataset, list[Tokens], list[Tokens]]:
     """Tokenise the training and validation examples and drop what is too long.
 
@@ -168,7 +168,7 @@ def check_batch_size(dataset: Dataset, config: Config) -> None:
 
 
 def _fitting(
-    examples: Sequence[Example], tokenizer: Any, template: str, limit: int
+    examples: Sequence[Example], tokenizer: Tokenizer, template: str, limit: int
 ) -> tuple[list[Example], list[Tokens]]:
     tokens = tokenize_cached(examples, tokenizer, template)
     short = [i for i, t in enumerate(tokens) if len(t) <= limit]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from backends.extras import missing_package
+from backends.interface import Tokenizer
 from text2sql.config import FewShot
 from text2sql.data import prompts
 from text2sql.data.example import Example
@@ -21,7 +21,7 @@ def choose_few_shot(
     train: Sequence[Example],
     options: FewShot,
     seed: int,
-    tokenizer: Any,
+    tokenizer: Tokenizer | None,
     template: str,
     longest: int | None,
 ) -> dict[str, list[Example]]:
@@ -34,7 +34,7 @@ def choose_few_shot(
         train: What to choose from.
         options: How many, and how.
         seed: Of the random choice.
-        tokenizer: The model's.
+        tokenizer: The model's; None where it cannot be had, and every prompt counts as short enough.
         template: A key of `text2sql.config.templates.TEMPLATES`.
         longest: Tokens that a prompt may have; the least similar examples give way.
 
@@ -56,7 +56,9 @@ def choose_few_shot(
                 seen.add(_words(candidate))
                 best_first.append(candidate)
         chosen[example.id] = best_first[::-1]
-    return chosen if longest is None else _fitting(asked, chosen, tokenizer, template, longest)
+    if longest is None or tokenizer is None:
+        return chosen
+    return _fitting(asked, chosen, tokenizer, template, longest)
 
 
 def _words(example: Example) -> str:
@@ -86,7 +88,7 @@ def _by_words(asked: Sequence[Example], train: Sequence[Example], k: int) -> lis
 
 
 def _fitting(
-    asked: Sequence[Example], chosen: Mapping[str, list[Example]], tokenizer: Any, template: str, longest: int
+    asked: Sequence[Example], chosen: Mapping[str, list[Example]], tokenizer: Tokenizer, template: str, longest: int
 ) -> dict[str, list[Example]]:
     """Without the first examples of prompts that are too long."""
     fitted = dict(chosen)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from rich.table import Table
 
+from backends.interface import Tokenizer
 from text2sql.config import Config, SchemaText
 from text2sql.config.templates import TEMPLATES, Chat
 from text2sql.console import console
@@ -80,7 +80,7 @@ def _covered(example: Example, options: SchemaText) -> bool:
     return set(gold_tables(read_tables(example.context), example.answer)) <= set(shown_tables(example, options))
 
 
-def _described(config: Config) -> tuple[Dataset, Any]:
+def _described(config: Config) -> tuple[Dataset, Tokenizer | None]:
     """Print counts, dropped rows, leaks and lengths; the data set, and the tokenizer if it can be had."""
     dataset = load_dataset(config)
     tokenizer = _tokenizer(config)
@@ -100,7 +100,7 @@ def _described(config: Config) -> tuple[Dataset, Any]:
     return dataset, tokenizer
 
 
-def find_tokenizer(config: Config, *, on_disk: bool = False) -> tuple[Any, str]:
+def find_tokenizer(config: Config, *, on_disk: bool = False) -> tuple[Tokenizer | None, str]:
     """The tokenizer of the configured model, or None and why it cannot be had; `on_disk` does not ask the Hub."""
     from backends.base_models import load_tokenizer, locate
     from backends.interface import BackendError
@@ -111,7 +111,7 @@ def find_tokenizer(config: Config, *, on_disk: bool = False) -> tuple[Any, str]:
         return None, str(error).splitlines()[0]
 
 
-def _tokenizer(config: Config) -> Any:
+def _tokenizer(config: Config) -> Tokenizer | None:
     """The tokenizer; None, saying so, where it cannot be had."""
     tokenizer, reason = find_tokenizer(config)
     if tokenizer is None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from backends.interface import Tokenizer
 from text2sql.config.templates import TEMPLATES, Chat, Plain
 from text2sql.data.example import Example
 from text2sql.errors import UserError
@@ -42,33 +42,35 @@ def is_chat(template: str) -> bool:
     return isinstance(TEMPLATES[template], Chat)
 
 
-def check_template(template: str, tokenizer: Any) -> None:
-    """Raise UserError when a template needs a chat template and the tokenizer has none."""
-    if is_chat(template) and not getattr(tokenizer, "chat_template", None):
+def with_chat_template(tokenizer: Tokenizer | None, template: str) -> Tokenizer:
+    """The tokenizer, which must have a chat template (UserError if it has none)."""
+    if tokenizer is None or not tokenizer.chat_template:
         plain = ", ".join(name for name, chosen in TEMPLATES.items() if isinstance(chosen, Plain))
         raise UserError(
             f"prompt.template={template} needs an instruct model: the tokenizer of this base model has no chat "
             "template, so nothing says how it marks turns. Choose a plain template "
             f"({plain}) or the model's instruct version."
         )
+    return tokenizer
 
 
-def render_prompt(example: Example, template: str, tokenizer: Any = None, few_shot: Sequence[Example] = ()) -> str:
+def render_prompt(
+    example: Example, template: str, tokenizer: Tokenizer | None = None, few_shot: Sequence[Example] = ()
+) -> str:
     """The text that the model is given; a chat template needs the model's tokenizer.
 
     Args:
         example: What to ask.
         template: A key of `TEMPLATES`.
-        tokenizer: A Hugging Face tokenizer.
+        tokenizer: The model's; a plain template does without.
         few_shot: Solved examples to put in front.
     """
     chosen = TEMPLATES[template]
     if isinstance(chosen, Plain):
         solved = [_fill(chosen.prompt, e) + _fill(chosen.completion, e) for e in few_shot]
         return "".join([*(text.rstrip() + "\n\n" for text in solved), _fill(chosen.prompt, example)])
-    check_template(template, tokenizer)
     turns = messages(example, template, few_shot)[:-1]
-    return _marked(turns, tokenizer, add_generation_prompt=True)
+    return _marked(turns, with_chat_template(tokenizer, template), add_generation_prompt=True)
 
 
 def render_completion(example: Example, template: str) -> str:
@@ -103,43 +105,45 @@ def _fill(text: str, example: Example) -> str:
     return text.format(**fields)
 
 
-def _marked(turns: Sequence[Message], tokenizer: Any, **options: Any) -> str:
+def _marked(turns: Sequence[Message], tokenizer: Tokenizer, *, add_generation_prompt: bool = False) -> str:
     """Turns with the marks of the tokenizer's chat template; the user's turn begins with a system that it refuses."""
     from jinja2 import TemplateError
 
     try:
-        return tokenizer.apply_chat_template(list(turns), tokenize=False, **options)
+        return tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=add_generation_prompt)
     except TemplateError as error:
         if turns[0]["role"] != "system":
             raise UserError(f"prompt.template: the tokenizer's chat template refuses the turns: {error}.") from error
     first = {"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
-    return _marked([first, *turns[2:]], tokenizer, **options)
+    return _marked([first, *turns[2:]], tokenizer, add_generation_prompt=add_generation_prompt)
 
 
-def end_of_turn(template: str, tokenizer: Any) -> list[int]:
+def end_of_turn(template: str, tokenizer: Tokenizer) -> list[int]:
     """The ids that end an answer in a chat: up to the first special token after it, or the end of the sequence.
 
     A plain template has none: its completions end in text.
     """
     if isinstance(TEMPLATES[template], Plain):
         return []
-    check_template(template, tokenizer)
+    tokenizer = with_chat_template(tokenizer, template)
     turns = [{"role": "user", "content": "QUESTION"}, {"role": "assistant", "content": PROBE}]
     rest = _marked(turns, tokenizer).rpartition(PROBE)[2]
     ids = tokenizer([rest], add_special_tokens=False)["input_ids"][0] if rest else []
     special = set(tokenizer.all_special_ids)
     end = next((place for place, token in enumerate(ids) if token in special), None)
-    return list(ids[: end + 1]) if end is not None else [*ids, tokenizer.eos_token_id]
+    if end is not None:
+        return list(ids[: end + 1])
+    return [*ids, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])]
 
 
 def tokenize(
-    examples: Sequence[Example], tokenizer: Any, template: str, few_shot: FewShotPrefixes | None = None
+    examples: Sequence[Example], tokenizer: Tokenizer, template: str, few_shot: FewShotPrefixes | None = None
 ) -> list[Tokens]:
     """Token ids of examples.
 
     Args:
         examples: What to tokenise.
-        tokenizer: A Hugging Face tokenizer.
+        tokenizer: The model's.
         template: A key of `TEMPLATES`.
         few_shot: For each example, solved ones to put in front.
 

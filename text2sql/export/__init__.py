@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import text2sql
 from backends.exporting import Weights, download_adapter, open_weights
-from backends.interface import Probe
+from backends.interface import PretrainedTokenizer, Probe, Tokenizer
 from backends.paths import directory_written_aside
 from text2sql.config import Config, HubConfig
 from text2sql.console import console
@@ -160,7 +160,7 @@ def _dtype(options: ExportOptions) -> str:
     return "bfloat16" if options.gguf_type in ("auto", "bf16") else "float32"
 
 
-def _probes(run: RunDirectory, config: Config, tokenizer: Any) -> list[Probe]:
+def _probes(run: RunDirectory, config: Config, tokenizer: Tokenizer) -> list[Probe]:
     """Prompts with the tuned model's own answers to them; the new-schema questions if the run has not answered any."""
     rows = run.predictions("tuned")[:PROBES]
     if rows:
@@ -172,7 +172,7 @@ def _probes(run: RunDirectory, config: Config, tokenizer: Any) -> list[Probe]:
     ]
 
 
-def _tokenizer(config: Config) -> Any:
+def _tokenizer(config: Config) -> PretrainedTokenizer:
     """The base model's tokenizer (UserError if it cannot be had)."""
     from backends.base_models import load_tokenizer, locate
 

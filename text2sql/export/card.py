@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
+from backends.interface import Tokenizer
 from text2sql.config import Config, dump_config
 from text2sql.data import prompts
 from text2sql.data.example import Example
@@ -34,7 +34,7 @@ def write_card(
     about: ExportRecord,
     config: Config,
     summary: Summary | None,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     repository: str | None,
 ) -> None:
     """Write ``README.md`` into an export.
@@ -152,7 +152,7 @@ def _results(summary: Summary | None) -> str:
     return "\n\n".join([text, *summary.notes])
 
 
-def _prompt(config: Config, tokenizer: Any) -> str:
+def _prompt(config: Config, tokenizer: Tokenizer) -> str:
     example = Example(id="card", question="{question}", context="{CREATE TABLE statements}", answer="")
     stops = ", ".join(f"`{stop!r}`" for stop in config.evaluation.stop)
     text = prompts.render_prompt(example, config.prompt.template, tokenizer)
@@ -165,7 +165,7 @@ def _prompt(config: Config, tokenizer: Any) -> str:
     )
 
 
-def _loading(about: ExportRecord, config: Config, tokenizer: Any, repository: str | None) -> str:
+def _loading(about: ExportRecord, config: Config, tokenizer: Tokenizer, repository: str | None) -> str:
     place = repository or "path/to/this/directory"
     if about.format == "gguf":
         return (

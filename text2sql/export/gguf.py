@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from backends.interface import PretrainedTokenizer
 from text2sql.config import Config
 from text2sql.data import prompts
 from text2sql.data.example import Example
@@ -70,7 +71,7 @@ def convert(merged: Path, converter: list[str], outtype: OutType, modelfile: str
     return GgufFile(file=file.name, type=outtype, bytes=file.stat().st_size)
 
 
-def modelfile(config: Config, tokenizer: Any) -> str:
+def modelfile(config: Config, tokenizer: PretrainedTokenizer) -> str:
     """Ollama's Modelfile: the schema is the system message, the question the prompt. Ollama adds the BOS itself."""
     blank = Example(id="template", question="{{ .Prompt }}", context="{{ .System }}", answer="")
     text = prompts.render_prompt(blank, config.prompt.template, tokenizer)

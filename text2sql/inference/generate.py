@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 from tinker import types
 
-from backends.interface import SamplingClient, StreamingSamplingClient, cut_at_stop
+from backends.interface import Future, SamplingClient, StreamingSamplingClient, Tokenizer, cut_at_stop
 from text2sql.config import Config
 from text2sql.data import prompts
 from text2sql.data.example import Example
@@ -74,7 +73,7 @@ class PendingGenerations:
     def __init__(self, request: Request, sampler: SamplingClient, config: Config) -> None:
         self.request = request
         self._sampler, self._config = sampler, config
-        self._tokenizer: Any = sampler.get_tokenizer()
+        self._tokenizer = sampler.get_tokenizer()
         template = config.prompt.template
         few_shot = request.few_shot or [()] * len(request.questions)
         self._prompts = [
@@ -83,7 +82,7 @@ class PendingGenerations:
         ]
         tokens = prompts.tokenize(request.questions, self._tokenizer, template, request.few_shot)
         self._ids = [t.prompt.tolist() for t in tokens]
-        self._futures: list[Any] = []
+        self._futures: list[Future[types.SampleResponse]] = []
         self.prompt_tokens = sum(map(len, self._ids))
         self.most_tokens = config.evaluation.max_new_tokens * len(tokens) * request.samples
 
@@ -122,7 +121,7 @@ def stream(question: Example, sampler: StreamingSamplingClient, config: Config) 
 
     Whoever stops listening ends the sampling.
     """
-    tokenizer: Any = sampler.get_tokenizer()
+    tokenizer = sampler.get_tokenizer()
     template = config.prompt.template
     prompt = prompts.render_prompt(question, template, tokenizer)
     ids = prompts.tokenize([question], tokenizer, template)[0].prompt.tolist()
@@ -139,11 +138,11 @@ def stream(question: Example, sampler: StreamingSamplingClient, config: Config) 
             yield _generation(prompt, tokens, "", len(ids), tokenizer, config)
 
 
-def _sampling(request: Request, tokenizer: Any, config: Config) -> types.SamplingParams:
+def _sampling(request: Request, tokenizer: Tokenizer, config: Config) -> types.SamplingParams:
     evaluation, template = config.evaluation, config.prompt.template
     # Without stop strings an answer ends with the sequence, or in a chat with the turn, whose mark is its own token. An
     # empty list would not even stop at the end of the sequence.
-    stop: Any = evaluation.stop or prompts.end_of_turn(template, tokenizer)[-1:] or None
+    stop = evaluation.stop or prompts.end_of_turn(template, tokenizer)[-1:] or None
     return types.SamplingParams(
         max_tokens=evaluation.max_new_tokens,
         temperature=evaluation.temperature if request.temperature is None else request.temperature,
@@ -153,7 +152,7 @@ def _sampling(request: Request, tokenizer: Any, config: Config) -> types.Samplin
 
 
 def _generation(
-    prompt: str, tokens: Sequence[int], stop_reason: str, prompt_tokens: int, tokenizer: Any, config: Config
+    prompt: str, tokens: Sequence[int], stop_reason: str, prompt_tokens: int, tokenizer: Tokenizer, config: Config
 ) -> Generation:
     # The clean-up of older tokenizers would rewrite " ," and " 's" inside SQL.
     raw = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)

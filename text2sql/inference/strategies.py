@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from backends.interface import Tokenizer
 from text2sql import evaluation
 from text2sql.config import Config, EvaluationConfig, FewShot, Retry, SelfConsistency
 from text2sql.data.example import Example
@@ -74,7 +75,7 @@ class Strategy:
         self,
         questions: Sequence[Example],
         train: Sequence[Example],
-        tokenizer: Any,
+        tokenizer: Tokenizer | None,
         config: Config,
         limit: int | None,
     ) -> Strategy:
@@ -83,7 +84,7 @@ class Strategy:
         Args:
             questions: What will be asked.
             train: The training examples.
-            tokenizer: The model's.
+            tokenizer: The model's; None where it cannot be had.
             config: The run's.
             limit: Tokens that a prompt may have; None where nobody knows.
         """
@@ -155,7 +156,7 @@ class FewShotPrompt(Strategy):
         self,
         questions: Sequence[Example],
         train: Sequence[Example],
-        tokenizer: Any,
+        tokenizer: Tokenizer | None,
         config: Config,
         limit: int | None,
     ) -> Strategy:

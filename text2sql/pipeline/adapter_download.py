@@ -102,4 +102,4 @@ def _answer(run: RunDirectory, config: Config, adapter: Path, ids: list[str]) ->
             evaluation = Evaluation("local", "Adapter, here", "tuned", Greedy(), questions)
             return predict(RunSession(config, run, service, budget), evaluation, sampler)
         finally:
-            service.close()
+            service.close("success")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from backends.capabilities import capabilities_of
+from backends.interface import Tokenizer
 from text2sql.config import Config
 from text2sql.console import console
 from text2sql.data.dataset import Dataset
@@ -48,7 +48,7 @@ def introduce_start(start: StartRecord, config: Config) -> None:
     )
 
 
-def show_first_example(example: Example, tokens: Tokens, tokenizer: Any) -> None:
+def show_first_example(example: Example, tokens: Tokens, tokenizer: Tokenizer) -> None:
     """The first training example as the model sees it: grey carries no weight, green is learnt."""
     text = Text(f"First example ({example.id}; {len(tokens.prompt)} prompt tokens grey, ", style="bold")
     text.append(f"{len(tokens.completion)} learnt tokens green):\n")

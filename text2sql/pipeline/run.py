@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from backends import helps, open_backend
-from backends.interface import SamplingClient
+from backends.interface import SamplingClient, Tokenizer
 from text2sql.chat_client import ChatClient
 from text2sql.config import Config
 from text2sql.console import console
@@ -112,7 +111,7 @@ def carry_out(session: RunSession, dataset: Dataset, stages: Collection[str]) ->
     """
     config, service = session.config, session.service
     stages = {*stages, *session.run.stages()}
-    base: SamplingClient = service.create_sampling_client(base_model=config.trained_model).result()
+    base = service.create_sampling_client(base_model=config.trained_model).result()
     context = context_length(service, config.trained_model)
     dataset, train, validation = tokenize_split(dataset, base.get_tokenizer(), config, context)
     plan = plan_run(config, dataset.split.test, stages)
@@ -141,7 +140,7 @@ def carry_out(session: RunSession, dataset: Dataset, stages: Collection[str]) ->
     console.print(f"Report: {page}")
 
 
-def _introduce(session: RunSession, dataset: Dataset, first: Tokens, tokenizer: Any, *, trains: bool) -> None:
+def _introduce(session: RunSession, dataset: Dataset, first: Tokens, tokenizer: Tokenizer, *, trains: bool) -> None:
     """Say what the run is about, and record where it takes place.
 
     Raises:

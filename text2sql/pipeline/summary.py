@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
+from backends.interface import Description
 from text2sql.config import Config
 from text2sql.data.dataset import Dataset
 from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
@@ -50,7 +50,7 @@ class Work:
     run: RunDirectory
     dataset: Dataset
     budget: TokenBudget
-    described: Mapping[str, Any]
+    described: Description
     stages: Sequence[str]
 
 

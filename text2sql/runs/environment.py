@@ -5,33 +5,32 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
+from backends.interface import Description
 from text2sql import __version__
 from text2sql.runs.summary import Environment
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "sqlglot", "tinker", "numpy")
 
 
-def environment(prompt_version: int, described: dict[str, Any]) -> Environment:
+def environment(prompt_version: int, described: Description) -> Environment:
     """The record of where a run was made, for ``environment.json``: versions, platform, command.
 
     Args:
         prompt_version: Version of the prompt templates (`text2sql.data.prompts.VERSION`).
         described: What the backend has chosen (`ServiceClient.describe`).
     """
-    known: dict[str, Any] = {
+    known = {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {"text2sql": __version__} | {name: _version(name) for name in PACKAGES},
+        "packages": {"text2sql": __version__, **{name: _version(name) for name in PACKAGES}},
         "git": _git_commit(),
         "command": " ".join(sys.argv),
         "prompt_version": prompt_version,
     }
-    return Environment(**(known | described))
+    return Environment.model_validate({**known, **described})
 
 
 def _version(package: str) -> str | None:
@@ -52,11 +51,11 @@ def _git_commit() -> str | None:
     return result.stdout.strip() or None if result.returncode == 0 else None
 
 
-def peak_memory(described: Mapping[str, Any]) -> int:
+def peak_memory(described: Description) -> int:
     """Bytes that a GPU held at its peak; without one, the largest resident size of this process."""
     import resource
 
     if "gpu_peak_memory_bytes" in described:
-        return int(described["gpu_peak_memory_bytes"])
+        return described["gpu_peak_memory_bytes"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends import open_backend
-from backends.interface import BackendError, ServiceClient
+from backends.interface import BackendError, ServiceClient, Status
 from text2sql.config import Config
 from text2sql.console import show_warnings
 from text2sql.runs.budget import TokenBudget
@@ -62,7 +62,7 @@ def open_service(config: Config, checkpoints: Path | None = None) -> Iterator[Se
     _close(service, "success")
 
 
-def _close(service: ServiceClient, status: str) -> None:
+def _close(service: ServiceClient, status: Status) -> None:
     """Close the session; a server has `CLOSE_SECONDS` to acknowledge, after which nobody waits for it."""
     import tinker
 

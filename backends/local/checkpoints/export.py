@@ -195,8 +195,8 @@ def _logits(base: BaseModel, adapters: LoraWeights | None, probes: Sequence[Prob
     for probe in probes:
         # A chat template wrote the BOS already.
         marked = probe.prompt.startswith(base.tokenizer.bos_token or "\0")
-        prompt = base.tokenizer(probe.prompt, add_special_tokens=not marked)["input_ids"]
-        answer = base.tokenizer(probe.answer, add_special_tokens=False)["input_ids"]
+        prompt = base.tokenizer.encode(probe.prompt, add_special_tokens=not marked)
+        answer = base.tokenizer.encode(probe.answer, add_special_tokens=False)
         ids = torch.tensor([prompt + answer], device=base.device)[:, : base.max_length]
         if adapters is None:
             logits = base.model(ids).logits

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from backends.interface import Tokenizer
 from backends.local.model import packed_attention
 
 # Columns by which the cache grows.
@@ -108,7 +109,7 @@ class Decoder:
         prefill_tokens: Padded prompt tokens in one forward pass.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, device: torch.device, prefill_tokens: int) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer, device: torch.device, prefill_tokens: int) -> None:
         self._model, self._tokenizer, self._device = model, tokenizer, device
         self._prefill_tokens = prefill_tokens
         self._layers = [GrowingLayer() for _ in range(model.config.num_hidden_layers)]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from backends.base_models import PACKAGED, load_tokenizer, locate
-from backends.interface import BackendError
+from backends.interface import BackendError, PretrainedTokenizer
 from backends.local.model import packed_attention
 from backends.local.model.fsdp import shard
 from backends.local.model.fused_llama import fuse
@@ -44,7 +44,7 @@ class BaseModel:
     name: str
     location: str
     model: Any
-    tokenizer: Any
+    tokenizer: PretrainedTokenizer
     device: torch.device
     dtype: torch.dtype
     quantization: str
