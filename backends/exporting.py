@@ -7,22 +7,72 @@ the Tinker API are downloaded first.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from backends.checkpoint_paths import SHORTEST_TTL_SECONDS
-from backends.interface import BackendError, Probe
+from backends.interface import BackendError, Probe, ServiceClient
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    import tinker
+    from pydantic import BaseModel, JsonValue
+
+
+@dataclass(frozen=True)
+class LogitGap:
+    """How far apart the logits of two models are, over all positions of all probes.
+
+    Attributes:
+        prompts: Probes.
+        positions: At which the logits were compared.
+        max_abs: Largest absolute difference of a logit.
+        mean_abs: Mean absolute difference of a logit.
+        mean_kl: Mean KL divergence of the distributions, in nats.
+        same_top_token: Share of positions with the same likeliest token.
+        computed_in: Dtype of the computation, where both models were computed in one.
+    """
+
+    prompts: int
+    positions: int
+    max_abs: float
+    mean_abs: float
+    mean_kl: float
+    same_top_token: float
+    computed_in: str | None = None
+
+
+@dataclass(frozen=True)
+class SavedWeights:
+    """What was written.
+
+    Attributes:
+        base_model: As the Hub calls it, where the Hub has it.
+        trained_base: As the training called it.
+        trained_quantization: Of the base model while training.
+        lora: Settings of the adapter; None after full fine-tuning.
+        dtype: Of merged weights.
+        logit_gap: What merging changed.
+        not_compared: Why a merge was not compared with the quantised model that was trained.
+        logit_gap_to_quantized: Of the merge against the quantised model that was trained.
+    """
+
+    base_model: str
+    trained_base: str
+    trained_quantization: str
+    lora: dict[str, JsonValue] | None
+    dtype: str | None = None
+    logit_gap: LogitGap | None = None
+    not_compared: str | None = None
+    logit_gap_to_quantized: LogitGap | None = None
 
 
 class Weights(Protocol):
     """Trained weights on disk, ready to be written in another form."""
 
-    def save_adapter(self, target: Path) -> dict[str, Any]:
-        """Write a PEFT adapter; returns what it is, for the record (BackendError after full fine-tuning)."""
+    def save_adapter(self, target: Path) -> SavedWeights:
+        """Write a PEFT adapter; returns what it is (BackendError after full fine-tuning)."""
         ...
 
     def save_checkpoint(self, checkpoints: Path, seed: int | None = None) -> str:
@@ -40,7 +90,7 @@ class Weights(Protocol):
         """
         ...
 
-    def save_merged(self, target: Path, dtype: str, probes: Sequence[Probe]) -> dict[str, Any]:
+    def save_merged(self, target: Path, dtype: str, probes: Sequence[Probe]) -> SavedWeights:
         """Write the base model with the adapter merged in, or a fully trained model.
 
         Args:
@@ -49,8 +99,7 @@ class Weights(Protocol):
             probes: Where the logits before and after the merge are compared.
 
         Returns:
-            The record: base model, quantisation, dtype, and ``logit_gap`` (absolute differences of logits, KL
-            divergence in nats, share of positions with the same likeliest token).
+            What was written, with the gaps that were measured.
 
         Raises:
             BackendError: The base model cannot be loaded, or the merged weights are not finite.
@@ -83,22 +132,24 @@ def open_weights(
     return LocalWeights.open(base_model, options, checkpoints, path, directory)
 
 
-def download_adapter(service: Any, state_path: str, target: Path) -> None:
+def download_adapter(service: ServiceClient, state_path: str, target: Path) -> None:
     """Fetch a training checkpoint of the Tinker API as a PEFT adapter.
 
     The API exports a checkpoint by loading it into a training client; the export is deleted again.
 
     Args:
-        service: A `tinker.ServiceClient`.
+        service: A `tinker.ServiceClient`, behind its interface.
         state_path: ``tinker://`` path of the training state.
         target: An existing directory for the files.
 
     Raises:
         BackendError: The download fails, or names files outside `target`.
     """
-    client = service.create_training_client_from_state(state_path).result()
+    # The interface has no exports: they are the API's alone.
+    sdk = cast("tinker.ServiceClient", service)
+    client = sdk.create_training_client_from_state(state_path).result()
     exported = client.save_weights_external("export", ttl_seconds=SHORTEST_TTL_SECONDS).result().path
-    rest = service.create_rest_client()
+    rest = sdk.create_rest_client()
     try:
         signed = rest.get_external_weights_urls(exported).result()
         for name in sorted(signed.urls):

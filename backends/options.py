@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -26,7 +26,7 @@ class About:
 
     changes: Literal["machine", "reports", "learning"]
     elsewhere: str = NO_CHOICE
-    portable: tuple[Any, ...] = ()
+    portable: tuple[str, ...] = ()
     adapter: bool = False
     fsdp: bool = True
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple
 
 import tinker
 import torch
@@ -21,6 +21,7 @@ from tinker.types import RequestErrorCategory
 from torch import Tensor
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 S = TypeVar("S")
 
 # The others wait while the first one samples and evaluates.
@@ -46,7 +47,7 @@ class _Call:
 
     replica_id: str
     method: str
-    arguments: tuple[Any, ...]
+    arguments: tuple[object, ...]
 
     def repeat(self, replicas: dict[str, Replica]) -> None:
         made = getattr(replicas[self.replica_id], self.method)(*self.arguments)
@@ -85,7 +86,7 @@ class ProcessGroup:
         self._closed = self.size == 1
         self._aborted: Exception | None = None
 
-    def broadcast(self, method: Callable[..., Any], *arguments: Any) -> None:
+    def broadcast(self, method: Callable[[*Ts], object], *arguments: *Ts) -> None:
         """From the first process to the others: call this method too. Does nothing in the others.
 
         Args:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import cast
 
 import torch
 
 from backends.local.distributed import ProcessGroup
 from backends.local.futures import Executor
+from backends.local.model.causal import CausalModel
 from backends.local.model.fsdp import lockstep
 from backends.local.model.load import BaseModel
 from backends.local.weights.full import FullWeights
@@ -38,8 +39,9 @@ class Engine:
         self.weights: Weights = (
             FullWeights(base) if options.method == "full" else LoraWeights(base, sharded=options.fsdp)
         )
-        self.vocabulary = base.model.get_input_embeddings().weight.shape[0]
-        self._compiled = torch.compile(base.model, dynamic=True) if options.compile else None
+        self.vocabulary = base.model.get_input_embeddings().get_parameter("weight").shape[0]
+        # It has the model's attributes as well.
+        self._compiled = cast(CausalModel, torch.compile(base.model, dynamic=True)) if options.compile else None
         # Tokens that fit in memory, once more have been tried; 0 before that.
         self._fitting = 0
         self._checkpointing = options.gradient_checkpointing == "on"
@@ -66,7 +68,7 @@ class Engine:
         self._fitting = tokens
 
     @contextmanager
-    def training(self, adapter: str, *, backward: bool, dropout: float = 0.0) -> Iterator[Any]:
+    def training(self, adapter: str, *, backward: bool, dropout: float = 0.0) -> Iterator[CausalModel]:
         """The model with a training client's weights, under autocast.
 
         Args:
@@ -87,7 +89,7 @@ class Engine:
                 model.eval()
 
     @contextmanager
-    def _in_lockstep(self, model: Any, *, backward: bool) -> Iterator[Any]:
+    def _in_lockstep(self, model: CausalModel, *, backward: bool) -> Iterator[CausalModel]:
         """The model; with FSDP, in step with the other processes."""
         if not self.options.fsdp:
             yield model
@@ -110,7 +112,7 @@ class Engine:
         self.weights.remove(replica_id)
 
     @contextmanager
-    def inference(self, snapshot: Snapshot | None) -> Iterator[Any]:
+    def inference(self, snapshot: Snapshot | None) -> Iterator[CausalModel]:
         """The model with a snapshot's weights, under autocast; None: the bare base model."""
         with (
             self.weights.sampling(snapshot) as model,

@@ -9,7 +9,8 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar, TypeVarTuple
 
 import tinker
 from tinker.types import RequestErrorCategory
@@ -17,6 +18,7 @@ from tinker.types import RequestErrorCategory
 from backends.interface import BackendError
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 log = logging.getLogger("text2sql.local")
 THREAD = "text2sql-device"
 CLOSED = "The backend was closed before this call was finished."
@@ -70,7 +72,7 @@ class LocalClientFuture(LocalFuture[T]):
         return getattr(self.result(), name)
 
 
-def completed(job: Callable[..., T], *args: Any) -> LocalFuture[T]:
+def completed(job: Callable[[*Ts], T], *args: *Ts) -> LocalFuture[T]:
     """A finished future: `job(*args)` runs here and now, and what it raises comes out of the future."""
     future: Future[T] = Future()
     try:
@@ -97,11 +99,11 @@ class Executor:
         """Jobs that are queued behind the running one."""
         return self._waiting
 
-    def submit(self, job: Callable[..., T], *args: Any) -> LocalFuture[T]:
+    def submit(self, job: Callable[[*Ts], T], *args: *Ts) -> LocalFuture[T]:
         """Queue `job(*args)`; what it raises comes out of the future, in the SDK's terms."""
         return LocalFuture(self._queue(job, *args))
 
-    def submit_client(self, job: Callable[..., T], *args: Any) -> LocalClientFuture[T]:
+    def submit_client(self, job: Callable[[*Ts], T], *args: *Ts) -> LocalClientFuture[T]:
         """The same for a job that makes a client."""
         return LocalClientFuture(self._queue(job, *args))
 
@@ -109,10 +111,10 @@ class Executor:
         """Have a task done before the next job. For finalizers, which may run anywhere: it takes no lock."""
         self._tasks.append(task)
 
-    def _queue(self, job: Callable[..., T], *args: Any) -> Future[T]:
+    def _queue(self, job: Callable[[*Ts], T], *args: *Ts) -> Future[T]:
         self._count(1)
         try:
-            future = self._pool.submit(self._run, job, *args)
+            future = self._pool.submit(self._run, partial(job, *args))
         except RuntimeError as error:
             # The pool has been shut down.
             self._count(-1)
@@ -125,7 +127,7 @@ class Executor:
         with self._lock:
             self._waiting += change
 
-    def _run(self, job: Callable[..., T], *args: Any) -> T:
+    def _run(self, job: Callable[[], T]) -> T:
         self._count(-1)
         self.check()
         while self._tasks:
@@ -136,7 +138,7 @@ class Executor:
                 log.exception("tidying up failed")
         try:
             with self._running:
-                return job(*args)
+                return job()
         except (BackendError, ValueError, tinker.TinkerError):
             raise
         except Exception as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Literal, NoReturn, Protocol, TypeVar
 
 from tinker import types
 
@@ -22,6 +22,9 @@ from backends.local.weights.lora import LoraSpec
 Scope = Literal["owned", "accessible"]
 AuditEvent = Literal["all", "checkpoints", "projects", "teams", "organizations"]
 OWNER = "local"
+
+
+T = TypeVar("T")
 
 
 class Service(Protocol):
@@ -301,6 +304,6 @@ def _refuse(what: str, why: str) -> NoReturn:
     raise BackendError(f"{what} is not available on the local backend: {why}.")
 
 
-def _refused(what: str, why: str) -> LocalFuture[Any]:
-    refusal: Callable[[str, str], NoReturn] = _refuse
+def _refused(what: str, why: str) -> LocalFuture[T]:
+    refusal: Callable[[str, str], T] = _refuse
     return completed(refusal, what, why)

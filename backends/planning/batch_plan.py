@@ -6,13 +6,15 @@ The local backend trains by this plan and the estimate reckons with it, so that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from backends.options import LocalOptions
 
+# Targets at a position, and names of the inputs.
+Kind = tuple[int, tuple[str, ...]]
+
 
 def plan_batches(
-    lengths: Sequence[int], budget: int, *, packing: bool, kinds: Sequence[tuple[Any, ...]] | None = None
+    lengths: Sequence[int], budget: int, *, packing: bool, kinds: Sequence[Kind] | None = None
 ) -> list[list[int]]:
     """Cut sequences into micro-batches of at most `budget` tokens, the longest first.
 
@@ -29,8 +31,8 @@ def plan_batches(
     Returns:
         The places in `lengths` that make up each micro-batch. Each place occurs once.
     """
-    by_kind: dict[tuple[Any, ...], list[int]] = {}
-    for place, kind in enumerate([()] * len(lengths) if kinds is None else kinds):
+    by_kind: dict[Kind, list[int]] = {}
+    for place, kind in enumerate([(0, ())] * len(lengths) if kinds is None else kinds):
         by_kind.setdefault(kind, []).append(place)
     batches: list[list[int]] = []
     for kind in sorted(by_kind):

@@ -9,7 +9,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -88,7 +88,7 @@ def export_run(directory: Path, options: ExportOptions) -> Path:
             saved = weights.save_merged(aside, _dtype(options), _probes(run, config, tokenizer))
             _save_generation_config(config, aside)
         made = {"format": options.format, "text2sql": text2sql.__version__, "run": config.name}
-        about = ExportRecord.model_validate(made | saved)
+        about = ExportRecord.model_validate({**made, **asdict(saved)})
         if converter is not None:
             converted = gguf.convert(aside, converter, options.gguf_type, gguf.modelfile(config, tokenizer))
             about = about.model_copy(update={"gguf": converted})

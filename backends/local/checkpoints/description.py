@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -112,6 +113,6 @@ def _spec(values: dict[str, Any]) -> Spec:
     return LoraSpec(**lora)
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Write one JSON object."""
     path.write_text(json.dumps(value, indent=2) + "\n")

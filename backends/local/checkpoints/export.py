@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import BaseModel as Options
@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from backends.base_models import hub_id, locate
+from backends.exporting import LogitGap, SavedWeights
 from backends.interface import BackendError, Probe
 from backends.local.checkpoints.files import Checkpoint, write_adapter
 from backends.local.checkpoints.store import CheckpointStore
@@ -29,6 +30,9 @@ from backends.local.model.load import DTYPES, BaseModel, load_base_model
 from backends.local.weights.full import FullSpec, FullWeights
 from backends.local.weights.lora import ATTENTION, MLP, UNEMBED, LoraSpec, LoraWeights
 from backends.options import LocalOptions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 NAME = "export"
 
@@ -51,7 +55,7 @@ class LocalWeights:
             checkpoint = CheckpointStore(checkpoints or Path()).read(path, optimizer=False)
         return cls(checkpoint, LocalOptions.model_validate(options.model_dump()))
 
-    def save_adapter(self, target: Path) -> dict[str, Any]:
+    def save_adapter(self, target: Path) -> SavedWeights:
         """Write the adapter as plain PEFT reads it, with the base model named as the Hub knows it."""
         write_adapter(target, self.checkpoint, hub_id(self.checkpoint.base_model))
         return self._record()
@@ -69,7 +73,7 @@ class LocalWeights:
             checkpoint = replace(checkpoint, spec=spec)
         return CheckpointStore(checkpoints).write(NAME, "sampler", NAME, checkpoint, overwrite=True)
 
-    def save_merged(self, target: Path, dtype: str, probes: Sequence[Probe]) -> dict[str, Any]:
+    def save_merged(self, target: Path, dtype: str, probes: Sequence[Probe]) -> SavedWeights:
         """Write the merged model, or a fully trained one, with its tokenizer and generation settings, in `dtype`."""
         if self.checkpoint.spec.method == "full":
             return self._save_full(target, dtype)
@@ -88,36 +92,36 @@ class LocalWeights:
         _cast(model, DTYPES[dtype])
         model.save_pretrained(target)
         base.tokenizer.save_pretrained(target)
-        record = self._record() | {"dtype": dtype, "logit_gap": gap(before, after)}
-        record["logit_gap"]["computed_in"] = str(base.dtype).removeprefix("torch.")
-        if isinstance(compared, str):
-            record["not_compared"] = compared
-        elif compared is not None:
-            record["logit_gap_to_quantized"] = gap(compared, after)
-        return record
+        return replace(
+            self._record(),
+            dtype=dtype,
+            logit_gap=replace(gap(before, after), computed_in=str(base.dtype).removeprefix("torch.")),
+            not_compared=compared if isinstance(compared, str) else None,
+            logit_gap_to_quantized=gap(compared, after) if isinstance(compared, list) else None,
+        )
 
-    def _save_full(self, target: Path, dtype: str) -> dict[str, Any]:
+    def _save_full(self, target: Path, dtype: str) -> SavedWeights:
         """Write the weights of full fine-tuning, which merges nothing; the only gap is the rounding to `dtype`."""
         base = load_base_model(self.checkpoint.base_model, LocalOptions(method="full", device="cpu", dtype="float32"))
         FullWeights(base).load(NAME, self.checkpoint.weights)
         _cast(base.model, DTYPES[dtype])
         base.model.save_pretrained(target)
         base.tokenizer.save_pretrained(target)
-        return self._record() | {"dtype": dtype}
+        return replace(self._record(), dtype=dtype)
 
-    def _record(self) -> dict[str, Any]:
-        return {
-            "base_model": hub_id(self.checkpoint.base_model),
-            "trained_base": self.checkpoint.base_model,
-            "trained_quantization": self.options.quantization,
-            "lora": self.checkpoint.spec.as_dict() if isinstance(self.checkpoint.spec, LoraSpec) else None,
-        }
+    def _record(self) -> SavedWeights:
+        return SavedWeights(
+            base_model=hub_id(self.checkpoint.base_model),
+            trained_base=self.checkpoint.base_model,
+            trained_quantization=self.options.quantization,
+            lora=self.checkpoint.spec.as_dict() if isinstance(self.checkpoint.spec, LoraSpec) else None,
+        )
 
     def _load(self, quantization: str) -> tuple[BaseModel, LoraWeights]:
         name, options = self.checkpoint.base_model, self.options
         # In main memory, which holds models that the GPU holds only quantised.
         if quantization == "none":
-            options = LocalOptions(device="cpu", dtype=_stored_dtype(name))
+            options = LocalOptions.model_validate({"device": "cpu", "dtype": _stored_dtype(name)})
         base = load_base_model(name, options)
         adapters = LoraWeights(base)
         spec = self.checkpoint.spec
@@ -174,19 +178,19 @@ def read_adapter(directory: Path, base_model: str) -> Checkpoint:
     return Checkpoint(base_model, spec, dict(sorted(state.items())), None, sorted(adapted))
 
 
-def gap(before: Sequence[Tensor], after: Sequence[Tensor]) -> dict[str, Any]:
+def gap(before: Sequence[Tensor], after: Sequence[Tensor]) -> LogitGap:
     """How far apart two lists of logits are, each ``[T, V]``: over all positions of all probes."""
     old, new = torch.cat([*before]).double(), torch.cat([*after]).double()  # [N, V]
     difference = (old - new).abs()
     divergence = (old.log_softmax(-1).exp() * (old.log_softmax(-1) - new.log_softmax(-1))).sum(-1)  # [N]
-    return {
-        "prompts": len(before),
-        "positions": len(old),
-        "max_abs": difference.max().item(),
-        "mean_abs": difference.mean().item(),
-        "mean_kl": divergence.mean().item(),
-        "same_top_token": (old.argmax(-1) == new.argmax(-1)).double().mean().item(),
-    }
+    return LogitGap(
+        prompts=len(before),
+        positions=len(old),
+        max_abs=difference.max().item(),
+        mean_abs=difference.mean().item(),
+        mean_kl=divergence.mean().item(),
+        same_top_token=(old.argmax(-1) == new.argmax(-1)).double().mean().item(),
+    )
 
 
 def _logits(base: BaseModel, adapters: LoraWeights | None, probes: Sequence[Probe]) -> list[Tensor]:
@@ -207,13 +211,13 @@ def _logits(base: BaseModel, adapters: LoraWeights | None, probes: Sequence[Prob
     return found
 
 
-def _cast(model: Any, dtype: torch.dtype) -> None:
+def _cast(model: PreTrainedModel, dtype: torch.dtype) -> None:
     """Change the dtype of the parameters alone; rounded buffers (rotary frequencies) would change the model."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
 
 
-def _stored_dtype(name: str) -> Any:
+def _stored_dtype(name: str) -> str:
     """The dtype that a model's files are in; float32 where they do not say."""
     from transformers import AutoConfig
 
@@ -228,7 +232,7 @@ def _ties(base: BaseModel) -> bool:
     return bool(AutoConfig.from_pretrained(base.location).get_text_config().tie_word_embeddings)
 
 
-def _tie_again(model: Any) -> None:
+def _tie_again(model: PreTrainedModel) -> None:
     """Undo `untie`: neither of the two weights has changed."""
     model.get_output_embeddings().weight = model.get_input_embeddings().weight
     model.config.tie_word_embeddings = True

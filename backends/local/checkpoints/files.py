@@ -13,7 +13,6 @@ import json
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -22,7 +21,7 @@ from torch import Tensor
 from backends.interface import BackendError
 from backends.local.checkpoints.description import FILE, Description, Listing, write_json
 from backends.local.weights.lora import LoraSpec
-from backends.local.weights.protocol import Method, Spec
+from backends.local.weights.protocol import Method, Pretrained, Spec
 from backends.paths import flush_to_disk
 
 ADAPTER = "adapter_model.safetensors"
@@ -51,7 +50,7 @@ class Checkpoint:
     optimizer: dict[str, Tensor] | None
     target_modules: list[str]
     step: int = 0
-    pretrained: tuple[Any, ...] = ()
+    pretrained: tuple[Pretrained, ...] = ()
 
 
 def write_files(directory: Path, checkpoint: Checkpoint, listing: Listing) -> None:

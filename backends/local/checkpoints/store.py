@@ -11,7 +11,7 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -218,7 +218,7 @@ class CheckpointStore:
             raise ValueError(f'Checkpoint name "{name}" may only have letters, digits, ".", "_" and "-".')
         return self.root / _directory(run) / SEGMENTS[kind] / name
 
-    def _place(self, target: Path, fill: Any) -> None:
+    def _place(self, target: Path, fill: Callable[[Path], object]) -> None:
         """Let `fill(directory)` write aside, then rename the directory to `target`."""
         aside: Path | None = None
         try:

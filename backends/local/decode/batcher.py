@@ -17,6 +17,7 @@ from tinker import types
 from backends.local.decode import prompt_logprobs
 from backends.local.decode.decoder import Decoder, Request, Sampled
 from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
+from backends.local.model.causal import CausalModel
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine
@@ -99,7 +100,7 @@ class Batcher:
         model: The model, with the adapter that is to be sampled.
     """
 
-    def __init__(self, engine: Engine, model: Any) -> None:
+    def __init__(self, engine: Engine, model: CausalModel) -> None:
         self._engine, self._model = engine, model
         self._size = engine.options.sample_batch_size
         # To come, the longest prompts first.

@@ -6,7 +6,7 @@ column and no row is ever shifted by itself. A row that has finished is given to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from backends.interface import Tokenizer
 from backends.local.model import packed_attention
+from backends.local.model.causal import CausalModel
 
 # Columns by which the cache grows.
 BLOCK = 64
@@ -80,8 +81,11 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = self.key_buffer[:, :, : self.length], self.value_buffer[:, :, : self.length]
         return self.keys, self.values
 
-    def rebuild(self, like: Any, kept: Tensor, first: int, slots: int, width: int) -> None:
-        """Keep these rows from column `first` on, in `slots` rows and `width` columns, aligned at the last column."""
+    def rebuild(self, like: Tensor | None, kept: Tensor, first: int, slots: int, width: int) -> None:
+        """Keep these rows from column `first` on, in `slots` rows and `width` columns, aligned at the last column.
+
+        A layer without columns takes shape and dtype from `like`.
+        """
         buffers = []
         for old in (self.key_buffer, self.value_buffer) if self.is_initialized else ():
             new = old.new_zeros(slots, old.shape[1], width + BLOCK, old.shape[3])
@@ -89,11 +93,19 @@ class GrowingLayer(DynamicLayer):
             new[: len(kept), :, width - columns : width] = old[kept, :, first : self.length]
             buffers.append(new)
         if not buffers:
+            assert like is not None
             self.lazy_initialization(like, like)
             buffers = [like.new_zeros(slots, like.shape[1], width + BLOCK, like.shape[3]) for _ in range(2)]
         self.key_buffer, self.value_buffer = buffers
         self.length = width
         self.keys, self.values = self.key_buffer[:, :, :width], self.value_buffer[:, :, :width]
+
+
+def _keys_and_values(cache: DynamicCache) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each layer that has read something, ``[B, H, T, D]``."""
+    for layer in cache.layers:
+        assert isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None
+        yield layer.keys, layer.values
 
 
 class Decoder:
@@ -109,7 +121,7 @@ class Decoder:
         prefill_tokens: Padded prompt tokens in one forward pass.
     """
 
-    def __init__(self, model: Any, tokenizer: Tokenizer, device: torch.device, prefill_tokens: int) -> None:
+    def __init__(self, model: CausalModel, tokenizer: Tokenizer, device: torch.device, prefill_tokens: int) -> None:
         self._model, self._tokenizer, self._device = model, tokenizer, device
         self._prefill_tokens = prefill_tokens
         self._layers = [GrowingLayer() for _ in range(model.config.num_hidden_layers)]
@@ -128,7 +140,7 @@ class Decoder:
         self._prepared_mask = plain and not getattr(config, "layer_types", None)
         # The beginning of prompts whose keys and values are kept.
         self._beginning: tuple[int, ...] = ()
-        self._beginning_cache: Any = None
+        self._beginning_cache = DynamicCache()
 
     @property
     def active(self) -> list[Sampled]:
@@ -181,13 +193,12 @@ class Decoder:
         last[torch.arange(len(parts)), torch.tensor([len(part) - 1 for part in parts])] = True
         cache, more = DynamicCache(), {}
         if shared:
-            for i, layer in enumerate(self._beginning_cache.layers):
-                kept: list[Any] = [layer.keys, layer.values]
-                cache.update(*(x[:, :, :shared].expand(len(parts), -1, -1, -1) for x in kept), i)
+            for i, kept in enumerate(_keys_and_values(self._beginning_cache)):
+                keys, values = (x[:, :, :shared].expand(len(parts), -1, -1, -1) for x in kept)
+                cache.update(keys, values, i)
             places = torch.arange(shared + ids.shape[1], device=self._device)
             hidden = places[None] > places[shared:, None]  # [T, shared + T]: causal
-            dtype = self._beginning_cache.layers[0].keys.dtype
-            mask = torch.zeros(hidden.shape, dtype=dtype, device=self._device).masked_fill_(hidden, -torch.inf)
+            mask = torch.zeros(hidden.shape, dtype=keys.dtype, device=self._device).masked_fill_(hidden, -torch.inf)
             more = {"attention_mask": mask[None, None], "position_ids": places[None, shared:]}
         output = self._model(
             input_ids=ids.to(self._device),
@@ -198,30 +209,30 @@ class Decoder:
         )
         return cache, output.logits.float()
 
-    def _place(self, sampled: list[tuple[Sampled, int]], cache: Any) -> None:
+    def _place(self, sampled: list[tuple[Sampled, int]], cache: DynamicCache) -> None:
         """Give each sequence a row of the joint cache and copy its prompt there from its row of `cache`."""
         if not sampled:
             return
         widest = max(len(s.request.prompt) for s, _ in sampled)
         if self._slots.count(None) < len(sampled) or widest > self._width:
-            self._rebuild(len(sampled), widest, cache.layers[0].keys)
+            self._rebuild(len(sampled), widest, next(_keys_and_values(cache))[0])
         free = [slot for slot, s in enumerate(self._slots) if s is None]
         for (s, row), slot in zip(sampled, free, strict=False):
             length = len(s.request.prompt)
             self._slots[slot], self._starts[slot] = s, self._width - length
-            for layer, read in zip(self._layers, cache.layers, strict=True):
-                layer.key_buffer[slot, :, self._width - length : self._width] = read.keys[row, :, :length]
-                layer.value_buffer[slot, :, self._width - length : self._width] = read.values[row, :, :length]
+            for layer, (keys, values) in zip(self._layers, _keys_and_values(cache), strict=True):
+                layer.key_buffer[slot, :, self._width - length : self._width] = keys[row, :, :length]
+                layer.value_buffer[slot, :, self._width - length : self._width] = values[row, :, :length]
         self._make_mask()
 
-    def _rebuild(self, more: int, width: int, like: Any = None) -> None:
+    def _rebuild(self, more: int, width: int, like: Tensor | None = None) -> None:
         """Drop free rows and unused columns; allocate `more` rows for prompts of `width` tokens, and a block."""
         kept = [slot for slot, s in enumerate(self._slots) if s is not None]
         first = min((self._starts[slot] for slot in kept), default=self._width)
         width = max(width, self._width - first)
         index = torch.tensor(kept, device=self._device, dtype=torch.long)
         for layer in self._layers:
-            layer.rebuild(layer.keys if like is None else like, index, first, len(kept) + more, width)
+            layer.rebuild(like, index, first, len(kept) + more, width)
         shift = width - self._width
         self._slots = [*(self._slots[slot] for slot in kept), *([None] * more)]
         self._starts = [*(self._starts[slot] + shift for slot in kept), *([width] * more)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from tinker.types.prompt_alt_tokens import PromptAltTokens
 from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+
+from backends.local.model.causal import CausalModel
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine
@@ -82,7 +84,7 @@ def _check_targets(targets: types.TensorData, length: int, vocabulary: int) -> N
 
 @torch.no_grad()
 def score_prompts(
-    engine: Engine, model: Any, prompts: Sequence[tuple[list[int], PromptLogprobsRequest, types.SamplingParams]]
+    engine: Engine, model: CausalModel, prompts: Sequence[tuple[list[int], PromptLogprobsRequest, types.SamplingParams]]
 ) -> list[types.SampleResponse]:
     """What is asked about each prompt, as responses that have no sequences yet.
 
@@ -133,7 +135,7 @@ def _scores(
 
 @torch.no_grad()
 def topk_sample_logprobs(
-    model: Any, prompt: list[int], tokens: list[int], k: int, temperature: float, device: torch.device
+    model: CausalModel, prompt: list[int], tokens: list[int], k: int, temperature: float, device: torch.device
 ) -> TopkLogprobs:
     """The k likeliest tokens at each sampled position ``[len(tokens), k]``, by one more forward pass."""
     if not tokens:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tinker
 import torch
@@ -20,7 +20,12 @@ import torch
 from backends.interface import BackendError
 from backends.local.distributed import ProcessGroup
 from backends.local.futures import CLOSED
+from backends.local.model.causal import CausalModel, CausalOutput
 from backends.local.model.quantization import remember_quantisation
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PretrainedConfig, PreTrainedModel
 
 IDLE, BUSY, LEAVING = range(3)
 
@@ -35,7 +40,7 @@ def check_group(group: ProcessGroup) -> None:
         )
 
 
-def shard(model: Any, device: torch.device, size: int) -> None:
+def shard(model: PreTrainedModel, device: torch.device, size: int) -> None:
     """Keep this process's part of a frozen model that is still in main memory, layer by layer; NF4 weights as they are.
 
     Args:
@@ -60,18 +65,28 @@ class Lockstep:
         group: The processes.
     """
 
-    def __init__(self, model: Any, group: ProcessGroup) -> None:
+    def __init__(self, model: CausalModel, group: ProcessGroup) -> None:
         self._model, self._group = model, group
         # Whether some process has left, and all know it.
         self.parted = False
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, **inputs: Any) -> CausalOutput:
         """A pass, as the model makes it (TinkerError if another process is closing)."""
         self.meet(BUSY)
-        return self._model(*args, **kwargs)
+        return self._model(**inputs)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+    @property
+    def config(self) -> PretrainedConfig:
+        """The model's configuration."""
+        return self._model.config
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """This process's parts of the model's weights."""
+        return self._model.parameters()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The model's layer that embeds token ids."""
+        return self._model.get_input_embeddings()
 
     def meet(self, state: int) -> int:
         """Wait for the others, and learn what the busiest of them is at."""
@@ -83,7 +98,7 @@ class Lockstep:
 
 
 @contextmanager
-def lockstep(model: Any, group: ProcessGroup, *, backward: bool) -> Iterator[Lockstep]:
+def lockstep(model: CausalModel, group: ProcessGroup, *, backward: bool) -> Iterator[Lockstep]:
     """The sharded model for as many passes as this process likes, then empty ones while others still need it.
 
     Args:
@@ -106,7 +121,7 @@ def lockstep(model: Any, group: ProcessGroup, *, backward: bool) -> Iterator[Loc
         _empty_pass(model, backward)
 
 
-def _empty_pass(model: Any, backward: bool) -> None:
+def _empty_pass(model: CausalModel, backward: bool) -> None:
     token = torch.zeros(1, 1, dtype=torch.long, device=next(model.parameters()).device)
     with torch.set_grad_enabled(backward):
         logits = model(input_ids=token, use_cache=False).logits

@@ -18,8 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from transformers import Cache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer, eager_attention_forward
+from transformers.models.llama.modeling_llama import (
+    LlamaAttention,
+    LlamaDecoderLayer,
+    LlamaRMSNorm,
+    eager_attention_forward,
+)
 
 from backends.local.model.fused_lora import Projections
 
@@ -29,7 +35,7 @@ class _AttentionInputs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, norm: nn.Module, projections: Projections, *adapters: Tensor
+        ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, norm: LlamaRMSNorm, projections: Projections, *adapters: Tensor
     ) -> tuple[Tensor, ...]:
         inverse = _inverse(x, norm)
         (query, key, value), inner = projections.apply(_normed(x, inverse, norm))
@@ -72,7 +78,7 @@ class _Mlp(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, norm: nn.Module, gate_up: Projections, down: Projections, *adapters: Tensor
+        ctx: Any, x: Tensor, norm: LlamaRMSNorm, gate_up: Projections, down: Projections, *adapters: Tensor
     ) -> Tensor:
         inverse = _inverse(x, norm)
         (gate, up), inner = gate_up.apply(_normed(x, inverse, norm))
@@ -95,18 +101,18 @@ class _Mlp(torch.autograd.Function):
         return dx.add_(dy), None, None, None, *of_gate_up, *of_down
 
 
-def _inverse(x: Tensor, norm: Any) -> Tensor:
+def _inverse(x: Tensor, norm: LlamaRMSNorm) -> Tensor:
     """One over the root mean square of each row ``[T, 1]``."""
     norms = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return norms.square_().div_(x.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
 
 
-def _normed(x: Tensor, inverse: Tensor, norm: Any) -> Tensor:
+def _normed(x: Tensor, inverse: Tensor, norm: LlamaRMSNorm) -> Tensor:
     """RMSNorm of ``[T, H]``."""
     return torch.mul(x, inverse).mul_(norm.weight)
 
 
-def _norm_gradient(d: Tensor, x: Tensor, inverse: Tensor, norm: Any) -> Tensor:
+def _norm_gradient(d: Tensor, x: Tensor, inverse: Tensor, norm: LlamaRMSNorm) -> Tensor:
     """The gradient of RMSNorm's input ``[T, H]``, in the memory of `d`, its output's."""
     d.mul_(norm.weight)
     along = torch.linalg.vecdot(d, x).unsqueeze(-1).mul_(inverse.square()).div_(-x.shape[-1])  # [T, 1]
@@ -132,7 +138,7 @@ class FusedLayer(LlamaDecoderLayer):
         *,
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None = None,
-        past_key_values: Any = None,
+        past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> Tensor:
         """The next hidden states ``[B, T, H]``."""
@@ -166,7 +172,9 @@ class FusedLayer(LlamaDecoderLayer):
         return x.view(hidden_states.shape)
 
 
-def _attend(layer: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any) -> Tensor:
+def _attend(
+    layer: LlamaAttention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
+) -> Tensor:
     """What a Llama's attention mixes ``[B, T, heads, D]``, by the implementation that the model is set to use."""
     attend = ALL_ATTENTION_FUNCTIONS.get_interface(layer.config._attn_implementation, eager_attention_forward)
     dropout = layer.attention_dropout if layer.training else 0.0

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from backends.local.model.fused_llama import fuse
 from backends.local.model.quantization import pick_quantization, quantization_config, settle_on_cpu
 from backends.options import LocalOptions
 from backends.planning.batch_plan import may_pack
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Transformers builds models under a default device that holds for every thread.
 LOADING = threading.Lock()
@@ -43,7 +46,7 @@ class BaseModel:
 
     name: str
     location: str
-    model: Any
+    model: PreTrainedModel
     tokenizer: PretrainedTokenizer
     device: torch.device
     dtype: torch.dtype
@@ -90,11 +93,12 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     try:
         with LOADING:
             tokenizer = load_tokenizer(location)
-            model: Any = AutoModelForCausalLM.from_pretrained(location, **arguments)
+            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(location, **arguments)
     except (OSError, ValueError) as error:
         raise BackendError(_explain(name, error)) from error
     if quantization == "none" and not options.fsdp:
-        model = model.to(device)
+        # Transformers wraps `to` in a decorator without types.
+        model = model.to(device)  # type: ignore[arg-type]
     if quantization != "none" and (options.fsdp or device.type == "cpu"):
         settle_on_cpu(model)
     model.requires_grad_(False).eval()
@@ -112,7 +116,7 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     return BaseModel(name, location, model, tokenizer, device, dtype, quantization, length, packing)
 
 
-def untie(model: Any) -> None:
+def untie(model: PreTrainedModel) -> None:
     """Give a tied output layer its own parameter over the same memory.
 
     LoRA on a tied `lm_head` trains right but merges wrong, since merging would change the input embedding as well.
@@ -178,7 +182,7 @@ def check_packing(wanted: bool | str, attention: str, device: torch.device) -> N
         )
 
 
-def _pack(model: Any, options: LocalOptions, attention: str, device: torch.device) -> bool:
+def _pack(model: PreTrainedModel, options: LocalOptions, attention: str, device: torch.device) -> bool:
     """Whether rows of a micro-batch lie end to end."""
     if attention == "flash_attention_2":
         return options.packing is True

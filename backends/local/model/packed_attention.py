@@ -6,10 +6,15 @@ do the same in one call (`attention: flash_attention_2`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from backends.local.model.causal import CausalModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 NAME = "sdpa_rows"
 
@@ -48,7 +53,7 @@ def attend(
     return torch.cat(parts, dim=1), None
 
 
-def inputs(model: Any, row_lengths: list[int], positions: Tensor) -> dict[str, Any]:
+def inputs(model: CausalModel, row_lengths: list[int], positions: Tensor) -> dict[str, Tensor | list[int]]:
     """What a forward pass takes in addition to the packed tokens ``[1, T]``, with their places in their rows."""
     # Flash attention finds the rows by the positions.
     if model.config._attn_implementation != NAME:
@@ -58,7 +63,7 @@ def inputs(model: Any, row_lengths: list[int], positions: Tensor) -> dict[str, A
     return {"position_ids": positions, "row_lengths": row_lengths, "attention_mask": no_mask}
 
 
-def use(model: Any) -> bool:
+def use(model: PreTrainedModel) -> bool:
     """Let a model attend by rows; False for one whose attention looks at no more than a window, or is its own."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask

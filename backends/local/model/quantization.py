@@ -5,15 +5,21 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from backends.extras import missing_package
 from backends.interface import BackendError
 
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig
+
 # Of glibc's malloc.h, and its value in bytes.
 M_MMAP_THRESHOLD, LARGE = -3, 2**20
+# The flag of bitsandbytes' `Linear4bit`.
+AVX512 = "support_avx512bf16_for_cpu"
 
 
 def pick_quantization(wanted: str, device: torch.device) -> str:
@@ -23,7 +29,7 @@ def pick_quantization(wanted: str, device: torch.device) -> str:
     return "nf4" if device.type == "cuda" else "none"
 
 
-def quantization_config(kind: str, double: bool, dtype: torch.dtype, device: torch.device) -> Any:
+def quantization_config(kind: str, double: bool, dtype: torch.dtype, device: torch.device) -> BitsAndBytesConfig:
     """What transformers is to do while loading.
 
     Args:
@@ -57,7 +63,7 @@ def quantization_config(kind: str, double: bool, dtype: torch.dtype, device: tor
     )
 
 
-def settle_on_cpu(model: Any) -> None:
+def settle_on_cpu(model: nn.Module) -> None:
     """Keep a quantised model on a CPU as it was loaded, and in memory that it does not share.
 
     - Where the processor multiplies bfloat16, bitsandbytes' `Linear4bit` packs its weights anew at the first pass
@@ -68,8 +74,8 @@ def settle_on_cpu(model: Any) -> None:
       over glibc's heap: large blocks are mapped one by one, and so given back at once.
     """
     for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+        if hasattr(module, AVX512):
+            setattr(module, AVX512, False)
     # A tied one comes once.
     for parameter in model.parameters():
         if parameter.is_floating_point():
@@ -80,7 +86,7 @@ def settle_on_cpu(model: Any) -> None:
 
 
 @contextmanager
-def remember_quantisation(part: Any) -> Iterator[None]:
+def remember_quantisation(part: nn.Module) -> Iterator[None]:
     """While the parameters of a module are exchanged for others of the same bits: keep what NF4 weights say of theirs.
 
     bitsandbytes finds the constants again in the layer; PEFT looks at the weight itself.

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from backends.local.model import packed_attention
+from backends.local.model.causal import CausalModel
 from backends.local.step import micro_batches
 from backends.local.step.micro_batches import MicroBatch, Row
 from backends.local.step.noise import Noise
@@ -106,7 +107,7 @@ def run_rows(
 
 
 def run_micro_batch(
-    engine: Engine, model: Any, parameters: Sequence[Tensor], batch: MicroBatch, request: StepRequest
+    engine: Engine, model: CausalModel, parameters: Sequence[Tensor], batch: MicroBatch, request: StepRequest
 ) -> tuple[float, Tensor, list[Tensor] | None]:
     """Loss (summed), log-probabilities ``[N, K]`` and gradients of one micro-batch.
 
@@ -126,8 +127,8 @@ def run_micro_batch(
     return float(loss.detach()), lp.detach().float().cpu(), parts
 
 
-def _inputs(model: Any, batch: MicroBatch, noise: Noise | None) -> dict[str, Tensor]:
-    ends: dict[str, Any] = {}
+def _inputs(model: CausalModel, batch: MicroBatch, noise: Noise | None) -> dict[str, Tensor | list[int]]:
+    ends: dict[str, Tensor | list[int]] = {}
     if batch.positions is not None:
         ends = packed_attention.inputs(model, [len(row.tokens) for row in batch.rows], batch.positions)
     if noise is None or noise.neftune_alpha is None:

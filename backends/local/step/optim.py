@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import ModuleType
 
 import torch
 from tinker import types
@@ -27,12 +27,12 @@ class Optimizer:
         ratio = options.lora_plus_ratio
         self._ratios = [1.0] if ratio is None else [1.0, ratio]
         fast = [name for name, p in parameters.items() if ratio is not None and ("lora_B" in name or p.ndim == 1)]
-        groups: list[dict[str, Any]] = [{"params": [p for name, p in parameters.items() if name not in fast]}]
+        groups: list[dict[str, list[Tensor]]] = [{"params": [p for name, p in parameters.items() if name not in fast]}]
         if ratio is not None:
             groups.append({"params": [parameters[name] for name in fast]})
         self._eight_bit = options.optimizer == "paged_adamw_8bit"
         if self._eight_bit:
-            self._adamw: Any = _bitsandbytes().optim.PagedAdamW8bit(groups)
+            self._adamw: torch.optim.Optimizer = _bitsandbytes().optim.PagedAdamW8bit(groups)
         else:
             self._adamw = torch.optim.AdamW(groups, fused=self.parameters[0].device.type in ("cpu", "cuda"))
 
@@ -88,7 +88,7 @@ class Optimizer:
         if state and ("exp_avg" in fields) == self._eight_bit:
             raise BackendError("The checkpoint was written with another local.optimizer; set it as it was.")
         grouped = [id(p) for group in self._adamw.param_groups for p in group["params"]]
-        nested: dict[int, dict[str, Any]] = {}
+        nested: dict[int, dict[str, Tensor | int]] = {}
         for name, value in state.items():
             place, _, field = name.partition(".")
             # Bitsandbytes counts steps with a Python number.
@@ -108,7 +108,7 @@ def check_optimizer(config: types.OptimizerConfig | None) -> None:
         raise ValueError(f'optimizer is "{config.type}"; only AdamW is available here.')
 
 
-def _bitsandbytes() -> Any:
+def _bitsandbytes() -> ModuleType:
     try:
         import bitsandbytes
     except ImportError as error:

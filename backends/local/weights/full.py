@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
 from backends.interface import BackendError
 from backends.local.model.load import BaseModel
-from backends.local.weights.protocol import Method, Snapshot
+from backends.local.weights.protocol import Method, Pretrained, Snapshot, Spec
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class FullSpec:
 
     seed: int
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, JsonValue]:
         """The fields as plain JSON."""
         return asdict(self)
 
@@ -41,7 +45,7 @@ class FullWeights:
         base.model.requires_grad_(True)
         self._sampled: tuple[Snapshot, dict[str, Tensor]] | None = None
 
-    def add(self, name: str, spec: FullSpec, state: dict[str, Tensor] | None = None) -> None:
+    def add(self, name: str, spec: Spec, state: dict[str, Tensor] | None = None) -> None:
         """Begin with the weights of `state`, or with those that were loaded."""
         if state is not None:
             self.load(name, state)
@@ -49,7 +53,7 @@ class FullWeights:
     def remove(self, name: str) -> None:
         """Nothing is kept outside the model itself."""
 
-    def targets(self, spec: FullSpec) -> list[str]:
+    def targets(self, spec: Spec) -> list[str]:
         """No modules are singled out."""
         return []
 
@@ -72,12 +76,12 @@ class FullWeights:
         for key, parameter in parameters.items():
             parameter.data.copy_(state[key])
 
-    def pretrained(self) -> tuple[Any, ...]:
+    def pretrained(self) -> tuple[Pretrained, ...]:
         """The model's configuration and the tokenizer, which make the weights a Hugging Face model."""
         return (self.base.model.config, self.base.tokenizer)
 
     @contextmanager
-    def active(self, name: str | None) -> Iterator[Any]:
+    def active(self, name: str | None) -> Iterator[PreTrainedModel]:
         """The model."""
         yield self.base.model
 
@@ -85,7 +89,7 @@ class FullWeights:
         """There is no adapter for it to stand in front of."""
 
     @contextmanager
-    def sampling(self, snapshot: Snapshot | None) -> Iterator[Any]:
+    def sampling(self, snapshot: Snapshot | None) -> Iterator[PreTrainedModel]:
         """The model with a snapshot's weights, and the trained ones back afterwards; None: as it is.
 
         The snapshot's weights stay on the device until another one is asked for.

@@ -10,14 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from backends.interface import BackendError
 from backends.local.model.load import BaseModel
-from backends.local.weights.protocol import Method, Snapshot
+from backends.local.weights.protocol import Method, Pretrained, Snapshot, Spec
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+    from transformers import PreTrainedModel
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj")
 MLP = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
@@ -56,7 +60,7 @@ class LoraSpec:
     dora: bool = False
     modules: tuple[str, ...] | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, JsonValue]:
         """The fields as plain JSON."""
         return asdict(self)
 
@@ -80,7 +84,7 @@ class LoraWeights:
         self._merged: str | None = None
         self._unmerged: list[tuple[Tensor, Tensor]] = []
 
-    def add(self, name: str, spec: LoraSpec, state: dict[str, Tensor] | None = None) -> None:
+    def add(self, name: str, spec: Spec, state: dict[str, Tensor] | None = None) -> None:
         """Add an adapter, with the weights of `state` if given.
 
         Raises:
@@ -88,6 +92,7 @@ class LoraWeights:
         """
         from peft import LoraConfig, get_peft_model
 
+        assert isinstance(spec, LoraSpec)
         self.restore()
         config = LoraConfig(
             r=spec.rank,
@@ -113,8 +118,9 @@ class LoraWeights:
                 self.remove(name)
                 raise
 
-    def targets(self, spec: LoraSpec) -> list[str]:
+    def targets(self, spec: Spec) -> list[str]:
         """Names of the modules that an adapter of this spec changes."""
+        assert isinstance(spec, LoraSpec)
         present = {path.rpartition(".")[2] for path, _ in self.base.model.named_modules()}
         if spec.modules is not None:
             if missing := [name for name in spec.modules if name not in present]:
@@ -172,7 +178,7 @@ class LoraWeights:
             for key, parameter in parameters.items():
                 parameter.copy_(state[key])
 
-    def pretrained(self) -> tuple[Any, ...]:
+    def pretrained(self) -> tuple[Pretrained, ...]:
         """Nothing: an adapter's files are complete."""
         return ()
 
@@ -183,10 +189,10 @@ class LoraWeights:
         for module in list(self.base.model.modules()):
             if isinstance(module, LoraLayer):
                 # Its subclasses are modules.
-                module.train()  # type: ignore[attr-defined]
+                module.train()
 
     @contextmanager
-    def active(self, name: str | None) -> Iterator[Any]:
+    def active(self, name: str | None) -> Iterator[PreTrainedModel]:
         """The base model with this adapter switched on, or with none."""
         self.restore()
         if name is None:
@@ -205,7 +211,7 @@ class LoraWeights:
             yield self.base.model
 
     @contextmanager
-    def sampling(self, snapshot: Snapshot | None) -> Iterator[Any]:
+    def sampling(self, snapshot: Snapshot | None) -> Iterator[PreTrainedModel]:
         """The model with a snapshot's adapter, or bare.
 
         A float32 base gets the adapter merged in for the time, which is faster and exact to rounding; another base
@@ -227,7 +233,7 @@ class LoraWeights:
         with (self.merged if mergeable else self.active)(SAMPLER_SLOT) as model:
             yield model
 
-    def merge_into_base(self, name: str) -> Any:
+    def merge_into_base(self, name: str) -> PreTrainedModel:
         """Add this adapter into the base model for good, and return the plain model. No other adapter survives it.
 
         Raises:
@@ -242,7 +248,7 @@ class LoraWeights:
         return model
 
     @contextmanager
-    def merged(self, name: str) -> Iterator[Any]:
+    def merged(self, name: str) -> Iterator[PreTrainedModel]:
         """The base model with this adapter added into its weights.
 
         The base gets its own weights back, bit for bit, when something else is asked of it: until then the next
@@ -266,7 +272,7 @@ class LoraWeights:
             if isinstance(module, LoraLayer) and name in module.lora_A:
                 weight: Any = module.get_base_layer().weight
                 # Its subclasses have the method.
-                delta: Tensor = module.get_delta_weight(name)  # type: ignore[attr-defined]
+                delta: Tensor = module.get_delta_weight(name)  # type: ignore[operator]
                 total = delta.add_(weight.data).to(weight.dtype)
                 self._unmerged.append((weight, weight.data))
                 # Stored by input: with few rows, the products of decoding read it up to a third faster so.

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+    from transformers import PreTrainedModel
 
 Method = Literal["lora", "full"]
 
@@ -34,8 +39,16 @@ class Spec(Protocol):
         """Dropout in front of the adapter while training."""
         ...
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, JsonValue]:
         """The fields as plain JSON."""
+        ...
+
+
+class Pretrained(Protocol):
+    """What transformers reads from files."""
+
+    def save_pretrained(self, directory: Path, /) -> object:
+        """Write the files."""
         ...
 
 
@@ -55,7 +68,7 @@ class Snapshot:
 class Weights(Protocol):
     """The trained weights of the clients of one base model. Only the executor's thread calls these."""
 
-    def add(self, name: str, spec: Any, state: dict[str, Tensor] | None = None) -> None:
+    def add(self, name: str, spec: Spec, state: dict[str, Tensor] | None = None) -> None:
         """Create a client's weights, with the values of `state` if given.
 
         Raises:
@@ -67,7 +80,7 @@ class Weights(Protocol):
         """Forget a client's weights; those of an offloaded client are forgotten already."""
         ...
 
-    def targets(self, spec: Any) -> list[str]:
+    def targets(self, spec: Spec) -> list[str]:
         """Names of the modules that are changed; empty if none are singled out."""
         ...
 
@@ -83,11 +96,11 @@ class Weights(Protocol):
         """Set the values (BackendError if `state` is of another model)."""
         ...
 
-    def pretrained(self) -> tuple[Any, ...]:
-        """What is written next to the weights so that other programs load them: objects with `save_pretrained`."""
+    def pretrained(self) -> tuple[Pretrained, ...]:
+        """What is written next to the weights so that other programs load them."""
         ...
 
-    def active(self, name: str | None) -> AbstractContextManager[Any]:
+    def active(self, name: str | None) -> AbstractContextManager[PreTrainedModel]:
         """The model with a client's weights, to be trained; None: the bare base model."""
         ...
 
@@ -95,6 +108,6 @@ class Weights(Protocol):
         """Switch dropout on; `model.eval()` ends it."""
         ...
 
-    def sampling(self, snapshot: Snapshot | None) -> AbstractContextManager[Any]:
+    def sampling(self, snapshot: Snapshot | None) -> AbstractContextManager[PreTrainedModel]:
         """The model with the weights of a snapshot, to be sampled from; None: the bare base model."""
         ...
