@@ -185,7 +185,7 @@ def _chat(text: str) -> dict[str, Any]:
     return {"choices": [{"finish_reason": "stop", "message": {"content": text}}]}
 
 
-def test_the_judge_stands_beside_the_verdicts(here: Path, judge: ChatServer) -> None:
+def test_the_judge_stands_next_to_the_verdicts(here: Path, judge: ChatServer) -> None:
     config = _config(judge=_judge(judge, input_price=10, output_price=10))
     judge.faults = [_chat("It seems right to me.")]
     summary = score_file(_file(here), config, schemas=Schemas(Path("db")), output=here / "rows-judged.jsonl").to_json()

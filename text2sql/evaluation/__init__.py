@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from text2sql.equivalence.execution_match import execution_match, sql_matches
     from text2sql.equivalence.verdict import Table, Verdict, Witness
     from text2sql.equivalence.workers import Pair, score_pairs, verdicts
-    from text2sql.evaluation.error_analysis import error_labels
+    from text2sql.evaluation.labels import error_labels
     from text2sql.evaluation.statistics import clustered_interval, paired_comparison, wilson_interval
     from text2sql.evaluation.summary import Scored, summarize
     from text2sql.runs.summary import PairedComparison
@@ -28,7 +28,7 @@ _HOMES = {
     "Verdict": "text2sql.equivalence.verdict",
     "Witness": "text2sql.equivalence.verdict",
     "clustered_interval": "text2sql.evaluation.statistics",
-    "error_labels": "text2sql.evaluation.error_analysis",
+    "error_labels": "text2sql.evaluation.labels",
     "execution_match": "text2sql.equivalence.execution_match",
     "extract_sql": "text2sql.sql.extract",
     "hardness": "text2sql.sql.hardness",

@@ -13,7 +13,7 @@ from text2sql.console import stage
 from text2sql.equivalence.verdict import Verdict
 from text2sql.equivalence.workers import work_on_pairs
 from text2sql.evaluation.benchmarks import Question, score_benchmarks
-from text2sql.evaluation.error_analysis import Description, judge, judged
+from text2sql.evaluation.description import Description, read_description, score_and_describe
 from text2sql.evaluation.llm_judge import (
     ATTEMPTS,
     JudgeCase,
@@ -78,7 +78,7 @@ def judge_answers(
     descriptions: dict[int, Description] = {}
     queries: dict[int, str] = {}
     for index, verdict, answer in work_on_pairs(
-        judge,
+        score_and_describe,
         pairs,
         workers=settings.workers,
         effort=settings.databases,
@@ -87,7 +87,7 @@ def judge_answers(
         cache=cache_directory("verdicts") if settings.cache else None,
     ):
         verdicts[index] = verdict
-        queries[index], descriptions[index] = judged(*pairs[index][:3], verdict, answer)
+        queries[index], descriptions[index] = read_description(*pairs[index][1:3], verdict, answer)
         advance(1)
     having = [index for index, case in enumerate(cases) if case.databases]
     questions = [Question(cases[i].gold, cases[i].answer, tuple(cases[i].databases)) for i in having]

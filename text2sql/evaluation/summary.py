@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from text2sql.equivalence.verdict import STATUSES, Verdict
 from text2sql.evaluation.benchmarks import summarize_benchmarks
 from text2sql.evaluation.breakdown import break_down
-from text2sql.evaluation.error_analysis import Description, describe
+from text2sql.evaluation.description import Description, describe
 from text2sql.evaluation.statistics import clustered_interval, wilson_interval
 from text2sql.runs.evaluation_summary import ClusteredInterval, EvaluationSummary, HardnessScore
 from text2sql.runs.records import BenchmarkScore, Prediction

@@ -1,6 +1,7 @@
-"""What is wrong with a prediction, read from the syntax trees; how hard a gold query is.
+"""In which ways a wrong prediction departs from its gold query, read from the syntax trees.
 
-A new error label is an entry of `LABELS` and the place below that finds it.
+A new error label is an entry of `LABELS` and the place below that finds it. The module is not
+named `error_labels`: that is a function of the package.
 """
 
 from __future__ import annotations
@@ -11,176 +12,13 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
-from text2sql.equivalence.process_pool import Task
 from text2sql.equivalence.verdict import Verdict
-from text2sql.equivalence.workers import score
-from text2sql.runs.records import Checks
-from text2sql.sql.canonical import canonical
 from text2sql.sql.ddl import Schema, parse_schema
 from text2sql.sql.extract import extract_sql
-from text2sql.sql.hardness import Hardness, hardness
 from text2sql.sql.prepare import missing_name, parse
 from text2sql.sql.repair import clean
 from text2sql.sql.sandbox import QueryFailed, is_write
-from text2sql.sql.tokens import tokenize
 from text2sql.sql.trees import literal_value
-
-_SYNTAX = ("syntax error", "incomplete input", "unrecognized token", "parser stack overflow", "unterminated")
-_OPERATORS: dict[type[exp.Expr], str] = {
-    exp.EQ: "=",
-    exp.NEQ: "<>",
-    exp.LT: "<",
-    exp.LTE: "<=",
-    exp.GT: ">",
-    exp.GTE: ">=",
-    exp.Like: "like",
-    exp.In: "in",
-    exp.Between: "between",
-    exp.Is: "is",
-    exp.Exists: "exists",
-    exp.Glob: "glob",
-}
-_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-
-
-@dataclass(frozen=True)
-class Description:
-    """What is known of a prediction and its gold query without a database.
-
-    Attributes:
-        checks: The yes-or-no measures.
-        hardness: Spider's level of the gold query.
-        labels: In which ways the prediction departs from the gold query, none for a correct one.
-    """
-
-    checks: Checks
-    hardness: Hardness
-    labels: tuple[str, ...]
-
-
-def describe(schema: str, gold: str, predicted: str, verdict: Verdict) -> Description:
-    """Everything about a prediction that needs no database."""
-    text = extract_sql(predicted)
-    failure = _compile(schema, gold, predicted)
-    exact = _words(clean(gold)) == _words(text)
-    known = parse_schema(schema)
-    trees = _parse(clean(gold), known), _parse(text, known)
-    alike = exact or (trees[0] is not None and trees[1] is not None and _same_form(trees[0], trees[1]))
-    message = str(failure) if failure else ""
-    valid_syntax = bool(text) and not any(sign in message for sign in _SYNTAX)
-    missing = failure is not None and missing_name(failure) is not None
-    checks = Checks(
-        exact_match=exact,
-        canonical_match=alike,
-        valid_syntax=valid_syntax,
-        # A refused statement, as CREATE TABLE is, may name what it likes.
-        valid_schema=valid_syntax and not missing and verdict.status != "refused",
-        executable=failure is None and verdict.status not in ("error", "timeout", "refused"),
-    )
-    return Description(checks, hardness(gold), tuple(_labels(schema, gold, text, verdict, failure)))
-
-
-def judge(task: Task) -> Task:
-    """What a worker does with an answer: the verdict as `workers.score` has it, the query, and its description."""
-    scored = score(task)
-    verdict = Verdict.from_dict(scored["verdict"])
-    about = describe(task["schema"], task["gold"], task["predicted"], verdict)
-    sql = extract_sql(task["predicted"])
-    return {
-        **scored,
-        "sql": sql,
-        "checks": about.checks.model_dump(),
-        "hardness": about.hardness,
-        "labels": about.labels,
-    }
-
-
-def judged(schema: str, gold: str, predicted: str, verdict: Verdict, answer: Task) -> tuple[str, Description]:
-    """The query of an answer and its description, from what `judge` says; from the verdict alone for a lost worker."""
-    if answer:
-        return answer["sql"], Description(Checks(**answer["checks"]), answer["hardness"], tuple(answer["labels"]))
-    labels = ("too slow",) if verdict.status == "timeout" else ()
-    nothing = dict.fromkeys(Checks.model_fields, False)
-    return extract_sql(predicted), Description(Checks(**nothing), hardness(gold), labels)
-
-
-def error_labels(schema: str, gold: str, predicted: str, verdict: Verdict) -> list[str]:
-    """Says in which ways a wrong prediction departs from the gold query.
-
-    Args:
-        schema: ``CREATE TABLE`` statements.
-        gold: The gold query.
-        predicted: The raw prediction.
-        verdict: What `execution_match` said of it.
-
-    Returns:
-        Labels in a fixed order, none for a correct prediction. They describe how the trees differ, so they are hints:
-        two queries may differ in more ways than those that matter.
-    """
-    return _labels(schema, gold, extract_sql(predicted), verdict, _compile(schema, gold, predicted))
-
-
-def _compile(schema: str, gold: str, predicted: str) -> QueryFailed | None:
-    from text2sql.equivalence.pair import compile_prediction
-
-    try:
-        return compile_prediction(schema, gold, predicted)
-    except Exception as error:
-        return QueryFailed("error", f"{type(error).__name__}: {error}")
-
-
-def _parse(sql: str, schema: Schema) -> exp.Expr | None:
-    """The tree of a query; double quotes around what is no column of the schema make a string, as SQLite has it.
-
-    sql-create-context writes all its strings so.
-    """
-    tree = parse(sql)
-    if tree is None:
-        return None
-    columns = {name for table in schema.tables.values() for name in table.columns}
-    columns |= {alias.alias.lower() for alias in tree.find_all(exp.Alias)}
-    for column in list(tree.find_all(exp.Column)):
-        name = column.this
-        quoted = isinstance(name, exp.Identifier) and name.quoted and not column.table
-        if quoted and name.name.lower() not in columns and column is not tree:
-            column.replace(exp.Literal.string(name.name))
-    return tree
-
-
-def _words(sql: str) -> list[str]:
-    """Tokens up to letter case outside quotes and the kind of quotes."""
-    return [t.name.lower() if t.kind == "word" else t.name for t in tokenize(sql) if t.text != ";"]
-
-
-def _same_form(a: exp.Expr, b: exp.Expr) -> bool:
-    try:
-        return canonical(a) == canonical(b)
-    except (RecursionError, ValueError, AttributeError):
-        return False
-
-
-def _labels(schema: str, gold: str, text: str, verdict: Verdict, failure: QueryFailed | None) -> list[str]:
-    if verdict.correct or verdict.status == "undecided":
-        return []
-    if not text:
-        return ["syntax"]
-    if verdict.status == "refused":
-        return ["not a query" if is_write(text) else "unsafe"]
-    found = {"too slow"} if verdict.status == "timeout" else set()
-    if failure is not None:
-        missing = missing_name(failure)
-        if any(sign in str(failure) for sign in _SYNTAX):
-            return ["syntax"]
-        if missing is not None and missing[0] != "ambiguous":
-            found.add(f"unknown {missing[0]}")
-    known = parse_schema(schema)
-    gold_tree, tree = _parse(clean(gold), known), _parse(text, known)
-    if gold_tree is not None and tree is not None:
-        found |= _compare(_Features.of(gold_tree, known), _Features.of(tree, known))
-        if "unknown table" in found:
-            found -= {"wrong table", "extra join"}
-    return [label for label in LABELS if label in found] or ["other"]
-
 
 # Every label with what it says, in the order in which an answer's labels are listed.
 LABELS = {
@@ -214,6 +52,96 @@ LABELS = {
     "nesting": "Nested in another way.",
     "other": "None of these.",
 }
+
+_SYNTAX = ("syntax error", "incomplete input", "unrecognized token", "parser stack overflow", "unterminated")
+_OPERATORS: dict[type[exp.Expr], str] = {
+    exp.EQ: "=",
+    exp.NEQ: "<>",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.GT: ">",
+    exp.GTE: ">=",
+    exp.Like: "like",
+    exp.In: "in",
+    exp.Between: "between",
+    exp.Is: "is",
+    exp.Exists: "exists",
+    exp.Glob: "glob",
+}
+_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def error_labels(schema: str, gold: str, predicted: str, verdict: Verdict) -> list[str]:
+    """Says in which ways a wrong prediction departs from the gold query.
+
+    Args:
+        schema: ``CREATE TABLE`` statements.
+        gold: The gold query.
+        predicted: The raw prediction.
+        verdict: What `execution_match` said of it.
+
+    Returns:
+        Labels in a fixed order, none for a correct prediction. They describe how the trees differ, so they are hints:
+        two queries may differ in more ways than those that matter.
+    """
+    return find_labels(schema, gold, extract_sql(predicted), verdict, compile_failure(schema, gold, predicted))
+
+
+def find_labels(schema: str, gold: str, text: str, verdict: Verdict, failure: QueryFailed | None) -> list[str]:
+    """The labels of the query `text`, as `error_labels`, where `failure` is known already."""
+    if verdict.correct or verdict.status == "undecided":
+        return []
+    if not text:
+        return ["syntax"]
+    if verdict.status == "refused":
+        return ["not a query" if is_write(text) else "unsafe"]
+    found = {"too slow"} if verdict.status == "timeout" else set()
+    if failure is not None:
+        missing = missing_name(failure)
+        if is_syntax_error(failure):
+            return ["syntax"]
+        if missing is not None and missing[0] != "ambiguous":
+            found.add(f"unknown {missing[0]}")
+    known = parse_schema(schema)
+    gold_tree, tree = parse_query(clean(gold), known), parse_query(text, known)
+    if gold_tree is not None and tree is not None:
+        found |= _compare(_Features.of(gold_tree, known), _Features.of(tree, known))
+        if "unknown table" in found:
+            found -= {"wrong table", "extra join"}
+    return [label for label in LABELS if label in found] or ["other"]
+
+
+def is_syntax_error(failure: QueryFailed) -> bool:
+    """Whether a query failed because it does not parse."""
+    return any(sign in str(failure) for sign in _SYNTAX)
+
+
+def compile_failure(schema: str, gold: str, predicted: str) -> QueryFailed | None:
+    """Why a prediction cannot run on its schema; None if it can."""
+    from text2sql.equivalence.pair import compile_prediction
+
+    try:
+        return compile_prediction(schema, gold, predicted)
+    except Exception as error:
+        return QueryFailed("error", f"{type(error).__name__}: {error}")
+
+
+def parse_query(sql: str, schema: Schema) -> exp.Expr | None:
+    """The tree of a query; double quotes around what is no column of the schema make a string, as SQLite has it.
+
+    sql-create-context writes all its strings so.
+    """
+    tree = parse(sql)
+    if tree is None:
+        return None
+    columns = {name for table in schema.tables.values() for name in table.columns}
+    columns |= {alias.alias.lower() for alias in tree.find_all(exp.Alias)}
+    for column in list(tree.find_all(exp.Column)):
+        name = column.this
+        quoted = isinstance(name, exp.Identifier) and name.quoted and not column.table
+        if quoted and name.name.lower() not in columns and column is not tree:
+            column.replace(exp.Literal.string(name.name))
+    return tree
 
 
 @dataclass
@@ -392,6 +320,3 @@ def _compare_literals(gold: str, other: str) -> str:
     if gold.casefold() == other.casefold():
         return "literal case"
     return "literal type" if gold.replace("'", "") == other.replace("'", "") else "wrong literal"
-
-
-__all__ = ["LABELS", "Description", "describe", "error_labels", "hardness"]
