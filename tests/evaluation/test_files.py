@@ -92,6 +92,92 @@ def test_rows_with_a_db_id_take_schema_and_database_from_the_directory(here: Pat
     assert "no column context or schema" in message and "--databases or --tables" in message
 
 
+ROW = {"schema": "CREATE TABLE t (a INTEGER, c TEXT)", "gold": "SELECT a FROM t"}
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        # `sql` is the data set's own gold query here.
+        (
+            {"sql": "SELECT a FROM t", "predicted": "SELECT c FROM t"},
+            "its prediction and differ: sql, predicted",
+        ),
+        ({"answer": "SELECT c FROM t", "sql": "SELECT a FROM t"}, "may be its gold query and differ: gold, answer"),
+        ({"context": "CREATE TABLE u (x)", "sql": "SELECT 1"}, "may be its schema and differ: context, schema"),
+        ({"sql": {"query": "SELECT 1"}}, "row 2: sql is an object, not a text"),
+        ({"gold": None, "sql": "SELECT 1"}, "row 2 has no gold query"),
+        ({"gold": 7, "sql": "SELECT 1"}, "row 2: gold is a number, not a text"),
+        ({"gold": "SELECT '\ud800'", "sql": "SELECT 1"}, "row 2: gold holds half of a character"),
+        ({"schema": ["x", 1], "sql": "SELECT 1"}, "row 2: schema is a list, not a text"),
+    ],
+)
+def test_what_can_be_read_in_two_ways_or_in_none_is_refused_by_row(here: Path, row: dict[str, Any], what: str) -> None:
+    rows = [ROW | {"sql": ROW["gold"]}, ROW | row]
+    (here / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert what in _error("rows.jsonl", None)
+
+
+def test_columns_that_agree_and_our_own_are_no_ambiguity(here: Path) -> None:
+    rows = [
+        ROW | {"query": ROW["gold"], "sql": "SELECT c FROM t", "predicted": "SELECT c FROM t"},
+        ROW | {"raw": "The query is: SELECT a FROM t", "sql": "SELECT a FROM t"},
+        {**ROW, "context": ROW["schema"], "schema": "shop", "sql": "SELECT 1"},
+    ]
+    write_jsonl(here / "rows.jsonl", rows)
+    questions = read_predictions(here / "rows.jsonl", None, Schemas()).questions
+    assert [question.predicted for question in questions] == ["SELECT c FROM t", "SELECT a FROM t", "SELECT 1"]
+    assert questions[2].context == ROW["schema"]
+
+
+@pytest.mark.parametrize("nothing", [{"predicted": None}, {"predicted": " "}, {"predicted": float("nan")}, {}])
+def test_no_prediction_is_a_wrong_one_and_is_counted(
+    here: Path, capsys: pytest.CaptureFixture[str], nothing: dict[str, Any]
+) -> None:
+    write_jsonl(here / "rows.jsonl", [ROW | nothing, ROW | {"predicted": ROW["gold"]}])
+    summary = score_file(Path("rows.jsonl"), _config()).to_json()
+    assert (summary["n"], summary["correct"]) == (2, 1)
+    assert "Predictions that are null or empty, and count as wrong: 1 (ids 0)." in capsys.readouterr().out
+
+
+def test_a_null_among_birds_predictions_is_counted_and_an_object_refused(here: Path) -> None:
+    (here / "pred.json").write_text(json.dumps({"0": None, "1": ANSWERS[1], "2": "\ud800"}))
+    found = read_predictions(here / "pred.json", here / "gold.sql", Schemas(Path("db")))
+    assert [question.predicted for question in found.questions] == ["", ANSWERS[1], "\ufffd"]
+    assert "Predictions that are null or empty, and count as wrong: 1 (ids 0)." in found.notes
+    (here / "pred.json").write_text(json.dumps({"0": {}, "1": ANSWERS[1], "2": ""}))
+    assert '"0" is an object' in _error("pred.json", "gold.sql")
+
+
+@pytest.mark.parametrize(
+    ("ids", "kept"), [([1, 0], ["1", "0"]), ([0, None], ["0", "1"]), ([1, None, float("nan")], ["1#0", "1#1", "2#2"])]
+)
+def test_ids_stay_what_they_are_and_distinct(here: Path, ids: list[Any], kept: list[str]) -> None:
+    write_jsonl(here / "rows.jsonl", [ROW | {"id": name, "sql": "SELECT 1"} for name in ids])
+    assert [q.id for q in read_predictions(here / "rows.jsonl", None, Schemas()).questions] == kept
+
+
+def test_what_a_model_wrote_may_hold_half_of_a_character(here: Path) -> None:
+    (here / "rows.jsonl").write_text(json.dumps(ROW | {"predicted": "SELECT '\ud83d'"}) + "\n")
+    score_file(Path("rows.jsonl"), _config(), output=here / "out.jsonl")
+    assert read_jsonl(here / "out.jsonl")[0]["sql"] == "SELECT '\ufffd'"
+
+
+def test_predictions_come_out_of_a_spreadsheet(here: Path) -> None:
+    text = 'id;schema;gold;predicted\r\n0;CREATE TABLE t (a, b);SELECT a, b FROM t;"SELECT a,\r\n\r\nb FROM t"\r\n'
+    (here / "rows.csv").write_bytes(text.encode("utf-16"))
+    (question,) = read_predictions(here / "rows.csv", None, Schemas()).questions
+    assert (question.id, question.predicted) == ("0", "SELECT a,\r\n\r\nb FROM t")
+
+
+def test_databases_unpacked_into_a_folder_of_their_name(here: Path) -> None:
+    (here / "db").rename(here / "old")
+    (here / "db").mkdir()
+    (here / "old").rename(here / "db" / "db")
+    found = read_predictions(here / "pred.sql", here / "gold.sql", Schemas.open(Path("db"), None))
+    assert found.questions[0].databases == (str(Path("db/db/shop/shop.sqlite")),)
+
+
 def test_a_dev_json_is_a_gold_file_and_gives_the_questions(here: Path) -> None:
     dev = [{"db_id": "shop", "question": "Which?", "evidence": "none", "SQL": sql} for sql in ANSWERS[:2]]
     (here / "dev.json").write_text(json.dumps(dev))

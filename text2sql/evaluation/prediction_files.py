@@ -17,8 +17,9 @@ from typing import Any
 
 from text2sql.errors import UserError
 from text2sql.evaluation.benchmarks import database_files
-from text2sql.rows import Row, json_kind, read_rows
+from text2sql.rows import Row, read_rows
 from text2sql.rows.encodings import read_text
+from text2sql.rows.values import json_kind, read_value, whole_characters
 from text2sql.sql.files import databases_directory, file_schema, read_tables_json
 
 # The accepted names of each column, ours first.
@@ -29,6 +30,10 @@ COLUMNS = {
 }
 # Further columns that are kept.
 _OPTIONAL = ("question", "evidence", "db", "db_id", "stop_reason", "cluster")
+_NAMES = ("id", "db_id", "cluster")
+_ROLES = {"schema": "schema", "gold": "gold query", "predicted": "prediction"}
+# Ids in a note.
+_SHOWN = 5
 _BIRD_MARK = "\t----- bird -----\t"
 _SPIDER_LINE, _BIRD_VALUE = "SQL<tab>db_id", '{"0": "SQL<tab>----- bird -----<tab>db_id", ...}'
 
@@ -174,6 +179,10 @@ def _notes(questions: Sequence[PredictedQuestion], schemas: Schemas) -> list[str
     if bare:
         names = ", ".join(sorted({str(name) for name in bare}))
         notes.append(f"{len(bare)} questions have no schema; it is guessed from their gold queries ({names}).")
+    empty = [question.id for question in questions if not question.predicted.strip()]
+    if empty:
+        names = ", ".join(empty[:_SHOWN]) + (", ..." if len(empty) > _SHOWN else "")
+        notes.append(f"Predictions that are null or empty, and count as wrong: {len(empty)} (ids {names}).")
     return notes
 
 
@@ -181,45 +190,79 @@ def _notes(questions: Sequence[PredictedQuestion], schemas: Schemas) -> list[str
 
 
 def _questions_of_rows(path: Path, schemas: Schemas) -> list[PredictedQuestion]:
-    schema_of = cache(schemas.schema)
-    return [
-        _question_of_row(row, index, path, schemas, schema_of)
-        for index, row in enumerate(read_rows(path, "predictions"))
-    ]
+    schema_of, rows = cache(schemas.schema), read_rows(path, "predictions")
+    _check_columns(rows, path)
+    questions = [_question_of_row(row, index, path, schemas, schema_of) for index, row in enumerate(rows)]
+    if len({question.id for question in questions}) == len(questions):
+        return questions
+    return [replace(question, id=f"{question.id}#{index}") for index, question in enumerate(questions)]
+
+
+def _check_columns(rows: Sequence[Row], path: Path) -> None:
+    """Raises UserError if no row has a gold query or a prediction, or if two columns may be one thing and differ."""
+    for key, names in COLUMNS.items():
+        if rows and key != "schema" and not any(name in row for row in rows for name in names):
+            raise UserError(_no_column(f"{path}: row 1", names, rows[0]))
+        for number, row in enumerate(rows, start=1):
+            rivals = {name: str(row[name]) for name in names if row.get(name) not in (None, "")}
+            # A schema's name may stand next to its text.
+            if key == "schema":
+                rivals = {name: value for name, value in rivals.items() if "create" in value.lower()}
+            # Our own files hold the answer and the query found in it.
+            if len(set(rivals.values())) > 1 and rivals.keys() != {"sql", "raw"}:
+                raise UserError(
+                    f"{path}: row {number} has {len(rivals)} columns that may be its {_ROLES[key]} and differ: "
+                    f"{', '.join(rivals)}. Keep the right one, and delete the others or give them names that are none "
+                    f"of {', '.join(names)}."
+                )
+
+
+def _no_column(place: str, names: Sequence[str], row: Row, hint: str = "") -> str:
+    return f"{place} has no column {' or '.join(names)}{hint}; it has {', '.join(map(str, row))}."
 
 
 def _question_of_row(
     row: Row, index: int, path: Path, schemas: Schemas, schema_of: Callable[[str | None], str | None]
 ) -> PredictedQuestion:
-    fields: dict[str, Any] = {key: str(row[key]) for key in _OPTIONAL if row.get(key) not in (None, "")}
-    identity, own, db_id = str(row.get("id") or index), fields.pop("db", None), fields.get("db_id")
-    found = {key: _first(row, names) for key, names in COLUMNS.items()}
-    has_schema_elsewhere = own or (db_id and schemas != Schemas())
-    for key, names in COLUMNS.items():
-        if found[key] is None and not (key == "schema" and has_schema_elsewhere):
-            hint = "; or give db_id and --databases or --tables" if key == "schema" else ""
-            raise UserError(
-                f"{path}: row {index + 1} has no column {' or '.join(names)}{hint}; it has {', '.join(map(str, row))}."
-            )
+    place = f"{path}: row {index + 1}"
+    optional = {name: _text(row, name, place) or None for name in _OPTIONAL}
+    own, db_id = optional.pop("db"), optional["db_id"]
+    context = _first(row, COLUMNS["schema"], place)
+    gold = _first(row, COLUMNS["gold"], place)
+    if not gold.strip():
+        raise UserError(f"{place} has no gold query; its columns are {', '.join(map(str, row))}.")
     if own is not None and not Path(own).is_file():
-        raise UserError(f"{identity}: there is no database {own} (column db).")
-    context = found["schema"]
-    if context is None:
-        # The evaluator takes the schema of a row's own database.
-        context = "" if own else schema_of(db_id) or ""
+        raise UserError(f"{place}: there is no database {own} (column db).")
+    # The evaluator takes the schema of a row's own database.
+    if not context and not own:
+        if not db_id or schemas == Schemas():
+            hint = " with a schema; or give db_id and --databases or --tables"
+            raise UserError(_no_column(place, COLUMNS["schema"], row, hint))
+        context = schema_of(db_id) or ""
     return PredictedQuestion(
-        id=identity,
-        gold=found["gold"] or "",
-        predicted=found["predicted"] or "",
+        id=_text(row, "id", place) or str(index),
+        gold=gold,
+        predicted=_first(row, COLUMNS["predicted"], place),
         context=context,
         databases=(own,) if own else schemas.files(db_id),
-        **({"cluster": db_id} | fields),
+        **(optional | {"cluster": optional["cluster"] or db_id}),
     )
 
 
-def _first(row: Row, names: Sequence[str]) -> str | None:
-    """The value in the first of these columns that has one."""
-    return next((str(row[name]) for name in names if row.get(name) is not None), None)
+def _first(row: Row, names: Sequence[str], place: str) -> str:
+    """The value in the first of these columns that has one; empty if none has."""
+    return next((text for name in names if (text := _text(row, name, place))), "")
+
+
+def _text(row: Row, name: str, place: str) -> str:
+    """A column's value as text; empty where there is none. What a model wrote may hold half of a character."""
+    value = row.get(name)
+    if name in COLUMNS["predicted"] and isinstance(value, str):
+        return whole_characters(value)
+    try:
+        return read_value(name, value, number=name in _NAMES, listed=name in COLUMNS["schema"])
+    except ValueError as error:
+        raise UserError(f"{place}: {error}.") from error
 
 
 # Spider's and BIRD's files
@@ -242,11 +285,12 @@ def _read_gold(path: Path) -> list[PredictedQuestion]:
 
 
 def _gold_of_row(row: Row, index: int, path: Path) -> PredictedQuestion:
-    sql = _first(row, COLUMNS["gold"])
-    if not sql or not row.get("db_id"):
-        raise UserError(f"--gold: {path}: row {index + 1} must have db_id and one of {', '.join(COLUMNS['gold'])}.")
-    fields: dict[str, Any] = {key: str(row[key]) for key in ("db_id", "question", "evidence") if row.get(key)}
-    return PredictedQuestion(id=str(index), gold=sql, **fields)
+    place = f"--gold: {path}: row {index + 1}"
+    sql, db_id = _first(row, COLUMNS["gold"], place), _text(row, "db_id", place)
+    if not sql or not db_id:
+        raise UserError(f"{place} must have db_id and one of {', '.join(COLUMNS['gold'])}.")
+    question, evidence = (_text(row, name, place) or None for name in ("question", "evidence"))
+    return PredictedQuestion(id=str(index), gold=sql, db_id=db_id, question=question, evidence=evidence)
 
 
 def _read_answers(path: Path, golds: Sequence[PredictedQuestion], gold_path: Path) -> list[str]:
@@ -282,7 +326,9 @@ def _read_bird(path: Path, golds: Sequence[PredictedQuestion]) -> list[str]:
     answers = []
     for index in range(len(values)):
         text = values[str(index)]
-        sql, mark, db_id = text.partition(_BIRD_MARK) if isinstance(text, str) else ("", "", "")
+        if text is not None and not isinstance(text, str):
+            raise UserError(f'predictions: {path}: "{index}" is {json_kind(text)}; it must be a text or null.')
+        sql, mark, db_id = whole_characters(text or "").partition(_BIRD_MARK)
         expected = golds[index].db_id if index < len(golds) else None
         if mark and expected and db_id.strip() != expected:
             raise UserError(

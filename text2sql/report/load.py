@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from text2sql.errors import UserError
-from text2sql.rows import json_kind, read_jsonl
+from text2sql.rows import read_jsonl
+from text2sql.rows.values import json_kind
 from text2sql.runs.evaluation_summary import EvaluationSummary
 from text2sql.runs.evaluations import SIDES
 from text2sql.runs.record_files import NotARecord, parse, refusal

@@ -15,6 +15,7 @@ from typing import Any
 from text2sql.errors import UserError
 from text2sql.rows.csv_tables import read_csv_said
 from text2sql.rows.encodings import decode
+from text2sql.rows.values import json_kind
 
 Row = Mapping[str, Any]
 
@@ -94,15 +95,6 @@ def _parse_line(line: bytes, number: int) -> dict[str, Any]:
 def dump_jsonl(rows: Iterable[Row]) -> str:
     """Rows as the text of a JSON Lines file, other scripts than Latin as they are."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def json_kind(value: Any) -> str:
-    """What JSON calls a value, with its article, for example ``"a list"``."""
-    kind = "a number" if isinstance(value, int | float) else f"a value of the type {type(value).__name__}"
-    return _JSON_KINDS.get(type(value), kind)
-
-
-_JSON_KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
 
 
 def _read_json(path: Path) -> Iterator[Row]:

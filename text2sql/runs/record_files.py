@@ -15,7 +15,8 @@ from pydantic import ValidationError
 import text2sql
 from text2sql.config.wording import sentence
 from text2sql.errors import UserError
-from text2sql.rows import json_kind, read_jsonl
+from text2sql.rows import read_jsonl
+from text2sql.rows.values import json_kind
 from text2sql.runs.records import FORMAT, R, Record
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,15 +12,14 @@ from typing import Any
 from text2sql.data.example import Example
 from text2sql.data.sources.layout import database
 from text2sql.errors import UserError
-from text2sql.rows import Row, json_kind
+from text2sql.rows import Row
+from text2sql.rows.values import read_value
 from text2sql.sql.files import file_schema
 
 FIELDS = ("question", "context", "answer")
 OPTIONAL_FIELDS = ("id", "db", "db_id", "evidence", "reasoning")
 Aliases = Mapping[str, Sequence[str]]
 NO_DATABASE = "database file not found"
-# Half of a character: JSON can spell it, no encoding can.
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def to_examples(
@@ -102,7 +99,7 @@ def make_example(
     read: dict[str, str] = dict.fromkeys(FIELDS, "")
     for field, value in values.items():
         try:
-            read[field] = read_field(field, value)
+            read[field] = read_value(field, value, number=field in ("id", "db_id"), listed=field == "context")
         except ValueError as error:
             problem = problem or str(error)
             continue
@@ -112,28 +109,6 @@ def make_example(
     return Example(
         read.get("id") or identity, read["question"], read["context"], read["answer"], **optional, problem=problem
     )
-
-
-def read_field(field: str, value: Any) -> str:
-    """A value as the text of a field.
-
-    Nothing and NaN, by which pandas marks nothing, are the empty text. A schema may be a list of statements, which are
-    joined. Names (`id`, `db_id`) may be numbers.
-
-    Raises:
-        ValueError: It is anything else, or holds half of a character.
-    """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if field in ("id", "db_id") and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if field == "context" and isinstance(value, list) and all(isinstance(part, str) for part in value):
-        value = ";\n".join(filter(None, (part.strip().rstrip("; \n") for part in value)))
-    if not isinstance(value, str):
-        raise ValueError(f"{field} is {json_kind(value)}, not a text")
-    if not value.isascii() and _SURROGATE.search(value):
-        raise ValueError(f"{field} holds half of a character (a lone surrogate)")
-    return value
 
 
 def with_database(example: Example, file: Path) -> Example:
