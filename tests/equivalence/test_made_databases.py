@@ -138,6 +138,9 @@ def test_a_column_holds_what_the_gold_query_says_is_in_it() -> None:
     schema = "CREATE TABLE t (score INTEGER, day DATE)"
     kept = [rows["t"] for rows in made(schema, ["SELECT day FROM t WHERE score = 'n/a'"])]
     assert any("n/a" in {row[0] for row in data} for data in kept)
+    # SQLite takes nothing but whole numbers in an alias of the rowid, whatever the query says.
+    alias = made("CREATE TABLE t (id INTEGER PRIMARY KEY, day DATE)", ["SELECT day FROM t WHERE id = 'n/a'"])
+    assert all(isinstance(row[0], int) for rows in alias for row in rows["t"])
     # What only the prediction says is not believed.
     queries = ["SELECT day FROM t WHERE score > 3", "SELECT day FROM t WHERE score = 'n/a'"]
     assert all(isinstance(row[0], int | None) for rows in made(schema, queries) for row in rows["t"])

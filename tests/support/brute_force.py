@@ -13,6 +13,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import sqlglot
+from sqlglot import exp
+
 Rows = dict[str, list[tuple[Any, ...]]]
 
 _LITERAL = re.compile(r"'((?:[^']|'')*)'|\"([^\"]*)\"|\b(\d+(?:\.\d+)?)\b")
@@ -174,3 +177,90 @@ def _rounded(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
 
 def _different(gold: list[Any], predicted: list[Any], is_sorted: bool) -> bool:
     return gold != predicted if is_sorted else Counter(gold) != Counter(predicted)
+
+
+def mutations(sql: str, rng: random.Random, count: int) -> list[str]:
+    """Queries that differ from one in a single place, as a model's answer might.
+
+    Args:
+        sql: A query.
+        rng: Chooses the places.
+        count: How many at most.
+    """
+    found: list[str] = []
+    for _ in range(4 * count):
+        if len(found) >= count:
+            break
+        tree = sqlglot.parse_one(sql, read="sqlite")
+        nodes = list(tree.walk())
+        node = rng.choice(nodes)
+        changed = _changed(node, nodes, rng)
+        if changed is None:
+            continue
+        node.replace(changed)
+        text = tree.sql("sqlite")
+        if text not in found and text != sqlglot.parse_one(sql, read="sqlite").sql("sqlite"):
+            found.append(text)
+    return found
+
+
+_OPERATORS = (exp.GT, exp.GTE, exp.LT, exp.LTE, exp.EQ, exp.NEQ)
+_AGGREGATES = (exp.Max, exp.Min, exp.Sum, exp.Avg, exp.Count)
+
+
+def _changed(node: exp.Expr, nodes: list[exp.Expr], rng: random.Random) -> exp.Expr | None:
+    """The node in another form, None where there is nothing to change."""
+    if type(node) in _OPERATORS:
+        near = {exp.GT: exp.GTE, exp.GTE: exp.GT, exp.LT: exp.LTE, exp.LTE: exp.LT, exp.EQ: exp.NEQ, exp.NEQ: exp.EQ}
+        return near[type(node)](this=node.this.copy(), expression=node.expression.copy())
+    if isinstance(node, exp.And):
+        return rng.choice(
+            (
+                exp.Paren(this=exp.Or(this=node.left.copy(), expression=node.right.copy())),
+                node.left.copy(),
+                node.right.copy(),
+            )
+        )
+    if isinstance(node, exp.Or):
+        return rng.choice((exp.And(this=node.left.copy(), expression=node.right.copy()), node.left.copy()))
+    if isinstance(node, exp.Literal):
+        if node.is_string:
+            return exp.Literal.string(rng.choice((str(node.this) + "x", str(node.this)[1:], str(node.this).swapcase())))
+        return exp.Literal.number(
+            str(float(node.this) + 1 if "." in str(node.this) else int(node.this) + rng.choice((1, -1)))
+        )
+    if isinstance(node, _AGGREGATES) and not node.args.get("distinct"):
+        other = rng.choice([kind for kind in _AGGREGATES if kind is not type(node)])
+        inner = node.this
+        if inner is None or isinstance(inner, exp.Star):
+            columns = [n for n in nodes if isinstance(n, exp.Column)]
+            return exp.Count(this=rng.choice(columns).copy()) if columns else None
+        if isinstance(inner, exp.Distinct):
+            return type(node)(this=inner.expressions[0].copy())
+        return rng.choice((other(this=inner.copy()), type(node)(this=exp.Distinct(expressions=[inner.copy()]))))
+    if isinstance(node, exp.Ordered):
+        return exp.Ordered(this=node.this.copy(), desc=not node.args.get("desc"), nulls_first=not node.args.get("desc"))
+    if isinstance(node, exp.Column) and not isinstance(node.this, exp.Star):
+        others = [n for n in nodes if isinstance(n, exp.Column) and n.table == node.table and n.name != node.name]
+        return rng.choice(others).copy() if others else None
+    if isinstance(node, exp.Join):
+        copied = node.copy()
+        copied.set("side", None if node.args.get("side") else "LEFT")
+        return copied
+    if isinstance(node, exp.Select):
+        copied = node.copy()
+        part = rng.choice(("distinct", "limit", "where", "order", "group", "having"))
+        if part == "distinct":
+            copied.set("distinct", None if node.args.get("distinct") else exp.Distinct())
+        elif node.args.get(part):
+            copied.set(part, None)
+        else:
+            return None
+        return copied
+    if isinstance(node, exp.Like):
+        return exp.EQ(this=node.this.copy(), expression=node.expression.copy())
+    if isinstance(node, exp.Union):
+        copied = node.copy()
+        copied.set("distinct", not node.args.get("distinct"))
+        return copied
+    return None
