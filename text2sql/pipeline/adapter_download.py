@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from backends import open_backend
@@ -13,7 +14,7 @@ from text2sql.console import console
 from text2sql.errors import UserError
 from text2sql.formats import p_value, percent
 from text2sql.inference.plan import Evaluation
-from text2sql.inference.predict import compare, predict
+from text2sql.inference.predict import compare, first_other, predict
 from text2sql.inference.strategies import Greedy
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory, load_run_config
@@ -66,7 +67,7 @@ def evaluate_adapter(directory: Path, adapter: Path) -> None:
     local = config.model_copy(update={"backend": "local"})
     run.lock()
     try:
-        rows = _answer(run, local, adapter, [row.id for row in hosted])
+        rows = _answer(run, local, adapter, hosted)
     finally:
         run.unlock()
     theirs = {row.id: row for row in hosted}
@@ -81,20 +82,22 @@ def evaluate_adapter(directory: Path, adapter: Path) -> None:
     )
 
 
-def _answer(run: RunDirectory, config: Config, adapter: Path, ids: list[str]) -> list[Prediction]:
+def _answer(run: RunDirectory, config: Config, adapter: Path, hosted: Sequence[Prediction]) -> list[Prediction]:
     from text2sql.data.dataset import load_dataset
 
     examples = {example.id: example for example in load_dataset(config).split.test}
-    missing = [name for name in ids if name not in examples]
+    missing = [row.id for row in hosted if row.id not in examples]
     if missing:
         raise UserError(f"The data has changed since the run: it has no example {missing[0]} any more.")
+    questions = [examples[row.id] for row in hosted]
+    if (other := first_other(hosted, questions)) is not None:
+        raise UserError(f"The data has changed since the run: {other.id} is not the same any more. Restore the data.")
     with tempfile.TemporaryDirectory(prefix="text2sql-") as scratch:
         weights = open_weights(config.base_model, config.local, directory=adapter)
         path = weights.save_checkpoint(Path(scratch))
         service = open_backend("local", config.local, checkpoints=Path(scratch))
         try:
             sampler = service.create_sampling_client(model_path=path).result()
-            questions = [examples[name] for name in ids]
             # The answers of this adapter alone, not of an earlier one.
             run.replace_rows(predictions_file("local"), [])
             # Answers from this machine cost nothing and are no part of the run.

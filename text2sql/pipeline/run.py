@@ -23,6 +23,7 @@ from text2sql.evaluation.score import ask_judge
 from text2sql.inference.plan import STAGES, Evaluation, plan_run
 from text2sql.inference.predict import predict
 from text2sql.pipeline.console_tables import introduce_run, introduce_start, show_first_example, show_results
+from text2sql.pipeline.inputs import take_fingerprints
 from text2sql.pipeline.summary import Work, summarize_run
 from text2sql.pipeline.training import train_model
 from text2sql.runs.budget import TokenBudget
@@ -30,6 +31,7 @@ from text2sql.runs.directory import open_run
 from text2sql.runs.environment import environment
 from text2sql.runs.evaluation_summary import JudgeSummary
 from text2sql.runs.evaluations import SIDES, Model
+from text2sql.runs.inputs import check_inputs
 from text2sql.runs.records import Prediction, predictions_file
 from text2sql.runs.session import RunSession, context_length, open_service
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY
@@ -114,6 +116,7 @@ def carry_out(session: RunSession, dataset: Dataset, stages: Collection[str]) ->
     base = service.create_sampling_client(base_model=config.trained_model).result()
     context = context_length(service, config.trained_model)
     dataset, train, validation = tokenize_split(dataset, base.get_tokenizer(), config, context)
+    check_inputs(session.run, take_fingerprints(config, dataset, base.get_tokenizer()))
     plan = plan_run(config, dataset.split.test, stages)
     _introduce(session, dataset, train[0], base.get_tokenizer(), trains=plan.trains)
     models: dict[Model, SamplingClient] = {"base": base}

@@ -1,0 +1,69 @@
+"""The fingerprints of what a run is made from: examples, databases, prompt, tokenizer, weights of the base model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import Any
+
+from backends.base_models import weights_digest
+from text2sql.config import Config
+from text2sql.config.templates import TEMPLATES
+from text2sql.data import prompts
+from text2sql.data.dataset import Dataset
+from text2sql.data.example import Example
+from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
+from text2sql.runs.inputs import Fingerprint, InputName, fingerprint
+from text2sql.sql.files import JOURNALS
+
+
+def take_fingerprints(config: Config, dataset: Dataset, tokenizer: Any) -> dict[InputName, Fingerprint]:
+    """The inputs of a run as they are now.
+
+    Args:
+        config: The resolved configuration.
+        dataset: Its examples, those that are too long already dropped.
+        tokenizer: Of the base model.
+    """
+    split = dataset.split
+    found: dict[InputName, Fingerprint] = {
+        "training_examples": _of_examples(split.train),
+        "validation_examples": _of_examples(split.validation),
+        "test_examples": _of_examples(split.test),
+        "prompt": fingerprint([str(prompts.VERSION), repr(TEMPLATES[config.prompt.template])]),
+        "tokenizer": fingerprint(_describe_tokenizer(tokenizer)),
+    }
+    if databases := sorted({example.db for example in split.test if example.db}):
+        found["databases"] = fingerprint(map(_digest_database, databases), len(databases))
+    # Of a hosted model only the name is known, and that is in the configuration.
+    if config.capabilities.computes_here and (digest := weights_digest(config.trained_model)):
+        found["base_weights"] = Fingerprint(digest=digest)
+    return found
+
+
+def _of_examples(examples: Sequence[Example]) -> Fingerprint:
+    # A database is known by its contents, wherever it is.
+    texts = (json.dumps(astuple(replace(example, db=None))) for example in examples)
+    return fingerprint(texts, len(examples))
+
+
+def _digest_database(path: str) -> str:
+    digest = hashlib.sha256()
+    # What is in a database is in its journals as well.
+    for part in (Path(path), *(Path(path + suffix) for suffix in JOURNALS)):
+        if part.is_file() and part.stat().st_size:
+            with part.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _describe_tokenizer(tokenizer: Any) -> Iterator[str]:
+    """What a tokenizer does, which another version of its library does not change: its words, and texts in tokens."""
+    words = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else {}
+    yield json.dumps(sorted(words.items()))
+    yield str(getattr(tokenizer, "chat_template", None))
+    for example in EXERCISE_QUESTIONS:
+        yield json.dumps(list(tokenizer.encode(f"{example.context}\n{example.question}\n{example.answer}")))

@@ -1,0 +1,122 @@
+"""What a run was made from, as fingerprints in ``inputs.json``: a run goes on with the same inputs or not at all.
+
+Fingerprints are taken of what is used (examples as they are after cleaning and splitting, the tokenizer as it is
+loaded) and not of files: a data file that is saved again with the same rows is no change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from text2sql.console import console
+from text2sql.errors import UserError
+from text2sql.runs.directory import RunDirectory
+from text2sql.runs.record_files import read_record
+from text2sql.runs.records import Part, Record, optional
+
+INPUTS = "inputs.json"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An input that runs have.
+
+    Attributes:
+        title: What to call it.
+        learnt: Whether training depends on it.
+        measured: Whether the predictions and verdicts do.
+    """
+
+    title: str
+    learnt: bool = False
+    measured: bool = False
+
+
+InputName = Literal[
+    "training_examples", "validation_examples", "test_examples", "databases", "prompt", "tokenizer", "base_weights"
+]
+KINDS: dict[InputName, Kind] = {
+    # The solved examples of few-shot evaluations are chosen from them too.
+    "training_examples": Kind("the training examples", learnt=True, measured=True),
+    "validation_examples": Kind("the validation examples", learnt=True),
+    "test_examples": Kind("the test examples", measured=True),
+    "databases": Kind("the databases of the test examples", measured=True),
+    "prompt": Kind("the prompt template or its version", learnt=True, measured=True),
+    "tokenizer": Kind("the tokenizer", learnt=True, measured=True),
+    "base_weights": Kind("the weights of the base model", learnt=True, measured=True),
+}
+
+
+class Fingerprint(Part):
+    """One input.
+
+    Attributes:
+        digest: Of its contents.
+        count: How many there are of it, where it is several.
+    """
+
+    digest: str
+    count: int | None = optional()
+
+
+class Inputs(Record):
+    """``inputs.json``: a fingerprint for every input that the run has; one that it does not have is left out."""
+
+    inputs: dict[str, Fingerprint]
+
+
+def fingerprint(parts: Iterable[str], count: int | None = None) -> Fingerprint:
+    """The fingerprint of texts in their order; where one ends and the next begins is part of it."""
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return Fingerprint(digest=digest.hexdigest()[:32], count=count)
+
+
+def check_inputs(run: RunDirectory, now: Mapping[InputName, Fingerprint]) -> None:
+    """Record the inputs of a run, or see to it that they are those it was made from.
+
+    Inputs that nothing has come of yet may be others: of training before its first step, of evaluations before the
+    first answer.
+
+    Args:
+        run: Its directory, locked.
+        now: The inputs of this start.
+
+    Raises:
+        UserError: They are others than those that the results so far come from; the message says which.
+    """
+    before = read_record(run.file(INPUTS), Inputs)
+    learnt = bool(run.metrics() or run.checkpoints())
+    measured = any(file.stat().st_size for file in run.path.glob("predictions-*.jsonl"))
+    if before is None and (learnt or measured):
+        console.print(
+            "What this run was made from was not recorded when it began, so it is not known whether data, prompts and "
+            "base model are still the same. They are recorded now."
+        )
+    changes = []
+    for name, kind in KINDS.items():
+        old, new = (before.inputs.get(name) if before else None), now.get(name)
+        # An input that was not recorded cannot be compared; one that is gone has changed.
+        if old is None or old == new or not ((kind.learnt and learnt) or (kind.measured and measured)):
+            continue
+        changes.append(kind.title + _counts(old, new))
+    if changes:
+        raise UserError(
+            f"{run.path} cannot go on, because it was made from other inputs than there are now: {'; '.join(changes)}. "
+            "Its results would be of both. Restore what has changed and run the same command again; or say "
+            "on_existing=new, which begins another run with what there is now and keeps this one."
+        )
+    after = Inputs(inputs=dict(now))
+    if after != before:
+        run.write_json(INPUTS, after)
+
+
+def _counts(old: Fingerprint, new: Fingerprint | None) -> str:
+    if new is None or old.count is None or new.count is None:
+        return ""
+    return f" ({old.count:,}, now {new.count:,})" if old.count != new.count else f" ({old.count:,}, other contents)"
