@@ -1,30 +1,39 @@
-"""The options of each backend, as data: no tensors, no heavy imports, unknown names refused."""
+"""The options of each backend, as data: no tensors, no heavy imports, unknown names refused.
+
+What an option changes is written next to it (`About`); `text2sql.config` writes it next to every other key.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 NO_CHOICE = "the API offers no such choice"
 
 
+# What a key changes. "machine": how and where it is computed, to rounding the same results. "reports": what else is
+# returned, shown or sent. "learning": what is learnt. "measuring": how models are asked and judged. "both": the two.
+Changes = Literal["machine", "reports", "learning", "measuring", "both"]
+
+
 @dataclass(frozen=True, slots=True)
 class About:
-    """What an option of the local backend changes, written next to the option.
+    """What a key changes, written next to the key.
 
     Attributes:
-        changes: "machine": how this machine computes, to rounding the same results. "reports": what else is
-            returned. "learning": what is learnt, so that another backend, which does not have the option, must not
-            ignore it.
-        elsewhere: Of "learning": why another backend cannot have it.
+        changes: See `Changes`. An option of the local backend that changes what is learnt must not be ignored by
+            another backend, which does not have it.
+        evaluations: Labels of the evaluations that a key is about, where it is not about all.
+        elsewhere: Of what is learnt: why another backend cannot have it.
         portable: Values that another backend may ignore nevertheless.
         adapter: Whether it is about adapters, and says nothing with `method: full`.
         fsdp: Whether it goes with a base that is split over processes.
     """
 
-    changes: Literal["machine", "reports", "learning"]
+    changes: Changes
+    evaluations: tuple[str, ...] = ()
     elsewhere: str = NO_CHOICE
     portable: tuple[str, ...] = ()
     adapter: bool = False
@@ -32,13 +41,19 @@ class About:
 
 
 MACHINE = About("machine")
+REPORTS = About("reports")
 ADAPTER = About("learning", adapter=True)
 
 
 class BackendOptions(BaseModel):
-    """What the options of every backend have in common."""
+    """What the options of every backend have in common.
+
+    Attributes:
+        CHANGES: What those options change that do not say it themselves.
+    """
 
     model_config = ConfigDict(extra="forbid")
+    CHANGES: ClassVar[Changes] = "both"
 
     def model_name(self, base_model: str) -> str:
         """The backend's own name of a base model."""
@@ -64,7 +79,7 @@ class LocalOptions(BackendOptions):
     quantization: Annotated[
         Literal["auto", "none", "nf4", "int8"],
         About(
-            "learning",
+            "both",
             elsewhere="the API keeps the base model in its own precision; local.quantization=auto is nf4 on a GPU here",
             portable=("auto",),
         ),
@@ -171,7 +186,9 @@ def only_local(options: LocalOptions) -> dict[str, str]:
     return {
         name: about.elsewhere
         for name, about in LOCAL_OPTIONS.items()
-        if about.changes == "learning" and changed(options, name) and getattr(options, name) not in about.portable
+        if about.changes in ("learning", "both")
+        and changed(options, name)
+        and getattr(options, name) not in about.portable
     }
 
 
@@ -193,7 +210,7 @@ class TinkerOptions(BackendOptions):
     """The hosted Tinker API, or a server that speaks its protocol."""
 
     base_model: str | None = Field(None, description="Hosted model to train, when it differs from `base_model`.")
-    base_url: str | None = Field(
+    base_url: Annotated[str | None, MACHINE] = Field(
         None, description="Server address; TINKER_BASE_URL, then the hosted service, if unset."
     )
 
@@ -202,10 +219,10 @@ class TinkerOptions(BackendOptions):
         description="Hub id or directory of the tokenizer, for a server whose name of the model is not the Hub's. The "
         "packaged models need none.",
     )
-    prices: Prices | None = Field(
+    prices: Annotated[Prices | None, REPORTS] = Field(
         None, description="Dollars for a million tokens, {train, prefill, sample}; null: backends/planning/prices.py."
     )
-    max_cost: PositiveFloat | None = Field(
+    max_cost: Annotated[PositiveFloat | None, REPORTS] = Field(
         None, description="Dollars that a run may cost; it stops before it would exceed them, and can go on with more."
     )
 

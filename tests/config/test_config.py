@@ -357,7 +357,7 @@ def test_an_option_that_changes_what_is_learnt_is_refused_elsewhere() -> None:
         for name, field in LocalOptions.model_fields.items()
     }
     refused = only_local(LocalOptions.model_construct(**changed))
-    learning = {name for name, about in LOCAL_OPTIONS.items() if about.changes == "learning"}
+    learning = {name for name, about in LOCAL_OPTIONS.items() if about.changes in ("learning", "both")}
     assert set(refused) == learning and all(refused.values())
     assert {"dtype", "packing", "unscored_logprobs"}.isdisjoint(learning) and {"dora", "optimizer"} <= learning
     assert only_local(LocalOptions(quantization="auto")) == {}

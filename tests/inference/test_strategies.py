@@ -288,9 +288,10 @@ def test_a_finished_run_can_be_given_further_strategies(tmp_path: Path) -> None:
     assert (run / "predictions-tuned.jsonl").read_bytes() == answers
     assert load_run_config(RunDirectory(run)).evaluation.retry == Retry(attempts=1)
     other = tiny_config(tmp_path, evaluation={**plain, "retry": {"attempts": 2}}, on_existing="resume")
-    with pytest.raises(UserError, match=r"evaluation.retry.attempts was 1, is 2"):
-        # Its answers are of other tries.
-        run_pipeline(other)
+    # The first answers are of other tries: they are set aside.
+    assert _labels(run_pipeline(other)) == ["tuned", "tuned-retry"]
+    assert [path.name for path in (run / "superseded").iterdir()] == ["predictions-tuned-retry.jsonl"]
+    assert (run / "predictions-tuned.jsonl").read_bytes() == answers
 
 
 def test_a_vote_needs_a_temperature() -> None:

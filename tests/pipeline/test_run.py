@@ -170,9 +170,47 @@ def test_another_configuration_is_refused_by_key(tmp_path: Path, quick: None) ->
     assert _contents(directory) == before
 
 
-def test_the_number_of_worker_processes_may_change(tmp_path: Path, quick: None) -> None:
-    run_pipeline(tiny_config(tmp_path))
-    run_pipeline(tiny_config(tmp_path, on_existing="resume", evaluation={"workers": 2}))
+def test_what_machine_it_runs_on_and_what_is_watched_may_change(tmp_path: Path, quick: None) -> None:
+    directory = run_pipeline(tiny_config(tmp_path), stages=("train",))
+    before = (directory / "metrics.jsonl").read_bytes()
+    settings: dict[str, Any] = {
+        "evaluation": {"workers": 2, "concurrency": 2},
+        "local": {"sample_batch_size": 4, "micro_batch_tokens": 99},
+        "training": {"checkpoint_every": 1, "log_samples": 0},
+        "tracking": {"trackio_project": None},
+    }
+    assert run_pipeline(tiny_config(tmp_path, **settings)) == directory
+    assert (directory / "metrics.jsonl").read_bytes() == before
+    assert "sample_batch_size: 4" in (directory / "config.yaml").read_text()
+    assert not (directory / "superseded").exists()
+
+
+def test_evaluations_are_done_again_where_what_is_measured_changes(tmp_path: Path, quick: None) -> None:
+    config = tiny_config(tmp_path, evaluation={"few_shot": {"k": 1}})
+    directory = run_pipeline(config)
+    names = [path.name for path in sorted(directory.glob("predictions-*.jsonl"))]
+    files = {name: (directory / name).read_bytes() for name in names}
+    metrics = (directory / "metrics.jsonl").read_bytes()
+    run_pipeline(tiny_config(tmp_path, on_existing="resume", evaluation={"few_shot": {"k": 2}}))
+    assert [path.name for path in (directory / "superseded").iterdir()] == ["predictions-few-shot.jsonl"]
+    assert (directory / "predictions-few-shot.jsonl").read_bytes() != files["predictions-few-shot.jsonl"]
+    # Bytes, to the fake backend: an answer is cut off after three.
+    again = tiny_config(tmp_path, on_existing="resume", evaluation={"few_shot": {"k": 2}, "max_new_tokens": 3})
+    run_pipeline(again)
+    assert sorted(path.name for path in (directory / "superseded-2").iterdir()) == names
+    assert (directory / "superseded-2" / "predictions-tuned.jsonl").read_bytes() == files["predictions-tuned.jsonl"]
+    assert {row["tokens"] for row in read_jsonl(directory / "predictions-tuned.jsonl")} == {3}
+    assert (directory / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_what_is_learnt_may_change_until_training_has_begun(tmp_path: Path, quick: None) -> None:
+    directory = run_pipeline(tiny_config(tmp_path), stages=("baseline",))
+    before = (directory / "predictions-base.jsonl").read_bytes()
+    run_pipeline(tiny_config(tmp_path, training={"learning_rate": 0.5}))
+    assert (directory / "predictions-base.jsonl").read_bytes() == before
+    assert {row["learning_rate"] for row in read_jsonl(directory / "metrics.jsonl")} == {0.5}
+    with pytest.raises(UserError, match=r"learning_rate was 0.5, is 0.25\. What it has learnt depends on that"):
+        run_pipeline(tiny_config(tmp_path, on_existing="resume", training={"learning_rate": 0.25}))
 
 
 def test_a_start_that_failed_at_once_does_not_stand_in_the_way(tmp_path: Path, quick: None) -> None:

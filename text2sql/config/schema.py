@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from backends.capabilities import BACKENDS, Capabilities
 from backends.checkpoint_paths import check_ttl
 from backends.losses import TARGETS, find_loss
-from backends.options import BackendOptions, FakeOptions, LocalOptions, TinkerOptions, changed, only_local
+from backends.options import (
+    REPORTS,
+    BackendOptions,
+    FakeOptions,
+    LocalOptions,
+    TinkerOptions,
+    changed,
+    only_local,
+)
 from text2sql.config.sections import (
     DataConfig,
     EndpointConfig,
@@ -41,9 +49,11 @@ class Config(Section):
     `backends.options`.
     """
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run.")
-    output_dir: str | None = Field(None, description="Directory of the run; runs/NAME if null.")
-    on_existing: Literal["ask", "resume", "overwrite", "new", "fail"] = Field(
+    name: Annotated[str, REPORTS] = Field(
+        "run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run."
+    )
+    output_dir: Annotated[str | None, REPORTS] = Field(None, description="Directory of the run; runs/NAME if null.")
+    on_existing: Annotated[Literal["ask", "resume", "overwrite", "new", "fail"], REPORTS] = Field(
         "ask",
         description="When the directory has a run in it. ask continues an unfinished run of the same configuration.",
     )
@@ -60,7 +70,9 @@ class Config(Section):
     prompt: PromptConfig = PromptConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    judge: EndpointConfig | None = Field(None, description="A language model's second opinion; null asks none.")
+    judge: Annotated[EndpointConfig | None, REPORTS] = Field(
+        None, description="A language model's second opinion; null asks none."
+    )
     tracking: TrackingConfig = TrackingConfig()
     hub: HubConfig = HubConfig()
     local: LocalOptions = LocalOptions()

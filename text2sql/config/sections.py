@@ -5,7 +5,7 @@ The description of each field says its unit and what null means; `text2sql confi
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from backends.options import MACHINE, REPORTS, About, Changes
 from text2sql.config.templates import TEMPLATES
 from text2sql.config.wording import check_choice
 
@@ -27,7 +28,12 @@ class Section(BaseModel):
     """A part of the configuration: a pydantic model that refuses unknown keys and infinite numbers.
 
     A number may stand for a text (``name: 2024``), but not true or false for a number.
+
+    Attributes:
+        CHANGES: What those keys change that do not say it themselves (`text2sql.config.changes`).
     """
+
+    CHANGES: ClassVar[Changes] = "both"
 
     model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 
@@ -49,6 +55,8 @@ class LoraConfig(Section):
     The Tinker API fixes alpha at 32; on this machine it is `local.lora_alpha`. With ``local.method=full`` there is no
     adapter, and this section must be left at its defaults.
     """
+
+    CHANGES: ClassVar[Changes] = "learning"
 
     rank: PositiveInt = Field(32, description="Rank of every LoRA matrix pair.")
     train_attn: bool = Field(True, description="Adapt the attention projections.")
@@ -151,6 +159,8 @@ class PromptConfig(Section):
 class EarlyStopping(Section):
     """Stop when a validation metric has not improved for `patience` validations in a row."""
 
+    CHANGES: ClassVar[Changes] = "learning"
+
     metric: Literal["validation_loss", "validation_accuracy"] = Field(
         "validation_loss", description="What must improve; the loss falls, the accuracy rises."
     )
@@ -164,6 +174,8 @@ class TrainingConfig(Section):
     The loss that is minimised is the sum over completion tokens, divided by their number in the batch; prompts carry no
     weight. Learning rate and schedule follow the Tinker cookbook, the other defaults the Tinker API.
     """
+
+    CHANGES: ClassVar[Changes] = "learning"
 
     epochs: PositiveInt = Field(1, description="Passes over the training examples.")
     max_steps: PositiveInt | None = Field(None, description="Stop after this many steps.")
@@ -195,14 +207,22 @@ class TrainingConfig(Section):
     order: Literal["shuffled", "curriculum"] = Field(
         "shuffled", description="curriculum: from easy to extra hard (Spider's levels), shuffled within a level."
     )
-    parts: PositiveInt = Field(1, description="forward_backward calls that a batch is sent in; the result is the same.")
-    checkpoint_every: PositiveInt = Field(20, description="Steps between checkpoints; the last and the best are kept.")
-    checkpoint_ttl_days: PositiveFloat | None = Field(30, description="Remote checkpoints expire; null keeps them.")
+    parts: Annotated[PositiveInt, MACHINE] = Field(
+        1, description="forward_backward calls that a batch is sent in; the result is the same."
+    )
+    checkpoint_every: Annotated[PositiveInt, MACHINE] = Field(
+        20, description="Steps between checkpoints; the last and the best are kept."
+    )
+    checkpoint_ttl_days: Annotated[PositiveFloat | None, MACHINE] = Field(
+        30, description="Remote checkpoints expire; null keeps them."
+    )
     validate_every: PositiveInt | None = Field(None, description="Steps between validations; null: at the end only.")
     validation_questions: int = Field(
         0, ge=0, description="Validation examples also answered and executed at each validation."
     )
-    log_samples: int = Field(2, ge=0, description="Answers shown at each validation, of those executed.")
+    log_samples: Annotated[int, REPORTS] = Field(
+        2, ge=0, description="Answers shown at each validation, of those executed."
+    )
     early_stopping: EarlyStopping | None = Field(None, description="null never stops early.")
 
 
@@ -211,6 +231,8 @@ class StrategySettings(Section):
 
     A run that has been made without a strategy may be given it when it goes on.
     """
+
+    CHANGES: ClassVar[Changes] = "measuring"
 
 
 class FewShot(StrategySettings):
@@ -251,27 +273,39 @@ class Retry(StrategySettings):
 class EvaluationConfig(Section):
     """Sampling and scoring of the held-out examples. Lengths are in tokens, times in seconds."""
 
+    CHANGES: ClassVar[Changes] = "measuring"
+
     max_new_tokens: PositiveInt = Field(150, description="Longest answer; a longer one counts as truncated.")
     temperature: float = Field(0.0, ge=0, description="0 is greedy.")
     stop: list[Annotated[str, Field(min_length=1)]] = Field(
         ["\n\n", "Question:"], description="Texts that end an answer."
     )
-    concurrency: PositiveInt = Field(64, description="Questions in flight, and answered between two saves.")
-    baseline: bool = Field(
+    concurrency: Annotated[PositiveInt, MACHINE] = Field(
+        64, description="Questions in flight, and answered between two saves."
+    )
+    baseline: Annotated[bool, REPORTS] = Field(
         True, description="Evaluate the base model before training; false leaves out its votes and second tries too."
     )
-    few_shot: FewShot | None = Field(
+    few_shot: Annotated[FewShot | None, About("measuring", ("few-shot",))] = Field(
         None, description="Also evaluate the base model with solved examples, whatever baseline says; null: not."
     )
-    self_consistency: SelfConsistency | None = Field(
+    self_consistency: Annotated[SelfConsistency | None, About("measuring", ("base-vote", "tuned-vote"))] = Field(
         None, description="Also answer by the vote of several samples; null: not."
     )
-    retry: Retry | None = Field(None, description="Also ask again where a query does not run; null: not.")
-    novel_questions: bool = Field(True, description="Also answer the exercise's five questions on new schemas.")
-    workers: PositiveInt = Field(2, description="Processes that execute queries; the verdicts do not depend on it.")
+    retry: Annotated[Retry | None, About("measuring", ("base-retry", "tuned-retry"))] = Field(
+        None, description="Also ask again where a query does not run; null: not."
+    )
+    novel_questions: Annotated[bool, REPORTS] = Field(
+        True, description="Also answer the exercise's five questions on new schemas."
+    )
+    workers: Annotated[PositiveInt, MACHINE] = Field(
+        2, description="Processes that execute queries; the verdicts do not depend on it."
+    )
     databases: PositiveInt | None = Field(None, description="Databases made per pair; null: the evaluator's default.")
     timeout: PositiveFloat = Field(2.0, description="Seconds for one pair of queries.")
-    cache: bool = Field(False, description="Keep verdicts from run to run in $TEXT2SQL_CACHE, else ~/.cache/text2sql.")
+    cache: Annotated[bool, MACHINE] = Field(
+        False, description="Keep verdicts from run to run in $TEXT2SQL_CACHE, else ~/.cache/text2sql."
+    )
     query_timeout: PositiveFloat = Field(
         30.0, description="Seconds for one query on a real database, for the benchmarks' own metrics."
     )
@@ -294,6 +328,8 @@ class EndpointConfig(Section):
 
     Prices and `max_cost` are in US dollars. The key is read from the environment, never from a file.
     """
+
+    CHANGES: ClassVar[Changes] = "reports"
 
     model: str = Field(description="The model's name at the endpoint.")
     base_url: str = Field("https://api.openai.com/v1", description="The endpoint, up to what precedes /chat.")
@@ -332,6 +368,8 @@ class EndpointConfig(Section):
 class TrackingConfig(Section):
     """Where each row of ``metrics.jsonl`` is also sent. Every tracker needs its own package."""
 
+    CHANGES: ClassVar[Changes] = "reports"
+
     tensorboard: bool = Field(False, description="Write TensorBoard event files into the run's directory.")
     wandb_project: str | None = Field(None, description="Weights & Biases project; null: none.")
     trackio_project: str | None = Field(None, description="Trackio project; null: none.")
@@ -339,6 +377,8 @@ class TrackingConfig(Section):
 
 class HubConfig(Section):
     """What happens to the weights at the end of a run. The token comes from the environment (HF_TOKEN)."""
+
+    CHANGES: ClassVar[Changes] = "reports"
 
     push_to: str | None = Field(
         None, pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the Hugging Face Hub; null pushes nothing."

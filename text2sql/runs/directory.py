@@ -20,9 +20,11 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from backends.paths import PARTIAL, written_aside
-from text2sql.config import Config, EvaluationConfig, dump_config
+from text2sql.config import Config, changes, dump_config
+from text2sql.config.changes import Change
 from text2sql.config.wording import sentence
 from text2sql.config.yaml import read_yaml
+from text2sql.console import console
 from text2sql.errors import UserError
 from text2sql.rows import dump_jsonl
 from text2sql.runs import records
@@ -40,11 +42,6 @@ from text2sql.runs.records import (
     ValidationSample,
 )
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Summary
-
-# Keys in which a continued run may differ from its first start.
-IGNORED = ("on_existing", "output_dir", "name", "hub", "judge")
-# Keys of sections, likewise.
-FREE = {"evaluation": ("workers", "cache"), "tinker": ("max_cost", "prices")}
 
 
 class RunDirectory:
@@ -152,6 +149,11 @@ class RunDirectory:
         summary = self.summary()
         return set(summary.stages) if summary else set()
 
+    def has_trained(self) -> bool:
+        """Whether training has come to anything."""
+        files = map(self.file, (records.METRICS, records.CHECKPOINTS))
+        return any(file.is_file() and file.stat().st_size for file in files)
+
     def has_results(self) -> bool:
         """Whether the run came so far that starting it anew would lose something."""
         names = (records.METRICS, records.CHECKPOINTS, SUMMARY)
@@ -221,7 +223,7 @@ def open_run(config: Config) -> RunDirectory:
     if choice == "overwrite":
         _empty(run)
         return _start(run, config)
-    _record_additions(run, config)
+    _take_over(run, config)
     return run
 
 
@@ -230,23 +232,25 @@ def _choose(run: RunDirectory, config: Config) -> str:
     choice: str = config.on_existing
     if choice in ("overwrite", "new"):
         return choice
-    changed = differences(run, config)
+    changed = [change for change in differences(run, config) if change.about.changes != "reports"]
     finished = {"train", "evaluate"} <= run.stages()
     if choice != "fail" and changed and not run.has_results():
         # A start that failed at once: the corrected command must not be refused for it.
         return "overwrite"
+    # Nothing has been learnt yet of a run that has not begun to train.
+    refused = [change for change in changed if change.learnt] if run.has_trained() else []
     if choice == "ask":
-        choice = "resume" if not changed and not finished else _ask(run, changed, finished)
+        choice = "resume" if not refused and not finished else _ask(run, changed, finished, resumable=not refused)
     if choice == "fail":
         raise UserError(
             f"{run.path} has a {'finished' if finished else 'started'} run in it"
-            + (f" with another configuration ({'; '.join(changed)})" if changed else "")
+            + (f" with another configuration ({'; '.join(map(str, changed))})" if changed else "")
             + ". Say what to do with on_existing=resume, overwrite or new, or choose another output_dir."
         )
-    if choice == "resume" and changed:
+    if choice == "resume" and refused:
         raise UserError(
-            f"{run.path} cannot go on with another configuration: {'; '.join(changed)}. Restore it, or say "
-            "on_existing=overwrite or new."
+            f"{run.path} cannot go on with another configuration: {'; '.join(map(str, refused))}. What it has learnt "
+            "depends on that. Restore it, or say on_existing=new, which begins another run and keeps this one."
         )
     return choice
 
@@ -270,7 +274,7 @@ def _start(run: RunDirectory, config: Config) -> RunDirectory:
     return run
 
 
-def differences(run: RunDirectory, config: Config) -> list[str]:
+def differences(run: RunDirectory, config: Config) -> list[Change]:
     """Keys in which the configuration differs from the one that the run was started with.
 
     A key that an older version did not know has its default there.
@@ -279,39 +283,42 @@ def differences(run: RunDirectory, config: Config) -> list[str]:
     # A key that is no more does not stop the comparison: the differences name it.
     with suppress(ValidationError):
         saved = Config.model_validate(saved).model_dump(mode="json")
-    return _differences(saved, config.model_dump(mode="json"), "")
+    if not isinstance(saved, dict):
+        raise damaged(run.file("config.yaml"), "it has no keys and values")
+    return changes.differences(saved, config)
 
 
-def _record_additions(run: RunDirectory, config: Config) -> None:
-    """Let ``config.yaml`` say which further strategies the run has been given."""
-    saved = run.saved_config()
-    wanted = {key: settings.model_dump() for key, settings in config.evaluation.strategies.items() if settings}
-    added = {key: settings for key, settings in wanted.items() if not saved["evaluation"].get(key)}
-    if added:
-        saved["evaluation"] |= added
-        run.write("config.yaml", dump_config(Config.model_validate(saved)))
+def _take_over(run: RunDirectory, config: Config) -> None:
+    """Let a run go on with what has changed: evaluations that depend on it are set aside, to be done again."""
+    changed = [change for change in differences(run, config) if change.about.changes != "reports"]
+    if not changed:
+        return
+    outdated: list[Path] = []
+    for change in changed:
+        if change.measured:
+            labels = change.about.evaluations or ("*",)
+            outdated += [file for label in labels for file in run.path.glob(records.predictions_file(label))]
+    if outdated:
+        aside = run.file("superseded")
+        aside = _next_free(aside) if aside.exists() else aside
+        aside.mkdir()
+        # Before config.yaml: whoever is killed in between sets aside what is left.
+        for file in dict.fromkeys(outdated):
+            file.rename(aside / file.name)
+        why = "; ".join(str(change) for change in changed if change.measured)
+        console.print(f"Evaluations are done again ({why}). The earlier ones are kept in {aside}.", markup=False)
+    run.write("config.yaml", dump_config(config))
 
 
-def _differences(old: Any, new: Any, key: str) -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        free = FREE.get(key, ()) if key else IGNORED
-        if key == "evaluation":
-            # A run that was made without a strategy may be given it.
-            free = (*free, *(k for k in EvaluationConfig().strategies if old.get(k) is None))
-        keys = [k for k in dict.fromkeys([*old, *new]) if k not in free]
-        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{key}.{k}" if key else k)]
-    return [] if old == new else [f"{key} was {old!r}, is {new!r}"]
-
-
-def _ask(run: RunDirectory, changed: list[str], finished: bool) -> str:
+def _ask(run: RunDirectory, changed: Sequence[Change], finished: bool, *, resumable: bool) -> str:
     if not sys.stdin.isatty():
         return "fail"
     from rich.prompt import Prompt
     from rich.text import Text
 
     about = "finished" if finished else "unfinished"
-    why = f" with another configuration ({'; '.join(changed)})" if changed else ""
-    choices = ["new", "overwrite", "fail"] if changed else ["resume", "new", "overwrite", "fail"]
+    why = f" with another configuration ({'; '.join(map(str, changed))})" if changed else ""
+    choices = ["resume", "new", "overwrite", "fail"] if resumable else ["new", "overwrite", "fail"]
     question = Text(f"{run.path} has a {about} run{why}. What now?")
     return Prompt.ask(question, choices=choices, default="fail")
 

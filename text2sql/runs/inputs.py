@@ -111,7 +111,7 @@ def check_inputs(run: RunDirectory, now: Mapping[InputName, Fingerprint]) -> Non
             "Its results would be of both. Restore what has changed and run the same command again; or say "
             "on_existing=new, which begins another run with what there is now and keeps this one."
         )
-    after = Inputs(inputs=dict(now))
+    after = Inputs(inputs={str(name): found for name, found in now.items()})
     if after != before:
         run.write_json(INPUTS, after)
 
