@@ -149,6 +149,10 @@ class Executor:
         if self._closing.is_set():
             raise tinker.TinkerError(CLOSED)
 
+    def stop(self) -> None:
+        """Ask the running job to stop at its next step, and begin no other; returns at once."""
+        self._closing.set()
+
     def close(self) -> None:
         """Cancel what is queued, ask the running job to stop, and wait for it."""
         self._closing.set()

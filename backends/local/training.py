@@ -190,6 +190,14 @@ class LocalTrainingClient:
         self.engine.group.broadcast(self._optim_step, params)
         return types.OptimStepResponse(metrics={"grad_norm:mean": self._state.optim_step(params)})
 
+    def discard_gradients(self) -> LocalFuture[None]:
+        """Drop the gradient that has accumulated, as if nothing had been computed since the last step."""
+        return self.engine.executor.submit(self._discard_gradients)
+
+    def _discard_gradients(self) -> None:
+        self.engine.group.broadcast(self._discard_gradients)
+        self._state.discard_gradients()
+
     # Saving and loading
 
     def save_state(

@@ -6,13 +6,14 @@ likewise. `backends.local.checkpoints.files` says what is in it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,7 +29,9 @@ from backends.local.checkpoints.files import Checkpoint, read_files, write_files
 from backends.paths import flush_to_disk
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# A directory that a process is writing, or an old checkpoint ("replaced") while its new one takes its place.
+# A directory that a process is writing, or an old checkpoint ("replaced") while its new one takes its place. The
+# process holds a lock on it, which dies with the process. Host and number are for people alone: in a container every
+# process has the number of the one before it.
 UNDER_WAY = re.compile(r"\.(?P<name>.+)~(?P<host>.+)~(?P<pid>\d+)~(?P<what>.+)")
 REPLACED = "replaced"
 # What a damaged or foreign description raises.
@@ -205,13 +208,19 @@ class CheckpointStore:
         self.entries()
         for leftover in self.root.glob("*/*/.*"):
             match = UNDER_WAY.fullmatch(leftover.name)
-            if match is None or not _is_dead(match["host"], int(match["pid"])):
+            if match is None:
                 continue
-            target = leftover.with_name(match["name"])
-            if match["what"] == REPLACED and not target.exists():
-                leftover.rename(target)
-            else:
-                shutil.rmtree(leftover, ignore_errors=True)
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(_locked(leftover))
+                except OSError:
+                    # Its process lives, or has finished with it just now.
+                    continue
+                target = leftover.with_name(match["name"])
+                if match["what"] == REPLACED and not target.exists():
+                    leftover.rename(target)
+                else:
+                    shutil.rmtree(leftover, ignore_errors=True)
 
     def _target(self, run: str, kind: Kind, name: str) -> Path:
         if not NAME.fullmatch(name):
@@ -221,13 +230,17 @@ class CheckpointStore:
     def _place(self, target: Path, fill: Callable[[Path], object]) -> None:
         """Let `fill(directory)` write aside, then rename the directory to `target`."""
         aside: Path | None = None
+        locks = ExitStack()
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             prefix = f".{target.name}~{_host()}~{os.getpid()}~"
             aside = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+            locks.enter_context(_locked(aside))
             fill(aside)
             if target.exists():
                 replaced = target.with_name(prefix + REPLACED)
+                # The lock stays with the directory when it is renamed.
+                locks.enter_context(_locked(target))
                 target.rename(replaced)
                 try:
                     aside.rename(target)
@@ -246,6 +259,7 @@ class CheckpointStore:
         finally:
             if aside is not None:
                 shutil.rmtree(aside, ignore_errors=True)
+            locks.close()
 
     def _present(self, path: str) -> Path:
         """The directory of a checkpoint that is there and has not expired."""
@@ -305,14 +319,12 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())
 
 
-def _is_dead(host: str, pid: int) -> bool:
-    """Whether a process of this machine is there no more; of another machine nothing is known."""
-    if host != _host():
-        return False
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the lock of a directory (OSError if another process holds it, or there is no such directory)."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

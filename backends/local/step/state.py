@@ -62,6 +62,8 @@ class TrainingState:
         self._optimizer = Optimizer(self._parameters, self._engine.options)
         # Optimiser steps, and calls of forward_backward since the last of them: the noise is made from both.
         self._step = self._calls = 0
+        # The optimiser step after which the weights were not finite.
+        self._broken_at: int | None = None
         if checkpoint and checkpoint.optimizer is not None:
             self._optimizer.load_state(checkpoint.optimizer)
             self._step = checkpoint.step
@@ -102,14 +104,38 @@ class TrainingState:
             raise ValueError("optim_step needs a forward_backward since the last step; no gradient has accumulated.")
         norm = self._optimizer.step(self._engine.group.reduce_sum(accumulated), params)
         self._step, self._calls = self._step + 1, 0
+        if self._broken_at is None and not self._optimizer.is_finite():
+            self._broken_at = self._step
         return norm
 
+    def discard_gradients(self) -> None:
+        """Drop what has accumulated, as if nothing had been computed since the last step."""
+        self._gradients, self._calls = None, 0
+
+    def _check_finite(self) -> None:
+        if self._broken_at is not None:
+            raise ValueError(
+                f"The weights of {self._name} are not finite since optimiser step {self._broken_at}, or too large to "
+                "compute with, so they are neither saved nor sampled from. Go back to a checkpoint from before that "
+                "step, with a smaller learning rate."
+            )
+
     def snapshot(self) -> Snapshot:
-        """A copy of the weights as they are now, to be sampled from."""
+        """A copy of the weights as they are now, to be sampled from.
+
+        Raises:
+            ValueError: They are not finite; the message says since which step.
+        """
+        self._check_finite()
         return Snapshot(self.spec, self._engine.weights.state(self._name))
 
     def checkpoint(self, *, optimizer: bool) -> Checkpoint:
-        """A copy of the weights as they are now, with the optimiser if asked for, to be saved."""
+        """A copy of the weights as they are now, with the optimiser if asked for, to be saved.
+
+        Raises:
+            ValueError: They are not finite; the message says since which step.
+        """
+        self._check_finite()
         return Checkpoint(
             base_model=self._engine.base.name,
             spec=self.spec,

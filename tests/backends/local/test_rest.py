@@ -122,25 +122,63 @@ def test_checkpoints_of_older_versions_are_listed(service: Any, client: Any) -> 
     assert [stored.path for stored in service.store.entries()] == [path]
 
 
+HOLD = """
+import fcntl, os, sys
+fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)
+print("held", flush=True)
+input()
+"""
+
+
 def test_leftovers_of_dead_processes_are_cleared(service: Any, client: Any) -> None:
+    """Those of a process with this one's number too, as all have it in a container."""
     path = client.save_state("a").result().path
     kept = service.store.locate(path)
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    host = store._host()
-    half = kept.with_name(f".b~{host}~{dead.pid}~xyz")
-    alive = kept.with_name(f".c~{host}~{os.getpid()}~xyz")
-    elsewhere = kept.with_name(f".d~another-machine~{dead.pid}~xyz")
-    for directory in (half, alive, elsewhere):
-        directory.mkdir()
-    caught = kept.with_name(f".a~{host}~{dead.pid}~replaced")
+    mine = f"{store._host()}~{os.getpid()}"
+    half, alive = kept.with_name(f".b~{mine}~xyz"), kept.with_name(f".c~{mine}~xyz")
+    half.mkdir()
+    alive.mkdir()
     # A kill between the two renames of an overwrite.
+    caught = kept.with_name(f".a~{mine}~replaced")
     kept.rename(caught)
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(alive)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdout.readline()
     CheckpointStore(service.store.root)
     assert not half.exists()
-    assert alive.exists()
-    assert elsewhere.exists()
     assert not caught.exists()
+    assert alive.exists()
+    holder.kill()
+    holder.wait()
+    CheckpointStore(service.store.root)
+    assert not alive.exists()
+    assert service.create_training_client_from_state_with_optimizer(path).result()
+
+
+CAUGHT = """
+import os, sys
+from pathlib import Path
+from backends.local.checkpoints.store import CheckpointStore
+assert os.getpid() == 1
+store, target = CheckpointStore(Path(sys.argv[1])), Path(sys.argv[2])
+if "overwrite" in sys.argv:
+    rename = Path.rename
+    Path.rename = lambda self, to: os._exit(9) if to == target else rename(self, to)
+    store._place(target, lambda aside: (aside / "new").write_text("x"))
+print(*sorted(entry.name for entry in target.parent.iterdir()))
+"""
+NAMESPACE = ["unshare", "--user", "--pid", "--fork", "--mount-proc"]
+
+
+def test_in_a_container_every_process_has_the_same_number(service: Any, client: Any) -> None:
+    """Process 1 is killed between the two renames of an overwrite; the next process 1 puts the checkpoint back."""
+    if shutil.which("unshare") is None or subprocess.run([*NAMESPACE, "true"], check=False).returncode:
+        pytest.skip("no PID namespaces here")
+    path = client.save_state("a").result().path
+    command = [*NAMESPACE, sys.executable, "-c", CAUGHT, str(service.store.root), str(service.store.locate(path))]
+    assert subprocess.run([*command, "overwrite"], check=False).returncode == 9
+    assert not service.store.locate(path).exists()
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert found.stdout.split() == ["a"]
     assert service.create_training_client_from_state_with_optimizer(path).result()
 
 
