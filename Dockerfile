@@ -41,6 +41,6 @@ FROM base AS server
 ENV BASE_MODEL=smollm2-135m-instruct
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=300s \
-  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/api/v1/healthz', timeout=4)"]
+  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 # It listens beyond the container, so TEXT2SQL_API_KEY must be given.
 CMD ["/bin/sh", "-c", "exec text2sql serve --base-model \"$BASE_MODEL\" --data /data/server --host 0.0.0.0 --port 8000"]

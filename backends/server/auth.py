@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import ipaddress
@@ -11,7 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 
 from backends.interface import BackendError
+from backends.server.errors import ApiError
 
+MISSING_KEY = "The API key is missing or wrong: set TINKER_API_KEY to one that this server was given."
 # The one user of a server without keys.
 ANYONE = "local"
 PREFIX = "tml-"
@@ -36,6 +37,13 @@ class Keys:
             return ANYONE
         return self.owner_of_key(key)
 
+    def require(self, headers: Mapping[str, str]) -> str:
+        """The user whose key the request carries (ApiError with 401 if there is no good one)."""
+        owner = self.owner(headers)
+        if owner is None:
+            raise ApiError(401, MISSING_KEY)
+        return owner
+
     def owner_of_key(self, key: str) -> str | None:
         """The user that a key stands for; every key is compared, each in constant time."""
         digest, found = _digest(key), None
@@ -55,13 +63,15 @@ def presented(headers: Mapping[str, str]) -> str:
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
+            # Not base64, or not UTF-8.
             return ""
     return ""
 
 
 def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
+    # A key from a header or from JSON may be any text, lone surrogates included.
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
 def check_exposure(host: str, keys: Sequence[str]) -> None:
@@ -77,14 +87,15 @@ def check_exposure(host: str, keys: Sequence[str]) -> None:
                 f"printable characters. Make one: python -c \"import secrets; print('{PREFIX}' + "
                 'secrets.token_urlsafe(24))"'
             )
-    if not keys and not _is_loopback(host):
+    if not keys and not is_loopback(host):
         raise BackendError(
-            f"Serving on {host} lets other machines in, so it needs an API key: --api-key or --api-key-file. "
+            f"Serving on {host} lets other machines in, so it needs an API key: --api-key-file. "
             "Without one the server listens on 127.0.0.1 alone."
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's alone."""
     if host == "localhost":
         return True
     try:
@@ -104,4 +115,5 @@ def signature_holds(secret: bytes, what: str, token: str) -> bool:
     expires, _, _ = token.partition(".")
     if not expires.isascii() or not expires.isdigit() or len(expires) > 12 or int(expires) < time.time():
         return False
-    return hmac.compare_digest(sign(secret, what, int(expires)), token)
+    # As bytes: of text, only ASCII can be compared.
+    return hmac.compare_digest(sign(secret, what, int(expires)).encode(), token.encode(errors="surrogatepass"))

@@ -2,57 +2,99 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from tinker import types
 
-from backends.checkpoint_paths import CheckpointPath, Kind
-from backends.server.database import Database
+from backends.checkpoint_paths import CheckpointPath, Kind, check_ttl
+from backends.interface import BackendError
+from backends.server.database import Database, DiskFull
 from backends.server.futures import Failure
+from backends.server.log import log
 from backends.server.records import Checkpoint, Sampler
 from backends.server.residency import Residency
 from backends.server.scheduler import Scheduler
 
 # `expires` is in seconds since 1970.
 NOT_EXPIRED = "(expires IS NULL OR expires > (julianday('now') - 2440587.5) * 86400)"
+# A record without a size is reserved for a checkpoint that is being written.
+LISTED = f"size > 0 AND {NOT_EXPIRED}"
 NEWEST_FIRST = "ORDER BY created DESC, rowid DESC"
 
 
 class Checkpoints:
     """The records of saved checkpoints."""
 
-    def __init__(self, database: Database, residency: Residency, scheduler: Scheduler) -> None:
+    def __init__(self, database: Database, residency: Residency, scheduler: Scheduler, free_disk_bytes: int) -> None:
         self._database = database
         self._residency = residency
         self._scheduler = scheduler
+        self._free_disk_bytes = free_disk_bytes
 
-    def saved(
+    def save(
         self,
-        path: str,
+        where: CheckpointPath,
         owner: str,
+        write: Callable[[], object],
         *,
         ttl_seconds: int | None = None,
         metadata: dict[str, str] | None = None,
         snapshot: bool = False,
-    ) -> None:
-        """Record a checkpoint whose files are on the disk (on the scheduler's thread)."""
-        parsed = CheckpointPath.parse(path)
-        now = time.time()
-        self._database.replace(
-            Checkpoint(
-                path=path,
-                run=parsed.run,
-                owner=owner,
-                kind=parsed.kind,
-                created=now,
-                size=self._residency.size(path),
-                metadata=metadata,
-                expires=None if ttl_seconds is None else now + ttl_seconds,
-                snapshot=snapshot,
-            )
+    ) -> str:
+        """Save a checkpoint: reserve its record, write its files, complete the record; or keep nothing of it.
+
+        Args:
+            where: Its path.
+            owner: Whose it will be.
+            write: Writes the files, whole or not at all.
+            ttl_seconds: How long it lives; None for ever.
+            metadata: The user's notes.
+            snapshot: Whether it is an unnamed snapshot.
+
+        Returns:
+            The path.
+
+        Raises:
+            DiskFull: There is no space for the record.
+        """
+        check_ttl(ttl_seconds)
+        self._check_space()
+        path, now = str(where), time.time()
+        record = Checkpoint(
+            path=path,
+            run=where.run,
+            owner=owner,
+            kind=where.kind,
+            created=now,
+            size=0,
+            metadata=metadata,
+            expires=None if ttl_seconds is None else now + ttl_seconds,
+            snapshot=snapshot,
         )
+        reserved = self._database.insert(record)
+        try:
+            write()
+            self._database.replace(record.model_copy(update={"size": self._residency.size(path)}))
+        except BaseException as error:
+            if reserved:
+                with suppress(DiskFull):
+                    self._database.execute("DELETE FROM checkpoints WHERE path = ?", path)
+                if isinstance(error, DiskFull):
+                    self._residency.delete(path)
+            raise
+        return path
+
+    def _check_space(self) -> None:
+        """Raise DiskFull while there is less space than the database and the weights may need."""
+        root = self._residency.store.root
+        directory = root if root.is_dir() else root.parent
+        if shutil.disk_usage(directory).free < self._free_disk_bytes:
+            raise DiskFull(directory, self._free_disk_bytes)
 
     def readable(self, path: str, *owners: str | None) -> Checkpoint:
         """A checkpoint that one of the users may read: their own, or a published one.
@@ -61,26 +103,33 @@ class Checkpoints:
             ValueError: There is none of that path for them.
         """
         CheckpointPath.parse(path)
-        checkpoint = self._database.find(Checkpoint, f"path = ? AND {NOT_EXPIRED}", path)
+        checkpoint = self._database.find(Checkpoint, f"path = ? AND {LISTED}", path)
         if checkpoint is None or not (checkpoint.public or checkpoint.owner in owners):
             raise ValueError(f"There is no checkpoint {path}.")
+        if self.are_missing(checkpoint):
+            raise ValueError(f"The files of {path} are missing on the server; it is back when they are.")
         return checkpoint
 
     def own(self, path: str, owner: str) -> Checkpoint | None:
         """A user's checkpoint, or None."""
-        return self._database.find(Checkpoint, f"path = ? AND owner = ? AND {NOT_EXPIRED}", path, owner)
+        return self._database.find(Checkpoint, f"path = ? AND owner = ? AND {LISTED}", path, owner)
 
     def of_run(self, run: str) -> list[Checkpoint]:
         """The checkpoints of a training run, the newest first; unnamed snapshots are not among them."""
-        return self._database.select(Checkpoint, f"run = ? AND NOT snapshot AND {NOT_EXPIRED} {NEWEST_FIRST}", run)
+        return self._database.select(Checkpoint, f"run = ? AND NOT snapshot AND {LISTED} {NEWEST_FIRST}", run)
 
     def of_owner(self, owner: str) -> list[Checkpoint]:
         """A user's checkpoints, the newest first; unnamed snapshots are not among them."""
-        return self._database.select(Checkpoint, f"owner = ? AND NOT snapshot AND {NOT_EXPIRED} {NEWEST_FIRST}", owner)
+        return self._database.select(Checkpoint, f"owner = ? AND NOT snapshot AND {LISTED} {NEWEST_FIRST}", owner)
 
     def latest(self, run: str, kind: Kind) -> Checkpoint | None:
         """The newest checkpoint of a kind of a training run."""
-        return next((checkpoint for checkpoint in self.of_run(run) if checkpoint.kind == kind), None)
+        of_kind = (checkpoint for checkpoint in self.of_run(run) if checkpoint.kind == kind)
+        return next((checkpoint for checkpoint in of_kind if not self.are_missing(checkpoint)), None)
+
+    def describe(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """A record as the protocol's `Checkpoint`, and whether its files are missing."""
+        return {**describe(checkpoint).model_dump(), "missing": self.are_missing(checkpoint)}
 
     def change(self, path: str, **columns: Any) -> None:
         """Set columns of a record."""
@@ -111,11 +160,30 @@ class Checkpoints:
                 )
             self.delete(snapshot.path)
 
-    def forget_missing(self) -> None:
-        """Drop the records whose files are gone, when the server starts."""
-        for checkpoint in self._database.select(Checkpoint, "TRUE"):
-            if not self._residency.files(checkpoint.path).is_dir():
-                self._database.execute("DELETE FROM checkpoints WHERE path = ?", checkpoint.path)
+    def are_missing(self, checkpoint: Checkpoint) -> bool:
+        """Whether the files of a record are not there. The record stays: the files may come back."""
+        return not self._residency.files(checkpoint.path).is_dir()
+
+    def check_directory(self, *, may_be_empty: bool) -> None:
+        """Refuse to start where every checkpoint is missing: a volume has not been mounted.
+
+        Args:
+            may_be_empty: `server.without_checkpoints`: start nevertheless.
+
+        Raises:
+            BackendError: There are records, and not one of their directories.
+        """
+        self._database.execute("DELETE FROM checkpoints WHERE size = 0")
+        records = self._database.select(Checkpoint, "NOT snapshot")
+        missing = [checkpoint for checkpoint in records if self.are_missing(checkpoint)]
+        if missing and len(missing) == len(records) and not may_be_empty:
+            raise BackendError(
+                f"The database lists {len(records)} checkpoints, and {self._residency.store.root} has none of them. "
+                "Is its volume mounted? To start nevertheless (they are listed as missing until they are back): "
+                "server.without_checkpoints=true."
+            )
+        for checkpoint in missing:
+            log.warning("the files of %s are missing; it is back when they are", checkpoint.path)
 
 
 def describe(checkpoint: Checkpoint) -> types.Checkpoint:

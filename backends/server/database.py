@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,11 +44,35 @@ CREATE INDEX checkpoints_by_run ON checkpoints (run);
 T = TypeVar("T", bound=Record)
 
 
+def make_private_directory(directory: Path) -> None:
+    """Make a directory that only this user may enter, or make one that is there so (0700)."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A mounted volume may belong to somebody else; who may enter it is then theirs to say.
+    with suppress(PermissionError):
+        directory.chmod(0o700)
+
+
+class DiskFull(BackendError):
+    """There is no space on the disk for what was asked for; nothing of it has been kept."""
+
+    def __init__(self, directory: Path, needed: int | None = None) -> None:
+        self.directory = directory
+        free = shutil.disk_usage(directory).free
+        more = f"limits.free_disk_bytes asks for {needed >> 20:,} MiB" if needed else "the database needs a little more"
+        super().__init__(
+            f"The disk of {directory} on the server is full: {free >> 20:,} MiB are free, and {more}. Delete "
+            "checkpoints or make space, and try again."
+        )
+
+
 class Database:
     """The database. Every change is on the disk when the method returns."""
 
     def __init__(self, file: Path) -> None:
         try:
+            # SQLite gives the files that it adds (0600) the mode of this one.
+            file.touch(mode=0o600)
+            file.chmod(0o600)
             self._connection = sqlite3.connect(file, timeout=2, check_same_thread=False, isolation_level=None)
             # One server for one directory.
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -55,16 +81,30 @@ class Database:
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 self._connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             hint = " Another server is using this directory." if "locked" in str(error) else ""
             raise BackendError(f"The server's database {file} cannot be opened: {error}.{hint}") from error
         if version not in (0, VERSION):
             raise BackendError(f"{file} is of version {version}; this version of the server reads {VERSION}.")
         self._lock = threading.Lock()
+        self._directory = file.parent
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the lock; a full disk is `DiskFull`."""
+        try:
+            with self._lock:
+                yield
+        except sqlite3.OperationalError as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise DiskFull(self._directory) from error
+            raise
 
     def execute(self, statement: str, *values: Any) -> int:
-        """Run one statement; returns how many rows it changed."""
-        with self._lock:
+        """Run one statement; returns how many rows it changed (DiskFull if there is no space)."""
+        with self._writing():
             return self._connection.execute(statement, values).rowcount
 
     def select(self, kind: type[T], condition: str, *values: Any) -> list[T]:
@@ -103,7 +143,7 @@ class Database:
         """Write the present time into a column of the records that have these ids."""
         now = time.time()
         statement = f"UPDATE {kind.table} SET {column} = ? WHERE id = ?"
-        with self._lock:
+        with self._writing():
             self._connection.execute("BEGIN")
             self._connection.executemany(statement, [(now, one) for one in ids])
             self._connection.execute("COMMIT")

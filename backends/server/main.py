@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
+import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
 
 from backends.interface import BackendError
 from backends.server.auth import check_exposure
+from backends.server.connections import make_protocol, raise_open_files
 from backends.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from backends.server.state import ServerState
 
-GRACE_SECONDS = 5
+# How long the running request, and then open connections, get to end.
+GRACE_SECONDS = 2
+# A server that has been asked to end is gone after this long, whatever is running.
+EXIT_SECONDS = 9
 KEEP_ALIVE_SECONDS = 75
 
 
@@ -33,6 +41,9 @@ def serve(settings: ServerSettings, ready: Callable[[str], None] = lambda url: N
     settings = settings.model_copy(update={"base_models": with_directories(settings.base_models)})
     # Before the models are loaded, which takes long.
     listening = listen(settings.host, settings.port)
+    # Weights and the secret that signs links are nobody else's on this machine.
+    os.umask(0o077)
+    raise_open_files()
     with listening:
         server = make_server(settings, lambda: ready(f"http://{settings.host}:{listening.getsockname()[1]}"))
         server.run(sockets=[listening])
@@ -46,6 +57,7 @@ def make_server(settings: ServerSettings, ready: Callable[[], None] = lambda: No
     state = ServerState(settings)
     config = uvicorn.Config(
         create_app(state, ready),
+        http=make_protocol(settings.limits),
         log_level="warning",
         # Most requests are polls.
         access_log=False,
@@ -57,13 +69,28 @@ def make_server(settings: ServerSettings, ready: Callable[[], None] = lambda: No
 
 
 class _Uvicorn(uvicorn.Server):
-    """Ends the polls that are held open as soon as it is told to stop."""
+    """Ends on the first signal, whatever is running; on the second, at once."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)
         self._state = state
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal: the first begins the end, which must not take long; the second is the end.
+
+        What has been acknowledged is on the disk at any moment, so that leaving at once loses nothing.
+        """
+        if self.should_exit:
+            os._exit(128 + sig)
+        deadline = threading.Timer(EXIT_SECONDS, os._exit, [128 + sig])
+        deadline.daemon = True
+        deadline.start()
+        super().handle_exit(sig, frame)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what runs and what waits, then the polls that are held open, then leave."""
+        self._state.stop()
+        await asyncio.to_thread(self._state.scheduler.join, GRACE_SECONDS)
         self._state.closing.set()
         await super().shutdown(sockets)
 

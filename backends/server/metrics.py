@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -13,15 +12,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from tinker import types
 
 from backends.server.futures import Failure, PendingRequest, failure
+from backends.server.log import log
 from backends.server.residency import Residency
-from backends.server.scheduler import Scheduler
+from backends.server.scheduler import GOING_DOWN, Scheduler
 
 TokenKind = Literal["trained", "sampled", "prompt"]
 
 RATE_SECONDS = 60.0
 KEPT_ERRORS = 50
-
-log = logging.getLogger("text2sql.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,7 @@ class Metrics:
     """Counters of one server."""
 
     def __init__(self, residency: Residency, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
         self.registry = CollectorRegistry()
         self.started = time.time()
         self._recent: deque[TokenCount] = deque()
@@ -58,10 +57,17 @@ class Metrics:
         def gauge(name: str, description: str, read: Callable[[], float]) -> None:
             Gauge(name, description, **names).set_function(read)
 
+        self._lag = Gauge("event_loop_lag_seconds", "Delay of the event loop when it was last measured", **names)
+        self._largest_lag = Gauge("event_loop_lag_seconds_max", "Largest delay of the event loop so far", **names)
         gauge("queued_requests", "Requests that wait for the device", scheduler.waiting)
         gauge("device_busy_seconds", "Time that the device has worked", lambda: scheduler.busy_seconds)
         gauge("models_on_device", "Models in training on the device", lambda: residency.counts().resident)
         gauge("models_parked", "Models in training in main memory", lambda: residency.counts().parked)
+
+    def saw_event_loop_lag(self, seconds: float) -> None:
+        """Note how much later than asked for the event loop came back to a task."""
+        self._lag.set(seconds)
+        self._largest_lag.set(max(seconds, self._largest_lag._value.get()))
 
     def count_tokens(self, kind: TokenKind, tokens: int) -> None:
         """Count tokens of a kind."""
@@ -78,6 +84,8 @@ class Metrics:
 
     def failed(self, pending: PendingRequest, error: Exception) -> Failure:
         """What to answer a request that failed; it is counted, and logged if the server is at fault."""
+        if self._scheduler.closing:
+            return GOING_DOWN
         answer = failure(error)
         if answer.category != "user":
             log.error("request %s failed: %s", pending.request_id, answer.message, exc_info=error)

@@ -36,6 +36,25 @@ class Job:
     arrived: float = field(default_factory=time.monotonic)
 
 
+@dataclass(frozen=True, slots=True)
+class FailedPart:
+    """A `forward_backward` that failed: the SDK may have sent it as one part of a larger call.
+
+    Attributes:
+        seq_id: Its number.
+        message: Why it failed.
+        pending: Its answer. Whatever arrived before that was fetched was sent by a client that did not know of it.
+    """
+
+    seq_id: int
+    message: str
+    pending: PendingRequest
+
+    def was_unknown(self, arrived: float) -> bool:
+        """Whether a request that arrived then (in this process's clock) was sent without knowing of the failure."""
+        return self.pending.fetched_at is None or arrived <= self.pending.fetched_at
+
+
 class RequestQueue:
     """The queue of one model or sampler.
 
@@ -63,6 +82,10 @@ class RequestQueue:
         """The next jobs to carry out together."""
         raise NotImplementedError
 
+    def drain(self) -> list[Job]:
+        """Remove every job; returns them."""
+        raise NotImplementedError
+
 
 class ModelQueue(RequestQueue):
     """A model's requests by sequence number; number 0 creates the model, the client's first is 1."""
@@ -71,6 +94,10 @@ class ModelQueue(RequestQueue):
         super().__init__(name, owner, perform)
         self.next_seq = 0
         self.jobs: dict[int, Job] = {}
+        # Whether the model could not be created: then it takes no memory, and its requests fail.
+        self.failed = False
+        # Why no gradient is taken until the next optimiser step, if one is not.
+        self.failed_part: FailedPart | None = None
         self._last_taken = time.monotonic()
 
     def waiting(self) -> list[Job]:
@@ -88,6 +115,11 @@ class ModelQueue(RequestQueue):
         self._last_taken = time.monotonic()
         return [job]
 
+    def drain(self) -> list[Job]:
+        """Remove every job; returns them."""
+        jobs, self.jobs = self.waiting(), {}
+        return jobs
+
     def give_up_gap(self, seconds: float) -> list[Job]:
         """Fail what has waited this long for a number that never came, and go on after it; returns what failed."""
         jobs = self.waiting()
@@ -100,9 +132,8 @@ class ModelQueue(RequestQueue):
             job.pending.settle(
                 Failure(f"Request {seq} of {self.name} waited {seconds:.0f} s for request {missing}, which never came.")
             )
-        self.jobs.clear()
         self.next_seq = last + 1
-        return jobs
+        return self.drain()
 
 
 class SamplerQueue(RequestQueue):
@@ -142,6 +173,10 @@ class SamplerQueue(RequestQueue):
     def _take_first(self, count: int) -> list[Job]:
         taken, self.jobs = self.jobs[:count], self.jobs[count:]
         return taken
+
+    def drain(self) -> list[Job]:
+        """Remove every job; returns them."""
+        return self._take_first(len(self.jobs))
 
     def withdraw(self, pending: PendingRequest) -> list[Job]:
         """Remove a request; returns what was removed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, PlainSerializer
@@ -67,6 +68,25 @@ class TrainingRun(Record):
     metadata: Metadata = None
     created: float
     used: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What a new model is to be; None where it comes from a checkpoint that cannot be read."""
+
+    base_model: str | None
+    rank: int | None
+    train_attn: bool | None
+    train_mlp: bool | None
+    train_unembed: bool | None
+    metadata: dict[str, Any] | None
+
+    @classmethod
+    def like(cls, run: TrainingRun | None, metadata: dict[str, Any] | None) -> ModelSpec:
+        """What a model from a checkpoint of `run` is to be; None if there is no such checkpoint."""
+        if run is None:
+            return cls(None, None, None, None, None, metadata)
+        return cls(run.base_model, run.rank, run.train_attn, run.train_mlp, run.train_unembed, metadata)
 
 
 class Sampler(Record):

@@ -34,6 +34,10 @@ class _Service(LocalServiceClient):
     def _next_id(self) -> str:
         return self.next_model_id
 
+    def stop(self) -> None:
+        """Have the running call end between two tokens or micro-batches."""
+        self._executor.stop()
+
 
 class Residency:
     """The served base models, the adapters in training, and the samplers in use."""
@@ -140,6 +144,10 @@ class Residency:
     def size(self, path: str) -> int:
         """Bytes of a checkpoint."""
         return sum(file.stat().st_size for file in self.files(path).iterdir())
+
+    def stop(self) -> None:
+        """Have what is running end between two tokens or micro-batches, and begin nothing else; returns at once."""
+        self.service.stop()
 
     def close(self) -> None:
         """Release everything."""

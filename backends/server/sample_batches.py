@@ -52,7 +52,7 @@ class SampleBatches:
                 cancelled_meanwhile = running[future].pending.future.done()
                 if cancelled_meanwhile:
                     future.cancel()
-            jobs = self._scheduler.join(queue, queue.batch - sum(job.weight for job in running.values()))
+            jobs = self._scheduler.take_joining(queue, queue.batch - sum(job.weight for job in running.values()))
 
     def _settle(self, job: Job, future: Future[types.SampleResponse]) -> None:
         if future.cancelled():

@@ -7,20 +7,24 @@ device's time is served next, and of that user's models and samplers the one tha
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
 from backends.server.futures import Failure, PendingRequest, failure
+from backends.server.log import log
 from backends.server.queues import GATHER_SECONDS, Job, ModelQueue, RequestQueue, SamplerQueue
 
-log = logging.getLogger("text2sql.server")
+GOING_DOWN = Failure("The server is going down; try again when it is back.", "server")
 
 
 class Busy(Exception):
     """The queue is full; try again later."""
+
+
+class Closed(Exception):
+    """The queue has been closed: its model has left the memory."""
 
 
 class Scheduler:
@@ -29,24 +33,32 @@ class Scheduler:
     Args:
         queued_requests: How many requests of one user may wait.
         queued_bytes: How many bytes of requests of all users may wait.
+        queued_bytes_per_user: How many bytes of requests of one user may wait.
     """
 
-    def __init__(self, queued_requests: int, queued_bytes: int) -> None:
+    def __init__(self, queued_requests: int, queued_bytes: int, queued_bytes_per_user: int) -> None:
         self._most_requests = queued_requests
         self._most_bytes = queued_bytes
+        self._most_bytes_per_user = queued_bytes_per_user
         self._queues: dict[str, RequestQueue] = {}
         # By user.
         self._waiting_requests: Counter[str] = Counter()
-        self._waiting_bytes = 0
+        self._waiting_bytes: Counter[str] = Counter()
         # Seconds of the device, by user.
         self._used_seconds: defaultdict[str, float] = defaultdict(float)
         # What the user served last had used: nobody catches up on time before they had work.
         self._floor = 0.0
         self._tasks: list[Callable[[], None]] = []
         self._changed = threading.Condition()
-        self._closing = False
+        self.closing = False
         self._thread = threading.Thread(target=self._serve, name="text2sql-scheduler", daemon=True)
         self.busy_seconds = 0.0
+
+    def problem(self) -> str | None:
+        """Why no request can be carried out, or None."""
+        if self.closing:
+            return "The server is going down."
+        return None if self._thread.is_alive() else "The thread that carries requests out has ended; see the log."
 
     def start(self) -> None:
         """Start serving."""
@@ -82,7 +94,7 @@ class Scheduler:
         """Remove a queue; what waits in it gets this answer."""
         with self._changed:
             queue = self._queues.pop(name, None)
-            jobs = list(queue.waiting()) if queue else []
+            jobs = queue.drain() if queue else []
             self._leave(jobs)
         for job in jobs:
             job.pending.settle(answer)
@@ -92,8 +104,11 @@ class Scheduler:
 
         Raises:
             Busy: The queue is full. The number that is next is always accepted: what waits may be waiting for it.
+            Closed: The queue was closed after the caller got it.
         """
         with self._changed:
+            if self._queues.get(queue.name) is not queue:
+                raise Closed
             self._enter(job, urgent=seq_id == queue.next_seq)
             queue.jobs[seq_id] = job
             self._changed.notify()
@@ -116,21 +131,26 @@ class Scheduler:
 
     def _enter(self, job: Job, urgent: bool) -> None:
         owner = job.pending.owner
+        if self.closing:
+            raise Busy("it is going down.")
         if not urgent and self._waiting_requests[owner] >= self._most_requests:
             raise Busy(f"{self._most_requests} of your requests are waiting already.")
-        if not urgent and self._waiting_bytes and self._waiting_bytes + job.size > self._most_bytes:
+        in_all, mine = self._waiting_bytes.total(), self._waiting_bytes[owner]
+        if not urgent and in_all and in_all + job.size > self._most_bytes:
             raise Busy(f"{self._most_bytes} bytes of requests are waiting already.")
+        if not urgent and mine and mine + job.size > self._most_bytes_per_user:
+            raise Busy(f"{self._most_bytes_per_user} bytes of your requests are waiting already.")
         if not self._waiting_requests[owner]:
             self._used_seconds[owner] = max(self._used_seconds[owner], self._floor)
         self._waiting_requests[owner] += 1
-        self._waiting_bytes += job.size
+        self._waiting_bytes[owner] += job.size
 
     def _leave(self, jobs: list[Job]) -> None:
         for job in jobs:
             self._waiting_requests[job.pending.owner] -= 1
-            self._waiting_bytes -= job.size
+            self._waiting_bytes[job.pending.owner] -= job.size
 
-    def join(self, queue: SamplerQueue, sequences: int) -> list[Job]:
+    def take_joining(self, queue: SamplerQueue, sequences: int) -> list[Job]:
         """Requests that may join the running batch of this sampler; none while anything else is ready.
 
         Args:
@@ -140,7 +160,7 @@ class Scheduler:
         with self._changed:
             now = time.monotonic()
             others = any(other.ready(now) for other in self._queues.values() if other is not queue)
-            if others or self._tasks or self._closing:
+            if others or self._tasks or self.closing:
                 return []
             jobs = queue.take_fitting(sequences)
             self._leave(jobs)
@@ -160,15 +180,18 @@ class Scheduler:
                     self._leave(queue.give_up_gap(seconds))
             self._changed.notify()
 
-    def close(self) -> None:
-        """Finish the running request and stop; what waits fails."""
+    def stop(self) -> None:
+        """Begin nothing else; what waits is answered with `GOING_DOWN`. Returns at once."""
         with self._changed:
-            self._closing = True
+            self.closing = True
             self._changed.notify()
-        if self._thread.is_alive():
-            self._thread.join()
         for queue in self.queues():
-            self.close_queue(queue.name, Failure("The server is shutting down.", "server"))
+            self.close_queue(queue.name, GOING_DOWN)
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for the running request, at most this long."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
 
     def _serve(self) -> None:
         while True:
@@ -177,7 +200,7 @@ class Scheduler:
                 tasks, self._tasks = self._tasks, []
                 jobs = queue.take() if queue else []
                 self._leave(jobs)
-            if self._closing:
+            if self.closing:
                 return
             for task in tasks:
                 try:
@@ -189,7 +212,7 @@ class Scheduler:
 
     def _next(self) -> RequestQueue | None:
         """Wait for something to do; None if that is tasks, or to stop."""
-        while not (self._closing or self._tasks):
+        while not (self.closing or self._tasks):
             if queue := self._choose():
                 return queue
             gathering = any(queue.waiting() for queue in self._queues.values() if isinstance(queue, SamplerQueue))

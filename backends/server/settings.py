@@ -15,8 +15,21 @@ class Limits(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     queued_requests: PositiveInt = Field(10_000, description="Requests of one user that may wait; more get 429.")
-    queued_bytes: PositiveInt = Field(1 << 30, description="Bytes of requests of all users that may wait.")
-    request_bytes: PositiveInt = Field(256 << 20, description="Size of one request, decompressed.")
+    queued_bytes: PositiveInt = Field(
+        1 << 30, description="Bytes of all users' requests that may wait, decompressed, and that may be arriving."
+    )
+    queued_bytes_per_user: PositiveInt = Field(1 << 29, description="Bytes of requests of one user that may wait.")
+    request_bytes: PositiveInt = Field(256 << 20, description="Size of one forward_backward request, decompressed.")
+    sample_request_bytes: PositiveInt = Field(8 << 20, description="Size of one request for samples or completions.")
+    small_request_bytes: PositiveInt = Field(1 << 20, description="Size of one request of any other kind.")
+    datums_per_request: PositiveInt = Field(8192, description="Datums of one forward_backward request.")
+    tokens_per_request: PositiveInt = Field(4 << 20, description="Input tokens of one forward_backward request.")
+    cells_per_request: PositiveInt = Field(
+        1 << 25, description="Values of all tensors of one forward_backward request, sparse ones counted as dense."
+    )
+    topk_per_request: PositiveInt = Field(
+        1 << 22, description="Log-probabilities of alternatives that one sampling request may ask for, in all."
+    )
     lora_rank: PositiveInt = Field(512, description="Largest rank of an adapter.")
     models_per_user: PositiveInt = Field(64, description="Models that one user may have in training at a time.")
     resident_models: PositiveInt = Field(
@@ -25,9 +38,15 @@ class Limits(BaseModel):
     free_bytes: NonNegativeInt = Field(
         1 << 30, description="Main memory that must be free when a model is created: it may have to wait there."
     )
+    free_disk_bytes: NonNegativeInt = Field(
+        64 << 20, description="Disk space that must be free when a checkpoint is saved: the database needs some too."
+    )
     cached_samplers: PositiveInt = Field(8, description="Sets of sampling weights kept in memory.")
     snapshots_per_session: PositiveInt = Field(32, description="Unnamed sampling snapshots kept of one session.")
     samples_per_request: PositiveInt = Field(1024, description="num_samples of one request.")
+    connections_per_client: PositiveInt = Field(1024, description="Connections of one client address.")
+    header_seconds: PositiveFloat = Field(20.0, description="How long the head of a request may take to arrive.")
+    body_idle_seconds: PositiveFloat = Field(60.0, description="How long no byte of an unfinished body may arrive.")
     session_idle_seconds: PositiveFloat = Field(1800.0, description="A session without a sign of life is closed.")
     result_seconds: PositiveFloat = Field(3600.0, description="How long a result can be fetched.")
     fetched_result_seconds: PositiveFloat = Field(120.0, description="How long it can be fetched once more.")
@@ -35,6 +54,22 @@ class Limits(BaseModel):
     gap_seconds: PositiveFloat = Field(300.0, description="How long a request waits for one that must come before it.")
     poll_seconds: PositiveFloat = Field(20.0, description="How long a poll for a result is held open.")
     inline_result_bytes: NonNegativeInt = Field(4 << 20, description="Larger results are announced before sent.")
+
+
+class Address(BaseModel):
+    """How clients address the server, where that is not as it listens, and how it starts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="Further names in a request's Host: of a proxy, or of this machine in its network."
+    )
+    without_checkpoints: bool = Field(
+        False, description="Start even where every checkpoint that the database lists is missing on the disk."
+    )
+    public_url: str = Field(
+        "", description="What links to weights begin with, such as https://sql.example; empty: as the request came."
+    )
 
 
 class ServerSettings(BaseModel):
@@ -45,6 +80,7 @@ class ServerSettings(BaseModel):
         data: Directory of the checkpoints and of the database.
         keys: API keys; each is a user with a separate namespace. Empty: any key, one namespace, loopback only.
         local: Options of the local backend.
+        server: How clients address it.
         limits: How much to take on.
     """
 
@@ -56,4 +92,5 @@ class ServerSettings(BaseModel):
     port: int = Field(8000, ge=0, le=65535)
     keys: tuple[str, ...] = ()
     local: LocalOptions = LocalOptions()
+    server: Address = Address()
     limits: Limits = Limits()

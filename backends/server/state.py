@@ -7,51 +7,33 @@ import json
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from tinker import types
 
+from backends.interface import BackendError
 from backends.server.auth import Keys
 from backends.server.checkpoint_registry import Checkpoints
-from backends.server.database import Database
+from backends.server.database import Database, make_private_directory
 from backends.server.errors import ApiError
 from backends.server.futures import Failure, FutureStore, PendingRequest, Result
 from backends.server.metrics import Metrics
 from backends.server.queues import Job, ModelQueue, SamplerQueue
-from backends.server.records import Sampler, Session, TrainingRun
+from backends.server.records import ModelSpec, Sampler, Session, TrainingRun
 from backends.server.residency import Residency
 from backends.server.sample_batches import SampleBatches, Weights
-from backends.server.scheduler import Scheduler
+from backends.server.scheduler import Closed, Scheduler
 from backends.server.settings import ServerSettings
 
 SESSION_OVER = "The session {} is over (finished, idle for too long, or unknown here); make a new ServiceClient."
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """What a new model is to be; None where it comes from a checkpoint that cannot be read."""
-
-    base_model: str | None
-    rank: int | None
-    train_attn: bool | None
-    train_mlp: bool | None
-    train_unembed: bool | None
-    metadata: dict[str, Any] | None
-
-    @classmethod
-    def like(cls, run: TrainingRun | None, metadata: dict[str, Any] | None) -> ModelSpec:
-        """What a model from a checkpoint of `run` is to be; None if there is no such checkpoint."""
-        if run is None:
-            return cls(None, None, None, None, None, metadata)
-        return cls(run.base_model, run.rank, run.train_attn, run.train_mlp, run.train_unembed, metadata)
 
 
 class ServerState:
     """One server; the routes are thin layers over its methods."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        settings.data.mkdir(parents=True, exist_ok=True)
+        make_private_directory(settings.data)
         self.settings = settings
         self.limits = settings.limits
         self.keys = Keys(settings.keys)
@@ -59,12 +41,23 @@ class ServerState:
         self.futures = FutureStore(
             self.limits.result_seconds, self.limits.fetched_result_seconds, self.limits.result_bytes
         )
-        self.scheduler = Scheduler(self.limits.queued_requests, self.limits.queued_bytes)
+        self.scheduler = Scheduler(
+            self.limits.queued_requests, self.limits.queued_bytes, self.limits.queued_bytes_per_user
+        )
         self.residency = Residency(settings)
-        self.checkpoints = Checkpoints(self.database, self.residency, self.scheduler)
+        self.checkpoints = Checkpoints(self.database, self.residency, self.scheduler, self.limits.free_disk_bytes)
+        try:
+            self.checkpoints.check_directory(may_be_empty=settings.server.without_checkpoints)
+        except BackendError:
+            self.database.close()
+            raise
         self.metrics = Metrics(self.residency, self.scheduler)
         self._batches = SampleBatches(self.residency, self.scheduler, self.metrics)
         self.closing = asyncio.Event()
+        # Bytes of bodies that are being read.
+        self.arriving_bytes = 0
+        # Held while a checkpoint is copied.
+        self.copying = asyncio.Lock()
         self.secret = self.database.secret()
         # When each session was last heard of, in this process's clock.
         self._last_seen: dict[str, float] = {}
@@ -72,14 +65,19 @@ class ServerState:
         self._used_runs: set[str] = set()
 
     def start(self) -> None:
-        """Load the models, tidy up after an earlier process, and start to serve."""
+        """Load the models and start to serve."""
         self.residency.load()
-        self.checkpoints.forget_missing()
         self.scheduler.start()
 
+    def stop(self) -> None:
+        """Have the running request end between two tokens or micro-batches; it and what waits hear of it."""
+        self.scheduler.stop()
+        self.residency.stop()
+
     def close(self) -> None:
-        """Finish the running request and release everything."""
-        self.scheduler.close()
+        """Stop, and release everything."""
+        self.stop()
+        self.scheduler.join()
         self.flush_last_seen()
         self.residency.close()
         self.database.close()
@@ -187,10 +185,11 @@ class ServerState:
             if not self.database.insert(run):
                 raise ApiError(410, self._gone(model_id))
             queue = self.scheduler.open_model_queue(ModelQueue(model_id, owner, self._perform))
-        return {"request_id": self.enqueue(queue, 0, lambda: make(model_id)), "model_id": model_id}
+        return {"request_id": self.enqueue(queue, 0, lambda: _create(queue, make)), "model_id": model_id}
 
     def _check_model_limit(self, owner: str) -> None:
-        count = sum(isinstance(queue, ModelQueue) and queue.owner == owner for queue in self.scheduler.queues())
+        queues = [queue for queue in self.scheduler.queues() if isinstance(queue, ModelQueue)]
+        count = sum(queue.owner == owner and not queue.failed for queue in queues)
         if count >= self.limits.models_per_user:
             raise ApiError(403, f"You have {count} models in training, the most there may be; close a ServiceClient.")
 
@@ -254,6 +253,9 @@ class ServerState:
                     self.futures.forget(pending)
                 else:
                     self.scheduler.add_ordered(queue, seq_id, Job(pending, work, size))
+            except Closed:
+                self.futures.forget(pending)
+                raise ApiError(410, self._gone(queue.name)) from None
             except BaseException:
                 self.futures.forget(pending)
                 raise
@@ -389,6 +391,14 @@ class ServerState:
         """
         pending.settle(Failure("The request was cancelled."))
         self.scheduler.withdraw(pending)
+
+
+def _create(queue: ModelQueue, make: Callable[[str], Result]) -> Result:
+    try:
+        return make(queue.name)
+    except BaseException:
+        queue.failed = True
+        raise
 
 
 def json_result(value: Any) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def status_page(state: ServerState, owner: str) -> str:
             ("Requests waiting", state.scheduler.waiting()),
             (f"Tokens a second (last {RATE_SECONDS:.0f} s)", f"{trained:.0f} trained, {sampled:.0f} sampled"),
             ("Memory", _memory()),
+            ("Disk", f"{shutil.disk_usage(state.settings.data).free / 2**20:,.0f} MiB free"),
         ],
         queues=[(queue.name, len(queue.waiting())) for queue in state.scheduler.queues() if queue.owner == owner],
         errors=[(f"{_moment(error.at):%H:%M:%S}", error.message) for error in state.metrics.errors_of(owner)],

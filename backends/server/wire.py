@@ -24,6 +24,11 @@ SPOKEN = "0.38"
 # Cells of the largest tensor of one datum.
 CELLS = 1 << 24
 PEEK_BYTES = 4096
+# Fields of a forward_backward request that are no datums: ids, loss, and an entry for each of its settings.
+OTHER_FIELDS = 64
+# Kinds of fields in protobuf.
+VARINT, LENGTH_DELIMITED = 0, 2
+FIXED_BYTES = {1: 8, 5: 4}
 
 ForwardBackwardMessage = wire.ForwardBackwardRequest
 
@@ -72,6 +77,42 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     return plain
 
 
+class TooManyDatums(ValueError):
+    """A message has more datums than the server takes."""
+
+
+def check_count(body: bytes, most: int) -> None:
+    """Refuse a message of too many datums before it is built: an empty datum is two bytes here and hundreds there.
+
+    Raises:
+        TooManyDatums: More than `most`, or more fields than a message of that many can have.
+    """
+    at = count = 0
+    try:
+        while at < len(body):
+            count += 1
+            if count > most + OTHER_FIELDS:
+                raise TooManyDatums(f"The request has more than {most} datums; send smaller batches.")
+            at = _skip_field(body, at)
+    except IndexError:
+        # Not a message; the parser says so.
+        return
+
+
+def _skip_field(body: bytes, at: int) -> int:
+    """The place behind the field that begins at `at`."""
+    tag, at = _varint(body, at)
+    kind = tag & 7
+    if kind == VARINT:
+        return _varint(body, at)[1]
+    if kind == LENGTH_DELIMITED:
+        length, at = _varint(body, at)
+        return at + length
+    if kind in FIXED_BYTES:
+        return at + FIXED_BYTES[kind]
+    raise IndexError
+
+
 def parse_forward_backward(body: bytes) -> ForwardBackwardMessage:
     """The message of a body (ValueError if it is none); its data are still bytes."""
     message = wire.ForwardBackwardRequest()
@@ -107,6 +148,26 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         value, shift, at = value | (byte & 0x7F) << shift, shift + 7, at + 1
         if not byte & 0x80:
             return value, at
+
+
+def check_size(message: ForwardBackwardMessage, tokens: int, cells: int) -> None:
+    """Refuse a request whose tensors would be too large in all, before one of them is made.
+
+    Args:
+        message: The request.
+        tokens: Most input tokens.
+        cells: Most values of all tensors, sparse ones counted as dense.
+
+    Raises:
+        ValueError: More than that.
+    """
+    many_tokens = sum(len(chunk.encoded_text.tokens) // 4 for datum in message.data for chunk in datum.model_input)
+    if many_tokens > tokens:
+        raise ValueError(f"The request has {many_tokens} input tokens; this server takes {tokens}.")
+    shapes = [list(tensor.shape) for datum in message.data for tensor in datum.loss_fn_inputs.values()]
+    many_cells = sum(float(np.prod(shape, dtype=np.float64)) for shape in shapes if shape)
+    if not many_cells <= cells:
+        raise ValueError(f"The tensors of the request have {many_cells:.0f} cells in all; this server takes {cells}.")
 
 
 def loss_config(message: ForwardBackwardMessage) -> dict[str, Any]:

@@ -1,13 +1,34 @@
-"""A server in a thread of the test process, and the real SDK's clients for it."""
+"""A server in a thread of the test process or in a separate one, and the real SDK's clients for it."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 KEY = "tml-test-key-one"
 OTHER_KEY = "tml-test-key-two"
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def start_process(model: str, data: Path, port: int, *arguments: str) -> subprocess.Popen[bytes]:
+    """`text2sql serve` in a separate process, when it answers."""
+    import httpx
+
+    command = [sys.executable, "-m", "text2sql.cli", "serve", "--base-model", f"tiny={model}", "--data", str(data)]
+    process = subprocess.Popen([*command, "--port", str(port), *arguments], cwd=REPOSITORY)
+    for _ in range(200):
+        assert process.poll() is None, "the server ended at once"
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/healthz").raise_for_status()
+            return process
+        except httpx.HTTPError:
+            time.sleep(0.3)
+    process.kill()
+    raise AssertionError("the server did not start")
 
 
 class Running:

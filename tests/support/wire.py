@@ -36,8 +36,12 @@ class Wire:
             },
         )
 
-    def forward_backward(self, seq_id: int, data: list[types.Datum], loss_fn: Any = "cross_entropy") -> httpx.Response:
-        return self.send(self.message(seq_id, data, loss_fn).SerializeToString())
+    def forward_backward(
+        self, seq_id: int, data: list[types.Datum], loss_fn: Any = "cross_entropy", *, forward_only: bool = False
+    ) -> httpx.Response:
+        message = self.message(seq_id, data, loss_fn)
+        message.forward_only = forward_only
+        return self.send(message.SerializeToString())
 
     def message(self, seq_id: int, data: list[types.Datum], loss_fn: Any = "cross_entropy") -> Any:
         inputs = ForwardBackwardInput(data=data, loss_fn=loss_fn)

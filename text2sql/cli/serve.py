@@ -22,12 +22,17 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     api_key: Annotated[
         list[str] | None,
-        typer.Option(help="Key to accept; each is a user with their own namespace.", envvar="TEXT2SQL_API_KEY"),
+        typer.Option(
+            help="Key to accept; each is a user with their own namespace. On the command line others on this machine "
+            "see it in the list of processes: prefer --api-key-file or the variable.",
+            envvar="TEXT2SQL_API_KEY",
+        ),
     ] = None,
     api_key_file: Annotated[Path | None, typer.Option(help="File with one key on each line.")] = None,
     quantization: Annotated[str, typer.Option(help="Storage of the frozen base: none, nf4, int8.")] = "none",
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="local.KEY=value or limits.KEY=value ...", show_default=False)
+        list[str] | None,
+        typer.Argument(help="local.KEY=value, limits.KEY=value or server.KEY=value ...", show_default=False),
     ] = None,
 ) -> None:
     """Serve Tinker's protocol: point a Tinker script at it with TINKER_BASE_URL."""
@@ -39,8 +44,8 @@ def serve(
 
     values: dict[str, Any] = {"local": {"quantization": quantization}}
     for override in overrides or []:
-        if not override.startswith(("local.", "limits.")):
-            raise UserError(f'"{override}": write local.KEY=value or limits.KEY=value.')
+        if not override.startswith(("local.", "limits.", "server.")):
+            raise UserError(f'"{override}": write local.KEY=value, limits.KEY=value or server.KEY=value.')
         apply_override(values, override)
     keys = (*(api_key or []), *_keys_of(api_key_file))
     try:

@@ -1,27 +1,23 @@
-"""The application: who may come in, which routes there are, and what an error looks like."""
+"""The application: its routes, who may come in, and what is done every few seconds."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 
-from backends.server import wire
 from backends.server.api import openai, rest, sampling, status, training
-from backends.server.api.request import state_of
-from backends.server.errors import ApiError
-from backends.server.scheduler import Busy
+from backends.server.api.admission import Admission
+from backends.server.api.errors import add_error_handlers
+from backends.server.api.openai.text import Tokenizer
+from backends.server.database import DiskFull
+from backends.server.log import log
 from backends.server.state import ServerState
 
 TIDY_SECONDS = 5.0
-
-log = logging.getLogger("text2sql.server")
+LAG_SECONDS = 0.1
 
 
 def create_app(state: ServerState, ready: Callable[[], None] = lambda: None) -> FastAPI:
@@ -30,21 +26,23 @@ def create_app(state: ServerState, ready: Callable[[], None] = lambda: None) -> 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         state.start()
-        tidying = asyncio.create_task(_tidy(state))
+        # Copied now, since that takes long for a large vocabulary.
+        app.state.tokenizers = {
+            name: Tokenizer(state.residency.loaded(name).tokenizer) for name in state.settings.base_models
+        }
+        background = [asyncio.create_task(_tidy(state)), asyncio.create_task(_watch_event_loop(state))]
         ready()
         yield
-        tidying.cancel()
+        for task in background:
+            task.cancel()
         await asyncio.to_thread(state.close)
 
     app = FastAPI(title="text2sql serve", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.server = state
     for routes in (status, training, sampling, rest, openai):
         app.include_router(routes.router)
-    app.add_exception_handler(ApiError, _api_error)
-    app.add_exception_handler(Busy, _busy)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _broken)
-    app.middleware("http")(_admit)
+    add_error_handlers(app)
+    app.add_middleware(Admission, state=state)
     return app
 
 
@@ -53,42 +51,16 @@ async def _tidy(state: ServerState) -> None:
         await asyncio.sleep(TIDY_SECONDS)
         try:
             state.tidy()
+        except DiskFull as error:
+            log.error("the disk of %s is full", error.directory)
         except Exception:
             log.exception("tidying up failed")
 
 
-async def _admit(request: Request, call_next: Any) -> Response:
-    """Answer SDKs of another wire format with a sentence, and count every request by its route."""
-    sentence = wire.refusal(request.headers)
-    response = JSONResponse({"detail": sentence}, 400) if sentence else await call_next(request)
-    route = getattr(request.scope.get("route"), "path", "other")
-    state_of(request).metrics.requests.labels(route, response.status_code).inc()
-    return response
-
-
-async def _api_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
-    headers = {"WWW-Authenticate": "Basic"} if error.status == 401 and request.url.path == "/" else None
-    return _error(request, error.status, error.detail, headers)
-
-
-async def _busy(request: Request, error: Exception) -> Response:
-    return _error(request, 429, f"The server is busy: {error} Try again soon.", {"retry-after": "1"})
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    return _error(request, 422, "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()))
-
-
-async def _broken(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _error(request, 500, f"The server has a fault: {type(error).__name__}.")
-
-
-def _error(request: Request, status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
-    """An error as the client of the route expects it, Tinker's or OpenAI's."""
-    if request.url.path.startswith(openai.router.prefix):
-        kind = "invalid_request_error" if status < 500 else "server_error"
-        return JSONResponse({"error": {"message": sentence, "type": kind}}, status, headers)
-    return JSONResponse({"detail": sentence}, status, headers)
+async def _watch_event_loop(state: ServerState) -> None:
+    """Measure how late the event loop is: what holds it delays every request."""
+    loop = asyncio.get_running_loop()
+    while True:
+        expected = loop.time() + LAG_SECONDS
+        await asyncio.sleep(LAG_SECONDS)
+        state.metrics.saw_event_loop_lag(max(0.0, loop.time() - expected))

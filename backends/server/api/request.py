@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from backends.server.errors import ApiError
+from backends.server.scheduler import Busy
 from backends.server.state import ServerState
 from backends.server.wire import PEEK_BYTES
 
 Body = TypeVar("Body", bound=BaseModel)
+T = TypeVar("T")
+
+PARSED_AT_ONCE_BYTES = 1 << 16
 
 
 def state_of(request: Request) -> ServerState:
@@ -21,37 +27,60 @@ def state_of(request: Request) -> ServerState:
 
 def owner_of(request: Request) -> str:
     """The user whose key came with the request (ApiError with 401 if there was no good one)."""
-    owner = state_of(request).keys.owner(request.headers)
-    if owner is None:
-        raise ApiError(401, "The API key is missing or wrong: set TINKER_API_KEY to one that this server was given.")
-    return owner
+    return state_of(request).keys.require(request.headers)
 
 
-async def read_body(request: Request) -> bytes:
-    """The body; `request.state.head` has its first bytes even when it is refused with 413 for its size."""
-    limit = state_of(request).limits.request_bytes
-    size, parts, head = 0, [], b""
-    async for part in request.stream():
-        size += len(part)
-        if len(head) < PEEK_BYTES:
-            head += part[: PEEK_BYTES - len(head)]
-        if size <= limit:
+async def read_body(request: Request, limit: int | None = None) -> bytes:
+    """The body; `request.state.head` has its first bytes even when it is refused with 413 for its size.
+
+    Args:
+        request: The request.
+        limit: Most bytes; `limits.small_request_bytes` unless the route takes more.
+
+    Raises:
+        ApiError: It is too large (413).
+        Busy: Too much is arriving at once.
+    """
+    state = state_of(request)
+    limits = state.limits
+    most = min(limits.request_bytes, limits.small_request_bytes if limit is None else limit)
+    size = held = 0
+    parts: list[bytes] = []
+    head = b""
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if len(head) < PEEK_BYTES:
+                head += part[: PEEK_BYTES - len(head)]
+            if size > most:
+                # Read on and throw away: the client hears the answer only when it has sent all.
+                parts.clear()
+                continue
+            if state.arriving_bytes + len(part) > limits.queued_bytes:
+                raise Busy(f"{limits.queued_bytes} bytes of requests are arriving already.")
+            state.arriving_bytes += len(part)
+            held += len(part)
             parts.append(part)
-        else:
-            # Read on and throw away: the client hears the answer only when it has sent all.
-            parts.clear()
+    finally:
+        state.arriving_bytes -= held
     request.state.head = head
-    if size > limit:
-        raise ApiError(413, f"The request has {size} bytes; this server takes {limit}. Send smaller batches.")
+    if size > most:
+        raise ApiError(413, f"The request has {size} bytes; this server takes {most} here. Send smaller batches.")
     return b"".join(parts)
 
 
 async def parse(request: Request, kind: type[Body], body: bytes | None = None) -> Body:
     """The body as one of the SDK's types (ApiError with 422 names the field that is wrong)."""
+    content = await read_body(request) if body is None else body
     try:
-        return kind.model_validate_json(await read_body(request) if body is None else body)
+        return await parsed(kind.model_validate_json, content)
     except ValidationError as error:
         raise ApiError(422, explain(error)) from error
+
+
+async def parsed(parser: Callable[[bytes], T], body: bytes) -> T:
+    """What a parser makes of a body; of a large one on another thread, so that other requests go on."""
+    return parser(body) if len(body) <= PARSED_AT_ONCE_BYTES else await asyncio.to_thread(parser, body)
 
 
 def explain(error: ValidationError) -> str:

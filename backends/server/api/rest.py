@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 import uuid
 from dataclasses import replace
@@ -108,14 +109,15 @@ async def run_checkpoints(request: Request, run: str) -> Any:
     """The checkpoints of a training run."""
     state, owner = state_of(request), owner_of(request)
     state.run(owner, run)
-    return {"checkpoints": [describe(checkpoint) for checkpoint in state.checkpoints.of_run(run)]}
+    return {"checkpoints": [state.checkpoints.describe(checkpoint) for checkpoint in state.checkpoints.of_run(run)]}
 
 
 @router.get("/checkpoints")
 async def checkpoints(request: Request, limit: int = 100, offset: int = 0) -> Any:
     """The user's checkpoints, the newest first."""
-    page, cursor = _page(state_of(request).checkpoints.of_owner(owner_of(request)), limit, offset)
-    return {"checkpoints": [describe(checkpoint) for checkpoint in page], "cursor": cursor}
+    registry = state_of(request).checkpoints
+    page, cursor = _page(registry.of_owner(owner_of(request)), limit, offset)
+    return {"checkpoints": [registry.describe(checkpoint) for checkpoint in page], "cursor": cursor}
 
 
 def _page(found: list[T], limit: int, offset: int) -> tuple[list[T], types.Cursor]:
@@ -144,20 +146,16 @@ async def delete_checkpoint(request: Request, run: str, segment: str, name: str)
 
 @router.post(f"{CHECKPOINT}/publish")
 async def publish(request: Request, run: str, segment: str, name: str) -> Response:
-    """Let every user of this server read a checkpoint."""
+    """Let every user of this server read a checkpoint; a second time changes nothing."""
     checkpoint = _own_checkpoint(request, run, segment, name)
-    if checkpoint.public:
-        raise ApiError(409, f"{checkpoint.path} is published already.")
     state_of(request).checkpoints.change(checkpoint.path, public=1)
     return Response(status_code=204)
 
 
 @router.delete(f"{CHECKPOINT}/publish")
 async def unpublish(request: Request, run: str, segment: str, name: str) -> Response:
-    """Take back what `publish` did."""
+    """Take back what `publish` did; a second time changes nothing."""
     checkpoint = _own_checkpoint(request, run, segment, name)
-    if not checkpoint.public:
-        raise ApiError(409, f"{checkpoint.path} is not published.")
     state_of(request).checkpoints.change(checkpoint.path, public=0)
     return Response(status_code=204)
 
@@ -183,7 +181,8 @@ async def external_weights_urls(request: Request, run: str, segment: str, name: 
     if checkpoint.kind != "external":
         raise ApiError(400, f"{checkpoint.path} has no files to download; save_weights_external makes some.")
     expires = int(time.time()) + LINK_SECONDS
-    base = str(request.base_url).rstrip("/")
+    # The Host that a request came with has been checked.
+    base = (state.settings.server.public_url or str(request.base_url)).rstrip("/")
     urls = {}
     for file in sorted(state.residency.files(checkpoint.path).iterdir()):
         token = sign(state.secret, f"{checkpoint.path}/{file.name}", expires)
@@ -237,16 +236,19 @@ async def copy_weights(request: Request) -> Any:
     again = request.headers.get("x-idempotency-key", uuid.uuid4().hex)
     session = wanted.session_id or str(uuid.uuid5(uuid.NAMESPACE_OID, f"{owner} {again}"))
     run = f"{session}:train:{wanted.model_seq_id or 0}"
-    path = str(replace(CheckpointPath.parse(wanted.source_path), run=run))
-    if state.checkpoints.own(path, owner) is None:
-        if wanted.session_id is not None:
-            state.session(owner, session)
-        await asyncio.to_thread(state.residency.store.copy, wanted.source_path, run)
-        now = time.time()
-        copied = {"id": run, "session": session, "owner": owner, "created": now, "used": now}
-        state.database.insert(source.model_copy(update=copied))
-        state.checkpoints.saved(path, owner, ttl_seconds=wanted.ttl_seconds)
-    return {"tinker_path": path}
+    where = replace(CheckpointPath.parse(wanted.source_path), run=run)
+    # One after another: a copy that is asked for again while it is being made is there when its turn comes.
+    async with state.copying:
+        if state.checkpoints.own(str(where), owner) is None:
+            if wanted.session_id is not None:
+                state.session(owner, session)
+            now = time.time()
+            copied = {"id": run, "session": session, "owner": owner, "created": now, "used": now}
+            state.database.insert(source.model_copy(update=copied))
+            copy = functools.partial(state.residency.store.copy, wanted.source_path, run)
+            save = functools.partial(state.checkpoints.save, ttl_seconds=wanted.ttl_seconds)
+            await asyncio.to_thread(save, where, owner, copy)
+    return {"tinker_path": str(where)}
 
 
 @router.get("/sessions")

@@ -16,6 +16,7 @@ from tinker.types.futures_retrieve_request import FuturesRetrieveRequest
 from backends.server.api.request import owner_of, parse, read_body, state_of
 from backends.server.errors import ApiError
 from backends.server.futures import Failure, PendingRequest, Result, is_sample
+from backends.server.scheduler import GOING_DOWN
 from backends.server.state import ServerState
 
 # A sampling client that was unpickled numbers its requests from a multiple of this.
@@ -76,11 +77,12 @@ async def join_sampling_session(request: Request) -> Any:
 async def asample(request: Request) -> Any:
     """Sample from a sampler."""
     state, owner = state_of(request), owner_of(request)
-    body = await read_body(request)
+    body = await read_body(request, state.limits.sample_request_bytes)
     wanted = await parse(request, types.SampleRequest, body)
     name, seq_id = wanted.sampling_session_id, wanted.seq_id
     if name is None or seq_id is None or seq_id < 0:
         raise ApiError(400, "asample needs sampling_session_id and seq_id.")
+    _check_size(state, wanted)
     state.session(owner, state.sampler(owner, name).session)
     pending, new = state.futures.add(name, seq_id, owner)
     if new:
@@ -88,6 +90,27 @@ async def asample(request: Request) -> Any:
         state.add_sample(queue, pending, wanted, len(body))
     ids = [f"{name}:{seq_id}:{index}" for index in range(wanted.num_samples)]
     return {"request_id": pending.request_id, "sample_sequence_ids": ids}
+
+
+def _check_size(state: ServerState, wanted: types.SampleRequest) -> None:
+    """Refuse (ApiError with 400) what would be too much to answer, before anything of it is made."""
+    limits, length = state.limits, wanted.prompt.length
+    if wanted.num_samples > limits.samples_per_request:
+        raise ApiError(
+            400, f"{wanted.num_samples} samples in one request; this server takes {limits.samples_per_request}."
+        )
+    longest = max(state.residency.loaded(name).max_length for name in state.settings.base_models)
+    sampled = longest if wanted.sampling_params.max_tokens is None else min(longest, wanted.sampling_params.max_tokens)
+    alternatives = (
+        wanted.topk_sample_logprobs * sampled * wanted.num_samples
+        + (wanted.topk_prompt_logprobs + wanted.prompt_alt_tokens_k) * length
+    )
+    if alternatives > limits.topk_per_request:
+        raise ApiError(
+            400,
+            f"The request asks for up to {alternatives} log-probabilities of alternatives; this server gives "
+            f"{limits.topk_per_request}. Ask for fewer per token, fewer tokens or fewer samples.",
+        )
 
 
 @router.post("/cancel_future")
@@ -113,7 +136,11 @@ async def retrieve_future(request: Request) -> Response:
             # On 410 the SDK sends a sampling request again.
             raise ApiError(410, missing.message)
         return _answer(missing)
-    if not await _settled(state, pending, state.limits.poll_seconds):
+    answered = await _settled(state, pending, state.limits.poll_seconds)
+    if answered and pending.future.result() is GOING_DOWN and is_sample(pending.request_id):
+        # The SDK asks again after a 503, hears from the next process that the request is gone, and sends it again.
+        raise ApiError(503, GOING_DOWN.message)
+    if not answered:
         waiting = {"type": "try_again", "request_id": pending.request_id, "queue_state": "active"}
         return JSONResponse(waiting, status_code=408)
     answer = pending.future.result()

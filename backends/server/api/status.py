@@ -9,14 +9,20 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from backends.server.api.request import owner_of, state_of
 from backends.server.auth import ANYONE
+from backends.server.errors import ApiError
 from backends.server.status_page import status_page
 
 router = APIRouter()
 
 
 @router.get("/healthz")
-async def healthz() -> Any:
-    """For a load balancer, without a key."""
+async def healthz(request: Request) -> Any:
+    """For a load balancer, without a key: whether requests can be carried out, else 503 with the reason.
+
+    While the base models are being loaded nothing is answered at all: connections are not taken yet.
+    """
+    if problem := state_of(request).scheduler.problem():
+        raise ApiError(503, problem)
     return {"status": "ok"}
 
 

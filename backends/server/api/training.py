@@ -14,21 +14,21 @@ from tinker.types.save_weights_external_request import SaveWeightsExternalReques
 from tinker.types.save_weights_for_sampler_request import SaveWeightsForSamplerRequest
 from tinker.types.save_weights_request import SaveWeightsRequest
 
-from backends.checkpoint_paths import check_ttl
+from backends.checkpoint_paths import CheckpointPath
 from backends.local.step.optim import check_optimizer
-from backends.server import external_weights, wire
-from backends.server.api.request import explain, owner_of, parse, read_body, state_of
+from backends.server import external_weights, split_calls, wire
+from backends.server.api.request import explain, owner_of, parse, parsed, read_body, state_of
 from backends.server.errors import ApiError
 from backends.server.futures import PROTOBUF, Result
 from backends.server.queues import ModelQueue
-from backends.server.records import TrainingRun
-from backends.server.state import ModelSpec, ServerState, json_result
+from backends.server.records import ModelSpec, TrainingRun
+from backends.server.split_calls import Work
+from backends.server.state import ServerState, json_result
 
 LONGEST_NAME = 200
 
 router = APIRouter(prefix="/api/v1")
 Body = TypeVar("Body", bound=BaseModel)
-Work = Callable[[], Result]
 
 
 class Reason(BaseModel):
@@ -161,17 +161,26 @@ async def forward_backward(request: Request) -> Any:
     """Loss and log-probabilities, and unless `forward_only` the gradient."""
     state, owner = state_of(request), owner_of(request)
     try:
-        body = await read_body(request)
+        body = await read_body(request, state.limits.request_bytes)
     except ApiError as refused:
         return _too_large(request, refused)
     encoding = request.headers.get("content-encoding", "")
+
+    def parse_message(body: bytes) -> tuple[wire.ForwardBackwardMessage, int]:
+        plain = wire.decompress(body, encoding, state.limits.request_bytes)
+        wire.check_count(plain, state.limits.datums_per_request)
+        return wire.parse_forward_backward(plain), len(plain)
+
     try:
-        message = wire.parse_forward_backward(wire.decompress(body, encoding, state.limits.request_bytes))
+        message, size = await parsed(parse_message, body)
+    except wire.TooManyDatums as error:
+        return _too_large(request, ApiError(400, str(error)))
     except ValueError as error:
         raise ApiError(400, str(error)) from error
     queue = state.model_queue(owner, message.model_id)
 
     def work() -> Result:
+        wire.check_size(message, state.limits.tokens_per_request, state.limits.cells_per_request)
         data = wire.datums(message)
         client = state.residency.model(queue.name)
         call = client.forward if message.forward_only else client.forward_backward
@@ -179,7 +188,9 @@ async def forward_backward(request: Request) -> Any:
         state.metrics.count_tokens("trained", sum(datum.model_input.length for datum in data))
         return Result(wire.forward_backward_body(output), PROTOBUF)
 
-    return _enqueue(state, queue, message.seq_id, work, len(body))
+    if not message.forward_only:
+        work = split_calls.part(state, queue, message.seq_id, work)
+    return _enqueue(state, queue, message.seq_id, work, size)
 
 
 def _too_large(request: Request, refused: ApiError) -> Any:
@@ -193,7 +204,7 @@ def _too_large(request: Request, refused: ApiError) -> Any:
     def work() -> Result:
         raise ValueError(refused.detail)
 
-    return _enqueue(state, queue, order[1], work, 0)
+    return _enqueue(state, queue, order[1], split_calls.part(state, queue, order[1], work), 0)
 
 
 @router.post("/optim_step")
@@ -208,7 +219,7 @@ async def optim_step(request: Request) -> Any:
             response = state.residency.model(queue.name).optim_step(params).result()
             return json_result({"metrics": response.metrics})
 
-        return work
+        return split_calls.step(queue, work)
 
     return _ordered(state_of(request), owner_of(request), await read_body(request), types.OptimStepRequest, step)
 
@@ -219,10 +230,15 @@ async def save_weights(request: Request) -> Any:
 
     def save(state: ServerState, queue: ModelQueue, wanted: SaveWeightsRequest) -> Work:
         def work() -> Result:
-            check_ttl(wanted.ttl_seconds)
+            name = _name(wanted.path)
             client = state.residency.model(queue.name)
-            path = client.save_state(_name(wanted.path), overwrite=wanted.overwrite).result().path
-            state.checkpoints.saved(path, queue.owner, ttl_seconds=wanted.ttl_seconds, metadata=wanted.user_metadata)
+            path = state.checkpoints.save(
+                CheckpointPath(queue.name, "training", name),
+                queue.owner,
+                lambda: client.save_state(name, overwrite=wanted.overwrite).result(),
+                ttl_seconds=wanted.ttl_seconds,
+                metadata=wanted.user_metadata,
+            )
             return json_result({"type": "save_weights", "path": path})
 
         return work
@@ -235,18 +251,20 @@ async def save_weights_for_sampler(request: Request) -> Any:
     """Save the adapter alone: under a name, or as an unnamed snapshot, with a sampler for it."""
 
     def save(state: ServerState, queue: ModelQueue, wanted: SaveWeightsForSamplerRequest) -> Work:
+        def save_under(name: str, **record: Any) -> str:
+            client, where = state.residency.model(queue.name), CheckpointPath(queue.name, "sampler", name)
+            return state.checkpoints.save(
+                where, queue.owner, lambda: client.save_weights_for_sampler(name).result(), **record
+            )
+
         def named() -> Result:
-            check_ttl(wanted.ttl_seconds)
-            path = state.residency.model(queue.name).save_weights_for_sampler(_name(wanted.path)).result().path
-            state.checkpoints.saved(path, queue.owner, ttl_seconds=wanted.ttl_seconds, metadata=wanted.user_metadata)
+            path = save_under(_name(wanted.path), ttl_seconds=wanted.ttl_seconds, metadata=wanted.user_metadata)
             return json_result({"type": "save_weights_for_sampler", "path": path})
 
         def unnamed() -> Result:
             if wanted.sampling_session_seq_id is None:
                 raise ValueError("save_weights_for_sampler needs a path or a sampling_session_seq_id.")
-            client = state.residency.model(queue.name)
-            path = client.save_weights_for_sampler(f"snapshot-{wanted.sampling_session_seq_id}").result().path
-            state.checkpoints.saved(path, queue.owner, snapshot=True)
+            path = save_under(f"snapshot-{wanted.sampling_session_seq_id}", snapshot=True)
             sampler = state.snapshot_sampler(queue, wanted.sampling_session_seq_id, path, wanted.kind)
             return json_result({"type": "save_weights_for_sampler", "sampling_session_id": sampler})
 
@@ -261,10 +279,14 @@ async def save_weights_external(request: Request) -> Any:
 
     def save(state: ServerState, queue: ModelQueue, wanted: SaveWeightsExternalRequest) -> Work:
         def work() -> Result:
-            check_ttl(wanted.ttl_seconds)
+            name, recipients = _name(wanted.path), wanted.age_encryption_recipients
             client = state.residency.model(queue.name)
-            path = external_weights.save(state.residency, client, _name(wanted.path), wanted.age_encryption_recipients)
-            state.checkpoints.saved(path, queue.owner, ttl_seconds=wanted.ttl_seconds)
+            path = state.checkpoints.save(
+                CheckpointPath(queue.name, "external", name),
+                queue.owner,
+                lambda: external_weights.save(state.residency, client, name, recipients),
+                ttl_seconds=wanted.ttl_seconds,
+            )
             return json_result(
                 {"type": "save_weights_external", "path": path, "size_bytes": state.residency.size(path)}
             )

@@ -17,7 +17,8 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> I
     running = []
 
     def start(data: Path | None = None, **settings: Any) -> Running:
-        server = Running(data or tmp_path_factory.mktemp("server"), {"tiny": tiny_model}, **settings)
+        models = settings.pop("base_models", {"tiny": tiny_model})
+        server = Running(data or tmp_path_factory.mktemp("server"), models, **settings)
         running.append(server)
         return server
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
+import re
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,14 @@ import pytest
 import tinker
 import torch
 from tinker import types
+from tinker.lib.internal_client_holder import InternalClientHolder
 
+import backends.server as server_package
+from backends.interface import BackendError
 from backends.server.futures import FutureStore, Result
 from tests.support.datums import random_datums
 from tests.support.running import KEY, OTHER_KEY, Running
+from tests.support.wire import Wire
 
 DATA = random_datums(4, 600)
 GREEDY = types.SamplingParams(max_tokens=6, temperature=0)
@@ -98,6 +105,51 @@ def test_users_have_namespaces_of_their_own(keyed: Running, users: tuple[Any, An
     assert sums[0] == sums[1]
     with pytest.raises(tinker.RequestFailedError, match="There is no checkpoint"):
         ours.create_training_client_from_state(path).result()
+
+
+def test_publishing_twice_is_publishing(keyed: Running, users: tuple[Any, Any]) -> None:
+    path = trained(users[0]).save_state("shown").result().path
+    route = (
+        path.replace("tinker://", "/api/v1/training_runs/").replace("/weights/", "/checkpoints/weights/") + "/publish"
+    )
+    with keyed.http(KEY) as http:
+        assert [http.post(route).status_code for _ in range(2)] == [204, 204]
+        assert [http.delete(route).status_code for _ in range(2)] == [204, 204]
+
+
+def test_one_copy_asked_for_many_times_at_once(keyed: Running, users: tuple[Any, Any]) -> None:
+    path = trained(users[0]).save_state("source").result().path
+    for turn in range(3):
+        headers = {"X-Idempotency-Key": f"copy-{turn}"}
+        with keyed.http(KEY) as http, ThreadPoolExecutor(8) as threads:
+            body = {"source_path": path}
+            calls = [threads.submit(http.post, "/api/v1/copy_weights", json=body, headers=headers) for _ in range(8)]
+            answers = [call.result() for call in calls]
+        assert {answer.status_code for answer in answers} == {200}
+        assert len({answer.json()["tinker_path"] for answer in answers}) == 1
+
+
+def test_statuses_that_the_sdk_repeats_are_those_that_repeating_helps() -> None:
+    package = Path(server_package.__file__).parent
+    statuses = {int(n) for file in package.rglob("*.py") for n in re.findall(r"ApiError\(\s*(\d+)", file.read_text())}
+    repeated = {status for status in statuses if InternalClientHolder._is_retryable_status_code(status)}
+    assert {401, 404, 410} <= statuses and repeated == {429, 500, 503}
+
+
+def test_weights_that_are_no_numbers_are_neither_saved_nor_sampled_from(users: tuple[Any, Any]) -> None:
+    client = trained(users[0], steps=2)
+    before = client.save_state("before").result().path
+    client.forward_backward(DATA, "cross_entropy")
+    client.optim_step(types.AdamParams(learning_rate=1e30)).result()
+    for attempt in (
+        lambda: client.save_state("after"),
+        lambda: client.save_weights_for_sampler("after"),
+        lambda: client.save_weights_and_get_sampling_client(),
+    ):
+        with pytest.raises(tinker.RequestFailedError, match="not finite since optimiser step 3"):
+            attempt().result()
+    again = users[0].create_training_client_from_state_with_optimizer(before).result()
+    assert again.save_state("again").result().path.endswith("/weights/again")
 
 
 def test_listing_and_time_to_live(keyed: Running, users: tuple[Any, Any]) -> None:
@@ -297,3 +349,76 @@ def test_results_that_are_too_many_bytes_go_the_oldest_first() -> None:
     store.sweep()
     assert [store.find(p.request_id, "me") is not None for p in kept] == [False, True, True, True]
     assert "no longer kept" in store.missing(kept[0].request_id).message
+
+
+def test_checkpoints_whose_volume_is_not_mounted_are_not_forgotten(
+    start_server: Callable[..., Running], tmp_path: Path, tiny_model: str
+) -> None:
+    data, away = tmp_path / "data", tmp_path / "away"
+    first = start_server(data)
+    client = trained(first.client())
+    paths = {client.save_state(name).result().path for name in "ab"}
+    first.stop()
+    (data / "checkpoints").rename(away)
+    (data / "checkpoints").mkdir()
+    for _ in range(2):
+        with pytest.raises(BackendError, match=r"2 checkpoints.*has none of them.*server\.without_checkpoints"):
+            start_server(data)
+    without = start_server(data, server={"without_checkpoints": True})
+    with without.http() as http:
+        listed = http.get("/api/v1/checkpoints").json()["checkpoints"]
+        assert {c["tinker_path"] for c in listed} == paths and all(c["missing"] for c in listed)
+        answer = http.post("/api/v1/weights_info", json={"tinker_path": min(paths)})
+        assert answer.status_code == 404 and "missing on the server" in answer.text
+    without.stop()
+    (data / "checkpoints").rmdir()
+    away.rename(data / "checkpoints")
+    again = start_server(data)
+    with again.http() as http:
+        listed = http.get("/api/v1/checkpoints").json()["checkpoints"]
+        assert {c["tinker_path"] for c in listed} == paths and not any(c["missing"] for c in listed)
+    resumed = again.client().create_training_client_from_state_with_optimizer(min(paths)).result()
+    assert resumed.forward(DATA, "cross_entropy").result().metrics["loss:sum"] > 0
+    again.stop()
+
+
+def test_a_full_disk_keeps_nothing_half_and_is_said_once(
+    start_server: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite finds the disk full when its file may not grow."""
+    server = start_server()
+    connection = server.state.database._connection
+    with server.http() as http, caplog.at_level(logging.ERROR):
+        wire = Wire(http)
+        wire.result(wire.create())
+        session = {"tags": [], "sdk_version": "0.38.0"}
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        failed = None
+        for number in range(1, 200):
+            body = {"model_id": wire.model, "seq_id": number, "path": f"w{number}", "user_metadata": {"a": "b" * 500}}
+            answer = wire.result(wire.post("save_weights", body))
+            if "error" in answer:
+                failed = number
+                break
+        assert failed is not None and "is full" in answer["error"] and "MiB are free" in answer["error"]
+        refused = [http.post("/api/v1/create_session", json={"tags": [], "sdk_version": "0.38.0", "user_metadata": {
+            "a": "b" * 4000}}) for _ in range(20)]  # fmt: skip
+        assert refused[-1].status_code == 400 and "is full" in refused[-1].json()["detail"]
+        assert "MiB free" in http.get("/").text
+        connection.execute("PRAGMA max_page_count = 1000000")
+        again = {**body, "seq_id": failed + 1}
+        assert wire.result(wire.post("save_weights", again))["path"].endswith(f"/w{failed}")
+        assert http.post("/api/v1/create_session", json={**session, "user_metadata": {}}).status_code == 200
+    lines = [record for record in caplog.records if "is full" in record.getMessage()]
+    assert len(lines) == 1 and all(record.exc_info is None for record in lines)
+
+
+def test_space_is_asked_for_before_anything_is_written(start_server: Callable[..., Running]) -> None:
+    server = start_server(limits={"free_disk_bytes": 1 << 60})
+    with server.http() as http:
+        wire = Wire(http)
+        wire.result(wire.create())
+        answer = wire.result(wire.post("save_weights", {"model_id": wire.model, "seq_id": 1, "path": "w"}))
+        assert "is full" in answer["error"] and "limits.free_disk_bytes asks for" in answer["error"]
+        assert http.get("/api/v1/checkpoints").json()["checkpoints"] == []

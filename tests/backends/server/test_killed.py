@@ -11,34 +11,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import tinker
 from tinker import types
 
 from tests.support.datums import random_datums
+from tests.support.running import start_process
 
 DATA = random_datums(4, 600)
 REPOSITORY = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow
 
 
-def start(model: str, data: Path, port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "text2sql.cli", "serve", "--base-model", f"tiny={model}", "--data", str(data)]
-    process = subprocess.Popen([*command, "--port", str(port)], cwd=REPOSITORY)
-    for _ in range(200):
-        try:
-            httpx.get(f"http://127.0.0.1:{port}/healthz").raise_for_status()
-            return process
-        except httpx.HTTPError:
-            time.sleep(0.3)
-    raise AssertionError("the server did not start")
-
-
 def test_a_kill_loses_nothing_that_was_acknowledged(tiny_model: str, tmp_path: Path) -> None:
     port = 8700 + os.getpid() % 200
     url = f"http://127.0.0.1:{port}"
-    server = start(tiny_model, tmp_path / "data", port)
+    server = start_process(tiny_model, tmp_path / "data", port)
     second = None
     try:
         service = tinker.ServiceClient(base_url=url, api_key="tml-test-key")
@@ -54,7 +42,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tiny_model: str, tmp_path: P
         time.sleep(0.3)
         server.send_signal(signal.SIGKILL)
         server.wait()
-        second = start(tiny_model, tmp_path / "data", port)
+        second = start_process(tiny_model, tmp_path / "data", port)
         for future in pending:
             with pytest.raises((tinker.TinkerError, Exception), match=r"restarted|no longer in memory"):
                 future.result(timeout=90)

@@ -293,3 +293,27 @@ def test_the_server_forgets_telemetry(server: Running) -> None:
     with server.http() as http:
         answer = http.post("/api/v1/telemetry", json={"events": [{"x-api-key": "tml-secret"}]})
     assert answer.json() == {"status": "accepted"}
+
+
+def test_a_part_that_fails_takes_the_whole_call_with_it(wire: Wire) -> None:
+    """Parts 1 to 3 of one call, and the step behind them, sent before any answer is looked at."""
+    wire.result(wire.create())
+    untouched = wire.result(wire.forward_backward(1, DATA, forward_only=True)).metrics["loss:sum"]
+    bad = [types.Datum(model_input=DATA[0].model_input, loss_fn_inputs={})]
+    sent = [wire.forward_backward(4, DATA), wire.step(5), wire.forward_backward(3, bad), wire.forward_backward(2, DATA)]
+    rest, step, refused, first = (wire.result(answer) for answer in sent)
+    assert first.metrics["loss:sum"] > 0 and "error" in refused
+    for answer in (rest, step):
+        assert f"Request 3 of {wire.model} failed" in answer["error"] and refused["error"] in answer["error"]
+    assert wire.result(wire.forward_backward(6, DATA, forward_only=True)).metrics["loss:sum"] == untouched
+    wire.result(wire.forward_backward(7, DATA))
+    assert wire.result(wire.step(8))["metrics"]["grad_norm:mean"] > 0
+    assert wire.result(wire.forward_backward(9, DATA, forward_only=True)).metrics["loss:sum"] < untouched
+
+
+def test_a_mistake_that_was_read_can_be_corrected(wire: Wire) -> None:
+    wire.result(wire.create())
+    bad = [types.Datum(model_input=DATA[0].model_input, loss_fn_inputs={})]
+    assert "error" in wire.result(wire.forward_backward(1, bad))
+    wire.result(wire.forward_backward(2, DATA))
+    assert wire.result(wire.step(3))["metrics"]["grad_norm:mean"] > 0

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from backends.interface import BackendError
 from backends.server import main
-from tests.support.running import KEY, OTHER_KEY, Running
+from backends.server.settings import Limits
+from tests.support.running import KEY, OTHER_KEY, REPOSITORY, Running
 from text2sql.cli import app
 from text2sql.errors import UserError
 
@@ -54,7 +55,7 @@ def test_answers_are_sent_at_once(server: Running) -> None:
     ("arguments", "sentence"),
     [
         (["limits.modles=2"], "modles"),
-        (["training.epochs=2"], "write local.KEY=value or limits.KEY=value"),
+        (["training.epochs=2"], "write local.KEY=value, limits.KEY=value or server.KEY=value"),
         (["limits.resident_models=many"], "resident_models"),
         (["--quantization", "nf5"], "nf5"),
         (["--api-key-file", "nowhere"], "cannot be read"),
@@ -95,3 +96,11 @@ def test_packaged_models_are_served_under_their_directory_too(monkeypatch: pytes
     models = main.with_directories({"a": "/models/a", "small": "smollm2-135m-instruct"})
     directory = "/cache/smollm2-135m-instruct"
     assert models == {"a": "/models/a", "small": directory, directory: directory}
+
+
+@pytest.mark.parametrize("name", Limits.model_fields)
+def test_every_limit_stands_in_the_documentation(name: str) -> None:
+    page = (REPOSITORY / "docs" / "server.md").read_text(encoding="utf-8")
+    field = Limits.model_fields[name]
+    default = f"{field.default:g}" if isinstance(field.default, float) else field.default
+    assert f"| `{name}` | {default} | {field.description} |" in page
