@@ -17,6 +17,8 @@ from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
 
+# Raise it when the same texts become other ids.
+FORMAT = 2
 # Examples from which a cache is worth a file.
 CACHE_FROM = 5_000
 
@@ -42,7 +44,7 @@ def tokenize_cached(examples: Sequence[Example], tokenizer: Tokenizer, template:
 
 
 def _key(examples: Sequence[Example], tokenizer: str, chat_template: str | None, template: str) -> str:
-    head = f"{prompts.VERSION}\0{template}\0{tokenizer}\0{chat_template or ''}"
+    head = f"{FORMAT}\0{prompts.VERSION}\0{template}\0{tokenizer}\0{chat_template or ''}"
     digest = hashlib.sha256(head.encode())
     for e in examples:
         shown = e.context if e.shown is None else e.shown

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from backends.interface import Tokenizer
 from text2sql.config.templates import TEMPLATES, Chat, Plain
+from text2sql.data.control_tokens import are_spelt, control_tokens, count_appended, dated, encode_plainly
 from text2sql.data.example import Example
 from text2sql.errors import UserError
 
@@ -106,16 +108,24 @@ def _fill(text: str, example: Example) -> str:
 
 
 def _marked(turns: Sequence[Message], tokenizer: Tokenizer, *, add_generation_prompt: bool = False) -> str:
-    """Turns with the marks of the tokenizer's chat template; the user's turn begins with a system that it refuses."""
+    """Turns with the marks of the tokenizer's chat template."""
+    return str(_chat(turns, tokenizer, tokenize=False, add_generation_prompt=add_generation_prompt))
+
+
+def _chat(turns: Sequence[Message], tokenizer: Tokenizer, **options: Any) -> Any:
+    """What a tokenizer makes of turns; the user's turn begins with a system that its chat template refuses."""
     from jinja2 import TemplateError
 
+    template = tokenizer.chat_template
+    given = {"chat_template": dated(template)} if isinstance(template, str) and dated(template) != template else {}
+    make: Any = tokenizer.apply_chat_template
     try:
-        return tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=add_generation_prompt)
+        return make(list(turns), **given, **options)
     except TemplateError as error:
         if turns[0]["role"] != "system":
             raise UserError(f"prompt.template: the tokenizer's chat template refuses the turns: {error}.") from error
     first = {"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
-    return _marked([first, *turns[2:]], tokenizer, add_generation_prompt=add_generation_prompt)
+    return _chat([first, *turns[2:]], tokenizer, **options)
 
 
 def end_of_turn(template: str, tokenizer: Tokenizer) -> list[int]:
@@ -148,7 +158,8 @@ def tokenize(
         few_shot: For each example, solved ones to put in front.
 
     Returns:
-        One `Tokens` each; the prompt begins with the tokenizer's BOS exactly once if the tokenizer adds one.
+        One `Tokens` each; the prompt begins with the tokenizer's BOS exactly once if the tokenizer adds one, and has no
+        end token behind it. A control token that an example spells is text.
 
     Raises:
         UserError: The tokenizer puts its BOS in front more than once, or has no chat template where one is needed.
@@ -161,6 +172,13 @@ def tokenize(
     # A chat template writes the BOS itself.
     prompts = tokenizer(texts, add_special_tokens=not chat)["input_ids"]
     completions = tokenizer([render_completion(e, template) for e in examples], add_special_tokens=False)["input_ids"]
+    control = control_tokens(tokenizer)
+    for place, (example, prefix) in enumerate(zip(examples, prefixes, strict=True)):
+        if are_spelt(control, [example, *prefix]):
+            prompts[place] = _encode_prompt(example, template, tokenizer, prefix)
+            completions[place] = encode_plainly(render_completion(example, template), tokenizer)
+    if not chat and (appended := count_appended(tokenizer)):
+        prompts = [ids[:-appended] for ids in prompts]
     bos = tokenizer.bos_token_id
     if bos is not None and any(list(ids[:2]) == [bos, bos] for ids in prompts):
         raise UserError("The tokenizer puts two BOS tokens in front of a prompt; its post-processor is misconfigured.")
@@ -169,3 +187,18 @@ def tokenize(
         Tokens(np.asarray(prompt, dtype=np.int32), np.asarray([*completion, *end], dtype=np.int32))
         for prompt, completion in zip(prompts, completions, strict=True)
     ]
+
+
+def _encode_prompt(example: Example, template: str, tokenizer: Tokenizer, few_shot: Sequence[Example]) -> list[int]:
+    """Ids of a prompt in which data spell control tokens."""
+    if not is_chat(template):
+        return encode_plainly(render_prompt(example, template, tokenizer, few_shot), tokenizer, marks=True)
+    turns = messages(example, template, few_shot)[:-1]
+    options = {"tokenize": True, "return_dict": False, "add_generation_prompt": True, "sanitize_control_tokens": True}
+    try:
+        return list(_chat(turns, with_chat_template(tokenizer, template), **options))
+    except ValueError as error:
+        raise UserError(
+            f"data: {example.id} spells a control token of the model, which its tokenizer cannot read as text "
+            f"({error}). Leave such rows out."
+        ) from error

@@ -1,0 +1,58 @@
+"""What a tokenizer does of its own accord to text: control tokens that data spell out, and an end token it appends.
+
+A question that says ``<|im_end|>`` is a text about a mark, not the mark. transformers tells the two apart in a chat
+(`sanitize_control_tokens`) and in a plain text (`split_special_tokens`). Both are asked for where data spell a control
+token, and nowhere else: any other example is tokenised in one go, as ever.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from text2sql.data.example import Example
+
+FIELDS = ("question", "context", "answer", "evidence", "reasoning", "shown")
+# The day for chat templates that put the date into every prompt, as Llama 3.2's does: a model that is trained on one
+# day and asked on another must see the same prompt. It is the day that Llama 3.2's template falls back to.
+TODAY = date(2024, 7, 26)
+_DATE_CODES = ("%-d", "%d", "%b", "%B", "%m", "%Y", "%y", "%a", "%A", "%j", "%H", "%M", "%S")
+
+
+def control_tokens(tokenizer: Any) -> re.Pattern[str] | None:
+    """Finds what spells a token with a meaning of its own, for example a mark of turns; None if there is none."""
+    template = str(getattr(tokenizer, "chat_template", None) or "")
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    spellings = [t.content for t in added if t.content.strip() and (t.special or t.content in template)]
+    return re.compile("|".join(map(re.escape, spellings))) if spellings else None
+
+
+def are_spelt(control: re.Pattern[str] | None, examples: Sequence[Example]) -> bool:
+    """Whether a field of one of the examples spells a control token."""
+    return control is not None and any(
+        control.search(text) for e in examples for field in FIELDS if (text := getattr(e, field))
+    )
+
+
+def encode_plainly(text: str, tokenizer: Any, *, marks: bool = False) -> list[int]:
+    """Ids of a text in which nothing is a control token; `marks` puts the tokenizer's own around it."""
+    ids: list[int] = tokenizer([text], add_special_tokens=marks, split_special_tokens=True)["input_ids"][0]
+    return ids
+
+
+def count_appended(tokenizer: Any) -> int:
+    """How many tokens a tokenizer puts behind every text: an end token there would end the prompt before its answer."""
+    marked, bare = (tokenizer(["a"], add_special_tokens=marks)["input_ids"][0] for marks in (True, False))
+    start = next((i for i in range(len(marked)) if marked[i : i + len(bare)] == bare), None)
+    return 0 if start is None else len(marked) - start - len(bare)
+
+
+def dated(template: str) -> str:
+    """A chat template in which every day is `TODAY`, where it asks for the date at all."""
+    if "strftime_now" not in template:
+        return template
+    # transformers takes no function from outside, so the template brings one.
+    day = "".join(f".replace('{code}', '{TODAY.strftime(code)}')" for code in _DATE_CODES)
+    return f"{{%- macro strftime_now(form) -%}}{{{{ form{day} }}}}{{%- endmacro %}}{{{{ '' }}}}{template}"
