@@ -19,6 +19,7 @@ from backends.planning.estimate import CPU_OVERHEAD, DEVICES, Device, Load, esti
 from backends.planning.shape import known_shapes, model_shape
 from tests.conftest import REPOSITORY
 from tests.support.tiny_runs import tiny_config
+from text2sql.config import load_config
 from text2sql.data.dataset import load_dataset
 from text2sql.data.few_shot import choose_few_shot
 from text2sql.data.prompts import messages, tokenize
@@ -33,6 +34,7 @@ from text2sql.estimate import (
     _work,
     largest_load,
     print_estimate,
+    unsuited,
 )
 
 # Parameters, as the models' cards and files have them.
@@ -177,6 +179,22 @@ def test_the_command_says_what_a_local_run_takes(tmp_path: Path, tiny_model: str
     assert "Does not fit" in out and "local.quantization=nf4" in out and "characters a token" in out
     with pytest.raises(UserError, match="T5"):
         print_estimate(tiny_config(tmp_path, base_model=tiny_model, backend="local"), "T5")
+
+
+@pytest.mark.parametrize(
+    ("device", "option", "problem"),
+    [
+        ("T4", "dtype=bfloat16", "no bfloat16"),
+        ("T4", "attention=flash_attention_2", "local.attention=auto"),
+        ("T4", "dtype=auto", None),
+        ("A10G", "dtype=bfloat16", None),
+    ],
+)
+def test_what_a_device_cannot_compute_is_said(device: str, option: str, problem: str | None) -> None:
+    found = unsuited(load_config("llama-3.2-1b", [f"local.{option}"]), DEVICES[device])
+    assert [problem in text for text in found if problem] == ([True] if problem else []) and bool(found) == bool(
+        problem
+    )
 
 
 def test_the_command_says_what_a_hosted_run_costs(tmp_path: Path, capsys: Any) -> None:

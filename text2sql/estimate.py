@@ -280,6 +280,24 @@ def _timed(work: Any) -> float:
     return time.perf_counter() - start
 
 
+def unsuited(config: Config, device: Device) -> list[str]:
+    """What a device cannot compute as the configuration asks for it, or only slowly; with the way on."""
+    # The GPUs before Ampere are those that have float16 alone.
+    if not (device.is_gpu and device.dtype == "float16"):
+        return []
+    problems = []
+    if config.local.dtype == "bfloat16":
+        problems.append(
+            f"local.dtype=bfloat16: a {device.name} has no bfloat16. PyTorch emulates it, many times slower, and some "
+            "kernels refuse it. Set local.dtype=auto, which is float16 there."
+        )
+    if config.local.attention == "flash_attention_2":
+        problems.append(
+            f"local.attention=flash_attention_2: its kernels do not run on a {device.name}. Set local.attention=auto."
+        )
+    return problems
+
+
 def _print_local(
     config: Config, work: Work, train: Lengths, validation: Lengths, asked: Sequence[Asked], device: Device
 ) -> None:
@@ -291,6 +309,8 @@ def _print_local(
     memory = estimate_memory(shape, trained, lora.rank, load, config.local, device)
     _print_memory(memory, load, device)
     _print_verdict(memory, config, device)
+    for problem in unsuited(config, device):
+        console.print(problem, style="bold red", markup=False)
     width = BYTES[device.dtype if config.local.dtype == "auto" else config.local.dtype]
     weights = weight_bytes(shape, quantised(config.local, device), config.local.double_quantization, width)
     flops = training_flops(shape, trained, work.trained, work.scored, float(train.totals.mean()), config.local)

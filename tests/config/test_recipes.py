@@ -30,7 +30,7 @@ SHIPPED = {path.stem: path for path in sorted((REPOSITORY / "configs").glob("*.y
 RECIPES = {
     "llama-3.2-1b": "rows",
     "smollm2-sql-create-context": "rows",
-    "opencoder-6.7b-qlora-plus": "rows",
+    "opencodeinterpreter-6.7b-qlora-plus": "rows",
     "mistral-7b-wikisql": "wikisql",
     "llama-3.1-8b-bird": "bird",
     "llama-3.1-8b-bird-reasoning": "reasoning",
@@ -43,7 +43,7 @@ ONLY_LOCAL = {
     "mistral-7b-wikisql": {"quantization", "lora_alpha", "lora_dropout"},
     "llama-3.1-8b-bird": {"quantization", "lora_alpha", "lora_dropout"},
     "llama-3.1-8b-bird-reasoning": {"quantization", "lora_alpha", "lora_dropout"},
-    "opencoder-6.7b-qlora-plus": {"quantization", "target_modules", "lora_plus_ratio", "neftune_alpha"},
+    "opencodeinterpreter-6.7b-qlora-plus": {"quantization", "target_modules", "lora_plus_ratio", "neftune_alpha"},
     "smollm2-135m-gretel": {"method"},
     "smollm2-135m-gretel-schema": {"method"},
 }
@@ -198,3 +198,124 @@ def test_easy_queries_come_first_in_a_curriculum() -> None:
     assert order == epoch_order(0, 0, 7, levels) and sorted(order) == list(range(7))
     # Shuffled within a level.
     assert len({tuple(epoch_order(0, epoch, 7, levels)) for epoch in range(8)}) > 1
+
+
+# What each source gives, by the key here: the Trainer's own defaults where it names no optimiser. A recipe that wants
+# another value says so under "Differences" in its head, with the word that stands here.
+TRAINER = {"training.beta2": 0.999, "training.eps": 1e-8, "training.grad_clip_norm": 1.0}
+QLORA = {"local.quantization": "nf4", "local.double_quantization": True}
+COOKBOOK = {
+    "base_model": "meta-llama/Llama-3.1-8B-Instruct",
+    "data.source": "bird",
+    "data.test.hub_split": "dev",
+    **QLORA,
+}
+CHALLENGE = {
+    "base_model": "HuggingFaceTB/SmolLM2-135M",
+    "data.source": "gretel",
+    "data.test_size": 2074,
+    "training.max_steps": 3000,
+    "training.batch_size": 2 * 8,
+    "training.learning_rate": 2e-5,
+    "training.checkpoint_every": 500,
+    "training.validate_every": 500,
+    **TRAINER,
+}
+SOURCES: dict[str, dict[str, Any]] = {
+    "llama-3.2-1b": {
+        "base_model": "meta-llama/Llama-3.2-1B",
+        "data.source": "sql-create-context",
+        "data.test_size": 200,
+        "training.epochs": 1,
+        "training.batch_size": 256,
+        "training.learning_rate": 5e-4,
+        "lora.rank": 32,
+        "evaluation.max_new_tokens": 150,
+        "evaluation.temperature": 0,
+        "evaluation.stop": ["\n\n", "Question:"],
+    },
+    "mistral-7b-wikisql": {
+        "base_model": "mistralai/Mistral-7B-v0.1",
+        "seed": 42,
+        "lora.rank": 8,
+        "local.lora_alpha": 16,
+        "local.lora_dropout": 0.05,
+        "training.learning_rate": 2e-4,
+        "training.max_steps": 200,
+        "data.validation_size": 200,
+        "data.test_size": 200,
+        **QLORA,
+        **TRAINER,
+    },
+    "llama-3.1-8b-bird": COOKBOOK,
+    "llama-3.1-8b-bird-reasoning": COOKBOOK | {"data.source": "bird-reasoning.jsonl"},
+    "opencodeinterpreter-6.7b-qlora-plus": {
+        "base_model": "m-a-p/OpenCodeInterpreter-DS-6.7B",
+        "seed": 315,
+        "lora.rank": 8,
+        "local.lora_alpha": 32,
+        "local.lora_dropout": 0.0,
+        "local.target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"],
+        "local.lora_plus_ratio": 1.25,
+        "data.validation_size": 2000,
+        "data.max_tokens": 3072,
+        "training.max_steps": 1600,
+        "training.learning_rate": 2e-4,
+        "training.schedule": "cosine",
+        "training.warmup_steps": 30,
+        "training.weight_decay": 0.01,
+        "training.validate_every": 200,
+        "training.checkpoint_every": 200,
+        "training.early_stopping.patience": 1,
+        **QLORA,
+        **TRAINER,
+    },
+    "smollm2-135m-gretel": CHALLENGE,
+    "smollm2-135m-gretel-schema": CHALLENGE,
+}
+OWN = {"quickstart", "smollm2-sql-create-context", "smollm2-spider"}
+DIFFERENCES = {
+    "mistral-7b-wikisql": ["loss", "data", "batch", "validation", "dtype"],
+    "llama-3.1-8b-bird": ["batch", "loss", "evaluation"],
+    "opencodeinterpreter-6.7b-qlora-plus": ["batch", "NEFTune", "loss", "data", "embeddings", "attention"],
+    "smollm2-135m-gretel": ["parse", "judge", "data", "loss", "validation"],
+}
+
+
+def test_every_recipe_has_a_source_or_is_our_own() -> None:
+    assert SHIPPED.keys() == SOURCES.keys() | OWN
+
+
+@pytest.mark.parametrize(("name", "key"), [(name, key) for name, values in SOURCES.items() for key in values])
+def test_a_recipe_has_the_values_of_its_source(name: str, key: str) -> None:
+    value: Any = load_config(str(SHIPPED[name]), [])
+    for part in key.split("."):
+        value = getattr(value, part)
+    assert value == SOURCES[name][key]
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_a_recipe_states_each_difference_from_its_source(name: str) -> None:
+    head = SHIPPED[name].read_text(encoding="utf-8").split("\nname:")[0]
+    stated = head.partition("# Differences from the ")[2]
+    assert [word for word in DIFFERENCES[name] if f"\n#   {word} " not in stated] == []
+
+
+def test_the_noise_of_the_qlora_plus_recipe_is_that_of_the_articles_packed_sequences() -> None:
+    config = load_config(str(SHIPPED["opencodeinterpreter-6.7b-qlora-plus"]), [])
+    mean = 8 * 3072 / config.training.batch_size
+    assert config.local.neftune_alpha == pytest.approx(5 * (mean / 3072) ** 0.5, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_recipe_asks_for_nothing_that_the_set_up_does_not_install(name: str) -> None:
+    local = load_config(str(SHIPPED[name]), []).local
+    assert (local.attention, local.packing, local.liger, local.dtype) == ("auto", "auto", False, "auto")
+
+
+def test_the_reasoning_prompt_is_the_cookbooks_to_the_line_break() -> None:
+    template = TEMPLATES["chat-reasoning"]
+    assert isinstance(template, Chat)
+    assert template.user == (
+        "\n-- DB Schema: {context}\n-- External Knowledge: {evidence}\n-- Text Question: {question}\n"
+    )

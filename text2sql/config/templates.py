@@ -68,7 +68,7 @@ TEMPLATES: dict[str, Plain | Chat] = {
     "chat-reasoning": Chat(
         "You are a text to SQL query translator. Using the SQLite DB Schema and the External Knowledge, generate the "
         "step-by-step reasoning and the final SQLite SQL select statement from the text question.",
-        "-- DB Schema: {context}\n\n-- External Knowledge: {evidence}\n\n-- Text Question: {question}",
+        "\n-- DB Schema: {context}\n-- External Knowledge: {evidence}\n-- Text Question: {question}\n",
         "{reasoning}",
     ),
     "chat-system": Chat(

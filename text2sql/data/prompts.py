@@ -19,7 +19,7 @@ from text2sql.data.example import Example
 from text2sql.errors import UserError
 
 # Raise it when a template changes; it is saved with every run.
-VERSION = 1
+VERSION = 2
 # Stands for an answer where the marks around it are looked for.
 PROBE = "ANSWER"
 

@@ -23,7 +23,7 @@ BASE_LICENCES = {
     "meta-llama/Llama-3.1": "llama3.1",
     "meta-llama/Meta-Llama-3.1": "llama3.1",
     "mistralai/Mistral-7B": "apache-2.0",
-    "infly/OpenCoder": "other",
+    "m-a-p/OpenCodeInterpreter": "apache-2.0",
 }
 UNKNOWN = "unknown: look it up before you pass this on"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
