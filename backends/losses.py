@@ -58,22 +58,23 @@ class Loss:
         return (*self.required, *self.optional)
 
     def check_inputs(self, names: Collection[str]) -> None:
-        """Refuse a datum whose inputs are not those of this loss.
+        """Refuse a datum that lacks an input of this loss, or has one that no loss knows.
+
+        What another loss takes is accepted and has no effect: programs pass one list of data to several losses.
 
         Raises:
-            ValueError: One is missing, or there is one that the loss would have to ignore.
+            ValueError: One is missing, or there is one that no loss takes, most likely a misspelling.
         """
         if missing := [name for name in (TARGETS, *self.required) if name not in names]:
             noun = "loss input" if len(missing) == 1 else "loss inputs"
             raise ValueError(f"lacks the {noun} {' and '.join(map(repr, missing))}, which {self.name} needs")
-        known = (TARGETS, *self.inputs)
+        known = known_inputs()
         for name in names:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise ValueError(
-                    f"has the loss input {name!r}, which {self.name} does not take.{hint} It takes {', '.join(known)}"
-                )
+                own = ", ".join((TARGETS, *self.inputs))
+                raise ValueError(f"has the loss input {name!r}, which no loss takes.{hint} {self.name} takes {own}")
 
     def complete(self, settings: Mapping[str, float | str]) -> dict[str, float]:
         """The settings of a call as numbers, defaults included.
@@ -88,6 +89,11 @@ class Loss:
             if isinstance(value, str) or not math.isfinite(value):
                 raise ValueError(f"loss_fn_config has {key}={value!r}; it must be a finite number.")
         return {key: float(settings.get(key, default)) for key, default in self.settings.items()}
+
+
+def known_inputs() -> list[str]:
+    """Names of all inputs that some loss takes, here or at the API."""
+    return list(dict.fromkeys((TARGETS, *(n for loss in LOSSES.values() for n in loss.inputs), *UNPUBLISHED_INPUTS)))
 
 
 def find_loss(name: str) -> Loss:
@@ -166,6 +172,9 @@ LOSSES: dict[str, Loss] = {
         Loss("dro", _dro, required=_SAMPLED, settings={"beta": 0.05}, hosted=True),
     )
 }
+
+# Inputs of the API's losses whose formulas are not public.
+UNPUBLISHED_INPUTS = ("sequence_ratio_mask",)
 
 UNPUBLISHED = {
     "gspo": "the paper (Zheng et al., 2025) clips a length-normalised sequence ratio, but how the API normalises and "

@@ -166,16 +166,24 @@ def test_a_missing_input_is_named(client: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_an_input_that_the_loss_would_ignore_is_refused_by_name(client: Any, name: str) -> None:
+def test_an_input_that_no_loss_takes_is_refused_by_name(client: Any, name: str) -> None:
     """`weight` for `weights` would train on the whole prompt, in silence."""
     given = {other: INPUTS[other] for other in LOSSES[name].required}
-    takes_weights = "weights" in LOSSES[name].inputs
-    stranger = "weight" if takes_weights else "weights"
-    data = [datum(given), datum({**given, stranger: np.ones(LENGTH, np.float32)})]
-    hint = "Did you mean 'weights'" if takes_weights else "It takes target_tokens, logprobs, advantages"
+    data = [datum(given), datum({**given, "weight": np.ones(LENGTH, np.float32)})]
+    hint = f"Did you mean 'weights'. {name} takes {', '.join(('target_tokens', *LOSSES[name].inputs))}"
     for call in (client.forward, client.forward_backward):
-        with pytest.raises(ValueError, match=f"Datum 1 has the loss input '{stranger}', which {name} .*{hint}"):
+        with pytest.raises(ValueError, match=f"Datum 1 has the loss input 'weight', which no loss takes. {hint}"):
             call(data, name)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_an_input_of_another_loss_has_no_effect(client: Any, name: str) -> None:
+    """Programs pass one list of data to several losses: rollouts to cross_entropy, or a mask that gspo takes."""
+    own = {other: INPUTS[other] for other in LOSSES[name].required}
+    others = {other: array for other, array in INPUTS.items() if other not in LOSSES[name].inputs}
+    mask = {"sequence_ratio_mask": np.ones(LENGTH, np.float32)}
+    plain = client.forward([datum(own)], name).result().metrics
+    assert client.forward([datum({**own, **others, **mask})], name).result().metrics == plain
 
 
 def test_a_new_loss_is_one_entry(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,5 +202,5 @@ def test_a_new_loss_is_one_entry(client: Any, monkeypatch: pytest.MonkeyPatch) -
     assert whole == pytest.approx((2 * lp**3).sum(), rel=1e-4)
     assert part.metrics["loss:sum"] == pytest.approx((3 * share * lp**3).sum(), rel=1e-4)
     assert (part.loss_fn_outputs[0]["logprobs"].to_numpy() != 0).tolist() == (share != 0).tolist()
-    with pytest.raises(ValueError, match="'weights'"):
-        client.forward([datum({"weights": share})], "cubed")
+    with pytest.raises(ValueError, match="Did you mean 'share'"):
+        client.forward([datum({"shares": share})], "cubed")
