@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from pydantic import JsonValue
 
 from text2sql.cli.arguments import ConfigFile, Overrides, load
 
@@ -79,5 +80,5 @@ def reason(
     from text2sql.config.load import load_section
     from text2sql.data.teacher import make_reasoning
 
-    values = {"model": model, "base_url": endpoint, "max_tokens": 2048}
+    values: dict[str, JsonValue] = {"model": model, "base_url": endpoint, "max_tokens": 2048}
     make_reasoning(load(config, overrides), load_section(EndpointConfig, values, settings or []), output, limit)

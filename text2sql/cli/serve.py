@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import JsonValue
 
 from text2sql.errors import UserError
 
@@ -42,7 +43,7 @@ def serve(
     from text2sql.config.load import apply_override
     from text2sql.config.wording import sentence
 
-    values: dict[str, Any] = {"local": {"quantization": quantization}}
+    values: dict[str, JsonValue] = {"local": {"quantization": quantization}}
     for override in overrides or []:
         if not override.startswith(("local.", "limits.", "server.")):
             raise UserError(f'"{override}": write local.KEY=value, limits.KEY=value or server.KEY=value.')

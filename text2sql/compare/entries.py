@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from text2sql.config.yaml import read_yaml
 from text2sql.errors import UserError
@@ -77,7 +78,7 @@ class Entry:
         return wilson_interval(sum(right), len(right))
 
     @cached_property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, JsonValue]:
         """The run's configuration by dotted key."""
         values = read_yaml(self.run.config) if self.run.config else None
         return flatten(values) if isinstance(values, dict) else {}

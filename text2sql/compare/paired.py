@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+
+from pydantic import JsonValue
 
 from backends.capabilities import capabilities_of
 from text2sql.compare.entries import Entry, Question
@@ -63,7 +64,7 @@ class Comparison:
     common: list[Question]
     pairs: list[Pair]
     cautions: list[str]
-    differences: dict[str, list[Any]]
+    differences: dict[str, list[JsonValue]]
     disagreements: list[Disagreement]
     agreed: tuple[int, int]
 
@@ -132,7 +133,7 @@ def _cautions(entries: Sequence[Entry], common: Sequence[Question]) -> list[str]
     return found
 
 
-def _differences(entries: Sequence[Entry]) -> dict[str, list[Any]]:
+def _differences(entries: Sequence[Entry]) -> dict[str, list[JsonValue]]:
     keys = dict.fromkeys(key for entry in entries for key in entry.settings if key not in IGNORED)
     values = {key: [entry.settings.get(key) for entry in entries] for key in keys}
     return {key: found for key, found in values.items() if any(value != found[0] for value in found)}

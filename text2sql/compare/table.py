@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import JsonValue
 
 from text2sql.compare.entries import Entry, Question
 from text2sql.compare.paired import Comparison, Pair
@@ -45,7 +45,7 @@ def tests(comparison: Comparison) -> list[tuple[str, ...]]:
 TEST_COLUMNS = ("Paired test", "n", "won", "lost", "points", INTERVAL, "p", "p (Holm)")
 
 
-def setting(value: Any) -> str:
+def setting(value: JsonValue) -> str:
     """A configuration value as it stands in a file; a dash where the run does not record the key."""
     return MISSING if value is None else str(value)
 

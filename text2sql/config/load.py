@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic_core import ErrorDetails
 
 from text2sql.config.schema import Config
 from text2sql.config.sections import Section
@@ -73,7 +74,7 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
         raise UserError("\n".join(lines)) from error
 
 
-def load_section(section: type[S], values: dict[str, Any], overrides: Sequence[str]) -> S:
+def load_section(section: type[S], values: dict[str, JsonValue], overrides: Sequence[str]) -> S:
     """Build one section from values and overrides, for a command that takes a section without a file.
 
     Args:
@@ -98,7 +99,7 @@ def dump_config(config: Config) -> str:
     return dump_yaml(config.model_dump(mode="json"))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, JsonValue]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -119,7 +120,7 @@ def _sections() -> list[str]:
     return [name for name, field in Config.model_fields.items() if hasattr(field.annotation, "model_fields")]
 
 
-def apply_override(values: dict[str, Any], override: str) -> None:
+def apply_override(values: dict[str, JsonValue], override: str) -> None:
     """Set in `values` what ``key.sub=value`` says (UserError if it is not of that form)."""
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -132,9 +133,10 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     for parent in parents:
         if values.get(parent) is None:
             values[parent] = {}
-        values = values[parent]
-        if not isinstance(values, dict):
+        section = values[parent]
+        if not isinstance(section, dict):
             raise UserError(f'"{override}": {parent} is a value, not a section.')
+        values = section
     values[last] = value
 
 
@@ -152,10 +154,10 @@ def _origin(key: str, path: Path | None, overrides: Sequence[str]) -> str:
     return f"{path}: "
 
 
-def _explain(problems: Sequence[Any], root: type[BaseModel] = Config) -> list[tuple[str, str]]:
+def _explain(problems: Sequence[ErrorDetails], root: type[BaseModel] = Config) -> list[tuple[str, str]]:
     """Validation errors as (key, sentence), one for each key; the alternatives of a union are one key's."""
     lines: list[tuple[str, str]] = []
-    wrong: dict[str, tuple[list[str], Any]] = {}
+    wrong: dict[str, tuple[list[str], object]] = {}
     for problem in problems:
         location = [str(part) for part in problem["loc"]]
         message = sentence(problem)
@@ -184,16 +186,17 @@ def _unknown(location: Sequence[str], root: type[BaseModel]) -> str:
 
 def _keys(location: Sequence[str], root: type[BaseModel] = Config) -> list[str]:
     """Keys of the section at a location."""
-    model: Any = root
+    model = root
     for part in location:
         # A place in a list, whose type the section before it has given.
         if part.isdigit():
             continue
         annotation = model.model_fields[part].annotation
         candidates = [annotation, *get_args(annotation)]
-        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-        if model is None:
+        section = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if section is None:
             return []
+        model = section
     return list(model.model_fields)
 
 

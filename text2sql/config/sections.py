@@ -39,13 +39,13 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
         if isinstance(value, bool) and not _takes_booleans(cls.model_fields[str(info.field_name)].annotation):
             raise ValueError("must not be true or false")
         return value
 
 
-def _takes_booleans(annotation: Any) -> bool:
+def _takes_booleans(annotation: object) -> bool:
     return annotation is bool or any(_takes_booleans(part) for part in get_args(annotation))
 
 

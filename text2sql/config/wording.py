@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+
+from pydantic_core import ErrorDetails
 
 SENTENCES = {
     "bool": "must be true or false",
@@ -39,7 +40,7 @@ def check_choice(value: str, choices: Iterable[str]) -> str:
     raise ValueError(f"must be {', '.join(others)} or {last}")
 
 
-def sentence(problem: Mapping[str, Any]) -> str:
+def sentence(problem: ErrorDetails) -> str:
     """One problem of a `pydantic.ValidationError`, without its key and its value.
 
     Args:

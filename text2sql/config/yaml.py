@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 import yaml
+from pydantic import JsonValue
 
 _INT = r"[-+]?[0-9]+"
 _FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
@@ -64,7 +65,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 _Dumper.add_representer(str, _represent_text)
 
 
-def read_yaml(text: str) -> Any:
+def read_yaml(text: str) -> JsonValue:
     """The value of a YAML text.
 
     Raises:
@@ -76,6 +77,6 @@ def read_yaml(text: str) -> Any:
         raise ValueError(" ".join(str(error).split())) from error
 
 
-def dump_yaml(value: Any) -> str:
+def dump_yaml(value: JsonValue) -> str:
     """A value as YAML, keys in their own order; `read_yaml` gives it back."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

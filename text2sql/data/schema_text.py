@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from text2sql.config import SchemaText
 from text2sql.data.example import Example
@@ -16,6 +16,7 @@ from text2sql.rows.csv_tables import read_csv_said
 from text2sql.sql.ddl import TableStatement, is_constraint, table_statements
 from text2sql.sql.files import first_rows
 from text2sql.sql.tokens import Token
+from text2sql.sql.values import Value
 
 # Characters of a sample value.
 LONGEST_VALUE = 40
@@ -214,7 +215,7 @@ def _sample(db: str, table: str, count: int) -> tuple[str, ...]:
     return (f"/* {len(rows)} rows of {table}:", *lines[:-1], f"{lines[-1]} */")
 
 
-def _shortened(value: Any) -> str:
+def _shortened(value: Value) -> str:
     text = "NULL" if value is None else " ".join(str(value).replace("*/", "").split())
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
 

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pydantic import JsonValue
+
 from text2sql.sql.values import Row, Value
 
 Status = Literal["equivalent", "different", "error", "timeout", "refused", "undecided"]
 STATUSES: tuple[Status, ...] = ("equivalent", "different", "error", "timeout", "refused", "undecided")
 
 
-def _plain(value: Value) -> Any:
+def _plain(value: Value) -> JsonValue:
     """A value as JSON has it; bytes become ``{"hex": ...}`` and infinities their name."""
     if isinstance(value, bytes):
         return {"hex": value.hex()}
@@ -34,7 +36,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """The table as plain JSON."""
         return {"columns": list(self.columns), "rows": [[_plain(v) for v in row] for row in self.rows]}
 
@@ -58,7 +60,7 @@ class Witness:
     gold: Table
     predicted: Table
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """The witness as plain JSON."""
         return {
             "tables": {name: table.to_dict() for name, table in self.tables.items()},
@@ -107,7 +109,7 @@ class Verdict:
         """What accuracy counts: equivalent under the strict convention."""
         return self.status == "equivalent" and self.strict
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """The verdict as plain JSON."""
         return {
             "status": self.status,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from backends.paths import written_aside
 from text2sql.config import Config
@@ -112,9 +111,9 @@ def _scored(asked: PredictedQuestion, judgement: Judgement) -> Scored:
 
 def _rows(
     questions: Sequence[PredictedQuestion], judged: Sequence[Judgement], opinions: Sequence[Opinion] | None
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """The rows of the file with what is known of them now."""
-    found = []
+    found: list[dict[str, object]] = []
     for place, (asked, judgement) in enumerate(zip(questions, judged, strict=True)):
         about = judgement.description
         found.append(
@@ -132,7 +131,7 @@ def _rows(
     return found
 
 
-def _write(output: Path, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
+def _write(output: Path, rows: Sequence[Mapping[str, object]], summary: Mapping[str, object]) -> None:
     try:
         with written_aside(output) as aside:
             aside.write_text(dump_jsonl(rows), encoding="utf-8")

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from text2sql.errors import UserError
 from text2sql.evaluation.benchmarks import database_files
@@ -113,7 +114,7 @@ class PredictedQuestion:
     stop_reason: str | None = None
     cluster: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JsonValue]:
         """What the output of `text2sql evaluate` repeats of it."""
         fields = ("id", "question", "evidence", "db_id", "stop_reason", "cluster", "context", "gold")
         values = {name: getattr(self, name) for name in fields}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from text2sql.errors import UserError
+
+T = TypeVar("T")
 
 
 def check(repository: str) -> None:
@@ -27,7 +30,7 @@ def check(repository: str) -> None:
         raise UserError(f'Hub: "{repository}" needs an owner: write owner/name.')
     if not get_token():
         raise UserError("Hub: there is no token. Set HF_TOKEN to one that may write, or run `hf auth login`.")
-    me: dict[str, Any] = _asked(HfApi().whoami, "the token could not be checked")
+    me = _asked(HfApi().whoami, "the token could not be checked")
     owners = [me.get("name"), *(organization.get("name") for organization in me.get("orgs", ()))]
     if owner not in owners:
         raise UserError(
@@ -56,7 +59,7 @@ def push(directory: Path, repository: str, *, private: bool) -> str:
     return str(address)
 
 
-def _asked(call: Any, consequence: str) -> Any:
+def _asked(call: Callable[[], T], consequence: str) -> T:
     """Call the Hub; what goes wrong becomes one message."""
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
 

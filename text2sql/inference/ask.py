@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from rich.table import Table
 
@@ -108,10 +108,11 @@ class Answerer:
 
     def _sampler(self, model: str) -> SamplingClient:
         if model not in self._samplers:
-            weights: dict[str, Any] = (
-                {"base_model": self.config.trained_model} if model == "base" else {"model_path": self._checkpoint()}
-            )
-            self._samplers[model] = self._service.create_sampling_client(**weights).result()
+            if model == "base":
+                coming = self._service.create_sampling_client(base_model=self.config.trained_model)
+            else:
+                coming = self._service.create_sampling_client(model_path=self._checkpoint())
+            self._samplers[model] = coming.result()
         return self._samplers[model]
 
     def _checkpoint(self) -> str:

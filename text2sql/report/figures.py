@@ -18,6 +18,7 @@ from text2sql.runs.records import MetricsRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 INK, MUTED, RULE, PAPER, BACKGROUND = "#20242b", "#5c6470", "#d9dce1", "#fdfdfc", "#fefefd"
@@ -114,7 +115,7 @@ def new_figure(height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def percent_axis(axis: Any) -> None:
+def percent_axis(axis: Axis) -> None:
     """Label an axis of rates in percent."""
     from matplotlib.ticker import FuncFormatter
 

@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from pydantic import JsonValue
 
 from text2sql.errors import UserError
 from text2sql.rows import read_jsonl
@@ -42,7 +44,7 @@ class RunData:
     metrics: list[MetricsRow] = field(default_factory=list)
     predictions: dict[str, list[Prediction]] = field(default_factory=dict)
     config: str = ""
-    environment: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, JsonValue] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def evaluation(self, side: str) -> EvaluationSummary | None:
@@ -102,9 +104,9 @@ def load_run(run_dir: Path, sides: Sequence[str] = SIDES, *, strict: bool = Fals
     return run
 
 
-def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(value: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
     """Nested dicts as one dict with dotted keys."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, JsonValue] = {}
     for key, item in value.items():
         if isinstance(item, dict) and item:
             flat.update(flatten(item, f"{prefix}{key}."))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from text2sql import formats
 from text2sql.report.figures import Plot
@@ -17,7 +16,7 @@ _UNSHOWABLE = re.compile(
 )
 
 
-def fill(template: str, plots: Mapping[str, Plot], **values: Any) -> str:
+def fill(template: str, plots: Mapping[str, Plot], **values: object) -> str:
     """The page as text, with the style sheet and the figures inside; what HTML cannot show is escaped.
 
     Args:

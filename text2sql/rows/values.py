@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
 
 # Half of a character: JSON can spell it, no encoding can.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
 
 
-def json_kind(value: Any) -> str:
+def json_kind(value: object) -> str:
     """What JSON calls a value, with its article, for example ``"a list"``."""
     kind = "a number" if isinstance(value, int | float) else f"a value of the type {type(value).__name__}"
     return _KINDS.get(type(value), kind)
 
 
-def read_value(name: str, value: Any, *, number: bool = False, listed: bool = False) -> str:
+def read_value(name: str, value: object, *, number: bool = False, listed: bool = False) -> str:
     """A value as the text that a column must hold. Nothing, and NaN, by which pandas marks nothing, are the empty text.
 
     Args:

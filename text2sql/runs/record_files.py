@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 import text2sql
 from text2sql.config.wording import sentence
@@ -28,7 +27,7 @@ class NewerFormat(NotARecord):
     """A record of a format that this version does not know."""
 
 
-def parse(value: Mapping[str, Any], *kinds: type[R]) -> R:
+def parse(value: Mapping[str, JsonValue], *kinds: type[R]) -> R:
     """A JSON object as a record.
 
     Args:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, Strict
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, PlainValidator, Strict
 from pydantic_core import PydanticCustomError
 
 from text2sql.equivalence.verdict import STATUSES, Verdict
@@ -51,7 +51,7 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", validate_by_name=True, serialize_by_alias=True)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JsonValue]:
         """The record as plain JSON, as it stands in its file."""
         return self.model_dump()
 

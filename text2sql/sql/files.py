@@ -15,6 +15,7 @@ from urllib.parse import quote
 from text2sql.errors import UserError
 from text2sql.rows import read_rows
 from text2sql.sql.tokens import quote_identifier
+from text2sql.sql.values import Row
 
 # A program may write while its database is copied: the copy is made again, so often at most.
 _COPIES = 5
@@ -107,7 +108,7 @@ def file_schema(path: str) -> str:
         return ";\n".join(sql for name, sql in rows if name not in hidden)
 
 
-def first_rows(path: str, table: str, count: int) -> tuple[list[str], list[tuple[Any, ...]]]:
+def first_rows(path: str, table: str, count: int) -> tuple[list[str], list[Row]]:
     """Column names and the first rows of a table.
 
     Raises:

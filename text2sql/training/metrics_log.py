@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+
+from pydantic import JsonValue
 
 from text2sql.config import TrainingConfig
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.records import METRICS, SAMPLES, MetricsRow, StepMetrics, Validation
 from text2sql.training import early_stopping
 
-Track = Callable[[Mapping[str, Any]], None]
+Track = Callable[[Mapping[str, JsonValue]], None]
 
 
 class MetricsLog:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from backends.extras import missing_package
 from text2sql.config import Config
 from text2sql.errors import UserError
 
-Log = Callable[[Mapping[str, Any]], None]
+Log = Callable[[Mapping[str, JsonValue]], None]
 
 
 def open_trackers(config: Config, directory: Path) -> Log:
@@ -28,10 +30,11 @@ def open_trackers(config: Config, directory: Path) -> Log:
         if project:
             logs.append(_experiment(package, project, config))
 
-    def log(row: Mapping[str, Any]) -> None:
-        numbers = {key: value for key, value in row.items() if isinstance(value, int | float) and key != "step"}
+    def log(row: Mapping[str, JsonValue]) -> None:
+        numbers = {key: value for key, value in row.items() if isinstance(value, int | float)}
+        step = int(numbers.pop("step"))
         for send in logs:
-            send(numbers, row["step"])
+            send(numbers, step)
 
     return log
 

@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
+from pydantic import JsonValue
 from tinker import APIStatusError
 
 from backends.checkpoint_paths import SCHEME, CheckpointPath
@@ -154,7 +154,7 @@ def _of_run(run: RunDirectory, config: Config) -> Start:
     return Start(chosen.state_path, on_disk, record)
 
 
-def _compare(key: str, there: Any, place: str, config: Config) -> None:
+def _compare(key: str, there: JsonValue, place: str, config: Config) -> None:
     """Raise UserError if what the weights were trained with is not what this run has."""
     here = config.trained_model if key == "base_model" else attrgetter(key)(config)
     if there == here:

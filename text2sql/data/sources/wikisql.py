@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import JsonValue
+
 from backends.paths import written_aside
 from text2sql.data.example import Example
 from text2sql.data.sources.layout import archive_split, check_row, find
@@ -132,13 +134,13 @@ def _render(sql: Mapping[str, Any], table: Table) -> str:
     )
 
 
-def _index(value: Any, of: Sequence[Any]) -> int:
+def _index(value: Any, of: Sequence[object]) -> int:
     if not 0 <= int(value) < len(of):
         raise Unusable("WikiSQL query that names a column or operator that is not there")
     return int(value)
 
 
-def render(aggregate: str, selected: int, conditions: Sequence[tuple[int, str, Any]], table: Table) -> str:
+def render(aggregate: str, selected: int, conditions: Sequence[tuple[int, str, object]], table: Table) -> str:
     """A structured query as SQL; conditions are (column, operator, value)."""
     column = _quoted(table.columns[selected])
     query = f"SELECT {f'{aggregate}({column})' if aggregate else column} FROM {_quoted(table.name)}"
@@ -146,13 +148,13 @@ def render(aggregate: str, selected: int, conditions: Sequence[tuple[int, str, A
     return query + (f" WHERE {' AND '.join(parts)}" if parts else "")
 
 
-def _literal(value: Any, kind: str) -> str:
+def _literal(value: object, kind: str) -> str:
     if kind == "real" and (number := _number(value)) is not None:
         return number
     return quote_string(str(value))
 
 
-def _number(value: Any) -> str | None:
+def _number(value: object) -> str | None:
     """A number as SQL writes it, without the commas between thousands; None if it is no number."""
     found = re.fullmatch(r"\s*([-+]?)(\d{1,3}(?:,\d{3})+|\d+)?(\.\d+)?\s*", str(value))
     if not found or not (found[2] or found[3]):
@@ -257,7 +259,7 @@ def make_databases(directory: Path, split: str, names: set[str], into: Path) -> 
     return files
 
 
-def _write_database(path: Path, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+def _write_database(path: Path, table: Table, rows: Sequence[Sequence[JsonValue]]) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA synchronous = OFF")
         db.execute("BEGIN")
@@ -268,8 +270,8 @@ def _write_database(path: Path, table: Table, rows: Sequence[Sequence[Any]]) -> 
         db.execute("COMMIT")
 
 
-def _cells(row: Sequence[Any], table: Table) -> list[Any]:
-    cells = []
+def _cells(row: Sequence[JsonValue], table: Table) -> list[JsonValue]:
+    cells: list[JsonValue] = []
     for value, kind in zip(row, table.types, strict=True):
         number = _number(value) if kind == "real" and isinstance(value, str) else None
         cells.append(float(number) if number is not None else json.dumps(value) if isinstance(value, list) else value)
