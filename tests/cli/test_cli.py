@@ -616,7 +616,7 @@ def test_a_damaged_list_of_checkpoints(
     text2sql("run", tiny_file)
     (tmp_path / "run" / "checkpoints.jsonl").write_text('{"step"\n')
     line = text2sql("run", tiny_file, "on_existing=resume").line
-    assert "run/checkpoints.jsonl is damaged (line 1" in line and "on_existing=overwrite" in line
+    assert "run/checkpoints.jsonl is damaged (line 1" in line and "delete it" in line and "overwrite" not in line
 
 
 @pytest.mark.parametrize("sync", range(1, 12, 3))

@@ -15,7 +15,7 @@ import pytest
 import tinker
 from tinker import types
 
-from backends.fake import FakeSamplingClient, FakeServiceClient, FakeTrainingClient, _done
+from backends.fake import FakeSamplingClient, FakeServiceClient, FakeTrainingClient, _done, _failed
 from backends.interface import BackendError
 from tests.support.tiny_runs import judge_by_text, read_jsonl, rows, tiny_config, tiny_values, write_jsonl
 from text2sql import evaluation
@@ -250,27 +250,112 @@ def test_a_run_that_another_process_holds_is_refused(tmp_path: Path, quick: None
 
 
 @pytest.mark.parametrize(
-    ("name", "damage", "match"),
+    ("name", "damage", "match", "way"),
     [
-        ("checkpoints.jsonl", b"{", "incomplete"),
-        ("checkpoints.jsonl", b"\xff\xfe\n", "line 1"),
-        ("checkpoints.jsonl", b"{}\n", "no name, step"),
-        ("checkpoints.jsonl", b"7\n", "line 1 is a number, not an object"),
-        ("metrics.jsonl", b"}\n", "line 1"),
-        ("predictions-base.jsonl", b"}\n", "line 1"),
-        ("config.yaml", b"a: [\n", "line 2"),
+        ("checkpoints.jsonl", b"{", "incomplete", "delete it .* the saved checkpoints are found"),
+        ("checkpoints.jsonl", b"\xff\xfe\n", "line 1", "delete it"),
+        ("checkpoints.jsonl", b"{}\n", "no name, step", "delete it"),
+        ("predictions-base.jsonl", b"}\n", "line 1", "delete it .* its questions alone are asked once more"),
+        ("config.yaml", b"a: [\n", "line 2", "text2sql config show CONFIG > "),
     ],
 )
-def test_a_damaged_file_is_named_and_left(tmp_path: Path, quick: None, name: str, damage: bytes, match: str) -> None:
-    directory = run_pipeline(tiny_config(tmp_path))
+def test_a_damaged_file_is_named_and_left_and_the_way_on_loses_least(
+    tmp_path: Path, quick: None, name: str, damage: bytes, match: str, way: str
+) -> None:
+    config = tiny_config(tmp_path, on_existing="resume")
+    directory = run_pipeline(config)
+    metrics, summary = (directory / "metrics.jsonl").read_bytes(), (directory / "summary.json").read_text()
+    whole = (directory / name).read_bytes()
     (directory / name).write_bytes(damage)
-    with pytest.raises(UserError, match=f"(?s){re.escape(name)} is damaged.*{match}.*on_existing=overwrite"):
-        run_pipeline(tiny_config(tmp_path, on_existing="resume"))
+    with pytest.raises(UserError, match=f"(?s){re.escape(name)} is damaged.*{match}.*{way}") as raised:
+        run_pipeline(config)
+    assert "overwrite" not in str(raised.value)
     assert (directory / name).read_bytes() == damage
-    run_pipeline(tiny_config(tmp_path, on_existing="overwrite"))
+    # What the message says works, and nothing that was paid for is done again.
+    (directory / name).write_bytes(whole) if name == "config.yaml" else (directory / name).unlink()
+    run_pipeline(config)
+    assert (directory / "metrics.jsonl").read_bytes() == metrics
+    assert _timeless(json.loads((directory / "summary.json").read_text())) == _timeless(json.loads(summary))
 
 
-def test_a_missing_or_damaged_checkpoint_is_named(tmp_path: Path, quick: None) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["metrics", "timings", "usage", "samples", "training_runs", "environment", "summary"],
+)
+def test_damaged_bookkeeping_is_left_out_with_a_note(
+    tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    config = tiny_config(tmp_path, on_existing="resume", **VALIDATED)
+    directory = run_pipeline(config)
+    file = next(directory.glob(f"{name}.json*"))
+    answers = {path.name: path.read_bytes() for path in directory.glob("predictions-*.jsonl")}
+    checkpoints = (directory / "checkpoints.jsonl").read_bytes()
+    lines = file.read_bytes().splitlines(keepends=True)
+    damage = b'{"half": \n' + b"".join(lines[1:]) if file.suffix == ".jsonl" else b"{}}"
+    file.write_bytes(damage)
+    capsys.readouterr()
+    run_pipeline(config)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{file} was damaged (" in said and f"the damaged file is {file.name}.damaged" in said
+    assert (directory / f"{file.name}.damaged").read_bytes() == damage
+    assert {path.name: path.read_bytes() for path in directory.glob("predictions-*.jsonl")} == answers
+    assert (directory / "checkpoints.jsonl").read_bytes() == checkpoints
+    if name == "metrics":
+        assert "no record of 1 of the 3 steps" in said
+    run_pipeline(config)
+    assert "was damaged" not in " ".join(capsys.readouterr().out.split())
+
+
+def test_emptied_metrics_are_noticed_and_no_checkpoint_is_lost(
+    tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config(tmp_path, on_existing="resume")
+    directory = run_pipeline(config)
+    saved = sorted(path.name for path in (directory / "checkpoints").rglob("*.json"))
+    (directory / "metrics.jsonl").write_bytes(b"")
+    (directory / "checkpoints.jsonl").unlink()
+    capsys.readouterr()
+    run_pipeline(config)
+    assert "no record of 4 of the 4 steps" in " ".join(capsys.readouterr().out.split())
+    assert sorted(path.name for path in (directory / "checkpoints").rglob("*.json")) == saved
+    assert [row["step"] for row in read_jsonl(directory / "checkpoints.jsonl")] == [4]
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
+    tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {
+        "data": {"validation_size": 5},
+        "training": {"validate_every": 2, "checkpoint_every": 2, "epochs": 3},
+    }
+    losses = itertools.count(1)
+    monkeypatch.setattr("text2sql.training.trainer.Trainer._validation_loss", lambda *_: float(next(losses)))
+    stop = tiny_config(tmp_path, on_existing="resume", **settings)
+    real = FakeTrainingClient.forward_backward
+
+    def broken(self: Any, *arguments: Any, **more: Any) -> Any:
+        if len(read_jsonl(tmp_path / "run" / "metrics.jsonl")) >= 7:
+            raise BackendError("the machine went away")
+        return real(self, *arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeTrainingClient, "forward_backward", broken)
+        with pytest.raises(BackendError, match="went away"):
+            run_pipeline(stop)
+    rows = read_jsonl(tmp_path / "run" / "checkpoints.jsonl")
+    # The best and the last.
+    assert [row["step"] for row in rows] == [2, 6]
+    for file in (tmp_path / "run" / "checkpoints").rglob("step-000006.json"):
+        file.write_text("{")
+    capsys.readouterr()
+    run_pipeline(stop)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "is damaged" in said and "The one before it is used, of step 2: 4 steps are done again." in said
+    steps = [row["step"] for row in read_jsonl(tmp_path / "run" / "metrics.jsonl") if "loss" in row]
+    assert steps == list(range(1, 10))
+
+
+def test_a_damaged_only_checkpoint_is_named(tmp_path: Path, quick: None) -> None:
     directory = run_pipeline(tiny_config(tmp_path))
     (directory / "predictions-tuned.jsonl").unlink()
     files = list((directory / "checkpoints").rglob("*.json"))
@@ -437,7 +522,7 @@ def test_a_failing_backend_is_one_message_and_goes_on_later(
 ) -> None:
     with monkeypatch.context() as patch:
         failure = tinker.TinkerError("the queue is gone")
-        patch.setattr(FakeTrainingClient, "optim_step", lambda self, params: _done(error=failure))
+        patch.setattr(FakeTrainingClient, "optim_step", lambda self, params: _failed(failure))
         with pytest.raises(BackendError, match=r"fake failed \(TinkerError: the queue is gone\)"):
             run_pipeline(tiny_config(tmp_path))
     run_pipeline(tiny_config(tmp_path))
@@ -447,9 +532,7 @@ def test_a_checkpoint_that_cannot_be_deleted_does_not_end_training(
     tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failure = tinker.TinkerError("404: it has expired")
-    monkeypatch.setattr(
-        FakeServiceClient, "delete_checkpoint_from_tinker_path", lambda self, path: _done(error=failure)
-    )
+    monkeypatch.setattr(FakeServiceClient, "delete_checkpoint_from_tinker_path", lambda self, path: _failed(failure))
     directory = run_pipeline(tiny_config(tmp_path))
     assert [row["step"] for row in read_jsonl(directory / "checkpoints.jsonl")] == [4]
 
@@ -468,6 +551,26 @@ def test_over_long_examples_are_dropped_and_counted(tmp_path: Path, quick: None)
     assert (summary["data"]["train"], summary["training"]["examples"]) == (25, 25)
     with pytest.raises(UserError, match=r"26 longer than 30 tokens.*data\.max_dropped"):
         run_pipeline(tiny_config(tmp_path, output_dir=output + "x", data={**settings, "max_tokens": 30}))
+
+
+def test_answers_of_a_model_that_computes_no_numbers_are_not_scored(
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = FakeSamplingClient.sample
+
+    def sample(self: Any, *arguments: Any) -> Any:
+        response = real(self, *arguments).result()
+        for sequence in response.sequences:
+            sequence.logprobs_np[-1] = math.nan
+        return _done(response)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeSamplingClient, "sample", sample)
+        with pytest.raises(UserError, match=r"not numbers \(NaN\) where it answers .*local\.dtype=float32"):
+            run_pipeline(tiny_config(tmp_path))
+    assert not (tmp_path / "run" / "predictions-base.jsonl").read_bytes()
+    # The advice is taken.
+    run_pipeline(tiny_config(tmp_path, local={"dtype": "float32"}))
 
 
 # Going on

@@ -78,7 +78,7 @@ def test_a_kill_around_the_last_checkpoint(
     assert len(read_jsonl(tmp_path / "run" / "training_runs.jsonl")) == starts
 
 
-def test_the_newest_whole_checkpoint() -> None:
+def test_the_whole_checkpoints() -> None:
     from tinker import types
 
     def checkpoint(run: str, segment: str, step: int) -> types.Checkpoint:
@@ -88,9 +88,10 @@ def test_the_newest_whole_checkpoint() -> None:
         return types.Checkpoint(checkpoint_id=name, checkpoint_type=kind, time=time, tinker_path=path)
 
     found = [checkpoint("a:train:0", "weights", 4), checkpoint("b:train:0", "sampler_weights", 4)]  # not of one client
-    assert checkpoint_recovery.newest_whole(found, {2, 4}) is None
+    assert checkpoint_recovery.whole_checkpoints(found) == {}
     found += [checkpoint("a:train:0", "weights", 2), checkpoint("a:train:0", "sampler_weights", 2)]
-    assert checkpoint_recovery.newest_whole(found, {4}) is None  # its losses were not recorded
-    row = checkpoint_recovery.newest_whole(found, {2, 4})
-    assert row is not None
+    # Of a name that the loop does not give.
+    other = "tinker://a:train:0/weights/last"
+    found.append(found[0].model_copy(update={"tinker_path": other}))
+    (row,) = checkpoint_recovery.whole_checkpoints(found).values()
     assert (row.step, row.state_path) == (2, "tinker://a:train:0/weights/step-000002")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from backends.interface import Future, SamplingClient, StreamingSamplingClient, 
 from text2sql.config import Config
 from text2sql.data import prompts
 from text2sql.data.example import Example
+from text2sql.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -94,19 +96,39 @@ class PendingGenerations:
         ]
 
     def results(self) -> list[list[Generation]]:
-        """Wait for all answers: those to each question, in the order of the questions."""
-        return [
-            [
-                _generation(prompt, sequence.tokens, sequence.stop_reason, len(ids), self._tokenizer, self._config)
-                for sequence in future.result().sequences
-            ]
-            for prompt, ids, future in zip(self._prompts, self._ids, self._futures, strict=True)
-        ]
+        """Wait for all answers: those to each question, in the order of the questions.
+
+        Raises:
+            UserError: The model's probabilities are not numbers, so that its answers mean nothing.
+        """
+        answers = []
+        for question, prompt, ids, future in zip(
+            self.request.questions, self._prompts, self._ids, self._futures, strict=True
+        ):
+            sequences = future.result().sequences
+            if any(map(math.isnan, (value for sequence in sequences for value in sequence.logprobs or ()))):
+                raise UserError(_not_numbers(question))
+            answers.append(
+                [
+                    _generation(prompt, sequence.tokens, sequence.stop_reason, len(ids), self._tokenizer, self._config)
+                    for sequence in sequences
+                ]
+            )
+        return answers
 
     def cancel(self) -> None:
         """Call off the answers that nobody will collect."""
         for future in self._futures:
             future.future().cancel()
+
+
+def _not_numbers(question: Example) -> str:
+    return (
+        f'The model\'s probabilities are not numbers (NaN) where it answers {question.id}, "{question.question}": what '
+        "it writes means nothing, and is not scored. Where the weights are whole, its numbers overflow: float16 ends "
+        "at 65,504. Run the same command again with local.dtype=float32, or bfloat16 on a GPU that has it; what was "
+        "finished is kept. Otherwise the weights in base_model are damaged."
+    )
 
 
 def generate(request: Request, sampler: SamplingClient, config: Config) -> list[list[Generation]]:

@@ -28,7 +28,7 @@ from text2sql.console import console
 from text2sql.errors import UserError
 from text2sql.rows import dump_jsonl
 from text2sql.runs import records
-from text2sql.runs.record_files import damaged, read_record, read_records
+from text2sql.runs.record_files import damaged, read_record, read_records, repair
 from text2sql.runs.records import (
     CheckpointRecord,
     MetricsRow,
@@ -42,6 +42,17 @@ from text2sql.runs.records import (
     ValidationSample,
 )
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Summary
+
+# Files without which a run can go on, with what they hold: no answer, no weights and no setting is in them.
+BOOKKEEPING: dict[str, tuple[type[Record], ...]] = {
+    records.METRICS: (StepMetrics, Validation),
+    records.TRAINING_RUNS: (TrainingRun,),
+    records.SAMPLES: (ValidationSample,),
+    records.USAGE: (Usage,),
+    records.TIMINGS: (Timing,),
+    SUMMARY: (Summary,),
+    ENVIRONMENT: (Environment,),
+}
 
 
 class RunDirectory:
@@ -108,6 +119,13 @@ class RunDirectory:
     def write_json(self, name: str, record: Record) -> None:
         """Write a JSON file in one stroke."""
         self.write(name, json.dumps(record.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def repair(self) -> None:
+        """Leave out what cannot be read of the files that the run can do without, and say so."""
+        for name, kinds in BOOKKEEPING.items():
+            if self.file(name).is_file() and (note := repair(self.file(name), *kinds)):
+                lost = " Tokens in the other lines are no longer counted as spent." if name == records.USAGE else ""
+                console.print(note + lost, markup=False)
 
     def lock(self) -> None:
         """Hold the run; UserError if another process does. The lock goes with the process, however it ends."""
@@ -216,15 +234,20 @@ def open_run(config: Config) -> RunDirectory:
         if any(name != ".lock" and not name.endswith(PARTIAL) for name in names):
             raise UserError(f"output_dir: {run.path} has files in it, but no run. Choose another output_dir.")
         return _start(run, config)
-    choice = _choose(run, config)
-    if choice == "new":
-        return _start(RunDirectory(_next_free(run.path)), config)
-    run.lock()
-    if choice == "overwrite":
-        _empty(run)
-        return _start(run, config)
-    _take_over(run, config)
-    return run
+    try:
+        choice = _choose(run, config)
+        if choice == "new":
+            run.unlock()
+            return _start(RunDirectory(_next_free(run.path)), config)
+        run.lock()
+        if choice == "overwrite":
+            _empty(run)
+            return _start(run, config)
+        _take_over(run, config)
+        return run
+    except BaseException:
+        run.unlock()
+        raise
 
 
 def _choose(run: RunDirectory, config: Config) -> str:
@@ -232,6 +255,9 @@ def _choose(run: RunDirectory, config: Config) -> str:
     choice: str = config.on_existing
     if choice in ("overwrite", "new"):
         return choice
+    if choice != "fail":
+        run.lock()
+        run.repair()
     changed = [change for change in differences(run, config) if change.about.changes != "reports"]
     finished = {"train", "evaluate"} <= run.stages()
     if choice != "fail" and changed and not run.has_results():

@@ -6,17 +6,19 @@ The sentence names file, line, key and format.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
 import text2sql
+from backends.paths import written_aside
 from text2sql.config.wording import sentence
 from text2sql.errors import UserError
 from text2sql.rows import read_jsonl
 from text2sql.rows.values import json_kind
-from text2sql.runs.records import FORMAT, R, Record
+from text2sql.runs.records import CHECKPOINTS, FORMAT, R, Record
 
 
 class NotARecord(ValueError):
@@ -99,8 +101,72 @@ def refusal(path: Path, place: str, error: NotARecord) -> UserError:
 
 
 def damaged(path: Path, what: str) -> UserError:
-    """The error for a file of a run that cannot be used as it is."""
-    return UserError(f"{path} is damaged ({what}). Restore it, or start anew with on_existing=overwrite.")
+    """The error for a file of a run that cannot be used as it is, with what loses least."""
+    return UserError(f"{path} is damaged ({what}). Restore it, or {_least_loss(path)}.")
+
+
+def _least_loss(path: Path) -> str:
+    if path.name == "config.yaml":
+        return (
+            f"write it again: `text2sql config show CONFIG > {path}`, with the overrides that the run was started with"
+        )
+    if path.name == CHECKPOINTS:
+        return "delete it and run the same command again: the saved checkpoints are found, and training goes on"
+    if path.name.startswith("predictions-"):
+        return "delete it and run the same command again: its questions alone are asked once more"
+    return (
+        "run the run's own command again with on_existing=resume: what can be read of the file stays, and the file is "
+        "kept next to it"
+    )
+
+
+def repair(path: Path, *kinds: type[Record]) -> str | None:
+    """Leave the lines out of a JSON Lines file, or the file itself, that cannot be read; the damaged file stays aside.
+
+    Args:
+        path: A file of a run without which the run can go on.
+        kinds: What its records may be.
+
+    Returns:
+        What was left out and why, in a sentence; None where the file is whole.
+
+    Raises:
+        UserError: A line is of a newer format: that is no damage.
+    """
+    try:
+        read_records(path, *kinds) if path.suffix == ".jsonl" else read_record(path, kinds[0])
+        return None
+    except UserError as error:
+        if isinstance(error.__cause__, NewerFormat):
+            raise
+        why = str(error).partition(" is damaged (")[2].partition("). Restore it")[0]
+    lines = path.read_bytes().splitlines(keepends=True) if path.suffix == ".jsonl" else []
+    whole = [line for line in lines if line.endswith(b"\n") and _is_record(line, *kinds)]
+    aside = path.with_name(f"{path.name}.damaged")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.damaged-{number}")
+    # A copy first: whoever is killed in between finds the damaged file once more.
+    shutil.copyfile(path, aside)
+    if path.suffix == ".jsonl":
+        with written_aside(path, durable=True) as target:
+            target.write_bytes(b"".join(whole))
+        kept = f"{len(whole):,} of its {len(lines):,} lines are kept"
+    else:
+        path.unlink()
+        kept = "it is made anew"
+    return f"{path} was damaged ({why}); {kept}, and the damaged file is {aside.name}."
+
+
+def _is_record(line: bytes, *kinds: type[Record]) -> bool:
+    try:
+        value = json.loads(line)
+        if isinstance(value, dict):
+            parse(value, *kinds)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict)
 
 
 def _required(kind: type[Record]) -> Sequence[str]:

@@ -6,7 +6,8 @@ names every training client that a run has had, so what these saved in between c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Sequence
 
 from tinker import TinkerError, types
 
@@ -18,6 +19,8 @@ from text2sql.runs.records import TRAINING_RUNS, CheckpointRecord, StartRecord, 
 
 # What checkpoints.jsonl calls the path of each kind that the loop saves.
 PATH_KEYS: dict[Kind, str] = {"training": "state_path", "sampler": "sampler_path"}
+
+STEP_NAME = re.compile(r"step-(\d{6,})")
 
 
 def checkpoint_name(step: int) -> str:
@@ -54,20 +57,20 @@ def find_leftovers(run: RunDirectory, service: ServiceClient) -> list[types.Chec
     return [checkpoint for checkpoint in found if checkpoint.tinker_path not in recorded]
 
 
-def newest_whole(leftovers: Sequence[types.Checkpoint], steps: Collection[int]) -> CheckpointRecord | None:
-    """The latest of these steps of which both training state and weights were saved, as a row to record."""
+def whole_checkpoints(leftovers: Sequence[types.Checkpoint]) -> dict[int, CheckpointRecord]:
+    """By step, those of which both training state and weights were saved, as rows to record."""
     paths: dict[tuple[str, str], dict[str, str]] = {}
     for checkpoint in leftovers:
         path = CheckpointPath.parse(checkpoint.tinker_path)
         if key := PATH_KEYS.get(path.kind):
             paths.setdefault((path.run, path.name), {})[key] = checkpoint.tinker_path
-    for step in sorted(steps, reverse=True):
-        for (_, name), own in paths.items():
-            if name == checkpoint_name(step) and len(own) == len(PATH_KEYS):
-                return CheckpointRecord(
-                    name=name, step=step, state_path=own["state_path"], sampler_path=own["sampler_path"]
-                )
-    return None
+    return {
+        int(match[1]): CheckpointRecord(
+            name=name, step=int(match[1]), state_path=own["state_path"], sampler_path=own["sampler_path"]
+        )
+        for (_, name), own in paths.items()
+        if (match := STEP_NAME.fullmatch(name)) and len(own) == len(PATH_KEYS)
+    }
 
 
 def delete(rest: RestClient, paths: Sequence[str]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from backends.interface import TrainingClient
+from backends.interface import BackendError, TrainingClient
+from text2sql.console import console
 from text2sql.runs.records import CHECKPOINTS, CheckpointRecord
 from text2sql.runs.session import RunSession
 from text2sql.training import checkpoint_recovery
@@ -40,18 +41,57 @@ class KeptCheckpoints:
     def recover(self, metrics: MetricsLog) -> None:
         """Record the latest checkpoint that a kill kept from being recorded; delete the others of that kind.
 
+        Where nothing is recorded, because ``checkpoints.jsonl`` was lost, the best one is recorded too.
+
         Args:
             metrics: Everything that was measured, also after the last checkpoint.
         """
         found = checkpoint_recovery.find_leftovers(self._session.run, self._session.service)
-        later = {row.step for row in metrics.steps if row.step > self.step}
-        newest = checkpoint_recovery.newest_whole(found, later)
-        kept: tuple[str, ...] = ()
-        if newest:
-            kept = (newest.state_path, newest.sampler_path)
+        whole = checkpoint_recovery.whole_checkpoints(found)
+        later = [step for step in whole if step > self.step]
+        kept: list[CheckpointRecord] = []
+        if later:
+            newest = whole[max(later)]
             until_then = [row for row in metrics.rows if row.step <= newest.step]
-            self._keep(newest, best_step(until_then, self._session.config.training))
-        self._delete([leftover.tinker_path for leftover in found if leftover.tinker_path not in kept])
+            best = best_step(until_then, self._session.config.training)
+            if not self.rows and best in whole and best != newest.step:
+                kept.append(whole[best])
+                self.rows = list(kept)
+            kept.append(newest)
+            self._keep(newest, best)
+        paths = {path for row in kept for path in (row.state_path, row.sampler_path)}
+        self._delete([leftover.tinker_path for leftover in found if leftover.tinker_path not in paths])
+
+    def open_last(self, restore: Callable[[CheckpointRecord], TrainingClient]) -> TrainingClient:
+        """What `restore` makes of the last checkpoint; where that is damaged, of the one before it.
+
+        Raises:
+            BackendError: None of them can be restored; all stay as they are.
+        """
+        failures: list[BackendError] = []
+        for number in reversed(range(len(self.rows))):
+            try:
+                client = restore(self.rows[number])
+            except BackendError as error:
+                failures.append(error)
+                continue
+            if failures:
+                lost = self.step - self.rows[number].step
+                console.print(
+                    f"{failures[0]} The one before it is used, of step {self.rows[number].step}: {lost} "
+                    f"{'step is' if lost == 1 else 'steps are'} done again.",
+                    markup=False,
+                )
+                unusable = self.rows[number + 1 :]
+                self.rows = self.rows[: number + 1]
+                self._session.run.replace_rows(CHECKPOINTS, self.rows)
+                # Otherwise the next start would find and record them again.
+                self._delete([path for row in unusable for path in (row.state_path, row.sampler_path)])
+            return client
+        raise BackendError(
+            f"{failures[0]} No earlier one is kept. Restore the checkpoint; or say on_existing=new, which trains anew "
+            "in another directory and keeps this one."
+        ) from failures[0]
 
     def save(self, client: TrainingClient, step: int, best: int | None) -> None:
         """Save a checkpoint, record it, and delete what is neither the last one nor the best.

@@ -54,6 +54,10 @@ class MetricsLog:
         """Whether there is a validation after this many steps."""
         return any(row.step == step and isinstance(row, Validation) for row in self.rows)
 
+    def missing_steps(self, done: int) -> int:
+        """How many of the first `done` steps have no record; a file of a run that is whole has them all."""
+        return done - len({row.step for row in self.steps if row.step <= done})
+
     def forget_after(self, step: int) -> None:
         """Leave out what came after a step, because it will be done again; the files keep it until `rewrite`."""
         self.rows = [row for row in self.rows if row.step <= step]

@@ -24,7 +24,7 @@ from text2sql.data.datum import make_batch
 from text2sql.data.prompts import Tokens
 from text2sql.errors import UserError
 from text2sql.runs.budget import BudgetReached, TokenCount
-from text2sql.runs.records import CheckpointRecord, StepMetrics, Validation
+from text2sql.runs.records import METRICS, CheckpointRecord, StepMetrics, Validation
 from text2sql.runs.session import RunSession
 from text2sql.runs.summary import TrainingSummary
 from text2sql.training import checkpoint_recovery
@@ -97,10 +97,18 @@ class Trainer:
         done = self.checkpoints.step
         # What came after the last checkpoint is done again.
         self.metrics.forget_after(done)
+        if missing := self.metrics.missing_steps(done):
+            console.print(
+                f"{self.session.run.file(METRICS)} has no record of {missing} of the {done} steps that were done: "
+                "losses and times in the report are of the others. The weights are not affected."
+            )
         if self._is_finished(done):
             return self.chosen_checkpoint()
-        self.metrics.rewrite(done)
         client = self._open_client()
+        # A damaged checkpoint may have taken the run further back.
+        done = self.checkpoints.step
+        self.metrics.forget_after(done)
+        self.metrics.rewrite(done)
         self._clock = time.monotonic()
         flying: deque[SubmittedBatch] = deque()
         examples = self.batches.examples_before
@@ -143,9 +151,11 @@ class Trainer:
         config, service = self.session.config, self.session.service
         last, start = self.checkpoints.last, None
         if last:
-            console.print(f"Going on from step {last.step} of {self.batches.total}.")
             _check_expiry(last)
-            client = service.create_training_client_from_state_with_optimizer(last.state_path).result()
+            client = self.checkpoints.open_last(
+                lambda row: service.create_training_client_from_state_with_optimizer(row.state_path).result()
+            )
+            console.print(f"Going on from step {self.checkpoints.step} of {self.batches.total}.")
         elif start := find_start(config):
             client = begin(start, service, config, self.session.run)
         else:
@@ -230,8 +240,8 @@ class Trainer:
         more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
         return (
             f"Training diverged at step {submitted.step + 1}: {error}. Its batch: {names}{more}. The checkpoints "
-            "before it are kept. Lower training.learning_rate, or set training.grad_clip_norm=1 and "
-            "on_existing=overwrite."
+            "before it are kept. Lower training.learning_rate, or set training.grad_clip_norm=1, and say "
+            "on_existing=new: what was learnt depends on them."
         )
 
     # Validation and checkpoints. Neither is training time: the clock starts again after them.
@@ -249,7 +259,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise UserError(
                 f"Training diverged: at step {step} the validation loss is {loss}. The checkpoints before it are kept. "
-                "Lower training.learning_rate and say on_existing=overwrite."
+                "Lower training.learning_rate and say on_existing=new."
             )
         if self.validate is not None:
             accuracy = self.validate(client.save_weights_and_get_sampling_client().result(), step)
@@ -315,5 +325,5 @@ def _check_expiry(checkpoint: CheckpointRecord) -> None:
     if expires and datetime.fromisoformat(expires) < datetime.now(UTC):
         raise UserError(
             f"The checkpoint of step {checkpoint.step} expired on {expires}: the run cannot go on from it. Start anew "
-            "with on_existing=overwrite, and with a longer training.checkpoint_ttl_days."
+            "with on_existing=new, and with a longer training.checkpoint_ttl_days."
         )

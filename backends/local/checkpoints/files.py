@@ -24,6 +24,8 @@ from backends.local.weights.lora import LoraSpec
 from backends.local.weights.protocol import Method, Pretrained, Spec
 from backends.paths import flush_to_disk
 
+# Trained weights are below 1e3. A hundred times the largest number of float16 says that a step was far too long.
+LARGEST = 6.5e6
 ADAPTER = "adapter_model.safetensors"
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
@@ -51,6 +53,25 @@ class Checkpoint:
     target_modules: list[str]
     step: int = 0
     pretrained: tuple[Pretrained, ...] = ()
+
+
+def check_weights(weights: dict[str, Tensor]) -> None:
+    """Refuse to save weights that are not finite, or so large that nothing can be computed with them.
+
+    Raises:
+        BackendError: A weight is NaN, infinite, or beyond `LARGEST`; the message names the tensor.
+    """
+    for name, tensor in weights.items():
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        # NaN is the largest of what it is among, and both bounds are one pass without a copy.
+        low, high = (float(bound) for bound in tensor.aminmax())
+        if not (abs(low) <= LARGEST and abs(high) <= LARGEST):
+            raise BackendError(
+                f"The weights are no model's any more, and were not saved: {name} goes from {low:.3g} to {high:.3g}. "
+                "Training has diverged; the checkpoints before are untouched. Lower training.learning_rate, or set "
+                "training.grad_clip_norm=1."
+            )
 
 
 def write_files(directory: Path, checkpoint: Checkpoint, listing: Listing) -> None:

@@ -25,7 +25,7 @@ from tinker import types
 from backends.checkpoint_paths import KINDS, SEGMENTS, CheckpointPath, Kind, check_ttl
 from backends.interface import BackendError
 from backends.local.checkpoints.description import FILE, Description, Listing
-from backends.local.checkpoints.files import Checkpoint, read_files, write_files
+from backends.local.checkpoints.files import Checkpoint, check_weights, read_files, write_files
 from backends.paths import flush_to_disk
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -114,8 +114,9 @@ class CheckpointStore:
         Raises:
             ValueError: The name has other characters than letters, digits, ``.``, ``_`` and ``-``, or is taken; or
                 `ttl_seconds` is out of range.
-            BackendError: The disk is full, or may not be written to.
+            BackendError: The disk is full, or may not be written to; or the weights are no model's (`check_weights`).
         """
+        check_weights(checkpoint.weights)
         target = self._target(run, kind, name)
         path = str(CheckpointPath(run, kind, name))
         if target.exists() and not overwrite:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tinker import types
 
 from backends import BackendError
+from backends.local.checkpoints.files import check_weights
 from tests.support.datums import random_datums
 
 
@@ -39,6 +41,28 @@ def test_paths_have_tinkers_form(client: Any) -> None:
     ):
         parsed = types.ParsedCheckpointTinkerPath.from_tinker_path(path)
         assert (parsed.training_run_id, parsed.checkpoint_type) == (client.model_id, kind)
+
+
+def test_weights_that_are_no_model_s_are_not_saved(client: Any) -> None:
+    client.save_state("before").result()
+    client.forward_backward(random_datums(4, 600), "cross_entropy")
+    client.optim_step(types.AdamParams(learning_rate=1e30)).result()
+    for save in (client.save_state, client.save_weights_for_sampler):
+        with pytest.raises(BackendError, match=r"were not saved: \S*lora\S* goes from .*learning_rate"):
+            save("after").result()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e7])
+def test_one_absurd_weight_is_enough(value: float) -> None:
+    weights = {
+        "fine": torch.ones(3, dtype=torch.bfloat16),
+        "none": torch.ones(0),
+        "ids": torch.ones(2, dtype=torch.int),
+    }
+    check_weights(weights)
+    weights["broken"] = torch.tensor([[1.0, 2.0], [value, 3.0]])
+    with pytest.raises(BackendError, match="broken goes from"):
+        check_weights(weights)
 
 
 def test_a_name_is_not_overwritten_unasked(service: Any, client: Any) -> None:
