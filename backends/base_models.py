@@ -119,6 +119,17 @@ def load_tokenizer(location: str, *, on_disk: bool = False) -> PretrainedTokeniz
     return cast(PretrainedTokenizer, AutoTokenizer.from_pretrained(location, local_files_only=on_disk))
 
 
+def embedding_rows(location: str) -> int | None:
+    """How many tokens a model has an embedding for; None where its configuration is not on this machine."""
+    from transformers import AutoConfig
+
+    try:
+        rows = AutoConfig.from_pretrained(location, local_files_only=True).get_text_config().vocab_size
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+    return rows if isinstance(rows, int) else None
+
+
 def hub_id(name: str) -> str:
     """The name by which the Hugging Face Hub knows a model."""
     return HUB_IDS.get(name, name)

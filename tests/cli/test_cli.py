@@ -677,3 +677,45 @@ def test_ctrl_c(
     finally:
         signal.signal(signal.SIGINT, before)
     assert text2sql("run", tiny_file).code == 0
+
+
+CYRILLIC = ("CREATE TABLE \u0442 (a TEXT, \u044f TEXT)", "SELECT a FROM \u0442", "SELECT \u044f FROM \u0442")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+@pytest.mark.parametrize(("same", "status"), [(True, 0), (False, 1)])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_terminal_in_another_encoding_changes_no_exit_status(
+    encoding: str, same: bool, status: int, as_json: bool
+) -> None:
+    schema, gold, other = CYRILLIC
+    arguments = ["--schema", schema, "--gold", gold, "--predicted", gold if same else other]
+    result = subprocess.run(
+        [sys.executable, "-m", "text2sql.cli", "match", *arguments, *(["--json"] if as_json else [])],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert (result.returncode, result.stderr) == (status, b"")
+    text = result.stdout.decode(encoding)
+    if as_json:
+        assert json.loads(text)["correct"] is same
+    else:
+        assert text.startswith("equivalent" if same else "different")
+        assert same or ("\u044f" if encoding == "utf-8" else "\\u044f") in text
+
+
+def test_an_argument_in_another_encoding_is_refused_in_words() -> None:
+    arguments = [b"--schema", b"CREATE TABLE t (a)", b"--gold", b"SELECT '\xe9' FROM t", b"--predicted", b"SELECT 1"]
+    result = subprocess.run([sys.executable, "-m", "text2sql.cli", "match", *arguments], capture_output=True, text=True)
+    assert result.returncode == 2 and "An argument is not text in UTF-8" in result.stderr
+
+
+def test_a_fault_of_the_program_is_not_a_verdict() -> None:
+    code = (
+        "import sys; from text2sql import cli; from text2sql.evaluation import one_pair\n"
+        "def fail(*a, **k): raise RuntimeError('unforeseen')\n"
+        "one_pair.match_pair = fail; sys.argv[1:] = ['match', '--schema', 'S', '--gold', 'G', '--predicted', 'P']\n"
+        "cli.main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 70 and "unforeseen" in result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from tests.support import archives
 from tests.support.tiny_runs import write_jsonl
 from text2sql.config import Config, DataConfig
 from text2sql.data.clean import clean
-from text2sql.data.dataset import load_dataset
+from text2sql.data.dataset import load_dataset, tokenize_split
 from text2sql.data.example import Example
 from text2sql.data.sources import load_examples
 from text2sql.data.sources.records import FIELDS, OPTIONAL_FIELDS, make_example
+from text2sql.errors import UserError
 
 SCHEMA, QUERY = "CREATE TABLE t (a INT)", "SELECT a FROM t"
 GOOD = [{"question": f"{i}?", "context": SCHEMA, "answer": QUERY} for i in range(3)]
@@ -115,6 +117,32 @@ def test_gold_answers_that_hold_a_stop_text_are_counted(tmp_path: Path) -> None:
     assert f"(evaluation.stop=['\\n\\n', 'Question:']): {held} of 4." in dataset.counts()
     other = load_dataset(Config.model_validate({"data": data, "evaluation": {"stop": [";"]}}))
     assert other.stopped == 0 and "evaluation.stop" not in other.counts()
+
+
+@pytest.mark.parametrize("side", ["train", "test"])
+def test_a_token_beyond_the_embedding_is_refused_before_training(
+    tmp_path: Path, tiny_tokenizer: Any, side: str
+) -> None:
+    from transformers import AutoTokenizer, LlamaConfig
+
+    LlamaConfig(vocab_size=len(tiny_tokenizer)).save_pretrained(tmp_path / "model")
+    tiny_tokenizer.save_pretrained(tmp_path / "model")
+    rows = [{**GOOD[0], "question": f"{i}?"} for i in range(8)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    data = {"source": str(tmp_path / "rows.jsonl"), "test_size": 2, "split_by": "example"}
+    config = Config.model_validate({"data": data})
+    dataset = load_dataset(config)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    tokenizer.add_tokens(["[PAD]"])
+    # One that no text uses does no harm.
+    tokenize_split(dataset, tokenizer, config, None)
+    odd = replace(getattr(dataset.split, side)[-1], question="Which [PAD]?")
+    split = dataset.split._replace(**{side: [*getattr(dataset.split, side)[:-1], odd]})
+    with pytest.raises(UserError) as raised:
+        tokenize_split(replace(dataset, split=split), tokenizer, config, None)
+    message = str(raised.value)
+    assert f"has {len(tiny_tokenizer) + 1} tokens, the model's embedding {len(tiny_tokenizer)} rows" in message
+    assert f"beyond them: 1 of 8; the first is {odd.id}, with '[PAD]' ({len(tiny_tokenizer)})" in message
 
 
 # Databases

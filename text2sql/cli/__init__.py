@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
 
 import typer
 
 from text2sql.cli import configs, data, demo, estimate, export, pairs, results, runs, serve
 from text2sql.console import show_warnings
 from text2sql.errors import UserError
+from text2sql.rows.values import has_half_characters
 
 # Exit status after Ctrl-C, into which typer turns the exception.
 INTERRUPTED = 130
+# Exit status after a fault of this program (sysexits.h, EX_SOFTWARE).
+FAULT = 70
 
 app = typer.Typer(
     help="Fine-tune small language models to write SQL, and say honestly whether they got better.",
@@ -44,9 +51,11 @@ def main() -> None:
     """Run the command line; errors for people are printed without a traceback, with exit status 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     _quiet_libraries()
+    _make_streams_patient()
     from backends.interface import BackendError
 
     try:
+        _check_arguments(sys.argv[1:])
         app(prog_name="text2sql")
     except (UserError, BackendError) as error:
         _fail(str(error))
@@ -60,9 +69,31 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except OSError as error:
         if error.filename is None and error.errno is None:
-            raise
+            _break_down()
         where = f" ({error.filename})" if error.filename else ""
         _fail(f"{error.strerror or error}{where}. What was finished is kept; fix this and run the same command again.")
+    except Exception:
+        _break_down()
+
+
+def _break_down() -> NoReturn:
+    """Show the exception that this program did not foresee; 1 would say of `match` that the queries differ."""
+    traceback.print_exc()
+    sys.exit(FAULT)
+
+
+def _make_streams_patient() -> None:
+    """Let a terminal or a log in another encoding than UTF-8 show escapes for the signs that it does not have."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Raise UserError for an argument in another encoding, unless it is a file's name."""
+    for argument in arguments:
+        if has_half_characters(argument) and not os.path.lexists(argument):
+            raise UserError(f"An argument is not text in UTF-8: {argument!r}. Write it in UTF-8.")
 
 
 def _fail(message: str) -> None:

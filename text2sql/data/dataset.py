@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from backends.base_models import embedding_rows
 from backends.interface import Tokenizer
 from text2sql.config import Config
 from text2sql.config.templates import needs_reasoning
@@ -132,13 +133,14 @@ def tokenize_split(
         The data set without the dropped examples and with their count, and the tokens of both sides.
 
     Raises:
-        UserError: Too many are over-long.
+        UserError: Too many are over-long, or one has a token that the model's embedding does not.
     """
     template = config.prompt.template
     limit = min(config.data.max_tokens, context or config.data.max_tokens)
     train, train_tokens = _fitting(dataset.split.train, tokenizer, template, limit)
     validation, validation_tokens = _fitting(dataset.split.validation, tokenizer, template, limit)
     considered = sum(map(len, dataset.split))
+    _check_vocabulary(dataset.split, tokenizer, template)
     dropped: dict[str, int] = {}
     if lost := len(dataset.split.train) + len(dataset.split.validation) - len(train) - len(validation):
         dropped[f"longer than {limit} tokens"] = lost
@@ -156,6 +158,29 @@ def tokenize_split(
         )
     kept = replace(dataset, split=Split(train, validation, test), dropped=dataset.dropped | dropped)
     return kept, train_tokens, validation_tokens
+
+
+def _check_vocabulary(split: Split, tokenizer: Tokenizer, template: str) -> None:
+    """Raise UserError for examples with tokens that the tokenizer has and the model's embedding has not."""
+    location = getattr(tokenizer, "name_or_path", "")
+    if not location or not isinstance(tokenizer, Sized):
+        return
+    rows = embedding_rows(location)
+    # `len` counts added tokens, which the tokenizer's own `vocab_size` leaves out.
+    if rows is None or len(tokenizer) <= rows:
+        return
+    examples = [example for side in split for example in side]
+    tokens = tokenize_cached(examples, tokenizer, template)
+    over = [(e, max(*t.prompt, *t.completion)) for e, t in zip(examples, tokens, strict=True)]
+    over = [(example, token) for example, token in over if token >= rows]
+    if over:
+        example, token = over[0]
+        raise UserError(
+            f"base_model: the tokenizer of {location} has {len(tokenizer)} tokens, the model's embedding {rows} rows. "
+            f"Examples with a token beyond them: {len(over)} of {len(examples)}; the first is {example.id}, with "
+            f"{tokenizer.decode([int(token)])!r} ({token}). Enlarge the embedding "
+            "(model.resize_token_embeddings(len(tokenizer))) and save the model, or take such texts out of the data."
+        )
 
 
 def check_batch_size(dataset: Dataset, config: Config) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from pathlib import Path
 
 from rich.table import Table
@@ -41,7 +42,9 @@ def match_pair(
         _check_database(database, schema or "", gold)
     verdict = evaluation.execution_match(schema or "", gold, predicted, str(database) if database else None)
     if as_json:
-        print(json.dumps(verdict.to_dict(), ensure_ascii=False))
+        # In another encoding than UTF-8 only JSON's own escapes stay JSON.
+        ensure_ascii = "utf" not in (sys.stdout.encoding or "").lower()
+        print(json.dumps(verdict.to_dict(), ensure_ascii=ensure_ascii))
         return verdict
     console.print(f"{verdict.status}: {verdict.reason}")
     if verdict.witness:
