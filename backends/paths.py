@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Ending of the names under which files are written aside; whatever has it was left behind by a process that was killed.
 PARTIAL = ".partial"
+LEFT_SECONDS = 86400.0
 
 
 def cache_directory(*parts: str) -> Path:
@@ -67,6 +69,9 @@ def directory_written_aside(target: Path) -> Iterator[Path]:
         OSError: It cannot be made or renamed, for example because another process was faster.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in leftovers(target.parent):
+        if leftover.name.startswith(f".{target.name}-"):
+            shutil.rmtree(leftover, ignore_errors=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         yield aside
@@ -75,6 +80,16 @@ def directory_written_aside(target: Path) -> Iterator[Path]:
         aside.rename(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def leftovers(directory: Path) -> Iterator[Path]:
+    """What killed processes left in a directory where they were writing aside: nothing of it was touched for a day."""
+    for path in directory.iterdir():
+        if path.name.startswith(".") and (path.is_dir() or path.name.endswith(PARTIAL)):
+            inside = path.rglob("*") if path.is_dir() else ()
+            with suppress(OSError):
+                if time.time() - max(entry.stat().st_mtime for entry in (path, *inside)) > LEFT_SECONDS:
+                    yield path
 
 
 def flush_to_disk(path: Path) -> None:

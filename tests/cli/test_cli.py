@@ -249,8 +249,67 @@ def test_data_export_writes_the_sides_and_overwrites_none(
     assert {name: len(lines) for name, lines in files.items()} == {"train.jsonl": 26, "test.jsonl": 4}
     row = json.loads(files["test.jsonl"][0])
     assert row["prompt"].endswith("\nSQL: ") and row["completion"] == f" {row['answer']}\n\n"
-    assert "exists already" in text2sql("data", "export", tiny_file, "--output", "out").line
+    # As an interrupted start would leave it: one side is there.
+    (tmp_path / "out" / "test.jsonl").unlink()
+    assert text2sql("data", "export", tiny_file, "--output", "out").code == 0
     assert (tmp_path / "out" / "test.jsonl").read_text().splitlines() == files["test.jsonl"]
+    (tmp_path / "out" / "train.jsonl").write_text("mine\n")
+    assert "exists already" in text2sql("data", "export", tiny_file, "--output", "out").line
+    assert (tmp_path / "out" / "train.jsonl").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_an_interrupt_says_what_is_kept(
+    text2sql: Callable[..., Outcome], tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached: bool
+) -> None:
+    def interrupted(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    scored = {"schema": "CREATE TABLE t (a INT)", "gold": "SELECT a FROM t", "predicted": "SELECT a FROM t"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(scored) + "\n")
+    handler = signal.getsignal(signal.SIGINT)
+    for target in ("text2sql.evaluation.files.judge_answers", "text2sql.pipeline.run.carry_out"):
+        monkeypatch.setattr(target, interrupted)
+    file = text2sql("evaluate", "rows.jsonl", f"evaluation.cache={str(cached).lower()}")
+    run, export = text2sql("run", tiny_file), "text2sql.data.export.load_dataset"
+    monkeypatch.setattr(export, interrupted)
+    data = text2sql("data", "export", tiny_file, "--output", "out")
+    signal.signal(signal.SIGINT, handler)
+    assert (file.code, run.code, data.code) == (130, 130, 130)
+    said = "The verdicts so far are kept" if cached else "Nothing is kept of it"
+    assert f"Interrupted. {said}" in file.err
+    assert "Interrupted. What was finished is kept; the same command goes on from there." in run.err
+    assert "kept" not in data.err
+
+
+def test_the_cache_is_listed_and_pruned(
+    text2sql: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "cache"
+    monkeypatch.setenv("TEXT2SQL_CACHE", str(root))
+    assert "0.0 MB" in text2sql("cache", "size").out
+    for name in (
+        "verdicts/a.sqlite",
+        "data/spider/dev.json",
+        "model-v1/config.json",
+        ".model-v1-abc/model.safetensors",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(bytes(1_000_000))
+    listed = text2sql("cache", "list").out
+    assert "verdicts" in listed and "left by a killed process" in listed and "4.0 MB" in listed
+    # Another process may be writing there now.
+    assert "0.0 MB removed; 4.0 MB left" in text2sql("cache", "prune").out
+    for path in (root / ".model-v1-abc").rglob("*"):
+        os.utime(path, (0, 0))
+    os.utime(root / ".model-v1-abc", (0, 0))
+    assert "1.0 MB removed; 3.0 MB left" in text2sql("cache", "prune").out
+    os.utime(root / "data/spider/dev.json", (0, 0))
+    assert "1.0 MB removed; 2.0 MB left" in text2sql("cache", "prune", "--older-than", "30").out
+    assert not (root / "data" / "spider").exists()
+    assert "1.0 MB removed" in text2sql("cache", "prune", "model-v1").out
+    assert "There is no model-v1" in text2sql("cache", "prune", "model-v1").line
+    assert (root / "verdicts" / "a.sqlite").is_file()
 
 
 # run, train, evaluate

@@ -573,6 +573,15 @@ def test_answers_of_a_model_that_computes_no_numbers_are_not_scored(
     run_pipeline(tiny_config(tmp_path, local={"dtype": "float32"}))
 
 
+def test_weights_that_a_backend_does_not_save_are_a_divergence(
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = ValueError("The weights are not finite since optimiser step 1.")
+    monkeypatch.setattr(FakeTrainingClient, "save_state", lambda *arguments, **more: _failed(refusal))
+    with pytest.raises(UserError, match=r"diverged: the weights of step 2 were not saved.*since optimiser step 1"):
+        run_pipeline(tiny_config(tmp_path), ("train",))
+
+
 # Going on
 
 

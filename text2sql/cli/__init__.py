@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from text2sql.cli import configs, data, demo, estimate, export, pairs, results, runs, serve
+from text2sql.cli import cache, configs, data, demo, estimate, export, pairs, results, runs, serve
 from text2sql.console import show_warnings
 from text2sql.errors import UserError
 from text2sql.rows.values import has_half_characters
@@ -45,6 +45,7 @@ for command in (
     app.command()(command)
 app.add_typer(configs.app, name="config")
 app.add_typer(data.app, name="data")
+app.add_typer(cache.app, name="cache")
 
 
 def main() -> None:
@@ -62,7 +63,7 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
-        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        print(f"\nInterrupted. {_said_of(stop)}".rstrip(), file=sys.stderr)
         # The interpreter's end waits for the step that a device is at. A second Ctrl-C ends that wait at once, without
         # the interpreter's own cleanup: after it, PyTorch's thread would end in std::terminate.
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
@@ -71,7 +72,7 @@ def main() -> None:
         if error.filename is None and error.errno is None:
             _break_down()
         where = f" ({error.filename})" if error.filename else ""
-        _fail(f"{error.strerror or error}{where}. What was finished is kept; fix this and run the same command again.")
+        _fail(f"{error.strerror or error}{where}. Fix this and run the same command again. {_said_of(error)}".rstrip())
     except Exception:
         _break_down()
 
@@ -94,6 +95,15 @@ def _check_arguments(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if has_half_characters(argument) and not os.path.lexists(argument):
             raise UserError(f"An argument is not text in UTF-8: {argument!r}. Write it in UTF-8.")
+
+
+def _said_of(error: BaseException | None) -> str:
+    """What work that was broken off says of its results: notes of the exception, or of the one it came from."""
+    notes: list[str] = []
+    while error is not None:
+        notes += getattr(error, "__notes__", [])
+        error = error.__cause__ or error.__context__
+    return " ".join(dict.fromkeys(notes))
 
 
 def _fail(message: str) -> None:

@@ -38,13 +38,15 @@ def export(config: Config, output: Path, form: Format) -> None:
         )
     dataset = load_dataset(config)
     sides = {output / f"{name}.jsonl": side for name, side in dataset.split._asdict().items() if side}
-    for path in sides:
-        if path.exists():
-            raise UserError(f"{path} exists already; name another directory.")
-    for path, side in sides.items():
+    texts = {path: dump_jsonl(_row(e, template, form) for e in side) for path, side in sides.items()}
+    for path, text in texts.items():
+        # What an interrupted start of this very command has written stays.
+        if path.exists() and path.read_bytes() != text.encode():
+            raise UserError(f"{path} exists already, with other contents; name another directory.")
+    for path, text in texts.items():
         with written_aside(path) as aside:
-            aside.write_text(dump_jsonl(_row(e, template, form) for e in side), encoding="utf-8")
-        console.print(f"{path}: {len(side)} examples")
+            aside.write_bytes(text.encode())
+        console.print(f"{path}: {len(sides[path])} examples")
 
 
 def _row(example: Example, template: str, form: Format) -> dict[str, Any]:

@@ -70,7 +70,15 @@ def score_file(
         _check_questions(path, found.questions)
     cases = [Case(asked.context, asked.gold, asked.predicted, asked.databases) for asked in found.questions]
     with stage(f"Judging {path.name}", len(cases)) as bar:
-        judged = judge_answers(cases, config, lambda count: bar.advance(count, 0))
+        try:
+            judged = judge_answers(cases, config, lambda count: bar.advance(count, 0))
+        except KeyboardInterrupt as error:
+            error.add_note(
+                "The verdicts so far are kept, and the same command goes on from there."
+                if config.evaluation.cache
+                else "Nothing is kept of it; with evaluation.cache=true the same command would go on from there."
+            )
+            raise
     summary = summarize([_scored(asked, judgement) for asked, judgement in zip(found.questions, judged, strict=True)])
     opinions: list[Opinion] | None = None
     if config.judge:

@@ -72,6 +72,9 @@ def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
 
             push_run(run.path, config.hub)
         return run.path
+    except (KeyboardInterrupt, OSError) as error:
+        error.add_note("What was finished is kept; the same command goes on from there.")
+        raise
     finally:
         run.unlock()
 

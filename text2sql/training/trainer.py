@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -262,7 +263,9 @@ class Trainer:
                 "Lower training.learning_rate and say on_existing=new."
             )
         if self.validate is not None:
-            accuracy = self.validate(client.save_weights_and_get_sampling_client().result(), step)
+            with _broken_weights(step):
+                sampler = client.save_weights_and_get_sampling_client().result()
+            accuracy = self.validate(sampler, step)
         row = Validation(step=step, validation_loss=loss, validation_accuracy=accuracy)
         self.metrics.record(row)
         console.print("  ".join(f"{key} {value:.4g}" for key, value in row.to_json().items()))
@@ -279,7 +282,8 @@ class Trainer:
         return loss
 
     def _save(self, client: TrainingClient, step: int) -> None:
-        self.checkpoints.save(client, step, self.metrics.best_step)
+        with _broken_weights(step):
+            self.checkpoints.save(client, step, self.metrics.best_step)
         self._clock = time.monotonic()
 
     # What came of it
@@ -318,6 +322,18 @@ class Trainer:
 def _charged(examples: Sequence[Tokens]) -> TokenCount:
     """What a pass over examples is charged for: every token of their sequences."""
     return TokenCount(train=sum(map(len, examples)))
+
+
+@contextmanager
+def _broken_weights(step: int) -> Iterator[None]:
+    """Say what to do where a backend refuses to save weights, because they are not numbers or absurdly large."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(
+            f"Training diverged: the weights of step {step} were not saved. {error} The checkpoints before it are "
+            "kept. Lower training.learning_rate, or set training.grad_clip_norm=1, and say on_existing=new."
+        ) from error
 
 
 def _check_expiry(checkpoint: CheckpointRecord) -> None:

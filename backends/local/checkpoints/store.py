@@ -34,6 +34,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # process has the number of the one before it.
 UNDER_WAY = re.compile(r"\.(?P<name>.+)~(?P<host>.+)~(?P<pid>\d+)~(?P<what>.+)")
 REPLACED = "replaced"
+DELETED = "deleted"
 # What a damaged or foreign description raises.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, BackendError)
 
@@ -167,12 +168,12 @@ class CheckpointStore:
                         found.append(self._stored(kind, directory))
         expired = [stored for stored in found if _is_past(stored.expires_at)]
         for stored in expired:
-            shutil.rmtree(stored.directory, ignore_errors=True)
+            self._remove(stored.directory)
         return sorted((s for s in found if s not in expired), key=lambda s: (s.time, s.path), reverse=True)
 
     def delete(self, path: str) -> None:
         """Delete a checkpoint (BackendError if there is none)."""
-        shutil.rmtree(self._present(path))
+        self._remove(self._present(path))
 
     def set_ttl(self, path: str, ttl_seconds: int | None) -> None:
         """Let a checkpoint expire this many seconds from now, or never.
@@ -222,6 +223,18 @@ class CheckpointStore:
                     leftover.rename(target)
                 else:
                     shutil.rmtree(leftover, ignore_errors=True)
+        for segment in KINDS:
+            for directory in self.root.glob(f"*/{segment}/*"):
+                # A checkpoint gets its name as a whole: one without a description is what a kill left of a deletion.
+                if NAME.fullmatch(directory.name) and directory.is_dir() and not (directory / FILE).exists():
+                    shutil.rmtree(directory, ignore_errors=True)
+
+    def _remove(self, directory: Path) -> None:
+        """Delete a checkpoint: its name first, so that a kill leaves what `clean` knows to be a leftover."""
+        aside = directory.with_name(f".{directory.name}~{_host()}~{os.getpid()}~{DELETED}")
+        with suppress(FileNotFoundError):
+            directory.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def _target(self, run: str, kind: Kind, name: str) -> Path:
         if not NAME.fullmatch(name):

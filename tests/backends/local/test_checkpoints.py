@@ -14,6 +14,7 @@ from tinker import types
 
 from backends import BackendError
 from backends.local.checkpoints.files import check_weights
+from backends.local.checkpoints.store import CheckpointStore
 from tests.support.datums import random_datums
 
 
@@ -46,7 +47,7 @@ def test_paths_have_tinkers_form(client: Any) -> None:
 def test_weights_that_are_no_model_s_are_not_saved(client: Any) -> None:
     client.save_state("before").result()
     client.forward_backward(random_datums(4, 600), "cross_entropy")
-    client.optim_step(types.AdamParams(learning_rate=1e30)).result()
+    client.optim_step(types.AdamParams(learning_rate=1e9)).result()
     for save in (client.save_state, client.save_weights_for_sampler):
         with pytest.raises(BackendError, match=r"were not saved: \S*lora\S* goes from .*learning_rate"):
             save("after").result()
@@ -63,6 +64,25 @@ def test_one_absurd_weight_is_enough(value: float) -> None:
     weights["broken"] = torch.tensor([[1.0, 2.0], [value, 3.0]])
     with pytest.raises(BackendError, match="broken goes from"):
         check_weights(weights)
+
+
+def test_a_kill_while_a_checkpoint_is_deleted_leaves_nothing(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, root = client.save_state("a").result().path, tmp_path / "checkpoints"
+    store = CheckpointStore(root)
+    (stored,) = store.entries()
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *arguments, **more: None)
+        store.delete(path)
+    assert store.entries() == [] and list(root.rglob("optimizer.safetensors"))
+    CheckpointStore(root)
+    assert not list(root.rglob("*.safetensors"))
+    # What an older version left: a part under the checkpoint's own name.
+    stored.directory.mkdir()
+    (stored.directory / "optimizer.safetensors").touch()
+    CheckpointStore(root)
+    assert not stored.directory.exists()
 
 
 def test_a_name_is_not_overwritten_unasked(service: Any, client: Any) -> None:
