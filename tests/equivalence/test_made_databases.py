@@ -22,7 +22,7 @@ from text2sql.equivalence.databases.documents import documents, json_paths
 from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.generator import Database, Generator
 from text2sql.equivalence.databases.meetings import variations
-from text2sql.equivalence.databases.probe import Probe
+from text2sql.equivalence.databases.probe import ConditionProbe
 from text2sql.equivalence.databases.recipes import counted_recipes
 from text2sql.equivalence.databases.thresholds import MOST, out_of_reach, thresholds
 from text2sql.equivalence.match import DEFAULT_EFFORT, ENOUGH
@@ -49,7 +49,7 @@ ALLOWED = {
 def made(schema: str, queries: list[str], count: int = 24, seed: int = 0) -> Iterator[Database]:
     """The first databases for some queries."""
     parsed = parse_schema(schema)
-    probe = Probe()
+    probe = ConditionProbe()
     plan = compile_plan(parsed, [sqlglot.parse_one(query, read="sqlite") for query in queries])
     generator = Generator(plan, parsed.tables, Domains(plan, parsed.tables, probe), seed)
     yield from map(generator.database, range(count))

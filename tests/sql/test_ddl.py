@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from text2sql.sql.ddl import parse_schema, used_views
+from text2sql.sql.ddl import parse_schema
+from text2sql.sql.schema import used_views
 
 SCHEMA = """
 CREATE TABLE word (id INTEGER PRIMARY KEY, w TEXT COLLATE NOCASE, n INT CHECK (n > 0),

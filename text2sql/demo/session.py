@@ -16,9 +16,10 @@ from sqlglot import exp
 from text2sql.demo.uploads import copy_database, database_schema
 from text2sql.errors import UserError
 from text2sql.inference.ask import MAX_ROWS, MAX_SECONDS, Answer, run_query
-from text2sql.sql.ddl import Schema, parse_schema
+from text2sql.sql.ddl import parse_schema
 from text2sql.sql.prepare import parse
 from text2sql.sql.sandbox import QueryFailed, Sandbox
+from text2sql.sql.schema import Schema
 from text2sql.sql.values import Row
 
 # Characters of a schema that somebody types.

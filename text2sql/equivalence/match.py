@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from text2sql.equivalence.databases.compiler import compile_plan
 from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.generator import Database, Generator
-from text2sql.equivalence.databases.probe import Probe
+from text2sql.equivalence.databases.probe import ConditionProbe
 from text2sql.equivalence.databases.thresholds import MOST, out_of_reach, thresholds
 from text2sql.equivalence.pair import GoldFails, PreparedPair
 from text2sql.equivalence.results import Answers, LenientComparison, informative
@@ -93,7 +93,7 @@ def _on_made(pair: PreparedPair, trial: Trial, effort: int, seed: int, budget: B
     plan = compile_plan(pair.schema, trees[:1] if pair.gold.sql == pair.predicted.sql else trees)
     for name in plan.tables:
         pair.tables.setdefault(name, pair.schema.tables[name])
-    probe = Probe()
+    probe = ConditionProbe()
     try:
         generator = Generator(plan, pair.tables, Domains(plan, pair.tables, probe), seed)
         return _Search(pair, trial, generator, effort, budget).verdict()

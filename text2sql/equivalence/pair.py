@@ -6,12 +6,13 @@ import random
 
 from text2sql.equivalence import ties
 from text2sql.sql.canonical import canonical
-from text2sql.sql.ddl import TableSchema, parse_schema, used_tables, used_views
+from text2sql.sql.ddl import parse_schema
 from text2sql.sql.extract import read_answer
 from text2sql.sql.files import file_schema
 from text2sql.sql.prepare import Prepared, misread_column, missing_name, prepare
 from text2sql.sql.repair import add_column, add_table, clean, qualify, word_names
 from text2sql.sql.sandbox import QueryFailed, Sandbox, is_write
+from text2sql.sql.schema import TableSchema, used_tables, used_views
 from text2sql.sql.tokens import tokenize
 
 

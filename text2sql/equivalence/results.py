@@ -103,13 +103,6 @@ class Answers:
         """One of the allowed results: the one that SQLite gave."""
         return self.rows[self.offset : max(self.end, self.offset)]
 
-    @property
-    def cuts_tie(self) -> bool:
-        """Whether LIMIT or OFFSET goes through rows that tie."""
-        ends = {0, *self.groups}
-        edges = {min(self.offset, len(self.rows)), self.end}
-        return not edges <= ends
-
     def allow(self, other: Sequence[Row]) -> bool:
         """Whether another result is among those allowed."""
         if len(other) != len(self.window):

@@ -9,8 +9,8 @@ from text2sql.equivalence.results import LenientComparison
 from text2sql.equivalence.trial import Trial, strictly_same
 from text2sql.equivalence.verdict import Table, Witness
 from text2sql.sql.budget import Budget
-from text2sql.sql.ddl import TableSchema
 from text2sql.sql.sandbox import QueryFailed, Result
+from text2sql.sql.schema import TableSchema
 from text2sql.sql.values import Row
 
 _TRIALS = 80

@@ -267,7 +267,7 @@ def _bare_columns(select: exp.Select) -> Iterator[exp.Expr]:
                 yield column
 
 
-# Functions that make elements of their own, which a plain list of values would quote.
+# Functions that make JSON elements, which a plain list of values would quote.
 _ELEMENTS = re.compile(r"json_(?:object|array|extract|quote|each|tree)\b|\bjson\s*\(|->", re.IGNORECASE)
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from text2sql.equivalence.verdict import Verdict
-from text2sql.sql.ddl import Schema, parse_schema
+from text2sql.sql.ddl import parse_schema
 from text2sql.sql.extract import extract_sql
 from text2sql.sql.prepare import missing_name, parse
 from text2sql.sql.repair import clean
 from text2sql.sql.sandbox import QueryFailed, is_write
+from text2sql.sql.schema import Schema
 from text2sql.sql.trees import literal_value
 
 # Every label with what it says, in the order in which an answer's labels are listed.

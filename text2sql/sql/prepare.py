@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from text2sql.sql.ddl import Schema
 from text2sql.sql.sandbox import QueryFailed
+from text2sql.sql.schema import Schema
 from text2sql.sql.statements import KEYWORDS
 from text2sql.sql.tokens import Token, fold, quote_identifier, quote_string, tokenize
 from text2sql.sql.trees import parse_sqlite

@@ -6,8 +6,8 @@ import re
 
 from sqlglot import exp
 
-from text2sql.sql.ddl import Column, Schema, TableSchema
 from text2sql.sql.prepare import parse
+from text2sql.sql.schema import Column, Schema, TableSchema
 from text2sql.sql.tokens import fold, tokenize
 from text2sql.sql.trees import to_sqlite
 

@@ -14,13 +14,14 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from text2sql.sql.budget import Clock
 from text2sql.sql.complexity import may_explode
-from text2sql.sql.ddl import TableSchema, View
 from text2sql.sql.files import open_read_only
+from text2sql.sql.loading import create_table, insertion
+from text2sql.sql.schema import TableSchema, View
 from text2sql.sql.tokens import fold, quote_identifier
 from text2sql.sql.values import Row
 
@@ -139,7 +140,7 @@ class Sandbox:
         db = sqlite3.connect(":memory:", isolation_level=None, cached_statements=64, check_same_thread=False)
         db.execute("PRAGMA foreign_keys = OFF")
         for table in tables:
-            _create(db, table)
+            create_table(db, table)
         for view in views:
             with suppress(sqlite3.Error):
                 db.execute(view.ddl())
@@ -247,7 +248,7 @@ class Sandbox:
                 name = quote_identifier(table.name)
                 db.execute(f"DELETE FROM {name}")
                 if data:
-                    db.executemany(*_insertion(table, name, data))
+                    db.executemany(*insertion(table, name, data))
             db.execute("COMMIT")
         finally:
             if db.in_transaction:
@@ -261,7 +262,7 @@ class Sandbox:
         return self.run(f"SELECT * FROM {quote_identifier(table.name)}", 10**8, 10.0).rows
 
     def perturb(self, *, reverse: bool = False, indexes: bool = True) -> None:
-        """Changes what SQL leaves open: the direction of scans, and whether joins may build an index of their own.
+        """Changes what SQL leaves open: the direction of scans, and whether joins may build their own index.
 
         Such an index meets rows in the order of their values, so that shuffling the rows alone changes nothing
         (https://sqlite.org/pragma.html#pragma_reverse_unordered_selects, #pragma_automatic_index).
@@ -373,32 +374,6 @@ def _fetch(cursor: sqlite3.Cursor, max_rows: int, max_bytes: int) -> tuple[list[
         if len(rows) > max_rows or weight > max_bytes:
             return rows[:max_rows], True
     return rows, False
-
-
-def _insertion(table: TableSchema, name: str, data: list[Row]) -> tuple[str, list[Row]]:
-    """The statement that stores rows, and what it is given: SQLite computes generated columns itself."""
-    given = table.given
-    places = ",".join("?" * len(given))
-    if len(given) == len(table.columns):
-        return f"INSERT OR IGNORE INTO {name} VALUES ({places})", data
-    columns = ",".join(quote_identifier(table.columns[key].name) for key in given)
-    kept = [at for at, key in enumerate(table.columns) if key in set(given)]
-    stored = [tuple(row[at] for at in kept) for row in data]
-    return f"INSERT OR IGNORE INTO {name} ({columns}) VALUES ({places})", stored
-
-
-def _create(db: sqlite3.Connection, table: TableSchema) -> None:
-    """Creates a table, without what SQLite does not understand: its CHECKs, then its generated columns and modules."""
-    plain = replace(
-        table, full_text="", columns={key: replace(column, generated="") for key, column in table.columns.items()}
-    )
-    for form, checks in ((table, True), (table, False), (plain, False)):
-        try:
-            db.execute(form.ddl(checks=checks))
-            return
-        except sqlite3.Error as error:
-            failure = error
-    raise failure
 
 
 def is_write(sql: str) -> bool:

@@ -11,7 +11,7 @@ from sqlglot import exp
 from sqlglot.dialects.sqlite import SQLite
 from sqlglot.generators.sqlite import SQLiteGenerator
 
-from text2sql.sql.ddl import Column
+from text2sql.sql.schema import Column
 from text2sql.sql.values import Value, as_number
 
 # Its warnings are about SQL of other dialects: what it cannot follow is run all the same.

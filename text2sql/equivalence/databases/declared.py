@@ -23,7 +23,7 @@ from sqlglot.errors import SqlglotError
 
 from text2sql.equivalence.databases.plan import ColumnKey, Condition
 from text2sql.equivalence.databases.values import derived, like_expansions
-from text2sql.sql.ddl import Column, TableSchema
+from text2sql.sql.schema import Column, TableSchema
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value, as_number

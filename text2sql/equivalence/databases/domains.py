@@ -12,11 +12,11 @@ from text2sql.equivalence.databases.declared import Declared, fits, suits
 from text2sql.equivalence.databases.documents import documents
 from text2sql.equivalence.databases.meetings import Meeting, meetings
 from text2sql.equivalence.databases.plan import ColumnKey, Condition, Plan, Query, atoms, subqueries
-from text2sql.equivalence.databases.probe import Probe
+from text2sql.equivalence.databases.probe import ConditionProbe
 from text2sql.equivalence.databases.thresholds import COMPARISONS
 from text2sql.equivalence.databases.type_hints import shifted
 from text2sql.equivalence.databases.values import holds, moments, ordinary, stored_as
-from text2sql.sql.ddl import Column, TableSchema
+from text2sql.sql.schema import Column, TableSchema
 from text2sql.sql.trees import to_sqlite
 from text2sql.sql.values import Row, Value
 
@@ -50,7 +50,7 @@ class Domains:
         probe: Evaluates conditions that are more than a plain comparison.
     """
 
-    def __init__(self, plan: Plan, tables: dict[str, TableSchema], probe: Probe) -> None:
+    def __init__(self, plan: Plan, tables: dict[str, TableSchema], probe: ConditionProbe) -> None:
         self._plan = plan
         self._probe = probe
         self._parent: dict[ColumnKey, ColumnKey] = {}

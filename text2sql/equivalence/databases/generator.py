@@ -17,7 +17,7 @@ from text2sql.equivalence.databases.plan import Plan, Query
 from text2sql.equivalence.databases.recipes import Recipe, recipe
 from text2sql.equivalence.databases.scenarios import Database, Draw
 from text2sql.equivalence.databases.values import stored_as
-from text2sql.sql.ddl import TableSchema
+from text2sql.sql.schema import TableSchema
 from text2sql.sql.values import Row, Value
 
 

@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from text2sql.equivalence.databases.declared import Declared
 from text2sql.equivalence.databases.plan import ColumnKey, Plan
-from text2sql.sql.ddl import Column
+from text2sql.sql.schema import Column
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value, to_sqlite
 from text2sql.sql.values import Row, Value

@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from text2sql.equivalence.databases.documents import Path
 from text2sql.equivalence.databases.thresholds import Threshold
-from text2sql.sql.ddl import Schema, TableSchema
+from text2sql.sql.schema import Schema, TableSchema
 from text2sql.sql.values import Value
 
 ColumnKey = tuple[str, str]

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from text2sql.sql.ddl import Column, TableSchema
 from text2sql.sql.sandbox import QueryFailed, Sandbox
+from text2sql.sql.schema import Column, TableSchema
 from text2sql.sql.trees import to_sqlite
 from text2sql.sql.values import Row, Value
 
 
-class Probe:
+class ConditionProbe:
     """One small table for each combination of columns; conditions are data of a hostile query, so it is a sandbox."""
 
     def __init__(self) -> None:

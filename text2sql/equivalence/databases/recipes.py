@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from text2sql.equivalence.databases.plan import Plan
 from text2sql.equivalence.databases.thresholds import MOST, Threshold
-from text2sql.sql.ddl import TableSchema
+from text2sql.sql.schema import TableSchema
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.plan import ColumnKey
 from text2sql.equivalence.databases.recipes import Recipe
 from text2sql.equivalence.databases.values import stored_as
-from text2sql.sql.ddl import TableSchema
+from text2sql.sql.schema import TableSchema
 from text2sql.sql.values import Row, Value
 
 # More values than this need no other one: keys of that many rows rarely collide.

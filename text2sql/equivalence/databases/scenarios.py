@@ -15,7 +15,7 @@ from text2sql.equivalence.databases.recipes import Recipe
 from text2sql.equivalence.databases.rows import RowMaker
 from text2sql.equivalence.databases.scenes import Scene, SceneMaker
 from text2sql.equivalence.databases.values import beyond, holds
-from text2sql.sql.ddl import TableSchema
+from text2sql.sql.schema import TableSchema
 from text2sql.sql.values import Row, Value
 
 Database = dict[str, list[Row]]

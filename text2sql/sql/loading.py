@@ -1,0 +1,36 @@
+"""Tables and rows written into a SQLite connection: what SQLite does not understand of a declaration is left out."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+
+from text2sql.sql.schema import TableSchema
+from text2sql.sql.tokens import quote_identifier
+from text2sql.sql.values import Row
+
+
+def create_table(db: sqlite3.Connection, table: TableSchema) -> None:
+    """Creates a table, without what SQLite does not understand: its CHECKs, then its generated columns and modules."""
+    plain = replace(
+        table, full_text="", columns={key: replace(column, generated="") for key, column in table.columns.items()}
+    )
+    for form, checks in ((table, True), (table, False), (plain, False)):
+        try:
+            db.execute(form.ddl(checks=checks))
+            return
+        except sqlite3.Error as error:
+            failure = error
+    raise failure
+
+
+def insertion(table: TableSchema, name: str, data: list[Row]) -> tuple[str, list[Row]]:
+    """The statement that stores rows, and what it is given: SQLite computes generated columns itself."""
+    given = table.given
+    places = ",".join("?" * len(given))
+    if len(given) == len(table.columns):
+        return f"INSERT OR IGNORE INTO {name} VALUES ({places})", data
+    columns = ",".join(quote_identifier(table.columns[key].name) for key in given)
+    kept = [at for at, key in enumerate(table.columns) if key in set(given)]
+    stored = [tuple(row[at] for at in kept) for row in data]
+    return f"INSERT OR IGNORE INTO {name} ({columns}) VALUES ({places})", stored

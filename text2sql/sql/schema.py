@@ -1,0 +1,238 @@
+"""The nouns of a schema: columns, tables, views and keys, and their text as SQLite accepts it.
+
+`text2sql.sql.ddl` reads them from ``CREATE TABLE`` statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from text2sql.sql.tokens import fold, quote_identifier, tokenize
+
+
+@dataclass
+class Column:
+    """One column: its name, declared type and SQLite affinity.
+
+    Attributes:
+        collation: NOCASE or RTRIM where texts compare so; empty for SQLite's own, by bytes.
+        generated: The expression of a generated column, empty for all others.
+    """
+
+    name: str
+    type: str = ""
+    not_null: bool = False
+    collation: str = ""
+    generated: str = ""
+
+    @property
+    def affinity(self) -> str:
+        """TEXT, NUMERIC, INTEGER, REAL or BLOB, by the rules of https://sqlite.org/datatype3.html section 3.1."""
+        declared = self.type.upper()
+        if "INT" in declared:
+            return "INTEGER"
+        if any(word in declared for word in ("CHAR", "CLOB", "TEXT")):
+            return "TEXT"
+        if "BLOB" in declared or not declared:
+            return "BLOB"
+        if any(word in declared for word in ("REAL", "FLOA", "DOUB")):
+            return "REAL"
+        return "NUMERIC"
+
+    @property
+    def kind(self) -> str:
+        """What the column holds in practice: integer, real, text, date, datetime, time or boolean."""
+        declared = self.type.upper()
+        if "BOOL" in declared:
+            return "boolean"
+        if "DATETIME" in declared or "TIMESTAMP" in declared:
+            return "datetime"
+        if "DATE" in declared:
+            return "date"
+        if "YEAR" in declared:
+            return "integer"
+        if declared.startswith("TIME"):
+            return "time"
+        by_affinity = {"INTEGER": "integer", "REAL": "real", "NUMERIC": "real", "TEXT": "text", "BLOB": "text"}
+        return by_affinity[self.affinity]
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """``columns`` of the owning table point at ``parent_columns`` of ``parent``; all names in lower case."""
+
+    columns: tuple[str, ...]
+    parent: str
+    parent_columns: tuple[str, ...]
+
+
+@dataclass
+class TableSchema:
+    """One table. Column names are looked up in lower case, as SQLite does.
+
+    Attributes:
+        without_rowid: Whether the primary key alone identifies rows (https://sqlite.org/withoutrowid.html).
+        full_text: The module of a full-text table, ``fts5`` or an older one, with its options; empty for others.
+    """
+
+    name: str
+    columns: dict[str, Column] = field(default_factory=dict)
+    primary_key: tuple[str, ...] = ()
+    uniques: list[tuple[str, ...]] = field(default_factory=list)
+    foreign_keys: list[ForeignKey] = field(default_factory=list)
+    checks: list[str] = field(default_factory=list)
+    without_rowid: bool = False
+    full_text: str = ""
+
+    def add(self, column: Column) -> Column:
+        """Adds a column unless there is one of that name; returns the one that the table has."""
+        return self.columns.setdefault(fold(column.name), column)
+
+    @property
+    def keys(self) -> list[tuple[str, ...]]:
+        """The primary key, if any, and the unique keys."""
+        return ([self.primary_key] if self.primary_key else []) + self.uniques
+
+    @property
+    def rowid(self) -> str | None:
+        """The column that is an alias of SQLite's rowid and so can hold integers only."""
+        if self.without_rowid or len(self.primary_key) != 1:
+            return None
+        (key,) = self.primary_key
+        return key if self.columns[key].type.upper() == "INTEGER" else None
+
+    @property
+    def given(self) -> list[str]:
+        """The columns that an INSERT gives, in lower case: all but the generated ones."""
+        return [key for key, column in self.columns.items() if not column.generated]
+
+    def ddl(self, *, checks: bool = True) -> str:
+        """The table for SQLite, without its foreign keys: the generator of rows keeps those."""
+        if self.full_text:
+            module, _, options = self.full_text.partition(" ")
+            names = [quote_identifier(column.name) for column in self.columns.values()]
+            arguments = ", ".join([*names, options] if options else names)
+            return f"CREATE VIRTUAL TABLE {quote_identifier(self.name)} USING {module}({arguments})"
+        parts = []
+        for key, column in self.columns.items():
+            # A primary key is NOT NULL in SQL; SQLite alone would let NULL in.
+            words = [quote_identifier(column.name), _safe_type(column.type)]
+            words += ["NOT NULL"] if column.not_null or key in self.primary_key else []
+            words += [f"COLLATE {column.collation}"] if column.collation else []
+            words += [f"GENERATED ALWAYS AS ({column.generated}) VIRTUAL"] if column.generated else []
+            parts.append(" ".join(words))
+        if self.primary_key:
+            parts.append(f"PRIMARY KEY ({', '.join(map(quote_identifier, self.primary_key))})")
+        parts += [f"UNIQUE ({', '.join(map(quote_identifier, key))})" for key in self.uniques]
+        if checks:
+            parts += [f"CHECK ({check})" for check in self.checks]
+        suffix = " WITHOUT ROWID" if self.without_rowid and self.primary_key else ""
+        return f"CREATE TABLE {quote_identifier(self.name)} ({', '.join(parts)}){suffix}"
+
+
+@dataclass(frozen=True)
+class View:
+    """One view.
+
+    Attributes:
+        columns: Its column names where the declaration gives them, else empty.
+        query: The text of its query.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    query: str
+
+    @property
+    def words(self) -> set[str]:
+        """Every name in its declaration, in lower case."""
+        found = {fold(t.name) for t in tokenize(self.query) if t.kind in ("word", "dquoted", "quoted")}
+        return found | {fold(name) for name in self.columns}
+
+    def ddl(self) -> str:
+        """The view for SQLite."""
+        columns = f" ({', '.join(map(quote_identifier, self.columns))})" if self.columns else ""
+        return f"CREATE VIEW {quote_identifier(self.name)}{columns} AS {self.query}"
+
+
+@dataclass
+class Schema:
+    """The tables and views of a database by lower-case name; views in the order in which they can be created."""
+
+    tables: dict[str, TableSchema] = field(default_factory=dict)
+    views: dict[str, View] = field(default_factory=dict)
+
+    def copy(self) -> Schema:
+        """A copy whose tables may be changed."""
+        return Schema({name: _copy_table(table) for name, table in self.tables.items()}, dict(self.views))
+
+    @property
+    def names(self) -> set[str]:
+        """Every name that a query may use for a table, a view or a column, in lower case."""
+        found = {name for table in self.tables.values() for name in table.columns} | self.tables.keys()
+        for name, view in self.views.items():
+            found |= {name} | view.words
+        return found
+
+
+def used_views(schema: Schema, names: set[str]) -> list[View]:
+    """The views that queries of these words read, and those that these read, in the order of creation."""
+    found: set[str] = set()
+    for name, view in reversed(schema.views.items()):
+        if name in names:
+            found.add(name)
+            names = names | view.words
+    return [view for name, view in schema.views.items() if name in found]
+
+
+def used_tables(schema: Schema, names: set[str], *, every_column: bool) -> dict[str, TableSchema]:
+    """The tables that queries can read, with the columns that they can see; what they cannot see costs only time.
+
+    Args:
+        schema: All tables.
+        names: Every word of the queries in lower case.
+        every_column: Whether the queries see columns that they do not name, by ``*`` or NATURAL.
+
+    Returns:
+        By lower-case name, tables with the columns named, and those that keys and CHECKs are about.
+    """
+    used = {name: schema.tables[name] for name in sorted(names & schema.tables.keys())}
+    if every_column:
+        return used
+    return {name: _narrowed(table, names, used.keys()) for name, table in used.items()}
+
+
+def _narrowed(table: TableSchema, names: set[str], others: Collection[str]) -> TableSchema:
+    if table.checks or table.full_text:
+        return table
+    names = names | {name for column in table.columns.values() for name in _words(column.generated)}
+    references = [key for key in table.foreign_keys if key.parent in others]
+    kept = names | {column for key in table.keys for column in key} | {c for key in references for c in key.columns}
+    columns = {key: column for key, column in table.columns.items() if key in kept}
+    narrow = _copy_table(table)
+    narrow.columns = columns or dict(list(table.columns.items())[:1])
+    narrow.foreign_keys = references
+    return narrow
+
+
+def _copy_table(table: TableSchema) -> TableSchema:
+    return TableSchema(
+        table.name,
+        dict(table.columns),
+        table.primary_key,
+        list(table.uniques),
+        list(table.foreign_keys),
+        list(table.checks),
+        table.without_rowid,
+        table.full_text,
+    )
+
+
+def _words(text: str) -> set[str]:
+    return {fold(token.name) for token in tokenize(text)} if text else set()
+
+
+def _safe_type(declared: str) -> str:
+    """The declared type, quoted word by word so that no keyword in it can end the declaration."""
+    return " ".join(f'"{word}"' for word in declared.replace('"', "").split())
