@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from backends.extras import missing_package
-from backends.interface import BackendError, PretrainedTokenizer
+from backends.interface import BackendError
 from backends.paths import cache_directory, directory_written_aside
+from backends.tokenizer import PretrainedTokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from backends.checkpoint_paths import SHORTEST_TTL_SECONDS
-from backends.interface import BackendError, Probe, ServiceClient
-from backends.saved_weights import SavedWeights
+from backends.interface import BackendError, ServiceClient
+from backends.saved_weights import Probe, SavedWeights
 
 if TYPE_CHECKING:
     import tinker

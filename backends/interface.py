@@ -25,16 +25,16 @@ Beyond Tinker's verbs a service client has `capabilities`, `describe` and `check
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Sequence
     from concurrent import futures
-    from pathlib import Path
 
     from tinker import types
 
     from backends.capabilities import Capabilities
+    from backends.tokenizer import Tokenizer
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -47,13 +47,6 @@ class BackendError(Exception):
 
 class NonFiniteGradient(ValueError):
     """The accumulated gradient has a value that is not finite; the optimiser step was not applied."""
-
-
-class Probe(NamedTuple):
-    """A prompt and its answer, as text: logits before and after a merge are compared where the answer is predicted."""
-
-    prompt: str
-    answer: str
 
 
 class Description(TypedDict, total=False):
@@ -102,69 +95,6 @@ class Future(Protocol[T_co]):
     def future(self) -> futures.Future[Any]:
         """The same as a `concurrent.futures.Future`: to be called back when it is done, or to cancel it."""
         ...
-
-
-class Tokenizer(Protocol):
-    """What is asked of a base model's tokenizer; a Hugging Face `PreTrainedTokenizerBase` has it and more."""
-
-    @property
-    def bos_token_id(self) -> int | None:
-        """The token that begins a sequence; None where there is none."""
-        ...
-
-    @property
-    def eos_token_id(self) -> int | None:
-        """The token that ends a sequence; None where there is none."""
-        ...
-
-    @property
-    def all_special_ids(self) -> Sequence[int]:
-        """The tokens that stand for no text."""
-        ...
-
-    @property
-    def chat_template(self) -> str | None:
-        """Jinja text that marks the turns of a conversation; None of a model that has no chats."""
-        ...
-
-    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        """The token ids of a text, with what the tokenizer puts around a sequence unless told otherwise."""
-        ...
-
-    def __call__(self, text: list[str], /, *, add_special_tokens: bool = True) -> Mapping[str, list[list[int]]]:
-        """``input_ids``: the ids of many texts at once."""
-        ...
-
-    def decode(
-        self, tokens: Sequence[int], /, *, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool = False
-    ) -> str:
-        """The text of token ids."""
-        ...
-
-    def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, tokenize: Literal[False], add_generation_prompt: bool = False
-    ) -> str:
-        """The text of a conversation; `add_generation_prompt` begins the assistant's next turn."""
-        ...
-
-
-class PretrainedTokenizer(Tokenizer, Protocol):
-    """A tokenizer that was read from a model's files."""
-
-    @property
-    def bos_token(self) -> str | None:
-        """Text of the token that begins a sequence; None where there is none."""
-        ...
-
-    def save_pretrained(self, directory: Path, /) -> object:
-        """Write the files that transformers reads it from."""
-        ...
-
-
-def cut_at_stop(text: str, stops: Sequence[str]) -> str:
-    """The text before the first stop string: sampled tokens include those that complete one."""
-    ends = [place for stop in stops if (place := text.find(stop)) >= 0]
-    return text[: min(ends)] if ends else text
 
 
 class SamplingClient(Protocol):

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
+
+
+class Probe(NamedTuple):
+    """A prompt and its answer, as text: logits before and after a merge are compared where the answer is predicted."""
+
+    prompt: str
+    answer: str
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from functools import partial
 import numpy as np
 from rich.table import Table
 
-from backends.interface import Tokenizer
 from backends.planning.batch_plan import may_pack, padded_tokens, plan_batches, tokens_at_once
 from backends.planning.cores import available_cores
 from backends.planning.estimate import (
@@ -30,6 +29,7 @@ from backends.planning.estimate import (
 )
 from backends.planning.prices import find_prices
 from backends.planning.shape import model_shape
+from backends.tokenizer import Tokenizer
 from text2sql.config import Config
 from text2sql.console import console
 from text2sql.data import prompts

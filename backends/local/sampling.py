@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import tinker
 from tinker import types
 
-from backends.interface import BackendError, PretrainedTokenizer
+from backends.interface import BackendError
 from backends.local.async_aliases import async_result, async_return
 from backends.local.decode.batcher import Batcher, Call
 from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
 from backends.local.futures import CLOSED, LocalFuture, failure
+from backends.tokenizer import PretrainedTokenizer
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine

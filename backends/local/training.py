@@ -11,7 +11,6 @@ from tinker import types
 from torch import Tensor
 
 from backends.checkpoint_paths import CheckpointPath, Kind
-from backends.interface import PretrainedTokenizer
 from backends.local.async_aliases import async_result, async_return
 from backends.local.checkpoints.files import Checkpoint, check_base, check_method
 from backends.local.checkpoints.store import CheckpointStore
@@ -24,6 +23,7 @@ from backends.local.step.micro_batches import Row, make_rows
 from backends.local.step.state import DetachedState, TrainingState
 from backends.local.weights.protocol import Snapshot, Spec
 from backends.losses import find_loss
+from backends.tokenizer import PretrainedTokenizer
 
 if TYPE_CHECKING:
     from tinker.lib.retry_handler import RetryConfig

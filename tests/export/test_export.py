@@ -265,7 +265,7 @@ def test_nothing_is_overwritten_and_nothing_is_left_half_done(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("text2sql.export.write_card", full)
+        patch.setattr("text2sql.export.run.write_card", full)
         with pytest.raises(UserError, match="No space left on device"):
             export_run(run, ExportOptions(output=tmp_path / "new"))
     assert sorted(tmp_path.iterdir()) == before

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.interface import Tokenizer
 from backends.paths import cache_directory, written_aside
+from backends.tokenizer import Tokenizer
 from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens

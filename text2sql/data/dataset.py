@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from backends.base_models import embedding_rows
-from backends.interface import Tokenizer
+from backends.tokenizer import Tokenizer
 from text2sql.config import Config
 from text2sql.config.templates import needs_reasoning
 from text2sql.data.cache import tokenize_cached

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from backends.extras import missing_package
-from backends.interface import Tokenizer
+from backends.tokenizer import Tokenizer
 from text2sql.config import FewShot
 from text2sql.data import prompts
 from text2sql.data.example import Example

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from backends.interface import Tokenizer
+from backends.tokenizer import Tokenizer
 from text2sql.config import Config, SchemaText
 from text2sql.config.templates import TEMPLATES, Chat
 from text2sql.console import console

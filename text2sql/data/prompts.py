@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.interface import Tokenizer
+from backends.tokenizer import Tokenizer
 from text2sql.config.templates import TEMPLATES, Chat, Plain
 from text2sql.data.control_tokens import are_spelt, control_tokens, count_appended, dated, encode_plainly
 from text2sql.data.example import Example

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from backends.interface import Tokenizer
+from backends.saved_weights import LogitGap
+from backends.tokenizer import Tokenizer
 from text2sql.config import Config, dump_config
 from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.data.sources import find_named
 from text2sql.evaluation.metrics import INTERVAL
-from text2sql.export.record import ExportRecord, LogitGap
+from text2sql.export.record import ExportRecord
 from text2sql.formats import count, interval, p_value, percent
 from text2sql.runs.records import StartRecord, describe_start
 from text2sql.runs.summary import Summary

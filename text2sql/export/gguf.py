@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from backends.interface import PretrainedTokenizer
+from backends.tokenizer import PretrainedTokenizer
 from text2sql.config import Config
 from text2sql.data import prompts
 from text2sql.data.example import Example

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import asdict
+from typing import Annotated, Literal
 
+from pydantic import JsonValue, PlainSerializer
+
+from backends.saved_weights import LogitGap
 from text2sql.runs.records import Part, optional
 
 Format = Literal["adapter", "merged", "gguf"]
+
+
+def _gap_to_json(gap: LogitGap | None) -> dict[str, JsonValue] | None:
+    return None if gap is None else {key: value for key, value in asdict(gap).items() if value is not None}
+
+
+JsonLogitGap = Annotated[LogitGap | None, PlainSerializer(_gap_to_json)]
 
 
 class LoraShape(Part):
@@ -17,28 +28,6 @@ class LoraShape(Part):
     """
 
     train_unembed: bool
-
-
-class LogitGap(Part):
-    """How far apart the logits of two models are, over all positions of all probes.
-
-    Attributes:
-        prompts: Probes.
-        positions: At which the logits were compared.
-        max_abs: Largest difference of a logit.
-        mean_abs: Mean difference of a logit.
-        mean_kl: Mean divergence of the distributions, in nats.
-        same_top_token: Share of positions with the same best token.
-        computed_in: Dtype of the computation.
-    """
-
-    prompts: int
-    positions: int
-    max_abs: float
-    mean_abs: float
-    mean_kl: float
-    same_top_token: float
-    computed_in: str | None = optional()
 
 
 class GgufFile(Part):
@@ -75,7 +64,7 @@ class ExportRecord(Part):
     trained_quantization: str
     lora: LoraShape | None
     dtype: str | None = optional()
-    logit_gap: LogitGap | None = optional()
+    logit_gap: JsonLogitGap = optional()
     not_compared: str | None = optional()
-    logit_gap_to_quantized: LogitGap | None = optional()
+    logit_gap_to_quantized: JsonLogitGap = optional()
     gguf: GgufFile | None = optional()

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from tinker import types
 
-from backends.interface import Future, SamplingClient, StreamingSamplingClient, Tokenizer, cut_at_stop
+from backends.interface import Future, SamplingClient, StreamingSamplingClient
+from backends.stop_strings import cut_at_stop
+from backends.tokenizer import Tokenizer
 from text2sql.config import Config
 from text2sql.data import prompts
 from text2sql.data.example import Example

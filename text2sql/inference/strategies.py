@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import ClassVar
 
-from backends.interface import Tokenizer
+from backends.tokenizer import Tokenizer
 from text2sql import evaluation
 from text2sql.config import Config, EvaluationConfig, FewShot, Retry, SelfConsistency
 from text2sql.data.example import Example

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from backends import helps, open_backend
-from backends.interface import SamplingClient, Tokenizer
+from backends.interface import SamplingClient
+from backends.tokenizer import Tokenizer
 from text2sql.chat_client import ChatClient
 from text2sql.config import Config
 from text2sql.console import console

@@ -22,14 +22,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from backends.base_models import hub_id, locate
-from backends.interface import BackendError, Probe
+from backends.interface import BackendError
 from backends.local.checkpoints.files import Checkpoint, write_adapter
 from backends.local.checkpoints.store import CheckpointStore
 from backends.local.model.load import DTYPES, BaseModel, load_base_model
 from backends.local.weights.full import FullSpec, FullWeights
 from backends.local.weights.lora import ATTENTION, MLP, UNEMBED, LoraSpec, LoraWeights
 from backends.options import LocalOptions
-from backends.saved_weights import LogitGap, SavedWeights
+from backends.saved_weights import LogitGap, Probe, SavedWeights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

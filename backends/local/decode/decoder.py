@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from backends.interface import Tokenizer
 from backends.local.model import packed_attention
 from backends.local.model.causal import CausalModel
+from backends.tokenizer import Tokenizer
 
 # Columns by which the cache grows.
 BLOCK = 64

@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from backends.base_models import PACKAGED, load_tokenizer, locate
-from backends.interface import BackendError, PretrainedTokenizer
+from backends.interface import BackendError
 from backends.local.model import packed_attention
 from backends.local.model.fsdp import shard
 from backends.local.model.fused_llama import fuse
 from backends.local.model.quantization import pick_quantization, quantization_config, settle_on_cpu
 from backends.options import LocalOptions
 from backends.planning.batch_plan import may_pack
+from backends.tokenizer import PretrainedTokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

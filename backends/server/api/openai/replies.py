@@ -9,9 +9,9 @@ from typing import Any
 
 from tinker import types
 
-from backends.interface import cut_at_stop
 from backends.server.api.openai.requests import ChatRequest, CompletionRequest, CompletionSettings
 from backends.server.api.openai.text import Tokenizer
+from backends.stop_strings import cut_at_stop
 
 Top = Sequence[Sequence[tuple[int, float]] | None]
 

@@ -11,13 +11,13 @@ from fastapi import Response
 from fastapi.responses import StreamingResponse
 from tinker import types
 
-from backends.interface import cut_at_stop
 from backends.server.api.openai.replies import chat_logprobs, head, text_logprobs, usage
 from backends.server.api.openai.requests import ChatRequest, CompletionRequest, CompletionSettings
 from backends.server.api.openai.target import Target
 from backends.server.api.openai.text import IncrementalText, Tokenizer
 from backends.server.errors import ApiError
 from backends.server.futures import PendingRequest
+from backends.stop_strings import cut_at_stop
 
 
 def stream(

@@ -1,0 +1,11 @@
+"""Where an answer ends: the stop strings of a sampling request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def cut_at_stop(text: str, stops: Sequence[str]) -> str:
+    """The text before the first stop string: sampled tokens include those that complete one."""
+    ends = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return text[: min(ends)] if ends else text

@@ -1,0 +1,224 @@
+"""Export a run: its weights into a new directory, with a record and a card; then, if asked for, to the Hub."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import text2sql
+from backends.exporting import Weights, download_adapter, open_weights
+from backends.paths import directory_written_aside
+from backends.saved_weights import LogitGap, Probe
+from backends.tokenizer import PretrainedTokenizer, Tokenizer
+from text2sql.config import Config, HubConfig
+from text2sql.console import console
+from text2sql.data import prompts
+from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
+from text2sql.errors import UserError
+from text2sql.export import gguf, hub
+from text2sql.export.card import rounding, write_card
+from text2sql.export.record import ExportRecord, Format
+from text2sql.formats import percent
+from text2sql.runs.directory import RunDirectory, load_run_config
+from text2sql.training.early_stopping import choose_checkpoint
+
+# Prompts on which a merge is measured.
+PROBES = 4
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to export, and how.
+
+    Attributes:
+        format: A PEFT adapter, the whole model, or one GGUF file.
+        output: Directory to make; ``RUN/export/FORMAT`` if None.
+        dtype: Dtype of a merged model; for GGUF it follows from `gguf_type`.
+        adapter: Directory of a downloaded adapter, instead of the run's own checkpoint.
+        gguf_type: The converter's ``--outtype``.
+        converter: llama.cpp's ``convert_hf_to_gguf.py``, or its directory; searched for if None.
+        push_to: ``owner/name`` on the Hugging Face Hub.
+        private: Make the repository private if it is made.
+    """
+
+    format: Format = "adapter"
+    output: Path | None = None
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    adapter: Path | None = None
+    gguf_type: gguf.OutType = "auto"
+    converter: Path | None = None
+    push_to: str | None = None
+    private: bool = True
+
+
+def export_run(directory: Path, options: ExportOptions) -> Path:
+    """Export the checkpoint that the run was evaluated with.
+
+    Returns:
+        The directory that was made.
+
+    Raises:
+        UserError: The run has no checkpoint, the output exists, a converter or a token is missing. Nothing is left
+            half done.
+        BackendError: The checkpoint or the base model cannot be read.
+    """
+    run = RunDirectory(directory)
+    config = load_run_config(run)
+    target = options.output or run.file("export") / options.format
+    if target.exists():
+        raise UserError(f"--output: {target} exists already; give another directory, or remove it first.")
+    if not config.capabilities.has_weights:
+        raise UserError(f"{run.path} was made by the {config.backend} backend, which has no weights to export.")
+    converter = gguf.find_converter(options.converter) if options.format == "gguf" else None
+    if options.push_to:
+        hub.check(options.push_to)
+    tokenizer = _tokenizer(config)
+    with _weights(run, config, options.adapter) as weights, _written_whole(target) as aside:
+        if options.format == "adapter":
+            saved = weights.save_adapter(aside)
+            tokenizer.save_pretrained(aside)
+        else:
+            saved = weights.save_merged(aside, _dtype(options), _probes(run, config, tokenizer))
+            _save_generation_config(config, aside)
+        made = {"format": options.format, "text2sql": text2sql.__version__, "run": config.name}
+        about = ExportRecord.model_validate({**made, **vars(saved)})
+        if converter is not None:
+            converted = gguf.convert(aside, converter, options.gguf_type, gguf.modelfile(config, tokenizer))
+            about = about.model_copy(update={"gguf": converted})
+        (aside / "export.json").write_text(json.dumps(about.to_json(), indent=2) + "\n", encoding="utf-8")
+        write_card(aside, about, config, run.summary(), tokenizer, options.push_to)
+    _announce(target, about)
+    if options.push_to:
+        _push(target, options.push_to, private=options.private)
+    return target
+
+
+def push_run(directory: Path, settings: HubConfig) -> None:
+    """Carry out a configuration's section `hub`, at the end of a run: export, unless that is done already, and push.
+
+    Raises:
+        UserError: The export or the push fails; the run is kept, and the message says how to push later.
+    """
+    target = directory / "export" / settings.format
+    if not target.exists():
+        export_run(directory, ExportOptions(format=settings.format))
+    _push(target, str(settings.push_to), private=settings.private)
+
+
+@contextmanager
+def _weights(run: RunDirectory, config: Config, adapter: Path | None) -> Iterator[Weights]:
+    """The run's trained weights: from its own checkpoints, a downloaded adapter, or the Tinker API."""
+    environment = run.environment()
+    # What `auto` came to.
+    used = environment.quantization if environment and environment.quantization else config.local.quantization
+    local = config.local.model_copy(update={"quantization": used})
+    on_disk = config.capabilities.checkpoints_on_disk
+    if adapter is None and not on_disk and (run.file("adapter") / "adapter_config.json").is_file():
+        # `text2sql download` has been here; the checkpoint itself may have expired.
+        adapter = run.file("adapter")
+    if adapter is not None:
+        yield open_weights(config.base_model, local, directory=adapter)
+        return
+    checkpoints = run.checkpoints()
+    if not checkpoints:
+        raise UserError(f"The run in {run.path} has no checkpoint to export; let it finish, or give --adapter.")
+    chosen = choose_checkpoint(checkpoints, run.metrics(), config.training)
+    if on_disk:
+        root = run.file("checkpoints")
+        yield open_weights(config.base_model, local, checkpoints=root, path=chosen.sampler_path)
+        return
+    from text2sql.runs.session import open_service
+
+    with tempfile.TemporaryDirectory(prefix="text2sql-") as scratch:
+        console.print(f"Downloading {chosen.state_path} from the Tinker API")
+        with open_service(config) as service:
+            download_adapter(service, chosen.state_path, Path(scratch))
+        yield open_weights(config.trained_model, local, directory=Path(scratch))
+
+
+@contextmanager
+def _written_whole(target: Path) -> Iterator[Path]:
+    """`directory_written_aside`, with what goes wrong said to the user."""
+    try:
+        with directory_written_aside(target) as aside:
+            yield aside
+    except OSError as error:
+        raise UserError(f"--output: writing {target} failed: {error.strerror or error}. Nothing was kept.") from error
+
+
+def _dtype(options: ExportOptions) -> str:
+    """The dtype to merge into: what a converter rounds itself, it gets unrounded."""
+    if options.format == "merged":
+        return options.dtype
+    return "bfloat16" if options.gguf_type in ("auto", "bf16") else "float32"
+
+
+def _probes(run: RunDirectory, config: Config, tokenizer: Tokenizer) -> list[Probe]:
+    """Prompts with the tuned model's own answers to them; the new-schema questions if the run has not answered any."""
+    rows = run.predictions("tuned")[:PROBES]
+    if rows:
+        return [Probe(row.prompt, row.raw or " SELECT") for row in rows]
+    template = config.prompt.template
+    return [
+        Probe(prompts.render_prompt(example, template, tokenizer), prompts.render_completion(example, template))
+        for example in EXERCISE_QUESTIONS[:PROBES]
+    ]
+
+
+def _tokenizer(config: Config) -> PretrainedTokenizer:
+    """The base model's tokenizer (UserError if it cannot be had)."""
+    from backends.base_models import load_tokenizer, locate
+
+    try:
+        return load_tokenizer(locate(config.base_model))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f'base_model: the tokenizer of "{config.base_model}" cannot be loaded ({str(error).splitlines()[0]}).'
+        ) from error
+
+
+def _save_generation_config(config: Config, target: Path) -> None:
+    """The base model's generation settings, with the run's own length and temperature."""
+    from transformers import GenerationConfig
+
+    settings = GenerationConfig.from_pretrained(target)
+    settings.max_new_tokens = config.evaluation.max_new_tokens
+    settings.do_sample = config.evaluation.temperature > 0
+    settings.temperature = config.evaluation.temperature or None
+    if not settings.do_sample:
+        settings.top_p = settings.top_k = None
+    settings.save_pretrained(target)
+
+
+def _push(target: Path, repository: str, *, private: bool) -> None:
+    console.print(f"Pushed to {hub.push(target, repository, private=private)}", soft_wrap=True)
+
+
+def _announce(target: Path, about: ExportRecord) -> None:
+    lines = [f"Exported to {target}"]
+    measured, trained = about.logit_gap, about.logit_gap_to_quantized
+    if about.not_compared is not None:
+        lines.append(
+            f"The run trained on a base in {about.trained_quantization}, and a merge goes into the unquantised one; "
+            f"the two could not be compared here: {about.not_compared}"
+        )
+    if measured:
+        lines.append(f"Logits after the merge against before: {_gap(measured)}. {rounding(about.dtype)}")
+    if trained:
+        lines.append(
+            f"The run trained on a base in {about.trained_quantization}, and a merge goes into the unquantised one. "
+            f"Against the model as it was trained and scored: {_gap(trained)}."
+        )
+    console.print("\n".join(lines), soft_wrap=True)
+
+
+def _gap(gap: LogitGap) -> str:
+    return (
+        f"largest difference {gap.max_abs:.3g}, mean KL {gap.mean_kl:.2g}, the same best token at "
+        f"{percent(gap.same_top_token)} of {gap.positions} positions"
+    )
