@@ -12,7 +12,7 @@ from typing import Literal, NoReturn, Protocol, TypeVar
 
 from tinker import types
 
-from backends.checkpoint_paths import SCHEME, CheckpointPath
+from backends.checkpoint_paths import LONGEST_TTL_SECONDS, SCHEME, CheckpointPath
 from backends.interface import BackendError
 from backends.local.async_aliases import async_result
 from backends.local.checkpoints.store import CheckpointStore, Stored, runs
@@ -189,7 +189,7 @@ class LocalRestClient:
             stored = self._store.get(tinker_path)
             return types.ExternalWeightsUrlsResponse(
                 urls={file.name: file.resolve().as_uri() for file in sorted(stored.directory.iterdir())},
-                expires=stored.expires_at or datetime.now(UTC) + timedelta(days=3650),
+                expires=stored.expires_at or datetime.now(UTC) + timedelta(seconds=LONGEST_TTL_SECONDS),
             )
 
         return completed(find)

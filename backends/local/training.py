@@ -28,7 +28,7 @@ from backends.tokenizer import PretrainedTokenizer
 if TYPE_CHECKING:
     from tinker.lib.retry_handler import RetryConfig
 
-Config = Mapping[str, float | str]
+LossSettings = Mapping[str, float | str]
 
 
 class LocalTrainingClient:
@@ -81,13 +81,13 @@ class LocalTrainingClient:
         return self.engine.executor.submit(self._state.attach, state)
 
     def forward(
-        self, data: Sequence[types.Datum], loss_fn: str, loss_fn_config: Config | None = None
+        self, data: Sequence[types.Datum], loss_fn: str, loss_fn_config: LossSettings | None = None
     ) -> LocalFuture[types.ForwardBackwardOutput]:
         """The loss and the log-probability of every target; no gradient."""
         return self._submit(data, loss_fn, loss_fn_config, backward=False)
 
     def forward_backward(
-        self, data: Sequence[types.Datum], loss_fn: str, loss_fn_config: Config | None = None
+        self, data: Sequence[types.Datum], loss_fn: str, loss_fn_config: LossSettings | None = None
     ) -> LocalFuture[types.ForwardBackwardOutput]:
         """The loss, with its gradient added to what has accumulated.
 
@@ -96,7 +96,7 @@ class LocalTrainingClient:
         return self._submit(data, loss_fn, loss_fn_config, backward=True)
 
     def _submit(
-        self, data: Sequence[types.Datum], loss_fn: str, config: Config | None, *, backward: bool
+        self, data: Sequence[types.Datum], loss_fn: str, config: LossSettings | None, *, backward: bool
     ) -> LocalFuture[types.ForwardBackwardOutput]:
         rows, settings = self._rows(data, loss_fn), find_loss(loss_fn).complete(config or {})
         return self.engine.executor.submit(self._forward_backward, rows, loss_fn, settings, backward)

@@ -26,7 +26,7 @@ from backends.checkpoint_paths import KINDS, SEGMENTS, CheckpointPath, Kind, che
 from backends.interface import BackendError
 from backends.local.checkpoints.description import FILE, Description, Listing
 from backends.local.checkpoints.files import Checkpoint, check_weights, read_files, write_files
-from backends.paths import flush_to_disk
+from backends.paths import flush_to_disk, written_aside
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # A directory that a process is writing, or an old checkpoint ("replaced") while its new one takes its place. The
@@ -183,10 +183,8 @@ class CheckpointStore:
             BackendError: There is no such checkpoint.
         """
         stored = self.get(path)
-        aside = stored.directory / f".{FILE}~"
-        stored.relisted(expires_at=_expiry(ttl_seconds)).write(aside)
-        flush_to_disk(aside)
-        aside.replace(stored.directory / FILE)
+        with written_aside(stored.directory / FILE, durable=True) as aside:
+            stored.relisted(expires_at=_expiry(ttl_seconds)).write(aside)
 
     def copy(self, path: str, run: str, *, ttl_seconds: int | None = None) -> str:
         """Copy a checkpoint into another training run under the same name; returns its path."""
@@ -242,7 +240,11 @@ class CheckpointStore:
         return self.root / _directory(run) / SEGMENTS[kind] / name
 
     def _place(self, target: Path, fill: Callable[[Path], object]) -> None:
-        """Let `fill(directory)` write aside, then rename the directory to `target`."""
+        """Let `fill(directory)` write aside, then rename the directory to `target`.
+
+        `backends.paths.directory_written_aside` would not do: a checkpoint may take the place of another, and the
+        name of the directory and the lock on it distinguish what a living process writes from what a killed one left.
+        """
         aside: Path | None = None
         locks = ExitStack()
         try:

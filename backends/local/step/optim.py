@@ -98,7 +98,8 @@ class Optimizer:
             place, _, field = name.partition(".")
             # Bitsandbytes counts steps with a Python number.
             whole = self._eight_bit and field == "step"
-            index = grouped.index(id(self.parameters[int(place)]))  # PyTorch numbers parameters group by group
+            # PyTorch numbers parameters group by group.
+            index = grouped.index(id(self.parameters[int(place)]))
             nested.setdefault(index, {})[field] = int(value) if whole else value
         self._adamw.load_state_dict({"state": nested, "param_groups": self._adamw.state_dict()["param_groups"]})
 
@@ -131,7 +132,8 @@ def _check(params: types.AdamParams) -> None:
     for name in ("beta1", "beta2"):
         if not 0 <= getattr(params, name) < 1:
             raise ValueError(f"{name} is {getattr(params, name)}; it must be in [0, 1).")
-    if not params.eps > 0:  # B starts at zero, so A's first gradient is zero: 0 / 0 without eps
+    # B starts at zero, so A's first gradient is zero: 0 / 0 without eps.
+    if not params.eps > 0:
         raise ValueError(f"eps is {params.eps}; it must be more than 0.")
     if not params.weight_decay >= 0 or not params.grad_clip_norm >= 0:
         raise ValueError("weight_decay and grad_clip_norm must be 0 or more.")

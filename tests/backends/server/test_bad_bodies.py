@@ -176,7 +176,8 @@ def test_what_is_no_json_of_a_request(wire: Wire, route: str) -> None:
 @pytest.mark.parametrize("route", [route for route, body in BODIES.items() if body is not None])
 def test_values_of_other_kinds(quick: Running, wire: Wire, route: str) -> None:
     """Each field gets each odd value; what is accepted fails by its future as the user's mistake, or succeeds."""
-    wire = Wire(wire.http)  # a session of its own: one of the routes finishes it
+    # A new session, since one of the routes finishes it.
+    wire = Wire(wire.http)
     wire.result(wire.create())
     sampler = wire.post(
         "create_sampling_session", {"session_id": wire.session, "sampling_session_seq_id": 0, "base_model": "tiny"}
@@ -184,7 +185,8 @@ def test_values_of_other_kinds(quick: Running, wire: Wire, route: str) -> None:
     names = {SESSION: wire.session, MODEL: wire.model, SAMPLER: sampler}
     original = _named(BODIES[route], names)
     for number, changed in enumerate(_variants(original), start=1):
-        for counter in ("seq_id", "model_seq_id"):  # each a request of its own, the next in order
+        # Each is a new request, the next in order.
+        for counter in ("seq_id", "model_seq_id"):
             if counter in original and changed[counter] == original[counter]:
                 queue = quick.state.scheduler.model_queue(wire.model) if "model_id" in original else None
                 changed[counter] = queue.next_seq if queue else number

@@ -203,7 +203,8 @@ def test_snapshots_keep_their_weights(users: tuple[Any, Any]) -> None:
     assert first.compute_logprobs(PROMPT).result() == before
     clone = pickle.loads(pickle.dumps(first))
     assert clone.compute_logprobs(PROMPT).result() == before
-    clone.holder.close()  # it has a heartbeat of its own
+    # The clone has its own heartbeat.
+    clone.holder.close()
     client.save_weights_and_get_sampling_client(kind="inflight").result()
     assert inflight.compute_logprobs(PROMPT).result() != before
     client.save_weights_and_get_sampling_client().result()

@@ -1,4 +1,4 @@
-"""A server in a process of its own, killed without warning."""
+"""A server in another process, killed without warning."""
 
 from __future__ import annotations
 
