@@ -16,9 +16,9 @@ from backends.interface import BackendError
 from backends.server.database import Database, DiskFull
 from backends.server.futures import Failure
 from backends.server.log import log
-from backends.server.records import Checkpoint, Sampler
 from backends.server.residency import Residency
 from backends.server.scheduler import Scheduler
+from backends.server.tables import Checkpoint, Sampler
 
 # `expires` is in seconds since 1970.
 NOT_EXPIRED = "(expires IS NULL OR expires > (julianday('now') - 2440587.5) * 86400)"

@@ -1,4 +1,4 @@
-"""What must outlive the process, in SQLite: the tables of `records`, and the secret that signs links."""
+"""What must outlive the process, in SQLite: the rows of `backends.server.tables`, and the secret that signs links."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from backends.interface import BackendError
-from backends.server.records import Record
+from backends.server.tables import Record
 
 VERSION = 1
 SCHEMA = """

@@ -20,11 +20,12 @@ from backends.server.errors import ApiError
 from backends.server.futures import Failure, FutureStore, PendingRequest, Result
 from backends.server.metrics import Metrics
 from backends.server.queues import Job, ModelQueue, SamplerQueue
-from backends.server.records import ModelSpec, Sampler, Session, TrainingRun
 from backends.server.residency import Residency
 from backends.server.sample_batches import SampleBatches, Weights
+from backends.server.sampler_registry import Samplers
 from backends.server.scheduler import Closed, Scheduler
 from backends.server.settings import ServerSettings
+from backends.server.tables import ModelSpec, Sampler, Session, TrainingRun
 
 SESSION_OVER = "The session {} is over (finished, idle for too long, or unknown here); make a new ServiceClient."
 
@@ -51,6 +52,7 @@ class ServerState:
         except BackendError:
             self.database.close()
             raise
+        self.samplers = Samplers(self.database, self.checkpoints, self.limits.snapshots_per_session)
         self.metrics = Metrics(self.residency, self.scheduler)
         self._batches = SampleBatches(self.residency, self.scheduler, self.metrics)
         self.closing = asyncio.Event()
@@ -269,76 +271,7 @@ class ServerState:
                 answer = self.metrics.failed(job.pending, error)
             job.pending.settle(answer)
 
-    # Samplers
-
-    def add_sampler(
-        self,
-        owner: str,
-        session: str,
-        seq_id: int,
-        *,
-        base_model: str,
-        path: str | None,
-        snapshot: bool = False,
-        inflight_of: str | None = None,
-    ) -> str:
-        """Record a sampler of a session, once however often it is asked for; returns its id.
-
-        Args:
-            owner: Whose.
-            session: Id of the session.
-            seq_id: Number of the sampler in the session.
-            base_model: Name of a served base model.
-            path: The checkpoint that it samples from; None for the bare model.
-            snapshot: Whether that is an unnamed snapshot.
-            inflight_of: The model whose newest snapshot it follows.
-        """
-        sampler = Sampler(
-            id=f"{session}:sample:{seq_id}",
-            session=session,
-            owner=owner,
-            base_model=base_model,
-            path=path,
-            snapshot=snapshot,
-            inflight_of=inflight_of,
-        )
-        self.database.insert(sampler)
-        return sampler.id
-
-    def sampler(self, owner: str, sampler_id: str) -> Sampler:
-        """A sampler (ApiError with 404 if there is none)."""
-        sampler = self.database.find(Sampler, "id = ? AND owner = ?", sampler_id, owner)
-        if sampler is None:
-            raise ApiError(404, f"There is no sampler {sampler_id}.")
-        return sampler
-
-    def snapshot_sampler(self, queue: ModelQueue, seq_id: int, path: str, kind: str) -> str:
-        """A sampler of a snapshot that has just been saved (on the scheduler's thread).
-
-        The samplers of kind "inflight" of one model all move on to the newest snapshot.
-        """
-        run = self.run(queue.owner, queue.name)
-        inflight = kind == "inflight"
-        if inflight:
-            self.database.execute("UPDATE samplers SET path = ? WHERE inflight_of = ?", path, queue.name)
-        sampler = self.add_sampler(
-            queue.owner,
-            run.session,
-            seq_id,
-            base_model=self.served(run.base_model),
-            path=path,
-            snapshot=True,
-            inflight_of=queue.name if inflight else None,
-        )
-        self.checkpoints.delete_snapshots(run.session, keep=self.limits.snapshots_per_session)
-        return sampler
-
-    def weights_of(self, owner: str, sampler_id: str) -> tuple[str, str | None]:
-        """Base model and checkpoint of a sampler, as they are now (ValueError if the checkpoint was deleted)."""
-        sampler = self.sampler(owner, sampler_id)
-        if sampler.path is not None:
-            self.checkpoints.readable(sampler.path, owner)
-        return sampler.base_model, sampler.path
+    # Samples
 
     def sampler_queue(self, owner: str, name: str, weights: Weights) -> SamplerQueue:
         """The queue of a sampler.

@@ -22,8 +22,8 @@ from backends.server.api.request import owner_of, parse, state_of
 from backends.server.auth import sign, signature_holds
 from backends.server.checkpoint_registry import NEWEST_FIRST, describe, moment
 from backends.server.errors import ApiError
-from backends.server.records import Checkpoint, Sampler, Session, TrainingRun
 from backends.server.state import ServerState
+from backends.server.tables import Checkpoint, Sampler, Session, TrainingRun
 
 LINK_SECONDS = 3600
 LONGEST_PAGE = 1000

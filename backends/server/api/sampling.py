@@ -48,7 +48,7 @@ async def create_sampling_session(request: Request) -> Any:
             raise ValueError("create_sampling_session needs a model_path or a base_model.")
     except ValueError as error:
         raise ApiError(400, str(error)) from error
-    sampler = state.add_sampler(
+    sampler = state.samplers.add(
         owner, wanted.session_id, wanted.sampling_session_seq_id, base_model=base_model, path=wanted.model_path
     )
     return {"type": "create_sampling_session", "sampling_session_id": sampler}
@@ -57,7 +57,7 @@ async def create_sampling_session(request: Request) -> Any:
 @router.get("/samplers/{sampler}")
 async def get_sampler(request: Request, sampler: str) -> Any:
     """What a sampler samples from."""
-    found = state_of(request).sampler(owner_of(request), sampler)
+    found = state_of(request).samplers.find(owner_of(request), sampler)
     path = None if found.snapshot else found.path
     return {"sampler_id": found.id, "base_model": found.base_model, "model_path": path}
 
@@ -67,9 +67,7 @@ async def join_sampling_session(request: Request) -> Any:
     """A number for one more client of a sampler, so that their requests' numbers differ."""
     state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, types.JoinSamplingSessionRequest)
-    state.sampler(owner, wanted.sampling_session_id)
-    state.database.execute("UPDATE samplers SET clones = clones + 1 WHERE id = ?", wanted.sampling_session_id)
-    clones = state.sampler(owner, wanted.sampling_session_id).clones
+    clones = state.samplers.join(owner, wanted.sampling_session_id)
     return {"type": "join_sampling_session", "client_counter": clones}
 
 
@@ -83,10 +81,10 @@ async def asample(request: Request) -> Any:
     if name is None or seq_id is None or seq_id < 0:
         raise ApiError(400, "asample needs sampling_session_id and seq_id.")
     _check_size(state, wanted)
-    state.session(owner, state.sampler(owner, name).session)
+    state.session(owner, state.samplers.find(owner, name).session)
     pending, new = state.futures.add(name, seq_id, owner)
     if new:
-        queue = state.sampler_queue(owner, name, lambda: state.weights_of(owner, name))
+        queue = state.sampler_queue(owner, name, lambda: state.samplers.weights_of(owner, name))
         state.add_sample(queue, pending, wanted, len(body))
     ids = [f"{name}:{seq_id}:{index}" for index in range(wanted.num_samples)]
     return {"request_id": pending.request_id, "sample_sequence_ids": ids}
@@ -173,7 +171,7 @@ async def retrieve_futures(request: Request) -> Any:
     """Which requests of a sampler are finished, since the last time this was asked."""
     state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, FuturesRetrieveRequest)
-    state.sampler(owner, wanted.target.sampling_session_id)
+    state.samplers.find(owner, wanted.target.sampling_session_id)
     longest = state.limits.poll_seconds
     # In this order: of a timeout that is NaN the limit remains.
     seconds = longest if wanted.timeout is None else min(longest, wanted.timeout)

@@ -21,9 +21,9 @@ from backends.server.api.request import explain, owner_of, parse, parsed, read_b
 from backends.server.errors import ApiError
 from backends.server.futures import PROTOBUF, Result
 from backends.server.queues import ModelQueue
-from backends.server.records import ModelSpec, TrainingRun
 from backends.server.split_calls import Work
 from backends.server.state import ServerState, json_result
+from backends.server.tables import ModelSpec, TrainingRun
 
 LONGEST_NAME = 200
 
@@ -265,7 +265,10 @@ async def save_weights_for_sampler(request: Request) -> Any:
             if wanted.sampling_session_seq_id is None:
                 raise ValueError("save_weights_for_sampler needs a path or a sampling_session_seq_id.")
             path = save_under(f"snapshot-{wanted.sampling_session_seq_id}", snapshot=True)
-            sampler = state.snapshot_sampler(queue, wanted.sampling_session_seq_id, path, wanted.kind)
+            run = state.run(queue.owner, queue.name)
+            sampler = state.samplers.add_snapshot(
+                run, state.served(run.base_model), wanted.sampling_session_seq_id, path, wanted.kind
+            )
             return json_result({"type": "save_weights_for_sampler", "sampling_session_id": sampler})
 
         return unnamed if wanted.path is None else named

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.server.records import Session
+from backends.server.tables import Session
 from tests.support.running import Running
 from tests.support.tiny_runs import judge_by_text
 from text2sql import evaluation
