@@ -138,11 +138,11 @@ def test_every_strategy_is_counted(tmp_path: Path, tiny_tokenizer: Any) -> None:
     few, n = config.evaluation.few_shot, len(test)
     assert few is not None
     asked = _asked(config, dataset, tiny_tokenizer)
-    assert [(a.times, a.samples, a.surely) for a in asked] == [
-        (1, 1, True),
-        (1, 1, True),
-        *(again := [(1, 3, True), (1, 1, True), (2, 1, False)]),
-        (1, 1, True),
+    assert [(a.times, a.samples, a.only_on_failure) for a in asked] == [
+        (1, 1, False),
+        (1, 1, False),
+        *(again := [(1, 3, False), (1, 1, False), (2, 1, True)]),
+        (1, 1, False),
         *again,
     ]
     few_shot = choose_few_shot(test, train, few, config.seed, tiny_tokenizer, config.prompt.template, None)

@@ -35,7 +35,6 @@ from text2sql.console import console
 from text2sql.data import prompts
 from text2sql.data.dataset import Dataset, load_dataset
 from text2sql.data.example import Example
-from text2sql.data.inspect import find_tokenizer
 from text2sql.data.prompts import FewShotPrefixes
 from text2sql.errors import UserError
 from text2sql.formats import count, duration, size
@@ -72,13 +71,13 @@ class Asked:
         lengths: Prompts and gold answers.
         times: How often all of them are asked.
         samples: Answers to each.
-        surely: False for what is asked only where the first answer does not run.
+        only_on_failure: Whether it is asked only where the first answer does not run.
     """
 
     lengths: Lengths
     times: int
     samples: int = 1
-    surely: bool = True
+    only_on_failure: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def print_estimate(config: Config, device: str) -> None:
         BackendError: The shape of the model cannot be had.
     """
     dataset = load_dataset(config)
-    tokenizer, _ = find_tokenizer(config, on_disk=True)
+    tokenizer, _ = prompts.find_tokenizer(config.base_model, on_disk=True)
     sides = [_lengths(side, tokenizer, config) for side in (dataset.split.train, dataset.split.validation)]
     asked = _asked(config, dataset, tokenizer)
     train, validation = (_within(side, config.data.max_tokens) for side in sides)
@@ -150,7 +149,7 @@ def _asked(config: Config, dataset: Dataset, tokenizer: Tokenizer | None) -> lis
             bare[id(questions)] = lengths
         asked.append(Asked(lengths, 1, request.samples))
         if strategy.attempts:
-            asked.append(Asked(lengths, strategy.attempts, surely=False))
+            asked.append(Asked(lengths, strategy.attempts, only_on_failure=True))
     return asked
 
 
@@ -163,12 +162,12 @@ def _lengths(
         pairs = [(len(t.prompt), len(t.completion)) for t in tokens]
     else:
         prefixes = few_shot or [()] * len(examples)
-        pairs = [_guessed(e, template, prefix) for e, prefix in zip(examples, prefixes, strict=True)]
+        pairs = [_count_by_characters(e, template, prefix) for e, prefix in zip(examples, prefixes, strict=True)]
     counts = np.array(pairs, dtype=int).reshape(-1, 2)
     return Lengths(counts[:, 0], counts[:, 1], tokenizer is not None)
 
 
-def _guessed(example: Example, template: str, few_shot: Sequence[Example]) -> tuple[int, int]:
+def _count_by_characters(example: Example, template: str, few_shot: Sequence[Example]) -> tuple[int, int]:
     """Prompt and completion tokens by the number of characters, and of turns in a conversation."""
     if prompts.is_chat(template):
         *asked, answer = prompts.messages(example, template, few_shot)
@@ -194,7 +193,7 @@ def _work(config: Config, train: Lengths, validation: Lengths, asked: Sequence[A
     validations = steps // training.validate_every if training.validate_every else int(len(validation.prompts) > 0)
     held = slice(training.validation_questions)
     asked = [*asked, Asked(Lengths(validation.prompts[held], validation.completions[held], True), validations)]
-    answers = [(a.times * len(a.lengths.prompts) * a.samples, a.surely) for a in asked]
+    answers = [(a.times * len(a.lengths.prompts) * a.samples, a.only_on_failure) for a in asked]
     mean = min(float(train.completions.mean()), longest)
     return Work(
         steps=steps,
@@ -202,7 +201,10 @@ def _work(config: Config, train: Lengths, validation: Lengths, asked: Sequence[A
         scored=int(seen * train.completions.sum()),
         validated=int(validations * validation.totals.sum()),
         prefilled=int(sum(a.times * a.lengths.prompts.sum() for a in asked)),
-        sampled=(int(mean * sum(n for n, surely in answers if surely)), longest * sum(n for n, _ in answers)),
+        sampled=(
+            int(mean * sum(n for n, on_failure in answers if not on_failure)),
+            longest * sum(n for n, _ in answers),
+        ),
         questions=sum(n for n, _ in answers),
     )
 

@@ -114,15 +114,15 @@ def estimate_memory(
     """
     width = BYTES[device.dtype if options.dtype == "auto" else options.dtype]
     quantization, lora = quantised(options, device), options.method == "lora"
-    plain = lora and width == 4 and quantization == "none"
-    own = {"adapter": 4.0 * trained} if lora else {}
     moments = 2.0 if options.optimizer == "paged_adamw_8bit" else 8.0
     base = {
         "CUDA context" if device.is_gpu else "libraries": device.overhead,
         "weights": weight_bytes(shape, quantization, options.double_quantization, width if lora else 4),
-        **own,
+        **({"adapter": 4.0 * trained} if lora else {}),
         "Adam's moments": moments * trained,
     }
+    # The fused layers and the merging are those of a float32 base that is not quantised.
+    plain = lora and width == 4 and quantization == "none"
     per_layer = _saved_bytes(shape, rank if lora else 0, width, fused=plain)
     if not lora:
         # The weights of the norms are trained too.
@@ -130,13 +130,21 @@ def estimate_memory(
     saved = float(load.tokens * shape.layers * per_layer)
     if options.gradient_checkpointing == "on":
         saved = load.tokens * (shape.layers * width * shape.width + per_layer)
-    logits = _logit_bytes(shape, load.scored, width, adapted=lora, backward=True)
+    training = _training_memory(shape, trained, load, width, saved, adapted=lora, dequantises=quantization != "none")
+    return Memory(base, training, _sampling_memory(shape, trained, load, width, adapted=lora, merges=plain))
+
+
+def _training_memory(
+    shape: ModelShape, trained: int, load: Load, width: int, saved: float, *, adapted: bool, dequantises: bool
+) -> dict[str, float]:
+    """Bytes of one training step, of which `saved` are the activations that wait for the backward pass."""
+    logits = _logit_bytes(shape, load.scored, width, adapted=adapted, backward=True)
     # The widest moment inside one layer's backward pass: the MLP's activations and their gradients, one weight
     # dequantised. The logits are gone by then.
     passing = float(load.tokens * width) * (4 * shape.inner + 2 * shape.width)
-    passing += width * shape.width * shape.inner * (quantization != "none")
+    passing += width * shape.width * shape.inner * dequantises
     gradients = 4.0 * trained
-    training = {
+    return {
         # Of the step so far, and of the micro-batch.
         "gradients": 2 * gradients,
         "activations": saved,
@@ -145,24 +153,29 @@ def estimate_memory(
         # When no activation is left.
         "adding gradients up": max(0.0, gradients - saved - logits),
     }
+
+
+def _sampling_memory(
+    shape: ModelShape, trained: int, load: Load, width: int, *, adapted: bool, merges: bool
+) -> dict[str, float]:
+    """Bytes of one batch of samples; `merges` where the adapter is merged into a copy of what it adapts."""
     sampled = load.together * (load.prompt + -(-load.answer // GROWTH) * GROWTH)
     forward = float(load.forward_only * width * 3 * shape.inner)
-    forward += _logit_bytes(shape, load.forward_only, width, adapted=lora, backward=False)
+    forward += _logit_bytes(shape, load.forward_only, width, adapted=adapted, backward=False)
     prefill = load.prefill * width * (3 * shape.inner + 4 * shape.width + shape.layers * 2 * shape.keys)
     step = _logit_bytes(shape, load.together, width, adapted=True, backward=False)
     cache = sampled * shape.layers * 2.0 * shape.keys * width
     busy = max(prefill, forward, step)
     # The product of A and B, to which the weights are added.
-    merging = 4.0 * shape.head_parameters if plain else 0.0
-    sampling = {
+    merging = 4.0 * shape.head_parameters if merges else 0.0
+    return {
         "snapshot of what is trained": 4.0 * trained,
-        "merged weights": 4.0 * _adapted(shape) if plain else 0.0,
+        "merged weights": 4.0 * _adapted(shape) if merges else 0.0,
         "key/value cache": cache,
         "prefill and logits": busy,
         # Before the first prompt.
         "merging": max(0.0, merging - cache - busy),
     }
-    return Memory(base, training, sampling)
 
 
 def quantised(options: LocalOptions, device: Device) -> str:

@@ -10,6 +10,9 @@ import typer
 from text2sql.cli.arguments import ConfigFile, Overrides, load
 from text2sql.errors import UserError
 
+# A target with one of these endings is a file of predictions.
+PREDICTION_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+
 
 def run(config: ConfigFile = "quickstart", overrides: Overrides = None) -> None:
     """Evaluate the base model, train, evaluate the tuned model, report."""
@@ -49,33 +52,58 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a finished run again, a file of predictions, or the base model of a configuration."""
-    from text2sql.evaluation.files import score_file, score_run
-    from text2sql.evaluation.prediction_files import Schemas
-
     path = Path(target)
     of_files = {"--gold": gold, "--databases": databases, "--tables": tables}
     given = [name for name, value in of_files.items() if value is not None]
     if adapter is not None:
-        from text2sql.pipeline.adapter_download import evaluate_adapter
-
         if not path.is_dir() or overrides or given or output:
             raise UserError("--adapter goes with a run's directory, and with nothing else.")
-        evaluate_adapter(path, adapter)
+        _evaluate_adapter(path, adapter)
     elif path.is_dir():
         if overrides or given:
             raise UserError(
                 f"A run is scored with its own configuration; leave out {', '.join([*(overrides or []), *given])}."
             )
-        score_run(path, output)
-    elif gold is not None or path.suffix in (".jsonl", ".json", ".csv", ".parquet"):
-        config = load("quickstart", overrides)
-        score_file(path, config, gold=gold, schemas=Schemas.open(databases, tables), output=output)
+        _evaluate_run(path, output)
+    elif gold is not None or path.suffix in PREDICTION_SUFFIXES:
+        _evaluate_file(path, overrides, gold, databases, tables, output)
     else:
         if given or output:
             raise UserError(f"{', '.join(given) or '--output'} goes with a file of predictions; {target} is none.")
-        from text2sql.pipeline.run import run_pipeline
+        _evaluate_base_model(target, overrides)
 
-        run_pipeline(load(target, overrides), stages=("baseline",))
+
+def _evaluate_adapter(run: Path, adapter: Path) -> None:
+    from text2sql.pipeline.adapter_download import evaluate_adapter
+
+    evaluate_adapter(run, adapter)
+
+
+def _evaluate_run(run: Path, output: Path | None) -> None:
+    from text2sql.evaluation.files import score_run
+
+    score_run(run, output)
+
+
+def _evaluate_file(
+    file: Path,
+    overrides: Overrides,
+    gold: Path | None,
+    databases: Path | None,
+    tables: Path | None,
+    output: Path | None,
+) -> None:
+    from text2sql.evaluation.files import score_file
+    from text2sql.evaluation.prediction_files import Schemas
+
+    config = load("quickstart", overrides)
+    score_file(file, config, gold=gold, schemas=Schemas.open(databases, tables), output=output)
+
+
+def _evaluate_base_model(config: str, overrides: Overrides) -> None:
+    from text2sql.pipeline.run import run_pipeline
+
+    run_pipeline(load(config, overrides), stages=("baseline",))
 
 
 def ask(

@@ -6,21 +6,19 @@ from typing import TYPE_CHECKING
 
 from text2sql.compare.entries import Entry
 from text2sql.compare.paired import Comparison
-from text2sql.formats import interval, percent
 from text2sql.report.figures import (
-    INK,
     SERIES,
     STYLE,
+    Accuracy,
     Plot,
     curve,
+    draw_accuracies,
     keep,
     new_figure,
-    percent_axis,
     plain,
     series,
     smooth,
     thin,
-    whisker,
 )
 
 if TYPE_CHECKING:
@@ -48,20 +46,11 @@ def colour(place: int) -> str:
 
 
 def _accuracy(entries: list[Entry]) -> tuple[Figure, str]:
-    figure, axes = new_figure(0.6 + 0.62 * len(entries))
-    for place, entry in enumerate(entries):
-        whisker(axes, place, colour(place), entry.accuracy, *entry.interval, 1.0)
-        axes.text(entry.accuracy, place - 0.24, percent(entry.accuracy), ha="center", va="bottom", fontweight="bold")
-    axes.set(xlim=(-0.02, 1.02), ylim=(len(entries) - 0.5, -0.75), xticks=[0, 0.25, 0.5, 0.75, 1])
-    axes.set_yticks(range(len(entries)), [_short(entry.label) for entry in entries], color=INK)
-    percent_axis(axes.xaxis)
-    axes.grid(axis="x")
-    axes.spines[["left", "bottom"]].set_visible(False)
-    said = [
-        f"{entry.label} {percent(entry.accuracy)}, 95% interval {interval(*entry.interval)}, n = {len(entry.rows)}"
-        for entry in entries
+    rows = [
+        Accuracy(entry.label, colour(place), entry.accuracy, *entry.interval, len(entry.rows))
+        for place, entry in enumerate(entries)
     ]
-    return figure, "Execution accuracy on a scale from 0% to 100%. " + ". ".join(said) + "."
+    return draw_accuracies(rows, [_short(entry.label) for entry in entries])
 
 
 def _losses(entries: list[Entry]) -> tuple[Figure, str] | None:

@@ -100,20 +100,9 @@ def _described(config: Config) -> tuple[Dataset, Tokenizer | None]:
     return dataset, tokenizer
 
 
-def find_tokenizer(config: Config, *, on_disk: bool = False) -> tuple[Tokenizer | None, str]:
-    """The tokenizer of the configured model, or None and why it cannot be had; `on_disk` does not ask the Hub."""
-    from backends.base_models import load_tokenizer, locate
-    from backends.interface import BackendError
-
-    try:
-        return load_tokenizer(locate(config.base_model), on_disk=on_disk), ""
-    except (OSError, ValueError, BackendError) as error:
-        return None, str(error).splitlines()[0]
-
-
 def _tokenizer(config: Config) -> Tokenizer | None:
     """The tokenizer; None, saying so, where it cannot be had."""
-    tokenizer, reason = find_tokenizer(config)
+    tokenizer, reason = prompts.find_tokenizer(config.base_model)
     if tokenizer is None:
         console.print(
             f"No lengths: the tokenizer of {config.base_model} cannot be had ({reason}). Over-long examples are not "

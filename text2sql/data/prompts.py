@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from backends.tokenizer import Tokenizer
+from backends import base_models
+from backends.interface import BackendError
+from backends.tokenizer import PretrainedTokenizer, Tokenizer
 from text2sql.config.templates import TEMPLATES, Chat, Plain
 from text2sql.data.control_tokens import are_spelt, control_tokens, count_appended, dated, encode_plainly
 from text2sql.data.example import Example
@@ -37,6 +39,29 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.completion)
+
+
+def find_tokenizer(base_model: str, *, on_disk: bool = False) -> tuple[PretrainedTokenizer | None, str]:
+    """A model's tokenizer, or None and why it cannot be had; `on_disk` does not ask the Hub."""
+    try:
+        return base_models.load_tokenizer(base_models.locate(base_model), on_disk=on_disk), ""
+    except (OSError, ValueError, BackendError) as error:
+        return None, str(error).splitlines()[0]
+
+
+def load_tokenizer(base_model: str) -> PretrainedTokenizer:
+    """A model's tokenizer.
+
+    Raises:
+        UserError: The model has none that can be read.
+        BackendError: There is no such model, or the Hub cannot be reached.
+    """
+    try:
+        return base_models.load_tokenizer(base_models.locate(base_model))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f'base_model: the tokenizer of "{base_model}" cannot be loaded ({str(error).splitlines()[0]}).'
+        ) from error
 
 
 def is_chat(template: str) -> bool:

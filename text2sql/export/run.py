@@ -14,7 +14,7 @@ import text2sql
 from backends.exporting import Weights, download_adapter, open_weights
 from backends.paths import directory_written_aside
 from backends.saved_weights import LogitGap, Probe
-from backends.tokenizer import PretrainedTokenizer, Tokenizer
+from backends.tokenizer import Tokenizer
 from text2sql.config import Config, HubConfig
 from text2sql.console import console
 from text2sql.data import prompts
@@ -77,7 +77,7 @@ def export_run(directory: Path, options: ExportOptions) -> Path:
     converter = gguf.find_converter(options.converter) if options.format == "gguf" else None
     if options.push_to:
         hub.check(options.push_to)
-    tokenizer = _tokenizer(config)
+    tokenizer = prompts.load_tokenizer(config.base_model)
     with _weights(run, config, options.adapter) as weights, _written_whole(target) as aside:
         if options.format == "adapter":
             saved = weights.save_adapter(aside)
@@ -168,18 +168,6 @@ def _probes(run: RunDirectory, config: Config, tokenizer: Tokenizer) -> list[Pro
         Probe(prompts.render_prompt(example, template, tokenizer), prompts.render_completion(example, template))
         for example in EXERCISE_QUESTIONS[:PROBES]
     ]
-
-
-def _tokenizer(config: Config) -> PretrainedTokenizer:
-    """The base model's tokenizer (UserError if it cannot be had)."""
-    from backends.base_models import load_tokenizer, locate
-
-    try:
-        return load_tokenizer(locate(config.base_model))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f'base_model: the tokenizer of "{config.base_model}" cannot be loaded ({str(error).splitlines()[0]}).'
-        ) from error
 
 
 def _save_generation_config(config: Config, target: Path) -> None:

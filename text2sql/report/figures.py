@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from text2sql.formats import count, interval, percent
 from text2sql.runs.records import MetricsRow
 
 if TYPE_CHECKING:
@@ -140,6 +141,55 @@ def whisker(axes: Axes, y: float, colour: str, rate: float, low: float, high: fl
     for end in (low, high):
         axes.plot([end, end], [y - 0.12, y + 0.12], color=colour, linewidth=1.5, solid_capstyle="butt")
     axes.plot([rate], [y], "o", color=colour, markersize=10 * scale, markeredgecolor=PAPER, markeredgewidth=1.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """One row of `draw_accuracies`.
+
+    Attributes:
+        name: What it is of.
+        colour: Its colour.
+        rate: Share of right answers.
+        low: Lower end of its 95% interval.
+        high: Upper end.
+        n: Questions.
+    """
+
+    name: str
+    colour: str
+    rate: float
+    low: float
+    high: float
+    n: int
+
+
+def draw_accuracies(rows: Sequence[Accuracy], labels: Sequence[str], fontsize: float = 11.0) -> tuple[Figure, str]:
+    """Accuracies with their intervals, one below the other.
+
+    Args:
+        rows: From top to bottom, at least one.
+        labels: What to write at each.
+        fontsize: Of labels and rates, in points.
+
+    Returns:
+        The figure, and what it says in words.
+    """
+    figure, axes = new_figure(0.6 + 0.62 * len(rows))
+    for place, row in enumerate(rows):
+        whisker(axes, place, row.colour, row.rate, row.low, row.high, 1.0)
+        rate = percent(row.rate)
+        axes.text(row.rate, place - 0.24, rate, ha="center", va="bottom", fontsize=fontsize, fontweight="bold")
+    axes.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.5, -0.75), xticks=[0, 0.25, 0.5, 0.75, 1])
+    axes.set_yticks(range(len(rows)), labels, color=INK, fontsize=fontsize)
+    percent_axis(axes.xaxis)
+    axes.grid(axis="x")
+    axes.spines[["left", "bottom"]].set_visible(False)
+    said = [
+        f"{row.name} {percent(row.rate)}, 95% interval {interval(row.low, row.high)}, n = {count(row.n)}"
+        for row in rows
+    ]
+    return figure, "Execution accuracy on a scale from 0% to 100%. " + ". ".join(said) + "."
 
 
 def series(metrics: Sequence[MetricsRow], key: str) -> tuple[list[float], list[float]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from text2sql.equivalence.verdict import STATUSES
-from text2sql.formats import count, interval, percent
+from text2sql.formats import count, percent
 from text2sql.report.comparison import by_hardness, label_counts, status_counts
 from text2sql.report.figures import (
     INK,
@@ -14,8 +14,10 @@ from text2sql.report.figures import (
     PAPER,
     SERIES,
     STYLE,
+    Accuracy,
     Plot,
     curve,
+    draw_accuracies,
     keep,
     legend,
     new_figure,
@@ -69,24 +71,12 @@ def draw_all(run: RunData) -> dict[str, Plot]:
 
 
 def _headline(run: RunData) -> tuple[Figure, str] | None:
-    scores = {side: score for side in SIDES if (score := run.score(side)) and score.accuracy is not None}
-    if not scores:
-        return None
-    figure, axes = new_figure(0.6 + 0.62 * len(scores))
-    for row, (side, score) in enumerate(scores.items()):
-        rate = score.accuracy or 0.0
-        whisker(axes, row, COLOURS[side], rate, score.low, score.high, 1.0)
-        axes.text(rate, row - 0.24, percent(rate), ha="center", va="bottom", fontsize=12, fontweight="bold")
-    axes.set(xlim=(-0.02, 1.02), ylim=(len(scores) - 0.5, -0.75), xticks=[0, 0.25, 0.5, 0.75, 1])
-    axes.set_yticks(range(len(scores)), [NAMES[side] for side in scores], color=INK, fontsize=12)
-    percent_axis(axes.xaxis)
-    axes.grid(axis="x")
-    axes.spines[["left", "bottom"]].set_visible(False)
-    said = [
-        f"{NAMES[side]} {percent(score.accuracy)}, 95% interval {interval(score.low, score.high)}, n = {count(score.n)}"
-        for side, score in scores.items()
+    rows = [
+        Accuracy(NAMES[side], COLOURS[side], score.accuracy, score.low, score.high, score.n)
+        for side in SIDES
+        if (score := run.score(side)) and score.accuracy is not None
     ]
-    return figure, "Execution accuracy on a scale from 0% to 100%. " + ". ".join(said) + "."
+    return draw_accuracies(rows, [row.name for row in rows], fontsize=12) if rows else None
 
 
 def _loss(run: RunData) -> tuple[Figure, str] | None:
