@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from text2sql.equivalence.verdict import Status
 from text2sql.runs.records import Part, Several, optional
 from text2sql.sql.hardness import Hardness
@@ -188,7 +190,8 @@ class EvaluationSummary(Part):
     lenient_accuracy: float | None
     counts: dict[Status, int]
     truncated: int
-    unused_databases: int = 0
+    # Summaries of runs without real databases are the same bytes as before the count was kept.
+    unused_databases: int = Field(default=0, exclude_if=lambda count: count == 0)
     exact_match: float | None
     canonical_match: float | None
     valid_syntax: float | None
