@@ -243,6 +243,10 @@ class FakeServiceClient:
         """Nothing: there is nothing to choose."""
         return {}
 
+    def describe_training(self, base_model: str, rank: int, **flags: bool) -> Description:
+        """Nothing: there is nothing to train."""
+        return {}
+
     def check_model(self, base_model: str) -> None:
         """Any model will do."""
 

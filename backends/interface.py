@@ -20,7 +20,7 @@ The types are `tinker.types`; nothing here needs torch. Source: the Tinker SDK a
   is wrong on its face, `tinker.RequestFailedError` when carrying it out failed, `BackendError` for what a person must
   fix (a model that is not there, a device that is absent, a checkpoint of another model).
 
-Beyond Tinker's verbs a service client has `capabilities`, `describe` and `check_model`.
+Beyond Tinker's verbs a service client has `capabilities`, `describe`, `describe_training` and `check_model`.
 """
 
 from __future__ import annotations
@@ -61,6 +61,12 @@ class Description(TypedDict, total=False):
         quantization: ``none``, ``nf4`` or ``int8``.
         attention: The attention's implementation, as transformers names it.
         micro_batch_tokens: Most tokens in one forward pass.
+        packing: Whether rows of a micro-batch lie end to end.
+        joint_decoding: Whether sequences of unlike lengths are decoded together.
+        longest_sequence: Most tokens of a sequence.
+        adapted_modules: Names of the modules that the adapter changes; empty where the whole model is trained.
+        trained_parameters: Their number.
+        trained_percent: Their share of all parameters, those of the adapter included.
         gpu: The GPU's name.
         gpu_peak_memory_bytes: Most bytes that this process held on it.
     """
@@ -73,6 +79,12 @@ class Description(TypedDict, total=False):
     quantization: str
     attention: str
     micro_batch_tokens: int
+    packing: bool
+    joint_decoding: bool
+    longest_sequence: int
+    adapted_modules: list[str]
+    trained_parameters: int
+    trained_percent: float
     gpu: str
     gpu_peak_memory_bytes: int
 
@@ -272,6 +284,20 @@ class ServiceClient(Protocol):
         """What the backend has chosen so far (device, dtypes, quantization, ...), for the record of a run.
 
         Empty where a server chooses and does not say.
+        """
+        ...
+
+    def describe_training(
+        self, base_model: str, rank: int, *, train_attn: bool, train_mlp: bool, train_unembed: bool
+    ) -> Description:
+        """What a training client of these flags would train, before there is one.
+
+        Returns:
+            ``adapted_modules`` (names), ``trained_parameters`` and ``trained_percent``, for the record of a run; empty
+            where a server chooses and does not say.
+
+        Raises:
+            BackendError: A flag asks for something that the model does not have, or that cannot be adapted.
         """
         ...
 

@@ -9,6 +9,7 @@ from typing import cast
 
 import torch
 
+from backends.interface import Description
 from backends.local.distributed import ProcessGroup
 from backends.local.futures import Executor
 from backends.local.model.causal import CausalModel
@@ -42,6 +43,8 @@ class Engine:
         self.vocabulary = base.model.get_input_embeddings().get_parameter("weight").shape[0]
         # It has the model's attributes as well.
         self._compiled = cast(CausalModel, torch.compile(base.model, dynamic=True)) if options.compile else None
+        # What the latest training client trains, for the record of a run.
+        self.trained = Description()
         # Tokens that fit in memory, once more have been tried; 0 before that.
         self._fitting = 0
         self._checkpointing = options.gradient_checkpointing == "on"

@@ -24,6 +24,7 @@ from backends.interface import Description
 from backends.local.async_aliases import async_result, async_return
 from backends.local.checkpoints.files import Checkpoint, check_base, check_method
 from backends.local.checkpoints.store import CheckpointStore
+from backends.local.decode.group_decoder import decodes_jointly
 from backends.local.distributed import ProcessGroup
 from backends.local.engine import Engine
 from backends.local.futures import Executor, LocalClientFuture, LocalFuture, completed
@@ -33,7 +34,7 @@ from backends.local.rest import LocalRestClient
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
 from backends.local.step.optim import check_optimizer
 from backends.local.training import LocalTrainingClient
-from backends.local.weights.full import FullSpec
+from backends.local.weights.full import FullSpec, describe_full
 from backends.local.weights.lora import LoraSpec
 from backends.local.weights.protocol import Method, Snapshot, Spec
 from backends.options import LocalOptions
@@ -118,27 +119,8 @@ class LocalServiceClient:
             ValueError: The rank is not positive, every `train_*` flag is off, or the optimiser is not AdamW.
             BackendError: (From the future) the base model cannot be loaded.
         """
-        if rank < 1:
-            raise ValueError(f"rank is {rank}; it must be at least 1.")
-        if not (train_mlp or train_attn or train_unembed):
-            raise ValueError("At least one of train_mlp, train_attn and train_unembed must be true.")
         check_optimizer(optimizer)
-        seed = secrets.randbits(31) if seed is None else seed
-        options = self.options
-        spec: Spec = FullSpec(seed)
-        if options.method == "lora":
-            spec = LoraSpec(
-                rank=rank,
-                alpha=options.lora_alpha,
-                seed=seed,
-                train_attn=train_attn,
-                train_mlp=train_mlp,
-                train_unembed=train_unembed,
-                dropout=options.lora_dropout,
-                rslora=options.rslora,
-                dora=options.dora,
-                modules=tuple(options.target_modules) if options.target_modules else None,
-            )
+        spec = self._spec(rank, seed, train_attn=train_attn, train_mlp=train_mlp, train_unembed=train_unembed)
         return self._executor.submit_client(self._training_client, base_model, spec, self._next_id(), user_metadata)
 
     def create_training_client_from_state(
@@ -219,11 +201,26 @@ class LocalServiceClient:
                 "quantization": base.quantization,
                 "attention": base.model.config._attn_implementation,
                 "micro_batch_tokens": engine.micro_batch_tokens,
+                "packing": base.packing,
+                "joint_decoding": decodes_jointly(base.model),
+                "longest_sequence": base.max_length,
+                **engine.trained,
             }
             if base.device.type == "cuda":
                 about["gpu"] = torch.cuda.get_device_name(base.device)
                 about["gpu_peak_memory_bytes"] = torch.cuda.max_memory_allocated(base.device)
         return about
+
+    def describe_training(
+        self, base_model: str, rank: int, *, train_attn: bool, train_mlp: bool, train_unembed: bool
+    ) -> Description:
+        """The adapted modules, the number of trained parameters, and their share of the model's in percent.
+
+        Raises:
+            BackendError: The model has nothing to train that a flag asks for.
+        """
+        spec = self._spec(rank, 0, train_attn=train_attn, train_mlp=train_mlp, train_unembed=train_unembed)
+        return self._executor.submit(self._describe_training, base_model, spec).result()
 
     def check_model(self, base_model: str) -> None:
         """Any Hub id or directory may be asked for; one that cannot be loaded is refused when it is."""
@@ -244,6 +241,31 @@ class LocalServiceClient:
     )
     create_sampling_client_async = async_result(create_sampling_client)
     get_server_capabilities_async = async_return(get_server_capabilities)
+
+    def _spec(
+        self, rank: int, seed: int | None, *, train_attn: bool, train_mlp: bool, train_unembed: bool
+    ) -> LoraSpec | FullSpec:
+        """What a new client trains, by the options."""
+        if rank < 1:
+            raise ValueError(f"rank is {rank}; it must be at least 1.")
+        if not (train_mlp or train_attn or train_unembed):
+            raise ValueError("At least one of train_mlp, train_attn and train_unembed must be true.")
+        seed = secrets.randbits(31) if seed is None else seed
+        options = self.options
+        if options.method == "full":
+            return FullSpec(seed)
+        return LoraSpec(
+            rank=rank,
+            alpha=options.lora_alpha,
+            seed=seed,
+            train_attn=train_attn,
+            train_mlp=train_mlp,
+            train_unembed=train_unembed,
+            dropout=options.lora_dropout,
+            rslora=options.rslora,
+            dora=options.dora,
+            modules=tuple(options.target_modules) if options.target_modules else None,
+        )
 
     def _next_id(self) -> str:
         with self._lock:
@@ -284,11 +306,24 @@ class LocalServiceClient:
     ) -> LocalTrainingClient:
         self.group.broadcast(self._training_client, base_model, spec, model_id, user_metadata, checkpoint)
 
-        return self.group.run_in_all(
-            lambda: LocalTrainingClient(
-                self._engine(base_model, spec.method), self.store, model_id, spec, user_metadata, checkpoint
-            )
-        )
+        def make() -> LocalTrainingClient:
+            engine = self._engine(base_model, spec.method)
+            engine.trained = engine.weights.describe(spec)
+            return LocalTrainingClient(engine, self.store, model_id, spec, user_metadata, checkpoint)
+
+        return self.group.run_in_all(make)
+
+    def _describe_training(self, base_model: str, spec: LoraSpec | FullSpec) -> Description:
+        self.group.broadcast(self._describe_training, base_model, spec)
+
+        def describe() -> Description:
+            # The base model that is sampled from: full fine-tuning will train another copy of it.
+            engine = self._engine(base_model, "lora")
+            if isinstance(spec, FullSpec):
+                return describe_full(engine.base)
+            return engine.weights.describe(spec)
+
+        return self.group.run_in_all(describe)
 
     def _restore(
         self,

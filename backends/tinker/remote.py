@@ -44,6 +44,10 @@ class RemoteServiceClient(tinker.ServiceClient):
         """Nothing: the server chooses devices and dtypes, and does not say."""
         return {}
 
+    def describe_training(self, base_model: str, rank: int, **flags: bool) -> Description:
+        """Nothing: the server chooses the modules, and does not say."""
+        return {}
+
     def check_model(self, base_model: str) -> None:
         """Refuse a model that the server does not offer.
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backends.capabilities import capabilities_of
+from backends.interface import Description
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
 from text2sql.console import console
@@ -44,6 +45,18 @@ def introduce_start(start: StartRecord, config: Config) -> None:
     console.print(
         f"Training begins with the weights of {describe_start(start)}. The base model that it is compared with is "
         f"{config.trained_model}, untuned.",
+        markup=False,
+    )
+
+
+def introduce_training(trained: Description) -> None:
+    """What the training changes, as the backend describes it; nothing where it does not say."""
+    if not trained:
+        return
+    where = ", ".join(trained["adapted_modules"]) or "the whole model"
+    console.print(
+        f"Trained: {count(trained['trained_parameters'])} parameters ({trained['trained_percent']:.3g} % of all), in "
+        f"{where}.",
         markup=False,
     )
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backends import helps, open_backend
-from backends.interface import SamplingClient
+from backends.interface import Description, SamplingClient
 from backends.tokenizer import Tokenizer
 from text2sql.chat_client import ChatClient
 from text2sql.config import Config
@@ -23,7 +23,13 @@ from text2sql.evaluation.llm_judge import JudgeCase
 from text2sql.evaluation.score import ask_judge
 from text2sql.inference.plan import STAGES, Evaluation, plan_run
 from text2sql.inference.predict import predict
-from text2sql.pipeline.console_tables import introduce_run, introduce_start, show_first_example, show_results
+from text2sql.pipeline.console_tables import (
+    introduce_run,
+    introduce_start,
+    introduce_training,
+    show_first_example,
+    show_results,
+)
 from text2sql.pipeline.inputs import take_fingerprints
 from text2sql.pipeline.summary import Work, summarize_run
 from text2sql.pipeline.training import train_model
@@ -155,13 +161,29 @@ def _introduce(session: RunSession, dataset: Dataset, first: Tokens, tokenizer: 
     """
     config, run = session.config, session.run
     introduce_run(session, dataset)
-    if trains and not run.checkpoints() and (start := find_start(config)):
+    start = find_start(config) if trains and not run.checkpoints() else None
+    if start:
         check_start(start, session.service, config)
         introduce_start(start.record, config)
+    # Weights to begin with bring their own modules.
+    trained = _describe_training(session) if trains and not config.training.start_from else Description()
+    introduce_training(trained)
     show_first_example(dataset.split.train[0], first, tokenizer)
     # A run that goes on keeps the record of its start.
     if run.environment() is None:
-        run.write_json(ENVIRONMENT, environment(prompts.VERSION, session.service.describe()))
+        run.write_json(ENVIRONMENT, environment(prompts.VERSION, session.service.describe() | trained))
+
+
+def _describe_training(session: RunSession) -> Description:
+    """What the training will change in the model (BackendError if the configuration asks for what cannot be done)."""
+    config, flags = session.config, session.config.lora
+    return session.service.describe_training(
+        config.trained_model,
+        flags.rank,
+        train_attn=flags.train_attn,
+        train_mlp=flags.train_mlp,
+        train_unembed=flags.train_unembed,
+    )
 
 
 def _evaluate(

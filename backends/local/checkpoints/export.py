@@ -27,7 +27,7 @@ from backends.local.checkpoints.files import Checkpoint, write_adapter
 from backends.local.checkpoints.store import CheckpointStore
 from backends.local.model.load import DTYPES, BaseModel, load_base_model
 from backends.local.weights.full import FullSpec, FullWeights
-from backends.local.weights.lora import ATTENTION, MLP, UNEMBED, LoraSpec, LoraWeights
+from backends.local.weights.lora import LoraSpec, LoraWeights
 from backends.options import LocalOptions
 from backends.saved_weights import LogitGap, Probe, SavedWeights
 
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NAME = "export"
+# What Tinker's flags adapt of the models that it trains; an adapter of other modules names them itself.
+ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"}
+MLP = {"gate_proj", "up_proj", "down_proj", "gate_up_proj"}
+UNEMBED = {"lm_head"}
 
 
 @dataclass
@@ -79,6 +83,8 @@ class LocalWeights:
             return self._save_full(target, dtype)
         compared = self._compare_trained(probes)
         base, adapters = self._load(quantization="none")
+        spec = self.checkpoint.spec
+        adapts_head = isinstance(spec, LoraSpec) and adapters.adapts_head(spec)
         tied = _ties(base)
         with torch.no_grad():
             before = _logits(base, adapters, probes)
@@ -87,7 +93,7 @@ class LocalWeights:
             # Rounded, and computed with as before, so that the gap is the weights' alone.
             _cast(model, base.dtype)
             after = _logits(base, None, probes)
-        if tied and not any(UNEMBED[0] in key for key in self.checkpoint.weights):
+        if tied and not adapts_head:
             _tie_again(model)
         _cast(model, DTYPES[dtype])
         model.save_pretrained(target)
@@ -160,22 +166,24 @@ def read_adapter(directory: Path, base_model: str) -> Checkpoint:
             f"{directory} has no LoRA adapter that can be read ({type(error).__name__}: {error}); "
             "adapter_config.json and adapter_model.safetensors are needed."
         ) from error
-    head = f".{UNEMBED[0]}."
     state = {
-        key.replace(".model.model.unembed_tokens.", f".model{head}"): value.float() for key, value in saved.items()
+        key.replace(".model.model.unembed_tokens.", ".model.lm_head."): value.float() for key, value in saved.items()
     }
     adapted = {key.split(".lora_")[0].rpartition(".")[2] for key in state}
     spec = LoraSpec(
         rank=rank,
         alpha=alpha,
         seed=0,
-        train_attn=bool(adapted & {*ATTENTION}),
-        train_mlp=bool(adapted & {*MLP}),
-        train_unembed=bool(adapted & {*UNEMBED}),
+        train_attn=bool(adapted & ATTENTION),
+        train_mlp=bool(adapted & MLP),
+        train_unembed=bool(adapted & UNEMBED),
         rslora=bool(config.get("use_rslora")),
         dora=bool(config.get("use_dora")),
     )
-    return Checkpoint(base_model, spec, dict(sorted(state.items())), None, sorted(adapted))
+    named = config.get("target_modules")
+    if adapted - ATTENTION - MLP - UNEMBED and isinstance(named, list):
+        spec = replace(spec, modules=tuple(sorted(named)))
+    return Checkpoint(base_model, spec, dict(sorted(state.items())), None, list(spec.modules or sorted(adapted)))
 
 
 def gap(before: Sequence[Tensor], after: Sequence[Tensor]) -> LogitGap:

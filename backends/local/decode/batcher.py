@@ -16,6 +16,7 @@ from tinker import types
 
 from backends.local.decode import prompt_logprobs
 from backends.local.decode.decoder import Decoder, Request, Sampled
+from backends.local.decode.group_decoder import GroupDecoder, make_decoder
 from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
 from backends.local.model.causal import CausalModel
 
@@ -108,9 +109,9 @@ class Batcher:
         self._running: dict[Sampled, Part] = {}
         self._decoder = self._new_decoder()
 
-    def _new_decoder(self) -> Decoder:
+    def _new_decoder(self) -> Decoder | GroupDecoder:
         base = self._engine.base
-        return Decoder(self._model, base.tokenizer, base.device, self._engine.micro_batch_tokens)
+        return make_decoder(self._model, base.tokenizer, base.device, self._engine.micro_batch_tokens)
 
     def run(self, calls: Sequence[Call], arrivals: Callable[[], Sequence[Call]]) -> None:
         """Answer the calls, and those that arrive meanwhile.

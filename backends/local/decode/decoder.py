@@ -6,6 +6,7 @@ column and no row is ever shifted by itself. A row that has finished is given to
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +17,11 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from backends.local.model import packed_attention
 from backends.local.model.causal import CausalModel
+from backends.local.model.mixers import cache_argument, text_config
 from backends.tokenizer import Tokenizer
 
+# Of one layer, each ``[B, H, T, D]``.
+KeysValues = tuple[Tensor, Tensor]
 # Columns by which the cache grows.
 BLOCK = 64
 # Tokens that prompts must have in common for these to be read once.
@@ -66,6 +70,48 @@ class Sampled:
             self.stream = torch.Generator().manual_seed(self.request.seed)
 
 
+class Extender:
+    """Adds sampled tokens to sequences, and knows when a sequence is finished.
+
+    Args:
+        tokenizer: The model's tokenizer, to find stop strings.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._pieces: dict[int, str] = {}
+
+    def extend(self, sequences: list[Sampled], logits: Tensor) -> None:
+        """Add a token to each sequence, from ``logits [B, V]``, and mark those that it finishes."""
+        for s, token, logprob in zip(sequences, *choose(logits, sequences), strict=True):
+            s.tokens.append(token)
+            s.logprobs.append(logprob)
+            if token in s.request.stop_tokens or self._completes(s.tokens, s.request.stop_strings):
+                s.stop_reason = "stop"
+            elif len(s.tokens) == s.request.max_tokens:
+                s.stop_reason = "length"
+
+    def _completes(self, tokens: list[int], stop_strings: Sequence[str]) -> bool:
+        """Whether the last token completes a stop string."""
+        possible = [text for text in stop_strings if self._may_end(tokens[-1], text)]
+        if not possible:
+            return False
+        longest = max(len(text.encode()) for text in possible)
+        # A token is at least a byte, so a stop string that the last token completes lies within these.
+        tail = self._tokenizer.decode(tokens[-(longest + 4) :], skip_special_tokens=False)
+        return any(text in tail for text in possible)
+
+    def _may_end(self, token: int, text: str) -> bool:
+        """False if the token's own text shows that it cannot complete `text`: most tokens, at no cost."""
+        last = text[-1]
+        # Tokenizers drop a leading space, and other characters span tokens.
+        if last == " " or not last.isascii():
+            return True
+        if token not in self._pieces:
+            self._pieces[token] = self._tokenizer.decode([token], skip_special_tokens=False)
+        return last in self._pieces[token]
+
+
 class GrowingLayer(DynamicLayer):
     """One layer's keys and values ``[S, H, C, D]``: `length` columns filled, the rest free."""
 
@@ -81,10 +127,10 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = self.key_buffer[:, :, : self.length], self.value_buffer[:, :, : self.length]
         return self.keys, self.values
 
-    def rebuild(self, like: Tensor | None, kept: Tensor, first: int, slots: int, width: int) -> None:
+    def rebuild(self, like: KeysValues | None, kept: Tensor, first: int, slots: int, width: int) -> None:
         """Keep these rows from column `first` on, in `slots` rows and `width` columns, aligned at the last column.
 
-        A layer without columns takes shape and dtype from `like`.
+        A layer without columns takes shapes and dtype from `like`; keys and values are not of one width in every model.
         """
         buffers = []
         for old in (self.key_buffer, self.value_buffer) if self.is_initialized else ():
@@ -94,8 +140,8 @@ class GrowingLayer(DynamicLayer):
             buffers.append(new)
         if not buffers:
             assert like is not None
-            self.lazy_initialization(like, like)
-            buffers = [like.new_zeros(slots, like.shape[1], width + BLOCK, like.shape[3]) for _ in range(2)]
+            self.lazy_initialization(*like)
+            buffers = [x.new_zeros(slots, x.shape[1], width + BLOCK, x.shape[3]) for x in like]
         self.key_buffer, self.value_buffer = buffers
         self.length = width
         self.keys, self.values = self.key_buffer[:, :, :width], self.value_buffer[:, :, :width]
@@ -122,9 +168,11 @@ class Decoder:
     """
 
     def __init__(self, model: CausalModel, tokenizer: Tokenizer, device: torch.device, prefill_tokens: int) -> None:
-        self._model, self._tokenizer, self._device = model, tokenizer, device
+        self._model, self._device = model, device
+        self._extend = Extender(tokenizer).extend
         self._prefill_tokens = prefill_tokens
-        self._layers = [GrowingLayer() for _ in range(model.config.num_hidden_layers)]
+        self._cache_argument = cache_argument(getattr(model, "forward", model))
+        self._layers = [GrowingLayer() for _ in range(text_config(model).num_hidden_layers)]
         self._cache = Cache(layers=list(self._layers))
         self._slots: list[Sampled | None] = []
         # First column of each row.
@@ -132,12 +180,10 @@ class Decoder:
         # Columns filled.
         self._width = 0
         self._mask = torch.empty(0)  # [S, 1, 1, C], 0 or -inf
-        self._pieces: dict[int, str] = {}
-        config = model.config
-        plain = config._attn_implementation in ("sdpa", "eager", packed_attention.NAME) and not getattr(
-            config, "sliding_window", None
-        )
-        self._prepared_mask = plain and not getattr(config, "layer_types", None)
+        plain = model.config._attn_implementation in ("sdpa", "eager", packed_attention.NAME)
+        config = text_config(model)
+        windows = getattr(config, "sliding_window", None) or getattr(config, "layer_types", None)
+        self._prepared_mask = plain and not windows
         # The beginning of prompts whose keys and values are kept.
         self._beginning: tuple[int, ...] = ()
         self._beginning_cache = DynamicCache()
@@ -202,9 +248,9 @@ class Decoder:
             more = {"attention_mask": mask[None, None], "position_ids": places[None, shared:]}
         output = self._model(
             input_ids=ids.to(self._device),
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=last.to(self._device),
+            **{self._cache_argument: cache},
             **more,
         )
         return cache, output.logits.float()
@@ -215,7 +261,7 @@ class Decoder:
             return
         widest = max(len(s.request.prompt) for s, _ in sampled)
         if self._slots.count(None) < len(sampled) or widest > self._width:
-            self._rebuild(len(sampled), widest, next(_keys_and_values(cache))[0])
+            self._rebuild(len(sampled), widest, list(_keys_and_values(cache)))
         free = [slot for slot, s in enumerate(self._slots) if s is None]
         for (s, row), slot in zip(sampled, free, strict=False):
             length = len(s.request.prompt)
@@ -225,14 +271,17 @@ class Decoder:
                 layer.value_buffer[slot, :, self._width - length : self._width] = values[row, :, :length]
         self._make_mask()
 
-    def _rebuild(self, more: int, width: int, like: Tensor | None = None) -> None:
-        """Drop free rows and unused columns; allocate `more` rows for prompts of `width` tokens, and a block."""
+    def _rebuild(self, more: int, width: int, like: Sequence[KeysValues] = ()) -> None:
+        """Drop free rows and unused columns; allocate `more` rows for prompts of `width` tokens, and a block.
+
+        Layers without columns take their shapes from `like`, one for each.
+        """
         kept = [slot for slot, s in enumerate(self._slots) if s is not None]
         first = min((self._starts[slot] for slot in kept), default=self._width)
         width = max(width, self._width - first)
         index = torch.tensor(kept, device=self._device, dtype=torch.long)
-        for layer in self._layers:
-            layer.rebuild(like, index, first, len(kept) + more, width)
+        for layer, example in itertools.zip_longest(self._layers, like):
+            layer.rebuild(example, index, first, len(kept) + more, width)
         shift = width - self._width
         self._slots = [*(self._slots[slot] for slot in kept), *([None] * more)]
         self._starts = [*(self._starts[slot] + shift for slot in kept), *([width] * more)]
@@ -264,9 +313,9 @@ class Decoder:
             input_ids=ids.to(self._device),
             attention_mask=mask if self._prepared_mask else (mask[:, 0, 0] == 0).long(),
             position_ids=places.to(self._device),
-            past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
+            **{self._cache_argument: self._cache},
         )
         logits = output.logits[:, -1].float()
         if len(alive) < len(self._slots):
@@ -275,36 +324,6 @@ class Decoder:
         self._extend(alive, logits)
         self._slots = [None if s is None or s.stop_reason else s for s in self._slots]
         return [s for s in alive if s.stop_reason]
-
-    def _extend(self, sequences: list[Sampled], logits: Tensor) -> None:
-        """Add a token to each sequence, from ``logits [B, V]``, and mark those that it finishes."""
-        for s, token, logprob in zip(sequences, *choose(logits, sequences), strict=True):
-            s.tokens.append(token)
-            s.logprobs.append(logprob)
-            if token in s.request.stop_tokens or self._completes(s.tokens, s.request.stop_strings):
-                s.stop_reason = "stop"
-            elif len(s.tokens) == s.request.max_tokens:
-                s.stop_reason = "length"
-
-    def _completes(self, tokens: list[int], stop_strings: Sequence[str]) -> bool:
-        """Whether the last token completes a stop string."""
-        possible = [text for text in stop_strings if self._may_end(tokens[-1], text)]
-        if not possible:
-            return False
-        longest = max(len(text.encode()) for text in possible)
-        # A token is at least a byte, so a stop string that the last token completes lies within these.
-        tail = self._tokenizer.decode(tokens[-(longest + 4) :], skip_special_tokens=False)
-        return any(text in tail for text in possible)
-
-    def _may_end(self, token: int, text: str) -> bool:
-        """False if the token's own text shows that it cannot complete `text`: most tokens, at no cost."""
-        last = text[-1]
-        # Tokenizers drop a leading space, and other characters span tokens.
-        if last == " " or not last.isascii():
-            return True
-        if token not in self._pieces:
-            self._pieces[token] = self._tokenizer.decode([token], skip_special_tokens=False)
-        return last in self._pieces[token]
 
 
 def _beginning(prompts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -28,6 +28,10 @@ from transformers.models.llama.modeling_llama import (
 )
 
 from backends.local.model.fused_lora import Projections
+from backends.local.model.mixers import cache_argument
+
+# What transformers calls the keys and values of earlier positions.
+CACHE = cache_argument(LlamaDecoderLayer.forward)
 
 
 class _AttentionInputs(torch.autograd.Function):
@@ -138,10 +142,10 @@ class FusedLayer(LlamaDecoderLayer):
         *,
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None = None,
-        past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> Tensor:
         """The next hidden states ``[B, T, H]``."""
+        cache: Cache | None = kwargs.pop(CACHE, None)
         attention, mlp, norms = self.self_attn, self.mlp, (self.input_layernorm, self.post_attention_layernorm)
         inputs = Projections.of(attention.q_proj, attention.k_proj, attention.v_proj)
         output, down = Projections.of(attention.o_proj), Projections.of(mlp.down_proj)
@@ -152,8 +156,7 @@ class FusedLayer(LlamaDecoderLayer):
                 hidden_states,
                 attention_mask=attention_mask,
                 position_embeddings=position_embeddings,
-                past_key_values=past_key_values,
-                **kwargs,
+                **(kwargs | {CACHE: cache}),
             )
         batch, length, width = hidden_states.shape
         x = hidden_states.reshape(-1, width)
@@ -164,8 +167,8 @@ class FusedLayer(LlamaDecoderLayer):
             y.view(batch, length, -1, attention.head_dim).transpose(1, 2)
             for y in _AttentionInputs.apply(x, cos, sin, norms[0], inputs, *inputs.adapters())
         )  # [B, heads, T, D]
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, attention.layer_idx)
+        if cache is not None:
+            key, value = cache.update(key, value, attention.layer_idx)
         mixed = _attend(attention, query, key, value, attention_mask, **kwargs).reshape(len(x), -1)
         x = _AttentionOutput.apply(x, mixed, output, *output.adapters())
         x = _Mlp.apply(x, norms[1], gate_up, down, *gate_up.adapters(), *down.adapters())

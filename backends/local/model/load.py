@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from backends.interface import BackendError
 from backends.local.model import packed_attention
 from backends.local.model.fsdp import shard
 from backends.local.model.fused_llama import fuse
+from backends.local.model.mixers import attention_alone, text_config
 from backends.local.model.quantization import pick_quantization, quantization_config, settle_on_cpu
 from backends.options import LocalOptions
 from backends.planning.batch_plan import may_pack
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 # Transformers builds models under a default device that holds for every thread.
 LOADING = threading.Lock()
+# Tokenizers that know no limit have one beyond this.
+UNLIMITED = 10**9
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -86,7 +90,7 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     logging.disable_progress_bar()
     # Small steps vanish in 16 bits.
     stored = torch.float32 if options.method == "full" else dtype
-    arguments: dict[str, Any] = {"dtype": stored, "attn_implementation": attention}
+    arguments: dict[str, Any] = {"dtype": stored}
     quantization = pick_quantization(options.quantization, device)
     if quantization != "none":
         arguments["quantization_config"] = quantization_config(quantization, options.double_quantization, dtype, device)
@@ -94,9 +98,11 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     try:
         with LOADING:
             tokenizer = load_tokenizer(location)
-            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(location, **arguments)
-    except (OSError, ValueError) as error:
-        raise BackendError(_explain(name, error)) from error
+            load = partial(AutoModelForCausalLM.from_pretrained, location, **arguments)
+            model = _load_with_attention(load, attention, auto=options.attention == "auto")
+    except (OSError, ValueError, ImportError) as error:
+        raise BackendError(_explain(name, options, error)) from error
+    attention = model.config._attn_implementation
     if quantization == "none" and not options.fsdp:
         # Transformers wraps `to` in a decorator without types.
         model = model.to(device)  # type: ignore[arg-type]
@@ -113,8 +119,31 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     if liger:
         # The loss is computed by `backends.local.step`.
         liger(model, fused_linear_cross_entropy=False, cross_entropy=False)
-    length = int(getattr(model.config, "max_position_embeddings", 0) or 2048)
-    return BaseModel(name, location, model, tokenizer, device, dtype, quantization, length, packing)
+    return BaseModel(name, location, model, tokenizer, device, dtype, quantization, _longest(model, tokenizer), packing)
+
+
+def _load_with_attention(load: Callable[..., PreTrainedModel], attention: str, *, auto: bool) -> PreTrainedModel:
+    """The model with this attention; if it is not offered and the choice is ours, with transformers' own choice."""
+    try:
+        return load(attn_implementation=attention)
+    except ValueError as error:
+        if not auto or not _is_about_attention(error):
+            raise
+    return load()
+
+
+def _is_about_attention(error: Exception) -> bool:
+    return any(
+        word in str(error) for word in ("scaled_dot_product_attention", "attn_implementation", "Flash Attention")
+    )
+
+
+def _longest(model: PreTrainedModel, tokenizer: Any) -> int:
+    """The longest sequence, in tokens, that the model says it takes; else what its tokenizer says, or 2,048."""
+    said = getattr(text_config(model), "max_position_embeddings", None)
+    if not said and tokenizer.model_max_length < UNLIMITED:
+        said = tokenizer.model_max_length
+    return int(said or 2048)
 
 
 def untie(model: PreTrainedModel) -> None:
@@ -185,6 +214,11 @@ def check_packing(wanted: bool | str, attention: str, device: torch.device) -> N
 
 def _pack(model: PreTrainedModel, options: LocalOptions, attention: str, device: torch.device) -> bool:
     """Whether rows of a micro-batch lie end to end."""
+    if options.packing is True and not attention_alone(model):
+        raise BackendError(
+            f"local.packing: a model of the kind {model.config.model_type} carries a state along the sequence, which "
+            "would leak from each packed row into the next. Set local.packing=auto."
+        )
     if attention == "flash_attention_2":
         return options.packing is True
     if device.type == "cpu" and may_pack(options, on_gpu=False) and packed_attention.use(model):
@@ -211,8 +245,18 @@ def _liger(device: torch.device) -> Callable[..., None]:
     return _apply_liger_kernel_to_instance
 
 
-def _explain(name: str, error: Exception) -> str:
+def _explain(name: str, options: LocalOptions, error: Exception) -> str:
     text = str(error)
+    if isinstance(error, ImportError) and options.attention != "flash_attention_2":
+        return f'base_model: "{name}" needs a package that is not installed: {text.splitlines()[0]}'
+    if isinstance(error, ImportError):
+        return (
+            "local.attention=flash_attention_2 needs the package flash-attn, which is not installed and in no extra, "
+            "since it is built for one CUDA. Install it with `pip install flash-attn --no-build-isolation`, or set "
+            "local.attention=auto."
+        )
+    if _is_about_attention(error):
+        return f'local.attention: "{name}" does not offer {options.attention}; set local.attention=auto or eager.'
     if Path(name).is_dir():
         return f'base_model: "{name}" is a directory, but not of a model that can be loaded: {text.splitlines()[0]}'
     if "gated" in text or "401" in text or "403" in text:

@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 
 from backends.local.model.causal import CausalModel
+from backends.local.model.mixers import attends_fully, attention_alone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NAME = "sdpa_rows"
+# Tokens of the rows that are tried.
+LENGTH = 4
 
 
 def attend(
@@ -64,13 +67,39 @@ def inputs(model: CausalModel, row_lengths: list[int], positions: Tensor) -> dic
 
 
 def use(model: PreTrainedModel) -> bool:
-    """Let a model attend by rows; False for one whose attention looks at no more than a window, or is its own."""
+    """Let a model attend by rows; False for one whose rows would not stay apart so.
+
+    That is one whose attention looks at no more than a window or is its own, or in which more than attention takes
+    information from one position to another.
+    """
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    if not model._supports_attention_backend or getattr(model.config, "sliding_window", None):
+    plain = model._supports_attention_backend and model.config._attn_implementation == "sdpa"
+    if not (plain and attention_alone(model) and attends_fully(model)):
         return False
     AttentionInterface.register(NAME, attend)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
+    if not _rows_stay_apart(model):
+        model.set_attn_implementation("sdpa")
+        return False
     return True
+
+
+@torch.no_grad()
+def _rows_stay_apart(model: Any) -> bool:
+    """Whether a packed row comes out the same whatever lies in front of it: tried, since classes claim it wrongly."""
+    device = model.get_input_embeddings().weight.device
+    positions = torch.arange(LENGTH, device=device).repeat(2)[None]  # [1, 2 * LENGTH]
+    row = torch.arange(LENGTH, device=device)
+    after: list[Tensor] = []
+    for before in (row, row.flip(0)):
+        packed = torch.cat([before, row])[None]
+        try:
+            output = model(input_ids=packed, use_cache=False, **inputs(model, [LENGTH, LENGTH], positions))
+        except (RuntimeError, TypeError, ValueError):
+            # It has its own attention, which does not know rows.
+            return False
+        after.append(output.logits[0, LENGTH:].float())
+    return float((after[0] - after[1]).abs().max()) <= 1e-3 * float(after[0].abs().max())

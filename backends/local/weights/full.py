@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
-from backends.interface import BackendError
+from backends.interface import BackendError, Description
 from backends.local.model.load import BaseModel
 from backends.local.weights.protocol import Method, Pretrained, Snapshot, Spec
 
@@ -37,6 +37,12 @@ class FullSpec:
         return asdict(self)
 
 
+def describe_full(base: BaseModel) -> Description:
+    """What is trained of a model, for the record of a run: everything, a tied weight counted once."""
+    count = sum(parameter.numel() for parameter in base.model.parameters())
+    return {"adapted_modules": [], "trained_parameters": count, "trained_percent": 100.0}
+
+
 class FullWeights:
     """All weights of a model that belongs to one training client."""
 
@@ -56,6 +62,10 @@ class FullWeights:
     def targets(self, spec: Spec) -> list[str]:
         """No modules are singled out."""
         return []
+
+    def describe(self, spec: Spec) -> Description:
+        """What is trained: everything."""
+        return describe_full(self.base)
 
     def parameters(self, name: str) -> dict[str, Tensor]:
         """The parameters by name, as in the model's state; a tied one once."""

@@ -1,8 +1,8 @@
 """LoRA adapters on one shared base model (PEFT): add, select, copy, merge for a while, save.
 
-Target modules are Tinker's: q, k, v, o of every attention, gate, up, down of every MLP, and the output layer; never
-the input embedding. Scale is ``alpha / rank``; A starts random from the seed, B at zero, so a new adapter changes
-nothing.
+Target modules are Tinker's: the projections of every attention and every MLP, and the output layer; never the input
+embedding (`backends.local.weights.targets` finds them). Scale is ``alpha / rank``; A starts random from the seed, B at
+zero, so a new adapter changes nothing.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch import Tensor
 from backends.interface import BackendError
 from backends.local.model.load import BaseModel
 from backends.local.weights.protocol import Method, Pretrained, Snapshot, Spec
+from backends.local.weights.targets import adaptable, choose_targets, matched
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
     from transformers import PreTrainedModel
 
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj")
-MLP = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
-UNEMBED = ("lm_head",)
+    from backends.interface import Description
+
 # The adapter that a snapshot is loaded into to be sampled; clients' ids have colons in them.
 SAMPLER_SLOT = "sampler"
 
@@ -75,6 +75,9 @@ class LoraWeights:
 
     def __init__(self, base: BaseModel, *, sharded: bool = False) -> None:
         self.base = base
+        # Looked for before there is an adapter, which renames what it adapts.
+        self._adaptable = adaptable(base.model)
+        self._base_parameters = base.model.num_parameters()
         self._mergeable = base.dtype == torch.float32 and base.quantization == "none" and not sharded
         self._peft: Any = None
         self._specs: dict[str, LoraSpec] = {}
@@ -121,19 +124,37 @@ class LoraWeights:
     def targets(self, spec: Spec) -> list[str]:
         """Names of the modules that an adapter of this spec changes."""
         assert isinstance(spec, LoraSpec)
-        present = {path.rpartition(".")[2] for path, _ in self.base.model.named_modules()}
-        if spec.modules is not None:
-            if missing := [name for name in spec.modules if name not in present]:
-                raise BackendError(f'local.target_modules: "{self.base.name}" has no module {", ".join(missing)}.')
-            return list(spec.modules)
-        wanted = [*ATTENTION] * spec.train_attn + [*MLP] * spec.train_mlp + [*UNEMBED] * spec.train_unembed
-        targets = [name for name in wanted if name in present]
-        if not targets:
-            raise BackendError(
-                f'base_model: "{self.base.name}" has none of the modules {", ".join(wanted)}; '
-                "LoRA here needs a Llama-style model."
-            )
-        return targets
+        return choose_targets(
+            self._adaptable,
+            self.base.name,
+            train_attn=spec.train_attn,
+            train_mlp=spec.train_mlp,
+            train_unembed=spec.train_unembed,
+            named=spec.modules,
+        )
+
+    def describe(self, spec: Spec) -> Description:
+        """What is trained: adapted modules, parameters, and their share of all in percent, as PEFT counts it."""
+        assert isinstance(spec, LoraSpec)
+        names = self.targets(spec)
+        trained = sum(self._adapter_size(path, spec) for path in matched(names, self._adaptable.modules))
+        return {
+            "adapted_modules": names,
+            "trained_parameters": trained,
+            "trained_percent": round(100 * trained / (self._base_parameters + trained), 4),
+        }
+
+    def _adapter_size(self, path: str, spec: LoraSpec) -> int:
+        """Parameters of the adapter of one module."""
+        layer: Any = self.base.model.get_submodule(path)
+        layer = getattr(layer, "base_layer", layer)
+        # GPT-2's layers say their widths by their weight alone, which quantised ones do not.
+        wide = (layer.in_features, layer.out_features) if hasattr(layer, "in_features") else layer.weight.shape
+        return spec.rank * sum(wide) + (wide[1] if spec.dora else 0)
+
+    def adapts_head(self, spec: LoraSpec) -> bool:
+        """Whether an adapter of this spec changes the output layer."""
+        return bool(matched(self.targets(spec), self._adaptable.unembed))
 
     def remove(self, name: str) -> None:
         """Forget an adapter; that of an offloaded client is forgotten already."""

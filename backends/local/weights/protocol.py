@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
     from transformers import PreTrainedModel
 
+    from backends.interface import Description
+
 Method = Literal["lora", "full"]
 
 
@@ -82,6 +84,14 @@ class Weights(Protocol):
 
     def targets(self, spec: Spec) -> list[str]:
         """Names of the modules that are changed; empty if none are singled out."""
+        ...
+
+    def describe(self, spec: Spec) -> Description:
+        """What is trained, for the record of a run: adapted modules, parameters, and their share of all in percent.
+
+        Raises:
+            BackendError: The model has nothing to train that the spec asks for.
+        """
         ...
 
     def parameters(self, name: str) -> dict[str, Tensor]:

@@ -1,0 +1,46 @@
+"""What mixes the positions of a sequence in a model, which decides how its rows may share a forward pass.
+
+Attention can be kept inside a row by a mask or by a kernel. A state that runs along the sequence (Mamba, gated delta
+nets, short convolutions) takes what lies in front of a row into it, be it another row or padding.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention", "attention"}
+
+
+def text_config(model: Any) -> Any:
+    """The configuration of a model's language part, which is the whole of most models."""
+    return model.config.get_text_config(decoder=True)
+
+
+def attention_alone(model: Any) -> bool:
+    """Whether nothing but attention takes information from one position to another."""
+    kinds = set(getattr(text_config(model), "layer_types", None) or ())
+    stateful = bool(getattr(model, "_is_stateful", False)) or any(isinstance(m, nn.Conv1d) for m in model.modules())
+    return not stateful and kinds <= ATTENTION_LAYERS
+
+
+def attends_fully(model: Any) -> bool:
+    """Whether all attention looks at the whole row: no window, no chunks."""
+    config = text_config(model)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    return not getattr(config, "sliding_window", None) and kinds <= {"full_attention", "attention"}
+
+
+def own_cache_in_every_layer(model: Any) -> bool:
+    """Whether each layer keeps its own keys and values; some models have layers that use those of another."""
+    return not getattr(text_config(model), "num_kv_shared_layers", 0)
+
+
+def cache_argument(forward: Any) -> str:
+    """The name under which a forward pass takes the keys and values of earlier positions.
+
+    Transformers renames it from `past_key_values` to `cache`, model by model.
+    """
+    return "cache" if "cache" in inspect.signature(forward).parameters else "past_key_values"
