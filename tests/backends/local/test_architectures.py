@@ -105,6 +105,13 @@ def test_an_attention_that_a_model_does_not_offer_is_refused_by_its_key(
         open_local(attention="sdpa").create_lora_training_client(model("Gemma-2"), rank=4).result()
 
 
+def test_flash_attention_that_is_not_installed_is_refused_by_its_key(
+    tiny_model: str, open_local: Callable[..., Any]
+) -> None:
+    with pytest.raises(BackendError, match=r"local\.attention.*flash-attn.*local\.attention=auto"):
+        open_local(attention="flash_attention_2").create_lora_training_client(tiny_model, rank=4).result()
+
+
 def test_a_class_that_only_claims_to_use_the_attention_interface_is_found_out(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
