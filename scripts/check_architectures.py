@@ -192,7 +192,7 @@ found it on tiny random models; the script writes this page.
   of another row, or of padding, it keeps.
 - *refused*: which of the flags `lora.train_attn`, `lora.train_mlp` and `lora.train_unembed`, all on by default, cannot
   be obeyed. The run ends before training with the flag's name and the reason, and the row shows the model with that
-  flag off.
+  flag off. Where the reason stands without a flag, the model itself is refused when it is loaded.
 
 Never adapted, whatever the flags: the input embedding, the routers of experts, Mamba's output projection (its kernels
 read that weight past the adapter), and the per-layer inputs of Gemma-3n and Gemma-4. A run shows the adapted modules
@@ -312,7 +312,9 @@ def _check_against(service: LocalServiceClient, directory: Path, found: Findings
         except BackendError as error:
             key, _, why = str(error).partition(":")
             if not key.startswith("lora."):
-                found.trains, found.wrong = str(error), False
+                # The message ends with the way on, which is no part of the reason.
+                found.refused = str(error).partition("here: ")[2].partition(". Choose")[0] or str(error)
+                found.trains, found.samples, found.wrong = "no", "no", False
                 return
             flags[key.removeprefix("lora.")] = False
             found.refused = f"`{key}`: " + ("3-D experts" if "three-dimensional" in why else "nothing to adapt")

@@ -33,6 +33,13 @@ UNLIMITED = 10**9
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+# Kinds of model that scripts/check_architectures.py finds wrong, by transformers' name, and why they are refused.
+UNSUPPORTED = {
+    "bloom": "its positions come from an attention mask of two dimensions, which batches of examples do not have",
+    "bamba": "what it samples in a batch is not what it samples alone",
+}
+
+
 @dataclass
 class BaseModel:
     """A frozen causal language model with its tokenizer.
@@ -102,6 +109,7 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
             model = _load_with_attention(load, attention, auto=options.attention == "auto")
     except (OSError, ValueError, ImportError) as error:
         raise BackendError(_explain(name, options, error)) from error
+    check_architecture(name, model.config.model_type)
     attention = model.config._attn_implementation
     if quantization == "none" and not options.fsdp:
         # Transformers wraps `to` in a decorator without types.
@@ -120,6 +128,15 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
         # The loss is computed by `backends.local.step`.
         liger(model, fused_linear_cross_entropy=False, cross_entropy=False)
     return BaseModel(name, location, model, tokenizer, device, dtype, quantization, _longest(model, tokenizer), packing)
+
+
+def check_architecture(name: str, model_type: str) -> None:
+    """Raise BackendError for a kind of model that is known to come out wrong here."""
+    if reason := UNSUPPORTED.get(model_type):
+        raise BackendError(
+            f'base_model: "{name}" is of the kind {model_type}, which is not supported here: {reason}. Choose a model '
+            "of another kind."
+        )
 
 
 def _load_with_attention(load: Callable[..., PreTrainedModel], attention: str, *, auto: bool) -> PreTrainedModel:
