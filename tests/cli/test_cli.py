@@ -25,8 +25,8 @@ from rich.console import Console
 
 from backends.fake import FakeSamplingClient
 from tests.conftest import REPOSITORY
-from tests.support.tiny_runs import judge_by_text, rows, tiny_config, tiny_values, write_jsonl
-from text2sql import cli, console, evaluation
+from tests.support.tiny_runs import judge_by_words, rows, tiny_config, tiny_values, write_jsonl
+from text2sql import cli, console
 from text2sql.config import Config, dump_config
 from text2sql.config.yaml import dump_yaml, read_yaml
 from text2sql.console import show_warnings
@@ -93,7 +93,7 @@ def tiny_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge by text and write no report."""
-    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
+    judge_by_words(monkeypatch)
     monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
 
 
@@ -101,7 +101,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A finished run that can answer two questions on a shop, and one that would empty it."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
+    judge_by_words(patch)
     patch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
     directory = tmp_path_factory.mktemp("finished")
     answers = {

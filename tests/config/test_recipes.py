@@ -15,8 +15,7 @@ from backends.options import only_local
 from tests.conftest import REPOSITORY
 from tests.support import archives
 from tests.support.running import KEY, Running
-from tests.support.tiny_runs import judge_by_text, read_jsonl, write_jsonl
-from text2sql import evaluation
+from tests.support.tiny_runs import judge_by_words, read_jsonl, write_jsonl
 from text2sql.config import Config, load_config
 from text2sql.config.templates import TEMPLATES, Chat
 from text2sql.data.dataset import load_dataset, tokenize_split
@@ -142,7 +141,7 @@ def test_two_steps(
     name: str, backend: str, tmp_path: Path, tiny_chat_model: str, server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It is tested elsewhere.
-    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
+    judge_by_words(monkeypatch)
     monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path)
     monkeypatch.setenv("TINKER_API_KEY", KEY)
     overrides = [f"backend={backend}", f"base_model={tiny_chat_model}", "data.max_tokens=4096"]

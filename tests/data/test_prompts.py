@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
 from backends.fake import FakeSamplingClient, FakeTrainingClient
-from tests.support.tiny_runs import judge_by_text, read_jsonl, tiny_config, write_jsonl
-from text2sql import evaluation
+from tests.support.tiny_runs import judge_by_words, read_jsonl, tiny_config, write_jsonl
 from text2sql.config import load_config
 from text2sql.config.templates import TEMPLATES, Chat, Plain, needs_reasoning
 from text2sql.data.example import Example
@@ -150,7 +149,7 @@ def test_the_empty_list_needs_no_tokenizer() -> None:
 def test_training_and_sampling_see_the_same_prompt_ids(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, template: str
 ) -> None:
-    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
+    judge_by_words(monkeypatch)
     monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path)
     trained, sampled = set(), set()
     learn, sample = FakeTrainingClient.forward_backward, FakeSamplingClient.sample

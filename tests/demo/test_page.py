@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from backends.fake import FakeSamplingClient
-from tests.support.tiny_runs import judge_by_text, tiny_config
-from text2sql import evaluation
+from tests.support.tiny_runs import judge_by_words, tiny_config
 from text2sql.demo.actions import PACE
 from text2sql.demo.example import NAME, QUESTION, write_example
 from text2sql.demo.page import build_page, launch_options, serve_demo
@@ -44,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     answers = {f"Table schema:\n{s}\nQuestion: {q}\nSQL: ": f"{sql}\n\n" for (s, q), sql in known.items()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
+        judge_by_words(patch)
         patch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
         return run_pipeline(tiny_config(directory, fake={"answers": answers}))
 

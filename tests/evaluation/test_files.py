@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.chat_server import ChatServer, chat_server
-from tests.support.tiny_runs import judge_by_text, read_jsonl, tiny_config, write_jsonl
-from text2sql import evaluation
+from tests.support.tiny_runs import judge_by_words, read_jsonl, tiny_config, write_jsonl
 from text2sql.config import Config
 from text2sql.errors import UserError
 from text2sql.evaluation.files import score_file
@@ -307,7 +306,7 @@ def test_a_file_without_questions_is_not_given_to_the_judge(here: Path, judge: C
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
+    judge_by_words(monkeypatch)
 
 
 def test_a_run_asks_the_judge_about_both_models(tmp_path: Path, judge: ChatServer, quick: None) -> None:

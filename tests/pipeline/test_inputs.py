@@ -12,8 +12,7 @@ import pytest
 
 from backends import fake
 from backends.base_models import weights_digest
-from tests.support.tiny_runs import judge_by_text, read_jsonl, rows, tiny_config, write_jsonl
-from text2sql import evaluation
+from tests.support.tiny_runs import judge_by_words, read_jsonl, rows, tiny_config, write_jsonl
 from text2sql.config.templates import TEMPLATES, Plain
 from text2sql.data import prompts
 from text2sql.errors import UserError
@@ -22,7 +21,7 @@ from text2sql.pipeline.run import run_pipeline
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
+    judge_by_words(monkeypatch)
     monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
 
 

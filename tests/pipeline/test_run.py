@@ -17,8 +17,7 @@ from tinker import types
 
 from backends.fake import FakeSamplingClient, FakeServiceClient, FakeTrainingClient, _done, _failed
 from backends.interface import BackendError
-from tests.support.tiny_runs import judge_by_text, read_jsonl, rows, tiny_config, tiny_values, write_jsonl
-from text2sql import evaluation
+from tests.support.tiny_runs import judge_by_words, read_jsonl, rows, tiny_config, tiny_values, write_jsonl
 from text2sql.config import Config
 from text2sql.config.yaml import dump_yaml, read_yaml
 from text2sql.errors import UserError
@@ -59,7 +58,7 @@ def test_the_peak_memory_is_the_gpus_where_there_is_one() -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge by text and write no report: for tests of what is around them."""
-    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
+    judge_by_words(monkeypatch)
     monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
 
 
@@ -601,7 +600,7 @@ def _same_run(directory: Path, other: Path) -> None:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Config, Path]]:
     """A configuration with every stage in it, and the directory of its run."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
+    judge_by_words(patch)
     patch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
     patch.setattr("text2sql.runs.environment._git_commit", lambda: None)
     patch.setattr("os.fsync", lambda descriptor: None)

@@ -7,8 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from text2sql import evaluation
 from text2sql.config import Config
-from text2sql.evaluation import Verdict
+from text2sql.equivalence.process_pool import Task, Work
+from text2sql.evaluation import Pair, Verdict
 
 # Of one query: rows that differ in the answer alone share their prompt.
 SPELLINGS = (
@@ -67,12 +71,25 @@ def tiny_config(directory: Path, **sections: Any) -> Config:
     return Config.model_validate(values)
 
 
-def judge_by_text(pairs: Sequence[Any], **options: Any) -> Iterator[tuple[int, Verdict]]:
-    """A stand-in for the evaluator where verdicts are not what is tested: the same words are the same query."""
+def judge_by_words(patch: pytest.MonkeyPatch) -> None:
+    """Replaces the evaluator where verdicts are not what is tested: the same words are the same query.
+
+    Nothing is executed and no worker is started; answers are described as ever, in this process.
+    """
+    patch.setattr("text2sql.evaluation.score.work_on_pairs", _work_by_words)
+    patch.setattr(evaluation, "score_pairs", _score_by_words, raising=False)
+
+
+def _score_by_words(pairs: Sequence[Pair], **options: Any) -> Iterator[tuple[int, Verdict]]:
     for index, pair in enumerate(pairs):
         same = _words(pair.gold) == _words(pair.predicted)
-        verdict = Verdict("equivalent" if same else "different", "by its words", strict=same, lenient=same)
-        yield index, verdict
+        yield index, Verdict("equivalent" if same else "different", "by its words", strict=same, lenient=same)
+
+
+def _work_by_words(work: Work, pairs: Sequence[Pair], **options: Any) -> Iterator[tuple[int, Verdict, Task]]:
+    for index, verdict in _score_by_words(pairs):
+        task = {**pairs[index]._asdict(), "timeout": options["timeout"], "known": verdict.to_dict()}
+        yield index, verdict, work(task)
 
 
 def _words(sql: str) -> str:

@@ -12,8 +12,7 @@ import pytest
 from tinker import types
 
 from backends import open_backend
-from tests.support.tiny_runs import judge_by_text, read_jsonl, rows, tiny_config, write_jsonl
-from text2sql import evaluation
+from tests.support.tiny_runs import judge_by_words, read_jsonl, rows, tiny_config, write_jsonl
 from text2sql.config import Config
 from text2sql.data.dataset import load_dataset, tokenize_split
 from text2sql.data.datum import make_batch
@@ -31,7 +30,7 @@ Made = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
+    judge_by_words(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.tiny_runs import judge_by_text, read_jsonl
-from text2sql import evaluation
+from tests.support.tiny_runs import judge_by_words, read_jsonl
 from text2sql.config import Config
 from text2sql.errors import UserError
 from text2sql.pipeline.run import run_pipeline
@@ -17,7 +16,7 @@ from text2sql.pipeline.run import run_pipeline
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
+    judge_by_words(monkeypatch)
     monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
     monkeypatch.setattr("text2sql.pipeline.adapter_download.download_at_the_end", lambda run: None)
 

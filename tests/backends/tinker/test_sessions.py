@@ -9,8 +9,7 @@ import pytest
 
 from backends.server.tables import Session
 from tests.support.running import Running
-from tests.support.tiny_runs import judge_by_text
-from text2sql import evaluation
+from tests.support.tiny_runs import judge_by_words
 from text2sql.config import Config
 from text2sql.errors import UserError
 from text2sql.inference.ask import answer_question
@@ -24,7 +23,7 @@ from text2sql.training.metrics_log import MetricsLog
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge by text and write no report."""
-    monkeypatch.setattr(evaluation, "score_pairs", judge_by_text, raising=False)
+    judge_by_words(monkeypatch)
     monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
 
 
