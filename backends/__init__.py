@@ -11,11 +11,13 @@ import difflib
 import importlib
 import os
 from pathlib import Path
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING
 
 from backends.capabilities import BACKENDS, Capabilities
 from backends.interface import BackendError, ServiceClient
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 __all__ = ["BACKENDS", "BackendError", "Capabilities", "ServiceClient", "helps", "open_backend"]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from pydantic import JsonValue
 
 from text2sql.cli.arguments import ConfigFile, Overrides, load
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 app = typer.Typer(help="Look at and export data.", no_args_is_help=True)
 

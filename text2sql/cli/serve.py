@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import JsonValue
 
 from text2sql.errors import UserError
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from backends.server.settings import ServerSettings
 
 
