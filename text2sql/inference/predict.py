@@ -92,18 +92,18 @@ def predict(session: RunSession, evaluation: Evaluation, sampler: SamplingClient
     done = len(predictions)
     run.replace_rows(predictions_file(label), predictions)
     groups = deque(questions[start : start + size] for start in range(done, len(questions), size))
-    flying: deque[PendingGenerations] = deque()
-    with stage(evaluation.title, len(questions), done) as bar, _called_off(flying):
+    in_flight: deque[PendingGenerations] = deque()
+    with stage(evaluation.title, len(questions), done) as bar, _called_off(in_flight):
         start = time.monotonic()
-        while groups or flying:
-            while groups and len(flying) < ahead:
-                flying.append(asker.submit(strategy.request(groups.popleft())))
-            asked = flying[0].request.questions
-            answers = asker.collect(flying[0])
-            flying.popleft()
+        while groups or in_flight:
+            while groups and len(in_flight) < ahead:
+                in_flight.append(asker.submit(strategy.request(groups.popleft())))
+            asked = in_flight[0].request.questions
+            answers = asker.collect(in_flight[0])
+            in_flight.popleft()
             # The device goes on while queries are executed, unless it has second tries to make first.
             if groups and not strategy.attempts:
-                flying.append(asker.submit(strategy.request(groups.popleft())))
+                in_flight.append(asker.submit(strategy.request(groups.popleft())))
             generations = strategy.choose(asked, answers, asker.ask, config)
             judged = judge(asked, generations, config)
             predictions.extend(judged)
@@ -152,12 +152,12 @@ def first_other(predictions: Sequence[Prediction], questions: Sequence[Example])
 
 
 @contextmanager
-def _called_off(flying: deque[PendingGenerations]) -> Iterator[None]:
+def _called_off(in_flight: deque[PendingGenerations]) -> Iterator[None]:
     """Call off what is in flight when the work ends early."""
     try:
         yield
     except BaseException:
-        for pending in flying:
+        for pending in in_flight:
             pending.cancel()
         raise
 

@@ -123,7 +123,7 @@ def show_strategies(evaluations: Mapping[str, EvaluationSummary]) -> None:
     if not set(evaluations) & set(other_strategies()):
         return
     known = known_evaluations()
-    table = Table(title="Ways of answering, and their cost", title_justify="left")
+    table = Table(title="Answering strategies, and their cost", title_justify="left")
     for column in ("model", "accuracy", INTERVAL, "answers", "tokens read", "tokens written", "seconds"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for label, row in evaluations.items():

@@ -111,28 +111,28 @@ class Trainer:
         self.metrics.forget_after(done)
         self.metrics.rewrite(done)
         self._clock = time.monotonic()
-        flying: deque[SubmittedBatch] = deque()
+        in_flight: deque[SubmittedBatch] = deque()
         examples = self.batches.examples_before
         with stage("Training", examples(self.batches.total), examples(done)) as bar:
             try:
-                self._loop(client, done, flying, bar)
+                self._loop(client, done, in_flight, bar)
             except BudgetReached:
-                self._finish(flying, bar)
+                self._finish(in_flight, bar)
                 last = self.metrics.last_step
                 if last and last != self.checkpoints.step:
                     self._save(client, last)
                 raise
         return self.chosen_checkpoint()
 
-    def _loop(self, client: TrainingClient, step: int, flying: deque[SubmittedBatch], bar: Stage) -> None:
+    def _loop(self, client: TrainingClient, step: int, in_flight: deque[SubmittedBatch], bar: Stage) -> None:
         if self._validation_missing(step):
             self._validate(client, step)
         while step < self.batches.total and not self.metrics.stopped_early:
-            flying.append(self._submit(client, step))
+            in_flight.append(self._submit(client, step))
             step += 1
             validates, saves = self._validation_due(step), self._checkpoint_due(step)
             # Validation and saving are about the weights after this step: it has to be done.
-            self._finish(flying, bar, leave=0 if validates or saves else 1)
+            self._finish(in_flight, bar, leave=0 if validates or saves else 1)
             improved = validates and self._validate(client, step)
             if improved or saves or (validates and self.metrics.stopped_early):
                 self._save(client, step)
@@ -197,10 +197,10 @@ class Trainer:
         )
         return SubmittedBatch(step, indices, rate, tokens, losses, update)
 
-    def _finish(self, flying: deque[SubmittedBatch], bar: Stage, leave: int = 0) -> None:
+    def _finish(self, in_flight: deque[SubmittedBatch], bar: Stage, leave: int = 0) -> None:
         """Wait for the steps in flight, all but `leave` of them, and record them."""
-        while len(flying) > leave:
-            submitted = flying.popleft()
+        while len(in_flight) > leave:
+            submitted = in_flight.popleft()
             metrics = self._collect(submitted)
             self.metrics.record(metrics)
             bar.advance(metrics.examples, metrics.tokens, loss=metrics.loss)
