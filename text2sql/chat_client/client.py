@@ -17,6 +17,7 @@ from text2sql.chat_client.completion import Answer, ChatFailure, Completion, Mes
 from text2sql.chat_client.endpoint import Endpoint
 from text2sql.config import EndpointConfig
 from text2sql.errors import UserError
+from text2sql.formats import dollars
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -129,7 +130,8 @@ class ChatClient:
         """One answer, kept in the cache; failures that only waiting explains are counted."""
         if not self._affordable():
             return ChatFailure(
-                "cost", f"Not asked: the limit of ${self._config.max_cost:g} was reached (max_cost); ${self.spent:.4f}"
+                "cost",
+                f"Not asked: the limit of ${self._config.max_cost:g} was reached (max_cost); {dollars(self.spent)}",
             )
         self._in_flight += 1
         try:

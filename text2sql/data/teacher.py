@@ -19,6 +19,7 @@ from text2sql.console import console, stage
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
 from text2sql.errors import UserError
+from text2sql.formats import dollars
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.record_files import read_records
 from text2sql.runs.records import Record, optional
@@ -104,10 +105,10 @@ def make_reasoning(config: Config, teacher: EndpointConfig, output: Path, limit:
             right += len(proved)
             failed = [answer for answer in answers if isinstance(answer, ChatFailure)]
             unanswered.update(answer.kind for answer in failed)
-            bar.advance(len(chunk) - len(failed), 0, kept=str(right), spent=f"${client.spent:.4f}")
+            bar.advance(len(chunk) - len(failed), 0, kept=str(right), spent=dollars(client.spent))
             if any(answer.kind == "cost" for answer in failed):
                 raise UserError(
-                    f"max_cost: ${client.spent:.4f} of ${teacher.max_cost:g} are spent and {right} answers kept in "
+                    f"max_cost: {dollars(client.spent)} of ${teacher.max_cost:g} are spent and {right} answers kept in "
                     f"{output}; the same command with a larger max_cost goes on from there."
                 )
     _report(output, files, names, client, unanswered)
@@ -188,7 +189,7 @@ def _report(
     console.print(f"{output}: {len(kept)} answers kept. Rejected: {about} ({names[1]}).")
     console.print(
         f"{client.requests} requests now, {client.cached} answers from earlier ones; {client.prompt_tokens:,} tokens "
-        f"read, {client.completion_tokens:,} written, ${client.spent:.4f} spent."
+        f"read, {client.completion_tokens:,} written, {dollars(client.spent)} spent."
     )
     if unanswered:
         failures = ", ".join(f"{count} {kind}" for kind, count in unanswered.items())

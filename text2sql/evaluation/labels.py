@@ -19,7 +19,7 @@ from text2sql.sql.prepare import missing_name, parse
 from text2sql.sql.repair import clean
 from text2sql.sql.sandbox import QueryFailed, is_write
 from text2sql.sql.schema import Schema
-from text2sql.sql.trees import literal_value
+from text2sql.sql.trees import COMPARISONS, literal_value
 
 # Every label with what it says, in the order in which an answer's labels are listed.
 LABELS = {
@@ -56,12 +56,7 @@ LABELS = {
 
 _SYNTAX = ("syntax error", "incomplete input", "unrecognized token", "parser stack overflow", "unterminated")
 _OPERATORS: dict[type[exp.Expr], str] = {
-    exp.EQ: "=",
-    exp.NEQ: "<>",
-    exp.LT: "<",
-    exp.LTE: "<=",
-    exp.GT: ">",
-    exp.GTE: ">=",
+    **COMPARISONS,
     exp.Like: "like",
     exp.In: "in",
     exp.Between: "between",

@@ -13,6 +13,7 @@ from backends.options import Prices
 from backends.planning.prices import find_prices
 from text2sql.config import Config
 from text2sql.errors import UserError
+from text2sql.formats import dollars
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.records import USAGE, Usage
 
@@ -85,8 +86,9 @@ class TokenBudget:
             cost = self._cost(self.total + self._reserved + most)
             if self.limit is not None and cost is not None and cost > self.limit:
                 raise BudgetReached(
-                    f"tinker.max_cost={self.limit:g}: ${self.dollars:.4f} spent, and what comes next could exceed the "
-                    "limit. What was finished is kept; the same command with a higher tinker.max_cost goes on there."
+                    f"tinker.max_cost={self.limit:g}: {dollars(self.dollars)} spent, and what comes next could exceed "
+                    "the limit. What was finished is kept; the same command with a higher tinker.max_cost goes on "
+                    "there."
                 )
             self._reserved += most
         return most

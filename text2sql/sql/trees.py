@@ -18,6 +18,17 @@ from text2sql.sql.values import Value, as_number
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 
+# The comparisons by their operator.
+COMPARISONS: dict[type[exp.Expr], str] = {
+    exp.EQ: "=",
+    exp.NEQ: "<>",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.GT: ">",
+    exp.GTE: ">=",
+}
+
+
 class _Writer(SQLiteGenerator):
     def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
         target = expression.args["to"]

@@ -13,11 +13,10 @@ from text2sql.equivalence.databases.documents import documents
 from text2sql.equivalence.databases.meetings import Meeting, meetings
 from text2sql.equivalence.databases.plan import ColumnKey, Condition, Plan, Query, atoms, subqueries
 from text2sql.equivalence.databases.probe import ConditionProbe
-from text2sql.equivalence.databases.thresholds import COMPARISONS
 from text2sql.equivalence.databases.type_hints import shifted
 from text2sql.equivalence.databases.values import holds, moments, ordinary, stored_as
 from text2sql.sql.schema import Column, TableSchema
-from text2sql.sql.trees import to_sqlite
+from text2sql.sql.trees import COMPARISONS, to_sqlite
 from text2sql.sql.values import Row, Value
 
 # Rows tried on a condition over several columns, and how many that satisfy it (or do not) are kept.

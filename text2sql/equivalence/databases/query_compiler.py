@@ -9,12 +9,11 @@ from sqlglot import exp
 from text2sql.equivalence.databases.declared import check_conditions
 from text2sql.equivalence.databases.documents import documents
 from text2sql.equivalence.databases.plan import Condition, Plan, Query
-from text2sql.equivalence.databases.thresholds import COMPARISONS
 from text2sql.equivalence.databases.type_hints import constant, dates_apart
 from text2sql.equivalence.databases.values import FLIPPED, derived, like_expansions, moments, neighbours
 from text2sql.sql.prepare import parse
 from text2sql.sql.tokens import fold
-from text2sql.sql.trees import literal_value, outermost_queries, sums, within
+from text2sql.sql.trees import COMPARISONS, literal_value, outermost_queries, sums, within
 from text2sql.sql.values import Value
 
 # A name in FROM stands for a table instance or for the columns of a subquery.

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from text2sql.equivalence.databases.values import FLIPPED
 from text2sql.sql.tokens import fold
-from text2sql.sql.trees import literal_value
+from text2sql.sql.trees import COMPARISONS, literal_value
 
 # Rows of the largest group or result that is made on purpose.
 MOST = 2500
@@ -21,14 +21,6 @@ MOST = 2500
 # Without any of these, a query counts nothing against a number.
 COUNTING = (exp.Limit, exp.Offset, exp.Count, exp.Sum, exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile)
 _RANKS = (exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile)
-COMPARISONS: dict[type[exp.Expr], str] = {
-    exp.EQ: "=",
-    exp.NEQ: "<>",
-    exp.LT: "<",
-    exp.LTE: "<=",
-    exp.GT: ">",
-    exp.GTE: ">=",
-}
 _COMPARED = (*COMPARISONS, exp.Between, exp.In)
 
 
