@@ -30,7 +30,7 @@ from backends.interface import BackendError, Description
 from backends.options import FakeOptions
 
 T = TypeVar("T")
-Table = dict[str, list[int]]
+LearnedAnswers = dict[str, list[int]]
 # Log-probability of a target that has not been learnt.
 UNKNOWN = -math.log(256)
 Answer = tinker.APIFuture
@@ -87,14 +87,14 @@ class _State:
     """What a checkpoint holds."""
 
     base_model: str
-    table: Table
+    table: LearnedAnswers
     steps: int
 
 
 class FakeSamplingClient:
     """Looks prompts up in a table."""
 
-    def __init__(self, table: Table, default: str) -> None:
+    def __init__(self, table: LearnedAnswers, default: str) -> None:
         self._table = table
         self._default = ByteTokenizer().encode(default)
 
@@ -148,14 +148,14 @@ class FakeTrainingClient:
     """Learns completions by heart at each optimiser step."""
 
     def __init__(
-        self, service: FakeServiceClient, model_id: str, base_model: str, table: Table, steps: int = 0
+        self, service: FakeServiceClient, model_id: str, base_model: str, table: LearnedAnswers, steps: int = 0
     ) -> None:
         self.model_id = model_id
         self._service = service
         self._base_model = base_model
         self._table = table
         self._steps = steps
-        self._pending: Table | None = None
+        self._pending: LearnedAnswers | None = None
 
     def forward(
         self, data: list[types.Datum], loss_fn: str, loss_fn_config: dict[str, float] | None = None
@@ -328,7 +328,7 @@ class FakeServiceClient:
         except (ValueError, TypeError) as error:
             raise BackendError(f"The checkpoint {path} ({self.file(path)}) is damaged: {error}") from error
 
-    def _scripted(self) -> Table:
+    def _scripted(self) -> LearnedAnswers:
         encode = ByteTokenizer().encode
         return {_key(encode(prompt)): encode(completion) for prompt, completion in self.options.answers.items()}
 

@@ -19,7 +19,7 @@ from backends.local.futures import LocalClientFuture, LocalFuture
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
 from backends.local.step.custom_loss import CustomLoss, check_handle, linearize, targets_alone
 from backends.local.step.forward_backward import StepOutput
-from backends.local.step.micro_batches import Row, make_rows
+from backends.local.step.micro_batches import TokenRow, make_rows
 from backends.local.step.state import DetachedState, TrainingState
 from backends.local.weights.protocol import Snapshot, Spec
 from backends.losses import find_loss
@@ -130,7 +130,7 @@ class LocalTrainingClient:
         return self.engine.executor.submit(self._forward_backward_custom, list(data), rows, loss_fn)
 
     def _forward_backward_custom(
-        self, data: list[types.Datum], rows: list[Row], loss_fn: CustomLoss | tinker.LossHandle
+        self, data: list[types.Datum], rows: list[TokenRow], loss_fn: CustomLoss | tinker.LossHandle
     ) -> types.ForwardBackwardOutput:
         output = self._forward_backward(rows, "cross_entropy", {}, backward=False)
         logprobs = [record["logprobs"].to_torch() for record in output.loss_fn_outputs]
@@ -143,11 +143,11 @@ class LocalTrainingClient:
             metrics={**metrics, **sums},
         )
 
-    def _rows(self, data: Sequence[types.Datum], loss_fn: str) -> list[Row]:
+    def _rows(self, data: Sequence[types.Datum], loss_fn: str) -> list[TokenRow]:
         return make_rows(data, find_loss(loss_fn), self.engine.vocabulary, self.engine.base.max_length)
 
     def _forward_backward(
-        self, rows: list[Row], loss_fn: str, settings: Mapping[str, float], backward: bool
+        self, rows: list[TokenRow], loss_fn: str, settings: Mapping[str, float], backward: bool
     ) -> types.ForwardBackwardOutput:
         """One call's rows, dealt out to the processes; their gradient is kept only when every row has succeeded."""
         group = self.engine.group

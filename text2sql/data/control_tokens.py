@@ -1,4 +1,4 @@
-"""What a tokenizer does of its own accord to text: control tokens that data spell out, and an end token it appends.
+"""What a tokenizer does to text unasked: control tokens that data spell out, and an end token it appends.
 
 A question that says ``<|im_end|>`` is a text about a mark, not the mark. transformers tells the two apart in a chat
 (`sanitize_control_tokens`) and in a plain text (`split_special_tokens`). Both are asked for where data spell a control
@@ -22,7 +22,7 @@ _DATE_CODES = ("%-d", "%d", "%b", "%B", "%m", "%Y", "%y", "%a", "%A", "%j", "%H"
 
 
 def control_tokens(tokenizer: Any) -> re.Pattern[str] | None:
-    """Finds what spells a token with a meaning of its own, for example a mark of turns; None if there is none."""
+    """Finds what spells a control token, for example a mark of turns; None if there is none."""
     template = str(getattr(tokenizer, "chat_template", None) or "")
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     spellings = [t.content for t in added if t.content.strip() and (t.special or t.content in template)]

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from text2sql.errors import UserError
 from text2sql.evaluation.benchmarks import database_files
-from text2sql.rows import Row, read_rows
+from text2sql.rows import SourceRow, read_rows
 from text2sql.rows.encodings import read_text
 from text2sql.rows.values import json_kind, read_value, whole_characters
 from text2sql.sql.files import databases_directory, file_schema, read_tables_json
@@ -199,7 +199,7 @@ def _questions_of_rows(path: Path, schemas: Schemas) -> list[PredictedQuestion]:
     return [replace(question, id=f"{question.id}#{index}") for index, question in enumerate(questions)]
 
 
-def _check_columns(rows: Sequence[Row], path: Path) -> None:
+def _check_columns(rows: Sequence[SourceRow], path: Path) -> None:
     """Raises UserError if no row has a gold query or a prediction, or if two columns may be one thing and differ."""
     for key, names in COLUMNS.items():
         if rows and key != "schema" and not any(name in row for row in rows for name in names):
@@ -218,12 +218,12 @@ def _check_columns(rows: Sequence[Row], path: Path) -> None:
                 )
 
 
-def _no_column(place: str, names: Sequence[str], row: Row, hint: str = "") -> str:
+def _no_column(place: str, names: Sequence[str], row: SourceRow, hint: str = "") -> str:
     return f"{place} has no column {' or '.join(names)}{hint}; it has {', '.join(map(str, row))}."
 
 
 def _question_of_row(
-    row: Row, index: int, path: Path, schemas: Schemas, schema_of: Callable[[str | None], str | None]
+    row: SourceRow, index: int, path: Path, schemas: Schemas, schema_of: Callable[[str | None], str | None]
 ) -> PredictedQuestion:
     place = f"{path}: row {index + 1}"
     optional = {name: _text(row, name, place) or None for name in _OPTIONAL}
@@ -250,12 +250,12 @@ def _question_of_row(
     )
 
 
-def _first(row: Row, names: Sequence[str], place: str) -> str:
+def _first(row: SourceRow, names: Sequence[str], place: str) -> str:
     """The value in the first of these columns that has one; empty if none has."""
     return next((text for name in names if (text := _text(row, name, place))), "")
 
 
-def _text(row: Row, name: str, place: str) -> str:
+def _text(row: SourceRow, name: str, place: str) -> str:
     """A column's value as text; empty where there is none. What a model wrote may hold half of a character."""
     value = row.get(name)
     if name in COLUMNS["predicted"] and isinstance(value, str):
@@ -285,7 +285,7 @@ def _read_gold(path: Path) -> list[PredictedQuestion]:
     return found
 
 
-def _gold_of_row(row: Row, index: int, path: Path) -> PredictedQuestion:
+def _gold_of_row(row: SourceRow, index: int, path: Path) -> PredictedQuestion:
     place = f"--gold: {path}: row {index + 1}"
     sql, db_id = _first(row, COLUMNS["gold"], place), _text(row, "db_id", place)
     if not sql or not db_id:

@@ -17,10 +17,10 @@ from text2sql.rows.csv_tables import read_csv_said
 from text2sql.rows.encodings import decode
 from text2sql.rows.values import json_kind
 
-Row = Mapping[str, Any]
+SourceRow = Mapping[str, Any]
 
 
-def read_rows(path: Path, what: str = "data") -> list[Row]:
+def read_rows(path: Path, what: str = "data") -> list[SourceRow]:
     """The rows of a .json, .jsonl, .csv or .parquet file.
 
     Args:
@@ -92,12 +92,12 @@ def _parse_line(line: bytes, number: int) -> dict[str, Any]:
     return value
 
 
-def dump_jsonl(rows: Iterable[Row]) -> str:
+def dump_jsonl(rows: Iterable[SourceRow]) -> str:
     """Rows as the text of a JSON Lines file, other scripts than Latin as they are."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _read_json(path: Path) -> Iterator[Row]:
+def _read_json(path: Path) -> Iterator[SourceRow]:
     text = _json_text(path.read_bytes())
     values = json.loads(text) if text.strip() else []
     if not isinstance(values, list):
@@ -108,7 +108,7 @@ def _read_json(path: Path) -> Iterator[Row]:
         yield value
 
 
-def _read_jsonl(path: Path) -> Iterator[Row]:
+def _read_jsonl(path: Path) -> Iterator[SourceRow]:
     with path.open("rb") as file:
         start = file.read(4)
     if _is_utf16(start):
@@ -126,17 +126,17 @@ def _is_utf16(raw: bytes) -> bool:
     return raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
 
 
-def _read_csv(path: Path) -> Iterator[Row]:
+def _read_csv(path: Path) -> Iterator[SourceRow]:
     return read_csv_said(path).records()
 
 
-def _read_parquet(path: Path) -> Iterator[Row]:
+def _read_parquet(path: Path) -> Iterator[SourceRow]:
     import pyarrow.parquet
 
     return iter(pyarrow.parquet.read_table(path).to_pylist())
 
 
-READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+READERS: dict[str, Callable[[Path], Iterator[SourceRow]]] = {
     ".json": _read_json,
     ".jsonl": _read_jsonl,
     ".csv": _read_csv,

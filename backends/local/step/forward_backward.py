@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from backends.local.model import packed_attention
 from backends.local.model.causal import CausalModel
 from backends.local.step import micro_batches
-from backends.local.step.micro_batches import MicroBatch, Row
+from backends.local.step.micro_batches import MicroBatch, TokenRow
 from backends.local.step.noise import Noise
 from backends.losses import Loss
 
@@ -61,7 +61,7 @@ class StepOutput:
 
 
 def run_rows(
-    engine: Engine, adapter: str, parameters: Sequence[Tensor], rows: Sequence[Row], request: StepRequest
+    engine: Engine, adapter: str, parameters: Sequence[Tensor], rows: Sequence[TokenRow], request: StepRequest
 ) -> StepOutput:
     """Loss, log-probabilities and, if asked for, gradients of all rows.
 
@@ -201,7 +201,7 @@ def _smaller(engine: Engine, batches: Sequence[MicroBatch], everything: bool) ->
     return _cut(engine, rows, everything)
 
 
-def _cut(engine: Engine, rows: Sequence[Row], everything: bool) -> list[MicroBatch]:
+def _cut(engine: Engine, rows: Sequence[TokenRow], everything: bool) -> list[MicroBatch]:
     return micro_batches.micro_batches(
         rows,
         engine.micro_batch_tokens,

@@ -22,7 +22,7 @@ from backends.planning.batch_plan import plan_batches
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenRow:
     """One datum, checked.
 
     Attributes:
@@ -56,7 +56,7 @@ class MicroBatch:
         inputs: Loss inputs at the kept positions, each ``[N, K]``.
     """
 
-    rows: list[Row]
+    rows: list[TokenRow]
     tokens: Tensor
     keep: Tensor
     targets: Tensor
@@ -71,7 +71,7 @@ class MicroBatch:
         return [mask[:length] for mask, length in zip(keep, lengths, strict=True)]
 
 
-def make_rows(data: Sequence[types.Datum], loss: Loss, vocabulary: int, max_length: int) -> list[Row]:
+def make_rows(data: Sequence[types.Datum], loss: Loss, vocabulary: int, max_length: int) -> list[TokenRow]:
     """Check the data of one call.
 
     Args:
@@ -95,7 +95,7 @@ def make_rows(data: Sequence[types.Datum], loss: Loss, vocabulary: int, max_leng
     return rows
 
 
-def _row(index: int, datum: types.Datum, loss: Loss, vocabulary: int, max_length: int) -> Row:
+def _row(index: int, datum: types.Datum, loss: Loss, vocabulary: int, max_length: int) -> TokenRow:
     """One datum; what is wrong with it continues a sentence that begins with its name."""
     tokens = np.asarray(datum.model_input.to_ints(), dtype=np.int64)
     length = len(tokens)
@@ -109,7 +109,7 @@ def _row(index: int, datum: types.Datum, loss: Loss, vocabulary: int, max_length
         if ids.size and not (ids.min() >= 0 and ids.max() < vocabulary):
             raise ValueError(f"has a token id in {name} outside 0..{vocabulary - 1}")
     inputs = _inputs(datum, loss, targets.shape)
-    return Row(
+    return TokenRow(
         index=index,
         tokens=torch.from_numpy(tokens),
         targets=torch.from_numpy(np.ascontiguousarray(targets.reshape(length, -1))),
@@ -143,7 +143,7 @@ def _dense(data: types.TensorData) -> np.ndarray:
 
 
 def micro_batches(
-    rows: Sequence[Row], budget: int, *, everything: bool, device: torch.device, packing: bool = False
+    rows: Sequence[TokenRow], budget: int, *, everything: bool, device: torch.device, packing: bool = False
 ) -> list[MicroBatch]:
     """Cut the rows into micro-batches, the longest first (what does not fit in memory fails at once).
 
@@ -160,12 +160,12 @@ def micro_batches(
     return [_collate([rows[place] for place in places], everything, device, packing) for places in plan]
 
 
-def _kind(row: Row) -> tuple[int, tuple[str, ...]]:
+def _kind(row: TokenRow) -> tuple[int, tuple[str, ...]]:
     """Rows go together if they have equally many targets at a position, and the same inputs."""
     return row.targets.shape[1], tuple(sorted(row.inputs))
 
 
-def _collate(rows: list[Row], everything: bool, device: torch.device, packing: bool) -> MicroBatch:
+def _collate(rows: list[TokenRow], everything: bool, device: torch.device, packing: bool) -> MicroBatch:
     kept = [torch.ones_like(row.scored) if everything else row.scored for row in rows]
     positions = torch.cat([torch.arange(len(row.tokens)) for row in rows])[None] if packing else None  # [1, T]
     return MicroBatch(

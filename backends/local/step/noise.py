@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backends.local.step.micro_batches import MicroBatch, Row, joined
+from backends.local.step.micro_batches import MicroBatch, TokenRow, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Noise:
         return joined(parts, packing=batch.positions is not None).to(like)
 
     @contextmanager
-    def seeded(self, rows: list[Row], device: torch.device) -> Iterator[None]:
+    def seeded(self, rows: list[TokenRow], device: torch.device) -> Iterator[None]:
         """PyTorch's own generators, which dropout uses, seeded for a micro-batch and put back afterwards."""
         if not self.dropout:
             yield

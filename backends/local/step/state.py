@@ -12,7 +12,7 @@ from torch import Tensor
 
 from backends.local.checkpoints.files import Checkpoint
 from backends.local.step.forward_backward import StepOutput, StepRequest, add, run_rows
-from backends.local.step.micro_batches import Row
+from backends.local.step.micro_batches import TokenRow
 from backends.local.step.noise import Noise
 from backends.local.step.optim import Optimizer
 from backends.local.weights.protocol import Snapshot, Spec
@@ -73,7 +73,7 @@ class TrainingState:
         self._engine.weights.load(self._name, checkpoint.weights)
         self._begin(checkpoint)
 
-    def run(self, rows: Sequence[Row], loss: Loss, settings: Mapping[str, float], *, backward: bool) -> StepOutput:
+    def run(self, rows: Sequence[TokenRow], loss: Loss, settings: Mapping[str, float], *, backward: bool) -> StepOutput:
         """Loss, log-probabilities and, for `backward`, gradients of rows; `accumulate` keeps the gradients."""
         request = StepRequest(loss, settings, backward, self._noise() if backward else None)
         return run_rows(self._engine, self._name, list(self._parameters.values()), rows, request)

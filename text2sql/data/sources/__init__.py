@@ -14,7 +14,7 @@ from text2sql.data.sources.layout import fetched, wrong_layout
 from text2sql.data.sources.named import NAMED, NamedSource, find_named
 from text2sql.data.sources.records import check_columns, to_examples
 from text2sql.errors import UserError
-from text2sql.rows import READERS, Row, read_rows
+from text2sql.rows import READERS, SourceRow, read_rows
 from text2sql.sql.files import databases_directory
 
 __all__ = ["NAMED", "NamedSource", "find_named", "load_examples", "with_databases"]
@@ -72,7 +72,7 @@ def _load_rows(data: SourceConfig, named: NamedSource | None) -> list[Example]:
     location = data.path or (named.hub_id if named else None) or data.source
     path = expand_user(location)
     if data.path or path.suffix in READERS or path.exists():
-        rows: Iterable[Row] = read_rows(path)
+        rows: Iterable[SourceRow] = read_rows(path)
         name = path.stem
     else:
         rows = read_hub(location, data.hub_split, [*NAMED], named.revision if named else None)

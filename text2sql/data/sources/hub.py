@@ -6,13 +6,13 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from text2sql.errors import UserError
-from text2sql.rows import Row
+from text2sql.rows import SourceRow
 
 # Seconds to find out whether a data set exists, before anything is downloaded.
 LOOK_UP = 10.0
 
 
-def read_hub(location: str, split: str, known: Sequence[str], revision: str | None = None) -> Iterable[Row]:
+def read_hub(location: str, split: str, known: Sequence[str], revision: str | None = None) -> Iterable[SourceRow]:
     """The rows of one split.
 
     Args:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from backends.paths import cache_directory
 from text2sql.errors import UserError
-from text2sql.rows import Row
+from text2sql.rows import SourceRow
 
 # Names in a message.
 SHOWN = 12
@@ -38,7 +38,7 @@ def archive_split(split: str, known: Iterable[str], data_set: str) -> str:
     return name
 
 
-def check_row(row: Row, names: Sequence[str], index: int, file: Path) -> None:
+def check_row(row: SourceRow, names: Sequence[str], index: int, file: Path) -> None:
     """Raise UserError for the row of that index (from 0) of a file if it lacks one of these columns."""
     missing = [name for name in names if name not in row]
     if missing:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from text2sql.data.example import Example
 from text2sql.data.sources import bird, bundled, spider, wikisql
-from text2sql.rows import Row
+from text2sql.rows import SourceRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class NamedSource:
     archive: Archive | None = None
     load: Callable[[], list[Example]] | None = None
     read_directory: Callable[[Path, str], list[Example]] | None = None
-    from_rows: Callable[[Iterable[Row], str, str], list[Example]] | None = None
+    from_rows: Callable[[Iterable[SourceRow], str, str], list[Example]] | None = None
     make_databases: Callable[[Path, str, set[str], Path], dict[str, Path]] | None = None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from text2sql.data.example import Example
 from text2sql.data.sources.layout import database
 from text2sql.errors import UserError
-from text2sql.rows import Row
+from text2sql.rows import SourceRow
 from text2sql.rows.values import read_value
 from text2sql.sql.files import file_schema
 
@@ -23,7 +23,12 @@ NO_DATABASE = "database file not found"
 
 
 def to_examples(
-    rows: Iterable[Row], name: str, location: str, columns: Mapping[str, str], aliases: Aliases, databases: Path | None
+    rows: Iterable[SourceRow],
+    name: str,
+    location: str,
+    columns: Mapping[str, str],
+    aliases: Aliases,
+    databases: Path | None,
 ) -> list[Example]:
     """Rows as examples.
 
@@ -54,7 +59,7 @@ def check_columns(columns: Mapping[str, str]) -> None:
 
 
 def _example(
-    row: Row,
+    row: SourceRow,
     index: int,
     name: str,
     location: str,
@@ -75,7 +80,7 @@ def _example(
     return example
 
 
-def _no_column(row: Row, index: int, field: str, column: str, location: str) -> str:
+def _no_column(row: SourceRow, index: int, field: str, column: str, location: str) -> str:
     message = (
         f'data.columns: {location} has no column "{column}" for {field} in row {index + 1}; it has '
         f"{', '.join(map(str, row))}. Map it with data.columns.{field}=NAME."

@@ -24,7 +24,7 @@ from text2sql.data.example import Example
 from text2sql.data.sources.layout import archive_split, check_row, find
 from text2sql.data.sources.records import make_example
 from text2sql.errors import UserError
-from text2sql.rows import Row, read_rows
+from text2sql.rows import SourceRow, read_rows
 from text2sql.sql.tokens import quote_identifier, quote_string
 
 AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
@@ -38,7 +38,7 @@ class Unusable(ValueError):
     """Why a row cannot become SQL."""
 
 
-class Table(NamedTuple):
+class WikiTable(NamedTuple):
     """A table: its name, distinct column names, and their types (text or real)."""
 
     name: str
@@ -75,7 +75,7 @@ def read_directory(directory: Path, split: str) -> list[Example]:
     return examples
 
 
-def from_rows(rows: Iterable[Row], name: str, location: str) -> list[Example]:
+def from_rows(rows: Iterable[SourceRow], name: str, location: str) -> list[Example]:
     """Rows of a Hub copy: with table and structured query, or in the instruction form.
 
     Raises:
@@ -96,7 +96,7 @@ def from_rows(rows: Iterable[Row], name: str, location: str) -> list[Example]:
     return examples
 
 
-def _table(identity: str, header: Sequence[str], types: Sequence[str]) -> Table:
+def _table(identity: str, header: Sequence[str], types: Sequence[str]) -> WikiTable:
     """Columns whose names repeat, case aside, or are empty get a number."""
     columns: list[str] = []
     for place, title in enumerate(header):
@@ -105,10 +105,10 @@ def _table(identity: str, header: Sequence[str], types: Sequence[str]) -> Table:
         while column.lower() in taken:
             column, number = f"{title} {number}", number + 1
         columns.append(column)
-    return Table("table_" + str(identity).replace("-", "_"), columns, list(types))
+    return WikiTable("table_" + str(identity).replace("-", "_"), columns, list(types))
 
 
-def _structured(identity: str, question: str, sql: Mapping[str, Any], table: Table | None) -> Example:
+def _structured(identity: str, question: str, sql: Mapping[str, Any], table: WikiTable | None) -> Example:
     try:
         if table is None:
             raise Unusable("WikiSQL table not found")
@@ -120,7 +120,7 @@ def _structured(identity: str, question: str, sql: Mapping[str, Any], table: Tab
     return make_example(identity, values, problem=problem)
 
 
-def _render(sql: Mapping[str, Any], table: Table) -> str:
+def _render(sql: Mapping[str, Any], table: WikiTable) -> str:
     conditions = sql["conds"]
     # The Hub stores a list of structures as a structure of lists.
     if isinstance(conditions, Mapping):
@@ -140,7 +140,7 @@ def _index(value: Any, of: Sequence[object]) -> int:
     return int(value)
 
 
-def render(aggregate: str, selected: int, conditions: Sequence[tuple[int, str, object]], table: Table) -> str:
+def render(aggregate: str, selected: int, conditions: Sequence[tuple[int, str, object]], table: WikiTable) -> str:
     """A structured query as SQL; conditions are (column, operator, value)."""
     column = _quoted(table.columns[selected])
     query = f"SELECT {f'{aggregate}({column})' if aggregate else column} FROM {_quoted(table.name)}"
@@ -209,7 +209,7 @@ def _condition(condition: str) -> tuple[str, str, str]:
     return column, operator, value
 
 
-def _from_text(identity: str, row: Row, index: int) -> Example:
+def _from_text(identity: str, row: SourceRow, index: int) -> Example:
     """A row of the instruction form: its question, a table of the columns that it names, and its query repaired."""
     unread = make_example(identity, {"question": row["input"], "answer": row["output"]})
     try:
@@ -222,7 +222,7 @@ def _from_text(identity: str, row: Row, index: int) -> Example:
     real = {c for c in real if c not in values or _number(values[c]) is not None}
     columns = list({c.lower(): c for c in [pseudo.selected, *(c for c, _, _ in pseudo.conditions)]}.values())
     places = {c.lower(): i for i, c in enumerate(columns)}
-    table = Table(f"table_name_{index}", columns, ["real" if c.lower() in real else "text" for c in columns])
+    table = WikiTable(f"table_name_{index}", columns, ["real" if c.lower() in real else "text" for c in columns])
     conditions = [(places[c.lower()], o, v) for c, o, v in pseudo.conditions]
     answer = render(pseudo.aggregate, places[pseudo.selected.lower()], conditions, table)
     return replace(unread, context=table.ddl(), answer=answer)
@@ -259,7 +259,7 @@ def make_databases(directory: Path, split: str, names: set[str], into: Path) -> 
     return files
 
 
-def _write_database(path: Path, table: Table, rows: Sequence[Sequence[JsonValue]]) -> None:
+def _write_database(path: Path, table: WikiTable, rows: Sequence[Sequence[JsonValue]]) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA synchronous = OFF")
         db.execute("BEGIN")
@@ -270,7 +270,7 @@ def _write_database(path: Path, table: Table, rows: Sequence[Sequence[JsonValue]
         db.execute("COMMIT")
 
 
-def _cells(row: Sequence[JsonValue], table: Table) -> list[JsonValue]:
+def _cells(row: Sequence[JsonValue], table: WikiTable) -> list[JsonValue]:
     cells: list[JsonValue] = []
     for value, kind in zip(row, table.types, strict=True):
         number = _number(value) if kind == "real" and isinstance(value, str) else None
