@@ -87,9 +87,9 @@ def test_refused(predicted: str) -> None:
 
 @pytest.mark.parametrize("predicted", STOPPED, ids=lambda text: text[:40])
 def test_stopped_in_time(predicted: str) -> None:
-    start = time.process_time()
+    start = time.thread_time()
     verdict = execution_match(SCHEMA, GOLD, predicted)
-    assert time.process_time() - start < 2.5
+    assert time.thread_time() - start < 2.5
     assert verdict.status in ("timeout", "refused", "error", "different", "equivalent")
     if not predicted.startswith("SELECT a FROM t;"):
         assert not verdict.correct, verdict

@@ -64,10 +64,10 @@ def test_the_exact_p_value_is_twice_the_smaller_tail(wins: int, losses: int) -> 
 
 
 def test_the_exact_test_of_many_discordant_pairs_takes_no_time() -> None:
-    start = time.process_time()
+    start = time.thread_time()
     assert exact_mcnemar(7800, 8200) == pytest.approx(0.00161, abs=5e-5)
     assert exact_mcnemar(80_000, 80_000) == 1.0
-    assert time.process_time() - start < 5
+    assert time.thread_time() - start < 5
 
 
 @pytest.mark.parametrize(
