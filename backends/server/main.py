@@ -56,7 +56,7 @@ def make_server(settings: ServerSettings, ready: Callable[[], None] = lambda: No
 
     state = ServerState(settings)
     config = uvicorn.Config(
-        create_app(state, ready),
+        create_app(state),
         http=make_protocol(settings.limits),
         log_level="warning",
         # Most requests are polls.
@@ -65,15 +65,21 @@ def make_server(settings: ServerSettings, ready: Callable[[], None] = lambda: No
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
     )
-    return _Uvicorn(config, state)
+    return _Uvicorn(config, state, ready)
 
 
 class _Uvicorn(uvicorn.Server):
-    """Ends on the first signal, whatever is running; on the second, at once."""
+    """Says when it takes requests; ends on the first signal, whatever is running, and on the second at once."""
 
-    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
+    def __init__(self, config: uvicorn.Config, state: ServerState, ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._state = state
+        self._state, self._ready = state, ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Load the models, then listen: before that a connection would be refused, so `ready` is called after it."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal: the first begins the end, which must not take long; the second is the end.
@@ -104,7 +110,7 @@ def with_directories(base_models: dict[str, str]) -> dict[str, str]:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens (BackendError if the address cannot be had)."""
+    """A socket bound to the address (BackendError if it cannot be had); it listens once the models are loaded."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sends at once (TCP_NODELAY) only where the protocol is named; without, each answer may wait for 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

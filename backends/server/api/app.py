@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
@@ -20,8 +20,8 @@ TIDY_SECONDS = 5.0
 LAG_SECONDS = 0.1
 
 
-def create_app(state: ServerState, ready: Callable[[], None] = lambda: None) -> FastAPI:
-    """The application around a server, which it starts and closes; `ready` is called once it has started."""
+def create_app(state: ServerState) -> FastAPI:
+    """The application around a server, which it starts and closes."""
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -31,7 +31,6 @@ def create_app(state: ServerState, ready: Callable[[], None] = lambda: None) -> 
             name: Tokenizer(state.residency.loaded(name).tokenizer) for name in state.settings.base_models
         }
         background = [asyncio.create_task(_tidy(state)), asyncio.create_task(_watch_event_loop(state))]
-        ready()
         yield
         for task in background:
             task.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from backends.interface import BackendError
+from backends.options import LocalOptions
 from backends.server import main
-from backends.server.settings import Limits
+from backends.server.settings import Limits, ServerSettings
 from tests.support.running import KEY, OTHER_KEY, REPOSITORY, Running
 from text2sql.cli import app
 from text2sql.errors import UserError
@@ -41,6 +43,27 @@ def test_arguments_become_settings(served: list[Any], tmp_path: Path) -> None:
     assert settings.base_models == {"org/model": "/models/m", "smollm2-135m-instruct": "smollm2-135m-instruct"}
     assert settings.keys == (KEY, OTHER_KEY)
     assert (settings.local.quantization, settings.local.device, settings.limits.resident_models) == ("nf4", "cpu", 2)
+
+
+def test_it_is_ready_when_it_takes_connections(tiny_model: str, tmp_path: Path) -> None:
+    """A client that reads the address, which is printed then, and connects at once is not refused."""
+    settings = ServerSettings(base_models={"tiny": tiny_model}, data=tmp_path, local=LocalOptions(device="cpu"))
+    outcomes: list[Any] = []
+
+    def ready() -> None:
+        try:
+            socket.create_connection(bound.getsockname(), timeout=5).close()
+            outcomes.append("connected")
+        except OSError as error:
+            outcomes.append(error)
+        web.should_exit = True
+
+    with main.listen("127.0.0.1", 0) as bound:
+        web = main.make_server(settings, ready)
+        thread = threading.Thread(target=web.run, kwargs={"sockets": [bound]}, daemon=True)
+        thread.start()
+        thread.join(60)
+    assert not thread.is_alive() and outcomes == ["connected"]
 
 
 def test_answers_are_sent_at_once(server: Running) -> None:
