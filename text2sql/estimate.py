@@ -81,7 +81,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Work:
+class TokenForecast:
     """Tokens of a run.
 
     Attributes:
@@ -184,7 +184,7 @@ def _within(lengths: Lengths, limit: int) -> Lengths:
     return Lengths(lengths.prompts[kept], lengths.completions[kept], lengths.counted)
 
 
-def _work(config: Config, train: Lengths, validation: Lengths, asked: Sequence[Asked]) -> Work:
+def _work(config: Config, train: Lengths, validation: Lengths, asked: Sequence[Asked]) -> TokenForecast:
     training, longest = config.training, config.evaluation.max_new_tokens
     if not len(train.prompts):
         raise UserError(f"data.max_tokens={config.data.max_tokens}: no training example is short enough.")
@@ -195,7 +195,7 @@ def _work(config: Config, train: Lengths, validation: Lengths, asked: Sequence[A
     asked = [*asked, Asked(Lengths(validation.prompts[held], validation.completions[held], True), validations)]
     answers = [(a.times * len(a.lengths.prompts) * a.samples, a.only_on_failure) for a in asked]
     mean = min(float(train.completions.mean()), longest)
-    return Work(
+    return TokenForecast(
         steps=steps,
         trained=int(seen * train.totals.sum()),
         scored=int(seen * train.completions.sum()),
@@ -212,7 +212,7 @@ def _work(config: Config, train: Lengths, validation: Lengths, asked: Sequence[A
 # The Tinker API
 
 
-def _print_cost(config: Config, work: Work) -> None:
+def _print_cost(config: Config, work: TokenForecast) -> None:
     table = Table("", "tokens")
     table.add_row("trained on", f"{work.trained:,}")
     table.add_row("validated on (charged as training here)", f"{work.validated:,}")
@@ -300,7 +300,7 @@ def unsuited(config: Config, device: Device) -> list[str]:
 
 
 def _print_local(
-    config: Config, work: Work, train: Lengths, validation: Lengths, asked: Sequence[Asked], device: Device
+    config: Config, work: TokenForecast, train: Lengths, validation: Lengths, asked: Sequence[Asked], device: Device
 ) -> None:
     shape, lora = model_shape(config.trained_model), config.lora
     trained = shape.parameters

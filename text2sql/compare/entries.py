@@ -15,7 +15,7 @@ from text2sql.errors import UserError
 from text2sql.evaluation import clustered_interval, wilson_interval
 from text2sql.inference.plan import known_evaluations, other_strategies
 from text2sql.report.load import RunData, flatten, load_run
-from text2sql.runs.evaluations import SIDES
+from text2sql.runs.models import SIDES
 from text2sql.runs.records import MetricsRow, Prediction
 from text2sql.runs.summary import RunCost, TrainingSummary
 

@@ -18,7 +18,7 @@ from text2sql.evaluation.tables import show_measures
 from text2sql.rows import dump_jsonl
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.evaluation_summary import EvaluationSummary
-from text2sql.runs.evaluations import SIDES
+from text2sql.runs.models import SIDES
 from text2sql.runs.records import Opinion, predictions_file
 
 

@@ -10,7 +10,7 @@ from text2sql.data.example import Example
 from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
 from text2sql.inference import strategies
 from text2sql.inference.strategies import Greedy, Strategy, wanted_strategies
-from text2sql.runs.evaluations import SIDES, Model
+from text2sql.runs.models import SIDES, Model
 
 # What is carried out of a run, in order. A stage needs none before it, except that `evaluate` needs `train`.
 STAGES = ("baseline", "train", "evaluate")

@@ -105,7 +105,7 @@ def predict(session: RunSession, evaluation: Evaluation, sampler: SamplingClient
             if groups and not strategy.attempts:
                 in_flight.append(asker.submit(strategy.request(groups.popleft())))
             generations = strategy.choose(asked, answers, asker.ask, config)
-            judged = judge(asked, generations, config)
+            judged = judge_generations(asked, generations, config)
             predictions.extend(judged)
             run.append(predictions_file(label), judged)
             now = time.monotonic()
@@ -162,7 +162,9 @@ def _called_off(in_flight: deque[PendingGenerations]) -> Iterator[None]:
         raise
 
 
-def judge(questions: Sequence[Example], generations: Sequence[Generation], config: Config) -> list[Prediction]:
+def judge_generations(
+    questions: Sequence[Example], generations: Sequence[Generation], config: Config
+) -> list[Prediction]:
     """Execute and compare answers with their gold queries."""
     cases = [
         Case(question.context, question.answer, generation.text, (question.db,) if question.db else ())

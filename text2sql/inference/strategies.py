@@ -23,7 +23,7 @@ from text2sql.data.example import Example
 from text2sql.data.few_shot import choose_few_shot
 from text2sql.equivalence.pair import compile_prediction
 from text2sql.inference.generate import Generation, Request
-from text2sql.runs.evaluations import SIDES, Model
+from text2sql.runs.models import SIDES, Model
 from text2sql.sql.sandbox import QueryFailed, Sandbox
 
 Ask = Callable[[Request], list[list[Generation]]]

@@ -31,14 +31,14 @@ from text2sql.pipeline.console_tables import (
     show_results,
 )
 from text2sql.pipeline.inputs import take_fingerprints
-from text2sql.pipeline.summary import Work, summarize_run
+from text2sql.pipeline.summary import FinishedWork, summarize_run
 from text2sql.pipeline.training import train_model
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import open_run
 from text2sql.runs.environment import environment
 from text2sql.runs.evaluation_summary import JudgeSummary
-from text2sql.runs.evaluations import SIDES, Model
 from text2sql.runs.inputs import check_inputs
+from text2sql.runs.models import SIDES, Model
 from text2sql.runs.records import Prediction, predictions_file
 from text2sql.runs.session import RunSession, context_length, open_service
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY
@@ -143,7 +143,7 @@ def carry_out(session: RunSession, dataset: Dataset, stages: Collection[str]) ->
     for evaluation in plan.after:
         answers[evaluation.label] = _evaluate(session, dataset, evaluation, models[evaluation.model], context)
     opinions, problems = _ask_judge(session, answers)
-    work = Work(config, session.run, dataset, session.budget, service.describe(), sorted(stages))
+    work = FinishedWork(config, session.run, dataset, session.budget, service.describe(), sorted(stages))
     summary = summarize_run(work, answers, training, opinions, problems)
     session.run.write_json(SUMMARY, summary)
     from text2sql.report import write_report

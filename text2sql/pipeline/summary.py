@@ -34,7 +34,7 @@ from text2sql.runs.summary import (
 
 
 @dataclass(frozen=True)
-class Work:
+class FinishedWork:
     """What a summary is made of besides the answers.
 
     Attributes:
@@ -55,7 +55,7 @@ class Work:
 
 
 def summarize_run(
-    work: Work,
+    work: FinishedWork,
     answers: Mapping[str, Sequence[Prediction]],
     training: TrainingSummary | None,
     opinions: Mapping[str, JudgeSummary],
@@ -142,7 +142,9 @@ def _answer_cost(run: RunDirectory, label: str, rows: Sequence[Prediction]) -> A
     )
 
 
-def _run_cost(work: Work, answers: Mapping[str, Sequence[Prediction]], training: TrainingSummary | None) -> RunCost:
+def _run_cost(
+    work: FinishedWork, answers: Mapping[str, Sequence[Prediction]], training: TrainingSummary | None
+) -> RunCost:
     budget, before = work.budget, work.run.summary()
     prices = budget.prices
     return RunCost(

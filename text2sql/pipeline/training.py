@@ -15,7 +15,7 @@ from text2sql.data.dataset import Dataset
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
 from text2sql.inference.generate import Request
-from text2sql.inference.predict import Asker, judge
+from text2sql.inference.predict import Asker, judge_generations
 from text2sql.runs.records import SAMPLES, CheckpointRecord, ValidationSample
 from text2sql.runs.session import RunSession, lost_model
 from text2sql.runs.summary import TrainingSummary
@@ -90,7 +90,7 @@ def _validator(session: RunSession, questions: Sequence[Example]) -> Validate | 
 
     def validate(sampler: SamplingClient, step: int) -> float:
         answers = Asker(session, sampler, "validation").ask(Request(questions))
-        predictions = judge(questions, [own[0] for own in answers], session.config)
+        predictions = judge_generations(questions, [own[0] for own in answers], session.config)
         for row in predictions[:shown]:
             console.print(f"  step {step}  {row.question}\n    wrote  {row.sql}\n    gold   {row.gold}", markup=False)
         session.run.append(SAMPLES, [ValidationSample(**dict(row), step=step) for row in predictions[:shown]])

@@ -11,7 +11,7 @@ from text2sql.formats import clip
 from text2sql.report.failures import benchmark_line, judge_line
 from text2sql.report.load import RunData
 from text2sql.report.witness import WitnessView, witness_view
-from text2sql.runs.evaluations import SIDES
+from text2sql.runs.models import SIDES
 from text2sql.runs.records import Prediction
 from text2sql.sql.hardness import LEVELS, Hardness
 

@@ -12,7 +12,7 @@ from text2sql.evaluation.metrics import BENCHMARKS, judge_facts
 from text2sql.formats import MISSING, clip, count, percent
 from text2sql.report.load import RunData
 from text2sql.runs.evaluation_summary import EvaluationSummary
-from text2sql.runs.evaluations import SIDES
+from text2sql.runs.models import SIDES
 from text2sql.runs.records import Prediction
 
 _DIMENSIONS = {"clause": "Clause of the gold query", "hardness": "Hardness", "tables": "Tables", "length": "Length"}

@@ -15,7 +15,7 @@ from text2sql.errors import UserError
 from text2sql.rows import read_jsonl
 from text2sql.rows.values import json_kind
 from text2sql.runs.evaluation_summary import EvaluationSummary
-from text2sql.runs.evaluations import SIDES
+from text2sql.runs.models import SIDES
 from text2sql.runs.record_files import NotARecord, parse, refusal
 from text2sql.runs.records import METRICS, MetricsRow, Prediction, R, StepMetrics, Validation, predictions_file
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Score, Summary

@@ -17,7 +17,7 @@ from text2sql.report.headline import result_sentence
 from text2sql.report.load import RunData, load_run
 from text2sql.report.plots import NAMES, draw_all
 from text2sql.report.templates import fill
-from text2sql.runs.evaluations import SIDES
+from text2sql.runs.models import SIDES
 from text2sql.runs.records import describe_start
 from text2sql.runs.summary import TrainingSummary
 

@@ -30,7 +30,7 @@ from text2sql.report.figures import (
     whisker,
 )
 from text2sql.report.load import RunData
-from text2sql.runs.evaluations import SIDES
+from text2sql.runs.models import SIDES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -163,7 +163,7 @@ class RunDirectory:
         return read_record(self.file(ENVIRONMENT), Environment)
 
     def stages(self) -> set[str]:
-        """The stages of `text2sql.pipeline.run.STAGES` that have been carried out to the end."""
+        """The stages of `text2sql.inference.plan.STAGES` that have been carried out to the end."""
         summary = self.summary()
         return set(summary.stages) if summary else set()
 
