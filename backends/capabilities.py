@@ -52,10 +52,13 @@ class Backend:
     Attributes:
         opener: ``module:function`` that makes the service client; the module is imported when it is called.
         capabilities: What the service client can do.
+        preflight: ``module:function`` that refuses options and a base model that cannot be had, without importing what
+            takes seconds to load; None where there is nothing to look for.
     """
 
     opener: str
     capabilities: Capabilities
+    preflight: str | None = None
 
 
 BACKENDS: dict[str, Backend] = {
@@ -71,6 +74,7 @@ BACKENDS: dict[str, Backend] = {
             batches_sampling=True,
             streams=True,
         ),
+        preflight="backends.local.preflight:check_local",
     ),
     "tinker": Backend(
         "backends.tinker.remote:open_remote",
@@ -86,6 +90,7 @@ BACKENDS: dict[str, Backend] = {
             # The SDK warns of queues that pause and of connections that are lost.
             loggers=("tinker",),
         ),
+        preflight="backends.tinker.preflight:check_remote",
     ),
     "fake": Backend(
         "backends.fake:FakeServiceClient",

@@ -6,18 +6,19 @@ the Tinker API are downloaded first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from backends.checkpoint_paths import SHORTEST_TTL_SECONDS
+from backends.checkpoint_paths import SHORTEST_TTL_SECONDS, CheckpointPath
 from backends.interface import BackendError, ServiceClient
 from backends.saved_weights import Probe, SavedWeights
 
 if TYPE_CHECKING:
     import tinker
     from pydantic import BaseModel
+    from tinker import types
 
 
 class Weights(Protocol):
@@ -84,14 +85,15 @@ def open_weights(
     return LocalWeights.open(base_model, options, checkpoints, path, directory)
 
 
-def download_adapter(service: ServiceClient, state_path: str, target: Path) -> None:
-    """Fetch a training checkpoint of the Tinker API as a PEFT adapter.
+def download_adapter(service: ServiceClient, path: str, target: Path) -> None:
+    """Fetch a checkpoint of a Tinker server as a PEFT adapter.
 
-    The API exports a checkpoint by loading it into a training client; the export is deleted again.
+    A training state is exported by loading it into a training client; the export is deleted again. Weights to sample
+    from are had from `text2sql serve` as they are, and not from the hosted API.
 
     Args:
         service: A `tinker.ServiceClient`, behind its interface.
-        state_path: ``tinker://`` path of the training state.
+        path: ``tinker://`` path.
         target: An existing directory for the files.
 
     Raises:
@@ -99,24 +101,45 @@ def download_adapter(service: ServiceClient, state_path: str, target: Path) -> N
     """
     # The interface has no exports: they are the API's alone.
     sdk = cast("tinker.ServiceClient", service)
-    client = sdk.create_training_client_from_state(state_path).result()
+    kind = CheckpointPath.parse(path).kind
+    if kind == "sampler":
+        sampler_links = cast("LinksToSamplers", service).sampler_links
+        _fetch_files(lambda: sampler_links(path), path, target)
+        return
+    if kind == "external":
+        rest = sdk.create_rest_client()
+        _fetch_files(lambda: rest.get_external_weights_urls(path).result(), path, target)
+        return
+    client = sdk.create_training_client_from_state(path).result()
     exported = client.save_weights_external("export", ttl_seconds=SHORTEST_TTL_SECONDS).result().path
     rest = sdk.create_rest_client()
     try:
-        signed = rest.get_external_weights_urls(exported).result()
-        for name in sorted(signed.urls):
-            file = (target / name).resolve()
-            if not file.is_relative_to(target.resolve()):
-                raise BackendError(f"The export {exported} names a file outside itself: {name}.")
-            if datetime.now(UTC) > signed.expires - timedelta(minutes=5):
-                signed = rest.get_external_weights_urls(exported).result()
-            file.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                _download(signed.urls[name], file)
-            except OSError as error:
-                raise BackendError(f"Downloading {name} of {exported} failed: {error}.") from error
+        _fetch_files(lambda: rest.get_external_weights_urls(exported).result(), exported, target)
     finally:
         rest.delete_checkpoint_from_tinker_path(exported).result()
+
+
+class LinksToSamplers(Protocol):
+    """A service client that can ask for the files of weights to sample from."""
+
+    def sampler_links(self, path: str) -> types.ExternalWeightsUrlsResponse:
+        """A signed link to each file."""
+        ...
+
+
+def _fetch_files(sign: Callable[[], types.ExternalWeightsUrlsResponse], exported: str, target: Path) -> None:
+    signed = sign()
+    for name in sorted(signed.urls):
+        file = (target / name).resolve()
+        if not file.is_relative_to(target.resolve()):
+            raise BackendError(f"The export {exported} names a file outside itself: {name}.")
+        if datetime.now(UTC) > signed.expires - timedelta(minutes=5):
+            signed = sign()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _download(signed.urls[name], file)
+        except OSError as error:
+            raise BackendError(f"Downloading {name} of {exported} failed: {error}.") from error
 
 
 def _download(url: str, file: Path) -> None:

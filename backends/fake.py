@@ -1,14 +1,17 @@
 """A backend without tensors: it learns by heart.
 
 Its model is a table from prompts to completions. Training on a datum puts it into the table at the next optimiser
-step; sampling looks the prompt up. Losses, order, snapshots, checkpoints and errors follow `backends.interface`, so the
-loop, the pipeline and the command line can be tested in milliseconds against a model whose right answers are known.
+step; of answers with advantages that is the best one, where it is above 0. Sampling looks the prompt up, and at a
+temperature above 0 draws from what it knows of the prompt. Losses, order, snapshots, checkpoints and errors follow
+`backends.interface`, so the loop, the pipeline and the command line can be tested in milliseconds against a model whose
+right answers are known.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import random
 import tempfile
 import uuid
 from collections.abc import Generator, Sequence
@@ -16,7 +19,7 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import tinker
@@ -28,6 +31,9 @@ from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import SEGMENTS, CheckpointPath, Kind
 from backends.interface import BackendError, Description
 from backends.options import FakeOptions
+
+if TYPE_CHECKING:
+    from backends.interface import CustomLoss
 
 T = TypeVar("T")
 LearnedAnswers = dict[str, list[int]]
@@ -94,9 +100,11 @@ class _State:
 class FakeSamplingClient:
     """Looks prompts up in a table."""
 
-    def __init__(self, table: LearnedAnswers, default: str) -> None:
+    def __init__(self, table: LearnedAnswers, options: FakeOptions) -> None:
+        encode = ByteTokenizer().encode
         self._table = table
-        self._default = ByteTokenizer().encode(default)
+        self._default = encode(options.default_answer)
+        self._samples = {_key(encode(prompt)): [*map(encode, own)] for prompt, own in options.samples.items()}
 
     def sample(
         self,
@@ -106,15 +114,13 @@ class FakeSamplingClient:
         include_prompt_logprobs: bool = False,
         topk_prompt_logprobs: int = 0,
     ) -> Answer[types.SampleResponse]:
-        """The completion learnt for the prompt, cut at the stop strings and at `max_tokens`."""
-        tokens, stopped = self._completion(prompt.to_ints(), sampling_params)
-        sequence = types.SampledSequence(
-            stop_reason="stop" if stopped else "length",
-            sequence_id=uuid.uuid4().hex,
-            tokens_np=np.asarray(tokens, dtype=np.int32),
-            logprobs_np=np.zeros(len(tokens), dtype=np.float32),
-        )
-        return _done(types.SampleResponse(sequences=[sequence] * num_samples))
+        """The completion learnt for the prompt, or one drawn by seed, cut at the stop strings and at `max_tokens`."""
+        known = self._table.get(_key(prompt.to_ints()))
+        choices = [known if known is not None else self._default]
+        if sampling_params.temperature > 0 and (others := self._samples.get(_key(prompt.to_ints()))):
+            choices = [*([known] if known is not None else []), *others]
+        drawn = random.Random(sampling_params.seed).choices(choices, k=num_samples)
+        return _done(types.SampleResponse(sequences=[_cut(own, sampling_params, len(choices)) for own in drawn]))
 
     def stream(
         self, prompt: types.ModelInput, sampling_params: types.SamplingParams
@@ -124,17 +130,6 @@ class FakeSamplingClient:
         yield from response.sequences[0].tokens
         return response
 
-    def _completion(self, prompt: list[int], params: types.SamplingParams) -> tuple[list[int], bool]:
-        whole = [*self._table.get(_key(prompt), self._default), ByteTokenizer.eos_token_id]
-        stops = [params.stop] if isinstance(params.stop, str) else list(params.stop or [])
-        for end in range(1, len(whole) + 1):
-            text = ByteTokenizer().decode(whole[:end])
-            if whole[end - 1] == ByteTokenizer.eos_token_id or any(isinstance(s, str) and s in text for s in stops):
-                return whole[:end], True
-            if end == params.max_tokens:
-                return whole[:end], False
-        return whole, True
-
     def compute_logprobs(self, prompt: types.ModelInput) -> Answer[list[float | None]]:
         """None for the first token, then the log-probability of a guess among 256."""
         return _done([None] + [UNKNOWN] * (prompt.length - 1))
@@ -142,6 +137,29 @@ class FakeSamplingClient:
     def get_tokenizer(self) -> ByteTokenizer:
         """The byte tokenizer."""
         return ByteTokenizer()
+
+
+def _cut(completion: list[int], params: types.SamplingParams, choices: int) -> types.SampledSequence:
+    """A completion up to what stops it; its first token is as likely as one of so many, the others are certain."""
+    whole = [*completion, ByteTokenizer.eos_token_id]
+    stops = [params.stop] if isinstance(params.stop, str) else list(params.stop or [])
+    tokens, stopped = whole, True
+    for end in range(1, len(whole) + 1):
+        text = ByteTokenizer().decode(whole[:end])
+        if whole[end - 1] == ByteTokenizer.eos_token_id or any(isinstance(s, str) and s in text for s in stops):
+            tokens = whole[:end]
+            break
+        if end == params.max_tokens:
+            tokens, stopped = whole[:end], False
+            break
+    logprobs = np.zeros(len(tokens), dtype=np.float32)
+    logprobs[0] = -math.log(choices)
+    return types.SampledSequence(
+        stop_reason="stop" if stopped else "length",
+        sequence_id=uuid.uuid4().hex,
+        tokens_np=np.asarray(tokens, dtype=np.int32),
+        logprobs_np=logprobs,
+    )
 
 
 class FakeTrainingClient:
@@ -166,7 +184,7 @@ class FakeTrainingClient:
         total, outputs = 0.0, []
         for datum in data:
             prompt, _ = _prompt_and_completion(datum)
-            weights = datum.loss_fn_inputs["weights"].to_numpy()
+            weights = _weights(datum)
             logprobs = np.full(len(weights), 0.0 if _key(prompt) in self._table else UNKNOWN, dtype=np.float32)
             total -= float((weights * logprobs).sum())
             outputs.append({"logprobs": types.TensorData.from_numpy(logprobs)})
@@ -177,9 +195,27 @@ class FakeTrainingClient:
     ) -> Answer[types.ForwardBackwardOutput]:
         """The loss; the data are remembered for the next step."""
         output = self.forward(data, loss_fn, loss_fn_config)
-        pairs = [_prompt_and_completion(datum) for datum in data]
+        # The best of a group comes last; one that is no better than the others is not learnt.
+        ordered = sorted(data, key=lambda datum: float(_weights(datum).max(initial=0.0)))
+        pairs = [_prompt_and_completion(datum) for datum in ordered if _weights(datum).max(initial=0.0) > 0]
         self._pending = {**(self._pending or {}), **{_key(prompt): completion for prompt, completion in pairs}}
         return output
+
+    def forward_backward_custom(
+        self, data: list[types.Datum], loss_fn: CustomLoss
+    ) -> Answer[types.ForwardBackwardOutput]:
+        """The loss; the data that it wants likelier are remembered for the next step."""
+        # Not at the top: most of what uses this backend needs no tensors.
+        import torch
+
+        output = self.forward(data, "cross_entropy").result()
+        leaves = [record["logprobs"].to_torch().requires_grad_() for record in output.loss_fn_outputs]
+        loss, metrics = loss_fn(data, leaves)
+        slopes = torch.autograd.grad(loss, leaves)
+        wanted = [datum for datum, slope in zip(data, slopes, strict=True) if float(slope.sum()) < 0]
+        self._pending = {**(self._pending or {}), **{_key(p): c for p, c in map(_prompt_and_completion, wanted)}}
+        sums = {**metrics, "loss:sum": float(loss.detach())}
+        return _done(types.ForwardBackwardOutput("ArrayRecord", output.loss_fn_outputs, sums))
 
     def optim_step(self, optim_params: types.AdamParams) -> Answer[types.OptimStepResponse]:
         """Learn what was remembered."""
@@ -211,7 +247,7 @@ class FakeTrainingClient:
 
     def save_weights_and_get_sampling_client(self, name: str | None = None) -> Answer[FakeSamplingClient]:
         """A snapshot of the table."""
-        return _done(FakeSamplingClient(dict(self._table), self._service.options.default_answer))
+        return _done(FakeSamplingClient(dict(self._table), self._service.options))
 
     def get_info(self) -> types.GetInfoResponse:
         """The model's id and base model."""
@@ -282,7 +318,7 @@ class FakeServiceClient:
                 table = self._load(model_path).table
             except BackendError as error:
                 return _failed(error)
-        return _done(FakeSamplingClient(table, self.options.default_answer))
+        return _done(FakeSamplingClient(table, self.options))
 
     def create_rest_client(self) -> FakeServiceClient:
         """Housekeeping is done here as well."""
@@ -337,9 +373,15 @@ class FakeServiceClient:
         return f"{self._session}:train:{self._models - 1}"
 
 
+def _weights(datum: types.Datum) -> np.ndarray:
+    """The weights of a datum's targets, or their advantages."""
+    name = "weights" if "weights" in datum.loss_fn_inputs else "advantages"
+    return datum.loss_fn_inputs[name].to_numpy()
+
+
 def _prompt_and_completion(datum: types.Datum) -> tuple[list[int], list[int]]:
     """A datum's tokens before and from its first weighted target."""
-    weights = datum.loss_fn_inputs["weights"].to_numpy()
+    weights = _weights(datum)
     targets = [int(t) for t in datum.loss_fn_inputs["target_tokens"].to_numpy()]
     first = int(np.flatnonzero(weights)[0]) if weights.any() else len(targets)
     return datum.model_input.to_ints()[: first + 1], targets[first:]

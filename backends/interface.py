@@ -28,13 +28,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from concurrent import futures
 
     from tinker import types
+    from torch import Tensor
 
     from backends.capabilities import Capabilities
     from backends.tokenizer import Tokenizer
+
+    # From data and the log-probabilities of each one's targets to a loss, and metrics.
+    CustomLoss = Callable[[list[types.Datum], list[Tensor]], tuple[Tensor, dict[str, float]]]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -57,17 +61,20 @@ class Description(TypedDict, total=False):
         threads: CPU threads of each.
         device: Where the tensors live, as PyTorch names it.
         compute_dtype: Dtype of the matrix products.
+        matmul: Dtype of the products with frozen weights, where it is another.
         adapter_dtype: Dtype of the trained weights.
         quantization: ``none``, ``nf4`` or ``int8``.
         attention: The attention's implementation, as transformers names it.
         micro_batch_tokens: Most tokens in one forward pass.
         packing: Whether rows of a micro-batch lie end to end.
+        shared_prefixes: Whether what rows of a micro-batch begin with is computed once.
         joint_decoding: Whether sequences of unlike lengths are decoded together.
         longest_sequence: Most tokens of a sequence.
         adapted_modules: Names of the modules that the adapter changes; empty where the whole model is trained.
         trained_parameters: Their number.
         trained_percent: Their share of all parameters, those of the adapter included.
         gpu: The GPU's name.
+        gpus: How many this machine has.
         gpu_peak_memory_bytes: Most bytes that this process held on it.
     """
 
@@ -75,17 +82,20 @@ class Description(TypedDict, total=False):
     threads: int
     device: str
     compute_dtype: str
+    matmul: str
     adapter_dtype: str
     quantization: str
     attention: str
     micro_batch_tokens: int
     packing: bool
+    shared_prefixes: bool
     joint_decoding: bool
     longest_sequence: int
     adapted_modules: list[str]
     trained_parameters: int
     trained_percent: float
     gpu: str
+    gpus: int
     gpu_peak_memory_bytes: int
 
 
@@ -196,6 +206,12 @@ class TrainingClient(Protocol):
         Raises:
             ValueError: As `forward`.
         """
+        ...
+
+    def forward_backward_custom(
+        self, data: list[types.Datum], loss_fn: CustomLoss
+    ) -> Future[types.ForwardBackwardOutput]:
+        """As `forward_backward`, with a loss of one's own, from data and one tensor ``[T]`` for each to a loss."""
         ...
 
     def optim_step(self, optim_params: types.AdamParams) -> Future[types.OptimStepResponse]:

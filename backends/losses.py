@@ -3,9 +3,9 @@
 A new loss is one more `Loss` in `LOSSES`; inputs, settings, messages and the configuration follow from it. Formulas use
 methods of tensors alone, so that names and inputs are known without importing torch.
 
-Formulas are those of Tinker's documentation, with r = exp(lp - q), where lp is the current log-probability of a target,
-q (`logprobs`) the one that it had when it was sampled, and A its advantage. A loss is computed at each position; a
-call's is the *sum*.
+Formulas are those of Tinker's documentation, and where it has none those of the papers named, with r = exp(lp - q),
+where lp is the current log-probability of a target, q (`logprobs`) the one that it had when it was sampled, and A its
+advantage. A loss is computed at each position; a call's is the *sum*.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 TARGETS = "target_tokens"
 CLIPS = ("clip_low_threshold", "clip_high_threshold")
+# Which datum of a batch a position belongs to: given to every formula.
+SEQUENCE = "sequence"
+RATIO_MASK = "sequence_ratio_mask"
 
 Inputs = Mapping[str, "Tensor"]
 Settings = Mapping[str, float]
@@ -34,7 +37,8 @@ class Loss:
     Attributes:
         name: What `forward_backward` calls it.
         formula: From the targets' log-probabilities ``[N, K]``, the inputs and the settings to the loss of each
-            ``[N, K]``. Inputs have the shape of the log-probabilities.
+            ``[N, K]``. Inputs have the shape of the log-probabilities; one more, `SEQUENCE`, ``[N]``, numbers the data
+            that they belong to.
         required: Inputs of every datum, in addition to `target_tokens`.
         optional: Inputs that a datum may lack, with the number that then stands for all of its positions; None if the
             formula does without.
@@ -93,7 +97,7 @@ class Loss:
 
 def known_inputs() -> list[str]:
     """Names of all inputs that some loss takes, here or at the API."""
-    return list(dict.fromkeys((TARGETS, *(n for loss in LOSSES.values() for n in loss.inputs), *UNPUBLISHED_INPUTS)))
+    return list(dict.fromkeys((TARGETS, *(n for loss in LOSSES.values() for n in loss.inputs))))
 
 
 def find_loss(name: str) -> Loss:
@@ -136,6 +140,28 @@ def _dro(lp: Tensor, inputs: Inputs, settings: Settings) -> Tensor:
     return -(lp * inputs["advantages"] - 0.5 * settings["beta"] * (lp - inputs["logprobs"]) ** 2)
 
 
+def _gspo(lp: Tensor, inputs: Inputs, settings: Settings) -> Tensor:
+    """-min(s * A, clamp(s, low, high) * A), s = exp(mean of lp - q over the sequence) (Zheng et al., 2025, GSPO-token).
+
+    The mean is over the positions of `sequence_ratio_mask`, without one over those with an advantage. Every position
+    has its sequence's ratio, so that the sum of a call is the published objective times each sequence's length.
+    """
+    advantages = inputs["advantages"]
+    mask = inputs[RATIO_MASK] if RATIO_MASK in inputs else (advantages != 0).to(lp)
+    place = inputs[SEQUENCE]
+    sequences = lp.new_zeros((int(place.max()) + 1, lp.shape[1]))  # [B, K]
+    total = sequences.index_add(0, place, (lp - inputs["logprobs"]) * mask)
+    count = sequences.index_add(0, place, mask.to(lp))
+    ratio = (total / count.clamp(min=1)).exp()[place]  # [N, K]
+    return -(ratio * advantages).minimum(_clip(ratio, inputs, settings) * advantages)
+
+
+def _reinforce_kl(lp: Tensor, inputs: Inputs, settings: Settings) -> Tensor:
+    """-lp * stop_gradient(A - kl_coeff * (lp - q)): REINFORCE with the distance from the sampler in the advantages."""
+    distance = (lp - inputs["logprobs"]).detach()
+    return -lp * (inputs["advantages"] - settings["kl_coeff"] * distance)
+
+
 def _clip(ratio: Tensor, inputs: Inputs, settings: Settings) -> Tensor:
     """Clamp by the datum's own thresholds where it has them, else by the call's."""
     low, high = (inputs[name] if name in inputs else ratio.new_tensor(settings[name]) for name in CLIPS)
@@ -170,16 +196,21 @@ LOSSES: dict[str, Loss] = {
         ),
         # The squared term has a gradient where the advantage is zero, too.
         Loss("dro", _dro, required=_SAMPLED, settings={"beta": 0.05}, hosted=True),
+        # The API has a loss of this name, whose normalisation it does not say.
+        Loss(
+            "gspo",
+            _gspo,
+            required=_SAMPLED,
+            optional={**_OWN_CLIPS, RATIO_MASK: None},
+            settings=dict(zip(CLIPS, (1 - 3e-4, 1 + 4e-4), strict=True)),
+        ),
+        Loss("reinforce_kl", _reinforce_kl, required=_SAMPLED, settings={"kl_coeff": 0.01}),
     )
 }
 
-# Inputs of the API's losses whose formulas are not public.
-UNPUBLISHED_INPUTS = ("sequence_ratio_mask",)
-
 UNPUBLISHED = {
-    "gspo": "the paper (Zheng et al., 2025) clips a length-normalised sequence ratio, but how the API normalises and "
-    "clips it under sequence_ratio_mask is not public; forward_backward_custom can state your own",
     "stable_reinforce": "its formula is not public (it adds a sampler-KL term, default kl_coeff 0.01); "
-    "importance_sampling, ppo and cispo are here",
+    "importance_sampling, ppo and cispo are here, and a server started with "
+    "server.stable_reinforce=reinforce_kl takes reinforce_kl in its place, and says so",
     "custom": "use forward_backward_custom, which takes a function",
 }

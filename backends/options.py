@@ -76,6 +76,12 @@ class LocalOptions(BackendOptions):
         description="Dtype of the frozen weights and of the matrix products; adapters are always float32. "
         "auto is bfloat16 on a GPU that has it, float16 on an older one, float32 on a CPU.",
     )
+    matmul: Annotated[Literal["auto", "float32", "bfloat16"], MACHINE] = Field(
+        "float32",
+        description="Products with frozen weights on a CPU. bfloat16 stores the weights so and rounds the inputs of "
+        "their products, all else stays float32: less memory, and on processors with such units faster. auto measures "
+        "which is faster when a run begins, and keeps to it.",
+    )
     quantization: Annotated[
         Literal["auto", "none", "nf4", "int8"],
         About(
@@ -133,6 +139,12 @@ class LocalOptions(BackendOptions):
         description="Rows of a micro-batch end to end, without padding; none sees another. auto does so on a CPU. "
         "A GPU needs attention=flash_attention_2, whose kernel keeps them apart.",
     )
+    share_prefixes: Annotated[bool | Literal["auto"], MACHINE] = Field(
+        "auto",
+        description="Compute what examples of one batch begin with once: a schema, the prompt of several answers. "
+        "auto does so on a CPU where rows lie end to end; true on a GPU too, by a mask over all tokens of a "
+        "micro-batch. Training with noise (neftune_alpha, lora_dropout) never does.",
+    )
     compile: Annotated[bool, About("machine", fsdp=False)] = Field(
         False, description="torch.compile the training step: minutes at the start, then faster."
     )
@@ -151,6 +163,12 @@ class LocalOptions(BackendOptions):
     )
     sample_batch_size: Annotated[int, MACHINE] = Field(
         64, ge=1, description="Sequences decoded together. Fewer take less memory: each keeps its keys and values."
+    )
+    prefix_cache_mb: Annotated[int, MACHINE] = Field(
+        256,
+        ge=0,
+        description="Memory for beginnings of prompts that have been read, in MiB: what several prompts begin with is "
+        "read once for as long as it is kept. The one used last stays in any case; training clears all.",
     )
     unscored_logprobs: Annotated[bool, About("reports")] = Field(
         False,
@@ -220,7 +238,7 @@ class TinkerOptions(BackendOptions):
         "packaged models need none.",
     )
     prices: Annotated[Prices | None, REPORTS] = Field(
-        None, description="Dollars for a million tokens, {train, prefill, sample}; null: backends/planning/prices.py."
+        None, description="Dollars for a million tokens, {train, prefill, sample}; null: backends/planning/lineup.json."
     )
     max_cost: Annotated[PositiveFloat | None, REPORTS] = Field(
         None, description="Dollars that a run may cost; it stops before it would exceed them, and can go on with more."
@@ -235,4 +253,7 @@ class FakeOptions(BackendOptions):
     """A scripted backend without tensors, for tests and dry runs."""
 
     answers: dict[str, str] = Field(default_factory=dict, description="Completion by prompt text, before any training.")
+    samples: dict[str, list[str]] = Field(
+        default_factory=dict, description="Completions by prompt text that a temperature above 0 draws from, as well."
+    )
     default_answer: str = Field(" SELECT 1\n\n", description="Completion of a prompt that it has not been taught.")

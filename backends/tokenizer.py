@@ -55,6 +55,14 @@ class PretrainedTokenizer(Tokenizer, Protocol):
     """A tokenizer that was read from a model's files."""
 
     @property
+    def chat_template(self) -> str | None:
+        """See `Tokenizer`; here another can be set."""
+        ...
+
+    @chat_template.setter
+    def chat_template(self, template: str | None) -> None: ...
+
+    @property
     def bos_token(self) -> str | None:
         """Text of the token that begins a sequence; None where there is none."""
         ...
@@ -62,3 +70,9 @@ class PretrainedTokenizer(Tokenizer, Protocol):
     def save_pretrained(self, directory: Path, /) -> object:
         """Write the files that transformers reads it from."""
         ...
+
+
+def vocabulary(tokenizer: object) -> dict[str, int]:
+    """The tokens and their ids, the added ones too; empty of a tokenizer that has no list of them."""
+    listed = getattr(tokenizer, "get_vocab", None)
+    return dict(listed()) if callable(listed) else {}

@@ -3,31 +3,67 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from text2sql.data.example import Example
-from text2sql.data.prompts import Tokens, tokenize
+from text2sql.data.prompts import PromptFormat, Tokens, tokenize
+
+# bitsandbytes says at every start that it did not find kernels which nothing here uses.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 GEMMS = [(2048, 2048, 2048), (1024, 576, 1536), (512, 576, 1536), (512, 1536, 576), (512, 2048, 8192), (256, 576, 1536)]
 
 
+# What the rows of a batch may have in common.
+DATA = ("shuffled", "spider", "rl")
+
+
+def training_tokens(tokenizer: Any, count: int, data: str, group: int) -> list[Tokens]:
+    """Examples to train on.
+
+    Args:
+        tokenizer: The model's.
+        count: Examples.
+        data: ``shuffled``: as `shuffled_tokens` has them. ``spider``: `group` questions on one schema, which has the
+            tables of half of them, as Spider's databases have several. ``rl``: `group` answers to one prompt.
+        group: How many belong together.
+    """
+    if data == "shuffled":
+        return shuffled_tokens(tokenizer, count)
+    examples = shuffled_examples(count)
+    groups = [examples[start : start + group] for start in range(0, count, group)]
+    made = []
+    for members in groups:
+        tables = "\n".join(dict.fromkeys(example.context for example in members[: max(1, group // 2)]))
+        for example in members:
+            asked = replace(example, context=tables) if data == "spider" else replace(members[0], answer=example.answer)
+            made.append(asked)
+    return tokenize(made, tokenizer, PromptFormat("exercise"))
+
+
 def shuffled_tokens(tokenizer: Any, count: int, seed: int = 0) -> list[Tokens]:
     """Examples of sql-create-context in a random order, as the exercise's prompts and completions."""
+    return tokenize(shuffled_examples(count, seed), tokenizer, PromptFormat("exercise"))
+
+
+def shuffled_examples(count: int, seed: int = 0) -> list[Example]:
+    """Examples of sql-create-context in a random order."""
     path = Path(os.environ.get("TEXT2SQL_DATA") or "../shared/data") / "sql_create_context.json"
     if not path.is_file():
         raise SystemExit(f"{path} is not there: set TEXT2SQL_DATA to the directory of sql_create_context.json.")
     rows = json.loads(path.read_text())
     random.Random(seed).shuffle(rows)
-    examples = [
+    return [
         Example(id=str(i), question=row["question"], context=row["context"], answer=row["answer"])
         for i, row in enumerate(rows[:count])
     ]
-    return tokenize(examples, tokenizer, "exercise")
 
 
 def gemm_rate(dtype: Any = None, device: str = "cpu", seconds: float = 0.15) -> float:

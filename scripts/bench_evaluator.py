@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from text2sql.equivalence.match import DEFAULT_EFFORT
+from text2sql.equivalence.process_pool import close_pools
 from text2sql.evaluation import Pair, Verdict, execution_match, score_pairs
 from text2sql.sql.ddl import parse_schema
 
@@ -113,6 +114,8 @@ def throughput(pairs: Sequence[Pair], workers: int, equal: list[bool] | None = N
         for name, run in ways.items():
             start = _Clocks()
             verdicts = [verdict for _, verdict in sorted(run(), key=itemgetter(0))]
+            # A process is counted when it ends, and each way starts its own.
+            close_pools()
             seconds = start.passed()
             shown = [verdict.to_dict() for verdict in verdicts]
             first = first or shown

@@ -26,6 +26,8 @@ from typing import Any
 
 import bench_common as common
 
+from backends.local.model.arithmetic import processor
+
 Answers = list[list[int]]
 
 
@@ -34,6 +36,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct", help="packaged name, directory or Hub id")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--matmul", default="float32", choices=("auto", "float32", "bfloat16"), help="of ours")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as PyTorch takes")
     parser.add_argument("--prompts", type=int, default=64, help="concurrent prompts of ours")
     parser.add_argument("--batched", type=int, default=16, help="prompts of generate in batches of 8")
@@ -58,7 +61,8 @@ def measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    service = open_backend("local", LocalOptions(device=args.device, dtype=args.dtype), checkpoints=directory)
+    options = LocalOptions(device=args.device, dtype=args.dtype, matmul=args.matmul)
+    service = open_backend("local", options, checkpoints=directory)
     sampler, adapter, tokenizer = trained_adapter(service, args.model, directory)
     prompts = [t.prompt.tolist() for t in common.shuffled_tokens(tokenizer, args.prompts)]
     dtype = getattr(torch, args.dtype)
@@ -207,7 +211,7 @@ def report(figures: dict[str, Any], args: argparse.Namespace) -> None:
     print(common.table(["", "prompts/s", "tokens/s", "time / ours", "CPU / ours", "roofline", "same tokens"], rows))
     rates = figures["rates"]
     print(f"best matrix product {rates['gemm'] / 1e9:.0f} GFLOP/s, reading {rates['read'] / 1e9:.1f} GB/s", end=", ")
-    print(f"{figures['threads']} threads")
+    print(f"{figures['threads']} threads of {processor()}")
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1))
 

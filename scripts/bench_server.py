@@ -1,6 +1,8 @@
 """What the server costs and what it gains: the same steps and samples in this process and through the SDK.
 
     python scripts/bench_server.py [--model smollm2-135m-instruct] [--batch 32] [--tokens 64] [--steps 3]
+    python scripts/bench_server.py --parts neighbours    four users: what a short request waits, and who gets how much
+    python scripts/bench_server.py --against DIRECTORY   another version's checkout beside this one, request by request
 
 The server runs in a separate process. Steps alternate between the two, so that both see the same machine.
 """
@@ -16,18 +18,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 os.environ.setdefault("TINKER_TELEMETRY", "0")
-os.environ.setdefault("TINKER_API_KEY", "tml-benchmark-key")
+os.environ["TINKER_API_KEY"] = "tml-benchmark-0"
 
 import tinker
 from tinker import types
 
+KEYS = [f"tml-benchmark-{number}" for number in range(4)]
 PORT = 8791
+URL = f"http://127.0.0.1:{PORT}"
 
 
 def main() -> None:
@@ -38,26 +46,46 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, default=5)
     arguments.add_argument("--new-tokens", type=int, default=16)
     arguments.add_argument("--parts", default="steps,samples,tenants")
+    arguments.add_argument(
+        "--against", type=Path, metavar="DIRECTORY", help="checkout of another version of this project"
+    )
     options = arguments.parse_args()
+    print(json.dumps(vars(options), default=str))
+    with serving(options.model, PORT) as remote:
+        if options.against:
+            with serving(options.model, PORT + 1, options.against) as other:
+                print(json.dumps({"against": compare_versions(remote, other, options)}, indent=2), flush=True)
+            return
+        for part, measure in PARTS.items():
+            if part in options.parts.split(","):
+                print(json.dumps({part: measure(remote, options)}, indent=2), flush=True)
+
+
+@contextmanager
+def serving(model: str, port: int, checkout: Path | None = None) -> Iterator[tinker.ServiceClient]:
+    """A client of a server in a process of its own, of this version or of another checkout."""
+    # Every version has had this entry.
+    command = [sys.executable, "-c", "from text2sql.cli import main; main()", "serve", "--base-model", model]
+    command += [argument for key in KEYS for argument in ("--api-key", key)]
+    environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())} if checkout else None
     with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, "-m", "text2sql.cli", "serve", "--base-model", options.model]
-        server = subprocess.Popen([*command, "--data", directory, "--port", str(PORT)], stderr=subprocess.DEVNULL)
+        server = subprocess.Popen(
+            [*command, "--data", directory, "--port", str(port)],
+            stderr=subprocess.DEVNULL,
+            cwd=checkout,
+            env=environment,
+        )
         try:
-            remote = connect()
-            print(json.dumps(vars(options)))
-            for part, measure in PARTS.items():
-                if part in options.parts.split(","):
-                    print(json.dumps({part: measure(remote, options)}, indent=2), flush=True)
+            yield connect(f"http://127.0.0.1:{port}")
         finally:
             server.terminate()
             server.wait()
 
 
-def connect() -> tinker.ServiceClient:
+def connect(url: str) -> tinker.ServiceClient:
     """A service client, once the server answers."""
     import httpx
 
-    url = f"http://127.0.0.1:{PORT}"
     for _ in range(300):
         try:
             httpx.get(f"{url}/healthz").raise_for_status()
@@ -65,6 +93,42 @@ def connect() -> tinker.ServiceClient:
         except httpx.HTTPError:
             time.sleep(0.5)
     raise SystemExit("The server did not start.")
+
+
+def compare_versions(this: Any, other: Any, options: Any) -> dict[str, Any]:
+    """How much longer requests take than on another version's server: medians over pairs of neighbouring requests."""
+    trained = [client.create_lora_training_client(options.model, rank=16, seed=1).result() for client in (this, other)]
+    samplers = [client.create_sampling_client(base_model=options.model).result() for client in (this, other)]
+    data, short = datums(options.batch, options.tokens), datums(1, 3)
+    params = types.SamplingParams(max_tokens=options.new_tokens, temperature=0, stop=[])
+    prompts = [datum.model_input for datum in datums(8, options.tokens, seed=1)]
+
+    def step(which: int) -> None:
+        forward = trained[which].forward_backward(data, "cross_entropy")
+        trained[which].optim_step(types.AdamParams(learning_rate=1e-4)).result()
+        forward.result()
+
+    def sample(which: int) -> None:
+        for future in [samplers[which].sample(prompt, 1, params) for prompt in prompts]:
+            future.result()
+
+    def forward(which: int) -> None:
+        trained[which].forward(short, "cross_entropy").result()
+
+    def longer(work: Callable[[int], None], rounds: int) -> dict[str, Any]:
+        ratios = []
+        # The first warms up; who begins changes.
+        for round_ in range(rounds + 1):
+            took = {which: _seconds(partial(work, which)) for which in ((0, 1) if round_ % 2 else (1, 0))}
+            ratios += [took[0] / took[1] - 1] * (round_ > 0)
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        return {"longer": f"{middle:+.1%}", "middle half": f"{low:+.1%} to {high:+.1%}", "pairs": rounds}
+
+    return {
+        "training step": longer(step, options.steps),
+        "8 samples": longer(sample, 2 * options.steps),
+        "forward of 3 tokens": longer(forward, 20 * options.steps),
+    }
 
 
 def compare_steps(remote: Any, options: Any) -> dict[str, Any]:
@@ -112,7 +176,8 @@ def device_seconds() -> float:
     """How long the server's device has worked so far."""
     import httpx
 
-    metrics = httpx.get(f"http://127.0.0.1:{PORT}/metrics").text
+    headers = {"Authorization": f"Bearer {KEYS[0]}"}
+    metrics = httpx.get(f"{URL}/metrics", headers=headers).text
     return float(re.findall(r"^text2sql_server_device_busy_seconds (\S+)", metrics, re.MULTILINE)[0])
 
 
@@ -161,6 +226,50 @@ def measure_tenants(remote: Any, options: Any) -> dict[str, Any]:
     return found
 
 
+def measure_neighbours(remote: Any, options: Any) -> dict[str, Any]:
+    """What a forward of three tokens waits while three other users sample, and the shares of four who all sample."""
+    trained = remote.create_lora_training_client(options.model, rank=16, seed=1).result()
+    prompt, short = datums(1, options.tokens)[0].model_input, datums(1, 3)
+    alone = [_seconds(lambda: trained.forward(short, "cross_entropy").result()) for _ in range(5)]
+    others = [tinker.ServiceClient(base_url=URL, api_key=key) for key in KEYS[1:]]
+    samplers = [user.create_sampling_client(base_model=options.model).result() for user in others]
+    long = types.SamplingParams(max_tokens=500, temperature=1, seed=1, stop=[])
+    running = [sampler.sample(prompt, 64, long) for sampler in samplers]
+    # All three are being decoded.
+    time.sleep(10)
+    waits = [_seconds(lambda: trained.forward(short, "cross_entropy").result()) for _ in range(10)]
+    busy = not any(future.done() for future in running)
+    for user in others:
+        user.close("success").result()
+    users = [tinker.ServiceClient(base_url=URL, api_key=key) for key in KEYS]
+    samplers = [user.create_sampling_client(base_model=options.model).result() for user in users]
+    brief = types.SamplingParams(max_tokens=options.new_tokens, temperature=1, seed=1, stop=[])
+    until, tokens = time.monotonic() + 60, [0] * len(users)
+
+    def keep_sampling(number: int) -> None:
+        while time.monotonic() < until:
+            samplers[number].sample(prompt, 8, brief).result()
+            tokens[number] += 8 * options.new_tokens
+
+    with ThreadPoolExecutor(len(users)) as pool:
+        list(pool.map(keep_sampling, range(len(users))))
+    return {
+        "seconds_of_a_short_forward": {
+            "alone": round(statistics.median(alone), 3),
+            "with 3 who sample": {"median": round(statistics.median(waits), 2), "most": round(max(waits), 2)},
+            "they sampled all the time": busy,
+        },
+        "tokens_of_each_of_4_who_sample": tokens,
+        "largest_difference_from_the_mean": f"{max(abs(n / statistics.mean(tokens) - 1) for n in tokens):.1%}",
+    }
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
 def datums(count: int, length: int, seed: int = 0) -> list[types.Datum]:
     """Random sequences; the last half of each is trained on."""
     rng = np.random.default_rng(seed)
@@ -174,7 +283,12 @@ def datums(count: int, length: int, seed: int = 0) -> list[types.Datum]:
     return made
 
 
-PARTS = {"steps": compare_steps, "samples": measure_samples, "tenants": measure_tenants}
+PARTS = {
+    "steps": compare_steps,
+    "samples": measure_samples,
+    "tenants": measure_tenants,
+    "neighbours": measure_neighbours,
+}
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,7 @@
 """Speed and memory of training: this project, TRL's SFTTrainer and a plain PEFT loop on the same data.
 
 Usage: python scripts/bench_train.py [--rounds N] [--steps N] [--contenders NAME …] [--json FILE]
+       python scripts/bench_train.py --data rl --group 8 --contenders ours separate bfloat16
        python scripts/bench_train.py --shape llama-3.2-1b --layers 4 --batch 8 --contenders ours plain
 
 Every contender lives in a separate process, so that each has its own memory peak, and they take turns: round by
@@ -9,13 +10,18 @@ layers; TRL takes no adapter on the output layer) on the same rows in the same o
 the same rate, loss per completion token; their losses are printed side by side. Contenders:
 
     ours          the local backend
+    separate      the same, but what rows begin with alike is computed for each (local.share_prefixes=false)
+    bfloat16      ours with products of frozen weights in bfloat16 (local.matmul=bfloat16)
     plain         transformers and PEFT: micro-batches of 8 padded to the longest, the loss as in every tutorial
+    plain-autocast    the same under bfloat16 autocast
     trl           TRL's SFTTrainer with its defaults (micro-batches of 8, activations recomputed) in the same dtype
     trl-best      the same without recomputation: the fastest of its settings that was found here
 
-`needed` is the arithmetic without padding, recomputation or unscored logits over the step's time, as a share of the
-best rate that a matrix product reached between the rounds of the same run. `CPU` compares seconds of CPU time, which
-other work on the machine disturbs less.
+With `--data spider` or `rl`, `--group` rows share a schema of several tables, or their whole prompt.
+
+`needed` is the arithmetic without padding, recomputation or unscored logits, but for every row, over the step's time,
+as a share of the best rate that a matrix product reached between the rounds of the same run. `CPU` compares seconds of
+CPU time, which other work on the machine disturbs less.
 """
 
 from __future__ import annotations
@@ -23,18 +29,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import bench_common as common
 
-CONTENDERS = ("ours", "plain", "trl", "trl-best")
+from backends.local.model.arithmetic import processor
+
+CONTENDERS = ("ours", "separate", "bfloat16", "plain", "plain-autocast", "trl", "trl-best")
+OURS = {"ours": {}, "separate": {"share_prefixes": False}, "bfloat16": {"matmul": "bfloat16"}}
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 RANK, ALPHA, RATE, MICRO = 16, 32.0, 5e-4, 8
 # It precedes a contender's report: libraries print to the same stream.
@@ -52,8 +63,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1, help="optimiser steps of a round")
     parser.add_argument("--batch", type=int, default=32, help="rows of an optimiser step")
+    parser.add_argument("--data", choices=common.DATA, default="shuffled", help="what rows have in common")
+    parser.add_argument("--group", type=int, default=8, help="rows that belong together, with spider and rl")
     parser.add_argument("--option", action="append", default=[], help="KEY=VALUE of the local backend, for ours")
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=["ours", "plain", "trl", "trl-best"])
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--worker", choices=CONTENDERS, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -93,40 +106,57 @@ def random_llama(directory: Path, layers: int) -> str:
 def compare(args: argparse.Namespace) -> dict[str, Any]:
     """Let the contenders take turns; returns every figure."""
     environment = {**os.environ, "TRANSFORMERS_VERBOSITY": "error"}
-    workers = {}
-    for name in args.contenders:
-        command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--model", args.model, "--worker", name]
-        workers[name] = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        # The answer says that the contender is loaded.
-        answer(workers[name], name)
+    workers: dict[str, subprocess.Popen[str]] = {}
+    try:
+        for name in args.contenders:
+            command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--model", args.model, "--worker", name]
+            workers[name] = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            )
+            # The answer says that the contender is loaded.
+            answer(workers[name], name)
+        return take_turns(workers, args)
+    finally:
+        for worker in workers.values():
+            worker.kill()
+
+
+def take_turns(workers: dict[str, subprocess.Popen[str]], args: argparse.Namespace) -> dict[str, Any]:
+    """The rounds of contenders that are loaded."""
     set_threads(args)
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
     gemm = common.gemm_rate(dtype(args), args.device)
     # The first round warms up.
     for number in range(args.rounds + 1):
         for name, worker in workers.items():
-            print("go", file=worker.stdin, flush=True)
-            done = answer(worker, name)
+            done = ask(worker, name)
             if number:
                 rounds[name].append(done)
             else:
-                rounds[name] = []
                 print(f"{name}: warmed up in {done['seconds']:.1f} s", flush=True)
         gemm = max(gemm, common.gemm_rate(dtype(args), args.device))
-    for worker in workers.values():
-        worker.kill()
     return {"gemm_flops_per_second": gemm, "threads": set_threads(args), "rounds": rounds}
 
 
+def ask(worker: subprocess.Popen[str], name: str) -> dict[str, Any]:
+    """Let a contender do a round (SystemExit with its name if it has died)."""
+    # `answer` says what has become of one that is gone.
+    with suppress(BrokenPipeError):
+        print("go", file=worker.stdin, flush=True)
+    return answer(worker, name)
+
+
 def answer(worker: subprocess.Popen[str], name: str) -> dict[str, Any]:
-    """The next answer of a contender."""
+    """The next answer of a contender (SystemExit with its name if it has died)."""
     assert worker.stdout is not None
     for line in worker.stdout:
         if line.startswith(MARK):
             return dict(json.loads(line.removeprefix(MARK)))
-    raise SystemExit(f"{name} ended with status {worker.wait()}; its message is above.")
+    status = worker.wait()
+    if status >= 0:
+        raise SystemExit(f"{name} ended with status {status}; its message is above.")
+    memory = " Was the memory full? Try fewer --contenders, or a smaller --batch." if status == -signal.SIGKILL else ""
+    raise SystemExit(f"{name} was ended by {signal.Signals(-status).name}.{memory}")
 
 
 def set_threads(args: argparse.Namespace) -> int:
@@ -169,7 +199,8 @@ def report(figures: dict[str, Any], args: argparse.Namespace) -> None:
         )
     header = ["contender", "examples/s", "tokens/s", "peak GB", "needed", f"time / {first}", f"CPU / {first}", "losses"]
     print(common.table(header, rows))
-    print(f"best matrix product {figures['gemm_flops_per_second'] / 1e9:.0f} GFLOP/s, {figures['threads']} threads")
+    rate = f"best matrix product {figures['gemm_flops_per_second'] / 1e9:.0f} GFLOP/s"
+    print(f"{rate}, {figures['threads']} threads of {processor()}")
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1))
 
@@ -182,9 +213,8 @@ def work(args: argparse.Namespace) -> None:
 
     set_threads(args)
     location = locate(args.model)
-    tokens = common.shuffled_tokens(
-        AutoTokenizer.from_pretrained(location), args.batch * args.steps * (args.rounds + 1)
-    )
+    count = args.batch * args.steps * (args.rounds + 1)
+    tokens = common.training_tokens(AutoTokenizer.from_pretrained(location), count, args.data, args.group)
     batches = [tokens[i : i + args.batch] for i in range(0, len(tokens), args.batch)]
     config = AutoConfig.from_pretrained(location)
 
@@ -216,7 +246,7 @@ def work(args: argparse.Namespace) -> None:
 
             yield done
 
-    trainers = {"ours": ours, "plain": plain, "trl": trl, "trl-best": trl}
+    trainers = {**dict.fromkeys(OURS, ours), "plain": plain, "plain-autocast": plain, "trl": trl, "trl-best": trl}
     trainers[args.worker](args, location, batches, turns())
 
 
@@ -228,7 +258,7 @@ def ours(args: argparse.Namespace, location: str, batches: list[Any], turns: Ite
     from backends.options import LocalOptions
     from text2sql.data.datum import make_batch
 
-    chosen: dict[str, Any] = dict(item.split("=", 1) for item in args.option)
+    chosen: dict[str, Any] = {**OURS[args.worker], **dict(item.split("=", 1) for item in args.option)}
     service = open_backend("local", LocalOptions(device=args.device, dtype=args.dtype, lora_alpha=ALPHA, **chosen))
     client = service.create_lora_training_client(location, rank=RANK, seed=0, train_unembed=False).result()
     print(f"{MARK}{{}}", flush=True)
@@ -281,7 +311,8 @@ def plain(args: argparse.Namespace, location: str, batches: list[Any], turns: It
                     mask[row, : len(tokens)] = 1
                 inputs = {"input_ids": ids, "attention_mask": mask, "labels": labels}
                 inputs = {name: tensor.to(args.device) for name, tensor in inputs.items()}
-                loss = model(**inputs, num_items_in_batch=scored).loss
+                with torch.autocast(args.device, torch.bfloat16, enabled=args.worker == "plain-autocast"):
+                    loss = model(**inputs, num_items_in_batch=scored).loss
                 loss.backward()
                 total += float(loss.detach())
             optimizer.step()

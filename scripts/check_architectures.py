@@ -47,6 +47,17 @@ COMMON: dict[str, Any] = {
 }
 HEADS = {"head_dim": 16}
 WINDOW = {**HEADS, "sliding_window": 8}
+# Rows and answers lie on both sides of the first context, and cross it.
+LONG_ROPE = {
+    "original_max_position_embeddings": 16,
+    "rope_parameters": {
+        "rope_type": "longrope",
+        "rope_theta": 10_000.0,
+        "original_max_position_embeddings": 16,
+        "short_factor": [1.0] * 8,
+        "long_factor": [4.0] * 8,
+    },
+}
 EXPERTS = {
     "num_local_experts": 4,
     "num_experts": 4,
@@ -110,6 +121,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "Gemma-4": ("gemma4_text", {**WINDOW, **PER_LAYER, "global_head_dim": 16, "num_hidden_layers": 6}),
     "Phi-1, Phi-2": ("phi", {}),
     "Phi-3, Phi-4": ("phi3", {}),
+    "Phi-3, Phi-4 (long rope)": ("phi3", LONG_ROPE),
     "Granite": ("granite", {}),
     "Granite-4-H": (
         "granitemoehybrid",

@@ -29,7 +29,7 @@ export TINKER_TELEMETRY=0 TINKER_API_KEY=tml-cookbook-check TINKER_BASE_URL=http
 export HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1
 cd "$scratch"
 PYTHONPATH=$repository "$python" "$here/check_cookbook.py" prepare
-PYTHONPATH=$repository "$python" -m text2sql.cli serve --base-model "$model=$scratch/model" --data data --port 8794 &
+PYTHONPATH=$repository "$python" -m text2sql serve --base-model "$model=$scratch/model" --data data --port 8794 &
 server=$!
 until "$python" -c 'import httpx; httpx.get("http://127.0.0.1:8794/healthz").raise_for_status()' 2>/dev/null; do
   kill -0 "$server" && sleep 1
@@ -50,3 +50,4 @@ recipe sl_loop log_path=runs/sl_loop $small max_steps=5 save_every=2 # goes on f
 recipe sl_basic log_path=runs/sl_basic lora_rank=4 learning_rate=5e-3 eval_every=2 save_every=2
 recipe rl_loop log_path=runs/rl_loop lora_rank=4 batch_size=4 group_size=4 max_tokens=32 loss_fn=importance_sampling
 "$venv/bin/python" "$here/check_cookbook.py" logprobs runs/sl_basic/checkpoints.jsonl
+(cd "$repository" && "$venv/bin/python" -m pytest -q tests/rewards/test_cookbook.py) # our reward in its rollouts

@@ -3,8 +3,9 @@
     python scripts/exercise_tinker.py sql_create_context_v4.json
     TINKER_BASE_URL=http://127.0.0.1:8000 TINKER_API_KEY=tml-x python scripts/exercise_tinker.py DATA --base-model NAME
 
-The first runs on the hosted API (TINKER_API_KEY), the second on `text2sql serve`; nothing else differs. Only the
-judging of answers is this project's own.
+The first runs on the hosted API (TINKER_API_KEY, in the environment or in a file .env), the second on `text2sql serve`;
+nothing else differs. Only the judging of answers is this project's own. At the end it prints how the adapter is
+downloaded.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tinker
+from dotenv import load_dotenv
 from tinker import types
 
 from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
@@ -69,7 +71,7 @@ def train(training_client, data, epochs, batch_size, learning_rate):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="sql_create_context_v4.json, or another list of {question, context, answer}")
-    parser.add_argument("--base-model", default="meta-llama/Llama-3.2-1B")
+    parser.add_argument("--base-model", default="Qwen/Qwen3.5-4B")
     parser.add_argument("--test", type=int, default=200)
     parser.add_argument("--train", type=int, default=None, help="training examples; all by default")
     parser.add_argument("--epochs", type=int, default=1)
@@ -78,6 +80,7 @@ def main():
     parser.add_argument("--workers", type=int, default=32, help="test questions in flight")
     options = parser.parse_args()
 
+    load_dotenv()
     random.seed(0)
     with open(options.data, encoding="utf-8") as file:
         data = json.load(file)
@@ -95,10 +98,12 @@ def main():
         processed = [process_example(example, tokenizer) for example in train_data]
         train(training_client, processed, options.epochs, options.batch_size, options.learning_rate)
 
+        state = training_client.save_state(name="exercise").result().path
         path = training_client.save_weights_for_sampler(name="exercise").result().path
         tuned = service_client.create_sampling_client(model_path=path).result()
         after = evaluate_test_set(tuned, tokenizer, test_data, options.workers)
         print(f"Tuned model {path}: {after}/{len(test_data)} = {after / len(test_data):.1%}")
+        print(f"Download the adapter: tinker checkpoint download {state}")
         for example in EXERCISE_QUESTIONS:
             sql = sample_from_model(tuned, tokenizer, example.context, example.question)
             right = execution_match(example.context, example.answer, sql).correct

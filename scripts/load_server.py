@@ -1,278 +1,376 @@
-"""Many clients on one server, with clients and the server killed at random: nothing saved is lost, nobody sees another.
+"""Many clients on one server, while server, clients, disk and clock fail: nothing saved is lost, every bit is right.
 
-    python scripts/load_server.py --model DIRECTORY [--clients 32] [--processes 4] [--seconds 180] [--server-kills 2]
+    python scripts/load_server.py --model DIRECTORY [--clients 8] [--seconds 1800] [--kill-every 120] [--quiet 840]
 
-Every client trains an adapter with its own seed on its own data and knows, from a run in this process, which loss must
-come at each step. It saves at every third step and, after whatever happens to it, goes on from the last save that was
-<<<<<<< HEAD
-acknowledged. Every process is a user with a separate key. In the last third of the time nobody is killed, so that the
-=======
-acknowledged. Every process is a user with a key. In the last third of the time nobody is killed, so that the
->>>>>>> be77121 (Server: tests and words)
-server's memory can be watched. At the end every acknowledged checkpoint is loaded again.
+Every client is a process and a user. It trains an adapter on its data, samples from it, saves and deletes, and knows
+from a run without a server every loss, every sampled token and the final weights to the bit. Meanwhile, over and over:
+the server is killed (kill -9; a supervisor starts it again), clients are killed, each flush to the disk takes up to a
+second longer, the disk is full or nearly so, and the clock is set forwards and back. In the last `--quiet` seconds the
+server is not killed any more, so that its memory can be watched; everything else goes on. At the end every acknowledged
+checkpoint is read again, and the files are compared with the database.
+
+A small disk needs the right to mount a tmpfs, the slow one and the clock a C compiler; the report says what was left
+out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
+import re
 import signal
+import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TINKER_TELEMETRY", "0")
+# One thread for each program: the numbers do not depend on it, the time does.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np
+import load_client
+import load_machine as machine
 import tinker
-from tinker import types
+from load_client import RETRIED, STEPS, digest, events_of, kept_saves, read_events, write_expected
 
-# Of one client, before it begins another training.
-STEPS = 24
-SAVE_EVERY = 3
-# Share of the time within which the server is killed, again and again.
-KILLING = 2 / 3
-ADAM = types.AdamParams(learning_rate=1e-2)
-RETRIED = (tinker.TinkerError, ValueError, RuntimeError, OSError)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--processes", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=180)
-    parser.add_argument("--server-kills", type=int, default=2)
-    parser.add_argument("--client-kills", type=int, default=6)
-    parser.add_argument("--port", type=int, default=8792)
-    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    options.model = str(Path(options.model).resolve())
-    if options.worker is not None:
-        work(options)
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        print(json.dumps(orchestrate(options, Path(directory)), indent=2))
+HERE = Path(__file__).resolve().parent
+# A client that is started again has nothing to import first.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["load_client"])
+LOOK_SECONDS = 2.0
+# A server that is killed has served at least this long: on a busy machine its start takes long.
+SERVED_SECONDS = 20
+# Seconds between two faults of a kind and how long one lasts, as shares of the time between two kills of the server.
+CLIENT_KILL_EVERY, SLOW_EVERY, FULL_EVERY, CLOCK_EVERY = 0.25, 0.6, 0.9, 0.7
+SLOW_LASTS, FULL_LASTS = 0.2, 0.1
+SLOWEST_FLUSH_SECONDS = 1.0
+CLOCK_STEPS_SECONDS = (-172_800, -3600, 0, 3600, 172_800)
+# When a server's memory is taken to have settled, and how long it must then have been watched.
+SETTLED_SECONDS = 600
+LAG_SECONDS = 0.2
+LIMITS = (
+    "limits.session_idle_seconds=60",
+    "limits.result_seconds=120",
+    f"limits.free_disk_bytes={2 * machine.NEARLY_FULL_BYTES}",
+)
+SERVERS_LINES = re.compile(r"^text2sql_server_event_loop_lag_seconds_max (\S+)", re.MULTILINE)
 
 
-def orchestrate(options: Any, directory: Path) -> dict[str, Any]:
-    """Start everything, kill at random, and look at what is left."""
-    (directory / "expected.json").write_text(json.dumps(expected_losses(options)))
-    server = start_server(options, directory)
-    workers = [start_worker(options, index, directory) for index in range(options.processes)]
-    kills = ["server"] * options.server_kills + ["client"] * options.client_kills
-    random.Random(0).shuffle(kills)
-    start = time.time()
-    # A list for each process of the server.
-    memory: list[list[float]] = [[]]
-    try:
-        for number, victim in enumerate(kills):
-            watch(server, start + KILLING * options.seconds * (number + 1) / len(kills), memory[-1])
-            if victim == "server":
-                server.kill()
-                server.wait()
-                server = start_server(options, directory)
-                memory.append([])
-            else:
-                index = random.randrange(len(workers))
-                workers[index].kill()
-                workers[index].wait()
-                workers[index] = start_worker(options, index, directory)
-        watch(server, start + options.seconds, memory[-1])
-        for worker in workers:
-            worker.send_signal(signal.SIGTERM)
-        for worker in workers:
-            worker.wait(60)
-        return summary(options, directory, memory)
-    finally:
-        for process in (server, *workers):
-            process.kill()
+@dataclass
+class Life:
+    """One process of the server.
+
+    Attributes:
+        started: When, in this process's clock.
+        memory: Its age in seconds and its resident megabytes, again and again.
+        lag: Largest delay of its event loop, in seconds, where it was asked.
+        served: When it first answered; None before.
+    """
+
+    started: float = field(default_factory=time.monotonic)
+    served: float | None = None
+    memory: list[tuple[float, float]] = field(default_factory=list)
+    lag: float = 0.0
+
+    def at(self, low: float, high: float) -> list[float]:
+        """Its memory between two ages."""
+        return [megabytes for age, megabytes in self.memory if low <= age < high]
 
 
-def watch(server: subprocess.Popen[bytes], until: float, memory: list[float]) -> None:
-    """Note the server's memory until then."""
-    while time.time() < until:
-        time.sleep(2)
-        memory.append(resident_megabytes(server.pid))
+class Soak:
+    """A server with its clients and the faults that befall them, in the working directory."""
 
+    def __init__(self, options: argparse.Namespace, shim: machine.Shim, disk: Path, mounted: bool) -> None:
+        self.options, self.shim, self.disk, self.mounted = options, shim, disk, mounted
+        self.url = f"http://127.0.0.1:{options.port}"
+        Path("keys").write_text("".join(f"{key_of(client)}\n" for client in range(options.clients)))
+        self.random = random.Random(options.seed)
+        self.lives: list[Life] = []
+        self.did: Counter[str] = Counter()
+        self.kill_due = False
+        self.server = self.start_server()
+        self.clients = [self.start_client(client) for client in range(options.clients)]
 
-def summary(options: Any, directory: Path, memory: list[list[float]]) -> dict[str, Any]:
-    """What the clients wrote down, and whether every acknowledged checkpoint is there."""
-    events = [event for file in directory.glob("events-*.jsonl") for event in read_events(file)]
-    saved = {(event["path"], event["client"]) for event in events if event["kind"] == "saved"}
-    lost = []
-    for path, client in sorted(saved):
-        # Closed each time: one model at a time.
-        service = connect(options, client)
+    def start_server(self) -> subprocess.Popen[bytes]:
+        """A server on the same directory as the ones before it."""
+        command = [sys.executable, "-m", "text2sql", "serve", "--base-model", f"tiny={self.options.model}"]
+        command += ["--data", str(self.disk / "data"), "--port", str(self.options.port), "--api-key-file", "keys"]
+        self.lives.append(Life())
+        with Path("server.log").open("ab") as log:
+            return subprocess.Popen(
+                [*command, "local.device=cpu", *LIMITS],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.shim.environment()},
+            )
+
+    def start_client(self, client: int) -> ForkServerProcess:
+        """A client, which goes on from where it was."""
+        process = FORKS.Process(target=load_client.live, args=(self.url, key_of(client), "tiny", client))
+        process.start()
+        return process
+
+    # Faults
+
+    def kill_server(self) -> None:
+        """Have the server killed without a warning as soon as it has served for a while; `look` starts it again."""
+        self.kill_due = True
+
+    def kill_client(self) -> None:
+        """Kill one client without a warning, and start it again."""
+        victim = self.random.randrange(len(self.clients))
+        self.clients[victim].kill()
+        self.clients[victim].join()
+        self.clients[victim] = self.start_client(victim)
+
+    def slow_disk(self) -> None:
+        """Make flushes slow."""
+        self.shim.set_flush_seconds(self.random.uniform(0.1, SLOWEST_FLUSH_SECONDS))
+
+    def quick_disk(self) -> None:
+        """Make flushes quick again."""
+        self.shim.set_flush_seconds(0)
+
+    def full_disk(self) -> None:
+        """Fill the disk: to the last byte, or nearly so."""
+        machine.fill(self.disk, self.random.choice((0, machine.NEARLY_FULL_BYTES)))
+
+    def free_disk(self) -> None:
+        """Make space again."""
+        machine.empty(self.disk)
+
+    def set_clock(self) -> None:
+        """Set the server's clock."""
+        self.shim.set_clock_ahead(self.random.choice(CLOCK_STEPS_SECONDS))
+
+    def plan(self) -> list[tuple[float, str, Callable[[], None]]]:
+        """What happens when, in seconds from the start."""
+        every, end = self.options.kill_every, self.options.seconds
+
+        def repeated(name: str, action: Callable[[], None], period: float, until: float, delay: float = 0) -> Any:
+            times = range(1, int(until / period) + 1)
+            return [(number * period + delay, name, action) for number in times if number * period + delay < until]
+
+        planned = repeated("", self.kill_server, every, end - self.options.quiet + 1)
+        planned += repeated("client killed", self.kill_client, CLIENT_KILL_EVERY * every, end)
+        if self.shim.library:
+            planned += repeated("disk slow", self.slow_disk, SLOW_EVERY * every, end)
+            planned += repeated("", self.quick_disk, SLOW_EVERY * every, end, SLOW_LASTS * every)
+            planned += repeated("clock set", self.set_clock, CLOCK_EVERY * every, end)
+        if self.mounted:
+            planned += repeated("disk full", self.full_disk, FULL_EVERY * every, end)
+            planned += repeated("", self.free_disk, FULL_EVERY * every, end, FULL_LASTS * every)
+        return sorted(planned, key=lambda one: one[0])
+
+    # The course of it
+
+    def run(self) -> dict[str, Any]:
+        """Let everything happen, and report."""
+        lateness = machine.Lateness()
         try:
-            service.create_training_client_from_state_with_optimizer(path).result()
-        except RETRIED as error:
-            lost.append(f"{path}: {error}")
-        service.close("success").result()
-    count = {kind: sum(event["kind"] == kind for event in events) for kind in ("step", "saved", "resumed", "fault")}
-    last = memory[-1]
+            while self.lives[-1].served is None:
+                time.sleep(LOOK_SECONDS)
+                self.look()
+            start = time.monotonic()
+            for moment, name, action in [*self.plan(), (self.options.seconds, "", lambda: None)]:
+                while time.monotonic() < start + moment:
+                    time.sleep(min(LOOK_SECONDS, max(0.0, start + moment - time.monotonic())))
+                    self.look()
+                action()
+                if name:
+                    self.did[name] += 1
+            self.quick_disk()
+            self.free_disk()
+            return self.report(lateness.largest)
+        finally:
+            for process in (self.server, *self.clients):
+                process.kill()
+
+    def look(self) -> None:
+        """Note the server's memory and lag; start it again if it has ended."""
+        if self.server.poll() is not None:
+            # A supervisor waits a moment too.
+            time.sleep(0.5)
+            self.server = self.start_server()
+            return
+        life = self.lives[-1]
+        life.memory.append((time.monotonic() - life.started, machine.resident_megabytes(self.server.pid)))
+        request = urllib.request.Request(f"{self.url}/metrics", headers={"X-API-Key": key_of(0)})
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                if found := SERVERS_LINES.search(answer.read().decode()):
+                    life.lag = float(found[1])
+            life.served = life.served or time.monotonic()
+        except TimeoutError:
+            self.did["metrics late"] += 1
+        except OSError:
+            # It is starting.
+            pass
+        if self.kill_due and life.served and time.monotonic() - life.served > SERVED_SECONDS:
+            self.server.kill()
+            self.server.wait()
+            self.kill_due = False
+            self.did["server killed"] += 1
+
+    def report(self, lateness: float) -> dict[str, Any]:
+        """Stop the clients, read every checkpoint again, stop the server, compare files and records."""
+        for client in self.clients:
+            client.terminate()
+        for client in self.clients:
+            client.join(120)
+        events = [event for client in range(self.options.clients) for event in read_events(events_of(client))]
+        count = Counter(event["kind"] for event in events)
+        lost = self.lost_checkpoints()
+        self.server.terminate()
+        begun = time.monotonic()
+        status = self.server.wait(30)
+        return {
+            "faults": dict(self.did),
+            "left out": self.left_out(),
+            "clients": dict(count),
+            "wrong": sum(number for kind, number in count.items() if kind.startswith("wrong")),
+            "lost checkpoints": lost,
+            "models with other bits": self.other_bits(),
+            "records and files": compare_files(self.disk / "data"),
+            "server's lives": len(self.lives),
+            "event loop lag, seconds": {
+                "largest": max(life.lag for life in self.lives),
+                "lives above the limit": sum(life.lag > LAG_SECONDS for life in self.lives),
+                "lateness of an idle thread": round(lateness, 3),
+            },
+            "memory, megabytes": self.memory(),
+            "end": {"status": status, "seconds": round(time.monotonic() - begun, 1)},
+            "what clients heard": Counter(short(e["error"]) for e in events if e["kind"] == "fault").most_common(12),
+            "log": log_lines(Path("server.log")),
+        }
+
+    def left_out(self) -> list[str]:
+        """Faults that this machine does not allow."""
+        full = [] if self.mounted else ["disk full"]
+        return full if self.shim.library else [*full, "disk slow", "clock set"]
+
+    def lost_checkpoints(self) -> list[str]:
+        """Acknowledged checkpoints that cannot be gone on from; of finished models the files alone are looked at."""
+        lost = []
+        for client in range(self.options.clients):
+            for path, step in kept_saves(events_of(client)).items():
+                if step == STEPS:
+                    lost += [] if self.files(path).is_dir() else [path]
+                    continue
+                service = tinker.ServiceClient(base_url=self.url, api_key=key_of(client))
+                try:
+                    service.create_training_client_from_state_with_optimizer(path).result()
+                except RETRIED as error:
+                    lost.append(f"{path}: {error}")
+                service.close("success").result()
+        return lost
+
+    def other_bits(self) -> list[str]:
+        """Finished models whose weights or optimiser differ from those of an undisturbed client."""
+        different = []
+        for client in range(self.options.clients):
+            expected = json.loads(Path(f"expected-{client}.json").read_text())["digest"]
+            finished = [path for path, step in kept_saves(events_of(client)).items() if step == STEPS]
+            different += [p for p in finished if self.files(p).is_dir() and digest(self.files(p)) != expected]
+        return different
+
+    def files(self, path: str) -> Path:
+        """The directory of a checkpoint."""
+        run, kind, name = path.removeprefix("tinker://").split("/")
+        return self.disk / "data" / "checkpoints" / run.replace(":", "-") / kind / name
+
+    def memory(self) -> dict[str, Any]:
+        """Of the last process in steps of a minute; how much it grew once it had settled."""
+        last, age = self.lives[-1], time.monotonic() - self.lives[-1].started
+        minutes = [last.at(start, start + 60) for start in range(0, int(age), 60)]
+        settled = last.at(SETTLED_SECONDS - 30, SETTLED_SECONDS + 30)
+        end = last.at(age - 60, age)
+        growth = round(statistics.median(end) / statistics.median(settled) - 1, 4) if settled and end else None
+        return {
+            "when it was killed": [round(life.memory[-1][1]) for life in self.lives[:-1] if life.memory],
+            "last life, minute by minute": [round(statistics.median(minute)) for minute in minutes if minute],
+            "growth since ten minutes": growth if age > SETTLED_SECONDS + 60 else None,
+        }
+
+
+def key_of(client: int) -> str:
+    """The key of a client's user."""
+    return f"tml-load-test-key-{client}"
+
+
+def compare_files(data: Path) -> dict[str, Any]:
+    """How many checkpoints there are, and where records and files differ."""
+    with closing(sqlite3.connect(data / "server.sqlite")) as database:
+        rows = database.execute("SELECT path, size FROM checkpoints").fetchall()
+    recorded = {}
+    for path, size in rows:
+        run, kind, name = path.removeprefix("tinker://").split("/")
+        recorded[f"{run.replace(':', '-')}/{kind}/{name}"] = size
+    root = data / "checkpoints"
+    found = {
+        str(directory.relative_to(root)): sum(file.stat().st_size for file in directory.iterdir())
+        for directory in root.glob("*/*/*")
+    }
     return {
-        **count,
-        "wrong_losses": sum(event["kind"] == "wrong" for event in events),
-        "checkpoints_lost": lost,
-        "server_megabytes": {
-            "when it was killed": [round(life[-1]) for life in memory[:-1] if life],
-            "last life, every tenth of it": [round(last[i * (len(last) - 1) // 10]) for i in range(1, 11)],
-        },
+        "checkpoints": len(found),
+        "files without a record": sorted(found.keys() - recorded.keys()),
+        "records without files": sorted(recorded.keys() - found.keys()),
+        "other sizes": sorted(name for name in found.keys() & recorded.keys() if found[name] != recorded[name]),
     }
 
 
-def connect(options: Any, client: int) -> tinker.ServiceClient:
-    """A service client with the key of a client's process."""
-    key = user_key(client % options.processes)
-    return tinker.ServiceClient(base_url=f"http://127.0.0.1:{options.port}", api_key=key)
+def short(error: str) -> str:
+    """An error without what differs from one time to the next."""
+    return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\b[0-9]+(\.[0-9]+)?\b", "N", error)[:160]
 
 
-def user_key(process: int) -> str:
-    """The API key of one process's clients."""
-    return f"tml-load-test-key-{process}"
+def log_lines(log: Path) -> dict[str, Any]:
+    """How many tracebacks the servers wrote, their last lines, and what held their event loops."""
+    lines = log.read_text(errors="replace").splitlines()
+    ends = [line for line in lines if re.match(r"[A-Za-z_.]+(Error|Exception|Full)\b", line)]
+    tracebacks = lines.count("Traceback (most recent call last):")
+    held = [line for line in lines if "event loop was held" in line]
+    return {"tracebacks": tracebacks, "they end with": Counter(map(short, ends)).most_common(5), "loop held": held[:20]}
 
 
-def start_server(options: Any, directory: Path) -> subprocess.Popen[bytes]:
-    """A server on the same directory as the ones before it."""
-    command = [sys.executable, "-m", "text2sql.cli", "serve", "--base-model", options.model]
-    command += [word for process in range(options.processes) for word in ("--api-key", user_key(process))]
-    with (directory / "server.log").open("ab") as log:
-        return subprocess.Popen(
-            [*command, "--data", str(directory / "data"), "--port", str(options.port)],
-            stdout=log,
-            stderr=log,
-            env=environment(),
-        )
-
-
-def start_worker(options: Any, index: int, directory: Path) -> subprocess.Popen[bytes]:
-    """A process with its share of the clients."""
-    return subprocess.Popen(
-        [
-            sys.executable,
-            str(Path(__file__).resolve()),
-            *sys.argv[1:],
-            "--model",
-            options.model,
-            "--worker",
-            str(index),
-        ],
-        cwd=directory,
-        env=environment(),
-    )
-
-
-def environment() -> dict[str, str]:
-    """This process's environment, with the repository to import from."""
-    root = str(Path(__file__).resolve().parent.parent)
-    return {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
-
-
-def resident_megabytes(pid: int) -> float:
-    """Memory of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def datums(client: int, step: int) -> list[types.Datum]:
-    """A client's data at a step."""
-    rng = np.random.default_rng((client, step))
-    made = []
-    for _ in range(2):
-        ids = rng.integers(1, 500, 13)
-        inputs: Any = {"target_tokens": ids[1:], "weights": np.ones(12, dtype=np.float32)}
-        made.append(types.Datum(types.ModelInput.from_ints(ids[:-1].tolist()), inputs))
-    return made
-
-
-def expected_losses(options: Any) -> list[list[float]]:
-    """What every client must see at every step."""
-    from backends import open_backend
-    from backends.options import LocalOptions
-
-    service = open_backend("local", LocalOptions(unscored_logprobs=True))
-    losses = []
-    for client in range(options.clients):
-        trainer = service.create_lora_training_client(options.model, rank=2, seed=client).result()
-        losses.append([train(trainer, client, step) for step in range(STEPS)])
-    service.close()
-    return losses
-
-
-def train(trainer: Any, client: int, step: int) -> float:
-    """One step; its loss."""
-    forward = trainer.forward_backward(datums(client, step), "cross_entropy")
-    trainer.optim_step(ADAM).result()
-    return forward.result().metrics["loss:sum"]
-
-
-def work(options: Any) -> None:
-    """The clients of one process, until it is asked to stop."""
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    expected = json.loads(Path("expected.json").read_text())
-    mine = range(options.worker, options.clients, options.processes)
-    threads = [threading.Thread(target=live, args=(options, client, expected[client], stop)) for client in mine]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    # The SDK's background thread may still be retrying.
-    os._exit(0)
-
-
-def live(options: Any, client: int, expected: list[float], stop: threading.Event) -> None:
-    """One client: train, save, and after a fault go on from the last save."""
-    log = Path(f"events-{client}.jsonl")
-    path, step = last_save(log)
-
-    def write(kind: str, **details: Any) -> None:
-        # A line is short enough to be written at once.
-        with log.open("a") as file:
-            file.write(json.dumps({"kind": kind, "client": client, **details}) + "\n")
-
-    while not stop.is_set():
-        try:
-            service = connect(options, client)
-            if path is None:
-                trainer, step = service.create_lora_training_client(options.model, rank=2, seed=client).result(), 0
-            else:
-                trainer = service.create_training_client_from_state_with_optimizer(path).result()
-                write("resumed", path=path)
-            while not stop.is_set() and step < STEPS:
-                loss = train(trainer, client, step)
-                write("step" if loss == expected[step] else "wrong", step=step, loss=loss)
-                step += 1
-                if step % SAVE_EVERY == 0:
-                    path = trainer.save_state(f"{client}-{step}-{time.time_ns()}").result().path
-                    write("saved", path=path, step=step)
-            service.close("success").result()
-            path, step = (None, 0) if step == STEPS else (path, step)
-        except RETRIED as error:
-            write("fault", error=f"{type(error).__name__}: {error}"[:200])
-            path, step = last_save(log)
-            stop.wait(1)
-
-
-def read_events(log: Path) -> list[dict[str, Any]]:
-    """What a client wrote down; a line that a kill cut off does not count."""
-    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}\n")]
-
-
-def last_save(log: Path) -> tuple[str | None, int]:
-    """A client's newest acknowledged checkpoint of the run it is in, and the step it is of."""
-    saves = [event for event in read_events(log) if event["kind"] == "saved"]
-    if not saves or saves[-1]["step"] == STEPS:
-        return None, 0
-    return saves[-1]["path"], saves[-1]["step"]
+def main() -> None:
+    """Read the arguments, run, and print the report as JSON; the exit status says whether all was well."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="directory of a small model")
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=180)
+    parser.add_argument("--kill-every", type=float, default=30, help="seconds between two kills of the server")
+    parser.add_argument("--quiet", type=float, default=60, help="seconds at the end without a kill of the server")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the faults")
+    parser.add_argument("--port", type=int, default=8792)
+    parser.add_argument("--keep", type=Path, help="directory for logs and events, kept afterwards")
+    options = parser.parse_args()
+    # The disk is unmounted and the processes end, however this one does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    options.model = str(Path(options.model).resolve())
+    with tempfile.TemporaryDirectory() as scratch, machine.small_disk(Path(scratch) / "disk") as mounted:
+        directory = options.keep or Path(scratch) / "work"
+        directory.mkdir(parents=True, exist_ok=True)
+        os.chdir(directory)
+        os.environ["PYTHONPATH"] = f"{HERE.parent}:{HERE}"
+        write_expected(options.model, options.clients, Path(scratch) / "expected")
+        report = Soak(options, machine.Shim(Path(scratch)), Path(scratch) / "disk", mounted).run()
+    print(json.dumps(report, indent=2))
+    files = report["records and files"]
+    bad = report["wrong"], report["lost checkpoints"], report["models with other bits"], report["log"]["tracebacks"]
+    sys.exit(any((*bad, files["files without a record"], files["records without files"], files["other sizes"])))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,10 @@ bash "$here/setup_environment.sh" test
 venv=$(cd "${TEXT2SQL_VENV:-$here/../.venv}" && pwd)
 cd "$here/.."
 if [[ " $* " != *" -m "* ]]; then
-  set -- -m "not slow and not gpu and not tinker_api" "$@"
+  # A test keeps little more than one core busy, so that as many files run at once as there are cores, four at most;
+  # threads that wait give theirs to the other processes.
+  export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+  workers=$("$venv/bin/python" -c "import os; print(min(4, len(os.sched_getaffinity(0))))")
+  set -- -m "not slow and not gpu and not tinker_api" --numprocesses "$workers" --dist loadfile "$@"
 fi
 exec "$venv/bin/python" -m pytest "$@"

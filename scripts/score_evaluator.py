@@ -1,15 +1,18 @@
 """Scores the evaluator itself on labelled pairs: false positives and negatives by policy, category and source.
 
-Usage: python scripts/score_evaluator.py FILE [FILE …] [--effort N] [--workers N] [--show]
+Usage: python scripts/score_evaluator.py FILE [FILE …] [--effort N] [--workers N] [--show] [--prove]
+       python scripts/score_evaluator.py FILE [FILE …] --seeds 0-9 [--effort N] [--workers N]
 
 Each line of a FILE is a JSON object with ``schema``, ``gold_sql``, ``pred_sql`` and ``label`` (``equivalent`` or
-``not_equivalent``), and optionally ``policy``, ``category``, ``source_kind`` and ``db_id``.
+``not_equivalent``), and optionally ``policy``, ``category``, ``source_kind`` and ``db_id``. With ``--seeds`` every pair
+is judged once for each seed, and the pairs whose status is not the same for all are printed; there should be none.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -24,10 +27,19 @@ def main() -> None:
     parser.add_argument("--effort", type=int, default=None, help="databases per pair")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 runs in this one and times every pair")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=seed_range, help="judge with each of these, such as 0-9, and compare")
     parser.add_argument("--show", action="store_true", help="print every pair decided wrongly")
+    parser.add_argument("--prove", action="store_true", help="instead, try to prove every pair, whatever its verdict")
     args = parser.parse_args()
     rows = [json.loads(line) for path in args.files for line in path.read_text().splitlines() if line.strip()]
+    if args.prove:
+        report_proofs(rows)
+        return
     options: dict[str, Any] = {"seed": args.seed} | ({"effort": args.effort} if args.effort else {})
+    if args.seeds:
+        raise SystemExit(
+            report_seeds(rows, {seed: score(rows, args.workers, options | {"seed": seed})[0] for seed in args.seeds})
+        )
     start = time.perf_counter()
     verdicts, times = score(rows, args.workers, options)
     report(rows, verdicts, time.perf_counter() - start, times, show=args.show)
@@ -45,6 +57,30 @@ def score(rows: list[dict[str, Any]], workers: int, options: dict[str, Any]) -> 
         verdicts.append(execution_match(row["schema"], row["gold_sql"], row["pred_sql"], **options))
         times.append(time.perf_counter() - start)
     return verdicts, times
+
+
+def seed_range(text: str) -> range:
+    """``0-9`` or ``3`` as the seeds it names."""
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def report_seeds(rows: list[dict[str, Any]], verdicts: dict[int, list[Verdict]]) -> int:
+    """Prints the pairs whose status depends on the seed, and the errors of each seed; 1 if there is such a pair."""
+    unsteady = 0
+    for place, row in enumerate(rows):
+        statuses = {seed: found[place].status for seed, found in verdicts.items()}
+        if len(set(statuses.values())) == 1:
+            continue
+        unsteady += 1
+        seeds = ", ".join(f"{seed}: {status}" for seed, status in statuses.items())
+        print(f"\n{row.get('id')} {row['label']} ({row.get('policy')}, {row.get('category')}): {seeds}")
+        print(f"  gold      {row['gold_sql']}\n  predicted {row['pred_sql']}")
+    for seed, found in verdicts.items():
+        positives, negatives = rates(rows, found, None)["all"]
+        print(f"seed {seed}: false positives {fraction(positives)}, false negatives {fraction(negatives)}")
+    print(f"{unsteady} of {len(rows)} verdicts depend on the seed")
+    return int(unsteady > 0)
 
 
 def report(
@@ -74,6 +110,31 @@ def report(
                 print(f"  gold      {row['gold_sql']}\n  predicted {row['pred_sql']}\n  reason    {verdict.reason}")
                 if verdict.witness:
                     print(f"  witness   {json.dumps(verdict.witness.to_dict())}")
+
+
+def report_proofs(rows: list[dict[str, Any]]) -> None:
+    """How many pairs are proven, by label and by what they consist of, and what that costs."""
+    from text2sql.equivalence.proof.work import ProofTask, prove
+
+    counts: Counter[tuple[str, bool, bool]] = Counter()
+    times = []
+    for row in rows:
+        start = time.thread_time()
+        proven = prove(ProofTask(row["schema"], row["gold_sql"], row["pred_sql"])).bound is not None
+        times.append(time.thread_time() - start)
+        others = re.search(r"\b(over|union|intersect|except|with)\b", f"{row['gold_sql']} {row['pred_sql']}", re.I)
+        counts[row["label"], others is None, proven] += 1
+        if proven and row["label"] != "equivalent":
+            print(f"wrongly proven: {row.get('id')} {row['gold_sql']} | {row['pred_sql']}")
+    for label, plain in sorted({key[:2] for key in counts}):
+        proofs, all_of = counts[label, plain, True], counts[label, plain, True] + counts[label, plain, False]
+        name = "select, join, aggregate" if plain else "with windows, set operations or CTEs"
+        print(f"{label:16} {name:38} proven {fraction((proofs, all_of))}")
+    times.sort()
+    print(
+        f"time        {1000 * sum(times) / len(times):.0f} ms of the processor a pair; 95 % within "
+        f"{1000 * times[int(0.95 * len(times))]:.0f} ms; slowest {times[-1]:.2f} s"
+    )
 
 
 def rates(

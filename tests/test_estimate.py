@@ -16,26 +16,27 @@ from backends.interface import BackendError
 from backends.losses import LOSSES
 from backends.options import LocalOptions
 from backends.planning.estimate import CPU_OVERHEAD, DEVICES, Device, Load, estimate_memory, weight_bytes
+from backends.planning.lineup import lineup
+from backends.planning.micro_batch_sizes import Lengths, micro_batch_sizes
 from backends.planning.shape import known_shapes, model_shape
 from tests.conftest import REPOSITORY
 from tests.support.tiny_runs import tiny_config
 from text2sql.config import load_config
 from text2sql.data.dataset import load_dataset
 from text2sql.data.few_shot import choose_few_shot
-from text2sql.data.prompts import messages, tokenize
+from text2sql.data.prompts import PromptFormat, messages, tokenize
 from text2sql.errors import UserError
 from text2sql.estimate import (
     CHARACTERS_PER_TOKEN,
     MARKS,
-    Lengths,
     _asked,
     _lengths,
-    _micro_batches,
     _work,
     largest_load,
     print_estimate,
     unsuited,
 )
+from text2sql.pipeline.preflight import check_device
 
 # Parameters, as the models' cards and files have them.
 PUBLISHED = {
@@ -110,24 +111,49 @@ def test_what_saves_memory_saves_memory() -> None:
     assert "adapter" not in full.base and full.sampling["merged weights"] == 0
     cpu = Device("cpu", 16 * GIB, 1e11, 1e10, "float32", CPU_OVERHEAD)
     assert estimate_memory(shape, adapter, 32, LOAD, LocalOptions(), cpu).sampling["merged weights"] > 4 * GIB
+    exact, narrow = (
+        estimate_memory(shape, adapter, 32, LOAD, LocalOptions(matmul=matmul), cpu)
+        for matmul in ("float32", "bfloat16")
+    )
+    layers = shape.layers * shape.layer_parameters
+    assert exact.base["weights"] - narrow.base["weights"] == pytest.approx(2 * layers)
+    assert exact.sampling["merged weights"] - narrow.sampling["merged weights"] == pytest.approx(2 * layers)
 
 
-@pytest.mark.parametrize("packing", [False, True])
-def test_micro_batches_are_cut_as_the_backend_cuts_them(packing: bool) -> None:
+@pytest.mark.parametrize(("packing", "sharing"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("schemas", [1, 4, 40])
+def test_micro_batches_are_cut_as_the_backend_cuts_them(packing: bool, sharing: bool, schemas: int) -> None:
     torch = pytest.importorskip("torch")
     from backends.local.step.micro_batches import make_rows, micro_batches
     from text2sql.data.datum import make_batch
     from text2sql.data.prompts import Tokens
 
     rng = np.random.default_rng(0)
+    beginnings = [rng.integers(0, 9, rng.integers(20, 60)) for _ in range(schemas)]
     examples = [
-        Tokens(rng.integers(0, 9, rng.integers(3, 60)), rng.integers(0, 9, rng.integers(1, 20))) for _ in range(40)
+        Tokens(
+            np.concatenate([beginnings[k % schemas], [10 + k], rng.integers(0, 9, rng.integers(3, 30))]),
+            rng.integers(0, 9, rng.integers(1, 20)),
+        )
+        for k in range(40)
     ]
     rows = make_rows(make_batch(examples), LOSSES["cross_entropy"], 600, 512)
-    cut = micro_batches(rows, 256, everything=False, device=torch.device("cpu"), packing=packing)
-    totals = np.array([len(example) for example in examples])
-    learnt = np.array([len(example.completion) for example in examples])
-    assert _micro_batches(totals, learnt, 256, packing) == [(b.tokens.numel(), int(b.keep.sum())) for b in cut]
+    cut = micro_batches(rows, 256, everything=False, device=torch.device("cpu"), packing=packing, sharing=sharing)
+    lengths = Lengths(
+        np.array([len(example.prompt) for example in examples]),
+        np.array([len(example.completion) for example in examples]),
+        counted=True,
+        ids=[np.concatenate([example.prompt, example.completion])[:-1] for example in examples],
+    )
+    found = micro_batch_sizes(lengths, list(range(40)), budget=256, packing=packing, sharing=sharing)
+    assert found == [(b.tokens.numel(), int(b.keep.sum())) for b in cut]
+    assert any(b.tree is not None for b in cut) == (sharing and schemas < 40)
+
+
+def test_answers_to_one_prompt_share_no_more_than_the_prompt() -> None:
+    lengths = Lengths(np.array([50]), np.array([11]), counted=True, ids=[np.arange(60)])
+    # 50 tokens of the prompt, and ten of each answer, whose last is predicted alone.
+    assert micro_batch_sizes(lengths, [0] * 4, budget=256, packing=True, sharing=True) == [(50 + 4 * 10, 4 * 11)]
 
 
 def test_every_strategy_is_counted(tmp_path: Path, tiny_tokenizer: Any) -> None:
@@ -145,10 +171,10 @@ def test_every_strategy_is_counted(tmp_path: Path, tiny_tokenizer: Any) -> None:
         (1, 1, False),
         *again,
     ]
-    few_shot = choose_few_shot(test, train, few, config.seed, tiny_tokenizer, config.prompt.template, None)
-    solved = tokenize(test, tiny_tokenizer, config.prompt.template, [few_shot[e.id] for e in test])
+    few_shot = choose_few_shot(test, train, few, config.seed, tiny_tokenizer, PromptFormat.of(config), None)
+    solved = tokenize(test, tiny_tokenizer, PromptFormat.of(config), [few_shot[e.id] for e in test])
     assert asked[1].lengths.prompts.tolist() == [len(t.prompt) for t in solved]
-    plain = tokenize(test, tiny_tokenizer, config.prompt.template)
+    plain = tokenize(test, tiny_tokenizer, PromptFormat.of(config))
     assert asked[0].lengths.prompts.tolist() == [len(t.prompt) for t in plain]
     lengths = _lengths(train, tiny_tokenizer, config)
     work = _work(config, lengths, Lengths(np.array([], int), np.array([], int), True), asked)
@@ -163,7 +189,7 @@ def test_every_strategy_is_counted(tmp_path: Path, tiny_tokenizer: Any) -> None:
 def test_a_conversation_is_guessed_with_its_marks(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, prompt={"template": "chat"})
     example, *few_shot = load_dataset(config).split.train[:3]
-    turns = messages(example, "chat", few_shot)
+    turns = messages(example, PromptFormat("chat"), few_shot)
     guessed = _lengths([example], None, config, [few_shot])
     content = sum(len(turn["content"]) for turn in turns[:-1]) / CHARACTERS_PER_TOKEN
     assert guessed.prompts[0] == pytest.approx(content + MARKS * len(turns), abs=1)
@@ -177,8 +203,9 @@ def test_the_command_says_what_a_local_run_takes(tmp_path: Path, tiny_model: str
     print_estimate(tiny_config(tmp_path, backend="local", base_model="meta-llama/Llama-3.1-8B"), "T4")
     out = " ".join(capsys.readouterr().out.split())
     assert "Does not fit" in out and "local.quantization=nf4" in out and "characters a token" in out
+    assert check_device("t4") == "T4"
     with pytest.raises(UserError, match="T5"):
-        print_estimate(tiny_config(tmp_path, base_model=tiny_model, backend="local"), "T5")
+        check_device("T5")
 
 
 @pytest.mark.parametrize(
@@ -198,10 +225,10 @@ def test_what_a_device_cannot_compute_is_said(device: str, option: str, problem:
 
 
 def test_the_command_says_what_a_hosted_run_costs(tmp_path: Path, capsys: Any) -> None:
-    config = tiny_config(tmp_path, backend="tinker", base_model="meta-llama/Llama-3.2-1B", tinker={"max_cost": 1e-9})
+    config = tiny_config(tmp_path, backend="tinker", base_model="Qwen/Qwen3.5-4B", tinker={"max_cost": 1e-9})
     print_estimate(config, "here")
     out = " ".join(capsys.readouterr().out.split())
-    assert "at $0.09 (training)" in out and "early 2026" in out and "will stop the run" in out
+    assert "at $0.737 (training)" in out and lineup().as_of in out and "will stop the run" in out
     print_estimate(config.model_copy(update={"base_model": "nobody/knows-1b"}), "here")
     assert "No price of nobody/knows-1b is known" in " ".join(capsys.readouterr().out.split())
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-# Seconds between two lines where there is no terminal.
-LINE_EVERY = 10.0
+# Seconds between two lines where there is no terminal, and to the first.
+LINE_EVERY, FIRST_LINE_AFTER = 10.0, 2.0
 
 console = Console(
     highlight=False,
@@ -44,7 +44,8 @@ class Stage:
 
     def __init__(self, name: str, total: int, done: int, bar: Progress | None) -> None:
         self._name, self._total, self._done, self._bar = name, total, done, bar
-        self._from, self._tokens, self._start, self._line = done, 0, time.monotonic(), time.monotonic()
+        self._from, self._tokens, self._start = done, 0, time.monotonic()
+        self._line = self._start - LINE_EVERY + FIRST_LINE_AFTER
         self._task = bar.add_task(name, total=total, completed=done, about="") if bar else None
 
     def advance(self, examples: int, tokens: int, **values: float | str | None) -> None:
@@ -58,7 +59,8 @@ class Stage:
         self._done += examples
         self._tokens += tokens
         seconds = max(time.monotonic() - self._start, 1e-9)
-        rates = [f"{(self._done - self._from) / seconds:.2f} ex/s", f"{self._tokens / seconds:.0f} tok/s"]
+        rates = [f"{(self._done - self._from) / seconds:.2f} ex/s"]
+        rates += [f"{self._tokens / seconds:.0f} tok/s"] if self._tokens else []
         shown = [
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
         ]

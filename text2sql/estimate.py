@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from rich.table import Table
 
-from backends.planning.batch_plan import may_pack, padded_tokens, plan_batches, tokens_at_once
+from backends.planning.batch_plan import may_pack, may_share_prefixes, tokens_at_once
 from backends.planning.cores import available_cores
 from backends.planning.estimate import (
     BYTES,
@@ -27,7 +27,8 @@ from backends.planning.estimate import (
     training_flops,
     weight_bytes,
 )
-from backends.planning.prices import find_prices
+from backends.planning.lineup import find_prices
+from backends.planning.micro_batch_sizes import Lengths, micro_batch_sizes
 from backends.planning.shape import model_shape
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
@@ -39,7 +40,7 @@ from text2sql.data.prompts import FewShotPrefixes
 from text2sql.errors import UserError
 from text2sql.formats import count, duration, size
 from text2sql.inference.plan import plan_run
-from text2sql.training.batches import epoch_order, total_steps
+from text2sql.training.batches import planned_batches, planned_passes
 
 # Of SQL and schemas, where the tokenizer is not at hand.
 CHARACTERS_PER_TOKEN = 3.2
@@ -50,32 +51,18 @@ SUSTAINED = 0.7
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """Prompt and completion tokens of the examples, int ``[n]`` each, and whether they were counted or guessed."""
-
-    prompts: np.ndarray
-    completions: np.ndarray
-    counted: bool
-
-    @property
-    def totals(self) -> np.ndarray:
-        """Length of the sequences."""
-        return self.prompts + self.completions
-
-
-@dataclass(frozen=True)
 class Asked:
     """Questions that a run has answered.
 
     Attributes:
         lengths: Prompts and gold answers.
-        times: How often all of them are asked.
+        times: How often all of them are asked, or in what share.
         samples: Answers to each.
         only_on_failure: Whether it is asked only where the first answer does not run.
     """
 
     lengths: Lengths
-    times: int
+    times: float
     samples: int = 1
     only_on_failure: bool = False
 
@@ -104,12 +91,13 @@ class TokenForecast:
 
 
 def print_estimate(config: Config, device: str) -> None:
-    """Print memory and time on a device or, with backend=tinker, tokens and cost.
+    """Print memory and time on a device (see `find_device`) or, with backend=tinker, tokens and cost.
 
     Raises:
-        UserError: The device is unknown.
+        UserError: No training example is short enough.
         BackendError: The shape of the model cannot be had.
     """
+    local = None if config.capabilities.charges else find_device(device)
     dataset = load_dataset(config)
     tokenizer, _ = prompts.find_tokenizer(config.base_model, on_disk=True)
     sides = [_lengths(side, tokenizer, config) for side in (dataset.split.train, dataset.split.validation)]
@@ -123,17 +111,17 @@ def print_estimate(config: Config, device: str) -> None:
         f"{config.name}: {config.trained_model}, {len(train.prompts):,} training examples, {work.steps} steps, "
         f"{work.trained:,} tokens of which {work.scored:,} are learnt ({how})."
     )
-    if config.capabilities.charges:
+    if local is None:
         _print_cost(config, work)
     else:
-        _print_local(config, work, train, validation, asked, find_device(device))
+        _print_local(config, work, train, validation, asked, local)
 
 
 def _asked(config: Config, dataset: Dataset, tokenizer: Tokenizer | None) -> list[Asked]:
     """What the evaluations of a run ask."""
     limit = None
     if tokenizer is not None and config.capabilities.computes_here:
-        limit = model_shape(config.trained_model).context - config.evaluation.max_new_tokens
+        limit = model_shape(config.trained_model).context - config.longest_answer
     asked: list[Asked] = []
     # Most evaluations are of the same questions with the same prompts, which are counted once.
     bare: dict[int, Lengths] = {}
@@ -156,51 +144,57 @@ def _asked(config: Config, dataset: Dataset, tokenizer: Tokenizer | None) -> lis
 def _lengths(
     examples: Sequence[Example], tokenizer: Tokenizer | None, config: Config, few_shot: FewShotPrefixes | None = None
 ) -> Lengths:
-    template = config.prompt.template
+    form, ids = prompts.PromptFormat.of(config), None
     if tokenizer is not None:
-        tokens = prompts.tokenize(examples, tokenizer, template, few_shot)
+        tokens = prompts.tokenize(examples, tokenizer, form, few_shot)
         pairs = [(len(t.prompt), len(t.completion)) for t in tokens]
+        ids = [np.concatenate([t.prompt, t.completion])[:-1] for t in tokens]
     else:
         prefixes = few_shot or [()] * len(examples)
-        pairs = [_count_by_characters(e, template, prefix) for e, prefix in zip(examples, prefixes, strict=True)]
+        pairs = [_count_by_characters(e, form, prefix) for e, prefix in zip(examples, prefixes, strict=True)]
     counts = np.array(pairs, dtype=int).reshape(-1, 2)
-    return Lengths(counts[:, 0], counts[:, 1], tokenizer is not None)
+    return Lengths(counts[:, 0], counts[:, 1], tokenizer is not None, ids)
 
 
-def _count_by_characters(example: Example, template: str, few_shot: Sequence[Example]) -> tuple[int, int]:
+def _count_by_characters(example: Example, form: prompts.PromptFormat, few_shot: Sequence[Example]) -> tuple[int, int]:
     """Prompt and completion tokens by the number of characters, and of turns in a conversation."""
-    if prompts.is_chat(template):
-        *asked, answer = prompts.messages(example, template, few_shot)
+    if prompts.is_chat(form):
+        *asked, answer = prompts.messages(example, form, few_shot)
         prompt, completion = "".join(turn["content"] for turn in asked), answer["content"]
         marks = MARKS * (len(asked) + 1)
     else:
-        prompt = prompts.render_prompt(example, template, few_shot=few_shot)
-        completion, marks = prompts.render_completion(example, template), 0
+        prompt = prompts.render_prompt(example, form, few_shot=few_shot)
+        completion, marks = prompts.render_completion(example, form), 0
     return math.ceil(len(prompt) / CHARACTERS_PER_TOKEN) + marks, math.ceil(len(completion) / CHARACTERS_PER_TOKEN)
 
 
 def _within(lengths: Lengths, limit: int) -> Lengths:
     kept = lengths.totals <= limit
-    return Lengths(lengths.prompts[kept], lengths.completions[kept], lengths.counted)
+    ids = None if lengths.ids is None else [lengths.ids[place] for place in np.flatnonzero(kept)]
+    return Lengths(lengths.prompts[kept], lengths.completions[kept], lengths.counted, ids)
 
 
 def _work(config: Config, train: Lengths, validation: Lengths, asked: Sequence[Asked]) -> TokenForecast:
-    training, longest = config.training, config.evaluation.max_new_tokens
+    training, longest = config.training, config.longest_answer
     if not len(train.prompts):
         raise UserError(f"data.max_tokens={config.data.max_tokens}: no training example is short enough.")
-    steps = total_steps(config, len(train.prompts))
-    seen = min(steps * training.batch_size, len(train.prompts) * training.epochs) / len(train.prompts)
+    steps, seen = planned_passes(config, len(train.prompts))
     validations = steps // training.validate_every if training.validate_every else int(len(validation.prompts) > 0)
     held = slice(training.validation_questions)
     asked = [*asked, Asked(Lengths(validation.prompts[held], validation.completions[held], True), validations)]
-    answers = [(a.times * len(a.lengths.prompts) * a.samples, a.only_on_failure) for a in asked]
+    if config.rl.method is not None:
+        asked.append(Asked(train, seen / config.rl.group, config.rl.group))
+    answers = [(round(a.times * len(a.lengths.prompts)) * a.samples, a.only_on_failure) for a in asked]
+    # The start model, or the teacher, reads every answer with its prompt.
+    read_again = seen * train.totals.sum() if config.rl.asks_another else 0.0
+    learnt = seen * config.rl.learnt_at_most / config.rl.group if config.rl.method is not None else seen
     mean = min(float(train.completions.mean()), longest)
     return TokenForecast(
         steps=steps,
-        trained=int(seen * train.totals.sum()),
-        scored=int(seen * train.completions.sum()),
+        trained=int(learnt * train.totals.sum()),
+        scored=int(learnt * train.completions.sum()),
         validated=int(validations * validation.totals.sum()),
-        prefilled=int(sum(a.times * a.lengths.prompts.sum() for a in asked)),
+        prefilled=int(read_again + sum(a.times * a.lengths.prompts.sum() for a in asked)),
         sampled=(
             int(mean * sum(n for n, on_failure in answers if not on_failure)),
             longest * sum(n for n, _ in answers),
@@ -242,15 +236,13 @@ def _print_cost(config: Config, work: TokenForecast) -> None:
 
 
 def find_device(name: str) -> Device:
-    """The device of a name: this machine's, or one of `DEVICES` (UserError if there is none)."""
+    """The device of a name of `DEVICES`, or this machine's: its processor for ``cpu``, a GPU before it for ``here``."""
     if name in DEVICES:
         return DEVICES[name]
     if name == "here" and (gpu := _gpu_here()) is not None:
         return gpu
-    if name in ("here", "cpu"):
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return Device("cpu", memory, *_measured_rates(), "float32", CPU_OVERHEAD)
-    raise UserError(f'--device: "{name}" is none of here, cpu, {", ".join(DEVICES)}.')
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Device("cpu", memory, *_measured_rates(), "float32", CPU_OVERHEAD)
 
 
 def _gpu_here() -> Device | None:
@@ -317,9 +309,10 @@ def _print_local(
     flops = training_flops(shape, trained, work.trained, work.scored, float(train.totals.mean()), config.local)
     seconds = flops / device.flops
     tested = sampling_seconds(shape, load, work.questions, device, weights, width)
+    parts, part = (work.steps, "a step") if config.rl.method is not None else (config.training.epochs, "an epoch")
     rate = "measured just now" if not device.is_gpu else "assumed"
     console.print(
-        f"Time: training about {duration(seconds)} ({duration(seconds / config.training.epochs)} an epoch, "
+        f"Time: training about {duration(seconds)} ({duration(seconds / parts)} {part}, "
         f"{count(work.trained / seconds)} tokens/s), evaluations at most {duration(tested)}; at {rate} rates of "
         f"{device.flops / 1e12:.3g} TFLOP/s and {device.bandwidth / 1e9:.0f} GB/s on {device.name}."
     )
@@ -328,31 +321,22 @@ def _print_local(
 def largest_load(config: Config, train: Lengths, validation: Lengths, asked: Sequence[Asked], device: Device) -> Load:
     """The largest micro-batch of the first epoch, and the largest batch of questions."""
     budget = tokens_at_once(config.local, on_gpu=device.is_gpu, threads=available_cores())
-    cut = partial(_micro_batches, budget=budget, packing=may_pack(config.local, on_gpu=device.is_gpu))
-    rows, order = config.training.batch_size, epoch_order(config.seed, 0, len(train.prompts))
-    batches = [order[start : start + rows] for start in range(0, len(order), rows)]
+    packing = may_pack(config.local, on_gpu=device.is_gpu)
+    sharing = may_share_prefixes(config.local, on_gpu=device.is_gpu)
+    sizes = partial(micro_batch_sizes, budget=budget, packing=packing, sharing=sharing)
     # Logits weigh more than the layers' activations, per position: the micro-batch with the most of both.
     tokens = scored = 0
-    for batch in batches[: total_steps(config, len(order))]:
-        for padded, learnt in cut(train.totals[batch], train.completions[batch]):
+    for batch in planned_batches(config, len(train.prompts)):
+        for padded, learnt in sizes(train, batch):
             tokens, scored = max(tokens, padded), max(scored, learnt)
-    forward = max((p for p, _ in cut(validation.totals, validation.completions)), default=0)
+    every = list(range(len(validation.prompts)))
+    forward = max((padded for padded, _ in sizes(validation, every)), default=0)
     evaluation = config.evaluation
     answers = max(min(evaluation.concurrency, len(a.lengths.prompts)) * a.samples for a in asked)
     together = max(1, min(config.local.sample_batch_size, answers))
     longest = max(int(a.lengths.prompts.max(initial=0)) for a in asked)
     prefill = max(longest, min(budget, together * longest))
-    return Load(tokens, scored, forward, longest, evaluation.max_new_tokens, together, prefill)
-
-
-def _micro_batches(totals: np.ndarray, completions: np.ndarray, budget: int, packing: bool) -> list[tuple[int, int]]:
-    """Tokens, with padding, and scored positions of the micro-batches that the backend makes of these examples."""
-    # The last token of an example is only predicted, never an input.
-    lengths = [int(total) - 1 for total in totals]
-    plan = plan_batches(lengths, budget, packing=packing)
-    return [
-        (padded_tokens([lengths[i] for i in batch], packing=packing), int(completions[batch].sum())) for batch in plan
-    ]
+    return Load(tokens, scored, forward, longest, config.longest_answer, together, prefill)
 
 
 def _print_memory(memory: Memory, load: Load, device: Device) -> None:

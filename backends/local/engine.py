@@ -15,6 +15,8 @@ from backends.local.futures import Executor
 from backends.local.model.causal import CausalModel
 from backends.local.model.fsdp import lockstep
 from backends.local.model.load import BaseModel
+from backends.local.model.loss_scale import LossScale
+from backends.local.prefix_cache import PrefixCache
 from backends.local.weights.full import FullWeights
 from backends.local.weights.lora import LoraWeights
 from backends.local.weights.protocol import Snapshot, Weights
@@ -43,13 +45,14 @@ class Engine:
         self.vocabulary = base.model.get_input_embeddings().get_parameter("weight").shape[0]
         # It has the model's attributes as well.
         self._compiled = cast(CausalModel, torch.compile(base.model, dynamic=True)) if options.compile else None
+        # Beginnings of prompts that have been read with the weights that were sampled last.
+        self.prefixes = PrefixCache(options.prefix_cache_mb * 2**20)
         # What the latest training client trains, for the record of a run.
         self.trained = Description()
         # Tokens that fit in memory, once more have been tried; 0 before that.
         self._fitting = 0
         self._checkpointing = options.gradient_checkpointing == "on"
-        # Float16 gradients underflow: they are computed of a multiple of the loss, which is halved when one overflows.
-        self.loss_scale = 2.0**16 if base.dtype == torch.float16 else 1.0
+        self.loss_scale = LossScale(base.dtype)
 
     def start_checkpointing(self) -> bool:
         """Recompute activations from now on; False where that is forbidden, or done already."""
@@ -79,6 +82,8 @@ class Engine:
             backward: Whether each pass is followed by one backward.
             dropout: If not 0, the dropout of the adapter is on.
         """
+        # The memory is the training's now.
+        self.prefixes.clear()
         with self.weights.active(adapter) as model, self.base.autocast():
             try:
                 self._recompute()
@@ -117,6 +122,7 @@ class Engine:
     @contextmanager
     def inference(self, snapshot: Snapshot | None) -> Iterator[CausalModel]:
         """The model with a snapshot's weights, under autocast; None: the bare base model."""
+        self.prefixes.serve(snapshot)
         with (
             self.weights.sampling(snapshot) as model,
             self.base.autocast(),

@@ -18,8 +18,10 @@ from tinker import types
 from backends.interface import BackendError
 from backends.local.async_aliases import async_result, async_return
 from backends.local.decode.batcher import Batcher, Call
-from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
+from backends.local.decode.prompt_logprobs import NOTHING, PromptLogprobsRequest
 from backends.local.futures import CLOSED, LocalFuture, failure
+from backends.local.prefix_cache import PrefixCache
+from backends.local.turns import InTurns
 from backends.tokenizer import PretrainedTokenizer
 
 if TYPE_CHECKING:
@@ -111,9 +113,49 @@ class LocalSamplingClient:
             targets=target_prompt_logprobs,
             alternatives=prompt_alt_tokens_k,
         )
-        seed = _seed(sampling_params)
-        return self._submit(
-            Call(prompt.to_ints(), num_samples, sampling_params, about_prompt, topk_sample_logprobs, seed)
+        return self._submit(self.call(prompt, num_samples, sampling_params, about_prompt, topk_sample_logprobs))
+
+    def call(
+        self,
+        prompt: types.ModelInput,
+        num_samples: int,
+        sampling_params: types.SamplingParams,
+        about_prompt: PromptLogprobsRequest = NOTHING,
+        topk: int = 0,
+        on_token: Callable[[int], None] | None = None,
+    ) -> Call:
+        """A call of `sample` or, with `on_token`, of `sample_listening`, checked; what is raised is as there.
+
+        Args:
+            prompt: Token ids of the prompt.
+            num_samples: Number of independent continuations.
+            sampling_params: How to sample them.
+            about_prompt: Which log-probabilities of the prompt to return.
+            topk: Number of likeliest tokens to return at each sampled position.
+            on_token: Called with each token of the first continuation.
+        """
+        seed = random.getrandbits(63) if sampling_params.seed is None else sampling_params.seed
+        call = Call(prompt.to_ints(), num_samples, sampling_params, about_prompt, topk, seed, on_token)
+        self._check(call)
+        return call
+
+    def in_turns(
+        self, calls: Sequence[Call], arrivals: Callable[[int], Sequence[Call]], prefixes: PrefixCache | None = None
+    ) -> InTurns[None]:
+        """Calls answered together, as work that others may interrupt.
+
+        Args:
+            calls: The calls to begin with.
+            arrivals: Asked for more calls before every token, on the device's thread, given how many more sequences
+                there is room for.
+            prefixes: Where beginnings of prompts are kept; None: where all calls of this process keep them, so that
+                the rounding depends on those before.
+        """
+        engine = self._engine
+        return InTurns(
+            engine.executor,
+            partial(engine.inference, self._snapshot),
+            lambda model: Batcher(engine, model, prefixes or engine.prefixes).answer(calls, arrivals),
         )
 
     def sample_listening(
@@ -127,8 +169,7 @@ class LocalSamplingClient:
             on_token: Called with each token on the device's thread, which waits for it: it should only pass it on.
                 What it raises fails this call alone.
         """
-        seed = _seed(sampling_params)
-        return self._submit(Call(prompt.to_ints(), 1, sampling_params, PromptLogprobsRequest(), 0, seed, on_token))
+        return self._submit(self.call(prompt, 1, sampling_params, on_token=on_token))
 
     def stream(
         self, prompt: types.ModelInput, sampling_params: types.SamplingParams
@@ -148,7 +189,6 @@ class LocalSamplingClient:
             answer.cancel()
 
     def _submit(self, call: Call) -> LocalFuture[types.SampleResponse]:
-        self._check(call)
         with self._lock:
             self._calls.append(call)
             self._arrived.set()
@@ -269,10 +309,11 @@ class LocalSamplingClient:
         group.broadcast(self._answer_dealt, dealt)
         mine = group.shard(list(enumerate(dealt)), lambda numbered: len(numbered[1].prompt))
 
+        def more(_room: int) -> list[Call]:
+            return self._more(joined) if joined is not None and group.size == 1 else []
+
         def work() -> dict[int, types.SampleResponse]:
-            with self._engine.inference(self._snapshot) as model:
-                arrivals = partial(self._more, joined) if joined is not None and group.size == 1 else list
-                Batcher(self._engine, model).run([*here, *(call for _, call in mine)], arrivals)
+            self.in_turns([*here, *(call for _, call in mine)], more).run()
             return {number: call.future.result() for number, call in mine if not call.future.cancelled()}
 
         for answers in group.gather(work, lambda answers: answers)[1]:
@@ -304,10 +345,6 @@ class LocalSamplingClient:
 def _fail(calls: list[Call], error: Exception) -> None:
     for call in calls:
         call.fail(error)
-
-
-def _seed(params: types.SamplingParams) -> int:
-    return random.getrandbits(63) if params.seed is None else params.seed
 
 
 def new_id() -> str:

@@ -198,15 +198,18 @@ class LocalServiceClient:
                 "device": str(base.device),
                 "compute_dtype": str(base.dtype).removeprefix("torch."),
                 "adapter_dtype": "float32",
+                **({"matmul": base.matmul} if str(base.dtype) == "torch.float32" else {}),
                 "quantization": base.quantization,
                 "attention": base.model.config._attn_implementation,
                 "micro_batch_tokens": engine.micro_batch_tokens,
                 "packing": base.packing,
+                "shared_prefixes": base.sharing,
                 "joint_decoding": decodes_jointly(base.model),
                 "longest_sequence": base.max_length,
                 **engine.trained,
             }
             if base.device.type == "cuda":
+                about["gpus"] = torch.cuda.device_count()
                 about["gpu"] = torch.cuda.get_device_name(base.device)
                 about["gpu_peak_memory_bytes"] = torch.cuda.max_memory_allocated(base.device)
         return about

@@ -17,16 +17,19 @@ from backends.local.checkpoints.store import CheckpointStore
 from backends.local.engine import Engine
 from backends.local.futures import LocalClientFuture, LocalFuture
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
-from backends.local.step.custom_loss import CustomLoss, check_handle, linearize, targets_alone
+from backends.local.step.custom_loss import check_handle, linearize, targets_alone
 from backends.local.step.forward_backward import StepOutput
 from backends.local.step.micro_batches import TokenRow, make_rows
 from backends.local.step.state import DetachedState, TrainingState
+from backends.local.turns import InTurns
 from backends.local.weights.protocol import Snapshot, Spec
 from backends.losses import find_loss
 from backends.tokenizer import PretrainedTokenizer
 
 if TYPE_CHECKING:
     from tinker.lib.retry_handler import RetryConfig
+
+    from backends.interface import CustomLoss
 
 LossSettings = Mapping[str, float | str]
 
@@ -101,6 +104,22 @@ class LocalTrainingClient:
         rows, settings = self._rows(data, loss_fn), find_loss(loss_fn).complete(config or {})
         return self.engine.executor.submit(self._forward_backward, rows, loss_fn, settings, backward)
 
+    def in_turns(
+        self, data: Sequence[types.Datum], loss_fn: str, loss_fn_config: LossSettings | None = None, *, backward: bool
+    ) -> InTurns[types.ForwardBackwardOutput]:
+        """`forward_backward`, or `forward`, of a client in one process alone, as work that others may interrupt.
+
+        Nothing else may be asked of the client until it is finished, but to detach its state and to attach it again.
+        """
+        rows, settings = self._rows(data, loss_fn), find_loss(loss_fn).complete(loss_fn_config or {})
+
+        def keep(output: StepOutput) -> types.ForwardBackwardOutput:
+            if backward:
+                self._state.accumulate(output.gradients)
+            return _output(output.logprobs, output.loss)
+
+        return self._state.score(rows, find_loss(loss_fn), settings, backward=backward).then(keep)
+
     def forward_backward_custom(
         self,
         data: Sequence[types.Datum],
@@ -158,16 +177,12 @@ class LocalTrainingClient:
             return output.loss, {row.index: lp for row, lp in zip(mine, output.logprobs, strict=True)}
 
         output, reports = group.gather(
-            lambda: self._state.run(mine, find_loss(loss_fn), settings, backward=backward), report
+            lambda: self._state.score(mine, find_loss(loss_fn), settings, backward=backward).run(), report
         )
         if backward:
             self._state.accumulate(output.gradients)
         logprobs = {index: lp for _, found in reports for index, lp in found.items()}
-        return types.ForwardBackwardOutput(
-            loss_fn_output_type="ArrayRecord",
-            loss_fn_outputs=[{"logprobs": types.TensorData.from_torch(logprobs[row.index])} for row in rows],
-            metrics={"loss:sum": sum(loss for loss, _ in reports)},
-        )
+        return _output([logprobs[row.index] for row in rows], sum(loss for loss, _ in reports))
 
     def optim_step(
         self, optim_params: types.OptimParams | None = None, *, adam_params: types.AdamParams | None = None
@@ -360,3 +375,12 @@ class LocalTrainingClient:
     save_weights_and_get_sampling_client_async = async_result(save_weights_and_get_sampling_client)
     create_sampling_client_async = async_result(create_sampling_client)
     get_info_async = async_return(get_info)
+
+
+def _output(logprobs: Sequence[Tensor], loss: float) -> types.ForwardBackwardOutput:
+    """The protocol's answer: log-probabilities in the order of the data, and the summed loss."""
+    return types.ForwardBackwardOutput(
+        loss_fn_output_type="ArrayRecord",
+        loss_fn_outputs=[{"logprobs": types.TensorData.from_torch(lp)} for lp in logprobs],
+        metrics={"loss:sum": loss},
+    )

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from backends.options import LocalOptions
 
-# Targets at a position, and names of the inputs.
-Kind = tuple[int, tuple[str, ...]]
+# Targets at a position, names of the inputs, and whether the row is beyond a long-rope model's first context.
+Kind = tuple[int, tuple[str, ...], bool]
 
 
 def plan_batches(
@@ -32,7 +32,7 @@ def plan_batches(
         The places in `lengths` that make up each micro-batch. Each place occurs once.
     """
     by_kind: dict[Kind, list[int]] = {}
-    for place, kind in enumerate([(0, ())] * len(lengths) if kinds is None else kinds):
+    for place, kind in enumerate([(0, (), False)] * len(lengths) if kinds is None else kinds):
         by_kind.setdefault(kind, []).append(place)
     batches: list[list[int]] = []
     for kind in sorted(by_kind):
@@ -74,3 +74,11 @@ def may_pack(options: LocalOptions, *, on_gpu: bool) -> bool:
     if on_gpu:
         return options.packing is True
     return options.packing is not False and options.attention in ("auto", "sdpa") and not options.compile
+
+
+def may_share_prefixes(options: LocalOptions, *, on_gpu: bool) -> bool:
+    """Whether what rows begin with alike is computed once, if the model's attention allows it."""
+    if options.share_prefixes != "auto":
+        return options.share_prefixes
+    noise = options.neftune_alpha is not None or options.lora_dropout > 0
+    return not on_gpu and may_pack(options, on_gpu=on_gpu) and not noise

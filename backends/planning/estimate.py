@@ -16,7 +16,7 @@ GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Weights that share a constant.
 NF4_BLOCK = 64
-# Positions by which the key/value cache grows (backends/local/decode/decoder.py).
+# Positions by which the key/value cache grows (backends/local/decode/growing_cache.py).
 GROWTH = 64
 
 
@@ -117,7 +117,13 @@ def estimate_memory(
     moments = 2.0 if options.optimizer == "paged_adamw_8bit" else 8.0
     base = {
         "CUDA context" if device.is_gpu else "libraries": device.overhead,
-        "weights": weight_bytes(shape, quantization, options.double_quantization, width if lora else 4),
+        "weights": weight_bytes(
+            shape,
+            quantization,
+            options.double_quantization,
+            width if lora else 4,
+            narrow=narrow_products(options, device),
+        ),
         **({"adapter": 4.0 * trained} if lora else {}),
         "Adam's moments": moments * trained,
     }
@@ -131,7 +137,12 @@ def estimate_memory(
     if options.gradient_checkpointing == "on":
         saved = load.tokens * (shape.layers * width * shape.width + per_layer)
     training = _training_memory(shape, trained, load, width, saved, adapted=lora, dequantises=quantization != "none")
-    return Memory(base, training, _sampling_memory(shape, trained, load, width, adapted=lora, merges=plain))
+    copied = 0.0
+    if plain:
+        # Packed on a CPU; elsewhere the adapter is merged into a copy of what it adapts.
+        layers = 2.0 if narrow_products(options, device) else 4.0
+        copied = layers * shape.layers * shape.layer_parameters + 4.0 * shape.head_parameters
+    return Memory(base, training, _sampling_memory(shape, trained, load, width, adapted=lora, copied=copied))
 
 
 def _training_memory(
@@ -156,9 +167,9 @@ def _training_memory(
 
 
 def _sampling_memory(
-    shape: ModelShape, trained: int, load: Load, width: int, *, adapted: bool, merges: bool
+    shape: ModelShape, trained: int, load: Load, width: int, *, adapted: bool, copied: float
 ) -> dict[str, float]:
-    """Bytes of one batch of samples; `merges` where the adapter is merged into a copy of what it adapts."""
+    """Bytes of one batch of samples, `copied` of which are a second copy of the weights, with the adapter in it."""
     sampled = load.together * (load.prompt + -(-load.answer // GROWTH) * GROWTH)
     forward = float(load.forward_only * width * 3 * shape.inner)
     forward += _logit_bytes(shape, load.forward_only, width, adapted=adapted, backward=False)
@@ -167,10 +178,10 @@ def _sampling_memory(
     cache = sampled * shape.layers * 2.0 * shape.keys * width
     busy = max(prefill, forward, step)
     # The product of A and B, to which the weights are added.
-    merging = 4.0 * shape.head_parameters if merges else 0.0
+    merging = 4.0 * shape.head_parameters if copied else 0.0
     return {
         "snapshot of what is trained": 4.0 * trained,
-        "merged weights": 4.0 * _adapted(shape) if merges else 0.0,
+        "merged weights": copied,
         "key/value cache": cache,
         "prefill and logits": busy,
         # Before the first prompt.
@@ -185,18 +196,21 @@ def quantised(options: LocalOptions, device: Device) -> str:
     return options.quantization
 
 
-def weight_bytes(shape: ModelShape, quantization: str, double: bool, width: int) -> float:
-    """Bytes of the base: embedding and output layer stay in the compute dtype, the layers may be quantised."""
+def narrow_products(options: LocalOptions, device: Device) -> bool:
+    """Whether the layers are stored in bfloat16 next to float32; `auto`, which is measured later, is taken for not."""
+    return options.matmul == "bfloat16" and not device.is_gpu
+
+
+def weight_bytes(shape: ModelShape, quantization: str, double: bool, width: int, *, narrow: bool = False) -> float:
+    """Bytes of the base: embedding and output layer stay in the compute dtype, the layers may be smaller."""
     body = shape.layers * shape.layer_parameters
     rest = width * (shape.parameters - body)
     if quantization == "nf4":
         constants = (1 / NF4_BLOCK + 4 / (NF4_BLOCK * 256)) if double else 4 / NF4_BLOCK
         return rest + body * (0.5 + constants)
+    if narrow:
+        return rest + body * 2.0
     return rest + body * (1.0 if quantization == "int8" else width)
-
-
-def _adapted(shape: ModelShape) -> int:
-    return shape.layers * shape.layer_parameters + shape.head_parameters
 
 
 def _saved_bytes(shape: ModelShape, rank: int, width: int, *, fused: bool) -> float:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import ipaddress
 import time
 from collections.abc import Mapping, Sequence
 
 from backends.interface import BackendError
 from backends.server.errors import ApiError
+from backends.web_origin import is_loopback
 
 MISSING_KEY = "The API key is missing or wrong: set TINKER_API_KEY to one that this server was given."
 # The one user of a server without keys.
@@ -92,16 +92,6 @@ def check_exposure(host: str, keys: Sequence[str]) -> None:
             f"Serving on {host} lets other machines in, so it needs an API key: --api-key-file. "
             "Without one the server listens on 127.0.0.1 alone."
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address is this machine's alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def sign(secret: bytes, what: str, expires: int) -> str:

@@ -23,8 +23,15 @@ from backends.server.tables import Checkpoint, Sampler
 # `expires` is in seconds since 1970.
 NOT_EXPIRED = "(expires IS NULL OR expires > (julianday('now') - 2440587.5) * 86400)"
 # A record without a size is reserved for a checkpoint that is being written.
-LISTED = f"size > 0 AND {NOT_EXPIRED}"
-NEWEST_FIRST = "ORDER BY created DESC, rowid DESC"
+LISTED = f"size > 0 AND NOT deleted AND {NOT_EXPIRED}"
+# Not by the time, which may have been set back.
+NEWEST_FIRST = "ORDER BY rowid DESC"
+
+
+class ListedCheckpoint(types.Checkpoint):
+    """The protocol's `Checkpoint`, and whether its files are missing."""
+
+    missing: bool
 
 
 class Checkpoints:
@@ -127,9 +134,9 @@ class Checkpoints:
         of_kind = (checkpoint for checkpoint in self.of_run(run) if checkpoint.kind == kind)
         return next((checkpoint for checkpoint in of_kind if not self.are_missing(checkpoint)), None)
 
-    def describe(self, checkpoint: Checkpoint) -> dict[str, Any]:
+    def describe(self, checkpoint: Checkpoint) -> ListedCheckpoint:
         """A record as the protocol's `Checkpoint`, and whether its files are missing."""
-        return {**describe(checkpoint).model_dump(), "missing": self.are_missing(checkpoint)}
+        return ListedCheckpoint(**dict(describe(checkpoint)), missing=self.are_missing(checkpoint))
 
     def change(self, path: str, **columns: Any) -> None:
         """Set columns of a record."""
@@ -137,18 +144,29 @@ class Checkpoints:
         self._database.execute(f"UPDATE checkpoints SET {assignments} WHERE path = ?", *columns.values(), path)
 
     def delete(self, path: str) -> None:
-        """Delete a checkpoint: the record now, the files when the device is between two requests."""
-        self._database.execute("DELETE FROM checkpoints WHERE path = ?", path)
-        self._scheduler.add_task(lambda: self._residency.delete(path))
+        """Delete a checkpoint: for its owner now, its files when the device is between two requests."""
+        self._database.execute("UPDATE checkpoints SET deleted = 1 WHERE path = ?", path)
+        self._scheduler.add_task(lambda: self._delete_files(path))
+
+    def _delete_files(self, path: str) -> None:
+        """Finish a deletion; the record goes last, so that a kill leaves no files without one."""
+        # A second call finds nothing, or a new checkpoint under the old name.
+        if self._database.find(Checkpoint, "path = ? AND deleted", path):
+            self._residency.delete(path)
+            # On a full disk the record stays marked, and is tried again.
+            with suppress(DiskFull):
+                self._database.execute("DELETE FROM checkpoints WHERE path = ? AND deleted", path)
 
     def delete_expired(self) -> None:
-        """Delete the checkpoints whose time has come."""
-        for checkpoint in self._database.select(Checkpoint, f"NOT {NOT_EXPIRED}"):
+        """Delete the checkpoints whose time has come, and what is left of those that were deleted."""
+        for checkpoint in self._database.select(Checkpoint, f"deleted OR NOT {NOT_EXPIRED}"):
             self.delete(checkpoint.path)
 
     def delete_snapshots(self, session: str, keep: int) -> None:
         """Delete a session's unnamed snapshots but the newest, and the samplers that sample from them."""
-        snapshots = self._database.select(Checkpoint, f"snapshot AND run GLOB ? {NEWEST_FIRST}", f"{session}:*")
+        snapshots = self._database.select(
+            Checkpoint, f"snapshot AND NOT deleted AND run GLOB ? {NEWEST_FIRST}", f"{session}:*"
+        )
         for snapshot in snapshots[keep:]:
             for sampler in self._database.select(Sampler, "path = ?", snapshot.path):
                 self._scheduler.close_queue(
@@ -167,14 +185,15 @@ class Checkpoints:
     def check_directory(self, *, may_be_empty: bool) -> None:
         """Refuse to start where every checkpoint is missing: a volume has not been mounted.
 
+        Then finish what a kill broke off: files of a checkpoint whose record was only reserved, and deletions.
+
         Args:
             may_be_empty: `server.without_checkpoints`: start nevertheless.
 
         Raises:
             BackendError: There are records, and not one of their directories.
         """
-        self._database.execute("DELETE FROM checkpoints WHERE size = 0")
-        records = self._database.select(Checkpoint, "NOT snapshot")
+        records = self._database.select(Checkpoint, "size > 0 AND NOT snapshot AND NOT deleted")
         missing = [checkpoint for checkpoint in records if self.are_missing(checkpoint)]
         if missing and len(missing) == len(records) and not may_be_empty:
             raise BackendError(
@@ -182,6 +201,9 @@ class Checkpoints:
                 "Is its volume mounted? To start nevertheless (they are listed as missing until they are back): "
                 "server.without_checkpoints=true."
             )
+        for broken_off in self._database.select(Checkpoint, "size = 0 OR deleted"):
+            self._residency.delete(broken_off.path)
+            self._database.execute("DELETE FROM checkpoints WHERE path = ?", broken_off.path)
         for checkpoint in missing:
             log.warning("the files of %s are missing; it is back when they are", checkpoint.path)
 

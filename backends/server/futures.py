@@ -6,6 +6,7 @@ import itertools
 import secrets
 import threading
 import time
+from collections import defaultdict
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 
@@ -15,7 +16,6 @@ from tinker.types import RequestErrorCategory
 from backends.interface import BackendError
 
 JSON = "application/json"
-PROTOBUF = "application/x-protobuf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,8 @@ class FutureStore:
         self._keep_bytes = keep_bytes
         self._start = secrets.token_hex(4)
         self._requests: dict[str, PendingRequest] = {}
+        # The same by model or sampler, and by number.
+        self._by_target: defaultdict[str, dict[int, PendingRequest]] = defaultdict(dict)
         self._lock = threading.Lock()
 
     def request_id(self, target: str, seq_id: int) -> str:
@@ -111,7 +113,8 @@ class FutureStore:
             known = self._requests.get(request_id)
             if known is not None:
                 return known, False
-            pending = self._requests[request_id] = PendingRequest(request_id, owner)
+            pending = PendingRequest(request_id, owner)
+            self._requests[request_id] = self._by_target[target][seq_id] = pending
             return pending, True
 
     def find(self, request_id: str, owner: str) -> PendingRequest | None:
@@ -121,14 +124,22 @@ class FutureStore:
 
     def of_target(self, target: str, owner: str) -> list[PendingRequest]:
         """The owner's requests to one model or sampler."""
-        prefix = f"{self._start}/{target}/"
         with self._lock:
-            return [p for i, p in self._requests.items() if i.startswith(prefix) and p.owner == owner]
+            return [pending for pending in self._by_target.get(target, {}).values() if pending.owner == owner]
 
     def forget(self, pending: PendingRequest) -> None:
         """Remove a request whose id no client was given, or needs any more."""
         with self._lock:
-            self._requests.pop(pending.request_id, None)
+            self._remove(pending)
+
+    def _remove(self, pending: PendingRequest) -> None:
+        if self._requests.pop(pending.request_id, None) is None:
+            return
+        start_and_target, _, seq_id = pending.request_id.rpartition("/")
+        target = start_and_target.removeprefix(f"{self._start}/")
+        del self._by_target[target][int(seq_id)]
+        if not self._by_target[target]:
+            del self._by_target[target]
 
     def sweep(self) -> None:
         """Drop answers that are old, that have been fetched, or that exceed the space for answers, the oldest first."""
@@ -140,7 +151,7 @@ class FutureStore:
                 fetched = pending.fetched_at is not None and now - pending.fetched_at > self._keep_fetched
                 old = pending.settled_at is not None and now - pending.settled_at > self._keep
                 if fetched or old or size > self._keep_bytes:
-                    del self._requests[pending.request_id]
+                    self._remove(pending)
 
     def missing(self, request_id: str) -> Failure:
         """What to say of an id that is not in the store."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -18,21 +19,27 @@ from backends.server.connections import make_protocol, raise_open_files
 from backends.server.settings import ServerSettings
 
 if TYPE_CHECKING:
+    from backends.server.services import JsonService
     from backends.server.state import ServerState
 
-# How long the running request, and then open connections, get to end.
+# How long the running step, and then open connections, get to end.
 GRACE_SECONDS = 2
-# A server that has been asked to end is gone after this long, whatever is running.
+# A server that has been asked to end is gone after this long, even where the machine is too busy to answer in time.
 EXIT_SECONDS = 9
 KEEP_ALIVE_SECONDS = 75
 
 
-def serve(settings: ServerSettings, ready: Callable[[str], None] = lambda url: None) -> None:
+def serve(
+    settings: ServerSettings,
+    ready: Callable[[str], None] = lambda url: None,
+    services: Sequence[JsonService] = (),
+) -> None:
     """Serve until interrupted.
 
     Args:
         settings: What, where, to whom.
         ready: Called with the address when the models are loaded and requests are taken.
+        services: Routes besides the server's own.
 
     Raises:
         BackendError: The address is taken, or open to others though there is no key; or a base model cannot be loaded.
@@ -45,18 +52,40 @@ def serve(settings: ServerSettings, ready: Callable[[str], None] = lambda url: N
     os.umask(0o077)
     raise_open_files()
     with listening:
-        server = make_server(settings, lambda: ready(f"http://{settings.host}:{listening.getsockname()[1]}"))
+        address = url_of(settings.host, listening.getsockname()[1])
+        server = make_server(settings, lambda: ready(address), services)
+        # The collector looks through all that is loaded, half a second in which no request is answered: not any more.
+        gc.collect()
+        gc.freeze()
         server.run(sockets=[listening])
 
 
-def make_server(settings: ServerSettings, ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
-    """The web server around a new `ServerState`; `run(sockets=[...])` starts it."""
+def url_of(host: str, port: int) -> str:
+    """Where programs on this machine reach a server that listens there; ``0.0.0.0`` is an address of nobody."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def make_server(
+    settings: ServerSettings, ready: Callable[[], None] = lambda: None, services: Sequence[JsonService] = ()
+) -> uvicorn.Server:
+    """The web server around a new `ServerState` with its models loaded; `run(sockets=[...])` starts it.
+
+    Raises:
+        BackendError: The data directory cannot be used, or a base model cannot be loaded.
+    """
     from backends.server.api.app import create_app
     from backends.server.state import ServerState
 
     state = ServerState(settings)
+    # Here, where an error is raised to the caller: in the application's start uvicorn would log its traceback.
+    try:
+        state.load()
+    except BaseException:
+        state.close()
+        raise
     config = uvicorn.Config(
-        create_app(state),
+        create_app(state, services),
         http=make_protocol(settings.limits),
         log_level="warning",
         # Most requests are polls.
@@ -74,9 +103,11 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, state: ServerState, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._state, self._ready = state, ready
+        # The first signal.
+        self._signal: int | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Load the models, then listen: before that a connection would be refused, so `ready` is called after it."""
+        """Listen: before that a connection would be refused, so `ready` is called after it."""
         await super().startup(sockets)
         if self.started:
             self._ready()
@@ -86,19 +117,27 @@ class _Uvicorn(uvicorn.Server):
 
         What has been acknowledged is on the disk at any moment, so that leaving at once loses nothing.
         """
-        if self.should_exit:
+        if self.should_exit or not self.started:
             os._exit(128 + sig)
+        self._signal = sig
+        self._state.hurried = True
         deadline = threading.Timer(EXIT_SECONDS, os._exit, [128 + sig])
         deadline.daemon = True
         deadline.start()
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what runs and what waits, then the polls that are held open, then leave."""
+        """Answer what waits and what runs, then the polls that are held open, then leave.
+
+        A step that the device is amid of by then is of no use to anybody, so that nobody waits for it.
+        """
         self._state.stop()
         await asyncio.to_thread(self._state.scheduler.join, GRACE_SECONDS)
+        self._state.scheduler.give_up()
         self._state.closing.set()
         await super().shutdown(sockets)
+        if self._signal is not None and self._state.scheduler.is_alive():
+            os._exit(128 + self._signal)
 
 
 def with_directories(base_models: dict[str, str]) -> dict[str, str]:

@@ -20,6 +20,10 @@ TokenKind = Literal["trained", "sampled", "prompt"]
 
 RATE_SECONDS = 60.0
 KEPT_ERRORS = 50
+# Of each model; and of the tokens, in steps of so many seconds.
+KEPT_BATCHES = 500
+HISTORY_SECONDS = 30.0
+KEPT_HISTORY = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,23 @@ class RecentError:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class TrainedBatch:
+    """One `forward_backward` of a model.
+
+    Attributes:
+        number: How many there were of the model, this one included.
+        at: When, in seconds since 1970.
+        tokens: Its input tokens.
+        loss: ``loss:sum``, as the client was told; None if the loss has none.
+    """
+
+    number: int
+    at: float
+    tokens: int
+    loss: float | None
+
+
 class Metrics:
     """Counters of one server."""
 
@@ -49,6 +70,9 @@ class Metrics:
         self.started = time.time()
         self._recent: deque[TokenCount] = deque()
         self._errors: deque[RecentError] = deque(maxlen=KEPT_ERRORS)
+        self._batches: dict[str, deque[TrainedBatch]] = {}
+        # By the number of the step since this process's clock began, then by kind; the oldest first.
+        self._history: dict[int, dict[TokenKind, int]] = {}
         names: Any = {"registry": self.registry, "namespace": "text2sql_server"}
         self.requests = Counter("http_requests", "HTTP requests", ["route", "status"], **names)
         self.tokens = Counter("tokens", "Tokens trained on, sampled, or read as prompts", ["kind"], **names)
@@ -76,6 +100,25 @@ class Metrics:
         self._recent.append(TokenCount(now, kind, tokens))
         while self._recent and self._recent[0].at < now - RATE_SECONDS:
             self._recent.popleft()
+        step = self._history.setdefault(int(now / HISTORY_SECONDS), {})
+        step[kind] = step.get(kind, 0) + tokens
+        while len(self._history) > KEPT_HISTORY:
+            del self._history[next(iter(self._history))]
+
+    def trained(self, model_id: str, tokens: int, loss: float | None) -> None:
+        """Count a batch that a model was trained on."""
+        self.count_tokens("trained", tokens)
+        batches = self._batches.setdefault(model_id, deque(maxlen=KEPT_BATCHES))
+        number = batches[-1].number + 1 if batches else 1
+        batches.append(TrainedBatch(number, time.time(), tokens, loss))
+
+    def batches_of(self, model_id: str) -> list[TrainedBatch]:
+        """The newest batches that a model was trained on, the oldest first."""
+        return list(self._batches.get(model_id, ()))
+
+    def forget_model(self, model_id: str) -> None:
+        """Drop what is known of a model's batches."""
+        self._batches.pop(model_id, None)
 
     def sampled(self, response: types.SampleResponse, prompt_length: int) -> None:
         """Count a response's tokens."""
@@ -99,6 +142,11 @@ class Metrics:
         return sum(count.tokens for count in self._recent.copy() if count.kind == kind and count.at > since) / (
             RATE_SECONDS
         )
+
+    def history(self, kind: TokenKind) -> list[float]:
+        """Tokens a second in each of the last `KEPT_HISTORY` steps of `HISTORY_SECONDS`, the oldest first."""
+        now, known = int(time.monotonic() / HISTORY_SECONDS), self._history.copy()
+        return [known.get(step, {}).get(kind, 0) / HISTORY_SECONDS for step in range(now - KEPT_HISTORY + 1, now + 1)]
 
     def errors_of(self, owner: str) -> list[RecentError]:
         """A user's recent errors, the latest first."""

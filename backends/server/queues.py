@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.server.futures import Failure, PendingRequest
+from backends.local.turns import Steps
+from backends.server.futures import Failure, PendingRequest, Result
 
 # A batch of samples is started when no request has come for `GATHER_SECONDS`, or the first has waited for
 # `GATHER_AT_MOST_SECONDS`.
 GATHER_SECONDS = 0.004
 GATHER_AT_MOST_SECONDS = 0.025
+
+# Carries out what was taken from a queue and settles it; yields where other queues may have their turn.
+Turns = Generator[None, None, None]
+# A model's request: gives its answer at once, or in turns.
+Work = Callable[[], Result | Steps[Result]]
+
+
+def carry_out(work: Work) -> Steps[Result]:
+    """A model's request, in as many turns as it takes."""
+    answer = work()
+    return answer if isinstance(answer, Result) else (yield from answer)
 
 
 @dataclass(slots=True)
@@ -61,20 +73,29 @@ class RequestQueue:
     Args:
         name: Id of the model or sampler.
         owner: Whose it is.
-        perform: Carries out what `take` returned and settles it.
+        perform: Carries out what `take` returned and settles it, in turns.
+
+    Attributes:
+        turns: What is being carried out, if that has begun and is not finished.
+        taken: The jobs that it carries out.
+        last_served: When its last turn ended, in this process's clock.
+        closed_with: What its requests were answered with when it was closed, if it was.
     """
 
-    def __init__(self, name: str, owner: str, perform: Callable[[list[Job]], None]) -> None:
+    def __init__(self, name: str, owner: str, perform: Callable[[list[Job]], Turns]) -> None:
         self.name = name
         self.owner = owner
         self.perform = perform
+        self.turns: Turns | None = None
+        self.taken: list[Job] = []
         self.last_served = 0.0
+        self.closed_with: Failure | None = None
 
     def waiting(self) -> list[Job]:
         """Every job that has not been taken."""
         raise NotImplementedError
 
-    def ready(self, now: float) -> bool:
+    def has_next(self, now: float) -> bool:
         """Whether there is something to take."""
         raise NotImplementedError
 
@@ -90,7 +111,7 @@ class RequestQueue:
 class ModelQueue(RequestQueue):
     """A model's requests by sequence number; number 0 creates the model, the client's first is 1."""
 
-    def __init__(self, name: str, owner: str, perform: Callable[[list[Job]], None]) -> None:
+    def __init__(self, name: str, owner: str, perform: Callable[[list[Job]], Turns]) -> None:
         super().__init__(name, owner, perform)
         self.next_seq = 0
         self.jobs: dict[int, Job] = {}
@@ -104,7 +125,7 @@ class ModelQueue(RequestQueue):
         """Every job that has not been taken."""
         return list(self.jobs.values())
 
-    def ready(self, now: float) -> bool:
+    def has_next(self, now: float) -> bool:
         """Whether the next number has arrived."""
         return self.next_seq in self.jobs
 
@@ -139,7 +160,7 @@ class ModelQueue(RequestQueue):
 class SamplerQueue(RequestQueue):
     """A sampler's requests in the order of arrival, taken in batches of at most `batch` sequences."""
 
-    def __init__(self, name: str, owner: str, perform: Callable[[list[Job]], None], batch: int) -> None:
+    def __init__(self, name: str, owner: str, perform: Callable[[list[Job]], Turns], batch: int) -> None:
         super().__init__(name, owner, perform)
         self.jobs: list[Job] = []
         self.batch = batch
@@ -148,7 +169,7 @@ class SamplerQueue(RequestQueue):
         """Every job that has not been taken."""
         return self.jobs
 
-    def ready(self, now: float) -> bool:
+    def has_next(self, now: float) -> bool:
         """Whether a batch is full, or no more requests are just coming in."""
         if not self.jobs:
             return False

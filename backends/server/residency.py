@@ -6,16 +6,22 @@ Everything here runs on the scheduler's thread, one call at a time.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
+from tinker import TinkerError
+from tinker.types import AdamParams, Datum, ModelInput, TensorData
 
+from backends.base_models import hub_id
 from backends.interface import BackendError
 from backends.local.model.load import BaseModel
+from backends.local.prefix_cache import PrefixCache
 from backends.local.sampling import LocalSamplingClient
 from backends.local.service import LocalServiceClient
 from backends.local.training import DetachedState, LocalTrainingClient
+from backends.server.log import log
 from backends.server.settings import ServerSettings
 
 
@@ -48,6 +54,7 @@ class Residency:
         self.service = _Service(options, checkpoints=settings.data / "checkpoints")
         self.store = self.service.store
         self._locations = settings.base_models
+        self.store.public_names = _public_names(settings.base_models)
         self._limits = settings.limits
         # Both in the order of their last use.
         self._models: OrderedDict[str, LocalTrainingClient] = OrderedDict()
@@ -59,6 +66,27 @@ class Residency:
         """Load every base model, so that what is wrong with one is known at the start."""
         for name, location in self._locations.items():
             self._bases[name] = self.service.create_sampling_client(base_model=location).result()
+            # Users take turns, and to pack a model takes longer than a turn.
+            self._bases[name]._engine.weights.keep_packed(self._limits.packed_weights, _half_is_free)
+        self._warm_up(next(iter(self._locations.values())))
+
+    def _warm_up(self, location: str) -> None:
+        """Train a model by one step, and drop it.
+
+        What the first step of a process imports holds the interpreter, and with it every request, for a second or two.
+        """
+        self.service.next_model_id = "warm-up"
+        inputs = {
+            "target_tokens": TensorData(data=[0], dtype="int64"),
+            "weights": TensorData(data=[1], dtype="float32"),
+        }
+        try:
+            client = self.service.create_lora_training_client(location, rank=1).result()
+            client.forward_backward([Datum(ModelInput.from_ints([0]), inputs)], "cross_entropy").result()
+            client.optim_step(AdamParams()).result()
+        except (BackendError, TinkerError) as error:
+            # It may be served for sampling alone.
+            log.warning("%s cannot be trained here: %s", location, error)
 
     def loaded(self, name: str) -> BaseModel:
         """What was loaded as a base model: its tokenizer, place, length."""
@@ -131,6 +159,10 @@ class Residency:
         self._samplers.move_to_end(path)
         return self._samplers[path]
 
+    def new_prefixes(self) -> PrefixCache:
+        """Room for the beginnings of the prompts of one batch."""
+        return PrefixCache(self.service.options.prefix_cache_mb * 2**20)
+
     def delete(self, path: str) -> None:
         """Delete a checkpoint's files, if they are there, and release its weights."""
         self._samplers.pop(path, None)
@@ -152,3 +184,16 @@ class Residency:
     def close(self) -> None:
         """Release everything."""
         self.service.close()
+
+
+def _half_is_free() -> bool:
+    memory = psutil.virtual_memory()
+    return 2 * memory.available >= memory.total
+
+
+def _public_names(base_models: Mapping[str, str]) -> dict[str, str]:
+    """The name under which others know a base model, by where it is loaded from: of several the first."""
+    names: dict[str, str] = {}
+    for name, location in base_models.items():
+        names.setdefault(location, hub_id(name))
+    return names

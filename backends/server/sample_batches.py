@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from queue import SimpleQueue
 
 from tinker import types
 
-from backends.local.futures import LocalFuture
+from backends.local.decode.batcher import Call
+from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
 from backends.local.sampling import LocalSamplingClient
 from backends.server import wire
-from backends.server.futures import PROTOBUF, Failure, Result
+from backends.server.errors import ApiError
+from backends.server.futures import Failure, Result
 from backends.server.metrics import Metrics
-from backends.server.queues import Job, SamplerQueue
+from backends.server.queues import Job, SamplerQueue, Turns
 from backends.server.residency import Residency
 from backends.server.scheduler import Scheduler
 
-# How often a running batch looks for requests that may join it, and for cancelled ones.
-JOIN_SECONDS = 0.01
-
 # Gives base model and checkpoint (None for the bare model) when a batch is about to run.
 Weights = Callable[[], tuple[str, str | None]]
+# What has been decoded, as soon as it has; None at the end of a turn.
+Answers = SimpleQueue[tuple[Job, Future[types.SampleResponse]] | None]
 
 
 class SampleBatches:
@@ -32,27 +33,48 @@ class SampleBatches:
         self._scheduler = scheduler
         self._metrics = metrics
 
-    def run(self, weights: Weights, queue: SamplerQueue, jobs: list[Job]) -> None:
-        """Carry out a batch, which later requests of the same queue may join."""
-        sampler = self._residency.sampler(*weights())
-        running: dict[Future[types.SampleResponse], Job] = {}
-        while jobs or running:
-            calls = []
-            for job in jobs:
-                try:
-                    calls.append((job, _submit(sampler, job)))
-                except Exception as error:
+    def run(self, weights: Weights, queue: SamplerQueue, jobs: list[Job]) -> Turns:
+        """Carry out a batch, in turns; later requests of the same queue may join it."""
+        if not jobs:
+            return
+        answers: Answers = SimpleQueue()
+        try:
+            wanted = weights()
+            sampler = self._residency.sampler(*wanted)
+            first = self._calls(sampler, jobs, answers)
+
+            def arrivals(room: int) -> list[Call]:
+                # A sampler that follows its model may have got other weights, which the next batch has.
+                if not queue.jobs or not _are(weights, wanted):
+                    return []
+                return self._calls(sampler, self._scheduler.take_joining(queue, room), answers)
+
+            # What others asked for before shows neither in the time nor in the rounding of this batch.
+            batch = sampler.in_turns(first, arrivals, self._residency.new_prefixes())
+            finished = not first
+            while not finished:
+                turn = batch.take_turn(self._scheduler.turn_is_over).future()
+                turn.add_done_callback(lambda _: answers.put(None))
+                # Written for the client on this thread while the device goes on.
+                while (answer := answers.get()) is not None:
+                    self._settle(*answer)
+                finished = turn.result()
+                if not finished:
+                    yield
+        except Exception as error:
+            for job in queue.taken:
+                if not job.pending.future.done():
                     job.pending.settle(self._metrics.failed(job.pending, error))
-            # Whoever asks for a call's future starts the batch, so every call is made before that.
-            running |= {call.future(): job for job, call in calls}
-            done, decoding = wait(running, timeout=JOIN_SECONDS, return_when=FIRST_COMPLETED)
-            for future in done:
-                self._settle(running.pop(future), future)
-            for future in decoding:
-                cancelled_meanwhile = running[future].pending.future.done()
-                if cancelled_meanwhile:
-                    future.cancel()
-            jobs = self._scheduler.take_joining(queue, queue.batch - sum(job.weight for job in running.values()))
+
+    def _calls(self, sampler: LocalSamplingClient, jobs: Iterable[Job], answers: Answers) -> list[Call]:
+        """What the requests ask of the sampler; one that asks for what there is not is answered with that."""
+        calls = []
+        for job in jobs:
+            try:
+                calls.append(_call(sampler, job, answers))
+            except Exception as error:
+                job.pending.settle(self._metrics.failed(job.pending, error))
+        return calls
 
     def _settle(self, job: Job, future: Future[types.SampleResponse]) -> None:
         if future.cancelled():
@@ -60,33 +82,39 @@ class SampleBatches:
         try:
             response = future.result()
             self._metrics.sampled(response, job.work.prompt.length)
-            answer: Result | Failure = Result(wire.sample_body(response), PROTOBUF)
+            answer: Result | Failure = Result(wire.sample_body(response), wire.PROTOBUF)
         except Exception as error:
             answer = self._metrics.failed(job.pending, error)
         job.pending.settle(answer)
 
 
-def _submit(sampler: LocalSamplingClient, job: Job) -> LocalFuture[types.SampleResponse]:
+def _are(weights: Weights, wanted: tuple[str, str | None]) -> bool:
+    """Whether a sampler's weights are still these; not if they have been deleted."""
+    try:
+        return weights() == wanted
+    except (ValueError, ApiError):
+        return False
+
+
+def _call(sampler: LocalSamplingClient, job: Job, answers: Answers) -> Call:
+    """A request as a call of the sampler. It ends when the request is settled, before its next token."""
     request: types.SampleRequest = job.work
-    if job.on_token is not None:
-        return sampler.sample_listening(request.prompt, request.sampling_params, job.on_token)
-    return sampler.sample(**_arguments(request))
-
-
-def _arguments(request: types.SampleRequest) -> dict[str, Any]:
-    """The arguments of `SamplingClient.sample` that a request asks for."""
-    arguments: dict[str, Any] = {
-        "prompt": request.prompt,
-        "num_samples": request.num_samples,
-        "sampling_params": request.sampling_params,
-    }
-    optional: dict[str, Any] = {
-        "include_prompt_logprobs": request.prompt_logprobs,
-        "topk_prompt_logprobs": request.topk_prompt_logprobs,
-        "topk_sample_logprobs": request.topk_sample_logprobs,
-        "prompt_alt_tokens_k": request.prompt_alt_tokens_k,
-        "prompt_logprobs_last_n": request.prompt_logprobs_last_n,
-    }
-    if (targets := request.target_prompt_logprobs) is not None:
-        optional["target_prompt_logprobs"] = types.TensorData(**targets.model_dump())
-    return arguments | {name: value for name, value in optional.items() if value}
+    targets = request.target_prompt_logprobs
+    about_prompt = PromptLogprobsRequest(
+        logprobs=bool(request.prompt_logprobs),
+        topk=request.topk_prompt_logprobs,
+        last_n=request.prompt_logprobs_last_n or None,
+        targets=None if targets is None else types.TensorData(**targets.model_dump()),
+        alternatives=request.prompt_alt_tokens_k,
+    )
+    call = sampler.call(
+        request.prompt,
+        request.num_samples,
+        request.sampling_params,
+        about_prompt,
+        request.topk_sample_logprobs,
+        job.on_token,
+    )
+    call.future.add_done_callback(lambda done: answers.put((job, done)))
+    job.pending.future.add_done_callback(lambda _: call.future.cancel())
+    return call

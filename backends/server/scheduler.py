@@ -2,7 +2,9 @@
 
 A model's requests are carried out by their sequence numbers, whatever the order of their arrival. A sampler's are
 carried out together, as many as have arrived. Of the users who have work, the one who has had the least of the
-device's time is served next, and of that user's models and samplers the one that was served longest ago.
+device's time has the next turn, and of that user's models and samplers the one that was served longest ago. A turn ends
+between two tokens or micro-batches: after `TURN_SECONDS` if another user has had less, so that a short request waits
+for about that long for each user who competes with it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from backends.server.futures import Failure, PendingRequest, failure
 from backends.server.log import log
 from backends.server.queues import GATHER_SECONDS, Job, ModelQueue, RequestQueue, SamplerQueue
 
+TURN_SECONDS = 0.5
+# What else the same user has waits longer: to go from one set of weights to another takes time.
+OWN_TURN_SECONDS = 2.0
 GOING_DOWN = Failure("The server is going down; try again when it is back.", "server")
 
 
@@ -48,6 +53,11 @@ class Scheduler:
         self._used_seconds: defaultdict[str, float] = defaultdict(float)
         # What the user served last had used: nobody catches up on time before they had work.
         self._floor = 0.0
+        # Whose turn it is, and since when.
+        self._served: RequestQueue | None = None
+        self._served_since = 0.0
+        # What turns are measured by, in seconds.
+        self.clock: Callable[[], float] = time.monotonic
         self._tasks: list[Callable[[], None]] = []
         self._changed = threading.Condition()
         self.closing = False
@@ -91,11 +101,22 @@ class Scheduler:
         return known
 
     def close_queue(self, name: str, answer: Failure) -> None:
-        """Remove a queue; what waits in it gets this answer."""
+        """Remove a queue; what waits in it gets this answer, and so does what is under way.
+
+        A model's request that has the device at this moment is first carried out to the end of its turn.
+        """
         with self._changed:
             queue = self._queues.pop(name, None)
-            jobs = queue.drain() if queue else []
+            if queue is None:
+                return
+            jobs = queue.drain()
             self._leave(jobs)
+            queue.closed_with = answer
+            served = queue is self._served
+            if not served or isinstance(queue, SamplerQueue):
+                jobs += queue.taken
+            if not served and queue.turns is not None:
+                self.add_task(queue.turns.close)
         for job in jobs:
             job.pending.settle(answer)
 
@@ -151,23 +172,43 @@ class Scheduler:
             self._waiting_bytes[job.pending.owner] -= job.size
 
     def take_joining(self, queue: SamplerQueue, sequences: int) -> list[Job]:
-        """Requests that may join the running batch of this sampler; none while anything else is ready.
+        """Requests that may join the running batch of this sampler; none while another sampler of its user waits.
 
         Args:
             queue: The sampler's queue.
             sequences: How many more the batch takes.
         """
         with self._changed:
-            now = time.monotonic()
-            others = any(other.ready(now) for other in self._queues.values() if other is not queue)
-            if others or self._tasks or self.closing:
+            others = (other for other in self._queues.values() if other.owner == queue.owner and other is not queue)
+            waiting = any(isinstance(other, SamplerQueue) and other.jobs for other in others)
+            if waiting or self.closing or not queue.jobs:
                 return []
             jobs = queue.take_fitting(sequences)
             self._leave(jobs)
-        return _not_cancelled(jobs)
+            # A batch that is joined all the time may never end.
+            queue.taken = [*_unanswered(queue.taken), *jobs]
+        return _unanswered(jobs)
+
+    def turn_is_over(self) -> bool:
+        """Whether what has the device must leave it: another user has had less of it, or something else must be done.
+
+        Asked between two tokens or micro-batches, on the device's thread.
+        """
+        with self._changed:
+            served = self._served
+            if self._tasks or self.closing or served is None:
+                return True
+            seconds = self.clock() - self._served_since
+            if seconds < TURN_SECONDS:
+                return False
+            ready = {other.owner for other in self._ready() if other is not served}
+            if served.owner in ready and seconds >= OWN_TURN_SECONDS:
+                return True
+            had = self._used_seconds[served.owner] + seconds
+            return any(self._used_seconds[owner] < had for owner in ready - {served.owner})
 
     def add_task(self, task: Callable[[], None]) -> None:
-        """Have a function called between two requests, on the thread that serves."""
+        """Have a function called between two turns, on the thread that serves."""
         with self._changed:
             self._tasks.append(task)
             self._changed.notify()
@@ -188,8 +229,19 @@ class Scheduler:
         for queue in self.queues():
             self.close_queue(queue.name, GOING_DOWN)
 
+    def give_up(self) -> None:
+        """After `stop`: answer what is under way with `GOING_DOWN` too."""
+        with self._changed:
+            jobs = self._served.taken if self._served else []
+        for job in jobs:
+            job.pending.settle(GOING_DOWN)
+
+    def is_alive(self) -> bool:
+        """Whether the thread that serves has begun, and has not ended."""
+        return self._thread.is_alive()
+
     def join(self, seconds: float | None = None) -> None:
-        """Wait for the running request, at most this long."""
+        """Wait for the running turn, at most this long."""
         if self._thread.is_alive():
             self._thread.join(seconds)
 
@@ -198,17 +250,19 @@ class Scheduler:
             with self._changed:
                 queue = self._next()
                 tasks, self._tasks = self._tasks, []
-                jobs = queue.take() if queue else []
-                self._leave(jobs)
+                if queue and queue.turns is None:
+                    queue.taken = queue.take()
+                    self._leave(queue.taken)
+                self._served, self._served_since = queue, self.clock()
             if self.closing:
                 return
             for task in tasks:
                 try:
                     task()
                 except Exception:
-                    log.exception("a task between two requests failed")
+                    log.exception("a task between two turns failed")
             if queue:
-                self._carry_out(queue, jobs)
+                self._serve_turn(queue)
 
     def _next(self) -> RequestQueue | None:
         """Wait for something to do; None if that is tasks, or to stop."""
@@ -220,28 +274,51 @@ class Scheduler:
         return None
 
     def _choose(self) -> RequestQueue | None:
-        now = time.monotonic()
-        ready = [queue for queue in self._queues.values() if queue.ready(now)]
-        return min(ready, key=lambda queue: (self._used_seconds[queue.owner], queue.last_served), default=None)
+        return min(self._ready(), key=lambda queue: (self._used_seconds[queue.owner], queue.last_served), default=None)
 
-    def _carry_out(self, queue: RequestQueue, jobs: list[Job]) -> None:
-        start = time.monotonic()
-        wanted = _not_cancelled(jobs)
+    def _ready(self) -> list[RequestQueue]:
+        """The queues that may have a turn: of a user no more than one batch and one call of a model is under way.
+
+        Each holds memory until it is finished; and to go from one set of weights to another takes time.
+        """
+        now = time.monotonic()
+        under_way = {(queue.owner, type(queue)) for queue in self._queues.values() if queue.turns is not None}
+        return [
+            queue
+            for queue in self._queues.values()
+            if queue.turns is not None or ((queue.owner, type(queue)) not in under_way and queue.has_next(now))
+        ]
+
+    def _serve_turn(self, queue: RequestQueue) -> None:
+        finished = False
         try:
-            if wanted:
-                queue.perform(wanted)
+            if queue.turns is None:
+                queue.turns = queue.perform(_unanswered(queue.taken))
+            next(queue.turns)
+        except StopIteration:
+            finished = True
         except Exception as error:
-            for job in wanted:
+            finished = True
+            for job in queue.taken:
                 job.pending.settle(failure(error))
-        queue.last_served = time.monotonic()
-        seconds = queue.last_served - start
         with self._changed:
+            queue.last_served = time.monotonic()
+            seconds = self.clock() - self._served_since
             self._floor = max(self._floor, self._used_seconds[queue.owner])
             self._used_seconds[queue.owner] += seconds
             self.busy_seconds += seconds
-            if isinstance(queue, SamplerQueue) and not queue.jobs:
-                self._queues.pop(queue.name, None)
+            self._served = None
+            if not finished and queue.closed_with is None:
+                return
+            turns, jobs = queue.turns, queue.taken
+            queue.turns, queue.taken = None, []
+            if isinstance(queue, SamplerQueue) and not queue.jobs and self._queues.get(queue.name) is queue:
+                del self._queues[queue.name]
+        if turns is not None and queue.closed_with is not None:
+            turns.close()
+            for job in jobs:
+                job.pending.settle(queue.closed_with)
 
 
-def _not_cancelled(jobs: list[Job]) -> list[Job]:
+def _unanswered(jobs: list[Job]) -> list[Job]:
     return [job for job in jobs if not job.pending.future.done()]

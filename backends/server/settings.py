@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -18,7 +19,9 @@ class Limits(BaseModel):
     queued_bytes: PositiveInt = Field(
         1 << 30, description="Bytes of all users' requests that may wait, decompressed, and that may be arriving."
     )
-    queued_bytes_per_user: PositiveInt = Field(1 << 29, description="Bytes of requests of one user that may wait.")
+    queued_bytes_per_user: PositiveInt = Field(
+        1 << 29, description="Bytes of requests of one user that may wait, and that may be arriving."
+    )
     request_bytes: PositiveInt = Field(256 << 20, description="Size of one forward_backward request, decompressed.")
     sample_request_bytes: PositiveInt = Field(8 << 20, description="Size of one request for samples or completions.")
     small_request_bytes: PositiveInt = Field(1 << 20, description="Size of one request of any other kind.")
@@ -31,6 +34,7 @@ class Limits(BaseModel):
         1 << 22, description="Log-probabilities of alternatives that one sampling request may ask for, in all."
     )
     lora_rank: PositiveInt = Field(512, description="Largest rank of an adapter.")
+    sessions_per_user: PositiveInt = Field(1024, description="Sessions that one user may have open at a time.")
     models_per_user: PositiveInt = Field(64, description="Models that one user may have in training at a time.")
     resident_models: PositiveInt = Field(
         8, description="Adapters in training kept on the device; the least recently used ones wait in main memory."
@@ -42,7 +46,17 @@ class Limits(BaseModel):
         64 << 20, description="Disk space that must be free when a checkpoint is saved: the database needs some too."
     )
     cached_samplers: PositiveInt = Field(8, description="Sets of sampling weights kept in memory.")
+    packed_weights: NonNegativeInt = Field(
+        4,
+        description="Sets of sampling weights kept packed for the processor besides those in use, each as large as a "
+        "base model, while half of main memory is free.",
+    )
     snapshots_per_session: PositiveInt = Field(32, description="Unnamed sampling snapshots kept of one session.")
+    pairs_per_request: PositiveInt = Field(512, description="Pairs of one request for verdicts.")
+    waiting_verdict_requests: NonNegativeInt = Field(
+        16, description="Requests for verdicts that may wait while one is carried out."
+    )
+    stops_per_request: PositiveInt = Field(128, description="Stop texts and stop tokens of one request.")
     samples_per_request: PositiveInt = Field(1024, description="num_samples of one request.")
     connections_per_client: PositiveInt = Field(1024, description="Connections of one client address.")
     header_seconds: PositiveFloat = Field(20.0, description="How long the head of a request may take to arrive.")
@@ -57,7 +71,7 @@ class Limits(BaseModel):
 
 
 class Address(BaseModel):
-    """How clients address the server, where that is not as it listens, and how it starts."""
+    """How clients address the server, where that is not as it listens, how it starts, and what it stands in for."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,6 +80,11 @@ class Address(BaseModel):
     )
     without_checkpoints: bool = Field(
         False, description="Start even where every checkpoint that the database lists is missing on the disk."
+    )
+    stable_reinforce: Literal["refused", "reinforce_kl"] = Field(
+        "refused",
+        description="The loss of that name, whose formula is not published: refused, or reinforce_kl in its place, "
+        "which every answer then says in its metrics.",
     )
     public_url: str = Field(
         "", description="What links to weights begin with, such as https://sql.example; empty: as the request came."

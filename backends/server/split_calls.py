@@ -9,27 +9,25 @@ including the next optimiser step. What it sends afterwards begins anew.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 import tinker
 
 from backends.interface import BackendError
+from backends.local.turns import Steps
 from backends.server.futures import Result, failure
-from backends.server.queues import FailedPart, ModelQueue
+from backends.server.queues import FailedPart, ModelQueue, Work, carry_out
 from backends.server.state import ServerState
-
-Work = Callable[[], Result]
 
 
 def part(state: ServerState, queue: ModelQueue, seq_id: int, work: Work) -> Work:
     """Carry out a `forward_backward` unless a part of its call has failed; if it fails, discard the others."""
     arrived = time.monotonic()
 
-    def carry_out() -> Result:
+    def in_turns() -> Steps[Result]:
         _refuse_after_failure(queue, arrived)
         try:
-            return work()
+            return (yield from carry_out(work))
         except Exception as error:
             pending, _ = state.futures.add(queue.name, seq_id, queue.owner)
             queue.failed_part = FailedPart(seq_id, failure(error).message, pending)
@@ -38,21 +36,21 @@ def part(state: ServerState, queue: ModelQueue, seq_id: int, work: Work) -> Work
                 state.residency.model(queue.name).discard_gradients().result()
             raise
 
-    return carry_out
+    return in_turns
 
 
 def step(queue: ModelQueue, work: Work) -> Work:
     """Carry out an optimiser step unless a part of the call before it has failed; the failure ends with it."""
     arrived = time.monotonic()
 
-    def carry_out() -> Result:
+    def in_turns() -> Steps[Result]:
         try:
             _refuse_after_failure(queue, arrived)
         finally:
             queue.failed_part = None
-        return work()
+        return (yield from carry_out(work))
 
-    return carry_out
+    return in_turns
 
 
 def _refuse_after_failure(queue: ModelQueue, arrived: float) -> None:

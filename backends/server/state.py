@@ -6,26 +6,32 @@ import asyncio
 import json
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from tinker import types
+from tinker.types.shared.untyped_api_future import UntypedAPIFuture
 
 from backends.interface import BackendError
+from backends.server.arriving import ArrivingBytes
 from backends.server.auth import Keys
 from backends.server.checkpoint_registry import Checkpoints
 from backends.server.database import Database, make_private_directory
 from backends.server.errors import ApiError
 from backends.server.futures import Failure, FutureStore, PendingRequest, Result
 from backends.server.metrics import Metrics
-from backends.server.queues import Job, ModelQueue, SamplerQueue
+from backends.server.queues import Job, ModelQueue, SamplerQueue, Turns, Work, carry_out
 from backends.server.residency import Residency
 from backends.server.sample_batches import SampleBatches, Weights
 from backends.server.sampler_registry import Samplers
 from backends.server.scheduler import Closed, Scheduler
 from backends.server.settings import ServerSettings
 from backends.server.tables import ModelSpec, Sampler, Session, TrainingRun
+
+T = TypeVar("T")
 
 SESSION_OVER = "The session {} is over (finished, idle for too long, or unknown here); make a new ServiceClient."
 
@@ -56,19 +62,27 @@ class ServerState:
         self.metrics = Metrics(self.residency, self.scheduler)
         self._batches = SampleBatches(self.residency, self.scheduler, self.metrics)
         self.closing = asyncio.Event()
-        # Bytes of bodies that are being read.
-        self.arriving_bytes = 0
+        # Whether the process is about to end: then nothing waits for the device.
+        self.hurried = False
+        self.arriving = ArrivingBytes(self.limits.queued_bytes, self.limits.queued_bytes_per_user)
+        # Of each user, held while a large body is parsed.
+        self.parsing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         # Held while a checkpoint is copied.
         self.copying = asyncio.Lock()
         self.secret = self.database.secret()
+        # Carries out what writes to the database, one after the other: the disk may be slow, and the event loop is not.
+        self._recorder = ThreadPoolExecutor(1, "text2sql-recorder")
         # When each session was last heard of, in this process's clock.
         self._last_seen: dict[str, float] = {}
         # Training runs used since `flush_last_seen`.
         self._used_runs: set[str] = set()
 
-    def start(self) -> None:
-        """Load the models and start to serve."""
+    def load(self) -> None:
+        """Load the models (BackendError if one cannot be loaded)."""
         self.residency.load()
+
+    def start(self) -> None:
+        """Start to serve."""
         self.scheduler.start()
 
     def stop(self) -> None:
@@ -77,17 +91,30 @@ class ServerState:
         self.residency.stop()
 
     def close(self) -> None:
-        """Stop, and release everything."""
+        """Stop, and release everything; not what a device is at work with if the process is about to end."""
         self.stop()
-        self.scheduler.join()
+        self.scheduler.join(0.0 if self.hurried else None)
+        self._recorder.shutdown()
         self.flush_last_seen()
-        self.residency.close()
+        if not self.scheduler.is_alive():
+            self.residency.close()
         self.database.close()
+
+    async def recorded(self, call: Callable[..., T], *arguments: Any) -> T:
+        """What a method that writes to the database returns; it waits for those before it, on another thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._recorder, call, *arguments)
 
     # Sessions
 
     def open_session(self, owner: str, request: types.CreateSessionRequest) -> str:
-        """A new session; returns its id."""
+        """A new session; returns its id (ApiError with 403 if there are too many)."""
+        open_now = len(self.database.select(Session, "owner = ? AND finished IS NULL", owner))
+        if open_now >= self.limits.sessions_per_user:
+            raise ApiError(
+                403,
+                f"You have {open_now} sessions open, the most there may be; close a ServiceClient, or wait: a session "
+                f"is closed after {self.limits.session_idle_seconds:.0f} s without a sign of life.",
+            )
         session, now = str(uuid.uuid4()), time.time()
         self.database.insert(
             Session(
@@ -123,14 +150,15 @@ class ServerState:
             self._drop_model(run.id, over)
         for sampler in self.database.select(Sampler, "session = ?", session):
             self.scheduler.close_queue(sampler.id, over)
-            # Those that are being decoded have left the queue.
-            for pending in self.futures.of_target(sampler.id, owner):
-                pending.settle(over)
         self.checkpoints.delete_snapshots(session, keep=0)
 
     def _drop_model(self, model_id: str, answer: Failure) -> None:
         self.scheduler.close_queue(model_id, answer)
-        self.scheduler.add_task(lambda: self.residency.drop(model_id))
+        self.scheduler.add_task(lambda: self._release(model_id))
+
+    def _release(self, model_id: str) -> None:
+        self.residency.drop(model_id)
+        self.metrics.forget_model(model_id)
 
     def tidy(self) -> None:
         """What is done every few seconds: expired checkpoints, idle sessions, stale results, gaps in sequences."""
@@ -145,7 +173,8 @@ class ServerState:
                 self.finish_session(session.owner, session.id, "idle")
 
     def _at_work(self, session: str) -> bool:
-        return any(queue.waiting() for queue in self.scheduler.queues() if queue.name.startswith(f"{session}:"))
+        queues = (queue for queue in self.scheduler.queues() if queue.name.startswith(f"{session}:"))
+        return any(queue.turns is not None or queue.waiting() for queue in queues)
 
     def flush_last_seen(self) -> None:
         """Write to the database when sessions and models were last heard of."""
@@ -164,7 +193,7 @@ class ServerState:
 
     def add_model(
         self, owner: str, session: str, model_seq_id: int, spec: ModelSpec, make: Callable[[str], Result]
-    ) -> dict[str, str]:
+    ) -> UntypedAPIFuture:
         """Queue the creation of a model, once however often it is asked for.
 
         Args:
@@ -187,7 +216,8 @@ class ServerState:
             if not self.database.insert(run):
                 raise ApiError(410, self._gone(model_id))
             queue = self.scheduler.open_model_queue(ModelQueue(model_id, owner, self._perform))
-        return {"request_id": self.enqueue(queue, 0, lambda: _create(queue, make)), "model_id": model_id}
+        request_id = self.enqueue(queue, 0, lambda: _create(queue, make))
+        return UntypedAPIFuture(request_id=request_id, model_id=model_id)
 
     def _check_model_limit(self, owner: str) -> None:
         queues = [queue for queue in self.scheduler.queues() if isinstance(queue, ModelQueue)]
@@ -241,7 +271,7 @@ class ServerState:
             f"Continue with {how}."
         )
 
-    def enqueue(self, queue: ModelQueue, seq_id: int, work: Callable[[], Result], size: int = 0) -> str:
+    def enqueue(self, queue: ModelQueue, seq_id: int, work: Work, size: int = 0) -> str:
         """Queue a request under its number, once however often it is sent; returns the request id.
 
         Raises:
@@ -263,10 +293,10 @@ class ServerState:
                 raise
         return pending.request_id
 
-    def _perform(self, jobs: list[Job]) -> None:
+    def _perform(self, jobs: list[Job]) -> Turns:
         for job in jobs:
             try:
-                answer: Result | Failure = job.work()
+                answer: Result | Failure = yield from carry_out(job.work)
             except Exception as error:
                 answer = self.metrics.failed(job.pending, error)
             job.pending.settle(answer)
@@ -306,16 +336,33 @@ class ServerState:
 
         Raises:
             Busy: The queue is full.
-            ApiError: It asks for more samples than one request may.
+            ApiError: It asks for more than one request may.
         """
-        most = self.limits.samples_per_request
         try:
-            if request.num_samples > most:
-                raise ApiError(400, f"{request.num_samples} samples in one request; this server takes {most}.")
+            self.check_sample(request)
             self.scheduler.add_sample(queue, Job(pending, request, size, max(1, request.num_samples), on_token))
         except BaseException:
             self.futures.forget(pending)
             raise
+
+    def check_sample(self, request: types.SampleRequest) -> None:
+        """Refuse (ApiError with 400) what would be too much to answer, before anything of it is made."""
+        params, most = request.sampling_params, self.limits.samples_per_request
+        if request.num_samples > most:
+            raise ApiError(400, f"{request.num_samples} samples in one request; this server takes {most}.")
+        stops = 1 if isinstance(params.stop, str) else len(params.stop or ())
+        if stops > self.limits.stops_per_request:
+            raise ApiError(400, f"{stops} stops in one request; this server takes {self.limits.stops_per_request}.")
+        longest = max(self.residency.loaded(name).max_length for name in self.settings.base_models)
+        sampled = longest if params.max_tokens is None else min(longest, params.max_tokens)
+        of_prompt = (request.topk_prompt_logprobs + request.prompt_alt_tokens_k) * request.prompt.length
+        alternatives = request.topk_sample_logprobs * sampled * request.num_samples + of_prompt
+        if alternatives > self.limits.topk_per_request:
+            raise ApiError(
+                400,
+                f"The request asks for up to {alternatives} log-probabilities of alternatives; this server gives "
+                f"{self.limits.topk_per_request}. Ask for fewer per token, fewer tokens or fewer samples.",
+            )
 
     def cancel(self, pending: PendingRequest) -> None:
         """Give up a request: if it waits, it is not carried out; if it is being decoded, that ends at the next token.

@@ -120,6 +120,7 @@ class Checkpoint(Record):
         public: Whether every user may read it.
         expires: When it is deleted; None for never.
         snapshot: Whether it is an unnamed snapshot, which dies with its session and is not listed.
+        deleted: Whether it is gone for its owner, and its files only wait for their turn.
     """
 
     table = "checkpoints"
@@ -134,3 +135,4 @@ class Checkpoint(Record):
     metadata: Metadata = None
     expires: float | None = None
     snapshot: bool = False
+    deleted: bool = False

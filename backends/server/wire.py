@@ -1,4 +1,4 @@
-"""The wire format, as SDK 0.38 has it: what changes when the SDK does is in this module.
+"""The wire format, as SDKs 0.30 to 0.38 have it: what changes when the SDK does is in this module.
 
 `forward_backward` and the results of `forward_backward` and `asample` are protobuf, little-endian arrays inside;
 everything else is JSON, parsed and written with the SDK's own pydantic types. The SDK's `proto.request_conv` and
@@ -19,8 +19,9 @@ from tinker import types
 from tinker.proto import tinker_public_pb2 as wire
 from tinker.types.topk_logprobs import TopkLogprobs
 
-# The SDK's minor version: its wire format changes with it.
-SPOKEN = "0.38"
+PROTOBUF = "application/x-protobuf"
+# The oldest SDK that was seen to work; nothing is refused for its version.
+OLDEST_SDK = "0.30"
 # Cells of the largest tensor of one datum.
 CELLS = 1 << 24
 PEEK_BYTES = 4096
@@ -38,14 +39,20 @@ PROTO = {"float32": wire.DTYPE_FLOAT32, "int64": wire.DTYPE_INT64}
 STOP = {"stop": wire.STOP_REASON_STOP, "length": wire.STOP_REASON_LENGTH}
 
 
-def refusal(headers: Mapping[str, str]) -> str | None:
-    """The sentence for an SDK whose wire format this server does not speak, or None."""
+def require_protobuf(headers: Mapping[str, str]) -> None:
+    """Refuse another kind of body where protobuf is read.
+
+    Raises:
+        ValueError: The SDK that sent it is older than the protocol that is spoken here.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip()
+    if kind in ("", PROTOBUF, "application/octet-stream"):
+        return
     version = sdk_version(headers)
-    if version is None or version.startswith(f"{SPOKEN}."):
-        return None
-    return (
-        f"This server speaks the wire format of the tinker SDK {SPOKEN}, and yours is {version}: "
-        f"pip install 'tinker=={SPOKEN}.*'."
+    sender = f"tinker {version} sends" if version else "this request is"
+    raise ValueError(
+        f"forward_backward is read as {PROTOBUF}, which tinker sends from {OLDEST_SDK} on, and {sender} {kind}: "
+        f"pip install 'tinker>={OLDEST_SDK}'."
     )
 
 
@@ -57,23 +64,47 @@ def sdk_version(headers: Mapping[str, str]) -> str | None:
     return match[1] if match else None
 
 
-def decompress(body: bytes, encoding: str, limit: int) -> bytes:
-    """The body as it was before its ``Content-Encoding``.
+def plain_size(body: bytes, encoding: str, limit: int) -> int:
+    """How large a body is without its ``Content-Encoding``; at most that large if it does not say.
 
     Raises:
-        ValueError: It is not zstd, or grows beyond `limit`.
+        ValueError: It is not zstd, or larger than `limit`.
     """
     if encoding in ("", "identity"):
-        return body
+        return len(body)
     if encoding != "zstd":
         raise ValueError(f'Content-Encoding "{encoding}" is not spoken here; send zstd or none.')
     try:
-        with zstandard.ZstdDecompressor().stream_reader(body) as reader:
-            plain = reader.read(limit + 1)
+        size: int = zstandard.get_frame_parameters(body).content_size
     except zstandard.ZstdError as error:
         raise ValueError(f"The body is not valid zstd: {error}.") from error
-    if len(plain) > limit:
+    if size == zstandard.CONTENTSIZE_UNKNOWN:
+        return limit
+    if size > limit:
         raise ValueError(f"The body is larger than {limit} bytes when decompressed.")
+    return size
+
+
+def decompress(body: bytes, encoding: str, size: int) -> bytes:
+    """The body as it was before its ``Content-Encoding``.
+
+    Args:
+        body: As it came.
+        encoding: The header.
+        size: What `plain_size` said; the frame may lie.
+
+    Raises:
+        ValueError: It is not zstd, or grows beyond that size.
+    """
+    if encoding in ("", "identity"):
+        return body
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(body) as reader:
+            plain = reader.read(size + 1)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"The body is not valid zstd: {error}.") from error
+    if len(plain) > size:
+        raise ValueError(f"The body is larger than {size} bytes when decompressed.")
     return plain
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import cast
@@ -12,12 +11,11 @@ from pydantic import BaseModel
 from tinker import types
 
 from backends.capabilities import BACKENDS
+from backends.checkpoint_paths import CheckpointPath
 from backends.interface import BackendError, Description, ServiceClient
 from backends.options import TinkerOptions
-from backends.planning.prices import PRICES
+from backends.tinker.preflight import check_key, check_offered, check_server, server_address
 from backends.tinker.sdk_patches import apply_patches
-
-CONNECT_SECONDS = 10.0
 
 
 class RemoteServiceClient(tinker.ServiceClient):
@@ -39,6 +37,25 @@ class RemoteServiceClient(tinker.ServiceClient):
     def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
         """The models that can be trained and sampled."""
         return self.create_rest_client().get_server_capabilities().result()
+
+    def sampler_links(self, path: str) -> types.ExternalWeightsUrlsResponse:
+        """A link to each file of weights to sample from; `text2sql serve` gives some, and the SDK does not ask for any.
+
+        Raises:
+            BackendError: The server gives none, or has no such checkpoint.
+        """
+        import httpx
+
+        of = CheckpointPath.parse(path)
+        place = f"training_runs/{of.run}/checkpoints/{of.checkpoint_id}/external_weights_urls"
+        headers = {"X-API-Key": self._key} if self._key else {}
+        response = httpx.get(f"{self._url}/api/v1/{place}", headers=headers, timeout=60)
+        if response.status_code >= 400:
+            raise BackendError(
+                f"The server gives no files of {path} ({response.status_code}). A training state, "
+                "tinker://RUN/weights/NAME, can be downloaded."
+            )
+        return types.ExternalWeightsUrlsResponse.model_validate(response.json())
 
     def describe(self) -> Description:
         """Nothing: the server chooses devices and dtypes, and does not say."""
@@ -62,21 +79,11 @@ class RemoteServiceClient(tinker.ServiceClient):
                 f"backend: the Tinker server refuses this key ({error}). Check TINKER_API_KEY and the account in the "
                 "Tinker console."
             ) from error
-        if base_model in offered:
-            return
-        near = difflib.get_close_matches(base_model, offered, n=3, cutoff=0.3)
-        hint = f" Nearest: {', '.join(near)}." if near else ""
-        gone = "no longer offers" if base_model in PRICES else "does not offer"
-        raise BackendError(
-            f'base_model: the Tinker server {gone} "{base_model}".{hint} Set tinker.base_model to one of its '
-            f"{len(offered)} models (base_model may stay, for runs on this machine): {', '.join(sorted(offered))}."
-        )
+        check_offered(base_model, offered)
 
 
 def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = None) -> ServiceClient:
     """The SDK's service client, after a check that the server can be reached.
-
-    The SDK retries an unreachable server for five minutes before it says so; the check says it in seconds.
 
     Args:
         options: `TinkerOptions`, or None for its defaults.
@@ -86,51 +93,12 @@ def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = 
         BackendError: There is no usable API key, or the server cannot be reached or refuses the key.
     """
     chosen = TinkerOptions.model_validate((options or TinkerOptions()).model_dump())
-    from tinker.lib.base_url import resolve_base_url
-
-    url = resolve_base_url(chosen.base_url)
-    _check_key()
-    _check_server(url)
+    url = server_address(chosen.base_url)
+    check_key()
+    check_server(url)
     apply_patches(chosen.tokenizer)
     try:
         # The SDK's clients take more than the interface asks, in part under narrower types.
         return cast(ServiceClient, RemoteServiceClient(url))
     except tinker.TinkerError as error:
         raise BackendError(f"backend: the Tinker SDK could not start: {error}") from error
-
-
-def _check_key() -> None:
-    key = os.environ.get("TINKER_API_KEY")
-    if key is None:
-        stored = Path.home() / ".tinker" / "credentials.json"
-        if "TINKER_CREDENTIAL_CMD" in os.environ or stored.is_file():
-            return
-        raise BackendError(
-            "backend: tinker needs an API key. Create one in the Tinker console and set TINKER_API_KEY, "
-            "or use backend=local."
-        )
-    if not key.startswith(("tml-", "eyJ")):
-        raise BackendError('backend: TINKER_API_KEY does not look like a Tinker key; keys start with "tml-".')
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise BackendError("backend: TINKER_API_KEY has spaces, line breaks or letters that no key has; copy it again.")
-
-
-def _check_server(url: str) -> None:
-    import httpx
-
-    key = os.environ.get("TINKER_API_KEY")
-    headers = {"X-API-Key": key} if key else {}
-    try:
-        response = httpx.get(f"{url}/api/v1/healthz", headers=headers, timeout=CONNECT_SECONDS)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise BackendError(
-            f"backend: the Tinker server at {url} cannot be reached ({type(error).__name__}: {error}). Check the "
-            "network, TINKER_BASE_URL and tinker.base_url, or use backend=local."
-        ) from error
-    if response.status_code in (401, 403):
-        # The SDK may send a stored credential, which this check does not.
-        if not key:
-            return
-        raise BackendError(f"backend: the Tinker server at {url} refuses this TINKER_API_KEY ({response.status_code}).")
-    if response.status_code >= 400:
-        raise BackendError(f"backend: the Tinker server at {url} answers {response.status_code} to a health check.")

@@ -17,6 +17,7 @@ from packaging.specifiers import SpecifierSet
 
 from backends.base_models import PACKAGED, load_tokenizer, locate
 from backends.interface import BackendError
+from backends.tinker.preflight import no_tokenizer
 
 P = ParamSpec("P")
 
@@ -83,10 +84,7 @@ def find_tokenizers(given: str | None) -> None:
             return original(model_name, *rest) if place is None else load_tokenizer(place)
         except (OSError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise BackendError(
-                f'tinker.tokenizer: no tokenizer of "{model_name}" was found at {place or "the Hub"} ({reason}). Set '
-                "it to the Hub id or the directory of one."
-            ) from error
+            raise BackendError(no_tokenizer(model_name, place or "the Hub", reason)) from error
 
     load.of_the_sdk = original  # type: ignore[attr-defined]
     sampling_client._load_tokenizer_from_model_info = load  # type: ignore[assignment]

@@ -8,10 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from random import Random
 
-from scripts.make_bundled.query import Draft, View
 from scripts.make_bundled.rows import fill, make_rows
-from scripts.make_bundled.schema import Domain
-from scripts.make_bundled.shapes import SHAPES, Shape, Tier
+from text2sql.data.make.domain import Domain
+from text2sql.data.make.query import Draft, View
+from text2sql.data.make.shapes import SHAPES, Shape, Tier
 
 #: Examples per domain and tier: about 40 % easy, 35 % medium, 25 % hard.
 QUOTAS: dict[Tier, int] = {"easy": 36, "medium": 32, "hard": 23}

@@ -33,17 +33,3 @@ COUNTRIES = ("France", "Spain", "Italy", "Japan", "Brazil", "Kenya", "Norway", "
 EUROPE = ("Austria", "Portugal", "Greece", "Sweden", "Poland", "Ireland", "Finland")
 REGIONS = ("North", "South", "East", "West", "Central")
 PARTS_OF_TOWN = ("Harbor", "Old Town", "Riverside", "Hillside", "Station", "University")
-MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)

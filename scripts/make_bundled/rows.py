@@ -7,11 +7,9 @@ from datetime import date, timedelta
 from random import Random
 
 from scripts.make_bundled.pools import FIRST_NAMES, LAST_NAMES
-from scripts.make_bundled.schema import PEOPLE, Column, Domain, Table
-
-Value = str | int | float | None
-Row = dict[str, Value]
-Rows = dict[str, list[Row]]
+from text2sql.data.make.conditions import random_day
+from text2sql.data.make.domain import PEOPLE, Column, Domain, Table
+from text2sql.data.make.query import Row, Rows, Value
 
 _SPARSE_SHARE = 0.3
 _CHILDLESS_SHARE = 0.2
@@ -76,12 +74,6 @@ def _number(rng: Random, column: Column) -> int | float:
     steps = int((column.high - column.low) / column.step)
     value = column.low + column.step * rng.randint(0, steps)
     return round(value, 2) if column.sql_type == "REAL" else int(value)
-
-
-def random_day(rng: Random, column: Column) -> date:
-    """Return a day in the range of a date column."""
-    first = date(int(column.low), 1, 1)
-    return first + timedelta(days=rng.randrange((date(int(column.high) + 1, 1, 1) - first).days))
 
 
 def _references(rng: Random, targets: int, size: int) -> list[Value]:

@@ -113,6 +113,9 @@ def test_a_mistyped_model_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     answers(httpx2.ConnectError("Name or service not known"))
     with pytest.raises(BackendError, match=r'no directory "acme/lama".*cannot be reached.*smollm2-135m-instruct'):
         locate("acme/lama")
+    # A Hub that is slow has been reached.
+    answers(httpx2.ReadTimeout("The read operation timed out"))
+    assert locate("acme/lama") == "acme/lama"
     answers(RepositoryNotFoundError("404", response=httpx2.Response(404, request=httpx2.Request("GET", "http://hub"))))
     with pytest.raises(BackendError, match="has no such model"):
         locate("acme/lama")

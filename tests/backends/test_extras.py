@@ -8,10 +8,13 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from backends import extras
 from backends.interface import BackendError
@@ -21,11 +24,14 @@ from text2sql.chat_client import ChatClient
 from text2sql.config import EndpointConfig
 from text2sql.errors import UserError
 
-EXTRAS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 # Imports that may fail for another reason than a missing extra: the module and why.
 OTHER_IMPORTS = {
-    "text2sql/equivalence/process_pool.py": "a platform without the module `resource`",
+    "text2sql/equivalence/worker_process.py": "a platform without the module `resource`",
     "backends/local/model/load.py": "Liger is in no extra",
+    "text2sql/cli/env.py": "it says what is installed",
+    "text2sql/rl/rewards.py": "the module of a user's own function",
 }
 
 
@@ -74,7 +80,9 @@ def test_every_message_names_an_extra_that_holds_the_package() -> None:
         assert isinstance(extra, ast.Constant) and extra.value in EXTRAS, f"{file}: {ast.unparse(extra)}"
         if isinstance(package, ast.Constant):
             held = {re.match(r"[\w-]+", requirement)[0].replace("-", "_") for requirement in EXTRAS[extra.value]}
-            assert package.value in held, f"{file}: {package.value} is not in the extra {extra.value}"
+            # A distribution may have another name than the module in it.
+            names = {name.replace("-", "_") for name in packages_distributions().get(package.value, [package.value])}
+            assert names & held, f"{file}: {package.value} is not in the extra {extra.value}"
 
 
 def test_every_optional_import_that_fails_says_how_to_install_it() -> None:
@@ -98,6 +106,20 @@ def test_nothing_tells_people_to_install_a_strangers_package() -> None:
             assert match is None, f"{file}: {match[0]}"
 
 
+def test_every_requirement_has_two_bounds_that_hold_the_pinned_version() -> None:
+    pinned = dict(
+        line.split("==") for line in (REPOSITORY / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+    versions = {canonicalize_name(name): version for name, version in pinned.items()}
+    for line in [*PROJECT["dependencies"], *(line for extra in EXTRAS.values() for line in extra)]:
+        requirement = Requirement(line)
+        if requirement.extras:
+            continue
+        assert {specifier.operator for specifier in requirement.specifier} == {">=", "<"}, line
+        version = versions.get(canonicalize_name(requirement.name))
+        assert version is None or version in requirement.specifier, f"{line}: {version} is pinned"
+
+
 def test_the_wheel_carries_types_data_and_the_one_version(tmp_path: Path) -> None:
     """Hatchling is asked for its list of files: a build would fetch it again."""
     script = "from hatchling.builders.wheel import WheelBuilder as W; import sys; b = W(sys.argv[1]); "
@@ -107,4 +129,5 @@ def test_the_wheel_carries_types_data_and_the_one_version(tmp_path: Path) -> Non
     from text2sql import __version__
 
     assert version == __version__
-    assert {"text2sql/py.typed", "backends/py.typed"} <= set(files)
+    page = {f"text2sql/explorer/assets/{name}" for name in ("index.html", "main.js", "tabulator/LICENSE")}
+    assert {"text2sql/py.typed", "backends/py.typed", *page} <= set(files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from text2sql.compare.entries import load_entries
 from text2sql.compare.paired import compare
 from text2sql.compare.terminal import print_comparison
 from text2sql.errors import UserError
+from text2sql.evaluation.metrics import ONE_DATABASE
 
 
 def run_of(directory: Path, correct: list[bool], **changes: Any) -> Path:
@@ -161,3 +163,61 @@ def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
     runs = [str(run_of(tmp_path / name, [True, False] * 3)) for name in "ab"]
     with pytest.raises(UserError, match=r"--html: .* cannot be written"):
         compare_runs(runs, tmp_path / "a" / "summary.json" / "page.html", 1)
+
+
+def test_other_programs_get_the_same_numbers(tmp_path: Path) -> None:
+    a, b = answers(1, 0.4), answers(2, 0.8)
+    names = [str(run_of(tmp_path / "a", a)), str(run_of(tmp_path / "b", b))]
+    numbers, table = tmp_path / "c.json", tmp_path / "deep" / "c.csv"
+    compare_runs(names, tmp_path / "c.html", 0, as_json=numbers, as_csv=table)
+    read = json.loads(numbers.read_text())
+    assert [model["correct"] for model in read["models"]] == [sum(a), sum(b)]
+    assert read["tests"][0]["wins"] - read["tests"][0]["losses"] == sum(b) - sum(a)
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["a right"]) for row in rows] == a and [int(row["b right"]) for row in rows] == b
+    assert any(HOSTILE in row["a sql"] for row in rows)
+    with pytest.raises(UserError, match="cannot be written"):
+        compare_runs(names, tmp_path / "c.html", 0, as_json=tmp_path)
+
+
+def test_how_close_two_runs_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = run_of(tmp_path / "a", [True] * 6), run_of(tmp_path / "b", [True] * 4 + [False] * 2)
+    rows = [json.loads(line) for line in (a / "metrics.jsonl").read_text().splitlines()]
+    write_rows(b / "metrics.jsonl", [row | {"loss": row["loss"] + 0.25 * (row["step"] == 3)} for row in rows[:5]])
+    comparison = compare(load_entries([str(a), str(b)]))
+    (pair,) = comparison.pairs
+    assert pair.equal_answers == 4
+    assert pair.loss_difference == (pytest.approx(0.25), 5)
+    said = (
+        "a and b: 4 of 6 answers are equal to the letter, and the training losses differ by 0.25 at most, over 5 steps."
+    )
+    assert comparison.closeness == [said]
+    page = compare_runs([str(a), str(b)], tmp_path / "c.html", 0, as_json=tmp_path / "c.json")
+    assert said in page.read_text() and said in " ".join(capsys.readouterr().out.split())
+    (test,) = json.loads((tmp_path / "c.json").read_text())["tests"]
+    assert (test["equal_answers"], test["largest_loss_difference"]) == (4, pytest.approx(0.25))
+
+
+def test_base_models_have_no_losses_to_differ(tmp_path: Path) -> None:
+    a, b = run_of(tmp_path / "a", [True] * 6), run_of(tmp_path / "b", [True] * 6)
+    (said,) = compare(load_entries([f"{a}:base", f"{b}:base"])).closeness
+    assert said.endswith("equal to the letter.")
+
+
+@pytest.mark.parametrize(("backend", "whose"), [("local", False), ("tinker", True), ("fake", False)])
+def test_whose_memory_it_is(tmp_path: Path, backend: str, whose: bool) -> None:
+    runs = [run_of(tmp_path / name, [True] * 6, backend=backend) for name in "ab"]
+    page = compare_runs(list(map(str, runs)), tmp_path / "c.html", 0).read_text()
+    assert ("the client; the server" in page) is whose
+
+
+def test_one_database_says_nothing_of_others(tmp_path: Path) -> None:
+    a, b = run_of(tmp_path / "a", [True] * 6), run_of(tmp_path / "b", [True] * 6)
+    entries = load_entries([str(a), str(b)])
+    assert ONE_DATABASE not in compare(entries).cautions
+    for run in (a, b):
+        rows = [json.loads(line) for line in (run / "predictions-tuned.jsonl").read_text().splitlines()]
+        write_rows(run / "predictions-tuned.jsonl", [row | {"cluster": "shop"} for row in rows])
+    comparison = compare(load_entries([str(a), str(b)]))
+    assert comparison.entries[0].interval == (0, 1) and ONE_DATABASE in comparison.cautions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -15,7 +16,9 @@ from backends.losses import LOSSES, Loss
 from backends.options import LOCAL_OPTIONS, LocalOptions, only_local
 from tests.conftest import REPOSITORY
 from text2sql.config import Config, EndpointConfig, dump_config, find_config, load_config
+from text2sql.config.json_schema import config_schema
 from text2sql.config.load import load_section
+from text2sql.config.wording import PATTERNS
 from text2sql.config.yaml import dump_yaml, read_yaml
 from text2sql.errors import UserError
 
@@ -367,7 +370,7 @@ def test_an_option_that_changes_what_is_learnt_is_refused_elsewhere() -> None:
     ("overrides", "keys"),
     [
         (["training.loss=ppo"], ["training.loss=ppo", "gold answers", "'logprobs' and 'advantages'"]),
-        (["training.loss=gspo"], ["training.loss=gspo", "not available", "cross_entropy"]),
+        (["training.loss=custom"], ["training.loss=custom", "not available", "cross_entropy"]),
         (["training.loss_config.beta=1"], ["training.loss=cross_entropy", "'beta'", "no settings"]),
         (["training.loss=flat", "training.loss_config.slope=2", "backend=tinker"], ["training.loss=flat", "the API"]),
     ],
@@ -433,3 +436,17 @@ def test_a_sections_own_overrides_are_told_alike() -> None:
         with pytest.raises(UserError) as refused:
             load_section(EndpointConfig, {"model": "m"}, [override])
         assert said in str(refused.value)
+
+
+def test_no_pattern_is_shown_as_one() -> None:
+    text = json.dumps(config_schema())
+    assert set(map(json.loads, re.findall(r'"pattern": ("(?:[^"\\\\]|\\\\.)*")', text))) <= set(PATTERNS)
+    assert "name: must be letters, digits, dots, dashes and underscores" in _error("quickstart", "name=a/b")
+    assert "hub.push_to: must be owner/name" in _error("quickstart", "hub.push_to=a")
+
+
+@pytest.mark.parametrize("written", ["None", "none", "undefined"])
+def test_what_other_languages_call_null_is_told_its_name(written: str) -> None:
+    assert f"data.limit: must be a whole number, or null for none (got '{written}')" in _error(
+        "quickstart", f"data.limit={written}"
+    )

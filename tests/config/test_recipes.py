@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from backends.options import only_local
+from backends.planning.lineup import lineup
 from tests.conftest import REPOSITORY
 from tests.support import archives
 from tests.support.running import KEY, Running
@@ -25,9 +27,12 @@ from text2sql.pipeline.run import run_pipeline
 from text2sql.training.batches import epoch_order
 
 SHIPPED = {path.stem: path for path in sorted((REPOSITORY / "configs").glob("*.yaml"))}
-# The form that a recipe's rows have, by configuration.
+# Those that begin with a finished run and learn from verdicts.
+FROM_VERDICTS = {"quickstart-rl"}
+# The form that a recipe's rows have, by configuration; of the others.
 RECIPES = {
     "llama-3.2-1b": "rows",
+    "qwen3.5-4b": "rows",
     "smollm2-sql-create-context": "rows",
     "opencodeinterpreter-6.7b-qlora-plus": "rows",
     "mistral-7b-wikisql": "wikisql",
@@ -81,6 +86,7 @@ def _config(name: str, directory: Path, *overrides: str) -> Config:
         "evaluation.workers=1",
         "evaluation.databases=3",
         "evaluation.max_new_tokens=8",
+        "evaluation.max_unusable_golds=1",
         "evaluation.novel_questions=false",
         "evaluation.baseline=false",
         f"output_dir={directory / 'run'}",
@@ -94,7 +100,7 @@ def _cache_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_shipped_configuration_is_a_recipe_with_a_test() -> None:
-    assert SHIPPED.keys() == RECIPES.keys()
+    assert SHIPPED.keys() == RECIPES.keys() | FROM_VERDICTS
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -106,7 +112,7 @@ def test_line_one_is_the_command_and_line_two_says_what_to_expect(name: str) -> 
     assert "memory" in text and second.startswith("#")
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", RECIPES)
 def test_the_first_batch_has_the_recipes_words(name: str, tmp_path: Path, tiny_chat_tokenizer: Any) -> None:
     config = _config(name, tmp_path, "data.max_tokens=4096")
     dataset, tokens, _ = tokenize_split(load_dataset(config), tiny_chat_tokenizer, config, None)
@@ -135,7 +141,7 @@ def server(tiny_chat_model: str, tmp_path_factory: pytest.TempPathFactory) -> It
     running.stop()
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("backend", ["local", "tinker"])
 def test_two_steps(
     name: str, backend: str, tmp_path: Path, tiny_chat_model: str, server: Running, monkeypatch: pytest.MonkeyPatch
@@ -157,6 +163,21 @@ def test_two_steps(
     assert json.loads((run / "summary.json").read_text())["evaluations"]["tuned"]["n"] == 2
 
 
+def test_a_step_from_verdicts_on_the_run_before_it(
+    tmp_path: Path, tiny_chat_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge_by_words(monkeypatch)
+    monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path)
+    here = [f"base_model={tiny_chat_model}", "local.device=cpu", "local.dtype=float32", "data.max_tokens=4096"]
+    start = run_pipeline(_config("quickstart", tmp_path, *here))
+    small = ["rl.steps=1", "rl.questions=2", "rl.group=2", "data.test_size=2", "evaluation.max_new_tokens=8"]
+    small += ["evaluation.workers=1", "evaluation.novel_questions=false", "evaluation.max_unusable_golds=1"]
+    places = [f"training.start_from={start}", f"output_dir={tmp_path / 'verdicts'}"]
+    run = run_pipeline(load_config("quickstart-rl", [*here, *small, *places]))
+    assert [row["step"] for row in read_jsonl(run / "metrics.jsonl") if "reward" in row] == [1]
+    assert json.loads((run / "summary.json").read_text())["evaluations"].keys() >= {"base", "start", "tuned"}
+
+
 def _default(key: str) -> str:
     from backends.options import LocalOptions
 
@@ -174,7 +195,7 @@ def test_what_the_tinker_api_cannot_do_is_refused_by_name(name: str, tmp_path: P
     assert any(f"local.{key}" in str(refused.value) for key in ONLY_LOCAL[name])
 
 
-@pytest.mark.parametrize("name", sorted(SHIPPED.keys() - ONLY_LOCAL.keys()))
+@pytest.mark.parametrize("name", sorted(RECIPES.keys() - ONLY_LOCAL.keys()))
 def test_the_others_can_run_on_the_tinker_api(name: str, tmp_path: Path) -> None:
     assert _config(name, tmp_path, "backend=tinker").backend == "tinker"
 
@@ -272,7 +293,7 @@ SOURCES: dict[str, dict[str, Any]] = {
     "smollm2-135m-gretel": CHALLENGE,
     "smollm2-135m-gretel-schema": CHALLENGE,
 }
-OWN = {"quickstart", "smollm2-sql-create-context", "smollm2-spider"}
+OWN = {"qwen3.5-4b", "quickstart", "smollm2-sql-create-context", "smollm2-spider"}
 DIFFERENCES = {
     "mistral-7b-wikisql": ["loss", "data", "batch", "validation", "dtype"],
     "llama-3.1-8b-bird": ["batch", "loss", "evaluation"],
@@ -281,8 +302,33 @@ DIFFERENCES = {
 }
 
 
+def test_the_exercise_is_offered_on_a_model_that_is_served_and_differs_in_nothing_else() -> None:
+    hosted, local = (load_config(name).model_dump() for name in ("qwen3.5-4b", "llama-3.2-1b"))
+    assert {key for key in hosted if hosted[key] != local[key]} == {"name", "base_model"}
+    assert lineup().find(hosted["base_model"]) and not lineup().find(local["base_model"])
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_configuration_whose_model_was_retired_says_so(name: str) -> None:
+    retired = lineup().find_retired(load_config(name).trained_model)
+    if retired:
+        text = SHIPPED[name].read_text(encoding="utf-8")
+        assert "retired" in text and (retired.since is None or retired.since in text)
+
+
+def test_the_hosted_command_of_the_first_page_names_a_model_that_is_served() -> None:
+    for page in ("README.md", "docs/guide.md", "docs/remote.md"):
+        commands = re.findall(
+            r"text2sql (?:run|estimate) (\S+) .*backend=tinker(?!.*base_url)", (REPOSITORY / page).read_text()
+        )
+        assert commands, page
+        # The quickstart goes to `text2sql serve`.
+        for command in set(commands) - {"quickstart"}:
+            assert lineup().find(load_config(command).trained_model), (page, command)
+
+
 def test_every_recipe_has_a_source_or_is_our_own() -> None:
-    assert SHIPPED.keys() == SOURCES.keys() | OWN
+    assert SHIPPED.keys() == SOURCES.keys() | OWN | FROM_VERDICTS
 
 
 @pytest.mark.parametrize(("name", "key"), [(name, key) for name, values in SOURCES.items() for key in values])

@@ -6,8 +6,8 @@ import pytest
 
 from text2sql.data.example import Example
 from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
+from text2sql.data.facts import tables_of
 from text2sql.data.sources.bundled import load_bundled
-from text2sql.data.split import tables_of
 from text2sql.evaluation import execution_match
 
 

@@ -18,11 +18,11 @@ from tests.support import archives
 from text2sql.config import Config, SourceConfig
 from text2sql.data import fetch
 from text2sql.data.export import export
+from text2sql.data.facts import read_facts
 from text2sql.data.inspect import stats
 from text2sql.data.sources import NAMED, load_examples
 from text2sql.data.sources.named import Archive
 from text2sql.errors import UserError
-from text2sql.sql.features import features
 
 
 class _Files:
@@ -183,7 +183,7 @@ def test_what_trl_reads_are_these_columns(tmp_path: Path) -> None:
     ],
 )
 def test_features_of_queries(query: str, expected: set[str]) -> None:
-    assert features(query) == expected
+    assert set(read_facts("", query).features) == expected
 
 
 @pytest.mark.parametrize("style", ["ddl", "compact"])

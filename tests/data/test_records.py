@@ -32,6 +32,23 @@ def _load(tmp_path: Path, rows: list[dict[str, Any]], **options: Any) -> list[Ex
     return load_examples(DataConfig(source=str(tmp_path / "rows.jsonl"), **options))
 
 
+def test_headers_may_have_capitals(tmp_path: Path) -> None:
+    rows = [{"QUESTION": row["question"], " Context": row["context"], "Sql": row["answer"]} for row in GOOD]
+    loaded = _load(tmp_path, rows, columns={"answer": "sql"})
+    assert [(e.question, e.context, e.answer) for e in loaded] == [
+        (row["question"], row["context"], row["answer"]) for row in GOOD
+    ]
+    # Of two that differ in nothing else nobody knows which is meant.
+    with pytest.raises(UserError, match='no column "question"'):
+        _load(tmp_path, [{"QUESTION": "a", "Question": "b", "context": SCHEMA, "answer": QUERY}])
+
+
+def test_a_spreadsheet_is_told_how_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "sheet.xlsx").touch()
+    with pytest.raises(UserError, match=r"must end in .*\. Save the sheet as CSV"):
+        load_examples(DataConfig(source=str(tmp_path / "sheet.xlsx")))
+
+
 NAN = float("nan")
 
 
@@ -105,18 +122,6 @@ def test_archives_are_typed_too(tmp_path: Path, name: str) -> None:
     examples = load_examples(DataConfig(source=name, path=str(directory)))
     assert examples[1].problem == "question is an object, not a text (first: row 2)"
     assert examples[0].problem is None and not examples[2].context
-
-
-def test_gold_answers_that_hold_a_stop_text_are_counted(tmp_path: Path) -> None:
-    rows = [{**GOOD[0], "question": f"{i}?", "answer": QUERY.replace(" ", "\n\n" if i % 2 else " ")} for i in range(9)]
-    write_jsonl(tmp_path / "rows.jsonl", rows)
-    data = {"source": str(tmp_path / "rows.jsonl"), "test_size": 4, "split_by": "example"}
-    dataset = load_dataset(Config.model_validate({"data": data}))
-    held = sum("\n\n" in example.answer for example in dataset.split.test)
-    assert dataset.stopped == held > 0
-    assert f"(evaluation.stop=['\\n\\n', 'Question:']): {held} of 4." in dataset.counts()
-    other = load_dataset(Config.model_validate({"data": data, "evaluation": {"stop": [";"]}}))
-    assert other.stopped == 0 and "evaluation.stop" not in other.counts()
 
 
 @pytest.mark.parametrize("side", ["train", "test"])

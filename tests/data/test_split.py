@@ -12,9 +12,10 @@ from tests.support.tiny_runs import rows, write_jsonl
 from text2sql.config import Config, DataConfig
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
+from text2sql.data.facts import tables_of
 from text2sql.data.sources import load_examples
 from text2sql.data.sources.bundled import domains
-from text2sql.data.split import Split, count_leaks, draw, split_examples, tables_of
+from text2sql.data.split import Split, count_leaks, draw, split_examples
 from text2sql.errors import UserError
 
 
@@ -22,8 +23,8 @@ def _data(**values: Any) -> DataConfig:
     return DataConfig.model_validate({"source": "rows.json", "test_size": 10, "validation_size": 5, **values})
 
 
-def _split(examples: list[Example], data: DataConfig, seed: int = 0) -> Split:
-    return split_examples(draw(examples, data, seed), data, seed)
+def _split(examples: list[Example], data: DataConfig) -> Split:
+    return split_examples(draw(examples, data), data)
 
 
 def _ids(split: Split) -> list[list[str]]:
@@ -43,8 +44,8 @@ def test_sizes_are_exact_and_the_sides_share_nothing() -> None:
 
 
 def test_the_seed_decides_and_nothing_else() -> None:
-    assert _ids(_split(EXAMPLES, _data(), 3)) == _ids(_split(EXAMPLES, _data(), 3))
-    assert _ids(_split(EXAMPLES, _data(), 3)) != _ids(_split(EXAMPLES, _data(), 4))
+    assert _ids(_split(EXAMPLES, _data(seed=3))) == _ids(_split(EXAMPLES, _data(seed=3)))
+    assert _ids(_split(EXAMPLES, _data(seed=3))) != _ids(_split(EXAMPLES, _data(seed=4)))
 
 
 def test_the_test_side_does_not_depend_on_the_validation_side() -> None:
@@ -74,9 +75,9 @@ def test_no_table_stands_on_two_sides(schemas: list[set[int]], test_size: int, v
         Example(str(i), f"{i}?", "; ".join(f"CREATE TABLE t{n} (a INT)" for n in sorted(tables)), "SELECT 1")
         for i, tables in enumerate(schemas)
     ]
-    data = _data(split_by="schema", test_size=test_size, validation_size=validation)
+    data = _data(split_by="schema", test_size=test_size, validation_size=validation, seed=seed)
     try:
-        split = _split(examples, data, seed)
+        split = _split(examples, data)
     except UserError as error:
         assert "test_size" in str(error)
         return

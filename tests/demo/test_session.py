@@ -17,7 +17,7 @@ from text2sql.inference.ask import Answer
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Source]:
-    session = Session()
+    session = Session(tmp_path)
     yield session.open_file(write_example(tmp_path))
     session.close()
     assert session.directory is not None and not session.directory.exists()
@@ -72,10 +72,10 @@ def test_what_does_not_fit_is_named(shop: Source, sql: str, problems: list[str])
 def test_nothing_but_reading(shop: Source, sql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert shop.database is not None
-    before, files = shop.database.read_bytes(), sorted(tmp_path.iterdir())
+    before, files = shop.database.location.path.read_bytes(), sorted(tmp_path.iterdir())
     problem = show(sql, shop).problems[0]
     assert "Refused" in problem and "Only queries that read" in problem, problem
-    assert shop.database.read_bytes() == before and sorted(tmp_path.iterdir()) == files
+    assert shop.database.location.path.read_bytes() == before and sorted(tmp_path.iterdir()) == files
 
 
 def test_what_never_ends_is_stopped(shop: Source, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_many_rows_are_cut_and_that_is_said(shop: Source) -> None:
 
 def test_a_database_that_vanished(shop: Source) -> None:
     assert shop.database is not None
-    shop.database.unlink()
+    shop.database.location.path.unlink()
     assert "cannot be read" in show("SELECT 1 FROM customers", shop).problems[0]
 
 
@@ -124,4 +124,4 @@ def test_what_is_shown_is_escaped() -> None:
 
 def test_the_copy_is_read_only(shop: Source) -> None:
     assert shop.database is not None
-    assert stat.S_IMODE(shop.database.stat().st_mode) == 0o444
+    assert stat.S_IMODE(shop.database.location.path.stat().st_mode) == 0o444

@@ -75,10 +75,10 @@ def test_another_encoding(tmp_path: Path, place: Path) -> None:
 def test_a_stray_byte_is_said_on_the_page(tmp_path: Path) -> None:
     path = tmp_path / "cities.csv"
     path.write_bytes("name,city\nJosé,München\nJos".encode() + b"\xe9,Lyon\n")
-    session = Session()
+    session = Session(tmp_path)
     source = session.open_file(path)
     assert source.database is not None
-    assert rows(source.database, "SELECT name FROM cities") == [("José",), ("Jos\ufffd",)]
+    assert rows(source.database.location.path, "SELECT name FROM cities") == [("José",), ("Jos\ufffd",)]
     assert "not UTF-8: 1, the first in line 3" in describe_source(source)
     session.close()
 
@@ -99,7 +99,7 @@ def test_a_stray_byte_is_said_on_the_page(tmp_path: Path) -> None:
 def test_what_cannot_be_used_is_said_and_nothing_is_kept(tmp_path: Path, name: str, content: bytes, what: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    session = Session()
+    session = Session(tmp_path)
     with pytest.raises(UserError, match=what):
         session.open_file(path)
     assert session.directory is not None and not list(session.directory.iterdir())
@@ -111,7 +111,7 @@ def test_an_empty_database(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE t (a)")
         database.execute("DROP TABLE t")
-    session = Session()
+    session = Session(tmp_path)
     with pytest.raises(UserError, match="without tables"):
         session.open_file(path)
     session.close()

@@ -15,9 +15,25 @@ from tests.support.repository import REPOSITORY
 from text2sql.cli import app
 from text2sql.cli.arguments import load
 from text2sql.config.load import apply_override
+from text2sql.sweep.plan import plan_sweep
 
 # Programs of others: their arguments are not checked here.
-FOREIGN = {"cd", "curl", "docker", "echo", "export", "git", "ollama", "pipx", "source", ".venv/bin/pre-commit"}
+FOREIGN = {
+    ".venv/bin/pre-commit",
+    "cd",
+    "cp",
+    "curl",
+    "docker",
+    "echo",
+    "export",
+    "git",
+    "mkdir",
+    "ollama",
+    "pipx",
+    "source",
+    "tar",
+    "tinker",
+}
 ENDS = {"&", "&&", "|", ";", ">", "<", ">>"}
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^|\n\n)((?: {4}[^\n]*(?:\n|$))+)")
@@ -54,8 +70,8 @@ def command_lines(block: str) -> Iterator[list[str]]:
 def check_command(words: list[str]) -> None:
     """Raises where a command that a page gives could not be typed: no such program, command, option, key or file."""
     program, *arguments = words
-    if "text2sql.cli" in words:
-        _check_text2sql(words[words.index("text2sql.cli") + 1 :])
+    if "-m text2sql" in " ".join(words):
+        _check_text2sql(words[words.index("text2sql") + 1 :])
     elif program.removeprefix(".venv/bin/") == "text2sql":
         _check_text2sql(arguments)
     elif program in ("bash", "python"):
@@ -111,8 +127,10 @@ def _check_text2sql(words: list[str]) -> None:
     overrides = [word for word in given.get("overrides") or () if word != "KEY=VALUE"]
     if command.name == "serve":
         _check_server(overrides)
+    elif command.name == "sweep":
+        plan_sweep(given["config"], overrides)
     elif "overrides" in given:
-        config = str(given.get("config") or given["target"])
+        config = str(given.get("config") or given.get("target") or given["extends"])
         # A placeholder, a run or a file of answers takes overrides of any configuration.
         stands_in = config.isupper() or config.startswith("runs/") or re.search(r"\.(jsonl?|csv|parquet|sql)$", config)
         load("quickstart" if stands_in else config, overrides)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,8 +12,9 @@ from pydantic import ValidationError
 
 from tests.docs.commands import blocks, check_command, command_lines, every_command, find_command
 from tests.support.repository import REPOSITORY, repository_files
-from text2sql.config import Config
-from text2sql.config.load import find_config
+from text2sql.cli.examples import EXAMPLES
+from text2sql.config import Config, find_config
+from text2sql.config.json_schema import SCHEMA_FILE, config_schema, modeline
 from text2sql.errors import UserError
 
 PAGES = repository_files("*.md")
@@ -137,3 +140,17 @@ def test_help_names_what_exists(name: str) -> None:
             assert (REPOSITORY / path).exists(), path
         for key in re.findall(r"(?<![\w./`-])([a-z_]+\.[a-z_.]+)=", text):
             assert key in ("key.sub",) or is_key(key), key
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_of_a_help_can_be_typed(name: str) -> None:
+    for example in EXAMPLES[name]:
+        assert example.startswith(f"text2sql {name}")
+        check_command(next(command_lines(example)))
+
+
+def test_the_schema_for_editors_is_that_of_the_program() -> None:
+    written = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    assert written == config_schema(), "Write it again: text2sql config schema > configs/schema.json"
+    for file in repository_files("configs/*.yaml"):
+        assert f"\n{modeline(Path(SCHEMA_FILE.name))}\n" in read(file), file

@@ -20,6 +20,11 @@ def traps(shared_data: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
+def cases(shared_data: Path) -> list[dict[str, Any]]:
+    return _lines(shared_data / "cases" / "evaluator_pairs.jsonl")
+
+
+@pytest.fixture(scope="session")
 def create_context(shared_data: Path) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = json.loads((shared_data / "sql_create_context.json").read_text())
     return rows

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from sqlglot.errors import SqlglotError
 
-from tests.support.brute_force import mutations, parted
+from tests.support.brute_force import parted
+from text2sql.equivalence.mutations import mutations
 from text2sql.evaluation import execution_match
 
 EACH = 20
@@ -53,7 +54,7 @@ def test_few_wrong_queries_pass(shared_data: Path) -> None:
             changed = mutations(gold, rng, EACH) if _runs(schema, gold) else []
         except SqlglotError:
             continue
-        for predicted in filter(lambda sql: _runs(schema, sql), changed):
+        for predicted in filter(lambda sql: _runs(schema, sql), (mutation.sql for mutation in changed)):
             tried += 1
             passes = execution_match(schema, gold, predicted).status == "equivalent" and not _bare(gold)
             if passes and parted(schema, gold, predicted, rng, tries=40, most=60):

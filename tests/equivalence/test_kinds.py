@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import random
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +15,10 @@ import yaml
 
 from tests.support.brute_force import parted
 from text2sql.evaluation import execution_match
+
+_FILES = ("kinds.yaml", "more_kinds.yaml", "fresh_kinds.yaml", "blind_kinds.yaml", "far_kinds.yaml")
+# Judged by the slow tests alone.
+_FURTHER = ("compared_kinds.yaml", "thin_kinds.yaml")
 
 
 class Pair(NamedTuple):
@@ -23,10 +30,12 @@ class Pair(NamedTuple):
     predicted: str
 
 
-def _pairs() -> list[object]:
-    kinds = yaml.safe_load((Path(__file__).parent / "data" / "kinds.yaml").read_text())
+def _pairs(names: Sequence[str] = _FILES) -> list[object]:
+    data = Path(__file__).parent / "data"
+    files = [yaml.safe_load((data / name).read_text(encoding="utf-8")) for name in names]
     return [
         pytest.param(Pair(group["schema"], *pair), id=f"{kind}-{number}")
+        for kinds in files
         for kind, groups in kinds.items()
         for group in groups
         for number, pair in enumerate(group["pairs"])
@@ -42,22 +51,29 @@ def test_verdict(pair: Pair) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 10))
-@pytest.mark.parametrize("pair", _pairs())
-def test_verdict_with_other_seeds(pair: Pair, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("pair", _pairs((*_FILES, *_FURTHER)))
+def test_verdict_with_every_seed(pair: Pair, seed: int) -> None:
     assert execution_match(pair.schema, pair.gold, pair.predicted, seed=seed).status == pair.status
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pair", _pairs())
+def test_pairs_of_writers_who_have_not_seen_the_evaluator() -> None:
+    """700 pairs, each checked by its writer with a witness or on hundreds of random databases."""
+    lines = gzip.decompress((Path(__file__).parent / "data" / "blind_pairs.jsonl.gz").read_bytes()).splitlines()
+    wrong = set()
+    for row in map(json.loads, lines):
+        status = execution_match(row["schema"], row["gold"], row["predicted"]).status
+        if (status == "equivalent") != (row["status"] == "equivalent"):
+            wrong.add(row["id"])
+    assert not wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", _pairs((*_FILES, *_FURTHER)))
 def test_no_brute_force_database_contradicts(pair: Pair) -> None:
-    if (
-        pair.status != "equivalent"
-        or "fts5" in pair.schema
-        or "DISTINCT kind ORDER" in pair.gold
-        or "concat" in pair.gold
-    ):
-        pytest.skip("what is different is proven by its witness")
+    if pair.status != "equivalent" or "fts5" in pair.schema or "concat" in pair.gold:
+        pytest.skip("what is different is proven by its witness; GROUP_CONCAT's order is open")
     assert parted(pair.schema, pair.gold, pair.predicted, random.Random(0)) is None
 
 
@@ -77,6 +93,8 @@ def test_a_witness_parts_the_queries_in_sqlite_itself() -> None:
             marks = ",".join("?" * len(kept))
             rows = [tuple(row[at] for at in kept) for row in table.rows]
             db.executemany(f"INSERT INTO `{name}` ({names}) VALUES ({marks})", rows)
-        assert not db.execute("PRAGMA foreign_key_check").fetchall()
+        # A table that neither query reads is not in it.
+        orphans = db.execute("PRAGMA foreign_key_check").fetchall()
+        assert not [row for row in orphans if row[2] in witness.tables], (pair, witness)
         first, second = db.execute(pair.gold).fetchall(), db.execute(pair.predicted).fetchall()
         assert first != second, (pair, witness)

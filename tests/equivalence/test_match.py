@@ -226,3 +226,15 @@ def test_an_integer_key_holds_integers_whatever_the_gold_query_compares_it_with(
     schema = "CREATE TABLE team (id INTEGER PRIMARY KEY, name TEXT NOT NULL)"
     verdict = execution_match(schema, f"SELECT name FROM team WHERE {condition} OR name = 'x'", "SELECT id FROM team")
     assert verdict.status == "different", verdict
+
+
+def test_a_foreign_key_through_a_table_that_no_query_reads_holds() -> None:
+    rooms = """CREATE TABLE hotel (id INTEGER PRIMARY KEY, city TEXT NOT NULL);
+    CREATE TABLE room (hotel INTEGER NOT NULL REFERENCES hotel(id), no INTEGER NOT NULL, PRIMARY KEY (hotel, no));
+    CREATE TABLE stay (id INTEGER PRIMARY KEY, hotel INTEGER NOT NULL, no INTEGER{}, FOREIGN KEY (hotel, no)
+      REFERENCES room(hotel, no))"""
+    gold = "SELECT id FROM stay WHERE hotel NOT IN (SELECT id FROM hotel WHERE city = 'Rome')"
+    predicted = "SELECT stay.id FROM stay JOIN hotel ON hotel.id = hotel WHERE city <> 'Rome'"
+    assert execution_match(rooms.format(" NOT NULL"), gold, predicted).status == "equivalent"
+    # NULL in one of its columns leaves the whole key open.
+    assert execution_match(rooms.format(""), gold, predicted).status == "different"

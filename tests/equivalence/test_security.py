@@ -90,7 +90,7 @@ def test_stopped_in_time(predicted: str) -> None:
     start = time.thread_time()
     verdict = execution_match(SCHEMA, GOLD, predicted)
     assert time.thread_time() - start < 2.5
-    assert verdict.status in ("timeout", "refused", "error", "different", "equivalent")
+    assert verdict.status in ("timeout", "refused", "error", "different", "equivalent", "undecided")
     if not predicted.startswith("SELECT a FROM t;"):
         assert not verdict.correct, verdict
 
@@ -102,6 +102,9 @@ def test_hostile_gold_and_schema_do_not_break_the_evaluator() -> None:
         assert execution_match(schema, GOLD, GOLD).status in ("equivalent", "undecided")
     check = "CREATE TABLE t (a INTEGER CHECK (a = (SELECT 1)), b TEXT CHECK (load_extension('x')))"
     assert execution_match(check, GOLD, GOLD).status in ("equivalent", "undecided")
+    check = "CREATE TABLE t (a INTEGER, b TEXT CHECK (load_extension('x')))"
+    verdict = execution_match(check, "SELECT a FROM t", "SELECT b FROM t")
+    assert verdict.status == "undecided" and "not authorized" in verdict.reason
 
 
 def test_hostile_texts_in_gold_and_schema_get_a_verdict() -> None:

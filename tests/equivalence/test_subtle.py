@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import time
 from types import SimpleNamespace
 
 import pytest
 import sqlglot
+from sqlglot import exp
 
+from text2sql.equivalence.mutations import mutations
 from text2sql.evaluation import execution_match
 from text2sql.sql.budget import Budget
 from text2sql.sql.canonical import canonical
-from text2sql.sql.trees import to_sqlite
+from text2sql.sql.trees import parse_sqlite, to_sqlite
 
 FIRM = """
 CREATE TABLE emp (id INTEGER PRIMARY KEY, name TEXT NOT NULL, dept_id INTEGER REFERENCES dept(id), salary INTEGER,
@@ -162,3 +165,40 @@ def test_a_number_in_quotes_is_one_where_the_column_makes_it_one(kind: str, stat
     same = connection.execute(number).fetchall() == connection.execute(quoted).fetchall()
     assert same == (status == "equivalent")
     assert execution_match(schema, quoted, number).status == status
+
+
+@pytest.mark.parametrize("operator", ["LIKE", "GLOB"])
+def test_what_is_negated_is_not_taken_for_what_is_not(operator: str) -> None:
+    query, pattern = "SELECT a FROM t WHERE a {} 'x%'", f"NOT {operator}"
+    negated = parse_sqlite(query.format(pattern))
+    assert isinstance(negated.args["where"].this, exp.Not)
+    assert canonical(negated) == canonical(parse_sqlite(f"SELECT a FROM t WHERE NOT a {operator} 'x%'"))
+    assert canonical(negated) != canonical(parse_sqlite(query.format(operator)))
+    schema = "CREATE TABLE t (a TEXT, b TEXT)"
+    assert execution_match(schema, query.format(operator), query.format(pattern)).status == "different"
+
+
+def test_a_mutation_of_not_like_keeps_the_not() -> None:
+    changed = [mutation.sql for mutation in mutations("SELECT a FROM t WHERE a NOT LIKE 'x%'", random.Random(0), 20)]
+    assert any("NOT a = 'x%'" in sql for sql in changed) and not any("WHERE a = 'x%'" in sql for sql in changed)
+
+
+def test_not_like_stands_where_sqlite_reads_it() -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.executescript("CREATE TABLE t (a, b); INSERT INTO t VALUES ('x', 0), ('x%', 1), (NULL, 2), ('y', 3)")
+    for condition in (
+        "a NOT LIKE 'x' = 0",
+        "a NOT LIKE 'x' IS NULL",
+        "a NOT LIKE 'x!%' ESCAPE '!' AND b",
+        "NOT a NOT LIKE 'x'",
+        "a NOT LIKE b NOT LIKE '1'",
+        "CASE WHEN a NOT LIKE 'y' THEN b END",
+    ):
+        sql = f"SELECT rowid, ({condition}) FROM t WHERE {condition}"
+        assert connection.execute(sql).fetchall() == connection.execute(to_sqlite(parse_sqlite(sql))).fetchall()
+
+
+def test_an_escaped_wildcard_stands_for_itself() -> None:
+    schema, query = "CREATE TABLE t (a TEXT)", "SELECT a FROM t WHERE a LIKE '%10!%' ESCAPE '!'"
+    assert execution_match(schema, query, "SELECT a FROM t WHERE a LIKE '%10%'").status == "different"
+    assert execution_match(schema, query, "SELECT a FROM t WHERE substr(a, -3) = '10%'").status == "equivalent"

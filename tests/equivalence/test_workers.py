@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from tests.support.worker_tasks import misbehave
-from text2sql.equivalence import process_pool
-from text2sql.equivalence.process_pool import Lost, run_tasks
+from tests.support.worker_tasks import Behaviour, Done, misbehave, misjudge
+from text2sql.equivalence import process_pool, worker
+from text2sql.equivalence.process_pool import Lost, WorkersCannotStart, close_pools, run_tasks
 from text2sql.equivalence.workers import verdicts, work_on_pairs
 from text2sql.evaluation import Pair, execution_match, score_pairs
 
@@ -48,29 +50,45 @@ def test_no_pairs() -> None:
 def test_a_lost_worker_costs_one_pair(how: str, status: str) -> None:
     options = {"workers": 1, "effort": None, "seed": 0, "timeout": 1.0, "cache": None}
     pairs = [PAIRS[0], Pair(SCHEMA, "SELECT a FROM t", how), PAIRS[1]]
-    found = {index: verdict for index, verdict, _ in work_on_pairs(misbehave, pairs, **options)}
+    found = {index: verdict for index, verdict, _ in work_on_pairs(misjudge, pairs, **options)}
     assert found[1].status == status and ("killed" in found[1].reason or "died" in found[1].reason)
     assert found[0].correct and found[2].status == "different"
 
 
+def test_another_package_of_this_name_where_somebody_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "text2sql").mkdir()
+    (tmp_path / "text2sql" / "__init__.py").write_text("raise SystemExit('a stranger')\n")
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(dict(run_tasks(misbehave, [Behaviour()], workers=1, seconds=1.0))[0], Done)
+
+
+def test_where_no_worker_starts_nothing_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    close_pools()
+    monkeypatch.setattr(worker, "_COMMAND", "raise SystemExit('libsqlite is missing')")
+    with pytest.raises(WorkersCannotStart, match=r"cannot be started: libsqlite is missing\. Nothing was judged"):
+        verdicts([PAIRS[0], PAIRS[1]])
+    close_pools()
+
+
 def test_a_worker_that_sleeps_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_pool, "_GRACE", 0.2)
-    answers = dict(run_tasks(misbehave, [{"how": "sleep"}, {"how": None}], workers=1, seconds=0.2))
-    assert isinstance(answers[0], Lost) and answers[0].kind == "timeout" and answers[1]["how"] is None
+    answers = dict(run_tasks(misbehave, [Behaviour("sleep"), Behaviour()], workers=1, seconds=0.2))
+    assert isinstance(answers[0], Lost) and answers[0].kind == "timeout" and isinstance(answers[1], Done)
 
 
 def test_a_spare_takes_the_place_of_a_lost_worker_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    close_pools()
     started: list[float] = []
-    real = process_pool._Worker
+    real = process_pool.Worker
 
-    def start(arguments: Sequence[str]) -> process_pool._Worker:
+    def start(arguments: Sequence[str]) -> process_pool.Worker:
         started.append(time.monotonic())
         return real(arguments)
 
-    monkeypatch.setattr(process_pool, "_Worker", start)
-    tasks = [{"how": None}, {"how": "pause"}, {"how": "compute"}, {"how": None}, {"how": "pause"}]
+    monkeypatch.setattr(process_pool, "Worker", start)
+    tasks = [Behaviour(how) for how in (None, "pause", "compute", None, "pause")]
     answers = dict(run_tasks(misbehave, tasks, workers=1, seconds=1.0))
-    assert isinstance(answers[2], Lost) and answers[3]["pid"] != answers[0]["pid"]  # type: ignore[index]
+    assert isinstance(answers[2], Lost) and _pid(answers[3]) != _pid(answers[0])
     killed = time.monotonic() - 3
     # The first worker, the spare that was there before the first was lost, and the next spare.
     assert len(started) == 3 and started[1] < killed
@@ -78,10 +96,32 @@ def test_a_spare_takes_the_place_of_a_lost_worker_at_once(monkeypatch: pytest.Mo
 
 def test_a_worker_cannot_grow_beyond_its_limit_and_is_replaced_when_it_stays_large() -> None:
     pytest.importorskip("resource")
-    tasks = [{"how": "grow"}, {"how": "keep"}, {"how": None}]
+    tasks = [Behaviour("grow"), Behaviour("keep"), Behaviour()]
     answers = dict(run_tasks(misbehave, tasks, workers=1, seconds=5.0))
-    assert answers[0]["refused"]  # type: ignore[index]
-    assert answers[1]["pid"] == answers[0]["pid"] != answers[2]["pid"]  # type: ignore[index]
+    assert isinstance(answers[0], Done) and answers[0].refused
+    assert _pid(answers[1]) == _pid(answers[0]) != _pid(answers[2])
+
+
+def test_workers_wait_for_the_next_run_unless_they_were_lost() -> None:
+    close_pools()
+    first, second = (dict(run_tasks(misbehave, [Behaviour()] * 2, workers=2, seconds=5.0)) for _ in range(2))
+    assert {_pid(answer) for answer in second.values()} <= {_pid(answer) for answer in first.values()}
+    third = dict(run_tasks(misbehave, [Behaviour("exit"), Behaviour()], workers=1, seconds=5.0))
+    assert isinstance(third[0], Lost) and isinstance(third[1], Done)
+    waiting = _children()
+    # One that ended while it waited is not asked, and other limits are kept by other workers.
+    os.kill(_pid(third[1]), signal.SIGKILL)
+    fourth = dict(run_tasks(misbehave, [Behaviour()], workers=1, seconds=5.0))
+    assert _pid(fourth[0]) != _pid(third[1])
+    other = dict(run_tasks(misbehave, [Behaviour()], workers=1, seconds=6.0))
+    assert _pid(other[0]) not in waiting
+    close_pools()
+    assert _pid(other[0]) not in _children()
+
+
+def _pid(answer: Done | Lost) -> int:
+    assert isinstance(answer, Done), answer
+    return answer.pid
 
 
 def test_verdicts_is_one_call() -> None:

@@ -37,7 +37,7 @@ def test_failures_that_sit_in_one_clause_are_systematic() -> None:
     golds = [PLAIN] * 80 + [GROUPED] * 20
     right = [True] * 76 + [False] * 4 + [True] * 5 + [False] * 15
     labels = [[]] * 76 + [["wrong column"]] * 4 + [[]] * 5 + [["group by"]] * 15
-    found = json.loads(json.dumps(break_down(golds, right, labels).to_json()))
+    found = json.loads(json.dumps(break_down([groups_of(gold) for gold in golds], right, labels).to_json()))
     clauses = {row["group"]: row for row in found["tables"]["clause"]}
     assert clauses["GROUP BY"]["systematic"] and not clauses["WHERE"]["systematic"]
     assert (clauses["GROUP BY"]["n"], clauses["GROUP BY"]["correct"], clauses["GROUP BY"]["accuracy"]) == (20, 5, 0.25)
@@ -60,15 +60,15 @@ def test_failures_at_random_are_called_random() -> None:
         golds = [rng.choice([PLAIN, GROUPED, "SELECT a FROM t ORDER BY b LIMIT 2"]) for _ in range(90)]
         right = [rng.random() > 0.3 for _ in golds]
         labels = [[] if value else [rng.choice(["join key", "limit"])] for value in right]
-        called.append(break_down(golds, right, labels).verdict)
+        called.append(break_down([groups_of(gold) for gold in golds], right, labels).verdict)
     # 5 % of the tables and 5 % of the labels by chance: 6 of 60.
     assert called.count("systematic") <= 8
     assert called.count("random") >= 52
 
 
 def test_the_ends() -> None:
-    assert break_down([PLAIN], [True], [[]]).verdict == "none"
-    assert break_down([PLAIN, GROUPED], [True, False], [[], ["limit"]]).verdict == "too few"
-    everything = break_down([PLAIN] * 5, [False] * 5, [["syntax"]] * 5)
+    assert break_down([groups_of(PLAIN)], [True], [[]]).verdict == "none"
+    assert break_down([groups_of(PLAIN), groups_of(GROUPED)], [True, False], [[], ["limit"]]).verdict == "too few"
+    everything = break_down([groups_of(PLAIN)] * 5, [False] * 5, [["syntax"]] * 5)
     assert everything.verdict == "all" and everything.statements[0].startswith("All 5 questions fail")
     assert break_down([], [], []).tables["clause"] == ()

@@ -13,6 +13,7 @@ import pytest
 from tests.support.chat_server import ChatServer, chat_server
 from tests.support.tiny_runs import judge_by_words, read_jsonl, tiny_config, write_jsonl
 from text2sql.config import Config
+from text2sql.console import Stage
 from text2sql.errors import UserError
 from text2sql.evaluation.files import score_file
 from text2sql.evaluation.prediction_files import Schemas, read_predictions
@@ -73,7 +74,8 @@ def test_spiders_and_birds_files(here: Path, name: str) -> None:
     assert [row["sql"] for row in rows] == ANSWERS and rows[1]["verdict"]["witness"]
     assert rows[1]["labels"] == ["extra condition"]
     assert rows[1]["checks"] == {
-        "exact_match": False, "canonical_match": False, "valid_syntax": True, "valid_schema": True, "executable": True,
+        "exact_match": False, "canonical_match": False, "parses": True, "valid_syntax": True, "valid_schema": True,
+        "executable": True,
     }  # fmt: skip
     assert rows[1]["benchmark"]["bird_ex"] is False and "benchmark" not in rows[2]
     assert (rows[0]["cluster"], rows[2]["cluster"]) == ("shop", "lost")
@@ -175,6 +177,34 @@ def test_databases_unpacked_into_a_folder_of_their_name(here: Path) -> None:
     (here / "old").rename(here / "db" / "db")
     found = read_predictions(here / "pred.sql", here / "gold.sql", Schemas.open(Path("db"), None))
     assert found.questions[0].databases == (str(Path("db/db/shop/shop.sqlite")),)
+
+
+@pytest.mark.parametrize("databases", [False, True])
+def test_the_bar_is_full_when_the_work_is_done(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], databases: bool
+) -> None:
+    """Nothing of an answer is left to be read in this process once the last one is judged."""
+    bars: list[tuple[int, int]] = []
+
+    class Bar(Stage):
+        def advance(self, examples: int, tokens: int, **values: Any) -> None:
+            super().advance(examples, tokens, **values)
+            if self._name.startswith("Judging"):
+                bars.append((self._done, self._total))
+
+    monkeypatch.setattr("text2sql.console.Stage", Bar)
+    monkeypatch.setattr(
+        "text2sql.evaluation.breakdown.parse_query", lambda sql, dialect: pytest.fail(f"read once more: {sql}")
+    )
+    rows = [{"gold": f"SELECT {i}", "sql": f"SELECT {i % 2}", "db_id": "shop"} for i in range(6)]
+    path = write_jsonl(here / "rows.jsonl", rows)
+    tables = Schemas(tables={"shop": "CREATE TABLE t (a INT)"})
+    # Of a query that returns 0, agreement proves nothing.
+    config = _config(evaluation={"workers": 1, "databases": 5, "max_unusable_golds": 1})
+    summary = score_file(path, config, schemas=Schemas.open(here / "db", None) if databases else tables)
+    assert summary.breakdown.tables["clause"]
+    steps = len(rows) * (1 + databases)
+    assert bars == [(done, steps) for done in range(1, steps + 1)]
 
 
 def test_a_dev_json_is_a_gold_file_and_gives_the_questions(here: Path) -> None:

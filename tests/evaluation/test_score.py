@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from text2sql.config import Config
 from text2sql.evaluation import Scored, sql_matches, summarize
 from text2sql.evaluation.score import Case, judge_answers
@@ -38,6 +40,22 @@ def test_questions_whose_real_database_takes_no_part_are_counted(tmp_path: Path)
     assert "takes no part" in found[0].verdict.reason and "takes no part" not in found[1].verdict.reason
     scored = [Scored(SCHEMA, GOLD, one.sql, one.verdict, description=one.description) for one in found]
     assert summarize(scored).unused_databases == 1
+
+
+def test_what_is_equivalent_is_proven_where_proofs_are_asked_for() -> None:
+    pytest.importorskip("z3", reason="needs z3, of the extra proof")
+    gold = "SELECT a FROM t WHERE a > 3"
+    cases = [Case(SCHEMA, gold, answer) for answer in (gold, "SELECT a FROM t WHERE NOT a <= 3", "SELECT a FROM t")]
+    plain, proven = (
+        judge_answers(cases, Config.model_validate({"evaluation": {"workers": 1, "proof": proof}}))
+        for proof in (False, True)
+    )
+    assert [one.verdict.proof for one in plain] == ["canonical", "tested", None]
+    assert [one.verdict.proof for one in proven] == ["canonical", "bounded", None]
+    assert [one.description for one in proven] == [one.description for one in plain]
+    scored = [Scored(SCHEMA, gold, one.sql, one.verdict, description=one.description) for one in proven]
+    evidence = summarize(scored).evidence
+    assert evidence is not None and (evidence.canonical, evidence.bounded, evidence.tested) == (1, 1, 0)
 
 
 def test_yes_or_no_in_one_line() -> None:

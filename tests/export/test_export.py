@@ -23,9 +23,12 @@ from backends import BackendError, open_backend
 from backends.exporting import download_adapter
 from tests.support.tiny_runs import tiny_config
 from text2sql.config import Config
+from text2sql.data import prompts
+from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
 from text2sql.errors import UserError
 from text2sql.export import ExportOptions, export_run
 from text2sql.export.gguf import modelfile
+from text2sql.export.merge import merge_adapter
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.directory import RunDirectory, load_run_config
 
@@ -110,6 +113,7 @@ def test_an_adapter_loads_in_plain_peft(run: Path) -> None:
         "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
+        "chat_template.jinja",
         "export.json",
         "tokenizer.json",
         "tokenizer_config.json",
@@ -311,6 +315,49 @@ def test_gguf_by_the_users_converter(run: Path, tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "other").exists()
 
 
+# What llama.cpp's converter takes from the directory, with its own library: all but the weights.
+METADATA_CONVERTER = """
+import json, pathlib, sys
+import gguf
+outfile, model = pathlib.Path(sys.argv[sys.argv.index("--outfile") + 1]), pathlib.Path(sys.argv[-1])
+writer = gguf.GGUFWriter(outfile, "llama")
+gguf.Metadata.load(None, model, None).set_gguf_meta_model(writer)
+template = model / "chat_template.jinja"
+config = json.loads((model / "tokenizer_config.json").read_text())
+writer.add_chat_template(template.read_text() if template.is_file() else config["chat_template"])
+for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.close):
+    write()
+"""
+
+
+def test_a_gguf_file_made_with_relative_paths_has_name_licence_and_template_of_its_run(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gguf = pytest.importorskip("gguf")
+    monkeypatch.setattr("text2sql.export.card.base_licence", lambda base_model: "apache-2.0")
+    (tmp_path / "llama.cpp").mkdir()
+    (tmp_path / "llama.cpp" / "convert_hf_to_gguf.py").write_text(METADATA_CONVERTER)
+    monkeypatch.chdir(tmp_path)
+    made = export_run(Path("run"), ExportOptions("gguf", converter=Path("llama.cpp")))
+    fields = gguf.GGUFReader(made / "model.gguf").fields
+    assert fields["general.name"].contents() == "tiny"
+    assert fields["general.license"].contents() == "apache-2.0"
+    assert "Table schema:" in fields["tokenizer.chat_template"].contents()
+
+
+@pytest.mark.parametrize("format", ["adapter", "merged"])
+def test_turns_are_asked_as_the_run_did(run: Path, tmp_path: Path, format: Any) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(export_run(run, ExportOptions(format, tmp_path / "out")))
+    example = EXERCISE_QUESTIONS[4]
+    turns = [{"role": "system", "content": example.context}, {"role": "user", "content": example.question}]
+    asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    template = load_run_config(RunDirectory(run)).prompt.template
+    assert asked == prompts.render_prompt(example, prompts.PromptFormat(template))
+    (expected,) = prompts.tokenize([example], tokenizer, prompts.PromptFormat(template))
+    ids = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+    assert list(ids) == expected.prompt.tolist()
+
+
 def test_the_modelfile_asks_as_the_run_did() -> None:
     assert modelfile(Config.model_validate({"prompt": {"template": "plain"}}), None) == (
         "FROM ./model.gguf\n"
@@ -356,3 +403,15 @@ def test_the_real_small_model_merged_and_as_gguf(tmp_path: Path) -> None:
     file = export_run(run, ExportOptions("gguf", gguf_type="f32")) / "model.gguf"
     back = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
     assert plain_logprobs(back, tokenizer) == pytest.approx(trained_logprobs(run), abs=2e-4)
+
+
+def test_an_adapter_without_a_run_is_merged_like_that_of_one(run: Path, tmp_path: Path) -> None:
+    adapter = export_run(run, ExportOptions(output=tmp_path / "adapter"))
+    own = export_run(run, ExportOptions(format="merged", dtype="float32", output=tmp_path / "own"))
+    base = load_run_config(RunDirectory(run)).base_model
+    merged = merge_adapter(adapter, base, tmp_path / "merged", "float32")
+    ours, theirs = (load_file(directory / "model.safetensors") for directory in (merged, own))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert json.loads((merged / "export.json").read_text())["logit_gap"]["max_abs"] < 1e-3
+    with pytest.raises(UserError, match="exists already"):
+        merge_adapter(adapter, base, merged, "float32")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tinker import types
 
-from tests.support.datums import random_datums
+from tests.support.datums import cross_entropy_datum, random_datums
 
 pytestmark = pytest.mark.gpu
 
@@ -36,6 +37,23 @@ def expected(open_local: Any, tiny_model: str) -> list[float]:
 
 def test_float32_trains_as_on_the_cpu(open_gpu: Any, tiny_model: str, expected: list[float]) -> None:
     assert train(open_gpu(dtype="float32"), tiny_model)[0] == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize(("dtype", "close"), [("float32", 1e-4), ("bfloat16", 3e-2)])
+def test_shared_beginnings_change_nothing(open_gpu: Any, tiny_model: str, dtype: str, close: float) -> None:
+    """By one mask over all tokens; there is no automatic choice of it on a GPU."""
+    rng = np.random.default_rng(0)
+    prompt = rng.integers(0, 600, 60)
+    data = [
+        cross_entropy_datum(np.concatenate([prompt, rng.integers(0, 600, n)]), np.r_[np.zeros(55), np.ones(n + 4)])
+        for n in (3, 20, 9)
+    ]
+    found = []
+    for shared in (True, False, "auto"):
+        client = open_gpu(dtype=dtype, share_prefixes=shared).create_lora_training_client(tiny_model, rank=4).result()
+        assert client.engine.base.sharing is (shared is True)
+        found.append(client.forward_backward(data, "cross_entropy").result().metrics["loss:sum"])
+    assert found[0] == pytest.approx(found[1], rel=close)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -13,12 +13,14 @@ import pytest
 from tinker import types
 
 from backends.fake import ByteTokenizer, FakeSamplingClient, FakeServiceClient
+from backends.options import FakeOptions
 from tests.support import archives
 from tests.support.tiny_runs import read_jsonl, tiny_config
 from text2sql.compare.entries import load_entries
 from text2sql.config import Config, FewShot, Retry, SelfConsistency
 from text2sql.data.example import Example
 from text2sql.data.few_shot import choose_few_shot
+from text2sql.data.prompts import PromptFormat
 from text2sql.errors import UserError
 from text2sql.inference import strategies
 from text2sql.inference.generate import Generation, Request
@@ -27,7 +29,8 @@ from text2sql.inference.predict import predict
 from text2sql.inference.strategies import AskAgain, Greedy, Strategy, Vote, execution_error
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.budget import TokenBudget
-from text2sql.runs.directory import RunDirectory, load_run_config, open_run
+from text2sql.runs.claim import open_run
+from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.records import Prediction
 from text2sql.runs.session import RunSession
 
@@ -52,7 +55,7 @@ def _trained(*questions: str) -> list[Example]:
 
 
 def _choose(train: Sequence[Example], longest: int | None = None, **options: Any) -> list[Example]:
-    chosen = choose_few_shot([ASKED], train, FewShot(**options), 0, ByteTokenizer(), "plain", longest)
+    chosen = choose_few_shot([ASKED], train, FewShot(**options), 0, ByteTokenizer(), PromptFormat("plain"), longest)
     return chosen["q"]
 
 
@@ -151,7 +154,7 @@ class _Scripted(FakeSamplingClient):
     """Answers wrongly until the prompt shows the error, or until it is asked often enough."""
 
     def __init__(self, answers: list[str]) -> None:
-        super().__init__({}, "")
+        super().__init__({}, FakeOptions())
         self.prompts: list[str] = []
         self.params: list[types.SamplingParams] = []
         self._answers = answers
@@ -214,8 +217,18 @@ def test_the_plan_of_a_run(tmp_path: Path) -> None:
     assert labels("train") == [[], []]
     assert labels("baseline", "train", "evaluate", baseline=False) == [["few-shot"], [*tuned, "novel-tuned"]]
     assert labels("baseline", "train", "evaluate", novel_questions=False) == [base, tuned]
-    assert [*other_strategies()] == [*base[1:], *tuned[1:]]
+    others = [f"{model}-{name}" for model in ("base", "start", "tuned") for name in ("vote", "samples", "retry")]
+    assert [*other_strategies()] == ["few-shot", *others]
     assert known_evaluations()["few-shot"].name == "base, solved examples in the prompt"
+
+
+def test_what_verdicts_began_with_is_evaluated_as_the_tuned_model_is(tmp_path: Path) -> None:
+    values = {"rl": {"method": "policy_gradient"}, "training": {"start_from": "runs/first", "batch_size": 256}}
+    evaluation = {"samples": 4, "novel_questions": False}
+    for changed, start in (({}, ["start", "start-samples"]), ({"rl": {"method": None}}, [])):
+        plan = plan_run(tiny_config(tmp_path, evaluation=evaluation, **(values | changed)), [ASKED])
+        assert [e.label for e in plan.before] == ["base", "base-samples"]
+        assert [e.label for e in plan.after] == [*start, "tuned", "tuned-samples"]
 
 
 class Twice(Greedy):

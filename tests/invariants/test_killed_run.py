@@ -41,6 +41,7 @@ def command(directory: Path, data: Path, model: str) -> list[str]:
         "training.validate_every": 5,
         "training.validation_questions": 4,
         "evaluation.max_new_tokens": 12,
+        "evaluation.max_unusable_golds": 1,
         "evaluation.concurrency": 8,
         "evaluation.workers": 1,
         "local.device": "cpu",

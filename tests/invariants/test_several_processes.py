@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.tiny_runs import tiny_values
+from text2sql.config.yaml import dump_yaml
+
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
@@ -144,11 +147,19 @@ def compare(one: dict[str, Any], two: dict[str, Any]) -> None:
     for ours, theirs in zip(two["logprobs"], one["logprobs"], strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
     assert (one["answered by"], two["answered by"]) == (["0"], ["0", "1"])
+    sequences = diverged = 0
     for ours, theirs in zip(two["samples"], one["samples"], strict=True):
         for our, their in zip(ours, theirs, strict=True):
-            assert our["tokens"] == their["tokens"]
-            pairs = zip([*our["logprobs"], our["prompt"]], [*their["logprobs"], their["prompt"]], strict=True)
-            assert all(a == pytest.approx(b, abs=1e-4) for a, b in pairs)
+            assert our["prompt"] == pytest.approx(their["prompt"], abs=1e-4)
+            for tokens, others, a, b in zip(
+                our["tokens"], their["tokens"], our["logprobs"], their["logprobs"], strict=True
+            ):
+                common = next((at for at, (x, y) in enumerate(zip(tokens, others)) if x != y), None)  # noqa: B905
+                assert a[:common] == pytest.approx(b[:common], abs=1e-4)
+                assert common is not None or len(a) == len(b)
+                sequences, diverged = sequences + 1, diverged + (common is not None)
+    # Weights that were summed in another order differ in their last digits, and a choice by chance may hang on these.
+    assert diverged <= sequences // 10
     assert two["refused"] == one["refused"]
 
 
@@ -213,6 +224,7 @@ def test_a_whole_run_of_the_command(tmp_path: Path, tiny_model: str) -> None:
             "training.validate_every": 3,
             "training.validation_questions": 4,
             "evaluation.max_new_tokens": 12,
+            "evaluation.max_unusable_golds": 1,
             "evaluation.workers": 1,
             "local.device": "cpu",
             "local.fsdp": json.dumps(fsdp),
@@ -239,3 +251,21 @@ def test_out_of_memory_amid_a_joint_pass_ends_all_processes(tmp_path: Path, tiny
     assert done.returncode != 0
     assert "OutOfMemoryError: tried to allocate 1 TiB" in done.stderr
     assert "went on" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_run_is_shared_by_one_option(tmp_path: Path, tiny_model: str) -> None:
+    values = tiny_values(tmp_path) | {"backend": "local", "base_model": tiny_model, "local": {"device": "cpu"}}
+    file = tmp_path / "tiny.yaml"
+    file.write_text(dump_yaml(values | {"lora": {"rank": 2}}))
+    command = [sys.executable, "-m", "text2sql", "run", str(file)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    shared = subprocess.run([*command, "--processes", "2"], capture_output=True, text=True, env=environment)
+    assert shared.returncode == 0, shared.stderr
+    run = tmp_path / "run"
+    assert json.loads((run / "environment.json").read_text())["processes"] == 2
+    assert json.loads((run / "summary.json").read_text())["training"]["steps"] == 4
+    # What is wrong is said once, by the process that was asked.
+    again = [*command, "--processes", "2", "seed=1", "on_existing=resume"]
+    refused = subprocess.run(again, capture_output=True, text=True, env=environment)
+    assert refused.returncode == 2 and refused.stderr.count("Error ") == 1

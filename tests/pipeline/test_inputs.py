@@ -67,7 +67,7 @@ def test_the_same_rows_in_another_file_are_no_change(tmp_path: Path) -> None:
 def test_other_data_are_taken_where_nothing_has_come_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_config(tmp_path, on_existing="resume")
     with monkeypatch.context() as patch:
-        patch.setattr("text2sql.pipeline.run._introduce", lambda *a, **k: 1 / 0)
+        patch.setattr("text2sql.pipeline.stages._introduce", lambda *a, **k: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run_pipeline(config)
     assert (tmp_path / "run" / "inputs.json").is_file()
@@ -116,9 +116,9 @@ def test_a_run_without_recorded_inputs_goes_on_and_says_so_once(
     (directory / "inputs.json").unlink()
     capsys.readouterr()
     run_pipeline(config)
-    assert "was not recorded when it began" in " ".join(capsys.readouterr().out.split())
+    assert "There is no record of what this run was made from" in " ".join(capsys.readouterr().out.split())
     run_pipeline(config)
-    assert "was not recorded" not in " ".join(capsys.readouterr().out.split())
+    assert "no record of what" not in " ".join(capsys.readouterr().out.split())
 
 
 def test_answers_to_other_questions_are_never_mixed_in(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tracemalloc
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -17,6 +18,8 @@ from tests.support.synthetic import HOSTILE, edit_summary, make_run, predictions
 from text2sql.equivalence.verdict import Table, Witness
 from text2sql.errors import UserError
 from text2sql.report import write_report
+from text2sql.report.comparison import Limits, both_right, groups
+from text2sql.report.load import load_run
 from text2sql.report.witness import witness_view
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -429,3 +432,39 @@ def test_breakdown_and_opinion_of_another_shape(
     summary["evaluations"]["base"][part] = broken
     (run_dir / "summary.json").write_text(json.dumps(summary))
     assert f"format 1: evaluations.base.{part}" in read(run_dir).text
+
+
+def test_of_many_answers_only_the_shown_ones_are_kept_in_memory(run_dir: Path) -> None:
+    for side in ("base", "tuned"):
+        path = run_dir / f"predictions-{side}.jsonl"
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        long = [rows[i % len(rows)] | {"id": f"many/{i}", "prompt": "x" * 20_000} for i in range(400)]
+        write_rows(path, long)
+    size = sum((run_dir / f"predictions-{side}.jsonl").stat().st_size for side in ("base", "tuned"))
+    tracemalloc.start()
+    try:
+        run = load_run(run_dir)
+        groups(run, Limits())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size > 16e6 and peak < size / 4
+    assert sum(group.total for group in groups(run, Limits())) + (both_right(run) or 0) == 400
+
+
+def test_what_equivalent_rests_on_has_columns(run_dir: Path) -> None:
+    assert "How sure the right answers are" not in read(run_dir).text
+    summary = json.loads((run_dir / "summary.json").read_text())
+    summary["evaluations"]["tuned"]["evidence"] = {
+        "canonical": 1200,
+        "tested": 31,
+        "bounded": 9,
+        "median_telling": 37.5,
+        "fewest_telling": 6,
+    }
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    page = read(run_dir)
+    heads = [text for tag, text in page.texts if tag == "th"]
+    assert "|".join(["Equivalent", "Same query", "Proven in a bound", "Tested"]) in "|".join(heads)
+    cells = [text for tag, text in page.texts if tag == "td"]
+    assert "|".join(["1,240", "1,200", "9", "31", "37.5", "6"]) in "|".join(cells)

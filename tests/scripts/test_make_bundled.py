@@ -12,9 +12,9 @@ import pytest
 
 from scripts.make_bundled import build_database, make_jsonl, write
 from scripts.make_bundled.catalog import DOMAINS
-from scripts.make_bundled.conditions import article
-from scripts.make_bundled.schema import plural
 from text2sql.data.example import Example
+from text2sql.data.make.conditions import article
+from text2sql.data.make.domain import plural
 from text2sql.data.sources.bundled import FILE, SHA256, load_bundled
 
 

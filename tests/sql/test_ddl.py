@@ -52,3 +52,19 @@ def test_views_that_a_view_reads_come_with_it() -> None:
     assert [view.name for view in used_views(schema, {"bigger"})] == ["big", "bigger"]
     assert [view.name for view in used_views(schema, {"big"})] == ["big"]
     assert used_views(schema, {"word"}) == []
+
+
+def test_keys_that_come_after_their_table() -> None:
+    tables = parse_schema("""
+    CREATE TABLE room (id INT, name TEXT); CREATE TABLE seat (id INT, room INT, nr INT, note TEXT);
+    ALTER TABLE ONLY public.room ADD CONSTRAINT room_pkey PRIMARY KEY (id);
+    ALTER TABLE seat ADD UNIQUE (note), ADD CONSTRAINT within FOREIGN KEY (room) REFERENCES room (id);
+    ALTER TABLE seat ADD COLUMN later INT;
+    CREATE UNIQUE INDEX IF NOT EXISTS place ON public.seat USING btree (room, nr DESC);
+    CREATE UNIQUE INDEX front ON seat (room) WHERE nr = 1; CREATE UNIQUE INDEX ON seat (lower(note));
+    CREATE INDEX slow ON seat (nr); CREATE UNIQUE INDEX elsewhere ON nowhere (a);
+    """).tables
+    assert tables["room"].primary_key == ("id",)
+    assert tables["seat"].uniques == [("note",), ("room", "nr")]
+    assert tables["seat"].indexes == ["(room) WHERE nr = 1", "(lower(note))"]
+    assert [key.parent for key in tables["seat"].foreign_keys] == ["room"]

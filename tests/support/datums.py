@@ -28,3 +28,10 @@ def cross_entropy_datum(ids: np.ndarray, weights: np.ndarray) -> types.Datum:
             "weights": types.TensorData.from_numpy(np.asarray(weights, dtype=np.float32)),
         },
     )
+
+
+def texts(first: int, count: int, length: int) -> list[types.Datum]:
+    """Datums of one length whose texts begin with a token, by which they can be told apart."""
+    rng = np.random.default_rng(first)
+    ids = [np.r_[first, rng.integers(0, 600, length)] for _ in range(count)]
+    return [cross_entropy_datum(row, np.ones(length, dtype=np.float32)) for row in ids]

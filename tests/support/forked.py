@@ -12,7 +12,7 @@ from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["torch", "peft", "transformers.models.llama", "text2sql.cli", "text2sql.pipeline.run", "backends.local.service"]
+    ["torch", "peft", "transformers.models.llama", "text2sql.cli", "text2sql.pipeline.stages", "backends.local.service"]
 )
 
 

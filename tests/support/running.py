@@ -14,12 +14,20 @@ OTHER_KEY = "tml-test-key-two"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def start_process(model: str, data: Path, port: int, *arguments: str) -> subprocess.Popen[bytes]:
-    """`text2sql serve` in a separate process, when it answers."""
+def start_process(
+    model: str, data: Path, port: int, *arguments: str, address_space: int | None = None
+) -> subprocess.Popen[bytes]:
+    """`text2sql serve` in a separate process, when it answers; with at most so many bytes of address space."""
+    import resource
+
     import httpx
 
-    command = [sys.executable, "-m", "text2sql.cli", "serve", "--base-model", f"tiny={model}", "--data", str(data)]
-    process = subprocess.Popen([*command, "--port", str(port), *arguments], cwd=REPOSITORY)
+    def limit() -> None:
+        if address_space is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+
+    command = [sys.executable, "-m", "text2sql", "serve", "--base-model", f"tiny={model}", "--data", str(data)]
+    process = subprocess.Popen([*command, "--port", str(port), *arguments], cwd=REPOSITORY, preexec_fn=limit)
     for _ in range(200):
         assert process.poll() is None, "the server ended at once"
         try:

@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from text2sql.evaluation.breakdown import break_down
+from text2sql.evaluation.breakdown import break_down, groups_of
 
 HOSTILE = "SELECT '</pre><script>alert(1)</script>' --\x00 \u202e <img src=http://evil.example/x onerror=alert(2)>"
 SCHEMA = (
@@ -121,7 +121,7 @@ def make_run(directory: Path, n: int = 200, steps: int = 307) -> Path:
                 for level in ("easy", "medium", "hard", "extra")
             },
             "breakdown": break_down(
-                [row["gold"] for row in rows[side]], outcomes, [row["labels"] for row in rows[side]]
+                [groups_of(row["gold"]) for row in rows[side]], outcomes, [row["labels"] for row in rows[side]]
             ).to_json(),
             "benchmarks": {"no_database": 3, "gold_failed": 0, "spider_ex": {"value": rate + 0.05, "n": n - 3}},
             "judge": judge(n, rate),

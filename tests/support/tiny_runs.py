@@ -11,7 +11,8 @@ import pytest
 
 from text2sql import evaluation
 from text2sql.config import Config
-from text2sql.equivalence.process_pool import Task, Work
+from text2sql.equivalence.tasks import A, T, Work
+from text2sql.equivalence.workers import PairTask, S
 from text2sql.evaluation import Pair, Verdict
 
 # Of one query: rows that differ in the answer alone share their prompt.
@@ -21,6 +22,18 @@ SPELLINGS = (
     "SELECT  COUNT(*)  FROM t{i} WHERE a = {i}",
     "SELECT COUNT( * ) FROM t{i} WHERE a = {i}",
     "SELECT COUNT(*) FROM t{i}  WHERE  a  =  {i}",
+)
+# A run with validation, by loss and by accuracy.
+VALIDATED = {"data": {"validation_size": 5}, "training": {"validate_every": 1, "validation_questions": 2}}
+TIMES = (
+    "seconds",
+    "tokens_per_second",
+    "examples_per_second",
+    "created",
+    "wall_seconds",
+    "peak_memory_bytes",
+    "usage",
+    "checkpoint_path",
 )
 
 
@@ -74,8 +87,9 @@ def tiny_config(directory: Path, **sections: Any) -> Config:
 def judge_by_words(patch: pytest.MonkeyPatch) -> None:
     """Replaces the evaluator where verdicts are not what is tested: the same words are the same query.
 
-    Nothing is executed and no worker is started; answers are described as ever, in this process.
+    Nothing is executed and no worker is started; answers are described and gold queries examined in this process.
     """
+    patch.setattr("text2sql.evaluation.golds.run_tasks", _work_here)
     patch.setattr("text2sql.evaluation.score.work_on_pairs", _work_by_words)
     patch.setattr(evaluation, "score_pairs", _score_by_words, raising=False)
 
@@ -86,11 +100,22 @@ def _score_by_words(pairs: Sequence[Pair], **options: Any) -> Iterator[tuple[int
         yield index, Verdict("equivalent" if same else "different", "by its words", strict=same, lenient=same)
 
 
-def _work_by_words(work: Work, pairs: Sequence[Pair], **options: Any) -> Iterator[tuple[int, Verdict, Task]]:
+def _work_by_words(work: Work[PairTask, S], pairs: Sequence[Pair], **options: Any) -> Iterator[tuple[int, Verdict, S]]:
     for index, verdict in _score_by_words(pairs):
-        task = {**pairs[index]._asdict(), "timeout": options["timeout"], "known": verdict.to_dict()}
+        task = PairTask(*pairs[index], effort=None, seed=0, timeout=options["timeout"], known=verdict.to_dict())
         yield index, verdict, work(task)
+
+
+def _work_here(work: Work[T, A], tasks: Sequence[T], **options: Any) -> Iterator[tuple[int, A]]:
+    yield from enumerate(map(work, tasks))
 
 
 def _words(sql: str) -> str:
     return "".join(sql.lower().split())
+
+
+def timeless(value: Any) -> Any:
+    """A record without what differs from run to run: times, memory, and the random names of checkpoints."""
+    if isinstance(value, dict):
+        return {key: timeless(item) for key, item in value.items() if key not in TIMES}
+    return [timeless(item) for item in value] if isinstance(value, list) else value

@@ -10,6 +10,8 @@ from tinker.proto.request_conv import forward_backward_request_to_proto
 from tinker.proto.response_conv import deserialize_forward_backward_output
 from tinker.types.forward_backward_input import ForwardBackwardInput
 
+from tests.support.datums import texts
+
 ADAM = {"learning_rate": 1e-2, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.0, "grad_clip_norm": 0.0}
 
 
@@ -69,3 +71,41 @@ class Wire:
         if answer.headers["content-type"] == "application/x-protobuf":
             return deserialize_forward_backward_output(answer.content)
         return answer.json()
+
+    def sampler(self, seq_id: int = 0, **target: Any) -> str:
+        """A sampler of the base model, or of `model_path`."""
+        body = {"session_id": self.session, "sampling_session_seq_id": seq_id, **(target or {"base_model": "tiny"})}
+        sampler: str = self.post("create_sampling_session", body).json()["sampling_session_id"]
+        return sampler
+
+    def sample(self, sampler: str, prompt: list[int], samples: int, length: int, **more: Any) -> httpx.Response:
+        """Ask for samples of a length, whatever comes."""
+        params = {"max_tokens": length, "stop": [], "seed": 7, "temperature": 1.0}
+        body = {"sampling_session_id": sampler, "seq_id": 0, "num_samples": samples, "sampling_params": params}
+        prompt_of = {"prompt": {"chunks": [{"tokens": prompt, "type": "encoded_text"}]}}
+        return self.post("asample", {**body, **prompt_of, **more})
+
+    def answer(self, queued: httpx.Response) -> bytes:
+        """The answer in protobuf, when it is there."""
+        assert queued.status_code == 200, queued.text
+        while (answer := self.poll(queued.json()["request_id"])).status_code == 408:
+            pass
+        assert answer.headers["content-type"] == "application/x-protobuf", answer.text
+        return answer.content
+
+
+def program(wire: Wire, first: int) -> list[bytes]:
+    """Everything that a client gets to see of training, scoring and sampling, with texts that begin with a token."""
+    wire.result(wire.create(model_seq_id=first))
+    wire.model = f"{wire.session}:train:{first}"
+    data = texts(first, 30, 16)
+    seen = []
+    for seq_id in (1, 3):
+        seen.append(wire.answer(wire.forward_backward(seq_id, data)))
+        wire.result(wire.step(seq_id + 1))
+    saved = wire.post("save_weights_for_sampler", {"model_id": wire.model, "seq_id": 5, "path": "trained"})
+    trained = wire.sampler(2 * first, model_path=wire.result(saved)["path"])
+    bare = wire.sampler(2 * first + 1)
+    sent = [wire.sample(sampler, [first, *range(5, 50)], samples=6, length=30) for sampler in (trained, bare)]
+    sent.append(wire.forward_backward(6, data, forward_only=True))
+    return seen + [wire.answer(queued) for queued in sent]

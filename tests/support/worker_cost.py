@@ -9,6 +9,7 @@ import json
 import resource
 import sys
 
+from text2sql.equivalence.process_pool import close_pools
 from text2sql.equivalence.workers import Pair, score_pairs
 
 
@@ -18,6 +19,8 @@ def main() -> None:
     for text in predictions:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ((_, verdict),) = score_pairs([Pair(schema, gold, text)])
+        # The system counts a process once it has ended.
+        close_pools()
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         print(json.dumps([verdict.status, spent, after.ru_maxrss]), flush=True)

@@ -5,18 +5,40 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import dataclass
 
-from text2sql.equivalence.process_pool import Task
-from text2sql.equivalence.workers import score
-
-
-def echo(task: Task) -> Task:
-    return {"pid": os.getpid(), **task}
+from text2sql.equivalence.workers import PairTask, Scored, score
 
 
-def misbehave(task: Task) -> Task:
-    """Does what the task's ``how`` says; scores it where it has a prediction that says nothing of the kind."""
-    how = task.get("how") or task.get("predicted")
+@dataclass(frozen=True)
+class Behaviour:
+    """What a worker shall do; None for nothing in particular."""
+
+    how: str | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """Which process did it, and whether it was refused the memory that it wanted."""
+
+    pid: int
+    how: str | None = None
+    refused: bool = False
+
+
+def misbehave(task: Behaviour) -> Done:
+    """Does what the task says."""
+    refused = _do(task.how)
+    return Done(os.getpid(), task.how, refused)
+
+
+def misjudge(task: PairTask) -> Scored:
+    """Scores a pair, or does what its prediction says."""
+    _do(task.predicted)
+    return score(task)
+
+
+def _do(how: str | None) -> bool:
     if how == "compute":
         while True:
             pass
@@ -30,13 +52,12 @@ def misbehave(task: Task) -> Task:
         os.kill(os.getpid(), signal.SIGTERM)
     if how == "grow":
         try:
-            taken = bytearray(4 * 2**30)
+            return not bytearray(4 * 2**30)
         except MemoryError:
-            return {"pid": os.getpid(), "refused": True}
-        return {"pid": os.getpid(), "refused": not taken}
+            return True
     if how == "keep":
         kept.append(bytearray(200 * 2**20))
-    return score(task) if "predicted" in task else echo(task)
+    return False
 
 
 kept: list[bytearray] = []

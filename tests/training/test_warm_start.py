@@ -22,7 +22,7 @@ from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.records import StepMetrics
 from text2sql.training.batches import epoch_order
-from text2sql.training.trainer import SubmittedBatch, Trainer
+from text2sql.training.supervised import SubmittedBatch, SupervisedSteps
 
 FULL = {"method": "full", "device": "cpu"}
 Made = Callable[..., Path]
@@ -56,7 +56,7 @@ def second(directory: Path, model: str, start: Path | str | None, **sections: An
         write_jsonl(data, rows(8, spellings=3))
     local = {"device": "cpu"} | sections.pop("local", {})
     training = {"learning_rate": 2e-2, "checkpoint_every": 2, "start_from": start and str(start), "batch_size": 5}
-    evaluation = {"novel_questions": False, "max_new_tokens": 6}
+    evaluation = {"novel_questions": False, "max_new_tokens": 6, "max_unusable_golds": 1}
     return tiny_config(
         directory,
         **{
@@ -123,7 +123,8 @@ def test_the_baseline_is_the_untuned_model_and_everything_says_where_training_be
     directory = first()
     config = second(tmp_path, tiny_model, directory)
     run = run_pipeline(config)
-    assert "Training begins with the weights of first, step 4." in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Training begins with the weights of first, step 4." in said
     plain = second(tmp_path, tiny_model, None, output_dir=str(tmp_path / "plain"))
     base = [row["raw"] for row in read_jsonl(run_pipeline(plain, stages=("baseline",)) / "predictions-base.jsonl")]
     assert [row["raw"] for row in read_jsonl(run / "predictions-base.jsonl")] == base
@@ -138,7 +139,11 @@ def test_the_baseline_is_the_untuned_model_and_everything_says_where_training_be
         "data": [data],
     }
     assert any("untuned" in note and "first, step 4" in note for note in summary["notes"])
+    weights = summary["training"]["weights"]
+    assert weights["adapted_modules"] and 0 < weights["trained_percent"] < 100
+    trained = f"{weights['trained_parameters']:,} parameters ({weights['trained_percent']:.3g} % of all), in "
     page = (run / "report.html").read_text()
+    assert f"Trained: {trained}" in said and trained in page
     assert "Begun with the weights of" in page and "untuned" in page
     card = (export_run(run, ExportOptions()) / "README.md").read_text()
     assert f"Training began with the weights of `first, step 4`, trained before on {data}" in card
@@ -154,16 +159,16 @@ def test_a_run_that_was_killed_goes_on_from_its_own_checkpoint_without_the_first
 ) -> None:
     source = Path(shutil.copytree(first(), tmp_path / "source"))
     straight = run_pipeline(second(tmp_path, tiny_model, source), stages=("train",))
-    collect = Trainer._collect
+    collect = SupervisedSteps.collect
 
-    def killed(trainer: Trainer, submitted: SubmittedBatch) -> StepMetrics:
+    def killed(steps: SupervisedSteps, submitted: SubmittedBatch, lap: Callable[[], float]) -> StepMetrics:
         if submitted.step == 2:
             raise KeyboardInterrupt
-        return collect(trainer, submitted)
+        return collect(steps, submitted, lap)
 
     config = second(tmp_path, tiny_model, source, output_dir=str(tmp_path / "killed"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "_collect", killed)
+        patch.setattr(SupervisedSteps, "collect", killed)
         run_pipeline(config, stages=("train",))
     shutil.rmtree(source)
     resumed = run_pipeline(config, stages=("train",))

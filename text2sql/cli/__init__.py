@@ -4,53 +4,102 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
+from dotenv import load_dotenv
 
-from text2sql.cli import cache, configs, data, demo, estimate, export, pairs, results, runs, serve
+from text2sql import __version__
+from text2sql.cli import (
+    cache,
+    configs,
+    data,
+    demo,
+    env,
+    estimate,
+    example,
+    export,
+    models,
+    pairs,
+    results,
+    run_directories,
+    runs,
+    serve,
+    view,
+)
+from text2sql.cli.examples import add_examples
+from text2sql.cli.faults import break_down, debugging, take_debug_option
 from text2sql.console import show_warnings
 from text2sql.errors import UserError
 from text2sql.rows.values import has_half_characters
 
 # Exit status after Ctrl-C, into which typer turns the exception.
 INTERRUPTED = 130
-# Exit status after a fault of this program (sysexits.h, EX_SOFTWARE).
-FAULT = 70
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"text2sql {__version__}")
+        raise typer.Exit
+
 
 app = typer.Typer(
-    help="Fine-tune small language models to write SQL, and say honestly whether they got better.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
 for command in (
     runs.run,
+    runs.sweep,
     runs.train,
     runs.evaluate,
     pairs.match,
     runs.ask,
     results.compare,
+    view.view,
     results.download,
     estimate.estimate,
+    example.example,
     export.export,
+    export.merge,
     demo.demo,
     serve.serve,
+    models.models,
+    env.env,
 ):
     app.command()(command)
+app.add_typer(run_directories.app, name="runs")
 app.add_typer(configs.app, name="config")
 app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")
+add_examples(app)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; so does TEXT2SQL_DEBUG=1. It may stand anywhere.")
+    ] = False,
+) -> None:
+    """Fine-tune small language models to write SQL, and say honestly whether they got better."""
 
 
 def main() -> None:
     """Run the command line; errors for people are printed without a traceback, with exit status 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # Keys, where people keep them; what the environment has goes before.
+    load_dotenv(Path(".env"))
+    take_debug_option()
     _quiet_libraries()
     _make_streams_patient()
     from backends.interface import BackendError
@@ -59,7 +108,7 @@ def main() -> None:
         _check_arguments(sys.argv[1:])
         app(prog_name="text2sql")
     except (UserError, BackendError) as error:
-        _fail(str(error))
+        _fail(f"{error} {_said_of(error)}".rstrip(), error)
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
@@ -70,17 +119,12 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except OSError as error:
         if error.filename is None and error.errno is None:
-            _break_down()
+            break_down(error, _said_of(error))
         where = f" ({error.filename})" if error.filename else ""
-        _fail(f"{error.strerror or error}{where}. Fix this and run the same command again. {_said_of(error)}".rstrip())
-    except Exception:
-        _break_down()
-
-
-def _break_down() -> NoReturn:
-    """Show the exception that this program did not foresee; 1 would say of `match` that the queries differ."""
-    traceback.print_exc()
-    sys.exit(FAULT)
+        message = f"{error.strerror or error}{where}. Fix this and run the same command again. {_said_of(error)}"
+        _fail(message.rstrip(), error)
+    except Exception as error:
+        break_down(error, _said_of(error))
 
 
 def _make_streams_patient() -> None:
@@ -91,8 +135,10 @@ def _make_streams_patient() -> None:
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:
-    """Raise UserError for an argument in another encoding, unless it is a file's name."""
+    """Raise UserError for an argument in another encoding, unless it is a file's name, and for a key with dashes."""
     for argument in arguments:
+        if re.match(r"--\w+(\.\w+)+(=|$)", argument):
+            raise UserError(f"Keys of a configuration are written without dashes, key=value: {argument.lstrip('-')}.")
         if has_half_characters(argument) and not os.path.lexists(argument):
             raise UserError(f"An argument is not text in UTF-8: {argument!r}. Write it in UTF-8.")
 
@@ -106,9 +152,11 @@ def _said_of(error: BaseException | None) -> str:
     return " ".join(dict.fromkeys(notes))
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, error: Exception) -> NoReturn:
     from rich.console import Console
 
+    if debugging():
+        traceback.print_exception(error)
     Console(stderr=True, highlight=False).print(f"[bold red]Error[/] {_escaped(message)}", soft_wrap=True)
     sys.exit(2)
 

@@ -22,7 +22,20 @@ def load(file: str, overrides: list[str] | None) -> Config:
     """
     from text2sql.config import load_config
 
-    # `text2sql run training.epochs=2` names no file: what stands in its place is the first override.
+    return load_config(*file_and_overrides(file, overrides))
+
+
+def load_to_read(file: str, overrides: list[str] | None) -> Config:
+    """The configuration of a command that reads data, its files checked (UserError if one is not there)."""
+    from text2sql.pipeline.preflight import check_data
+
+    config = load(file, overrides)
+    check_data(config)
+    return config
+
+
+def file_and_overrides(file: str, overrides: list[str] | None) -> tuple[str, list[str]]:
+    """What the two arguments mean: `text2sql run training.epochs=2` names no file, only a first override."""
     if "=" in file and not Path(file).exists():
-        return load_config("quickstart", [file, *(overrides or [])])
-    return load_config(file, overrides or [])
+        return "quickstart", [file, *(overrides or [])]
+    return file, overrides or []

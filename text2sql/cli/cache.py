@@ -21,6 +21,7 @@ ABOUT = {
     "data": "fetched data sets",
     "verdicts": "verdicts of the evaluator (evaluation.cache)",
     "tokens": "tokenised examples",
+    "facts": "what the texts of large data sets say: whether queries parse, tables, hardness",
     "endpoint": "answers of language models, which cost money to ask again",
 }
 

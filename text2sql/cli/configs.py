@@ -1,7 +1,8 @@
-"""The commands on configurations: config show, validate, schema."""
+"""The commands on configurations: config list, new, show, validate, schema."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,6 +35,29 @@ def schema() -> None:
     """Print the JSON schema of a configuration, with every default and its meaning."""
     import json
 
-    from text2sql.config import Config
+    from text2sql.config.json_schema import config_schema
 
-    typer.echo(json.dumps(Config.model_json_schema(), indent=2))
+    typer.echo(json.dumps(config_schema(), indent=2))
+
+
+@app.command("list")
+def list_shipped() -> None:
+    """List the configurations that come with the program, with the command that each begins with."""
+    from text2sql.config.files import SHIPPED, shipped_names
+
+    for name in shipped_names():
+        first = (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
+        typer.echo(f"{name:<40} {first.removeprefix('# ')}")
+
+
+@app.command("new")
+def new(
+    file: Annotated[Path, typer.Argument(help="The file to write.")],
+    overrides: Overrides = None,
+    extends: Annotated[str, typer.Option("--from", help="The configuration that it adds to.")] = "quickstart",
+) -> None:
+    """Write a configuration that extends another one; with the overrides, if they are valid."""
+    from text2sql.config.new import write_config
+
+    write_config(file, extends, overrides or [])
+    typer.echo(f"{file}: extends {extends}; text2sql run {file}")

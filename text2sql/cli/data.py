@@ -1,4 +1,4 @@
-"""The commands on data: data list, inspect, stats, fetch, export, reason."""
+"""The commands on data: data list, inspect, stats, fetch, export, reason, make, audit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from text2sql.cli.arguments import ConfigFile, Overrides, load
+from text2sql.cli.arguments import ConfigFile, Overrides, load, load_to_read
+from text2sql.cli.schemas import DatabaseOption, MaxTables, WritableRole
+from text2sql.errors import UserError
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -26,17 +28,19 @@ def list_all() -> None:
 @app.command("inspect")
 def inspect(config: ConfigFile = "quickstart", overrides: Overrides = None) -> None:
     """Show what a configuration would train and test on: counts, what is dropped and why, leaks, lengths, examples."""
+    checked = load_to_read(config, overrides)
     from text2sql.data.inspect import inspect
 
-    inspect(load(config, overrides))
+    inspect(checked)
 
 
 @app.command("stats")
 def stats(config: ConfigFile = "quickstart", overrides: Overrides = None) -> None:
     """Count what a configuration would train and test on: lengths in tokens, drops, leaks, features of SQL."""
+    checked = load_to_read(config, overrides)
     from text2sql.data.inspect import stats
 
-    stats(load(config, overrides))
+    stats(checked)
 
 
 @app.command("fetch")
@@ -59,9 +63,10 @@ def export(
     ),
 ) -> None:
     """Write a configuration's examples as JSON Lines that TRL, axolotl and LLaMA-Factory read."""
+    checked = load_to_read(config, overrides)
     from text2sql.data.export import export
 
-    export(load(config, overrides), output, form)
+    export(checked, output, form)
 
 
 @app.command("reason")
@@ -84,3 +89,63 @@ def reason(
 
     values: dict[str, JsonValue] = {"model": model, "base_url": endpoint, "max_tokens": 2048}
     make_reasoning(load(config, overrides), load_section(EndpointConfig, values, settings or []), output, limit)
+
+
+@app.command("make")
+def make(
+    database: DatabaseOption = None,
+    output: Annotated[Path, typer.Option(help="The file of pairs; one that is there is gone on with.")] = Path(
+        "made.jsonl"
+    ),
+    count: Annotated[int, typer.Option(min=1, help="Pairs in all.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    model: Annotated[
+        str | None, typer.Option(help="Let a teacher of this name at --endpoint write half of them.")
+    ] = None,
+    endpoint: Annotated[str, typer.Option(help="An OpenAI-compatible address.")] = "https://api.openai.com/v1",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value of the endpoint: max_cost, input_price, concurrency, api_key_env, ..."),
+    ] = None,
+    max_tables: MaxTables = 40,
+    allow_writable_role: WritableRole = False,
+) -> None:
+    """Make questions with SQL from a database's schema and values, each checked on it, to train on."""
+    from text2sql.config import EndpointConfig
+    from text2sql.config.load import load_section
+    from text2sql.data.make.options import MakeOptions
+    from text2sql.data.make.pairs import make_pairs
+    from text2sql.engines.url import locate
+
+    if database is None:
+        raise UserError("Give the database with --database.")
+    if settings and model is None:
+        raise UserError("--set is about the teacher; name one with --model.")
+    values: dict[str, JsonValue] = {"model": model, "base_url": endpoint, "max_tokens": 2048}
+    teacher = load_section(EndpointConfig, values, settings or []) if model is not None else None
+    make_pairs(MakeOptions(locate(database), output, count, seed, max_tables, allow_writable_role, teacher))
+
+
+@app.command("audit")
+def audit(
+    config: Annotated[
+        str, typer.Argument(help="A file of questions with SQL, a YAML file, or the name of a shipped one.")
+    ],
+    overrides: Overrides = None,
+    output: Annotated[Path, typer.Option(help="The file to decide in; decisions that are there stay.")] = Path(
+        "decisions.jsonl"
+    ),
+    samples: Annotated[
+        Path | None, typer.Option(help="A run's directory or a file of predictions, several for each question.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=0, help="How many to print.")] = 10,
+) -> None:
+    """Rank gold queries by what may be wrong with them, with rows that show it, and write a file to decide in."""
+    from text2sql.rows import READERS
+
+    if Path(config).suffix in READERS:
+        config, overrides = "quickstart", [f"data.source={config}", *(overrides or [])]
+    checked = load_to_read(config, overrides)
+    from text2sql.data.audit.audit import audit
+
+    audit(checked.data, output, samples=samples, top=top, workers=checked.evaluation.workers)

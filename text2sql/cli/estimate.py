@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from text2sql.cli.arguments import ConfigFile, Overrides, load
+from text2sql.cli.arguments import ConfigFile, Overrides, load_to_read
 
 
 def estimate(
@@ -15,6 +15,9 @@ def estimate(
     device: Annotated[str, typer.Option(help="here, cpu, T4, A10G, 4090, A100 or H100.")] = "here",
 ) -> None:
     """Say what a run would take: memory and time on a device, or tokens and cost on the Tinker API."""
+    from text2sql.pipeline.preflight import check_device
+
+    known, checked = check_device(device), load_to_read(config, overrides)
     from text2sql.estimate import print_estimate
 
-    print_estimate(load(config, overrides), device)
+    print_estimate(checked, known)

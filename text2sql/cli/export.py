@@ -1,4 +1,4 @@
-"""The command that takes trained weights out of a run: export."""
+"""The commands that write trained weights for other programs: export, merge."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from text2sql.errors import UserError
 
 
 def export(
@@ -35,6 +37,9 @@ def export(
     private: Annotated[bool, typer.Option("--private/--public", help="Of a repository that the push makes.")] = True,
 ) -> None:
     """Write a run's trained weights in a form that other programs load, with a model card."""
+    from text2sql.pipeline.preflight import check_finished_run
+
+    check_finished_run(run)
     from text2sql.export import ExportOptions, export_run
 
     export_run(
@@ -50,3 +55,26 @@ def export(
             private=private,
         ),
     )
+
+
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="Directory of a PEFT adapter.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to make.")],
+    base: Annotated[str | None, typer.Option(help="Its base model; what it names itself by default.")] = None,
+    dtype: Annotated[
+        Literal["bfloat16", "float16", "float32"], typer.Option(help="Dtype of the merged model.")
+    ] = "bfloat16",
+) -> None:
+    """Merge an adapter into its base model, exactly: one that was downloaded, or that anyone has made."""
+    from backends.base_models import check_available
+    from text2sql.pipeline.given_adapter import base_of_adapter
+
+    if not adapter.is_dir():
+        raise UserError(f"There is no directory {adapter}.")
+    base_model = base or base_of_adapter(str(adapter))
+    if base_model is None:
+        raise UserError(f"{adapter} does not name its base model; say it with --base.")
+    check_available(base_model)
+    from text2sql.export.merge import merge_adapter
+
+    merge_adapter(adapter, base_model, output, dtype)

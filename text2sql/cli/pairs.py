@@ -15,13 +15,48 @@ def match(
         str | None, typer.Option(help="CREATE TABLE statements, or a file of them; by default those of --database.")
     ] = None,
     database: Annotated[Path | None, typer.Option(help="A real SQLite database, read only.")] = None,
+    challenge: Annotated[
+        bool,
+        typer.Option(
+            "--challenge",
+            help="If they are equivalent: try small mutations of the gold query on the databases of the pair, and list "
+            "those that these would not have told apart.",
+        ),
+    ] = False,
+    prove: Annotated[
+        bool,
+        typer.Option(
+            "--prove", help="If they are equivalent: try to prove it for all small databases; needs the extra proof."
+        ),
+    ] = False,
+    dialect: Annotated[
+        str,
+        typer.Option(help="Of schema and queries: sqlite, postgres, duckdb or mysql; its engine runs the queries."),
+    ] = "sqlite",
+    transpile: Annotated[
+        bool,
+        typer.Option("--transpile", help="Without the engine of --dialect: judge on SQLite, with queries translated."),
+    ] = False,
+    mutations: Annotated[int, typer.Option(min=1, max=200, help="How many mutations --challenge tries.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
 ) -> None:
     """Judge one pair of queries and show a database on which they differ.
 
     The exit status is 0 if they are equivalent, 1 if they are not or it cannot be told, 2 if the input is wrong.
     """
+    from text2sql.engines.dialect import read_dialect
     from text2sql.evaluation.one_pair import match_pair
 
-    if not match_pair(schema, gold, predicted, database, as_json=as_json).correct:
+    verdict = match_pair(
+        schema,
+        gold,
+        predicted,
+        database,
+        mutations=mutations if challenge else 0,
+        prove=prove,
+        as_json=as_json,
+        dialect=read_dialect(dialect, "--dialect"),
+        transpile=transpile,
+    )
+    if not verdict.correct:
         raise typer.Exit(1)

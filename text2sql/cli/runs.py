@@ -1,24 +1,53 @@
-"""The commands on a whole experiment: run, train, evaluate, ask."""
+"""The commands on a whole experiment: run, sweep, train, evaluate, ask."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from text2sql.cli.arguments import ConfigFile, Overrides, load
+from text2sql.cli.arguments import ConfigFile, Overrides, file_and_overrides, load
+from text2sql.cli.schemas import DatabaseOption, MaxTables, WritableRole, read_schema
 from text2sql.errors import UserError
+
+if TYPE_CHECKING:
+    from text2sql.config import Config
 
 # A target with one of these endings is a file of predictions.
 PREDICTION_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 
-def run(config: ConfigFile = "quickstart", overrides: Overrides = None) -> None:
+def run(
+    config: ConfigFile = "quickstart",
+    overrides: Overrides = None,
+    processes: Annotated[
+        int, typer.Option(help="Share the work of backend=local among so many processes, one for each GPU.", min=1)
+    ] = 1,
+) -> None:
     """Evaluate the base model, train, evaluate the tuned model, report."""
+    checked = load(config, overrides)
+    if processes > 1:
+        from text2sql.cli.processes import start_processes
+
+        start_processes(checked, file_and_overrides(config, overrides), processes)
     from text2sql.pipeline.run import run_pipeline
 
-    run_pipeline(load(config, overrides))
+    run_pipeline(checked)
+
+
+def sweep(
+    config: ConfigFile = "quickstart",
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value for all runs, key=value,value,... for what varies.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Directory of the runs; runs/NAME-sweep if not given.")] = None,
+) -> None:
+    """Run a configuration with several values of some keys, seed=0,1,2 above all, and compare what comes of it."""
+    from text2sql.sweep.plan import plan_sweep
+    from text2sql.sweep.run import run_sweep
+
+    run_sweep(plan_sweep(*file_and_overrides(config, overrides), output))
 
 
 def train(config: ConfigFile = "quickstart", overrides: Overrides = None) -> None:
@@ -32,9 +61,10 @@ def evaluate(
     target: Annotated[
         str,
         typer.Argument(
-            help="A run's directory, predictions (.jsonl, .json, .csv, .parquet), or a YAML file (its base model)."
+            help="A run's directory, predictions (.jsonl, .json, .csv, .parquet), or a YAML file: its questions, and "
+            "its base model unless --model or --adapter says another."
         ),
-    ],
+    ] = "quickstart",
     overrides: Overrides = None,
     gold: Annotated[
         Path | None,
@@ -48,17 +78,40 @@ def evaluate(
         Path | None, typer.Option(help="Write rows with verdicts to this .jsonl, and the summary next to it.")
     ] = None,
     adapter: Annotated[
-        Path | None, typer.Option(help="With a run: answer its questions on this machine with this PEFT adapter.")
+        str | None,
+        typer.Option(
+            help="Let an adapter answer: a PEFT directory, a Hub id, or a tinker:// path; with a run, its questions "
+            "again, on this machine."
+        ),
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="Base model of --adapter; what it names itself by default.")] = None,
+    model: Annotated[str | None, typer.Option(help="Let this model answer: a directory, or a name.")] = None,
+    dialect: Annotated[
+        str | None, typer.Option(help="Of schemas and queries, whose engine runs them; the same as data.dialect=.")
     ] = None,
 ) -> None:
-    """Score a finished run again, a file of predictions, or the base model of a configuration."""
+    """Score a finished run again, a file of predictions, or any model or adapter on a configuration's questions."""
     path = Path(target)
+    if dialect is not None:
+        from text2sql.engines.dialect import read_dialect
+
+        overrides = [*(overrides or []), f"data.dialect={read_dialect(dialect, '--dialect')}"]
     of_files = {"--gold": gold, "--databases": databases, "--tables": tables}
     given = [name for name, value in of_files.items() if value is not None]
-    if adapter is not None:
-        if not path.is_dir() or overrides or given or output:
+    of_models = {"--adapter": adapter, "--base": base, "--model": model}
+    models = [name for name, value in of_models.items() if value is not None]
+    if models and (given or output or path.suffix in PREDICTION_SUFFIXES):
+        raise UserError(f"{', '.join(models)} goes with a configuration or a run, not with predictions.")
+    if path.is_dir() and adapter is not None:
+        if overrides or base or model:
             raise UserError("--adapter goes with a run's directory, and with nothing else.")
-        _evaluate_adapter(path, adapter)
+        _evaluate_adapter(path, Path(adapter))
+    elif models:
+        from text2sql.cli.given_models import load_to_evaluate
+
+        if path.is_dir():
+            raise UserError(f"{', '.join(models)} goes with a configuration; {target} is a directory.")
+        _evaluate_model(load_to_evaluate(target, overrides, adapter=adapter, base=base, model=model))
     elif path.is_dir():
         if overrides or given:
             raise UserError(
@@ -70,16 +123,22 @@ def evaluate(
     else:
         if given or output:
             raise UserError(f"{', '.join(given) or '--output'} goes with a file of predictions; {target} is none.")
-        _evaluate_base_model(target, overrides)
+        _evaluate_model(load(target, overrides))
 
 
 def _evaluate_adapter(run: Path, adapter: Path) -> None:
+    from text2sql.pipeline.preflight import check_finished_run
+
+    check_finished_run(run)
     from text2sql.pipeline.adapter_download import evaluate_adapter
 
     evaluate_adapter(run, adapter)
 
 
 def _evaluate_run(run: Path, output: Path | None) -> None:
+    from text2sql.pipeline.preflight import check_finished_run
+
+    check_finished_run(run)
     from text2sql.evaluation.files import score_run
 
     score_run(run, output)
@@ -100,23 +159,32 @@ def _evaluate_file(
     score_file(file, config, gold=gold, schemas=Schemas.open(databases, tables), output=output)
 
 
-def _evaluate_base_model(config: str, overrides: Overrides) -> None:
+def _evaluate_model(config: Config) -> None:
     from text2sql.pipeline.run import run_pipeline
 
-    run_pipeline(load(config, overrides), stages=("baseline",))
+    adapter = config.evaluation.adapter is not None
+    run_pipeline(config, stages=("baseline", "evaluate") if adapter else ("baseline",))
 
 
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     schema: Annotated[Path | None, typer.Option(help="File of CREATE TABLE statements.")] = None,
-    database: Annotated[Path | None, typer.Option(help="SQLite database to take the schema from.")] = None,
+    database: DatabaseOption = None,
     run_directory: Annotated[Path, typer.Option("--run", help="Run whose tuned model answers.")] = Path(
         "runs/quickstart"
     ),
     base: Annotated[bool, typer.Option("--base", help="Let the run's base model answer instead.")] = False,
     execute: Annotated[bool, typer.Option("--execute", help="Run the query on --database, read only.")] = False,
+    max_tables: MaxTables = 40,
+    allow_writable_role: WritableRole = False,
 ) -> None:
     """Give a schema and a question, get SQL, and with --execute its rows."""
+    from text2sql.pipeline.preflight import check_models
+
+    if execute and database is None:
+        raise UserError("--execute needs --database.")
+    context, opened = read_schema(schema, database, allow_writable_role=allow_writable_role)
+    check_models(run_directory, tuned=not base)
     from text2sql.inference.ask import answer_question
 
-    answer_question(question, schema, database, run_directory, base=base, execute=execute)
+    answer_question(question, context, opened, run_directory, base=base, execute=execute, max_tables=max_tables)

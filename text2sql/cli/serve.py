@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -13,6 +18,10 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from backends.server.settings import ServerSettings
+
+
+# Addresses that stand for all of a machine's.
+EVERYWHERE = ("0.0.0.0", "::", "")
 
 
 def serve(
@@ -64,8 +73,11 @@ def _start(settings: ServerSettings) -> None:
     """Say how to use the server, and serve."""
     from rich.console import Console
 
+    from text2sql.evaluation.service import VerdictService
+
     try:
         from backends.server.main import serve
+        from backends.server.services import JsonService
     except ImportError as error:
         from backends.extras import missing_package
 
@@ -78,14 +90,25 @@ def _start(settings: ServerSettings) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"Loading {', '.join(settings.base_models)} …")
 
+    model = next(iter(settings.base_models))
+    asked = shlex.quote(json.dumps({"model": model, "prompt": "SELECT", "max_tokens": 16}))
+
     def ready(url: str) -> None:
         console.print(
             f"Serving on {url} (status page {url}/, state in {settings.data}). In another terminal:\n"
             f"  export TINKER_BASE_URL={url} TINKER_API_KEY={key}\n"
-            f"  text2sql run backend=tinker base_model={next(iter(settings.base_models))}   # or any Tinker script"
+            f"  text2sql run backend=tinker base_model={model}   # or any Tinker script\n"
+            f"OpenAI clients:\n"
+            f"  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n"
+            f'  curl {url}/v1/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" '
+            f"-d {asked}",
+            markup=False,
         )
+        if settings.host in EVERYWHERE:
+            console.print(f"Other machines reach it as http://{socket.gethostname()}:{urlsplit(url).port}.")
 
-    serve(settings, ready)
+    verdicts = VerdictService(settings.limits.pairs_per_request, workers=min(4, os.cpu_count() or 1))
+    serve(settings, ready, [JsonService("/v1/verdicts", verdicts.answer, settings.limits.waiting_verdict_requests)])
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def compare_runs(names: Sequence[str], output: Path, shown: int) -> Path:
+def compare_runs(
+    names: Sequence[str], output: Path, shown: int, *, as_json: Path | None = None, as_csv: Path | None = None
+) -> Path:
     """Print a comparison of runs and write its page.
 
     Args:
         names: Two or more runs: directories, each with ``:base`` or ``:tuned`` behind it to say which model is meant.
         output: The HTML file.
         shown: How many of the disagreements to print; the page has more.
+        as_json: Where to write the numbers, if anywhere.
+        as_csv: Where to write the common questions with everybody's answers, if anywhere.
 
     Returns:
         The HTML file.
@@ -21,10 +25,15 @@ def compare_runs(names: Sequence[str], output: Path, shown: int) -> Path:
         UserError: There are fewer than two runs, one has no predictions, or the file cannot be written.
     """
     from text2sql.compare.entries import load_entries
+    from text2sql.compare.files import write_csv, write_json
     from text2sql.compare.page import write_page
     from text2sql.compare.paired import compare
     from text2sql.compare.terminal import print_comparison
 
     comparison = compare(load_entries(names))
+    if as_json:
+        write_json(comparison, as_json)
+    if as_csv:
+        write_csv(comparison, as_csv)
     print_comparison(comparison, shown)
     return write_page(comparison, output)

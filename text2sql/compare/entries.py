@@ -15,7 +15,7 @@ from text2sql.errors import UserError
 from text2sql.evaluation import clustered_interval, wilson_interval
 from text2sql.inference.plan import known_evaluations, other_strategies
 from text2sql.report.load import RunData, flatten, load_run
-from text2sql.runs.models import SIDES
+from text2sql.runs.models import MODELS, SIDES
 from text2sql.runs.records import MetricsRow, Prediction
 from text2sql.runs.summary import RunCost, TrainingSummary
 
@@ -42,7 +42,9 @@ class Entry:
         """The answers, by what was asked: ids may name other questions in another run."""
         seen: Counter[tuple[str, str, str]] = Counter()
         rows = {}
-        for row in self.run.predictions[self.side]:
+        answers = self.run.predictions[self.side]
+        full = dict(answers.read(answers.rows))
+        for row in map(full.__getitem__, answers):
             asked = (row.question, row.context, row.gold)
             rows[(*asked, seen[asked])] = row
             seen[asked] += 1
@@ -68,6 +70,11 @@ class Entry:
         """Share of right answers among the run's own test questions."""
         return self.correct / len(self.rows)
 
+    def share(self, name: str) -> float | None:
+        """Share of the answers of which a check holds; None where one of them does not say."""
+        values = [getattr(row.checks, name) for row in self.rows.values()]
+        return None if None in values else sum(values) / len(values)
+
     @cached_property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the accuracy; as in the run's report, questions on one database count as dependent."""
@@ -76,6 +83,12 @@ class Entry:
         if len(clusters) == len(right):
             return clustered_interval(right, clusters)
         return wilson_interval(sum(right), len(right))
+
+    @property
+    def on_one_database(self) -> bool:
+        """Whether all questions are about one database, as far as they say."""
+        clusters = {row.cluster for row in self.rows.values()}
+        return len(clusters) == 1 and None not in clusters
 
     @cached_property
     def settings(self) -> dict[str, JsonValue]:
@@ -140,7 +153,7 @@ def _distinct(directory: Path, others: Sequence[Path]) -> str:
 
 def _find(name: str) -> tuple[RunData, str, Path]:
     directory, _, side = name.rpartition(":")
-    if Path(name).is_dir() or side not in (*SIDES, *other_strategies()):
+    if Path(name).is_dir() or side not in (*MODELS, *other_strategies()):
         directory, side = name, ""
     # A prediction that cannot be read is neither a right answer nor a wrong one.
     run = load_run(Path(directory), tuple(dict.fromkeys((*SIDES, *([side] if side else ())))), strict=True)

@@ -26,13 +26,25 @@ def write_page(comparison: Comparison, output: Path) -> Path:
     Raises:
         UserError: The file cannot be written.
     """
-    html = fill(
+    try:
+        with written_aside(output) as aside:
+            aside.write_text(render(comparison), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--html: {output} cannot be written: {error.strerror or error}.") from error
+    console.print(f"Page: {output}")
+    return output
+
+
+def render(comparison: Comparison) -> str:
+    """The page as text."""
+    return fill(
         "compare.html.j2",
         draw_figures(comparison),
         title=", ".join(entry.label for entry in comparison.entries),
         labels=[entry.label for entry in comparison.entries],
         cautions=comparison.cautions,
         headline=comparison.headline,
+        closeness=comparison.closeness,
         measures=measures(comparison),
         test_columns=TEST_COLUMNS,
         tests=tests(comparison),
@@ -42,13 +54,6 @@ def write_page(comparison: Comparison, output: Path) -> Path:
         groups=[_group(comparison, group) for group in comparison.disagreements],
         problems=[f"{entry.label}: {problem}" for entry in comparison.entries for problem in entry.run.problems],
     )
-    try:
-        with written_aside(output) as aside:
-            aside.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--html: {output} cannot be written: {error.strerror or error}.") from error
-    console.print(f"Page: {output}")
-    return output
 
 
 @dataclass(frozen=True)

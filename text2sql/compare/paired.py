@@ -11,13 +11,21 @@ from pydantic import JsonValue
 from backends.capabilities import capabilities_of
 from text2sql.compare.entries import Entry, Question
 from text2sql.evaluation import PairedComparison, paired_comparison
+from text2sql.evaluation.metrics import ONE_DATABASE
 from text2sql.evaluation.statistics import SIGNIFICANCE, holm
-from text2sql.formats import p_value, pluralize, unbroken
+from text2sql.formats import count, p_value, pluralize, unbroken
+from text2sql.report.figures import series
 from text2sql.report.headline import evidence_of
 
 # Keys in which two runs always differ.
 IGNORED = ("name", "output_dir", "on_existing")
-SAMPLING = ("evaluation.max_new_tokens", "evaluation.temperature", "evaluation.stop", "prompt.template")
+SAMPLING = (
+    "evaluation.max_new_tokens",
+    "evaluation.temperature",
+    "evaluation.stop",
+    "prompt.template",
+    "prompt.thinking",
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,18 @@ class Pair:
     second: Entry
     paired: PairedComparison
     adjusted: float
+
+    @property
+    def equal_answers(self) -> int:
+        """On how many of their common questions both wrote the same, to the letter."""
+        return sum(row.raw == self.second.rows[q].raw for q, row in self.first.rows.items() if q in self.second.rows)
+
+    @property
+    def loss_difference(self) -> tuple[float, int] | None:
+        """The largest difference of their training losses at one step, and at how many steps both have one."""
+        one, other = (dict(zip(*series(entry.losses, "loss"), strict=True)) for entry in (self.first, self.second))
+        apart = [abs(loss - other[step]) for step, loss in one.items() if step in other]
+        return (max(apart), len(apart)) if apart else None
 
 
 @dataclass(frozen=True)
@@ -73,6 +93,11 @@ class Comparison:
         """The results in words, one sentence for each pair; those against the first entry where there are many."""
         shown = [pair for pair in self.pairs if pair.first is self.entries[0]]
         return [_sentence(pair, len(self.pairs)) for pair in shown]
+
+    @property
+    def closeness(self) -> list[str]:
+        """How close every two entries are, answer by answer and step by step, one sentence for each pair."""
+        return [_closeness(pair) for pair in self.pairs if pair.paired.n]
 
     def common_accuracy(self, entry: Entry) -> float | None:
         """Accuracy on the common questions; None where there are none."""
@@ -127,6 +152,8 @@ def _cautions(entries: Sequence[Entry], common: Sequence[Question]) -> list[str]
     changed = [key for key in SAMPLING if len({str(entry.settings.get(key)) for entry in entries}) > 1]
     if changed:
         found.append(f"The questions were asked in different ways: {', '.join(changed)} differ.")
+    if any(entry.on_one_database for entry in entries):
+        found.append(ONE_DATABASE)
     backends = [capabilities_of(entry.backend) for entry in entries]
     if any(backend and not backend.has_weights for backend in backends):
         found.append("A run used the scripted backend: its numbers say nothing about any model.")
@@ -171,3 +198,12 @@ def _sentence(pair: Pair, tests: int) -> str:
         return f"No significant difference between {first} and {second}: {evidence} Such a difference can be chance."
     better = "better" if paired.difference > 0 else "worse"
     return f"{second} is significantly {better} than {first}: {evidence}"
+
+
+def _closeness(pair: Pair) -> str:
+    equal = f"{count(pair.equal_answers)} of {pluralize(pair.paired.n, 'answer')} are equal to the letter"
+    found = f"{pair.first.label} and {pair.second.label}: {equal}"
+    if (loss := pair.loss_difference) is None:
+        return f"{found}."
+    apart = f"differ by {loss[0]:.3g} at most" if loss[0] else "are the same"
+    return f"{found}, and the training losses {apart}, over {pluralize(loss[1], 'step')}."

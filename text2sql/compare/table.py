@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
+from backends.capabilities import capabilities_of
 from text2sql.compare.entries import Entry, Question
 from text2sql.compare.paired import Comparison, Pair
-from text2sql.evaluation.metrics import ACCURACY, INTERVAL
+from text2sql.evaluation.metrics import ACCURACY, INTERVAL, RATES
 from text2sql.formats import MISSING, bare_p_value, count, dollars, duration, interval, percent, points, size
+from text2sql.runs.records import Checks
 
 
 def measures(comparison: Comparison) -> list[tuple[str, list[str]]]:
@@ -24,6 +26,8 @@ def measures(comparison: Comparison) -> list[tuple[str, list[str]]]:
     if any(len(entry.rows) != len(comparison.common) for entry in entries):
         on_common = [percent(comparison.common_accuracy(entry)) for entry in entries]
         rows.append((f"On the {len(comparison.common)} common questions", on_common))
+    checks = [metric for metric in RATES if metric.name in Checks.model_fields]
+    rows += [(metric.label, [metric.show(entry.share(metric.name)) for entry in entries]) for metric in checks]
     rows += [
         ("Final training loss", [count(t.final_loss) if t else MISSING for t in trainings]),
         ("Training time", [duration(t.seconds) if t else MISSING for t in trainings]),
@@ -31,7 +35,7 @@ def measures(comparison: Comparison) -> list[tuple[str, list[str]]]:
         ("Tokens trained on", [count(t.tokens) if t else MISSING for t in trainings]),
         ("Evaluation time", [duration(entry.evaluation_seconds) for entry in entries]),
         ("Tokens sampled", [count(entry.sampled_tokens) for entry in entries]),
-        ("Peak memory of the run", [size(cost.peak_memory_bytes) if cost else MISSING for cost in costs]),
+        ("Peak memory of the run", [_memory(entry) for entry in entries]),
         ("Cost of the run", [dollars(cost.dollars) if cost else MISSING for cost in costs]),
     ]
     return [(name, texts) for name, texts in rows if any(text not in (MISSING, "0") for text in texts)]
@@ -54,6 +58,15 @@ def answer(entry: Entry, question: Question) -> tuple[str, str]:
     """What an entry wrote for a question, and the evaluator's reason."""
     row = entry.rows[question]
     return row.sql or row.raw, row.verdict.reason
+
+
+def _memory(entry: Entry) -> str:
+    if entry.cost is None:
+        return MISSING
+    backend = capabilities_of(entry.backend)
+    # The run's own process holds no weights there, so that the numbers are of different things.
+    elsewhere = backend is not None and backend.has_weights and not backend.computes_here
+    return size(entry.cost.peak_memory_bytes) + (" (the client; the server's is not known)" if elsewhere else "")
 
 
 def _numbers(pair: Pair) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ def print_comparison(comparison: Comparison, shown: int) -> None:
         console.print(Text(sentence, style="bold yellow"))
     for sentence in comparison.headline:
         console.print(Text(sentence, style="bold"))
+    for sentence in comparison.closeness:
+        console.print(Text(sentence))
     labels = [entry.label for entry in comparison.entries]
     _print_table(["", *labels], [(name, *texts) for name, texts in measures(comparison)])
     if len(comparison.pairs) > 1:

@@ -5,24 +5,24 @@ defaults, the file and the ``key.sub=value`` overrides of the command line, refu
 is wrong by key.
 """
 
-from text2sql.config.load import SHIPPED, dump_config, find_config, load_config
+from text2sql.config.files import SHIPPED, find_config
+from text2sql.config.load import dump_config, load_config
+from text2sql.config.rl import RewardConfig, RlConfig
 from text2sql.config.schema import Config, expand_user
 from text2sql.config.sections import (
     DataConfig,
     EarlyStopping,
     EndpointConfig,
     EvaluationConfig,
-    FewShot,
     HubConfig,
     LoraConfig,
     PromptConfig,
-    Retry,
     SchemaText,
-    SelfConsistency,
     SourceConfig,
     TrackingConfig,
     TrainingConfig,
 )
+from text2sql.config.strategies import FewShot, Retry, Samples, SelfConsistency
 
 __all__ = [
     "SHIPPED",
@@ -36,6 +36,9 @@ __all__ = [
     "LoraConfig",
     "PromptConfig",
     "Retry",
+    "RewardConfig",
+    "RlConfig",
+    "Samples",
     "SchemaText",
     "SelfConsistency",
     "SourceConfig",

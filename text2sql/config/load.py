@@ -4,49 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeVar, get_args
 
 from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import ErrorDetails
 
+from text2sql.config.files import Layer, escape_variables, find_config, merge_layers, read_layers
 from text2sql.config.schema import Config
-from text2sql.config.sections import Section
+from text2sql.config.section import Section
 from text2sql.config.wording import sentence
 from text2sql.config.yaml import dump_yaml, read_yaml
 from text2sql.errors import UserError
 
 S = TypeVar("S", bound=Section)
-PACKAGE = Path(__file__).parent.parent
-SHIPPED = PACKAGE / "configs"
-# In an editable install the files are still where they are written.
-if not SHIPPED.is_dir():
-    SHIPPED = PACKAGE.parent / "configs"
-
-
-def find_config(name: str) -> Path:
-    """The file that a path, or the bare name of a shipped configuration, means.
-
-    Args:
-        name: Path of a YAML file; or ``quickstart``, ``quickstart.yaml`` or ``configs/quickstart.yaml`` for a shipped
-            one. A file that exists wins over a shipped one.
-
-    Returns:
-        Path of an existing file.
-
-    Raises:
-        UserError: There is no such file; the message names the nearest shipped configuration.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    shipped = SHIPPED / f"{path.name.removesuffix('.yaml')}.yaml"
-    if shipped.is_file() and path.parent in (Path(), Path("configs")):
-        return shipped
-    known = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
-    near = difflib.get_close_matches(path.stem, known, n=1)
-    hint = f' Did you mean "{near[0]}"?' if near else ""
-    raise UserError(f"There is no configuration file {name}.{hint} Shipped with text2sql: {', '.join(known)}.")
 
 
 def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
@@ -64,13 +34,14 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
             has a line for each problem and names file (or override) and key.
     """
     path = find_config(file) if file is not None else None
-    values = _read(path) if path else {}
+    layers = read_layers(path, _sections()) if path else []
+    values = merge_layers(layers)
     for override in overrides:
         apply_override(values, override)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        lines = [f"{_origin(key, path, overrides)}{line}" for key, line in _explain(error.errors())]
+        lines = [f"{_origin(key, layers, overrides)}{line}" for key, line in _explain(error.errors())]
         raise UserError("\n".join(lines)) from error
 
 
@@ -96,24 +67,7 @@ def load_section(section: type[S], values: dict[str, JsonValue], overrides: Sequ
 
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML, every default written out; `load_config` of it gives an equal one."""
-    return dump_yaml(config.model_dump(mode="json"))
-
-
-def _read(path: Path) -> dict[str, JsonValue]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    try:
-        values = read_yaml(text)
-    except ValueError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold keys and values, not a {type(values).__name__}.")
-    # A section whose keys are all commented out is null.
-    return {key: {} if value is None and key in _sections() else value for key, value in values.items()}
+    return dump_yaml(escape_variables(config.model_dump(mode="json")))
 
 
 def _sections() -> list[str]:
@@ -140,9 +94,9 @@ def apply_override(values: dict[str, JsonValue], override: str) -> None:
     values[last] = value
 
 
-def _origin(key: str, path: Path | None, overrides: Sequence[str]) -> str:
+def _origin(key: str, layers: Sequence[Layer], overrides: Sequence[str]) -> str:
     """Where a wrong key was written: an override of the command line, else the file; nothing where there is no file."""
-    if path is None:
+    if not layers:
         return ""
     for override in reversed(overrides):
         given = override.partition("=")[0]
@@ -150,8 +104,9 @@ def _origin(key: str, path: Path | None, overrides: Sequence[str]) -> str:
             return f'override "{override}": '
     # Without a key the problem is about several keys that do not go together.
     if not key and overrides:
-        return f"{path} with the overrides: "
-    return f"{path}: "
+        return f"{layers[-1].path} with the overrides: "
+    written = [layer.path for layer in layers if key and layer.holds(key)]
+    return f"{written[-1] if written else layers[-1].path}: "
 
 
 def _explain(problems: Sequence[ErrorDetails], root: type[BaseModel] = Config) -> list[tuple[str, str]]:

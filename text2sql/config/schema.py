@@ -24,6 +24,8 @@ from backends.options import (
     changed,
     only_local,
 )
+from text2sql.config.rl import RlConfig
+from text2sql.config.section import Section
 from text2sql.config.sections import (
     DataConfig,
     EndpointConfig,
@@ -31,15 +33,23 @@ from text2sql.config.sections import (
     HubConfig,
     LoraConfig,
     PromptConfig,
-    Section,
     TrackingConfig,
     TrainingConfig,
 )
-from text2sql.config.templates import TEMPLATES, Chat
+from text2sql.config.templates import TEMPLATES, Chat, Plain, needs_reasoning
 from text2sql.config.wording import check_choice
 
 # What a datum of a gold answer holds (`text2sql.data.datum`).
 GOLD_INPUTS = (TARGETS, "weights")
+# Keys of `training` that are about gold answers, with the key that is about a model's own.
+OF_GOLD = {
+    "epochs": "rl.steps",
+    "max_steps": "rl.steps",
+    "batch_size": "rl.questions and rl.group",
+    "loss": "rl.loss",
+    "loss_config": "rl.loss_config",
+    "order": None,
+}
 
 
 class Config(Section):
@@ -57,7 +67,7 @@ class Config(Section):
         "ask",
         description="When the directory has a run in it. ask continues an unfinished run of the same configuration.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the split, of the order of the data and of the adapter.")
+    seed: int = Field(0, ge=0, description="Seed of the order of the data, of the adapter and of sampling.")
     backend: str = Field(
         "local", description="Where the tensors live.", json_schema_extra={"enum": list[Any](BACKENDS)}
     )
@@ -69,6 +79,7 @@ class Config(Section):
     data: DataConfig = DataConfig()
     prompt: PromptConfig = PromptConfig()
     training: TrainingConfig = TrainingConfig()
+    rl: RlConfig = RlConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     judge: Annotated[EndpointConfig | None, REPORTS] = Field(
         None, description="A language model's second opinion; null asks none."
@@ -110,6 +121,8 @@ class Config(Section):
         if self.training.validation_questions > self.data.validation_size:
             raise ValueError("training.validation_questions is larger than data.validation_size")
         self._check_loss()
+        self._check_rl()
+        self._check_thinking()
         self._check_what_the_backend_can_do()
         if self.local.target_modules is not None:
             for name in ("train_attn", "train_mlp", "train_unembed"):
@@ -133,6 +146,42 @@ class Config(Section):
         except ValueError as error:
             raise ValueError(f"training.loss={name}: training on gold answers {error}") from None
 
+    def _check_thinking(self) -> None:
+        if self.prompt.thinking != "on":
+            return
+        template = TEMPLATES[self.prompt.template]
+        if isinstance(template, Plain):
+            raise ValueError(
+                f"prompt.thinking=on needs a chat template; prompt.template={self.prompt.template} is none"
+            )
+        if needs_reasoning(self.prompt.template):
+            raise ValueError(
+                f"prompt.template={self.prompt.template} writes its reasoning into the answer; with prompt.thinking=on "
+                "choose prompt.template=chat-bird"
+            )
+        if self.rl.method is not None:
+            raise ValueError(f"rl.method={self.rl.method} does not train what is thought; set prompt.thinking=off")
+
+    def _check_rl(self) -> None:
+        if self.rl.method is None:
+            return
+        for name, instead in OF_GOLD.items():
+            if changed(self.training, name):
+                way = f"; set {instead}" if instead else "; leave it out"
+                raise ValueError(f"training.{name} is about gold answers, and rl.method learns from its own{way}")
+        if self.training.learning_rate == "auto":
+            raise ValueError(
+                "training.learning_rate=auto is a rule for gold answers; with rl.method set a number: 1e-4 for a model "
+                "of 135M parameters, 4e-5 from 4B on"
+            )
+        if self.training.start_from is None and not self.rl.cold_start:
+            raise ValueError(
+                "rl.method needs training.start_from, a finished supervised run: an untuned model is seldom right, and "
+                "so seldom paid. rl.cold_start=true begins without"
+            )
+        if self.training.start_from is not None and self.rl.cold_start:
+            raise ValueError("rl.cold_start goes without training.start_from; set one of them")
+
     def _check_what_the_backend_can_do(self) -> None:
         if self.capabilities.has_weights and not self.capabilities.computes_here:
             if not find_loss(self.training.loss).hosted:
@@ -150,6 +199,12 @@ class Config(Section):
             raise ValueError(
                 f"training.checkpoint_ttl_days={days}: the API keeps a checkpoint for an hour to 10 years"
             ) from None
+
+    @property
+    def longest_answer(self) -> int:
+        """Tokens that an answer may have, with what is thought before it."""
+        thought = self.evaluation.max_thinking_tokens if self.prompt.thinking == "on" else 0
+        return self.evaluation.max_new_tokens + thought
 
     @property
     def directory(self) -> Path:
@@ -180,6 +235,11 @@ class Config(Section):
     def trains_adapter(self) -> bool:
         """Whether an adapter is trained, and not every weight of the model."""
         return not self.capabilities.computes_here or self.local.method == "lora"
+
+    @property
+    def compares_start(self) -> bool:
+        """Whether what training begins with is evaluated too: where a run learns from verdicts what that one lacks."""
+        return self.rl.method is not None and self.training.start_from is not None
 
     @property
     def trained_model(self) -> str:

@@ -9,44 +9,19 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from backends.options import MACHINE, REPORTS, About, Changes
+from text2sql.config.section import Section
+from text2sql.config.strategies import FewShot, Retry, Samples, SelfConsistency, StrategySettings
 from text2sql.config.templates import TEMPLATES
 from text2sql.config.wording import check_choice
-
-
-class Section(BaseModel):
-    """A part of the configuration: a pydantic model that refuses unknown keys and infinite numbers.
-
-    A number may stand for a text (``name: 2024``), but not true or false for a number.
-
-    Attributes:
-        CHANGES: What those keys change that do not say it themselves (`text2sql.config.changes`).
-    """
-
-    CHANGES: ClassVar[Changes] = "both"
-
-    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False, coerce_numbers_to_str=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(value, bool) and not _takes_booleans(cls.model_fields[str(info.field_name)].annotation):
-            raise ValueError("must not be true or false")
-        return value
-
-
-def _takes_booleans(annotation: object) -> bool:
-    return annotation is bool or any(_takes_booleans(part) for part in get_args(annotation))
+from text2sql.engines.dialect import Dialect
 
 
 class LoraConfig(Section):
@@ -72,9 +47,7 @@ class SourceConfig(Section):
         description="bundled; spider, bird, wikisql, gretel or sql-create-context; a file (.json, .jsonl, .csv, "
         ".parquet) or a Hugging Face dataset id.",
     )
-    path: str | None = Field(
-        None, description="Local file, or directory of the official archive, to read a named source from."
-    )
+    path: str | None = Field(None, description="Local file, or directory of the official archive, of a named source.")
     hub_split: str = Field("train", description="Split of a Hub dataset or of an official archive.")
     columns: dict[str, str] = Field(
         default_factory=dict,
@@ -103,6 +76,12 @@ class DataConfig(SourceConfig):
         None,
         description="Where the test examples come from, if not out of the same rows: {source: ..., hub_split: ...}.",
     )
+    seed: int = Field(
+        0,
+        ge=0,
+        description="Seed of the draw, of the split, of few-shot examples drawn by chance and of the databases that "
+        "judge: runs that differ in `seed` alone are asked the same questions and judged alike.",
+    )
     limit: PositiveInt | None = Field(
         None, description="Rows drawn by seed, before cleaning and splitting; of the bundled set: training examples."
     )
@@ -113,6 +92,17 @@ class DataConfig(SourceConfig):
     )
     max_tokens: PositiveInt = Field(
         1024, description="Longer examples (prompt and completion) are dropped and counted."
+    )
+    dialect: Dialect = Field(
+        "sqlite",
+        description="Of schemas and queries: sqlite, postgres, duckdb or mysql. Prompts name it, rows are read in it, "
+        "and its engine runs the queries: DuckDB in process, PostgreSQL at $TEXT2SQL_POSTGRES or started for the "
+        "purpose, MySQL or MariaDB at $TEXT2SQL_MYSQL.",
+    )
+    decisions: str | None = Field(
+        None,
+        description="File of `text2sql data audit` in which rows are kept, dropped or given another query; not of "
+        "data.test.",
     )
     max_dropped: float = Field(0.05, ge=0, le=1, description="Stop when a larger share of the rows must be dropped.")
 
@@ -147,6 +137,12 @@ class PromptConfig(Section):
         description="exercise ends in a space, as the course does; plain does not; chat and chat-* use the "
         "tokenizer's chat template (see text2sql/config/templates.py).",
         json_schema_extra={"enum": list[Any](TEMPLATES)},
+    )
+    thinking: Literal["auto", "off", "on"] = Field(
+        "auto",
+        description="Whether a model that can think before it answers does, by its own chat template: off: it answers "
+        "at once, behind an empty block where the model expects one; on: within evaluation.max_thinking_tokens, and "
+        "training needs worked examples; auto: off, but a model that always thinks is refused until one is said.",
     )
     schema_text: SchemaText = SchemaText()
 
@@ -207,6 +203,13 @@ class TrainingConfig(Section):
     order: Literal["shuffled", "curriculum"] = Field(
         "shuffled", description="curriculum: from easy to extra hard (Spider's levels), shuffled within a level."
     )
+    group_by_schema: int = Field(
+        0,
+        ge=0,
+        description="So many examples on one schema stand together in the order of an epoch, 0 for none. The local "
+        "backend then computes the schema once for all of them. Batches are less mixed: of 256 examples, with 16, "
+        "there are 16 schemas.",
+    )
     parts: Annotated[PositiveInt, MACHINE] = Field(
         1, description="forward_backward calls that a batch is sent in; the result is the same."
     )
@@ -226,83 +229,61 @@ class TrainingConfig(Section):
     early_stopping: EarlyStopping | None = Field(None, description="null never stops early.")
 
 
-class StrategySettings(Section):
-    """Settings of an answering strategy: a key of `evaluation` that is null where the strategy is not asked for.
-
-    A run that has been made without a strategy may be given it when it goes on.
-    """
-
-    CHANGES: ClassVar[Changes] = "measuring"
-
-
-class FewShot(StrategySettings):
-    """Few-shot prompting (Brown et al., 2020) of the base model, with solved training examples.
-
-    The evaluation is labelled ``few-shot``; it does not replace the zero-shot one.
-    """
-
-    k: PositiveInt = Field(3, description="Examples in a prompt; fewer, counted, where they do not fit.")
-    select: Literal["bm25", "random"] = Field(
-        "bm25", description="bm25: the training questions most like the one asked (bm25s); random: any, by seed."
-    )
-
-
-class SelfConsistency(StrategySettings):
-    """Self-consistency (Wang et al., 2023): several answers to each question, and the one whose result most share.
-
-    The evaluations are labelled ``base-vote`` and ``tuned-vote``.
-    """
-
-    samples: int = Field(5, ge=2, description="Answers sampled for each question.")
-    temperature: PositiveFloat = Field(0.7, description="Temperature that they are sampled at.")
-
-
-class Retry(StrategySettings):
-    """Execution feedback (Chen et al., 2024): another answer where a query does not run.
-
-    The evaluations are labelled ``base-retry`` and ``tuned-retry``.
-    """
-
-    attempts: PositiveInt = Field(2, description="Further answers at most.")
-    show_error: bool = Field(
-        True, description="Ask again with the query and its error in the prompt; false samples the same prompt again."
-    )
-    temperature: float = Field(0.7, ge=0, description="Temperature of the further answers.")
-
-
 class EvaluationConfig(Section):
     """Sampling and scoring of the held-out examples. Lengths are in tokens, times in seconds."""
 
     CHANGES: ClassVar[Changes] = "measuring"
 
     max_new_tokens: PositiveInt = Field(150, description="Longest answer; a longer one counts as truncated.")
+    max_thinking_tokens: PositiveInt = Field(
+        1024, description="With prompt.thinking=on: longest block of thinking; what is not closed by then is closed."
+    )
     temperature: float = Field(0.0, ge=0, description="0 is greedy.")
     stop: list[Annotated[str, Field(min_length=1)]] = Field(
         ["\n\n", "Question:"], description="Texts that end an answer."
     )
-    concurrency: Annotated[PositiveInt, MACHINE] = Field(
-        64, description="Questions in flight, and answered between two saves."
-    )
+    concurrency: Annotated[PositiveInt, MACHINE] = Field(64, description="Questions in flight, and from save to save.")
     baseline: Annotated[bool, REPORTS] = Field(
         True, description="Evaluate the base model before training; false leaves out its votes and second tries too."
+    )
+    adapter: Annotated[str | None, About("measuring", ("tuned*", "novel-tuned"))] = Field(
+        None,
+        description="Train nothing, and evaluate this adapter as the tuned model: a PEFT directory, a Hub id, or a "
+        "tinker:// path with backend=tinker.",
     )
     few_shot: Annotated[FewShot | None, About("measuring", ("few-shot",))] = Field(
         None, description="Also evaluate the base model with solved examples, whatever baseline says; null: not."
     )
-    self_consistency: Annotated[SelfConsistency | None, About("measuring", ("base-vote", "tuned-vote"))] = Field(
-        None, description="Also answer by the vote of several samples; null: not."
+    self_consistency: Annotated[
+        SelfConsistency | None, About("measuring", ("base-vote", "start-vote", "tuned-vote"))
+    ] = Field(None, description="Also answer by the vote of several samples; null: not.")
+    samples: Annotated[Samples | None, About("measuring", ("base-samples", "start-samples", "tuned-samples"))] = Field(
+        None, description="Also sample several answers and judge all of them, for pass@k; null: not."
     )
-    retry: Annotated[Retry | None, About("measuring", ("base-retry", "tuned-retry"))] = Field(
+    retry: Annotated[Retry | None, About("measuring", ("base-retry", "start-retry", "tuned-retry"))] = Field(
         None, description="Also ask again where a query does not run; null: not."
     )
     novel_questions: Annotated[bool, REPORTS] = Field(
         True, description="Also answer the exercise's five questions on new schemas."
     )
     workers: Annotated[PositiveInt, MACHINE] = Field(
-        2, description="Processes that execute queries; the verdicts do not depend on it."
+        2, description="Processes that execute queries; no verdict changes."
+    )
+    max_unusable_golds: Annotated[float, REPORTS] = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Stop where a larger share of the gold queries is such that no answer like them can be right: "
+        "SQLite cannot run them, they are undecided, hold an evaluation.stop text, or are longer than max_new_tokens.",
     )
     databases: PositiveInt | None = Field(None, description="Databases made per pair; null: the evaluator's default.")
     timeout: PositiveFloat = Field(2.0, description="Seconds for one pair of queries.")
+    transpile: bool = Field(
+        False,
+        description="Without the engine of data.dialect: judge on SQLite, with both queries translated by sqlglot. "
+        "Every such verdict says so.",
+    )
+    proof: bool = Field(False, description="Also try to prove equivalent pairs on small databases; extra proof.")
     cache: Annotated[bool, MACHINE] = Field(
         False, description="Keep verdicts from run to run in $TEXT2SQL_CACHE, else ~/.cache/text2sql."
     )

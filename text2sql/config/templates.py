@@ -55,19 +55,19 @@ TEMPLATES: dict[str, Plain | Chat] = {
     ),
     "question": Plain("Question: {question}\nSQL:", " {answer}\n\n"),
     "chat": Chat(
-        "You write one SQLite query that answers the user's question. Answer with the query alone.",
+        "You write one {dialect} query that answers the user's question. Answer with the query alone.",
         "Schema:\n{context}\n\nQuestion: {question}",
         "{answer}",
     ),
     "chat-bird": Chat(
-        "You are a text to SQL query translator. Using the SQLite DB Schema and the External Knowledge, translate the "
-        "following text question into a SQLite SQL select statement.",
+        "You are a text to SQL query translator. Using the {dialect} DB Schema and the External Knowledge, translate "
+        "the following text question into a {dialect} SQL select statement.",
         "-- DB Schema: {context}\n\n-- External Knowledge: {evidence}\n\n-- Question: {question}",
         "{answer}",
     ),
     "chat-reasoning": Chat(
-        "You are a text to SQL query translator. Using the SQLite DB Schema and the External Knowledge, generate the "
-        "step-by-step reasoning and the final SQLite SQL select statement from the text question.",
+        "You are a text to SQL query translator. Using the {dialect} DB Schema and the External Knowledge, generate "
+        "the step-by-step reasoning and the final {dialect} SQL select statement from the text question.",
         "\n-- DB Schema: {context}\n-- External Knowledge: {evidence}\n-- Text Question: {question}\n",
         "{reasoning}",
     ),

@@ -23,8 +23,16 @@ SENTENCES = {
     "less_than_equal": "must be at most {le}",
     "string_too_short": "must not be empty",
     "too_short": "must have at least {min_length}",
-    "string_pattern_mismatch": "must be of the form {pattern}",
+    "string_pattern_mismatch": "must be {pattern}",
 }
+# What the patterns of fields ask for; `tests/config/test_config.py` looks for one that is not here.
+PATTERNS = {
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*$": "letters, digits, dots, dashes and underscores, and begin with a letter or digit",
+    r"^[\w.-]+/[\w.-]+$": "owner/name",
+    r"^[\w.]+:\w+$": "module:function",
+}
+# How other languages write null.
+NOTHING = ("none", "nil", "nan", "undefined")
 
 
 def check_choice(value: str, choices: Iterable[str]) -> str:
@@ -51,4 +59,8 @@ def sentence(problem: ErrorDetails) -> str:
     own = SENTENCES.get(kind) or SENTENCES.get(kind.partition("_")[0])
     if own is None:
         return str(problem["msg"]).removeprefix("Value error, ")
-    return own.format(**problem.get("ctx", {}))
+    values = dict(problem.get("ctx", {}))
+    values["pattern"] = PATTERNS.get(values.get("pattern", ""), "another text")
+    text = own.format(**values)
+    given = problem.get("input")
+    return f"{text}, or null for none" if isinstance(given, str) and given.casefold() in NOTHING else text

@@ -13,17 +13,19 @@ import numpy as np
 
 from backends.paths import cache_directory, written_aside
 from backends.tokenizer import Tokenizer
+from text2sql.console import stage
 from text2sql.data import prompts
 from text2sql.data.example import Example
-from text2sql.data.prompts import Tokens
+from text2sql.data.prompts import PromptFormat, Tokens
 
 # Raise it when the same texts become other ids.
 FORMAT = 2
 # Examples from which a cache is worth a file.
 CACHE_FROM = 5_000
+CHUNK = 2_000
 
 
-def tokenize_cached(examples: Sequence[Example], tokenizer: Tokenizer, template: str) -> list[Tokens]:
+def tokenize_cached(examples: Sequence[Example], tokenizer: Tokenizer, form: PromptFormat) -> list[Tokens]:
     """`prompts.tokenize`, kept in ``$TEXT2SQL_CACHE`` (else ``~/.cache/text2sql``) for large sets.
 
     The key covers the texts, the template's version and the whole tokenizer; a file that cannot be read or written is
@@ -32,19 +34,30 @@ def tokenize_cached(examples: Sequence[Example], tokenizer: Tokenizer, template:
     # The tokenizer as Rust has it; only a fast one does.
     core = getattr(tokenizer, "backend_tokenizer", None)
     if len(examples) < CACHE_FROM or core is None:
-        return prompts.tokenize(examples, tokenizer, template)
-    file = cache_directory("tokens") / f"{_key(examples, core.to_str(), tokenizer.chat_template, template)}.npz"
+        return prompts.tokenize(examples, tokenizer, form)
+    file = cache_directory("tokens") / f"{_key(examples, core.to_str(), tokenizer.chat_template, form)}.npz"
     try:
         return _read(file)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        tokens = prompts.tokenize(examples, tokenizer, template)
+        tokens = _tokenize_all(examples, tokenizer, form)
     with contextlib.suppress(OSError):
         _write(file, tokens)
     return tokens
 
 
-def _key(examples: Sequence[Example], tokenizer: str, chat_template: str | None, template: str) -> str:
-    head = f"{FORMAT}\0{prompts.VERSION}\0{template}\0{tokenizer}\0{chat_template or ''}"
+def _tokenize_all(examples: Sequence[Example], tokenizer: Tokenizer, form: PromptFormat) -> list[Tokens]:
+    """Token ids of many examples, a chunk at a time: between chunks the progress is shown, and lists become arrays."""
+    tokens: list[Tokens] = []
+    with stage("Tokenising", len(examples)) as bar:
+        for start in range(0, len(examples), CHUNK):
+            done = prompts.tokenize(examples[start : start + CHUNK], tokenizer, form)
+            tokens += done
+            bar.advance(len(done), sum(map(len, done)))
+    return tokens
+
+
+def _key(examples: Sequence[Example], tokenizer: str, chat_template: str | None, form: PromptFormat) -> str:
+    head = f"{FORMAT}\0{prompts.VERSION}\0{form}\0{tokenizer}\0{chat_template or ''}"
     digest = hashlib.sha256(head.encode())
     for e in examples:
         shown = e.context if e.shown is None else e.shown
@@ -63,5 +76,12 @@ def _write(file: Path, tokens: list[Tokens]) -> None:
 
 def _read(file: Path) -> list[Tokens]:
     with np.load(file) as stored:
-        parts = np.split(stored["ids"], np.cumsum(stored["lengths"].ravel())[:-1])
-    return [Tokens(prompt, completion) for prompt, completion in zip(parts[::2], parts[1::2], strict=True)]
+        ids, lengths = stored["ids"], stored["lengths"].tolist()
+    tokens, start = [], 0
+    for prompt, completion in lengths:
+        middle, end = start + prompt, start + prompt + completion
+        tokens.append(Tokens(ids[start:middle], ids[middle:end]))
+        start = end
+    if start != len(ids):
+        raise ValueError("the lengths are not those of the ids")
+    return tokens

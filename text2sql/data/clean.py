@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from text2sql.data.example import Example
+from text2sql.data.facts import Facts, KnownTexts
 from text2sql.errors import UserError
-from text2sql.sql.ddl import table_statements
 
 # Reasons that say nothing against the data.
 REPEATED, SET_ASIDE = "repeated", "set aside to keep schemas apart"
-# Rows from which parsing pays for worker processes.
-PARALLEL_FROM = 20_000
 
 
 class Cleaned(NamedTuple):
@@ -25,12 +22,17 @@ class Cleaned(NamedTuple):
     dropped: dict[str, int]
 
 
-def clean(examples: Sequence[Example], max_dropped: float) -> Cleaned:
+def clean(examples: Sequence[Example], max_dropped: float, known: KnownTexts | None = None) -> Cleaned:
     """Drop what cannot be trained on or scored.
 
     Reasons: the source says that it cannot use the row; a field is empty; the schema has no ``CREATE TABLE``; the
-    answer is no query that parses (sqlglot, SQLite dialect); ``db`` names no file (a relative path starts in the
+    answer is no query that parses (sqlglot, its own dialect); ``db`` names no file (a relative path starts in the
     working directory); the row repeats an earlier one (same schema, question and query).
+
+    Args:
+        examples: The rows.
+        max_dropped: The share that may be lost.
+        known: Learns the facts of the examples, for whoever needs them next.
 
     Raises:
         UserError: There is nothing, or more than `max_dropped` of the rows would be dropped.
@@ -39,8 +41,10 @@ def clean(examples: Sequence[Example], max_dropped: float) -> Cleaned:
         raise UserError("data: the source has no rows.")
     dropped: Counter[str] = Counter()
     kept, seen = [], set()
-    for example, parses in zip(examples, _parse_all([e.answer for e in examples]), strict=True):
-        reason = _reason(example, parses)
+    texts = known or KnownTexts()
+    texts.learn(examples)
+    for example in examples:
+        reason = _reason(example, texts.of(example))
         key = (example.context, example.question, example.answer)
         if reason is None and key in seen:
             reason = REPEATED
@@ -64,32 +68,14 @@ def check_dropped(dropped: Counter[str] | dict[str, int], rows: int, max_dropped
         )
 
 
-def _reason(example: Example, parses: bool) -> str | None:
+def _reason(example: Example, facts: Facts) -> str | None:
     if example.problem:
         return example.problem
     for field in ("question", "context", "answer"):
         if not getattr(example, field):
             return f"empty {field}"
-    if not table_statements(example.context):
+    if not facts.tables:
         return "schema without CREATE TABLE"
     if example.db is not None and not Path(example.db).is_file():
         return "database file not found"
-    return None if parses else "answer is not a query that parses"
-
-
-def _parse_all(queries: list[str]) -> list[bool]:
-    if len(queries) < PARALLEL_FROM:
-        return [_parses(query) for query in queries]
-    with ProcessPoolExecutor() as pool:
-        return list(pool.map(_parses, queries, chunksize=1000))
-
-
-def _parses(query: str) -> bool:
-    import sqlglot
-
-    from text2sql.sql.trees import parse_sqlite
-
-    try:
-        return isinstance(parse_sqlite(query), sqlglot.exp.Query)
-    except (sqlglot.errors.SqlglotError, RecursionError):
-        return False
+    return None if facts.is_query else "answer is not a query that parses"

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
-from dataclasses import dataclass, replace
+import gc
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from backends.base_models import embedding_rows
 from backends.tokenizer import Tokenizer
-from text2sql.config import Config
+from text2sql.config import Config, expand_user
 from text2sql.config.templates import needs_reasoning
 from text2sql.data.cache import tokenize_cached
 from text2sql.data.clean import SET_ASIDE, check_dropped, clean
+from text2sql.data.decisions import apply_decisions, read_decisions
 from text2sql.data.example import Example
+from text2sql.data.facts import KnownTexts
 from text2sql.data.mixture import mix
-from text2sql.data.prompts import Tokens, render_completion
+from text2sql.data.prompts import PromptFormat, Tokens
 from text2sql.data.schema_text import show_schemas
 from text2sql.data.sources import load_examples, with_databases
-from text2sql.data.split import Split, count_leaks, draw, split_examples, split_with_test
+from text2sql.data.split import Split, count_leaks, draw, hold_back, split_examples, split_with_test
+from text2sql.engines.dialect import Dialect
 from text2sql.errors import UserError
+from text2sql.evaluation.golds import GoldFault
 
 WITHOUT_REASONING = "without reasoning"
 
@@ -34,8 +40,10 @@ class Dataset:
         rows: Those that were drawn (`data.limit`).
         dropped: Of the drawn ones, how many were left out, by reason.
         leaks: See `text2sql.data.split.count_leaks`.
-        stopped: Gold answers of the test side that hold a text at which answers are cut; they cannot be given whole.
-        stop: These texts.
+        held_back: Of the training examples, those that the run does not use: kept aside for a run that learns from
+            verdicts, or by it for supervised ones.
+        known: Facts of all the examples.
+        faults: Of the test side's gold queries; see `text2sql.data.golds`.
     """
 
     split: Split
@@ -43,25 +51,31 @@ class Dataset:
     rows: int
     dropped: dict[str, int]
     leaks: dict[str, int]
-    stopped: int = 0
-    stop: tuple[str, ...] = ()
+    held_back: int = 0
+    known: KnownTexts = field(default_factory=KnownTexts, compare=False, repr=False)
+    faults: tuple[GoldFault, ...] = ()
 
     def counts(self) -> str:
         """How many rows were used and why the others were not, in a sentence or two."""
         drawn = f"{self.rows} of {self.available} rows drawn" if self.rows < self.available else f"{self.rows} rows"
         dropped = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "none"
-        return f"{drawn}. Dropped: {dropped}.{self._about_stops()}"
-
-    def _about_stops(self) -> str:
-        if not self.stopped:
-            return ""
-        return (
-            f" Gold answers of the test set that hold a text at which answers are cut (evaluation.stop="
-            f"{[*self.stop]!r}): {self.stopped} of {len(self.split.test)}. No answer can be like them; set another "
-            "evaluation.stop."
-        )
+        held_back = f" {self.held_back} training examples kept aside (rl.holdout)." if self.held_back else ""
+        return f"{drawn}. Dropped: {dropped}.{held_back}"
 
 
+@contextmanager
+def _collecting_later() -> Iterator[None]:
+    """Without Python's collector, which looks through all that is read over and over, though all of it stays."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@_collecting_later()
 def load_dataset(config: Config) -> Dataset:
     """Load, draw, clean and split the configured data.
 
@@ -69,32 +83,42 @@ def load_dataset(config: Config) -> Dataset:
         UserError: There is no such data, too little of it, or too much of it is unusable.
     """
     data = config.data
-    available = _mixture(config) if data.mix else load_examples(data)
-    drawn = draw(available, data, config.seed)
-    examples, dropped = clean(drawn, data.max_dropped)
+    available = _of_dialect(_mixture(config) if data.mix else load_examples(data), data.dialect)
+    drawn = draw(available, data)
+    decided, left_out = apply_decisions(drawn, read_decisions(expand_user(data.decisions)) if data.decisions else {})
+    known = KnownTexts()
+    examples, dropped = clean(decided, data.max_dropped, known)
+    dropped = dropped | left_out
     if data.test is None:
-        split = split_examples(examples, data, config.seed)
+        split = split_examples(examples, data, known)
     else:
-        given, lost = clean(load_examples(data.test), data.max_dropped)
+        given, lost = clean(_of_dialect(load_examples(data.test), data.dialect), data.max_dropped, known)
         dropped = dropped | {f"{reason} (test)": count for reason, count in lost.items()}
-        split = split_with_test(examples, given, data, config.seed)
+        split = split_with_test(examples, given, data)
         examples = [*examples, *split.test]
     aside = len(examples) - sum(map(len, split))
+    everything = len(split.train)
+    split, kept_aside = hold_back(split, config.rl.holdout)
+    if kept_aside and config.rl.method is not None:
+        split = split._replace(train=kept_aside)
+    held_back = everything - len(split.train)
     # The bundled set is larger than what one run takes of it.
     if aside and data.source != "bundled":
         dropped = dropped | {SET_ASIDE: aside}
-    if needs_reasoning(config.prompt.template):
+    trains_reasoning = needs_reasoning(config.prompt.template) or config.prompt.thinking == "on"
+    if config.rl.imitates_gold and config.evaluation.adapter is None and trains_reasoning:
         split, unreasoned = _reasoned(split)
         dropped = dropped | ({WITHOUT_REASONING: unreasoned} if unreasoned else {})
-    leaks = count_leaks(split)
-    stop = tuple(config.evaluation.stop or ())
-    golds = (render_completion(e, config.prompt.template).strip() for e in split.test)
-    stopped = sum(any(text in gold for text in stop) for gold in golds)
-    return Dataset(_shown(split, config), len(available), len(drawn), dropped, leaks, stopped, stop)
+    leaks = count_leaks(split, known)
+    return Dataset(_shown(split, config), len(available), len(drawn), dropped, leaks, held_back, known)
+
+
+def _of_dialect(examples: list[Example], dialect: Dialect) -> list[Example]:
+    return examples if dialect == "sqlite" else [replace(example, dialect=dialect) for example in examples]
 
 
 def _mixture(config: Config) -> list[Example]:
-    return mix([(part.source, part.weight, load_examples(part)) for part in config.data.mix], config.seed)
+    return mix([(part.source, part.weight, load_examples(part)) for part in config.data.mix], config.data.seed)
 
 
 def _reasoned(split: Split) -> tuple[Split, int]:
@@ -102,7 +126,7 @@ def _reasoned(split: Split) -> tuple[Split, int]:
     sides = [[e for e in side if e.reasoning] for side in (split.train, split.validation)]
     if not sides[0]:
         raise UserError(
-            "prompt.template: this template trains on reasoning, and no training example has any. "
+            "prompt.template, or prompt.thinking=on: reasoning is trained, and no training example has any. "
             "`text2sql data reason` makes it; give its file with data.source."
         )
     return Split(sides[0], sides[1], split.test), len(split.train) + len(split.validation) - sum(map(len, sides))
@@ -112,7 +136,8 @@ def _shown(split: Split, config: Config) -> Split:
     """With databases for the test examples, and schemas as the prompts show them."""
     options, data = config.prompt.schema_text, config.data
     split = split._replace(test=with_databases(split.test, data.test or data))
-    if options.sample_rows or options.descriptions:
+    # Verdicts on the answers to training questions use their databases too.
+    if options.sample_rows or options.descriptions or config.rl.method is not None:
         train, validation = (with_databases(side, data) for side in (split.train, split.validation))
         split = split._replace(train=train, validation=validation)
     return Split(*(show_schemas(side, options) for side in split))
@@ -135,18 +160,18 @@ def tokenize_split(
     Raises:
         UserError: Too many are over-long, or one has a token that the model's embedding does not.
     """
-    template = config.prompt.template
+    form = PromptFormat.of(config)
     limit = min(config.data.max_tokens, context or config.data.max_tokens)
-    train, train_tokens = _fitting(dataset.split.train, tokenizer, template, limit)
-    validation, validation_tokens = _fitting(dataset.split.validation, tokenizer, template, limit)
+    train, train_tokens = _fitting(dataset.split.train, tokenizer, form, limit)
+    validation, validation_tokens = _fitting(dataset.split.validation, tokenizer, form, limit)
     considered = sum(map(len, dataset.split))
-    _check_vocabulary(dataset.split, tokenizer, template)
+    _check_vocabulary(dataset.split, tokenizer, form)
     dropped: dict[str, int] = {}
     if lost := len(dataset.split.train) + len(dataset.split.validation) - len(train) - len(validation):
         dropped[f"longer than {limit} tokens"] = lost
     test = dataset.split.test
     if context:
-        tokens = tokenize_cached(test, tokenizer, template)
+        tokens = tokenize_cached(test, tokenizer, form)
         askable = [e for e, t in zip(test, tokens, strict=True) if len(t.prompt) < context]
         if lost := len(test) - len(askable):
             dropped[f"test prompt longer than the model's {context} tokens"] = lost
@@ -160,7 +185,7 @@ def tokenize_split(
     return kept, train_tokens, validation_tokens
 
 
-def _check_vocabulary(split: Split, tokenizer: Tokenizer, template: str) -> None:
+def _check_vocabulary(split: Split, tokenizer: Tokenizer, form: PromptFormat) -> None:
     """Raise UserError for examples with tokens that the tokenizer has and the model's embedding has not."""
     location = getattr(tokenizer, "name_or_path", "")
     if not location or not isinstance(tokenizer, Sized):
@@ -170,7 +195,7 @@ def _check_vocabulary(split: Split, tokenizer: Tokenizer, template: str) -> None
     if rows is None or len(tokenizer) <= rows:
         return
     examples = [example for side in split for example in side]
-    tokens = tokenize_cached(examples, tokenizer, template)
+    tokens = tokenize_cached(examples, tokenizer, form)
     over = [(e, max(*t.prompt, *t.completion)) for e, t in zip(examples, tokens, strict=True)]
     over = [(example, token) for example, token in over if token >= rows]
     if over:
@@ -185,17 +210,18 @@ def _check_vocabulary(split: Split, tokenizer: Tokenizer, template: str) -> None
 
 def check_batch_size(dataset: Dataset, config: Config) -> None:
     """Raise UserError when a batch would be larger than the training data."""
-    size, count = config.training.batch_size, len(dataset.split.train)
+    key, size = "training.batch_size", config.training.batch_size
+    if config.rl.method is not None:
+        key, size = "rl.questions", config.rl.questions
+    count = len(dataset.split.train)
     if size > count:
-        raise UserError(
-            f"training.batch_size={size} is larger than the {count} training examples; lower it or use more data."
-        )
+        raise UserError(f"{key}={size} is larger than the {count} training examples; lower it or use more data.")
 
 
 def _fitting(
-    examples: Sequence[Example], tokenizer: Tokenizer, template: str, limit: int
+    examples: Sequence[Example], tokenizer: Tokenizer, form: PromptFormat, limit: int
 ) -> tuple[list[Example], list[Tokens]]:
-    tokens = tokenize_cached(examples, tokenizer, template)
+    tokens = tokenize_cached(examples, tokenizer, form)
     short = [i for i, t in enumerate(tokens) if len(t) <= limit]
     return [examples[i] for i in short], [tokens[i] for i in short]
 

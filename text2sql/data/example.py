@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from text2sql.engines.dialect import Dialect
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -19,6 +21,7 @@ class Example:
         evidence: External knowledge given with the question (BIRD), when there is any.
         reasoning: A worked answer that ends in the query, to be learnt in place of the bare query.
         shown: The schema as the prompt shows it, where that is not `context`.
+        dialect: Of schema and query.
         problem: Why the source's row cannot be used; `text2sql.data.clean` counts it.
     """
 
@@ -32,3 +35,4 @@ class Example:
     reasoning: str | None = None
     shown: str | None = None
     problem: str | None = None
+    dialect: Dialect = "sqlite"

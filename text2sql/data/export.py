@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from backends.paths import written_aside
 from text2sql.config import Config
-from text2sql.config.templates import TEMPLATES, Chat
 from text2sql.console import console
 from text2sql.data import prompts
 from text2sql.data.dataset import load_dataset
@@ -30,15 +29,15 @@ def export(config: Config, output: Path, form: Format) -> None:
     Raises:
         UserError: A file is there already, the directory cannot be written, or a chat is to be one text.
     """
-    template = config.prompt.template
-    if form == "prompt-completion" and isinstance(TEMPLATES[template], Chat):
+    chosen = prompts.PromptFormat.of(config)
+    if form == "prompt-completion" and prompts.is_chat(chosen):
         raise UserError(
-            f"--format prompt-completion writes the texts of a plain template, and prompt.template={template} is a "
-            "chat; say --format messages."
+            "--format prompt-completion writes the texts of a plain template, and prompt.template="
+            f"{chosen.template} is a chat; say --format messages."
         )
     dataset = load_dataset(config)
     sides = {output / f"{name}.jsonl": side for name, side in dataset.split._asdict().items() if side}
-    texts = {path: dump_jsonl(_row(e, template, form) for e in side) for path, side in sides.items()}
+    texts = {path: dump_jsonl(_row(e, chosen, form) for e in side) for path, side in sides.items()}
     for path, text in texts.items():
         # What an interrupted start of this very command has written stays.
         if path.exists() and path.read_bytes() != text.encode():
@@ -49,11 +48,11 @@ def export(config: Config, output: Path, form: Format) -> None:
         console.print(f"{path}: {len(sides[path])} examples")
 
 
-def _row(example: Example, template: str, form: Format) -> dict[str, Any]:
+def _row(example: Example, chosen: prompts.PromptFormat, form: Format) -> dict[str, Any]:
     row: dict[str, Any] = {key: getattr(example, key) for key in ("id", "question", "context", "answer")}
     if form == "messages":
-        return row | {"messages": prompts.messages(example, template)}
+        return row | {"messages": prompts.messages(example, chosen)}
     return row | {
-        "prompt": prompts.render_prompt(example, template),
-        "completion": prompts.render_completion(example, template),
+        "prompt": prompts.render_prompt(example, chosen),
+        "completion": prompts.render_completion(example, chosen),
     }

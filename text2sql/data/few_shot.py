@@ -22,7 +22,7 @@ def choose_few_shot(
     options: FewShot,
     seed: int,
     tokenizer: Tokenizer | None,
-    template: str,
+    form: prompts.PromptFormat,
     longest: int | None,
 ) -> dict[str, list[Example]]:
     """Examples to stand before each question, the most similar last.
@@ -35,7 +35,7 @@ def choose_few_shot(
         options: How many, and how.
         seed: Of the random choice.
         tokenizer: The model's; None where it cannot be had, and every prompt counts as short enough.
-        template: A key of `text2sql.config.templates.TEMPLATES`.
+        form: How a question becomes text.
         longest: Tokens that a prompt may have; the least similar examples give way.
 
     Returns:
@@ -58,7 +58,7 @@ def choose_few_shot(
         chosen[example.id] = best_first[::-1]
     if longest is None or tokenizer is None:
         return chosen
-    return _fitting(asked, chosen, tokenizer, template, longest)
+    return _fitting(asked, chosen, tokenizer, form, longest)
 
 
 def _words(example: Example) -> str:
@@ -88,13 +88,17 @@ def _by_words(asked: Sequence[Example], train: Sequence[Example], k: int) -> lis
 
 
 def _fitting(
-    asked: Sequence[Example], chosen: Mapping[str, list[Example]], tokenizer: Tokenizer, template: str, longest: int
+    asked: Sequence[Example],
+    chosen: Mapping[str, list[Example]],
+    tokenizer: Tokenizer,
+    form: prompts.PromptFormat,
+    longest: int,
 ) -> dict[str, list[Example]]:
     """Without the first examples of prompts that are too long."""
     fitted = dict(chosen)
     left = list(asked)
     while left:
-        tokens = prompts.tokenize(left, tokenizer, template, [fitted[e.id] for e in left])
+        tokens = prompts.tokenize(left, tokenizer, form, [fitted[e.id] for e in left])
         left = [e for e, t in zip(left, tokens, strict=True) if len(t.prompt) > longest and fitted[e.id]]
         fitted |= {e.id: fitted[e.id][1:] for e in left}
     return fitted

@@ -9,14 +9,17 @@ from rich.table import Table
 
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config, SchemaText
-from text2sql.config.templates import TEMPLATES, Chat
 from text2sql.console import console
 from text2sql.data import prompts
 from text2sql.data.dataset import Dataset, length_percentiles, load_dataset, tokenize_split
 from text2sql.data.example import Example
+from text2sql.data.golds import check_gold_faults, with_gold_faults, with_long_golds
 from text2sql.data.prompts import Tokens
 from text2sql.data.schema_text import gold_tables, read_tables, shown_tables
+from text2sql.errors import UserError
+from text2sql.evaluation.golds import describe_faults
 from text2sql.formats import percent
+from text2sql.sql.features import FEATURES
 from text2sql.sql.hardness import LEVELS
 
 
@@ -41,30 +44,28 @@ def list_sources() -> None:
 def inspect(config: Config) -> None:
     """Print counts, dropped rows, leaks, lengths and one example of each side."""
     dataset, tokenizer = _described(config)
-    chat = isinstance(TEMPLATES[config.prompt.template], Chat)
+    form = prompts.PromptFormat.of(config)
     for name, side in dataset.split._asdict().items():
-        if side and chat and tokenizer is None:
-            turns = prompts.messages(side[0], config.prompt.template)
+        if side and prompts.is_chat(form) and tokenizer is None:
+            turns = prompts.messages(side[0], form)
             text = "\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
         elif side:
-            text = prompts.render_prompt(side[0], config.prompt.template, tokenizer)
-            text += prompts.render_completion(side[0], config.prompt.template)
+            text = prompts.render_prompt(side[0], form, tokenizer)
+            text += prompts.render_completion(side[0], form)
         if side:
             console.print(f"\n{name}: {side[0].id}\n{text.rstrip()}", markup=False)
 
 
 def stats(config: Config) -> None:
     """Print what `inspect` does without the examples, and what SQL the sides ask for."""
-    from text2sql.evaluation import hardness
-    from text2sql.sql.features import FEATURES, count_features
-
     dataset, _ = _described(config)
     sides = {name: side for name, side in dataset.split._asdict().items() if side}
     table = Table("gold queries", *sides)
-    counts = {name: count_features([e.answer for e in side]) for name, side in sides.items()}
+    known = {name: [dataset.known.of(e) for e in side] for name, side in sides.items()}
+    counts = {name: Counter(feature for facts in side for feature in facts.features) for name, side in known.items()}
+    levels = {name: Counter(facts.level for facts in side) for name, side in known.items()}
     for feature in FEATURES:
         table.add_row(feature, *(percent(counts[name][feature] / len(side)) for name, side in sides.items()))
-    levels = {name: Counter(hardness(e.answer) for e in side) for name, side in sides.items()}
     for level in LEVELS:
         table.add_row(f"level {level}", *(percent(levels[name][level] / len(side)) for name, side in sides.items()))
     console.print(table)
@@ -82,10 +83,11 @@ def _covered(example: Example, options: SchemaText) -> bool:
 
 def _described(config: Config) -> tuple[Dataset, Tokenizer | None]:
     """Print counts, dropped rows, leaks and lengths; the data set, and the tokenizer if it can be had."""
-    dataset = load_dataset(config)
+    dataset = with_gold_faults(load_dataset(config), config)
     tokenizer = _tokenizer(config)
     if tokenizer is not None:
         dataset, tokens, _ = tokenize_split(dataset, tokenizer, config, None)
+        dataset = with_long_golds(dataset, tokenizer, config)
     table = Table("side", "examples", "distinct schemas")
     for name, side in dataset.split._asdict().items():
         table.add_row(name, str(len(side)), str(len({e.context for e in side})))
@@ -95,9 +97,24 @@ def _described(config: Config) -> tuple[Dataset, Tokenizer | None]:
     console.print(
         f"Test examples that share a table with training: {leaks['tables']}; a question: {leaks['questions']}."
     )
+    _print_faults(dataset, config)
     if tokenizer is not None:
         _print_lengths(tokens)
     return dataset, tokenizer
+
+
+def _print_faults(dataset: Dataset, config: Config) -> None:
+    """Every gold query that is odd, and whether a run would stop at them."""
+    golds = len(dataset.split.test)
+    for sentence in describe_faults(dataset.faults, golds, named=None):
+        console.print(sentence, markup=False)
+    try:
+        check_gold_faults(dataset, config)
+    except UserError:
+        console.print(
+            f"A run stops at these: they are more than evaluation.max_unusable_golds="
+            f"{config.evaluation.max_unusable_golds:g} allows."
+        )
 
 
 def _tokenizer(config: Config) -> Tokenizer | None:

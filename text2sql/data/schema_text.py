@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +16,10 @@ from text2sql.rows.csv_tables import read_csv_said
 from text2sql.sql.ddl import TableStatement, is_constraint, table_statements
 from text2sql.sql.files import first_rows
 from text2sql.sql.tokens import Token
-from text2sql.sql.values import Value
+from text2sql.sql.values import Row, Value
 
+# Gives the names of the columns of a table and its first rows, by its name in lower case and their number.
+FirstRows = Callable[[str, int], tuple[list[str], list[Row]]]
 # Characters of a sample value.
 LONGEST_VALUE = 40
 
@@ -94,7 +96,7 @@ def _listed(tokens: Sequence[Token]) -> list[Token]:
 def read_tables(context: str) -> dict[str, SpeltTable]:
     """The tables of a schema by name, in lower case and in the order of their first statements."""
     statements = table_statements(context)
-    ends = [statement.start for statement in statements[1:]] + [len(context)]
+    ends = [*(statement.start for statement in statements), len(context)][1:]
     found: dict[str, SpeltTable] = {}
     for statement, end in zip(statements, ends, strict=True):
         name, text = statement.name.name.lower(), context[statement.start : end].strip()
@@ -107,20 +109,28 @@ def read_tables(context: str) -> dict[str, SpeltTable]:
     return found
 
 
-def show_schemas(examples: Sequence[Example], options: SchemaText) -> list[Example]:
+def show_schemas(
+    examples: Sequence[Example], options: SchemaText, first_rows: FirstRows | None = None
+) -> list[Example]:
     """The examples with `shown` as the options ask.
+
+    Args:
+        examples: Questions on schemas.
+        options: What to show.
+        first_rows: Rows of the one database that all examples are about, where that is no SQLite file.
 
     Raises:
         UserError: Rows or descriptions are asked for and no example has a database.
     """
     if options == SchemaText():
         return list(examples)
-    if (options.sample_rows or options.descriptions) and examples and not any(e.db for e in examples):
+    wanted = options.sample_rows or options.descriptions
+    if wanted and examples and first_rows is None and not any(e.db for e in examples):
         raise UserError(
             "prompt.schema_text: sample_rows and descriptions come out of databases, and no example has one; give "
             "them with data.databases, or set sample_rows=0 and descriptions=false."
         )
-    return [replace(e, shown=_show(e, options)) for e in examples]
+    return [replace(e, shown=_show(e, options, first_rows)) for e in examples]
 
 
 def shown_tables(example: Example, options: SchemaText) -> dict[str, SpeltTable]:
@@ -133,8 +143,8 @@ def shown_tables(example: Example, options: SchemaText) -> dict[str, SpeltTable]
     return tables
 
 
-def _show(example: Example, options: SchemaText) -> str:
-    from_database = bool(example.db and (options.sample_rows or options.descriptions))
+def _show(example: Example, options: SchemaText, rows_of: FirstRows | None) -> str:
+    from_database = bool((example.db or rows_of) and (options.sample_rows or options.descriptions))
     if not from_database and (options.tables, options.style) == ("all", "ddl"):
         return example.context
     tables = shown_tables(example, options)
@@ -143,7 +153,9 @@ def _show(example: Example, options: SchemaText) -> str:
         parts.append(table.text.rstrip("; \n") + ";" if options.style == "ddl" else _line(table))
         if options.descriptions and example.db:
             parts += _descriptions(example.db, name)
-        if options.sample_rows and example.db:
+        if options.sample_rows and rows_of is not None:
+            parts += _written(name, *rows_of(name, options.sample_rows))
+        elif options.sample_rows and example.db:
             parts += _sample(example.db, name, options.sample_rows)
     if options.style == "compact":
         parts += [line for table in tables.values() for line in _joins(table, tables)]
@@ -182,10 +194,10 @@ def linked_tables(tables: Mapping[str, SpeltTable], question: str) -> list[str]:
     Words are compared without their endings. If the question names none, all are shown: a table that is not
     there cannot be asked for.
     """
-    asked = _stems(question)
-    kept = {name for name in tables if _stems(name) & asked}
+    asked = stems(question)
+    kept = {name for name in tables if stems(name) & asked}
     for name, table in tables.items():
-        columns = [_stems(column.text) for column in table.columns]
+        columns = [stems(column.text) for column in table.columns]
         kept |= {name} if any(len(stems) and stems <= asked for stems in columns) else set()
     for name, table in tables.items():
         if len({reference.parent.name.lower() for reference in table.references} & kept) >= 2:
@@ -198,7 +210,8 @@ def _plain(name: Token) -> str:
     return name.name if re.fullmatch(r"[^\W\d]\w*", name.name) else name.text
 
 
-def _stems(text: str) -> set[str]:
+def stems(text: str) -> set[str]:
+    """The words of a text or of a name, without their endings and without those that say nothing."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", text)
     words = re.findall(r"[a-z0-9]+", spaced.lower())
     return {
@@ -208,7 +221,11 @@ def _stems(text: str) -> set[str]:
 
 @lru_cache(maxsize=4096)
 def _sample(db: str, table: str, count: int) -> tuple[str, ...]:
-    columns, rows = first_rows(db, table, count)
+    return _written(table, *first_rows(db, table, count))
+
+
+def _written(table: str, columns: Sequence[str], rows: Sequence[Row]) -> tuple[str, ...]:
+    """Rows of a table as a comment; nothing if there are none."""
     if not rows:
         return ()
     lines = [" | ".join(columns), *(" | ".join(_shortened(value) for value in row) for row in rows)]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from text2sql.config import DataConfig
 from text2sql.data.example import Example
-from text2sql.data.schema_text import read_tables
+from text2sql.data.facts import KnownTexts
 from text2sql.errors import UserError
 
 
@@ -21,26 +20,31 @@ class Split(NamedTuple):
     test: list[Example]
 
 
-def draw(examples: Sequence[Example], data: DataConfig, seed: int) -> list[Example]:
+def draw(examples: Sequence[Example], data: DataConfig) -> list[Example]:
     """Shuffle by seed and keep `limit` rows; the bundled set keeps its order, and `limit` cuts its training side."""
     if data.source == "bundled":
         return list(examples)
     shuffled = list(examples)
-    random.Random(f"split-{seed}").shuffle(shuffled)
+    random.Random(f"split-{data.seed}").shuffle(shuffled)
     return shuffled[: data.limit]
 
 
-def split_examples(examples: Sequence[Example], data: DataConfig, seed: int) -> Split:
+def split_examples(examples: Sequence[Example], data: DataConfig, known: KnownTexts | None = None) -> Split:
     """Hold out the first `test_size` and `validation_size` of the drawn examples and train on the others.
 
     ``split_by: schema`` moves whole groups of examples that share a table (its name and columns), so no table stands
     on two sides. The bundled set keeps its own test domains.
 
+    Args:
+        examples: The drawn ones.
+        data: Sizes, `split_by` and `seed`.
+        known: Facts of the examples that have been read already.
+
     Raises:
         UserError: There are too few examples, or too few that share no table with the others.
     """
     if data.source == "bundled":
-        return _split_bundled(examples, data, seed)
+        return _split_bundled(examples, data)
     held_out = data.test_size + data.validation_size
     if held_out >= len(examples):
         raise UserError(
@@ -48,11 +52,31 @@ def split_examples(examples: Sequence[Example], data: DataConfig, seed: int) -> 
             f"validation_size={data.validation_size} and train on the rest."
         )
     if data.split_by == "schema":
-        return _split_by_schema(examples, data)
+        return _split_by_schema(examples, data, known or KnownTexts())
     return Split(list(examples[held_out:]), list(examples[data.test_size : held_out]), list(examples[: data.test_size]))
 
 
-def split_with_test(examples: Sequence[Example], test: Sequence[Example], data: DataConfig, seed: int) -> Split:
+def hold_back(split: Split, share: float) -> tuple[Split, list[Example]]:
+    """Set the last training examples aside, for a run that learns from verdicts; and those that were.
+
+    Two runs that draw the same examples set the same ones aside.
+
+    Args:
+        split: The three sides.
+        share: Of the training examples.
+
+    Raises:
+        UserError: Nothing would be left to train on, or nothing would be set aside.
+    """
+    if not share:
+        return split, []
+    first = len(split.train) - round(share * len(split.train))
+    if not 0 < first < len(split.train):
+        raise UserError(f"rl.holdout={share:g} of {len(split.train)} training examples leaves one of the sides empty.")
+    return split._replace(train=split.train[:first]), split.train[first:]
+
+
+def split_with_test(examples: Sequence[Example], test: Sequence[Example], data: DataConfig) -> Split:
     """Hold out validation examples of the drawn ones, and draw the test examples from those given for it.
 
     Raises:
@@ -68,21 +92,21 @@ def split_with_test(examples: Sequence[Example], test: Sequence[Example], data: 
             "on the rest."
         )
     drawn = list(test)
-    random.Random(f"test-{seed}").shuffle(drawn)
+    random.Random(f"test-{data.seed}").shuffle(drawn)
     return Split(
         list(examples[data.validation_size :]), list(examples[: data.validation_size]), drawn[: data.test_size]
     )
 
 
-def _split_bundled(examples: Sequence[Example], data: DataConfig, seed: int) -> Split:
+def _split_bundled(examples: Sequence[Example], data: DataConfig) -> Split:
     from text2sql.data.sources.bundled import domains
 
     test_domains = domains("test")
     test = [e for e in examples if e.db_id in test_domains]
     rest = [e for e in examples if e.db_id not in test_domains]
-    random.Random(f"split-{seed}").shuffle(test)
+    random.Random(f"split-{data.seed}").shuffle(test)
     names = sorted({str(e.db_id) for e in rest})
-    random.Random(f"validation-{seed}").shuffle(names)
+    random.Random(f"validation-{data.seed}").shuffle(names)
     validation: list[Example] = []
     chosen: set[str] = set()
     # Whole domains, so that they are unseen in training, as those of the test are.
@@ -90,20 +114,20 @@ def _split_bundled(examples: Sequence[Example], data: DataConfig, seed: int) -> 
         chosen.add(names.pop())
         validation = [e for e in rest if e.db_id in chosen]
     train = [e for e in rest if e.db_id not in chosen]
-    random.Random(f"train-{seed}").shuffle(train)
+    random.Random(f"train-{data.seed}").shuffle(train)
     if len(test) < data.test_size or len(validation) < data.validation_size or not train:
         raise UserError(f"data: the bundled set has {len(test)} test examples and {len(rest)} others; ask for fewer.")
     return Split(train[: data.limit], validation[: data.validation_size], test[: data.test_size])
 
 
-def _split_by_schema(examples: Sequence[Example], data: DataConfig) -> Split:
+def _split_by_schema(examples: Sequence[Example], data: DataConfig, known: KnownTexts) -> Split:
     """Fill test, then validation, with whole groups of examples that share tables, in the order of the draw.
 
     A group that would overfill a side is passed over, so the largest ones, which no held-out set could hold, are
     trained on. What then is missing is taken from the smallest group left, and the rest of that group set aside.
     """
     groups: dict[int, list[Example]] = {}
-    for example, root in zip(examples, _components(examples), strict=True):
+    for example, root in zip(examples, _components(examples, known), strict=True):
         groups.setdefault(root, []).append(example)
     sides: list[list[Example]] = []
     for size in (data.test_size, data.validation_size):
@@ -124,7 +148,7 @@ def _split_by_schema(examples: Sequence[Example], data: DataConfig) -> Split:
     return Split([example for example in examples if example.id in kept], sides[1], sides[0])
 
 
-def _components(examples: Sequence[Example]) -> list[int]:
+def _components(examples: Sequence[Example], known: KnownTexts) -> list[int]:
     """For each example, the smallest index of those it is connected to through shared tables (union-find)."""
     parent = list(range(len(examples)))
 
@@ -136,38 +160,29 @@ def _components(examples: Sequence[Example]) -> list[int]:
 
     first: dict[str, int] = {}
     for i, example in enumerate(examples):
-        for table in tables_of(example.context):
+        for table in known.of(example).tables:
             a, b = root(first.setdefault(table, i)), root(i)
             parent[max(a, b)] = min(a, b)
     return [root(i) for i in range(len(examples))]
 
 
-PLACEHOLDER = re.compile(r"table_name_\d+")
+def count_leaks(split: Split, known: KnownTexts | None = None) -> dict[str, int]:
+    """Test examples whose table, or whose question, also stands in the training or validation examples.
 
-
-def tables_of(context: str) -> set[str]:
-    """The tables of a schema, by name, case aside.
-
-    Data sets that show only the columns that a question needs write one table in many ways, so its columns do not
-    count. They do for sql-create-context's ``table_name_11``: those names were drawn anew for each question, and recur
-    by chance.
+    Args:
+        split: The three sides.
+        known: Facts of the examples that have been read already.
     """
-    tables = set()
-    for name, table in read_tables(context).items():
-        text = " ".join(table.text.lower().rstrip("; \n").split())
-        tables.add(text if PLACEHOLDER.fullmatch(name) else name)
-    return tables
-
-
-def count_leaks(split: Split) -> dict[str, int]:
-    """Test examples whose table, or whose question, also stands in the training or validation examples."""
+    texts = known or KnownTexts()
     others = [*split.train, *split.validation]
 
-    def shared(key: Callable[[Example], set[str]]) -> int:
-        known = set().union(*(key(example) for example in others)) if others else set()
-        return sum(1 for example in split.test if key(example) & known)
+    def shared(key: Callable[[Example], Iterable[str]]) -> int:
+        asked = [set(key(example)) for example in split.test]
+        wanted = set().union(*asked)
+        there = {part for example in others for part in key(example) if part in wanted}
+        return sum(not there.isdisjoint(parts) for parts in asked)
 
     return {
-        "tables": shared(lambda e: tables_of(e.context)),
-        "questions": shared(lambda e: {" ".join(e.question.lower().split())}),
+        "tables": shared(lambda e: texts.of(e).tables),
+        "questions": shared(lambda e: [" ".join(e.question.lower().split())]),
     }

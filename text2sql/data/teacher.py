@@ -150,10 +150,10 @@ def _judged(
         elif not FENCED.search(answer.text):
             reasons[place] = "no fenced query"
         else:
-            pairs.append(evaluation.Pair(example.context, example.answer, answer.text, example.db))
+            pairs.append(evaluation.Pair(example.context, example.answer, answer.text, example.db, example.dialect))
             places.append(place)
     for index, verdict in evaluation.score_pairs(
-        pairs, workers=settings.workers, effort=settings.databases, seed=config.seed, timeout=settings.timeout
+        pairs, workers=settings.workers, effort=settings.databases, seed=config.data.seed, timeout=settings.timeout
     ):
         if not verdict.correct:
             reasons[places[index]] = f"{verdict.status}: {verdict.reason}"

@@ -14,6 +14,7 @@ from backends.interface import BackendError
 from text2sql.demo import view
 from text2sql.demo.example import QUESTION, write_example
 from text2sql.demo.session import Asked, Session, Shown, Source, show, text_source
+from text2sql.demo.storage import Storage
 from text2sql.demo.uploads import CSV_SUFFIXES, check_size
 from text2sql.demo.widgets import BOTH, TITLES, Panel, Widgets
 from text2sql.errors import UserError
@@ -30,17 +31,30 @@ class Actions:
     Args:
         answerer: The run's models.
         widgets: What is on the page.
+        storage: Where visitors' files are.
+        start: What is asked about until a visitor opens something else; None for nothing.
     """
 
-    def __init__(self, answerer: Answerer, widgets: Widgets) -> None:
-        self.answerer, self.widgets = answerer, widgets
+    def __init__(self, answerer: Answerer, widgets: Widgets, storage: Storage, start: Source | None = None) -> None:
+        self.answerer, self.widgets, self.storage, self.start = answerer, widgets, storage, start
+
+    def begin(self) -> Update:
+        """Ask about the database that the demo was started with."""
+        schema = self.start.schema if self.start else ""
+        return self._loaded(self.start) | {self.widgets.schema: schema}
 
     def open_file(self, session: Session, upload: str) -> Update:
         """Ask about an uploaded file from now on; one that cannot be used leaves everything as it is."""
+        file = Path(upload)
         try:
-            source = session.open_file(Path(upload))
+            self.storage.check_room(file.stat().st_size)
+            source = session.open_file(file)
         except UserError as error:
             return {self.widgets.session: session, self.widgets.about: view.message(str(error))}
+        finally:
+            # The copy is what is used from now on.
+            if file.resolve().is_relative_to(self.storage.uploads.resolve()):
+                file.unlink(missing_ok=True)
         return self._opened(session, source)
 
     def refuse_file(self, file: gr.EventData) -> str:
@@ -58,8 +72,8 @@ class Actions:
         return self._opened(session, source) | {self.widgets.question: QUESTION}
 
     def forget_file(self) -> Update:
-        """Ask about the schema alone; its text stays."""
-        return self._loaded(None)
+        """Ask about what the demo was started with; if that is nothing, about the schema alone, whose text stays."""
+        return self.begin() if self.start else self._loaded(None)
 
     def ask(self, session: Session, loaded: Source | None, schema: str, question: str, which: str) -> Iterator[Update]:
         """Let the chosen models answer, one after the other, and show each answer as it is written."""
@@ -139,7 +153,7 @@ class Actions:
         return {
             self.widgets.loaded: source,
             self.widgets.about: view.describe_source(source),
-            self.widgets.forget: gr.Button(visible=source is not None),
+            self.widgets.forget: gr.Button(visible=source is not None and source != self.start),
         }
 
     def _writing(self, now: bool) -> Update:
@@ -171,5 +185,7 @@ def _filled(panel: Panel, shown: Shown) -> Update:
 
 def _source(loaded: Source | None, schema: str) -> Source:
     """What is asked about: the tables in the schema's field, with the rows of the open file if there is one."""
+    if loaded and schema.strip() == loaded.schema.strip():
+        return loaded
     source = text_source(schema)
     return replace(source, name=loaded.name, database=loaded.database) if loaded else source

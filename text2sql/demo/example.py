@@ -1,4 +1,4 @@
-"""A small shop to try the demo on."""
+"""A small shop to try questions on: in the demo, and as files of `text2sql example`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 
 NAME = "example shop.sqlite"
 QUESTION = "How many customers live in Lisbon?"
-SCRIPT = """
+SCHEMA = """
 CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT, city TEXT, since INTEGER);
 CREATE TABLE orders (id INTEGER PRIMARY KEY, customer_id INTEGER REFERENCES customers(id), product TEXT, price REAL,
   day DATE);
+""".lstrip()
+ROWS = """
 INSERT INTO customers VALUES (1, 'Ines', 'Lisbon', 2019), (2, 'Tomas', 'Porto', 2021), (3, 'Marta', 'Lisbon', 2020),
   (4, 'Rui', 'Faro', 2023), (5, 'Alba', 'Braga', 2018), (6, 'Nuno', 'Lisbon', 2022);
 INSERT INTO orders VALUES (1, 1, 'lamp', 39.5, '2026-01-12'), (2, 1, 'chair', 89.0, '2026-02-03'),
@@ -20,9 +22,9 @@ INSERT INTO orders VALUES (1, 1, 'lamp', 39.5, '2026-01-12'), (2, 1, 'chair', 89
 """
 
 
-def write_example(directory: Path) -> Path:
+def write_example(directory: Path, name: str = NAME) -> Path:
     """Write the shop's database into a directory."""
-    path = directory / NAME
+    path = directory / name
     with closing(sqlite3.connect(path)) as database, database:
-        database.executescript(SCRIPT)
+        database.executescript(SCHEMA + ROWS)
     return path

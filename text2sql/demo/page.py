@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
-import tempfile
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
+from urllib.parse import urlsplit
 
 from backends.extras import missing_package
+from backends.web_origin import Hosts
 from text2sql.console import console
+from text2sql.data.schema_cut import USUAL_TABLES
 from text2sql.demo import view
+from text2sql.demo.session import database_source
+from text2sql.demo.storage import Storage, open_storage
 from text2sql.demo.uploads import MAX_DATABASE
+from text2sql.engines.user_database import UserDatabase
 from text2sql.errors import UserError
 from text2sql.inference.ask import Answerer, answering
 from text2sql.runs.directory import RunDirectory
@@ -33,8 +43,26 @@ FONTS = ("ui-sans-serif", "system-ui", "Segoe UI", "Helvetica Neue", "Arial", "s
 MONOSPACE = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
 
 
-def serve_demo(directory: Path, host: str, port: int, *, share: bool) -> None:
-    """Serve the page of a run until interrupted.
+def serve_demo(
+    directory: Path,
+    host: str,
+    port: int,
+    *,
+    share: bool,
+    allowed_hosts: Sequence[str] = (),
+    database: UserDatabase | None = None,
+    max_tables: int = USUAL_TABLES,
+) -> None:
+    """Serve the page of a run until interrupted or asked to end; visitors' files are then deleted.
+
+    Args:
+        directory: The run.
+        host: Address to listen on.
+        port: Port to listen on.
+        share: Also open gradio's public tunnel.
+        allowed_hosts: Further names under which the page may be addressed.
+        database: What is asked about until a visitor opens something else.
+        max_tables: Tables above which a schema is cut to what the question needs; 0 for never.
 
     Raises:
         UserError: There is no run, gradio is not installed, or the port is taken.
@@ -42,10 +70,11 @@ def serve_demo(directory: Path, host: str, port: int, *, share: bool) -> None:
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     _check_port(host, port)
-    with tempfile.TemporaryDirectory(prefix="text2sql-demo-") as uploads, answering(directory) as answerer:
-        os.environ["GRADIO_TEMP_DIR"] = uploads
+    hosts = Hosts(host, allowed_hosts, "--allowed-host NAME")
+    with _signals_are_exits(), open_storage() as storage, answering(directory, max_tables) as answerer:
+        os.environ["GRADIO_TEMP_DIR"] = str(storage.uploads)
         try:
-            page = build_page(answerer, RunDirectory(directory).summary())
+            page = build_page(answerer, RunDirectory(directory).summary(), storage, database)
         except ImportError as error:
             raise UserError(
                 missing_package(
@@ -54,21 +83,51 @@ def serve_demo(directory: Path, host: str, port: int, *, share: bool) -> None:
             ) from error
         console.print(f"Loading {answerer.config.trained_model}")
         answerer.load()
-        _, address, shared = page.launch(
-            server_name=host,
-            server_port=port,
-            share=share,
-            quiet=True,
-            prevent_thread_lock=True,
-            **launch_options(),
-        )
-        console.print(f"The demo is at {shared or address} (stop it with Ctrl-C)", soft_wrap=True)
-        page.block_thread()
+        try:
+            _, address, shared = page.launch(
+                server_name=host,
+                server_port=port,
+                share=share,
+                quiet=True,
+                prevent_thread_lock=True,
+                **launch_options(hosts, storage),
+            )
+            if shared:
+                hosts.add(urlsplit(shared).hostname or "")
+            console.print(f"The demo is at {shared or address} (stop it with Ctrl-C)", soft_wrap=True)
+            page.block_thread()
+        finally:
+            page.close(verbose=False)
 
 
-def launch_options() -> dict[str, Any]:
-    """How the page is served, wherever it is: nothing of it comes from another host, no calls are recorded."""
+@contextmanager
+def _signals_are_exits() -> Iterator[None]:
+    """Leave by an exception on SIGTERM and when the terminal is closed, so that what was opened is closed."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        # A second one ends the process at once.
+        signal.signal(number, signal.SIG_DFL)
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def launch_options(hosts: Hosts, storage: Storage) -> dict[str, Any]:
+    """How the page is served, wherever it is: nothing of it comes from another host, no calls are recorded.
+
+    Args:
+        hosts: The names under which it may be addressed.
+        storage: Where uploads go.
+    """
     import gradio as gr
+    from starlette.middleware import Middleware
+
+    from text2sql.demo.admission import Admission
 
     theme = gr.themes.Base(
         primary_hue=gr.themes.colors.teal,
@@ -83,6 +142,7 @@ def launch_options() -> dict[str, Any]:
         button_primary_background_fill_hover_dark="*primary_600",
     )
     return {
+        "app_kwargs": {"middleware": [Middleware(Admission, hosts=hosts, storage=storage)]},
         "theme": theme,
         "css_paths": STYLE,
         "js": KEYS,
@@ -95,12 +155,16 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-def build_page(answerer: Answerer, summary: Summary | None) -> Any:
+def build_page(
+    answerer: Answerer, summary: Summary | None, storage: Storage, database: UserDatabase | None = None
+) -> Any:
     """The page as a `gradio.Blocks`.
 
     Args:
         answerer: The run's models.
         summary: Of the run, None where it has none yet.
+        storage: Where visitors' files are.
+        database: What is asked about until a visitor opens something else.
     """
     import gradio as gr
 
@@ -108,13 +172,18 @@ def build_page(answerer: Answerer, summary: Summary | None) -> Any:
     from text2sql.demo.widgets import SESSION_SECONDS, lay_out
 
     with gr.Blocks(title="Ask a database", analytics_enabled=False, delete_cache=(3600, SESSION_SECONDS)) as page:
-        w = lay_out(answerer.models, view.header(answerer.config, summary))
-        actions = Actions(answerer, w)
+        start = database_source(database) if database else None
+        dialect = start.dialect if start else "sqlite"
+        w = lay_out(answerer.models, view.header(answerer.config, summary), storage.copies, dialect)
+        actions = Actions(answerer, w, storage, start)
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         file = [w.loaded, w.about, w.forget]
         w.file.upload(actions.open_file, [w.session, w.file], [w.session, w.schema, w.asked, *file], **quiet)
         w.example.click(actions.try_example, w.session, [w.session, w.schema, w.asked, w.question, *file], **quiet)
-        w.forget.click(actions.forget_file, None, file, **quiet)
+        w.forget.click(actions.forget_file, None, [w.schema, *file] if start else file, **quiet)
+        if start:
+            # Not as the first value of a widget, which goes to the browser: a place may come with a password.
+            page.load(actions.begin, None, [w.schema, *file], **quiet)
         w.about.upload(actions.refuse_file, None, w.about, **quiet)
         asking = gr.on(
             [w.ask.click, w.question.submit],

@@ -14,6 +14,11 @@ from pathlib import Path
 from sqlglot import exp
 
 from text2sql.demo.uploads import copy_database, database_schema
+from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.engines.guard import the_query
+from text2sql.engines.inspect import DatabaseSchema
+from text2sql.engines.url import Location
+from text2sql.engines.user_database import UserDatabase
 from text2sql.errors import UserError
 from text2sql.inference.ask import MAX_ROWS, MAX_SECONDS, Answer, run_query
 from text2sql.sql.ddl import parse_schema
@@ -31,16 +36,21 @@ class Source:
     """What questions are about.
 
     Attributes:
-        name: What to call it: a file's name, or "your schema".
+        name: What to call it: a file's name, the place of a server's database, or "your schema".
         schema: Its CREATE TABLE statements.
-        database: A read-only copy of the data; None where only the schema is known.
+        database: The data, which are only read; of an uploaded file a copy. None where only the schema is known.
         note: What to know of how the file was read, for example signs that its encoding does not have.
     """
 
     name: str
     schema: str
-    database: Path | None = None
+    database: UserDatabase | None = None
     note: str = ""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect of queries on it."""
+        return self.database.dialect if self.database else "sqlite"
 
 
 @dataclass(frozen=True)
@@ -68,8 +78,15 @@ class Shown:
 
 @dataclass
 class Session:
-    """One visitor: the copies of their files, and what they asked, newest first."""
+    """One visitor: the copies of their files, and what they asked, newest first.
 
+    Attributes:
+        root: Where the directory of the copies is made.
+        directory: That directory; None before the first file.
+        history: What was asked.
+    """
+
+    root: Path
     directory: Path | None = None
     history: list[Asked] = field(default_factory=list)
 
@@ -80,11 +97,14 @@ class Session:
             UserError: It is not a database or CSV file that can be used.
         """
         if self.directory is None:
-            self.directory = Path(tempfile.mkdtemp(prefix="text2sql-demo-"))
+            self.directory = Path(tempfile.mkdtemp(dir=self.root))
         place = Path(tempfile.mkdtemp(dir=self.directory))
         try:
-            database, note = copy_database(upload, place)
-            return Source(upload.name, database_schema(database, upload.name), database, note)
+            copy, note = copy_database(upload, place)
+            schema = DatabaseSchema(database_schema(copy, upload.name), {})
+            location = Location("sqlite", upload.name, copy)
+            database = UserDatabase(location, schema, f"SQLite {sqlite3.sqlite_version}")
+            return Source(upload.name, schema.text, database, note)
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
@@ -102,6 +122,11 @@ class Asked:
     question: str
     source: Source
     shown: dict[str, Shown]
+
+
+def database_source(database: UserDatabase) -> Source:
+    """A source from a database that the demo was started with."""
+    return Source(database.location.shown, database.schema.text, database)
 
 
 def text_source(text: str) -> Source:
@@ -128,21 +153,25 @@ def show(sql: str, source: Source, answer: Answer | None = None) -> Shown:
         source: What it is about.
         answer: The model's answer that it comes from, if it does.
     """
-    note = "The answer was cut off before it ended." if answer and answer.truncated else ""
+    notes = ["The answer was cut off before it ended."] if answer and answer.truncated else []
+    note = " ".join([*notes, *([answer.note] if answer and answer.note else [])])
     if not sql.strip():
         said = answer.text.strip()[:200] if answer else ""
         wrote = f'The model wrote no query, but: "{said}"' if said else "The model wrote nothing."
         return Shown("", (wrote if answer else "There is no query to run.",), note=note)
-    problems = check_query(sql, source)
+    # An engine in another dialect is the only one that can say what fits.
+    problems = check_query(sql, source) if source.dialect == "sqlite" else []
     if problems or source.database is None:
         return Shown(sql, tuple(problems), note=note)
     started = time.monotonic()
     try:
         result = run_query(source.database, sql)
     except QueryFailed as error:
-        return Shown(sql, (_explained(error),), note=note)
-    except sqlite3.Error as error:
-        return Shown(sql, (f"{source.name} cannot be read: {error}.",), note=note)
+        other = error.kind == "error" and source.dialect != "sqlite"
+        unknown = unknown_names(sql, parse_schema(source.schema), source.dialect) if other else []
+        return Shown(sql, tuple(unknown) or (_explained(error, source.dialect),), note=note)
+    except UserError as error:
+        return Shown(sql, (str(error),), note=note)
     seconds = time.monotonic() - started
     return Shown(sql, (), result.columns, tuple(result.rows[:MAX_ROWS]), result.overflow, seconds, note)
 
@@ -158,30 +187,40 @@ def check_query(sql: str, source: Source) -> list[str]:
         sandbox.check(sql)
     except QueryFailed as error:
         unknown = unknown_names(sql, schema) if error.kind == "error" else []
-        return unknown or [_explained(error)]
+        return unknown or [_explained(error, "sqlite")]
     finally:
         sandbox.close()
     return []
 
 
-def unknown_names(sql: str, schema: Schema) -> list[str]:
+def unknown_names(sql: str, schema: Schema, dialect: Dialect = "sqlite") -> list[str]:
     """Tables and columns of a query that the schema does not have, with the nearest that it does have.
 
     What stands in quotes is left to SQLite, which takes "Lisbon" for a text where no column has that name.
     """
-    tree = parse(sql)
+    tree = parse(sql) if dialect == "sqlite" else _read(sql, dialect)
     if tree is None:
         return []
-    tables = {table.name.lower() for table in schema.tables.values()}
+    views = {view.name.lower() for view in schema.views.values()}
+    tables = {table.name.lower() for table in schema.tables.values()} | (views if dialect != "sqlite" else set())
     made = {cte.alias_or_name.lower() for cte in tree.find_all(exp.CTE)}
     used = [table.name for table in tree.find_all(exp.Table) if table.name.lower() not in tables | made]
     columns = {name for table in schema.tables.values() for name in table.columns}
+    columns |= {name.lower() for view in schema.views.values() for name in view.columns}
     aliases = {alias.alias.lower() for alias in tree.find_all(exp.Alias) if alias.alias}
     declared = {name.name.lower() for alias in tree.find_all(exp.TableAlias) for name in alias.columns}
     known = columns | aliases | declared | {"rowid", "oid", "_rowid_"}
     plain = [column for column in tree.find_all(exp.Column) if not column.this.args.get("quoted")]
     missing = [column.name for column in plain if column.name.lower() not in known]
     return [*_said("table", used, tables), *_said("column", missing, columns)]
+
+
+def _read(sql: str, dialect: Dialect) -> exp.Expr | None:
+    """A query as a tree in a dialect; None if it does not parse, so that nothing is known of its names."""
+    try:
+        return the_query(sql, dialect)
+    except QueryFailed:
+        return None
 
 
 def _said(kind: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -192,9 +231,9 @@ def _said(kind: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
     return lines
 
 
-def _explained(error: QueryFailed) -> str:
+def _explained(error: QueryFailed, dialect: Dialect) -> str:
     if error.kind == "refused":
         return f"Refused: {error}. Only queries that read are run here."
     if error.kind == "timeout":
         return f"Stopped: {error}. A query has {MAX_SECONDS:.0f} seconds here."
-    return f"SQLite says: {error}."
+    return f"{SHOWN[dialect]} says: {error}."

@@ -45,7 +45,8 @@ def describe_source(source: Source | None) -> str:
         )
     rows = "its rows can be queried" if source.database else "there are no rows to query"
     note = f" Of the file: {source.note}." if source.note else ""
-    return message(f"{source.name}: {rows}.{note}", "quiet")
+    engine = f" ({source.database.engine})" if source.database and source.dialect != "sqlite" else ""
+    return message(f"{source.name}{engine}: {rows}.{note}", "quiet")
 
 
 def _megabytes(size: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,9 +14,17 @@ from text2sql.demo import view
 from text2sql.demo.example import QUESTION
 from text2sql.demo.session import Session
 from text2sql.demo.uploads import CSV_SUFFIXES, MAX_CSV, MAX_DATABASE
+from text2sql.engines.dialect import Dialect
 
 TITLES = {"tuned": "Tuned model", "base": "Base model"}
 BOTH = "both"
+# The editor's names of the dialects; DuckDB's is nearest to PostgreSQL's.
+COLOURS: dict[Dialect, Any] = {
+    "sqlite": "sql-sqlite",
+    "postgres": "sql-pgSQL",
+    "duckdb": "sql-pgSQL",
+    "mysql": "sql-mySQL",
+}
 # A file that is too large never leaves the browser: its name and size do, and are answered in our words.
 HOLD_LARGE_FILES = f"""
 document.addEventListener("change", (event) => {{
@@ -79,15 +88,17 @@ class Widgets:
         return [panel.run for panel in self.panels.values()]
 
 
-def lay_out(models: Sequence[str], header: str) -> Widgets:
+def lay_out(models: Sequence[str], header: str, copies: Path, dialect: Dialect = "sqlite") -> Widgets:
     """Place the widgets inside the `gradio.Blocks` that is open.
 
     Args:
         models: Who can answer; the first one does unless another is chosen.
         header: HTML above everything.
+        copies: Where copies of visitors' files are made.
+        dialect: How queries are coloured.
     """
     states: dict[str, Any] = {
-        "session": gr.State(Session(), time_to_live=SESSION_SECONDS, delete_callback=Session.close),
+        "session": gr.State(Session(copies), time_to_live=SESSION_SECONDS, delete_callback=Session.close),
         "loaded": gr.State(None),
         "asked": gr.State(None),
     }
@@ -98,7 +109,7 @@ def lay_out(models: Sequence[str], header: str) -> Widgets:
         with gr.Column(scale=3, min_width=300):
             asking = _asking(models)
             with gr.Row(elem_classes="answers"):
-                panels = {model: _panel(model) for model in models}
+                panels = {model: _panel(model, dialect) for model in models}
             with gr.Accordion("History", open=False, visible=False, elem_id="history") as drawer:
                 history = gr.Radio([], label="Earlier questions", show_label=False, elem_id="earlier")
     return Widgets(**states, **about_the_data, **asking, panels=panels, drawer=drawer, history=history)
@@ -134,11 +145,11 @@ def _asking(models: Sequence[str]) -> dict[str, Any]:
     return {"question": question, "which": which, "ask": ask, "stop": stop, "status": status}
 
 
-def _panel(model: str) -> Panel:
+def _panel(model: str, dialect: Dialect) -> Panel:
     with gr.Column(visible=False, min_width=240, elem_id=f"{model}-answer", elem_classes="answer") as column:
         sql = gr.Code(
             "",
-            language="sql-sqlite",
+            language=COLOURS[dialect],
             label=TITLES[model],
             interactive=True,
             lines=2,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.match import DEFAULT_EFFORT, LONGEST, judge_pair
 from text2sql.equivalence.verdict import Verdict
-from text2sql.equivalence.workers import Pair, score_pairs
+from text2sql.equivalence.workers import Pair, PairTask, judged, score_pairs
 from text2sql.sql.complexity import may_explode
 from text2sql.sql.sandbox import PROCESS
 
@@ -14,10 +15,12 @@ def execution_match(
     gold: str,
     predicted: str,
     database: str | None = None,
+    dialect: Dialect = "sqlite",
     *,
     effort: int = DEFAULT_EFFORT,
     seed: int = 0,
     timeout: float = 2.0,
+    transpile: bool = False,
 ) -> Verdict:
     """Decides whether a predicted query means the same as the gold query.
 
@@ -26,13 +29,21 @@ def execution_match(
         gold: The gold query.
         predicted: The prediction as the model wrote it; see `extract_sql`.
         database: Path of a real SQLite database, compared first. It is opened read-only.
+        dialect: Of schema and queries; its engine runs them.
         effort: How many databases to make; more are made where agreement would be vacuous.
         seed: Of the databases.
         timeout: Seconds of processor time for the pair, a last resort: its work is limited first.
+        transpile: Without the engine: judge on SQLite, with both queries translated. The verdict says so.
 
     Returns:
         A verdict; a failure of the evaluator itself is ``undecided`` with its reason.
+
+    Raises:
+        EngineMissing: The engine of the dialect cannot be had.
     """
+    if dialect != "sqlite":
+        task = PairTask(schema, gold, predicted, database, dialect, effort, seed, timeout, transpile)
+        return judged(task)
     # SQLite may compile such a query for minutes, and only the end of its process stops it.
     if PROCESS.limited or not (may_explode(predicted) or may_explode(gold)):
         return judge_pair(schema, gold, predicted, database, effort=effort, seed=seed, timeout=timeout)

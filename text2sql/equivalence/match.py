@@ -8,12 +8,16 @@ are limited by SQLite's instruction count first and by the clock only as a last 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from text2sql.equivalence.databases.compiler import compile_plan
 from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.generator import Database, Generator
 from text2sql.equivalence.databases.probe import ConditionProbe
+from text2sql.equivalence.databases.reaches import out_of_sight
+from text2sql.equivalence.databases.recipes import FIRST_AIMED
 from text2sql.equivalence.databases.thresholds import MOST, out_of_reach, thresholds
 from text2sql.equivalence.pair import GoldFails, PreparedPair
 from text2sql.equivalence.results import Answers, LenientComparison, informative
@@ -23,18 +27,24 @@ from text2sql.equivalence.trial import MAX_STEPS, Trial, strictly_same
 from text2sql.equivalence.verdict import Table, Verdict, Witness
 from text2sql.sql.budget import Budget
 from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
+from text2sql.sql.schema import Schema
 
 DEFAULT_EFFORT = 40
+# How the reason of a verdict begins where the gold query itself is at fault.
+GOLD_FAILS = "The gold query cannot be used"
 # Characters of a prediction.
 LONGEST = 200_000
 # Share of the time for a pair: the rest is for making the witness small and for the verdict.
-_SEARCH = 0.75
+SEARCH = 0.75
+# Instructions and rows of a query on a real database.
+ON_FILE_STEPS = 200 * MAX_STEPS
+ON_FILE_ROWS = 200_000
 # Informative databases that agreement rests on.
 ENOUGH = 6
 
 
 def judge_pair(
-    schema: str,
+    schema: str | Schema,
     gold: str,
     predicted: str,
     database: str | None = None,
@@ -48,7 +58,9 @@ def judge_pair(
     SQLite may take minutes to compile a query that `complexity.may_explode` finds, and cannot be stopped meanwhile.
     """
     try:
-        return _match(schema, gold, predicted, database, max(1, effort), seed, Budget(_SEARCH * timeout))
+        return _match(schema, gold, predicted, database, max(1, effort), seed, Budget(SEARCH * timeout))
+    except sqlite3.Error as error:
+        return Verdict("undecided", f"The schema cannot be filled with rows: {error}.")
     except MemoryError:
         return Verdict("timeout", "The pair takes too much memory.")
     except (Exception, RecursionError) as error:
@@ -56,14 +68,14 @@ def judge_pair(
 
 
 def _match(
-    schema: str, gold: str, predicted: str, database: str | None, effort: int, seed: int, budget: Budget
+    schema: str | Schema, gold: str, predicted: str, database: str | None, effort: int, seed: int, budget: Budget
 ) -> Verdict:
     if len(predicted) > LONGEST:
         return Verdict("error", f"The prediction is longer than {LONGEST:,} characters.")
     pair = PreparedPair(schema, gold, predicted, database, seed)
     verdict = _decided(pair, database, effort, seed, budget)
     if pair.answer.others and verdict.status == "equivalent":
-        verdict = _not_alone(verdict, pair.answer.others[0])
+        verdict = not_alone(verdict, pair.answer.others[0])
     notes = f" ({' '.join(pair.notes)})" if pair.notes else ""
     return replace(verdict, reason=verdict.reason + notes, unused_database=pair.unused_database)
 
@@ -80,23 +92,30 @@ def _decided(pair: PreparedPair, database: str | None, effort: int, seed: int, b
         verdict = _on_file(pair, trial, database, budget) if database is not None else None
         return verdict or _on_made(pair, trial, effort, seed, budget)
     except QueryFailed as failure:
-        return _failed(failure)
+        return failed_verdict(failure)
     except GoldFails as failure:
-        return Verdict("undecided", f"The gold query cannot be used: {failure}.")
+        return Verdict("undecided", f"{GOLD_FAILS}: {failure}.")
     finally:
         pair.close()
 
 
 def _on_made(pair: PreparedPair, trial: Trial, effort: int, seed: int, budget: Budget) -> Verdict:
     """Compares on databases made for the pair."""
-    trees = [query.tree for query in (pair.gold, pair.predicted) if query.tree is not None]
-    plan = compile_plan(pair.schema, trees[:1] if pair.gold.sql == pair.predicted.sql else trees)
+    with generator_of(pair, seed) as generator:
+        return Search(pair, trial, generator, effort, budget).verdict()
+
+
+@contextmanager
+def generator_of(pair: PreparedPair, seed: int) -> Iterator[Generator]:
+    """Makes databases for a prepared pair."""
+    plan = compile_plan(pair.schema, pair.plan_trees)
+    for column, values in pair.hints.items():
+        plan.hints.setdefault(column, []).extend(values)
     for name in plan.tables:
         pair.tables.setdefault(name, pair.schema.tables[name])
     probe = ConditionProbe()
     try:
-        generator = Generator(plan, pair.tables, Domains(plan, pair.tables, probe), seed)
-        return _Search(pair, trial, generator, effort, budget).verdict()
+        yield Generator(plan, pair.tables, Domains(plan, pair.tables, probe), seed)
     finally:
         probe.close()
 
@@ -115,22 +134,27 @@ class _Tally:
     difference: Database | None = None
 
 
-class _Search:
-    """Tries databases until the queries differ on one or there have been enough."""
+class Search:
+    """Tries databases until the queries differ on one or there have been enough.
+
+    Attributes:
+        difference: The rows of the witness, once there is one.
+    """
 
     def __init__(self, pair: PreparedPair, trial: Trial, generator: Generator, effort: int, budget: Budget) -> None:
         self._pair, self._trial, self._generator = pair, trial, generator
         self._effort, self._budget = effort, budget
-        trees = [query.tree for query in (pair.gold, pair.predicted) if query.tree is not None]
-        self._thresholds = [thresholds(tree) for tree in trees]
+        self.difference: Database | None = None
+        self._trees = pair.plan_trees
         # Groups that compete differ in many ways that rarely decide: AVG(x) against AVG(DISTINCT x).
-        self._grouped = generator.grouped
+        enough = effort * 2 if generator.grouped else effort
+        self._enough = enough + generator.aimed if enough > FIRST_AIMED else enough
 
     def verdict(self) -> Verdict:
         """Searches; queries that are the same by their trees need only one telling database."""
         tally = _Tally()
         same: bool | None = None
-        enough = self._effort * 2 if self._grouped else self._effort
+        enough = self._enough
         most = self._effort * 3
         index = -1
         while index + 1 < most:
@@ -138,7 +162,8 @@ class _Search:
             if same is None and tally.informative and tally.difference is None:
                 same = self._pair.alike
             if same and tally.difference is None:
-                return Verdict("equivalent", "Both are the same query, written alike.", None, True, True, index, 1)
+                reason = "Both are the same query, written alike."
+                return Verdict("equivalent", reason, None, True, True, index, 1, proof="canonical")
             if index >= enough and tally.informative >= min(ENOUGH, self._effort):
                 break
             if self._budget.spent:
@@ -150,11 +175,21 @@ class _Search:
                 return verdict
         return self._conclude(tally)
 
+    def told_apart(self, databases: int) -> bool:
+        """Whether one of the first databases shows that the queries differ, or that the prediction does not run."""
+        tally = _Tally()
+        for index in range(databases):
+            if self._try(index, tally) is not None or tally.difference is not None:
+                return True
+            if self._budget.spent:
+                break
+        return False
+
     def _try(self, index: int, tally: _Tally) -> Verdict | None:
         """Compares on one database; a verdict only if the search ends here without a difference."""
-        rows = self._generator.database(index, tally.scale)
+        rows = self._generator.database(index, tally.scale, telling=index >= self._enough)
         self._trial.load(rows)
-        if self._generator.refusing:
+        if self._generator.refusing or self._pair.box.refusing:
             rows = self._settle(rows)
         reverse = self._trial.may_reverse and index % 3 == 1
         if reverse:
@@ -183,10 +218,14 @@ class _Search:
         try:
             gold, answers = self._trial.run_gold()
         except QueryFailed as failure:
+            if failure.kind == "timeout" and self._generator.recursive and self._generator.circles:
+                # A recursion that follows rows round in circles does not end: data where it does say more.
+                self._generator.circles = False
+                return None
             tally.gold_failures += 1
             if failure.kind == "timeout":
                 tally.scale = min(8, tally.scale * 2)
-            if failure.kind != "refused" and tally.gold_failures < 6:
+            if failure.kind != "refused" and tally.gold_failures < self._pair.patience:
                 return None
             raise GoldFails(f"it fails on a small database: {failure}") from None
         try:
@@ -197,7 +236,7 @@ class _Search:
                 tally.scale = min(8, tally.scale * 2)
                 if tally.predicted_timeouts < 3 and not failure.hopeless:
                     return None
-            return _failed(failure)
+            return failed_verdict(failure)
         if gold.overflow:
             tally.scale = min(8, tally.scale * 2)
             return None
@@ -232,11 +271,20 @@ class _Search:
             )
             reason = f"{short}; the results agree there, but agreement counts from {enough} telling databases on."
             return Verdict("undecided", reason, databases=tally.tried, informative=tally.informative)
-        beyond = out_of_reach(*self._thresholds) if len(self._thresholds) > 1 else None
+        counted = [thresholds(tree) for tree in self._trees]
+        beyond = out_of_reach(*counted) if len(counted) > 1 else None
         if beyond is not None:
             reason = (
                 f"Only one of the queries counts rows against {beyond:,}; databases are made up to {MOST:,} such rows, "
                 "and the results agree on these."
+            )
+            return Verdict("undecided", reason, databases=tally.tried, informative=tally.informative)
+        unseen = out_of_sight(self._trees)
+        if unseen is not None:
+            what, number, most = unseen
+            reason = (
+                f"Only one of the queries {what} as far as {number:,}; databases are made for up to {most:,}, and the "
+                "results agree on these."
             )
             return Verdict("undecided", reason, databases=tally.tried, informative=tally.informative)
         if not self._pair.understood:
@@ -254,12 +302,14 @@ class _Search:
             True,
             tally.tried,
             tally.informative,
+            proof="tested",
         )
 
     def _different(self, tally: _Tally) -> Verdict:
         assert tally.difference is not None
         shrinker = Shrinker(self._pair, self._trial, self._generator, self._budget)
-        witness, reason = shrinker.witness(shrinker.shrink(tally.difference))
+        self.difference = shrinker.shrink(tally.difference)
+        witness, reason = shrinker.witness(self.difference)
         return Verdict("different", reason, witness, False, tally.lenient, tally.tried, tally.informative)
 
 
@@ -287,10 +337,8 @@ def _on_file(pair: PreparedPair, trial: Trial, path: str, budget: Budget) -> Ver
 
 
 def _compare_on(box: Sandbox, pair: PreparedPair, trial: Trial, budget: Budget) -> Verdict | None:
-    steps, rows = 200 * MAX_STEPS, 200_000
-
     def run(sql: str) -> Result:
-        return box.run(sql, steps, budget.seconds, rows)
+        return box.run(sql, ON_FILE_STEPS, budget.seconds, ON_FILE_ROWS)
 
     try:
         result = run(trial.gold_sql)
@@ -304,11 +352,11 @@ def _compare_on(box: Sandbox, pair: PreparedPair, trial: Trial, budget: Budget) 
     try:
         predicted = run(pair.predicted.sql)
     except QueryFailed as failure:
-        return _failed(failure)
+        return failed_verdict(failure)
     width = len(result.columns) - (trial.order.extra if trial.order else 0)
     gold = Result(result.columns[:width], answers.window)
     if result.overflow:
-        pair.unused_database = f"the gold query returns more than {rows:,} rows on it"
+        pair.unused_database = f"the gold query returns more than {ON_FILE_ROWS:,} rows on it"
     if strictly_same(answers, gold, predicted) or result.overflow:
         return None
     lenient = LenientComparison().same(gold.rows, predicted.rows, width, len(predicted.columns))
@@ -317,14 +365,14 @@ def _compare_on(box: Sandbox, pair: PreparedPair, trial: Trial, budget: Budget) 
     return Verdict("different", reason, Witness({}, *shown), False, lenient, 1, 1)
 
 
-def _not_alone(verdict: Verdict, other: str) -> Verdict:
+def not_alone(verdict: Verdict, other: str) -> Verdict:
     """The verdict for an answer whose first query is right and not the only one: not strictly an answer at all."""
     shown = other if len(other) <= 60 else f"{other[:57]}..."
     reason = f"The first query of the answer is equivalent to the gold query, but another query follows it: {shown}"
-    return replace(verdict, status="error", reason=reason, strict=False)
+    return replace(verdict, status="error", reason=reason, strict=False, proof=None)
 
 
-def _failed(failure: QueryFailed) -> Verdict:
+def failed_verdict(failure: QueryFailed) -> Verdict:
     """The verdict for a prediction that gives no result."""
     if failure.kind == "refused":
         return Verdict("refused", f"The prediction is refused: {failure}.")

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from sqlglot import exp
 
 from text2sql.equivalence import ties
+from text2sql.equivalence.box import Box
+from text2sql.equivalence.tongue import SHAKE, SQLITE, Tongue
 from text2sql.sql.canonical import canonical
 from text2sql.sql.ddl import parse_schema
 from text2sql.sql.extract import read_answer
@@ -12,8 +19,9 @@ from text2sql.sql.files import file_schema
 from text2sql.sql.prepare import Prepared, misread_column, missing_name, prepare
 from text2sql.sql.repair import add_column, add_table, clean, qualify, word_names
 from text2sql.sql.sandbox import QueryFailed, Sandbox, is_write
-from text2sql.sql.schema import TableSchema, used_tables, used_views
+from text2sql.sql.schema import Schema, TableSchema, used_tables, used_views
 from text2sql.sql.tokens import tokenize
+from text2sql.sql.values import Value
 
 
 class GoldFails(Exception):
@@ -32,20 +40,29 @@ class PreparedPair:
         added: What the gold query reads and its schema lacks.
         unused_database: Why the real database takes no part in the verdict; None if it does, or there is none.
         box: A sandbox with these tables.
+        tongue: The dialect in which both are run.
+        patience: Databases on which the gold query may fail before it is given up.
+        blind: Whether texts of several spellings are one, so that which of them stands for a group is open.
+        hints: By lower-case names of columns, values that they should hold besides those that the plan finds.
     """
 
     gold: Prepared
     predicted: Prepared
-    box: Sandbox
+    box: Box
     tables: dict[str, TableSchema]
+    tongue: Tongue = SQLITE
+    patience: int = 6
+    blind: bool = False
+    hints: Mapping[str, Sequence[Value]] = MappingProxyType({})
+    _given: dict[str, TableSchema] | None = None
 
-    def __init__(self, schema: str, gold: str, predicted: str, database: str | None, seed: int) -> None:
-        schema, gold, predicted = map(_encodable, (schema, gold, predicted))
+    def __init__(self, schema: str | Schema, gold: str, predicted: str, database: str | None, seed: int) -> None:
+        gold, predicted = map(encodable, (gold, predicted))
         self.answer = read_answer(predicted)
         self._gold_text, self.predicted_text = clean(gold), self.answer.sql
-        if database is not None and not schema.strip():
+        if database is not None and isinstance(schema, str) and not schema.strip():
             schema = file_schema(database)
-        self.schema = parse_schema(schema)
+        self.schema = parse_schema(encodable(schema)) if isinstance(schema, str) else schema
         self.added: list[str] = []
         self.unused_database: str | None = None
         self.rng = random.Random(seed)
@@ -69,20 +86,21 @@ class PreparedPair:
         ]
 
     def open(self) -> None:
-        """Opens a sandbox with the tables that either query may read."""
+        """Opens a sandbox with the tables that either query may read, or with those given."""
         if hasattr(self, "box"):
             self.box.close()
         names = word_names(self._gold_text) | word_names(self.predicted_text)
         views = used_views(self.schema, names)
         names = names.union(*(view.words for view in views))
         stars = any(map(_sees_all, (self._gold_text, self.predicted_text, *(view.query for view in views))))
-        self.tables = used_tables(self.schema, names, every_column=stars)
-        self.box = Sandbox.in_memory(self.tables.values(), views)
-        self.box.create_function(ties.SHAKE, self.chance)
+        self.tables = used_tables(self.schema, names, every_column=stars) if self._given is None else self._given
+        box = Sandbox.in_memory(self.tables.values(), views)
+        box.create_function(SHAKE, self.chance)
         texts = " ".join((self._gold_text, self.predicted_text, *(view.query for view in views)))
-        ties.settle_aggregates(self.box, texts)
+        ties.settle_aggregates(box, texts)
         if "json_" in texts.lower():
-            self.box.allow_json_tables()
+            box.allow_json_tables()
+        self.box = box
 
     def check(self, sql: str) -> QueryFailed | None:
         """Compiles a query; returns why it failed, None if it did not."""
@@ -158,7 +176,24 @@ class PreparedPair:
         gold, predicted = self.gold, self.predicted
         if gold.tree is None or predicted.tree is None:
             return False
-        return gold.sql == predicted.sql or canonical(gold.tree) == canonical(predicted.tree)
+        if gold.sql == predicted.sql:
+            return True
+        # The normal form keeps all literals, and takes long to find.
+        same = _literals(gold.tree) == _literals(predicted.tree)
+        return same and self._canonical(gold.tree) == self._canonical(predicted.tree)
+
+    def order_plan(self, tree: exp.Expr) -> ties.OrderPlan | None:
+        """How the gold query is run so that its ties can be seen."""
+        return ties.plan_order(tree, self.tongue)
+
+    def _canonical(self, tree: exp.Expr) -> str:
+        return canonical(tree)
+
+    @property
+    def plan_trees(self) -> list[exp.Expr]:
+        """The trees that databases are made for, in SQLite's dialect; that of the gold query first."""
+        trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
+        return trees[:1] if self.gold.sql == self.predicted.sql else trees
 
     def close(self) -> None:
         """Closes the sandbox."""
@@ -166,7 +201,11 @@ class PreparedPair:
             self.box.close()
 
 
-def _encodable(text: str) -> str:
+def _literals(tree: exp.Expr) -> Counter[tuple[str, bool]]:
+    return Counter((str(literal.this), bool(literal.is_string)) for literal in tree.find_all(exp.Literal))
+
+
+def encodable(text: str) -> str:
     """A text that SQLite can read: without NUL, and with the replacement sign for half a surrogate pair."""
     return text.replace("\x00", " ").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 

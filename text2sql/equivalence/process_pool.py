@@ -1,10 +1,13 @@
 """Runs tasks in worker processes that can be killed, and that cannot grow or compute without end.
 
-Every worker is a Python process that reads one task per line from its standard input and writes one answer per line,
-both as JSON objects. The system itself limits it, because code in C does not look at Python's clock: address space by
-``RLIMIT_AS``, processor time by an interval timer whose signal ends the process. The parent's clock on the wall is the
-last resort, for a worker that sleeps. A task that is ended so costs its worker, not the run: a spare that has
-already imported everything takes its place, and the task's answer says what happened.
+Every worker is a Python process (`worker_process`) that reads one task per line from its standard input and writes one
+answer per line, both as JSON objects. The system itself limits it, because code in C does not look at Python's clock:
+address space by ``RLIMIT_AS``, processor time by an interval timer whose signal ends the process. The parent's clock on
+the wall is the last resort, for a worker that sleeps. A task that is ended so costs its worker, not the run: a spare
+that has already imported everything takes its place, and the task's answer says what happened.
+
+Starting a worker takes longer than most tasks. So the workers of a run that came to its end wait for the next run with
+the same function and limits, until the process ends or `close_pools` is called.
 
 The processes are started as commands, not by `multiprocessing`: a forked child would inherit the parent's threads and
 accelerator, and a spawned one would run the caller's script again.
@@ -12,21 +15,18 @@ accelerator, and a spawned one would run the caller's script again.
 
 from __future__ import annotations
 
-import json
+import atexit
 import os
 import queue
-import signal
-import sqlite3
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Generic
 
-from text2sql.sql.sandbox import PROCESS
+from text2sql.engines.dialect import Dialect
+from text2sql.engines.postgres_server import shared_server
+from text2sql.equivalence.tasks import A, Protocol, T, Work, protocol, written
+from text2sql.equivalence.worker import Lost, Worker, WorkersCannotStart
 
 # Bytes by which a worker may grow. The sandbox stops a query at less; this is for what has no limit itself, such as
 # SQLite's compiler, which puts in a common table expression anew wherever it is named.
@@ -35,133 +35,127 @@ MEMORY = 280 * 2**20
 # the task's.
 _WALL = 4.0
 _GRACE = 2.0
-# Seconds for a worker to import what it needs, on a machine that does much else.
-_START = 60.0
 # A worker that dies without an evident reason may have been the victim of something else: once more, then no more.
 _ATTEMPTS = 2
-_COMMAND = "from text2sql.equivalence.process_pool import serve; serve()"
 
-Task = dict[str, Any]
-Work = Callable[[Task], Task]
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A task without an answer: its worker was killed for taking too long, died by itself, or nobody waits any more."""
-
-    kind: Literal["timeout", "died", "stopped"]
-    reason: str
+# Functions, with their limits, whose workers are kept: of a run that trains, those that judge and those that pay.
+_KEPT = 3
 
 
 def run_tasks(
-    work: Work, tasks: Sequence[Task], *, workers: int, seconds: float, memory: int = MEMORY
-) -> Iterator[tuple[int, Task | Lost]]:
+    work: Work[T, A],
+    tasks: Sequence[T],
+    *,
+    workers: int,
+    seconds: float,
+    memory: int = MEMORY,
+    engines: Sequence[Dialect] = (),
+) -> Iterator[tuple[int, A | Lost]]:
     """Has every task done by one of some worker processes.
 
     Args:
-        work: What a worker does with a task. A function at the top level of a module, because the worker imports it.
-        tasks: The tasks, as JSON can write them.
+        work: What a worker does with a task, see `tasks.Work`.
+        tasks: The tasks, of the type that it declares.
         workers: Processes.
         seconds: The processor time that a task may take; the worker is ended then.
         memory: Bytes by which a worker may grow.
+        engines: The dialects whose engines each worker opens before its first task.
 
     Yields:
         The index of a task and its answer, as they are finished.
+
+    Raises:
+        WorkersCannotStart: A worker ended before it took a task, and so did the one after it.
     """
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for index in range(len(tasks)):
         waiting.put(index)
-    done: queue.SimpleQueue[tuple[int, Task | Lost] | None] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[int, A | Lost] | WorkersCannotStart | None] = queue.SimpleQueue()
     stop = threading.Event()
-    nursery = _Nursery([f"{work.__module__}:{work.__qualname__}", repr(seconds), str(memory)])
-    crew = [_Keeper(nursery, tasks, waiting, done, stop, seconds) for _ in range(max(1, min(workers, len(tasks))))]
+    spoken = protocol(work)
+    server = shared_server() if "postgres" in engines else ""
+    arguments = (f"{work.__module__}:{work.__qualname__}", repr(seconds), str(memory), ",".join(engines), server)
+    nursery = _POOLS.nursery(arguments)
+    crew = [
+        _Keeper(nursery, spoken, tasks, waiting, done, stop, seconds) for _ in range(max(1, min(workers, len(tasks))))
+    ]
     for keeper in crew:
         keeper.start()
+    running = len(crew)
     try:
-        running = len(crew)
         while running:
             answer = done.get()
             if answer is None:
                 running -= 1
+            elif isinstance(answer, WorkersCannotStart):
+                raise answer
             else:
                 yield answer
     finally:
         stop.set()
         for keeper in crew:
             keeper.end()
-        nursery.close()
+        # A run that is given up leaves nothing behind; one that came to its end, workers for the next.
+        if running:
+            nursery.close()
+        else:
+            _POOLS.keep(arguments, nursery)
 
 
-class _Worker:
-    """One worker process.
+def close_pools() -> None:
+    """Ends the workers that wait for a next run; one that begins later starts its own."""
+    _POOLS.close()
 
-    Attributes:
-        overdue: Whether it was killed for not answering in time, be it that the answer came at that very moment.
-    """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
-        # The worker must find this very package, however the parent found it.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _COMMAND, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-            env=environment,
-        )
-        self._ready = False
-        self.overdue = False
+class _Pools:
+    """The workers of earlier runs, by what they do."""
 
-    def ask(self, task: Task, seconds: float) -> Task | Lost:
-        """Sends a task and waits for the answer, at most so long on the wall."""
-        if not self._ready:
-            begun = self._exchange(None, _START)
-            if isinstance(begun, Lost):
-                return Lost("died", begun.reason)
-            self._ready = True
-        return self._exchange(task, seconds)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[str, ...], _Nursery] = {}
 
-    def _exchange(self, task: Task | None, seconds: float) -> Task | Lost:
-        """Sends a task, if there is one, and reads one line."""
-        watchdog = threading.Timer(seconds, self._kill_overdue)
-        watchdog.daemon = True
-        watchdog.start()
-        assert self._process.stdin and self._process.stdout
-        try:
-            if task is not None:
-                self._process.stdin.write(json.dumps(task) + "\n")
-                self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except (OSError, ValueError):
-            line = ""
-        finally:
-            watchdog.cancel()
-        if line.endswith("\n"):
-            answer: Task = json.loads(line)
-            return answer
-        self.close()
-        ended = self._process.returncode
-        if self.overdue or (hasattr(signal, "SIGPROF") and ended == -signal.SIGPROF):
-            return Lost("timeout", "the worker did not answer within the time limit and was killed")
-        return Lost("died", f"exit status {ended}")
+    def nursery(self, arguments: tuple[str, ...]) -> _Nursery:
+        """Workers for a run, those of an earlier one if they are not in use."""
+        with self._lock:
+            found = self._kept.pop(self._key(arguments), None)
+        return found or _Nursery(arguments)
 
-    def _kill_overdue(self) -> None:
-        self.overdue = True
-        self._process.kill()
+    def keep(self, arguments: tuple[str, ...], nursery: _Nursery) -> None:
+        """Takes workers back; those that were used longest ago are ended where there are too many."""
+        ended = []
+        with self._lock:
+            key = self._key(arguments)
+            ended += [self._kept.pop(key)] if key in self._kept else []
+            self._kept[key] = nursery
+            while len(self._kept) > _KEPT:
+                ended.append(self._kept.pop(next(iter(self._kept))))
+        for other in ended:
+            other.close()
 
     def close(self) -> None:
-        """Kills the process; safe from any thread, and more than once."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            try:
-                if stream is not None:
-                    stream.close()
-            except OSError:
-                # What was not yet sent to the dead cannot be sent any more.
-                pass
+        with self._lock:
+            ended, self._kept = list(self._kept.values()), {}
+        for nursery in ended:
+            nursery.close()
+
+    def forget(self) -> None:
+        """Lets go of all workers without ending them: in a forked process they are its parent's."""
+        self._lock, self._kept = threading.Lock(), {}
+
+    @staticmethod
+    def _key(arguments: tuple[str, ...]) -> tuple[str, ...]:
+        # A worker looks for modules and for files where its parent did when it was started.
+        try:
+            here = os.getcwd()
+        except OSError:
+            here = ""
+        return (*arguments, here, *sys.path)
+
+
+_POOLS = _Pools()
+atexit.register(close_pools)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_POOLS.forget)
 
 
 class _Nursery:
@@ -170,54 +164,69 @@ class _Nursery:
     def __init__(self, arguments: Sequence[str]) -> None:
         self._arguments = arguments
         self._lock = threading.Lock()
-        self._spare: _Worker | None = None
+        self._spares: list[Worker] = []
         self._closed = False
 
-    def take(self) -> _Worker:
-        """The spare, or a new worker where there is none.
+    def take(self) -> Worker:
+        """A spare, or a new worker where there is none.
 
         Raises:
             OSError: No process can be started.
         """
-        with self._lock:
-            spare, self._spare = self._spare, None
-        return spare or _Worker(self._arguments)
+        while True:
+            with self._lock:
+                spare = self._spares.pop() if self._spares else None
+            if spare is None:
+                return Worker(self._arguments)
+            if spare.alive:
+                return spare
+            spare.close()
 
     def prepare(self) -> None:
         """Starts a spare unless there is one."""
         with self._lock:
-            if self._spare is None and not self._closed:
+            if not self._spares and not self._closed:
                 try:
-                    self._spare = _Worker(self._arguments)
+                    self._spares.append(Worker(self._arguments))
                 except OSError:
                     # Where no more processes can be had, the run goes on without a spare.
                     self._closed = True
 
+    def give_back(self, worker: Worker) -> None:
+        """Takes a worker that has nothing to do."""
+        with self._lock:
+            if not self._closed:
+                self._spares.append(worker)
+                return
+        worker.close()
+
     def close(self) -> None:
-        """Ends the spare; no other is started."""
+        """Ends the spares; no other is started."""
         with self._lock:
             self._closed = True
-            spare, self._spare = self._spare, None
-        if spare is not None:
+            spares, self._spares = self._spares, []
+        for spare in spares:
             spare.close()
 
 
-class _Keeper(threading.Thread):
+class _Keeper(threading.Thread, Generic[T, A]):
     """Feeds one worker, and replaces it when it is lost."""
 
     def __init__(
         self,
         nursery: _Nursery,
-        tasks: Sequence[Task],
+        spoken: Protocol[T, A],
+        tasks: Sequence[T],
         waiting: queue.SimpleQueue[int],
-        done: queue.SimpleQueue[tuple[int, Task | Lost] | None],
+        done: queue.SimpleQueue[tuple[int, A | Lost] | WorkersCannotStart | None],
         stop: threading.Event,
         seconds: float,
     ) -> None:
         super().__init__(daemon=True)
+        self._spoken = spoken
         self._nursery, self._tasks, self._waiting, self._done = nursery, tasks, waiting, done
         self._stop_event, self._seconds = stop, _WALL * seconds + _GRACE
-        self._worker: _Worker | None = None
+        self._worker: Worker | None = None
 
     def run(self) -> None:
         try:
@@ -229,6 +238,11 @@ class _Keeper(threading.Thread):
                 self._done.put((index, self._carry_out(self._tasks[index])))
                 if not self._waiting.empty():
                     self._nursery.prepare()
+            worker, self._worker = self._worker, None
+            if worker is not None:
+                self._nursery.give_back(worker)
+        except WorkersCannotStart as error:
+            self._done.put(error)
         finally:
             self.end()
             self._done.put(None)
@@ -239,10 +253,16 @@ class _Keeper(threading.Thread):
         if worker is not None:
             worker.close()
 
-    def _carry_out(self, task: Task) -> Task | Lost:
+    def _carry_out(self, task: T) -> A | Lost:
         reason = ""
-        for _ in range(_ATTEMPTS):
-            answer = self._ask(task)
+        for attempt in range(_ATTEMPTS):
+            try:
+                answer = self._ask(task)
+            except WorkersCannotStart:
+                self.end()
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+                continue
             if not isinstance(answer, Lost) or answer.kind == "timeout":
                 return answer
             if self._stop_event.is_set():
@@ -250,79 +270,18 @@ class _Keeper(threading.Thread):
             reason = answer.reason
         return Lost("died", f"the worker died on it ({reason})")
 
-    def _ask(self, task: Task) -> Task | Lost:
+    def _ask(self, task: T) -> A | Lost:
         try:
             worker = self._worker = self._worker or self._nursery.take()
         except OSError as error:
-            return Lost("died", f"it cannot be started: {error}")
+            raise WorkersCannotStart(str(error)) from error
         if self._stop_event.is_set():
             self.end()
             return Lost("stopped", "it was stopped")
-        reply = worker.ask(task, self._seconds)
+        reply = worker.ask(written(task), self._seconds)
         if isinstance(reply, Lost) or reply["retires"] or worker.overdue:
             self.end()
-        return reply if isinstance(reply, Lost) else reply["answer"]
+        return reply if isinstance(reply, Lost) else self._spoken.read_answer(reply["answer"])
 
 
-def serve() -> None:
-    """The worker's loop: one task per line in, one answer per line out, until the input ends.
-
-    Its command line names the function (``module:name``), the seconds of a task and the bytes it may grow by.
-    """
-    name, seconds, memory = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
-    # Whatever a library prints must not mix with the answers.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    module, _, function = name.partition(":")
-    work: Work = getattr(import_module(module), function)
-    begun = _address_space()
-    _limit_memory(begun + memory if begun else 0)
-    _limit_sqlite(memory * 3 // 4)
-    PROCESS.limited = True
-    answers.write("{}\n")
-    answers.flush()
-    for line in sys.stdin:
-        _limit_processor(seconds)
-        answer = work(json.loads(line))
-        _limit_processor(0)
-        # The limit is on what was there at the start and the growth: memory that did not come back would be missing
-        # from the next task's share.
-        retires = _address_space() > begun + memory // 2
-        answers.write(json.dumps({"answer": answer, "retires": retires}) + "\n")
-        answers.flush()
-
-
-def _address_space() -> int:
-    """Bytes of address space that the process has, 0 where the system does not say."""
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def _limit_memory(limit: int) -> None:
-    """Limits the process's address space where the system can."""
-    try:
-        import resource
-    except ImportError:
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    if limit:
-        resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-
-
-def _limit_sqlite(limit: int) -> None:
-    """Limits SQLite's own memory, in all of the process and for good: it then reports what it cannot have."""
-    with closing(sqlite3.connect(":memory:")) as db:
-        db.execute(f"PRAGMA hard_heap_limit = {limit}")
-
-
-def _limit_processor(seconds: float) -> None:
-    """Has the system end the process once it has computed for so long; 0 takes the limit back."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-
-
-__all__ = ["MEMORY", "Lost", "Task", "Work", "run_tasks", "serve"]
+__all__ = ["MEMORY", "Lost", "WorkersCannotStart", "close_pools", "run_tasks"]

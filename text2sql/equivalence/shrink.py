@@ -60,6 +60,8 @@ class Shrinker:
 
     def witness(self, rows: Database) -> tuple[Witness, str]:
         """The database with both results, and a sentence on how they differ."""
+        # What was found is not lost because the search for it, or the shrinking, took all the time.
+        self._trial.renew()
         self._trial.load(rows)
         gold, answers = self._trial.run_gold()
         predicted = self._trial.run_predicted()

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
+import operator
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sqlglot import exp
 
 from text2sql.equivalence.databases.values import stored_as
 from text2sql.equivalence.results import Answers
+from text2sql.equivalence.tongue import SQLITE, Tongue
 from text2sql.sql.sandbox import Result, Sandbox
 from text2sql.sql.tokens import fold
-from text2sql.sql.trees import literal_value, parse_sqlite, to_sqlite
+from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Row, Value
-
-SHAKE = "_t2s_shake"
 
 
 class Chance:
@@ -54,6 +54,7 @@ class OrderPlan:
     offset: int
     limit: int | None
     ordered: bool
+    tied: Callable[[Value, Value], bool] = operator.eq
 
     def answers(self, result: Result) -> Answers:
         """Groups the rows by their keys."""
@@ -69,13 +70,13 @@ class OrderPlan:
         return Answers(plain, ends, self.offset, self.limit)
 
     def _tied(self, a: Row, b: Row) -> bool:
-        return all(a[key] == b[key] for key in self.keys)
+        return all(self.tied(a[key], b[key]) for key in self.keys)
 
 
-def plan_order(tree: exp.Expr) -> OrderPlan | None:
+def plan_order(tree: exp.Expr, tongue: Tongue = SQLITE) -> OrderPlan | None:
     """Plans how to see a query's ties; None if its ORDER BY or LIMIT is of a kind that cannot be taken apart."""
     limit_node, offset_node, order = tree.args.get("limit"), tree.args.get("offset"), tree.args.get("order")
-    limit = literal_value(limit_node.expression) if limit_node else None
+    limit = _limit(limit_node)
     offset = literal_value(offset_node.expression) if offset_node else 0
     if not isinstance(offset, int) or not (limit is None or isinstance(limit, int)) or (limit_node and limit is None):
         return None
@@ -95,7 +96,22 @@ def plan_order(tree: exp.Expr) -> OrderPlan | None:
         return None
     for number, extra in enumerate(extras):
         bare.append("expressions", exp.alias_(extra.copy(), f"_t2s_key{number}"))
-    return OrderPlan(to_sqlite(bare), keys, len(extras), max(offset, 0), limit, bool(terms))
+    return OrderPlan(tongue.write(bare), keys, len(extras), max(offset, 0), limit, bool(terms), tongue.tied)
+
+
+def unordered(sql: str, tree: exp.Expr) -> OrderPlan | None:
+    """The plan of a query that neither sorts nor cuts, which is run as it stands; None for any other."""
+    open_ended = not any(tree.args.get(key) for key in ("order", "limit", "offset"))
+    return OrderPlan(sql, (), 0, 0, None, False) if open_ended else None
+
+
+def _limit(node: exp.Expr | None) -> Value:
+    """How many rows a LIMIT or FETCH FIRST keeps; None where it is not known."""
+    if isinstance(node, exp.Fetch):
+        options = node.args.get("limit_options")
+        plain = options is None or not (options.args.get("percent") or options.args.get("with_ties"))
+        return literal_value(node.args.get("count")) if plain else None
+    return literal_value(node.expression) if node else None
 
 
 def _chance(term: exp.Expr) -> bool:
@@ -151,7 +167,7 @@ def _without_aliases(node: exp.Expr, outputs: list[exp.Expr]) -> exp.Expr:
     return node.copy().transform(replace)
 
 
-def shaken(tree: exp.Expr) -> str:
+def shaken(tree: exp.Expr, tongue: Tongue = SQLITE) -> str:
     """The query with all that its data leave open decided by chance: `SHAKE` must be a function of the connection.
 
     Ties under a LIMIT, and before a window that numbers its rows, are broken by chance. A column that is neither
@@ -162,27 +178,33 @@ def shaken(tree: exp.Expr) -> str:
     for window in tree.find_all(exp.Window):
         order = window.args.get("order")
         if order and isinstance(window.this, _NUMBERING):
-            order.append("expressions", exp.Ordered(this=exp.Anonymous(this=SHAKE)))
+            order.append("expressions", exp.Ordered(this=tongue.chance()))
     for select in list(tree.find_all(exp.Select)):
         if _hidden_order(select):
             select.set("distinct", None)
             select.set("group", exp.Group(expressions=[item.unalias().copy() for item in select.expressions]))
-            select.args["order"].append("expressions", exp.Ordered(this=exp.Anonymous(this=SHAKE)))
-        if select.args.get("limit") and not select.args.get("distinct"):
+            select.args["order"].append("expressions", exp.Ordered(this=tongue.chance()))
+        if _picks(select) or (select.args.get("limit") and not select.args.get("distinct")):
             order = select.args.get("order")
             terms = [*order.expressions] if order else []
-            select.set("order", exp.Order(expressions=[*terms, exp.Ordered(this=exp.Anonymous(this=SHAKE))]))
+            select.set("order", exp.Order(expressions=[*terms, exp.Ordered(this=tongue.chance())]))
         # With a single MIN or MAX, SQLite takes such columns from the row of the extreme value.
         extremes = [node for item in select.expressions for node in item.find_all(exp.Min, exp.Max)]
         if not extremes:
             for column in list(_bare_columns(select)):
                 if isinstance(column, exp.Column) and not isinstance(column.this, exp.Star):
-                    column.replace(_settled(to_sqlite(column)))
-    return to_sqlite(tree)
+                    column.replace(tongue.settled(column))
+    return tongue.write(tree)
 
 
 # With ties, which row gets which number is open; sums over a window with ties are not.
 _NUMBERING = (exp.RowNumber, exp.Ntile, exp.Lag, exp.Lead, exp.FirstValue)
+
+
+def _picks(select: exp.Expr) -> bool:
+    """Whether a SELECT takes one row of each group as it comes: DISTINCT ON."""
+    distinct = select.args.get("distinct")
+    return isinstance(distinct, exp.Distinct) and distinct.args.get("on") is not None
 
 
 def _hidden_order(select: exp.Select) -> bool:
@@ -190,17 +212,12 @@ def _hidden_order(select: exp.Select) -> bool:
     order = select.args.get("order")
     if not select.args.get("distinct") or not order or select.args.get("group") or select.find(exp.AggFunc):
         return False
-    if any(item.is_star for item in select.expressions):
+    if _picks(select) or any(item.is_star for item in select.expressions):
         return False
     terms = [term.this for term in order.expressions if isinstance(term, exp.Ordered)]
     return any(
         not isinstance(term, exp.Literal) and _output_index(term, list(select.expressions)) is None for term in terms
     )
-
-
-def _settled(column: str) -> exp.Expr:
-    text = f"CASE WHEN MIN({column}) IS MAX({column}) AND COUNT({column}) IN (0, COUNT(*)) "
-    return parse_sqlite(f"{text} THEN MIN({column}) ELSE {SHAKE}() END")
 
 
 _FIXED_AGGREGATES = (exp.Count, exp.Sum, exp.Avg, exp.Min, exp.Max)
@@ -221,7 +238,7 @@ def unstable(tree: exp.Expr, *, top_limit: bool) -> bool:
             return True
         if isinstance(node, exp.AggFunc) and not isinstance(node, _FIXED_AGGREGATES):
             return True
-        if isinstance(node, exp.Select) and (_hidden_order(node) or any(True for _ in _bare_columns(node))):
+        if isinstance(node, exp.Select) and (_picks(node) or _hidden_order(node) or _has_bare_columns(node)):
             return True
     return False
 
@@ -237,6 +254,10 @@ def _outside(part: exp.Expr, grouped: set[str]) -> list[exp.Column]:
         if node is not None and (node is column or node.sql().lower() not in grouped):
             found.append(column)
     return found
+
+
+def _has_bare_columns(select: exp.Select) -> bool:
+    return next(_bare_columns(select), None) is not None
 
 
 def _bare_columns(select: exp.Select) -> Iterator[exp.Expr]:

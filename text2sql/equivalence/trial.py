@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlglot import exp
 
 from text2sql.equivalence import ties
@@ -9,9 +11,9 @@ from text2sql.equivalence.databases.generator import Database
 from text2sql.equivalence.pair import PreparedPair
 from text2sql.equivalence.results import Answers, same_bag
 from text2sql.sql.budget import Budget
-from text2sql.sql.prepare import Prepared, parse
+from text2sql.sql.prepare import Prepared
 from text2sql.sql.sandbox import QueryFailed, Result
-from text2sql.sql.values import Row
+from text2sql.sql.values import Row, Value
 
 MAX_STEPS = 2_000_000
 # Many times what that number of steps takes, unless each of them is made slow on purpose.
@@ -41,15 +43,17 @@ class Trial:
         self._unproven = _PROOFS
         self._shaken_sql: dict[str, str] = {}
         gold, predicted = pair.gold.tree, pair.predicted.tree
-        plan = ties.plan_order(gold) if gold is not None else None
-        if plan is not None and pair.check(plan.sql) is not None:
-            plan = None
+        plan = pair.order_plan(gold) if gold is not None else None
+        if gold is not None and plan is not None and pair.check(plan.sql) is not None:
+            # What was written anew is not accepted; where there is nothing to take apart, it need not be.
+            plan = ties.unordered(pair.gold.sql, gold)
         self.order = plan
         self.unstable = (
             gold is None
             or predicted is None
             or ties.unstable(gold, top_limit=plan is None)
             or ties.unstable(predicted, top_limit=True)
+            or pair.blind
         )
         ordered = plan.ordered if plan else True
         self.may_reverse = ordered and predicted is not None and predicted.find(exp.Order) is None
@@ -68,7 +72,7 @@ class Trial:
         Raises:
             QueryFailed: If it gives no result.
         """
-        if sql is None and self._unproven and self.order is not None:
+        if sql is None and self._unproven and self.order is not None and self.order.sql != self._pair.gold.sql:
             self._prove()
         result = self._run(sql or self.gold_sql)
         answers = self.answers(result)
@@ -85,9 +89,13 @@ class Trial:
 
     def _run(self, sql: str) -> Result:
         try:
-            return self._box.run(sql, MAX_STEPS, min(_QUERY_SECONDS, self._budget.seconds))
+            return self._box.run(sql, MAX_STEPS, self._budget.at_most(_QUERY_SECONDS))
         finally:
             self._budget.spend(self._box.steps)
+
+    def renew(self) -> None:
+        """Gives the last runs of a pair, those for its witness, their own time."""
+        self._budget = Budget(4 * _QUERY_SECONDS)
 
     def _prove(self) -> None:
         """Gives the form without LIMIT up if it does not hold what the gold query itself returns: sqlglot wrote it."""
@@ -111,6 +119,8 @@ class Trial:
         """
         if not self.unstable:
             return True
+        if self._pair.blind and self._only_spelt_otherwise(rows, answers):
+            return False
         golds, predictions = [answers], []
         gold_sql = self._shaken("gold", self._pair.gold, self.gold_sql)
         predicted_sql = self._shaken("predicted", self._pair.predicted, self._pair.predicted.sql)
@@ -131,6 +141,21 @@ class Trial:
             self.load(rows)
         return True
 
+    def _only_spelt_otherwise(self, rows: Database, answers: Answers) -> bool:
+        """Whether results agree but for the spelling of texts, and wholly once all texts are spelt in one way."""
+        try:
+            predicted = self.run_predicted()
+            folded = Answers(_folded(answers.rows), answers.groups, answers.offset, answers.limit)
+            if not folded.allow(_folded(predicted.rows)):
+                return False
+            self.load(_spelt_alike(rows))
+            gold, unified = self.run_gold()
+            return strictly_same(unified, gold, self.run_predicted())
+        except QueryFailed:
+            return False
+        finally:
+            self.load(rows)
+
     def _reordered(self, rows: Database, number: int) -> Database:
         if number == 0:
             return {name: data[::-1] for name, data in rows.items()}
@@ -142,8 +167,8 @@ class Trial:
     def _shaken(self, which: str, prepared: Prepared, sql: str) -> str:
         """The query with all that it leaves open decided by chance, if SQLite accepts it so."""
         if which not in self._shaken_sql:
-            tree = parse(sql) if prepared.tree is not None else None
-            text = ties.shaken(tree) if tree is not None else sql
+            tree = self._pair.tongue.parse(sql) if prepared.tree is not None else None
+            text = ties.shaken(tree, self._pair.tongue) if tree is not None else sql
             self._shaken_sql[which] = text if self._pair.check(text) is None else sql
         return self._shaken_sql[which]
 
@@ -152,6 +177,20 @@ def strictly_same(answers: Answers, gold: Result, predicted: Result) -> bool:
     """Whether a prediction's result is one that the gold query allows."""
     same_width = len(gold.columns) == len(predicted.columns)
     return same_width and not predicted.overflow and answers.allow(predicted.rows)
+
+
+def _folded(rows: Sequence[Row]) -> list[Row]:
+    return [tuple(value.casefold() if isinstance(value, str) else value for value in row) for row in rows]
+
+
+def _spelt_alike(rows: Database) -> Database:
+    """The rows with every text spelt as it is where it first occurs, case and spaces at its end aside."""
+    first: dict[str, str] = {}
+
+    def spelt(value: Value) -> Value:
+        return first.setdefault(value.casefold().rstrip(" "), value) if isinstance(value, str) else value
+
+    return {name: [tuple(map(spelt, row)) for row in data] for name, data in rows.items()}
 
 
 def _may_agree(golds: list[Answers], predictions: list[list[Row]]) -> bool:

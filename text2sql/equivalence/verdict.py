@@ -11,6 +11,10 @@ from pydantic import JsonValue
 from text2sql.sql.values import Row, Value
 
 Status = Literal["equivalent", "different", "error", "timeout", "refused", "undecided"]
+# What an ``equivalent`` rests on: both queries have one normal form; databases that told nothing apart and a proof for
+# all small databases; or such databases alone.
+Proof = Literal["canonical", "bounded", "tested"]
+PROOFS: tuple[Proof, ...] = ("canonical", "bounded", "tested")
 STATUSES: tuple[Status, ...] = ("equivalent", "different", "error", "timeout", "refused", "undecided")
 
 
@@ -91,8 +95,12 @@ class Verdict:
         strict: Equal as bags of rows with columns in order, and in row order (up to ties) if the gold query sorts.
         lenient: Equal as sets of rows, with the columns in some order and the rows in any.
         databases: How many databases were compared.
-        informative: On how many of them the gold query returned something other than nothing or NULLs.
+        informative: How many of them were telling: the gold query returned something other than nothing or NULLs.
+        proof: What ``equivalent`` rests on, see `Proof`; None for any other status, and in files of earlier versions.
+        bound: Of a ``bounded`` proof, how many rows a table may have.
         unused_database: Why the real database that was given took no part; None if it did, or none was given.
+        judged_on: The engine and its version where it is another than SQLite; ``sqlite (transpiled)`` where the queries
+            were translated because the caller asked for it.
     """
 
     status: Status
@@ -103,6 +111,9 @@ class Verdict:
     databases: int = field(default=0, compare=False)
     informative: int = field(default=0, compare=False)
     unused_database: str | None = None
+    proof: Proof | None = None
+    bound: int | None = None
+    judged_on: str | None = None
 
     @property
     def correct(self) -> bool:
@@ -119,8 +130,11 @@ class Verdict:
             "lenient": self.lenient,
             "databases": self.databases,
             "informative": self.informative,
-            # Absent where it says nothing: rows of earlier runs and of this one are the same bytes.
+            # Absent where they say nothing.
+            **({"proof": self.proof} if self.proof else {}),
+            **({"bound": self.bound} if self.bound else {}),
             **({"unused_database": self.unused_database} if self.unused_database else {}),
+            **({"judged_on": self.judged_on} if self.judged_on else {}),
             "witness": self.witness.to_dict() if self.witness else None,
         }
 
@@ -137,4 +151,7 @@ class Verdict:
             databases=data.get("databases", 0),
             informative=data.get("informative", 0),
             unused_database=data.get("unused_database"),
+            proof=data["proof"] if data.get("proof") in PROOFS else None,
+            bound=data["bound"] if isinstance(data.get("bound"), int) else None,
+            judged_on=data.get("judged_on"),
         )

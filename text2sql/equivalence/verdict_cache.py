@@ -25,7 +25,7 @@ def evaluator_version() -> str:
     """A digest of all that a verdict depends on but the pair: the source of the evaluator, SQLite and sqlglot."""
     digest = hashlib.sha256(f"{sqlite3.sqlite_version} {sqlglot.__version__}".encode())
     equivalence = Path(__file__).parent
-    for package in (equivalence, equivalence.parent / "sql"):
+    for package in (equivalence, equivalence.parent / "sql", equivalence.parent / "engines"):
         for path in sorted(package.rglob("*.py")):
             digest.update(path.relative_to(equivalence.parent).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
@@ -83,18 +83,29 @@ class VerdictCache:
     def get(self, key: str) -> Verdict | None:
         """The verdict kept under a key; None if there is none, or if it is damaged."""
         try:
-            row = self._db.execute("SELECT value, digest FROM verdict WHERE key = ?", (key,)).fetchone()  # type: ignore[union-attr]
-            if row is None or _digest(row[0]) != row[1]:
-                return None
-            return Verdict.from_dict(json.loads(row[0]))
-        except (AttributeError, sqlite3.Error, ValueError, KeyError, TypeError):
+            value = self.get_json(key)
+            return None if value is None else Verdict.from_dict(value)
+        except (AttributeError, ValueError, KeyError, TypeError):
             return None
 
     def put(self, key: str, verdict: Verdict) -> None:
         """Keeps a verdict, unless it depends on more than the pair."""
-        if self._db is None or verdict.status not in _KEPT:
+        if verdict.status in _KEPT:
+            self.put_json(key, verdict.to_dict())
+
+    def get_json(self, key: str) -> Any:
+        """What is kept under a key of something else than a verdict; None if there is nothing, or it is damaged."""
+        try:
+            row = self._db.execute("SELECT value, digest FROM verdict WHERE key = ?", (key,)).fetchone()  # type: ignore[union-attr]
+            return None if row is None or _digest(row[0]) != row[1] else json.loads(row[0])
+        except (AttributeError, sqlite3.Error, ValueError, TypeError):
+            return None
+
+    def put_json(self, key: str, content: Any) -> None:
+        """Keeps what follows from a task alone, and is no verdict."""
+        if self._db is None:
             return
-        value = json.dumps(verdict.to_dict())
+        value = json.dumps(content)
         try:
             self._db.execute("INSERT OR REPLACE INTO verdict VALUES (?, ?, ?)", (key, value, _digest(value)))
         except sqlite3.Error:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from text2sql.equivalence.execution_match import execution_match, sql_matches
     from text2sql.equivalence.verdict import Table, Verdict, Witness
     from text2sql.equivalence.workers import Pair, score_pairs, verdicts
+    from text2sql.evaluation.aggregate import Scored, summarize
     from text2sql.evaluation.labels import error_labels
     from text2sql.evaluation.statistics import clustered_interval, paired_comparison, wilson_interval
-    from text2sql.evaluation.summary import Scored, summarize
     from text2sql.runs.summary import PairedComparison
     from text2sql.sql.extract import extract_sql
     from text2sql.sql.hardness import hardness
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "PairedComparison": "text2sql.runs.summary",
     "Pair": "text2sql.equivalence.workers",
-    "Scored": "text2sql.evaluation.summary",
+    "Scored": "text2sql.evaluation.aggregate",
     "Table": "text2sql.equivalence.verdict",
     "Verdict": "text2sql.equivalence.verdict",
     "Witness": "text2sql.equivalence.verdict",
@@ -35,7 +35,7 @@ _HOMES = {
     "paired_comparison": "text2sql.evaluation.statistics",
     "score_pairs": "text2sql.equivalence.workers",
     "sql_matches": "text2sql.equivalence.execution_match",
-    "summarize": "text2sql.evaluation.summary",
+    "summarize": "text2sql.evaluation.aggregate",
     "verdicts": "text2sql.equivalence.workers",
     "wilson_interval": "text2sql.evaluation.statistics",
 }

@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple
@@ -48,6 +49,25 @@ _MAX_PLACEMENTS = 20_000
 _MAX_BYTES = 256 * 2**20
 # Bytes by which a worker may grow: whole results of real databases are compared.
 _WORKER_MEMORY = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class QuestionTask:
+    """A `Question` with the options of `score_benchmarks`."""
+
+    gold: str
+    predicted: str
+    databases: tuple[str, ...]
+    timeout: float
+    rves: bool
+    keep_distinct: bool
+
+
+@dataclass(frozen=True)
+class QuestionScore:
+    """The fields of a `BenchmarkScore`."""
+
+    fields: dict[str, Any]
 
 
 class Question(NamedTuple):
@@ -89,8 +109,7 @@ def score_benchmarks(
     Yields:
         The index of a question and its score, as they are finished.
     """
-    options = {"timeout": timeout, "rves": rves, "keep_distinct": keep_distinct}
-    tasks = [{**question._asdict(), **options} for question in questions]
+    tasks = [QuestionTask(*question, timeout, rves, keep_distinct) for question in questions]
     most = max((len(question.databases) for question in questions), default=1)
     budget = timeout * (3 + 2 * most + 2 * rves)
     if not tasks:
@@ -110,13 +129,13 @@ def score_benchmarks(
                 ),
             )
         else:
-            yield index, BenchmarkScore(**answer)
+            yield index, BenchmarkScore(**answer.fields)
 
 
-def score(task: dict[str, Any]) -> dict[str, Any]:
+def score(task: QuestionTask) -> QuestionScore:
     """What a worker does with a task of `score_benchmarks`."""
-    question = Question(task["gold"], task["predicted"], tuple(task["databases"]))
-    return _Scorer(question, task["timeout"]).score(task["rves"], task["keep_distinct"]).to_json()
+    question = Question(task.gold, task.predicted, task.databases)
+    return QuestionScore(_Scorer(question, task.timeout).score(task.rves, task.keep_distinct).to_json())
 
 
 class _Scorer:

@@ -16,11 +16,12 @@ from typing import Literal
 
 from sqlglot import exp
 
+from text2sql.engines.dialect import Dialect
+from text2sql.engines.trees import parse_query
 from text2sql.evaluation.statistics import SIGNIFICANCE, holm
 from text2sql.formats import p_value
 from text2sql.runs.evaluation_summary import Breakdown, GroupScore, LabelScore
-from text2sql.sql.hardness import LEVELS, hardness
-from text2sql.sql.prepare import parse
+from text2sql.sql.hardness import LEVELS, hardness_of
 from text2sql.sql.tokens import tokenize
 
 # Failures from which anything is said of them.
@@ -56,38 +57,37 @@ Group = tuple[str, str]
 Outcome = Literal["none", "too few", "all", "random", "systematic"]
 
 
-def groups_of(gold: str) -> list[Group]:
+def groups_of(gold: str, dialect: Dialect = "sqlite") -> tuple[Group, ...]:
     """The groups that a question belongs to, from its gold query: one of each dimension, several of clauses."""
-    tree = parse(gold)
+    tree = parse_query(gold, dialect)
     length = len(tokenize(gold))
-    found = [("hardness", hardness(gold)), ("length", DIMENSIONS["length"][_band(length, (10, 20, 40))])]
+    found = [("hardness", hardness_of(tree)), ("length", DIMENSIONS["length"][_band(length, (10, 20, 40))])]
     if tree is None:
-        return found
-    clauses = [name for name, kind in _CLAUSES if tree.find(kind)]
-    branches = sum(1 for _ in tree.find_all(exp.SetOperation))
-    if sum(1 for _ in tree.find_all(exp.Select)) > 1 + branches:
+        return tuple(found)
+    nodes = list(tree.walk())
+    clauses = [name for name, kind in _CLAUSES if any(isinstance(node, kind) for node in nodes)]
+    branches = sum(isinstance(node, exp.SetOperation) for node in nodes)
+    if sum(isinstance(node, exp.Select) for node in nodes) > 1 + branches:
         clauses.append("nested")
-    with_names = {cte.alias_or_name.lower() for cte in tree.find_all(exp.CTE)}
-    tables = {table.name.lower() for table in tree.find_all(exp.Table)} - with_names
+    with_names = {node.alias_or_name.lower() for node in nodes if isinstance(node, exp.CTE)}
+    tables = {node.name.lower() for node in nodes if isinstance(node, exp.Table)} - with_names
     if tables:
         found.append(("tables", DIMENSIONS["tables"][_band(len(tables), (1, 2, 3))]))
-    return found + [("clause", name) for name in clauses or ["none of these"]]
+    return (*found, *(("clause", name) for name in clauses or ["none of these"]))
 
 
 def _band(value: int, ends: Sequence[int]) -> int:
     return next((place for place, end in enumerate(ends) if value <= end), len(ends))
 
 
-def break_down(golds: Sequence[str], right: Sequence[bool], labels: Sequence[Sequence[str]]) -> Breakdown:
+def break_down(members: Sequence[Sequence[Group]], right: Sequence[bool], labels: Sequence[Sequence[str]]) -> Breakdown:
     """Accuracy by group, and what is systematic about the failures.
 
     Args:
-        golds: The gold queries.
+        members: The groups of each question, see `groups_of`.
         right: Whether each was answered correctly.
         labels: The error labels of each answer, none for a correct one.
     """
-    cache = {gold: groups_of(gold) for gold in set(golds)}
-    members = [cache[gold] for gold in golds]
     wrong = [not value for value in right]
     sizes, failures = _count(members), _count(members, wrong)
     corrected = holm({group: _tail(failures[group], n, sum(wrong), len(wrong)) for group, n in sizes.items()})

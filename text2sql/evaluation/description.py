@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from text2sql.equivalence.process_pool import Task
+from text2sql.engines.answers import extract_sql_in
+from text2sql.engines.dialect import Dialect
+from text2sql.engines.trees import canonical_in, hardness_in, parse_statement_in
 from text2sql.equivalence.verdict import Verdict
-from text2sql.equivalence.workers import score
+from text2sql.equivalence.workers import PairTask, Scored, score
+from text2sql.evaluation.breakdown import Group, groups_of
 from text2sql.evaluation.labels import compile_failure, find_labels, is_syntax_error, parse_query
 from text2sql.runs.records import Checks
-from text2sql.sql.canonical import canonical
 from text2sql.sql.ddl import parse_schema
-from text2sql.sql.extract import extract_sql
-from text2sql.sql.hardness import Hardness, hardness
+from text2sql.sql.hardness import Hardness
 from text2sql.sql.prepare import missing_name
 from text2sql.sql.repair import clean
 from text2sql.sql.tokens import tokenize
@@ -31,56 +32,90 @@ class Description:
         checks: The yes-or-no measures.
         hardness: Spider's level of the gold query.
         labels: In which ways the prediction departs from the gold query, none for a correct one.
+        groups: The kinds of question that it belongs to; None where that is still to be found out.
     """
 
     checks: Checks
     hardness: Hardness
     labels: tuple[str, ...]
+    groups: tuple[Group, ...] | None = None
 
 
-def describe(schema: str, gold: str, predicted: str, verdict: Verdict) -> Description:
+def describe(
+    schema: str,
+    gold: str,
+    predicted: str,
+    verdict: Verdict,
+    dialect: Dialect = "sqlite",
+    *,
+    transpile: bool = False,
+) -> Description:
     """Everything about a prediction that needs no database."""
-    text = extract_sql(predicted)
-    failure = compile_failure(schema, gold, predicted)
+    text = extract_sql_in(predicted, dialect)
+    failure = compile_failure(schema, gold, predicted, dialect, transpile)
     exact = _words(clean(gold)) == _words(text)
     known = parse_schema(schema)
-    trees = parse_query(clean(gold), known), parse_query(text, known)
-    alike = exact or (trees[0] is not None and trees[1] is not None and _same_form(trees[0], trees[1]))
+    trees = [parse_query(sql, known, dialect) for sql in (clean(gold), text)]
+    alike = exact or (trees[0] is not None and trees[1] is not None and _same_form(trees[0], trees[1], dialect))
     valid_syntax = bool(text) and (failure is None or not is_syntax_error(failure))
     missing = failure is not None and missing_name(failure) is not None
     checks = Checks(
         exact_match=exact,
         canonical_match=alike,
+        parses=_parses(text, dialect),
         valid_syntax=valid_syntax,
         # A refused statement, as CREATE TABLE is, may name what it likes.
         valid_schema=valid_syntax and not missing and verdict.status != "refused",
         executable=failure is None and verdict.status not in ("error", "timeout", "refused"),
     )
-    return Description(checks, hardness(gold), tuple(find_labels(schema, gold, text, verdict, failure)))
+    labels = find_labels(schema, gold, text, verdict, failure, dialect)
+    return Description(checks, hardness_in(gold, dialect), tuple(labels), groups_of(gold, dialect))
 
 
-def score_and_describe(task: Task) -> Task:
+@dataclass(frozen=True)
+class Described(Scored):
+    """What a worker answers of an answer: the verdict, the query in it, and its description.
+
+    Attributes:
+        sql: The query.
+        checks: See `Description`; the fields of `Checks`.
+        hardness: Likewise.
+        labels: Likewise.
+        groups: Likewise.
+    """
+
+    sql: str
+    checks: dict[str, bool | None]
+    hardness: Hardness
+    labels: tuple[str, ...]
+    groups: tuple[Group, ...]
+
+
+def score_and_describe(task: PairTask) -> Described:
     """What a worker does with an answer: the verdict as `workers.score` has it, the query, and its description."""
-    scored = score(task)
-    verdict = Verdict.from_dict(scored["verdict"])
-    about = describe(task["schema"], task["gold"], task["predicted"], verdict)
-    sql = extract_sql(task["predicted"])
-    return {
-        **scored,
-        "sql": sql,
-        "checks": about.checks.model_dump(),
-        "hardness": about.hardness,
-        "labels": about.labels,
-    }
+    scored = score(task).verdict
+    texts = (task.schema, task.gold, task.predicted)
+    about = describe(*texts, Verdict.from_dict(scored), task.dialect, transpile=task.transpile)
+    sql, groups = extract_sql_in(task.predicted, task.dialect), about.groups or ()
+    return Described(scored, sql, about.checks.model_dump(), about.hardness, about.labels, groups)
 
 
-def read_description(gold: str, predicted: str, verdict: Verdict, answer: Task) -> tuple[str, Description]:
+def read_description(
+    gold: str, predicted: str, verdict: Verdict, answer: Described | None, dialect: Dialect = "sqlite"
+) -> tuple[str, Description]:
     """The query of an answer and its description, from `score_and_describe`; from the verdict for a lost worker."""
-    if answer:
-        return answer["sql"], Description(Checks(**answer["checks"]), answer["hardness"], tuple(answer["labels"]))
+    if answer is not None:
+        about = Description(Checks.model_validate(answer.checks), answer.hardness, answer.labels, answer.groups)
+        return answer.sql, about
     labels = ("too slow",) if verdict.status == "timeout" else ()
     nothing = dict.fromkeys(Checks.model_fields, False)
-    return extract_sql(predicted), Description(Checks(**nothing), hardness(gold), labels)
+    return extract_sql_in(predicted, dialect), Description(Checks(**nothing), hardness_in(gold, dialect), labels)
+
+
+def _parses(text: str, dialect: Dialect) -> bool:
+    """Whether sqlglot parses a text in its dialect, as a query or another statement that it knows."""
+    tree = parse_statement_in(text, dialect) if text else None
+    return tree is not None and not isinstance(tree, exp.Command)
 
 
 def _words(sql: str) -> list[str]:
@@ -88,8 +123,8 @@ def _words(sql: str) -> list[str]:
     return [t.name.lower() if t.kind == "word" else t.name for t in tokenize(sql) if t.text != ";"]
 
 
-def _same_form(a: exp.Expr, b: exp.Expr) -> bool:
+def _same_form(a: exp.Expr, b: exp.Expr, dialect: Dialect) -> bool:
     try:
-        return canonical(a) == canonical(b)
+        return canonical_in(a, dialect) == canonical_in(b, dialect)
     except (RecursionError, ValueError, AttributeError):
         return False

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from backends.paths import written_aside
 from text2sql.config import Config
 from text2sql.console import console, stage
 from text2sql.errors import UserError
+from text2sql.evaluation.aggregate import Scored, summarize
+from text2sql.evaluation.golds import Gold, GoldFault, check_golds, describe_faults, examine_golds
 from text2sql.evaluation.llm_judge import JudgeCase
 from text2sql.evaluation.prediction_files import PredictedQuestion, Schemas, read_predictions
-from text2sql.evaluation.score import Case, Judgement, ask_judge, judge_answers
-from text2sql.evaluation.summary import Scored, summarize
+from text2sql.evaluation.score import Case, Judgement, ask_judge, judge_answers, judging_steps
 from text2sql.evaluation.tables import show_measures
 from text2sql.rows import dump_jsonl
 from text2sql.runs.directory import RunDirectory, load_run_config
@@ -30,6 +32,8 @@ def score_run(directory: Path, output: Path | None = None) -> None:
         output: Where to write the rows, see `score_file`; the label of the model is put into the name.
     """
     config = load_run_config(RunDirectory(directory))
+    # Whether its gold queries are good enough was decided when it was begun.
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"max_unusable_golds": 1.0})})
     labels = [label for label in SIDES if (directory / predictions_file(label)).is_file()]
     if not labels:
         raise UserError(f"{directory} has no predictions yet.")
@@ -59,7 +63,8 @@ def score_file(
         The summary.
 
     Raises:
-        UserError: A file cannot be read or lacks something, or the output cannot be written.
+        UserError: A file cannot be read or lacks something, too many gold queries are unusable, or the output cannot
+            be written.
     """
     if output is not None and (output.suffix != ".jsonl" or output.resolve() == path.resolve()):
         raise UserError(f"--output: {output} must be another file than the predictions, and end in .jsonl.")
@@ -68,8 +73,12 @@ def score_file(
         console.print(f"Note: {note}", style="bright_black")
     if config.judge:
         _check_questions(path, found.questions)
-    cases = [Case(asked.context, asked.gold, asked.predicted, asked.databases) for asked in found.questions]
-    with stage(f"Judging {path.name}", len(cases)) as bar:
+    faults = _examine_golds(found.questions, config)
+    cases = [
+        Case(asked.context, asked.gold, asked.predicted, asked.databases, config.data.dialect)
+        for asked in found.questions
+    ]
+    with stage(f"Judging {path.name}", judging_steps(cases)) as bar:
         try:
             judged = judge_answers(cases, config, lambda count: bar.advance(count, 0))
         except KeyboardInterrupt as error:
@@ -83,18 +92,35 @@ def score_file(
     opinions: list[Opinion] | None = None
     if config.judge:
         judge_cases = [
-            JudgeCase(str(asked.question), asked.context, asked.gold, judgement.sql, asked.evidence)
+            JudgeCase(
+                str(asked.question), asked.context, asked.gold, judgement.sql, asked.evidence, config.data.dialect
+            )
             for asked, judgement in zip(found.questions, judged, strict=True)
         ]
         opinions, about = ask_judge(judge_cases, [item.verdict for item in judged], "Asking the judge", config.judge)
         summary = summary.model_copy(update={"judge": about})
     if output is not None:
-        about_file = {"file": str(path), **summary.to_json(), "notes": found.notes}
+        about_golds = {"notes": found.notes, "gold_faults": [asdict(fault) for fault in faults]}
+        about_file = {"file": str(path), **summary.to_json(), **about_golds}
         _write(output, _rows(found.questions, judged, opinions), about_file)
     show_measures(str(path), summary)
     if output is not None:
         console.print(f"Rows: {output}\nSummary: {output.with_suffix('.summary.json')}")
     return summary
+
+
+def _examine_golds(questions: Sequence[PredictedQuestion], config: Config) -> list[GoldFault]:
+    """Says what is wrong with the gold queries; UserError where it is too much."""
+    golds = [
+        Gold(asked.id, asked.context, asked.gold, next(iter(asked.databases), None), config.data.dialect)
+        for asked in questions
+    ]
+    with stage("Examining gold queries", len(golds)) as bar:
+        faults = examine_golds(golds, config.evaluation, config.data.seed, lambda count: bar.advance(count, 0))
+    check_golds(faults, len(golds), config.evaluation.max_unusable_golds)
+    for sentence in describe_faults(faults, len(golds)):
+        console.print(f"Note: {sentence}", style="bright_black", markup=False)
+    return faults
 
 
 def _check_questions(path: Path, questions: Sequence[PredictedQuestion]) -> None:

@@ -6,16 +6,20 @@ named `error_labels`: that is a function of the package.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
+from text2sql.engines.answers import extract_sql_in
+from text2sql.engines.dialect import Dialect
+from text2sql.engines.trees import parse_query as parse_in_dialect
 from text2sql.equivalence.verdict import Verdict
+from text2sql.evaluation.condition_labels import Condition, compare_conditions
 from text2sql.sql.ddl import parse_schema
-from text2sql.sql.extract import extract_sql
-from text2sql.sql.prepare import missing_name, parse
+from text2sql.sql.prepare import missing_name
 from text2sql.sql.repair import clean
 from text2sql.sql.sandbox import QueryFailed, is_write
 from text2sql.sql.schema import Schema
@@ -33,6 +37,7 @@ LABELS = {
     "wrong column": "Other columns selected, or in another order.",
     "missing condition": "A condition of the gold query is absent.",
     "extra condition": "A condition that the gold query does not have.",
+    "condition column": "A condition of the gold query on another column.",
     "wrong operator": "Another comparison, or AND for OR.",
     "wrong literal": "Another value to compare with.",
     "literal case": "The value differs in letter case alone.",
@@ -54,7 +59,16 @@ LABELS = {
     "other": "None of these.",
 }
 
-_SYNTAX = ("syntax error", "incomplete input", "unrecognized token", "parser stack overflow", "unterminated")
+# What the guard says of a text that no parser follows.
+_UNPARSED = "it does not parse as"
+_SYNTAX = (
+    "syntax error",
+    "incomplete input",
+    "unrecognized token",
+    "parser stack overflow",
+    "unterminated",
+    "error in your SQL syntax",
+)
 _OPERATORS: dict[type[exp.Expr], str] = {
     **COMPARISONS,
     exp.Like: "like",
@@ -67,7 +81,7 @@ _OPERATORS: dict[type[exp.Expr], str] = {
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
-def error_labels(schema: str, gold: str, predicted: str, verdict: Verdict) -> list[str]:
+def error_labels(schema: str, gold: str, predicted: str, verdict: Verdict, dialect: Dialect = "sqlite") -> list[str]:
     """Says in which ways a wrong prediction departs from the gold query.
 
     Args:
@@ -75,15 +89,19 @@ def error_labels(schema: str, gold: str, predicted: str, verdict: Verdict) -> li
         gold: The gold query.
         predicted: The raw prediction.
         verdict: What `execution_match` said of it.
+        dialect: Of schema and queries.
 
     Returns:
         Labels in a fixed order, none for a correct prediction. They describe how the trees differ, so they are hints:
         two queries may differ in more ways than those that matter.
     """
-    return find_labels(schema, gold, extract_sql(predicted), verdict, compile_failure(schema, gold, predicted))
+    text = extract_sql_in(predicted, dialect)
+    return find_labels(schema, gold, text, verdict, compile_failure(schema, gold, predicted, dialect), dialect)
 
 
-def find_labels(schema: str, gold: str, text: str, verdict: Verdict, failure: QueryFailed | None) -> list[str]:
+def find_labels(
+    schema: str, gold: str, text: str, verdict: Verdict, failure: QueryFailed | None, dialect: Dialect = "sqlite"
+) -> list[str]:
     """The labels of the query `text`, as `error_labels`, where `failure` is known already."""
     if verdict.correct or verdict.status == "undecided":
         return []
@@ -99,37 +117,45 @@ def find_labels(schema: str, gold: str, text: str, verdict: Verdict, failure: Qu
         if missing is not None and missing[0] != "ambiguous":
             found.add(f"unknown {missing[0]}")
     known = parse_schema(schema)
-    gold_tree, tree = parse_query(clean(gold), known), parse_query(text, known)
+    gold_tree, tree = (parse_query(sql, known, dialect) for sql in (clean(gold), text))
     if gold_tree is not None and tree is not None:
-        found |= _compare(_Features.of(gold_tree, known), _Features.of(tree, known))
+        features, other = _Features.of(gold_tree, known), _Features.of(tree, known)
+        if "unknown column" in found:
+            other = other.without_unknown(features, known)
+        found |= _compare(features, other)
         if "unknown table" in found:
-            found -= {"wrong table", "extra join"}
+            found -= {"wrong table", "extra join", "missing join"}
     return [label for label in LABELS if label in found] or ["other"]
 
 
 def is_syntax_error(failure: QueryFailed) -> bool:
     """Whether a query failed because it does not parse."""
-    return any(sign in str(failure) for sign in _SYNTAX)
+    return any(sign in str(failure) for sign in _SYNTAX) or _UNPARSED in str(failure)
 
 
-def compile_failure(schema: str, gold: str, predicted: str) -> QueryFailed | None:
-    """Why a prediction cannot run on its schema; None if it can."""
+def compile_failure(
+    schema: str, gold: str, predicted: str, dialect: Dialect = "sqlite", transpile: bool = False
+) -> QueryFailed | None:
+    """Why a prediction cannot run on its schema; None if it can, or if nobody knows without the engine."""
+    from text2sql.equivalence.engine_pair import compile_in_engine
     from text2sql.equivalence.pair import compile_prediction
 
     try:
+        if dialect != "sqlite":
+            return None if transpile else compile_in_engine(schema, gold, predicted, dialect)
         return compile_prediction(schema, gold, predicted)
     except Exception as error:
         return QueryFailed("error", f"{type(error).__name__}: {error}")
 
 
-def parse_query(sql: str, schema: Schema) -> exp.Expr | None:
+def parse_query(sql: str, schema: Schema, dialect: Dialect = "sqlite") -> exp.Expr | None:
     """The tree of a query; double quotes around what is no column of the schema make a string, as SQLite has it.
 
     sql-create-context writes all its strings so.
     """
-    tree = parse(sql)
-    if tree is None:
-        return None
+    tree = parse_in_dialect(sql, dialect)
+    if tree is None or dialect != "sqlite":
+        return tree
     columns = {name for table in schema.tables.values() for name in table.columns}
     columns |= {alias.alias.lower() for alias in tree.find_all(exp.Alias)}
     for column in list(tree.find_all(exp.Column)):
@@ -145,9 +171,10 @@ class _Features:
     """The parts of a query that labels speak of, with aliases resolved."""
 
     columns: list[str] = field(default_factory=list)
+    nested_columns: list[str] = field(default_factory=list)
     aggregates: Counter[str] = field(default_factory=Counter)
-    conditions: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    having: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    conditions: Counter[Condition] = field(default_factory=Counter)
+    having: Counter[Condition] = field(default_factory=Counter)
     connectives: Counter[str] = field(default_factory=Counter)
     distinct: int = 0
     tables: Counter[str] = field(default_factory=Counter)
@@ -175,10 +202,45 @@ class _Features:
         features.nesting = sum(1 for _ in tree.find_all(exp.Select)) - sum(features.set_operations.values())
         return features
 
+    def without_unknown(self, gold: _Features, schema: Schema) -> _Features:
+        """These features with the columns that are not there put right, where the gold query has one in their place.
+
+        That they are not there is one error, and has its label.
+        """
+
+        def unknown(name: str) -> bool:
+            table, _, column = name.removesuffix(" desc").rpartition(".")
+            return re.fullmatch(r"[\w.]+", name.removesuffix(" desc")) is not None and (
+                table not in schema.tables or column not in schema.tables[table].columns
+            )
+
+        def put_right(own: Sequence[str], meant: Sequence[str]) -> list[str]:
+            if len(own) != len(meant):
+                return list(own)
+            return [right if unknown(name) else name for name, right in zip(own, meant, strict=True)]
+
+        conditions: Counter[Condition] = Counter()
+        for own in self.conditions.elements():
+            meant = next((g for g in gold.conditions if g[1:] == own[1:]), own) if unknown(own[0]) else own
+            conditions[meant] += 1
+        alike = _functions(self.aggregates) == _functions(gold.aggregates)
+        return replace(
+            self,
+            columns=put_right(self.columns, gold.columns),
+            order=put_right(self.order, gold.order),
+            group=set(
+                put_right(sorted(self.group, key=unknown), sorted(gold.group, key=lambda g: g not in self.group))
+            ),
+            aggregates=gold.aggregates if alike else self.aggregates,
+            conditions=conditions,
+        )
+
     def _select(self, select: exp.Select, names: _Names) -> None:
         if select.parent is None or isinstance(select.parent, (exp.SetOperation, exp.Subquery)):
+            nested = select.find_ancestor(exp.Where, exp.Having) is not None
             for item in select.expressions:
-                self.columns += [names.resolve(column) for column in item.find_all(exp.Column, exp.Star)]
+                found = [names.resolve(column) for column in item.find_all(exp.Column, exp.Star)]
+                (self.nested_columns if nested else self.columns).extend(found)
         self.distinct += select.args.get("distinct") is not None
         for join in select.args.get("joins") or ():
             self.join_types[(join.side or "").upper()] += 1
@@ -189,6 +251,9 @@ class _Features:
         for table in tree.find_all(exp.Table):
             self.tables[table.name.lower()] += 1
         for call in tree.find_all(exp.AggFunc):
+            # Those have a label of their own.
+            if isinstance(call.find_ancestor(exp.Having, exp.Order, exp.Select), (exp.Having, exp.Order)):
+                continue
             inner = call.this.name.lower() if isinstance(call.this, exp.Column) else ""
             self.aggregates[f"{type(call).__name__}({inner if not isinstance(call, exp.Count) else ''})"] += 1
             self.distinct += isinstance(call.this, exp.Distinct)
@@ -252,10 +317,14 @@ class _Names:
 
 def _compare(gold: _Features, other: _Features) -> set[str]:
     """The labels for what differs."""
-    found = _compare_conditions(gold, other) | _compare_tables(gold, other)
-    found |= _missing_or_extra(gold.aggregates, other.aggregates, "aggregate")
+    found = (
+        compare_conditions(*_conditions(gold, other)) | _compare_tables(gold, other) | _compare_aggregates(gold, other)
+    )
+    if gold.connectives != other.connectives:
+        found.add("wrong operator")
     pairs: Iterable[tuple[str, bool]] = (
         ("wrong column", _selected(gold, other) != _selected(other, gold)),
+        ("wrong column", gold.nesting == other.nesting and gold.nested_columns != other.nested_columns),
         ("distinct", bool(gold.distinct) != bool(other.distinct)),
         ("group by", gold.group != other.group),
         ("having", gold.having != other.having),
@@ -278,41 +347,39 @@ def _compare_tables(gold: _Features, other: _Features) -> set[str]:
     if gold.tables != other.tables:
         missing, extra = gold.tables - other.tables, other.tables - gold.tables
         return {"wrong table"} if missing and extra else {"missing join"} if missing else {"extra join"}
+    if gold.nesting != other.nesting:
+        # What is nested is not joined.
+        return set()
     labels = (("join key", gold.joins != other.joins), ("join type", gold.join_types != other.join_types))
     return {label for label, differs in labels if differs}
 
 
-def _missing_or_extra(gold: Counter[str], other: Counter[str], what: str) -> set[str]:
-    missing, extra = gold - other, other - gold
+def _compare_aggregates(gold: _Features, other: _Features) -> set[str]:
+    """What is aggregated is a column: only where the same columns are selected has another aggregate one of them."""
+    functions = (_functions(gold.aggregates), _functions(other.aggregates))
+    if functions[0] == functions[1] and _selected(gold, other) == _selected(other, gold):
+        functions = (gold.aggregates, other.aggregates)
+    missing, extra = functions[0] - functions[1], functions[1] - functions[0]
     if missing and extra:
-        return {f"wrong {what}"}
-    return {f"missing {what}"} if missing else {f"extra {what}"} if extra else set()
+        return {"wrong aggregate"}
+    return {"missing aggregate"} if missing else {"extra aggregate"} if extra else set()
 
 
-def _compare_conditions(gold: _Features, other: _Features) -> set[str]:
-    """Pairs up conditions on the same column, so that a changed literal is not a missing and an extra condition."""
-    missing = list((gold.conditions - other.conditions).elements())
-    extra = list((other.conditions - gold.conditions).elements())
-    found: set[str] = set()
-    for condition in list(missing):
-        twin = next((e for e in extra if e[0] == condition[0]), None)
-        if twin is None:
-            continue
-        missing.remove(condition)
-        extra.remove(twin)
-        if twin[1] != condition[1]:
-            found.add("wrong operator")
-        if twin[2] != condition[2]:
-            found.add(_compare_literals(condition[2], twin[2]))
-    if gold.connectives != other.connectives:
-        found.add("wrong operator")
-    return found | ({"missing condition"} if missing else set()) | ({"extra condition"} if extra else set())
+def _functions(aggregates: Counter[str]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for call, times in aggregates.items():
+        found[call.partition("(")[0]] += times
+    return found
 
 
-def _compare_literals(gold: str, other: str) -> str:
-    """The label for two values, as `_Features` writes them, that a column is compared with."""
-    if "subquery" in gold + other:
-        return "nesting"
-    if gold.casefold() == other.casefold():
-        return "literal case"
-    return "literal type" if gold.replace("'", "") == other.replace("'", "") else "wrong literal"
+def _conditions(gold: _Features, other: _Features) -> tuple[Counter[Condition], Counter[Condition]]:
+    """The conditions of both, less what has another label: other tables, and what is nested in one query alone."""
+    found = []
+    for features in (gold, other):
+        plain: Counter[Condition] = Counter()
+        for (column, operator, value), times in features.conditions.items():
+            if "subquery" not in value or gold.nesting == other.nesting:
+                name = column if gold.tables == other.tables else column.rpartition(".")[2]
+                plain[name, operator, value] += times
+        found.append(plain)
+    return found[0], found[1]

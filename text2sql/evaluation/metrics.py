@@ -1,7 +1,7 @@
 """The metrics of an evaluation: one table from which terminal, report, model card and comparison take their words.
 
 A new metric is a field of `text2sql.runs.evaluation_summary.EvaluationSummary`, its value in
-`text2sql.evaluation.summary.summarize`, and an entry here.
+`text2sql.evaluation.aggregate.summarize`, and an entry here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from text2sql.formats import MISSING, count, dollars, percent
-from text2sql.runs.evaluation_summary import JudgeSummary
+from text2sql.runs.evaluation_summary import Evidence, JudgeSummary
 
 # What every table calls the two ends of an interval.
 INTERVAL = "95% interval"
@@ -65,7 +65,8 @@ RATES = (
     ),
     Metric("exact_match", "Exact match of the text", "share", 1, "The words are those of the gold query."),
     Metric("canonical_match", "Match after normalising", "share", 1, "The canonical forms are the same."),
-    Metric("valid_syntax", "Valid syntax", "share", 1, "The query parses."),
+    Metric("parses", "Valid syntax, sqlglot", "share", 1, "sqlglot parses the query in SQLite's dialect."),
+    Metric("valid_syntax", "Valid syntax, SQLite", "share", 1, "SQLite's own parser accepts the query."),
     Metric("valid_schema", "All names in the schema", "share", 1, "No table or column is made up."),
     Metric("executable", "Executable", "share", 1, "The query runs."),
 )
@@ -77,6 +78,28 @@ BENCHMARKS = (
     Metric("bird_soft_f1", "BIRD soft F1", "share", 1, "BIRD Mini-Dev's F1 of cells."),
     Metric("bird_rves", "BIRD R-VES", "score", 1, "BIRD Mini-Dev's reward for speed."),
 )
+
+
+# The columns of `evidence_cells`.
+EVIDENCE = ("Equivalent", "Same query", "Proven in a bound", "Tested", "Telling databases, median", "Fewest")
+
+# Where all questions are about one database.
+ONE_DATABASE = (
+    "All questions are about one database, and one says nothing of others: the interval is that of the accuracy on "
+    "databases at large, and would be narrower for this one."
+)
+
+
+def evidence_cells(evidence: Evidence) -> list[str]:
+    """What the verdicts ``equivalent`` of a model rest on, as a row under `EVIDENCE`."""
+    return [
+        count(evidence.canonical + evidence.bounded + evidence.tested),
+        count(evidence.canonical),
+        count(evidence.bounded),
+        count(evidence.tested),
+        count(evidence.median_telling),
+        count(evidence.fewest_telling),
+    ]
 
 
 def judge_facts(judge: JudgeSummary) -> list[tuple[str, str]]:
@@ -94,3 +117,8 @@ def judge_facts(judge: JudgeSummary) -> list[tuple[str, str]]:
         ("Not answered", count(judge.unanswered)),
         ("Cost", tokens if judge.cost is None else f"{tokens}, {dollars(judge.cost)}"),
     ]
+
+
+def status_name(status: str) -> str:
+    """A verdict's status as tables name it: a model that does not answer at all has been refused nothing."""
+    return "refused: it is no query, or does more than read" if status == "refused" else status

@@ -10,6 +10,8 @@ from backends.paths import cache_directory
 from text2sql import evaluation
 from text2sql.config import Config, EndpointConfig
 from text2sql.console import stage
+from text2sql.engines.dialect import Dialect
+from text2sql.equivalence.proofs import with_proofs
 from text2sql.equivalence.verdict import Verdict
 from text2sql.equivalence.workers import work_on_pairs
 from text2sql.evaluation.benchmarks import Question, score_benchmarks
@@ -34,12 +36,14 @@ class Case(NamedTuple):
         gold: The gold query.
         answer: The raw text of the answer.
         databases: The real database files of the question, its own first; none for most.
+        dialect: Of schema and queries.
     """
 
     schema: str
     gold: str
     answer: str
     databases: Sequence[str] = ()
+    dialect: Dialect = "sqlite"
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,11 @@ def judge_answers(
     Args:
         cases: The answers.
         config: Its `evaluation` section and the seed.
-        advance: Called with the number of answers judged since the last call.
+        advance: Called with the number of steps done since the last call; there are `judging_steps` of them.
     """
     settings = config.evaluation
     pairs = [
-        evaluation.Pair(case.schema, case.gold, case.answer, case.databases[0] if case.databases else None)
+        evaluation.Pair(case.schema, case.gold, case.answer, next(iter(case.databases), None), case.dialect)
         for case in cases
     ]
     verdicts: dict[int, Verdict] = {}
@@ -82,26 +86,37 @@ def judge_answers(
         pairs,
         workers=settings.workers,
         effort=settings.databases,
-        seed=config.seed,
+        seed=config.data.seed,
         timeout=settings.timeout,
         cache=cache_directory("verdicts") if settings.cache else None,
+        transpile=settings.transpile,
     ):
         verdicts[index] = verdict
-        queries[index], descriptions[index] = read_description(*pairs[index][1:3], verdict, answer)
+        queries[index], descriptions[index] = read_description(
+            *pairs[index][1:3], verdict, answer, pairs[index].dialect
+        )
         advance(1)
+    if settings.proof:
+        proven = with_proofs(pairs, [verdicts[index] for index in range(len(pairs))], workers=settings.workers)
+        verdicts = dict(enumerate(proven))
     having = [index for index, case in enumerate(cases) if case.databases]
     questions = [Question(cases[i].gold, cases[i].answer, tuple(cases[i].databases)) for i in having]
-    benchmarks = {
-        having[place]: score
-        for place, score in score_benchmarks(
-            questions,
-            workers=settings.workers,
-            timeout=settings.query_timeout,
-            rves=settings.rves,
-            keep_distinct=settings.keep_distinct,
-        )
-    }
+    benchmarks: dict[int, BenchmarkScore] = {}
+    for place, score in score_benchmarks(
+        questions,
+        workers=settings.workers,
+        timeout=settings.query_timeout,
+        rves=settings.rves,
+        keep_distinct=settings.keep_distinct,
+    ):
+        benchmarks[having[place]] = score
+        advance(1)
     return [Judgement(queries[i], descriptions[i], verdicts[i], benchmarks.get(i)) for i in range(len(cases))]
+
+
+def judging_steps(cases: Sequence[Case]) -> int:
+    """Steps of `judge_answers`: every answer is one, and one more where the benchmarks' metrics are taken."""
+    return len(cases) + sum(bool(case.databases) for case in cases)
 
 
 def ask_judge(

@@ -36,6 +36,33 @@ def _quantile(confidence: float) -> float:
     return NormalDist().inv_cdf(0.5 + confidence / 2)
 
 
+def pass_at_k(right: int, samples: int, k: int) -> float:
+    """The chance that at least one of k samples is right, without bias (Chen et al., 2021): 1 - C(n-c, k) / C(n, k).
+
+    Args:
+        right: How many of the samples are right (c).
+        samples: How many there are (n).
+        k: At most as many.
+    """
+    return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)
+
+
+def mean_interval(
+    values: Sequence[float], clusters: Sequence[Hashable], confidence: float = 0.95
+) -> tuple[float, float]:
+    """The interval of a mean of values between 0 and 1, where those that share a cluster are not independent.
+
+    The normal approximation with the variance of the clusters' sums of residuals (Miller, 2024); each value its own
+    cluster gives the usual one.
+    """
+    mean = sum(values) / len(values)
+    residuals: dict[Hashable, float] = defaultdict(float)
+    for value, cluster in zip(values, clusters, strict=True):
+        residuals[cluster] += value - mean
+    reach = _quantile(confidence) * math.sqrt(sum(r * r for r in residuals.values())) / len(values)
+    return max(0.0, mean - reach), min(1.0, mean + reach)
+
+
 def clustered_interval(
     correct: Sequence[bool], clusters: Sequence[str], confidence: float = 0.95
 ) -> tuple[float, float]:

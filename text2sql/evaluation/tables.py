@@ -5,9 +5,20 @@ from __future__ import annotations
 from rich.table import Table
 
 from text2sql.console import console
-from text2sql.evaluation.metrics import ACCURACY, BENCHMARKS, INTERVAL, RATES, TRUNCATED, judge_facts
+from text2sql.evaluation.metrics import (
+    ACCURACY,
+    BENCHMARKS,
+    EVIDENCE,
+    INTERVAL,
+    ONE_DATABASE,
+    RATES,
+    TRUNCATED,
+    evidence_cells,
+    judge_facts,
+    status_name,
+)
 from text2sql.formats import count, interval, percent
-from text2sql.runs.evaluation_summary import BenchmarkSummary, EvaluationSummary, JudgeSummary
+from text2sql.runs.evaluation_summary import BenchmarkSummary, EvaluationSummary, Evidence, JudgeSummary
 
 _MOST_LABELS = 12
 
@@ -32,14 +43,28 @@ def show_measures(title: str, summary: EvaluationSummary) -> None:
     unused = ("Real database took no part", summary.unused_databases)
     for status, amount in (*summary.counts.items(), (TRUNCATED.label, summary.truncated), unused):
         if amount:
-            table.add_row(status, str(amount))
+            table.add_row(status_name(status), str(amount))
     console.print(table)
+    if summary.clustered and summary.clustered.clusters == 1:
+        console.print(ONE_DATABASE)
+    if summary.evidence:
+        show_evidence(summary.evidence)
     if summary.benchmarks:
         show_benchmarks(summary.benchmarks)
     if summary.judge:
         show_judge(summary.judge)
     if summary.n > summary.correct:
         show_breakdown(summary)
+
+
+def show_evidence(evidence: Evidence) -> None:
+    """What the verdicts ``equivalent`` rest on."""
+    console.print("What the verdicts equivalent rest on")
+    table = Table(*EVIDENCE)
+    for column in table.columns:
+        column.justify = "right"
+    table.add_row(*evidence_cells(evidence))
+    console.print(table)
 
 
 def show_benchmarks(benchmarks: BenchmarkSummary) -> None:

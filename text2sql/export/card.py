@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from backends.saved_weights import LogitGap
@@ -11,6 +12,7 @@ from text2sql.config import Config, dump_config
 from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.data.sources import find_named
+from text2sql.engines.dialect import SHOWN
 from text2sql.evaluation.metrics import INTERVAL
 from text2sql.export.record import ExportRecord
 from text2sql.formats import count, interval, p_value, percent
@@ -130,8 +132,13 @@ def _lead(about: ExportRecord, config: Config) -> str:
     }[about.format]
     return (
         f"{kind} `{about.base_model}`, fine-tuned to write SQL for a question and a schema. Trained, evaluated and "
-        f"exported by text2sql {about.text2sql} (run `{config.name}`, {config.backend} backend)."
+        f"exported by text2sql {about.text2sql} (run `{config.name}`, {config.backend} backend).{_dialect(config)}"
     )
+
+
+def _dialect(config: Config) -> str:
+    """Of which dialect the queries are, where that is not SQLite's, which all was until others came."""
+    return "" if config.data.dialect == "sqlite" else f" Its queries are {SHOWN[config.data.dialect]}'s."
 
 
 def _results(summary: Summary | None) -> str:
@@ -154,9 +161,11 @@ def _results(summary: Summary | None) -> str:
 
 
 def _prompt(config: Config, tokenizer: Tokenizer) -> str:
-    example = Example(id="card", question="{question}", context="{CREATE TABLE statements}", answer="")
+    example = Example(
+        id="card", question="{question}", context="{CREATE TABLE statements}", answer="", dialect=config.data.dialect
+    )
     stops = ", ".join(f"`{stop!r}`" for stop in config.evaluation.stop)
-    text = prompts.render_prompt(example, config.prompt.template, tokenizer)
+    text = prompts.render_prompt(example, prompts.PromptFormat.of(config), tokenizer)
     end = {" ": "ends in a space", "\n": "ends in a line break"}.get(text[-1:], "ends without a space")
     return (
         f"The prompt, template `{config.prompt.template}`, to the character (it {end}):\n\n```text\n{text}\n```\n\n"
@@ -174,9 +183,10 @@ def _loading(about: ExportRecord, config: Config, tokenizer: Tokenizer, reposito
             '>>> /set system "CREATE TABLE ..."\n>>> How many customers live in Lisbon?\n```'
         )
     example = Example(id="card", question="How many goods?", context="CREATE TABLE goods (name TEXT)", answer="")
+    example = replace(example, dialect=config.data.dialect)
     stops = f", stop_strings={config.evaluation.stop!r}, tokenizer=tokenizer" if config.evaluation.stop else ""
     # A chat template's text holds the special tokens already.
-    special = ", add_special_tokens=False" if prompts.is_chat(config.prompt.template) else ""
+    special = ", add_special_tokens=False" if prompts.is_chat(prompts.PromptFormat.of(config)) else ""
     lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
     model = f'AutoModelForCausalLM.from_pretrained("{place}")'
     if about.format == "adapter":
@@ -186,7 +196,7 @@ def _loading(about: ExportRecord, config: Config, tokenizer: Tokenizer, reposito
     lines += [
         f"model = {model}",
         f'tokenizer = AutoTokenizer.from_pretrained("{place}")',
-        f"prompt = {prompts.render_prompt(example, config.prompt.template, tokenizer)!r}",
+        f"prompt = {prompts.render_prompt(example, prompts.PromptFormat.of(config), tokenizer)!r}",
         f'inputs = tokenizer(prompt, return_tensors="pt"{special})',
         f"output = model.generate(**inputs, max_new_tokens={config.evaluation.max_new_tokens}, do_sample=False{stops})",
         'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))',
@@ -213,7 +223,13 @@ def _training(config: Config, summary: Summary | None) -> str:
     if start := _start(summary):
         before = ", ".join(start.data or ()) or "data that its record does not name"
         lines.append(f"- Training began with the weights of `{describe_start(start)}`, trained before on {before}")
-    if training:
+    if training and (verdicts := training.verdicts):
+        lines.append(
+            f"- Learnt from verdicts ({verdicts.method}): {count(training.steps)} steps of {verdicts.questions} "
+            f"questions with {verdicts.group} sampled answers each, rewarded by how their queries execute; learning "
+            f"rate {training.learning_rate:g} ({config.training.schedule})"
+        )
+    elif training:
         lines.append(
             f"- {count(training.steps)} steps of {training.batch_size} examples, {count(training.tokens)} tokens, "
             f"learning rate {training.learning_rate:g} ({config.training.schedule})"

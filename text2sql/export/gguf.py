@@ -29,7 +29,8 @@ def find_converter(given: Path | None) -> list[str]:
     """
     place = given or (Path(os.environ["LLAMA_CPP"]) if os.environ.get("LLAMA_CPP") else None)
     if place is not None:
-        script = place / SCRIPT if place.is_dir() else place
+        # The converter runs in another directory.
+        script = (place / SCRIPT if place.is_dir() else place).resolve()
         if not script.is_file():
             raise UserError(f"--converter: there is no {script}; give llama.cpp's directory, or its {SCRIPT}.")
         return [sys.executable, str(script)] if script.suffix == ".py" else [str(script)]
@@ -55,6 +56,7 @@ def convert(merged: Path, converter: list[str], outtype: OutType, modelfile: str
     Raises:
         UserError: The converter fails.
     """
+    merged = merged.resolve()
     file = merged / "model.gguf"
     command = [*converter, "--outfile", str(file), "--outtype", outtype, str(merged)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=merged)
@@ -74,8 +76,9 @@ def convert(merged: Path, converter: list[str], outtype: OutType, modelfile: str
 def modelfile(config: Config, tokenizer: PretrainedTokenizer) -> str:
     """Ollama's Modelfile: the schema is the system message, the question the prompt. Ollama adds the BOS itself."""
     blank = Example(id="template", question="{{ .Prompt }}", context="{{ .System }}", answer="")
-    text = prompts.render_prompt(blank, config.prompt.template, tokenizer)
-    if prompts.is_chat(config.prompt.template) and tokenizer.bos_token:
+    form = prompts.PromptFormat.of(config)
+    text = prompts.render_prompt(blank, form, tokenizer)
+    if prompts.is_chat(form) and tokenizer.bos_token:
         text = text.removeprefix(tokenizer.bos_token)
     lines = [
         "FROM ./model.gguf",

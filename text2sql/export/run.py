@@ -22,6 +22,7 @@ from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
 from text2sql.errors import UserError
 from text2sql.export import gguf, hub
 from text2sql.export.card import rounding, write_card
+from text2sql.export.chat_template import plain_chat_template
 from text2sql.export.record import ExportRecord, Format
 from text2sql.formats import percent
 from text2sql.runs.directory import RunDirectory, load_run_config
@@ -78,21 +79,26 @@ def export_run(directory: Path, options: ExportOptions) -> Path:
     if options.push_to:
         hub.check(options.push_to)
     tokenizer = prompts.load_tokenizer(config.base_model)
-    with _weights(run, config, options.adapter) as weights, _written_whole(target) as aside:
+    with _weights(run, config, options.adapter) as weights, written_whole(target) as aside:
         if options.format == "adapter":
             saved = weights.save_adapter(aside)
-            tokenizer.save_pretrained(aside)
         else:
             saved = weights.save_merged(aside, _dtype(options), _probes(run, config, tokenizer))
             _save_generation_config(config, aside)
+        form = prompts.PromptFormat.of(config)
+        if not prompts.is_chat(form):
+            tokenizer.chat_template = plain_chat_template(form, tokenizer)
+        tokenizer.save_pretrained(aside)
         made = {"format": options.format, "text2sql": text2sql.__version__, "run": config.name}
         about = ExportRecord.model_validate({**made, **vars(saved)})
         if converter is not None:
+            # The converter takes name and licence from the card.
+            write_card(aside, about, config, run.summary(), tokenizer, options.push_to)
             converted = gguf.convert(aside, converter, options.gguf_type, gguf.modelfile(config, tokenizer))
             about = about.model_copy(update={"gguf": converted})
         (aside / "export.json").write_text(json.dumps(about.to_json(), indent=2) + "\n", encoding="utf-8")
         write_card(aside, about, config, run.summary(), tokenizer, options.push_to)
-    _announce(target, about)
+    announce(target, about)
     if options.push_to:
         _push(target, options.push_to, private=options.private)
     return target
@@ -127,7 +133,7 @@ def _weights(run: RunDirectory, config: Config, adapter: Path | None) -> Iterato
     checkpoints = run.checkpoints()
     if not checkpoints:
         raise UserError(f"The run in {run.path} has no checkpoint to export; let it finish, or give --adapter.")
-    chosen = choose_checkpoint(checkpoints, run.metrics(), config.training)
+    chosen = choose_checkpoint(checkpoints, config.training)
     if on_disk:
         root = run.file("checkpoints")
         yield open_weights(config.base_model, local, checkpoints=root, path=chosen.sampler_path)
@@ -142,7 +148,7 @@ def _weights(run: RunDirectory, config: Config, adapter: Path | None) -> Iterato
 
 
 @contextmanager
-def _written_whole(target: Path) -> Iterator[Path]:
+def written_whole(target: Path) -> Iterator[Path]:
     """`directory_written_aside`, with what goes wrong said to the user."""
     try:
         with directory_written_aside(target) as aside:
@@ -163,9 +169,9 @@ def _probes(run: RunDirectory, config: Config, tokenizer: Tokenizer) -> list[Pro
     rows = run.predictions("tuned")[:PROBES]
     if rows:
         return [Probe(row.prompt, row.raw or " SELECT") for row in rows]
-    template = config.prompt.template
+    form = prompts.PromptFormat.of(config)
     return [
-        Probe(prompts.render_prompt(example, template, tokenizer), prompts.render_completion(example, template))
+        Probe(prompts.render_prompt(example, form, tokenizer), prompts.render_completion(example, form))
         for example in EXERCISE_QUESTIONS[:PROBES]
     ]
 
@@ -187,7 +193,8 @@ def _push(target: Path, repository: str, *, private: bool) -> None:
     console.print(f"Pushed to {hub.push(target, repository, private=private)}", soft_wrap=True)
 
 
-def _announce(target: Path, about: ExportRecord) -> None:
+def announce(target: Path, about: ExportRecord) -> None:
+    """Say what was made, and what merging changed."""
     lines = [f"Exported to {target}"]
     measured, trained = about.logit_gap, about.logit_gap_to_quantized
     if about.not_compared is not None:

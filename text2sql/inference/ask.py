@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,20 +17,23 @@ from text2sql.config import Config
 from text2sql.console import console
 from text2sql.data import prompts
 from text2sql.data.example import Example
+from text2sql.data.schema_cut import USUAL_TABLES, CutSchema, cut_schema
 from text2sql.data.schema_text import show_schemas
+from text2sql.engines.answers import extract_sql_in
+from text2sql.engines.connection import Limits
+from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.engines.user_database import UserDatabase
 from text2sql.errors import UserError
-from text2sql.evaluation import extract_sql
 from text2sql.inference.generate import Request, generate, stream
-from text2sql.rows.encodings import read_text
 from text2sql.runs.directory import RunDirectory, load_run_config
-from text2sql.runs.session import context_length, open_service
-from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
+from text2sql.runs.session import context_length, open_service, with_its_arithmetic
+from text2sql.sql.sandbox import QueryFailed, Result
 from text2sql.training.early_stopping import choose_checkpoint
+
+LOG = logging.getLogger(__name__)
 
 MAX_ROWS = 100
 MAX_SECONDS = 30.0
-# Instructions of SQLite's virtual machine for one query.
-MAX_STEPS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Answer:
         truncated: It was cut off at `evaluation.max_new_tokens`.
         seconds: Time it took.
         finished: False while it grows.
+        note: What must be known of how it was asked for, such as tables that were not shown.
     """
 
     sql: str
@@ -50,13 +54,23 @@ class Answer:
     truncated: bool
     seconds: float
     finished: bool = True
+    note: str = ""
 
 
 class Answerer:
-    """The base model of a run and, if it has a checkpoint, the tuned one; each is loaded when it is first asked."""
+    """The base model of a run and, if it has a checkpoint, the tuned one; each is loaded when it is first asked.
 
-    def __init__(self, run: RunDirectory, config: Config, service: ServiceClient) -> None:
-        self.config = config
+    Args:
+        run: The run's directory.
+        config: Its configuration.
+        service: Its backend.
+        max_tables: Tables of a schema above which it is cut to what the question needs; 0 for never.
+    """
+
+    def __init__(
+        self, run: RunDirectory, config: Config, service: ServiceClient, max_tables: int = USUAL_TABLES
+    ) -> None:
+        self.config, self.max_tables = config, max_tables
         self._run, self._service = run, service
         self._samplers: dict[str, SamplingClient] = {}
 
@@ -70,7 +84,7 @@ class Answerer:
         for model in self.models:
             self._sampler(model)
 
-    def answer(self, question: str, schema: str, model: str, database: Path | None = None) -> Answer:
+    def answer(self, question: str, schema: str, model: str, database: UserDatabase | None = None) -> Answer:
         """Ask `model`, one of ``tuned`` and ``base``; the prompt shows the schema as it did in training.
 
         Raises:
@@ -79,11 +93,10 @@ class Answerer:
         *_, answer = self.stream(question, schema, model, database)
         return answer
 
-    def stream(self, question: str, schema: str, model: str, database: Path | None = None) -> Iterator[Answer]:
+    def stream(self, question: str, schema: str, model: str, database: UserDatabase | None = None) -> Iterator[Answer]:
         """The same answer as it grows, where the backend streams; the finished one is the last."""
-        example = self._example(question, schema, database)
         sampler = self._sampler(model)
-        self._check_length(example, sampler)
+        example, note = self._fitting(question, schema, database, sampler)
         config, started = self.config, time.monotonic()
         if self._service.capabilities.streams:
             generations = stream(example, cast("StreamingSamplingClient", sampler), config)
@@ -92,19 +105,49 @@ class Answerer:
         for generation in generations:
             text, seconds = generation.text, time.monotonic() - started
             if generation.stop_reason:
-                yield Answer(extract_sql(text), text, generation.stop_reason == "length", seconds)
+                sql = extract_sql_in(text, example.dialect)
+                yield Answer(sql, text, generation.stop_reason == "length", seconds, note=note)
             else:
                 yield Answer("", text, False, seconds, finished=False)
 
-    def _example(self, question: str, schema: str, database: Path | None) -> Example:
+    def _fitting(
+        self, question: str, schema: str, database: UserDatabase | None, sampler: SamplingClient
+    ) -> tuple[Example, str]:
+        """The question with as much of its schema as may be shown, and what to say of what is left out.
+
+        A schema that is cut is cut further until the prompt fits the model.
+        """
+        cut = cut_schema(schema, question, self.max_tables)
+        while True:
+            example = self._example(question, cut, database)
+            tables = len(cut.kept)
+            if not self.max_tables or tables < 2 or self._excess(example, sampler) is None:
+                self._check_length(example, sampler)
+                return example, " ".join(filter(None, (self._other_dialect(example.dialect), cut.note)))
+            cut = cut_schema(schema, question, tables // 2)
+
+    def _other_dialect(self, dialect: Dialect) -> str:
+        """What to say where a database speaks another dialect than the run was trained in."""
+        own = self.config.data.dialect
+        if dialect == own:
+            return ""
+        return (
+            f"The run's queries are {SHOWN[own]}, the database is {SHOWN[dialect]}: read the SQL before you trust it."
+        )
+
+    def _example(self, question: str, cut: CutSchema, database: UserDatabase | None) -> Example:
         """The question with its schema shown as configured, as far as that is possible without a gold query or rows."""
         options = self.config.prompt.schema_text
         if options.tables == "gold":
             options = options.model_copy(update={"tables": "all"})
         if database is None:
             options = options.model_copy(update={"sample_rows": 0, "descriptions": False})
-        db = str(database) if database else None
-        return show_schemas([Example(id="ask", question=question, context=schema, answer="", db=db)], options)[0]
+        file = database is not None and database.dialect == "sqlite"
+        db = str(database.location.path) if database and file else None
+        rows = database.first_rows if database and not file else None
+        dialect = database.dialect if database else self.config.data.dialect
+        example = Example(id="ask", question=question, context=cut.text, answer="", db=db, dialect=dialect)
+        return show_schemas([example], options, rows)[0]
 
     def _sampler(self, model: str) -> SamplingClient:
         if model not in self._samplers:
@@ -121,23 +164,32 @@ class Answerer:
             raise UserError(
                 f"The run in {run.path} has no checkpoint yet; let it finish, or ask its base model with --base."
             )
-        return str(choose_checkpoint(checkpoints, run.metrics(), self.config.training).sampler_path)
+        return str(choose_checkpoint(checkpoints, self.config.training).sampler_path)
+
+    def _excess(self, example: Example, sampler: SamplingClient) -> tuple[int, int] | None:
+        """Tokens of a prompt that is too long, and those that the model takes; None if it fits."""
+        limit = context_length(self._service, self.config.trained_model)
+        tokens = prompts.tokenize([example], sampler.get_tokenizer(), prompts.PromptFormat.of(self.config))[0]
+        fits = limit is None or len(tokens.prompt) + self.config.longest_answer <= limit
+        return None if fits or limit is None else (len(tokens.prompt), limit)
 
     def _check_length(self, example: Example, sampler: SamplingClient) -> None:
-        limit = context_length(self._service, self.config.trained_model)
-        tokens = prompts.tokenize([example], sampler.get_tokenizer(), self.config.prompt.template)[0]
-        answer = self.config.evaluation.max_new_tokens
-        if limit is not None and len(tokens.prompt) + answer > limit:
+        if excess := self._excess(example, sampler):
+            length, limit = excess
             raise UserError(
-                f"Schema and question are {len(tokens.prompt):,} tokens long; with {answer} for the answer they do not "
-                f"fit the {limit:,} tokens that {self.config.trained_model} takes. Leave out tables that the question "
-                "does not need."
+                f"Schema and question are {length:,} tokens long; with {self.config.longest_answer} for the "
+                f"answer they do not fit the {limit:,} tokens that {self.config.trained_model} takes. Leave out tables "
+                "that the question does not need."
             )
 
 
 @contextmanager
-def answering(directory: Path) -> Iterator[Answerer]:
+def answering(directory: Path, max_tables: int = USUAL_TABLES) -> Iterator[Answerer]:
     """The models of the run in a directory, until the end of the block.
+
+    Args:
+        directory: The run's.
+        max_tables: Tables of a schema above which it is cut to what the question needs; 0 for never.
 
     Raises:
         UserError: There is no run, or it cannot be read.
@@ -145,76 +197,60 @@ def answering(directory: Path) -> Iterator[Answerer]:
     """
     run = RunDirectory(directory)
     config = load_run_config(run)
-    with open_service(config, run.file("checkpoints")) as service:
-        yield Answerer(run, config, service)
+    with open_service(with_its_arithmetic(config, run), run.file("checkpoints")) as service:
+        yield Answerer(run, config, service, max_tables)
 
 
 def answer_question(
-    question: str, schema: Path | None, database: Path | None, run_directory: Path, *, base: bool, execute: bool
+    question: str,
+    context: str,
+    database: UserDatabase | None,
+    run_directory: Path,
+    *,
+    base: bool,
+    execute: bool,
+    max_tables: int = USUAL_TABLES,
 ) -> None:
     """Print the query that a run's model writes for a question, and with `execute` what it returns.
 
+    Args:
+        question: In natural language.
+        context: ``CREATE TABLE`` statements.
+        database: What has that schema, if it is more than a text.
+        run_directory: The run's.
+        base: Let its base model answer.
+        execute: Run the query on the database.
+        max_tables: Tables above which the schema is cut to what the question needs; 0 for never.
+
     Raises:
-        UserError: The run, the schema or the database is missing or unusable, the model writes nothing, or the query
-            fails on the database.
+        UserError: The run is missing or unusable, the model writes nothing, or the query fails on the database.
     """
-    if execute and database is None:
-        raise UserError("--execute needs --database.")
-    context = _schema(schema, database)
-    with answering(run_directory) as answerer:
-        sql = answerer.answer(question, context, "base" if base else "tuned", database).sql
-    if not sql:
+    with answering(run_directory, max_tables) as answerer:
+        answer = answerer.answer(question, context, "base" if base else "tuned", database)
+    if answer.note:
+        LOG.warning("%s", answer.note)
+    if not answer.sql:
         raise UserError("The model wrote no query. Ask in other words, or train it further.")
-    console.print(sql, markup=False, soft_wrap=True)
+    console.print(answer.sql, markup=False, soft_wrap=True)
     if execute and database is not None:
-        _print_rows(database, sql)
+        _print_rows(database, answer.sql)
 
 
-def run_query(database: Path, sql: str) -> Result:
-    """Run a query in the evaluator's sandbox: the file is opened read-only, time, memory and rows are limited.
+def run_query(database: UserDatabase, sql: str) -> Result:
+    """Run a query that reads; time, memory and rows are limited.
 
     Raises:
         QueryFailed: It fails, does more than read, or exceeds a limit.
+        UserError: The database cannot be reached any more.
     """
-    sandbox = Sandbox.from_file(str(database))
-    try:
-        return sandbox.run(sql, MAX_STEPS, MAX_SECONDS, max_rows=MAX_ROWS)
-    finally:
-        sandbox.close()
+    return database.run(sql, Limits(seconds=MAX_SECONDS, rows=MAX_ROWS))
 
 
-def _schema(schema: Path | None, database: Path | None) -> str:
-    if schema is not None:
-        try:
-            text = read_text(schema).strip()
-        except (OSError, ValueError) as error:
-            raise UserError(f"--schema: {schema} cannot be read: {error}") from error
-        if not text:
-            raise UserError(f"--schema: {schema} is empty; it must hold CREATE TABLE statements.")
-        return text
-    if database is None:
-        raise UserError("Give the schema with --schema FILE or --database FILE.")
-    if not database.is_file():
-        raise UserError(f"--database: there is no file {database}.")
-    from text2sql.sql.files import file_schema
-
-    try:
-        text = file_schema(str(database))
-    except sqlite3.Error as error:
-        raise UserError(
-            f"--database: {database} is not a SQLite database that can be read ({error}). A CSV file becomes one with "
-            "sqlite3 new.sqlite '.import --csv FILE data', and `text2sql demo` opens it as it is."
-        ) from error
-    if not text:
-        raise UserError(f"--database: {database} has no tables.")
-    return text
-
-
-def _print_rows(database: Path, sql: str) -> None:
+def _print_rows(database: UserDatabase, sql: str) -> None:
     try:
         result = run_query(database, sql)
     except QueryFailed as error:
-        raise UserError(f"The query does not run on {database}: {error}") from error
+        raise UserError(f"The query does not run on {database.location.shown}: {error}") from error
     table = Table(*result.columns)
     for row in result.rows:
         table.add_row(*("NULL" if value is None else str(value) for value in row))

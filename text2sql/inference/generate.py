@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinker import types
 
@@ -16,6 +16,7 @@ from text2sql.config import Config
 from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.errors import UserError
+from text2sql.inference.thinking_block import ThinkingBlock
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Generation:
         tokens: Length of the answer in tokens.
         prompt_tokens: Length of the prompt in tokens.
         samples: Answers that it was chosen from; `tokens` counts them all.
+        thought: What it thought before, where it thinks; no part of the answer.
     """
 
     prompt: str
@@ -58,6 +60,7 @@ class Generation:
     tokens: int
     prompt_tokens: int
     samples: int = 1
+    thought: str = ""
 
 
 class PendingGenerations:
@@ -70,7 +73,9 @@ class PendingGenerations:
 
     Attributes:
         request: The same.
-        prompt_tokens: Tokens of all prompts together, each counted once however many answers it gets.
+        prompt_tokens: Tokens of all prompts together, each counted once however many answers it gets; of a model that
+            thinks also those of each answer's, once there are `results`.
+        most_prompt_tokens: The most that these may be.
         most_tokens: The most that all answers together may have.
     """
 
@@ -78,21 +83,28 @@ class PendingGenerations:
         self.request = request
         self._sampler, self._config = sampler, config
         self._tokenizer = sampler.get_tokenizer()
-        template = config.prompt.template
+        form = prompts.PromptFormat.of(config)
         few_shot = request.few_shot or [()] * len(request.questions)
         self._prompts = [
-            prompts.render_prompt(question, template, self._tokenizer, own)
+            prompts.render_prompt(question, form, self._tokenizer, own)
             for question, own in zip(request.questions, few_shot, strict=True)
         ]
-        tokens = prompts.tokenize(request.questions, self._tokenizer, template, request.few_shot)
+        tokens = prompts.tokenize(request.questions, self._tokenizer, form, request.few_shot)
         self._ids = [t.prompt.tolist() for t in tokens]
         self._futures: list[Future[types.SampleResponse]] = []
         self.prompt_tokens = sum(map(len, self._ids))
-        self.most_tokens = config.evaluation.max_new_tokens * len(tokens) * request.samples
+        self.most_prompt_tokens = self.prompt_tokens * request.samples
+        self._block = ThinkingBlock.of(form.turn_start(self._tokenizer), self._tokenizer, config)
+        if self._block is not None:
+            longest = self._block.most + len(self._block.closing)
+            self.most_prompt_tokens += request.samples * (self.prompt_tokens + longest * len(tokens))
+        self.most_tokens = config.longest_answer * len(tokens) * request.samples
 
     def submit(self) -> None:
         """Send all questions to the sampler; nothing is waited for."""
-        params = _sampling(self.request, self._tokenizer, self._config)
+        params = sampling_params(self.request, self._tokenizer, self._config)
+        if self._block is not None:
+            params = self._block.params(params)
         self._futures = [
             self._sampler.sample(types.ModelInput.from_ints(ids), self.request.samples, params) for ids in self._ids
         ]
@@ -103,19 +115,43 @@ class PendingGenerations:
         Raises:
             UserError: The model's probabilities are not numbers, so that its answers mean nothing.
         """
+        sampled = [future.result().sequences for future in self._futures]
+        for question, sequences in zip(self.request.questions, sampled, strict=True):
+            check_numbers(question, sequences)
+        if self._block is not None:
+            return self._after_thinking(sampled, self._block)
+        return [
+            [
+                _generation(prompt, sequence.tokens, sequence.stop_reason, len(ids), self._tokenizer, self._config)
+                for sequence in sequences
+            ]
+            for prompt, ids, sequences in zip(self._prompts, self._ids, sampled, strict=True)
+        ]
+
+    def _after_thinking(
+        self, sampled: Sequence[Sequence[types.SampledSequence]], block: ThinkingBlock
+    ) -> list[list[Generation]]:
+        """The answers behind what was thought, each in a block that is closed, whoever closes it."""
+        tokenizer, config = self._tokenizer, self._config
+        params = sampling_params(self.request, tokenizer, config)
+        thoughts = [[block.read(sequence.tokens) for sequence in own] for own in sampled]
+        prefixes = [
+            [[*ids, *tokens, *block.closing] for tokens, _ in own] for ids, own in zip(self._ids, thoughts, strict=True)
+        ]
+        self._futures = [
+            self._sampler.sample(types.ModelInput.from_ints(prefix), 1, params) for own in prefixes for prefix in own
+        ]
+        self.prompt_tokens += sum(len(prefix) for own in prefixes for prefix in own)
+        coming = iter(self._futures)
         answers = []
-        for question, prompt, ids, future in zip(
-            self.request.questions, self._prompts, self._ids, self._futures, strict=True
-        ):
-            sequences = future.result().sequences
-            if any(map(math.isnan, (value for sequence in sequences for value in sequence.logprobs or ()))):
-                raise UserError(_not_numbers(question))
-            answers.append(
-                [
-                    _generation(prompt, sequence.tokens, sequence.stop_reason, len(ids), self._tokenizer, self._config)
-                    for sequence in sequences
-                ]
-            )
+        for question, prompt, ids, own in zip(self.request.questions, self._prompts, self._ids, thoughts, strict=True):
+            written = []
+            for tokens, text in own:
+                (sequence,) = next(coming).result().sequences
+                check_numbers(question, [sequence])
+                answer = _generation(prompt, sequence.tokens, sequence.stop_reason, len(ids), tokenizer, config)
+                written.append(replace(answer, thought=text, tokens=answer.tokens + len(tokens)))
+            answers.append(written)
         return answers
 
     def cancel(self) -> None:
@@ -124,8 +160,11 @@ class PendingGenerations:
             future.future().cancel()
 
 
-def _not_numbers(question: Example) -> str:
-    return (
+def check_numbers(question: Example, sequences: Sequence[types.SampledSequence]) -> None:
+    """Raise UserError where a model's probabilities are not numbers, so that its answers mean nothing."""
+    if not any(map(math.isnan, (value for sequence in sequences for value in sequence.logprobs or ()))):
+        return
+    raise UserError(
         f'The model\'s probabilities are not numbers (NaN) where it answers {question.id}, "{question.question}": what '
         "it writes means nothing, and is not scored. Where the weights are whole, its numbers overflow: float16 ends "
         "at 65,504. Run the same command again with local.dtype=float32, or bfloat16 on a GPU that has it; what was "
@@ -146,27 +185,44 @@ def stream(question: Example, sampler: StreamingSamplingClient, config: Config) 
     Whoever stops listening ends the sampling.
     """
     tokenizer = sampler.get_tokenizer()
-    template = config.prompt.template
-    prompt = prompts.render_prompt(question, template, tokenizer)
-    ids = prompts.tokenize([question], tokenizer, template)[0].prompt.tolist()
-    coming = sampler.stream(types.ModelInput.from_ints(ids), _sampling(Request([question]), tokenizer, config))
+    form = prompts.PromptFormat.of(config)
+    prompt = prompts.render_prompt(question, form, tokenizer)
+    ids = prompts.tokenize([question], tokenizer, form)[0].prompt.tolist()
+    params, asked = sampling_params(Request([question]), tokenizer, config), len(ids)
+    text = ""
+    thinking: list[int] = []
+    if (block := ThinkingBlock.of(form.turn_start(tokenizer), tokenizer, config)) is not None:
+        for tokens, _ in _growing(sampler, ids, block.params(params)):
+            thinking, text = block.read(tokens)
+            yield Generation(prompt, "", "", "", len(thinking), asked, thought=text)
+        ids = [*ids, *thinking, *block.closing]
+    for tokens, stop_reason in _growing(sampler, ids, params):
+        answer = _generation(prompt, tokens, stop_reason, asked, tokenizer, config)
+        yield replace(answer, thought=text, tokens=answer.tokens + len(thinking))
+
+
+def _growing(
+    sampler: StreamingSamplingClient, ids: list[int], params: types.SamplingParams
+) -> Iterator[tuple[Sequence[int], str]]:
+    """The tokens of a sample so far, and with all of them what stopped it."""
     tokens: list[int] = []
-    with closing(coming):
+    with closing(sampler.stream(types.ModelInput.from_ints(ids), params)) as coming:
         while True:
             try:
                 tokens.append(next(coming))
             except StopIteration as end:
                 (sequence,) = end.value.sequences
-                yield _generation(prompt, sequence.tokens, sequence.stop_reason, len(ids), tokenizer, config)
+                yield sequence.tokens, sequence.stop_reason
                 return
-            yield _generation(prompt, tokens, "", len(ids), tokenizer, config)
+            yield tokens, ""
 
 
-def _sampling(request: Request, tokenizer: Tokenizer, config: Config) -> types.SamplingParams:
-    evaluation, template = config.evaluation, config.prompt.template
+def sampling_params(request: Request, tokenizer: Tokenizer, config: Config) -> types.SamplingParams:
+    """How a request is sampled: length, temperature, what ends an answer, and the seed."""
+    evaluation, form = config.evaluation, prompts.PromptFormat.of(config)
     # Without stop strings an answer ends with the sequence, or in a chat with the turn, whose mark is its own token. An
     # empty list would not even stop at the end of the sequence.
-    stop = evaluation.stop or prompts.end_of_turn(template, tokenizer)[-1:] or None
+    stop = evaluation.stop or prompts.end_of_turn(form, tokenizer)[-1:] or None
     return types.SamplingParams(
         max_tokens=evaluation.max_new_tokens,
         temperature=evaluation.temperature if request.temperature is None else request.temperature,
@@ -178,7 +234,12 @@ def _sampling(request: Request, tokenizer: Tokenizer, config: Config) -> types.S
 def _generation(
     prompt: str, tokens: Sequence[int], stop_reason: str, prompt_tokens: int, tokenizer: Tokenizer, config: Config
 ) -> Generation:
+    raw, text = read_tokens(tokens, tokenizer, config)
+    return Generation(prompt, raw, text, stop_reason, len(tokens), prompt_tokens)
+
+
+def read_tokens(tokens: Sequence[int], tokenizer: Tokenizer, config: Config) -> tuple[str, str]:
+    """Sampled tokens as text, as it came and without the stop string that ended it."""
     # The clean-up of older tokenizers would rewrite " ," and " 's" inside SQL.
     raw = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    text = cut_at_stop(raw, config.evaluation.stop)
-    return Generation(prompt, raw, text, stop_reason, len(tokens), prompt_tokens)
+    return raw, cut_at_stop(raw, config.evaluation.stop)

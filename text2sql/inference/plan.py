@@ -10,10 +10,7 @@ from text2sql.data.example import Example
 from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
 from text2sql.inference import strategies
 from text2sql.inference.strategies import Greedy, Strategy, wanted_strategies
-from text2sql.runs.models import SIDES, Model
-
-# What is carried out of a run, in order. A stage needs none before it, except that `evaluate` needs `train`.
-STAGES = ("baseline", "train", "evaluate")
+from text2sql.runs.models import MODELS, SIDES, STAGES, Model
 
 
 @dataclass(frozen=True)
@@ -58,9 +55,12 @@ def plan_run(config: Config, test: Sequence[Example], stages: Collection[str] = 
         test: The held-out examples.
         stages: Which of `STAGES` are carried out.
     """
-    settings, trains = config.evaluation, "train" in stages
+    settings = config.evaluation
+    trains = "train" in stages and settings.adapter is None
     before = _evaluations("base", config, test) if "baseline" in stages else []
-    after = _evaluations("tuned", config, test) if trains and "evaluate" in stages else []
+    after = _evaluations("tuned", config, test) if (trains or settings.adapter) and "evaluate" in stages else []
+    if after and config.compares_start:
+        after = [*_evaluations("start", config, test), *after]
     if settings.novel_questions:
         if after:
             after.append(_novel("tuned"))
@@ -102,13 +102,14 @@ class KnownEvaluation:
 def known_evaluations() -> dict[str, KnownEvaluation]:
     """Every evaluation that a run can have, by its label."""
     known = {}
-    for model, plain in zip(SIDES, ("baseline", "tuned evaluation"), strict=True):
+    for model, plain in zip(MODELS, ("baseline", "start evaluation", "tuned evaluation"), strict=True):
         for kind in strategies.STRATEGIES:
             if model in kind.models:
                 label = kind.label(model)
                 name = f"{model}, {kind.about}" if kind.about else model
                 known[label] = KnownEvaluation(name, label if kind.name else plain, kind)
-        known[f"novel-{model}"] = KnownEvaluation(f"{model}, new schemas", "new schemas", Greedy, scored=False)
+        if model in SIDES:
+            known[f"novel-{model}"] = KnownEvaluation(f"{model}, new schemas", "new schemas", Greedy, scored=False)
     return known
 
 

@@ -66,7 +66,7 @@ class Asker:
 
 
 def _most(pending: PendingGenerations) -> TokenCount:
-    return TokenCount(prefill=pending.prompt_tokens * pending.request.samples, sample=pending.most_tokens)
+    return TokenCount(prefill=pending.most_prompt_tokens, sample=pending.most_tokens)
 
 
 def predict(session: RunSession, evaluation: Evaluation, sampler: SamplingClient) -> list[Prediction]:
@@ -105,7 +105,12 @@ def predict(session: RunSession, evaluation: Evaluation, sampler: SamplingClient
             if groups and not strategy.attempts:
                 in_flight.append(asker.submit(strategy.request(groups.popleft())))
             generations = strategy.choose(asked, answers, asker.ask, config)
+            right = strategy.count_right(asked, answers, config)
             judged = judge_generations(asked, generations, config)
+            if right is not None:
+                judged = [
+                    row.model_copy(update={"right_samples": count}) for row, count in zip(judged, right, strict=True)
+                ]
             predictions.extend(judged)
             run.append(predictions_file(label), judged)
             now = time.monotonic()
@@ -167,7 +172,9 @@ def judge_generations(
 ) -> list[Prediction]:
     """Execute and compare answers with their gold queries."""
     cases = [
-        Case(question.context, question.answer, generation.text, (question.db,) if question.db else ())
+        Case(
+            question.context, question.answer, generation.text, (question.db,) if question.db else (), question.dialect
+        )
         for question, generation in zip(questions, generations, strict=True)
     ]
     return [
@@ -182,6 +189,7 @@ def judge_generations(
             tokens=generation.tokens,
             prompt_tokens=generation.prompt_tokens,
             samples=generation.samples,
+            thought=generation.thought or None,
             cluster=question.db_id,
             evidence=question.evidence or None,
             sql=judgement.sql,

@@ -21,9 +21,12 @@ from text2sql import evaluation
 from text2sql.config import Config, EvaluationConfig, FewShot, Retry, SelfConsistency
 from text2sql.data.example import Example
 from text2sql.data.few_shot import choose_few_shot
+from text2sql.data.prompts import PromptFormat
+from text2sql.engines.answers import extract_sql_in
+from text2sql.equivalence.engine_pair import compile_in_engine
 from text2sql.equivalence.pair import compile_prediction
 from text2sql.inference.generate import Generation, Request
-from text2sql.runs.models import SIDES, Model
+from text2sql.runs.models import MODELS, Model
 from text2sql.sql.sandbox import QueryFailed, Sandbox
 
 Ask = Callable[[Request], list[list[Generation]]]
@@ -45,7 +48,7 @@ class Strategy:
     name: ClassVar[str]
     title: ClassVar[str]
     about: ClassVar[str]
-    models: ClassVar[tuple[Model, ...]] = SIDES
+    models: ClassVar[tuple[Model, ...]] = MODELS
 
     @classmethod
     def of(cls, settings: EvaluationConfig) -> Strategy | None:
@@ -69,7 +72,7 @@ class Strategy:
     @classmethod
     def applies_to(cls, model: Model, settings: EvaluationConfig) -> bool:
         """Whether this model is evaluated with it: the base model only where its baseline is wanted."""
-        return model in cls.models and (model == "tuned" or settings.baseline)
+        return model in cls.models and (model != "base" or settings.baseline)
 
     def prepared(
         self,
@@ -111,6 +114,12 @@ class Strategy:
             config: The run's.
         """
         return [own[0] for own in answers]
+
+    def count_right(
+        self, questions: Sequence[Example], answers: Sequence[Sequence[Generation]], config: Config
+    ) -> list[int] | None:
+        """How many of the answers to each question are right; None where only the chosen one is judged."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -161,9 +170,10 @@ class FewShotPrompt(Strategy):
         limit: int | None,
     ) -> Strategy:
         """Choose the examples for each question."""
-        template = config.prompt.template
+        form = PromptFormat.of(config)
         return replace(
-            self, few_shot=choose_few_shot(questions, train, self.settings, config.seed, tokenizer, template, limit)
+            self,
+            few_shot=choose_few_shot(questions, train, self.settings, config.data.seed, tokenizer, form, limit),
         )
 
     @property
@@ -206,17 +216,26 @@ class Vote(Strategy):
     ) -> list[Generation]:
         """Let the answers to each question vote."""
         settings = config.evaluation
-        queries = [[evaluation.extract_sql(g.text) for g in own] for own in answers]
+        queries = [
+            [extract_sql_in(g.text, question.dialect) for g in own]
+            for question, own in zip(questions, answers, strict=True)
+        ]
         running = [
             [sql for sql in dict.fromkeys(own) if execution_error(question, sql, settings.timeout) is None]
             for question, own in zip(questions, queries, strict=True)
         ]
         places = [(i, a, b) for i, own in enumerate(running) for a, b in combinations(own, 2)]
-        pairs = [evaluation.Pair(questions[i].context, a, b, questions[i].db) for i, a, b in places]
+        pairs = [
+            evaluation.Pair(questions[i].context, a, b, questions[i].db, questions[i].dialect) for i, a, b in places
+        ]
         same = {
             places[index]
             for index, verdict in evaluation.score_pairs(
-                pairs, workers=settings.workers, effort=settings.databases, seed=config.seed, timeout=settings.timeout
+                pairs,
+                workers=settings.workers,
+                effort=settings.databases,
+                seed=config.data.seed,
+                timeout=settings.timeout,
             )
             if verdict.correct
         }
@@ -226,6 +245,35 @@ class Vote(Strategy):
             answer = own[queries[i].index(winner)] if winner is not None else own[0]
             chosen.append(replace(answer, tokens=sum(g.tokens for g in own), samples=len(own)))
         return chosen
+
+
+@dataclass(frozen=True)
+class JudgeAll(Vote):
+    """The vote of several samples, of which each is judged as well: how often any of them is right."""
+
+    name = "samples"
+    title = "samples"
+    about = "majority of samples, all judged"
+
+    @classmethod
+    def of(cls, settings: EvaluationConfig) -> Strategy | None:
+        """With `evaluation.samples`."""
+        return cls(settings.samples) if settings.samples else None
+
+    def count_right(
+        self, questions: Sequence[Example], answers: Sequence[Sequence[Generation]], config: Config
+    ) -> list[int] | None:
+        """Judge every sample."""
+        settings = config.evaluation
+        places = [place for place, own in enumerate(answers) for _ in own]
+        texts = [generation.text for own in answers for generation in own]
+        pairs = [_pair(questions[place], text) for place, text in zip(places, texts, strict=True)]
+        right = [0] * len(questions)
+        for index, verdict in evaluation.score_pairs(
+            pairs, workers=settings.workers, effort=settings.databases, seed=config.seed, timeout=settings.timeout
+        ):
+            right[places[index]] += verdict.correct
+        return right
 
 
 @dataclass(frozen=True)
@@ -270,7 +318,7 @@ class AskAgain(Strategy):
         """The questions whose answer does not run, by place; with the error in the text where it is to be shown."""
         again = {}
         for place, (question, generation) in enumerate(zip(questions, generations, strict=True)):
-            sql = evaluation.extract_sql(generation.text)
+            sql = extract_sql_in(generation.text, question.dialect)
             error = execution_error(question, sql, config.evaluation.timeout)
             if error is None:
                 continue
@@ -281,7 +329,7 @@ class AskAgain(Strategy):
 
 
 # In the order in which a model is asked with them.
-STRATEGIES: tuple[type[Strategy], ...] = (Greedy, FewShotPrompt, Vote, AskAgain)
+STRATEGIES: tuple[type[Strategy], ...] = (Greedy, FewShotPrompt, Vote, JudgeAll, AskAgain)
 
 
 def wanted_strategies(model: Model, settings: EvaluationConfig) -> list[Strategy]:
@@ -300,8 +348,10 @@ def execution_error(question: Example, sql: str, seconds: float) -> str | None:
     """
     if not sql:
         return "there is no query in the answer"
-    if question.db is None:
-        failed = compile_prediction(question.context, "", sql)
+    if question.db is None or question.dialect != "sqlite":
+        failed = (
+            compile_prediction(question.context, "", sql) if question.dialect == "sqlite" else _in_engine(question, sql)
+        )
         return str(failed) if failed else None
     try:
         sandbox = Sandbox.from_file(question.db)
@@ -314,6 +364,14 @@ def execution_error(question: Example, sql: str, seconds: float) -> str | None:
     finally:
         sandbox.close()
     return None
+
+
+def _in_engine(question: Example, sql: str) -> QueryFailed | None:
+    return compile_in_engine(question.context, "", sql, question.dialect)
+
+
+def _pair(question: Example, text: str) -> evaluation.Pair:
+    return evaluation.Pair(question.context, question.answer, text, question.db, question.dialect)
 
 
 def _elected(votes: Counter[str], running: Sequence[str], same: set[tuple[str, str]]) -> str | None:

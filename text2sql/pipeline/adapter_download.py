@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backends import open_backend
-from backends.exporting import open_weights
+from backends.exporting import download_adapter, open_weights
 from backends.interface import BackendError
+from backends.paths import directory_written_aside
 from text2sql.config import Config
 from text2sql.console import console
 from text2sql.errors import UserError
@@ -19,7 +20,7 @@ from text2sql.inference.strategies import Greedy
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.records import Prediction, predictions_file
-from text2sql.runs.session import RunSession
+from text2sql.runs.session import RunSession, close_service
 
 # Directory in the run's own.
 ADAPTER = "adapter"
@@ -39,6 +40,26 @@ def download_run(directory: Path) -> Path:
         console.print(f"{target} is there already.")
         return target
     return export_run(directory, ExportOptions(output=target))
+
+
+def download_path(path: str, target: Path) -> None:
+    """Fetch an adapter from a Tinker server by its ``tinker://`` path, without a run.
+
+    Raises:
+        UserError: The directory is there already, or cannot be written.
+        BackendError: The server cannot be reached, or has no such checkpoint to give.
+    """
+    if target.exists():
+        raise UserError(f"--output: {target} exists already; give another directory, or remove it first.")
+    service = open_backend("tinker")
+    try:
+        with directory_written_aside(target) as aside:
+            download_adapter(service, path, aside)
+    except OSError as error:
+        raise UserError(f"--output: writing {target} failed: {error.strerror or error}. Nothing was kept.") from error
+    finally:
+        close_service(service, "success")
+    console.print(f"Downloaded to {target}", soft_wrap=True)
 
 
 def download_at_the_end(run: RunDirectory) -> None:

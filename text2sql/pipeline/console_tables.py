@@ -15,14 +15,16 @@ from text2sql.console import console
 from text2sql.data.dataset import Dataset
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
+from text2sql.evaluation.golds import describe_faults
 from text2sql.evaluation.metrics import INTERVAL
 from text2sql.evaluation.tables import show_measures
 from text2sql.formats import MISSING, count, dollars, interval, p_value, percent, points
-from text2sql.inference.plan import known_evaluations, other_strategies
+from text2sql.inference.plan import Evaluation, known_evaluations, other_strategies
+from text2sql.runs.directory import RunDirectory
 from text2sql.runs.evaluation_summary import EvaluationSummary
 from text2sql.runs.records import StartRecord, describe_start
 from text2sql.runs.session import RunSession
-from text2sql.runs.summary import NovelAnswers, Summary
+from text2sql.runs.summary import NovelAnswers, Summary, TrainedWeights, describe_weights
 
 
 def introduce_run(session: RunSession, dataset: Dataset) -> None:
@@ -33,11 +35,37 @@ def introduce_run(session: RunSession, dataset: Dataset) -> None:
         f"{len(split.train)} training, {len(split.validation)} validation and {len(split.test)} test examples. "
         f"{dataset.counts()}"
     )
+    for sentence in describe_faults(dataset.faults, len(split.test)):
+        console.print(sentence, markup=False)
     if any(leaks.values()):
         console.print(
             f"Of the test examples, {leaks['tables']} share a table and {leaks['questions']} a question with the "
             "training examples; data.split_by=schema keeps tables apart."
         )
+
+
+def introduce_devices(described: Description, config: Config) -> None:
+    """That GPUs are idle, where a run that may take any uses fewer than there are."""
+    used, there = described.get("processes", 1), described.get("gpus", 1)
+    if there > used and config.local.device in ("auto", "cuda"):
+        console.print(
+            f"This machine has {there} GPUs, and this run uses {used}; `text2sql run CONFIG --processes {there}` shares"
+            " its work among all of them.",
+            markup=False,
+        )
+
+
+def introduce_resumption(run: RunDirectory, evaluations: Sequence[Evaluation]) -> None:
+    """How far earlier starts came, where the run goes on; nothing at its first start."""
+    checkpoints = run.checkpoints()
+    done = [f"training at step {count(checkpoints[-1].step)}"] if checkpoints else []
+    for evaluation in evaluations:
+        answered, asked = run.answered(evaluation.label), len(evaluation.questions)
+        if answered:
+            name = evaluation.title[0].lower() + evaluation.title[1:]
+            done.append(f"{name} {'done' if answered == asked else f'{count(answered)} of {count(asked)} answered'}")
+    if done:
+        console.print(f"Going on where an earlier start came to: {', '.join(done)}.", markup=False)
 
 
 def introduce_start(start: StartRecord, config: Config) -> None:
@@ -49,16 +77,21 @@ def introduce_start(start: StartRecord, config: Config) -> None:
     )
 
 
-def introduce_training(trained: Description) -> None:
-    """What the training changes, as the backend describes it; nothing where it does not say."""
-    if not trained:
-        return
-    where = ", ".join(trained["adapted_modules"]) or "the whole model"
-    console.print(
-        f"Trained: {count(trained['trained_parameters'])} parameters ({trained['trained_percent']:.3g} % of all), in "
-        f"{where}.",
-        markup=False,
-    )
+def introduce_questions(dataset: Dataset, taught: int | None) -> None:
+    """How many of the questions that a run learns from verdicts on the start model was trained on."""
+    asked = len(dataset.split.train)
+    if taught is None:
+        console.print("Whether the start model was trained on these questions is not known.")
+    elif taught:
+        console.print(
+            f"The start model was trained on {count(taught)} of the {count(asked)} questions that it will be asked: "
+            "verdicts teach less there. rl.holdout, in both runs, keeps questions aside."
+        )
+
+
+def introduce_training(weights: TrainedWeights) -> None:
+    """What the training changes, as the backend describes it."""
+    console.print(f"Trained: {describe_weights(weights)}.", markup=False)
 
 
 def show_first_example(example: Example, tokens: Tokens, tokenizer: Tokenizer) -> None:
@@ -86,16 +119,18 @@ def show_headline(summary: Summary) -> None:
     table = Table(title=f"Execution accuracy: {summary.name}", title_justify="left")
     for column in ("model", "correct", "accuracy", INTERVAL):
         table.add_column(column, justify="left" if column == "model" else "right")
-    for label, score in (("base", head.base), ("tuned", head.tuned)):
+    for label, score in (("base", head.base), ("start", head.start), ("tuned", head.tuned)):
         if score:
             table.add_row(label, f"{score.correct}/{score.n}", percent(score.accuracy), interval(score.low, score.high))
     if table.row_count:
         console.print(table)
     for note in summary.notes:
         console.print(f"Note: {note}", style="bright_black", markup=False)
-    if paired := head.paired:
+    for name, paired in (("", head.paired), (" from the start", head.paired_start)):
+        if paired is None:
+            continue
         console.print(
-            f"Difference {points(paired.difference)} percentage points ({INTERVAL} {points(paired.low)} to "
+            f"Difference{name} {points(paired.difference)} percentage points ({INTERVAL} {points(paired.low)} to "
             f"{points(paired.high)}): {paired.wins} questions won, {paired.losses} lost; exact McNemar "
             f"{p_value(paired.p_value)}."
         )
@@ -134,6 +169,24 @@ def show_strategies(evaluations: Mapping[str, EvaluationSummary]) -> None:
             interval(*row.interval),
             *([count(cost.samples), count(cost.prompt_tokens), count(cost.sampled_tokens)] if cost else [MISSING] * 3),
             f"{cost.seconds:.0f}" if cost else MISSING,
+        )
+    console.print(table)
+    show_passes(evaluations)
+
+
+def show_passes(evaluations: Mapping[str, EvaluationSummary]) -> None:
+    """pass@k of the models of which several samples were judged."""
+    found = {label: row.pass_at for label, row in evaluations.items() if row.pass_at}
+    if not found:
+        return
+    known = known_evaluations()
+    table = Table(title="Share of questions with a right answer among k samples", title_justify="left")
+    table.add_column("model")
+    for rate in next(iter(found.values())):
+        table.add_column(f"pass@{rate.k}", justify="right")
+    for label, rates in found.items():
+        table.add_row(
+            known[label].name, *[f"{percent(rate.value)} ({interval(rate.low, rate.high)})" for rate in rates]
         )
     console.print(table)
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from backends.base_models import weights_digest
+from backends.tokenizer import vocabulary
 from text2sql.config import Config
 from text2sql.config.templates import TEMPLATES
 from text2sql.data import prompts
 from text2sql.data.dataset import Dataset
 from text2sql.data.example import Example
 from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
+from text2sql.pipeline.given_adapter import adapter_file
 from text2sql.runs.inputs import Fingerprint, InputName, fingerprint
 from text2sql.sql.files import JOURNALS
 
@@ -33,7 +35,7 @@ def take_fingerprints(config: Config, dataset: Dataset, tokenizer: Any) -> dict[
         "training_examples": _of_examples(split.train),
         "validation_examples": _of_examples(split.validation),
         "test_examples": _of_examples(split.test),
-        "prompt": fingerprint([str(prompts.VERSION), repr(TEMPLATES[config.prompt.template])]),
+        "prompt": fingerprint(_describe_prompt(config, tokenizer)),
         "tokenizer": fingerprint(_describe_tokenizer(tokenizer)),
     }
     if databases := sorted({example.db for example in split.test if example.db}):
@@ -41,12 +43,25 @@ def take_fingerprints(config: Config, dataset: Dataset, tokenizer: Any) -> dict[
     # Of a hosted model only the name is known, and that is in the configuration.
     if config.capabilities.computes_here and (digest := weights_digest(config.trained_model)):
         found["base_weights"] = Fingerprint(digest=digest)
+    if (file := adapter_file(config)) is not None and file.is_file():
+        with file.open("rb") as weights:
+            found["adapter"] = Fingerprint(digest=hashlib.file_digest(weights, "sha256").hexdigest()[:32])
     return found
+
+
+def _describe_prompt(config: Config, tokenizer: Any) -> list[str]:
+    form = prompts.PromptFormat.of(config)
+    described = [str(prompts.VERSION), repr(TEMPLATES[form.template])]
+    # Runs of models that do not think keep the fingerprint that they have.
+    if prompts.is_chat(form) and "think" in str(tokenizer.chat_template):
+        described.append(repr(form.turn_start(tokenizer)))
+    return described
 
 
 def _of_examples(examples: Sequence[Example]) -> Fingerprint:
     # A database is known by its contents, wherever it is.
-    texts = (json.dumps(astuple(replace(example, db=None))) for example in examples)
+    names = [None if field.name == "db" else field.name for field in fields(Example)]
+    texts = (json.dumps([name and getattr(example, name) for name in names]) for example in examples)
     return fingerprint(texts, len(examples))
 
 
@@ -62,8 +77,7 @@ def _digest_database(path: str) -> str:
 
 def _describe_tokenizer(tokenizer: Any) -> Iterator[str]:
     """What a tokenizer does, which another version of its library does not change: its words, and texts in tokens."""
-    words = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else {}
-    yield json.dumps(sorted(words.items()))
+    yield json.dumps(sorted(vocabulary(tokenizer).items()))
     yield str(getattr(tokenizer, "chat_template", None))
     for example in EXERCISE_QUESTIONS:
         yield json.dumps(list(tokenizer.encode(f"{example.context}\n{example.question}\n{example.answer}")))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from tinker import TinkerError
 from tinker.lib.retryable_exception import RetryableException
@@ -16,18 +18,45 @@ from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
 from text2sql.inference.generate import Request
 from text2sql.inference.predict import Asker, judge_generations
+from text2sql.rl.loop import VerdictSteps
+from text2sql.rl.measures import summarize_verdicts
+from text2sql.rl.start import count_taught
+from text2sql.rl.teacher import Teacher
 from text2sql.runs.records import SAMPLES, CheckpointRecord, ValidationSample
+from text2sql.runs.rollouts import RlStepMetrics
 from text2sql.runs.session import RunSession, lost_model
 from text2sql.runs.summary import TrainingSummary
+from text2sql.sql.hardness import LEVELS
 from text2sql.training.batches import TrainingData
 from text2sql.training.lr_schedule import auto_learning_rate
+from text2sql.training.steps import Steps
+from text2sql.training.supervised import SupervisedSteps
 from text2sql.training.trackers import open_trackers
 from text2sql.training.trainer import Trainer, Validate
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A finished training.
+
+    Attributes:
+        summary: What it came to.
+        sampler: The tuned model, where it was asked for.
+    """
+
+    summary: TrainingSummary
+    sampler: SamplingClient | None
+
+
 def train_model(
-    session: RunSession, dataset: Dataset, train: list[Tokens], validation: list[Tokens]
-) -> TrainingSummary:
+    session: RunSession,
+    dataset: Dataset,
+    train: list[Tokens],
+    validation: list[Tokens],
+    teacher: Teacher,
+    *,
+    to_sample: bool,
+) -> Trained:
     """Train to the end; where a server loses the model, as one that is restarted does, from the last checkpoint.
 
     Args:
@@ -35,6 +64,8 @@ def train_model(
         dataset: Its examples.
         train: The training examples as tokens.
         validation: The validation examples as tokens.
+        teacher: Asked where the run distils one.
+        to_sample: Whether the tuned model will be asked.
 
     Raises:
         UserError: The training diverged, or a tracker's package is missing.
@@ -42,17 +73,19 @@ def train_model(
     """
     config = session.config
     track = open_trackers(config, session.run.path)
-    ids = [example.id for example in dataset.split.train]
-    data = TrainingData(train, ids, validation, _levels(config, dataset))
     validate = _validator(session, dataset.split.validation[: config.training.validation_questions])
     peak = _peak_rate(config)
     taken_up: list[CheckpointRecord] = []
     while True:
         # A trainer goes on where the run's files say that the one before it got.
-        trainer = Trainer(session, data, peak, validate, track)
+        steps = _steps(session, dataset, train, peak, teacher)
+        trainer = Trainer(session, steps, validation, validate, track)
         try:
-            trainer.train()
-            return trainer.summary()
+            chosen = trainer.train()
+            sampler = trainer.checkpoints.open_sampler(chosen) if to_sample else None
+            # Without it the checkpoint was damaged beyond repair, and the training goes on from the one before.
+            if sampler or not to_sample:
+                return Trained(_with_verdicts(session, dataset, trainer.summary()), sampler)
         except (TinkerError, RetryableException) as error:
             saved = session.run.checkpoints()
             # Where nothing is saved, or nothing more than the last time, another try would end in the same way.
@@ -62,13 +95,31 @@ def train_model(
             console.print(f"The server broke off the training: {error}", markup=False)
 
 
+def _steps(session: RunSession, dataset: Dataset, train: list[Tokens], peak: float, teacher: Teacher) -> Steps[Any]:
+    """What each step learns from: verdicts on the model's own answers, or gold ones."""
+    if session.config.rl.method is not None:
+        return VerdictSteps(session, dataset.split.train, train, peak, teacher)
+    examples, config = dataset.split.train, session.config
+    schemas = [example.context for example in examples] if config.training.group_by_schema else None
+    data = TrainingData(train, [example.id for example in examples], _levels(config, dataset), schemas)
+    return SupervisedSteps(session, data, peak)
+
+
+def _with_verdicts(session: RunSession, dataset: Dataset, summary: TrainingSummary) -> TrainingSummary:
+    """The summary of a training, with what verdicts came to where it learnt from them."""
+    steps = [row for row in session.run.metrics() if isinstance(row, RlStepMetrics)]
+    if not steps:
+        return summary
+    start = session.run.recorded_start()
+    taught = count_taught(start, dataset.split.train) if start else 0
+    return summary.model_copy(update={"verdicts": summarize_verdicts(steps, session.config.rl, taught)})
+
+
 def _levels(config: Config, dataset: Dataset) -> list[int] | None:
     """How hard the training examples are, where they are taught in that order."""
     if config.training.order == "shuffled":
         return None
-    from text2sql.sql.hardness import LEVELS, hardness
-
-    return [LEVELS.index(hardness(example.answer)) for example in dataset.split.train]
+    return [LEVELS.index(dataset.known.of(example).level) for example in dataset.split.train]
 
 
 def _peak_rate(config: Config) -> float:

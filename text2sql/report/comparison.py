@@ -10,14 +10,16 @@ from text2sql.evaluation import wilson_interval
 from text2sql.formats import clip
 from text2sql.report.failures import benchmark_line, judge_line
 from text2sql.report.load import RunData
+from text2sql.report.outcomes import Outcome
 from text2sql.report.witness import WitnessView, witness_view
 from text2sql.runs.models import SIDES
 from text2sql.runs.records import Prediction
 from text2sql.sql.hardness import LEVELS, Hardness
 
 T = TypeVar("T")
-# The predictions of the models that answered one question, by side.
-Answered = dict[str, Prediction]
+# The answers of the models to one question, by side: in brief, and in full.
+Answered = dict[str, Outcome]
+Shown = dict[Outcome, Prediction]
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def status_counts(run: RunData) -> dict[str, dict[str, int]]:
         if evaluation := run.evaluation(side):
             counts[side] = dict(evaluation.counts.items())
         elif rows := run.predictions.get(side):
-            counts[side] = dict(Counter(row.verdict.status for row in rows))
+            counts[side] = dict(Counter(row.status for row in rows))
     return counts
 
 
@@ -132,18 +134,25 @@ def groups(run: RunData, limits: Limits) -> list[Group]:
     """
     if not run.predictions:
         return []
+    outcomes = _outcomes_of_one(run) if len(run.predictions) == 1 else _outcomes_of_two(run)
+    chosen = {key: _spread(found, limits.cases) for key, _, _, found in outcomes}
+    listed = {
+        key: found[: limits.listed] if key in ("won", "lost") and len(found) > limits.cases else []
+        for key, _, _, found in outcomes
+    }
+    shown: Shown = {}
+    for side, file in run.predictions.items():
+        shown |= file.read([pair[side] for pairs in chosen.values() for pair in pairs])
     return [
         Group(
             key,
             title,
             explanation,
             len(found),
-            [_case(pair, limits) for pair in _spread(found, limits.cases)],
-            _listed(found[: limits.listed]) if key in ("won", "lost") and len(found) > limits.cases else [],
+            [_case(pair, shown, limits) for pair in chosen[key]],
+            _listed(run, listed[key]),
         )
-        for key, title, explanation, found in (
-            _outcomes_of_one(run) if len(run.predictions) == 1 else _outcomes_of_two(run)
-        )
+        for key, title, explanation, found in outcomes
     ]
 
 
@@ -225,15 +234,18 @@ def _spread(items: list[T], limit: int) -> list[T]:
     return [items[index * len(items) // limit] for index in range(limit)]
 
 
-def _listed(pairs: list[Answered]) -> list[tuple[str, str]]:
-    rows = [next(iter(pair.values())) for pair in pairs]
-    return [(clip(row.id, 80), clip(row.question, 200)) for row in rows]
+def _listed(run: RunData, pairs: list[Answered]) -> list[tuple[str, str]]:
+    """Ids and questions; every one is the first model's that was asked."""
+    file = next(iter(run.predictions.values()))
+    rows = file.read([next(iter(pair.values())) for pair in pairs])
+    return [(clip(row.id, 80), clip(row.question, 200)) for _, row in rows]
 
 
-def _case(pair: Answered, limits: Limits) -> Case:
-    first = next(iter(pair.values()))
+def _case(pair: Answered, shown: Shown, limits: Limits) -> Case:
+    first = shown[next(iter(pair.values()))]
     answers = []
-    for side, row in pair.items():
+    for side, outcome in pair.items():
+        row = shown[outcome]
         witness = row.verdict.witness
         answers.append(
             Answer(
@@ -243,7 +255,7 @@ def _case(pair: Answered, limits: Limits) -> Case:
                 status=row.verdict.status,
                 reason=clip(row.verdict.reason, 600),
                 labels=[clip(label, 60) for label in row.labels[:6]],
-                witness=witness_view(witness) if witness and not row.correct else None,
+                witness=witness_view(witness, row.verdict.judged_on) if witness and not row.correct else None,
                 benchmark=benchmark_line(row),
                 judge=judge_line(row),
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from text2sql.equivalence.verdict import STATUSES
-from text2sql.evaluation.metrics import BENCHMARKS, judge_facts
+from text2sql.evaluation.metrics import BENCHMARKS, judge_facts, status_name
 from text2sql.formats import MISSING, clip, count, percent
 from text2sql.report.load import RunData
 from text2sql.runs.evaluation_summary import EvaluationSummary
@@ -76,7 +76,7 @@ def status_rows(run: RunData) -> list[tuple[str, list[str]]]:
     for status in STATUSES:
         found = [summary.counts.get(status, 0) for summary in evaluations(run).values()]
         if status != "equivalent" and any(found):
-            rows.append((f"Answers: {status}", [count(value) for value in found]))
+            rows.append((f"Answers: {status_name(status)}", [count(value) for value in found]))
     return rows
 
 

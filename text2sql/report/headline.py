@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from text2sql.evaluation.statistics import SIGNIFICANCE
 from text2sql.formats import count, p_value, pluralize, points, unbroken
+from text2sql.runs.models import Model
 from text2sql.runs.summary import PairedComparison, Score
 
 
-def result_sentence(base: Score | None, tuned: Score | None, paired: PairedComparison | None) -> str:
+def result_sentence(
+    base: Score | None, tuned: Score | None, paired: PairedComparison | None, before: Model = "base"
+) -> str:
     """Which way it went, by how much, and whether that is more than chance.
 
     Args:
-        base: The base model's score, None if it was not evaluated.
+        base: The score of the model before, None if it was not evaluated.
         tuned: The tuned model's, likewise.
         paired: The paired comparison, None if there is none.
+        before: Which model that is.
     """
     if not base or not tuned:
-        present, side = (tuned, "tuned") if tuned else (base, "base")
+        present, side = (tuned, "tuned") if tuned else (base, before)
         if not present:
             return "No model was evaluated in this run."
         return (
@@ -28,8 +32,8 @@ def result_sentence(base: Score | None, tuned: Score | None, paired: PairedCompa
     if not paired.wins and not paired.losses:
         return "The two models are right on exactly the same questions: fine-tuning changed nothing that was measured."
     moved = (
-        f"On the same {pluralize(tuned.n, 'question')}, the tuned model is right on {count(paired.wins)} that the base "
-        f"model got wrong, and wrong on {count(paired.losses)} that it got right"
+        f"On the same {pluralize(tuned.n, 'question')}, the tuned model is right on {count(paired.wins)} that the "
+        f"{before} model got wrong, and wrong on {count(paired.losses)} that it got right"
     )
     evidence = evidence_of(paired)
     if paired.p_value >= SIGNIFICANCE:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import JsonValue
 
 from text2sql.errors import UserError
+from text2sql.report.outcomes import Outcome, Outcomes
 from text2sql.rows import read_jsonl
 from text2sql.rows.values import json_kind
 from text2sql.runs.evaluation_summary import EvaluationSummary
 from text2sql.runs.models import SIDES
 from text2sql.runs.record_files import NotARecord, parse, refusal
 from text2sql.runs.records import METRICS, MetricsRow, Prediction, R, StepMetrics, Validation, predictions_file
+from text2sql.runs.rollouts import ROLLOUTS, PaidGroup, RlStepMetrics, SampledGroup
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Score, Summary
 
 # Values of such keys are not shown: reports are passed around.
@@ -33,18 +35,20 @@ class RunData:
         name: Name of the run, from the summary or from the directory.
         summary: None where there is none that can be read.
         metrics: One row per optimiser step and validation, in order of step.
-        predictions: By side (``"base"``, ``"tuned"``); a side that is absent has no key.
+        predictions: By side (``"base"``, ``"tuned"``), in brief; a side that is absent has no key.
         config: Text of ``config.yaml``, secrets masked.
         environment: ``environment.json``, flattened to dotted keys.
+        rollouts: Of a run that learns from verdicts; empty until `with_rollouts` has read them.
         problems: Sentences about what was skipped or does not agree.
     """
 
     name: str
     summary: Summary | None = None
     metrics: list[MetricsRow] = field(default_factory=list)
-    predictions: dict[str, list[Prediction]] = field(default_factory=dict)
+    predictions: dict[str, Outcomes] = field(default_factory=dict)
     config: str = ""
     environment: dict[str, JsonValue] = field(default_factory=dict)
+    rollouts: list[SampledGroup | PaidGroup] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def evaluation(self, side: str) -> EvaluationSummary | None:
@@ -55,16 +59,18 @@ class RunData:
         """The accuracy of one side with the interval that the headline shows."""
         if self.summary is None:
             return None
-        return {"base": self.summary.headline.base, "tuned": self.summary.headline.tuned}.get(side)
+        head = self.summary.headline
+        return {"base": head.base, "start": head.start, "tuned": head.tuned}.get(side)
 
 
-def load_run(run_dir: Path, sides: Sequence[str] = SIDES, *, strict: bool = False) -> RunData:
+def load_run(run_dir: Path, sides: Sequence[str] = SIDES, *, strict: bool = False, going_on: bool = False) -> RunData:
     """Read every part of a run that is there.
 
     Args:
         run_dir: The run directory.
         sides: Whose predictions to read, by label.
         strict: Refuse predictions of which one cannot be read, where else it is left out and named.
+        going_on: Whether a process may be writing: a last line that is not complete is then no damage.
 
     Returns:
         The run; parts that are absent are empty, parts that cannot be read are named in ``problems``.
@@ -77,15 +83,21 @@ def load_run(run_dir: Path, sides: Sequence[str] = SIDES, *, strict: bool = Fals
         raise UserError(f"No run directory at {run_dir}: give the directory that `text2sql run` or `evaluate` wrote.")
     problems: list[str] = []
     summary = _read_object(run_dir / SUMMARY, Summary, problems)
-    metrics: list[MetricsRow] = _read_rows(run_dir / METRICS, problems, StepMetrics, Validation)
-    metrics = _last_of_each(metrics, lambda row: (type(row), row.step), "step", METRICS, problems)
+    measured: Iterator[tuple[int, MetricsRow]] = _read_rows(
+        run_dir / METRICS, problems, RlStepMetrics, StepMetrics, Validation, going_on=going_on
+    )
+    metrics = [row for _, row in measured]
+    metrics = _last_of_each(metrics, lambda row: (isinstance(row, Validation), row.step), "step", METRICS, problems)
     predictions = {}
     for side in sides:
         path = run_dir / predictions_file(side)
-        rows = _read_rows(path, problems, Prediction, strict=strict)
+        rows = [
+            Outcome.of(line, row)
+            for line, row in _read_rows(path, problems, Prediction, strict=strict, going_on=going_on)
+        ]
         rows = _last_of_each(rows, lambda row: row.id, "id", path.name, problems)
         if rows:
-            predictions[side] = rows
+            predictions[side] = Outcomes(path, rows)
     if not (summary or metrics or predictions):
         raise UserError(
             f"Nothing to report in {run_dir}: no summary.json, metrics.jsonl or predictions-*.jsonl that can be read."
@@ -102,6 +114,14 @@ def load_run(run_dir: Path, sides: Sequence[str] = SIDES, *, strict: bool = Fals
     )
     problems.extend(_disagreements(run))
     return run
+
+
+def with_rollouts(run: RunData, run_dir: Path) -> RunData:
+    """The run with what it has sampled, which is large and which only its own report shows."""
+    rows: Iterator[tuple[int, SampledGroup | PaidGroup]] = _read_rows(
+        run_dir / ROLLOUTS, run.problems, SampledGroup, PaidGroup
+    )
+    return replace(run, rollouts=[row for _, row in rows])
 
 
 def flatten(value: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
@@ -141,25 +161,28 @@ def _read_object(path: Path, kind: type[R], problems: list[str]) -> R | None:
     return None
 
 
-def _read_rows(path: Path, problems: list[str], *kinds: type[R], strict: bool = False) -> list[R]:
-    rows: list[R] = []
+def _read_rows(
+    path: Path, problems: list[str], *kinds: type[R], strict: bool = False, going_on: bool = False
+) -> Iterator[tuple[int, R]]:
+    """The records of a file with the numbers of their lines; at its end, what could not be read is among `problems`."""
     unreadable: list[str] = []
     try:
-        for number, value in read_jsonl(path, skipped=unreadable):
+        for number, value in read_jsonl(path, skipped=unreadable, appended=going_on):
             try:
-                rows.append(parse(value, *kinds))
+                record = parse(value, *kinds)
             except NotARecord as error:
                 if strict:
                     raise refusal(path, f"line {number}", error) from error
                 unreadable.append(f"line {number} {error}")
+            else:
+                yield number, record
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
         problems.append(f"{path.name} could not be read: {error.strerror or error}.")
     if unreadable:
         what = f"{len(unreadable)} unreadable line{'s' * (len(unreadable) > 1)} skipped"
         problems.append(f"{path.name}: {what} ({'' if len(unreadable) == 1 else 'the first: '}{unreadable[0]}).")
-    return rows
 
 
 def _last_of_each(rows: list[T], key: Callable[[T], Hashable], name: str, file: str, problems: list[str]) -> list[T]:

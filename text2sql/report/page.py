@@ -14,14 +14,21 @@ from text2sql.report import failures
 from text2sql.report.comparison import Limits, both_right, by_hardness, groups, novel_cases
 from text2sql.report.figures import Plot
 from text2sql.report.headline import result_sentence
-from text2sql.report.load import RunData, load_run
+from text2sql.report.load import RunData, load_run, with_rollouts
 from text2sql.report.plots import NAMES, draw_all
+from text2sql.report.rollouts import example_groups
 from text2sql.report.templates import fill
-from text2sql.runs.models import SIDES
+from text2sql.runs.models import MODELS, Model
 from text2sql.runs.records import describe_start
-from text2sql.runs.summary import TrainingSummary
+from text2sql.runs.summary import Summary, TrainingSummary, VerdictSummary, describe_weights
 
 _MAX_BYTES = 1_800_000
+METHOD_NAMES = {
+    "policy_gradient": "Policy gradient",
+    "rft": "Rejection sampling",
+    "dpo": "Preference pairs (DPO)",
+    "distill": "On-policy distillation",
+}
 
 
 def write_report(run_dir: Path) -> Path:
@@ -39,7 +46,7 @@ def write_report(run_dir: Path) -> Path:
         UserError: There is nothing to report, or the directory cannot be written.
     """
     run_dir = Path(run_dir)
-    run = load_run(run_dir)
+    run = with_rollouts(load_run(run_dir), run_dir)
     plots = draw_all(run)
     html = render(run, plots)
     target = run_dir / "report.html"
@@ -78,6 +85,7 @@ def _fill(run: RunData, plots: dict[str, Plot], limits: Limits) -> str:
         lead=_lead(run),
         headline=_headline(run),
         rates=_rates(run),
+        evidence=_evidence(run),
         levels=by_hardness(run),
         groups=groups(run, limits),
         both_right=both_right(run),
@@ -86,12 +94,21 @@ def _fill(run: RunData, plots: dict[str, Plot], limits: Limits) -> str:
         novel=novel_cases(run, limits),
         notes=[*_cautions(run), *(clip(note, 600) for note in notes), *run.problems][:60],
         training=_training(run),
+        rollouts=example_groups(run, limits),
         data=_data(run),
         cost=_cost(run),
         stages=_stages(run),
         config=clip(run.config, 40_000),
+        versions=_versions(run),
         environment=[(clip(key, 80), clip(str(value), 400)) for key, value in run.environment.items()][:200],
     )
+
+
+def _versions(run: RunData) -> str:
+    """The program that made the run, to make it again: ``text2sql 0.1.0, commit abc``; empty where it is not known."""
+    version, commit = run.environment.get("packages.text2sql"), run.environment.get("git")
+    parts = [f"text2sql {version}"] if version else []
+    return clip(", ".join([*parts, *([f"commit {commit}"] if commit else [])]), 200)
 
 
 def _lead(run: RunData) -> list[str]:
@@ -124,10 +141,12 @@ class HeadlineView:
 
 
 def _headline(run: RunData) -> HeadlineView:
-    scores = {side: score for side in SIDES if (score := run.score(side)) and score.accuracy is not None}
-    paired = run.summary.headline.paired if run.summary else None
+    scores = {side: score for side in MODELS if (score := run.score(side)) and score.accuracy is not None}
+    head = run.summary.headline if run.summary else None
+    before: Model = "start" if "start" in scores else "base"
+    paired = None if head is None else head.paired_start if before == "start" else head.paired
     return HeadlineView(
-        sentence=result_sentence(scores.get("base"), scores.get("tuned"), paired),
+        sentence=result_sentence(scores.get(before), scores.get("tuned"), paired, before),
         scores=[
             ScoreView(
                 side,
@@ -167,6 +186,23 @@ def _rates(run: RunData) -> RatesView:
     return RatesView(list(summaries), rows)
 
 
+@dataclass(frozen=True)
+class EvidenceView:
+    """What the verdicts ``equivalent`` rest on: the columns, and for each side that says so a row."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[str, list[str]]]
+
+
+def _evidence(run: RunData) -> EvidenceView:
+    rows = [
+        (side, metrics.evidence_cells(summary.evidence))
+        for side, summary in failures.evaluations(run).items()
+        if summary.evidence
+    ]
+    return EvidenceView(metrics.EVIDENCE, rows)
+
+
 def _cautions(run: RunData) -> list[str]:
     if run.summary is None:
         return []
@@ -199,18 +235,39 @@ def _training(run: RunData) -> list[tuple[str, str]]:
         return []
     start, expires = training.start_from, training.checkpoint_expires
     facts = [
+        ("Trained", describe_weights(training.weights) if training.weights else None),
         ("Begun with the weights of", describe_start(start) if start else None),
         ("Optimiser steps", count(training.steps)),
         ("Epochs", count(training.epochs)),
         ("Examples seen", count(training.examples)),
         ("Batch size", count(training.batch_size)),
         ("Learning rate", count(training.learning_rate)),
-        ("First loss", None if training.first_loss is None else count(training.first_loss)),
-        ("Final loss", None if training.final_loss is None else count(training.final_loss)),
+        # What a policy's loss is says nothing of how good the policy is.
+        ("First loss", None if training.verdicts or training.first_loss is None else count(training.first_loss)),
+        ("Final loss", None if training.verdicts or training.final_loss is None else count(training.final_loss)),
         ("Stopped early", training.stopped_early),
+        *_verdicts(training.verdicts),
         ("Checkpoints expire", timestamp(expires) if expires else None),
     ]
     return [(name, clip(text, 300)) for name, text in facts if text is not None]
+
+
+def _verdicts(verdicts: VerdictSummary | None) -> list[tuple[str, str]]:
+    if verdicts is None:
+        return []
+    taught = "not known" if verdicts.taught is None else count(verdicts.taught)
+    first, final = percent(verdicts.first_right), percent(verdicts.final_right)
+    return [
+        ("Method", METHOD_NAMES.get(verdicts.method, verdicts.method)),
+        ("Answers sampled", count(verdicts.answers)),
+        ("In a step", f"{verdicts.group} answers to each of {verdicts.questions} questions"),
+        ("Reward", f"{verdicts.first_reward:.3f} at the beginning, {verdicts.final_reward:.3f} at the end"),
+        ("Right answers", f"{first} at the beginning, {final} at the end"),
+        ("Groups that taught nothing", percent(verdicts.dropped)),
+        ("Wrong, and let pass by one database", count(verdicts.caught)),
+        ("Undecided", count(verdicts.undecided)),
+        ("Questions that the start model knew", taught),
+    ]
 
 
 @dataclass(frozen=True)
@@ -234,6 +291,7 @@ def _data(run: RunData) -> DataView:
             ("Validation examples", count(data.validation)),
             ("Test examples", count(data.test)),
             ("Split by", clip(data.split_by, 80)),
+            *([("Training examples kept aside", count(data.held_back))] if data.held_back else []),
         ],
         dropped=[(clip(reason, 80), count(amount)) for reason, amount in data.dropped.items() if amount][:30],
         dropped_known=True,
@@ -257,13 +315,20 @@ def _cost(run: RunData) -> list[tuple[str, str]]:
     cost, training = run.summary.cost, run.summary.training
     facts = [
         ("All stages", duration(sum(cost.wall_seconds.values())) if cost.wall_seconds else None),
-        ("Peak memory", size(cost.peak_memory_bytes)),
+        (_memory_of(run.summary), size(cost.peak_memory_bytes)),
         ("Tokens trained on", count(cost.trained_tokens)),
         ("Tokens sampled", count(cost.sampled_tokens)),
         ("Training speed", _speed(training) if training else None),
         ("Cost", None if cost.dollars is None else dollars(cost.dollars)),
     ]
     return [(name, text) for name, text in facts if text is not None]
+
+
+def _memory_of(summary: Summary) -> str:
+    backend = capabilities_of(summary.backend)
+    # The run's own process holds no weights there.
+    elsewhere = backend is not None and backend.has_weights and not backend.computes_here
+    return "Peak memory of the client" if elsewhere else "Peak memory"
 
 
 def _speed(training: TrainingSummary) -> str:

@@ -30,14 +30,15 @@ from text2sql.report.figures import (
     whisker,
 )
 from text2sql.report.load import RunData
-from text2sql.runs.models import SIDES
+from text2sql.runs.models import MODELS, SIDES
+from text2sql.runs.rollouts import RlStepMetrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS: dict[str, str] = {side: SERIES[place] for place, side in enumerate(SIDES)}
-NAMES = {"base": "Base", "tuned": "Tuned"}
+COLOURS: dict[str, str] = {**{side: SERIES[place] for place, side in enumerate(SIDES)}, "start": SERIES[2]}
+NAMES = {"base": "Base", "start": "Start", "tuned": "Tuned"}
 _MAX_BARS = 12
 
 
@@ -55,6 +56,8 @@ def draw_all(run: RunData) -> dict[str, Plot]:
     makers: tuple[tuple[str, str, Callable[[RunData], tuple[Figure, str] | None]], ...] = (
         ("headline", "Execution accuracy", _headline),
         ("loss", "Loss per token", _loss),
+        ("reward", "Reward and right answers among those sampled", _reward),
+        ("pass-at-k", "Questions with a right answer among k samples", _pass_at_k),
         ("learning-rate", "Learning rate", _learning_rate),
         ("validation-accuracy", "Execution accuracy on the validation sample", _validation_accuracy),
         ("hardness", "Accuracy by hardness of the question", _hardness),
@@ -73,14 +76,15 @@ def draw_all(run: RunData) -> dict[str, Plot]:
 def _headline(run: RunData) -> tuple[Figure, str] | None:
     rows = [
         Accuracy(NAMES[side], COLOURS[side], score.accuracy, score.low, score.high, score.n)
-        for side in SIDES
+        for side in MODELS
         if (score := run.score(side)) and score.accuracy is not None
     ]
     return draw_accuracies(rows, [row.name for row in rows], fontsize=12) if rows else None
 
 
 def _loss(run: RunData) -> tuple[Figure, str] | None:
-    steps, losses = series(run.metrics, "loss")
+    # The loss of a step from verdicts says nothing of how good the model is.
+    steps, losses = series([row for row in run.metrics if not isinstance(row, RlStepMetrics)], "loss")
     checked, validation = series(run.metrics, "validation_loss")
     if not steps and not checked:
         return None
@@ -133,6 +137,53 @@ def _validation_accuracy(run: RunData) -> tuple[Figure, str] | None:
         f"Validation accuracy from {percent(rates[0])} at step {count(steps[0])} to {percent(rates[-1])} at step "
         f"{count(steps[-1])}, highest {percent(max(rates))}."
     )
+
+
+def _reward(run: RunData) -> tuple[Figure, str] | None:
+    curves = (
+        ("reward", "Reward", COLOURS["tuned"]),
+        ("equivalent", "Right answers", SERIES[3]),
+        ("pass_at_group", "Any right", MUTED),
+        ("caught", "Wrong, and one database lets it pass", SERIES[2]),
+    )
+    found = [(name, colour, *series(run.metrics, key)) for key, name, colour in curves]
+    if not found[0][2]:
+        return None
+    figure, axes = new_figure(2.9)
+    said = []
+    for name, colour, steps, values in found:
+        axes.plot(thin(steps), thin(smooth(values)), color=colour, linewidth=1.6, label=name)
+        said.append(f"{name} from {values[0]:.3g} at step {count(steps[0])} to {values[-1]:.3g} at {count(steps[-1])}")
+    curve(axes)
+    axes.set_ylim(min(0.0, *found[0][3]), 1.03)
+    legend(axes, len(found))
+    return figure, ". ".join(said) + "."
+
+
+def _pass_at_k(run: RunData) -> tuple[Figure, str] | None:
+    found = {
+        model: evaluation.pass_at
+        for model in MODELS
+        if (evaluation := run.evaluation(f"{model}-samples")) and evaluation.pass_at
+    }
+    if not found:
+        return None
+    figure, axes = new_figure(2.9)
+    said = []
+    for model, rates in found.items():
+        ks, values = [rate.k for rate in rates], [rate.value for rate in rates]
+        axes.fill_between(ks, [r.low for r in rates], [r.high for r in rates], color=COLOURS[model], alpha=0.15)
+        axes.plot(ks, values, color=COLOURS[model], linewidth=1.6, marker="o", markersize=4.5, label=NAMES[model])
+        said.append(f"{NAMES[model]}: " + ", ".join(f"pass@{rate.k} {percent(rate.value)}" for rate in rates))
+    curve(axes)
+    axes.set_xlabel("k")
+    axes.set_xscale("log", base=2)
+    ks = [rate.k for rate in next(iter(found.values()))]
+    axes.set_xticks(ks, [str(k) for k in ks])
+    axes.set_ylim(0, 1.03)
+    percent_axis(axes.yaxis)
+    legend(axes, len(found))
+    return figure, ". ".join(said) + "."
 
 
 def _learning_rate(run: RunData) -> tuple[Figure, str] | None:

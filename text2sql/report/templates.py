@@ -10,6 +10,8 @@ from text2sql import formats
 from text2sql.report.figures import Plot
 
 _HERE = Path(__file__).parent
+PALETTE = _HERE / "palette.css"
+STYLES = (PALETTE.name, "report.css")
 # Controls that HTML forbids, lone surrogates, and the marks that reorder text: shown as escapes.
 _UNSHOWABLE = re.compile(
     "[\x00-\x08\x0b-\x0d\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
@@ -34,7 +36,7 @@ def fill(template: str, plots: Mapping[str, Plot], **values: object) -> str:
         percent=formats.percent, points=formats.points, count=formats.count, pluralize=formats.pluralize
     )
     html = environment.get_template(template).render(
-        style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
+        style=Markup("".join((_HERE / name).read_text(encoding="utf-8") for name in STYLES)),
         plots=plots,
         svg={key: Markup(plot.inline) for key, plot in plots.items()},
         **values,

@@ -33,14 +33,17 @@ class WitnessView:
     remarks: list[tuple[str, str]]
 
 
-def witness_view(witness: Witness) -> WitnessView:
-    """Turn a witness into tables."""
+def witness_view(witness: Witness, judged_on: str | None = None) -> WitnessView:
+    """Turn a witness into tables; of another engine than SQLite, with its name."""
     named = list(witness.tables.items())
     more = len(named) - _MAX_TABLES
     return WitnessView(
         tables=[_grid(name, table) for name, table in named[:_MAX_TABLES]],
         results=[_grid("Gold query returns", witness.gold), _grid("Model's query returns", witness.predicted)],
-        remarks=[("Not shown", f"{more} more tables")] if more > 0 else [],
+        remarks=[
+            *([("Not shown", f"{more} more tables")] if more > 0 else []),
+            *([("Judged on", judged_on)] if judged_on else []),
+        ],
     )
 
 

@@ -18,6 +18,14 @@ from text2sql.rows.encodings import decode
 from text2sql.rows.values import json_kind
 
 SourceRow = Mapping[str, Any]
+SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+
+
+def check_present(path: Path, what: str) -> None:
+    """Raise UserError if there is no such file; `what` as for `read_rows`."""
+    if not path.exists():
+        remedy = "; set data.path or data.source" if what == "data" else ""
+        raise UserError(f"{what}: there is no file {path}{remedy}.")
 
 
 def read_rows(path: Path, what: str = "data") -> list[SourceRow]:
@@ -34,12 +42,11 @@ def read_rows(path: Path, what: str = "data") -> list[SourceRow]:
     if reader is None and not path.exists():
         raise UserError(f"{what}: there is no file or directory {path}.")
     if reader is None:
-        raise UserError(f'{what}: "{path}" must end in {", ".join(READERS)}.')
+        advice = " Save the sheet as CSV." if path.suffix.casefold() in SPREADSHEETS else ""
+        raise UserError(f'{what}: "{path}" must end in {", ".join(READERS)}.{advice}')
+    check_present(path, what)
     try:
         return list(reader(path))
-    except FileNotFoundError as error:
-        remedy = "; set data.path or data.source" if what == "data" else ""
-        raise UserError(f"{what}: there is no file {path}{remedy}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{what}: {path} is not a text file in UTF-8; save it as UTF-8 and try again.") from error
     except OSError as error:

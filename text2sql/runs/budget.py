@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 
 from backends.options import Prices
-from backends.planning.prices import find_prices
+from backends.planning.lineup import find_prices
 from text2sql.config import Config
 from text2sql.errors import UserError
 from text2sql.formats import dollars

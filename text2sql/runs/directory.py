@@ -1,6 +1,7 @@
-"""A run's directory: plain files, each complete or absent, and what to do when one is there already.
+"""A run's directory: plain files, each complete or absent.
 
-``config.yaml`` (resolved), ``environment.json``, ``metrics.jsonl``, ``checkpoints.jsonl``, ``checkpoints/``,
+``config.yaml`` (resolved), ``environment.json``, ``metrics.jsonl``, ``rollouts.jsonl`` (of a run that learns from
+verdicts), ``checkpoints.jsonl``, ``checkpoints/``,
 ``predictions-*.jsonl``, ``timings.jsonl``, ``summary.json``, ``report.html``, ``plots/``. JSON Lines files only grow,
 and a last line that a killed process left incomplete is dropped when the run goes on.
 """
@@ -9,19 +10,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from backends.paths import PARTIAL, written_aside
-from text2sql.config import Config, changes, dump_config
-from text2sql.config.changes import Change
+from backends.paths import written_aside
+from text2sql.config import Config
+from text2sql.config.files import unescape_variables
 from text2sql.config.wording import sentence
 from text2sql.config.yaml import read_yaml
 from text2sql.console import console
@@ -34,6 +34,7 @@ from text2sql.runs.records import (
     MetricsRow,
     Prediction,
     Record,
+    StartRecord,
     StepMetrics,
     Timing,
     TrainingRun,
@@ -41,17 +42,20 @@ from text2sql.runs.records import (
     Validation,
     ValidationSample,
 )
-from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Summary
+from text2sql.runs.rollouts import ROLLOUTS, PaidGroup, RlStepMetrics, SampledGroup
+from text2sql.runs.summary import ENVIRONMENT, INPUTS, SUMMARY, Environment, Inputs, Summary
 
 # Files without which a run can go on, with what they hold: no answer, no weights and no setting is in them.
 BOOKKEEPING: dict[str, tuple[type[Record], ...]] = {
-    records.METRICS: (StepMetrics, Validation),
+    records.METRICS: (RlStepMetrics, StepMetrics, Validation),
+    ROLLOUTS: (SampledGroup, PaidGroup),
     records.TRAINING_RUNS: (TrainingRun,),
     records.SAMPLES: (ValidationSample,),
     records.USAGE: (Usage,),
     records.TIMINGS: (Timing,),
     SUMMARY: (Summary,),
     ENVIRONMENT: (Environment,),
+    INPUTS: (Inputs,),
 }
 
 
@@ -60,6 +64,8 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Several threads may add to one file.
+        self._appending = threading.Lock()
         # Not one lock for each thread: whoever has the object may release it.
         self._lock = FileLock(path / ".lock", thread_local=False)
 
@@ -73,14 +79,18 @@ class RunDirectory:
 
     def metrics(self) -> list[MetricsRow]:
         """What every optimiser step and every validation came to, in the order in which they were done."""
-        return read_records(self.file(records.METRICS), StepMetrics, Validation)
+        return read_records(self.file(records.METRICS), RlStepMetrics, StepMetrics, Validation)
+
+    def rollouts(self) -> list[SampledGroup | PaidGroup]:
+        """The answers that the run has learnt from, and what they were paid, in the order of writing."""
+        return read_records(self.file(ROLLOUTS), SampledGroup, PaidGroup)
 
     def checkpoints(self) -> list[CheckpointRecord]:
         """The checkpoints that are kept, in order."""
         path = self.file(records.CHECKPOINTS)
         # This file is replaced as a whole, so an incomplete line is damage and not an interrupted write.
-        if path.is_file() and not path.read_bytes().endswith(b"\n"):
-            raise damaged(path, "its last line is incomplete")
+        if path.is_file() and not (content := path.read_bytes()).endswith(b"\n"):
+            raise damaged(path, "its last line is incomplete" if content else "it is empty")
         return read_records(path, CheckpointRecord)
 
     def training_runs(self) -> list[TrainingRun]:
@@ -101,7 +111,7 @@ class RunDirectory:
 
     def append(self, name: str, rows: Sequence[Record]) -> None:
         """Add records to a JSON Lines file, in place of an incomplete last line, and flush them to the disk."""
-        with _writing(self.file(name)) as path, path.open("a+b") as file:
+        with self._appending, _writing(self.file(name)) as path, path.open("a+b") as file:
             file.truncate(_end_of_last_line(file))
             file.write(dump_jsonl(row.to_json() for row in rows).encode())
             file.flush()
@@ -148,11 +158,15 @@ class RunDirectory:
         """
         path = self.file("config.yaml")
         try:
-            return read_yaml(path.read_text(encoding="utf-8"))
+            saved = unescape_variables(read_yaml(path.read_text(encoding="utf-8")))
         except FileNotFoundError as error:
             raise UserError(f"There is no run in {self.path}; `text2sql run` makes one.") from error
         except ValueError as error:
             raise damaged(path, str(error)) from error
+        # Runs of earlier versions drew their data by the one seed that there was.
+        if isinstance(saved, dict) and "seed" in saved and isinstance(data := saved.get("data"), dict):
+            data.setdefault("seed", saved["seed"])
+        return saved
 
     def summary(self) -> Summary | None:
         """What the run came to; None before the end of its first stage."""
@@ -163,18 +177,35 @@ class RunDirectory:
         return read_record(self.file(ENVIRONMENT), Environment)
 
     def stages(self) -> set[str]:
-        """The stages of `text2sql.inference.plan.STAGES` that have been carried out to the end."""
+        """The stages of `text2sql.runs.models.STAGES` that have been carried out to the end."""
         summary = self.summary()
         return set(summary.stages) if summary else set()
 
+    def recorded_start(self) -> StartRecord | None:
+        """Which saved weights the run's training began with, None for none.
+
+        The latest client that began with some is the one whose training was gone on with.
+        """
+        starts = [row.start_from for row in self.training_runs() if row.start_from is not None]
+        return starts[-1] if starts else None
+
     def has_trained(self) -> bool:
         """Whether training has come to anything."""
-        files = map(self.file, (records.METRICS, records.CHECKPOINTS))
+        files = map(self.file, (records.METRICS, records.CHECKPOINTS, ROLLOUTS))
         return any(file.is_file() and file.stat().st_size for file in files)
+
+    def answered(self, label: str) -> int:
+        """How many questions of an evaluation have been answered."""
+        file = self.file(records.predictions_file(label))
+        return file.read_bytes().count(b"\n") if file.is_file() else 0
+
+    def has_tuned_answers(self) -> bool:
+        """Whether the tuned model has been asked, so that its training had come to its end."""
+        return any(file.stat().st_size for file in self.path.glob(records.predictions_file("*tuned*")))
 
     def has_results(self) -> bool:
         """Whether the run came so far that starting it anew would lose something."""
-        names = (records.METRICS, records.CHECKPOINTS, SUMMARY)
+        names = (records.METRICS, records.CHECKPOINTS, ROLLOUTS, SUMMARY)
         files = [*map(self.file, names), *self.path.glob("predictions-*.jsonl"), *self.path.glob("checkpoints/*")]
         return any(file.is_dir() or (file.is_file() and file.stat().st_size > 0) for file in files)
 
@@ -216,141 +247,3 @@ def _end_of_last_line(file: IO[bytes]) -> int:
             return start + newline + 1
         end = start
     return 0
-
-
-def open_run(config: Config) -> RunDirectory:
-    """The locked directory of a new run, or of one that goes on, according to `on_existing`.
-
-    Raises:
-        UserError: The directory has a run in it and `on_existing` does not say what to do, or a run in it cannot go
-            on with this configuration; nothing in it has been touched.
-    """
-    run = RunDirectory(config.directory)
-    if run.path.exists() and not run.path.is_dir():
-        raise UserError(f"output_dir: {run.path} is a file.")
-    if not run.file("config.yaml").is_file():
-        # A start that was killed before it wrote config.yaml leaves nothing else.
-        names = [entry.name for entry in run.path.iterdir()] if run.path.is_dir() else []
-        if any(name != ".lock" and not name.endswith(PARTIAL) for name in names):
-            raise UserError(f"output_dir: {run.path} has files in it, but no run. Choose another output_dir.")
-        return _start(run, config)
-    try:
-        choice = _choose(run, config)
-        if choice == "new":
-            run.unlock()
-            return _start(RunDirectory(_next_free(run.path)), config)
-        run.lock()
-        if choice == "overwrite":
-            _empty(run)
-            return _start(run, config)
-        _take_over(run, config)
-        return run
-    except BaseException:
-        run.unlock()
-        raise
-
-
-def _choose(run: RunDirectory, config: Config) -> str:
-    """What to do with the run that is there: resume, overwrite or new (UserError if it must be left alone)."""
-    choice: str = config.on_existing
-    if choice in ("overwrite", "new"):
-        return choice
-    if choice != "fail":
-        run.lock()
-        run.repair()
-    changed = [change for change in differences(run, config) if change.about.changes != "reports"]
-    finished = {"train", "evaluate"} <= run.stages()
-    if choice != "fail" and changed and not run.has_results():
-        # A start that failed at once: the corrected command must not be refused for it.
-        return "overwrite"
-    # Nothing has been learnt yet of a run that has not begun to train.
-    refused = [change for change in changed if change.learnt] if run.has_trained() else []
-    if choice == "ask":
-        choice = "resume" if not refused and not finished else _ask(run, changed, finished, resumable=not refused)
-    if choice == "fail":
-        raise UserError(
-            f"{run.path} has a {'finished' if finished else 'started'} run in it"
-            + (f" with another configuration ({'; '.join(map(str, changed))})" if changed else "")
-            + ". Say what to do with on_existing=resume, overwrite or new, or choose another output_dir."
-        )
-    if choice == "resume" and refused:
-        raise UserError(
-            f"{run.path} cannot go on with another configuration: {'; '.join(map(str, refused))}. What it has learnt "
-            "depends on that. Restore it, or say on_existing=new, which begins another run and keeps this one."
-        )
-    return choice
-
-
-def _empty(run: RunDirectory) -> None:
-    """Remove all files of a run, ``config.yaml`` last: a removal that is interrupted leaves a run to overwrite."""
-    for entry in sorted(run.path.iterdir(), key=lambda entry: entry.name == "config.yaml"):
-        if entry.name != ".lock":
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-
-
-def _start(run: RunDirectory, config: Config) -> RunDirectory:
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"output_dir: {run.path} cannot be made: {error.strerror}.") from error
-    if not os.access(run.path, os.W_OK):
-        raise UserError(f"output_dir: {run.path} may not be written to.")
-    run.lock()
-    run.write("config.yaml", dump_config(config))
-    return run
-
-
-def differences(run: RunDirectory, config: Config) -> list[Change]:
-    """Keys in which the configuration differs from the one that the run was started with.
-
-    A key that an older version did not know has its default there.
-    """
-    saved = run.saved_config()
-    # A key that is no more does not stop the comparison: the differences name it.
-    with suppress(ValidationError):
-        saved = Config.model_validate(saved).model_dump(mode="json")
-    if not isinstance(saved, dict):
-        raise damaged(run.file("config.yaml"), "it has no keys and values")
-    return changes.differences(saved, config)
-
-
-def _take_over(run: RunDirectory, config: Config) -> None:
-    """Let a run go on with what has changed: evaluations that depend on it are set aside, to be done again."""
-    changed = [change for change in differences(run, config) if change.about.changes != "reports"]
-    if not changed:
-        return
-    outdated: list[Path] = []
-    for change in changed:
-        if change.measured:
-            labels = change.about.evaluations or ("*",)
-            outdated += [file for label in labels for file in run.path.glob(records.predictions_file(label))]
-    if outdated:
-        aside = run.file("superseded")
-        aside = _next_free(aside) if aside.exists() else aside
-        aside.mkdir()
-        # Before config.yaml: whoever is killed in between sets aside what is left.
-        for file in dict.fromkeys(outdated):
-            file.rename(aside / file.name)
-        why = "; ".join(str(change) for change in changed if change.measured)
-        console.print(f"Evaluations are done again ({why}). The earlier ones are kept in {aside}.", markup=False)
-    run.write("config.yaml", dump_config(config))
-
-
-def _ask(run: RunDirectory, changed: Sequence[Change], finished: bool, *, resumable: bool) -> str:
-    if not sys.stdin.isatty():
-        return "fail"
-    from rich.prompt import Prompt
-    from rich.text import Text
-
-    about = "finished" if finished else "unfinished"
-    why = f" with another configuration ({'; '.join(map(str, changed))})" if changed else ""
-    choices = ["resume", "new", "overwrite", "fail"] if resumable else ["new", "overwrite", "fail"]
-    question = Text(f"{run.path} has a {about} run{why}. What now?")
-    return Prompt.ask(question, choices=choices, default="fail")
-
-
-def _next_free(path: Path) -> Path:
-    number = 2
-    while path.with_name(f"{path.name}-{number}").exists():
-        number += 1
-    return path.with_name(f"{path.name}-{number}")

@@ -25,12 +25,17 @@ def environment(prompt_version: int, described: Description) -> Environment:
     known = {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {"text2sql": __version__, **{name: _version(name) for name in PACKAGES}},
-        "git": _git_commit(),
+        "packages": package_versions(),
+        "git": git_commit(),
         "command": " ".join(sys.argv),
         "prompt_version": prompt_version,
     }
     return Environment.model_validate({**known, **described})
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of this program and of the packages that its numbers depend on; None for what is not installed."""
+    return {"text2sql": __version__, **{name: _version(name) for name in PACKAGES}}
 
 
 def _version(package: str) -> str | None:
@@ -40,7 +45,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
+    """The commit that this program is at, where it is a checkout; ``-dirty`` where files have changed since."""
     here = Path(__file__).parent
     command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
     try:

@@ -145,6 +145,15 @@ class JudgeSummary(OpinionSummary):
     cost: float | None
 
 
+class PassAtK(Part):
+    """The chance that at least one of k samples is right, over the questions, with its 95 % interval."""
+
+    k: int
+    value: float
+    low: float
+    high: float
+
+
 class AnswerCost(Part):
     """What the answers of an evaluation took."""
 
@@ -152,6 +161,25 @@ class AnswerCost(Part):
     prompt_tokens: int
     sampled_tokens: int
     seconds: float
+
+
+class Evidence(Part):
+    """What the verdicts ``equivalent`` of an evaluation rest on.
+
+    Attributes:
+        canonical: Those where both queries have one normal form.
+        tested: Those where the results agreed on databases made for the pair, and nothing more is known.
+        bounded: Those where, besides, that is proven of all small databases.
+        median_telling: How many of the made databases were telling, the median over ``tested`` and ``bounded``; None if
+            these are 0.
+        fewest_telling: The smallest such number.
+    """
+
+    canonical: int
+    tested: int
+    bounded: int = Field(default=0, exclude_if=lambda count: count == 0)
+    median_telling: float | None = optional()
+    fewest_telling: int | None = optional()
 
 
 class EvaluationSummary(Part):
@@ -170,16 +198,19 @@ class EvaluationSummary(Part):
             cannot be read.
         exact_match: Share with the same words as the gold query.
         canonical_match: Share with the same canonical form.
-        valid_syntax: Share that parses.
+        parses: Share that sqlglot parses in SQLite's dialect; None where an answer's record does not say it.
+        valid_syntax: Share that SQLite parses.
         valid_schema: Share that names only what the schema has.
         executable: Share that runs.
         error_labels: How often each error label was given, the most frequent first.
         by_hardness: Accuracy by Spider's levels.
         breakdown: Where the failures lie.
         benchmarks: The benchmarks' own metrics, where there are real databases.
+        evidence: What the verdicts ``equivalent`` rest on; None where earlier versions judged, which did not say.
         clustered: The wider interval, where the clusters of all questions are known.
         judge: The second opinion of a language model, None where none was asked.
         cost: What the answers took, where they were made in a run.
+        pass_at: pass@k for powers of two up to the number of samples, where all samples are judged.
     """
 
     n: int
@@ -194,6 +225,7 @@ class EvaluationSummary(Part):
     unused_databases: int = Field(default=0, exclude_if=lambda count: count == 0)
     exact_match: float | None
     canonical_match: float | None
+    parses: float | None = optional()
     valid_syntax: float | None
     valid_schema: float | None
     executable: float | None
@@ -201,9 +233,11 @@ class EvaluationSummary(Part):
     by_hardness: dict[Hardness, HardnessScore]
     breakdown: Breakdown
     benchmarks: BenchmarkSummary | None = optional()
+    evidence: Evidence | None = optional()
     clustered: ClusteredInterval | None = optional()
     judge: JudgeSummary | None = None
     cost: AnswerCost | None = optional()
+    pass_at: Several[PassAtK] | None = optional()
 
     @property
     def interval(self) -> tuple[float, float]:

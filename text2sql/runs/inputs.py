@@ -7,7 +7,7 @@ loaded) and not of files: a data file that is saved again with the same rows is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +15,8 @@ from text2sql.console import console
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.record_files import read_record
-from text2sql.runs.records import Part, Record, optional
-
-INPUTS = "inputs.json"
+from text2sql.runs.records import predictions_file
+from text2sql.runs.summary import INPUTS, Fingerprint, Inputs
 
 
 @dataclass(frozen=True)
@@ -28,15 +27,24 @@ class Kind:
         title: What to call it.
         learnt: Whether training depends on it.
         measured: Whether the predictions and verdicts do.
+        evaluations: Labels of those that do, where it is not all.
     """
 
     title: str
     learnt: bool = False
     measured: bool = False
+    evaluations: tuple[str, ...] = ("*",)
 
 
 InputName = Literal[
-    "training_examples", "validation_examples", "test_examples", "databases", "prompt", "tokenizer", "base_weights"
+    "training_examples",
+    "validation_examples",
+    "test_examples",
+    "databases",
+    "prompt",
+    "tokenizer",
+    "base_weights",
+    "adapter",
 ]
 KINDS: dict[InputName, Kind] = {
     # The solved examples of few-shot evaluations are chosen from them too.
@@ -47,25 +55,8 @@ KINDS: dict[InputName, Kind] = {
     "prompt": Kind("the prompt template or its version", learnt=True, measured=True),
     "tokenizer": Kind("the tokenizer", learnt=True, measured=True),
     "base_weights": Kind("the weights of the base model", learnt=True, measured=True),
+    "adapter": Kind("the adapter that is evaluated", measured=True, evaluations=("tuned*", "novel-tuned")),
 }
-
-
-class Fingerprint(Part):
-    """One input.
-
-    Attributes:
-        digest: Of its contents.
-        count: How many there are of it, where it is several.
-    """
-
-    digest: str
-    count: int | None = optional()
-
-
-class Inputs(Record):
-    """``inputs.json``: a fingerprint for every input that the run has; one that it does not have is left out."""
-
-    inputs: dict[str, Fingerprint]
 
 
 def fingerprint(parts: Iterable[str], count: int | None = None) -> Fingerprint:
@@ -91,18 +82,21 @@ def check_inputs(run: RunDirectory, now: Mapping[InputName, Fingerprint]) -> Non
         UserError: They are others than those that the results so far come from; the message says which.
     """
     before = read_record(run.file(INPUTS), Inputs)
-    learnt = bool(run.metrics() or run.checkpoints())
-    measured = any(file.stat().st_size for file in run.path.glob("predictions-*.jsonl"))
-    if before is None and (learnt or measured):
+    learnt = run.has_trained()
+    if before is None and (learnt or _answered(run, ("*",))):
         console.print(
-            "What this run was made from was not recorded when it began, so it is not known whether data, prompts and "
-            "base model are still the same. They are recorded now."
+            "There is no record of what this run was made from, so it is not known whether data, prompts and base "
+            "model are still the same. They are recorded now."
         )
     changes = []
     for name, kind in KINDS.items():
         old, new = (before.inputs.get(name) if before else None), now.get(name)
         # An input that was not recorded cannot be compared; one that is gone has changed.
-        if old is None or old == new or not ((kind.learnt and learnt) or (kind.measured and measured)):
+        if (
+            old is None
+            or old == new
+            or not ((kind.learnt and learnt) or (kind.measured and _answered(run, kind.evaluations)))
+        ):
             continue
         changes.append(kind.title + _counts(old, new))
     if changes:
@@ -114,6 +108,12 @@ def check_inputs(run: RunDirectory, now: Mapping[InputName, Fingerprint]) -> Non
     after = Inputs(inputs={str(name): found for name, found in now.items()})
     if after != before:
         run.write_json(INPUTS, after)
+
+
+def _answered(run: RunDirectory, labels: Sequence[str]) -> bool:
+    """Whether there are answers of an evaluation with one of these labels."""
+    files = (file for label in labels for file in run.path.glob(predictions_file(label)))
+    return any(file.stat().st_size for file in files)
 
 
 def _counts(old: Fingerprint, new: Fingerprint | None) -> str:

@@ -141,13 +141,15 @@ class Checks(Part):
     Attributes:
         exact_match: The same words as the gold query.
         canonical_match: The same canonical form.
-        valid_syntax: It parses.
+        parses: sqlglot parses it in SQLite's dialect; None where it was not asked yet.
+        valid_syntax: SQLite parses it.
         valid_schema: It names only what the schema has.
         executable: It runs.
     """
 
     exact_match: bool
     canonical_match: bool
+    parses: bool | None = optional()
     valid_syntax: bool
     valid_schema: bool
     executable: bool
@@ -167,6 +169,8 @@ class Prediction(Record):
         tokens: Length of the answer in tokens; of all samples where it was chosen from several.
         prompt_tokens: Length of the prompt in tokens.
         samples: Answers that it was chosen from.
+        right_samples: How many of these are right, where all are judged.
+        thought: What the model thought before the answer, where it thinks; `tokens` counts it.
         cluster: What questions that are not independent share: their database or domain.
         evidence: External knowledge given with the question.
         sql: The query in the answer.
@@ -197,6 +201,8 @@ class Prediction(Record):
     verdict: JsonVerdict
     benchmark: BenchmarkScore | None = optional()
     judge: Opinion | None = optional()
+    right_samples: int | None = optional()
+    thought: str | None = optional()
 
     @property
     def correct(self) -> bool:
@@ -237,6 +243,11 @@ class StepMetrics(Record):
     tokens: int
     seconds: float
     tokens_per_second: float
+
+    @property
+    def shown(self) -> dict[str, float]:
+        """What the progress of the training shows of it."""
+        return {"loss": self.loss}
 
 
 class Validation(Record):
@@ -283,6 +294,7 @@ class StartRecord(Part):
         checkpoint: Their ``tinker://`` path.
         step: Of that run.
         data: Every source that they were trained on; None where it is not known.
+        sampler_path: Where the run keeps them to sample from, if it does.
     """
 
     run: str | None = optional()
@@ -290,6 +302,7 @@ class StartRecord(Part):
     checkpoint: str
     step: int | None = optional()
     data: Several[str] | None = optional()
+    sampler_path: str | None = optional()
 
 
 def describe_start(start: StartRecord) -> str:

@@ -15,6 +15,12 @@ from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory
 
 CLOSE_SECONDS = 10.0
+# Statuses below 500 of what may pass: time-out, conflict, a model that went with a restart, rate limit.
+PASSING = (408, 409, 410, 429)
+
+
+class BackendLost(BackendError):
+    """A backend failed in a way that may pass: what depends on it can be tried again, and goes on."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +40,21 @@ class RunSession:
     budget: TokenBudget
 
 
+def with_its_arithmetic(config: Config, run: RunDirectory) -> Config:
+    """The configuration with what its automatic arithmetic came to when the run began, wherever it goes on."""
+    recorded = run.environment()
+    if config.local.matmul != "auto" or recorded is None or recorded.matmul is None:
+        return config
+    local = config.local.model_validate({**config.local.model_dump(), "matmul": recorded.matmul})
+    return config.model_copy(update={"local": local})
+
+
 @contextmanager
 def open_service(config: Config, checkpoints: Path | None = None) -> Iterator[ServiceClient]:
     """The configured backend, closed at the end; it is asked first whether it offers the model.
 
     Raises:
-        BackendError: It cannot be opened, or it failed for good in the middle of the work.
+        BackendError: It cannot be opened, or it failed in the middle of the work; `BackendLost` if that may pass.
     """
     import tinker
     from tinker.lib.retryable_exception import RetryableException
@@ -51,18 +66,16 @@ def open_service(config: Config, checkpoints: Path | None = None) -> Iterator[Se
         service.check_model(config.trained_model)
         yield service
     except (tinker.TinkerError, RetryableException) as error:
-        _close(service, "errored")
-        raise BackendError(
-            f"backend: {config.backend} failed ({type(error).__name__}: {error}). What was finished is kept; the same "
-            "command goes on from there."
-        ) from error
+        close_service(service, "errored")
+        kind = BackendLost if _may_pass(error) else BackendError
+        raise kind(f"backend: {config.backend} failed ({type(error).__name__}: {error}).") from error
     except BaseException as error:
-        _close(service, "interrupted" if isinstance(error, KeyboardInterrupt) else "errored")
+        close_service(service, "interrupted" if isinstance(error, KeyboardInterrupt) else "errored")
         raise
-    _close(service, "success")
+    close_service(service, "success")
 
 
-def _close(service: ServiceClient, status: Status) -> None:
+def close_service(service: ServiceClient, status: Status) -> None:
     """Close the session; a server has `CLOSE_SECONDS` to acknowledge, after which nobody waits for it."""
     import tinker
 
@@ -74,6 +87,17 @@ def _close(service: ServiceClient, status: Status) -> None:
         finally:
             # Otherwise the SDK goes on for five minutes with heartbeats and retries to a server that is away.
             ending.future().cancel()
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same call may succeed later; what was wrong with a request stays wrong."""
+    import tinker
+    from tinker.types import RequestErrorCategory
+
+    if isinstance(error, tinker.RequestFailedError):
+        return error.category != RequestErrorCategory.User
+    status = getattr(error, "status_code", None)
+    return status is None or status in PASSING or status >= 500
 
 
 def lost_model(error: Exception) -> bool:

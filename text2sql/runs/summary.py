@@ -1,14 +1,16 @@
-"""What ``summary.json`` and ``environment.json`` hold: what a run came to, and where it took place."""
+"""What the JSON files of a run hold: what it came to, where it took place, and what it was made from."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
+from text2sql.formats import count
 from text2sql.runs.evaluation_summary import EvaluationSummary
 from text2sql.runs.records import Part, Record, Several, StartRecord, optional
 
 SUMMARY = "summary.json"
 ENVIRONMENT = "environment.json"
+INPUTS = "inputs.json"
 
 
 class Environment(Record):
@@ -20,7 +22,15 @@ class Environment(Record):
     @property
     def quantization(self) -> str | None:
         """What ``local.quantization=auto`` came to, where the backend says so."""
-        found = (self.model_extra or {}).get("quantization")
+        return self._said("quantization")
+
+    @property
+    def matmul(self) -> str | None:
+        """What ``local.matmul=auto`` came to, where the backend says so."""
+        return self._said("matmul")
+
+    def _said(self, key: str) -> str | None:
+        found = (self.model_extra or {}).get(key)
         return found if isinstance(found, str) else None
 
 
@@ -67,12 +77,23 @@ class PairedComparison(Part):
 
 
 class Headline(Part):
-    """Execution accuracy before and after; a model that was not evaluated is None."""
+    """Execution accuracy before and after; a model that was not evaluated is None.
+
+    Attributes:
+        metric: What is counted.
+        base: The untuned model.
+        tuned: The tuned one.
+        paired: The tuned model against the untuned one.
+        start: The model that learning from verdicts began with.
+        paired_start: The tuned model against that one.
+    """
 
     metric: str
     base: Score | None
     tuned: Score | None
     paired: PairedComparison | None
+    start: Score | None = optional()
+    paired_start: PairedComparison | None = optional()
 
 
 class NovelAnswers(Part):
@@ -87,6 +108,60 @@ class NovelAnswers(Part):
     tuned_sql: str | None = optional()
     tuned_correct: bool | None = optional()
     tuned_reason: str | None = optional()
+
+
+class VerdictSummary(Part):
+    """What learning from verdicts came to; means at the beginning and the end are of a few steps.
+
+    Attributes:
+        method: `rl.method`.
+        questions: In a step.
+        group: Answers to each.
+        answers: Sampled in all.
+        first_reward: Mean reward at the beginning.
+        final_reward: At the end.
+        first_right: Share of right answers at the beginning.
+        final_right: At the end.
+        dropped: Share of the groups that taught nothing.
+        caught: Wrong answers that one database would have let pass (`RlStepMetrics.caught`).
+        undecided: Answers that the evaluator could not decide.
+        taught: Questions that the start model had been trained on; None where that is not known.
+        alarms: What the course warns of, in sentences.
+    """
+
+    method: str
+    questions: int
+    group: int
+    answers: int
+    first_reward: float
+    final_reward: float
+    first_right: float
+    final_right: float
+    dropped: float
+    caught: int
+    undecided: int
+    taught: int | None
+    alarms: Several[str]
+
+
+class TrainedWeights(Part):
+    """What a training changes in its model.
+
+    Attributes:
+        adapted_modules: Names of the modules that have an adapter; empty where the whole model is trained.
+        trained_parameters: Their number.
+        trained_percent: Their share of all parameters.
+    """
+
+    adapted_modules: Several[str]
+    trained_parameters: int
+    trained_percent: float
+
+
+def describe_weights(weights: TrainedWeights) -> str:
+    """What a training changes, as a phrase."""
+    where = ", ".join(weights.adapted_modules) or "the whole model"
+    return f"{count(weights.trained_parameters)} parameters ({weights.trained_percent:.3g} % of all), in {where}"
 
 
 class TrainingSummary(Part):
@@ -105,10 +180,12 @@ class TrainingSummary(Part):
         learning_rate: The peak.
         batch_size: As configured.
         start_from: The saved weights that it began with, None for none.
+        weights: What it changes in the model, where the backend says so.
         checkpoint_step: Of the checkpoint that evaluation uses.
         checkpoint_path: ``tinker://`` path of its weights.
         checkpoint_expires: When a server deletes it.
         stopped_early: Why it ended before its last step, None if it did not.
+        verdicts: Of a training that learns from verdicts.
     """
 
     steps: int
@@ -123,10 +200,12 @@ class TrainingSummary(Part):
     learning_rate: float
     batch_size: int
     start_from: StartRecord | None
+    weights: TrainedWeights | None = optional()
     checkpoint_step: int
     checkpoint_path: str
     checkpoint_expires: str | None
     stopped_early: str | None
+    verdicts: VerdictSummary | None = optional()
 
 
 class Leaks(Part):
@@ -137,7 +216,11 @@ class Leaks(Part):
 
 
 class DataSummary(Part):
-    """What a run trained and tested on; ``dropped`` counts what was left out, by reason."""
+    """What a run trained and tested on.
+
+    ``dropped`` counts what was left out, by reason, and ``held_back`` the training examples on the other side of
+    `rl.holdout`.
+    """
 
     source: str
     rows: int
@@ -147,6 +230,7 @@ class DataSummary(Part):
     dropped: dict[str, int]
     leaks: Leaks
     split_by: str
+    held_back: int | None = optional()
 
 
 class TokenUsage(Part):
@@ -218,3 +302,21 @@ class Summary(Record):
     cost: RunCost
     notes: Several[str]
     stages: Several[str]
+
+
+class Fingerprint(Part):
+    """One input.
+
+    Attributes:
+        digest: Of its contents.
+        count: How many there are of it, where it is several.
+    """
+
+    digest: str
+    count: int | None = optional()
+
+
+class Inputs(Record):
+    """``inputs.json``: a fingerprint for every input that the run has; one that it does not have is left out."""
+
+    inputs: dict[str, Fingerprint]

@@ -21,17 +21,27 @@ class Clock:
     """Seconds of this thread's processor time, and several times as many on the wall."""
 
     def __init__(self, seconds: float) -> None:
-        self._processor, self._wall = time.thread_time() + seconds, time.monotonic() + _WALL * seconds
+        now = time.monotonic()
+        self._processor, self._wall = time.thread_time() + seconds, now + _WALL * seconds
+        # Until then the processor's time cannot be up, and that clock, which asks the system, need not be read.
+        self._safe = now + seconds
 
     @property
     def seconds(self) -> float:
         """What is left, at least a little."""
         return max(0.01, min(self._processor - time.thread_time(), (self._wall - time.monotonic()) / _WALL))
 
+    def at_most(self, seconds: float) -> float:
+        """What is left, or so many seconds if that is less."""
+        now = time.monotonic()
+        plenty = self._safe - now >= seconds and self._wall - now >= _WALL * seconds
+        return seconds if plenty else min(seconds, self.seconds)
+
     @property
     def over(self) -> bool:
         """Whether the time is up."""
-        return time.thread_time() > self._processor or time.monotonic() > self._wall
+        now = time.monotonic()
+        return now > self._safe and (now > self._wall or time.thread_time() > self._processor)
 
 
 class Budget(Clock):

@@ -7,6 +7,8 @@ a schema gives its columns are left aside, here as in the databases that are mad
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlglot import exp
 
 from text2sql.sql.tokens import fold
@@ -16,8 +18,8 @@ from text2sql.sql.trees import to_sqlite
 _LOOSE = (exp.Predicate, exp.Not, exp.Connector, exp.Collate)
 
 
-def canonical(tree: exp.Expr) -> str:
-    """The normal form of a query's tree, as text."""
+def canonical(tree: exp.Expr, write: Callable[[exp.Expr], str] = to_sqlite) -> str:
+    """The normal form of a query's tree, as text of a dialect."""
     tree = _unwrapped(tree).copy()
     _rename_aliases(tree)
     for identifier in tree.find_all(exp.Identifier):
@@ -25,8 +27,8 @@ def canonical(tree: exp.Expr) -> str:
         # The column "1992" is not the number.
         identifier.set("quoted", True)
     _strip_output_names(tree)
-    tree = tree.transform(_simplify)
-    return to_sqlite(tree)
+    tree = tree.transform(_simplify, write)
+    return write(tree)
 
 
 def _unwrapped(tree: exp.Expr) -> exp.Expr:
@@ -97,7 +99,7 @@ def _strip_output_names(tree: exp.Expr) -> None:
     tree.set("expressions", [item.this if isinstance(item, exp.Alias) else item for item in tree.expressions])
 
 
-def _simplify(node: exp.Expr) -> exp.Expr:
+def _simplify(node: exp.Expr, write: Callable[[exp.Expr], str]) -> exp.Expr:
     if isinstance(node, exp.Paren) and isinstance(node.this, (exp.Column, exp.Literal, exp.Paren, exp.AggFunc)):
         return node.this
     swaps = isinstance(node, exp.Binary) and not any(isinstance(side, _LOOSE) for side in (node.left, node.right))
@@ -105,11 +107,11 @@ def _simplify(node: exp.Expr) -> exp.Expr:
         flipped = exp.LT if isinstance(node, exp.GT) else exp.LTE
         return flipped(this=node.right, expression=node.left)
     if swaps and isinstance(node, (exp.EQ, exp.NEQ)):
-        left, right = sorted((node.left, node.right), key=to_sqlite)
+        left, right = sorted((node.left, node.right), key=write)
         return type(node)(this=left, expression=right)
     if isinstance(node, exp.Ordered) and not node.args.get("desc"):
         node.set("desc", None)
     if isinstance(node, exp.And) and not isinstance(node.parent, exp.And):
-        parts = sorted(map(to_sqlite, node.flatten()))
+        parts = sorted(map(write, node.flatten()))
         return exp.Anonymous(this="AND", expressions=[exp.Var(this=part) for part in parts])
     return node

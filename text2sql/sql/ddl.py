@@ -15,7 +15,7 @@ from text2sql.sql.schema import Column, ForeignKey, Schema, TableSchema, View
 from text2sql.sql.tokens import Token, fold, tokenize
 
 # Words that end a column's type and begin one of its constraints.
-_CONSTRAINT_WORDS = frozenset(
+CONSTRAINT_WORDS = frozenset(
     [
         "CONSTRAINT",
         "PRIMARY",
@@ -42,18 +42,20 @@ _TABLE_CONSTRAINTS = frozenset(("CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN", "C
 
 @lru_cache(maxsize=256)
 def parse_schema(ddl: str) -> Schema:
-    """Parses every ``CREATE TABLE``, ``CREATE VIEW`` and full-text table of a text; all else in it is ignored.
+    """Parses every table, view, full-text table and unique index that a text creates, and constraints that it adds.
 
-    The result is shared between callers: copy it before changing it.
+    All else in it is ignored. The result is shared between callers: copy it before changing it.
     """
     schema = Schema()
     tokens = tokenize(ddl)
     at = 0
     while at < len(tokens):
-        if tokens[at].keyword != "CREATE":
+        if tokens[at].keyword == "CREATE":
+            at = _parse_create(ddl, tokens, at + 1, schema)
+        elif tokens[at].keyword == "ALTER":
+            at = _parse_alter(tokens, at + 1, schema)
+        else:
             at += 1
-            continue
-        at = _parse_create(ddl, tokens, at + 1, schema)
     schema.tables = {name: table for name, table in schema.tables.items() if table.columns}
     _drop_broken_keys(schema)
     return schema
@@ -91,12 +93,14 @@ def table_statements(ddl: str) -> tuple[TableStatement, ...]:
 
 
 def _read_head(tokens: list[Token], at: int) -> tuple[str, int]:
-    """What the statement after CREATE makes (TABLE, VIRTUAL TABLE, VIEW or nothing known), and where its name is."""
+    """What a statement makes after CREATE (TABLE, VIRTUAL TABLE, VIEW, UNIQUE INDEX or ""), and where its name is."""
     kind = ""
     while at < len(tokens) and tokens[at].keyword in ("TEMP", "TEMPORARY", "GLOBAL", "LOCAL", "EXTERNAL", "VIRTUAL"):
         kind = "VIRTUAL " if tokens[at].keyword == "VIRTUAL" else kind
         at += 1
-    if at >= len(tokens) or tokens[at].keyword not in ("TABLE", "VIEW"):
+    if [t.keyword for t in tokens[at : at + 2]] == ["UNIQUE", "INDEX"]:
+        kind, at = "UNIQUE ", at + 1
+    if at >= len(tokens) or tokens[at].keyword not in ("TABLE", "VIEW", *(["INDEX"] if kind else [])):
         return "", at
     kind += tokens[at].keyword
     at += 1
@@ -108,6 +112,8 @@ def _parse_create(ddl: str, tokens: list[Token], at: int, schema: Schema) -> int
     kind, at = _read_head(tokens, at)
     if not kind or at >= len(tokens):
         return at
+    if kind == "UNIQUE INDEX":
+        return _parse_unique_index(ddl, tokens, at, schema)
     name, at = _qualified_name(tokens, at)
     if kind.endswith("VIEW"):
         return _parse_view(ddl, name, tokens, at, schema)
@@ -124,6 +130,49 @@ def _parse_create(ddl: str, tokens: list[Token], at: int, schema: Schema) -> int
         table.without_rowid |= [t.keyword for t in tokens[at : at + 2]] == ["WITHOUT", "ROWID"]
         at += 1
     return at
+
+
+def _parse_unique_index(ddl: str, tokens: list[Token], at: int, schema: Schema) -> int:
+    """``[name] ON table [USING method] (columns) [WHERE condition]``: a key, or one of some rows or of expressions."""
+    while at < len(tokens) and tokens[at].keyword != "ON" and tokens[at].text != ";":
+        at += 1
+    if at + 1 >= len(tokens) or tokens[at].text == ";":
+        return at
+    name, at = _qualified_name(tokens, at + 1)
+    table = schema.tables.get(fold(name))
+    while at < len(tokens) and tokens[at].text not in ("(", ";"):
+        at += 1
+    end = next((index for index in range(at, len(tokens)) if tokens[index].text == ";"), len(tokens))
+    if table is None or at >= end:
+        return end
+    closed = _matching(tokens, at)
+    parts = list(_split(tokens[at + 1 : closed]))
+    plain = all(len(part) == 1 or (len(part) == 2 and part[1].keyword in ("ASC", "DESC")) for part in parts)
+    if plain and closed + 1 >= end:
+        table.uniques.append(tuple(fold(part[0].name) for part in parts))
+    elif parts:
+        table.indexes.append(ddl[tokens[at].start : tokens[end - 1].end])
+    return end
+
+
+def _parse_alter(tokens: list[Token], at: int, schema: Schema) -> int:
+    """``TABLE [ONLY] name ADD constraint``, as dumps write it; other changes are ignored."""
+    end = next((index for index in range(at, len(tokens)) if tokens[index].text == ";"), len(tokens))
+    if at >= end or tokens[at].keyword != "TABLE":
+        return at
+    at += 1
+    while at < end and tokens[at].keyword in ("ONLY", "IF", "EXISTS"):
+        at += 1
+    if at >= end:
+        return end
+    name, at = _qualified_name(tokens, at)
+    table = schema.tables.get(fold(name))
+    if table is not None and at < end and tokens[at].keyword == "ADD":
+        for part in _split(tokens[at + 1 : end]):
+            part = part[1:] if part[0].keyword == "ADD" else part
+            if part and part[0].keyword in _TABLE_CONSTRAINTS:
+                _parse_table_constraint(part, table)
+    return end
 
 
 def _parse_view(ddl: str, name: str, tokens: list[Token], at: int, schema: Schema) -> int:
@@ -271,7 +320,7 @@ def _add_check(part: list[Token], at: int, table: TableSchema) -> None:
 
 def _parse_column(part: list[Token], table: TableSchema) -> None:
     name, words, at = part[0].name, [], 1
-    while at < len(part) and part[at].keyword not in _CONSTRAINT_WORDS:
+    while at < len(part) and part[at].keyword not in CONSTRAINT_WORDS:
         # Length or precision are no part of the affinity.
         if part[at].text == "(":
             at = _matching(part, at)

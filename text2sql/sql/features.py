@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+
+from sqlglot import exp
 
 FEATURES = (
     "aggregate",
@@ -20,38 +21,25 @@ FEATURES = (
 )
 
 
-def count_features(queries: Sequence[str]) -> dict[str, int]:
-    """How many queries have each of `FEATURES`; a query that does not parse has none."""
-    counts: Counter[str] = Counter()
-    for query in queries:
-        counts.update(features(query))
-    return {name: counts[name] for name in FEATURES}
+_KINDS: dict[str, type[exp.Expr]] = {
+    "aggregate": exp.AggFunc,
+    "WHERE": exp.Where,
+    "JOIN": exp.Join,
+    "GROUP BY": exp.Group,
+    "HAVING": exp.Having,
+    "ORDER BY": exp.Order,
+    "LIMIT": exp.Limit,
+    "DISTINCT": exp.Distinct,
+    "set operation": exp.SetOperation,
+    "window": exp.Window,
+}
 
 
-def features(query: str) -> set[str]:
-    """Those of `FEATURES` that a query has."""
-    import sqlglot
-    from sqlglot import exp
-
-    from text2sql.sql.trees import parse_sqlite
-
-    try:
-        tree = parse_sqlite(query)
-    except (sqlglot.errors.SqlglotError, RecursionError):
-        return set()
-    kinds: dict[str, type[exp.Expr]] = {
-        "aggregate": exp.AggFunc,
-        "WHERE": exp.Where,
-        "JOIN": exp.Join,
-        "GROUP BY": exp.Group,
-        "HAVING": exp.Having,
-        "ORDER BY": exp.Order,
-        "LIMIT": exp.Limit,
-        "DISTINCT": exp.Distinct,
-        "set operation": exp.SetOperation,
-        "window": exp.Window,
-    }
-    found = {name for name, kind in kinds.items() if tree.find(kind)}
-    own = sum(1 for _ in tree.find_all(exp.Select))
-    branches = 1 + sum(1 for _ in tree.find_all(exp.SetOperation))
-    return found | ({"nested query"} if own > branches else set())
+def features_of(tree: exp.Expr) -> set[str]:
+    """Those of `FEATURES` that a query has, by its syntax tree."""
+    nodes = Counter(type(node) for node in tree.walk())
+    found = {name for name, kind in _KINDS.items() if any(issubclass(node, kind) for node in nodes)}
+    selects, operations = (
+        sum(count for node, count in nodes.items() if issubclass(node, kind)) for kind in (exp.Select, exp.SetOperation)
+    )
+    return found | ({"nested query"} if selects > 1 + operations else set())

@@ -25,7 +25,11 @@ def hardness(sql: str) -> Hardness:
 
     A query that cannot be parsed is ``extra``.
     """
-    tree = parse(sql)
+    return hardness_of(parse(sql))
+
+
+def hardness_of(tree: exp.Expr | None) -> Hardness:
+    """Returns the level of a query by its syntax tree, None for one that cannot be parsed."""
     if tree is None:
         return "extra"
     while isinstance(tree, exp.Subquery):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from dataclasses import replace
 
 from text2sql.sql.schema import TableSchema
@@ -11,17 +12,25 @@ from text2sql.sql.values import Row
 
 
 def create_table(db: sqlite3.Connection, table: TableSchema) -> None:
-    """Creates a table, without what SQLite does not understand: its CHECKs, then its generated columns and modules."""
+    """Creates a table, without what SQLite does not understand: its CHECKs, then its generated columns and modules.
+
+    Its unique indexes of expressions or of some rows are left out one by one.
+    """
     plain = replace(
         table, full_text="", columns={key: replace(column, generated="") for key, column in table.columns.items()}
     )
     for form, checks in ((table, True), (table, False), (plain, False)):
         try:
             db.execute(form.ddl(checks=checks))
-            return
+            break
         except sqlite3.Error as error:
             failure = error
-    raise failure
+    else:
+        raise failure
+    for number, index in enumerate(table.indexes):
+        name = quote_identifier(f"{table.name} unique {number}")
+        with suppress(sqlite3.Error):
+            db.execute(f"CREATE UNIQUE INDEX {name} ON {quote_identifier(table.name)} {index}")
 
 
 def insertion(table: TableSchema, name: str, data: list[Row]) -> tuple[str, list[Row]]:

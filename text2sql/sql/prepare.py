@@ -47,14 +47,19 @@ class Prepared:
     keywords: set[str] = field(default_factory=set)
 
 
-def parse(sql: str) -> exp.Expr | None:
-    """The syntax tree of one query, None where sqlglot fails."""
+def parse_statement(sql: str) -> exp.Expr | None:
+    """The syntax tree of one statement of any kind, None where sqlglot fails."""
     if len(sql) > 100_000:
         return None
     try:
-        tree = parse_sqlite(sql)
+        return parse_sqlite(sql)
     except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, IndexError, KeyError):
         return None
+
+
+def parse(sql: str) -> exp.Expr | None:
+    """The syntax tree of one query, None where sqlglot fails."""
+    tree = parse_statement(sql)
     return tree if isinstance(tree, (exp.Select, exp.SetOperation, exp.Subquery)) else None
 
 
@@ -197,10 +202,33 @@ def misread_column(prepared: Prepared) -> str | None:
     return None
 
 
+# The same in the words of PostgreSQL, DuckDB and MySQL.
+_MISSING = (
+    ("column", _NO_COLUMN),
+    ("table", _NO_TABLE),
+    ("ambiguous", _AMBIGUOUS),
+    ("column", re.compile(r'column "?([^"]+?)"? does not exist')),
+    ("table", re.compile(r'relation "(.+?)" does not exist|missing FROM-clause entry for table "(.+?)"')),
+    ("ambiguous", re.compile(r'column reference "(.+?)" is ambiguous')),
+    (
+        "column",
+        re.compile(r'Binder Error: (?:Referenced column "(.+?)" not found|.*does not have a column named "(.+?)")'),
+    ),
+    (
+        "table",
+        re.compile(r"Catalog Error: Table with name (.+?) does not exist|Binder Error: Referenced table \"(.+?)\""),
+    ),
+    ("ambiguous", re.compile(r'Binder Error: Ambiguous reference to column name "(.+?)"')),
+    ("column", re.compile(r"Unknown column '(.+?)' in")),
+    ("table", re.compile(r"Table '(?:.+\.)?(.+?)' doesn't exist|Unknown table '(.+?)'")),
+    ("ambiguous", re.compile(r"Column '(.+?)' in .+ is ambiguous")),
+)
+
+
 def missing_name(failure: QueryFailed) -> tuple[str, str] | None:
     """What a failed compilation misses: ("column" | "table" | "ambiguous", name), None if nothing of the kind."""
-    for kind, pattern in (("column", _NO_COLUMN), ("table", _NO_TABLE), ("ambiguous", _AMBIGUOUS)):
+    for kind, pattern in _MISSING:
         match = pattern.match(str(failure))
         if match:
-            return kind, match.group(1)
+            return kind, next(group for group in match.groups() if group is not None)
     return None

@@ -5,10 +5,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from text2sql.sql.tokens import fold, quote_identifier, tokenize
+
+# Unused tables that a foreign key is followed through.
+_DEEPEST = 4
+
+
+@lru_cache(maxsize=1024)
+def _affinity(declared: str) -> str:
+    declared = declared.upper()
+    if "INT" in declared:
+        return "INTEGER"
+    if any(word in declared for word in ("CHAR", "CLOB", "TEXT")):
+        return "TEXT"
+    if "BLOB" in declared or not declared:
+        return "BLOB"
+    if any(word in declared for word in ("REAL", "FLOA", "DOUB")):
+        return "REAL"
+    return "NUMERIC"
 
 
 @dataclass
@@ -29,16 +47,7 @@ class Column:
     @property
     def affinity(self) -> str:
         """TEXT, NUMERIC, INTEGER, REAL or BLOB, by the rules of https://sqlite.org/datatype3.html section 3.1."""
-        declared = self.type.upper()
-        if "INT" in declared:
-            return "INTEGER"
-        if any(word in declared for word in ("CHAR", "CLOB", "TEXT")):
-            return "TEXT"
-        if "BLOB" in declared or not declared:
-            return "BLOB"
-        if any(word in declared for word in ("REAL", "FLOA", "DOUB")):
-            return "REAL"
-        return "NUMERIC"
+        return _affinity(self.type)
 
     @property
     def kind(self) -> str:
@@ -72,6 +81,7 @@ class TableSchema:
     """One table. Column names are looked up in lower case, as SQLite does.
 
     Attributes:
+        indexes: Unique indexes of expressions or of some rows alone, as they stand behind ``ON table``.
         without_rowid: Whether the primary key alone identifies rows (https://sqlite.org/withoutrowid.html).
         full_text: The module of a full-text table, ``fts5`` or an older one, with its options; empty for others.
     """
@@ -82,6 +92,7 @@ class TableSchema:
     uniques: list[tuple[str, ...]] = field(default_factory=list)
     foreign_keys: list[ForeignKey] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
+    indexes: list[str] = field(default_factory=list)
     without_rowid: bool = False
     full_text: str = ""
 
@@ -197,14 +208,44 @@ def used_tables(schema: Schema, names: set[str], *, every_column: bool) -> dict[
     Returns:
         By lower-case name, tables with the columns named, and those that keys and CHECKs are about.
     """
-    used = {name: schema.tables[name] for name in sorted(names & schema.tables.keys())}
+    used = {name: _with_keys(schema, schema.tables[name], names) for name in sorted(names & schema.tables.keys())}
     if every_column:
         return used
     return {name: _narrowed(table, names, used.keys()) for name, table in used.items()}
 
 
+def _with_keys(schema: Schema, table: TableSchema, names: Collection[str]) -> TableSchema:
+    """A table with the foreign keys that it has through tables that are not used."""
+    implied = [key for own in table.foreign_keys for key in _implied(schema, table, own, names, 0)]
+    if not implied:
+        return table
+    copied = _copy_table(table)
+    copied.foreign_keys = [*table.foreign_keys, *(key for key in implied if key not in table.foreign_keys)]
+    return copied
+
+
+def _implied(
+    schema: Schema, table: TableSchema, key: ForeignKey, names: Collection[str], depth: int
+) -> Iterator[ForeignKey]:
+    parent = schema.tables.get(key.parent)
+    if key.parent in names or parent is None or depth > _DEEPEST or len(key.columns) != len(key.parent_columns):
+        return
+    columns = dict(zip(key.parent_columns, key.columns, strict=True))
+    for further in parent.foreign_keys:
+        if not columns.keys() >= set(further.columns):
+            continue
+        mapped = tuple(columns[column] for column in further.columns)
+        # NULL in one column leaves the whole key open.
+        others = [table.columns.get(column) for column in key.columns if column not in mapped]
+        if all(column is not None and (column.not_null or fold(column.name) in table.primary_key) for column in others):
+            found = ForeignKey(mapped, further.parent, further.parent_columns)
+            if found.parent in names:
+                yield found
+            yield from _implied(schema, table, found, names, depth + 1)
+
+
 def _narrowed(table: TableSchema, names: set[str], others: Collection[str]) -> TableSchema:
-    if table.checks or table.full_text:
+    if table.checks or table.indexes or table.full_text:
         return table
     names = names | {name for column in table.columns.values() for name in _words(column.generated)}
     references = [key for key in table.foreign_keys if key.parent in others]
@@ -224,6 +265,7 @@ def _copy_table(table: TableSchema) -> TableSchema:
         list(table.uniques),
         list(table.foreign_keys),
         list(table.checks),
+        list(table.indexes),
         table.without_rowid,
         table.full_text,
     )

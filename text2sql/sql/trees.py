@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
 from sqlglot.dialects.sqlite import SQLite
+from sqlglot.errors import ParseError
 from sqlglot.generators.sqlite import SQLiteGenerator
 
 from text2sql.sql.schema import Column
+from text2sql.sql.tokens import tokenize
 from text2sql.sql.values import Value, as_number
 
 # Its warnings are about SQL of other dialects: what it cannot follow is run all the same.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
+
+_NEGATION = re.compile(r"\bNOT\b", re.IGNORECASE)
 
 # The comparisons by their operator.
 COMPARISONS: dict[type[exp.Expr], str] = {
@@ -56,7 +62,60 @@ def parse_sqlite(sql: str) -> exp.Expr:
     Raises:
         SqlglotError: It does not parse. Of hostile text also RecursionError and others; `prepare.parse` catches them.
     """
-    return sqlglot.parse_one(sql, read=SQLite)
+    return parse_in(sql, SQLite)
+
+
+def parse_in(sql: str, dialect: str | type[Dialect]) -> exp.Expr:
+    """The tree of a statement of a dialect.
+
+    What is negated is always an `exp.Not` of it: sqlglot marks ``NOT LIKE`` on the node of LIKE since 30.0, and a
+    reader of trees would take the one for the other.
+
+    Raises:
+        SqlglotError: It does not parse. Of hostile text also RecursionError and others; `prepare.parse` catches them.
+    """
+    try:
+        tree = sqlglot.parse_one(sql, read=dialect)
+    except ParseError:
+        bracketed = _with_brackets(sql)
+        if bracketed == sql:
+            raise
+        tree = sqlglot.parse_one(bracketed, read=dialect)
+    if _NEGATION.search(sql):
+        # The innermost first, because what is replaced is copied.
+        for node in reversed([node for node in tree.walk() if node.args.get("negate")]):
+            _spell_out(node)
+    return tree
+
+
+def _with_brackets(sql: str) -> str:
+    """A query with what its LIMITs are in brackets: sqlglot takes the sign of a remainder there for per cent."""
+    found: list[str] = []
+    depth, opened, end = 0, list[int](), 0
+    for token in tokenize(sql):
+        # A LIMIT ends with its bracket, its statement, or where OFFSET or what a comma stands before begins.
+        if opened and depth == opened[-1] and token.keyword in (")", ";", ",", "OFFSET"):
+            found.append(")")
+            opened.pop()
+        depth += (token.keyword == "(") - (token.keyword == ")")
+        found.append(sql[end : token.end])
+        end = token.end
+        if token.keyword == "LIMIT":
+            found.append("(")
+            opened.append(depth)
+    return "".join([*found, ")" * len(opened), sql[end:]])
+
+
+def _spell_out(node: exp.Expr) -> None:
+    """Puts an `exp.Not` around what is marked as negated."""
+    node.set("negate", None)
+    # ESCAPE belongs to its LIKE.
+    whole = node.parent if isinstance(node.parent, exp.Escape) else node
+    negated: exp.Expr = exp.Not(this=whole.copy())
+    # NOT takes in more to its right than NOT LIKE does: (a NOT LIKE b) = 0.
+    if isinstance(whole.parent, exp.Binary) and not isinstance(whole.parent, exp.Connector):
+        negated = exp.Paren(this=negated)
+    whole.replace(negated)
 
 
 def to_sqlite(node: exp.Expr) -> str:
@@ -103,6 +162,13 @@ def sums(literals: Sequence[Value]) -> list[int | float]:
     """Sums and differences of the numbers in an expression, for ``column + 5 = 13``."""
     numbers = [value for value in literals if isinstance(value, (int, float))][:4]
     return [a - b for a in numbers for b in numbers if a != b] + [a + b for a in numbers for b in numbers]
+
+
+def products(literals: Sequence[Value]) -> list[int | float]:
+    """Products and quotients of the numbers in an expression, for ``column / 1000 > 0.75``; whole ones as int."""
+    numbers = [value for value in literals if isinstance(value, (int, float)) and 0 < abs(value) < 1e9][:3]
+    found = [result for a in numbers for b in numbers if a is not b for result in (a * b, a / b)]
+    return [int(value) if float(value).is_integer() else value for value in found]
 
 
 def outermost_queries(node: exp.Expr) -> list[exp.Expr]:

@@ -33,19 +33,12 @@ def note_client(run: RunDirectory, client: TrainingClient, start: StartRecord | 
     run.append(TRAINING_RUNS, [TrainingRun(training_run=client.get_info().model_id, start_from=start)])
 
 
-def recorded_start(run: RunDirectory) -> StartRecord | None:
-    """Which saved weights the run's training began with, None for none.
-
-    The latest client that began with some is the one whose training was gone on with.
-    """
-    starts = [row.start_from for row in run.training_runs() if row.start_from is not None]
-    return starts[-1] if starts else None
-
-
 def find_leftovers(run: RunDirectory, service: ServiceClient) -> list[types.Checkpoint]:
     """The checkpoints of the run's clients that ``checkpoints.jsonl`` does not name."""
     clients = [row.training_run for row in run.training_runs()]
+    start = run.recorded_start()
     recorded = {path for row in run.checkpoints() for path in (row.state_path, row.sampler_path)}
+    recorded |= {start.sampler_path} if start and start.sampler_path else set()
     found: list[types.Checkpoint] = []
     rest = service.create_rest_client() if clients else None
     for client in clients:

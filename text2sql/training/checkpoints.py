@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from backends.interface import BackendError, TrainingClient
+from backends.interface import BackendError, SamplingClient, TrainingClient
 from text2sql.console import console
 from text2sql.runs.records import CHECKPOINTS, CheckpointRecord
 from text2sql.runs.session import RunSession
@@ -54,9 +54,12 @@ class KeptCheckpoints:
             newest = whole[max(later)]
             until_then = [row for row in metrics.rows if row.step <= newest.step]
             best = best_step(until_then, self._session.config.training)
-            if not self.rows and best in whole and best != newest.step:
-                kept.append(whole[best])
-                self.rows = list(kept)
+            if not self.rows:
+                # A run keeps its best and its last: where its metrics are lost too, the earlier is the best.
+                best = best if best in whole else min(whole)
+                if best != newest.step:
+                    kept.append(whole[best])
+                    self.rows = list(kept)
             kept.append(newest)
             self._keep(newest, best)
         paths = {path for row in kept for path in (row.state_path, row.sampler_path)}
@@ -76,22 +79,64 @@ class KeptCheckpoints:
                 failures.append(error)
                 continue
             if failures:
-                lost = self.step - self.rows[number].step
-                console.print(
-                    f"{failures[0]} The one before it is used, of step {self.rows[number].step}: {lost} "
-                    f"{'step is' if lost == 1 else 'steps are'} done again.",
-                    markup=False,
-                )
-                unusable = self.rows[number + 1 :]
-                self.rows = self.rows[: number + 1]
-                self._session.run.replace_rows(CHECKPOINTS, self.rows)
-                # Otherwise the next start would find and record them again.
-                self._delete([path for row in unusable for path in (row.state_path, row.sampler_path)])
+                self._fall_back(number, failures[0])
             return client
-        raise BackendError(
-            f"{failures[0]} No earlier one is kept. Restore the checkpoint; or say on_existing=new, which trains anew "
-            "in another directory and keeps this one."
-        ) from failures[0]
+        raise BackendError(f"{failures[0]} No earlier one is kept. {self._ways_on()}") from failures[0]
+
+    def open_sampler(self, record: CheckpointRecord) -> SamplingClient | None:
+        """The weights of a checkpoint, to sample from; where they are damaged, made again from its training state.
+
+        Returns:
+            None where the training state is damaged too, and the training has to go on from the checkpoint before it.
+
+        Raises:
+            BackendError: Nothing is left to make them from.
+        """
+        service, place = self._session.service, self.rows.index(record)
+        try:
+            return service.create_sampling_client(model_path=record.sampler_path).result()
+        except BackendError as error:
+            damage = error
+        try:
+            client = service.create_training_client_from_state_with_optimizer(record.state_path).result()
+        except BackendError as error:
+            if place == len(self.rows) - 1 and place > 0:
+                self._fall_back(place - 1, damage)
+                return None
+            raise BackendError(
+                f"{damage} The weights cannot be made again from the training state: {error} {self._ways_on()}"
+            ) from error
+        checkpoint_recovery.note_client(self._session.run, client)
+        ttl = self._session.config.checkpoint_ttl_seconds
+        path = client.save_weights_for_sampler(record.name, ttl_seconds=ttl).result().path
+        self.rows[place] = record.model_copy(update={"sampler_path": path})
+        self._session.run.replace_rows(CHECKPOINTS, self.rows)
+        self._delete([record.sampler_path])
+        console.print(f"{damage} The weights were made again from the training state of that step.", markup=False)
+        return service.create_sampling_client(model_path=path).result()
+
+    def _ways_on(self) -> str:
+        run = self._session.run
+        on_disk = self._session.config.capabilities.checkpoints_on_disk
+        files = " and ".join(str(run.file(name)) for name in (CHECKPOINTS, *(["checkpoints"] if on_disk else [])))
+        return (
+            f"Restore the checkpoint; or move {files} away and run the same command again: what the base model has "
+            "answered is kept, and training begins anew."
+        )
+
+    def _fall_back(self, place: int, failure: BackendError) -> None:
+        """Go on from an earlier checkpoint, and say what that costs."""
+        lost = self.step - self.rows[place].step
+        console.print(
+            f"{failure} The one before it is used, of step {self.rows[place].step}: {lost} "
+            f"{'step is' if lost == 1 else 'steps are'} done again.",
+            markup=False,
+        )
+        unusable = self.rows[place + 1 :]
+        self.rows = self.rows[: place + 1]
+        self._session.run.replace_rows(CHECKPOINTS, self.rows)
+        # Otherwise the next start would find and record them again.
+        self._delete([path for row in unusable for path in (row.state_path, row.sampler_path)])
 
     def save(self, client: TrainingClient, step: int, best: int | None) -> None:
         """Save a checkpoint, record it, and delete what is neither the last one nor the best.

@@ -20,14 +20,12 @@ def best_step(metrics: Sequence[MetricsRow], training: TrainingConfig) -> int | 
     return pick(found, key=lambda pair: pair[1])[0] if found else None
 
 
-def choose_checkpoint(
-    checkpoints: Sequence[CheckpointRecord], metrics: Sequence[MetricsRow], training: TrainingConfig
-) -> CheckpointRecord:
-    """The checkpoint to use: the best by `early_stopping.metric` where early stopping is on, else the last."""
-    if training.early_stopping:
-        best = best_step(metrics, training)
-        return next((row for row in checkpoints if row.step == best), checkpoints[-1])
-    return checkpoints[-1]
+def choose_checkpoint(checkpoints: Sequence[CheckpointRecord], training: TrainingConfig) -> CheckpointRecord:
+    """The checkpoint to use: the best by `early_stopping.metric` where early stopping is on, else the last.
+
+    Of the checkpoints that a run keeps the best is the first, whatever has become of its metrics.
+    """
+    return checkpoints[0] if training.early_stopping else checkpoints[-1]
 
 
 def validation_metric(training: TrainingConfig) -> str:

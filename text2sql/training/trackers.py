@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from pydantic import JsonValue
 from backends.extras import missing_package
 from text2sql.config import Config
 from text2sql.errors import UserError
+
+# Packages of one interface, by the names of their keys.
+EXPERIMENTS = ("wandb", "trackio")
 
 Log = Callable[[Mapping[str, JsonValue]], None]
 
@@ -25,7 +29,7 @@ def open_trackers(config: Config, directory: Path) -> Log:
     logs = []
     if config.tracking.tensorboard:
         logs.append(_tensorboard(directory / "tensorboard"))
-    for package in ("wandb", "trackio"):
+    for package in EXPERIMENTS:
         project = getattr(config.tracking, f"{package}_project")
         if project:
             logs.append(_experiment(package, project, config))
@@ -37,6 +41,15 @@ def open_trackers(config: Config, directory: Path) -> Log:
             send(numbers, step)
 
     return log
+
+
+def check_trackers(config: Config) -> None:
+    """Raise UserError if the package of a tracker that the configuration names is not installed."""
+    keys = {"tensorboard": "tensorboard"} | {package: f"{package}_project" for package in EXPERIMENTS}
+    for package, name in keys.items():
+        if getattr(config.tracking, name) and find_spec(package) is None:
+            key = f"tracking.{name}"
+            raise UserError(missing_package(key, package, "tracking", f"leave {key} out"))
 
 
 def _tensorboard(directory: Path) -> Callable[[Mapping[str, float], int], None]:

@@ -1,9 +1,9 @@
-"""The training loop: batches -> forward_backward -> optim_step, with schedule, validation, checkpoints and early stop.
+"""The training loop: step after step, with schedule, validation, checkpoints and early stop.
 
-The loop knows nothing of the backend. It keeps one step in flight: the next batch is built and submitted while the last
-one computes. All its state is in the run's files: the order of the data is a pure function of (seed, epoch), and the
-validations so far are read from ``metrics.jsonl``. A run that was killed goes on from its last checkpoint to the same
-numbers as one that was not.
+The loop knows nothing of the backend, and nothing of what a step learns from: `text2sql.training.steps`. It keeps as
+many steps in flight as these allow: the next one is built and submitted while the last one computes. All its state is
+in the run's files: the order of the data is a pure function of (seed, epoch), and the validations so far are read from
+``metrics.jsonl``. A run that was killed goes on from its last checkpoint to the same numbers as one that was not.
 """
 
 from __future__ import annotations
@@ -11,75 +11,54 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Generic
 
-from tinker import types
-
-from backends.interface import BackendError, Future, NonFiniteGradient, SamplingClient, TrainingClient
+from backends.checkpoint_paths import CheckpointPath
+from backends.interface import SamplingClient, TrainingClient
 from text2sql.config import TrainingConfig
 from text2sql.console import Stage, console, stage
 from text2sql.data.datum import make_batch
 from text2sql.data.prompts import Tokens
 from text2sql.errors import UserError
-from text2sql.runs.budget import BudgetReached, TokenCount
-from text2sql.runs.records import METRICS, CheckpointRecord, StepMetrics, Validation
+from text2sql.runs.budget import BudgetReached
+from text2sql.runs.records import METRICS, CheckpointRecord, StartRecord, Validation
 from text2sql.runs.session import RunSession
 from text2sql.runs.summary import TrainingSummary
 from text2sql.training import checkpoint_recovery
-from text2sql.training.batches import Batches, TrainingData
 from text2sql.training.checkpoints import KeptCheckpoints
 from text2sql.training.early_stopping import choose_checkpoint, validation_metric
-from text2sql.training.lr_schedule import learning_rate
 from text2sql.training.metrics_log import MetricsLog, Track
+from text2sql.training.steps import S, Steps
+from text2sql.training.supervised import charged
 from text2sql.training.warm_start import begin, find_start
 
 Validate = Callable[[SamplingClient, int], float]
 # Comparable from run to run, whatever loss is trained on.
 VALIDATION_LOSS = "cross_entropy"
+# The checkpoint of the weights that a training began with.
+START = "start"
 
 
-@dataclass(frozen=True)
-class SubmittedBatch:
-    """A step that the backend has been given and that nobody has waited for yet.
-
-    Attributes:
-        step: Counted from 0.
-        indices: Which training examples are in it.
-        learning_rate: Of its update.
-        tokens: What it is charged for.
-        losses: Results of its `forward_backward` calls, whose sum is the loss.
-        update: Result of its `optim_step`.
-    """
-
-    step: int
-    indices: list[int]
-    learning_rate: float
-    tokens: TokenCount
-    losses: list[Future[types.ForwardBackwardOutput]]
-    update: Future[types.OptimStepResponse]
-
-
-class Trainer:
+class Trainer(Generic[S]):
     """One run's training.
 
     Args:
         session: The run.
-        data: Tokenised examples.
-        peak: Peak learning rate.
+        steps: What each step learns from.
+        validation: The validation examples as tokens.
         validate: Answers validation questions with a sampling client at a step and returns the accuracy; None to
             validate on the loss alone.
         track: Receives every record of metrics.
     """
 
     def __init__(
-        self, session: RunSession, data: TrainingData, peak: float, validate: Validate | None, track: Track
+        self, session: RunSession, steps: Steps[S], validation: list[Tokens], validate: Validate | None, track: Track
     ) -> None:
-        self.session, self.data, self.peak, self.validate = session, data, peak, validate
+        self.session, self.steps, self.validation, self.validate = session, steps, validation, validate
         self.training: TrainingConfig = session.config.training
-        self.batches = Batches(session.config, data)
         self.metrics = MetricsLog(session.run, self.training, track)
         self.checkpoints = KeptCheckpoints(session)
         self._clock = time.monotonic()
@@ -102,6 +81,7 @@ class Trainer:
             console.print(
                 f"{self.session.run.file(METRICS)} has no record of {missing} of the {done} steps that were done: "
                 "losses and times in the report are of the others. The weights are not affected."
+                + (" Early stopping counts from here." if self.training.early_stopping else "")
             )
         if self._is_finished(done):
             return self.chosen_checkpoint()
@@ -111,9 +91,9 @@ class Trainer:
         self.metrics.forget_after(done)
         self.metrics.rewrite(done)
         self._clock = time.monotonic()
-        in_flight: deque[SubmittedBatch] = deque()
-        examples = self.batches.examples_before
-        with stage("Training", examples(self.batches.total), examples(done)) as bar:
+        in_flight: deque[S] = deque()
+        examples = self.steps.examples_before
+        with stage("Training", examples(self.steps.total), examples(done)) as bar:
             try:
                 self._loop(client, done, in_flight, bar)
             except BudgetReached:
@@ -122,26 +102,40 @@ class Trainer:
                 if last and last != self.checkpoints.step:
                     self._save(client, last)
                 raise
+            finally:
+                self.steps.close()
         return self.chosen_checkpoint()
 
-    def _loop(self, client: TrainingClient, step: int, in_flight: deque[SubmittedBatch], bar: Stage) -> None:
+    def _loop(self, client: TrainingClient, step: int, in_flight: deque[S], bar: Stage) -> None:
         if self._validation_missing(step):
             self._validate(client, step)
-        while step < self.batches.total and not self.metrics.stopped_early:
-            in_flight.append(self._submit(client, step))
+        while step < self.steps.total and not self._stopped_early:
+            in_flight.append(self.steps.submit(client, step))
             step += 1
             validates, saves = self._validation_due(step), self._checkpoint_due(step)
             # Validation and saving are about the weights after this step: it has to be done.
-            self._finish(in_flight, bar, leave=0 if validates or saves else 1)
+            self._finish(in_flight, bar, leave=0 if validates or saves else self.steps.ahead)
             improved = validates and self._validate(client, step)
-            if improved or saves or (validates and self.metrics.stopped_early):
+            if improved or saves or self._stopped_early:
                 self._save(client, step)
 
     # Starting and going on
 
     def _is_finished(self, step: int) -> bool:
-        ended = step == self.batches.total or self.metrics.stopped_early
-        return self.checkpoints.last is not None and ended and not self._validation_missing(step)
+        if self.checkpoints.last is None:
+            return False
+        # Without its metrics a run does not know any more that it stopped early; but then the tuned model was asked.
+        stops = self.training.early_stopping or self.session.config.rl.method
+        if stops and self.metrics.missing_steps(step) and self.session.run.has_tuned_answers():
+            return True
+        return (step == self.steps.total or self._stopped_early is not None) and not self._validation_missing(step)
+
+    @property
+    def _stopped_early(self) -> str | None:
+        """Why training ends before its last step; None where it does not."""
+        if self.metrics.stopped_early:
+            return f"no better {validation_metric(self.training)} for some validations"
+        return self.steps.reason_to_stop(self.metrics.steps)
 
     def _validation_missing(self, step: int) -> bool:
         """Whether the run was stopped (by its budget) between the last step and the validation that was due there."""
@@ -156,7 +150,7 @@ class Trainer:
             client = self.checkpoints.open_last(
                 lambda row: service.create_training_client_from_state_with_optimizer(row.state_path).result()
             )
-            console.print(f"Going on from step {self.checkpoints.step} of {self.batches.total}.")
+            console.print(f"Going on from step {self.checkpoints.step} of {self.steps.total}.")
         elif start := find_start(config):
             client = begin(start, service, config, self.session.run)
         else:
@@ -168,91 +162,43 @@ class Trainer:
                 train_attn=config.lora.train_attn,
                 train_unembed=config.lora.train_unembed,
             ).result()
-        checkpoint_recovery.note_client(self.session.run, client, start.record if start else None)
+        self._note(client, start.record if start else None)
         return client
+
+    def _note(self, client: TrainingClient, start: StartRecord | None) -> None:
+        """Remember the client, and keep the weights that it begins with where these are sampled from."""
+        run = self.session.run
+        if start is None or not self.steps.keeps_start:
+            checkpoint_recovery.note_client(run, client, start)
+            return
+        # Before they are saved: whoever is killed in between leaves nothing that nobody knows of.
+        path = str(CheckpointPath(client.get_info().model_id, "sampler", START))
+        checkpoint_recovery.note_client(run, client, start.model_copy(update={"sampler_path": path}))
+        client.save_weights_for_sampler(START, ttl_seconds=self.session.config.checkpoint_ttl_seconds).result()
 
     # One step
 
-    def _submit(self, client: TrainingClient, step: int) -> SubmittedBatch:
-        """Send a step's gradient calls and its optimiser step; nothing is waited for."""
-        training, indices = self.training, self.batches.indices(step)
-        batch = [self.data.train[i] for i in indices]
-        tokens = self.session.budget.reserve(_charged(batch))
-        data = make_batch(batch)
-        size = math.ceil(len(data) / training.parts)
-        losses = [
-            client.forward_backward(data[i : i + size], training.loss, training.loss_config or None)
-            for i in range(0, len(data), size)
-        ]
-        rate = learning_rate(step, self.batches.total, self.peak, training)
-        update = client.optim_step(
-            types.AdamParams(
-                learning_rate=rate,
-                beta1=training.beta1,
-                beta2=training.beta2,
-                eps=training.eps,
-                weight_decay=training.weight_decay,
-                grad_clip_norm=training.grad_clip_norm,
-            )
-        )
-        return SubmittedBatch(step, indices, rate, tokens, losses, update)
-
-    def _finish(self, in_flight: deque[SubmittedBatch], bar: Stage, leave: int = 0) -> None:
+    def _finish(self, in_flight: deque[S], bar: Stage, leave: int = 0) -> None:
         """Wait for the steps in flight, all but `leave` of them, and record them."""
         while len(in_flight) > leave:
-            submitted = in_flight.popleft()
-            metrics = self._collect(submitted)
+            metrics = self.steps.collect(in_flight.popleft(), self._lap)
             self.metrics.record(metrics)
-            bar.advance(metrics.examples, metrics.tokens, loss=metrics.loss)
+            bar.advance(metrics.examples, metrics.tokens, **metrics.shown)
 
-    def _collect(self, submitted: SubmittedBatch) -> StepMetrics:
-        """Wait for a step, and count its tokens."""
-        step, tokens = submitted.step + 1, submitted.tokens
-        try:
-            loss = sum(future.result().metrics["loss:sum"] for future in submitted.losses)
-            if not math.isfinite(loss):
-                raise NonFiniteGradient(f"the loss is {loss}")
-            norm = (submitted.update.result().metrics or {}).get("grad_norm:mean")
-            if norm is not None and not math.isfinite(norm):
-                raise NonFiniteGradient(f"the norm of the gradient is {norm}")
-        except NonFiniteGradient as error:
-            raise UserError(self._diverged(submitted, error)) from error
-        except ValueError as error:
-            # An answer that the SDK cannot use is a ValueError too.
-            raise BackendError(f"Step {step} failed: {error}. The checkpoints before it are kept.") from error
-        self.session.budget.spend("train", tokens, tokens)
+    def _lap(self) -> float:
+        """Seconds since the step before."""
         now = time.monotonic()
         seconds, self._clock = now - self._clock, now
-        return StepMetrics(
-            step=step,
-            epoch=step / self.batches.per_epoch,
-            loss=loss,
-            learning_rate=submitted.learning_rate,
-            grad_norm=norm,
-            examples=len(submitted.indices),
-            tokens=tokens.train,
-            seconds=seconds,
-            tokens_per_second=tokens.train / max(seconds, 1e-9),
-        )
-
-    def _diverged(self, submitted: SubmittedBatch, error: Exception) -> str:
-        indices = submitted.indices
-        names = ", ".join(self.data.ids[i] for i in indices[:5])
-        more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
-        return (
-            f"Training diverged at step {submitted.step + 1}: {error}. Its batch: {names}{more}. The checkpoints "
-            "before it are kept. Lower training.learning_rate, or set training.grad_clip_norm=1, and say "
-            "on_existing=new: what was learnt depends on them."
-        )
+        return seconds
 
     # Validation and checkpoints. Neither is training time: the clock starts again after them.
 
     def _validation_due(self, step: int) -> bool:
         every = self.training.validate_every
-        return bool(self.data.validation) and (step == self.batches.total or bool(every and step % every == 0))
+        return bool(self.validation) and (step == self.steps.total or bool(every and step % every == 0))
 
     def _checkpoint_due(self, step: int) -> bool:
-        return step == self.batches.total or step % self.training.checkpoint_every == 0
+        return step == self.steps.total or step % self.training.checkpoint_every == 0
 
     def _validate(self, client: TrainingClient, step: int) -> bool:
         """Measure, record, and say whether this is the best so far."""
@@ -274,14 +220,15 @@ class Trainer:
 
     def _validation_loss(self, client: TrainingClient) -> float:
         """Mean loss per completion token over the validation examples."""
-        data, size = make_batch(self.data.validation), self.training.batch_size
-        tokens = self.session.budget.reserve(_charged(self.data.validation))
+        data, size = make_batch(self.validation), self.training.batch_size
+        tokens = self.session.budget.reserve(charged(self.validation))
         futures = [client.forward(data[i : i + size], VALIDATION_LOSS) for i in range(0, len(data), size)]
         loss = sum(future.result().metrics["loss:sum"] for future in futures)
         self.session.budget.spend("validation", tokens, tokens)
         return loss
 
     def _save(self, client: TrainingClient, step: int) -> None:
+        self.steps.settle()
         with _broken_weights(step):
             self.checkpoints.save(client, step, self.metrics.best_step)
         self._clock = time.monotonic()
@@ -290,7 +237,7 @@ class Trainer:
 
     def chosen_checkpoint(self) -> CheckpointRecord:
         """The checkpoint that evaluation uses."""
-        return choose_checkpoint(self.checkpoints.rows, self.metrics.rows, self.training)
+        return choose_checkpoint(self.checkpoints.rows, self.training)
 
     def summary(self) -> TrainingSummary:
         """What the report says about training, from the recorded metrics."""
@@ -298,10 +245,9 @@ class Trainer:
         seconds = sum(row.seconds for row in steps)
         tokens, examples = sum(row.tokens for row in steps), sum(row.examples for row in steps)
         done = steps[-1].step if steps else 0
-        stopped = f"no better {validation_metric(self.training)} for some validations"
         return TrainingSummary(
             steps=done,
-            epochs=self.training.epochs,
+            epochs=self.steps.epochs,
             examples=examples,
             tokens=tokens,
             seconds=seconds,
@@ -309,19 +255,14 @@ class Trainer:
             tokens_per_second=tokens / max(seconds, 1e-9),
             first_loss=steps[0].loss if steps else None,
             final_loss=steps[-1].loss if steps else None,
-            learning_rate=self.peak,
-            batch_size=self.training.batch_size,
-            start_from=checkpoint_recovery.recorded_start(self.session.run),
+            learning_rate=self.steps.peak,
+            batch_size=self.steps.batch_size,
+            start_from=self.session.run.recorded_start(),
             checkpoint_step=chosen.step,
             checkpoint_path=chosen.sampler_path,
             checkpoint_expires=chosen.expires,
-            stopped_early=stopped if done < self.batches.total else None,
+            stopped_early=self._stopped_early if done < self.steps.total else None,
         )
-
-
-def _charged(examples: Sequence[Tokens]) -> TokenCount:
-    """What a pass over examples is charged for: every token of their sequences."""
-    return TokenCount(train=sum(map(len, examples)))
 
 
 @contextmanager

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
-from pydantic import JsonValue
-from tinker import APIStatusError
+from pydantic import BaseModel, JsonValue
 
 from backends.checkpoint_paths import SCHEME, CheckpointPath
 from backends.exporting import open_weights
@@ -21,7 +20,6 @@ from text2sql.config import Config, expand_user
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.records import StartRecord
-from text2sql.training.checkpoint_recovery import recorded_start
 from text2sql.training.early_stopping import choose_checkpoint
 
 KEY = "training.start_from"
@@ -37,6 +35,8 @@ SHAPE = (
     "local.dora",
     "local.target_modules",
 )
+# What has to be the same for a model to be right as often as it was, which learning from verdicts begins with.
+ASKED = ("prompt.template", "prompt.schema_text")
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ def check_start(start: Start, service: ServiceClient, config: Config) -> None:
     """
     if start.checkpoints is not None:
         return
+    from tinker import APIStatusError
+
     try:
         info = service.create_rest_client().get_weights_info_by_tinker_path(start.path).result()
     except APIStatusError as error:
@@ -139,8 +141,10 @@ def _of_run(run: RunDirectory, config: Config) -> Start:
     _compare("base_model", theirs.trained_model, str(run.path), config)
     for key in SHAPE:
         _compare(key, attrgetter(key)(theirs), str(run.path), config)
-    chosen = choose_checkpoint(checkpoints, run.metrics(), theirs.training)
-    earlier = recorded_start(run)
+    if config.rl.method is not None:
+        _compare_prompts(theirs, config, run)
+    chosen = choose_checkpoint(checkpoints, theirs.training)
+    earlier = run.recorded_start()
     before = earlier.data if earlier else ()
     record = StartRecord(
         run=theirs.name,
@@ -152,6 +156,21 @@ def _of_run(run: RunDirectory, config: Config) -> Start:
     )
     on_disk = run.file("checkpoints") if config.capabilities.checkpoints_on_disk else None
     return Start(chosen.state_path, on_disk, record)
+
+
+def _compare_prompts(theirs: Config, config: Config, run: RunDirectory) -> None:
+    """Raise UserError if the model was taught to answer other prompts than those that it would be asked."""
+    for key in ASKED:
+        there, here = (_plain(attrgetter(key)(own)) for own in (theirs, config))
+        if there != here:
+            raise UserError(
+                f"{KEY}: {key} is {there} in {run.path} and {here} in this run, and a model is seldom right, and so "
+                f"seldom paid, where it is asked otherwise than it was taught. Set {key} as it is there."
+            )
+
+
+def _plain(value: object) -> str:
+    return json.dumps(value.model_dump(mode="json") if isinstance(value, BaseModel) else value)
 
 
 def _compare(key: str, there: JsonValue, place: str, config: Config) -> None:

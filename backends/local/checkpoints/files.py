@@ -15,17 +15,18 @@ from importlib import metadata
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
 from backends.interface import BackendError
 from backends.local.checkpoints.description import FILE, Description, Listing, write_json
 from backends.local.weights.lora import LoraSpec
 from backends.local.weights.protocol import Method, Pretrained, Spec
+from backends.local.weights.soundness import LARGEST
 from backends.paths import flush_to_disk
 
-# Trained weights are below 1e3. A hundred times the largest number of float16 says that a step was far too long.
-LARGEST = 6.5e6
+# Tensors of up to so many bytes are copied once in memory when they are written.
+COPIED_BYTES = 1 << 30
 ADAPTER = "adapter_model.safetensors"
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
@@ -74,23 +75,24 @@ def check_weights(weights: dict[str, Tensor]) -> None:
             )
 
 
-def write_files(directory: Path, checkpoint: Checkpoint, listing: Listing) -> None:
+def write_files(directory: Path, checkpoint: Checkpoint, listing: Listing, known_as: str) -> None:
     """Write a checkpoint into an empty directory and flush it to the disk.
 
     Args:
         directory: Where to.
         checkpoint: What to.
         listing: How it is listed.
+        known_as: The name of its base model for other programs; where that is loaded from is this machine's affair.
 
     Raises:
         OSError: The disk is full, or may not be written to; from safetensors a `SafetensorError`.
     """
     if checkpoint.spec.method == "lora":
-        write_adapter(directory, checkpoint, checkpoint.base_model)
+        write_adapter(directory, checkpoint, known_as)
     else:
         save_file(checkpoint.weights, directory / MODEL, metadata={"format": "pt"})
     if checkpoint.optimizer is not None:
-        save_file(checkpoint.optimizer, directory / OPTIMIZER)
+        _write_tensors(checkpoint.optimizer, directory / OPTIMIZER)
     for part in checkpoint.pretrained:
         part.save_pretrained(directory)
     description = Description(
@@ -118,7 +120,7 @@ def write_adapter(directory: Path, checkpoint: Checkpoint, base_model: str) -> N
     spec = checkpoint.spec
     if not isinstance(spec, LoraSpec):
         raise BackendError("There is no adapter: every weight was trained. Export the whole model instead.")
-    save_file(checkpoint.weights, directory / ADAPTER, metadata={"format": "pt"})
+    _write_tensors(checkpoint.weights, directory / ADAPTER, metadata={"format": "pt"})
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -132,6 +134,14 @@ def write_adapter(directory: Path, checkpoint: Checkpoint, base_model: str) -> N
         "inference_mode": True,
     }
     write_json(directory / "adapter_config.json", config)
+
+
+def _write_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file; while the disk takes it, other threads go on, as `save_file` does not let them."""
+    if sum(tensor.nbytes for tensor in tensors.values()) > COPIED_BYTES:
+        save_file(tensors, file, metadata=metadata)
+    else:
+        file.write_bytes(save(tensors, metadata=metadata))
 
 
 def read_files(directory: Path, path: str, *, optimizer: bool) -> Checkpoint:

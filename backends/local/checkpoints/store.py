@@ -22,11 +22,12 @@ from typing import Any
 from safetensors import SafetensorError
 from tinker import types
 
+from backends.base_models import hub_id
 from backends.checkpoint_paths import KINDS, SEGMENTS, CheckpointPath, Kind, check_ttl
 from backends.interface import BackendError
 from backends.local.checkpoints.description import FILE, Description, Listing
 from backends.local.checkpoints.files import Checkpoint, check_weights, read_files, write_files
-from backends.paths import flush_to_disk, written_aside
+from backends.paths import flush_to_disk, leftovers, written_aside
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # A directory that a process is writing, or an old checkpoint ("replaced") while its new one takes its place. The
@@ -88,10 +89,16 @@ class Stored:
 
 
 class CheckpointStore:
-    """The checkpoints under one directory. Opening it clears away what has expired and what was never finished."""
+    """The checkpoints under one directory. Opening it clears away what has expired and what was never finished.
+
+    Attributes:
+        root: The directory.
+        public_names: Of base models that others know by another name than the place that they are loaded from.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.public_names: Mapping[str, str] = {}
         self.clean()
 
     def write(
@@ -129,7 +136,9 @@ class CheckpointStore:
             user_metadata=dict(user_metadata) if user_metadata else None,
             run_metadata=dict(run_metadata) if run_metadata else None,
         )
-        self._place(target, lambda aside: write_files(aside, checkpoint, listing))
+        base_model = checkpoint.base_model
+        known_as = self.public_names.get(base_model) or hub_id(base_model)
+        self._place(target, lambda aside: write_files(aside, checkpoint, listing, known_as))
         return path
 
     def read(self, path: str, *, optimizer: bool) -> Checkpoint:
@@ -224,8 +233,14 @@ class CheckpointStore:
         for segment in KINDS:
             for directory in self.root.glob(f"*/{segment}/*"):
                 # A checkpoint gets its name as a whole: one without a description is what a kill left of a deletion.
-                if NAME.fullmatch(directory.name) and directory.is_dir() and not (directory / FILE).exists():
+                if not NAME.fullmatch(directory.name) or not directory.is_dir():
+                    continue
+                if not (directory / FILE).exists():
                     shutil.rmtree(directory, ignore_errors=True)
+                    continue
+                # A kill in `set_ttl` leaves the description that it was writing.
+                for leftover in leftovers(directory):
+                    leftover.unlink(missing_ok=True)
 
     def _remove(self, directory: Path) -> None:
         """Delete a checkpoint: its name first, so that a kill leaves what `clean` knows to be a leftover."""

@@ -15,10 +15,13 @@ from accelerate.utils.memory import should_reduce_batch_size
 from tinker import types
 
 from backends.local.decode import prompt_logprobs
-from backends.local.decode.decoder import Decoder, Request, Sampled
-from backends.local.decode.group_decoder import GroupDecoder, make_decoder
+from backends.local.decode.decoder import Request, Sampled
+from backends.local.decode.group_decoder import AnyDecoder, make_decoder
+from backends.local.decode.prefixes import families
 from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
 from backends.local.model.causal import CausalModel
+from backends.local.prefix_cache import PrefixCache
+from backends.local.turns import Steps
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine
@@ -99,30 +102,32 @@ class Batcher:
     Args:
         engine: Whose options, tokenizer and device are used.
         model: The model, with the adapter that is to be sampled.
+        prefixes: Where beginnings of prompts are kept.
     """
 
-    def __init__(self, engine: Engine, model: CausalModel) -> None:
-        self._engine, self._model = engine, model
+    def __init__(self, engine: Engine, model: CausalModel, prefixes: PrefixCache) -> None:
+        self._engine, self._model, self._prefixes = engine, model, prefixes
         self._size = engine.options.sample_batch_size
-        # To come, the longest prompts first.
+        # To come, the longest prompts first, with those that begin like them.
         self._queue: list[Part] = []
         self._running: dict[Sampled, Part] = {}
         self._decoder = self._new_decoder()
 
-    def _new_decoder(self) -> Decoder | GroupDecoder:
+    def _new_decoder(self) -> AnyDecoder:
         base = self._engine.base
-        return make_decoder(self._model, base.tokenizer, base.device, self._engine.micro_batch_tokens)
+        tokens = self._engine.micro_batch_tokens
+        return make_decoder(self._model, base.tokenizer, base.device, tokens, self._prefixes)
 
-    def run(self, calls: Sequence[Call], arrivals: Callable[[], Sequence[Call]]) -> None:
-        """Answer the calls, and those that arrive meanwhile.
+    def answer(self, calls: Sequence[Call], arrivals: Callable[[int], Sequence[Call]]) -> Steps[None]:
+        """Answer the calls, and those that arrive meanwhile; a step is a token, or prompts that are read together.
 
         Args:
             calls: The calls to begin with.
-            arrivals: Asked for more calls before every token.
+            arrivals: Asked for more calls before every token but the first, given how many more sequences there is room
+                for; not any more when all are answered.
         """
-        self._open(calls)
+        yield from self._open(calls)
         while self._queue or self._running:
-            self._engine.executor.check()
             self._drop([sampled for sampled, (opened, _) in self._running.items() if opened.call.future.done()])
             free = self._size - len(self._running)
             joining: list[Part] = []
@@ -131,31 +136,36 @@ class Batcher:
                 joining, self._queue = waiting[:free], waiting[free:]
             try:
                 if joining:
-                    sampled = self._decoder.admit([_request(self._engine, open_.call, k) for open_, k in joining])
+                    requests = [_request(self._engine, opened.call, k) for opened, k in joining]
+                    sampled = yield from self._decoder.admit(requests)
                     self._running |= dict(zip(sampled, joining, strict=True))
                 elif self._running:
-                    self._decoder.step()
+                    yield from self._decoder.step()
             except RuntimeError as error:
                 self._retry_smaller(error, joining)
             self._stream()
-            self._close([sampled for sampled in self._running if sampled.stop_reason])
-            self._open(arrivals())
+            yield from self._close([sampled for sampled in self._running if sampled.stop_reason])
+            yield
+            # Whoever comes when all are answered begins another batch: what is left of this one would show in the
+            # rounding of theirs.
+            if self._queue or self._running:
+                yield from self._open(arrivals(self._size - len(self._running) - len(self._queue)))
 
-    def _open(self, calls: Sequence[Call]) -> None:
+    def _open(self, calls: Sequence[Call]) -> Steps[None]:
         """Score the prompts of new calls and queue their sequences; answer those that ask for none."""
         if not calls:
             return
-        responses = prompt_logprobs.score_prompts(
+        responses = yield from prompt_logprobs.score_prompts(
             self._engine, self._model, [(c.prompt, c.about_prompt, c.params) for c in calls]
         )
         for call, response in zip(calls, responses, strict=True):
             opened = _OpenCall(call, response)
             if call.params.max_tokens == 0:
                 opened.sequences = {k: Sampled(_request(self._engine, call, k)) for k in range(call.num_samples)}
-                self._answer(opened)
+                yield from self._settle(opened)
             else:
                 self._queue += [(opened, k) for k in range(call.num_samples)]
-        self._queue.sort(key=lambda part: -len(part[0].call.prompt))
+        self._queue = _in_families(self._queue)
 
     def _drop(self, sequences: Sequence[Sampled]) -> None:
         """Decode these no further: their calls have been cancelled, or have failed."""
@@ -176,18 +186,23 @@ class Batcher:
                 opened.call.fail(error)
             opened.streamed = max(opened.streamed, len(sampled.tokens))
 
-    def _close(self, finished: Sequence[Sampled]) -> None:
+    def _close(self, finished: Sequence[Sampled]) -> Steps[None]:
         """Answer the calls whose last sequence is finished."""
         for sampled in finished:
             opened, k = self._running.pop(sampled)
             opened.sequences[k] = sampled
             if len(opened.sequences) == opened.call.num_samples:
-                self._answer(opened)
+                yield from self._settle(opened)
 
-    def _answer(self, opened: _OpenCall) -> None:
+    def _settle(self, opened: _OpenCall) -> Steps[None]:
         call = opened.call
-        sequences = [self._sequence(call, opened.sequences[k]) for k in range(call.num_samples)]
-        call.answer(replace(opened.response, sequences=sequences))
+        sequences = []
+        for k in range(call.num_samples):
+            sequences.append(self._sequence(call, opened.sequences[k]))
+            if call.topk:
+                yield
+        cached = opened.sequences[0].cached
+        call.answer(replace(opened.response, sequences=sequences, prompt_cache_hit_tokens=cached))
 
     def _sequence(self, call: Call, sampled: Sampled) -> types.SampledSequence:
         topk = None
@@ -210,11 +225,18 @@ class Batcher:
         if len(parts) == 1 or not should_reduce_batch_size(error) or self._engine.options.fsdp:
             raise error
         self._size = len(parts) // 2
-        self._queue = sorted([*parts, *self._queue], key=lambda part: -len(part[0].call.prompt))
+        self._queue = _in_families([*parts, *self._queue])
+        self._engine.prefixes.clear()
         self._running = {}
         self._decoder = self._new_decoder()
         if self._engine.base.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _in_families(parts: Sequence[Part]) -> list[Part]:
+    """The longest prompts first, and after each those that begin like it, so that beginnings are still at hand."""
+    prompts = [tuple(opened.call.prompt) for opened, _ in parts]
+    return [parts[place] for family in families(prompts) for place in family]
 
 
 def _request(engine: Engine, call: Call, k: int) -> Request:

@@ -7,25 +7,22 @@ column and no row is ever shifted by itself. A row that has finished is given to
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache
 
+from backends.local.decode.growing_cache import CacheShape, GrowingLayer, KeysValues, free_columns, keys_and_values
+from backends.local.decode.prefixes import shared_beginnings
 from backends.local.model import packed_attention
 from backends.local.model.causal import CausalModel
 from backends.local.model.mixers import cache_argument, text_config
+from backends.local.prefix_cache import SHARED, Beginning, PrefixCache, Prompt
+from backends.local.turns import Steps
 from backends.tokenizer import Tokenizer
 
-# Of one layer, each ``[B, H, T, D]``.
-KeysValues = tuple[Tensor, Tensor]
-# Columns by which the cache grows.
-BLOCK = 64
-# Tokens that prompts must have in common for these to be read once.
-SHARED = 32
 # Free rows stay in the cache until no more than this share is alive: dropping them copies it.
 COMPACT_AT = 0.75
 
@@ -63,6 +60,8 @@ class Sampled:
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     stop_reason: str | None = None
+    # Tokens of the prompt that were not read for it, as they were at hand.
+    cached: int = 0
     stream: torch.Generator | None = None
 
     def __post_init__(self) -> None:
@@ -112,48 +111,6 @@ class Extender:
         return last in self._pieces[token]
 
 
-class GrowingLayer(DynamicLayer):
-    """One layer's keys and values ``[S, H, C, D]``: `length` columns filled, the rest free."""
-
-    length = 0
-    key_buffer: Tensor
-    value_buffer: Tensor
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append new columns and return all of them, as views."""
-        start, self.length = self.length, self.length + key_states.shape[-2]
-        self.key_buffer[:, :, start : self.length] = key_states
-        self.value_buffer[:, :, start : self.length] = value_states
-        self.keys, self.values = self.key_buffer[:, :, : self.length], self.value_buffer[:, :, : self.length]
-        return self.keys, self.values
-
-    def rebuild(self, like: KeysValues | None, kept: Tensor, first: int, slots: int, width: int) -> None:
-        """Keep these rows from column `first` on, in `slots` rows and `width` columns, aligned at the last column.
-
-        A layer without columns takes shapes and dtype from `like`; keys and values are not of one width in every model.
-        """
-        buffers = []
-        for old in (self.key_buffer, self.value_buffer) if self.is_initialized else ():
-            new = old.new_zeros(slots, old.shape[1], width + BLOCK, old.shape[3])
-            columns = self.length - first
-            new[: len(kept), :, width - columns : width] = old[kept, :, first : self.length]
-            buffers.append(new)
-        if not buffers:
-            assert like is not None
-            self.lazy_initialization(*like)
-            buffers = [x.new_zeros(slots, x.shape[1], width + BLOCK, x.shape[3]) for x in like]
-        self.key_buffer, self.value_buffer = buffers
-        self.length = width
-        self.keys, self.values = self.key_buffer[:, :, :width], self.value_buffer[:, :, :width]
-
-
-def _keys_and_values(cache: DynamicCache) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each layer that has read something, ``[B, H, T, D]``."""
-    for layer in cache.layers:
-        assert isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None
-        yield layer.keys, layer.values
-
-
 class Decoder:
     """Sequences that are being decoded together.
 
@@ -165,10 +122,19 @@ class Decoder:
         tokenizer: Its tokenizer, to find stop strings.
         device: Where the model is.
         prefill_tokens: Padded prompt tokens in one forward pass.
+        prefixes: Beginnings of prompts that are at hand.
     """
 
-    def __init__(self, model: CausalModel, tokenizer: Tokenizer, device: torch.device, prefill_tokens: int) -> None:
+    def __init__(
+        self,
+        model: CausalModel,
+        tokenizer: Tokenizer,
+        device: torch.device,
+        prefill_tokens: int,
+        prefixes: PrefixCache,
+    ) -> None:
         self._model, self._device = model, device
+        self._prefixes = prefixes
         self._extend = Extender(tokenizer).extend
         self._prefill_tokens = prefill_tokens
         self._cache_argument = cache_argument(getattr(model, "forward", model))
@@ -184,9 +150,6 @@ class Decoder:
         config = text_config(model)
         windows = getattr(config, "sliding_window", None) or getattr(config, "layer_types", None)
         self._prepared_mask = plain and not windows
-        # The beginning of prompts whose keys and values are kept.
-        self._beginning: tuple[int, ...] = ()
-        self._beginning_cache = DynamicCache()
 
     @property
     def active(self) -> list[Sampled]:
@@ -194,53 +157,72 @@ class Decoder:
         return [sampled for sampled in self._slots if sampled is not None]
 
     @torch.no_grad()
-    def admit(self, requests: Sequence[Request]) -> list[Sampled]:
+    def admit(self, requests: Sequence[Request]) -> Steps[list[Sampled]]:
         """Read the prompts, sample a token after each, and decode them from now on with the rest.
 
-        Equal prompts are read once, and so is a long beginning that all of them share. Returns the sequences in the
-        order of the requests; some may be finished already.
+        Equal prompts are read once, and so are long beginnings that several share. A step is a forward pass. Returns
+        the sequences in the order of the requests; some may be finished already.
         """
         prompts = list(dict.fromkeys(tuple(request.prompt) for request in requests))
-        prompts.sort(key=len, reverse=True)
-        shared = self._share(prompts)
+        read = yield from self._read_beginnings(prompts)
+        groups: dict[Prompt, tuple[Beginning, list[Prompt]]] = {}
+        for prompt in sorted(prompts, key=len, reverse=True):
+            shared, layers = self._find(prompt)
+            groups.setdefault(prompt[:shared], (layers, []))[1].append(prompt)
         admitted: dict[int, Sampled] = {}
-        while prompts:
-            count = max(1, self._prefill_tokens // (len(prompts[0]) - shared))
-            batch, prompts = prompts[:count], prompts[count:]
-            rows = {prompt: row for row, prompt in enumerate(batch)}
-            cache, logits = self._prefill(batch, shared)
-            mine = [(i, rows[tuple(r.prompt)]) for i, r in enumerate(requests) if tuple(r.prompt) in rows]
-            sampled = [Sampled(requests[i]) for i, _ in mine]
-            self._extend(sampled, logits[torch.tensor([row for _, row in mine], device=self._device)])
-            self._place([(s, row) for s, (_, row) in zip(sampled, mine, strict=True) if not s.stop_reason], cache)
-            admitted |= {i: s for (i, _), s in zip(mine, sampled, strict=True)}
+        for beginning, (layers, members) in groups.items():
+            while members:
+                count = max(1, self._prefill_tokens // (len(members[0]) - len(beginning)))
+                batch, members = members[:count], members[count:]
+                rows = {prompt: row for row, prompt in enumerate(batch)}
+                cache, logits = self._prefill(batch, layers)
+                mine = [(i, rows[tuple(r.prompt)]) for i, r in enumerate(requests) if tuple(r.prompt) in rows]
+                sampled = [Sampled(requests[i], cached=read.get(batch[row], len(beginning))) for i, row in mine]
+                self._extend(sampled, logits[torch.tensor([row for _, row in mine], device=self._device)])
+                going_on = [(s, row) for s, (_, row) in zip(sampled, mine, strict=True) if not s.stop_reason]
+                yield from self._place(going_on, cache)
+                admitted |= {i: s for (i, _), s in zip(mine, sampled, strict=True)}
+                if len(prompts) == 1 and len(prompts[0]) >= SHARED and self._prepared_mask:
+                    # Its next turn may go on from it.
+                    self._prefixes.keep(prompts[0], list(keys_and_values(cache)))
+                yield
         return [admitted[i] for i in range(len(requests))]
 
-    def _share(self, prompts: list[tuple[int, ...]]) -> int:
-        """How many tokens all prompts begin with alike, if it pays and their keys and values are at hand, else 0."""
+    def _read_beginnings(self, prompts: list[Prompt]) -> Steps[dict[Prompt, int]]:
+        """Read and keep what several prompts begin with; returns of those it was read for what they had before."""
+        read: dict[Prompt, int] = {}
         if not self._prepared_mask:
-            return 0
-        known: tuple[int, ...] = self._beginning
-        common = _beginning([*prompts, known] if known else prompts)
-        if len(common) < SHARED and len(prompts) > 1:
-            common = _beginning(prompts)
-        if len(common) < SHARED or (len(prompts) == 1 and not known):
-            return 0
-        if known[: len(common)] != common:
-            self._beginning_cache, _ = self._prefill([common], 0)
-            self._beginning = common
-        return len(common)
+            return read
+        for beginning in shared_beginnings(prompts):
+            known, layers = self._prefixes.find(beginning, len(beginning))
+            if known < len(beginning):
+                cache, _ = self._prefill([beginning], layers)
+                self._prefixes.keep(beginning, list(keys_and_values(cache)))
+                reader = next(prompt for prompt in prompts if prompt[: len(beginning)] == beginning)
+                read.setdefault(reader, known)
+                yield
+        return read
 
-    def _prefill(self, prompts: list[tuple[int, ...]], shared: int) -> tuple[DynamicCache, Tensor]:
-        """Keys and values of the prompts, padded on the right, and the logits ``[B, V]`` after each."""
+    def _find(self, prompt: Prompt) -> tuple[int, Beginning]:
+        """The longest beginning of a prompt that is at hand, less its last token: every prompt keeps one."""
+        return self._prefixes.find(prompt, len(prompt) - 1) if self._prepared_mask else (0, [])
+
+    def _prefill(self, prompts: list[Prompt], beginning: Beginning) -> tuple[DynamicCache, Tensor]:
+        """Keys and values of the prompts, padded on the right, and the logits ``[B, V]`` after each.
+
+        Args:
+            prompts: Which all begin alike.
+            beginning: The keys and values of what they begin with; none: nothing of them is at hand.
+        """
+        shared = beginning[0][0].shape[2] if beginning else 0
         parts = [torch.tensor(prompt[shared:]) for prompt in prompts]
         ids = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)  # [B, T]
         last = torch.zeros_like(ids, dtype=torch.bool)
         last[torch.arange(len(parts)), torch.tensor([len(part) - 1 for part in parts])] = True
         cache, more = DynamicCache(), {}
         if shared:
-            for i, kept in enumerate(_keys_and_values(self._beginning_cache)):
-                keys, values = (x[:, :, :shared].expand(len(parts), -1, -1, -1) for x in kept)
+            for i, kept in enumerate(beginning):
+                keys, values = (x.expand(len(parts), -1, -1, -1) for x in kept)
                 cache.update(keys, values, i)
             places = torch.arange(shared + ids.shape[1], device=self._device)
             hidden = places[None] > places[shared:, None]  # [T, shared + T]: causal
@@ -255,36 +237,41 @@ class Decoder:
         )
         return cache, output.logits.float()
 
-    def _place(self, sampled: list[tuple[Sampled, int]], cache: DynamicCache) -> None:
+    def _place(self, sampled: list[tuple[Sampled, int]], cache: DynamicCache) -> Steps[None]:
         """Give each sequence a row of the joint cache and copy its prompt there from its row of `cache`."""
         if not sampled:
             return
         widest = max(len(s.request.prompt) for s, _ in sampled)
-        if self._slots.count(None) < len(sampled) or widest > self._width:
-            self._rebuild(len(sampled), widest, list(_keys_and_values(cache)))
+        # Whoever finds nobody else begins with a cache of their own: in a wider one, sums round in another way.
+        if not self.active or self._slots.count(None) < len(sampled) or widest > self._width:
+            yield from self._rebuild([s for s, _ in sampled], widest, list(keys_and_values(cache)))
         free = [slot for slot, s in enumerate(self._slots) if s is None]
         for (s, row), slot in zip(sampled, free, strict=False):
             length = len(s.request.prompt)
             self._slots[slot], self._starts[slot] = s, self._width - length
-            for layer, (keys, values) in zip(self._layers, _keys_and_values(cache), strict=True):
+            for layer, (keys, values) in zip(self._layers, keys_and_values(cache), strict=True):
                 layer.key_buffer[slot, :, self._width - length : self._width] = keys[row, :, :length]
                 layer.value_buffer[slot, :, self._width - length : self._width] = values[row, :, :length]
         self._make_mask()
 
-    def _rebuild(self, more: int, width: int, like: Sequence[KeysValues] = ()) -> None:
-        """Drop free rows and unused columns; allocate `more` rows for prompts of `width` tokens, and a block.
+    def _rebuild(self, joining: Sequence[Sampled] = (), width: int = 0, like: Sequence[KeysValues] = ()) -> Steps[None]:
+        """Drop free rows and unused columns; make rows for those that join, for `width` columns, and free columns.
 
-        Layers without columns take their shapes from `like`, one for each.
+        It copies all that there is, gigabytes of many long sequences, so each layer is a step. Layers without columns
+        take their shapes from `like`, one for each.
         """
         kept = [slot for slot, s in enumerate(self._slots) if s is not None]
         first = min((self._starts[slot] for slot in kept), default=self._width)
         width = max(width, self._width - first)
+        longest = max(s.request.max_tokens - len(s.tokens) for s in [*self.active, *joining])
+        shape = CacheShape(len(kept) + len(joining), width, free_columns(width, longest))
         index = torch.tensor(kept, device=self._device, dtype=torch.long)
         for layer, example in itertools.zip_longest(self._layers, like):
-            layer.rebuild(example, index, first, len(kept) + more, width)
+            layer.rebuild(example, index, first, shape)
+            yield
         shift = width - self._width
-        self._slots = [*(self._slots[slot] for slot in kept), *([None] * more)]
-        self._starts = [*(self._starts[slot] + shift for slot in kept), *([width] * more)]
+        self._slots = [*(self._slots[slot] for slot in kept), *([None] * len(joining))]
+        self._starts = [*(self._starts[slot] + shift for slot in kept), *([width] * len(joining))]
         self._width = width
         self._make_mask()
 
@@ -300,11 +287,11 @@ class Decoder:
             self._slots = [None if s in sequences else s for s in self._slots]
 
     @torch.no_grad()
-    def step(self) -> list[Sampled]:
-        """Sample the next token of every sequence; returns those that this finished."""
+    def step(self) -> Steps[list[Sampled]]:
+        """Sample the next token of every sequence, in several steps where the cache grows; returns those finished."""
         alive = self.active
         if len(alive) <= COMPACT_AT * len(self._slots) or self._width == self._layers[0].key_buffer.shape[-2]:
-            self._rebuild(0, 0)
+            yield from self._rebuild()
         ids = torch.tensor([s.tokens[-1] if s else 0 for s in self._slots])[:, None]  # [S, 1]
         places = torch.tensor([len(s.request.prompt) + len(s.tokens) - 1 if s else 0 for s in self._slots])[:, None]
         self._width += 1
@@ -324,14 +311,6 @@ class Decoder:
         self._extend(alive, logits)
         self._slots = [None if s is None or s.stop_reason else s for s in self._slots]
         return [s for s in alive if s.stop_reason]
-
-
-def _beginning(prompts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """What all prompts begin with, less the last token of the shortest: every prompt keeps at least one token."""
-    first, last = min(prompts), max(prompts)
-    length = min(len(prompt) for prompt in prompts) - 1
-    same = next((i for i in range(length) if first[i] != last[i]), length)
-    return first[:same]
 
 
 def choose(logits: Tensor, sequences: Sequence[Sampled]) -> tuple[list[int], list[float]]:

@@ -2,12 +2,12 @@
 
 A state that runs along the sequence takes padding into it, so only prompts of one length are read together, and go on
 together with a cache of the model's own kind. That is slower than `backends.local.decode.decoder` by as much as the
-lengths differ.
+lengths differ. Long-rope models need it too, for sequences that come to lie beyond their first context.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,9 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from backends.local.decode.decoder import Decoder, Extender, Request, Sampled
-from backends.local.model.mixers import attention_alone, cache_argument, own_cache_in_every_layer
+from backends.local.model.mixers import attention_alone, cache_argument, own_cache_in_every_layer, short_context
+from backends.local.prefix_cache import PrefixCache
+from backends.local.turns import Steps
 
 
 @dataclass(eq=False)
@@ -41,12 +43,18 @@ class GroupDecoder:
         self._extend = Extender(tokenizer).extend
         self._cache_argument = cache_argument(getattr(model, "forward", model))
         self._groups: list[_Group] = []
+        self._short_context = short_context(model)
+
+    @property
+    def active(self) -> list[Sampled]:
+        """The sequences that are not finished."""
+        return [s for group in self._groups for s in group.rows]
 
     @torch.no_grad()
-    def admit(self, requests: Sequence[Request]) -> list[Sampled]:
+    def admit(self, requests: Sequence[Request]) -> Steps[list[Sampled]]:
         """Read the prompts, sample a token after each, and decode them from now on with the rest.
 
-        Returns the sequences in the order of the requests; some may be finished already.
+        A step is a forward pass. Returns the sequences in the order of the requests; some may be finished already.
         """
         sampled = [Sampled(request) for request in requests]
         by_length: dict[int, list[Sampled]] = {}
@@ -58,17 +66,39 @@ class GroupDecoder:
                 group = _Group(DynamicCache(config=self._model.config), rows[start : start + count])
                 self._forward(group, [s.request.prompt for s in group.rows])
                 self._groups.append(group)
+                yield
         self._shrink()
         return sampled
 
     @torch.no_grad()
-    def step(self) -> list[Sampled]:
-        """Sample the next token of every sequence; returns those that this finished."""
-        alive = [s for group in self._groups for s in group.rows]
+    def step(self) -> Steps[list[Sampled]]:
+        """Sample the next token of every sequence, each group in a step of its own; returns those finished."""
+        alive = self.active
+        groups: list[_Group] = []
         for group in self._groups:
-            self._forward(group, [[s.tokens[-1]] for s in group.rows])
+            for part, tokens in self._continued(group):
+                self._forward(part, tokens)
+                groups.append(part)
+                yield
+        self._groups = groups
         self._shrink()
         return [s for s in alive if s.stop_reason]
+
+    def _continued(self, group: _Group) -> Iterator[tuple[_Group, list[list[int]]]]:
+        """The groups that a group goes on as, with what each reads next: itself, with the last token of every row.
+
+        Where a long-rope model's first context ends, the long factors hold from there on, also for the keys that were
+        turned by the short ones: all is read anew, by as many rows as fit into a forward pass.
+        """
+        first = group.rows[0]
+        read = len(first.request.prompt) + len(first.tokens)
+        if read - 1 != self._short_context:
+            yield group, [[s.tokens[-1]] for s in group.rows]
+            return
+        count = max(1, self._prefill_tokens // read)
+        for start in range(0, len(group.rows), count):
+            part = _Group(DynamicCache(config=self._model.config), group.rows[start : start + count])
+            yield part, [[*s.request.prompt, *s.tokens] for s in part.rows]
 
     def drop(self, sequences: Sequence[Sampled]) -> None:
         """Decode these no further."""
@@ -95,6 +125,55 @@ def decodes_jointly(model: Any) -> bool:
     return attention_alone(model) and own_cache_in_every_layer(model)
 
 
-def make_decoder(model: Any, tokenizer: Any, device: torch.device, prefill_tokens: int) -> Decoder | GroupDecoder:
+class LongRopeDecoder:
+    """Sequences of a long-rope model: together if they stay within its first context, else in groups of one length.
+
+    Used like `Decoder`, and made with the same arguments.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, device: torch.device, prefill_tokens: int, prefixes: PrefixCache
+    ) -> None:
+        self._short_context = short_context(model) or 0
+        self._short = Decoder(model, tokenizer, device, prefill_tokens, prefixes)
+        self._long = GroupDecoder(model, tokenizer, device, prefill_tokens)
+
+    @property
+    def active(self) -> list[Sampled]:
+        """The sequences that are not finished."""
+        return [*self._short.active, *self._long.active]
+
+    def admit(self, requests: Sequence[Request]) -> Steps[list[Sampled]]:
+        """See `Decoder.admit`."""
+        short = [len(request.prompt) + request.max_tokens <= self._short_context for request in requests]
+        parts: dict[bool, Iterator[Sampled]] = {}
+        for side, decoder in ((True, self._short), (False, self._long)):
+            own = [request for request, is_short in zip(requests, short, strict=True) if is_short == side]
+            parts[side] = iter((yield from decoder.admit(own)) if own else [])
+        return [next(parts[side]) for side in short]
+
+    def step(self) -> Steps[list[Sampled]]:
+        """See `Decoder.step`."""
+        decoders = [decoder for decoder in (self._short, self._long) if decoder.active]
+        finished: list[Sampled] = []
+        for decoder in decoders:
+            finished += yield from decoder.step()
+        return finished
+
+    def drop(self, sequences: Sequence[Sampled]) -> None:
+        """Decode these no further."""
+        self._short.drop(sequences)
+        self._long.drop(sequences)
+
+
+AnyDecoder = Decoder | GroupDecoder | LongRopeDecoder
+
+
+def make_decoder(
+    model: Any, tokenizer: Any, device: torch.device, prefill_tokens: int, prefixes: PrefixCache
+) -> AnyDecoder:
     """The fastest decoder that is right for a model; the arguments are those of `Decoder`."""
-    return (Decoder if decodes_jointly(model) else GroupDecoder)(model, tokenizer, device, prefill_tokens)
+    if not decodes_jointly(model):
+        return GroupDecoder(model, tokenizer, device, prefill_tokens)
+    kind = LongRopeDecoder if short_context(model) else Decoder
+    return kind(model, tokenizer, device, prefill_tokens, prefixes)

@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from backends.local.model.causal import CausalModel
+from backends.local.model.mixers import short_context
+from backends.local.turns import Steps
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine
@@ -70,6 +72,9 @@ class PromptLogprobsRequest:
             _check_targets(self.targets, length, vocabulary)
 
 
+NOTHING = PromptLogprobsRequest()
+
+
 def _check_targets(targets: types.TensorData, length: int, vocabulary: int) -> None:
     if targets.dtype != "int64":
         raise ValueError(f"target_prompt_logprobs must be an int64 tensor of token ids, got {targets.dtype}")
@@ -85,17 +90,20 @@ def _check_targets(targets: types.TensorData, length: int, vocabulary: int) -> N
 @torch.no_grad()
 def score_prompts(
     engine: Engine, model: CausalModel, prompts: Sequence[tuple[list[int], PromptLogprobsRequest, types.SamplingParams]]
-) -> list[types.SampleResponse]:
-    """What is asked about each prompt, as responses that have no sequences yet.
+) -> Steps[list[types.SampleResponse]]:
+    """What is asked about each prompt, as responses that have no sequences yet; a step is a forward pass.
 
-    Prompts of similar length share a forward pass; its logits are no larger than `LOGITS` unless one prompt's are.
+    Prompts of similar length share a pass; its logits are no larger than `LOGITS` unless one prompt's are.
     """
     responses = [types.SampleResponse(sequences=[]) for _ in prompts]
     order = sorted((i for i, (_, request, _) in enumerate(prompts) if request), key=lambda i: -len(prompts[i][0]))
     budget = min(engine.micro_batch_tokens, LOGITS // engine.vocabulary)
+    bound = short_context(engine.base.model)
     while order:
-        engine.executor.check()
         count = max(1, budget // len(prompts[order[0]][0]))
+        if bound and len(prompts[order[0]][0]) > bound:
+            # The longest come first, and those within the bound go by themselves.
+            count = min(count, sum(len(prompts[i][0]) > bound for i in order))
         batch, order = order[:count], order[count:]
         ids = pad_sequence([torch.tensor(prompts[i][0]) for i in batch], batch_first=True)  # [B, T]
         keep = torch.zeros_like(ids, dtype=torch.bool)
@@ -106,6 +114,7 @@ def score_prompts(
         logits = model(input_ids=ids.to(device), use_cache=False, logits_to_keep=keep.to(device)).logits  # [N, V]
         for i, rows in zip(batch, logits.split(counts), strict=True):
             responses[i] = _scores(rows.float(), *prompts[i])
+        yield
     return responses
 
 

@@ -75,6 +75,9 @@ class Lockstep:
         self.meet(BUSY)
         return self._model(**inputs)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
     @property
     def config(self) -> PretrainedConfig:
         """The model's configuration."""

@@ -8,7 +8,7 @@ elementwise operation reads and writes whole activations, and saves them for the
 - residuals and LoRA's low-rank products are added by the matrix products themselves.
 
 `fuse` makes fused layers of Llama's. They step aside, for transformers' own forward pass, for what they do not cover:
-quantised or half-precision weights, LoRA variants, dropout.
+quantised weights, models in half precision, LoRA variants, dropout.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from transformers.models.llama.modeling_llama import (
 
 from backends.local.model.fused_lora import Projections
 from backends.local.model.mixers import cache_argument
+from backends.local.model.packed_products import PackedLayer
 
 # What transformers calls the keys and values of earlier positions.
 CACHE = cache_argument(LlamaDecoderLayer.forward)
@@ -134,7 +135,13 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class FusedLayer(LlamaDecoderLayer):
-    """The layer. As a subclass it is recomputed in the backward pass, and sharded, as transformers and PyTorch do."""
+    """The layer. As a subclass it is recomputed in the backward pass, and sharded, as transformers and PyTorch do.
+
+    Attributes:
+        packed: Weights to read with, where no gradient is asked for; None: the layer's own.
+    """
+
+    packed: PackedLayer | None = None
 
     def forward(  # type: ignore[override]
         self,
@@ -146,6 +153,8 @@ class FusedLayer(LlamaDecoderLayer):
     ) -> Tensor:
         """The next hidden states ``[B, T, H]``."""
         cache: Cache | None = kwargs.pop(CACHE, None)
+        if self.packed is not None and not torch.is_grad_enabled():
+            return self._read(self.packed, hidden_states, position_embeddings, attention_mask, cache, **kwargs)
         attention, mlp, norms = self.self_attn, self.mlp, (self.input_layernorm, self.post_attention_layernorm)
         inputs = Projections.of(attention.q_proj, attention.k_proj, attention.v_proj)
         output, down = Projections.of(attention.o_proj), Projections.of(mlp.down_proj)
@@ -160,9 +169,7 @@ class FusedLayer(LlamaDecoderLayer):
             )
         batch, length, width = hidden_states.shape
         x = hidden_states.reshape(-1, width)
-        # The second half of the tables repeats the first.
-        half = attention.head_dim // 2
-        cos, sin = (t[..., :half].expand(batch, -1, -1).reshape(-1, 1, half) for t in position_embeddings)
+        cos, sin = _angles(position_embeddings, batch)
         query, key, value = (
             y.view(batch, length, -1, attention.head_dim).transpose(1, 2)
             for y in _AttentionInputs.apply(x, cos, sin, norms[0], inputs, *inputs.adapters())
@@ -173,6 +180,42 @@ class FusedLayer(LlamaDecoderLayer):
         x = _AttentionOutput.apply(x, mixed, output, *output.adapters())
         x = _Mlp.apply(x, norms[1], gate_up, down, *gate_up.adapters(), *down.adapters())
         return x.view(hidden_states.shape)
+
+    def _read(
+        self,
+        packed: PackedLayer,
+        hidden_states: Tensor,
+        position_embeddings: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        cache: Cache | None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """The next hidden states ``[B, T, H]`` with packed weights, without what a backward pass would need."""
+        attention, norms = self.self_attn, (self.input_layernorm, self.post_attention_layernorm)
+        batch, length, width = hidden_states.shape
+        x = hidden_states.reshape(-1, width)
+        *turning, values = packed.inputs.widths
+        both, value = packed.inputs(_norm(x, norms[0])).split([sum(turning), values], dim=1)
+        query, key = _turned(both, *_angles(position_embeddings, batch)).split(turning, dim=1)
+        query, key, value = (
+            y.reshape(batch, length, -1, attention.head_dim).transpose(1, 2) for y in (query, key, value)
+        )
+        if cache is not None:
+            key, value = cache.update(key, value, attention.layer_idx)
+        x = packed.output(_attend(attention, query, key, value, mask, **kwargs).reshape(len(x), -1)).add_(x)
+        gate, up = packed.gate_up(_norm(x, norms[1])).split(packed.gate_up.widths, dim=1)
+        return packed.down(nn.functional.silu(gate).mul_(up)).add_(x).view(hidden_states.shape)
+
+
+def _angles(tables: tuple[Tensor, Tensor], batch: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine ``[T, 1, D/2]`` for all rows, of transformers' tables, whose second half repeats the first."""
+    half = tables[0].shape[-1] // 2
+    cos, sin = (t[..., :half].expand(batch, -1, -1).reshape(-1, 1, half) for t in tables)
+    return cos, sin
+
+
+def _norm(x: Tensor, norm: LlamaRMSNorm) -> Tensor:
+    return nn.functional.rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
 def _attend(

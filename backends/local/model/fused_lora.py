@@ -8,12 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from backends.local.model.mixed_precision import Bfloat16Linear, product
+
 
 class Projection(NamedTuple):
     """``x W^T + bias + scale (x A^T) B^T``; `a` and `b` are None without an adapter.
 
     Attributes:
-        weight: Frozen weight W ``[out, in]``.
+        weight: Frozen weight W ``[out, in]``, float32 or bfloat16; the rest is float32.
         bias: Frozen bias ``[out]`` or None.
         a: LoRA's A ``[r, in]``.
         b: LoRA's B ``[out, r]``.
@@ -32,21 +34,24 @@ def projection_of(layer: nn.Module) -> Projection | None:
     from peft.tuners.lora import Linear
 
     base = layer.base_layer if type(layer) is Linear else layer
-    if type(base) is not nn.Linear or base.weight.dtype != torch.float32 or base.weight.requires_grad:
+    if not isinstance(base, nn.Linear) or base.weight.requires_grad:
         return None
-    plain = Projection(base.weight, base.bias)
+    if type(base) is not Bfloat16Linear and (type(base) is not nn.Linear or base.weight.dtype != torch.float32):
+        return None
+    bare = Projection(base.weight, base.bias)
     if type(layer) is not Linear or layer.disable_adapters or layer.merged:
-        return plain
+        return bare
     active = [name for name in layer.active_adapters if name in layer.lora_A]
     if not active:
-        return plain
+        return bare
     name = active[0]
-    if len(active) > 1 or name in layer.lora_variant or type(layer.lora_dropout[name]) is not nn.Identity:
+    drops = layer.training and type(layer.lora_dropout[name]) is not nn.Identity
+    if len(active) > 1 or name in layer.lora_variant or drops:
         return None
     a, b = layer.lora_A[name], layer.lora_B[name]
     if a.weight.dtype != torch.float32 or b.bias is not None:
         return None
-    return plain._replace(a=a.weight, b=b.weight, scale=layer.scaling[name])
+    return bare._replace(a=a.weight, b=b.weight, scale=layer.scaling[name])
 
 
 class Projections:
@@ -54,6 +59,7 @@ class Projections:
 
     def __init__(self, parts: Sequence[Projection]) -> None:
         self.parts = parts
+        self._dtype = parts[0].weight.dtype
         stacked = [p.a for p in parts if p.a is not None]
         self._a = torch.cat(stacked) if stacked else None  # [R, in]
 
@@ -61,7 +67,8 @@ class Projections:
     def of(cls, *layers: nn.Module) -> Projections | None:
         """What linear layers of one input compute, or None if it is more than this module knows."""
         found = [p for p in map(projection_of, layers) if p is not None]
-        return cls(found) if len(found) == len(layers) else None
+        alike = len({projection.weight.dtype for projection in found}) == 1
+        return cls(found) if alike and len(found) == len(layers) else None
 
     def adapters(self) -> list[Tensor | None]:
         """A and B of each projection, in order."""
@@ -76,10 +83,10 @@ class Projections:
         """
         inner = None if self._a is None else torch.mm(x, self._a.t())
         outputs = []
+        x = x.to(self._dtype)
         for projection, z in zip(self.parts, self._each(inner), strict=True):
-            weight = projection.weight.t()
             added = plus if plus is not None else projection.bias
-            y = torch.mm(x, weight) if added is None else torch.addmm(added, x, weight)
+            y = product(x, projection.weight.t(), added)
             if plus is not None and projection.bias is not None:
                 y.add_(projection.bias)
             if z is not None and projection.b is not None:
@@ -94,9 +101,12 @@ class Projections:
             dys: Gradients of the outputs, each ``[T, out]``.
             d_inner: The gradient of the low-rank activations, from `adapter_gradients`.
         """
-        dx = torch.mm(dys[0], self.parts[0].weight)
+        dx = product(dys[0].to(self._dtype), self.parts[0].weight)
         for projection, dy in zip(self.parts[1:], dys[1:], strict=True):
-            dx.addmm_(dy, projection.weight)
+            if self._dtype == torch.float32:
+                dx.addmm_(dy, projection.weight)
+            else:
+                dx.add_(torch.mm(dy.to(self._dtype), projection.weight))
         return dx if d_inner is None or self._a is None else dx.addmm_(d_inner, self._a)
 
     def adapter_gradients(

@@ -15,12 +15,15 @@ from torch import nn
 from backends.base_models import PACKAGED, load_tokenizer, locate
 from backends.interface import BackendError
 from backends.local.model import packed_attention
+from backends.local.model.arithmetic import pick_matmul
 from backends.local.model.fsdp import shard
 from backends.local.model.fused_llama import fuse
+from backends.local.model.mixed_precision import use_bfloat16
 from backends.local.model.mixers import attention_alone, text_config
 from backends.local.model.quantization import pick_quantization, quantization_config, settle_on_cpu
+from backends.local.preflight import no_device, no_gpu
 from backends.options import LocalOptions
-from backends.planning.batch_plan import may_pack
+from backends.planning.batch_plan import may_pack, may_share_prefixes
 from backends.tokenizer import PretrainedTokenizer
 
 if TYPE_CHECKING:
@@ -54,6 +57,8 @@ class BaseModel:
         quantization: ``none``, ``nf4`` or ``int8``.
         max_length: Longest sequence, in tokens.
         packing: Whether rows of a micro-batch lie end to end; else they are padded.
+        sharing: Whether what rows of a micro-batch begin with is computed once.
+        matmul: ``bfloat16`` if the frozen weights of a float32 model are stored and multiplied so; else ``float32``.
     """
 
     name: str
@@ -65,6 +70,8 @@ class BaseModel:
     quantization: str
     max_length: int
     packing: bool
+    sharing: bool
+    matmul: str = "float32"
 
     def autocast(self) -> torch.autocast:
         """Matrix products in `dtype`; adapters stay float32 in memory."""
@@ -117,17 +124,22 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     if quantization != "none" and (options.fsdp or device.type == "cpu"):
         settle_on_cpu(model)
     model.requires_grad_(False).eval()
+    matmul = pick_matmul(options, device, dtype, quantization)
     if options.method == "lora":
         untie(model)
+        if matmul == "bfloat16":
+            use_bfloat16(model)
         if dtype == torch.float32 and quantization == "none" and not (options.compile or liger):
             fuse(model)
     packing = _pack(model, options, attention, device)
+    sharing = _share(model, options, packing=packing, device=device)
     if options.fsdp:
         shard(model, device, processes)
     if liger:
         # The loss is computed by `backends.local.step`.
         liger(model, fused_linear_cross_entropy=False, cross_entropy=False)
-    return BaseModel(name, location, model, tokenizer, device, dtype, quantization, _longest(model, tokenizer), packing)
+    longest = _longest(model, tokenizer)
+    return BaseModel(name, location, model, tokenizer, device, dtype, quantization, longest, packing, sharing, matmul)
 
 
 def check_architecture(name: str, model_type: str) -> None:
@@ -188,13 +200,10 @@ def pick_device(wanted: str) -> torch.device:
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
-        raise BackendError(f'local.device: "{wanted}" is not a device; use auto, cpu, cuda, cuda:N or mps.') from error
+        raise BackendError(no_device(wanted)) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         found = f"{torch.cuda.device_count()} found" if torch.cuda.is_available() else "none found by PyTorch"
-        raise BackendError(
-            f'local.device: "{wanted}" asks for a CUDA GPU, but there is no such GPU ({found}). '
-            "Set local.device=auto or cpu, or install a CUDA build of PyTorch and check `nvidia-smi`."
-        )
+        raise BackendError(no_gpu(wanted, found))
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise BackendError('local.device: "mps" is not available here; set local.device=auto or cpu.')
     if device.type == "cuda" and device.index is None:
@@ -246,6 +255,21 @@ def _pack(model: PreTrainedModel, options: LocalOptions, attention: str, device:
             "Set local.packing=auto."
         )
     return False
+
+
+def _share(model: PreTrainedModel, options: LocalOptions, *, packing: bool, device: torch.device) -> bool:
+    """Whether what rows begin with alike is computed once."""
+    if options.share_prefixes == "auto":
+        return (
+            may_share_prefixes(options, on_gpu=device.type != "cpu") and packing and packed_attention.may_share(model)
+        )
+    if options.share_prefixes and not packed_attention.may_share(model):
+        raise BackendError(
+            f"local.share_prefixes: a model of the kind {model.config.model_type} has no way here, with "
+            f"local.attention={options.attention}, for continuations to attend to a beginning in common. Set "
+            "local.share_prefixes=auto."
+        )
+    return options.share_prefixes
 
 
 def _liger(device: torch.device) -> Callable[..., None]:

@@ -38,6 +38,19 @@ def own_cache_in_every_layer(model: Any) -> bool:
     return not getattr(text_config(model), "num_kv_shared_layers", 0)
 
 
+def short_context(model: Any) -> int | None:
+    """Tokens up to which a long-rope model (Phi-3, Phi-4-mini) takes its short factors; None for other models.
+
+    The factors of a forward pass are those of its longest row, for all its rows: rows of both sides may not share one
+    (`transformers.modeling_rope_utils.dynamic_rope_update`).
+    """
+    config = text_config(model)
+    parameters = getattr(config, "rope_parameters", None) or {}
+    nested = [value for value in parameters.values() if isinstance(value, dict)] or [parameters]
+    found = [own["original_max_position_embeddings"] for own in nested if own.get("rope_type") == "longrope"]
+    return min(found, default=None)
+
+
 def cache_argument(forward: Any) -> str:
     """The name under which a forward pass takes the keys and values of earlier positions.
 

@@ -6,7 +6,8 @@ cross-entropy, whose gradient by the parameters is exactly that of the loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import tinker
 import torch
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from backends.losses import TARGETS
 
-CustomLoss = Callable[[list[types.Datum], list[Tensor]], tuple[Tensor, dict[str, float]]]
+if TYPE_CHECKING:
+    from backends.interface import CustomLoss
 
 
 def check_handle(handle: tinker.LossHandle, data: Sequence[types.Datum], session: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,11 @@ from torch.autograd.function import once_differentiable
 
 from backends.local.model import packed_attention
 from backends.local.model.causal import CausalModel
+from backends.local.model.mixers import short_context
 from backends.local.step import micro_batches
 from backends.local.step.micro_batches import MicroBatch, TokenRow
 from backends.local.step.noise import Noise
+from backends.local.turns import Steps
 from backends.losses import Loss
 
 if TYPE_CHECKING:
@@ -61,16 +63,20 @@ class StepOutput:
 
 
 def run_rows(
-    engine: Engine, adapter: str, parameters: Sequence[Tensor], rows: Sequence[TokenRow], request: StepRequest
-) -> StepOutput:
-    """Loss, log-probabilities and, if asked for, gradients of all rows.
+    engine: Engine,
+    model: CausalModel,
+    parameters: Callable[[], Sequence[Tensor]],
+    rows: Sequence[TokenRow],
+    request: StepRequest,
+) -> Steps[StepOutput]:
+    """Loss, log-probabilities and, if asked for, gradients of all rows; a step is a micro-batch.
 
     Targets of zero weight read 0.0 in a backward pass unless `unscored_logprobs` is set.
 
     Args:
         engine: Where it is computed.
-        adapter: Name of the training client whose weights are used.
-        parameters: What the gradients are of.
+        model: The model with the training client's weights, ready for training.
+        parameters: Gives what the gradients are of: they may have been off the device between two steps.
         rows: Checked rows.
         request: What to compute.
 
@@ -81,28 +87,29 @@ def run_rows(
     total, logprobs = 0.0, [Tensor()] * len(rows)
     places = {row.index: place for place, row in enumerate(rows)}
     gradients: list[Tensor] | None = None
-    pending = _cut(engine, rows, everything)
-    dropout = request.noise.dropout if request.noise else 0.0
-    with engine.training(adapter, backward=request.backward, dropout=dropout) as model:
-        while pending:
-            engine.executor.check()
-            batch = pending.pop(0)
-            try:
-                loss, scored, parts = run_micro_batch(engine, model, parameters, batch, request)
-            except RuntimeError as error:
-                # With FSDP the other processes are amid the same pass and cannot begin it again.
-                if not should_reduce_batch_size(error) or engine.options.fsdp:
-                    raise
-                pending = _smaller(engine, [batch, *pending], everything)
-                continue
-            if parts is not None and not _unscale(engine, parts):
-                pending.insert(0, batch)
-                continue
-            total += loss
-            for row, lp in zip(batch.rows, _scatter(batch, scored), strict=True):
-                logprobs[places[row.index]] = lp[:, 0] if row.one_dimensional else lp
-            if parts is not None:
-                gradients = add(gradients, parts)
+    # Noise is each row's own, from its first token on.
+    sharing = engine.base.sharing and request.noise is None
+    pending = _cut(engine, rows, everything, sharing)
+    while pending:
+        batch = pending.pop(0)
+        try:
+            loss, scored, parts = run_micro_batch(engine, model, parameters(), batch, request)
+        except RuntimeError as error:
+            # With FSDP the other processes are amid the same pass and cannot begin it again.
+            if not should_reduce_batch_size(error) or engine.options.fsdp:
+                raise
+            pending = _smaller(engine, [batch, *pending], everything, sharing)
+            continue
+        if parts is not None and not engine.loss_scale.undo(parts):
+            pending.insert(0, batch)
+            continue
+        total += loss
+        for row, lp in zip(batch.rows, _scatter(batch, scored), strict=True):
+            logprobs[places[row.index]] = lp[:, 0] if row.one_dimensional else lp
+        if parts is not None:
+            gradients = add(gradients, parts)
+        if pending:
+            yield
     return StepOutput(total, logprobs, gradients)
 
 
@@ -119,18 +126,19 @@ def run_micro_batch(
         zeros = [torch.zeros_like(p) for p in parameters]
         return 0.0, torch.zeros(batch.targets.shape), zeros if backward else None
     with torch.set_grad_enabled(backward), noise.seeded(batch.rows, batch.tokens.device) if noise else nullcontext():
-        logits = model(**_inputs(model, batch, noise), use_cache=False, logits_to_keep=batch.keep).logits  # [N, V]
-        lp = target_logprobs(logits, batch.targets)  # [N, K]
+        logits = model(**_inputs(model, batch, noise), use_cache=False, logits_to_keep=batch.keep).logits  # [M, V]
+        lp = target_logprobs(logits, batch.targets, batch.logit_rows)  # [N, K]
         loss = request.loss.formula(lp, batch.inputs, request.settings).sum()
-        scaled = loss * engine.loss_scale
+        scaled = loss * engine.loss_scale.value
     parts = list(torch.autograd.grad(scaled, parameters, materialize_grads=True)) if backward else None
     return float(loss.detach()), lp.detach().float().cpu(), parts
 
 
-def _inputs(model: CausalModel, batch: MicroBatch, noise: Noise | None) -> dict[str, Tensor | list[int]]:
-    ends: dict[str, Tensor | list[int]] = {}
+def _inputs(model: CausalModel, batch: MicroBatch, noise: Noise | None) -> dict[str, packed_attention.Inputs]:
+    ends: dict[str, packed_attention.Inputs] = {}
     if batch.positions is not None:
-        ends = packed_attention.inputs(model, [len(row.tokens) for row in batch.rows], batch.positions)
+        lengths = [len(row.tokens) for row in batch.rows]
+        ends = packed_attention.inputs(model, lengths, batch.positions, batch.tree)
     if noise is None or noise.neftune_alpha is None:
         return {"input_ids": batch.tokens, **ends}
     embedded = model.get_input_embeddings()(batch.tokens)  # [B, T, D]
@@ -142,9 +150,15 @@ def add(total: list[Tensor] | None, parts: list[Tensor]) -> list[Tensor]:
     return parts if total is None else list(torch._foreach_add(total, parts))
 
 
-def target_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
-    """Log-probabilities ``[N, K]`` of the targets ``[N, K]`` under logits ``[N, V]``, in float32."""
-    lp: Tensor = _TargetLogprobs.apply(logits.float(), targets)
+def target_logprobs(logits: Tensor, targets: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Log-probabilities ``[N, K]`` of the targets ``[N, K]``, in float32.
+
+    Args:
+        logits: ``[M, V]``.
+        targets: Token ids.
+        rows: Of which row of the logits each position's targets are ``[N]``; None: M is N, and each has its own.
+    """
+    lp: Tensor = _TargetLogprobs.apply(logits.float(), targets, rows)
     return lp
 
 
@@ -152,34 +166,28 @@ class _TargetLogprobs(torch.autograd.Function):
     """Log-softmax at the targets. Its backward pass turns the logits into their own gradient, in place."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
-        total = torch.cat([part.logsumexp(dim=-1, keepdim=True) for part in logits.split(LOGIT_ROWS)])  # [N, 1]
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, rows: Tensor | None) -> Tensor:
+        total = torch.cat([part.logsumexp(dim=-1, keepdim=True) for part in logits.split(LOGIT_ROWS)])  # [M, 1]
         ctx.logits = logits
-        ctx.save_for_backward(targets, total)
-        return logits.gather(1, targets) - total
+        ctx.save_for_backward(targets, total, rows)
+        return logits.gather(1, targets) - total if rows is None else logits[rows[:, None], targets] - total[rows]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        targets, total = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        targets, total, rows = ctx.saved_tensors
         gradient, ctx.logits = ctx.logits, None
-        gradient.sub_(total).exp_().mul_(-grad.sum(dim=1, keepdim=True)).scatter_add_(1, targets, grad)
-        return gradient, None
+        each = grad.sum(dim=1, keepdim=True)  # [N, 1]
+        if rows is None:
+            gradient.sub_(total).exp_().mul_(-each).scatter_add_(1, targets, grad)
+        else:
+            of_row = torch.zeros_like(total).index_add_(0, rows, each)
+            gradient.sub_(total).exp_().mul_(-of_row)
+            gradient.index_put_((rows[:, None].expand_as(targets), targets), grad, accumulate=True)
+        return gradient, None, None
 
 
-def _unscale(engine: Engine, parts: list[Tensor]) -> bool:
-    """Undo the loss scale in place; False, with a smaller scale to try again, if a float16 gradient overflowed."""
-    scale = engine.loss_scale
-    if scale == 1.0:
-        return True
-    if not all(bool(torch.isfinite(part).all()) for part in parts):
-        engine.loss_scale = scale / 2
-        return False
-    torch._foreach_div_(parts, scale)
-    return True
-
-
-def _smaller(engine: Engine, batches: Sequence[MicroBatch], everything: bool) -> list[MicroBatch]:
+def _smaller(engine: Engine, batches: Sequence[MicroBatch], everything: bool, sharing: bool) -> list[MicroBatch]:
     """What to try after the first of these did not fit in memory: half the tokens; for one row, recomputed activations.
 
     The smaller budget stays, so that later steps do not run out of memory again.
@@ -196,25 +204,28 @@ def _smaller(engine: Engine, batches: Sequence[MicroBatch], everything: bool) ->
             "local",
             types.RequestErrorCategory.User,
         )
-    engine.limit_micro_batches(failed.tokens.numel() // 2)
+    # More than the budget where its rows begin alike.
+    engine.limit_micro_batches(min(failed.tokens.numel(), engine.micro_batch_tokens) // 2)
     rows = [row for batch in batches for row in batch.rows]
-    return _cut(engine, rows, everything)
+    return _cut(engine, rows, everything, sharing)
 
 
-def _cut(engine: Engine, rows: Sequence[TokenRow], everything: bool) -> list[MicroBatch]:
+def _cut(engine: Engine, rows: Sequence[TokenRow], everything: bool, sharing: bool) -> list[MicroBatch]:
     return micro_batches.micro_batches(
         rows,
         engine.micro_batch_tokens,
         everything=everything,
         device=engine.base.device,
         packing=engine.base.packing,
+        sharing=sharing,
+        short_context=short_context(engine.base.model),
     )
 
 
 def _scatter(batch: MicroBatch, logprobs: Tensor) -> list[Tensor]:
     """The kept positions' log-probabilities back in their rows ``[T, K]``; 0.0 where none was computed."""
     placed, start = [], 0
-    for row, mask in zip(batch.rows, batch.masks(), strict=True):
+    for row, mask in zip(batch.rows, batch.kept, strict=True):
         count = int(mask.sum())
         lp = torch.zeros(row.targets.shape)
         lp[mask] = logprobs[start : start + count]

@@ -2,8 +2,9 @@
 
 Micro-batches are cut by a budget of tokens from the rows sorted by length. Their rows lie end to end where attention
 keeps them apart, else they are padded, of which sorting leaves little to do. Padding goes to the right and needs no
-attention mask: causal attention never looks at it. Sorting stays inside one call, so what the optimiser sees does not
-depend on it.
+attention mask: causal attention never looks at it. Where the model lets continuations attend to a beginning that lies
+elsewhere, what several rows begin with is computed once (`backends.planning.prefix_tree`). Sorting stays inside one
+call, so what the optimiser sees does not depend on it.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
 from tinker import types
 from torch import Tensor
 
-from backends.losses import TARGETS, Loss
-from backends.planning.batch_plan import plan_batches
+from backends.losses import SEQUENCE, TARGETS, Loss
+from backends.planning.batch_plan import Kind, plan_batches
+from backends.planning.prefix_tree import Segment, cut, in_tree_order, segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +49,37 @@ class TokenRow:
 class MicroBatch:
     """Rows of similar length, padded together; or packed end to end, and then B is 1 and T the sum of their lengths.
 
+    Packed rows may have beginnings in common, whose tokens then lie there once.
+
     Attributes:
         rows: Their rows, in the order of the tensors.
         tokens: Input ids ``[B, T]``, padded on the right with 0.
-        keep: Positions whose logits are computed, bool ``[B, T]``, N of them true.
+        keep: Positions whose logits are computed, bool ``[B, T]``, M of them true.
+        kept: Each row's positions that are scored, bool ``[T]`` on the CPU, N of them true in all.
+        targets: Target ids at the rows' kept positions ``[N, K]``.
+        inputs: Loss inputs at the rows' kept positions, each ``[N, K]``, and which row each is of (`SEQUENCE`) ``[N]``.
         positions: Of packed tokens in their rows ``[1, T]``, from which the attention kernel knows where rows
             begin; else None.
-        targets: Target ids at the kept positions ``[N, K]``.
-        inputs: Loss inputs at the kept positions, each ``[N, K]``.
+        tree: Which packed tokens are attended to by which; None unless beginnings are shared.
+        logit_rows: Which of the M logits is each of the N kept positions' ``[N]``; None if they are the same.
     """
 
     rows: list[TokenRow]
     tokens: Tensor
     keep: Tensor
+    kept: list[Tensor]
     targets: Tensor
     inputs: dict[str, Tensor]
     positions: Tensor | None = None
+    tree: list[Segment] | None = None
+    logit_rows: Tensor | None = None
 
-    def masks(self) -> list[Tensor]:
-        """Each row's part of `keep` ``[T]``, on the CPU."""
-        keep, lengths = self.keep.cpu(), [len(row.tokens) for row in self.rows]
-        if self.positions is not None:
-            return list(keep[0].split(lengths))
-        return [mask[:length] for mask, length in zip(keep, lengths, strict=True)]
+
+class Scored(TypedDict):
+    """The fields of a micro-batch that are about its kept positions."""
+
+    targets: Tensor
+    inputs: dict[str, Tensor]
 
 
 def make_rows(data: Sequence[types.Datum], loss: Loss, vocabulary: int, max_length: int) -> list[TokenRow]:
@@ -143,7 +154,14 @@ def _dense(data: types.TensorData) -> np.ndarray:
 
 
 def micro_batches(
-    rows: Sequence[TokenRow], budget: int, *, everything: bool, device: torch.device, packing: bool = False
+    rows: Sequence[TokenRow],
+    budget: int,
+    *,
+    everything: bool,
+    device: torch.device,
+    packing: bool = False,
+    sharing: bool = False,
+    short_context: int | None = None,
 ) -> list[MicroBatch]:
     """Cut the rows into micro-batches, the longest first (what does not fit in memory fails at once).
 
@@ -153,32 +171,86 @@ def micro_batches(
         everything: Compute the logits of every position, not of the scored ones alone.
         device: Where the tensors go.
         packing: Put rows end to end instead of padding them; the attention kernel must keep them apart.
+        sharing: Compute what several rows begin with once, if that pays.
+        short_context: Rows beyond it and others never share a micro-batch; None for no such bound.
     """
     rows = sorted(rows, key=lambda row: row.index)
-    lengths = [len(row.tokens) for row in rows]
-    plan = plan_batches(lengths, budget, packing=packing, kinds=[_kind(row) for row in rows])
-    return [_collate([rows[place] for place in places], everything, device, packing) for places in plan]
+    by_kind: dict[Kind, list[TokenRow]] = {}
+    for row in rows:
+        by_kind.setdefault(_kind(row, short_context), []).append(row)
+    made = []
+    for kind in sorted(by_kind):
+        alike = by_kind[kind]
+        if sharing:
+            order, shared = in_tree_order([row.tokens.numpy() for row in alike])
+            if any(shared):
+                alike = [alike[place] for place in order]
+                plan = cut([len(row.tokens) for row in alike], shared, budget)
+                made += [
+                    _collate_tree(alike[p.start : p.stop], shared[p.start : p.stop], everything, device) for p in plan
+                ]
+                continue
+        plan_ = plan_batches([len(row.tokens) for row in alike], budget, packing=packing)
+        made += [_collate([alike[place] for place in places], everything, device, packing) for places in plan_]
+    return made
 
 
-def _kind(row: TokenRow) -> tuple[int, tuple[str, ...]]:
-    """Rows go together if they have equally many targets at a position, and the same inputs."""
-    return row.targets.shape[1], tuple(sorted(row.inputs))
+def _kind(row: TokenRow, short_context: int | None) -> Kind:
+    """Rows go together if they have equally many targets at a position, the same inputs, and one rotary embedding."""
+    long = short_context is not None and len(row.tokens) > short_context
+    return row.targets.shape[1], tuple(sorted(row.inputs)), long
 
 
 def _collate(rows: list[TokenRow], everything: bool, device: torch.device, packing: bool) -> MicroBatch:
-    kept = [torch.ones_like(row.scored) if everything else row.scored for row in rows]
+    kept = _kept(rows, everything)
     positions = torch.cat([torch.arange(len(row.tokens)) for row in rows])[None] if packing else None  # [1, T]
     return MicroBatch(
         rows=rows,
         tokens=joined([row.tokens for row in rows], packing).to(device),  # [B, T]
         keep=joined(kept, packing).to(device),  # [B, T], padding is False
+        kept=kept,
         positions=None if positions is None else positions.to(device),
-        targets=torch.cat([row.targets[mask] for row, mask in zip(rows, kept, strict=True)]).to(device),  # [N, K]
-        inputs={
-            name: torch.cat([row.inputs[name][mask] for row, mask in zip(rows, kept, strict=True)]).to(device)
-            for name in rows[0].inputs
-        },
+        **_scored(rows, kept, device),
     )
+
+
+def _collate_tree(rows: list[TokenRow], shared: Sequence[int], everything: bool, device: torch.device) -> MicroBatch:
+    """Rows in tree order, each of which takes `shared` tokens over from the row before."""
+    kept = _kept(rows, everything)
+    places: list[Tensor] = []
+    count = 0
+    for row, taken in zip(rows, [0, *shared[1:]], strict=True):
+        new = torch.arange(count, count + len(row.tokens) - taken)
+        places.append(torch.cat([places[-1][:taken], new]) if taken else new)
+        count += len(new)
+    tokens, positions, keep = (torch.zeros(count, dtype=dtype) for dtype in (torch.long, torch.long, torch.bool))
+    for row, at, mask in zip(rows, places, kept, strict=True):
+        tokens[at], positions[at] = row.tokens, torch.arange(len(at))
+        keep[at[mask]] = True
+    numbers = keep.cumsum(0) - 1
+    return MicroBatch(
+        rows=rows,
+        tokens=tokens[None].to(device),  # [1, T]
+        keep=keep[None].to(device),
+        kept=kept,
+        positions=positions[None].to(device),
+        tree=segments([len(row.tokens) for row in rows], shared),
+        logit_rows=torch.cat([numbers[at[mask]] for at, mask in zip(places, kept, strict=True)]).to(device),  # [N]
+        **_scored(rows, kept, device),
+    )
+
+
+def _kept(rows: Sequence[TokenRow], everything: bool) -> list[Tensor]:
+    return [torch.ones_like(row.scored) if everything else row.scored for row in rows]
+
+
+def _scored(rows: Sequence[TokenRow], kept: Sequence[Tensor], device: torch.device) -> Scored:
+    """Targets and loss inputs of the kept positions, row after row."""
+    pairs = list(zip(rows, kept, strict=True))
+    inputs = {name: torch.cat([row.inputs[name][mask] for row, mask in pairs]).to(device) for name in rows[0].inputs}
+    lengths = torch.tensor([int(mask.sum()) for mask in kept])
+    inputs[SEQUENCE] = torch.repeat_interleave(torch.arange(len(rows)), lengths).to(device)  # [N]
+    return {"targets": torch.cat([row.targets[mask] for row, mask in pairs]).to(device), "inputs": inputs}  # [N, K]
 
 
 def joined(parts: list[Tensor], packing: bool) -> Tensor:

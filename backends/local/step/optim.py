@@ -69,11 +69,6 @@ class Optimizer:
             parameter.grad = None
         return norm
 
-    def is_finite(self) -> bool:
-        """Whether the norm of the parameters is a number: not if one is not, or is too large to be squared."""
-        norms = torch.stack([torch.linalg.vector_norm(parameter.detach()) for parameter in self.parameters])
-        return bool(torch.isfinite(torch.linalg.vector_norm(norms)))
-
     def state(self) -> dict[str, Tensor]:
         """A copy of moments and steps, on the CPU, by ``{place of the parameter}.{field}``; empty before any step."""
         flat = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,11 +12,14 @@ from tinker import types
 from torch import Tensor
 
 from backends.local.checkpoints.files import Checkpoint
+from backends.local.model.causal import CausalModel
 from backends.local.step.forward_backward import StepOutput, StepRequest, add, run_rows
 from backends.local.step.micro_batches import TokenRow
 from backends.local.step.noise import Noise
 from backends.local.step.optim import Optimizer
+from backends.local.turns import InTurns, Steps
 from backends.local.weights.protocol import Snapshot, Spec
+from backends.local.weights.soundness import LARGEST, are_sound
 from backends.losses import Loss
 
 if TYPE_CHECKING:
@@ -62,7 +66,7 @@ class TrainingState:
         self._optimizer = Optimizer(self._parameters, self._engine.options)
         # Optimiser steps, and calls of forward_backward since the last of them: the noise is made from both.
         self._step = self._calls = 0
-        # The optimiser step after which the weights were not finite.
+        # The optimiser step after which the weights were a model's no more.
         self._broken_at: int | None = None
         if checkpoint and checkpoint.optimizer is not None:
             self._optimizer.load_state(checkpoint.optimizer)
@@ -73,10 +77,18 @@ class TrainingState:
         self._engine.weights.load(self._name, checkpoint.weights)
         self._begin(checkpoint)
 
-    def run(self, rows: Sequence[TokenRow], loss: Loss, settings: Mapping[str, float], *, backward: bool) -> StepOutput:
+    def score(
+        self, rows: Sequence[TokenRow], loss: Loss, settings: Mapping[str, float], *, backward: bool
+    ) -> InTurns[StepOutput]:
         """Loss, log-probabilities and, for `backward`, gradients of rows; `accumulate` keeps the gradients."""
-        request = StepRequest(loss, settings, backward, self._noise() if backward else None)
-        return run_rows(self._engine, self._name, list(self._parameters.values()), rows, request)
+        engine, noise = self._engine, self._noise() if backward else None
+        request = StepRequest(loss, settings, backward, noise)
+
+        def begin(model: CausalModel) -> Steps[StepOutput]:
+            return run_rows(engine, model, lambda: list(self._parameters.values()), rows, request)
+
+        dropout = noise.dropout if noise else 0.0
+        return InTurns(engine.executor, partial(engine.training, self._name, backward=backward, dropout=dropout), begin)
 
     def _noise(self) -> Noise | None:
         alpha, dropout = self._engine.options.neftune_alpha, self.spec.dropout
@@ -104,7 +116,7 @@ class TrainingState:
             raise ValueError("optim_step needs a forward_backward since the last step; no gradient has accumulated.")
         norm = self._optimizer.step(self._engine.group.reduce_sum(accumulated), params)
         self._step, self._calls = self._step + 1, 0
-        if self._broken_at is None and not self._optimizer.is_finite():
+        if self._broken_at is None and not are_sound(self._optimizer.parameters):
             self._broken_at = self._step
         return norm
 
@@ -112,11 +124,11 @@ class TrainingState:
         """Drop what has accumulated, as if nothing had been computed since the last step."""
         self._gradients, self._calls = None, 0
 
-    def _check_finite(self) -> None:
+    def _check_sound(self) -> None:
         if self._broken_at is not None:
             raise ValueError(
-                f"The weights of {self._name} are not finite since optimiser step {self._broken_at}, or too large to "
-                "compute with, so they are neither saved nor sampled from. Go back to a checkpoint from before that "
+                f"The weights of {self._name} are not finite since optimiser step {self._broken_at}, or beyond "
+                f"{LARGEST:g}, so they are neither saved nor sampled from. Go back to a checkpoint from before that "
                 "step, with a smaller learning rate."
             )
 
@@ -124,18 +136,18 @@ class TrainingState:
         """A copy of the weights as they are now, to be sampled from.
 
         Raises:
-            ValueError: They are not finite; the message says since which step.
+            ValueError: They are not finite, or absurdly large; the message says since which step.
         """
-        self._check_finite()
+        self._check_sound()
         return Snapshot(self.spec, self._engine.weights.state(self._name))
 
     def checkpoint(self, *, optimizer: bool) -> Checkpoint:
         """A copy of the weights as they are now, with the optimiser if asked for, to be saved.
 
         Raises:
-            ValueError: They are not finite; the message says since which step.
+            ValueError: They are not finite, or absurdly large; the message says since which step.
         """
-        self._check_finite()
+        self._check_sound()
         return Checkpoint(
             base_model=self._engine.base.name,
             spec=self.spec,

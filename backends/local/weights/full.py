@@ -6,7 +6,7 @@ ordinary Hugging Face model. Every client has a model to itself; nothing is shar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -120,3 +120,6 @@ class FullWeights:
         finally:
             for key, parameter in parameters.items():
                 parameter.data = own[key]
+
+    def keep_packed(self, copies: int, has_room: Callable[[], bool]) -> None:
+        """Nothing: a whole model's weights are sampled from as they are."""

@@ -7,8 +7,8 @@ zero, so a new adapter changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from backends.interface import BackendError
 from backends.local.model.load import BaseModel
+from backends.local.model.packed_weights import pack, pack_again, unpack
+from backends.local.weights.packed_copies import PackedCopies
 from backends.local.weights.protocol import Method, Pretrained, Snapshot, Spec
 from backends.local.weights.targets import adaptable, choose_targets, matched
 
@@ -78,7 +80,10 @@ class LoraWeights:
         # Looked for before there is an adapter, which renames what it adapts.
         self._adaptable = adaptable(base.model)
         self._base_parameters = base.model.num_parameters()
-        self._mergeable = base.dtype == torch.float32 and base.quantization == "none" and not sharded
+        plain = base.dtype == torch.float32 and base.quantization == "none" and base.matmul == "float32"
+        self._mergeable = plain and not sharded
+        on_cpu = base.device.type == "cpu" and base.dtype == torch.float32 and base.quantization == "none"
+        self._packable = on_cpu and not sharded
         self._peft: Any = None
         self._specs: dict[str, LoraSpec] = {}
         # The snapshot in SAMPLER_SLOT.
@@ -86,6 +91,9 @@ class LoraWeights:
         # The adapter that is added into the base's weights; those weights, each with what it was.
         self._merged: str | None = None
         self._unmerged: list[tuple[Tensor, Tensor]] = []
+        # What the packed weights are of, in a tuple: the snapshot, or None for the bare base; None if none are packed.
+        self._packed: tuple[Snapshot | None] | None = None
+        self._packed_copies = PackedCopies()
 
     def add(self, name: str, spec: Spec, state: dict[str, Tensor] | None = None) -> None:
         """Add an adapter, with the weights of `state` if given.
@@ -237,22 +245,67 @@ class LoraWeights:
 
         A float32 base gets the adapter merged in for the time, which is faster and exact to rounding; another base
         keeps it apart, since merging into low precision would change the weights that were trained, and so does one
-        that is split over the processes. DoRA is kept apart too: its weight is not base plus product.
+        that is split over the processes. DoRA is kept apart too: its weight is not base plus product. On a CPU the
+        weights are packed instead (`backends.local.model.packed_weights`).
         """
+        packed = self._packed_again(snapshot)
+        if not packed and snapshot is not None:
+            self._load_snapshot(snapshot)
+        if packed or self._pack(snapshot):
+            with nullcontext() if self._peft is None else self._peft.disable_adapter():
+                yield self.base.model
+            return
         if snapshot is None:
             with self.active(None) as model:
                 yield model
             return
         assert isinstance(snapshot.spec, LoraSpec)
+        mergeable = self._mergeable and not snapshot.spec.dora
+        with (self.merged if mergeable else self.active)(SAMPLER_SLOT) as model:
+            yield model
+
+    def _load_snapshot(self, snapshot: Snapshot) -> None:
+        """Put a snapshot's weights into the adapter that is sampled from."""
         if self._sampled is not snapshot:
             if self._sampled is not None:
                 self.remove(SAMPLER_SLOT)
                 self._sampled = None
             self.add(SAMPLER_SLOT, snapshot.spec, snapshot.state)
             self._sampled = snapshot
-        mergeable = self._mergeable and not snapshot.spec.dora
-        with (self.merged if mergeable else self.active)(SAMPLER_SLOT) as model:
-            yield model
+
+    def keep_packed(self, copies: int, has_room: Callable[[], bool]) -> None:
+        """Keep packed weights for later while something else is asked of the model.
+
+        Args:
+            copies: How many, each as large as the base model.
+            has_room: Whether memory is free.
+        """
+        self._packed_copies.keep(copies, has_room)
+
+    def _packed_again(self, snapshot: Snapshot | None) -> bool:
+        """Take up what is packed of a snapshot, adapter included, if it is in use or was kept."""
+        if self._packed is not None and self._packed[0] is snapshot:
+            return True
+        kept = self._packed_copies.take(snapshot)
+        if kept is None:
+            return False
+        self.restore()
+        # Not if a module has got its first adapter since, or lost its last.
+        if pack_again(self.base.model, kept):
+            self._packed = (snapshot,)
+        return self._packed is not None
+
+    def _pack(self, snapshot: Snapshot | None) -> bool:
+        """Pack the base's weights with the adapter of the snapshot, unless they are already; False if they cannot be.
+
+        They stay packed, in addition to the base's own, until something else is asked of it.
+        """
+        if not self._packable:
+            return False
+        if self._packed is None or self._packed[0] is not snapshot:
+            with self.active(None if snapshot is None else SAMPLER_SLOT) as model, torch.no_grad():
+                self._packed = (snapshot,) if pack(model) else None
+        return self._packed is not None
 
     def merge_into_base(self, name: str) -> PreTrainedModel:
         """Add this adapter into the base model for good, and return the plain model. No other adapter survives it.
@@ -301,7 +354,10 @@ class LoraWeights:
         self._merged = name
 
     def restore(self) -> None:
-        """Give the base its own weights back, if an adapter is merged into them."""
+        """Give the base its own weights back, if an adapter is merged into them or they are packed."""
+        if self._packed is not None:
+            self._packed_copies.put(self._packed[0], unpack(self.base.model))
+            self._packed = None
         for weight, data in self._unmerged:
             weight.data = data
         self._merged, self._unmerged = None, []

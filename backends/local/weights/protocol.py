@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,4 +121,13 @@ class Weights(Protocol):
 
     def sampling(self, snapshot: Snapshot | None) -> AbstractContextManager[PreTrainedModel]:
         """The model with the weights of a snapshot, to be sampled from; None: the bare base model."""
+        ...
+
+    def keep_packed(self, copies: int, has_room: Callable[[], bool]) -> None:
+        """Keep weights that are packed for sampling while something else is asked of the model.
+
+        Args:
+            copies: How many, each as large as the base model.
+            has_room: Whether memory is free.
+        """
         ...

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from fastapi import FastAPI
 
-from backends.server.api import openai, rest, sampling, status, training
+from backends.server.api import downloads, openai, rest, sampling, status, training
 from backends.server.api.admission import Admission
 from backends.server.api.errors import add_error_handlers
+from backends.server.api.loop_watch import LoopWatch
 from backends.server.api.openai.text import Tokenizer
+from backends.server.api.services import routes_of
 from backends.server.database import DiskFull
 from backends.server.log import log
+from backends.server.services import JsonService
 from backends.server.state import ServerState
 
 TIDY_SECONDS = 5.0
-LAG_SECONDS = 0.1
 
 
-def create_app(state: ServerState) -> FastAPI:
-    """The application around a server, which it starts and closes."""
+def create_app(state: ServerState, services: Sequence[JsonService] = ()) -> FastAPI:
+    """The application around a server, which it starts and closes; `services` are further routes."""
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -30,7 +32,10 @@ def create_app(state: ServerState) -> FastAPI:
         app.state.tokenizers = {
             name: Tokenizer(state.residency.loaded(name).tokenizer) for name in state.settings.base_models
         }
-        background = [asyncio.create_task(_tidy(state)), asyncio.create_task(_watch_event_loop(state))]
+        background = [
+            asyncio.create_task(_tidy(state)),
+            asyncio.create_task(LoopWatch(state.metrics.saw_event_loop_lag).run()),
+        ]
         yield
         for task in background:
             task.cancel()
@@ -38,8 +43,10 @@ def create_app(state: ServerState) -> FastAPI:
 
     app = FastAPI(title="text2sql serve", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.server = state
-    for routes in (status, training, sampling, rest, openai):
+    for routes in (status, training, sampling, rest, downloads, openai):
         app.include_router(routes.router)
+    for service in services:
+        app.include_router(routes_of(service))
     add_error_handlers(app)
     app.add_middleware(Admission, state=state)
     return app
@@ -49,17 +56,8 @@ async def _tidy(state: ServerState) -> None:
     while True:
         await asyncio.sleep(TIDY_SECONDS)
         try:
-            state.tidy()
+            await state.recorded(state.tidy)
         except DiskFull as error:
             log.error("the disk of %s is full", error.directory)
         except Exception:
             log.exception("tidying up failed")
-
-
-async def _watch_event_loop(state: ServerState) -> None:
-    """Measure how late the event loop is: what holds it delays every request."""
-    loop = asyncio.get_running_loop()
-    while True:
-        expected = loop.time() + LAG_SECONDS
-        await asyncio.sleep(LAG_SECONDS)
-        state.metrics.saw_event_loop_lag(max(0.0, loop.time() - expected))

@@ -12,11 +12,13 @@ from backends.server.log import log
 from backends.server.scheduler import Busy
 
 OPENAI_PREFIX = "/v1"
+# Pages for people, next to the status page.
+PAGES = "/models/"
 
 
 def error_response(path: str, error: ApiError, headers: dict[str, str] | None = None) -> Response:
     """The HTTP answer to a request of `path` that is refused or has failed."""
-    if error.status == 401 and path == "/":
+    if error.status == 401 and (path == "/" or path.startswith(PAGES)):
         # A browser then asks for the key.
         headers = {"WWW-Authenticate": "Basic"}
     if path == OPENAI_PREFIX or path.startswith(f"{OPENAI_PREFIX}/"):

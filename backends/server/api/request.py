@@ -10,7 +10,6 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from backends.server.errors import ApiError
-from backends.server.scheduler import Busy
 from backends.server.state import ServerState
 from backends.server.wire import PEEK_BYTES
 
@@ -18,6 +17,7 @@ Body = TypeVar("Body", bound=BaseModel)
 T = TypeVar("T")
 
 PARSED_AT_ONCE_BYTES = 1 << 16
+JOINED_AT_ONCE_BYTES = 1 << 24
 
 
 def state_of(request: Request) -> ServerState:
@@ -41,46 +41,63 @@ async def read_body(request: Request, limit: int | None = None) -> bytes:
         ApiError: It is too large (413).
         Busy: Too much is arriving at once.
     """
-    state = state_of(request)
-    limits = state.limits
+    limits = state_of(request).limits
     most = min(limits.request_bytes, limits.small_request_bytes if limit is None else limit)
-    size = held = 0
+    size = 0
     parts: list[bytes] = []
     head = b""
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if len(head) < PEEK_BYTES:
-                head += part[: PEEK_BYTES - len(head)]
-            if size > most:
-                # Read on and throw away: the client hears the answer only when it has sent all.
-                parts.clear()
-                continue
-            if state.arriving_bytes + len(part) > limits.queued_bytes:
-                raise Busy(f"{limits.queued_bytes} bytes of requests are arriving already.")
-            state.arriving_bytes += len(part)
-            held += len(part)
-            parts.append(part)
-    finally:
-        state.arriving_bytes -= held
+    async for part in request.stream():
+        size += len(part)
+        if len(head) < PEEK_BYTES:
+            head += part[: PEEK_BYTES - len(head)]
+        if size > most:
+            # Read on and throw away: the client hears the answer only when it has sent all.
+            parts.clear()
+            continue
+        hold(request, len(part))
+        parts.append(part)
     request.state.head = head
     if size > most:
         raise ApiError(413, f"The request has {size} bytes; this server takes {most} here. Send smaller batches.")
-    return b"".join(parts)
+    # Of a large body that takes long, and Python lets other threads run meanwhile.
+    return b"".join(parts) if size <= JOINED_AT_ONCE_BYTES else await asyncio.to_thread(b"".join, parts)
+
+
+def hold(request: Request, size: int) -> None:
+    """Count bytes of a request that are in memory, until it is answered (Busy if they do not fit)."""
+    state_of(request).arriving.hold(owner_of(request), size)
+    request.state.held_bytes = getattr(request.state, "held_bytes", 0) + size
+
+
+def release(request: Request) -> None:
+    """Count the bytes of a request no longer: it is answered, or has failed."""
+    if held := getattr(request.state, "held_bytes", 0):
+        state_of(request).arriving.release(owner_of(request), held)
+        request.state.held_bytes = 0
 
 
 async def parse(request: Request, kind: type[Body], body: bytes | None = None) -> Body:
     """The body as one of the SDK's types (ApiError with 422 names the field that is wrong)."""
     content = await read_body(request) if body is None else body
     try:
-        return await parsed(kind.model_validate_json, content)
+        return await parsed(request, kind.model_validate_json, content)
     except ValidationError as error:
         raise ApiError(422, explain(error)) from error
 
 
-async def parsed(parser: Callable[[bytes], T], body: bytes) -> T:
-    """What a parser makes of a body; of a large one on another thread, so that other requests go on."""
-    return parser(body) if len(body) <= PARSED_AT_ONCE_BYTES else await asyncio.to_thread(parser, body)
+async def parsed(request: Request, parser: Callable[[bytes], T], body: bytes, plain_size: int | None = None) -> T:
+    """What a parser makes of a body; of a large one on another thread, one of a user at a time.
+
+    Args:
+        request: The request.
+        parser: Called with the body.
+        body: As it came.
+        plain_size: Bytes without its ``Content-Encoding``, if it has one.
+    """
+    if max(len(body), plain_size or 0) <= PARSED_AT_ONCE_BYTES:
+        return parser(body)
+    async with state_of(request).parsing[owner_of(request)]:
+        return await asyncio.to_thread(parser, body)
 
 
 def explain(error: ValidationError) -> str:

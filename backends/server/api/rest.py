@@ -1,4 +1,8 @@
-"""Housekeeping: what there is, whose it is, how long it stays; and the download of exported weights."""
+"""Housekeeping: what there is, whose it is, how long it stays.
+
+Routes that read no body are plain functions: FastAPI calls them on other threads than the event loop's, which must not
+wait for the database.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,24 @@ import functools
 import time
 import uuid
 from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from tinker import types
 from tinker.types.copy_weights_request import CopyWeightsRequest
+from tinker.types.copy_weights_response import CopyWeightsResponse
+from tinker.types.list_sessions_response import ListSessionsResponse
+from tinker.types.weights_info_response import WeightsInfoResponse
 
 from backends.checkpoint_paths import SCHEME, CheckpointPath, check_ttl
 from backends.server.api.request import owner_of, parse, state_of
-from backends.server.auth import sign, signature_holds
-from backends.server.checkpoint_registry import NEWEST_FIRST, describe, moment
+from backends.server.checkpoint_registry import NEWEST_FIRST, ListedCheckpoint, describe, moment
 from backends.server.errors import ApiError
 from backends.server.state import ServerState
 from backends.server.tables import Checkpoint, Sampler, Session, TrainingRun
 
-LINK_SECONDS = 3600
 LONGEST_PAGE = 1000
 
 T = TypeVar("T")
@@ -39,6 +42,43 @@ class WeightsInfoRequest(BaseModel):
     tinker_path: str
 
 
+class ListedCheckpoints(types.CheckpointsListResponse):
+    """The protocol's list, with what this server adds to each."""
+
+    # Narrower than the protocol's, and only ever written.
+    checkpoints: list[ListedCheckpoint]  # type: ignore[assignment]
+
+
+class DescribedRun(BaseModel):
+    """The protocol's `TrainingRun`, whose metadata need not be strings when it is sent."""
+
+    training_run_id: str
+    base_model: str
+    model_owner: str
+    is_lora: bool
+    lora_rank: int | None
+    last_request_time: datetime
+    last_checkpoint: types.Checkpoint | None
+    last_sampler_checkpoint: types.Checkpoint | None
+    user_metadata: dict[str, JsonValue] | None
+
+
+class DescribedRuns(BaseModel):
+    """A page of training runs."""
+
+    training_runs: list[DescribedRun]
+    cursor: types.Cursor
+
+
+class DescribedSession(BaseModel):
+    """The protocol's `GetSessionResponse`, whose metadata need not be strings either."""
+
+    training_run_ids: list[str]
+    sampler_ids: list[str]
+    user_metadata: dict[str, JsonValue] | None
+    display_name: str | None
+
+
 class TtlRequest(BaseModel):
     """How long a checkpoint has left; None is for ever."""
 
@@ -46,78 +86,82 @@ class TtlRequest(BaseModel):
 
 
 @router.get("/healthz")
-async def healthz(request: Request) -> Any:
+async def healthz(request: Request) -> types.HealthResponse:
     """Whether the server is up and takes this key."""
     owner_of(request)
-    return {"status": "ok"}
+    return types.HealthResponse(status="ok")
 
 
 @router.get("/get_server_capabilities")
-async def get_server_capabilities(request: Request) -> Any:
+async def get_server_capabilities(request: Request) -> types.GetServerCapabilitiesResponse:
     """The base models."""
     state = state_of(request)
     owner_of(request)
-    return {
-        "supported_models": [
-            {
-                "model_name": name,
-                "max_context_length": state.residency.loaded(name).max_length,
-                "trainable": True,
-                "sampleable": True,
-            }
+    return types.GetServerCapabilitiesResponse(
+        supported_models=[
+            types.SupportedModel(
+                model_name=name,
+                max_context_length=state.residency.loaded(name).max_length,
+                trainable=True,
+                sampleable=True,
+            )
             for name in state.settings.base_models
         ]
-    }
+    )
 
 
 @router.get("/training_runs")
-async def training_runs(request: Request, limit: int = 20, offset: int = 0) -> Any:
+async def training_runs(request: Request, limit: int = 20, offset: int = 0) -> DescribedRuns:
     """The user's training runs, the newest first."""
     state, owner = state_of(request), owner_of(request)
-    state.flush_last_seen()
+    await state.recorded(state.flush_last_seen)
+    return await asyncio.to_thread(_describe_runs, state, owner, limit, offset)
+
+
+def _describe_runs(state: ServerState, owner: str, limit: int, offset: int) -> DescribedRuns:
     runs = state.database.select(TrainingRun, f"owner = ? {NEWEST_FIRST}", owner)
     page, cursor = _page(runs, limit, offset)
-    return {"training_runs": [_describe_run(state, run) for run in page], "cursor": cursor}
+    return DescribedRuns(training_runs=[_describe_run(state, run) for run in page], cursor=cursor)
 
 
 @router.get("/training_runs/{run}")
-async def training_run(request: Request, run: str) -> Any:
+async def training_run(request: Request, run: str) -> DescribedRun:
     """One training run."""
     state, owner = state_of(request), owner_of(request)
-    state.flush_last_seen()
+    await state.recorded(state.flush_last_seen)
     return _describe_run(state, state.run(owner, run))
 
 
-def _describe_run(state: ServerState, run: TrainingRun) -> dict[str, Any]:
-    """A record as the protocol's `TrainingRun`, whose metadata need not be strings when it is sent."""
+def _describe_run(state: ServerState, run: TrainingRun) -> DescribedRun:
     training, sampler = state.checkpoints.latest(run.id, "training"), state.checkpoints.latest(run.id, "sampler")
-    return {
-        "training_run_id": run.id,
-        "base_model": run.base_model or "unknown",
-        "model_owner": run.owner,
-        "is_lora": True,
-        "lora_rank": run.rank,
-        "last_request_time": moment(run.used),
-        "last_checkpoint": training and describe(training),
-        "last_sampler_checkpoint": sampler and describe(sampler),
-        "user_metadata": run.metadata,
-    }
+    return DescribedRun(
+        training_run_id=run.id,
+        base_model=run.base_model or "unknown",
+        model_owner=run.owner,
+        is_lora=True,
+        lora_rank=run.rank,
+        last_request_time=moment(run.used),
+        last_checkpoint=training and describe(training),
+        last_sampler_checkpoint=sampler and describe(sampler),
+        user_metadata=run.metadata,
+    )
 
 
 @router.get("/training_runs/{run}/checkpoints")
-async def run_checkpoints(request: Request, run: str) -> Any:
+def run_checkpoints(request: Request, run: str) -> ListedCheckpoints:
     """The checkpoints of a training run."""
     state, owner = state_of(request), owner_of(request)
     state.run(owner, run)
-    return {"checkpoints": [state.checkpoints.describe(checkpoint) for checkpoint in state.checkpoints.of_run(run)]}
+    found = state.checkpoints.of_run(run)
+    return ListedCheckpoints(checkpoints=[state.checkpoints.describe(checkpoint) for checkpoint in found])
 
 
 @router.get("/checkpoints")
-async def checkpoints(request: Request, limit: int = 100, offset: int = 0) -> Any:
+def checkpoints(request: Request, limit: int = 100, offset: int = 0) -> ListedCheckpoints:
     """The user's checkpoints, the newest first."""
     registry = state_of(request).checkpoints
     page, cursor = _page(registry.of_owner(owner_of(request)), limit, offset)
-    return {"checkpoints": [registry.describe(checkpoint) for checkpoint in page], "cursor": cursor}
+    return ListedCheckpoints(checkpoints=[registry.describe(checkpoint) for checkpoint in page], cursor=cursor)
 
 
 def _page(found: list[T], limit: int, offset: int) -> tuple[list[T], types.Cursor]:
@@ -128,7 +172,8 @@ def _page(found: list[T], limit: int, offset: int) -> tuple[list[T], types.Curso
 CHECKPOINT = "/training_runs/{run}/checkpoints/{segment}/{name}"
 
 
-def _own_checkpoint(request: Request, run: str, segment: str, name: str) -> Checkpoint:
+def own_checkpoint(request: Request, run: str, segment: str, name: str) -> Checkpoint:
+    """A checkpoint of the user whose key came with the request (ApiError with 404 if there is none)."""
     path = f"{SCHEME}{run}/{segment}/{name}"
     checkpoint = state_of(request).checkpoints.own(path, owner_of(request))
     if checkpoint is None:
@@ -136,27 +181,30 @@ def _own_checkpoint(request: Request, run: str, segment: str, name: str) -> Chec
     return checkpoint
 
 
+async def _change(request: Request, checkpoint: Checkpoint, **columns: Any) -> None:
+    state = state_of(request)
+    await state.recorded(functools.partial(state.checkpoints.change, checkpoint.path, **columns))
+
+
 @router.delete(CHECKPOINT)
 async def delete_checkpoint(request: Request, run: str, segment: str, name: str) -> Response:
     """Delete a checkpoint."""
-    checkpoint = _own_checkpoint(request, run, segment, name)
-    state_of(request).checkpoints.delete(checkpoint.path)
+    state, checkpoint = state_of(request), own_checkpoint(request, run, segment, name)
+    await state.recorded(state.checkpoints.delete, checkpoint.path)
     return Response(status_code=204)
 
 
 @router.post(f"{CHECKPOINT}/publish")
 async def publish(request: Request, run: str, segment: str, name: str) -> Response:
     """Let every user of this server read a checkpoint; a second time changes nothing."""
-    checkpoint = _own_checkpoint(request, run, segment, name)
-    state_of(request).checkpoints.change(checkpoint.path, public=1)
+    await _change(request, own_checkpoint(request, run, segment, name), public=1)
     return Response(status_code=204)
 
 
 @router.delete(f"{CHECKPOINT}/publish")
 async def unpublish(request: Request, run: str, segment: str, name: str) -> Response:
     """Take back what `publish` did; a second time changes nothing."""
-    checkpoint = _own_checkpoint(request, run, segment, name)
-    state_of(request).checkpoints.change(checkpoint.path, public=0)
+    await _change(request, own_checkpoint(request, run, segment, name), public=0)
     return Response(status_code=204)
 
 
@@ -164,47 +212,18 @@ async def unpublish(request: Request, run: str, segment: str, name: str) -> Resp
 async def set_ttl(request: Request, run: str, segment: str, name: str) -> Response:
     """Set when a checkpoint expires, counted from now."""
     wanted = await parse(request, TtlRequest)
-    checkpoint = _own_checkpoint(request, run, segment, name)
+    checkpoint = own_checkpoint(request, run, segment, name)
     try:
         check_ttl(wanted.ttl_seconds)
     except ValueError as error:
         raise ApiError(422, str(error)) from error
     expires = None if wanted.ttl_seconds is None else time.time() + wanted.ttl_seconds
-    state_of(request).checkpoints.change(checkpoint.path, expires=expires)
+    await _change(request, checkpoint, expires=expires)
     return Response(status_code=204)
 
 
-@router.get(f"{CHECKPOINT}/external_weights_urls")
-async def external_weights_urls(request: Request, run: str, segment: str, name: str) -> Any:
-    """A link to each file of exported weights, good for an hour, without a key."""
-    state, checkpoint = state_of(request), _own_checkpoint(request, run, segment, name)
-    if checkpoint.kind != "external":
-        raise ApiError(400, f"{checkpoint.path} has no files to download; save_weights_external makes some.")
-    expires = int(time.time()) + LINK_SECONDS
-    # The Host that a request came with has been checked.
-    base = (state.settings.server.public_url or str(request.base_url)).rstrip("/")
-    urls = {}
-    for file in sorted(state.residency.files(checkpoint.path).iterdir()):
-        token = sign(state.secret, f"{checkpoint.path}/{file.name}", expires)
-        urls[file.name] = f"{base}/api/v1/external_weights/{run}/{name}/{file.name}?token={token}"
-    return {"urls": urls, "expires": datetime.fromtimestamp(expires, UTC).isoformat()}
-
-
-@router.get("/external_weights/{run}/{name}/{file}")
-async def download(request: Request, run: str, name: str, file: str, token: str = "") -> Response:
-    """A file of exported weights, for whoever has the link."""
-    state = state_of(request)
-    path = str(CheckpointPath(run, "external", name))
-    if not signature_holds(state.secret, f"{path}/{file}", token):
-        raise ApiError(403, "The link is wrong or has expired; ask for a new one.")
-    where = state.residency.files(path) / Path(file).name
-    if not where.is_file():
-        raise ApiError(404, f"{path} has been deleted.")
-    return FileResponse(where)
-
-
 @router.post("/weights_info")
-async def weights_info(request: Request) -> Any:
+async def weights_info(request: Request) -> WeightsInfoResponse:
     """What a checkpoint is of."""
     state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, WeightsInfoRequest)
@@ -212,18 +231,18 @@ async def weights_info(request: Request) -> Any:
         run = state.source_of(wanted.tinker_path, owner)
     except ValueError as error:
         raise ApiError(404, str(error)) from error
-    return {
-        "base_model": run.base_model,
-        "is_lora": True,
-        "lora_rank": run.rank,
-        "train_unembed": bool(run.train_unembed),
-        "train_mlp": bool(run.train_mlp),
-        "train_attn": bool(run.train_attn),
-    }
+    return WeightsInfoResponse(
+        base_model=run.base_model or "unknown",
+        is_lora=True,
+        lora_rank=run.rank,
+        train_unembed=bool(run.train_unembed),
+        train_mlp=bool(run.train_mlp),
+        train_attn=bool(run.train_attn),
+    )
 
 
 @router.post("/copy_weights")
-async def copy_weights(request: Request) -> Any:
+async def copy_weights(request: Request) -> CopyWeightsResponse:
     """A copy of a checkpoint in a new training run, which has nothing else."""
     state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, CopyWeightsRequest)
@@ -244,23 +263,23 @@ async def copy_weights(request: Request) -> Any:
                 state.session(owner, session)
             now = time.time()
             copied = {"id": run, "session": session, "owner": owner, "created": now, "used": now}
-            state.database.insert(source.model_copy(update=copied))
+            await state.recorded(state.database.insert, source.model_copy(update=copied))
             copy = functools.partial(state.residency.store.copy, wanted.source_path, run)
             save = functools.partial(state.checkpoints.save, ttl_seconds=wanted.ttl_seconds)
             await asyncio.to_thread(save, where, owner, copy)
-    return {"tinker_path": str(where)}
+    return CopyWeightsResponse(tinker_path=str(where))
 
 
 @router.get("/sessions")
-async def sessions(request: Request, limit: int = 20, offset: int = 0) -> Any:
+def sessions(request: Request, limit: int = 20, offset: int = 0) -> ListSessionsResponse:
     """The user's sessions, the newest first."""
     found = state_of(request).database.select(Session, f"owner = ? {NEWEST_FIRST}", owner_of(request))
     page, _ = _page(found, limit, offset)
-    return {"sessions": [session.id for session in page]}
+    return ListSessionsResponse(sessions=[session.id for session in page])
 
 
 @router.get("/sessions/{session}")
-async def get_session(request: Request, session: str) -> Any:
+def get_session(request: Request, session: str) -> DescribedSession:
     """The training runs and samplers of a session."""
     state, owner = state_of(request), owner_of(request)
     found = state.database.find(Session, "id = ? AND owner = ?", session, owner)
@@ -268,9 +287,9 @@ async def get_session(request: Request, session: str) -> Any:
         raise ApiError(404, f"There is no session {session}.")
     runs = state.database.select(TrainingRun, "session = ? ORDER BY rowid", session)
     samplers = state.database.select(Sampler, "session = ? ORDER BY rowid", session)
-    return {
-        "training_run_ids": [run.id for run in runs],
-        "sampler_ids": [sampler.id for sampler in samplers],
-        "user_metadata": found.metadata,
-        "display_name": found.display_name,
-    }
+    return DescribedSession(
+        training_run_ids=[run.id for run in runs],
+        sampler_ids=[sampler.id for sampler in samplers],
+        user_metadata=found.metadata,
+        display_name=found.display_name,
+    )

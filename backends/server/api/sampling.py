@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from tinker import types
+from tinker.types.client_config_response import ClientConfigResponse
+from tinker.types.client_dynamic_config_response import ClientDynamicConfigResponse
+from tinker.types.future_completion import FutureCompletion, FutureFailed, FutureFinished
 from tinker.types.future_retrieve_request import FutureRetrieveRequest
 from tinker.types.futures_retrieve_request import FuturesRetrieveRequest
+from tinker.types.futures_retrieve_response import FuturesRetrieveResponse
+from tinker.types.shared.untyped_api_future import UntypedAPIFuture
+from tinker.types.telemetry_response import TelemetryResponse
 
 from backends.server.api.request import owner_of, parse, read_body, state_of
 from backends.server.errors import ApiError
@@ -32,7 +38,7 @@ class CancelRequest(BaseModel):
 
 
 @router.post("/create_sampling_session")
-async def create_sampling_session(request: Request) -> Any:
+async def create_sampling_session(request: Request) -> types.CreateSamplingSessionResponse:
     """A sampler of saved weights, or of a base model."""
     state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, types.CreateSamplingSessionRequest)
@@ -48,31 +54,30 @@ async def create_sampling_session(request: Request) -> Any:
             raise ValueError("create_sampling_session needs a model_path or a base_model.")
     except ValueError as error:
         raise ApiError(400, str(error)) from error
-    sampler = state.samplers.add(
-        owner, wanted.session_id, wanted.sampling_session_seq_id, base_model=base_model, path=wanted.model_path
-    )
-    return {"type": "create_sampling_session", "sampling_session_id": sampler}
+    add = functools.partial(state.samplers.add, base_model=base_model, path=wanted.model_path)
+    sampler = await state.recorded(add, owner, wanted.session_id, wanted.sampling_session_seq_id)
+    return types.CreateSamplingSessionResponse(sampling_session_id=sampler)
 
 
 @router.get("/samplers/{sampler}")
-async def get_sampler(request: Request, sampler: str) -> Any:
+async def get_sampler(request: Request, sampler: str) -> types.GetSamplerResponse:
     """What a sampler samples from."""
     found = state_of(request).samplers.find(owner_of(request), sampler)
     path = None if found.snapshot else found.path
-    return {"sampler_id": found.id, "base_model": found.base_model, "model_path": path}
+    return types.GetSamplerResponse(sampler_id=found.id, base_model=found.base_model, model_path=path)
 
 
 @router.post("/join_sampling_session")
-async def join_sampling_session(request: Request) -> Any:
+async def join_sampling_session(request: Request) -> types.JoinSamplingSessionResponse:
     """A number for one more client of a sampler, so that their requests' numbers differ."""
     state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, types.JoinSamplingSessionRequest)
-    clones = state.samplers.join(owner, wanted.sampling_session_id)
-    return {"type": "join_sampling_session", "client_counter": clones}
+    clones = await state.recorded(state.samplers.join, owner, wanted.sampling_session_id)
+    return types.JoinSamplingSessionResponse(client_counter=clones)
 
 
 @router.post("/asample")
-async def asample(request: Request) -> Any:
+async def asample(request: Request) -> UntypedAPIFuture:
     """Sample from a sampler."""
     state, owner = state_of(request), owner_of(request)
     body = await read_body(request, state.limits.sample_request_bytes)
@@ -80,35 +85,14 @@ async def asample(request: Request) -> Any:
     name, seq_id = wanted.sampling_session_id, wanted.seq_id
     if name is None or seq_id is None or seq_id < 0:
         raise ApiError(400, "asample needs sampling_session_id and seq_id.")
-    _check_size(state, wanted)
+    state.check_sample(wanted)
     state.session(owner, state.samplers.find(owner, name).session)
     pending, new = state.futures.add(name, seq_id, owner)
     if new:
         queue = state.sampler_queue(owner, name, lambda: state.samplers.weights_of(owner, name))
         state.add_sample(queue, pending, wanted, len(body))
     ids = [f"{name}:{seq_id}:{index}" for index in range(wanted.num_samples)]
-    return {"request_id": pending.request_id, "sample_sequence_ids": ids}
-
-
-def _check_size(state: ServerState, wanted: types.SampleRequest) -> None:
-    """Refuse (ApiError with 400) what would be too much to answer, before anything of it is made."""
-    limits, length = state.limits, wanted.prompt.length
-    if wanted.num_samples > limits.samples_per_request:
-        raise ApiError(
-            400, f"{wanted.num_samples} samples in one request; this server takes {limits.samples_per_request}."
-        )
-    longest = max(state.residency.loaded(name).max_length for name in state.settings.base_models)
-    sampled = longest if wanted.sampling_params.max_tokens is None else min(longest, wanted.sampling_params.max_tokens)
-    alternatives = (
-        wanted.topk_sample_logprobs * sampled * wanted.num_samples
-        + (wanted.topk_prompt_logprobs + wanted.prompt_alt_tokens_k) * length
-    )
-    if alternatives > limits.topk_per_request:
-        raise ApiError(
-            400,
-            f"The request asks for up to {alternatives} log-probabilities of alternatives; this server gives "
-            f"{limits.topk_per_request}. Ask for fewer per token, fewer tokens or fewer samples.",
-        )
+    return UntypedAPIFuture(request_id=pending.request_id, sample_sequence_ids=ids)
 
 
 @router.post("/cancel_future")
@@ -160,14 +144,14 @@ async def _settled(state: ServerState, pending: PendingRequest, seconds: float) 
     if pending.future.done():
         return True
     closing = asyncio.ensure_future(state.closing.wait())
-    answer: asyncio.Future[Any] = asyncio.wrap_future(pending.future)
+    answer: asyncio.Future[Result | Failure] = asyncio.wrap_future(pending.future)
     await asyncio.wait((answer, closing), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     closing.cancel()
     return pending.future.done()
 
 
 @router.post("/retrieve_futures")
-async def retrieve_futures(request: Request) -> Any:
+async def retrieve_futures(request: Request) -> FuturesRetrieveResponse:
     """Which requests of a sampler are finished, since the last time this was asked."""
     state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, FuturesRetrieveRequest)
@@ -180,13 +164,13 @@ async def retrieve_futures(request: Request) -> Any:
         done = _finished(state, owner, wanted)
         if done or asyncio.get_running_loop().time() >= deadline or state.closing.is_set():
             cursor = max((order for order, _ in done), default=wanted.prev_cursor)
-            return {"completions": [completion for _, completion in done], "cursor": cursor}
+            return FuturesRetrieveResponse(completions=[completion for _, completion in done], cursor=cursor)
         await asyncio.sleep(0.02)
 
 
-def _finished(state: ServerState, owner: str, wanted: FuturesRetrieveRequest) -> list[tuple[int, dict[str, Any]]]:
+def _finished(state: ServerState, owner: str, wanted: FuturesRetrieveRequest) -> list[tuple[int, FutureCompletion]]:
     """Requests that were answered after the cursor: in which place, and what the protocol says of each."""
-    done = []
+    done: list[tuple[int, FutureCompletion]] = []
     for pending in state.futures.of_target(wanted.target.sampling_session_id, owner):
         seq_id = int(pending.request_id.rpartition("/")[2])
         if pending.settled_order is None or pending.settled_order <= wanted.prev_cursor:
@@ -194,33 +178,34 @@ def _finished(state: ServerState, owner: str, wanted: FuturesRetrieveRequest) ->
         if seq_id // CLONE != wanted.target.cloned_sampler_id:
             continue
         answer = pending.future.result()
-        completion: dict[str, Any] = {"request_id": pending.request_id, "state": "failed"}
+        completion: FutureCompletion = FutureFailed(request_id=pending.request_id)
         if isinstance(answer, Result):
-            completion |= {"state": "finished", "response_payload_uncompressed_size": len(answer.body)}
+            size = len(answer.body)
+            completion = FutureFinished(request_id=pending.request_id, response_payload_uncompressed_size=size)
         done.append((pending.settled_order, completion))
     return sorted(done, key=lambda pair: pair[0])
 
 
 @router.post("/telemetry")
-async def telemetry(request: Request) -> Any:
+async def telemetry(request: Request) -> TelemetryResponse:
     """Take the SDK's events and forget them: they may hold anything, an API key included."""
     owner_of(request)
     await read_body(request)
-    return {"status": "accepted"}
+    return TelemetryResponse(status="accepted")
 
 
-@router.post("/client/config")
-async def client_config(request: Request) -> Any:
+@router.post("/client/config", response_model_exclude_unset=True)
+async def client_config(request: Request) -> ClientConfigResponse:
     """The flags that the SDK asks for at its start."""
     owner_of(request)
     # The body has the SDK's version, which is in the headers too.
     await read_body(request)
-    return {"sample_join_sampling_session": True, "use_pyqwest_transport": True}
+    return ClientConfigResponse(sample_join_sampling_session=True, use_pyqwest_transport=True)
 
 
-@router.post("/client/dynamic_config")
-async def client_dynamic_config(request: Request) -> Any:
+@router.post("/client/dynamic_config", response_model_exclude_unset=True)
+async def client_dynamic_config(request: Request) -> ClientDynamicConfigResponse:
     """The flags that the SDK asks for now and then."""
     owner_of(request)
     await read_body(request)
-    return {"sample_cancel_enabled": True}
+    return ClientDynamicConfigResponse(sample_cancel_enabled=True)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
+from backends.server.api.openai.target import model_names
 from backends.server.api.request import owner_of, state_of
 from backends.server.auth import ANYONE
 from backends.server.errors import ApiError
-from backends.server.status_page import status_page
+from backends.server.status_page import model_page, status_page
 
 router = APIRouter()
 
 
 @router.get("/healthz")
-async def healthz(request: Request) -> Any:
+async def healthz(request: Request) -> dict[str, str]:
     """For a load balancer, without a key: whether requests can be carried out, else 503 with the reason.
 
     While the base models are being loaded nothing is answered at all: connections are not taken yet.
@@ -27,16 +26,23 @@ async def healthz(request: Request) -> Any:
 
 
 @router.get("/metrics")
-async def metrics(request: Request) -> Response:
+def metrics(request: Request) -> Response:
     """Prometheus's format; with the key as bearer token, if there are keys."""
     _viewer(request)
     return PlainTextResponse(state_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 @router.get("/")
-async def page(request: Request) -> Response:
+def page(request: Request) -> Response:
     """The status page; a browser is asked for a key as the password, if there are keys."""
-    return HTMLResponse(status_page(state_of(request), _viewer(request)))
+    state = state_of(request)
+    return HTMLResponse(status_page(state, _viewer(request), model_names(state)))
+
+
+@router.get("/models/{model_id}")
+async def model(request: Request, model_id: str) -> Response:
+    """What a model in training has learnt so far; its owner's alone."""
+    return HTMLResponse(model_page(state_of(request), _viewer(request), model_id))
 
 
 def _viewer(request: Request) -> str:

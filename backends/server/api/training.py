@@ -13,15 +13,16 @@ from tinker.types.load_weights_request import LoadWeightsRequest
 from tinker.types.save_weights_external_request import SaveWeightsExternalRequest
 from tinker.types.save_weights_for_sampler_request import SaveWeightsForSamplerRequest
 from tinker.types.save_weights_request import SaveWeightsRequest
+from tinker.types.shared.untyped_api_future import UntypedAPIFuture
 
 from backends.checkpoint_paths import CheckpointPath
 from backends.local.step.optim import check_optimizer
+from backends.local.turns import Steps
 from backends.server import external_weights, split_calls, wire
-from backends.server.api.request import explain, owner_of, parse, parsed, read_body, state_of
+from backends.server.api.request import explain, hold, owner_of, parse, parsed, read_body, state_of
 from backends.server.errors import ApiError
-from backends.server.futures import PROTOBUF, Result
-from backends.server.queues import ModelQueue
-from backends.server.split_calls import Work
+from backends.server.futures import Result
+from backends.server.queues import ModelQueue, Work
 from backends.server.state import ServerState, json_result
 from backends.server.tables import ModelSpec, TrainingRun
 
@@ -44,31 +45,33 @@ class FinishRequest(BaseModel):
 
 
 @router.post("/create_session")
-async def create_session(request: Request) -> Any:
+async def create_session(request: Request) -> types.CreateSessionResponse:
     """Open a session."""
     wanted = await parse(request, types.CreateSessionRequest)
-    session = state_of(request).open_session(owner_of(request), wanted)
-    return {"type": "create_session", "session_id": session}
+    state = state_of(request)
+    session = await state.recorded(state.open_session, owner_of(request), wanted)
+    return types.CreateSessionResponse(session_id=session)
 
 
 @router.post("/session_heartbeat")
-async def session_heartbeat(request: Request) -> Any:
+async def session_heartbeat(request: Request) -> types.SessionHeartbeatResponse:
     """Keep a session open."""
     wanted = await parse(request, types.SessionHeartbeatRequest)
     state_of(request).session(owner_of(request), wanted.session_id)
-    return {"type": "session_heartbeat"}
+    return types.SessionHeartbeatResponse()
 
 
 @router.post("/sessions/{session}/finish")
 async def finish(request: Request, session: str) -> Response:
     """Close a session."""
     wanted = await parse(request, FinishRequest, await read_body(request) or b"{}")
-    state_of(request).finish_session(owner_of(request), session, wanted.reason.type)
+    state = state_of(request)
+    await state.recorded(state.finish_session, owner_of(request), session, wanted.reason.type)
     return Response(status_code=204)
 
 
 @router.post("/create_model")
-async def create_model(request: Request) -> Any:
+async def create_model(request: Request) -> UntypedAPIFuture:
     """A new adapter."""
     state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, types.CreateModelRequest)
@@ -87,11 +90,11 @@ async def create_model(request: Request) -> Any:
     # A rank that is refused may be too large for the database.
     rank = max(0, min(lora.rank, most))
     spec = ModelSpec(base_model=wanted.base_model, rank=rank, metadata=wanted.user_metadata, **flags)
-    return state.add_model(owner, wanted.session_id, wanted.model_seq_id, spec, make)
+    return await state.recorded(state.add_model, owner, wanted.session_id, wanted.model_seq_id, spec, make)
 
 
 @router.post("/load_weights")
-async def load_weights(request: Request) -> Any:
+async def load_weights(request: Request) -> UntypedAPIFuture:
     """A model from a checkpoint: a new one, or (the older way) one that has just been created."""
     state, owner = state_of(request), owner_of(request)
     body = await read_body(request)
@@ -120,7 +123,7 @@ async def load_weights(request: Request) -> Any:
         return json_result({"type": "load_weights", "path": wanted.path, "model_id": model_id})
 
     spec = ModelSpec.like(source, wanted.user_metadata)
-    return state.add_model(owner, wanted.session_id, wanted.model_seq_id, spec, make)
+    return await state.recorded(state.add_model, owner, wanted.session_id, wanted.model_seq_id, spec, make)
 
 
 def _load_in_place(state: ServerState, queue: ModelQueue, wanted: LoadWeightsRequest) -> Work:
@@ -135,29 +138,27 @@ def _load_in_place(state: ServerState, queue: ModelQueue, wanted: LoadWeightsReq
 
 
 @router.post("/get_info")
-async def get_info(request: Request) -> Any:
+async def get_info(request: Request) -> types.GetInfoResponse:
     """What a model is."""
     state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, types.GetInfoRequest)
     state.model_queue(owner, wanted.model_id)
     run = state.run(owner, wanted.model_id)
     base = state.residency.loaded(state.served(run.base_model))
-    return {
-        "type": "get_info",
-        "model_id": wanted.model_id,
-        "model_data": {
-            "arch": base.model.config.model_type,
-            "model_name": run.base_model,
-            "tokenizer_id": base.location,
-        },
-        "is_lora": True,
-        "lora_rank": run.rank,
-        "model_name": run.base_model,
-    }
+    return types.GetInfoResponse(
+        type="get_info",
+        model_id=wanted.model_id,
+        model_data=types.ModelData(
+            arch=base.model.config.model_type, model_name=run.base_model, tokenizer_id=base.location
+        ),
+        is_lora=True,
+        lora_rank=run.rank,
+        model_name=run.base_model,
+    )
 
 
 @router.post("/forward_backward")
-async def forward_backward(request: Request) -> Any:
+async def forward_backward(request: Request) -> UntypedAPIFuture:
     """Loss and log-probabilities, and unless `forward_only` the gradient."""
     state, owner = state_of(request), owner_of(request)
     try:
@@ -167,33 +168,44 @@ async def forward_backward(request: Request) -> Any:
     encoding = request.headers.get("content-encoding", "")
 
     def parse_message(body: bytes) -> tuple[wire.ForwardBackwardMessage, int]:
-        plain = wire.decompress(body, encoding, state.limits.request_bytes)
+        plain = wire.decompress(body, encoding, plain_size)
         wire.check_count(plain, state.limits.datums_per_request)
         return wire.parse_forward_backward(plain), len(plain)
 
     try:
-        message, size = await parsed(parse_message, body)
+        wire.require_protobuf(request.headers)
+        plain_size = wire.plain_size(body, encoding, state.limits.request_bytes)
+        hold(request, max(0, plain_size - len(body)))
+        message, size = await parsed(request, parse_message, body, plain_size)
     except wire.TooManyDatums as error:
         return _too_large(request, ApiError(400, str(error)))
     except ValueError as error:
         raise ApiError(400, str(error)) from error
     queue = state.model_queue(owner, message.model_id)
 
-    def work() -> Result:
+    def work() -> Steps[Result]:
         wire.check_size(message, state.limits.tokens_per_request, state.limits.cells_per_request)
         data = wire.datums(message)
-        client = state.residency.model(queue.name)
-        call = client.forward if message.forward_only else client.forward_backward
-        output = call(data, message.loss_fn, wire.loss_config(message)).result()
-        state.metrics.count_tokens("trained", sum(datum.model_input.length for datum in data))
-        return Result(wire.forward_backward_body(output), PROTOBUF)
+        approximated = message.loss_fn == "stable_reinforce" and state.settings.server.stable_reinforce != "refused"
+        loss = state.settings.server.stable_reinforce if approximated else message.loss_fn
+        asked = state.residency.model(queue.name).in_turns(
+            data, loss, wire.loss_config(message), backward=not message.forward_only
+        )
+        while not asked.take_turn(state.scheduler.turn_is_over).result():
+            yield
+            # Others may have taken the model's place on the device.
+            state.residency.model(queue.name)
+        tokens = sum(datum.model_input.length for datum in data)
+        state.metrics.trained(queue.name, tokens, asked.result.metrics.get("loss:sum"))
+        if approximated:
+            asked.result.metrics[f"stable_reinforce_is_{loss}:max"] = 1.0
+        return Result(wire.forward_backward_body(asked.result), wire.PROTOBUF)
 
-    if not message.forward_only:
-        work = split_calls.part(state, queue, message.seq_id, work)
-    return _enqueue(state, queue, message.seq_id, work, size)
+    whole = work if message.forward_only else split_calls.part(state, queue, message.seq_id, work)
+    return _enqueue(state, queue, message.seq_id, whole, size)
 
 
-def _too_large(request: Request, refused: ApiError) -> Any:
+def _too_large(request: Request, refused: ApiError) -> UntypedAPIFuture:
     """Refuse a request through its future, so that its number is used up; a 4xx would leave a gap for ever."""
     state = state_of(request)
     order = wire.peek_order(request.state.head)
@@ -208,7 +220,7 @@ def _too_large(request: Request, refused: ApiError) -> Any:
 
 
 @router.post("/optim_step")
-async def optim_step(request: Request) -> Any:
+async def optim_step(request: Request) -> UntypedAPIFuture:
     """One step of the optimiser."""
 
     def step(state: ServerState, queue: ModelQueue, wanted: types.OptimStepRequest) -> Work:
@@ -225,7 +237,7 @@ async def optim_step(request: Request) -> Any:
 
 
 @router.post("/save_weights")
-async def save_weights(request: Request) -> Any:
+async def save_weights(request: Request) -> UntypedAPIFuture:
     """Save adapter and optimiser."""
 
     def save(state: ServerState, queue: ModelQueue, wanted: SaveWeightsRequest) -> Work:
@@ -247,7 +259,7 @@ async def save_weights(request: Request) -> Any:
 
 
 @router.post("/save_weights_for_sampler")
-async def save_weights_for_sampler(request: Request) -> Any:
+async def save_weights_for_sampler(request: Request) -> UntypedAPIFuture:
     """Save the adapter alone: under a name, or as an unnamed snapshot, with a sampler for it."""
 
     def save(state: ServerState, queue: ModelQueue, wanted: SaveWeightsForSamplerRequest) -> Work:
@@ -277,7 +289,7 @@ async def save_weights_for_sampler(request: Request) -> Any:
 
 
 @router.post("/save_weights_external")
-async def save_weights_external(request: Request) -> Any:
+async def save_weights_external(request: Request) -> UntypedAPIFuture:
     """Save the adapter as files to download."""
 
     def save(state: ServerState, queue: ModelQueue, wanted: SaveWeightsExternalRequest) -> Work:
@@ -301,7 +313,7 @@ async def save_weights_external(request: Request) -> Any:
 
 def _ordered(
     state: ServerState, owner: str, body: bytes, kind: type[Body], plan: Callable[[ServerState, ModelQueue, Any], Work]
-) -> Any:
+) -> UntypedAPIFuture:
     """Queue a JSON request. Once its model and number are known, what is wrong with it comes out of its future."""
     try:
         values = from_json(body)
@@ -320,10 +332,10 @@ def _ordered(
     return _enqueue(state, queue, seq_id, work, len(body))
 
 
-def _enqueue(state: ServerState, queue: ModelQueue, seq_id: Any, work: Work, size: int) -> Any:
+def _enqueue(state: ServerState, queue: ModelQueue, seq_id: Any, work: Work, size: int) -> UntypedAPIFuture:
     if not isinstance(seq_id, int) or isinstance(seq_id, bool) or not 0 < seq_id < 2**63:
         raise ApiError(400, f"seq_id is {seq_id!r}; a model's requests are numbered from 1.")
-    return {"request_id": state.enqueue(queue, seq_id, work, size), "model_id": queue.name}
+    return UntypedAPIFuture(request_id=state.enqueue(queue, seq_id, work, size), model_id=queue.name)
 
 
 def _name(path: str | None) -> str:

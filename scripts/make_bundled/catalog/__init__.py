@@ -1,7 +1,7 @@
 """The hand-written domains, in a fixed order. Each belongs to one split for good, so test schemas stay unseen."""
 
 from scripts.make_bundled.catalog import arts, life, nature, public, trade, travel
-from scripts.make_bundled.schema import Domain
+from text2sql.data.make.domain import Domain
 
 DOMAINS: dict[str, Domain] = {
     domain.name: domain

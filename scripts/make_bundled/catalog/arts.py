@@ -1,7 +1,7 @@
 """Domains about books, stages, screens and sound."""
 
 from scripts.make_bundled.pools import CITIES, COUNTRIES, EUROPE
-from scripts.make_bundled.schema import (
+from text2sql.data.make.domain import (
     Bridge,
     Domain,
     cat,

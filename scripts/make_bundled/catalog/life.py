@@ -1,7 +1,7 @@
 """Domains about people, animals and learning."""
 
 from scripts.make_bundled.pools import CITIES, PARTS_OF_TOWN, TOWNS
-from scripts.make_bundled.schema import (
+from text2sql.data.make.domain import (
     Bridge,
     Domain,
     cat,

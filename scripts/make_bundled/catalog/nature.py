@@ -1,7 +1,7 @@
 """Domains about sky, soil, weather and power."""
 
 from scripts.make_bundled.pools import REGIONS
-from scripts.make_bundled.schema import (
+from text2sql.data.make.domain import (
     Domain,
     cat,
     cross,

@@ -1,7 +1,7 @@
 """Domains about making, selling and serving things."""
 
 from scripts.make_bundled.pools import CITIES, EUROPE, PARTS_OF_TOWN, REGIONS, TOWNS
-from scripts.make_bundled.schema import (
+from text2sql.data.make.domain import (
     Bridge,
     Domain,
     cat,

@@ -1,7 +1,7 @@
 """Domains about moving and staying somewhere."""
 
 from scripts.make_bundled.pools import CITIES, COUNTRIES, REGIONS, TOWNS
-from scripts.make_bundled.schema import (
+from text2sql.data.make.domain import (
     Bridge,
     Domain,
     cat,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tinker import types
 
 from backends.interface import BackendError
 from backends.local.model import packed_attention
@@ -16,8 +17,8 @@ from backends.local.weights.targets import names_of
 from scripts import check_architectures
 from scripts.check_architectures import ARCHITECTURES, check, make_model
 
-# A fused input projection, a window without PyTorch's kernel, two kinds of state, and experts.
-FAST = ("GPT-2", "Gemma-2", "LFM2", "Granite-4-H", "Mixtral")
+# A fused input projection, a window without PyTorch's kernel, two kinds of state, experts, and two rotary embeddings.
+FAST = ("GPT-2", "Gemma-2", "LFM2", "Granite-4-H", "Mixtral", "Phi-3, Phi-4 (long rope)")
 
 
 @pytest.mark.parametrize(
@@ -142,3 +143,15 @@ def test_a_name_of_a_target_fits_nothing_else() -> None:
     assert names_of(["h.0.attn.c_proj", "h.0.mlp.c_proj"], modules) == ["c_proj"]
     assert names_of(["h.0.attn.c_proj"], modules) == ["attn.c_proj"]
     assert names_of(["text.0.attn.q"], modules) == ["text.0.attn.q"]
+
+
+def test_prompts_on_both_sides_of_a_long_rope_models_first_context_do_not_change_each_other(
+    model: Callable[[str], str], open_local: Any
+) -> None:
+    sampler = open_local().create_sampling_client(base_model=model("Phi-3, Phi-4 (long rope)")).result()
+    prompts = [types.ModelInput.from_ints(tokens) for tokens in check_architectures.rows()]
+    together = [future.result() for future in [sampler.compute_logprobs(prompt) for prompt in prompts]]
+    alone = [sampler.compute_logprobs(prompt).result() for prompt in prompts]
+    for batched, own in zip(together, alone, strict=True):
+        # Rows of another number add up in another order.
+        assert batched[1:] == pytest.approx(own[1:], abs=1e-4)

@@ -71,5 +71,5 @@ def test_the_exercise_runs_and_learns(open_local: Any, tiny_model: str) -> None:
 
 def test_the_exercise_template_is_the_exercises() -> None:
     example = load_bundled()[0]
-    assert prompts.render_prompt(example, "exercise") == format_prompt(example)
-    assert prompts.render_completion(example, "exercise") == f" {example.answer}\n\n"
+    assert prompts.render_prompt(example, prompts.PromptFormat("exercise")) == format_prompt(example)
+    assert prompts.render_completion(example, prompts.PromptFormat("exercise")) == f" {example.answer}\n\n"

@@ -102,12 +102,12 @@ def test_what_did_not_fit_is_let_go_before_the_next_try(client: Any, monkeypatch
     """No frame of the error, and nothing else, keeps the activations of a failed pass while the smaller one runs."""
     real, logits, alive = forward_backward.target_logprobs, [], []
 
-    def failing_at_first(found: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def failing_at_first(found: torch.Tensor, *others: Any) -> torch.Tensor:
         alive.append(sum(kept() is not None for kept in logits))
         logits.append(weakref.ref(found))
         if len(logits) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return real(found, targets)
+        return real(found, *others)
 
     monkeypatch.setattr(forward_backward, "target_logprobs", failing_at_first)
     # It must go at once, not when garbage is next collected.
@@ -166,28 +166,34 @@ def test_float16_gradients_do_not_underflow(open_local: Any, tiny_model: str) ->
 
 def test_float16_overflow_lowers_the_scale(open_local: Any, tiny_model: str) -> None:
     client = open_local(dtype="float16").create_lora_training_client(tiny_model, rank=4, seed=0).result()
-    client.engine.loss_scale = 2.0**40
+    client.engine.loss_scale.value = 2.0**40
     client.forward_backward(random_datums(3, 600), "cross_entropy").result()
-    assert client.engine.loss_scale < 2.0**40
+    assert client.engine.loss_scale.value < 2.0**40
     assert np.isfinite(client.optim_step(ADAM).result().metrics["grad_norm:mean"])
 
 
-def test_a_failed_merge_leaves_the_base_as_it_was(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_failed_merge_leaves_the_base_as_it_was(client: Any, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
     from peft.tuners.lora import Linear
+
+    from backends.local.model import packed_products
 
     client.forward_backward(random_datums(3, 600), "cross_entropy")
     client.optim_step(ADAM).result()
     weights = {n: p.clone() for n, p in client.engine.base.model.named_parameters() if "lora" not in n}
     sampler = client.save_weights_and_get_sampling_client().result()
-    real, calls = Linear.get_delta_weight, []
+    # Elsewhere than on a CPU, adapters are merged.
+    client.engine.weights._packable = packed
+    owner, name = (packed_products, "_merged") if packed else (Linear, "get_delta_weight")
+    real, calls = getattr(owner, name), []
 
-    def failing(self: Any, adapter: str) -> Any:
-        calls.append(adapter)
+    def failing(*arguments: Any) -> Any:
+        calls.append(arguments)
         if len(calls) == 5:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return real(self, adapter)
+        return real(*arguments)
 
-    monkeypatch.setattr(Linear, "get_delta_weight", failing)
+    monkeypatch.setattr(owner, name, failing)
     with pytest.raises(tinker.RequestFailedError, match="out of memory"):
         sampler.sample(ids(1, 2), 1, PARAMS).result()
     monkeypatch.undo()

@@ -117,17 +117,21 @@ def test_recomputed_layers_are_computed_twice(
     assert counted[0] > 0 and counted[1] == 2 * counted[0]
 
 
-def test_log_probabilities_turn_logits_into_their_gradient() -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_log_probabilities_turn_logits_into_their_gradient(shared: bool) -> None:
     torch.manual_seed(0)
     logits = torch.randn(150, 90, dtype=torch.float64, requires_grad=True)
-    targets = torch.randint(0, 90, (150, 3))
+    # Some logits are of several positions, some of none.
+    rows = torch.randint(0, 150, (200,)) if shared else None
+    targets = torch.randint(0, 90, (200 if shared else 150, 3))
     # The same target stands twice at one position.
     targets[:, 1] = targets[:, 0]
-    weights = torch.randn(150, 3, dtype=torch.float64)
-    expected = torch.log_softmax(logits, -1).gather(1, targets)
+    weights = torch.randn(targets.shape, dtype=torch.float64)
+    every = torch.log_softmax(logits, -1)
+    expected = (every if rows is None else every[rows]).gather(1, targets)
     (wanted,) = torch.autograd.grad((expected * weights).sum(), logits)
     copy = logits * 1.0
-    found = forward_backward._TargetLogprobs.apply(copy, targets)
+    found = forward_backward._TargetLogprobs.apply(copy, targets, rows)
     torch.testing.assert_close(found, expected)
     (gradient,) = torch.autograd.grad((found * weights).sum(), logits)
     torch.testing.assert_close(gradient, wanted)

@@ -104,6 +104,7 @@ SLOPES = {
     "ppo": lambda lp, q, a: np.where(np.exp(lp - q) * a <= clip(np.exp(lp - q), 0.8, 1.2) * a, -np.exp(lp - q) * a, 0),
     "cispo": lambda lp, q, a: -clip(np.exp(lp - q), 0, 4) * a,
     "dro": lambda lp, q, a: -(a - 0.05 * (lp - q)),
+    "reinforce_kl": lambda lp, q, a: -(a - 0.01 * (lp - q)),
 }
 
 
@@ -117,13 +118,48 @@ def test_off_policy_gradient_is_the_formulas(name: str) -> None:
     np.testing.assert_allclose(slope.numpy(), SLOPES[name](lp, q, a), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_gspo_is_the_papers(masked: bool) -> None:
+    """Sequences of 3, 5 and 4 positions, one of them clipped; each written out by itself."""
+    lengths, low, high = (3, 5, 4), 0.8, 1.3
+    lp, q = (RNG.normal(scale=0.4, size=12) for _ in range(2))
+    a = np.repeat([1.5, -0.7, 0.4], lengths)
+    lp[8:] += 1.0
+    mask = (RNG.random(12) < 0.7).astype(float) if masked else np.ones(12)
+    expected, slope = np.zeros(12), np.zeros(12)
+    for start, length in zip((0, 3, 8), lengths, strict=True):
+        at = slice(start, start + length)
+        count = mask[at].sum()
+        ratio = np.exp(((lp - q)[at] * mask[at]).sum() / count)
+        expected[at] = -np.minimum(ratio * a[at], np.clip(ratio, low, high) * a[at])
+        binds = ratio * a[start] > np.clip(ratio, low, high) * a[start]
+        slope[at] = 0.0 if binds else -length * a[start] * ratio * mask[at] / count
+    current = torch.tensor(lp[:, None], requires_grad=True)
+    inputs = {"logprobs": torch.tensor(q[:, None]), "advantages": torch.tensor(a[:, None])}
+    inputs |= {"sequence_ratio_mask": torch.tensor(mask[:, None])} if masked else {}
+    inputs["sequence"] = torch.tensor(np.repeat([0, 1, 2], lengths))
+    settings = {"clip_low_threshold": low, "clip_high_threshold": high}
+    loss = find_loss("gspo").formula(current, inputs, settings)
+    (found,) = torch.autograd.grad(loss.sum(), current)
+    np.testing.assert_allclose(loss.detach().numpy()[:, 0], expected, rtol=1e-9)
+    np.testing.assert_allclose(found.numpy()[:, 0], slope, rtol=1e-9, atol=1e-12)
+    assert (slope == 0).any()
+
+
+def test_gspo_does_not_depend_on_what_stands_beside(client: Any) -> None:
+    data = [datum({"logprobs": NOISE * scale, "advantages": ADVANTAGES}) for scale in (1.0, 0.5, 2.0)]
+    together = client.forward(data, "gspo").result().metrics["loss:sum"]
+    alone = sum(client.forward([each], "gspo").result().metrics["loss:sum"] for each in data)
+    assert together == pytest.approx(alone, rel=1e-5)
+
+
 def test_missing_weights_are_ones(client: Any) -> None:
     ones = client.forward([datum({"weights": np.ones(LENGTH, np.float32)})], "cross_entropy").result()
     none = client.forward([datum({})], "cross_entropy").result()
     assert none.metrics == ones.metrics
 
 
-@pytest.mark.parametrize("name", ["gspo", "stable_reinforce", "custom", "nonsense"])
+@pytest.mark.parametrize("name", ["stable_reinforce", "custom", "nonsense"])
 def test_what_is_not_available_says_why(client: Any, name: str) -> None:
     with pytest.raises(ValueError, match=r"not available.*Available: cross_entropy"):
         client.forward([datum({})], name)
@@ -181,7 +217,7 @@ def test_an_input_of_another_loss_has_no_effect(client: Any, name: str) -> None:
     """Programs pass one list of data to several losses: rollouts to cross_entropy, or a mask that gspo takes."""
     own = {other: INPUTS[other] for other in LOSSES[name].required}
     others = {other: array for other, array in INPUTS.items() if other not in LOSSES[name].inputs}
-    mask = {"sequence_ratio_mask": np.ones(LENGTH, np.float32)}
+    mask = {"sequence_ratio_mask": np.ones(LENGTH, np.float32)} if name != "gspo" else {}
     plain = client.forward([datum(own)], name).result().metrics
     assert client.forward([datum({**own, **others, **mask})], name).result().metrics == plain
 

@@ -105,7 +105,7 @@ def test_keys_that_are_not_ascii(keyed: Running) -> None:
         for route in (b"/api/v1/healthz", b"/metrics", b"/"):
             answer = raw(keyed, b"GET " + route + b" HTTP/1.1\nHost: localhost\n" + header)
             assert answer.startswith(b"HTTP/1.1 401"), (header, answer)
-    path = "/api/v1/external_weights/a:train:0/w/adapter_config.json"
+    path = "/api/v1/external_weights/a:train:0/external_weights/w/adapter_config.json"
     for token in ("99999999999.%ff%e9", "99999999999.%D0%BA", "%F0%9F%98%80"):
         with keyed.http() as http:
             assert http.get(f"{path}?token={token}").status_code == 403

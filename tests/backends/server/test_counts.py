@@ -13,6 +13,7 @@ from backends.local.decode.decoder import Decoder
 from backends.server.futures import Failure, FutureStore
 from backends.server.queues import Job, ModelQueue, SamplerQueue
 from backends.server.scheduler import Closed, Scheduler
+from backends.server.tables import Session
 from tests.support.running import Running
 from tests.support.wire import Wire
 
@@ -38,6 +39,20 @@ def slow_tokens(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
     monkeypatch.setattr(Decoder, "step", slowly)
     yield begun
+
+
+def test_a_user_has_a_number_of_sessions(narrow: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are finished do not count; without a limit one user fills the database that all use."""
+    body = {"tags": [], "user_metadata": {}, "sdk_version": "0.38.0", "type": "create_session"}
+    with narrow.http() as http:
+        first, *_ = (Wire(http) for _ in range(3))
+        count = len(narrow.state.database.select(Session, "finished IS NULL"))
+        monkeypatch.setattr(narrow.state.limits, "sessions_per_user", count)
+        refused = http.post("/api/v1/create_session", json=body)
+        assert refused.status_code == 403 and "close a ServiceClient" in refused.text
+        http.post(f"/api/v1/sessions/{first.session}/finish", json={}).raise_for_status()
+        last = [http.post("/api/v1/create_session", json=body).status_code for _ in range(2)]
+        assert last == [200, 403]
 
 
 def test_a_session_that_ends_with_requests_waiting(narrow: Running, slow_tokens: threading.Event) -> None:

@@ -22,14 +22,14 @@ SECONDS = 10
 
 
 @pytest.fixture
-def started(tiny_model: str, tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[bytes], Wire]]]:
+def started(tiny_model: str, tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], Wire]]]:
     """Starts servers with a client each; they are gone at the end."""
     processes = []
 
-    def start() -> tuple[subprocess.Popen[bytes], Wire]:
+    def start(*arguments: str) -> tuple[subprocess.Popen[bytes], Wire]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        processes.append(start_process(tiny_model, tmp_path / "data", port))
+        processes.append(start_process(tiny_model, tmp_path / "data", port, *arguments))
         http = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"X-API-Key": "tml-test-key"}, timeout=30)
         return processes[-1], Wire(http)
 
@@ -61,6 +61,45 @@ def test_the_first_signal_is_heard_while_it_trains(started: Any) -> None:
     running = wire.forward_backward(1, random_datums(3_000, 600, longest=200)).json()["request_id"]
     time.sleep(1)
     end_within(process, signal.SIGINT, SECONDS, wire, [(running, 200)])
+
+
+@pytest.mark.slow
+def test_the_first_signal_is_heard_amid_a_step(started: Any) -> None:
+    """A micro-batch that takes long is not waited for: who asked for it hears that the server goes down."""
+    process, wire = started("local.micro_batch_tokens=400000")
+    wire.result(wire.create())
+    running = wire.forward_backward(1, random_datums(2_000, 600, longest=200)).json()["request_id"]
+    waiting = wire.step(2).json()["request_id"]
+    time.sleep(1)
+    end_within(process, signal.SIGTERM, SECONDS, wire, [(running, 200), (waiting, 200)])
+
+
+@pytest.mark.slow
+def test_what_was_saved_is_whole_and_what_was_not_is_not_there(started: Any) -> None:
+    process, wire = started()
+    wire.result(wire.create())
+    sent = [
+        wire.post("save_weights", {"model_id": wire.model, "seq_id": seq_id, "path": f"saved-{seq_id}"})
+        for seq_id in range(1, 60)
+    ]
+    wire.result(sent[0])
+    process.send_signal(signal.SIGTERM)
+    saved = set()
+    for queued in sent:
+        try:
+            answer = wire.poll(queued.json()["request_id"]).json()
+        except httpx.HTTPError:
+            break
+        assert "path" in answer or "The server is going down" in answer["error"]
+        if "path" in answer:
+            saved.add(answer["path"])
+    process.wait(SECONDS)
+    _, again = started()
+    listed = {entry["tinker_path"] for entry in again.http.get("/api/v1/checkpoints?limit=100").json()["checkpoints"]}
+    assert saved <= listed
+    for number, path in enumerate(sorted(listed)):
+        body = {"session_id": again.session, "model_seq_id": number, "path": path, "optimizer": True}
+        assert again.result(again.post("load_weights", body))["path"] == path
 
 
 def end_within(process: Any, sign: int, seconds: float, wire: Wire, polls: list[tuple[str, int]]) -> None:

@@ -82,11 +82,27 @@ def test_the_page_and_the_metrics_say_what_is_going_on(server: Running, service:
     client = service.create_lora_training_client("tiny", rank=2).result()
     client.forward_backward(DATA, "cross_entropy").result()
     with pytest.raises(tinker.RequestFailedError):
-        client.forward_backward(DATA, "gspo").result()
+        client.forward_backward(DATA, "stable_reinforce").result()
     with server.http() as http:
         page, metrics = http.get("/").text, http.get("/metrics").text
-    assert client.model_id in page and "gspo" in page and "trained" in page
+    assert client.model_id in page and "stable_reinforce" in page and "trained" in page
     trained = re.search(r'text2sql_server_tokens_total\{kind="trained"\} (\S+)', metrics)
     assert trained and float(trained[1]) > 0
     assert 'http_requests_total{route="/api/v1/forward_backward",status="200"}' in metrics
     assert 'failed_requests_total{category="user"}' in metrics
+
+
+def test_a_server_may_stand_in_for_stable_reinforce(start_server: Any) -> None:
+    server = start_server(server={"stable_reinforce": "reinforce_kl"})
+    service = server.client()
+    client = service.create_lora_training_client("tiny", rank=2).result()
+    length = DATA[0].model_input.length
+    inputs = {name: np.full(length, 0.5, np.float32) for name in ("logprobs", "advantages")}
+    data = [types.Datum(DATA[0].model_input, {"target_tokens": DATA[0].loss_fn_inputs["target_tokens"], **inputs})]
+    stated = client.forward(data, "reinforce_kl", {"kl_coeff": 0.1}).result().metrics
+    found = client.forward(data, "stable_reinforce", {"kl_coeff": 0.1}).result().metrics
+    assert found.pop("stable_reinforce_is_reinforce_kl:max") == 1.0 and found == stated
+    # As the cookbook's loop asks for it.
+    sampler = client.save_weights_and_get_sampling_client(record_stability_info=True).result()
+    assert sampler.sample(PROMPT, 1, types.SamplingParams(max_tokens=2, stop=[])).result().sequences
+    service.close("success").result()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import os
 import pickle
 import re
+import tarfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +23,7 @@ from tinker import types
 from tinker.lib.internal_client_holder import InternalClientHolder
 
 import backends.server as server_package
+from backends.checkpoint_paths import CheckpointPath
 from backends.interface import BackendError
 from backends.server.futures import FutureStore, Result
 from tests.support.datums import random_datums
@@ -238,6 +242,25 @@ def test_external_weights_load_in_peft(keyed: Running, users: tuple[Any, Any], t
     for name, url in links.urls.items():
         with urllib.request.urlopen(url) as answer:  # without a key
             (tmp_path / name).write_bytes(answer.read())
+    assert sorted(links.urls) == ["adapter_config.json", "adapter_model.safetensors"]
+    to_sample = client.save_weights_for_sampler("out").result().path
+    paths = [CheckpointPath.parse(path) for path in (to_sample, client.save_state("out").result().path)]
+    places = [f"/api/v1/training_runs/{at.run}/checkpoints/{at.checkpoint_id}/external_weights_urls" for at in paths]
+    with keyed.http() as http:
+        found, refused = map(http.get, places)
+    assert refused.status_code == 400 and "has no files to download" in refused.text
+    for name, url in found.json()["urls"].items():
+        with urllib.request.urlopen(url) as answer:
+            assert answer.read() == (tmp_path / name).read_bytes()
+    with keyed.http() as http:
+        archive = http.get(places[0].replace("external_weights_urls", "archive")).json()
+    # As SDKs before 0.36 ask.
+    with urllib.request.urlopen(archive["url"]) as answer, tarfile.open(fileobj=io.BytesIO(answer.read())) as packed:
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            member = packed.extractfile(name)
+            assert member is not None and member.read() == (tmp_path / name).read_bytes()
+    # Whoever has it knows the model by its name, and not by where this server has it.
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["base_model_name_or_path"] == "tiny"
     with keyed.http(None) as http:
         url = links.urls["adapter_model.safetensors"]
         assert http.get(url.replace("token=", "token=1")).status_code == 403
@@ -388,7 +411,7 @@ def test_a_full_disk_keeps_nothing_half_and_is_said_once(
 ) -> None:
     """SQLite finds the disk full when its file may not grow."""
     server = start_server()
-    connection = server.state.database._connection
+    connection = server.state.database._writer
     with server.http() as http, caplog.at_level(logging.ERROR):
         wire = Wire(http)
         wire.result(wire.create())

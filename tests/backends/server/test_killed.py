@@ -51,7 +51,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tiny_model: str, tmp_path: P
         resumed = again.create_training_client_from_state_with_optimizer(path).result()
         assert resumed.forward(DATA, "cross_entropy").result().metrics["loss:sum"] == expected
         taken = subprocess.run(
-            [sys.executable, "-m", "text2sql.cli", "serve", "--base-model", tiny_model, "--port", str(port)],
+            [sys.executable, "-m", "text2sql", "serve", "--base-model", tiny_model, "--port", str(port)],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             capture_output=True,
@@ -66,11 +66,16 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tiny_model: str, tmp_path: P
                 process.kill()
 
 
-def test_load(tiny_model: str, tmp_path: Path) -> None:
+def test_soak(tiny_model: str, tmp_path: Path) -> None:
+    """A short one of `scripts/load_server.py`, with every kind of fault that this machine allows."""
     command: list[Any] = [sys.executable, REPOSITORY / "scripts" / "load_server.py", "--model", tiny_model]
-    command += ["--seconds", "60", "--clients", "8", "--processes", "2", "--server-kills", "1", "--client-kills", "2"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr
+    command += ["--seconds", "150", "--clients", "4", "--kill-every", "50", "--quiet", "60", "--keep", tmp_path]
+    command += ["--port", str(8900 + os.getpid() % 90)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=580)
+    assert done.stdout, done.stderr
     report = json.loads(done.stdout)
-    assert report["checkpoints_lost"] == [] and report["wrong_losses"] == 0
-    assert report["saved"] > 0 and report["resumed"] > 0
+    assert report["lost checkpoints"] == [] and report["models with other bits"] == [] and report["wrong"] == 0
+    files = report["records and files"]
+    assert not (files["files without a record"] or files["records without files"] or files["other sizes"])
+    assert report["clients"]["saved"] > 0 and report["clients"]["resumed"] > 0
+    assert report["log"]["tracebacks"] == 0 and done.returncode == 0

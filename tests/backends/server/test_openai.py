@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -90,6 +91,21 @@ def test_bodies_as_clients_send_them(chat: openai.OpenAI) -> None:
     assert followed.usage.prompt_tokens > plain.usage.prompt_tokens
     limited = chat.chat.completions.create(model="tiny", messages=QUESTION, max_completion_tokens=2, temperature=0)
     assert limited.usage.completion_tokens <= 2
+
+
+def test_the_shared_bodies_are_answered(chatty: Running, shared_data: Path) -> None:
+    """As they were recorded from clients, but for the model's name."""
+    bodies = json.loads((shared_data / "cases" / "openai_bodies.json").read_text())["bodies"]
+    with chatty.http() as http:
+        for body in bodies:
+            answer = http.post("/v1/chat/completions", json={**body, "model": "tiny"})
+            assert answer.status_code == 200, answer.text
+            (choice,) = answer.json()["choices"]
+            assert choice["message"]["role"] == "assistant"
+            if body.get("logprobs"):
+                assert all(
+                    len(entry["top_logprobs"]) == body["top_logprobs"] for entry in choice["logprobs"]["content"]
+                )
 
 
 def test_chat_logprobs(chat: openai.OpenAI) -> None:
@@ -181,6 +197,17 @@ def test_streams_of_several_answers_and_their_usage(client: openai.OpenAI) -> No
     for choice in whole.choices:
         mine = [p.choices[0] for p in pieces[:-1] if p.choices[0].index == choice.index]
         assert "".join(piece.text for piece in mine) == choice.text and mine[-1].finish_reason == choice.finish_reason
+
+
+def test_streams_of_several_answers_with_logprobs(client: openai.OpenAI) -> None:
+    arguments: Any = {"model": "tiny", "prompt": "SELECT", "max_tokens": 4, "temperature": 0, "n": 2, "logprobs": 2}
+    whole = client.completions.create(**arguments)
+    pieces = list(client.completions.create(**arguments, stream=True))
+    for choice in whole.choices:
+        mine = [p.choices[0].logprobs for p in pieces if p.choices[0].index == choice.index and p.choices[0].logprobs]
+        assert [token for logprobs in mine for token in logprobs.tokens] == choice.logprobs.tokens
+        told = [value for logprobs in mine for value in logprobs.token_logprobs]
+        assert told == pytest.approx(choice.logprobs.token_logprobs, abs=1e-4)
 
 
 def test_a_stream_that_finds_the_queue_full_is_429(start_server: Callable[..., Running]) -> None:

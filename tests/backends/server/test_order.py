@@ -123,8 +123,8 @@ def test_bad_data_fail_by_their_future_and_leave_no_gap(service: Any, message: s
     assert caught.value.category == "user"
     with pytest.raises(tinker.RequestFailedError, match="no gradient has accumulated"):
         client.optim_step(types.AdamParams()).result()
-    with pytest.raises(tinker.RequestFailedError, match="gspo"):
-        client.forward_backward(DATA, "gspo").result()
+    with pytest.raises(tinker.RequestFailedError, match=r"server\.stable_reinforce=reinforce_kl"):
+        client.forward_backward(DATA, "stable_reinforce").result()
     assert client.forward(DATA, "cross_entropy").result().metrics == before.metrics
 
 
@@ -229,7 +229,8 @@ def test_large_calls_arrive_in_chunks_the_first_one_last(server: Running, servic
         output = client.forward(data, "cross_entropy").result()
     finally:
         server.state.enqueue = enqueue
-    assert arrivals == [0, 2, 3, 1]
+    # Those in the middle are sent at once, and may overtake each other.
+    assert (arrivals[0], arrivals[-1]) == (0, 1) and sorted(arrivals) == [0, 1, 2, 3]
     assert [len(o["logprobs"].data) for o in output.loss_fn_outputs] == [d.model_input.length for d in data]
     weighted = [
         (d.loss_fn_inputs["weights"].to_numpy(), o["logprobs"].to_numpy())
@@ -281,12 +282,15 @@ def test_cancelled_requests_are_not_carried_out(small: Running, wire: Wire, held
     assert wire.post("retrieve_futures", later).json() == {"completions": [], "cursor": batch["cursor"]}
 
 
-def test_other_versions_of_the_sdk_are_told_which_is_spoken(server: Running) -> None:
-    with server.http() as http:
-        for headers in ({"User-Agent": "AsyncTinker/Python 0.25.0"}, {"x-sdk-version": "0.39.1"}):
-            answer = http.post("/api/v1/client/config", json={}, headers=headers)
-            assert answer.status_code == 400 and "tinker==0.38.*" in answer.json()["detail"]
-        assert http.post("/api/v1/client/config", json={}, headers={"x-sdk-version": "0.38.7"}).status_code == 200
+def test_no_sdk_is_refused_for_its_version(wire: Wire) -> None:
+    for version in ("0.30.0", "0.38.7", "0.39.1"):
+        answer = wire.http.post("/api/v1/client/config", json={}, headers={"x-sdk-version": version})
+        assert answer.status_code == 200
+    # One that speaks otherwise hears what is read here.
+    old = {"User-Agent": "AsyncTinker/Python 0.9.0"}
+    answer = wire.http.post("/api/v1/forward_backward", json={"model_id": "x", "seq_id": 1}, headers=old)
+    assert answer.status_code == 400
+    assert "tinker 0.9.0 sends application/json: pip install 'tinker>=0.30'" in answer.json()["detail"]
 
 
 def test_the_server_forgets_telemetry(server: Running) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import re
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -23,7 +29,7 @@ from text2sql.errors import UserError
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The settings that the server was started with."""
     started: list[Any] = []
-    monkeypatch.setattr(main, "serve", lambda settings, ready: started.append(settings))
+    monkeypatch.setattr(main, "serve", lambda settings, ready, services: started.append(settings))
     return started
 
 
@@ -121,9 +127,77 @@ def test_packaged_models_are_served_under_their_directory_too(monkeypatch: pytes
     assert models == {"a": "/models/a", "small": directory, directory: directory}
 
 
+def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    settings = ServerSettings(
+        base_models={"m": str(tmp_path / "model")}, data=tmp_path, local=LocalOptions(device="cpu")
+    )
+    for _ in range(2):
+        with pytest.raises(BackendError, match="base_model: "):
+            main.serve(settings.model_copy(update={"port": 0}))
+    command = [sys.executable, "-m", "text2sql", "serve", "--base-model", str(tmp_path / "model"), "--port", "0"]
+    done = subprocess.run([*command, "--data", tmp_path], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 2, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://[::1]:80"),
+        ("::1", "http://[::1]:80"),
+        ("sql.example", "http://sql.example:80"),
+    ],
+)
+def test_the_address_that_is_said_can_be_connected_to(host: str, url: str) -> None:
+    assert main.url_of(host, 80) == url
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_the_lines_to_copy_work(server: Running, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """Those for OpenAI's clients are typed into a shell as they are."""
+    monkeypatch.setattr(main, "serve", lambda settings, ready, services: ready(server.url))
+    done = CliRunner().invoke(app, ["serve", "--base-model", "tiny", "--host", host, "--api-key", KEY])
+    said = done.stderr.replace("<a key>", KEY)
+    exports = [line.strip() for line in said.splitlines() if line.strip().startswith("export")]
+    assert len(exports) == 2 and "0.0.0.0" not in said
+    assert (f"http://{socket.gethostname()}:" in said) == (host == "0.0.0.0")
+    if shutil.which("curl"):
+        (line,) = [line.strip() for line in said.splitlines() if line.strip().startswith("curl")]
+        answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout
+        assert json.loads(answer)["choices"][0]["finish_reason"] in ("stop", "length")
+    client = "import openai; print(openai.OpenAI().completions.create(model='tiny', prompt='SELECT').object)"
+    script = "\n".join([*exports, f'{sys.executable} -c "{client}"'])
+    answer = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, check=True).stdout
+    assert answer.strip() == "text_completion"
+
+
 @pytest.mark.parametrize("name", Limits.model_fields)
 def test_every_limit_stands_in_the_documentation(name: str) -> None:
     page = (REPOSITORY / "docs" / "server.md").read_text(encoding="utf-8")
     field = Limits.model_fields[name]
     default = f"{field.default:g}" if isinstance(field.default, float) else field.default
     assert f"| `{name}` | {default} | {field.description} |" in page
+
+
+def test_every_sentence_of_the_table_is_the_code_s() -> None:
+    """What the page quotes of a refusal, with N and M for numbers, is what the server writes."""
+    written = []
+    service = REPOSITORY / "text2sql" / "evaluation" / "service.py"
+    for file in (*(REPOSITORY / "backends" / "server").rglob("*.py"), service):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+                written.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                written.append(node.value.replace("{}", "\0"))
+    page = (REPOSITORY / "docs" / "server.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in page.splitlines() if re.match(r"\| `[a-z_]+` \| \d", line)]
+    assert len(rows) == len(Limits.model_fields)
+    quoted = [quote for row in rows for quote in re.findall(r"`([^`]+)`", row[4])]
+    assert len(quoted) > len(rows) // 2
+    for quote in quoted:
+        pattern = ".*".join(re.escape(part.strip()) for part in re.split(r"\b[NM]\b|…", quote))
+        assert any(re.search(pattern, sentence, re.DOTALL) for sentence in written), quote

@@ -168,4 +168,6 @@ def test_any_bytes_are_a_message_or_a_sentence(body: bytes) -> None:
 )
 def test_versions(agent: str, version: str | None) -> None:
     assert wire.sdk_version({"user-agent": agent}) == version
-    assert (wire.refusal({"user-agent": agent}) is None) == (version in (None, "0.38.0"))
+    wire.require_protobuf({"user-agent": agent, "content-type": "application/x-protobuf"})
+    with pytest.raises(ValueError, match=f"tinker {version} sends" if version else "this request is"):
+        wire.require_protobuf({"user-agent": agent, "content-type": "application/json; charset=utf-8"})

@@ -34,7 +34,14 @@ def remote_values(directory: Path, url: str, tiny_model: str, **sections: Any) -
         "lora": {"rank": 4},
         "data": {"source": str(data), "test_size": 6},
         "training": {"batch_size": 6, "learning_rate": 1e-2, "checkpoint_every": 2},
-        "evaluation": {"concurrency": 4, "workers": 1, "databases": 2, "max_new_tokens": 8, "novel_questions": False},
+        "evaluation": {
+            "concurrency": 4,
+            "workers": 1,
+            "databases": 2,
+            "max_new_tokens": 8,
+            "max_unusable_golds": 1,
+            "novel_questions": False,
+        },
         "local": {"device": "cpu"},
         "tinker": {"base_model": "tiny", "base_url": url, "tokenizer": tiny_model, "prices": PRICES},
     }

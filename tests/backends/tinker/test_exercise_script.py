@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from tinker.cli.__main__ import main_cli
 
 from tests.backends.server.conftest import Running
 from tests.conftest import REPOSITORY
@@ -27,4 +30,10 @@ def test_the_script_goes_through_all_steps(
     losses = [float(line.rpartition(" ")[2]) for line in out.splitlines() if line.startswith("Epoch ")]
     assert losses[-1] < losses[0] / 3
     assert out.index("Base model: ") < out.index("Epoch 1/12") < out.index("Tuned model tinker://")
+    (state,) = re.findall(r"tinker checkpoint download (tinker://\S+/weights/exercise)", out)
+    monkeypatch.chdir(tmp_path)
+    downloaded = CliRunner().invoke(main_cli, ["checkpoint", "download", state])
+    assert downloaded.exit_code == 0, downloaded.output
+    (adapter,) = tmp_path.glob("*_weights_exercise")
+    assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == "tiny"
     assert "How many students are enrolled in each department?" in out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,8 @@ from text2sql.runs.session import open_service
 
 
 def refusal(config: Config) -> str:
-    start = time.monotonic()
     with pytest.raises(BackendError) as refused, open_service(config):
         pass
-    assert time.monotonic() - start < 15
     return str(refused.value)
 
 

@@ -23,7 +23,7 @@ from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.budget import BudgetReached
 from text2sql.runs.records import MetricsRow, StepMetrics
 from text2sql.training.metrics_log import MetricsLog
-from text2sql.training.trainer import SubmittedBatch, Trainer
+from text2sql.training.supervised import SubmittedBatch, SupervisedSteps
 
 MEASURED = ("step", "loss", "grad_norm", "learning_rate", "tokens")
 
@@ -71,6 +71,18 @@ def test_a_remote_run_equals_a_local_one_and_ends_with_its_weights_here(
     evaluate_adapter(remote, remote / "adapter")
     assert "The same answer, to the letter, on 6 of 6" in capsys.readouterr().out
     assert answers(remote, "local") == answers(remote, "tuned")
+    for adapter, backend in ((str(remote / "adapter"), "local"), (checkpoint["sampler_path"], "tinker")):
+        output = str(tmp_path / f"evaluated-{backend}")
+        config = remote_config(backend=backend, output_dir=output, evaluation={"adapter": adapter})
+        _is_evaluated_without_training(config, remote)
+
+
+def _is_evaluated_without_training(config: Config, trained: Path) -> None:
+    run = run_pipeline(config)
+    assert answers(run, "tuned") == answers(trained, "tuned") and answers(run, "base") == answers(trained, "base")
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["training"] is None and any(str(config.evaluation.adapter) in note for note in summary["notes"])
+    assert not (run / "metrics.jsonl").exists() and not (run / "checkpoints.jsonl").exists()
 
 
 def _loads_in_plain_peft(adapter: Path, base_model: str, local: Path) -> None:
@@ -180,16 +192,16 @@ def test_a_server_that_is_restarted_in_the_middle_of_training(
 def test_a_server_that_loses_the_model_again_and_again_ends_the_run(
     remote_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    collect, tried = Trainer._collect, []
+    collect, tried = SupervisedSteps.collect, []
 
-    def lose(self: Trainer, submitted: SubmittedBatch) -> StepMetrics:
+    def lose(self: SupervisedSteps, submitted: SubmittedBatch, lap: Callable[[], float]) -> StepMetrics:
         tried.append(submitted.step)
         if submitted.step == 2:
             raise tinker.RequestFailedError("gone", "step", RequestErrorCategory.Server)
-        return collect(self, submitted)
+        return collect(self, submitted, lap)
 
-    monkeypatch.setattr(Trainer, "_collect", lose)
-    with pytest.raises(BackendError, match=r"gone.*the same command goes on from there"):
+    monkeypatch.setattr(SupervisedSteps, "collect", lose)
+    with pytest.raises(BackendError, match=r"(?s)gone.*the same command goes on from there"):
         run_pipeline(remote_config(evaluation={"baseline": False}))
     # The second time no further than the first.
     assert tried == [0, 1, 2, 2]

@@ -16,6 +16,8 @@ import pytest
 import tinker
 
 from backends.options import TinkerOptions
+from backends.planning.lineup import lineup
+from backends.tinker.preflight import tokenizer_place
 from backends.tinker.remote import open_remote
 from backends.tinker.sdk_patches import PAUSE_SECONDS
 from tests.support.running import Running
@@ -77,6 +79,21 @@ def test_the_sdk_still_has_no_place_for_a_tokenizer_and_makes_a_hub_id_of_a_dire
     _unpatched("tinker.lib.public_interfaces.sampling_client")._load_tokenizer_from_model_info("/models/tiny")
     assert asked != ["/models/tiny"]
     assert not any("tokenizer" in name for name in signature(tinker.ServiceClient.create_sampling_client).parameters)
+
+
+@pytest.mark.parametrize("model", sorted(model.name for model in lineup().models))
+def test_the_preflight_looks_for_tokenizers_where_the_sdk_does(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.models.auto.tokenization_auto import AutoTokenizer
+
+    asked: list[str] = []
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda place, **options: asked.append(place))
+    load = _unpatched("tinker.lib.public_interfaces.sampling_client")._load_tokenizer_from_model_info
+    if (place := tokenizer_place(model, None)) is None:
+        with pytest.raises((RuntimeError, ImportError)):
+            load(model)
+    else:
+        load(model)
+        assert asked == [place]
 
 
 def test_the_sdk_still_writes_trouble_with_the_server_at_debug() -> None:

@@ -13,9 +13,10 @@ from tests.support.tiny_runs import judge_by_words
 from text2sql.config import Config
 from text2sql.errors import UserError
 from text2sql.inference.ask import answer_question
-from text2sql.pipeline.adapter_download import download_run
+from text2sql.pipeline.adapter_download import download_path, download_run
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs import session
+from text2sql.runs.directory import RunDirectory
 from text2sql.runs.session import open_service
 from text2sql.training.metrics_log import MetricsLog
 
@@ -41,21 +42,32 @@ def ends(server: Running) -> Callable[[], list[str | None]]:
     return since
 
 
+def _weights(adapter: Path) -> bytes:
+    return (adapter / "adapter_model.safetensors").read_bytes()
+
+
 def test_a_run_a_download_and_a_question(
     remote_config: Callable[..., Config],
     ends: Callable[[], list[str | None]],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = run_pipeline(remote_config(evaluation={"baseline": False}))
+    config = remote_config(evaluation={"baseline": False})
+    run = run_pipeline(config)
     # The run, and its download.
     assert set(ends()) == {"success"}
     (run / "adapter").rename(run / "elsewhere")
     download_run(run)
-    schema = tmp_path / "schema.sql"
-    schema.write_text("CREATE TABLE t (a INTEGER)")
+    (checkpoint,) = RunDirectory(run).checkpoints()[-1:]
+    for kind, path in (("state", checkpoint.state_path), ("sampler", checkpoint.sampler_path)):
+        monkeypatch.setenv("TINKER_BASE_URL", str(config.tinker.base_url))
+        download_path(path, tmp_path / kind)
+        assert _weights(tmp_path / kind) == _weights(run / "adapter")
+    with pytest.raises(UserError, match="exists already"):
+        download_path(checkpoint.state_path, tmp_path / "state")
     for base in (False, True):
         try:
-            answer_question("How many?", schema, None, run, base=base, execute=False)
+            answer_question("How many?", "CREATE TABLE t (a INTEGER)", None, run, base=base, execute=False)
         except UserError as silent:
             # So small a model may write no query.
             assert "wrote no query" in str(silent)

@@ -44,9 +44,19 @@ def to_examples(
         UserError: A row lacks a column.
     """
     check_columns(columns)
-    return name_first_rows(
-        [_example(row, i, name, location, columns, aliases, databases) for i, row in enumerate(rows)]
-    )
+    # By the names in a row, which are the same in most: where the value of each field stands.
+    layouts: dict[tuple[str, ...], dict[str, str]] = {}
+    examples = []
+    for index, row in enumerate(rows):
+        names = tuple(row)
+        if names not in layouts:
+            layouts[names] = _layout(names, columns, aliases)
+            _check_layout(layouts[names], row, index, location, columns, has_schemas=databases is not None)
+        example = make_example(f"{name}/{index}", {field: row[column] for field, column in layouts[names].items()})
+        if databases and example.db_id and not example.problem:
+            example = with_database(example, database(databases, example.db_id))
+        examples.append(example)
+    return name_first_rows(examples)
 
 
 def check_columns(columns: Mapping[str, str]) -> None:
@@ -58,26 +68,39 @@ def check_columns(columns: Mapping[str, str]) -> None:
             )
 
 
-def _example(
+def _layout(names: Sequence[str], columns: Mapping[str, str], aliases: Aliases) -> dict[str, str]:
+    """The column of each field that a row with these names has."""
+    found = {}
+    for field in (*FIELDS, *OPTIONAL_FIELDS):
+        wanted = [columns[field]] if field in columns else [field, *aliases.get(field, ())]
+        column = next((name for name in wanted if name in names), None)
+        if column is None and field in FIELDS:
+            column = _in_another_case(names, wanted)
+        if column is not None:
+            found[field] = column
+    return found
+
+
+def _check_layout(
+    layout: Mapping[str, str],
     row: SourceRow,
     index: int,
-    name: str,
     location: str,
     columns: Mapping[str, str],
-    aliases: Aliases,
-    databases: Path | None,
-) -> Example:
-    values: dict[str, Any] = {}
-    for field in (*FIELDS, *OPTIONAL_FIELDS):
-        names = [columns[field]] if field in columns else [field, *aliases.get(field, ())]
-        column = next((c for c in names if c in row), None)
-        if column is None and field in FIELDS and not (field == "context" and databases):
-            raise UserError(_no_column(row, index, field, names[0], location))
-        values[field] = None if column is None else row[column]
-    example = make_example(f"{name}/{index}", values)
-    if databases and example.db_id and not example.problem:
-        return with_database(example, database(databases, example.db_id))
-    return example
+    *,
+    has_schemas: bool,
+) -> None:
+    """Raise UserError where a row lacks a column; `has_schemas` says that databases may give the schema."""
+    for field in FIELDS:
+        if field not in layout and not (field == "context" and has_schemas):
+            raise UserError(_no_column(row, index, field, columns.get(field, field), location))
+
+
+def _in_another_case(names: Sequence[str], wanted: Sequence[str]) -> str | None:
+    """The one column that has one of these names but for capitals and spaces around it."""
+    meant = {name.casefold() for name in wanted}
+    found = [name for name in names if str(name).strip().casefold() in meant]
+    return found[0] if len(found) == 1 else None
 
 
 def _no_column(row: SourceRow, index: int, field: str, column: str, location: str) -> str:
@@ -110,7 +133,7 @@ def make_example(
             continue
         if field in stripped:
             read[field] = read[field].strip()
-    optional = {field: read.get(field) or None for field in OPTIONAL_FIELDS if field != "id"}
+    optional: dict[str, Any] = {field: read.get(field) or None for field in OPTIONAL_FIELDS if field != "id"}
     return Example(
         read.get("id") or identity, read["question"], read["context"], read["answer"], **optional, problem=problem
     )

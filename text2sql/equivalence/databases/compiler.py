@@ -6,14 +6,18 @@ from collections.abc import Iterable
 
 from sqlglot import exp
 
+from text2sql.equivalence.databases.boundaries import boundaries, differing
+from text2sql.equivalence.databases.concatenations import concatenations
+from text2sql.equivalence.databases.declared import parse_check
 from text2sql.equivalence.databases.documents import JSON_FUNCTIONS, json_paths
 from text2sql.equivalence.databases.meetings import FUNCTIONS, OPAQUE, column_functions
 from text2sql.equivalence.databases.plan import Condition, Plan, atoms, subqueries
 from text2sql.equivalence.databases.query_compiler import QueryCompiler
+from text2sql.equivalence.databases.reaches import steps, totals
 from text2sql.equivalence.databases.thresholds import COUNTING, thresholds
 from text2sql.equivalence.databases.type_hints import column_hints
 from text2sql.sql.prepare import parse
-from text2sql.sql.schema import Schema
+from text2sql.sql.schema import Schema, used_views
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
@@ -23,35 +27,88 @@ def compile_plan(schema: Schema, trees: Iterable[exp.Expr]) -> Plan:
     """Builds the plan of all trees, the gold query's first; what it does not understand puts no condition on rows."""
     plan = Plan(schema)
     trees = [_with_generated(tree, schema) for tree in trees]
-    # What kinds of syntax a tree holds: most questions about it are settled by that.
-    present = [{type(node) for node in tree.walk()} for tree in trees]
-    for tree, kinds in zip(trees, present, strict=True):
-        for name, paths in json_paths(tree).items() if _any(kinds, exp.Anonymous, *JSON_FUNCTIONS) else ():
-            plan.documents[name] = list(dict.fromkeys([*plan.documents.get(name, ()), *paths]))
-    for tree, kinds in zip(trees, present, strict=True):
-        plan.queries.append(QueryCompiler(plan).query(tree, [], {}))
-        for literal in tree.find_all(exp.Literal):
-            value = literal_value(literal)
-            if value is not None and value not in plan.literals:
-                plan.literals.append(value)
-        for name, values in column_hints(tree).items():
-            plan.hints.setdefault(name, []).extend(values)
-        for name, expressions in column_functions(tree).items() if _functional(kinds) else ():
-            known = plan.functions.setdefault(name, [])
-            known += [expression for expression in expressions if expression not in known]
-        if _any(kinds, *COUNTING):
-            plan.thresholds += [threshold for threshold in thresholds(tree) if threshold not in plan.thresholds]
+    # What a query says of the rows worth having, the views that it reads say, too.
+    wholes = [[tree, *_views(tree, schema)] for tree in trees]
+    # What kinds of syntax there is: most questions about a query are settled by that.
+    present = [{type(node) for part in whole for node in part.walk()} for whole in wholes]
+    _note_documents(plan, wholes, present)
+    columns = [item for table in schema.tables.values() for item in table.columns.items()]
+    flags = {name for name, column in columns if column.kind == "boolean"}
+    functions: list[dict[str, list[exp.Expr]]] = []
+    for tree, whole, kinds in zip(trees, wholes, present, strict=True):
+        plan.queries.append(QueryCompiler(plan, windows=exp.Window in kinds).query(tree, [], {}))
+        functions.append({})
+        for part in whole:
+            _note_values(plan, part)
+            for name, found in column_functions(part).items() if _functional(kinds) else ():
+                functions[-1].setdefault(name, []).extend(found)
+            if _any(kinds, *COUNTING):
+                plan.thresholds += [found for found in thresholds(part, flags) if found not in plan.thresholds]
+            plan.concatenations += concatenations(part) if _any(kinds, exp.DPipe, exp.Concat) else []
         plan.phrases += _phrases(tree) if exp.Match in kinds else []
+        plan.distinct_counts |= _any(kinds, exp.DenseRank, exp.Rank)
         if exp.Distinct in kinds:
             plan.distinct_counts |= any(isinstance(count.this, exp.Distinct) for count in tree.find_all(exp.Count))
         groups = any(select.args.get("group") for select in tree.find_all(exp.Select))
         plan.grouped |= groups and tree.find(exp.Order, exp.Having) is not None
+    _note_functions(plan, functions)
+    asked = boundaries(trees, schema) if any(_any(kinds, exp.AggFunc) for kinds in present) else []
+    plan.asked, plan.boundaries = asked[0] if asked else [], differing(asked)
     if any(exp.With in kinds for kinds in present) and any(
         with_.args.get("recursive") for tree in trees for with_ in tree.find_all(exp.With)
     ):
         _note_chains(plan)
+        plan.deepest = max((number for tree in trees for number in steps(tree)), default=0)
+        for tree in trees:
+            for name, numbers in totals(tree).items():
+                plan.totals.setdefault(name, []).extend(numbers)
     _mark_differences(plan)
     return plan
+
+
+def _views(tree: exp.Expr, schema: Schema) -> list[exp.Expr]:
+    """The queries of the views that a query reads, and of those that these read."""
+    words = {fold(table.name) for table in tree.find_all(exp.Table)} if schema.views else set()
+    return [found for view in used_views(schema, words) if (found := parse(view.query)) is not None]
+
+
+def _note_documents(plan: Plan, wholes: list[list[exp.Expr]], present: list[set[type]]) -> None:
+    """Notes the columns that are read as JSON, by the queries or by the schema's own checks, and the paths."""
+    parts = [part for whole, kinds in zip(wholes, present, strict=True) for part in whole if _reads_json(kinds)]
+    checks = [check for table in plan.schema.tables.values() for check in table.checks if "json" in fold(check)]
+    for part in [*parts, *filter(None, map(parse_check, checks))]:
+        for name, paths in json_paths(part).items():
+            plan.documents[name] = list(dict.fromkeys([*plan.documents.get(name, ()), *paths]))
+
+
+def _reads_json(kinds: set[type]) -> bool:
+    return _any(kinds, exp.Anonymous, *JSON_FUNCTIONS)
+
+
+def _note_values(plan: Plan, tree: exp.Expr) -> None:
+    """Notes the literals of a query, and values on which its functions differ."""
+    for literal in tree.find_all(exp.Literal):
+        value = literal_value(literal)
+        if value is not None and value not in plan.literals:
+            plan.literals.append(value)
+    for node in tree.find_all(exp.Coalesce):
+        for number in map(literal_value, node.expressions):
+            if isinstance(node.this, exp.Column) and isinstance(number, (int, float)):
+                plan.defaults.setdefault(fold(node.this.name), []).append(number)
+    for name, values in column_hints(tree).items():
+        plan.hints.setdefault(name, []).extend(values)
+
+
+def _note_functions(plan: Plan, functions: list[dict[str, list[exp.Expr]]]) -> None:
+    """Notes the expressions over each column, and whether the queries have different ones."""
+    for found in functions:
+        for name, expressions in found.items():
+            known = plan.functions.setdefault(name, [])
+            fresh = [expression for expression in expressions if expression not in known]
+            known += fresh
+    for name, known in plan.functions.items():
+        if len(functions) > 1 and any(len(found.get(name, ())) < len(known) for found in functions):
+            plan.parting.add(name)
 
 
 def _functional(kinds: set[type]) -> bool:

@@ -2,7 +2,8 @@
 
 A column holds values of its declared kind: INTEGER whole numbers, REAL and NUMERIC numbers, BOOLEAN 0 or 1, DATE
 ``YYYY-MM-DD``, DATETIME and TIMESTAMP ``YYYY-MM-DD HH:MM:SS``, TIME ``HH:MM:SS``, TEXT texts; a column that the queries
-read as JSON holds documents. Its CHECKs hold. SQLite itself would take anything (https://sqlite.org/datatype3.html).
+read as JSON holds documents, one that a CHECK says to be its own ``date()``, ``time()`` or ``datetime()`` what those
+write. Its CHECKs hold. SQLite itself would take anything (https://sqlite.org/datatype3.html).
 
 One exception: data sets guess types. sql-create-context declares a column INTEGER because a query takes its minimum,
 whatever it holds. So a column holds, besides, what the *gold* query itself says is in it: text where it compares the
@@ -17,20 +18,22 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from text2sql.equivalence.databases.patterns import class_texts
 from text2sql.equivalence.databases.plan import ColumnKey, Condition
 from text2sql.equivalence.databases.values import derived, like_expansions
 from text2sql.sql.schema import Column, TableSchema
 from text2sql.sql.tokens import fold
-from text2sql.sql.trees import literal_value
+from text2sql.sql.trees import literal_value, parse_sqlite
 from text2sql.sql.values import Value, as_number
 
 # For a condition over one column and values: on which of them it is true (None: SQLite does not say).
 Truth = Callable[[exp.Expr, Column, tuple[Value, ...]], "Sequence[bool | None] | None"]
 
+# Literals that texts are made to begin with, and how many of the texts that CHECKs allow are.
+_BEGINNINGS, _SAMPLED = 24, 4
 # Characters of a value.
 _LONGEST = 2000
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\Z")
@@ -113,6 +116,10 @@ class Declared:
     ) -> None:
         self._columns = {(name, key): column for name, table in tables.items() for key, column in table.columns.items()}
         self.kinds = {key: column.kind for key, column in self._columns.items()}
+        for name, table in tables.items():
+            for column, kind in _checked_kinds(table):
+                if self.kinds.get((name, column)) == "text":
+                    self.kinds[name, column] = kind
         for key in documents:
             if self.kinds.get(key) == "text":
                 self.kinds[key] = "json"
@@ -127,6 +134,7 @@ class Declared:
                 own = {fold(column.name) for column in check.find_all(exp.Column)} & table.columns.keys()
                 if len(own) == 1:
                     self._checks.setdefault((name, own.pop()), []).append(check)
+        self._checked: dict[ColumnKey, list[Value]] = {}
         self._known: dict[ColumnKey, dict[tuple[type, Value], bool]] = {key: {} for key in self._columns}
 
     def suits(self, key: ColumnKey, value: Value) -> bool:
@@ -159,6 +167,8 @@ class Declared:
 
     def checked(self, key: ColumnKey) -> list[Value]:
         """Values near the literals of a column's CHECKs that these allow; empty for a column without any."""
+        if key in self._checked:
+            return self._checked[key]
         found: list[Value] = []
         kind = self.kinds[key]
         for check in self._checks.get(key, ()):
@@ -169,13 +179,47 @@ class Declared:
                     found += range(int(value), int(value) + 40)
             for like in check.find_all(exp.Like, exp.Glob):
                 pattern = literal_value(like.expression)
-                found += like_expansions(pattern.replace("*", "%")) if isinstance(pattern, str) else ()
+                if isinstance(pattern, str):
+                    found += [*like_expansions(pattern.replace("*", "%")), *class_texts(pattern)]
+        self._checked[key] = self.fitting(key, dict.fromkeys(found)) if found else []
+        return self._checked[key]
+
+    def beginning(self, key: ColumnKey, literals: Iterable[Value]) -> list[Value]:
+        """Texts that a column's CHECKs allow and that begin, or end, with one of some texts."""
+        checked = [text for text in self.checked(key) if isinstance(text, str)]
+        some = checked[:: max(1, len(checked) // _SAMPLED)]
+        found = [
+            other
+            for literal in list(literals)[:_BEGINNINGS]
+            if isinstance(literal, str) and literal
+            for text in some
+            if len(literal) < len(text)
+            for other in (literal + text[len(literal) :], text[: -len(literal)] + literal)
+        ]
         return self.fitting(key, dict.fromkeys(found)) if found else []
+
+
+# ``d IS date(d)`` in words with single spaces, either way round.
+_ITSELF = re.compile(
+    r"(?P<a>\S+) (?:=|==|is) (?P<f>date|time|datetime) \( (?P<b>\S+) \)|"
+    r"(?P<g>date|time|datetime) \( (?P<c>\S+) \) (?:=|==|is) (?P<d>\S+)",
+    re.I,
+)
+
+
+def _checked_kinds(table: TableSchema) -> Iterator[tuple[str, str]]:
+    """Text columns that a CHECK says to be dates, times of day or moments, in the form that SQLite writes them."""
+    for check in table.checks:
+        for found in _ITSELF.finditer(check):
+            one, other = (found["a"], found["b"]) if found["a"] else (found["d"], found["c"])
+            column = fold(one.strip('"`[]'))
+            if column == fold(other.strip('"`[]')) and column in table.columns:
+                yield column, (found["f"] or found["g"]).lower()
 
 
 def _opened(kind: str, condition: Condition) -> str:
     """The kind of a column, given one condition of the gold query on it."""
-    literals = [condition.literal]
+    literals = list(condition.literal) if isinstance(condition.literal, tuple) else [condition.literal]
     equality = condition.op in ("=", "<>")
     if condition.kind != "cmp":
         like = condition.expression
@@ -206,7 +250,7 @@ def _without_wildcards(pattern: Value) -> Value:
 def parse_check(text: str) -> exp.Expr | None:
     """The condition of a CHECK, None where sqlglot does not follow."""
     try:
-        tree = sqlglot.parse_one(f"SELECT 1 WHERE {text}", read="sqlite")
+        tree = parse_sqlite(f"SELECT 1 WHERE {text}")
     except (SqlglotError, RecursionError, ValueError, TypeError, AttributeError):
         return None
     where = tree.args.get("where")

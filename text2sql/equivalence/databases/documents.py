@@ -17,9 +17,9 @@ from text2sql.sql.values import Value
 Path = tuple[str | int, ...]
 _MISSING = object()
 _MOST_PATHS = 8
-_MOST = 36
+_MOST = 48
 # An array and objects where json_each may look, scalars of each type, and nothing at all.
-_PLAIN: tuple[Any, ...] = (1, "a", 2.5, None, [1, "a"], {"k": 2}, "b", _MISSING, True, [], 3, ["b", "c", 4])
+_PLAIN: tuple[Any, ...] = (1, "a", 2.5, None, [1, "a"], {"k": 2}, "B", _MISSING, True, [], 3, ["b", "b", 4])
 
 
 # Calls that sqlglot knows by other classes than this are no functions of documents.
@@ -80,25 +80,33 @@ def documents(paths: Sequence[Path], literals: Sequence[Value]) -> list[Value]:
         literals: What the queries compare with.
     """
     near: list[Any] = []
+    # Arrays in which an element comes up twice: json_each finds it as often.
+    again: list[Any] = []
     for literal in literals[:6]:
         if isinstance(literal, (int, float)):
             near += [literal, literal + 1, literal - 1]
         elif isinstance(literal, str) and not literal.startswith(("$", "%")):
             near += neighbours(literal, "text")[:4]
-    values = [*near, *_PLAIN]
+        else:
+            continue
+        again += [[literal, literal], [literal, "a", literal]]
+    values = [*again[:6], *near, *_PLAIN]
     inner = [path for path in paths if path]
     found: list[Value] = []
     # The same documents for every seed: which of them a database holds is chosen elsewhere.
     rng = random.Random(0)
     for number in range(_MOST):
         document: Any = {}
-        for path in inner:
-            value = _MISSING if rng.random() < 0.15 else rng.choice(near if near and number % 2 else values)
+        for place, path in enumerate(inner):
+            # Each kind of value has its turn: a type that one function overlooks is a single value here.
+            turn = values[(number // 2 * (2 * place + 1) + place) % len(values)]
+            value = _MISSING if rng.random() < 0.15 else rng.choice(near) if near and number % 2 else turn
             if value is not _MISSING:
                 document = _with(document, path, value)
         if not inner:
             value = values[number % len(values)]
             document = {} if value is _MISSING else value if isinstance(value, (list, dict)) else [value]
+        document = _longer(document, number % 3)
         found.append(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
     return list(dict.fromkeys(found))
 
@@ -116,3 +124,12 @@ def _with(document: Any, path: Path, value: Any) -> Any:
     members = dict(document) if isinstance(document, dict) else {}
     members[step] = _with(members.get(step, {}), tuple(rest), value)
     return members
+
+
+def _longer(document: Any, more: int) -> Any:
+    """The document with `more` further elements in its array, or in the arrays that are its members."""
+    if isinstance(document, list) and document:
+        return [*document, *range(5, 5 + more)]
+    if isinstance(document, dict):
+        return {key: _longer(value, more) for key, value in document.items()}
+    return document

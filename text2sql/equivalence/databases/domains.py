@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from sqlglot import exp
 
+from text2sql.equivalence.databases.boundaries import Boundary, parting
+from text2sql.equivalence.databases.candidates import with_equality
+from text2sql.equivalence.databases.concatenations import concatenated_samples
+from text2sql.equivalence.databases.contests import contest_samples
 from text2sql.equivalence.databases.declared import Declared, fits, suits
 from text2sql.equivalence.databases.documents import documents
+from text2sql.equivalence.databases.joint import JointConditions
 from text2sql.equivalence.databases.meetings import Meeting, meetings
 from text2sql.equivalence.databases.plan import ColumnKey, Condition, Plan, Query, atoms, subqueries
 from text2sql.equivalence.databases.probe import ConditionProbe
-from text2sql.equivalence.databases.type_hints import shifted
-from text2sql.equivalence.databases.values import holds, moments, ordinary, stored_as
+from text2sql.equivalence.databases.reaches import reach_samples
+from text2sql.equivalence.databases.row_conditions import row_samples
+from text2sql.equivalence.databases.samples import Group, Sample, boundary_samples, parting_samples
+from text2sql.equivalence.databases.spans import apart
+from text2sql.equivalence.databases.values import holds, ordinary, stored_as
 from text2sql.sql.schema import Column, TableSchema
-from text2sql.sql.trees import COMPARISONS, to_sqlite
 from text2sql.sql.values import Row, Value
 
-# Rows tried on a condition over several columns, and how many that satisfy it (or do not) are kept.
-_MOST_TRIED, _MOST_JOINT = 700, 24
+# Comparisons of one query with those of another.
+_MOST_PAIRS = 4
 _EXTREMES: dict[str, tuple[tuple[Value, ...], tuple[Value, ...]]] = {
     "integer": ((-1000, 0, 1), (100_000, 1000, 50)),
     "real": ((-1000.5, 0.0), (100_000.5, 1000.0)),
@@ -54,11 +62,12 @@ class Domains:
         self._probe = probe
         self._parent: dict[ColumnKey, ColumnKey] = {}
         self._choices: dict[tuple[int, bool], list[Value]] = {}
-        self._joint: dict[tuple[int, bool], list[Row]] = {}
         self._pools: dict[tuple[ColumnKey, int, int], list[Value]] = {}
         self._literals: dict[ColumnKey, list[Value]] = {}
         self.of: dict[ColumnKey, Domain] = {}
         self._columns = {(name, key): column for name, table in tables.items() for key, column in table.columns.items()}
+        self._nullable = {key for key, c in self._columns.items() if not c.not_null}
+        self._nullable -= {(name, key) for name, table in tables.items() for key in table.primary_key}
         conditions = [node for query in plan.queries for node in atoms(query)]
         gold = [
             (plan.column_of(node.slots[0]), node)
@@ -68,6 +77,7 @@ class Domains:
         ]
         documented = [key for key in self._columns if key[1] in plan.documents]
         self.declared = Declared(tables, gold, documented, probe.truth)
+        self._joints = JointConditions(plan, probe, self._columns, self)
         for query in plan.queries:
             self._unite_query(query)
         for node in conditions:
@@ -79,7 +89,13 @@ class Domains:
                         self._unite((name, child), (reference.parent, parent))
         self._name()
         self._collect(conditions, tables)
-        self.meetings = self._meetings()
+        self.meetings, self.samples = self._meetings()
+        self.samples += self._boundary_samples() if any(plan.boundaries) else []
+        self.samples += row_samples(plan, self.declared, self._columns, self.literals, self._ask)
+        self.samples += contest_samples(plan, self._steps)
+        counted = [threshold.number for threshold in plan.thresholds if threshold.grouped]
+        self.samples += reach_samples(plan.reaches, counted, plan.literals, self) if plan.reaches else []
+        self.samples += concatenated_samples(plan.concatenations, self._columns, self.declared.fitting, plan.reader)
 
     def _find(self, key: ColumnKey) -> ColumnKey:
         while self._parent.get(key, key) != key:
@@ -132,11 +148,102 @@ class Domains:
                 if found is not None:
                     found.literals += [v for v in node.candidates if v not in found.literals and fits(v)]
 
-    def _meetings(self) -> list[Meeting]:
+    def _meetings(self) -> tuple[list[Meeting], list[tuple[Sample, ...]]]:
         if not self._plan.functions and not any(column.collation for column in self._columns.values()):
-            return []
+            return [], []
         pools = {key: [*self.pool(key, 0, 4), *self.literals(key)[:8]] for key in self._columns}
         return meetings(self._plan, self.declared, self._columns, pools, self._ask)
+
+    def _boundary_samples(self) -> list[tuple[Sample, ...]]:
+        found: list[tuple[Sample, ...]] = []
+        first, *others = self._plan.boundaries
+        pairs = [(a, b) for other in others for a in first for b in other][:_MOST_PAIRS]
+        # The comparisons of one condition are parts of the same whole.
+        partings = {both[1]: both for both in filter(None, itertools.starmap(parting, pairs))}
+        for boundary, unlike in partings.values():
+            found += self._sampled(0, boundary, unlike)
+        known: dict[tuple[object, ...], list[tuple[Sample, ...]]] = {}
+        for number, own in enumerate(self._plan.boundaries):
+            for boundary in own:
+                if boundary.counting:
+                    continue
+                # Comparisons that differ in their operator alone have one boundary.
+                sides = boundary.equal, boundary.columns, boundary.numbers
+                if sides not in known:
+                    known[sides] = self._sampled(number, boundary, "")
+                found += [tuple(replace(sample, query=number) for sample in samples) for samples in known[sides]]
+        return list(dict.fromkeys(found))
+
+    @cached_property
+    def telling(self) -> list[tuple[Sample, ...]]:
+        """Databases on which the gold query's comparisons over groups hold: without them it may find nothing."""
+        found = [samples for boundary in self._plan.asked for samples in self._sampled(0, boundary, "")]
+        return [samples for samples in found if any(sample.holds for sample in samples)]
+
+    def _sampled(self, number: int, boundary: Boundary, unlike: str) -> list[tuple[Sample, ...]]:
+        if any(key not in self._columns for key in boundary.columns):
+            return []
+        pools = {key: [*self._near(key, boundary)[:9], *self.pool(key, 0, 6)] for key in boundary.columns}
+        rows = [node for node in atoms(self._plan.queries[number]) if node.kind == "cmp"]
+
+        def meets(key: ColumnKey, value: Value) -> bool:
+            return all(self.satisfies(node, True, value) for node in rows if self._plan.column_of(node.slots[0]) == key)
+
+        def fitting(key: ColumnKey, values: Iterable[Value]) -> list[Value]:
+            return [value for value in self.declared.fitting(key, values) if value is not None or key in self._nullable]
+
+        def ask(texts: Sequence[str], boundary: Boundary, groups: Sequence[Group]) -> list[Row] | None:
+            columns = [self._columns[key] for key in boundary.columns]
+            return self._probe.grouped(texts, columns, groups, ranked=boundary.ranked)
+
+        if unlike:
+            return parting_samples(number, boundary, unlike, pools, fitting, meets, ask)
+        return boundary_samples(number, boundary, pools, fitting, meets, ask)
+
+    def _steps(self, key: ColumnKey) -> list[Value]:
+        """Values of a column that grow; two of one that is no number."""
+        if key not in self._columns:
+            return []
+        numeric = self.declared.kinds[key] in ("integer", "real")
+        return self.declared.fitting(key, range(1, 10)) if numeric else sorted(self.pool(key, 0, 2), key=str)
+
+    # -- values for long partitions, see `reaches.Values`
+
+    def bases(self, key: ColumnKey) -> list[Value]:
+        """Where a run of values of a column may begin."""
+        return [value for value in (*self.pool(key, 0, 2), *self.literals(key)[:6]) if value is not None]
+
+    def seen(self, query: int, key: ColumnKey, values: Sequence[Value]) -> list[Value]:
+        """Those of some values that a column may hold and that a query does not leave out."""
+        good = self.declared.fitting(key, values)
+        for node in atoms(self._plan.queries[query]):
+            if len(node.slots) != 1 or self._plan.column_of(node.slots[0]) != key or not good:
+                continue
+            if node.kind == "cmp":
+                good = [value for value in good if self.satisfies(node, True, value)]
+            elif node.kind == "func" and node.expression is not None and node.op != "aggregate":
+                truth = self._probe.truth(node.expression, self._columns[key], good)
+                good = [value for value, true in zip(good, truth or [True] * len(good), strict=True) if true]
+        return good
+
+    def standing_out(self, key: ColumnKey) -> tuple[list[Value], Value, Value]:
+        """Ordinary values of a column, one below all of them and one above."""
+        pool = self.pool(key, 0, 12) or [None]
+        low, high = self.extreme(key, low=True), self.extreme(key, low=False)
+        return list(pool), pool[0] if low is None else low, pool[-1] if high is None else high
+
+    def _near(self, key: ColumnKey, boundary: Boundary) -> list[Value]:
+        """Values of a column near what a comparison asks; of dates such as are that far apart."""
+        kind = self.declared.kinds[key]
+        if kind in ("date", "datetime") and boundary.numbers:
+            # Days and years take turns.
+            days = apart("2010-03-30", list(boundary.numbers), "date")
+            half = len(days) // 2
+            mixed = itertools.chain.from_iterable(zip(days[1:half], days[half + 1 :], strict=False))
+            found = ["2010-03-30", *itertools.islice(mixed, 8)]
+            clock = " 00:00:00" if kind == "datetime" else ""
+            return [*(day + clock for day in found), *self.literals(key)[:3]]
+        return self.literals(key)
 
     def _ask(self, expressions: Sequence[str], column: Column, values: Sequence[Value]) -> list[Row] | None:
         return self._probe.evaluate(expressions, [column], [(value,) for value in values])
@@ -146,7 +253,8 @@ class Domains:
     def literals(self, key: ColumnKey) -> list[Value]:
         """Values near the literals of the queries that a column may hold."""
         if key not in self._literals:
-            self._literals[key] = self.declared.fitting(key, self.of[key].literals)
+            found = self.declared.fitting(key, self.of[key].literals)
+            self._literals[key] = list(dict.fromkeys([*found, *self.declared.beginning(key, self.of[key].literals)]))
         return self._literals[key]
 
     def pool(self, key: ColumnKey, style: int, size: int) -> list[Value]:
@@ -201,12 +309,13 @@ class Domains:
         key = self._plan.column_of(node.slots[0])
         column = self._columns[key]
         own = self.declared.fitting(key, filter(fits, node.candidates))
-        candidates = tuple(dict.fromkeys([*own, *self.literals(key)[:40], *self.pool(key, 0, 6)]))
+        near = [*own, *self.literals(key)[:40], *self.pool(key, 0, 6), *self.declared.checked(key)]
+        candidates = tuple(dict.fromkeys(near))
         truth: Sequence[bool | None] | None = None
         if node.kind == "cmp":
             truth = [holds(value, node.op, node.literal, column.affinity) for value in candidates]
         elif node.expression is not None and node.op != "aggregate":
-            truth = self._probe.truth(node.expression, column, candidates)
+            candidates, truth = self._boundary_first(node.expression, column, candidates)
         if truth is None:
             self._choices[id(node), True] = self._choices[id(node), False] = list(candidates)
             return
@@ -214,46 +323,23 @@ class Domains:
         self._choices[id(node), True] = [value for value, true in pairs if true]
         self._choices[id(node), False] = [value for value, true in pairs if not true]
 
+    def _boundary_first(
+        self, condition: exp.Expr, column: Column, candidates: tuple[Value, ...]
+    ) -> tuple[tuple[Value, ...], list[bool | None] | None]:
+        """Whether a condition holds on each of some values; those on which both sides are equal come first."""
+        expressions = with_equality(condition)
+        found = self._probe.evaluate(expressions, [column], [(value,) for value in candidates])
+        if found is None:
+            return candidates, None
+        pairs = list(zip(candidates, found, strict=True))
+        if len(expressions) > 1:
+            pairs.sort(key=lambda pair: not pair[1][1])
+        truth = [None if row[0] is None else bool(row[0]) for _, row in pairs]
+        return tuple(value for value, _ in pairs), truth
+
     def joint(self, node: Condition, want: bool) -> list[Row]:
-        """Rows of values for the columns of a condition that make it true, or not true; its boundary first."""
-        key = (id(node), want)
-        if key not in self._joint:
-            self._solve(node)
-        return self._joint[key]
-
-    def _solve(self, node: Condition) -> None:
-        self._joint[id(node), True] = self._joint[id(node), False] = []
-        keys = [self._plan.column_of(slot) for slot in node.slots]
-        if node.expression is None or not 2 <= len(keys) <= 3 or any(key not in self._columns for key in keys):
-            return
-        each = int(_MOST_TRIED ** (1 / len(keys)))
-        rows = list(itertools.product(*(self._tried(key, node)[:each] for key in keys)))
-        expressions = [to_sqlite(node.expression)]
-        if type(node.expression) in COMPARISONS:
-            left, right = node.expression.this.copy(), node.expression.expression.copy()
-            expressions.append(to_sqlite(exp.EQ(this=left, expression=right)))
-        found = self._probe.evaluate(expressions, [self._columns[key] for key in keys], rows) if rows else None
-        for want in (True, False):
-            pairs = list(zip(rows, found or (), strict=False))
-            good = [(row, result[-1]) for row, result in pairs if bool(result[0]) == want]
-            edge = [row for row, equal in good if equal][: _MOST_JOINT // 2] if len(expressions) > 1 else []
-            rest = [row for row, _ in good if row not in edge]
-            self._joint[id(node), want] = [*edge, *rest[:: max(1, len(rest) // (_MOST_JOINT // 2))]]
-
-    def _tried(self, key: ColumnKey, node: Condition) -> list[Value]:
-        """Values of one column for conditions over several."""
-        kind, numbers = self.declared.kinds[key], [v for v in self._plan.literals if isinstance(v, int)]
-        found: Iterable[Value] = self.pool(key, 0, 12)
-        if kind in ("date", "datetime"):
-            base = ["2010-03-30", "2001-01-01"]
-            found = [day for text in base for day in (text, *apart(text, numbers, kind))]
-        elif kind in ("integer", "real"):
-            near = self.declared.fitting(key, node.candidates)
-            found = [*near[:6], *range(1, 14), 0, -1, -3, *(number for number in near[6:10])]
-            found = [*found, *([0.5, 2.5, -1.5] if kind == "real" else ())]
-        else:
-            found = [*self.literals(key)[:8], *found]
-        return self.declared.fitting(key, dict.fromkeys(found))
+        """Rows of values for the columns of a condition that make it true, or not true; see `JointConditions`."""
+        return self._joints.rows(node, want)
 
     def satisfies(self, node: Condition, want: bool, value: Value) -> bool:
         """Whether a value is known to make another condition on the same column (not) true."""
@@ -261,10 +347,3 @@ class Domains:
             affinity = self._columns[self._plan.column_of(node.slots[0])].affinity
             return holds(value, node.op, node.literal, affinity) == want
         return stored_as(value, "BLOB") in self.choices(node, want)
-
-
-def apart(text: str, numbers: Sequence[int], kind: str) -> list[str]:
-    """Dates, or moments, as many days before and after one as the queries' numbers say."""
-    days = [step for number in numbers[:2] if 0 < number < 50_000 for step in (number, number + 1, number - 1, -number)]
-    found = [day for step in [1, *days] if (day := shifted(text, step))]
-    return found if kind == "date" else [moment for day in [text, *found] for moment in moments(day, kind)[:2]]

@@ -10,14 +10,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+from text2sql.equivalence.databases.chains import Chain, Chains, planned, without_circles
 from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.meetings import meet
 from text2sql.equivalence.databases.plan import Plan, Query
-from text2sql.equivalence.databases.recipes import Recipe, recipe
+from text2sql.equivalence.databases.recipes import CHAINED, FIRST_AIMED, Recipe, aimed, recipe
+from text2sql.equivalence.databases.samples import Sample
 from text2sql.equivalence.databases.scenarios import Database, Draw
 from text2sql.equivalence.databases.values import stored_as
-from text2sql.sql.schema import TableSchema
+from text2sql.sql.schema import Column, TableSchema
+from text2sql.sql.tokens import fold
 from text2sql.sql.values import Row, Value
 
 
@@ -32,48 +36,62 @@ class Generator:
 
     Attributes:
         grouped: Whether groups compete in the queries.
-        refusing: Whether SQLite may refuse rows that were made: CHECKs, collated keys, generated columns.
+        aimed: How many of the databases are made for one purpose each, see `samples` and `chains`.
+        refusing: Whether SQLite may refuse rows that were made: CHECKs, unique indexes, collated keys, generated
+            columns.
+        recursive: Whether a query follows rows of tables from one to the next.
+        circles: Whether rows that a recursion follows may lead back to themselves.
     """
 
     def __init__(self, plan: Plan, tables: dict[str, TableSchema], domains: Domains, seed: int) -> None:
         self._plan, self._tables, self._domains, self._seed = plan, tables, domains, seed
         self._references = _references(tables)
         self._keys = {
-            name: [_key(_places(table, key), [table.columns[c].affinity for c in key]) for key in table.keys]
+            name: [_key(_places(table, key), [table.columns[c] for c in key]) for key in table.keys]
             for name, table in tables.items()
         }
         self._columns = plan.columns_by_instance()
-        self.grouped = plan.grouped
-        # A foreign key, or an alias of the rowid, keeps its value whatever meets.
+        self._chains = planned(plan)
+        self._purposes: list[_Purpose] = [*domains.samples, *self._chains]
+        self.grouped, self.aimed = plan.grouped, len(self._purposes)
+        self.recursive, self.circles = bool(plan.recursions), True
+        # A foreign key, or an alias of the rowid, keeps its value whatever meets; under a collation it still points at
+        # its parent.
         self._movable = {name: _movable(table) for name, table in tables.items()}
         columns = [column for table in tables.values() for column in table.columns.values()]
-        self.refusing = any(table.checks for table in tables.values()) or any(
+        self.refusing = any(table.checks or table.indexes for table in tables.values()) or any(
             column.collation or column.generated for column in columns
         )
 
-    def database(self, index: int, scale: int = 1) -> Database:
+    def database(self, index: int, scale: int = 1, *, telling: bool = False) -> Database:
         """The ``index``-th database.
 
         Args:
             index: Which one.
             scale: Above 1 for fewer rows, where the queries proved too slow.
+            telling: Whether too few databases have shown anything: every other one is then made for that alone, where
+                it is known how.
         """
         rng = random.Random(f"{self._seed}/{index}")
-        plan = recipe(index, self._plan, self._tables, rng)
+        number = index - FIRST_AIMED
+        telling = telling and index % 2 == 1 and bool(self._telling)
+        purpose: _Purpose | None = None
+        if telling:
+            purpose = self._telling[index // 2 % len(self._telling)]
+        elif 0 <= number < self.aimed:
+            purpose = self._purposes[number]
+        else:
+            index -= self.aimed if number > 0 else 0
+        plan = _recipe_for(purpose) if purpose else recipe(index, self._plan, self._tables, rng)
         rows: Database = {name: [] for name in self._tables}
         if plan is None:
             return rows
         draw = Draw(self._plan, self._columns, self._tables, self._domains, plan, rng)
-        for query in self._counted(plan):
-            draw.scenarios(query, rows)
-        if plan.deciding:
-            draw.deciding(rows)
-        draw.noise(rows)
-        for meeting in self._domains.meetings:
-            if rng.random() < plan.meet:
-                meet(meeting, rows, self._movable, rng)
-        if index % 3 == 0:
+        self._draw(draw, plan, purpose, rows, rng)
+        if index % 3 == 0 and purpose is None:
             self._chain(rows)
+        if not self.circles:
+            without_circles(self._plan, self._tables, rows)
         if plan.empty:
             rows[plan.empty] = []
         if scale > 1:
@@ -81,6 +99,27 @@ class Generator:
         for data in rows.values():
             rng.shuffle(data)
         return self._keep_keys(rows, draw, plan.empty)
+
+    @cached_property
+    def _telling(self) -> list[_Purpose]:
+        """The databases on which the gold query is the likeliest to find something."""
+        long = [samples for samples in self._domains.samples if any(sample.apart for sample in samples)]
+        return [*self._domains.telling, *long, *self._chains]
+
+    def _draw(self, draw: Draw, plan: Recipe, purpose: _Purpose | None, rows: Database, rng: random.Random) -> None:
+        """Adds the rows that a recipe asks for, and those that a database is made for."""
+        for query in self._counted(plan):
+            draw.scenarios(query, rows)
+        if isinstance(purpose, Chain):
+            Chains(self._plan, self._tables, self._domains, draw).grow(purpose, rows)
+        elif purpose is not None:
+            draw.aimed(purpose, rows)
+        if plan.deciding:
+            draw.deciding(rows)
+        draw.noise(rows)
+        for meeting in self._domains.meetings:
+            if rng.random() < plan.meet:
+                meet(meeting, rows, self._movable, rng)
 
     def _chain(self, rows: Database) -> None:
         """Makes the rows of a table follow each other, so that a recursive query goes deep."""
@@ -97,7 +136,7 @@ class Generator:
 
     def _counted(self, plan: Recipe) -> list[Query]:
         """The queries whose scenarios a database holds: one alone where the number of its rows is what matters."""
-        return self._plan.queries[:1] if plan.counted or plan.only else self._plan.queries
+        return self._plan.queries[plan.whose :][:1] if plan.counted or plan.only else self._plan.queries
 
     def _keep_keys(self, rows: Database, draw: Draw, empty: str | None) -> Database:
         """Drops rows that repeat a key; adds the parents that foreign keys ask for, drops what stays an orphan."""
@@ -165,6 +204,14 @@ class Generator:
         return not self._references or not self.drop_orphans({name: list(data) for name, data in rows.items()})
 
 
+# What a database is made for alone: some samples, or a chain of rows.
+_Purpose = tuple[Sample, ...] | Chain
+
+
+def _recipe_for(purpose: _Purpose) -> Recipe:
+    return CHAINED if isinstance(purpose, Chain) else aimed(purpose)
+
+
 # Takes the values of a key out of a row, as SQLite stores them.
 _Key = Callable[[Row], tuple[Value, ...]]
 
@@ -183,7 +230,8 @@ class _Reference:
 
 def _movable(table: TableSchema) -> list[str]:
     """The columns of a table in order; empty names stand for those that must keep their values."""
-    fixed = {column for key in table.foreign_keys for column in key.columns} | {table.rowid}
+    children = {column for key in table.foreign_keys for column in key.columns}
+    fixed = {column for column in children if not table.columns[column].collation} | {table.rowid}
     return ["" if key in fixed else key for key in table.columns]
 
 
@@ -194,9 +242,9 @@ def _references(tables: dict[str, TableSchema]) -> list[_Reference]:
             parent = tables.get(key.parent)
             if parent is not None:
                 places = _places(table, key.columns)
-                affinities = [parent.columns[column].affinity for column in key.parent_columns]
-                target = _key(_places(parent, key.parent_columns), affinities)
-                found.append(_Reference(name, places, key.parent, key.parent_columns, _key(places, affinities), target))
+                like = [parent.columns[column] for column in key.parent_columns]
+                target = _key(_places(parent, key.parent_columns), like)
+                found.append(_Reference(name, places, key.parent, key.parent_columns, _key(places, like), target))
     return found
 
 
@@ -205,9 +253,21 @@ def _places(table: TableSchema, columns: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(order.index(column) for column in columns)
 
 
-def _key(places: tuple[int, ...], affinities: Sequence[str]) -> _Key:
+def _key(places: tuple[int, ...], columns: Sequence[Column]) -> _Key:
+    """Takes values out of a row, as they compare in columns like these."""
+    if any(column.collation for column in columns):
+        pairs = list(zip(places, columns, strict=True))
+        return lambda row: tuple([_compared(row[place], column) for place, column in pairs])
     if len(places) == 1:
-        place, affinity = places[0], affinities[0]
+        place, affinity = places[0], columns[0].affinity
         return lambda row: (stored_as(row[place], affinity),)
-    pairs = list(zip(places, affinities, strict=True))
-    return lambda row: tuple([stored_as(row[place], affinity) for place, affinity in pairs])
+    stored = [(place, column.affinity) for place, column in zip(places, columns, strict=True)]
+    return lambda row: tuple([stored_as(row[place], affinity) for place, affinity in stored])
+
+
+def _compared(value: Value, column: Column) -> Value:
+    """What a value stands for under the collation of a column (https://sqlite.org/datatype3.html, section 7)."""
+    kept = stored_as(value, column.affinity)
+    if isinstance(kept, str) and column.collation == "NOCASE":
+        return fold(kept)
+    return kept.rstrip(" ") if isinstance(kept, str) and column.collation == "RTRIM" else kept

@@ -8,14 +8,17 @@
 from __future__ import annotations
 
 import datetime
+import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlglot import exp
 
 from text2sql.equivalence.databases.declared import Declared
 from text2sql.equivalence.databases.plan import ColumnKey, Plan
+from text2sql.equivalence.databases.samples import Sample, meeting_samples
 from text2sql.sql.schema import Column
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value, to_sqlite
@@ -108,8 +111,8 @@ def meetings(
     columns: dict[ColumnKey, Column],
     pools: dict[ColumnKey, list[Value]],
     ask: Evaluate,
-) -> list[Meeting]:
-    """What may meet in which columns.
+) -> tuple[list[Meeting], list[tuple[Sample, ...]]]:
+    """What may meet in which columns, and databases in which what the queries tell apart differently does.
 
     Args:
         plan: The compiled pair.
@@ -122,12 +125,13 @@ def meetings(
     by_column: dict[ColumnKey, list[str]] = {}
     for key, column in columns.items():
         expressions = [*plan.functions.get(key[1], ()), *([_FOLDED[column.collation]] if column.collation else ())]
-        if column.generated or declared.kinds[key] == "json":
+        if column.generated:
             continue
         by_column[key] = [to_sqlite(expression) for expression in expressions]
         for text in by_column[key]:
             wanted.setdefault(text, []).append(key)
     found: dict[str, dict[Value | tuple[str, Value], set[Value]]] = {}
+    samples: list[tuple[Sample, ...]] = []
     for key, texts in by_column.items():
         if not texts:
             continue
@@ -137,10 +141,16 @@ def meetings(
         values = _spread(pools[key], declared.kinds[key], literals)
         values = declared.fitting(key, values)[:_MOST_VALUES]
         rows = ask(texts, columns[key], values)
+        if key[1] in plan.parting:
+            made = meeting_samples(plan.reader(key[0]), key, rows or (), values)
+            # Where a query reads the table twice, once more without other rows in it: these might be larger.
+            twice = made if plan.tables.count(key[0]) > len(plan.queries) else []
+            samples += [*made, *(tuple(replace(one, ranked=True) for one in group) for group in twice)]
         for value, row in zip(values, rows or (), strict=False):
             for text, result in zip(texts, row, strict=True):
                 found.setdefault(text, {}).setdefault((type(result).__name__, result), set()).add(value)
-    return [meeting for text, keys in wanted.items() if (meeting := _meeting(keys, found.get(text, {}))) is not None]
+    met = [_meeting(keys, found.get(text, {})) for text, keys in wanted.items()]
+    return [meeting for meeting in met if meeting is not None], samples
 
 
 def _meeting(keys: list[ColumnKey], results: dict[Value | tuple[str, Value], set[Value]]) -> Meeting | None:
@@ -174,6 +184,8 @@ def variations(value: Value, kind: str, literals: Sequence[Value] = ()) -> list[
         return list(near)
     if not isinstance(value, str):
         return []
+    if kind == "json":
+        return list(dict.fromkeys(map(_document, _varied(json.loads(value)))))
     if kind in ("date", "datetime", "time", "moment"):
         return list(_moments(value))
     found = [value.swapcase(), value.lower(), value.upper(), value + " ", " " + value, f" {value} ", value + "x"]
@@ -183,6 +195,21 @@ def variations(value: Value, kind: str, literals: Sequence[Value] = ()) -> list[
         if isinstance(literal, str) and literal and len(literal) < 20:
             found += [value[:1] + literal + value[1:], value.replace(literal, "")]
     return list(found)
+
+
+def _document(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _varied(value: Any) -> Iterator[Any]:
+    """Documents that differ from one in one of its values, in a respect that some function overlooks."""
+    if isinstance(value, str):
+        yield from (value.swapcase(), value + " ")
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield from (value + 0.25, str(value))
+    elif isinstance(value, dict):
+        for key, part in list(value.items())[:4]:
+            yield from ({**value, key: other} for other in _varied(part))
 
 
 def _moments(text: str) -> Iterator[str]:

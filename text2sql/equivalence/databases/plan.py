@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 from sqlglot import exp
 
+from text2sql.equivalence.databases.boundaries import Boundary, ColumnKey
+from text2sql.equivalence.databases.concatenations import Concatenation
 from text2sql.equivalence.databases.documents import Path
+from text2sql.equivalence.databases.reaches import Reach
 from text2sql.equivalence.databases.thresholds import Threshold
 from text2sql.sql.schema import Schema, TableSchema
 from text2sql.sql.values import Value
-
-ColumnKey = tuple[str, str]
 
 
 @dataclass
@@ -33,17 +34,24 @@ class Condition:
         query: The subquery of query and in.
         expression: The condition of func for SQLite to decide, None where SQLite alone cannot.
         differs: Whether the other query lacks it, or lacks a part of it.
+        of: The name of the column of constants that ``literal`` comes from.
     """
 
     kind: str
     parts: list[Condition] = field(default_factory=list)
     slots: tuple[int, ...] = ()
     op: str = ""
-    literal: Value = None
+    literal: Value | tuple[Value, ...] = None
     candidates: tuple[Value, ...] = ()
     query: Query | None = None
     expression: exp.Expr | None = None
     differs: bool = False
+    of: str = ""
+
+    @property
+    def optional(self) -> bool:
+        """Whether it may hold or not: the condition of a CASE."""
+        return self.kind == "or" and self.parts[-1:] == [Condition("and")]
 
 
 @dataclass
@@ -54,8 +62,10 @@ class Query:
         kind: select, union, intersect or except.
         projections: Of each result column the slot that it shows, None for anything else.
         group: The slots of GROUP BY.
+        partition: Those of PARTITION BY.
         spread: Whether its result has one row a group: further rows need further groups.
         constraints: What its tables' CHECKs say of several columns at once; it always holds.
+        constants: By name of a result column that reads no table, its values.
     """
 
     kind: str
@@ -64,10 +74,33 @@ class Query:
     projections: list[int | None] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     group: list[int] = field(default_factory=list)
+    partition: list[int] = field(default_factory=list)
     spread: bool = False
     constraints: list[Condition] = field(default_factory=list)
+    constants: dict[str, tuple[Value, ...]] = field(default_factory=dict)
     left: Query | None = None
     right: Query | None = None
+
+
+@dataclass(frozen=True)
+class Recursion:
+    """What a recursive query follows from row to row.
+
+    Attributes:
+        source: The column whose value a row hands on.
+        target: The column that the next row has it in.
+        base: The rows that the recursion begins with.
+        step: The rows of one step, whatever they follow.
+        head: The column whose value the first step follows; None where that is a constant.
+        start: That constant.
+    """
+
+    source: ColumnKey
+    target: ColumnKey
+    base: Query
+    step: Query
+    head: ColumnKey | None
+    start: Value
 
 
 @dataclass
@@ -82,11 +115,22 @@ class Plan:
         thresholds: Numbers that rows are counted against, as in LIMIT 3 or HAVING COUNT(*) > 3.
         hints: By name of a column, values on which the functions around it differ.
         functions: By name of a column, the expressions over it (called v0) that may make two values equal.
+        parting: The names of columns over which the queries have different expressions.
+        boundaries: Of each query the comparisons over groups that not every query has; empty for one query.
+        asked: The comparisons over groups of the gold query.
         extremes: Columns whose smallest or largest value decides: of MIN, MAX, and of ORDER BY before LIMIT.
+        aggregated: Of each query by its number, its aggregates and the columns that they are of; None for all rows.
+        summed: Columns whose sum is taken: groups compete by it where their rows have equal values.
         documents: By name of a column that is read as JSON, the paths that the queries read.
+        concatenations: What the queries put together.
+        defaults: By name of a column, the numbers that stand for its NULL.
         phrases: Words that full-text searches look for.
-        distinct_counts: Whether a query counts distinct values.
+        distinct_counts: Whether a query counts distinct values, or ranks them.
         chains: By table the pairs of columns by which rows of it follow each other: a row's parent and its key.
+        recursions: The recursive parts of the queries, the gold query's first.
+        deepest: How many steps these are compared with.
+        totals: By name of a column that they add up, the numbers that the sum is compared with.
+        reaches: The windows that look some rows away.
         grouped: Whether groups compete: a query groups rows, and sorts or selects by aggregates.
     """
 
@@ -98,11 +142,22 @@ class Plan:
     thresholds: list[Threshold] = field(default_factory=list)
     hints: dict[str, list[Value]] = field(default_factory=dict)
     functions: dict[str, list[exp.Expr]] = field(default_factory=dict)
+    parting: set[str] = field(default_factory=set)
+    boundaries: list[list[Boundary]] = field(default_factory=list)
+    asked: list[Boundary] = field(default_factory=list)
     extremes: set[ColumnKey] = field(default_factory=set)
+    aggregated: dict[int, set[tuple[str, ColumnKey | None]]] = field(default_factory=dict)
+    summed: set[ColumnKey] = field(default_factory=set)
     documents: dict[str, list[Path]] = field(default_factory=dict)
+    concatenations: list[Concatenation] = field(default_factory=list)
+    defaults: dict[str, list[int | float]] = field(default_factory=dict)
     phrases: list[Value] = field(default_factory=list)
     distinct_counts: bool = False
     chains: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    recursions: list[Recursion] = field(default_factory=list)
+    deepest: int = 0
+    totals: dict[str, list[int | float]] = field(default_factory=dict)
+    reaches: list[Reach] = field(default_factory=list)
     grouped: bool = False
     _index: dict[tuple[int, str], int] = field(default_factory=dict)
 
@@ -118,6 +173,13 @@ class Plan:
             self._index[key] = len(self.slots)
             self.slots.append(key)
         return self._index[key]
+
+    def reader(self, table: str) -> int:
+        """The number of the first query that reads a table; 0 if none does."""
+        for number, query in enumerate(self.queries):
+            if any(self.tables[instance] == table for part in subqueries(query) for instance in part.instances):
+                return number
+        return 0
 
     def columns_by_instance(self) -> dict[int, list[tuple[str, int]]]:
         """Of every instance, the columns that are slots, with their numbers."""

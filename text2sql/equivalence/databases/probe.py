@@ -11,12 +11,16 @@ from text2sql.sql.schema import Column, TableSchema
 from text2sql.sql.trees import to_sqlite
 from text2sql.sql.values import Row, Value
 
+# Instructions of SQLite for one question, for one about groups, and for all about groups of a pair.
+_STEPS, _MOST_STEPS, _GROUPED_STEPS = 500_000, 2_000_000, 6_000_000
+
 
 class ConditionProbe:
     """One small table for each combination of columns; conditions are data of a hostile query, so it is a sandbox."""
 
     def __init__(self) -> None:
         self._boxes: dict[tuple[tuple[str, str], ...], tuple[Sandbox, TableSchema]] = {}
+        self._left, self._steps = _GROUPED_STEPS, 0
 
     def close(self) -> None:
         """Closes the connections."""
@@ -31,6 +35,45 @@ class ConditionProbe:
             columns: What v0, v1, ... are like: their affinities and collations.
             rows: One value for each of them.
         """
+        loaded = [(*row, number) for number, row in enumerate(rows)]
+        return self._run(expressions, columns, loaded, "FROM probe ORDER BY n", len(rows))
+
+    def grouped(
+        self,
+        expressions: Sequence[str],
+        columns: Sequence[Column],
+        groups: Sequence[Sequence[Row]],
+        *,
+        ranked: bool = False,
+    ) -> list[Row] | None:
+        """What expressions over v0, v1, ... with aggregates come to on each of some groups of rows.
+
+        Args:
+            expressions: Texts for SQLite.
+            columns: What v0, v1, ... are like.
+            groups: Rows of values for them.
+            ranked: Whether the aggregates are windows over the group, called n: then the largest of a group counts.
+        """
+        loaded = [(*row, number) for number, group in enumerate(groups) for row in group]
+        source = "probe"
+        if ranked:
+            listed = ", ".join(f"({expression}) AS e{place}" for place, expression in enumerate(expressions))
+            source = f"(SELECT n, {listed} FROM probe)"
+            expressions = [f"MAX(e{place})" for place in range(len(expressions))]
+        rest = f"FROM {source} GROUP BY n ORDER BY n"
+        found = self._run(expressions, columns, loaded, rest, len(groups), min(self._left, _MOST_STEPS))
+        self._left -= self._steps
+        return found
+
+    def _run(
+        self,
+        expressions: Sequence[str],
+        columns: Sequence[Column],
+        loaded: list[Row],
+        rest: str,
+        expected: int,
+        steps: int = _STEPS,
+    ) -> list[Row] | None:
         key = tuple((column.affinity, column.collation) for column in columns)
         if key not in self._boxes:
             table = TableSchema("probe")
@@ -39,13 +82,15 @@ class ConditionProbe:
             table.add(Column("n", "INTEGER"))
             self._boxes[key] = Sandbox.in_memory([table]), table
         box, table = self._boxes[key]
-        box.load({"probe": (table, [(*row, number) for number, row in enumerate(rows)])})
+        box.load({"probe": (table, loaded)})
         listed = ", ".join(f"({expression})" for expression in expressions)
         try:
-            found = box.run(f"SELECT {listed} FROM probe ORDER BY n", 500_000, 0.2).rows
+            found = box.run(f"SELECT {listed} {rest}", max(1, steps), 0.5).rows
         except QueryFailed:
             return None
-        return found if len(found) == len(rows) else None
+        finally:
+            self._steps = box.steps
+        return found if len(found) == expected else None
 
     def truth(self, condition: exp.Expr, column: Column, values: Sequence[Value]) -> list[bool | None] | None:
         """Whether a condition over one column holds, for each value; NULL is None, as is all where SQLite fails."""

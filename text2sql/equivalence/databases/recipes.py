@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from text2sql.equivalence.databases.plan import Plan
+from text2sql.equivalence.databases.plan import Plan, atoms
+from text2sql.equivalence.databases.samples import Sample
 from text2sql.equivalence.databases.thresholds import MOST, Threshold
 from text2sql.sql.schema import TableSchema
 
@@ -32,11 +33,15 @@ class Recipe:
         boundary: Share of the conditions that one query lacks which are met, or missed, by the least possible.
         deciding: Which turn it is, from 1, that a row on which one condition decides has the smallest or the largest
             value of all; 0 for no such row.
-        duel: Whether groups compete, two of which are one in another grouping.
+        duel: Which turn it is, from 1, that groups compete, two of which are one in another grouping; 0 for none.
+        against: Whether the smallest groups have the largest sums.
         distinct: Whether columns that no condition speaks of differ in every row.
         tight: How many values a key has at most, so that every combination of keys comes up; 0 for no limit.
-        only: Whether the rows of the gold query's scenarios alone are there.
+        only: Whether the rows of one query's scenarios alone are there.
+        whose: Which query that is, where only one has scenarios: here, and where rows are counted.
+        merge: Share of the rows that two SELECTs of a query could both see which they do see.
         meet: Share of the values that something makes equal which meet.
+        aimed: Whether the rows are those of samples.
     """
 
     satisfied: int = 2
@@ -54,27 +59,43 @@ class Recipe:
     empty: str | None = None
     boundary: float = 0.0
     deciding: int = 0
-    duel: bool = False
+    duel: int = 0
+    against: bool = False
     distinct: bool = False
     tight: int = 0
     only: bool = False
+    whose: int = 0
+    merge: float = 0.4
     meet: float = 0.5
+    aimed: bool = False
 
 
 _FIXED = {
     0: Recipe(satisfied=2, broken=1, size=9, style=0, meet=0.0),
-    1: Recipe(satisfied=2, broken=3, size=5, noise=2, style=1),
+    1: Recipe(satisfied=2, broken=3, size=5, noise=2, style=1, boundary=1.0),
     2: Recipe(satisfied=2, broken=1, size=2, copies=(2, 3), style=0, keep=0.7, meet=1.0),
     3: Recipe(satisfied=2, broken=2, size=4, nulls=0.3, copies=(1, 2), style=1),
     5: Recipe(satisfied=1, broken=0, size=3, nulls=0.6, noise=0),
     6: Recipe(satisfied=0, broken=1, size=3, nulls=0.2, noise=0),
+    # One row of each table, which every SELECT sees, and which the gold query does not find.
+    9: Recipe(satisfied=0, broken=1, size=3, noise=0, only=True, merge=1.0),
     # All that may be NULL is, and nothing but what the gold query finds is there.
     11: Recipe(satisfied=1, broken=0, size=3, nulls=1.0, noise=0, only=True),
 }
 # The database without any rows.
 _EMPTY = 4
+# The first database that is a sample; the others follow it.
+FIRST_AIMED = 7
+# A database with a chain of rows, and with what points at it.
+CHAINED = Recipe(satisfied=4, broken=0, size=12, noise=0, meet=0.0, distinct=True)
 # Beyond this number of rows a group is repeated only where a threshold asks for it.
 OFTEN = 60
+
+
+def aimed(samples: Sequence[Sample]) -> Recipe:
+    """The database of some samples, and of nothing else."""
+    alike = all(sample.alike for sample in samples)
+    return Recipe(satisfied=0, broken=0, size=12, keep=float(alike), noise=0, meet=0.0, distinct=True, aimed=True)
 
 
 def recipe(index: int, plan: Plan, tables: Mapping[str, TableSchema], rng: random.Random) -> Recipe | None:
@@ -86,6 +107,8 @@ def recipe(index: int, plan: Plan, tables: Mapping[str, TableSchema], rng: rando
     turn, place = divmod(index, 6)
     if place == 5:
         return _tiny(tables, rng)
+    if place == 3 and len(tables) > 1 and 2 <= turn < 2 + len(tables):
+        return _bereft(list(tables)[turn - 2], rng)
     if place in (1, 4):
         counted = counted_recipes(plan)
         number = 2 * (turn - 1) + (place == 4)
@@ -105,7 +128,9 @@ def recipe(index: int, plan: Plan, tables: Mapping[str, TableSchema], rng: rando
     if place == 2 and plan.extremes:
         return _deciding(turn, rng)
     if plan.grouped and place in (0, 1, 3):
-        return _duel(plan, rng) if place == 0 else _race(rng)
+        if place == 0:
+            return _duel(plan, turn, rng)
+        return replace(_race(rng), against=bool(plan.summed) and turn % 3 == 1)
     return _general(index, plan, tables, rng)
 
 
@@ -128,6 +153,12 @@ def counted_recipes(plan: Plan) -> list[Recipe]:
             sizes = tuple(size for size in sizes if size > 0)
             block = -1 if threshold.grouped != inner else 0
             found.append(_counted(sizes, block, spread=not threshold.grouped))
+    # Rows on which the queries' conditions part ways, as many as are counted.
+    if any(part.differs and part.op != "aggregate" for query in plan.queries for part in atoms(query)):
+        for threshold in plan.thresholds:
+            if 1 < threshold.number < MOST and (threshold.grouped or threshold.op == "offset"):
+                made = _counted((threshold.number + 1,), -1 if threshold.grouped else 0, spread=not threshold.grouped)
+                found[2:2] = [replace(made, whose=number, boundary=1.0) for number in range(len(plan.queries))]
     return list(dict.fromkeys(found))
 
 
@@ -194,6 +225,18 @@ def _tiny(tables: Mapping[str, TableSchema], rng: random.Random) -> Recipe:
     )
 
 
+def _bereft(empty: str, rng: random.Random) -> Recipe:
+    """Rows in all tables but one. Each table has its turn, whatever the seed."""
+    return Recipe(
+        satisfied=rng.choice((1, 2)),
+        broken=rng.choice((0, 1)),
+        size=rng.choice((2, 4)),
+        nulls=rng.choice((0.0, 0.3)),
+        noise=rng.choice((1, 2)),
+        empty=empty,
+    )
+
+
 def _deciding(turn: int, rng: random.Random) -> Recipe:
     """Ordinary rows, and one on the boundary of a condition whose value wins or loses the aggregate."""
     return Recipe(
@@ -227,7 +270,7 @@ def _race(rng: random.Random) -> Recipe:
 _DUELS = ((2, 2, 3), (1, 3, 2), (3, 2, 4), (1, 2, 2, 1))
 
 
-def _duel(plan: Plan, rng: random.Random) -> Recipe:
+def _duel(plan: Plan, turn: int, rng: random.Random) -> Recipe:
     """Groups of which two are one by another column: merged, they win, or no longer lose."""
     sizes = list(_DUELS)
     for threshold in plan.thresholds:
@@ -238,11 +281,11 @@ def _duel(plan: Plan, rng: random.Random) -> Recipe:
         satisfied=0,
         broken=0,
         size=12,
-        counted=rng.choice(sizes),
+        counted=sizes[turn % len(sizes)],
         keep=rng.choice((0.2, 0.5)),
         noise=0,
         style=rng.randrange(2),
-        duel=True,
+        duel=turn,
         meet=0.0,
     )
 

@@ -7,18 +7,22 @@ that exactly one part of it fails.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
+from text2sql.equivalence.databases.copies import Columns, Copies
 from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.plan import ColumnKey, Plan, Query
 from text2sql.equivalence.databases.recipes import Recipe
 from text2sql.equivalence.databases.rows import RowMaker
+from text2sql.equivalence.databases.samples import Sample
 from text2sql.equivalence.databases.scenes import Scene, SceneMaker
 from text2sql.equivalence.databases.values import beyond, holds
 from text2sql.sql.schema import TableSchema
 from text2sql.sql.values import Row, Value
 
 Database = dict[str, list[Row]]
+# Values of a condition over several columns among which one at its boundary is.
+_FIRST = 8
 # Copies of a scenario that are drawn; further ones repeat their rows.
 _DRAWN = 40
 
@@ -38,7 +42,7 @@ class Draw:
     def __init__(
         self,
         plan: Plan,
-        columns: Mapping[int, list[tuple[str, int]]],
+        columns: Columns,
         tables: Mapping[str, TableSchema],
         domains: Domains,
         recipe: Recipe,
@@ -54,7 +58,8 @@ class Draw:
             instance: [(slot, key) for column, slot in found if (key := (plan.tables[instance], column)) in single_keys]
             for instance, found in columns.items()
         }
-        self._maker = SceneMaker(plan, self._rows.not_null, rng)
+        self._copies = Copies(plan, single_keys, recipe, rng)
+        self._maker = SceneMaker(plan, self._rows.not_null, rng, counting=bool(recipe.counted), aiming=recipe.aimed)
         # Of the scenario at hand: its key columns, and whether their values must be new.
         self._linked: dict[int, ColumnKey] = {}
         self._fresh = False
@@ -75,7 +80,25 @@ class Draw:
             return
         for number in range(recipe.satisfied + recipe.broken):
             copies = recipe.counted[number] if number < len(recipe.counted) else self._rng.choice(recipe.copies)
-            self._scenario(query, number < recipe.satisfied, rows, copies)
+            given = None
+            if recipe.against:
+                copies, given = (max(recipe.copies) if number else min(recipe.copies)), self._weights(heavy=not number)
+            self._scenario(query, number < recipe.satisfied, rows, copies, given)
+
+    def aimed(self, samples: Sequence[Sample], rows: Database) -> None:
+        """Adds the rows of samples: groups at a boundary, values that meet."""
+        for sample in samples:
+            self._scenario(self._plan.queries[sample.query], True, rows, len(sample.rows), sample=sample)
+
+    def found(self, query: Query, rows: Database, given: Mapping[ColumnKey, Value]) -> None:
+        """Adds one row for each table of a query that finds them, with some values given."""
+        self._scenario(query, True, rows, 1, given)
+
+    def _weights(self, *, heavy: bool) -> dict[ColumnKey, Value]:
+        """What the columns that are summed hold in a group: the most there is, or little."""
+        keys = [key for key in sorted(self._plan.summed) if key in self._domains.of]
+        found = {key: self._domains.extreme(key, low=False) if heavy else self._summand(key) for key in keys}
+        return {key: value for key, value in found.items() if value is not None}
 
     def deciding(self, rows: Database) -> None:
         """Adds two rows on the boundary of a condition: with the smallest values of all, and with the largest.
@@ -93,15 +116,26 @@ class Draw:
         """Groups of different sizes, of which the first two share the values of all grouping columns but one."""
         generated = {(name, key) for name, table in self._tables.items() for key in table.columns.keys() - table.given}
         grouping = [key for key in dict.fromkeys(self._grouping()) if key in self._domains.of and key not in generated]
-        apart = self._rng.choice(grouping) if grouping else None
+        # Of equal summands, the group with the most rows has the largest sum.
+        summands: dict[ColumnKey, Value] = {
+            key: value for key in sorted(self._plan.summed - set(grouping)) if (value := self._summand(key))
+        }
+        ways = [(key, equal) for key in grouping or (None,) for equal in ((True, False) if summands else (False,))]
+        # What is apart takes turns with the sizes, in another rhythm.
+        apart, equal = ways[(self._recipe.duel + self._recipe.duel // 4) % len(ways)]
         pools = {key: self._rivals(key, meeting=key == apart) for key in grouping}
         for number, copies in enumerate(self._recipe.counted):
-            given = {}
+            given = dict(summands) if equal else {}
             for key, pool in pools.items():
                 if pool:
                     place = number if key == apart else max(0, number - 1)
                     given[key] = pool[place % len(pool)]
             self._scenario(query, True, rows, copies, given)
+
+    def _summand(self, key: ColumnKey) -> Value:
+        """A positive number that a column may hold; None if there is none at hand."""
+        pool = self._domains.pool(key, self._rows.style(key), 8) if key in self._domains.of else []
+        return next((value for value in pool if isinstance(value, (int, float)) and value > 0), None)
 
     def _rivals(self, key: ColumnKey, *, meeting: bool) -> list[Value]:
         """Different values for groups; the first two may come out the same by what a query groups by."""
@@ -121,7 +155,7 @@ class Draw:
         found: list[ColumnKey] = []
         for query in self._plan.queries:
             scene = self._maker.scene(query, True)
-            found += [self._plan.column_of(slot) for slot in scene.group]
+            found += [self._plan.column_of(slot) for slot in (*scene.group, *scene.shown)]
         return found
 
     def _scenario(
@@ -133,6 +167,7 @@ class Draw:
         fixed: Mapping[ColumnKey, Value] | None = None,
         *,
         low: bool | None = None,
+        sample: Sample | None = None,
     ) -> None:
         """Adds the rows of one scenario and its copies.
 
@@ -143,34 +178,45 @@ class Draw:
             copies: How often one of the tables of each block has its row.
             fixed: Values of columns on which there is no condition.
             low: Whether columns on which there is one are as small, or as large, as it allows.
+            sample: What the copies hold, whatever the conditions say.
         """
         scene = self._maker.scene(query, satisfied)
-        if self._recipe.counted:
+        if self._recipe.counted or sample:
             # How many rows there are decides, not what is in them.
             scene.wanted = {
                 root: [(node, want) for node, want in wanted if node.op != "aggregate"]
                 for root, wanted in scene.wanted.items()
             }
-        columns = self._merged(scene) if len(scene.blocks) > 1 else self._columns
-        group = {scene.root(slot) for slot in scene.group}
+        alone = {table for table, _ in sample.columns} if sample and sample.ranked else set()
+        columns = self._merged(scene, alone) if len(scene.blocks) > 1 else self._columns
+        grouping = [] if sample and sample.apart else scene.group
+        group = {scene.root(slot) for slot in (*grouping, *(scene.together if sample else ()))}
         spread = self._recipe.spread and scene.spread
-        times = dict.fromkeys(scene.instances, copies) if spread else self._times(scene, columns, copies)
+        if sample:
+            times = self._copies.aimed(scene, columns, sample)
+        else:
+            times = dict.fromkeys(scene.instances, copies) if spread else self._copies.times(scene, columns, copies)
         values = self._fixed(scene, columns, fixed, low) if fixed else {}
         kept = set() if spread else group | values.keys()
-        if self._recipe.counted and not spread:
-            kept |= self._shared(scene, columns, times)
+        if (self._recipe.counted and not spread) or sample:
+            kept |= self._copies.shared(scene, columns, times)
         self._linked = {scene.root(slot): key for i in scene.instances for slot, key in self._key_slots.get(i, ())}
         self._fresh = low is not None
         made: dict[int, list[Row]] = {}
         most = max(times.values(), default=1)
-        single = self._alone(scene, columns) if most > 1 else set()
-        for number in range(most if spread else min(_DRAWN, most)):
+        single = self._copies.alone(scene, columns) if most > 1 else set()
+        for number in range(most if spread or sample else min(_DRAWN, most)):
             if number:
                 stay = kept | {r for r in values if r not in single and self._rng.random() < self._recipe.keep}
                 values = {r: v for r, v in values.items() if r in stay}
             if spread:
                 # Each copy in its own group: what it groups by is new.
                 values = {r: self._rows.serial(self._plan.column_of(r)) for r in group if not scene.wanted.get(r)}
+            aims: dict[int, dict[str, Value]] = {}
+            for instance in scene.instances if sample else ():
+                assert sample
+                aim = aims[instance] = self._copies.given(sample, instance, number, times)
+                values.update({scene.root(slot): aim[c] for c, slot in columns.get(instance, ()) if c in aim})
             if scene.joint:
                 self._join(scene, values)
             for a, op, b in scene.related:
@@ -184,6 +230,8 @@ class Draw:
                     given = {**{column: value for (table, column), value in fixed.items() if table == name}, **given}
                 if number and self._rng.random() < self._recipe.keep:
                     given = {**self._kept(name, made[instance][-1]), **given}
+                if aims:
+                    given |= aims[instance]
                 made.setdefault(instance, []).append(self.row(name, given))
         for instance, data in made.items():
             name = self._plan.tables[instance]
@@ -191,60 +239,13 @@ class Draw:
             further = times.get(instance, 1) - len(data)
             if further > 0:
                 slots = columns.get(instance, ())
-                held = {column for column, slot in slots if self._held(scene, kept, scene.root(slot))}
+                held = {column for column, slot in slots if self._copies.held(scene, kept, scene.root(slot))}
                 rows[name] += self._repeated(name, data, further, held)
-
-    def _alone(self, scene: Scene, columns: Mapping[int, list[tuple[str, int]]]) -> set[int]:
-        """Keys that link a row to no other one: each copy has its own."""
-        seen: dict[int, list[bool]] = {}
-        for instance in scene.instances:
-            name = self._plan.tables[instance]
-            for column, slot in columns.get(instance, ()):
-                seen.setdefault(scene.root(slot), []).append((name, column) in self._rows.single_keys)
-        return {root for root, keys in seen.items() if keys == [True]}
-
-    @staticmethod
-    def _held(scene: Scene, kept: set[int], root: int) -> bool:
-        """Whether further copies of a row keep a value: it is what they are grouped by, or it meets a condition."""
-        return root in kept or root in scene.nulls or bool(scene.wanted.get(root))
-
-    def _shared(self, scene: Scene, columns: Mapping[int, list[tuple[str, int]]], times: Mapping[int, int]) -> set[int]:
-        """What links a row that is counted to one that is there once: it must stay."""
-        once = [instance for instance in scene.instances if times.get(instance, 1) <= 1]
-        return {scene.root(slot) for i in once for _, slot in columns.get(i, ())}
-
-    def _times(self, scene: Scene, columns: Mapping[int, list[tuple[str, int]]], copies: int) -> dict[int, int]:
-        """How many rows each instance gets.
-
-        Repeating one table of a join multiplies its rows by the number of copies, all of them by its powers.
-        """
-        if self._recipe.counted:
-            blocks = [block for block in scene.blocks if block]
-            if not blocks:
-                return {}
-            block = blocks[self._recipe.block]
-            free = [instance for instance in block if not self._keyed(scene, columns, instance)]
-            return {self._rng.choice(free or block): copies}
-        times = dict.fromkeys(scene.instances, copies)
-        if copies > 1 and self._rng.random() < 0.6:
-            # Each block by its own number: both sides of an INTERSECT may count.
-            blocks = [block for block in scene.blocks if block and self._rng.random() < 0.75]
-            times = {self._rng.choice(block): self._rng.choice(self._recipe.copies) for block in blocks}
-        return times
-
-    def _keyed(self, scene: Scene, columns: Mapping[int, list[tuple[str, int]]], instance: int) -> bool:
-        """Whether a key of an instance links it to another one, so that it cannot repeat."""
-        name = self._plan.tables[instance]
-        keys = {
-            scene.root(slot) for column, slot in columns.get(instance, ()) if (name, column) in self._rows.single_keys
-        }
-        others = (slot for other in scene.instances if other != instance for _, slot in columns.get(other, ()))
-        return any(scene.root(slot) in keys for slot in others)
 
     def _fixed(
         self,
         scene: Scene,
-        columns: Mapping[int, list[tuple[str, int]]],
+        columns: Columns,
         fixed: Mapping[ColumnKey, Value],
         low: bool | None,
     ) -> dict[int, Value]:
@@ -285,10 +286,11 @@ class Draw:
             found.append(tuple(row))
         return found
 
-    def _merged(self, scene: Scene) -> Mapping[int, list[tuple[str, int]]]:
+    def _merged(self, scene: Scene, alone: Set[str]) -> Columns:
         """The columns of each instance, after now and then letting two blocks of a query see one row.
 
-        They may be both sides of an INTERSECT, or a query and its subquery.
+        They may be both sides of an INTERSECT, or a query and its subquery. Of the tables in ``alone`` there are no
+        rows but those that all blocks see.
         """
         columns = dict(self._columns)
         home = {instance: number for number, block in enumerate(scene.blocks) for instance in block}
@@ -299,11 +301,13 @@ class Draw:
                 if self._plan.tables[first] != self._plan.tables[second]:
                     continue
                 shared = dict(columns.get(first, ()))
-                linked = any(scene.root(shared.get(c, -1)) == scene.root(s) for c, s in columns.get(second, ()))
-                if linked and self._rng.random() < 0.4:
+                linked = [s for c, s in columns.get(second, ()) if scene.root(shared.get(c, -1)) == scene.root(s)]
+                only = self._plan.tables[first] in alone
+                if only or (linked and self._rng.random() < self._recipe.merge):
+                    scene.together += linked if only else []
                     for column, slot in columns.get(second, ()):
                         scene.unite(shared.get(column), slot)
-                    columns[first] = list({**dict(columns[second]), **shared}.items())
+                    columns[first] = list({**dict(columns.get(second, ())), **shared}.items())
                     scene.instances.remove(second)
                     break
         return columns
@@ -357,6 +361,9 @@ class Draw:
             if len(set(roots)) < len(roots) or any(root in values or root in scene.nulls for root in roots):
                 continue
             found = self._domains.joint(node, want)
+            if node.differs and self._rng.random() < self._recipe.boundary:
+                # Those on which the queries part, and such as meet the condition or miss it by the least, come first.
+                found = found[:_FIRST]
             if found:
                 values.update(zip(roots, found[int(self._rng.random() ** 2 * len(found))], strict=True))
 

@@ -24,6 +24,8 @@ class Scene:
         related: Comparisons between two slots.
         instances: Those that get rows.
         group: The slots of GROUP BY.
+        shown: The slots that are shown next to a group.
+        together: The slots of PARTITION BY, and those that link a row to others of its table.
         blocks: The instances of each SELECT.
         spread: Whether further results need further groups.
     """
@@ -35,6 +37,8 @@ class Scene:
     related: list[tuple[int, str, int]] = field(default_factory=list)
     instances: list[int] = field(default_factory=list)
     group: list[int] = field(default_factory=list)
+    shown: list[int] = field(default_factory=list)
+    together: list[int] = field(default_factory=list)
     blocks: list[list[int]] = field(default_factory=list)
     spread: bool = False
 
@@ -61,10 +65,15 @@ class SceneMaker:
         plan: The compiled pair.
         not_null: The columns that hold no NULL.
         rng: Chooses what fails.
+        counting: Whether what CASE and FILTER ask for holds, because the rows on which it does are counted.
+        aiming: Whether the values are given of what decides, so that every part of a query sees the same rows.
     """
 
-    def __init__(self, plan: Plan, not_null: Set[ColumnKey], rng: random.Random) -> None:
+    def __init__(
+        self, plan: Plan, not_null: Set[ColumnKey], rng: random.Random, *, counting: bool, aiming: bool
+    ) -> None:
         self._plan, self._not_null, self._rng = plan, not_null, rng
+        self._counting, self._aiming = counting, aiming
 
     def scene(self, query: Query, satisfied: bool) -> Scene:
         """A scene for a query."""
@@ -82,6 +91,8 @@ class SceneMaker:
             scene.instances += [instance for instance in query.instances if instance not in scene.instances]
             # Of a DISTINCT, each row is its own group.
             scene.group += query.group or [slot for slot in query.projections if query.spread and slot is not None]
+            scene.shown += [slot for slot in query.projections if query.group and slot is not None]
+            scene.together += query.partition
             scene.blocks.append(query.instances)
             for constraint in query.constraints:
                 self._walk(constraint, True, scene, depth)
@@ -89,7 +100,7 @@ class SceneMaker:
             return
         assert query.left and query.right
         if query.kind == "union":
-            side = rng.randrange(3)
+            side = 2 if self._aiming else rng.randrange(3)
             if side != 1:
                 self._visit(query.left, want, scene, depth + 1)
             if side != 0:
@@ -100,9 +111,9 @@ class SceneMaker:
         outcome = rng.random()
         failing = rng.randrange(2) if not want else -1
         self._visit(query.left, failing != 0, scene, depth + 1)
-        if query.kind == "except" and outcome < 0.4:
+        if query.kind == "except" and outcome < 0.4 and not self._aiming:
             return
-        right = failing != 1 if query.kind == "intersect" else outcome < 0.7
+        right = failing != 1 if query.kind == "intersect" else outcome < 0.7 or self._aiming
         self._visit(query.right, right, scene, depth + 1)
         self._unite_projections(query.left, query.right, scene)
 
@@ -142,10 +153,12 @@ class SceneMaker:
 
     def _walk_parts(self, node: Condition, want: bool, scene: Scene, depth: int) -> None:
         kind, parts = node.kind, node.parts
-        if not parts:
+        if not parts or (self._aiming and node.optional):
             return
         chosen = -1
-        if want == (kind == "or"):
+        if want and self._counting and node.optional:
+            chosen = 0
+        elif want == (kind == "or"):
             # One part decides: the one that fails of a conjunction, the one that holds of a disjunction. Mostly it is
             # one that the other query lacks.
             differing = [index for index, part in enumerate(parts) if part.differs]
@@ -164,7 +177,7 @@ class SceneMaker:
         outcome = self._rng.random()
         member = node.slots[0] if node.kind == "in" and node.slots else None
         target = node.query.projections[0] if node.query.projections else None
-        if want:
+        if want or self._aiming:
             self._visit(node.query, True, scene, depth)
             scene.unite(member, target)
         elif outcome < 0.5:

@@ -6,7 +6,7 @@ to `MOST` rows; beyond it, a number that only one of two queries has leaves them
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -39,9 +39,14 @@ class Threshold:
     op: str
 
 
-def thresholds(tree: exp.Expr) -> list[Threshold]:
-    """The thresholds of a query, each once, in the order of the text."""
-    return list(dict.fromkeys([*_limits(tree), *_counts(tree)]))
+def thresholds(tree: exp.Expr, flags: Collection[str] = ()) -> list[Threshold]:
+    """The thresholds of a query, each once, in the order of the text.
+
+    Args:
+        tree: The query.
+        flags: Names of columns that hold 0 or 1, so that their sum is a count.
+    """
+    return list(dict.fromkeys([*_limits(tree), *_counts(tree, flags)]))
 
 
 def out_of_reach(gold: list[Threshold], predicted: list[Threshold]) -> int | None:
@@ -55,6 +60,10 @@ def out_of_reach(gold: list[Threshold], predicted: list[Threshold]) -> int | Non
 def _limits(tree: exp.Expr) -> Iterator[Threshold]:
     for limit in tree.find_all(exp.Limit, exp.Offset):
         number = literal_value(limit.expression)
+        if number is None:
+            # As many rows as make a difference to what is computed: a tenth of them.
+            parts = map(literal_value, limit.expression.find_all(exp.Literal))
+            yield from (Threshold(part, False, str(limit.key)) for part in parts if isinstance(part, int) and part > 1)
         if not isinstance(number, int) or number < 0:
             continue
         offset = limit.parent.args.get("offset") if isinstance(limit, exp.Limit) and limit.parent else None
@@ -62,12 +71,12 @@ def _limits(tree: exp.Expr) -> Iterator[Threshold]:
         yield Threshold(number + (skipped if isinstance(skipped, int) and skipped > 0 else 0), False, str(limit.key))
 
 
-def _counts(tree: exp.Expr) -> Iterator[Threshold]:
-    names = _counting_names(tree)
+def _counts(tree: exp.Expr, flags: Collection[str]) -> Iterator[Threshold]:
+    names = _counting_names(tree, flags)
     node: exp.Expr
     for node in tree.find_all(*_COMPARED):
         sides: list[exp.Expr] = [node.this, node.expression] if isinstance(node, exp.Binary) else [node.this]
-        if not any(_counting(side, names) for side in sides if side is not None):
+        if not any(_counting(side, names, flags) for side in sides if side is not None):
             continue
         numbers = [*sides, *node.expressions, node.args.get("low"), node.args.get("high")]
         for place, number in enumerate(map(literal_value, numbers)):
@@ -76,7 +85,7 @@ def _counts(tree: exp.Expr) -> Iterator[Threshold]:
                 yield Threshold(int(number), True, FLIPPED.get(op, op) if place == 0 else op)
 
 
-def _counting_names(tree: exp.Expr) -> set[str]:
+def _counting_names(tree: exp.Expr, flags: Collection[str]) -> set[str]:
     """The names that a query gives to counts, also through derived tables and CTEs with columns."""
     given: list[tuple[str, exp.Expr]] = [(fold(item.alias), item.this) for item in tree.find_all(exp.Alias)]
     for source in tree.find_all(exp.CTE, exp.Subquery):
@@ -85,17 +94,20 @@ def _counting_names(tree: exp.Expr) -> set[str]:
             given += [(fold(name.name), item) for name, item in zip(alias.columns, inner.expressions, strict=False)]
     names: set[str] = set()
     for _ in range(3):
-        names |= {name for name, expression in given if _counting(expression, names)}
+        names |= {name for name, expression in given if _counting(expression, names, flags)}
     return names
 
 
-def _counting(node: exp.Expr, names: set[str]) -> bool:
+def _counting(node: exp.Expr, names: set[str], flags: Collection[str]) -> bool:
     """Whether an expression counts rows, or is a name given to a count."""
     for part in node.walk():
         if isinstance(part, (exp.Count, *_RANKS)):
             return True
         if isinstance(part, exp.Column) and fold(part.name) in names:
             return True
+        if isinstance(part, exp.Sum) and isinstance(part.this, exp.Column) and fold(part.this.name) in flags:
+            return True
         if isinstance(part, exp.Sum) and part.find(exp.Literal) is not None and part.find(exp.Case, exp.If, exp.Column):
-            return isinstance(part.this, (exp.Case, exp.If))
+            # Of a condition, as of a CASE, the rows on which it holds are counted.
+            return isinstance(part.this.unnest(), (exp.Case, exp.If, exp.Predicate, exp.Connector, exp.Not))
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -25,6 +26,9 @@ _TEXTS: dict[type[exp.Expr], tuple[Value, ...]] = {
     exp.Cast: ("12abc", "3.7", "-2", "US$ 5"),
 }
 _NUMERIC = (exp.Round, exp.Abs, exp.Cast, exp.Ceil, exp.Floor, exp.Div)
+_MODIFIER = re.compile(r"\A\s*([+-]?\d{1,6})\s+(day|month|year)s?\s*\Z", re.IGNORECASE)
+# Months of all lengths, and where they begin.
+_MONTH_ENDS = ("2023-01-31", "2023-02-28", "2024-02-29", "2023-04-30", "2023-02-01", "2023-12-31")
 _NOW = (exp.CurrentDate, exp.CurrentTimestamp, exp.CurrentDatetime)
 
 
@@ -77,24 +81,76 @@ def _values(node: exp.Expr) -> Iterator[Value]:
 
 
 def dates_apart(node: exp.Expr) -> list[Value]:
-    """Dates as far from those of an expression, or from today, as its numbers say."""
+    """Dates as far from those of an expression, or from today, as its numbers and modifiers say, in days and years."""
     literals = [literal_value(literal) for literal in node.find_all(exp.Literal)]
-    days = [day for value in literals if isinstance(value, str) and (day := _day(value))]
-    numbers = [int(value) for value in literals if isinstance(value, (int, float)) and 0 < value < 50_000]
-    if node.find(*_NOW) or "now" in literals:
+    texts = [value for value in literals if isinstance(value, str)]
+    days = [day for text in texts if (day := _day(text))]
+    if node.find(*_NOW) or "now" in texts:
         days.append(datetime.date.today())
-    found: list[Value] = []
+    numbers = [int(value) for value in literals if isinstance(value, (int, float)) and 0 < value < 50_000]
+    modifiers = [match for text in texts if (match := _MODIFIER.match(text))]
+    found: list[str | None] = []
+    if modifiers or any("start of" in text for text in texts):
+        found += _MONTH_ENDS
     for day in days[:2]:
         for number in numbers[:3]:
-            for count in (number, number + 1, number - 1, -number, -number - 1, 1 - number):
-                found += [_shifted(day, count), f"{day.year + count:04d}-{day.month:02d}-15"] if count else []
-    return [value for value in found if value is not None and len(str(value)) == 10]
+            found += _numbered(day, number)
+        for modifier in modifiers[:3]:
+            found += _modified(day, int(modifier.group(1)), modifier.group(2).lower())
+    return [value for value in found if value is not None and len(value) == 10]
+
+
+def _numbered(day: datetime.date, number: int) -> list[str | None]:
+    """Dates a number of days, or of years, before and after one."""
+    found: list[str | None] = []
+    for count in (number, number + 1, number - 1, -number, -number - 1, 1 - number):
+        found += [_shifted(day, count), f"{day.year + count:04d}-{day.month:02d}-15"] if count else []
+    for year in (day.year - number, day.year + number):
+        # An anniversary, the day before and after, and the ends of its year.
+        found += [*_around(_valid(year, day.month, day.day)), f"{year:04d}-01-01", f"{year:04d}-12-31"]
+    return found
+
+
+def _modified(day: datetime.date, count: int, unit: str) -> list[str | None]:
+    """The dates that a modifier such as ``+3 months`` leads to and from, and the days around them."""
+    found: list[str | None] = []
+    for step in (count, -count):
+        if unit == "day":
+            moved = _day(_shifted(day, step) or "")
+        else:
+            moved = months_later(day, step * (12 if unit == "year" else 1))
+        found += _around(moved)
+    return found
+
+
+def _around(day: datetime.date | None) -> list[str | None]:
+    return [day.isoformat(), _shifted(day, 1), _shifted(day, -1)] if day else []
+
+
+def months_later(day: datetime.date, count: int) -> datetime.date | None:
+    """The date some months after another, in shorter months on the 28th at most; None where there is none."""
+    years, month = divmod(day.month - 1 + count, 12)
+    return _valid(day.year + years, month + 1, min(day.day, 28))
+
+
+def _valid(year: int, month: int, day: int) -> datetime.date | None:
+    try:
+        return datetime.date(year, month, day)
+    except ValueError:
+        return None
 
 
 def shifted(text: str, count: int) -> str | None:
     """The date some days after another; None where there is none."""
     day = _day(text)
     return _shifted(day, count) if day else None
+
+
+def years_later(text: str, count: int) -> str | None:
+    """The date some years after another; None where there is none."""
+    day = _day(text)
+    later = _valid(day.year + count, day.month, day.day) if day else None
+    return later.isoformat() if later else None
 
 
 def _day(text: str) -> datetime.date | None:

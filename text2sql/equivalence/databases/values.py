@@ -243,8 +243,19 @@ def _date_neighbours(match: re.Match[str]) -> Iterable[str]:
 
 
 @lru_cache(maxsize=1024)
-def like_expansions(pattern: str) -> tuple[Value, ...]:
-    """Strings that match a LIKE pattern in several ways, and strings that nearly do."""
+def like_expansions(pattern: str, escape: str = "") -> tuple[Value, ...]:
+    """Strings that match a LIKE pattern in several ways, and strings that nearly do.
+
+    Args:
+        pattern: The pattern.
+        escape: The character behind which a wildcard stands for itself; none if empty.
+    """
+    if escape and escape in pattern:
+        # Signs that no pattern holds stand for the escaped ones meanwhile; unescaped ones match what is plain, too.
+        hidden = pattern.replace(escape + "%", "\x01").replace(escape + "_", "\x02").replace(escape, "")
+        expanded = [str(value) for value in like_expansions(hidden)]
+        plain = [value.replace("\x01", "%").replace("\x02", "_") for value in expanded]
+        return tuple(dict.fromkeys([*plain, *(value.replace("\x01", "q").replace("\x02", "q") for value in expanded)]))
     core = pattern.replace("%", "").replace("_", "a")
     bare = pattern.replace("_", "q")
     found = [

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal, TypedDict
 
+from pydantic import BaseModel
 from tinker import types
 
 from backends.server.api.openai.requests import ChatRequest, CompletionRequest, CompletionSettings
@@ -16,21 +17,116 @@ from backends.stop_strings import cut_at_stop
 Top = Sequence[Sequence[tuple[int, float]] | None]
 
 
-def head(kind: str, wanted: CompletionSettings) -> dict[str, Any]:
+class Head(TypedDict):
+    """What every answer, and every event of a stream, begins with."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+
+
+class Usage(TypedDict):
+    """How many tokens were read and written."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class TokenLogprob(TypedDict):
+    """A token, its log-probability, and its text as UTF-8."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class AnswerTokenLogprob(TokenLogprob):
+    """A token of an answer, and the most probable ones at its place."""
+
+    top_logprobs: list[TokenLogprob]
+
+
+class ChatLogprobs(TypedDict):
+    """Log-probabilities of an answer's tokens."""
+
+    content: list[AnswerTokenLogprob]
+    refusal: None
+
+
+class TextLogprobs(TypedDict):
+    """Log-probabilities in the older form: lists with an entry for each token; None where nothing precedes it."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class Message(TypedDict, total=False):
+    """A turn of the model, or, in a stream, what is new of it."""
+
+    role: Literal["assistant"]
+    content: str
+
+
+class ChatChoice(TypedDict):
+    """One answer of a conversation."""
+
+    index: int
+    message: Message
+    logprobs: ChatLogprobs | None
+    finish_reason: str
+
+
+class ChatChunkChoice(TypedDict):
+    """What is new of one answer of a conversation; `finish_reason` is given when it is complete."""
+
+    index: int
+    delta: Message
+    logprobs: ChatLogprobs | None
+    finish_reason: str | None
+
+
+class TextChoice(TypedDict):
+    """One continuation of a text, or what is new of it."""
+
+    index: int
+    text: str
+    logprobs: TextLogprobs | None
+    finish_reason: str | None
+
+
+class ModelEntry(BaseModel):
+    """A model that can be asked."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+
+
+class ModelList(BaseModel):
+    """The models that can be asked."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelEntry]
+
+
+def head(kind: str, wanted: CompletionSettings) -> Head:
     """What every answer begins with."""
     return {"id": f"cmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": wanted.model}
 
 
-def usage(prompts: Sequence[Sequence[int]], responses: Sequence[types.SampleResponse]) -> dict[str, int]:
+def usage(prompts: Sequence[Sequence[int]], responses: Sequence[types.SampleResponse]) -> Usage:
     """How many tokens were read and written."""
     read = sum(map(len, prompts))
     written = sum(len(sequence.tokens) for response in responses for sequence in response.sequences)
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
-def chat_choice(
-    index: int, sequence: types.SampledSequence, wanted: ChatRequest, tokenizer: Tokenizer
-) -> dict[str, Any]:
+def chat_choice(index: int, sequence: types.SampledSequence, wanted: ChatRequest, tokenizer: Tokenizer) -> ChatChoice:
     """One answer of a conversation."""
     text = cut_at_stop(tokenizer.decode(sequence.tokens), wanted.stops)
     return {
@@ -41,17 +137,17 @@ def chat_choice(
     }
 
 
-def chat_logprobs(sequence: types.SampledSequence, wanted: ChatRequest, tokenizer: Tokenizer) -> dict[str, Any] | None:
+def chat_logprobs(sequence: types.SampledSequence, wanted: ChatRequest, tokenizer: Tokenizer) -> ChatLogprobs | None:
     """Log-probabilities of an answer's tokens, with the most probable ones at each place; None if not wanted."""
     if wanted.top is None:
         return None
 
-    def entry(token: int, logprob: float) -> dict[str, Any]:
+    def entry(token: int, logprob: float) -> TokenLogprob:
         piece = tokenizer.piece(token)
         return {"token": piece, "logprob": logprob, "bytes": list(piece.encode())}
 
     top: Top = sequence.topk_logprobs or [None] * len(sequence.tokens)
-    content = [
+    content: list[AnswerTokenLogprob] = [
         {**entry(token, logprob), "top_logprobs": [entry(*candidate) for candidate in candidates or ()]}
         for token, logprob, candidates in zip(sequence.tokens, sequence.logprobs or [], top, strict=True)
     ]
@@ -66,7 +162,7 @@ def text_choice(
     response: types.SampleResponse,
     wanted: CompletionRequest,
     tokenizer: Tokenizer,
-) -> dict[str, Any]:
+) -> TextChoice:
     """One continuation of a text, behind the text itself if `echo` asks for it."""
     text = cut_at_stop(tokenizer.decode(sequence.tokens), wanted.stops)
     echoed = prompt if wanted.echo else []
@@ -91,8 +187,8 @@ def text_choice(
 
 def text_logprobs(
     tokens: Sequence[int], logprobs: Sequence[float | None], top: Top, tokenizer: Tokenizer
-) -> dict[str, Any]:
-    """Log-probabilities in the older form: four lists with an entry for each token; None where nothing precedes it."""
+) -> TextLogprobs:
+    """Log-probabilities in the older form."""
     pieces = [tokenizer.piece(token) for token in tokens]
     offsets = [0]
     for piece in pieces[:-1]:
@@ -100,6 +196,9 @@ def text_logprobs(
     return {
         "tokens": pieces,
         "token_logprobs": list(logprobs),
-        "top_logprobs": [c and {tokenizer.piece(token): logprob for token, logprob in c} for c in top],
+        "top_logprobs": [
+            None if candidates is None else {tokenizer.piece(token): logprob for token, logprob in candidates}
+            for candidates in top
+        ],
         "text_offset": offsets[: len(pieces)],
     }

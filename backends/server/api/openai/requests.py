@@ -34,6 +34,9 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 # Labels, which change nothing of the answer.
 WITHOUT_EFFECT = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
 
+# One text, its token ids, or several of either.
+Prompt = str | list[int] | list[str] | list[list[int]]
+
 Body = TypeVar("Body", bound="CompletionSettings")
 
 
@@ -78,7 +81,7 @@ class CompletionSettings(BaseModel):
 class CompletionRequest(CompletionSettings):
     """``POST /v1/completions``."""
 
-    prompt: str | list[int] | list[str] | list[list[int]]
+    prompt: Prompt
     max_tokens: int = Field(DEFAULT_COMPLETION_TOKENS, ge=0)
     logprobs: int | None = Field(None, ge=0, le=MOST_TOP_LOGPROBS)
     echo: bool = False
@@ -162,8 +165,12 @@ class ChatRequest(CompletionSettings):
 async def read_request(request: Request, kind: type[Body]) -> Body:
     """The body of a completion (ApiError: 400 names what is not supported, 422 what is wrong)."""
     body = await read_body(request, state_of(request).limits.sample_request_bytes)
+    return await parsed(request, lambda content: _read(content, kind), body)
+
+
+def _read(body: bytes, kind: type[Body]) -> Body:
     try:
-        values = await parsed(from_json, body)
+        values = from_json(body)
     except ValueError as error:
         raise ApiError(422, f"The body is no JSON: {error}.") from error
     if not isinstance(values, dict):

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from tinker import types
 
 from backends.server.api.errors import OPENAI_PREFIX
-from backends.server.api.openai.replies import chat_choice, head, text_choice, usage
+from backends.server.api.openai.replies import (
+    ChatChoice,
+    ModelEntry,
+    ModelList,
+    TextChoice,
+    chat_choice,
+    head,
+    text_choice,
+    usage,
+)
 from backends.server.api.openai.requests import (
     ChatRequest,
     CompletionRequest,
     CompletionSettings,
+    Prompt,
     read_request,
 )
 from backends.server.api.openai.streams import stream
@@ -30,25 +39,25 @@ router = APIRouter(prefix=OPENAI_PREFIX)
 
 
 @router.get("/models")
-async def models(request: Request) -> Any:
+def models(request: Request) -> ModelList:
     """Base models, and the user's sampler checkpoints."""
-    return {"object": "list", "data": _models(state_of(request), owner_of(request))}
+    return ModelList(data=_models(state_of(request), owner_of(request)))
 
 
 @router.get("/models/{name:path}")
-async def model(request: Request, name: str) -> Any:
+def model(request: Request, name: str) -> ModelEntry:
     """One of them."""
     for entry in _models(state_of(request), owner_of(request)):
-        if entry["id"] == name:
+        if entry.id == name:
             return entry
     raise ApiError(404, f'There is no model "{name}"; GET /v1/models lists those that there are.')
 
 
-def _models(state: ServerState, owner: str) -> list[dict[str, Any]]:
+def _models(state: ServerState, owner: str) -> list[ModelEntry]:
     samplers = [checkpoint for checkpoint in state.checkpoints.of_owner(owner) if checkpoint.kind == "sampler"]
     entries = [(name, state.metrics.started) for name in model_names(state)]
     entries += [(checkpoint.path, checkpoint.created) for checkpoint in samplers]
-    return [{"id": name, "object": "model", "created": int(at), "owned_by": owner} for name, at in entries]
+    return [ModelEntry(id=name, created=int(at), owned_by=owner) for name, at in entries]
 
 
 @router.post("/completions")
@@ -56,17 +65,19 @@ async def completions(request: Request) -> Response:
     """Continue texts."""
     wanted = await read_request(request, CompletionRequest)
     target = _target(request, wanted.model)
-    prompts, texts = await _prompts(wanted.prompt, target.tokenizer)
-    params = _params(target, wanted, len(prompts))
+    prompts = await _prompts(wanted, target)
+    params = _params(wanted)
     if wanted.stream:
         return stream(target, prompts, wanted, params)
     responses = await _sample(target, prompts, wanted, params, prompt_logprobs=wanted.echo and wanted.top is not None)
-    choices = [
-        text_choice(0, sequence, prompt, text, response, wanted, target.tokenizer)
-        for prompt, text, response in zip(prompts, texts, responses, strict=True)
-        for sequence in response.sequences
-    ]
-    return _reply("text_completion", wanted, prompts, responses, choices)
+
+    def choices() -> Iterator[TextChoice]:
+        for number, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+            text = _text(wanted.prompt, number, prompt, target.tokenizer) if wanted.echo else ""
+            for sequence in response.sequences:
+                yield text_choice(0, sequence, prompt, text, response, wanted, target.tokenizer)
+
+    return await _reply("text_completion", wanted, prompts, responses, choices)
 
 
 @router.post("/chat/completions")
@@ -75,15 +86,19 @@ async def chat_completions(request: Request) -> Response:
     wanted = await read_request(request, ChatRequest)
     target = _target(request, wanted.model)
     messages = [{"role": message.role, "content": message.text} for message in wanted.messages]
-    prompts = [await target.tokenizer.encode_chat(messages)]
-    params = _params(target, wanted, 1)
+    _check_count(1, wanted, target)
+    prompts = [await target.tokenizer.encode_chat(messages, target.max_length)]
+    params = _params(wanted)
     if wanted.stream:
         return stream(target, prompts, wanted, params)
     responses = await _sample(target, prompts, wanted, params)
-    choices = [
-        chat_choice(0, sequence, wanted, target.tokenizer) for response in responses for sequence in response.sequences
-    ]
-    return _reply("chat.completion", wanted, prompts, responses, choices)
+
+    def choices() -> Iterator[ChatChoice]:
+        for response in responses:
+            for sequence in response.sequences:
+                yield chat_choice(0, sequence, wanted, target.tokenizer)
+
+    return await _reply("chat.completion", wanted, prompts, responses, choices)
 
 
 def _target(request: Request, model: str) -> Target:
@@ -108,23 +123,35 @@ async def _sample(
         target.give_up(requests)
 
 
-async def _prompts(prompt: Any, tokenizer: Tokenizer) -> tuple[list[list[int]], list[str]]:
-    """Token ids and text of each prompt, of whichever form."""
-    if isinstance(prompt, str):
-        prompt = [prompt]
-    if not prompt:
-        raise ApiError(400, "The prompt is empty.")
-    if isinstance(prompt[0], str):
-        return await tokenizer.encode(prompt), prompt
-    if isinstance(prompt[0], int):
-        prompt = [prompt]
-    return prompt, [tokenizer.decode(ids) for ids in prompt]
+async def _prompts(wanted: CompletionRequest, target: Target) -> list[list[int]]:
+    """Token ids of each prompt, of whichever form (ApiError if there is none, or too many)."""
+    sent = wanted.prompt
+    if sent == []:
+        raise ApiError(400, "There is no prompt.")
+    # The first says what all are: the list may be long, and this is the event loop.
+    if isinstance(sent, str) or isinstance(sent[0], str):
+        texts = [sent] if isinstance(sent, str) else sent
+        _check_count(len(texts), wanted, target)
+        return await target.tokenizer.encode(texts, target.max_length)
+    prompts = [sent] if isinstance(sent[0], int) else sent
+    _check_count(len(prompts), wanted, target)
+    return prompts
 
 
-def _params(target: Target, wanted: CompletionSettings, prompts: int) -> types.SamplingParams:
+def _check_count(prompts: int, wanted: CompletionSettings, target: Target) -> None:
+    """Refuse (ApiError) more samples than one request may ask for, before a prompt is looked at."""
     most = target.state.limits.samples_per_request
     if prompts * wanted.n > most:
         raise ApiError(400, f"{prompts * wanted.n} samples in one request; this server takes {most}.")
+
+
+def _text(prompt: Prompt, number: int, ids: list[int], tokenizer: Tokenizer) -> str:
+    """The text of one prompt, whose ids are known: as it was sent, or what the ids stand for."""
+    sent = prompt if isinstance(prompt, str) else prompt[number]
+    return sent if isinstance(sent, str) else tokenizer.decode(ids)
+
+
+def _params(wanted: CompletionSettings) -> types.SamplingParams:
     return types.SamplingParams(
         max_tokens=wanted.length,
         seed=wanted.seed,
@@ -134,12 +161,17 @@ def _params(target: Target, wanted: CompletionSettings, prompts: int) -> types.S
     )
 
 
-def _reply(
+async def _reply(
     kind: str,
     wanted: CompletionSettings,
     prompts: Sequence[list[int]],
     responses: Sequence[types.SampleResponse],
-    choices: list[dict[str, Any]],
+    choices: Callable[[], Iterator[TextChoice] | Iterator[ChatChoice]],
 ) -> Response:
-    numbered = [{**choice, "index": index} for index, choice in enumerate(choices)]
-    return JSONResponse({**head(kind, wanted), "choices": numbered, "usage": usage(prompts, responses)})
+    """The answer; it may be long, so that it is written on another thread than the event loop's."""
+
+    def write() -> Response:
+        numbered = [{**choice, "index": index} for index, choice in enumerate(choices())]
+        return JSONResponse({**head(kind, wanted), "choices": numbered, "usage": usage(prompts, responses)})
+
+    return await asyncio.to_thread(write)

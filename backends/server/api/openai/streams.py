@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 from tinker import types
 
-from backends.server.api.openai.replies import chat_logprobs, head, text_logprobs, usage
+from backends.server.api.openai.replies import (
+    ChatChunkChoice,
+    Message,
+    TextChoice,
+    Usage,
+    chat_logprobs,
+    head,
+    text_logprobs,
+    usage,
+)
 from backends.server.api.openai.requests import ChatRequest, CompletionRequest, CompletionSettings
 from backends.server.api.openai.target import Target
 from backends.server.api.openai.text import IncrementalText, Tokenizer
@@ -88,36 +96,39 @@ class _Answers:
                     continue
                 response = self._target.read(self._requests[index].future.result())
                 responses.append(response)
-                yield self._event([self._last_choice(index, response.sequences[0])])
+                # With log-probabilities it is long.
+                last = await asyncio.to_thread(self._last_choice, index, response.sequences[0])
+                yield self._event([last])
             if self._wanted.stream_options.include_usage:
                 repeated = [prompt for prompt in prompts for _ in range(self._wanted.n)]
-                yield self._event([], usage=usage(repeated, responses))
+                yield self._event([], usage(repeated, responses))
         except ApiError as error:
             yield f"data: {json.dumps({'error': {'message': error.detail}})}\n\n"
         finally:
             self.give_up()
         yield "data: [DONE]\n\n"
 
-    def _choice(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
+    def _choice(self, index: int, delta: Message) -> ChatChunkChoice | TextChoice:
         if self._chat:
             return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
         return {"index": index, "text": delta["content"], "logprobs": None, "finish_reason": None}
 
-    def _last_choice(self, index: int, sequence: types.SampledSequence) -> dict[str, Any]:
+    def _last_choice(self, index: int, sequence: types.SampledSequence) -> ChatChunkChoice | TextChoice:
         tokenizer, wanted = self._target.tokenizer, self._wanted
-        choice = self._choice(index, {"content": self._texts[index].rest(sequence.tokens)})
-        choice["finish_reason"] = sequence.stop_reason
+        rest, reason = self._texts[index].rest(sequence.tokens), sequence.stop_reason
         if isinstance(wanted, ChatRequest):
-            choice["logprobs"] = chat_logprobs(sequence, wanted, tokenizer)
-        elif wanted.top is not None:
+            of_chat = chat_logprobs(sequence, wanted, tokenizer)
+            return {"index": index, "delta": {"content": rest}, "logprobs": of_chat, "finish_reason": reason}
+        logprobs = None
+        if wanted.top is not None:
             top = sequence.topk_logprobs or [None] * len(sequence.tokens)
-            choice["logprobs"] = text_logprobs(sequence.tokens, sequence.logprobs or [], top, tokenizer)
-        return choice
+            logprobs = text_logprobs(sequence.tokens, sequence.logprobs or [], top, tokenizer)
+        return {"index": index, "text": rest, "logprobs": logprobs, "finish_reason": reason}
 
-    def _event(self, choices: list[dict[str, Any]], **more: Any) -> str:
-        if self._wanted.stream_options.include_usage and choices:
-            more = {"usage": None}
-        return f"data: {json.dumps({**self._head, 'choices': choices, **more})}\n\n"
+    def _event(self, choices: Sequence[ChatChunkChoice | TextChoice], used: Usage | None = None) -> str:
+        """One event; a stream that reports its usage has the key in every event, null but in the last."""
+        reported = {"usage": used} if self._wanted.stream_options.include_usage else {}
+        return f"data: {json.dumps({**self._head, 'choices': choices, **reported})}\n\n"
 
 
 class _SentText:

@@ -72,7 +72,7 @@ class Target:
 
     async def answer(self, pending: PendingRequest) -> types.SampleResponse:
         """The response, when it is there (ApiError with what went wrong)."""
-        return self.read(await asyncio.wrap_future(pending.future))
+        return await asyncio.to_thread(self.read, await asyncio.wrap_future(pending.future))
 
     def read(self, answer: Result | Failure) -> types.SampleResponse:
         """The response that an answer holds (ApiError with what went wrong)."""

@@ -13,48 +13,77 @@ from backends.server.errors import ApiError
 
 
 class Tokenizer:
-    """Copies of a base model's tokenizer: the device's thread uses the original, and one object is for one thread.
+    """Copies of a base model's tokenizer, since the device's thread uses the original; a lock guards each.
 
-    Long texts are encoded on other threads, one at a time; decoding is short, and stays on the event loop's.
+    Texts are encoded, which may take long, on other threads than the event loop's.
     """
 
     def __init__(self, original: Any) -> None:
         self._encoder = copy.deepcopy(original)
         self._decoder = copy.deepcopy(original)
-        self._encoding = threading.Lock()
+        self._encoding, self._decoding = threading.Lock(), threading.Lock()
+        # Characters of the longest token.
+        self._longest = max(map(len, original.get_vocab()), default=1)
 
-    async def encode(self, texts: list[str]) -> list[list[int]]:
-        """The token ids of each text."""
+    async def encode(self, texts: list[str], most: int, *, special: bool = True) -> list[list[int]]:
+        """The token ids of each text.
+
+        Args:
+            texts: The texts.
+            most: How many tokens the model takes.
+            special: Whether the tokenizer adds what it puts around every text.
+
+        Raises:
+            ApiError: A text is so long that it must have more tokens than that.
+        """
+        for text in texts:
+            if len(text) > most * self._longest:
+                raise ApiError(
+                    400,
+                    f"The prompt has {len(text)} characters; the model takes {most} tokens, which are "
+                    f"{most * self._longest} characters at most.",
+                )
 
         def run() -> list[list[int]]:
             with self._encoding:
-                return [self._encoder.encode(text) for text in texts]
+                return [self._encoder.encode(text, add_special_tokens=special) for text in texts]
 
         return await asyncio.to_thread(run)
 
-    async def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
-        """The prompt of a conversation, by the model's chat template (ApiError with what the template refuses)."""
+    async def encode_chat(self, messages: list[dict[str, str]], most: int) -> list[int]:
+        """The prompt of a conversation, by the model's chat template.
+
+        Args:
+            messages: The turns.
+            most: How many tokens the model takes.
+
+        Raises:
+            ApiError: The template refuses the conversation, which the message says, or it is too long for `most`.
+        """
         if not getattr(self._encoder, "chat_template", None):
             raise ApiError(400, "The model has no chat template; use /v1/completions.")
 
-        def run() -> list[int]:
+        def write() -> str:
             with self._encoding:
-                encoded = self._encoder.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
-            return list(encoded["input_ids"])
+                text: str = self._encoder.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            return text
 
         try:
-            return await asyncio.to_thread(run)
+            text = await asyncio.to_thread(write)
         except TemplateError as error:
             raise ApiError(400, f"The model's chat template refuses this conversation: {error}.") from error
+        return (await self.encode([text], most, special=False))[0]
 
     def decode(self, tokens: list[int]) -> str:
         """The text of tokens, without those that stand for no text."""
-        text: str = self._decoder.decode(tokens, skip_special_tokens=True)
+        with self._decoding:
+            text: str = self._decoder.decode(tokens, skip_special_tokens=True)
         return text
 
     def piece(self, token: int) -> str:
         """One token by itself, whatever it stands for."""
-        text: str = self._decoder.decode([token])
+        with self._decoding:
+            text: str = self._decoder.decode([token])
         return text
 
 

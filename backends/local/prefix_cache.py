@@ -1,0 +1,67 @@
+"""Keys and values of beginnings of prompts that have been read, kept for as long as the same weights are sampled."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+# Tokens that prompts must have in common for these to be read once.
+SHARED = 32
+
+Prompt = tuple[int, ...]
+# Of each layer, ``[1, H, T, D]``.
+Beginning = list[tuple[Tensor, Tensor]]
+
+
+class PrefixCache:
+    """Keys and values of beginnings under one set of weights; those used last are kept.
+
+    Args:
+        limit: Bytes to keep.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._owner: object = None
+        # The one used last comes last.
+        self._kept: dict[Prompt, Beginning] = {}
+
+    def serve(self, owner: object) -> None:
+        """Be about these weights from now on: what was kept of others is forgotten."""
+        if owner is not self._owner:
+            self._kept.clear()
+            self._owner = owner
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+
+    def find(self, tokens: Prompt, most: int) -> tuple[int, Beginning]:
+        """How many of the tokens, at most so many, are kept, and their keys and values; 0 of fewer than `SHARED`."""
+        longest, found = 0, None
+        for kept in self._kept:
+            if (common := _in_common(kept, tokens, most)) > longest:
+                longest, found = common, kept
+        if found is None or longest < SHARED:
+            return 0, []
+        layers = self._kept[found] = self._kept.pop(found)
+        return longest, [(keys[:, :, :longest], values[:, :, :longest]) for keys, values in layers]
+
+    def keep(self, tokens: Prompt, layers: Beginning) -> None:
+        """Keep a copy, in the place of what it continues, and of the rest as much as there is room for."""
+        for kept in [kept for kept in self._kept if tokens[: len(kept)] == kept]:
+            del self._kept[kept]
+        self._kept[tokens] = [(keys.clone(), values.clone()) for keys, values in layers]
+        held = sum(map(_size, self._kept.values()))
+        for kept in list(self._kept)[:-1]:
+            if held <= self._limit:
+                break
+            held -= _size(self._kept.pop(kept))
+
+
+def _size(layers: Beginning) -> int:
+    return sum(tensor.nbytes for pair in layers for tensor in pair)
+
+
+def _in_common(one: Prompt, other: Prompt, most: int) -> int:
+    length = min(len(one), len(other), most)
+    return next((i for i in range(length) if one[i] != other[i]), length)

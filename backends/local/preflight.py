@@ -1,0 +1,102 @@
+"""Whether this machine can carry out what the local backend is asked for, found without PyTorch, in milliseconds.
+
+What only PyTorch knows (how many GPUs there are, what they can do) is found when the model is loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import re
+import runpy
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from backends.base_models import check_available
+from backends.extras import missing_package
+from backends.interface import BackendError
+from backends.options import LocalOptions
+
+DEVICE = re.compile(r"auto|(cpu|cuda|mps)(:\d+)?")
+# The driver's library, as PyTorch looks for it.
+CUDA_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+
+def check_local(options: BaseModel | None, base_model: str) -> None:
+    """Find out whether device, packages and base model are to be had; a model on the Hub is asked for.
+
+    Args:
+        options: `LocalOptions`, or None for its defaults.
+        base_model: Hub id, directory or packaged name.
+
+    Raises:
+        BackendError: One of them is not; the message says what to do.
+    """
+    chosen = LocalOptions.model_validate((options or LocalOptions()).model_dump())
+    _check_device(chosen.device)
+    _check_packages(chosen)
+    check_available(base_model)
+
+
+def _check_device(wanted: str) -> None:
+    """Raise BackendError for what is no device, and for one that this machine or this PyTorch cannot have."""
+    if not DEVICE.fullmatch(wanted):
+        raise BackendError(no_device(wanted))
+    if wanted.startswith("mps") and sys.platform != "darwin":
+        raise BackendError('local.device: "mps" is not available here; set local.device=auto or cpu.')
+    if wanted.startswith("cuda") and (why := _without_gpu()):
+        raise BackendError(no_gpu(wanted, why))
+
+
+def no_device(wanted: str) -> str:
+    """The message for what is no device."""
+    return f'local.device: "{wanted}" is not a device; use auto, cpu, cuda, cuda:N or mps.'
+
+
+def no_gpu(wanted: str, found: str) -> str:
+    """The message for a GPU that is not there."""
+    return (
+        f'local.device: "{wanted}" asks for a CUDA GPU, but there is no such GPU ({found}). '
+        "Set local.device=auto or cpu, or install a CUDA build of PyTorch and check `nvidia-smi`."
+    )
+
+
+def _without_gpu() -> str:
+    """Why there can be no GPU for PyTorch; empty where there may be one."""
+    spec = importlib.util.find_spec("torch")
+    version = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
+    if version is None or not version.is_file():
+        return ""
+    build = runpy.run_path(str(version))
+    if build.get("hip"):
+        return ""
+    if not build.get("cuda"):
+        return f"PyTorch {build.get('__version__')} is built for the CPU alone"
+    try:
+        ctypes.CDLL(CUDA_DRIVER)
+    except OSError:
+        return "NVIDIA's driver is not installed"
+    return ""
+
+
+def _check_packages(options: LocalOptions) -> None:
+    """Raise BackendError where what is asked for by name needs bitsandbytes, and that is not installed."""
+    if importlib.util.find_spec("bitsandbytes") is not None:
+        return
+    if options.quantization in ("nf4", "int8"):
+        raise BackendError(
+            missing_package(
+                f"local.quantization: {options.quantization}",
+                "bitsandbytes",
+                "quantization",
+                "set local.quantization=none",
+            )
+        )
+    if options.optimizer == "paged_adamw_8bit":
+        raise BackendError(
+            missing_package(
+                f"local.optimizer: {options.optimizer}", "bitsandbytes", "quantization", "set local.optimizer=adamw"
+            )
+        )

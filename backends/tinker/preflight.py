@@ -1,0 +1,171 @@
+"""Whether a Tinker server will take a run: key, address, model, tokenizer, asked without the SDK, which takes seconds.
+
+The SDK retries an unreachable server for five minutes before it says so; here it is said in seconds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+import runpy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from backends.base_models import CONNECT_SECONDS, PACKAGED, check_available, hub_refusal
+from backends.interface import BackendError
+from backends.options import TinkerOptions
+from backends.planning.lineup import lineup
+
+if TYPE_CHECKING:
+    import httpx
+
+# For the answer of a server that has been reached.
+ANSWER_SECONDS = 10.0
+# Where the SDK takes the tokenizers of these models from: another repository, which is not gated, or a package.
+OTHER_TOKENIZERS = {"meta-llama/Llama-3": "thinkingmachineslabinc/meta-llama-3-instruct-tokenizer"}
+PACKAGED_TOKENIZERS = ("TML/", "thinkingmachines/")
+
+
+def check_remote(options: BaseModel | None, base_model: str) -> None:
+    """Ask a server whether it takes this key and offers a model, and see that the model's tokenizer is to be had.
+
+    Args:
+        options: `TinkerOptions`, or None for its defaults.
+        base_model: As the server names it.
+
+    Raises:
+        BackendError: There is no usable key, the server cannot be reached or refuses it, the model is not offered, or
+            its tokenizer is neither on this machine nor on the Hub.
+    """
+    chosen = TinkerOptions.model_validate((options or TinkerOptions()).model_dump())
+    url = server_address(chosen.base_url)
+    check_key()
+    check_server(url)
+    offered = _offered(url)
+    if offered is not None:
+        check_offered(base_model, offered)
+    _check_tokenizer(base_model, chosen.tokenizer)
+
+
+def server_address(base_url: str | None) -> str:
+    """Where a server is, by the SDK's own rule, from the one file of it that says so."""
+    package = importlib.util.find_spec("tinker")
+    assert package is not None and package.submodule_search_locations
+    rule = runpy.run_path(str(Path(package.submodule_search_locations[0]) / "lib" / "base_url.py"))
+    return str(rule["resolve_base_url"](base_url))
+
+
+def check_key() -> None:
+    """Raise BackendError if there is no key, or one that can be none."""
+    key = os.environ.get("TINKER_API_KEY")
+    if key is None:
+        stored = Path.home() / ".tinker" / "credentials.json"
+        if "TINKER_CREDENTIAL_CMD" in os.environ or stored.is_file():
+            return
+        raise BackendError(
+            "backend: tinker needs an API key. Create one in the Tinker console and set TINKER_API_KEY, "
+            "or use backend=local."
+        )
+    if not key.startswith(("tml-", "eyJ")):
+        raise BackendError('backend: TINKER_API_KEY does not look like a Tinker key; keys start with "tml-".')
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise BackendError("backend: TINKER_API_KEY has spaces, line breaks or letters that no key has; copy it again.")
+
+
+def check_server(url: str) -> None:
+    """Raise BackendError if a server cannot be reached, is not well, or refuses the key."""
+    response = _get(url, "healthz")
+    if response.status_code in (401, 403):
+        _refuse(url, response.status_code)
+    elif response.status_code >= 400:
+        raise BackendError(f"backend: the Tinker server at {url} answers {response.status_code} to a health check.")
+
+
+def check_offered(base_model: str, offered: Sequence[str]) -> None:
+    """Raise BackendError for a model that a server does not offer, with the nearest that it does."""
+    if base_model in offered:
+        return
+    near = difflib.get_close_matches(base_model, offered, n=3, cutoff=0.3)
+    hint = f" Nearest: {', '.join(near)}." if near else ""
+    known = lineup()
+    retired = known.find_retired(base_model)
+    gone = "no longer offers" if retired or known.find(base_model) else "does not offer"
+    since = f" (retired {retired.since})" if retired and retired.since else ""
+    raise BackendError(
+        f'base_model: the Tinker server {gone} "{base_model}"{since}.{hint} Set tinker.base_model to one of its '
+        f"{len(offered)} models (base_model may stay, for runs on this machine): {', '.join(sorted(offered))}."
+    )
+
+
+def tokenizer_place(model: str, given: str | None) -> str | None:
+    """The Hub id, directory or packaged name of a model's tokenizer; None where it comes in a package of its own."""
+    if given is not None or model in PACKAGED:
+        return given or model
+    name = model.partition(":")[0]
+    if name.startswith(PACKAGED_TOKENIZERS):
+        return None
+    for beginning, place in OTHER_TOKENIZERS.items():
+        if name.startswith(beginning):
+            return place
+    # A variant is the third part of a name.
+    return "/".join(name.split("/")[:2]) if name.count("/") == 2 else name
+
+
+def no_tokenizer(model: str, place: str, reason: str) -> str:
+    """The message for a tokenizer that is not to be had."""
+    return (
+        f'tinker.tokenizer: no tokenizer of "{model}" was found at {place} ({reason}). Set '
+        "it to the Hub id or the directory of one."
+    )
+
+
+def _check_tokenizer(model: str, given: str | None) -> None:
+    place = tokenizer_place(model, given)
+    if place is None:
+        return
+    if place in PACKAGED:
+        check_available(place)
+    elif Path(place).is_dir():
+        if not any((Path(place) / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+            raise BackendError(no_tokenizer(model, place, "the directory has no tokenizer.json"))
+    elif refusal := hub_refusal(place, "tokenizer.json", "tokenizer_config.json"):
+        raise BackendError(no_tokenizer(model, place, refusal.reason))
+
+
+def _offered(url: str) -> list[str] | None:
+    """The models of a server; None where it does not say so to this request, and the SDK has to ask."""
+    response = _get(url, "get_server_capabilities")
+    if response.status_code in (401, 403):
+        _refuse(url, response.status_code)
+    try:
+        models = response.json()["supported_models"]
+        return [str(model["model_name"]) for model in models if model.get("model_name")]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _get(url: str, path: str) -> httpx.Response:
+    import httpx
+
+    key = os.environ.get("TINKER_API_KEY")
+    try:
+        return httpx.get(
+            f"{url}/api/v1/{path}",
+            headers={"X-API-Key": key} if key else {},
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+        )
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise BackendError(
+            f"backend: the Tinker server at {url} cannot be reached ({type(error).__name__}: {error}). Check the "
+            "network, TINKER_BASE_URL and tinker.base_url, or use backend=local."
+        ) from error
+
+
+def _refuse(url: str, status: int) -> None:
+    # The SDK may send a stored credential, which this check does not.
+    if os.environ.get("TINKER_API_KEY"):
+        raise BackendError(f"backend: the Tinker server at {url} refuses this TINKER_API_KEY ({status}).")

@@ -1,0 +1,278 @@
+"""How many planted faults `text2sql data audit` ranks first: ten kinds, put into gold queries that are taken for right.
+
+    python scripts/plant_faults.py bird_train_sample.jsonl                 # the report half of the databases
+    python scripts/plant_faults.py bird_train_sample.jsonl --tune          # weights, from the other half
+
+Databases are dealt to the two halves by a hash of their names. A row in ten gets a fault, each kind as often; what a
+kind does not fit is left to the next row. The rest may hold faults of its own, which count against the audit here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+from sqlglot import exp
+
+from text2sql.config import SourceConfig
+from text2sql.data.audit.reading import Reading, read
+from text2sql.data.audit.smells import smells
+from text2sql.data.audit.weights import score
+from text2sql.data.example import Example
+from text2sql.data.sources import load_examples
+
+SHARE, TOP = 0.1, 0.15
+# Keeps a smell that was hardly seen from telling much.
+PRIOR = 0.006
+Fault = Callable[[Random, Reading, Sequence[Reading]], exp.Expr | None]
+
+
+def _pick(rng: Random, nodes: Sequence[exp.Expr]) -> exp.Expr | None:
+    return rng.choice(list(nodes)) if nodes else None
+
+
+def value(rng: Random, r: Reading, others: Sequence[Reading]) -> exp.Expr | None:
+    """A text of the query is another query's."""
+    tree = r.tree.copy()
+    node = _pick(
+        rng,
+        [
+            n
+            for n in tree.find_all(exp.Literal)
+            if n.is_string and isinstance(n.parent, (exp.EQ, exp.In)) and len(str(n.this)) > 1
+        ],
+    )
+    texts = [
+        n for o in others for n in o.literals if n.is_string and isinstance(n.parent, exp.EQ) and len(str(n.this)) > 1
+    ]
+    other = _pick(rng, texts)
+    if node is None or other is None or str(other.this).lower() == str(node.this).lower():
+        return None
+    node.replace(other.copy())
+    return tree
+
+
+def number(rng: Random, r: Reading, others: Sequence[Reading]) -> exp.Expr | None:
+    """A number of the query is another."""
+    tree = r.tree.copy()
+    found = [
+        n
+        for n in tree.find_all(exp.Literal)
+        if not n.is_string
+        and str(n.this).isdigit()
+        and not n.find_ancestor(exp.Limit)
+        and isinstance(n.parent, (exp.EQ, exp.GT, exp.LT, exp.GTE, exp.LTE, exp.Between))
+        and n.find_ancestor(exp.Where, exp.Having)
+    ]
+    node = _pick(rng, found)
+    if node is None:
+        return None
+    node.replace(exp.Literal.number(int(str(node.this)) + rng.choice((1, 2, 5, 10))))
+    return tree
+
+
+def condition(rng: Random, r: Reading, others: Sequence[Reading]) -> exp.Expr | None:
+    """One of several conditions is lost."""
+    tree = r.tree.copy()
+    node = _pick(rng, [n for n in tree.find_all(exp.And) if n.find_ancestor(exp.Where)])
+    if node is None:
+        return None
+    node.replace(rng.choice((node.this, node.expression)))
+    return tree
+
+
+def comparison(rng: Random, r: Reading, others: Sequence[Reading]) -> exp.Expr | None:
+    """More for less."""
+    turned = {exp.GT: exp.LT, exp.LT: exp.GT, exp.GTE: exp.LTE, exp.LTE: exp.GTE}
+    tree = r.tree.copy()
+    node = _pick(rng, list(tree.find_all(*turned)))
+    if node is None:
+        return None
+    node.replace(turned[type(node)](this=node.this, expression=node.expression))
+    return tree
+
+
+def aggregate(rng: Random, r: Reading, others: Sequence[Reading]) -> exp.Expr | None:
+    """Another aggregate."""
+    tree = r.tree.copy()
+    node = _pick(
+        rng, [n for n in tree.find_all(exp.Avg, exp.Sum, exp.Count, exp.Max, exp.Min) if isinstance(n.this, exp.Column)]
+    )
+    if node is None:
+        return None
+    kinds = [kind for kind in (exp.Avg, exp.Sum, exp.Count, exp.Max) if not isinstance(node, kind)]
+    node.replace(rng.choice(kinds)(this=node.this))
+    return tree
+
+
+def direction(rng: Random, r: Reading, others: Sequence[Reading]) -> exp.Expr | None:
+    """The other end of an order, or MIN for MAX."""
+    tree = r.tree.copy()
+    node = _pick(rng, list(tree.find_all(exp.Ordered, exp.Max, exp.Min)))
+    if node is None:
+        return None
+    if isinstance(node, exp.Ordered):
+        node.set("desc", not node.args.get("desc"))
+    else:
+        node.replace((exp.Min if isinstance(node, exp.Max) else exp.Max)(this=node.this))
+    return tree
+
+
+def limit(rng: Random, r: Reading, others: Sequence[Reading]) -> exp.Expr | None:
+    """Another limit, or none."""
+    tree = r.tree.copy()
+    node = _pick(rng, [n for n in tree.find_all(exp.Limit) if isinstance(n.expression, exp.Literal)])
+    if node is None:
+        return None
+    if rng.random() < 0.5:
+        node.pop()
+    else:
+        node.set("expression", exp.Literal.number(int(str(node.expression.this)) + rng.choice((1, 2, 4))))
+    return tree
+
+
+def column(rng: Random, r: Reading, others: Sequence[Reading]) -> exp.Expr | None:
+    """Another column of the same table is shown."""
+    tree = r.tree.copy()
+    select = tree if isinstance(tree, exp.Select) else tree.find(exp.Select)
+    shown = [c for part in select.expressions for c in part.find_all(exp.Column)] if select else []
+    node = _pick(rng, shown)
+    if node is None:
+        return None
+    table = r.schema.tables.get(r.tables.get(node.table.lower(), "") or next(iter(r.tables.values()), ""))
+    names = [c.name for key, c in table.columns.items() if key not in r.column_names] if table else []
+    if not names:
+        return None
+    node.set("this", exp.to_identifier(rng.choice(names), quoted=True))
+    return tree
+
+
+def join(rng: Random, r: Reading, others: Sequence[Reading]) -> exp.Expr | None:
+    """A join along another column."""
+    tree = r.tree.copy()
+    pairs = [n for j in tree.find_all(exp.Join) if j.args.get("on") for n in j.args["on"].find_all(exp.EQ)]
+    pairs = [n for n in pairs if isinstance(n.this, exp.Column) and isinstance(n.expression, exp.Column)]
+    pair = _pick(rng, pairs)
+    if pair is None:
+        return None
+    node = rng.choice((pair.this, pair.expression))
+    table = r.schema.tables.get(r.tables.get(node.table.lower(), ""))
+    names = [c.name for key, c in table.columns.items() if key != node.name.lower()] if table else []
+    if not names:
+        return None
+    node.set("this", exp.to_identifier(rng.choice(names), quoted=True))
+    return tree
+
+
+def question(rng: Random, r: Reading, others: Sequence[Reading]) -> exp.Expr | None:
+    """The query of another question on the database."""
+    same = [o for o in others if o.example.db_id == r.example.db_id and o.example.answer != r.example.answer]
+    other = _pick(rng, same)  # type: ignore[arg-type]
+    return other.tree.copy() if other is not None else None  # type: ignore[attr-defined]
+
+
+KINDS: tuple[Fault, ...] = (value, number, condition, comparison, aggregate, direction, limit, column, join, question)
+
+
+def half_of(db_id: str | None) -> int:
+    """0 for databases that weights are made from, 1 for those that the report is about."""
+    return hashlib.sha256(f"audit/{db_id}".encode()).digest()[0] % 2
+
+
+def plant(readings: Sequence[Reading], seed: int) -> dict[int, tuple[str, Example]]:
+    """Faults by the place of the row: their kind, and the example with the faulty query."""
+    rng = Random(f"plant/{seed}")
+    places = list(range(len(readings)))
+    rng.shuffle(places)
+    wanted = [KINDS[i % len(KINDS)] for i in range(round(SHARE * len(readings)))]
+    planted: dict[int, tuple[str, Example]] = {}
+    for fault in wanted:
+        for place in places:
+            if place in planted:
+                continue
+            reading = readings[place]
+            tree = fault(rng, reading, readings)
+            text = tree.sql(dialect="sqlite") if tree is not None else ""
+            if text and text != reading.tree.sql(dialect="sqlite"):
+                planted[place] = (fault.__name__, replace(reading.example, answer=text))
+                places.remove(place)
+                break
+    return planted
+
+
+def _kinds(example: Example) -> set[str]:
+    reading = read(example)
+    return {smell.kind for smell in smells(reading)} if reading else {"unreadable"}
+
+
+def tune(readings: Sequence[Reading], seeds: int) -> None:
+    """Print a weight for each smell: how much more often planted rows have it than the others, as a logarithm."""
+    clean = Counter(kind for r in readings for kind in _kinds(r.example))
+    faulty: Counter[str] = Counter()
+    count = 0
+    for seed in range(1, seeds + 1):
+        for _, example in plant(readings, seed).values():
+            count += 1
+            faulty.update(_kinds(example))
+    for kind in sorted(clean.keys() | faulty.keys()):
+        ratio = ((faulty[kind] / count) + PRIOR) / ((clean[kind] / len(readings)) + PRIOR)
+        print(f'    "{kind}": {math.log(ratio):.2f},  # {faulty[kind]}/{count} planted, {clean[kind]}/{len(readings)}')
+
+
+def report(readings: Sequence[Reading], seeds: int) -> None:
+    """Print the share of the planted in the top of the ranking, by kind."""
+    found: Counter[str] = Counter()
+    planted: Counter[str] = Counter()
+    missed: defaultdict[str, list[Example]] = defaultdict(list)
+    scores = [score(smells(r)) for r in readings]
+    for seed in range(seeds):
+        faults = plant(readings, seed)
+        own = list(scores)
+        for place, (_, example) in faults.items():
+            reading = read(example)
+            own[place] = score(smells(reading)) if reading else 99.0
+        ranked = sorted(range(len(own)), key=lambda place: (-own[place], place))
+        top = {*ranked[: round(TOP * len(own))]}
+        for place, (kind, example) in faults.items():
+            planted[kind] += 1
+            found[kind] += place in top
+            if place not in top:
+                missed[kind].append(example)
+    total = sum(planted.values())
+    share = sum(found.values()) / total
+    print(f"{len(readings)} rows, {total // seeds} planted, {seeds} times: {share:.1%} in the top {TOP:.0%}")
+    for kind in planted:
+        print(f"  {kind:12} {found[kind] / planted[kind]:6.1%} of {planted[kind]}")
+    for kind, examples in missed.items():
+        for example in examples[:3]:
+            print(
+                json.dumps({"kind": kind, "q": example.question, "evidence": example.evidence, "sql": example.answer})
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--tune", action="store_true", help="print weights from the half that is not reported on")
+    parser.add_argument("--own", action="store_true", help="report on the half that weights are made from")
+    parser.add_argument("--all", action="store_true", help="take all databases")
+    parser.add_argument("--seeds", type=int, default=10)
+    options = parser.parse_args()
+    examples = load_examples(SourceConfig(source=str(options.file)))
+    half = 0 if options.tune or options.own else 1
+    readings = [r for e in examples if (options.all or half_of(e.db_id) == half) and (r := read(e)) is not None]
+    if options.tune:
+        tune(readings, options.seeds)
+    else:
+        report(readings, options.seeds)
+
+
+if __name__ == "__main__":
+    main()

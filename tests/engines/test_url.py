@@ -1,0 +1,88 @@
+"""Places of databases: what is accepted, what is refused in one sentence, and what is never said."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers import duckdb_shop, sqlite_shop
+from text2sql.engines.url import locate
+from text2sql.errors import UserError
+
+SECRET = "s3cr et/@:"
+
+
+def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
+    duck = duckdb_shop(tmp_path / "shop.db")
+    lite = sqlite_shop(tmp_path / "shop.duckdb")
+    assert locate(str(duck)).dialect == "duckdb"
+    assert locate(str(lite)).dialect == "sqlite"
+    assert locate(f"duckdb:///{duck}").path == duck
+    with pytest.raises(UserError, match=r"is a DuckDB database; give duckdb:///"):
+        locate(f"sqlite:///{duck}")
+
+
+def test_three_slashes_are_relative_and_four_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = sqlite_shop(tmp_path / "shop.db")
+    monkeypatch.chdir(tmp_path)
+    assert locate("sqlite:///shop.db").path == Path("shop.db")
+    assert locate(f"sqlite:///{file}").path == file
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("nowhere.db", "there is no file nowhere.db"),
+        ("sqlite:///nowhere.db", "there is no file nowhere.db"),
+        ("sqlite://", "needs the file of a database after three slashes"),
+        ("sqlite:///:memory:", "needs the file"),
+        ("oracle://scott@host/x", r'"oracle://" names no database that is known here; give a file'),
+        ("mysql://root@localhost", "names no database; write it behind the host"),
+        ("postgresql://u:${MISSING_PASSWORD}@host/x", "no variable MISSING_PASSWORD"),
+        ("${MISSING_URL}", "no variable MISSING_URL"),
+    ],
+)
+def test_what_is_wrong_is_said(place: str, said: str) -> None:
+    pytest.importorskip("sqlalchemy")
+    pytest.importorskip("psycopg")
+    pytest.importorskip("pymysql")
+    with pytest.raises(UserError, match=rf"^--database: .*{said}"):
+        locate(place)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg", "mysql", "mariadb"])
+def test_a_password_is_in_nothing_that_is_shown(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psycopg")
+    pytest.importorskip("pymysql")
+    monkeypatch.setenv("SHOP_PASSWORD", SECRET)
+    location = locate(f"{scheme}://reader:${{SHOP_PASSWORD}}@host:77/shop?connect_timeout=7777")
+    assert location.url is not None and location.url.password == SECRET
+    assert location.shown.endswith("//reader@host:77/shop")
+    for text in (location.shown, str(location), repr(location)):
+        assert SECRET not in text and "7777" not in text
+    assert location.redacted(f"no {SECRET} here, nor 7777") == "no *** here, nor ***"
+    monkeypatch.setenv("SHOP", "postgresql://reader:pass%2Fword@host/shop")
+    assert "pass" not in locate("${SHOP}").shown
+
+
+def test_a_url_that_cannot_be_read_is_not_repeated() -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(UserError) as told:
+        locate(f"postgresql://reader:{SECRET}@@host:port:x/shop")
+    assert "USER@HOST:PORT/NAME" in str(told.value) and SECRET not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "module", "extra"),
+    [
+        ("postgresql://u@h/x", "psycopg", "postgres"),
+        ("postgresql://u@h/x", "sqlalchemy", "postgres"),
+        ("mysql://u@h/x", "pymysql", "mysql"),
+    ],
+)
+def test_a_missing_driver(place: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=rf'the extra "{extra}".*--schema'):
+        locate(place)

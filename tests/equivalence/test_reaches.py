@@ -1,0 +1,115 @@
+"""How far windows look and recursions go is met whatever the seed, up to the bounds; beyond them it is undecided."""
+
+from __future__ import annotations
+
+import pytest
+
+from text2sql.equivalence.databases.reaches import MOST_ROWS, MOST_STEPS
+from text2sql.evaluation import execution_match
+
+SCHEMA = """CREATE TABLE shop (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE sale (shop_id INTEGER NOT NULL REFERENCES shop(id), day DATE NOT NULL, qty INTEGER, note TEXT,
+  PRIMARY KEY (shop_id, day));
+CREATE TABLE staff (id INTEGER PRIMARY KEY, boss INTEGER REFERENCES staff(id), name TEXT, CHECK (boss > id));
+CREATE TABLE part (id INTEGER PRIMARY KEY, label TEXT NOT NULL);
+CREATE TABLE bom (whole INTEGER NOT NULL REFERENCES part(id), piece INTEGER NOT NULL REFERENCES part(id), qty INTEGER,
+  PRIMARY KEY (whole, piece), CHECK (whole < piece));
+CREATE TABLE road (a TEXT, b TEXT, km INTEGER)"""
+PER_SHOP = "OVER (PARTITION BY shop_id ORDER BY day"
+# What stands for the number, and a number that differs from it.
+WINDOWS = [
+    (f"SELECT shop_id, day, LAG(qty, {{}}) {PER_SHOP}) FROM sale", 11, 12),
+    (f"SELECT shop_id, day, LEAD(note, {{}}, 'none') {PER_SHOP}) FROM sale", 30, 29),
+    (f"SELECT shop_id, day, SUM(qty) {PER_SHOP} ROWS BETWEEN {{}} PRECEDING AND CURRENT ROW) FROM sale", 6, 7),
+    (f"SELECT shop_id, day, MAX(qty) {PER_SHOP} ROWS BETWEEN 1 FOLLOWING AND {{}} FOLLOWING) FROM sale", 6, 5),
+    (f"SELECT shop_id, day, MIN(note) {PER_SHOP} ROWS {{}} PRECEDING) FROM sale", 4, 5),
+    (f"SELECT shop_id, day, NTH_VALUE(day, {{}}) {PER_SHOP} GROUPS UNBOUNDED PRECEDING) FROM sale", 9, 10),
+    ("SELECT day, NTILE({}) OVER (ORDER BY day) FROM sale", 20, 21),
+    ("SELECT day, SUM(qty) OVER w FROM sale WINDOW w AS (PARTITION BY shop_id ORDER BY day ROWS {} PRECEDING)", 13, 14),
+    (
+        "SELECT day FROM (SELECT day, qty, AVG(qty) OVER (PARTITION BY shop_id ORDER BY day ROWS BETWEEN {} PRECEDING "
+        "AND 1 PRECEDING) AS m FROM sale WHERE day >= '2023-05-01') WHERE qty > m",
+        8,
+        9,
+    ),
+    (
+        "SELECT name, day, LAG(qty, {}) OVER (PARTITION BY shop_id ORDER BY day) FROM sale JOIN shop ON id = shop_id",
+        MOST_ROWS - 1,
+        MOST_ROWS,
+    ),
+    (
+        "SELECT strftime('%Y', day) AS y, AVG(SUM(qty)) OVER (ORDER BY strftime('%Y', day) ROWS {} PRECEDING) "
+        "FROM sale GROUP BY y",
+        9,
+        10,
+    ),
+]
+# A number that rows are ranked up to, and shares of them.
+OF_SHOP = "OVER (PARTITION BY shop_id ORDER BY day)"
+RANKS = [
+    (f"SELECT day FROM (SELECT day, ROW_NUMBER() {OF_SHOP} r FROM sale) WHERE r <= {{}}", 12, 11),
+    ("SELECT day FROM (SELECT day, COUNT(*) OVER (PARTITION BY shop_id) n FROM sale) WHERE n >= {}", 15, 16),
+    ("SELECT day FROM (SELECT day, PERCENT_RANK() OVER (ORDER BY day) p FROM sale) WHERE p > {}", 0.9, 0.95),
+    (f"SELECT day FROM (SELECT day, CUME_DIST() {OF_SHOP} p FROM sale) WHERE p {{}} 0.8", "<=", "<"),
+    ("SELECT day FROM (SELECT day, PERCENT_RANK() OVER (ORDER BY day) p FROM sale) WHERE p {} 0.85", ">", ">="),
+]
+DOWN = (
+    "WITH RECURSIVE u(id, n) AS (SELECT id, 1 FROM staff WHERE boss IS NULL UNION ALL SELECT s.id, n + 1 FROM staff s"
+)
+PARTS = "WITH RECURSIVE d(id, depth) AS (SELECT 7, 0 UNION SELECT piece, depth + 1 FROM d JOIN bom ON whole = d.id"
+ROADS = "WITH RECURSIVE r(b, km) AS (SELECT b, km FROM road WHERE a = 'Oslo' UNION SELECT road.b, r.km + road.km"
+RECURSIONS = [
+    (f"{DOWN} JOIN u ON s.boss = u.id) SELECT COUNT(*) FROM u WHERE n < {{}}", 9, 10),
+    (f"{DOWN} JOIN u ON s.boss = u.id WHERE n < {{}}) SELECT id FROM u", 7, 6),
+    (f"{DOWN} JOIN u ON s.boss = u.id) SELECT name FROM staff JOIN u USING (id) WHERE n = {{}}", 5, 6),
+    (
+        "WITH RECURSIVE u(id, boss, n) AS (SELECT id, boss, 0 FROM staff WHERE name = 'Ann' UNION ALL "
+        "SELECT s.id, s.boss, n + 1 FROM staff s, u WHERE s.id = u.boss) SELECT MAX(n) FROM u WHERE n <= {}",
+        12,
+        13,
+    ),
+    (f"{PARTS} WHERE depth < {{}}) SELECT DISTINCT id FROM d", 4, 5),
+    (f"{PARTS}) SELECT label FROM part WHERE id IN (SELECT id FROM d WHERE depth <= {{}})", MOST_STEPS - 1, MOST_STEPS),
+    (f"{ROADS} FROM road, r WHERE road.a = r.b AND r.km + road.km <= {{}}) SELECT COUNT(DISTINCT b) FROM r", 500, 499),
+    (f"{ROADS} FROM road JOIN r ON road.a = r.b LIMIT 200) SELECT DISTINCT b FROM r WHERE km < {{}}", 900, 901),
+]
+MADE_UP = [
+    "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < {}) SELECT x FROM n JOIN sale ON qty = x",
+    "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < {}) SELECT day FROM sale WHERE qty IN n",
+    "SELECT day FROM sale JOIN (SELECT 40 AS x UNION ALL SELECT {}) AS v ON v.x = qty",
+    "WITH v(x) AS (VALUES (3), ({})) SELECT COUNT(*) FROM v, sale WHERE x = qty",
+    "WITH RECURSIVE n(d) AS (SELECT '2024-01-01' UNION ALL SELECT date(d, '+1 day') FROM n WHERE d < "
+    "date('2024-01-01', '+{} days')) SELECT COUNT(*) FROM n JOIN sale ON day = d",
+]
+
+
+@pytest.mark.parametrize(("query", "number", "other"), [*WINDOWS, *RANKS, *RECURSIONS])
+@pytest.mark.parametrize("seed", [0, 5])
+def test_what_is_one_further_is_told_apart(query: str, number: object, other: object, seed: int) -> None:
+    verdict = execution_match(SCHEMA, query.format(number), query.format(other), seed=seed)
+    assert verdict.status == "different", verdict
+    same = execution_match(SCHEMA, query.format(number), f"SELECT * FROM ({query.format(number)}) WHERE 1", seed=seed)
+    assert same.status == "equivalent", same
+
+
+@pytest.mark.parametrize("query", MADE_UP)
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_ends_of_what_a_query_makes_up_are_met(query: str, seed: int) -> None:
+    verdict = execution_match(SCHEMA, query.format(31), query.format(30), seed=seed)
+    assert verdict.status == "different", verdict
+
+
+@pytest.mark.parametrize(("query", "most"), [(WINDOWS[0][0], MOST_ROWS), (RECURSIONS[0][0], MOST_STEPS)])
+def test_beyond_the_bound_it_is_undecided(query: str, most: int) -> None:
+    verdict = execution_match(SCHEMA, query.format(4 * most), query.format(4 * most + 1))
+    assert verdict.status == "undecided", verdict
+    assert f"{4 * most:,}" in verdict.reason and f"up to {most}" in verdict.reason
+
+
+def test_data_without_circles_where_a_recursion_would_not_end() -> None:
+    everyone = "WITH RECURSIVE c(top, id) AS (SELECT a, a FROM road UNION ALL SELECT top, b FROM road JOIN c ON a = id)"
+    gold, predicted = f"{everyone} SELECT top, COUNT(*) FROM c GROUP BY 1", f"{everyone} SELECT id, 1 FROM c"
+    verdict = execution_match(SCHEMA, gold, predicted)
+    assert verdict.status == "different", verdict
+    same = execution_match(SCHEMA, f"{everyone} SELECT COUNT(*) FROM c", f"{everyone} SELECT COUNT(1) FROM c WHERE 1")
+    assert same.status == "equivalent", same

@@ -1,0 +1,120 @@
+"""`data.dialect` from the configuration to prompts, cleaning, gold queries, verdicts and what is said of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.engines import require_engine
+from tests.support.tiny_runs import read_jsonl, tiny_config, write_jsonl
+from text2sql.data.dataset import load_dataset
+from text2sql.data.example import Example
+from text2sql.data.prompts import PromptFormat, messages
+from text2sql.engines.dialect import DIALECTS, SHOWN
+from text2sql.equivalence.execution_match import execution_match
+from text2sql.errors import UserError
+from text2sql.evaluation.golds import FAILS_IN_ENGINE, Gold, examine_golds
+from text2sql.evaluation.labels import error_labels
+from text2sql.evaluation.llm_judge import conversation
+from text2sql.inference.strategies import execution_error
+from text2sql.pipeline.run import run_pipeline
+
+SCHEMA = "CREATE TABLE t (a INTEGER, b VARCHAR(20), d DATE)"
+
+
+def _data(directory: Path) -> str:
+    """Questions in SQL that SQLite does not have, each in several spellings, so that those of the test are trained."""
+    spellings = (
+        "SELECT * EXCLUDE (b) FROM t{i} QUALIFY ROW_NUMBER() OVER (ORDER BY a) = 1",
+        "select * exclude (b) from t{i} qualify row_number() over (order by a) = {i}",
+        "SELECT  *  EXCLUDE  (b)  FROM t{i} QUALIFY ROW_NUMBER() OVER (ORDER BY a) = 1",
+        "SELECT * EXCLUDE (b) FROM t{i} QUALIFY ROW_NUMBER( ) OVER (ORDER BY a) = 1",
+        "SELECT * EXCLUDE (b) FROM t{i} QUALIFY ROW_NUMBER() OVER (ORDER BY a)  =  1",
+    )
+    rows = [
+        {
+            "question": f"Row {i}?",
+            "context": f"CREATE TABLE t{i} (a INTEGER PRIMARY KEY, b VARCHAR)",
+            "answer": spelling.format(i=i),
+        }
+        for i in range(1, 7)
+        for spelling in spellings
+    ]
+    return str(write_jsonl(directory / "duckdb.jsonl", rows))
+
+
+def test_a_run_in_another_dialect_is_judged_in_its_engine(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, data={"source": _data(tmp_path), "dialect": "duckdb"})
+    run_pipeline(config)
+    rows = read_jsonl(tmp_path / "run" / "predictions-tuned.jsonl")
+    assert rows and all(row["verdict"]["status"] == "equivalent" for row in rows)
+    assert all(row["verdict"]["judged_on"].startswith("DuckDB") for row in rows)
+    assert all(row["checks"]["valid_syntax"] and row["checks"]["parses"] for row in rows)
+
+
+def test_rows_must_parse_in_their_own_dialect(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"Row {i}?", "context": f"CREATE TABLE t{i} (a INTEGER)", "answer": f"SELECT `a` FROM t{i}"}
+        for i in range(20)
+    ]
+    data = {"source": str(write_jsonl(tmp_path / "first.jsonl", rows))}
+    assert not load_dataset(tiny_config(tmp_path, data={**data, "dialect": "mysql"})).dropped
+    with pytest.raises(UserError, match="not a query that parses"):
+        load_dataset(tiny_config(tmp_path, data={**data, "dialect": "duckdb"}))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("template", ["chat", "chat-bird", "chat-reasoning"])
+def test_prompts_name_the_dialect(dialect: str, template: str) -> None:
+    example = Example("x", "How many?", SCHEMA, "SELECT COUNT(*) FROM t", dialect=dialect)  # type: ignore[arg-type]
+    system = messages(example, PromptFormat(template))[0]["content"]
+    assert SHOWN[dialect] in system and "{" not in system  # type: ignore[index]
+    assert [name for name in SHOWN.values() if name in system] == [SHOWN[dialect]]  # type: ignore[index]
+
+
+def test_the_judge_is_told_the_dialect() -> None:
+    assert "a SQLite database" in conversation("q", SCHEMA, "SELECT 1", "SELECT 2")[0]["content"]
+    told = conversation("q", SCHEMA, "SELECT 1", "SELECT 2", dialect="postgres")[0]["content"]
+    assert "a PostgreSQL database" in told and "SQLite" not in told
+
+
+@pytest.mark.parametrize(
+    ("dialect", "fine", "broken"),
+    [
+        ("duckdb", "SELECT * EXCLUDE (b) FROM t", "SELECT DATE_FORMAT(d, '%Y') FROM t"),
+        ("postgres", "SELECT DISTINCT ON (a) a, b FROM t ORDER BY a, b", "SELECT b FROM t GROUP BY a"),
+        ("mysql", "SELECT `a` FROM t LIMIT 1, 2", "SELECT a::date FROM t"),
+    ],
+)
+def test_gold_queries_are_examined_in_the_engine(dialect: str, fine: str, broken: str, tmp_path: Path) -> None:
+    require_engine(dialect)
+    golds = [Gold(name, SCHEMA, sql, dialect=dialect) for name, sql in (("fine", fine), ("broken", broken))]  # type: ignore[arg-type]
+    faults = examine_golds(golds, tiny_config(tmp_path).evaluation, seed=0)
+    assert [(fault.id, fault.kind) for fault in faults] == [("broken", FAILS_IN_ENGINE)]
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "postgres", "mysql"])
+@pytest.mark.parametrize(
+    ("predicted", "label"),
+    [
+        ("SELECT nothing FROM t", "unknown column"),
+        ("SELECT a FROM nowhere", "unknown table"),
+        ("SELECT a FROM t WHERE (", "syntax"),
+        ("SELECT a FROM t WHERE a >= 5", "wrong operator"),
+        ("DELETE FROM t", "not a query"),
+    ],
+)
+def test_error_labels_read_the_engines_messages(dialect: str, predicted: str, label: str) -> None:
+    require_engine(dialect)
+    gold = "SELECT a FROM t WHERE a > 5"
+    verdict = execution_match(SCHEMA, gold, predicted, dialect=dialect)  # type: ignore[arg-type]
+    assert label in error_labels(SCHEMA, gold, predicted, verdict, dialect)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "postgres", "mysql"])
+def test_a_second_try_sees_the_engines_error(dialect: str) -> None:
+    require_engine(dialect)
+    question = Example("x", "How many?", SCHEMA, "", dialect=dialect)  # type: ignore[arg-type]
+    assert execution_error(question, "SELECT a FROM t", 1.0) is None
+    assert "nothing" in str(execution_error(question, "SELECT nothing FROM t", 1.0))

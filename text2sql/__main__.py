@@ -1,0 +1,5 @@
+"""`python -m text2sql`."""
+
+from text2sql.cli import main
+
+main()

@@ -1,0 +1,31 @@
+"""The command that says what it runs on."""
+
+from __future__ import annotations
+
+
+def env() -> None:
+    """Print versions, machine and places, for a report of a fault."""
+    import os
+    import platform
+
+    from backends.paths import cache_directory
+    from text2sql.config.files import SHIPPED
+    from text2sql.console import console
+    from text2sql.runs.environment import git_commit, package_versions
+
+    for name, version in package_versions().items():
+        console.print(f"{name:<14} {version or 'not installed'}")
+    console.print(f"{'commit':<14} {git_commit() or 'unknown'}")
+    console.print(f"{'python':<14} {platform.python_version()}")
+    console.print(f"{'platform':<14} {platform.platform()}, {os.cpu_count()} cores")
+    console.print(f"{'cache':<14} {cache_directory()}")
+    console.print(f"{'configurations':<14} {SHIPPED}")
+    set_here = sorted(name for name in os.environ if name.startswith(("TEXT2SQL_", "TINKER_", "HF_")))
+    # Names alone: a value may be a key.
+    console.print(f"{'set':<14} {', '.join(set_here) or 'none of TEXT2SQL_*, TINKER_*, HF_*'}")
+    try:
+        import torch
+    except ImportError:
+        return
+    for index in range(torch.cuda.device_count()):
+        console.print(f"{'gpu':<14} {torch.cuda.get_device_name(index)}")

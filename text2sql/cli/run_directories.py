@@ -1,0 +1,60 @@
+"""The commands on the directories of runs: which there are, and how to be rid of one."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The runs of a directory: how far they are, what they came to, what they take.")
+
+
+@app.callback(invoke_without_command=True)
+def runs(context: typer.Context) -> None:
+    """List the runs in runs/; `runs list DIRECTORY` those elsewhere."""
+    if context.invoked_subcommand is None:
+        list_runs()
+
+
+@app.command("list")
+def list_runs(
+    directory: Annotated[Path, typer.Argument(help="Where the runs are, or the directories of sweeps.")] = Path("runs"),
+) -> None:
+    """List runs, the latest last."""
+    from rich import box
+    from rich.table import Table
+
+    from text2sql.console import console
+    from text2sql.formats import MISSING, percent, size
+    from text2sql.runs import listing
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("run", "state", "base", "tuned", "on disk", "written"):
+        table.add_column(column, overflow="fold")
+    found = listing.list_runs(directory)
+    for run in found:
+        headline = run.summary.headline if run.summary else None
+        scores = [headline.base, headline.tuned] if headline else [None, None]
+        written = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.written))
+        accuracies = [percent(score.accuracy) if score else MISSING for score in scores]
+        table.add_row(str(run.path), run.state, *accuracies, size(run.size), written)
+    if found:
+        console.print(table)
+    console.print(f"{len(found)} in {directory}, {size(sum(run.size for run in found))} in all")
+
+
+@app.command()
+def remove(
+    runs: Annotated[list[Path], typer.Argument(help="Directories of runs.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove runs with all that is in them, checkpoints too."""
+    from text2sql.runs.listing import remove_run
+
+    if not yes:
+        typer.confirm(f"Remove {', '.join(map(str, runs))} for good?", abort=True)
+    for run in runs:
+        remove_run(run)
+        print(f"removed {run}")

@@ -1,0 +1,52 @@
+"""The schema that a command is given: a file of statements, or a database that has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from text2sql.errors import UserError
+from text2sql.rows.encodings import read_text
+
+if TYPE_CHECKING:
+    from text2sql.engines.user_database import UserDatabase
+
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Database with the schema, only ever read: a file of SQLite or DuckDB, postgresql://USER@HOST/NAME or "
+        "mysql://USER@HOST/NAME; ${VARIABLE} stands for a password."
+    ),
+]
+WritableRole = Annotated[
+    bool, typer.Option("--allow-writable-role", help="Let the role of --database be one that may write.")
+]
+MaxTables = Annotated[
+    int, typer.Option(min=0, help="Cut schemas of more tables to those that the question needs; 0 for never.")
+]
+
+
+def read_schema(
+    schema: Path | None, database: str | None, *, allow_writable_role: bool = False
+) -> tuple[str, UserDatabase | None]:
+    """The ``CREATE TABLE`` statements that a command is given, in a file or as those of a database, and the database.
+
+    Raises:
+        UserError: Neither is given, or what is given cannot be read or has none.
+    """
+    from text2sql.engines.user_database import UserDatabase
+
+    opened = None if database is None else UserDatabase.read(database, allow_writable_role=allow_writable_role)
+    if schema is None:
+        if opened is None:
+            raise UserError("Give the schema with --schema FILE or --database FILE.")
+        return opened.schema.text, opened
+    try:
+        text = read_text(schema).strip()
+    except (OSError, ValueError) as error:
+        raise UserError(f"--schema: {schema} cannot be read: {error}") from error
+    if not text:
+        raise UserError(f"--schema: {schema} is empty; it must hold CREATE TABLE statements.")
+    return text, opened

@@ -1,0 +1,138 @@
+"""What is asked for, an average or the highest, and what the query computes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from sqlglot import exp
+
+from text2sql.data.audit.reading import Reading
+from text2sql.data.audit.smell import AVERAGE, COUNTED, DOWN, PERCENT, TOTAL, UP, Smell, is_key, named_so
+
+# Words that ask for one end of an order; others that end so are none.
+_ONE_END = (
+    r"\b(?:(?!interest|latest|forest|west|guest|request|test|best|invest|rest|nest|honest|protest|contest|suggest|"
+    r"budapest)[a-z]{3,}est|the most|the least|the top|the best)\b"
+)
+
+
+def aggregates(r: Reading) -> Iterator[Smell]:
+    """An aggregate that the question asks for and the query has not, and the other way round."""
+    said, tree = r.said, r.tree
+    average, total, counted = tree.find(exp.Avg), tree.find(exp.Sum), tree.find(exp.Count)
+    divides = tree.find(exp.Div)
+    if AVERAGE.search(r.question) and not average and not divides and not named_so(r, "avg", "average", "mean"):
+        yield Smell("average missing", "the question asks for an average, the query has none")
+    if average and not AVERAGE.search(said) and not PERCENT.search(said) and "avg" not in said:
+        yield Smell("average unasked", "the query averages, the question does not say so")
+    if (
+        total
+        and not TOTAL.search(said)
+        and not COUNTED.search(said)
+        and not PERCENT.search(said)
+        and not divides
+        and "sum" not in said
+    ):
+        yield Smell("sum unasked", "the query adds up, the question does not say so")
+    asked = re.search(r"\bhow many\b|\bnumber of\b", r.question) and not tree.find(exp.Sub, exp.Div)
+    kept = named_so(r, "number", "num", "count", "total", "quantity", "amount", "population")
+    if asked and not (counted or total or kept):
+        yield Smell("count missing", "the question asks how many, the query does not count")
+    if (
+        counted
+        and isinstance(r.select, exp.Select)
+        and any(p.find(exp.Count) for p in r.select.expressions)
+        and (
+            not COUNTED.search(said)
+            and not PERCENT.search(said)
+            and not TOTAL.search(said)
+            and "count" not in said
+            and "many" not in said
+        )
+    ):
+        yield Smell("count unasked", "the query counts, the question does not say so")
+    if re.search(r"\bhow many\b", r.question) and total and not counted and not re.search(r"\bCASE\b|IIF", tree.sql()):
+        yield Smell("sum for how many", "the question asks how many, the query adds up")
+
+
+def odd_aggregates(r: Reading) -> Iterator[Smell]:
+    """Keys that are added up, and extremes that nobody asks for."""
+    for node in r.tree.find_all(exp.Sum, exp.Avg):
+        if isinstance(node.this, exp.Column) and is_key(r, node.this):
+            yield Smell("key added up", node.sql())
+    for node in r.tree.find_all(exp.Max, exp.Min):
+        if isinstance(node.this, exp.Column) and node.find_ancestor(exp.Case, exp.If) is None:
+            spoken = re.search(
+                r"\b(?:\w+est|most|least|max\w*|min\w*|top|first|last|recent|peak|record|up to|range)\b|max\(|min\(",
+                r.said,
+            )
+            if not spoken and not UP.search(r.said) and not DOWN.search(r.said):
+                yield Smell("extreme unasked", node.sql())
+            elif is_key(r, node.this):
+                yield Smell("extreme of a key", node.sql())
+    same: dict[tuple[str, str], int] = {}
+    bounds: tuple[tuple[type[exp.Binary], str], ...] = ((exp.GT, ">"), (exp.GTE, ">"), (exp.LT, "<"), (exp.LTE, "<"))
+    for kind, sign in bounds:
+        for bound in r.tree.find_all(kind):
+            if (
+                isinstance(bound.this, exp.Column)
+                and isinstance(bound.expression, exp.Literal)
+                and not bound.find_ancestor(exp.Or, exp.If, exp.Case)
+            ):
+                place = (bound.this.sql().lower(), sign)
+                same[place] = same.get(place, 0) + 1
+    if any(count > 1 for count in same.values()):
+        yield Smell("compared twice in one direction", "one of two bounds says nothing")
+
+
+def directions(r: Reading) -> Iterator[Smell]:
+    """The highest where the lowest is asked for, and the other way round."""
+    up, down = bool(UP.search(r.question)), bool(DOWN.search(r.question))
+    ordered = [node for node in r.tree.find_all(exp.Ordered) if not node.find_ancestor(exp.Window)]
+    descending = any(node.args.get("desc") for node in ordered) or r.tree.find(exp.Max) is not None
+    ascending = any(not node.args.get("desc") for node in ordered) or r.tree.find(exp.Min) is not None
+    evidence = (r.example.evidence or "").lower()
+    backwards = re.search(r"\b(?:rank|position|youngest|oldest|born|birth|dob|order|year|date)\b", r.said)
+    limited = bool(r.limits) or r.tree.find(exp.Max, exp.Min) is not None
+    if limited and up and not down and ascending and not descending and "min(" not in evidence:
+        yield Smell(
+            "direction against a rank" if backwards else "direction",
+            "the question asks for the most, the query for the least",
+        )
+    if limited and down and not up and descending and not ascending and "max(" not in evidence:
+        yield Smell(
+            "direction against a rank" if backwards else "direction",
+            "the question asks for the least, the query for the most",
+        )
+    if ("max(" in evidence and ascending and not descending and "min(" not in evidence) or (
+        "min(" in evidence and descending and not ascending and "max(" not in evidence
+    ):
+        yield Smell("direction against the evidence", "the evidence says the other end")
+    for word, wrong in (("oldest", descending and not ascending), ("youngest", ascending and not descending)):
+        named = {c.name.lower() for node in ordered for c in node.find_all(exp.Column)}
+        if word in r.words and limited and wrong and any(re.search(r"birth|dob|born", name) for name in named):
+            yield Smell("direction", f"the question asks for the {word}, the query orders the other way")
+        if (
+            word in r.words
+            and limited
+            and not wrong
+            and any(name == "age" for name in named)
+            and (ascending != descending)
+        ):
+            yield Smell("direction", f"the question asks for the {word}, the query orders the other way")
+    ranked = re.search(_ONE_END, r.question)
+    if ranked and not limited and not r.tree.find(exp.Window) and not re.search(r"\bat (?:most|least)\b", r.question):
+        if ordered:
+            yield Smell(
+                "order without its limit", f"the question asks for the {ranked[0]}, the query sorts and takes all"
+            )
+        elif not r.tree.find(exp.GT, exp.GTE, exp.LT, exp.LTE):
+            yield Smell("superlative without one", f"the question asks for the {ranked[0]}, the query takes all")
+    asks = (
+        up
+        or down
+        or re.search(r"\b(?:oldest|youngest|first|top|rank\w*|order\w*|sort\w*|\w+est)\b|max\(|min\(", r.said)
+    )
+    if r.limits and not asks and not r.numbers:
+        yield Smell("limit unasked", "the query is limited, the question asks for no most or first")

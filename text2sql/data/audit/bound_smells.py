@@ -1,0 +1,124 @@
+"""Comparisons, limits, negations and groups: what the question says of them, and what the query does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from sqlglot import exp
+
+from text2sql.data.audit.reading import NUMBERS, Reading
+from text2sql.data.audit.smell import AVERAGE, LESS, LOOSE, MORE, NEGATED, PERCENT, STRICT, Smell, named_so
+
+EACH = re.compile(r"\b(?:each|every|per|by)\b")
+
+
+def comparisons(r: Reading) -> Iterator[Smell]:
+    """Above for below, and strict for loose."""
+    more, less = bool(MORE.search(r.said)) or ">" in r.said, bool(LESS.search(r.said)) or "<" in r.said
+    above = r.tree.find(exp.GT, exp.GTE) is not None
+    below = r.tree.find(exp.LT, exp.LTE) is not None
+    between = r.tree.find(exp.Between) is not None
+    if more and not less and below and not above and not between:
+        yield Smell("comparison", "the question says more, the query takes less")
+    if less and not more and above and not below and not between:
+        yield Smell("comparison", "the question says less, the query takes more")
+    strict, loose = bool(STRICT.search(r.said)), bool(LOOSE.search(r.said)) or "between" in r.words
+    if (
+        strict
+        and not loose
+        and not between
+        and (r.tree.find(exp.GTE) or r.tree.find(exp.LTE))
+        and not r.tree.find(exp.GT, exp.LT)
+    ):
+        yield Smell("boundary", "the question says more than or less than, the query takes the boundary too")
+    if loose and not strict and r.tree.find(exp.GT, exp.LT) and not r.tree.find(exp.GTE, exp.LTE) and not between:
+        yield Smell("boundary", "the question takes the boundary too, the query does not")
+    if (
+        (above or below)
+        and not (more or less)
+        and not re.search(
+            r"[<>]|between|range|normal|average|during|from|\bage|\bold|\w+er than|past|future|recent|beyond|decade|"
+            r"century|until|exceed",
+            r.said,
+        )
+    ):
+        yield Smell("comparison unasked", "the query compares, the question does not say so")
+    if (more or less) and r.numbers and not (above or below or between):
+        yield Smell("comparison missing", "the question compares with a number, the query does not")
+
+
+def limits(r: Reading) -> Iterator[Smell]:
+    """How many are asked for, and how many the query takes."""
+    spelt = [NUMBERS[word] for word in re.findall(r"[a-z]+", r.question) if word in NUMBERS]
+    asked = {*r.numbers, *spelt}
+    match = re.search(
+        r"\b(?:top|first|last|bottom|best|highest|lowest|worst)\s+(\d+|two|three|four|five|six|seven|eight|nine|ten|twenty)\b",
+        r.question,
+    )
+    if match and r.limits and int(NUMBERS.get(match[1], match[1])) not in r.limits:
+        yield Smell("limit", f"the question asks for {match[1]}, the query takes {r.limits[0]}")
+    for number in r.limits:
+        if number > 1 and str(number) not in asked and not r.tree.find(exp.Offset):
+            yield Smell("limit", f"the query takes {number}, which the question does not say")
+    for limit in r.tree.find_all(exp.Limit):
+        if limit.parent is not None and not limit.parent.args.get("order"):
+            yield Smell("limit without order", "which rows come first is left to chance")
+
+
+def negation(r: Reading) -> Iterator[Smell]:
+    """A "not" in the question alone, or in the query alone."""
+    said = bool(NEGATED.search(r.said)) or "!=" in r.said or "<>" in r.said or "null" in r.said
+    does = r.tree.find(exp.Not, exp.NEQ, exp.Except, exp.Is) is not None
+    filters = [
+        node
+        for node in r.tree.find_all(exp.Not, exp.NEQ)
+        if not (isinstance(node, exp.Not) and isinstance(node.this, exp.Is))
+    ]
+    if (
+        re.search(r"\b(?:not|never|without|except|don't|doesn't|didn't|isn't|aren't)\b", r.question)
+        and not does
+        and not r.tree.find(exp.Left, exp.LT, exp.GT)
+    ):
+        zero = any(str(node.this).lower() in ("0", "no", "f", "n", "false", "-") for node in r.literals)
+        yield Smell(
+            "negation weakly missing" if zero else "negation missing", "the question says not, the query does not"
+        )
+    if filters and not said:
+        yield Smell("negation unasked", "the query says not, the question does not")
+
+
+def groups(r: Reading) -> Iterator[Smell]:
+    """Each without groups, columns of any row beside an aggregate, shares without a division."""
+    group = r.tree.find(exp.Group)
+    if (
+        (
+            re.search(r"\b(?:each|every|per)\b", r.question)
+            and not group
+            and not r.tree.find(exp.Window)
+            and r.tree.find(exp.AggFunc)
+        )
+        and not re.search(r"\bper\b", " ".join(r.column_names))
+        and not PERCENT.search(r.question)
+    ):
+        yield Smell("group missing", "the question asks for each, the query does not group")
+    select = r.select
+    if isinstance(select, exp.Select) and not select.args.get("group") and select.expressions:
+        aggregated = [part.find(exp.AggFunc) is not None for part in select.expressions]
+        plain = [p for p, a in zip(select.expressions, aggregated, strict=True) if not a and p.find(exp.Column)]
+        if any(aggregated) and plain and not select.find(exp.Window) and not r.tree.find(exp.Subquery):
+            yield Smell("columns beside an aggregate", f"{plain[0].sql()} is of any row")
+    if (
+        PERCENT.search(r.question)
+        and re.search(r"percent|ratio|proportion", r.question)
+        and not r.tree.find(exp.Div, exp.Avg)
+    ) and not named_so(r, "percent", "ratio", "rate", "pct"):
+        yield Smell("percentage missing", "the question asks for a share, the query does not divide")
+    if (
+        r.tree.find(exp.Div)
+        and not PERCENT.search(r.said)
+        and not AVERAGE.search(r.said)
+        and "/" not in r.said
+        and "divi" not in r.said
+    ):
+        yield Smell("division unasked", "the query divides, the question does not say so")

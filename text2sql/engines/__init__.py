@@ -1,0 +1,1 @@
+"""Database engines beside SQLite: what may run there, and how."""

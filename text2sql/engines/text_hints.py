@@ -1,0 +1,65 @@
+"""Texts on which functions part ways that SQLite does not have: regular expressions, lengths in bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Sequence
+
+from sqlglot import exp
+
+from text2sql.sql.tokens import fold
+from text2sql.sql.trees import literal_value
+from text2sql.sql.values import Value
+
+# Of two and of three bytes in UTF-8.
+_WIDE = ("é", "naïve", "日本")
+_LENGTHS = (exp.Length, exp.ByteLength, exp.BitLength)
+_LENGTH_NAMES = ("OCTET_LENGTH", "CHARACTER_LENGTH", "STRLEN")
+_REGULAR = (exp.RegexpLike, exp.RegexpILike, exp.RegexpFullMatch, exp.SimilarTo)
+# Alternatives of a pattern that are tried.
+_MOST = 6
+_SPECIAL = re.compile(r"[\\^$.|?*+()\[\]{}%_]")
+
+
+def text_hints(trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:
+    """By lower-case names of columns, texts that regular expressions match and nearly match, and such as are wide."""
+    found: dict[str, list[Value]] = {}
+    for tree in trees:
+        for node in tree.find_all(*_REGULAR):
+            pattern = node.expression
+            if isinstance(node.this, exp.Column) and isinstance(pattern, exp.Literal):
+                found.setdefault(fold(node.this.name), []).extend(matching(str(pattern.this)))
+        for call in tree.find_all(*_LENGTHS, exp.Anonymous):
+            if isinstance(call, exp.Anonymous) and call.name.upper() not in _LENGTH_NAMES:
+                continue
+            for column in call.find_all(exp.Column):
+                found.setdefault(fold(column.name), []).extend(_WIDE)
+    return found
+
+
+def list_hints(trees: Sequence[exp.Expr], columns: Collection[str]) -> dict[str, list[Value]]:
+    """For columns that hold lists, by lower-case name, lists with the literals of queries in them."""
+    values = [literal_value(literal) for tree in trees for literal in tree.find_all(exp.Literal)]
+    lists: list[Value] = ["[]"]
+    for value in list(dict.fromkeys(value for value in values if value is not None))[:_MOST]:
+        lists += [json.dumps([value]), json.dumps([value, 7 if isinstance(value, (int, float)) else "other"])]
+    return {column: list(lists) for column in columns}
+
+
+def matching(pattern: str) -> list[Value]:
+    """Texts that a plain regular expression matches, and texts near to them; none of one that is not plain.
+
+    Anchors, alternatives and ``.*`` are plain; classes and counts are not.
+    """
+    found: list[Value] = []
+    inner = pattern.removeprefix("^").removesuffix("$")
+    if inner.startswith("(") and inner.endswith(")"):
+        inner = inner[1:-1]
+    for part in inner.split("|")[:_MOST]:
+        core = part.strip("^$").replace(".*", "x").replace("%", "x").replace(".", "y").replace("_", "y")
+        if not core or _SPECIAL.search(core):
+            continue
+        variants = (core, core.swapcase(), core.upper(), core.lower(), core.title())
+        found += [*variants, *(text + "x" for text in variants[:2]), *("x" + text for text in variants[:2]), core[:-1]]
+    return list(dict.fromkeys(found))

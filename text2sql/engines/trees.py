@@ -1,0 +1,104 @@
+"""Between text and syntax trees in the dialect of an engine, and the small rewrites that a comparison needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import ClassVar
+
+from sqlglot import exp
+from sqlglot.dialects.mysql import MySQL
+from sqlglot.errors import SqlglotError
+from sqlglot.generators.mysql import MySQLGenerator
+
+from text2sql.engines.dialect import Dialect
+from text2sql.sql.canonical import canonical
+from text2sql.sql.hardness import Hardness, hardness_of
+from text2sql.sql.prepare import parse as parse_sqlite_query
+from text2sql.sql.prepare import parse_statement
+from text2sql.sql.trees import parse_in, to_sqlite
+
+FAILURES = (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, IndexError, KeyError)
+
+
+def parse_statement_in(sql: str, dialect: Dialect) -> exp.Expr | None:
+    """The syntax tree of one statement of any kind, None where sqlglot fails."""
+    if dialect == "sqlite":
+        return parse_statement(sql)
+    if len(sql) > 100_000:
+        return None
+    try:
+        return parse_in(sql, dialect)
+    except FAILURES:
+        return None
+
+
+# The same two queries are read for several purposes.
+@lru_cache(maxsize=64)
+def parse_query(sql: str, dialect: Dialect) -> exp.Expr | None:
+    """The syntax tree of one query, None where sqlglot fails. It is shared: copy what you change."""
+    if dialect == "sqlite":
+        return parse_sqlite_query(sql)
+    tree = parse_statement_in(sql, dialect)
+    return tree if isinstance(tree, (exp.Select, exp.SetOperation, exp.Subquery)) else None
+
+
+def hardness_in(sql: str, dialect: Dialect) -> Hardness:
+    """Spider's level of a query: easy, medium, hard or extra."""
+    return hardness_of(parse_query(sql, dialect))
+
+
+def canonical_in(tree: exp.Expr, dialect: Dialect) -> str:
+    """The normal form of a query's tree; where names in quotes are told apart by their case, its text."""
+    if dialect == "sqlite":
+        return canonical(tree)
+    quoted = [name for name in tree.find_all(exp.Identifier) if name.args.get("quoted")]
+    if any(str(name.this) != str(name.this).lower() for name in quoted):
+        return written(tree, dialect)
+    return canonical(tree, lambda node: written(node, dialect))
+
+
+def written(tree: exp.Expr, dialect: Dialect) -> str:
+    """A tree as text of a dialect, without comments."""
+    if dialect == "sqlite":
+        return to_sqlite(tree)
+    return tree.sql(_MySQL if dialect == "mysql" else dialect, comments=False)
+
+
+class _MySQLWriter(MySQLGenerator):
+    def regexplike_sql(self, expression: exp.RegexpLike) -> str:
+        # MariaDB has no REGEXP_LIKE, and both have the operator.
+        return self.binary(expression, "REGEXP")
+
+    TRANSFORMS: ClassVar[dict[type[exp.Expr], Callable[..., str]]] = {
+        kind: write for kind, write in MySQLGenerator.TRANSFORMS.items() if kind is not exp.RegexpLike
+    }
+
+
+class _MySQL(MySQL):
+    Generator = _MySQLWriter
+
+
+# Aggregates that put their rows in a row.
+_COLLECTING = (exp.GroupConcat, exp.ArrayAgg, exp.JSONArrayAgg)
+
+
+def with_collections_ordered(tree: exp.Expr, dialect: Dialect) -> exp.Expr | None:
+    """The query with its collecting aggregates in the order of their values, where it leaves that open.
+
+    Returns:
+        The changed tree; None where there is nothing to change.
+    """
+    changed = tree.copy()
+    found = [node for node in changed.find_all(*_COLLECTING) if _unordered(node)]
+    for node in found:
+        inner = node.this
+        values = inner.expressions if isinstance(inner, (exp.Distinct, exp.Concat)) else [inner]
+        ordered = [exp.Ordered(this=value.copy(), nulls_first=dialect == "mysql") for value in values]
+        node.set("this", exp.Order(this=inner.copy(), expressions=ordered))
+    return changed if found else None
+
+
+def _unordered(node: exp.Expr) -> bool:
+    windowed = isinstance(node.find_ancestor(exp.Window, exp.Select), exp.Window)
+    return not (windowed or isinstance(node.parent, exp.WithinGroup) or node.find(exp.Order) is not None)

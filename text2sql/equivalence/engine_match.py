@@ -1,0 +1,190 @@
+"""The decision in an engine: databases made for the pair are loaded into it, and both queries run there.
+
+SQLite is a scout: where both queries can be said in its dialect, they are compared there first, because it is many
+times faster, and the rows on which they differ are tried in the engine at once. What counts is what the engine returns,
+and nothing else: a difference that it does not show is none, and agreement is agreement in the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from text2sql.engines.answers import extract_sql_in
+from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.engines.engine import Engine, EngineLost, EngineMissing, drop_engine, open_engine
+from text2sql.engines.translate import as_sqlite
+from text2sql.engines.trees import parse_query
+from text2sql.equivalence.databases.generator import Generator
+from text2sql.equivalence.engine_pair import EnginePair
+from text2sql.equivalence.match import (
+    GOLD_FAILS,
+    LONGEST,
+    SEARCH,
+    Search,
+    failed_verdict,
+    generator_of,
+    judge_pair,
+    not_alone,
+)
+from text2sql.equivalence.pair import GoldFails, PreparedPair
+from text2sql.equivalence.shrink import Shrinker
+from text2sql.equivalence.trial import Trial, strictly_same
+from text2sql.equivalence.verdict import Verdict
+from text2sql.sql.budget import Budget
+from text2sql.sql.sandbox import QueryFailed
+
+TRANSPILED = "sqlite (transpiled)"
+# Databases in the engine for a pair on which SQLite has found nothing, or that it cannot run.
+_SCOUTED, _UNSCOUTED = 12, 40
+
+
+def judge_in_engine(
+    schema: str, gold: str, predicted: str, dialect: Dialect, *, effort: int, seed: int, timeout: float
+) -> Verdict:
+    """Decides in the engine of a dialect; arguments and verdict are otherwise those of `judge_pair`.
+
+    Raises:
+        EngineMissing: The engine cannot be had.
+    """
+    if len(predicted) > LONGEST:
+        return Verdict("error", f"The prediction is longer than {LONGEST:,} characters.")
+    engine = open_engine(dialect)
+    try:
+        pair = EnginePair(schema, gold, predicted, seed, engine)
+        verdict = _decided(pair, max(1, effort), seed, timeout)
+        if pair.answer.others and verdict.status == "equivalent":
+            verdict = not_alone(verdict, pair.answer.others[0])
+        notes = f" ({' '.join(pair.notes)})" if pair.notes else ""
+        return replace(verdict, reason=verdict.reason + notes, judged_on=engine.version)
+    except EngineLost as error:
+        drop_engine(dialect)
+        return Verdict("undecided", f"{error}.", judged_on=engine.version)
+    except MemoryError:
+        return Verdict("timeout", "The pair takes too much memory.", judged_on=engine.version)
+    except EngineMissing:
+        raise
+    except (Exception, RecursionError) as error:
+        drop_engine(dialect)
+        reason = f"The evaluator failed on this pair: {type(error).__name__}: {error}"
+        return Verdict("undecided", reason, judged_on=engine.version)
+
+
+def judge_transpiled(
+    schema: str, gold: str, predicted: str, dialect: Dialect, *, effort: int, seed: int, timeout: float
+) -> Verdict:
+    """Decides on SQLite, with both queries translated: for callers that have no engine and say so."""
+    from text2sql.engines.tables import engine_schema
+
+    found = [parse_query(text, dialect) for text in (gold, extract_sql_in(predicted, dialect))]
+    texts = [as_sqlite(tree, dialect) if tree is not None else None for tree in found]
+    if texts[0] is None:
+        return Verdict("undecided", "The gold query has no translation for SQLite.", judged_on=TRANSPILED)
+    if texts[1] is None:
+        reason = f"The prediction does not parse as {SHOWN[dialect]}."
+        return Verdict("error", reason, judged_on=TRANSPILED)
+    tables = engine_schema(schema, dialect).schema
+    verdict = judge_pair(tables, texts[0], texts[1], effort=effort, seed=seed, timeout=timeout)
+    return replace(verdict, judged_on=TRANSPILED)
+
+
+def _decided(pair: EnginePair, effort: int, seed: int, timeout: float) -> Verdict:
+    if pair.refusal:
+        return Verdict("refused", f"The prediction is refused: {pair.refusal}.")
+    if not pair.predicted_text:
+        return Verdict("error", "The prediction holds no SQL query.")
+    try:
+        pair.prepare_gold()
+        pair.prepare_predicted()
+        return _compared(pair, effort, seed, timeout)
+    except QueryFailed as failure:
+        return failed_verdict(failure)
+    except GoldFails as failure:
+        return Verdict("undecided", f"{GOLD_FAILS}: {failure}.")
+    finally:
+        pair.close()
+
+
+def _compared(pair: EnginePair, effort: int, seed: int, timeout: float) -> Verdict:
+    budget = Budget(SEARCH * timeout)
+    trial = Trial(pair, budget)
+    with generator_of(pair, seed) as generator:
+        scouted = None if pair.alike else _scouted(pair, generator, effort, timeout)
+        if scouted is not None and scouted.rows is not None:
+            verdict = _confirmed(pair, trial, generator, budget, scouted)
+            if verdict is not None:
+                return verdict
+        # SQLite has seen the others, so that these need not be as many.
+        most = _SCOUTED if scouted is not None and scouted.rows is None else _UNSCOUTED
+        return Search(pair, trial, generator, min(effort, most), budget).verdict()
+
+
+@dataclass(frozen=True)
+class _Scouted:
+    """What SQLite has found: rows on which the translated queries differ, or none."""
+
+    rows: dict[str, list[tuple[int | float | str | bytes | None, ...]]] | None
+    lenient: bool = False
+    databases: int = 0
+    informative: int = 0
+
+
+def _scouted(pair: EnginePair, generator: Generator, effort: int, timeout: float) -> _Scouted | None:
+    """Compares the translations on SQLite; None where they cannot be run there."""
+    gold, predicted = pair.translations
+    if gold is None or predicted is None:
+        return None
+    scout = _Scout(pair, gold, predicted)
+    try:
+        scout.prepare_gold()
+        scout.prepare_predicted()
+        budget = Budget(SEARCH * timeout)
+        search = Search(scout, Trial(scout, budget), generator, effort, budget)
+        verdict = search.verdict()
+    except (QueryFailed, GoldFails):
+        return None
+    finally:
+        scout.close()
+    if verdict.status == "equivalent":
+        return _Scouted(None)
+    if verdict.status != "different" or search.difference is None:
+        return None
+    return _Scouted(search.difference, verdict.lenient, verdict.databases, verdict.informative)
+
+
+class _Scout(PreparedPair):
+    """The translations of a pair, over the tables that its engine has."""
+
+    def __init__(self, pair: EnginePair, gold: str, predicted: str) -> None:
+        super().__init__(pair.schema, gold, predicted, None, 0)
+        self._given = pair.tables
+
+
+def _confirmed(
+    pair: EnginePair, trial: Trial, generator: Generator, budget: Budget, scouted: _Scouted
+) -> Verdict | None:
+    """Whether the engine differs where SQLite does; None if it does not, or fails there."""
+    assert scouted.rows is not None
+    trial.load(scouted.rows)
+    rows = {name: pair.box.stored(pair.tables[name]) for name in scouted.rows}
+    while generator.drop_orphans(rows):
+        pass
+    trial.load(rows)
+    try:
+        gold, answers = trial.run_gold()
+        predicted = trial.run_predicted()
+        if gold.overflow or strictly_same(answers, gold, predicted) or not trial.real(rows, answers):
+            return None
+        witness, reason = Shrinker(pair, trial, generator, budget).witness(rows)
+    except QueryFailed:
+        return None
+    return Verdict("different", reason, witness, False, scouted.lenient, scouted.databases + 1, scouted.informative + 1)
+
+
+def engine_version(dialect: Dialect) -> str:
+    """What the engine of a dialect is called, with its version.
+
+    Raises:
+        EngineMissing: It cannot be had.
+    """
+    engine: Engine = open_engine(dialect)
+    return engine.version

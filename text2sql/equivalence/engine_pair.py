@@ -1,0 +1,245 @@
+"""A pair of queries made ready to run in an engine."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+
+from sqlglot import exp
+
+from text2sql.engines.answers import read_answer_in
+from text2sql.engines.box import EngineBox
+from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.engines.engine import Engine, open_engine
+from text2sql.engines.guard import Reach, guarded
+from text2sql.engines.respelt import with_tables_spelt, without_qualifiers
+from text2sql.engines.tables import EngineSchema, engine_schema
+from text2sql.engines.text_hints import list_hints, text_hints
+from text2sql.engines.translate import as_sqlite
+from text2sql.engines.trees import canonical_in, parse_query, with_collections_ordered, written
+from text2sql.equivalence import ties
+from text2sql.equivalence.pair import GoldFails, PreparedPair, encodable
+from text2sql.equivalence.tongue import Tongue
+from text2sql.sql.prepare import Prepared, parse
+from text2sql.sql.repair import clean, word_names
+from text2sql.sql.sandbox import QueryFailed
+from text2sql.sql.schema import used_tables, used_views
+from text2sql.sql.tokens import fold
+from text2sql.sql.values import Value
+
+# What makes one of several rows, so that one spelling of a text stands for others.
+_GROUPING = (exp.Distinct, exp.Group, exp.SetOperation, exp.Min, exp.Max)
+# Qualifiers that stand for the place where a schema's tables are.
+_OWN = frozenset(("public", "main", "memory"))
+
+
+@lru_cache(maxsize=8)
+def tongue_of(dialect: Dialect) -> Tongue:
+    """How queries of an engine's dialect are read and written."""
+    settled: Callable[[exp.Expr], exp.Expr] = _settled_in_mysql if dialect == "mysql" else lambda column: column.copy()
+    return Tongue(
+        parse=lambda sql: parse_query(sql, dialect),
+        write=lambda tree: written(tree, dialect),
+        chance=exp.Rand,
+        settled=settled,
+        tied=_tied_blindly if dialect == "mysql" else _tied,
+    )
+
+
+def _tied(a: Value, b: Value) -> bool:
+    return a == b
+
+
+def _tied_blindly(a: Value, b: Value) -> bool:
+    """MySQL's collations are blind for case, unless a schema says otherwise."""
+    if isinstance(a, str) and isinstance(b, str):
+        return a.casefold().rstrip(" ") == b.casefold().rstrip(" ")
+    return a == b
+
+
+def _settled_in_mysql(column: exp.Expr) -> exp.Expr:
+    name = written(column, "mysql")
+    text = f"CASE WHEN MIN({name}) <=> MAX({name}) AND COUNT({name}) IN (0, COUNT(*)) THEN MIN({name}) ELSE RAND() END"
+    found = parse_query(f"SELECT {text}", "mysql")
+    assert found is not None
+    return found.expressions[0].copy()
+
+
+class EnginePair(PreparedPair):
+    """Schema, gold query and prediction of one dialect, run in its engine.
+
+    Attributes:
+        translations: Both queries for SQLite; None where sqlglot has none.
+        engine_schema: The schema as the engine is told it.
+    """
+
+    box: EngineBox
+    # Engines divide by no zero and read no number in a word: on such rows a sound query fails, and others are tried.
+    patience = 60
+
+    def __init__(self, schema: str, gold: str, predicted: str, seed: int, engine: Engine) -> None:
+        schema, gold, predicted = map(encodable, (schema, gold, predicted))
+        self._engine, self.dialect = engine, engine.dialect
+        self.tongue = tongue_of(engine.dialect)
+        self.answer = read_answer_in(predicted, engine.dialect)
+        self._gold_text, self.predicted_text = clean(gold), self.answer.sql
+        self._ddl = schema
+        self.engine_schema: EngineSchema = engine_schema(schema, engine.dialect)
+        self.schema = self.engine_schema.schema
+        self._folded = False
+        self.added: list[str] = []
+        self.unused_database: str | None = None
+        self.rng = random.Random(seed)
+        self.chance = ties.Chance(self.rng)
+        found = [parse_query(text, self.dialect) for text in (self._gold_text, self.predicted_text)]
+        self.translations = tuple(as_sqlite(tree, self.dialect) if tree is not None else None for tree in found)
+
+    @property
+    def refusal(self) -> str:
+        """Why the answer is refused before the engine sees anything of it; empty if it is not."""
+        return f"it does more than read ({self.answer.writes})" if self.answer.writes else ""
+
+    @property
+    def words(self) -> set[str]:
+        """Every name in either query, and in either translation."""
+        texts = [self._gold_text, self.predicted_text, *(text for text in self.translations if text)]
+        return set[str]().union(*map(word_names, texts))
+
+    def open(self) -> None:
+        """Creates the tables that either query may read."""
+        if hasattr(self, "box"):
+            self.box.close()
+        names = self.words
+        views = used_views(self.schema, names)
+        names = names.union(*(view.words for view in views))
+        trees = [parse_query(text, self.dialect) for text in (self._gold_text, self.predicted_text)]
+        stars = bool(views) or any(tree is None or _sees_all(tree) for tree in trees)
+        self.tables = used_tables(self.schema, names, every_column=stars)
+        self.box = EngineBox(self._engine, self.engine_schema, self.tables, views)
+
+    def prepare_gold(self) -> None:
+        """Prepares the gold query; where it takes names without case that the schema has in quotes, so does the pair.
+
+        Data sets quote every name of a schema, and none in their queries.
+
+        Raises:
+            GoldFails: It does not run.
+        """
+        try:
+            self._prepare_gold()
+        except GoldFails:
+            if not self.engine_schema.has_case:
+                raise
+            self._folded = True
+            self.engine_schema = engine_schema(self._ddl, self.dialect, folded=True)
+            self.schema = self.engine_schema.schema
+            self._prepare_gold()
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done to make the queries run, in words for the verdict."""
+        return ["The schema's names in quotes are taken for names without, as the gold query has them."] * self._folded
+
+    def _prepare_gold(self) -> None:
+        try:
+            self.open()
+        except QueryFailed as failure:
+            raise GoldFails(f"{SHOWN[self.dialect]} does not accept the schema: {failure}") from None
+        try:
+            self.gold = self._prepared(self._gold_text)
+        except QueryFailed as failure:
+            raise GoldFails(str(failure)) from None
+
+    def prepare_predicted(self) -> None:
+        """Prepares the prediction.
+
+        Raises:
+            QueryFailed: The guard or the engine does not accept it.
+        """
+        self.predicted = self._prepared(self.predicted_text)
+        trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
+        if self.dialect == "mysql":
+            self.blind = any(tree.find(*_GROUPING) is not None for tree in trees)
+            self._shuffle(self.predicted)
+        arrays = {column for (_, column), place in self.engine_schema.columns.items() if place.type.kind == "array"}
+        self.hints = text_hints(trees) | list_hints(trees, arrays)
+
+    def _shuffle(self, query: Prepared) -> None:
+        tree = query.tree
+        if isinstance(tree, exp.Select) and not tree.args.get("order") and not tree.args.get("limit"):
+            shuffled = written(tree.copy().order_by(exp.Rand()), self.dialect)
+            if self.check(shuffled) is None:
+                self.box.shuffle(query.sql, shuffled)
+
+    def _prepared(self, text: str) -> Prepared:
+        sql = without_qualifiers(guarded(text, self.dialect, self._reach()), self.dialect, _OWN)
+        if self.dialect == "mysql":
+            sql = with_tables_spelt(sql, {fold(table.name): table.name for table in self.tables.values()})
+        self.box.check(sql)
+        tree = parse_query(sql, self.dialect)
+        ordered = with_collections_ordered(tree, self.dialect) if tree is not None else None
+        if ordered is not None:
+            changed = written(ordered, self.dialect)
+            if self.check(changed) is None:
+                sql, tree = changed, ordered
+        return Prepared(sql, tree=tree)
+
+    def _reach(self) -> Reach:
+        names = {*self.schema.tables, *self.schema.views}
+        return Reach(frozenset(names | {f"{own}.{name}" for own in _OWN for name in names}), _OWN)
+
+    @property
+    def plan_trees(self) -> list[exp.Expr]:
+        """The trees that databases are made for: in SQLite's dialect where there is a translation."""
+        queries = (self.gold, self.predicted)
+        found = [
+            (parse(text) if text else None) or query.tree
+            for text, query in zip(self.translations, queries, strict=True)
+        ]
+        trees = [tree for tree in found if tree is not None]
+        return trees[:1] if self.gold.sql == self.predicted.sql else trees
+
+    @cached_property
+    def alike(self) -> bool:
+        """See `PreparedPair`; asked before the scout is sent, and again."""
+        return super().alike
+
+    def order_plan(self, tree: exp.Expr) -> ties.OrderPlan | None:
+        """See `PreparedPair`; where there is nothing to take apart, the query runs as it stands."""
+        return ties.unordered(self.gold.sql, tree) or super().order_plan(tree)
+
+    def _canonical(self, tree: exp.Expr) -> str:
+        return canonical_in(tree, self.dialect)
+
+
+def _sees_all(tree: exp.Expr) -> bool:
+    """Whether a query may see columns that it does not name."""
+    if any(not isinstance(star.parent, exp.Count) for star in tree.find_all(exp.Star)):
+        return True
+    if any(str(join.args.get("method") or "").upper() == "NATURAL" for join in tree.find_all(exp.Join)):
+        return True
+    tables = {fold(table.alias_or_name) for table in tree.find_all(exp.Table)}
+    # The name of a table stands for its whole row, and COLUMNS(...) for many columns.
+    whole = any(fold(column.name) in tables and not column.table for column in tree.find_all(exp.Column))
+    return whole or tree.find(exp.Columns, exp.Pivot) is not None
+
+
+def compile_in_engine(schema: str, gold: str, predicted: str, dialect: Dialect) -> QueryFailed | None:
+    """Runs a prediction on empty tables of a schema; None if the engine accepts it.
+
+    Raises:
+        EngineMissing: The engine cannot be had.
+    """
+    pair = EnginePair(schema, gold, predicted, 0, open_engine(dialect))
+    pair.gold = Prepared("")
+    if pair.refusal or not pair.predicted_text:
+        return QueryFailed("refused" if pair.refusal else "error", pair.refusal or "there is no query in it")
+    try:
+        pair.open()
+        pair.prepare_predicted()
+    except QueryFailed as failure:
+        return failure
+    finally:
+        pair.close()
+    return None

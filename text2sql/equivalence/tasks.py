@@ -1,0 +1,80 @@
+"""What goes to a worker process and comes back: frozen dataclasses, written as JSON.
+
+JSON, because a worker runs what a model wrote: what it answers is data, and nothing in it can be run by the parent.
+The types are those that the worker's function declares.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+else:
+    # What type checkers call an instance of any dataclass.
+    DataclassInstance = Any
+
+T = TypeVar("T", bound=DataclassInstance)
+A = TypeVar("A", bound=DataclassInstance)
+A_co = TypeVar("A_co", bound=DataclassInstance, covariant=True)
+# What a worker does with a task: a function at the top level of a module, because the worker imports it.
+Work = Callable[[T], A]
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol(Generic[T, A]):
+    """Between the parent and a worker: the types of a function's task and of its answer.
+
+    Their fields hold what JSON can write; a list comes back as a tuple.
+    """
+
+    task: type[T]
+    answer: type[A]
+
+    def read_task(self, data: object) -> T:
+        """The task that `written` gave the worker."""
+        return _made(self.task, data)
+
+    def read_answer(self, data: object) -> A:
+        """The answer that `written` gave the parent."""
+        return _made(self.answer, data)
+
+
+def protocol(work: Work[T, A]) -> Protocol[T, A]:
+    """What a function takes and returns.
+
+    Raises:
+        TypeError: It does not declare frozen dataclasses.
+    """
+    found: Protocol[T, A] = _protocol(work)
+    return found
+
+
+@cache
+def _protocol(work: Callable[..., Any]) -> Protocol[Any, Any]:
+    hints = get_type_hints(work)
+    answer = hints.pop("return", None)
+    (task,) = hints.values()
+    for kind in (task, answer):
+        if not getattr(getattr(kind, "__dataclass_params__", None), "frozen", False):
+            raise TypeError(f"{work.__qualname__} takes or returns {kind}, which is no frozen dataclass")
+    return Protocol(task, answer)
+
+
+def written(message: DataclassInstance) -> dict[str, object]:
+    """A task or an answer as JSON has it."""
+    return {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
+
+
+def _made(kind: type[A], data: object) -> A:
+    assert isinstance(data, dict)
+    return kind(**{name: _tuples(value) for name, value in data.items()})
+
+
+def _tuples(value: object) -> object:
+    if isinstance(value, list):
+        return tuple(map(_tuples, value))
+    return {key: _tuples(part) for key, part in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,37 @@
+// Which page is shown: that of the run in the address, or the list of runs.
+
+import { read } from "./address.js";
+import { trouble } from "./dom.js";
+import { RunPage } from "./run.js";
+import { RunsPage } from "./runs.js";
+
+const main = document.getElementById("main");
+const where = document.getElementById("where");
+let page = null;
+let run = null;
+
+function follow() {
+  const state = read();
+  if (page && run === (state.run ?? "")) {
+    page.follow(state);
+    return;
+  }
+  page?.stop();
+  trouble("");
+  run = state.run ?? "";
+  page = run ? new RunPage(main, where, state) : new RunsPage(main, where);
+}
+
+addEventListener("popstate", follow);
+addEventListener("keydown", (event) => {
+  const open = document.querySelector("dialog[open]");
+  if (open || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if (page?.key(event)) event.preventDefault();
+});
+document.getElementById("home").addEventListener("click", (event) => {
+  event.preventDefault();
+  history.pushState(null, "", location.pathname);
+  follow();
+});
+document.getElementById("help").addEventListener("click", () => document.getElementById("keys").showModal());
+follow();

@@ -1,0 +1,122 @@
+"""What is wrong with a command, found before libraries that take seconds to load, and before data are read.
+
+This is the one home of such checks. What costs nothing comes first, then what asks a server; who imports this module
+imports neither PyTorch nor transformers nor the Tinker SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from backends import check_backend
+from backends.planning.estimate import DEVICES
+from text2sql.config import Config, SourceConfig, expand_user
+from text2sql.errors import UserError
+from text2sql.pipeline.given_adapter import check_adapter
+from text2sql.rows import READERS, check_present
+from text2sql.runs.claim import Claim, claim_run
+from text2sql.runs.directory import RunDirectory, load_run_config
+
+
+def check_run(config: Config, stages: Collection[str]) -> Claim:
+    """Find out what is wrong with a run, and claim its directory.
+
+    Args:
+        config: The resolved configuration.
+        stages: Which of `text2sql.runs.models.STAGES` are to be carried out.
+
+    Returns:
+        The claim, with which the run is begun; nothing in the directory has been touched.
+
+    Raises:
+        UserError: A file, a package, a key or a start for the training is missing, or the directory is taken.
+        BackendError: The backend cannot be had: its device, its key, its server, its model.
+    """
+    trains = "train" in stages and config.evaluation.adapter is None
+    check_data(config)
+    _check_packages(config, trains=trains)
+    if config.evaluation.adapter is not None and not {"baseline", "evaluate"} & {*stages}:
+        raise UserError("evaluation.adapter is evaluated, not trained; leave it out to train.")
+    check_adapter(config)
+    if trains:
+        _check_training(config)
+    claim = claim_run(config)
+    try:
+        check_backend(config.backend, config.backend_options, config.trained_model)
+        if trains and config.hub.push_to:
+            from text2sql.export import hub
+
+            hub.check(config.hub.push_to)
+    except BaseException:
+        claim.release()
+        raise
+    return claim
+
+
+def check_data(config: Config) -> None:
+    """Raise UserError if a file that the configuration names as data is not there."""
+    parts: list[SourceConfig] = [*config.data.mix] if config.data.mix else [config.data]
+    for part in [*parts, *([config.data.test] if config.data.test else [])]:
+        path = expand_user(part.path or part.source)
+        if path.suffix in READERS:
+            check_present(path, "data")
+
+
+def check_device(given: str) -> str:
+    """The name of a device of `text2sql estimate`, given in any case (UserError if it is none)."""
+    names = {name.casefold(): name for name in ("here", "cpu", *DEVICES)}
+    if given.casefold() not in names:
+        raise UserError(f'--device: "{given}" is none of {", ".join(names.values())}.')
+    return names[given.casefold()]
+
+
+def check_finished_run(directory: Path) -> None:
+    """Raise UserError if there is no run in a directory."""
+    RunDirectory(directory).saved_config()
+
+
+def check_models(directory: Path, *, tuned: bool = False) -> None:
+    """Find out whether the models of a run can be asked.
+
+    Args:
+        directory: The run's.
+        tuned: Whether it is to be its tuned model.
+
+    Raises:
+        UserError: There is no run, or it has no tuned model yet.
+        BackendError: Its backend cannot be had.
+    """
+    run = RunDirectory(directory)
+    config = load_run_config(run)
+    if tuned and not run.checkpoints():
+        raise UserError(
+            f"The run in {run.path} has no checkpoint yet; let it finish, or ask its base model with --base."
+        )
+    check_backend(config.backend, config.backend_options, config.trained_model)
+
+
+def _check_packages(config: Config, *, trains: bool) -> None:
+    """Raise UserError where something that is asked for needs a package or a key that is not there."""
+    if config.judge:
+        from text2sql.chat_client import ChatClient
+
+        ChatClient(config.judge)
+    if config.evaluation.proof:
+        from text2sql.equivalence.proofs import require_solver
+
+        require_solver("evaluation.proof", "leave it out")
+    if trains:
+        from text2sql.training.trackers import check_trackers
+
+        check_trackers(config)
+
+
+def _check_training(config: Config) -> None:
+    """Raise UserError where a training cannot begin as it is to: its reward function, its first weights."""
+    from text2sql.rl.rewards import check_function
+    from text2sql.training.warm_start import find_start, has_begun
+
+    check_function(config.rl.reward)
+    if not has_begun(config):
+        find_start(config)

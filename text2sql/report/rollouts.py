@@ -1,0 +1,89 @@
+"""Groups of answers that a run has learnt from: what each was paid, and the database that shows a wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from text2sql.formats import clip
+from text2sql.report.comparison import Limits
+from text2sql.report.load import RunData
+from text2sql.report.witness import WitnessView, witness_view
+from text2sql.runs.rollouts import PaidAnswer, PaidGroup, SampledGroup
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class PaidQuery:
+    """One query of a group; ``times`` counts the answers that gave it."""
+
+    sql: str
+    times: int
+    outcome: str
+    reward: str
+    reason: str
+    witness: WitnessView | None
+
+
+@dataclass(frozen=True)
+class RolloutGroup:
+    """A question of a step, with the queries that were sampled, the best paid first."""
+
+    step: int
+    question: str
+    schema: str
+    gold: str
+    queries: list[PaidQuery]
+
+
+def example_groups(run: RunData, limits: Limits) -> list[RolloutGroup]:
+    """Groups whose answers were paid differently: of the first steps, of the middle, and of the last.
+
+    As many again are of those with a wrong answer that one database lets pass, where there are some.
+    """
+    sampled = {(row.step, row.place): row for row in run.rollouts if isinstance(row, SampledGroup)}
+    telling = [
+        (sampled[row.step, row.place], row)
+        for row in run.rollouts
+        if isinstance(row, PaidGroup)
+        and (row.step, row.place) in sampled
+        and len({answer.reward for answer in row.paid if answer.reward is not None}) > 1
+    ]
+    shown = min(_SHOWN, limits.cases)
+    caught = [pair for pair in telling if any(answer.passes_one for answer in pair[1].paid)]
+    chosen = {id(pair[1]): pair for pair in [*_spread(telling, shown), *_spread(caught, shown)]}
+    return [_view(*pair, limits) for pair in sorted(chosen.values(), key=lambda pair: (pair[1].step, pair[1].place))]
+
+
+def _spread(pairs: Sequence[tuple[SampledGroup, PaidGroup]], wanted: int) -> list[tuple[SampledGroup, PaidGroup]]:
+    """So many of them at even distances, the first and the last among them."""
+    if wanted <= 1 or len(pairs) <= wanted:
+        return list(pairs[:wanted])
+    return [pairs[round(place * (len(pairs) - 1) / (wanted - 1))] for place in range(wanted)]
+
+
+def _view(sampled: SampledGroup, paid: PaidGroup, limits: Limits) -> RolloutGroup:
+    queries: dict[tuple[str, str], list[PaidAnswer]] = {}
+    for answer in paid.paid:
+        queries.setdefault((answer.sql, answer.outcome), []).append(answer)
+    best = sorted(queries.values(), key=lambda own: (own[0].reward is None, -(own[0].reward or 0)))
+    return RolloutGroup(
+        step=paid.step + 1,
+        question=clip(sampled.question, limits.text),
+        schema=clip(sampled.context, limits.text),
+        gold=clip(sampled.gold, limits.text),
+        queries=[
+            PaidQuery(
+                sql=clip(own[0].sql, limits.text),
+                times=len(own),
+                outcome=own[0].outcome,
+                reward="none" if own[0].reward is None else f"{own[0].reward:g}",
+                reason=clip(own[0].verdict.reason, 400),
+                witness=witness_view(own[0].verdict.witness, own[0].verdict.judged_on)
+                if own[0].verdict.witness
+                else None,
+            )
+            for own in best
+        ],
+    )

@@ -1,0 +1,96 @@
+"""The reward as TRL takes it: ``GRPOTrainer(reward_funcs=VerdictReward(), ...)``, or another online trainer of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from text2sql.config import RewardConfig
+from text2sql.rewards.batch import reward_answers
+
+# What TRL gives for a completion: its text, or in a conversation its messages.
+Completion = str | Sequence[Mapping[str, Any]]
+
+
+class VerdictReward:
+    """Pays completions by the evaluator's verdict on them.
+
+    The data set has a column with the gold queries, one with the schemas, and may have one with the paths of real
+    databases. What the evaluator cannot decide is None, which TRL leaves out of its group.
+
+    Args:
+        table: The rewards; the defaults of `rl.reward` where it is None.
+        gold: Name of the column with the gold queries.
+        schema: Of the one with the ``CREATE TABLE`` statements.
+        database: Of the one with the databases; a data set without it has none.
+        max_completion_length: The trainer's. A completion of so many tokens was cut off; None: nothing is known of it.
+        workers: Processes that execute queries.
+        seed: Of the databases that are made.
+        timeout: Seconds of processor time for one completion.
+    """
+
+    # TRL logs the reward under this name.
+    __name__ = "verdict"
+
+    def __init__(
+        self,
+        table: RewardConfig | None = None,
+        *,
+        gold: str = "gold",
+        schema: str = "schema",
+        database: str = "database",
+        max_completion_length: int | None = None,
+        workers: int = 2,
+        seed: int = 0,
+        timeout: float = 2.0,
+    ) -> None:
+        self._table = table
+        self._gold, self._schema, self._database = gold, schema, database
+        self._longest, self._workers, self._seed, self._timeout = max_completion_length, workers, seed, timeout
+
+    def __call__(
+        self,
+        *,
+        completions: Sequence[Completion],
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        log_metric: Callable[[str, float], None] | None = None,
+        **columns: Any,
+    ) -> list[float | None]:
+        """The reward of each completion.
+
+        Args:
+            completions: What was sampled.
+            completion_ids: The same as tokens.
+            log_metric: TRL's; is told the share of every outcome.
+            **columns: The data set's, repeated for each completion, and what else TRL passes on.
+
+        Raises:
+            KeyError: The data set lacks a column that is needed.
+        """
+        for name in (self._gold, self._schema):
+            if name not in columns:
+                known = ", ".join(sorted(columns))
+                raise KeyError(f"VerdictReward needs the column {name!r}, and the data set has {known}")
+        cut = None
+        if self._longest is not None and completion_ids is not None:
+            cut = [len(ids) >= self._longest for ids in completion_ids]
+        rewards = reward_answers(
+            [_text(completion) for completion in completions],
+            columns[self._gold],
+            columns[self._schema],
+            columns.get(self._database),
+            truncated=cut,
+            table=self._table,
+            workers=self._workers,
+            seed=self._seed,
+            timeout=self._timeout,
+        )
+        if log_metric is not None:
+            for outcome, count in Counter(reward.outcome for reward in rewards).items():
+                log_metric(f"verdict/{outcome}", count / len(rewards))
+        return [reward.value for reward in rewards]
+
+
+def _text(completion: Completion) -> str:
+    return completion if isinstance(completion, str) else str(completion[-1]["content"])

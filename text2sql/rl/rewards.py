@@ -1,0 +1,230 @@
+"""What an answer is paid: by the evaluator's verdict on it, or by a function of the user's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from importlib import import_module
+from pathlib import Path
+
+from text2sql.config.rl import RewardConfig
+from text2sql.engines.answers import extract_sql_in
+from text2sql.engines.dialect import Dialect
+from text2sql.equivalence.overlap import score_with_overlap
+from text2sql.equivalence.process_pool import Lost, run_tasks
+from text2sql.equivalence.verdict import Verdict
+from text2sql.equivalence.workers import Pair, score_pairs, work_on_pairs
+from text2sql.errors import UserError
+from text2sql.runs.rollouts import Outcome, PaidAnswer
+
+# Bytes by which a process with a user's own function may grow.
+OWN_MEMORY = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class RewardedAnswer:
+    """An answer as a reward function sees it.
+
+    Attributes:
+        question: In natural language.
+        schema: ``CREATE TABLE`` statements.
+        gold: The gold query.
+        answer: What the model wrote, without the stop string that ended it.
+        truncated: Whether it was cut off.
+        database: Path of the question's own database, None for most.
+        dialect: Of schema and queries.
+        sql: The query in it; set by `pay`, as what follows.
+        outcome: What the evaluator says of it.
+        reason: The same in a sentence.
+        reward: By the table of verdicts; None where the evaluator cannot decide.
+    """
+
+    question: str
+    schema: str
+    gold: str
+    answer: str
+    truncated: bool = False
+    database: str | None = None
+    dialect: Dialect = "sqlite"
+    sql: str = ""
+    outcome: Outcome = "undecided"
+    reason: str = ""
+    reward: float | None = None
+
+
+RewardFunction = Callable[[RewardedAnswer], "float | None"]
+
+
+def outcome_of(verdict: Verdict, answer: RewardedAnswer) -> Outcome:
+    """What an answer is paid for; one that was cut off does not end, whatever it says until then."""
+    if answer.truncated:
+        return "truncated"
+    if verdict.correct:
+        return "equivalent"
+    if verdict.status == "different":
+        return "caught" if answer.database and _passed_own_database(verdict) else "runs"
+    # Equivalent, though not strictly: it runs, and is not right.
+    return "runs" if verdict.status == "equivalent" else verdict.status
+
+
+def _passed_own_database(verdict: Verdict) -> bool:
+    """Whether the question's own database let a wrong answer pass, so that a made one had to find it out."""
+    # A difference on the own database, which is too large to show, has a witness without tables.
+    return verdict.unused_database is None and verdict.witness is not None and bool(verdict.witness.tables)
+
+
+def one_database_passes(verdict: Verdict, answer: RewardedAnswer) -> bool:
+    """Whether a wrong answer is one that a comparison on one database would have taken for a right one.
+
+    Where the question has a database of its own, that is the one. Where it has none, it is the first that was made, and
+    results are compared there as sets of rows in any order of the columns, as is the custom.
+    """
+    outcome = outcome_of(verdict, answer)
+    if answer.database or outcome == "caught":
+        return outcome == "caught"
+    # A search ends at the first database that even that comparison fails on.
+    return outcome == "runs" and verdict.status == "different" and (verdict.lenient or verdict.databases > 1)
+
+
+def reward_of(outcome: Outcome, table: RewardConfig) -> float | None:
+    """The reward of an outcome; None for what cannot be decided."""
+    if outcome in ("undecided", "failed"):
+        return None
+    return float(getattr(table, "error" if outcome == "timeout" else outcome))
+
+
+def pay(
+    answers: Sequence[RewardedAnswer],
+    table: RewardConfig,
+    *,
+    names: Sequence[str] | None = None,
+    workers: int = 1,
+    seed: int = 0,
+    timeout: float = 2.0,
+    cache: Path | None = None,
+) -> list[PaidAnswer]:
+    """Judge answers and say what each is paid.
+
+    Args:
+        answers: What to judge; equal ones are judged once.
+        table: The rewards of verdicts, or the user's own function.
+        names: Of the answers, for messages.
+        workers: Processes that execute queries; the rewards do not depend on it.
+        seed: Of the databases.
+        timeout: Seconds of processor time for one pair of queries.
+        cache: A directory in which verdicts are kept; None judges every pair.
+
+    Raises:
+        UserError: The user's own function cannot be imported; or it raised, hung or returned no number for an answer,
+            and `on_failure` is ``stop``.
+    """
+    pairs = [Pair(answer.schema, answer.gold, answer.answer, answer.database, answer.dialect) for answer in answers]
+    verdicts: dict[int, Verdict] = {}
+    overlaps: dict[int, float] = {}
+    if table.partial:
+        judged = work_on_pairs(
+            score_with_overlap, pairs, workers=workers, effort=table.databases, seed=seed, timeout=timeout, cache=cache
+        )
+        for index, verdict, found in judged:
+            verdicts[index], overlaps[index] = verdict, found.overlap if found else 0.0
+    else:
+        verdicts |= score_pairs(pairs, workers=workers, effort=table.databases, seed=seed, timeout=timeout, cache=cache)
+    paid = [
+        _pay_by_table(answer, verdicts[index], table, overlaps.get(index, 0.0)) for index, answer in enumerate(answers)
+    ]
+    if table.function is None:
+        return paid
+    return _pay_by_function(answers, paid, table, names or [f"answer {n}" for n in range(1, len(answers) + 1)], workers)
+
+
+def _pay_by_table(answer: RewardedAnswer, verdict: Verdict, table: RewardConfig, overlap: float) -> PaidAnswer:
+    outcome = outcome_of(verdict, answer)
+    reward = reward_of(outcome, table)
+    if outcome == "runs" and reward is not None:
+        reward += table.partial * overlap
+    return PaidAnswer(
+        sql=extract_sql_in(answer.answer, answer.dialect),
+        verdict=verdict,
+        outcome=outcome,
+        reward=reward,
+        passes_one=one_database_passes(verdict, answer) or None,
+    )
+
+
+def check_function(table: RewardConfig) -> None:
+    """Import the user's own function, if there is one (UserError where that fails)."""
+    if table.function is not None:
+        try:
+            find_function(table.function)
+        except (ImportError, AttributeError, TypeError) as error:
+            raise UserError(f"rl.reward.function={table.function}: {error}.") from error
+
+
+def find_function(path: str) -> RewardFunction:
+    """The function of a path ``package.module:function``.
+
+    Raises:
+        ImportError: There is no such module.
+        AttributeError: It has no such function.
+        TypeError: What it has is no function.
+    """
+    module, _, name = path.partition(":")
+    found = getattr(import_module(module), name)
+    if not callable(found):
+        raise TypeError(f"{name} is no function")
+    return found
+
+
+@dataclass(frozen=True)
+class CallTask(RewardedAnswer):
+    """An answer, and the path of the function that pays it."""
+
+    function: str = ""
+
+
+@dataclass(frozen=True)
+class Payment:
+    """What a user's own function returned, or why it did not."""
+
+    reward: float | None = None
+    failure: str = ""
+
+
+def call_function(task: CallTask) -> Payment:
+    """What a worker does with an answer and a user's own function; what that raises comes back in words."""
+    try:
+        answer = RewardedAnswer(**{field.name: getattr(task, field.name) for field in fields(RewardedAnswer)})
+        reward = find_function(task.function)(answer)
+        if reward is not None and not math.isfinite(reward):
+            return Payment(failure=f"it returned {reward}")
+        return Payment(None if reward is None else float(reward))
+    except Exception as error:
+        return Payment(failure=f"{type(error).__name__}: {error}")
+
+
+def _pay_by_function(
+    answers: Sequence[RewardedAnswer],
+    judged: Sequence[PaidAnswer],
+    table: RewardConfig,
+    names: Sequence[str],
+    workers: int,
+) -> list[PaidAnswer]:
+    """Pay by the user's own function, in processes that can be killed."""
+    tasks = []
+    for answer, paid in zip(answers, judged, strict=True):
+        known = replace(answer, sql=paid.sql, outcome=paid.outcome, reason=paid.verdict.reason, reward=paid.reward)
+        tasks.append(CallTask(**asdict(known), function=table.function or ""))
+    found = list(judged)
+    for index, reply in run_tasks(call_function, tasks, workers=workers, seconds=table.seconds, memory=OWN_MEMORY):
+        failure = reply.reason if isinstance(reply, Lost) else reply.failure
+        if failure and table.on_failure == "stop":
+            raise UserError(
+                f"rl.reward.function={table.function} failed on {names[index]}, {judged[index].sql!r}: {failure}. What "
+                "was sampled is kept, and the same command goes on there; rl.reward.on_failure=drop leaves such "
+                "answers out."
+            )
+        outcome: Outcome = "failed" if failure else judged[index].outcome
+        reward = None if isinstance(reply, Lost) else reply.reward
+        found[index] = found[index].model_copy(update={"reward": reward, "outcome": outcome})
+    return found

@@ -1,0 +1,100 @@
+"""Which runs a directory holds: how far each is, what it came to, and what it takes of the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from text2sql.errors import UserError
+from text2sql.runs.claim import empty_run
+from text2sql.runs.directory import RunDirectory
+from text2sql.runs.summary import Summary
+
+# Directories within directories that are searched: those of a sweep lie one deeper than others.
+_DEPTH = 2
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """One run.
+
+    Attributes:
+        path: Its directory.
+        state: How far it is, in words.
+        summary: What it came to; None before the end of its first stage, or where it cannot be read.
+        size: Bytes of its files.
+        written: When its files were last written, in seconds since 1970.
+    """
+
+    path: Path
+    state: str
+    summary: Summary | None
+    size: int
+    written: float
+
+
+def list_runs(directory: Path) -> list[ListedRun]:
+    """The runs in a directory and in the directories within it, the latest last.
+
+    Raises:
+        UserError: There is no such directory.
+    """
+    if not directory.is_dir():
+        raise UserError(f"There is no directory {directory}. Runs are made in runs/ unless output_dir says otherwise.")
+    return sorted((list_run(path) for path in _runs(directory, _DEPTH)), key=lambda run: run.written)
+
+
+def remove_run(path: Path) -> None:
+    """Remove a run's directory.
+
+    Raises:
+        UserError: It is no run, or another process holds it.
+    """
+    run = RunDirectory(path)
+    if not run.file("config.yaml").is_file():
+        raise UserError(f"{path} is not removed: there is no run in it.")
+    run.lock()
+    try:
+        empty_run(run)
+    finally:
+        run.unlock()
+    (path / ".lock").unlink(missing_ok=True)
+    path.rmdir()
+
+
+def _runs(directory: Path, depth: int) -> Iterator[Path]:
+    if (directory / "config.yaml").is_file():
+        yield directory
+    elif depth:
+        for entry in sorted(directory.iterdir()):
+            if entry.is_dir() and not entry.is_symlink():
+                yield from _runs(entry, depth - 1)
+
+
+def list_run(path: Path) -> ListedRun:
+    """One run; what is wrong with its files is said by its state."""
+    files = [file.lstat() for file in path.rglob("*") if file.is_symlink() or file.is_file()]
+    run = RunDirectory(path)
+    try:
+        summary = run.summary()
+        state = _state(run, summary)
+    except UserError as error:
+        summary, state = None, f"damaged: {error}"
+    return ListedRun(
+        path, state, summary, sum(file.st_size for file in files), max((file.st_mtime for file in files), default=0.0)
+    )
+
+
+def _state(run: RunDirectory, summary: Summary | None) -> str:
+    stages = set(summary.stages) if summary else set()
+    if {"train", "evaluate"} <= stages:
+        return "finished"
+    if "train" in stages:
+        return "trained, not evaluated"
+    if run.has_trained():
+        steps = [row.step for row in run.metrics()]
+        return f"training, step {max(steps)}" if steps else "training begun"
+    if stages:
+        return "base model evaluated"
+    return "begun" if run.has_results() else "nothing yet"
