@@ -112,6 +112,21 @@ def test_error_labels_read_the_engines_messages(dialect: str, predicted: str, la
     assert label in error_labels(SCHEMA, gold, predicted, verdict, dialect)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("predicted", "label"),
+    [
+        ("SELECT t.nothing FROM t", "unknown column"),
+        ("SELECT * EXCLUDE (nothing) FROM t", "unknown column"),
+        ("SELECT u.a FROM t", "unknown table"),
+    ],
+)
+def test_error_labels_know_each_way_in_which_duckdb_misses_a_name(predicted: str, label: str) -> None:
+    require_engine("duckdb")
+    verdict = execution_match(SCHEMA, "SELECT a FROM t", predicted, dialect="duckdb")
+    assert verdict.status == "error" and not verdict.reason.endswith("!.")
+    assert label in error_labels(SCHEMA, "SELECT a FROM t", predicted, verdict, "duckdb")
+
+
 @pytest.mark.parametrize("dialect", ["duckdb", "postgres", "mysql"])
 def test_a_second_try_sees_the_engines_error(dialect: str) -> None:
     require_engine(dialect)

@@ -24,7 +24,7 @@ def first_line(error: BaseException) -> str:
     """What a library says of a failure, in one line and without its own name for the kind."""
     lines = [line.strip() for line in said_by(error).splitlines() if line.strip()]
     said = lines[0] if lines else type(error).__name__
-    return _PREFIX.sub("", said).rstrip(".")
+    return _PREFIX.sub("", said).rstrip(".!")
 
 
 def said_by(error: BaseException) -> str:

@@ -210,15 +210,9 @@ _MISSING = (
     ("column", re.compile(r'column "?([^"]+?)"? does not exist')),
     ("table", re.compile(r'relation "(.+?)" does not exist|missing FROM-clause entry for table "(.+?)"')),
     ("ambiguous", re.compile(r'column reference "(.+?)" is ambiguous')),
-    (
-        "column",
-        re.compile(r'Binder Error: (?:Referenced column "(.+?)" not found|.*does not have a column named "(.+?)")'),
-    ),
-    (
-        "table",
-        re.compile(r"Catalog Error: Table with name (.+?) does not exist|Binder Error: Referenced table \"(.+?)\""),
-    ),
-    ("ambiguous", re.compile(r'Binder Error: Ambiguous reference to column name "(.+?)"')),
+    ("column", re.compile(r'(?:Referenced )?[Cc]olumn "(.+?)" .*not found|.*does not have a column named "(.+?)"')),
+    ("table", re.compile(r'Table with name (.+?) does not exist|Referenced table "(.+?)" not found')),
+    ("ambiguous", re.compile(r'Ambiguous reference to column name "(.+?)"')),
     ("column", re.compile(r"Unknown column '(.+?)' in")),
     ("table", re.compile(r"Table '(?:.+\.)?(.+?)' doesn't exist|Unknown table '(.+?)'")),
     ("ambiguous", re.compile(r"Column '(.+?)' in .+ is ambiguous")),
