@@ -347,13 +347,14 @@ class EndpointConfig(Section):
 
 
 class TrackingConfig(Section):
-    """Where each row of ``metrics.jsonl`` is also sent. Every tracker needs its own package."""
+    """Where metrics, accuracies, answers and the report are also sent. Every tracker needs its own package."""
 
     CHANGES: ClassVar[Changes] = "reports"
 
     tensorboard: bool = Field(False, description="Write TensorBoard event files into the run's directory.")
     wandb_project: str | None = Field(None, description="Weights & Biases project; null: none.")
     trackio_project: str | None = Field(None, description="Trackio project; null: none.")
+    mlflow_experiment: str | None = Field(None, description="MLflow experiment; null: none.")
 
 
 class HubConfig(Section):

@@ -17,6 +17,7 @@ from text2sql.pipeline.given_adapter import check_adapter
 from text2sql.rows import READERS, check_present
 from text2sql.runs.claim import Claim, claim_run
 from text2sql.runs.directory import RunDirectory, load_run_config
+from text2sql.trackers.trackers import check_trackers
 
 
 def check_run(config: Config, stages: Collection[str]) -> Claim:
@@ -35,7 +36,7 @@ def check_run(config: Config, stages: Collection[str]) -> Claim:
     """
     trains = "train" in stages and config.evaluation.adapter is None
     check_data(config)
-    _check_packages(config, trains=trains)
+    _check_packages(config)
     if config.evaluation.adapter is not None and not {"baseline", "evaluate"} & {*stages}:
         raise UserError("evaluation.adapter is evaluated, not trained; leave it out to train.")
     check_adapter(config)
@@ -48,6 +49,7 @@ def check_run(config: Config, stages: Collection[str]) -> Claim:
             from text2sql.export import hub
 
             hub.check(config.hub.push_to)
+        check_trackers(config)
     except BaseException:
         claim.release()
         raise
@@ -96,7 +98,7 @@ def check_models(directory: Path, *, tuned: bool = False) -> None:
     check_backend(config.backend, config.backend_options, config.trained_model)
 
 
-def _check_packages(config: Config, *, trains: bool) -> None:
+def _check_packages(config: Config) -> None:
     """Raise UserError where something that is asked for needs a package or a key that is not there."""
     if config.judge:
         from text2sql.chat_client import ChatClient
@@ -106,10 +108,6 @@ def _check_packages(config: Config, *, trains: bool) -> None:
         from text2sql.equivalence.proofs import require_solver
 
         require_solver("evaluation.proof", "leave it out")
-    if trains:
-        from text2sql.training.trackers import check_trackers
-
-        check_trackers(config)
 
 
 def _check_training(config: Config) -> None:

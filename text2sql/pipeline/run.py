@@ -47,6 +47,7 @@ def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
 
 def _carry_out(claim: Claim, stages: Sequence[str]) -> Path:
     from text2sql.pipeline.stages import carry_out, read_data
+    from text2sql.trackers.trackers import open_trackers
 
     config = claim.config
     trains = "train" in stages and config.evaluation.adapter is None
@@ -54,11 +55,12 @@ def _carry_out(claim: Claim, stages: Sequence[str]) -> Path:
     run = claim.open()
     try:
         budget = TokenBudget(run, config)
-        if config.capabilities.computes_here:
-            console.print(f"Loading {config.trained_model} …")
         opened = open_service(with_its_arithmetic(config, run), run.file("checkpoints"))
-        with keeping_traceback(run.path), opened as service:
-            carry_out(RunSession(config, run, service, budget), dataset, stages)
+        with keeping_traceback(run.path), open_trackers(config, run) as trackers:
+            if config.capabilities.computes_here:
+                console.print(f"Loading {config.trained_model} …")
+            with opened as service:
+                carry_out(RunSession(config, run, service, budget), dataset, stages, trackers)
         if trains and not config.capabilities.checkpoints_on_disk:
             from text2sql.pipeline.adapter_download import download_at_the_end
 

@@ -44,6 +44,7 @@ from text2sql.runs.models import SIDES, Model
 from text2sql.runs.records import Prediction, predictions_file
 from text2sql.runs.session import RunSession, context_length
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, TrainedWeights
+from text2sql.trackers.trackers import Trackers
 from text2sql.training.warm_start import check_start, find_start
 
 
@@ -67,7 +68,7 @@ def read_data(config: Config, stages: Collection[str]) -> Dataset:
     return dataset
 
 
-def carry_out(session: RunSession, dataset: Dataset, stages: Collection[str]) -> None:
+def carry_out(session: RunSession, dataset: Dataset, stages: Collection[str], trackers: Trackers) -> None:
     """Evaluate, train, evaluate, and report, in a run's directory.
 
     Args:
@@ -75,12 +76,13 @@ def carry_out(session: RunSession, dataset: Dataset, stages: Collection[str]) ->
         dataset: Its examples.
         stages: Which of `STAGES` to carry out. Those that an earlier start has finished cost nothing, and are summed
             up too.
+        trackers: Are sent what is measured, and what it comes to.
     """
     with Teacher(session) as teacher:
-        _carry_out(session, dataset, {*stages, *session.run.stages()}, teacher)
+        _carry_out(session, dataset, {*stages, *session.run.stages()}, teacher, trackers)
 
 
-def _carry_out(session: RunSession, dataset: Dataset, stages: set[str], teacher: Teacher) -> None:
+def _carry_out(session: RunSession, dataset: Dataset, stages: set[str], teacher: Teacher, trackers: Trackers) -> None:
     config, service = session.config, session.service
     base = service.create_sampling_client(base_model=config.trained_model).result()
     context = context_length(service, config.trained_model)
@@ -103,7 +105,9 @@ def _carry_out(session: RunSession, dataset: Dataset, stages: set[str], teacher:
         # Over-long examples, which `_check` still counted, are gone now.
         check_batch_size(dataset, config)
         asked = {evaluation.model for evaluation in plan.after}
-        trained = train_model(session, dataset, train, validation, teacher, to_sample="tuned" in asked)
+        trained = train_model(
+            session, dataset, train, validation, teacher, to_sample="tuned" in asked, track=trackers.log
+        )
         training = trained.summary.model_copy(update={"weights": weights})
         if trained.sampler:
             models["tuned"] = trained.sampler
@@ -122,6 +126,7 @@ def _carry_out(session: RunSession, dataset: Dataset, stages: set[str], teacher:
     from text2sql.report import write_report
 
     page = write_report(session.run.path)
+    trackers.send_results(summary, answers, page)
     show_results(summary)
     console.print(f"Report: {page}")
 

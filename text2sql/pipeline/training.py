@@ -29,9 +29,9 @@ from text2sql.runs.summary import TrainingSummary
 from text2sql.sql.hardness import LEVELS
 from text2sql.training.batches import TrainingData
 from text2sql.training.lr_schedule import auto_learning_rate
+from text2sql.training.metrics_log import Track
 from text2sql.training.steps import Steps
 from text2sql.training.supervised import SupervisedSteps
-from text2sql.training.trackers import open_trackers
 from text2sql.training.trainer import Trainer, Validate
 
 
@@ -56,6 +56,7 @@ def train_model(
     teacher: Teacher,
     *,
     to_sample: bool,
+    track: Track,
 ) -> Trained:
     """Train to the end; where a server loses the model, as one that is restarted does, from the last checkpoint.
 
@@ -66,13 +67,13 @@ def train_model(
         validation: The validation examples as tokens.
         teacher: Asked where the run distils one.
         to_sample: Whether the tuned model will be asked.
+        track: Is sent every record of metrics.
 
     Raises:
-        UserError: The training diverged, or a tracker's package is missing.
+        UserError: The training diverged.
         BackendError: The backend failed.
     """
     config = session.config
-    track = open_trackers(config, session.run.path)
     validate = _validator(session, dataset.split.validation[: config.training.validation_questions])
     peak = _peak_rate(config)
     taken_up: list[CheckpointRecord] = []

@@ -43,7 +43,7 @@ from text2sql.runs.records import (
     ValidationSample,
 )
 from text2sql.runs.rollouts import ROLLOUTS, PaidGroup, RlStepMetrics, SampledGroup
-from text2sql.runs.summary import ENVIRONMENT, INPUTS, SUMMARY, Environment, Inputs, Summary
+from text2sql.runs.summary import ENVIRONMENT, INPUTS, SUMMARY, TRACKERS, Environment, Inputs, Summary, TrackedRuns
 
 # Files without which a run can go on, with what they hold: no answer, no weights and no setting is in them.
 BOOKKEEPING: dict[str, tuple[type[Record], ...]] = {
@@ -56,6 +56,7 @@ BOOKKEEPING: dict[str, tuple[type[Record], ...]] = {
     SUMMARY: (Summary,),
     ENVIRONMENT: (Environment,),
     INPUTS: (Inputs,),
+    TRACKERS: (TrackedRuns,),
 }
 
 

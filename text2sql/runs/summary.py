@@ -1,4 +1,4 @@
-"""What the JSON files of a run hold: what it came to, where it took place, and what it was made from."""
+"""What the JSON files of a run hold: what it came to, where it took place, what it was made from, who watched it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from text2sql.runs.records import Part, Record, Several, StartRecord, optional
 SUMMARY = "summary.json"
 ENVIRONMENT = "environment.json"
 INPUTS = "inputs.json"
+TRACKERS = "trackers.json"
 
 
 class Environment(Record):
@@ -320,3 +321,21 @@ class Inputs(Record):
     """``inputs.json``: a fingerprint for every input that the run has; one that it does not have is left out."""
 
     inputs: dict[str, Fingerprint]
+
+
+class TrackedRun(Part):
+    """A run in an experiment tracker.
+
+    Attributes:
+        project: As the configuration calls it.
+        id: By which the tracker finds it again.
+    """
+
+    project: str
+    id: str
+
+
+class TrackedRuns(Record):
+    """``trackers.json``: the run of each tracker that this run is sent to, by the tracker's package."""
+
+    runs: dict[str, TrackedRun]
