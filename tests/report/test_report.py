@@ -4,89 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import tracemalloc
 import xml.etree.ElementTree as ET
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.support.present_run import STEP
+from tests.support.report_pages import Page, read
 from tests.support.synthetic import HOSTILE, edit_summary, make_run, predictions, write_rows
 from text2sql.equivalence.verdict import Table, Witness
 from text2sql.errors import UserError
 from text2sql.report import write_report
-from text2sql.report.comparison import Limits, both_right, groups
-from text2sql.report.load import load_run
 from text2sql.report.witness import witness_view
-
-VOID = {"meta", "img", "br", "hr", "link", "input"}
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page; fails on tags that are not closed in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.stack: list[str] = []
-        self.texts: list[tuple[str, str]] = []
-        self.feed(html)
-        self.close()
-        assert self.stack == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.stack.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack and self.stack[-1] == tag, f"</{tag}> closes {self.stack[-3:]}"
-        self.stack.pop()
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.stack:
-            self.texts.append((self.stack[-1] if self.stack else "", data))
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", "".join(data for _, data in self.texts))
-
-    def names(self) -> list[str]:
-        return [name for name, _ in self.tags]
-
-    def ids(self) -> list[str]:
-        return [attrs["id"] for _, attrs in self.tags if attrs.get("id")]
-
-
-def read(directory: Path) -> Page:
-    return Page(write_report(directory).read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = make_run(tmp_path_factory.mktemp("whole"))
-    write_report(directory)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def page(whole: Path) -> Page:
-    return Page((whole / "report.html").read_text(encoding="utf-8"))
-
-
-@pytest.fixture
-def run_dir(whole: Path, tmp_path: Path) -> Path:
-    """A copy of the inputs of the whole run, free to be spoiled."""
-    for path in whole.iterdir():
-        if path.is_file() and path.name != "report.html":
-            shutil.copy(path, tmp_path)
-    return tmp_path
 
 
 def test_headline_numbers_and_paired_result(whole: Path, page: Page) -> None:
@@ -357,30 +287,6 @@ def test_witness_as_the_evaluator_writes_it() -> None:
     assert [grid.title for grid in view.results] == ["Gold query returns", "Model's query returns"]
 
 
-def test_rows_of_another_shape_are_counted_and_the_first_is_named(run_dir: Path) -> None:
-    odd = [
-        {"id": 1},
-        {"verdict": "right"},
-        {"id": None, "sql": 5, "labels": "x", "hardness": 7, "verdict": {"status": 3}},
-    ]
-    with (run_dir / "predictions-tuned.jsonl").open("a") as file:
-        file.write("".join(json.dumps(row) + "\n" for row in odd))
-    text = read(run_dir).text
-    assert "predictions-tuned.jsonl: 3 unreadable lines skipped (the first: line 201 has no question, context," in text
-    for name in ("summary.json", "metrics.jsonl", "predictions-base.jsonl"):
-        (run_dir / name).unlink()
-    write_rows(run_dir / "predictions-tuned.jsonl", odd)
-    with pytest.raises(UserError, match="Nothing to report"):
-        write_report(run_dir)
-
-
-def test_types_of_error_left_out_are_counted(run_dir: Path) -> None:
-    summary = json.loads((run_dir / "summary.json").read_text())
-    summary["evaluations"]["tuned"]["error_labels"] = {f"kind_{index}": 1 for index in range(20)}
-    edit_summary(run_dir, evaluations=summary["evaluations"])
-    assert "The 12 most frequent of 23" in read(run_dir).text
-
-
 def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No run directory"):
         write_report(tmp_path / "absent")
@@ -432,39 +338,3 @@ def test_breakdown_and_opinion_of_another_shape(
     summary["evaluations"]["base"][part] = broken
     (run_dir / "summary.json").write_text(json.dumps(summary))
     assert f"format 1: evaluations.base.{part}" in read(run_dir).text
-
-
-def test_of_many_answers_only_the_shown_ones_are_kept_in_memory(run_dir: Path) -> None:
-    for side in ("base", "tuned"):
-        path = run_dir / f"predictions-{side}.jsonl"
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        long = [rows[i % len(rows)] | {"id": f"many/{i}", "prompt": "x" * 20_000} for i in range(400)]
-        write_rows(path, long)
-    size = sum((run_dir / f"predictions-{side}.jsonl").stat().st_size for side in ("base", "tuned"))
-    tracemalloc.start()
-    try:
-        run = load_run(run_dir)
-        groups(run, Limits())
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert size > 16e6 and peak < size / 4
-    assert sum(group.total for group in groups(run, Limits())) + (both_right(run) or 0) == 400
-
-
-def test_what_equivalent_rests_on_has_columns(run_dir: Path) -> None:
-    assert "How sure the right answers are" not in read(run_dir).text
-    summary = json.loads((run_dir / "summary.json").read_text())
-    summary["evaluations"]["tuned"]["evidence"] = {
-        "canonical": 1200,
-        "tested": 31,
-        "bounded": 9,
-        "median_telling": 37.5,
-        "fewest_telling": 6,
-    }
-    (run_dir / "summary.json").write_text(json.dumps(summary))
-    page = read(run_dir)
-    heads = [text for tag, text in page.texts if tag == "th"]
-    assert "|".join(["Equivalent", "Same query", "Proven in a bound", "Tested"]) in "|".join(heads)
-    cells = [text for tag, text in page.texts if tag == "td"]
-    assert "|".join(["1,240", "1,200", "9", "31", "37.5", "6"]) in "|".join(cells)

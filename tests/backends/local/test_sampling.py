@@ -17,36 +17,7 @@ from tinker import types
 from backends.local.decode import decoder, growing_cache
 from backends.local.prefix_cache import PrefixCache
 from tests.support.datums import random_datums
-
-PROMPTS = [[5, 9, 33], [7] * 20, list(range(40, 75)), [100], [3, 4, 5, 6, 7, 8, 9]]
-
-
-def params(**values: Any) -> types.SamplingParams:
-    return types.SamplingParams(**{"max_tokens": 12, "temperature": 0, "stop": [], **values})
-
-
-def ids(prompt: list[int]) -> types.ModelInput:
-    return types.ModelInput.from_ints(prompt)
-
-
-@pytest.fixture
-def base(open_local: Any, tiny_model: str) -> Any:
-    return open_local().create_sampling_client(base_model=tiny_model).result()
-
-
-@pytest.fixture
-def model(tiny_model: str) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
-
-
-def greedy_by_hand(model: Any, prompt: list[int], count: int) -> list[int]:
-    tokens = list(prompt)
-    for _ in range(count):
-        with torch.no_grad():
-            tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
-    return tokens[len(prompt) :]
+from tests.support.sampling import PROMPTS, greedy_by_hand, ids, params
 
 
 @pytest.mark.parametrize("batch", [1, 2, 64])
@@ -155,109 +126,6 @@ def test_a_batch_takes_nobody_up_once_all_are_answered(base: Any) -> None:
     asked: list[bool] = []
     base.in_turns(calls, lambda room: asked.append(all(c.future.done() for c in calls)) or []).run()
     assert asked and not any(asked)
-
-
-def test_equal_prompts_are_read_once(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, read = decoder.Decoder._prefill, []
-
-    def watched(self: Any, prompts: Any, beginning: Any) -> Any:
-        read.extend(prompts)
-        return real(self, prompts, beginning)
-
-    monkeypatch.setattr(decoder.Decoder, "_prefill", watched)
-    futures = [base.sample(ids(p), 3, params(temperature=1, seed=2)) for p in (PROMPTS[0], PROMPTS[1], PROMPTS[0])]
-    first, _, last = ([s.tokens for s in future.result().sequences] for future in futures)
-    assert first == last
-    assert sorted(read) == sorted(map(tuple, PROMPTS[:2]))
-
-
-@pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Prompt tokens of each forward pass."""
-    real, counts = decoder.Decoder._prefill, []
-
-    def watched(self: Any, prompts: Any, beginning: Any) -> Any:
-        known = beginning[0][0].shape[2] if beginning else 0
-        counts.append(sum(len(prompt) - known for prompt in prompts))
-        return real(self, prompts, beginning)
-
-    monkeypatch.setattr(decoder.Decoder, "_prefill", watched)
-    return counts
-
-
-def some(count: int, seed: int) -> list[int]:
-    """Random token ids."""
-    return [int(i) for i in np.random.default_rng(seed).integers(1, 600, count)]
-
-
-def test_a_shared_beginning_is_read_once(base: Any, model: Any, read: list[int]) -> None:
-    """As few-shot prompts have it; also for a call that comes later."""
-    beginning = some(50, 0)
-    prompts = [beginning + some(n, n) for n in (1, 7, 20)]
-    futures = [base.sample(ids(p), 1, params()) for p in prompts]
-    answers = [future.result().sequences[0].tokens for future in futures]
-    assert answers == [greedy_by_hand(model, prompt, 12) for prompt in prompts]
-    late = base.sample(ids([*beginning[:45], 3, 5]), 1, params()).result()
-    assert late.sequences[0].tokens == greedy_by_hand(model, [*beginning[:45], 3, 5], 12)
-    assert read == [50, 1 + 7 + 20, 2] and late.prompt_cache_hit_tokens == 45
-
-
-@pytest.mark.parametrize("size", [2, 64])
-def test_every_beginning_of_any_group_is_read_once(
-    open_local: Any, tiny_model: str, model: Any, read: list[int], size: int
-) -> None:
-    """Solved examples in front of all, three schemas of several questions each, and prompts like no other."""
-    shots = some(40, 1)
-    schemas = [shots + some(35, 10 + k) for k in range(3)]
-    prompts = [schema + some(3 + k, 100 * k + len(schema)) for k in range(4) for schema in schemas]
-    prompts += [some(30 + k, 50 + k) for k in range(3)]
-    client = open_local(sample_batch_size=size).create_sampling_client(base_model=tiny_model).result()
-    futures = [client.sample(ids(p), 2, params(max_tokens=3)) for p in prompts]
-    responses = [future.result() for future in futures]
-    for prompt, response in zip(prompts, responses, strict=True):
-        assert [s.tokens for s in response.sequences] == [greedy_by_hand(model, prompt, 3)] * 2
-    distinct = 40 + 3 * 35 + 3 * (3 + 4 + 5 + 6) + 30 + 31 + 32
-    # Two at a time, a schema is known to be shared only when its second question comes.
-    assert sum(read) == distinct if size == 64 else sum(read) < 0.5 * sum(map(len, prompts))
-    hits = sum(response.prompt_cache_hit_tokens for response in responses)
-    assert hits + sum(read) == sum(map(len, prompts)) if size == 64 else hits > 0
-
-
-def test_beginnings_are_kept_for_the_same_weights_alone(open_local: Any, tiny_model: str, read: list[int]) -> None:
-    client = open_local().create_lora_training_client(tiny_model, rank=4, seed=1).result()
-    prompt = some(50, 3)
-
-    def hits(sampler: Any, last: int) -> int:
-        return int(sampler.sample(ids([*prompt, last]), 1, params(max_tokens=1)).result().prompt_cache_hit_tokens)
-
-    first = client.save_weights_and_get_sampling_client().result()
-    assert [hits(first, last) for last in (5, 6, 7)] == [0, 50, 50]
-    client.forward_backward(random_datums(3, 600), "cross_entropy").result()
-    client.optim_step(types.AdamParams(learning_rate=1e-2)).result()
-    second = client.save_weights_and_get_sampling_client().result()
-    assert [hits(second, 5), hits(second, 6), hits(first, 6), hits(first, 7)] == [0, 50, 0, 50]
-
-
-def test_the_cache_of_beginnings_keeps_within_its_memory() -> None:
-    def layers(length: int) -> Any:
-        return [(torch.zeros(1, 2, length, 4), torch.zeros(1, 2, length, 4))]
-
-    each = 2 * 2 * 40 * 4 * 4
-    cache = PrefixCache(2 * each)
-    names = [tuple(some(40, seed)) for seed in range(3)]
-    for name in names[:2]:
-        cache.keep(name, layers(40))
-    # The first is used, so the second goes.
-    assert cache.find(names[0], 40)[0] == 40
-    cache.keep(names[2], layers(40))
-    assert [cache.find(name, 40)[0] for name in names] == [40, 0, 40]
-    # Part of a beginning is one, if it is long enough; a longer one takes its place.
-    assert cache.find((*names[0][:35], 0), 36)[0] == 35 and cache.find(names[0][:20], 20)[0] == 0
-    cache.keep((*names[0], 1), layers(41))
-    assert cache.find((*names[0], 1, 2), 42)[0] == 41
-    # One alone stays, however large.
-    cache.keep(tuple(some(500, 9)), layers(500))
-    assert cache.find(tuple(some(500, 9)), 500)[0] == 500 and cache.find(names[2], 40)[0] == 0
 
 
 def test_scores_do_not_depend_on_the_company(open_local: Any, tiny_model: str) -> None:

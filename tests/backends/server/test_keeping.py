@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import pickle
 import re
@@ -25,10 +24,8 @@ from tinker.lib.internal_client_holder import InternalClientHolder
 import backends.server as server_package
 from backends.checkpoint_paths import CheckpointPath
 from backends.interface import BackendError
-from backends.server.futures import FutureStore, Result
 from tests.support.datums import random_datums
 from tests.support.running import KEY, OTHER_KEY, Running
-from tests.support.wire import Wire
 
 DATA = random_datums(4, 600)
 GREEDY = types.SamplingParams(max_tokens=6, temperature=0)
@@ -339,40 +336,10 @@ def test_a_restart_keeps_what_was_saved(start_server: Callable[..., Running], tm
     again.close("success").result()
 
 
-def test_exposure() -> None:
-    from backends.interface import BackendError
-    from backends.server.auth import check_exposure
-
-    check_exposure("127.0.0.1", ())
-    check_exposure("::1", ())
-    check_exposure("0.0.0.0", (KEY,))
-    for host, keys in (("0.0.0.0", ()), ("example.org", ()), ("127.0.0.1", ("secret",)), ("127.0.0.1", ("tml-x",))):
-        with pytest.raises(BackendError, match="key"):
-            check_exposure(host, keys)
-
-
 def test_the_database_holds_no_keys(keyed: Running) -> None:
     stored = b"".join(file.read_bytes() for file in keyed.settings.data.glob("server.sqlite*"))
     assert KEY.encode() not in stored and OTHER_KEY.encode() not in stored
     assert os.environ.get("TINKER_TELEMETRY") == "0"
-
-
-def test_budgets_of_memory(start_server: Callable[..., Running]) -> None:
-    short = start_server(limits={"free_bytes": 1 << 60})
-    service = short.client()
-    with pytest.raises(tinker.RequestFailedError, match=r"short of memory.*limits\.free_bytes"):
-        service.create_lora_training_client("tiny", rank=2).result()
-    service.close("success").result()
-
-
-def test_results_that_are_too_many_bytes_go_the_oldest_first() -> None:
-    store = FutureStore(3600, 120, keep_bytes=250)
-    kept = [store.add("m:train:0", seq, "me")[0] for seq in range(4)]
-    for pending in kept[:3]:
-        pending.settle(Result(b"x" * 100))
-    store.sweep()
-    assert [store.find(p.request_id, "me") is not None for p in kept] == [False, True, True, True]
-    assert "no longer kept" in store.missing(kept[0].request_id).message
 
 
 def test_checkpoints_whose_volume_is_not_mounted_are_not_forgotten(
@@ -406,43 +373,12 @@ def test_checkpoints_whose_volume_is_not_mounted_are_not_forgotten(
     again.stop()
 
 
-def test_a_full_disk_keeps_nothing_half_and_is_said_once(
-    start_server: Callable[..., Running], caplog: pytest.LogCaptureFixture
-) -> None:
-    """SQLite finds the disk full when its file may not grow."""
-    server = start_server()
-    connection = server.state.database._writer
-    with server.http() as http, caplog.at_level(logging.ERROR):
-        wire = Wire(http)
-        wire.result(wire.create())
-        session = {"tags": [], "sdk_version": "0.38.0"}
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {pages}")
-        failed = None
-        for number in range(1, 200):
-            body = {"model_id": wire.model, "seq_id": number, "path": f"w{number}", "user_metadata": {"a": "b" * 500}}
-            answer = wire.result(wire.post("save_weights", body))
-            if "error" in answer:
-                failed = number
-                break
-        assert failed is not None and "is full" in answer["error"] and "MiB are free" in answer["error"]
-        refused = [http.post("/api/v1/create_session", json={"tags": [], "sdk_version": "0.38.0", "user_metadata": {
-            "a": "b" * 4000}}) for _ in range(20)]  # fmt: skip
-        assert refused[-1].status_code == 400 and "is full" in refused[-1].json()["detail"]
-        assert "MiB free" in http.get("/").text
-        connection.execute("PRAGMA max_page_count = 1000000")
-        again = {**body, "seq_id": failed + 1}
-        assert wire.result(wire.post("save_weights", again))["path"].endswith(f"/w{failed}")
-        assert http.post("/api/v1/create_session", json={**session, "user_metadata": {}}).status_code == 200
-    lines = [record for record in caplog.records if "is full" in record.getMessage()]
-    assert len(lines) == 1 and all(record.exc_info is None for record in lines)
+def test_exposure() -> None:
+    from backends.server.auth import check_exposure
 
-
-def test_space_is_asked_for_before_anything_is_written(start_server: Callable[..., Running]) -> None:
-    server = start_server(limits={"free_disk_bytes": 1 << 60})
-    with server.http() as http:
-        wire = Wire(http)
-        wire.result(wire.create())
-        answer = wire.result(wire.post("save_weights", {"model_id": wire.model, "seq_id": 1, "path": "w"}))
-        assert "is full" in answer["error"] and "limits.free_disk_bytes asks for" in answer["error"]
-        assert http.get("/api/v1/checkpoints").json()["checkpoints"] == []
+    check_exposure("127.0.0.1", ())
+    check_exposure("::1", ())
+    check_exposure("0.0.0.0", (KEY,))
+    for host, keys in (("0.0.0.0", ()), ("example.org", ()), ("127.0.0.1", ("secret",)), ("127.0.0.1", ("tml-x",))):
+        with pytest.raises(BackendError, match="key"):
+            check_exposure(host, keys)
