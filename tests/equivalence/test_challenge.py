@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.engines import ENGINES, require_engine
 from text2sql.equivalence.challenge import Challenge, challenge
 from text2sql.equivalence.mutations import mutations
+from text2sql.errors import UserError
 from text2sql.evaluation import Verdict, execution_match
 from text2sql.evaluation.one_pair import match_pair
 
@@ -124,3 +126,27 @@ def test_match_writes_the_challenge_as_json(tmp_path: Path, capsys: pytest.Captu
 def test_pairs_that_differ_are_not_challenged(capsys: pytest.CaptureFixture[str]) -> None:
     match_pair(SCHEMA, GOLD, "SELECT dept FROM staff", None, mutations=5)
     assert "Challenge" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dialect", ENGINES)
+def test_mutations_are_run_in_the_engine_of_the_dialect(dialect: str) -> None:
+    require_engine(dialect)
+    schema = SCHEMA.replace("TEXT", "VARCHAR(20)")
+    gold = "SELECT CONCAT(dept, '!') FROM staff WHERE EXTRACT(YEAR FROM DATE '2020-02-03') - age > 1990"
+    predicted = "SELECT CONCAT(dept, '!') FROM staff WHERE 2020 - age > 1990"
+    verdict = execution_match(schema, gold, predicted, dialect=dialect)
+    assert verdict.correct, verdict.reason
+    found = challenge(schema, gold, predicted, verdict, count=12, dialect=dialect)
+    assert not found.failure and found.databases == verdict.databases
+    assert found.score is not None and found.score >= 0.8
+    # A change is written as the engine would be asked it, which SQLite could not be.
+    assert any("EXTRACT(" in change.sql for change in found.told_apart)
+
+
+def test_a_proof_in_another_dialect_and_a_challenge_without_engine_are_refused_by_name() -> None:
+    with pytest.raises(UserError, match=r"--prove knows SQLite's semantics alone, not those of DuckDB"):
+        match_pair(SCHEMA, GOLD, PREDICTED, None, prove=True, dialect="duckdb")
+    with pytest.raises(UserError, match=r"leave out --transpile"):
+        match_pair(SCHEMA, GOLD, PREDICTED, None, mutations=5, dialect="duckdb", transpile=True)
+    with pytest.raises(UserError, match=r"--database is a SQLite file"):
+        match_pair(SCHEMA, GOLD, PREDICTED, Path("x.sqlite"), dialect="duckdb")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.running import KEY, OTHER_KEY, start_process
+from text2sql.engines import engine as engines
 from text2sql.evaluation import execution_match, verdicts
 from text2sql.evaluation.service import VerdictService
 
@@ -139,3 +140,21 @@ def test_when_nobody_waits_judging_ends() -> None:
     found = VerdictService(100, 1).answer(body.encode(), stopped)
     assert isinstance(found, dict) and isinstance(found["verdicts"], list)
     assert found["verdicts"].count(None) == 39
+
+
+def test_pairs_are_judged_in_the_dialect_that_is_named() -> None:
+    pair = {"schema": SCHEMA, "gold": "SELECT b ILIKE 'x%' FROM t", "predicted": "SELECT LOWER(b) LIKE 'x%' FROM t"}
+    body = json.dumps({"pairs": [pair], "dialect": "duckdb"}).encode()
+    (verdict,) = VerdictService(5, 1).answer(body, threading.Event())["verdicts"]  # type: ignore[index,call-overload]
+    assert verdict["correct"] and verdict["judged_on"].startswith("DuckDB")
+    with pytest.raises(ValueError, match="dialect: Input should be 'sqlite'"):
+        VerdictService(5, 1).answer(json.dumps({"pairs": [pair], "dialect": "oracle"}).encode(), threading.Event())
+
+
+def test_a_dialect_without_engine_is_said_and_nothing_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_OPEN", {})
+    monkeypatch.setenv("TEXT2SQL_MYSQL", "mysql://somebody:secret@127.0.0.1:1/")
+    body = json.dumps({"pairs": PAIRS[:1], "dialect": "mysql"}).encode()
+    with pytest.raises(ValueError, match="this server has no MySQL to judge in") as told:
+        VerdictService(5, 1).answer(body, threading.Event())
+    assert "127.0.0.1" not in str(told.value) and "MYSQL" not in str(told.value)

@@ -26,7 +26,8 @@ def match(
     prove: Annotated[
         bool,
         typer.Option(
-            "--prove", help="If they are equivalent: try to prove it for all small databases; needs the extra proof."
+            "--prove",
+            help="If they are equivalent: try to prove it for all small databases; of SQLite, with the extra proof.",
         ),
     ] = False,
     dialect: Annotated[

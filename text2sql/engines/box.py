@@ -46,7 +46,10 @@ class EngineBox:
         self._kept_by_sqlite = {name for name, table in tables.items() if table.checks or table.indexes}
         self._keeper = Sandbox.in_memory(tables.values()) if self._kept_by_sqlite else None
         self._reverse = self._filled = False
+        # The statements whose rows the engine holds; None where it is not known.
+        self._held: list[str] | None = None
         self._shuffled: dict[str, str] = {}
+        self._sound = set[str]()
         temporary = engine.temporary(bool(views))
         engine.begin(
             schema.creations(tables.values(), views, temporary), schema.removals(tables.values(), views, temporary)
@@ -97,9 +100,12 @@ class EngineBox:
         Raises:
             QueryFailed: The engine does not accept it.
         """
+        if sql in self._sound:
+            return
         kept, self._kept, self._filled = self._kept, {}, False
         try:
             self.run(sql, 0, QUERY_SECONDS)
+            self._sound.add(sql)
         finally:
             self._kept, self._filled = kept, False
 
@@ -109,7 +115,7 @@ class EngineBox:
         Args:
             sql: A query that the guard has let pass.
             max_steps: Says nothing here.
-            seconds: A limit on the clock.
+            seconds: A limit of time.
             max_rows: Rows to fetch at most.
 
         Raises:
@@ -123,12 +129,15 @@ class EngineBox:
             return self._engine.query(sql, max(seconds, 0.1), max_rows)
         except QueryFailed:
             # Engines end a transaction in which something failed.
-            self._filled = False
+            self._filled, self._held = False, None
             raise
 
     def _fill(self) -> None:
         step = -1 if self._reverse else 1
-        self._engine.fill(
-            [self._schema.insertion(self._tables[name], data[::step]) for name, data in self._kept.items() if data]
-        )
+        wanted = [self._schema.insertion(self._tables[name], data[::step]) for name, data in self._kept.items() if data]
+        # Queries only read: what is there already is not written again.
+        if wanted != self._held:
+            self._held = None
+            self._engine.fill(wanted)
+            self._held = wanted
         self._filled = True

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from backends.extras import missing_package
 from text2sql.engines.connection import USUAL, Limits, admitted
 from text2sql.engines.failures import first_line
+from text2sql.engines.fetched import shown
 from text2sql.engines.url import Location
-from text2sql.engines.values import plain
 from text2sql.errors import UserError
 from text2sql.sql.sandbox import QueryFailed, Result
 from text2sql.sql.values import Row
@@ -113,7 +113,7 @@ def _fetch(cursor: duckdb.DuckDBPyConnection, limits: Limits) -> tuple[list[Row]
         for row in part:
             if len(rows) >= limits.rows or size > limits.size:
                 return rows, True
-            rows.append(tuple(plain(value) for value in row))
+            rows.append(tuple(shown(value) for value in row))
             size += sum(len(value) for value in rows[-1] if isinstance(value, (str, bytes)))
     return rows, False
 

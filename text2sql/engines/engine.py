@@ -49,7 +49,7 @@ class Engine(Protocol):
 
         Args:
             sql: The query.
-            seconds: On the wall; an engine that keeps a limit of its own may keep that.
+            seconds: That it may take; an engine that keeps a limit of its own may keep that.
             max_rows: Rows to fetch at most.
 
         Raises:

@@ -1,7 +1,7 @@
-"""What an engine's values are as values of a result, so that results of two queries can be compared.
+"""What an engine's values are as values of a result: to compare the results of two queries, or to show one.
 
-Two values are equal here where the engine's own ``=`` says so: TRUE is 1, a moment at midnight is its date, a decimal
-is its number, an interval is its length.
+Two values that are compared are equal here where the engine's own ``=`` says so: TRUE is 1, a moment at midnight is its
+date, a decimal is its number, an interval is its length. What is shown is as the engine shows it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,38 @@ from typing import Any
 
 from text2sql.sql.values import Value
 
+# Digits that a float keeps of a decimal number.
+_DIGITS = 15
 
-def plain(value: Any) -> Value:
-    """A Python value of a database driver as a value of a result."""
+
+def shown(value: Any) -> Value:
+    """A Python value of a database driver for people: TRUE is true, and no digit of a decimal is lost."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, decimal.Decimal):
+        return _every_digit(value)
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(" ")
+    if isinstance(value, datetime.timedelta):
+        return str(value)
+    if isinstance(value, float):
+        return value
+    if isinstance(value, (list, tuple, dict, set)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return compared(value)
+
+
+def _every_digit(value: decimal.Decimal) -> Value:
+    if not value.is_finite():
+        return str(value)
+    _, digits, exponent = value.as_tuple()
+    if isinstance(exponent, int) and exponent >= 0:
+        return int(value)
+    return float(value) if len(digits) <= _DIGITS else str(value)
+
+
+def compared(value: Any) -> Value:
+    """A Python value of a database driver as results are compared by."""
     if value is None or isinstance(value, (str, bytes)):
         return value
     if isinstance(value, bool):
@@ -43,7 +72,7 @@ def _listed(value: Any) -> Any:
         return {str(key): _listed(part) for key, part in value.items()}
     if isinstance(value, (list, tuple, set)):
         return [_listed(part) for part in value]
-    found = plain(value)
+    found = compared(value)
     return found.hex() if isinstance(found, bytes) else found
 
 

@@ -15,7 +15,7 @@ from backends.extras import missing_package
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.engine import EngineLost, EngineMissing
 from text2sql.engines.failures import first_line
-from text2sql.engines.fetched import plain
+from text2sql.engines.fetched import compared
 from text2sql.sql.sandbox import QueryFailed, Result
 
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
@@ -25,17 +25,36 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
-# They choose between plans by what data are worth, which costs more than it saves on a few rows; none changes a result.
+# They choose between plans by what data are worth, or save work that a few rows are not; each costs more than it saves
+# here, and none changes a result. What folds constants, moves conditions and decorrelates stays as users have it.
 _NEEDLESS = frozenset(
     [
+        "aggregate_reuse",
         "build_side_probe_side",
+        "column_lifetime",
+        "common_aggregate",
+        "common_subplan",
         "compressed_materialization",
+        "duplicate_groups",
+        "join_elimination",
         "join_filter_pushdown",
         "join_order",
         "late_materialization",
+        "partial_aggregate_pushdown",
+        "partitioned_execution",
+        "projection_placement",
+        "projection_pullup",
+        "redundant_order_keys",
+        "remote_pushdown",
         "reorder_filter",
         "row_group_pruner",
+        "sampling_pushdown",
+        "scalar_fn_pushdown",
+        "self_join_aggregate",
         "statistics_propagation",
+        "top_n_window_elimination",
+        "type_pushdown",
+        "window_self_join",
     ]
 )
 
@@ -89,7 +108,7 @@ class DuckDB:
 
     def query(self, sql: str, seconds: float, max_rows: int) -> Result:
         """See `Engine`."""
-        self._watch.until(time.monotonic() + seconds)
+        self._watch.begin(seconds)
         try:
             self._db.execute(self._statement(sql))
             columns = tuple(str(item[0]) for item in self._db.description or ())
@@ -97,8 +116,8 @@ class DuckDB:
         except (self._driver.Error, RuntimeError, ValueError, OverflowError) as error:
             raise self._failure(error) from None
         finally:
-            self._watch.until(None)
-        rows = [tuple(map(plain, row)) for row in fetched[:max_rows]]
+            self._watch.end()
+        rows = [tuple(map(compared, row)) for row in fetched[:max_rows]]
         return Result(columns, rows, len(fetched) > max_rows)
 
     def _statement(self, sql: str) -> Any:
@@ -146,19 +165,27 @@ class DuckDB:
 
 
 class _Watch:
-    """Interrupts a query that takes too long: DuckDB itself has no limit of time."""
+    """Interrupts a query that takes too long: DuckDB itself has no limit of time.
 
-    _EVERY = 0.05
+    What counts is this process's processor time, which a busy machine does not run down; the clock on the wall has a
+    wider limit.
+    """
+
+    _EVERY, _WALL = 0.05, 4.0
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._deadline: float | None = None
+        self._deadline: tuple[float, float] | None = None
         self._stopped = threading.Event()
         threading.Thread(target=self._run, name="duckdb-watch", daemon=True).start()
 
-    def until(self, deadline: float | None) -> None:
-        """Sets the moment at which what runs is interrupted."""
-        self._deadline = deadline
+    def begin(self, seconds: float) -> None:
+        """Says that a query begins, and what it may take."""
+        self._deadline = time.process_time() + seconds, time.monotonic() + self._WALL * seconds
+
+    def end(self) -> None:
+        """Says that it has ended."""
+        self._deadline = None
 
     def stop(self) -> None:
         """Ends the watch."""
@@ -167,5 +194,5 @@ class _Watch:
     def _run(self) -> None:
         while not self._stopped.wait(self._EVERY):
             deadline = self._deadline
-            if deadline is not None and time.monotonic() > deadline:
+            if deadline is not None and (time.process_time() > deadline[0] or time.monotonic() > deadline[1]):
                 self._connection.interrupt()

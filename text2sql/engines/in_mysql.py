@@ -19,7 +19,7 @@ from backends.extras import missing_package
 from text2sql.engines.dialect import Dialect, dialect_named
 from text2sql.engines.engine import QUERY_SECONDS, EngineLost, EngineMissing
 from text2sql.engines.failures import first_line
-from text2sql.engines.fetched import exact, moment, plain
+from text2sql.engines.fetched import compared, exact, moment
 from text2sql.sql.sandbox import QueryFailed, Result
 
 VARIABLE = "TEXT2SQL_MYSQL"
@@ -153,7 +153,7 @@ class MySQL:
             cursor.execute(sql)
             columns = tuple(str(item[0]) for item in cursor.description or ())
             fetched = cursor.fetchmany(max_rows + 1)
-            rows = [tuple(map(plain, row)) for row in fetched[:max_rows]]
+            rows = [tuple(map(compared, row)) for row in fetched[:max_rows]]
             return Result(columns, rows, len(fetched) > max_rows)
         except (self._driver.Error, ValueError, OverflowError) as error:
             raise self._failure(error) from None

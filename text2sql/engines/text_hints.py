@@ -16,6 +16,9 @@ from text2sql.sql.values import Value
 _WIDE = ("é", "naïve", "日本")
 _LENGTHS = (exp.Length, exp.ByteLength, exp.BitLength)
 _LENGTH_NAMES = ("OCTET_LENGTH", "CHARACTER_LENGTH", "STRLEN")
+_COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
+# Characters of a text that is made to be as long as a query says.
+_LONGEST = 80
 _REGULAR = (exp.RegexpLike, exp.RegexpILike, exp.RegexpFullMatch, exp.SimilarTo)
 # Alternatives of a pattern that are tried.
 _MOST = 6
@@ -34,8 +37,19 @@ def text_hints(trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:
             if isinstance(call, exp.Anonymous) and call.name.upper() not in _LENGTH_NAMES:
                 continue
             for column in call.find_all(exp.Column):
-                found.setdefault(fold(column.name), []).extend(_WIDE)
+                found.setdefault(fold(column.name), []).extend([*_WIDE, *_as_long(call)])
     return found
+
+
+def _as_long(call: exp.Expr) -> list[Value]:
+    """Texts of about as many characters as a length is compared with, and of more bytes, so that the counts part."""
+    parent = call.parent
+    if not isinstance(parent, _COMPARISONS):
+        return []
+    number = literal_value(parent.expression if parent.this is call else parent.this)
+    if not isinstance(number, int) or not 1 < number <= _LONGEST:
+        return []
+    return ["a" * (number - 2) + "é", "a" * (number - 1) + "é", "é" * number]
 
 
 def list_hints(trees: Sequence[exp.Expr], columns: Collection[str]) -> dict[str, list[Value]]:

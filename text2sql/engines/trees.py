@@ -12,11 +12,13 @@ from sqlglot.errors import SqlglotError
 from sqlglot.generators.mysql import MySQLGenerator
 
 from text2sql.engines.dialect import Dialect
+from text2sql.engines.guard import the_query
 from text2sql.sql.canonical import canonical
 from text2sql.sql.hardness import Hardness, hardness_of
 from text2sql.sql.prepare import parse as parse_sqlite_query
 from text2sql.sql.prepare import parse_statement
-from text2sql.sql.trees import parse_in, to_sqlite
+from text2sql.sql.sandbox import QueryFailed
+from text2sql.sql.trees import parse_in, to_sqlite, with_nots
 
 FAILURES = (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, IndexError, KeyError)
 
@@ -39,7 +41,11 @@ def parse_query(sql: str, dialect: Dialect) -> exp.Expr | None:
     """The syntax tree of one query, None where sqlglot fails. It is shared: copy what you change."""
     if dialect == "sqlite":
         return parse_sqlite_query(sql)
-    tree = parse_statement_in(sql, dialect)
+    try:
+        # The guard has read it, or will.
+        tree: exp.Expr | None = with_nots(the_query(sql, dialect), sql)
+    except QueryFailed:
+        tree = parse_statement_in(sql, dialect)
     return tree if isinstance(tree, (exp.Select, exp.SetOperation, exp.Subquery)) else None
 
 

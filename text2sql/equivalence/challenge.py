@@ -12,14 +12,16 @@ from typing import Any, Literal
 
 from sqlglot.errors import SqlglotError
 
-from text2sql.equivalence.match import DEFAULT_EFFORT, Search, generator_of, judge_pair
+from text2sql.engines.dialect import Dialect
+from text2sql.engines.engine import EngineLost, open_engine, versions_of
+from text2sql.equivalence.match import DEFAULT_EFFORT, Search, generator_of
 from text2sql.equivalence.mutations import Mutation, mutations
 from text2sql.equivalence.pair import GoldFails, PreparedPair
 from text2sql.equivalence.process_pool import Lost, run_tasks
 from text2sql.equivalence.trial import Trial
 from text2sql.equivalence.verdict import Status, Verdict
+from text2sql.equivalence.workers import PairTask, judged
 from text2sql.sql.budget import Budget
-from text2sql.sql.prepare import prepare
 from text2sql.sql.sandbox import QueryFailed
 
 # Mutations by default, and at most.
@@ -97,7 +99,14 @@ class Challenge:
 
 
 def challenge(
-    schema: str, gold: str, predicted: str, verdict: Verdict, *, count: int = DEFAULT_MUTATIONS, seed: int = 0
+    schema: str,
+    gold: str,
+    predicted: str,
+    verdict: Verdict,
+    *,
+    count: int = DEFAULT_MUTATIONS,
+    seed: int = 0,
+    dialect: Dialect = "sqlite",
 ) -> Challenge:
     """Tries mutations of the gold query on the databases that a pair was compared on, in a process of its pool.
 
@@ -109,11 +118,18 @@ def challenge(
             made are taken.
         count: Mutations, 200 at most; fewer where the gold query has no more.
         seed: Of the databases, and of the choice of mutations.
+        dialect: Of schema and queries; its engine runs the mutations, as it has run the pair.
+
+    Raises:
+        EngineMissing: The engine of the dialect cannot be had.
     """
+    engines: list[Dialect] = [] if dialect == "sqlite" else [dialect]
+    versions_of(engines)
     count = max(1, min(count, MOST_MUTATIONS))
     databases = DEFAULT_EFFORT if verdict.proof == "canonical" else verdict.databases
-    task = ChallengeTask(schema, gold, predicted, databases, count, seed)
-    ((_, reply),) = run_tasks(_work, [task], workers=1, seconds=2 * _SECONDS * (count + 1))
+    task = ChallengeTask(schema, gold, predicted, databases, count, seed, dialect)
+    seconds = 2 * _SECONDS * (count + 1)
+    ((_, reply),) = run_tasks(_work, [task], workers=1, seconds=seconds, engines=engines)
     return Challenge(failure=reply.reason) if isinstance(reply, Lost) else Challenge.from_dict(reply.challenge)
 
 
@@ -127,6 +143,7 @@ class ChallengeTask:
     databases: int
     count: int
     seed: int
+    dialect: Dialect = "sqlite"
 
 
 @dataclass(frozen=True)
@@ -137,40 +154,52 @@ class Challenged:
 
 
 def _work(task: ChallengeTask) -> Challenged:
-    pair = PreparedPair(task.schema, task.gold, task.predicted, None, task.seed)
+    pair = _pair(task)
     try:
         pair.prepare_gold()
         pair.prepare_predicted()
-        return Challenged(_challenged(pair, task).to_dict())
-    except (QueryFailed, GoldFails, SqlglotError) as error:
+        gold = pair.gold.sql
+        told_apart, left = _tried(pair, task)
+    except (QueryFailed, GoldFails, SqlglotError, EngineLost) as error:
         return Challenged(Challenge(failure=str(error)).to_dict())
     finally:
         pair.close()
+    # Behind the end of the pair: an engine holds the tables of one.
+    survivors = tuple(Survivor(mutation, _status(task, gold, mutation)) for mutation in left)
+    return Challenged(Challenge(task.databases, tuple(told_apart), survivors).to_dict())
 
 
-def _challenged(pair: PreparedPair, task: ChallengeTask) -> Challenge:
+def _pair(task: ChallengeTask) -> PreparedPair:
+    if task.dialect == "sqlite":
+        return PreparedPair(task.schema, task.gold, task.predicted, None, task.seed)
+    from text2sql.equivalence.engine_pair import EnginePair
+
+    return EnginePair(task.schema, task.gold, task.predicted, task.seed, open_engine(task.dialect))
+
+
+def _tried(pair: PreparedPair, task: ChallengeTask) -> tuple[list[Mutation], list[Mutation]]:
+    """The mutations that the pair's databases tell from the gold query, and those that they do not."""
     rng = random.Random(task.seed)
     told_apart, survivors = [], []
     left = task.count
     with generator_of(pair, task.seed) as generator:
+        generator.kept = task.databases
         # Some mutations are no queries: they do not count.
-        for mutation in mutations(pair.gold.sql, rng, 4 * task.count):
+        for mutation in mutations(pair.gold.sql, rng, 4 * task.count, pair.tongue):
             if not left:
                 break
             try:
-                pair.predicted = prepare(mutation.sql, pair.schema, pair.check, pair.gold.keywords)
+                pair.predicted = pair.mutated(mutation.sql)
             except QueryFailed:
                 continue
             left -= 1
             budget = Budget(_SECONDS)
             search = Search(pair, Trial(pair, budget), generator, task.databases, budget)
-            if search.told_apart(task.databases):
-                told_apart.append(mutation)
-            else:
-                survivors.append(Survivor(mutation, _status(task, pair.gold.sql, mutation)))
-    return Challenge(task.databases, tuple(told_apart), tuple(survivors))
+            (told_apart if search.told_apart(task.databases) else survivors).append(mutation)
+    return told_apart, survivors
 
 
 def _status(task: ChallengeTask, gold: str, mutation: Mutation) -> Fate:
-    verdict = judge_pair(task.schema, gold, mutation.sql, seed=task.seed, timeout=_SECONDS)
+    pair = (task.schema, gold, mutation.sql, None, task.dialect)
+    verdict = judged(PairTask(*pair, effort=None, seed=task.seed, timeout=_SECONDS))
     return _FATES.get(verdict.status, "unknown")

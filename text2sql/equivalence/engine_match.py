@@ -12,19 +12,18 @@ from dataclasses import dataclass, replace
 from text2sql.engines.answers import extract_sql_in
 from text2sql.engines.dialect import SHOWN, Dialect
 from text2sql.engines.engine import Engine, EngineLost, EngineMissing, drop_engine, open_engine
+from text2sql.engines.qualifiers import qualifiers_of
 from text2sql.engines.translate import as_sqlite
 from text2sql.engines.trees import parse_query
 from text2sql.equivalence.databases.generator import Generator
 from text2sql.equivalence.engine_pair import EnginePair
 from text2sql.equivalence.match import (
-    GOLD_FAILS,
     LONGEST,
     SEARCH,
     Search,
-    failed_verdict,
+    decided,
     generator_of,
     judge_pair,
-    not_alone,
 )
 from text2sql.equivalence.pair import GoldFails, PreparedPair
 from text2sql.equivalence.shrink import Shrinker
@@ -51,11 +50,8 @@ def judge_in_engine(
     engine = open_engine(dialect)
     try:
         pair = EnginePair(schema, gold, predicted, seed, engine)
-        verdict = _decided(pair, max(1, effort), seed, timeout)
-        if pair.answer.others and verdict.status == "equivalent":
-            verdict = not_alone(verdict, pair.answer.others[0])
-        notes = f" ({' '.join(pair.notes)})" if pair.notes else ""
-        return replace(verdict, reason=verdict.reason + notes, judged_on=engine.version)
+        verdict = decided(pair, lambda: _compared(pair, max(1, effort), seed, timeout))
+        return replace(verdict, judged_on=engine.version)
     except EngineLost as error:
         drop_engine(dialect)
         return Verdict("undecided", f"{error}.", judged_on=engine.version)
@@ -75,46 +71,34 @@ def judge_transpiled(
     """Decides on SQLite, with both queries translated: for callers that have no engine and say so."""
     from text2sql.engines.tables import engine_schema
 
-    found = [parse_query(text, dialect) for text in (gold, extract_sql_in(predicted, dialect))]
+    places = qualifiers_of(schema, dialect)
+    queries = map(places.in_query, (gold, extract_sql_in(predicted, dialect)))
+    found = [parse_query(text, dialect) for text in queries]
     texts = [as_sqlite(tree, dialect) if tree is not None else None for tree in found]
     if texts[0] is None:
         return Verdict("undecided", "The gold query has no translation for SQLite.", judged_on=TRANSPILED)
     if texts[1] is None:
         reason = f"The prediction does not parse as {SHOWN[dialect]}."
         return Verdict("error", reason, judged_on=TRANSPILED)
-    tables = engine_schema(schema, dialect).schema
+    tables = engine_schema(places.in_schema(schema), dialect).schema
     verdict = judge_pair(tables, texts[0], texts[1], effort=effort, seed=seed, timeout=timeout)
     return replace(verdict, judged_on=TRANSPILED)
-
-
-def _decided(pair: EnginePair, effort: int, seed: int, timeout: float) -> Verdict:
-    if pair.refusal:
-        return Verdict("refused", f"The prediction is refused: {pair.refusal}.")
-    if not pair.predicted_text:
-        return Verdict("error", "The prediction holds no SQL query.")
-    try:
-        pair.prepare_gold()
-        pair.prepare_predicted()
-        return _compared(pair, effort, seed, timeout)
-    except QueryFailed as failure:
-        return failed_verdict(failure)
-    except GoldFails as failure:
-        return Verdict("undecided", f"{GOLD_FAILS}: {failure}.")
-    finally:
-        pair.close()
 
 
 def _compared(pair: EnginePair, effort: int, seed: int, timeout: float) -> Verdict:
     budget = Budget(SEARCH * timeout)
     trial = Trial(pair, budget)
     with generator_of(pair, seed) as generator:
+        generator.kept = _SCOUTED
         scouted = None if pair.alike else _scouted(pair, generator, effort, timeout)
         if scouted is not None and scouted.rows is not None:
             verdict = _confirmed(pair, trial, generator, budget, scouted)
             if verdict is not None:
                 return verdict
-        # SQLite has seen the others, so that these need not be as many.
-        most = _SCOUTED if scouted is not None and scouted.rows is None else _UNSCOUTED
+        # SQLite has seen the others, so that these need not be as many; but it has no regular expressions, lists and
+        # lengths in bytes, which is what hints are about.
+        seen = scouted is not None and scouted.rows is None and not pair.hints
+        most = _SCOUTED if seen else _UNSCOUTED
         return Search(pair, trial, generator, min(effort, most), budget).verdict()
 
 

@@ -13,6 +13,7 @@ from text2sql.engines.box import EngineBox
 from text2sql.engines.dialect import SHOWN, Dialect
 from text2sql.engines.engine import Engine, open_engine
 from text2sql.engines.guard import Reach, guarded
+from text2sql.engines.qualifiers import OWN, qualifiers_of
 from text2sql.engines.respelt import with_tables_spelt, without_qualifiers
 from text2sql.engines.tables import EngineSchema, engine_schema
 from text2sql.engines.text_hints import list_hints, text_hints
@@ -30,8 +31,6 @@ from text2sql.sql.values import Value
 
 # What makes one of several rows, so that one spelling of a text stands for others.
 _GROUPING = (exp.Distinct, exp.Group, exp.SetOperation, exp.Min, exp.Max)
-# Qualifiers that stand for the place where a schema's tables are.
-_OWN = frozenset(("public", "main", "memory"))
 
 
 @lru_cache(maxsize=8)
@@ -83,7 +82,9 @@ class EnginePair(PreparedPair):
         self._engine, self.dialect = engine, engine.dialect
         self.tongue = tongue_of(engine.dialect)
         self.answer = read_answer_in(predicted, engine.dialect)
-        self._gold_text, self.predicted_text = clean(gold), self.answer.sql
+        places = qualifiers_of(schema, engine.dialect)
+        schema = places.in_schema(schema)
+        self._gold_text, self.predicted_text = places.in_query(clean(gold)), places.in_query(self.answer.sql)
         self._ddl = schema
         self.engine_schema: EngineSchema = engine_schema(schema, engine.dialect)
         self.schema = self.engine_schema.schema
@@ -157,13 +158,19 @@ class EnginePair(PreparedPair):
         Raises:
             QueryFailed: The guard or the engine does not accept it.
         """
-        self.predicted = self._prepared(self.predicted_text)
+        self.predicted = self.mutated(self.predicted_text)
         trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
-        if self.dialect == "mysql":
-            self.blind = any(tree.find(*_GROUPING) is not None for tree in trees)
-            self._shuffle(self.predicted)
         arrays = {column for (_, column), place in self.engine_schema.columns.items() if place.type.kind == "array"}
         self.hints = text_hints(trees) | list_hints(trees, arrays)
+
+    def mutated(self, sql: str) -> Prepared:
+        """See `PreparedPair`."""
+        found = self._prepared(sql)
+        if self.dialect == "mysql":
+            trees = [query.tree for query in (self.gold, found) if query.tree is not None]
+            self.blind = any(tree.find(*_GROUPING) is not None for tree in trees)
+            self._shuffle(found)
+        return found
 
     def _shuffle(self, query: Prepared) -> None:
         tree = query.tree
@@ -173,7 +180,7 @@ class EnginePair(PreparedPair):
                 self.box.shuffle(query.sql, shuffled)
 
     def _prepared(self, text: str) -> Prepared:
-        sql = without_qualifiers(guarded(text, self.dialect, self._reach()), self.dialect, _OWN)
+        sql = without_qualifiers(guarded(text, self.dialect, self._reach()), self.dialect, OWN)
         if self.dialect == "mysql":
             sql = with_tables_spelt(sql, {fold(table.name): table.name for table in self.tables.values()})
         self.box.check(sql)
@@ -187,9 +194,9 @@ class EnginePair(PreparedPair):
 
     def _reach(self) -> Reach:
         names = {*self.schema.tables, *self.schema.views}
-        return Reach(frozenset(names | {f"{own}.{name}" for own in _OWN for name in names}), _OWN)
+        return Reach(frozenset(names | {f"{own}.{name}" for own in OWN for name in names}), OWN)
 
-    @property
+    @cached_property
     def plan_trees(self) -> list[exp.Expr]:
         """The trees that databases are made for: in SQLite's dialect where there is a translation."""
         queries = (self.gold, self.predicted)

@@ -8,7 +8,7 @@ are limited by SQLite's instruction count first and by the clock only as a last 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -73,14 +73,30 @@ def _match(
     if len(predicted) > LONGEST:
         return Verdict("error", f"The prediction is longer than {LONGEST:,} characters.")
     pair = PreparedPair(schema, gold, predicted, database, seed)
-    verdict = _decided(pair, database, effort, seed, budget)
+
+    def compare() -> Verdict:
+        trial = Trial(pair, budget)
+        verdict = _on_file(pair, trial, database, budget) if database is not None else None
+        return verdict or _on_made(pair, trial, effort, seed, budget)
+
+    return replace(decided(pair, compare), unused_database=pair.unused_database)
+
+
+def decided(pair: PreparedPair, compare: Callable[[], Verdict]) -> Verdict:
+    """The verdict on a pair, which is prepared, compared and closed; its reason holds the pair's notes.
+
+    Args:
+        pair: Fresh.
+        compare: Compares the two queries once they are prepared.
+    """
+    verdict = _compared(pair, compare)
     if pair.answer.others and verdict.status == "equivalent":
         verdict = not_alone(verdict, pair.answer.others[0])
     notes = f" ({' '.join(pair.notes)})" if pair.notes else ""
-    return replace(verdict, reason=verdict.reason + notes, unused_database=pair.unused_database)
+    return replace(verdict, reason=verdict.reason + notes)
 
 
-def _decided(pair: PreparedPair, database: str | None, effort: int, seed: int, budget: Budget) -> Verdict:
+def _compared(pair: PreparedPair, compare: Callable[[], Verdict]) -> Verdict:
     if pair.refusal:
         return Verdict("refused", f"The prediction is refused: {pair.refusal}.")
     if not pair.predicted_text:
@@ -88,9 +104,7 @@ def _decided(pair: PreparedPair, database: str | None, effort: int, seed: int, b
     try:
         pair.prepare_gold()
         pair.prepare_predicted()
-        trial = Trial(pair, budget)
-        verdict = _on_file(pair, trial, database, budget) if database is not None else None
-        return verdict or _on_made(pair, trial, effort, seed, budget)
+        return compare()
     except QueryFailed as failure:
         return failed_verdict(failure)
     except GoldFails as failure:

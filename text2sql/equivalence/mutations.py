@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
-from text2sql.sql.trees import parse_sqlite, to_sqlite
+from text2sql.equivalence.tongue import SQLITE, Tongue
 
 _LONGEST = 60
 
@@ -30,50 +31,53 @@ class Mutation:
     change: str
 
 
-def mutations(sql: str, rng: random.Random, count: int) -> list[Mutation]:
+def mutations(sql: str, rng: random.Random, count: int, tongue: Tongue = SQLITE) -> list[Mutation]:
     """Mutations of a query, drawn from all that the operators of this module make.
 
     Args:
-        sql: A query of SQLite's dialect.
+        sql: A query.
         rng: Chooses among them.
         count: How many at most.
+        tongue: The query's dialect.
 
     Raises:
         SqlglotError: The query does not parse.
     """
-    tree = parse_sqlite(sql)
-    known = {to_sqlite(tree)}
+    tree = tongue.parse(sql)
+    if tree is None:
+        raise SqlglotError("the gold query does not parse")
+    known = {tongue.write(tree)}
     found = []
     for place, node in enumerate(tree.walk()):
         for changed in _changes(node):
-            mutation = _put(tree, place, changed)
+            mutation = _put(tree, place, changed, tongue.write)
             if mutation.sql not in known:
                 known.add(mutation.sql)
                 found.append(mutation)
     return rng.sample(found, min(count, len(found)))
 
 
-def _put(tree: exp.Expr, place: int, changed: exp.Expr) -> Mutation:
+def _put(tree: exp.Expr, place: int, changed: exp.Expr, write: Callable[[exp.Expr], str]) -> Mutation:
     """The tree with another node in a place, counted in the order of `walk`."""
     copied = tree.copy()
     node = next(node for number, node in enumerate(copied.walk()) if number == place)
-    words = _words(node, changed)
+    words = _words(node, changed, write)
     if node is copied:
-        return Mutation(to_sqlite(changed), words)
+        return Mutation(write(changed), words)
     node.replace(changed)
-    return Mutation(to_sqlite(copied), words)
+    return Mutation(write(copied), words)
 
 
-def _words(before: exp.Expr, after: exp.Expr) -> str:
+def _words(before: exp.Expr, after: exp.Expr, write: Callable[[exp.Expr], str]) -> str:
     """A change in words: of a query the clause, of anything else both forms."""
     if isinstance(before, exp.Select) and isinstance(after, exp.Select):
         for clause in ("distinct", *_CLAUSES):
             old, new = before.args.get(clause), after.args.get(clause)
             if isinstance(old, exp.Expr) and not new:
-                return f"{_short(to_sqlite(old).strip())} dropped"
+                return f"{_short(write(old).strip())} dropped"
             if isinstance(new, exp.Expr) and not old:
-                return f"{_short(to_sqlite(new).strip())} added"
-    return f"{_short(to_sqlite(before))} became {_short(to_sqlite(after))}"
+                return f"{_short(write(new).strip())} added"
+    return f"{_short(write(before))} became {_short(write(after))}"
 
 
 def _changes(node: exp.Expr) -> Iterator[exp.Expr]:

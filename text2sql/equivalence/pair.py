@@ -165,6 +165,14 @@ class PreparedPair:
         if column is not None and column not in self.gold.strings:
             raise QueryFailed("error", f"no such column: {column} (in double quotes)")
 
+    def mutated(self, sql: str) -> Prepared:
+        """Another query of the pair's dialect, made from the gold query, ready to stand in the prediction's place.
+
+        Raises:
+            QueryFailed: It is not accepted.
+        """
+        return prepare(sql, self.schema, self.check, self.gold.keywords)
+
     @property
     def understood(self) -> bool:
         """Whether databases can be made for both queries; of two queries that read the same that does not matter."""

@@ -65,8 +65,14 @@ RATES = (
     ),
     Metric("exact_match", "Exact match of the text", "share", 1, "The words are those of the gold query."),
     Metric("canonical_match", "Match after normalising", "share", 1, "The canonical forms are the same."),
-    Metric("parses", "Valid syntax, sqlglot", "share", 1, "sqlglot parses the query in SQLite's dialect."),
-    Metric("valid_syntax", "Valid syntax, SQLite", "share", 1, "SQLite's own parser accepts the query."),
+    Metric("parses", "Valid syntax, sqlglot", "share", 1, "sqlglot parses the query in its dialect."),
+    Metric(
+        "valid_syntax",
+        "Valid syntax, engine",
+        "share",
+        1,
+        "The parser of the engine that judges (SQLite, or that of data.dialect) accepts the query.",
+    ),
     Metric("valid_schema", "All names in the schema", "share", 1, "No table or column is made up."),
     Metric("executable", "Executable", "share", 1, "The query runs."),
 )

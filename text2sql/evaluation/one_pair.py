@@ -11,7 +11,7 @@ from rich.table import Table
 
 from text2sql import evaluation
 from text2sql.console import console
-from text2sql.engines.dialect import Dialect
+from text2sql.engines.dialect import SHOWN, Dialect
 from text2sql.equivalence.challenge import Challenge, challenge
 from text2sql.equivalence.proofs import require_solver, with_proofs
 from text2sql.errors import UserError
@@ -49,8 +49,17 @@ def match_pair(
     Raises:
         UserError: There is no such schema or database, no engine of the dialect, or no solver for a proof.
     """
-    if dialect != "sqlite" and (prove or mutations or database is not None):
-        raise UserError("--prove, --challenge and --database speak of SQLite: leave them out with another --dialect.")
+    if dialect != "sqlite" and prove:
+        raise UserError(
+            f"--prove knows SQLite's semantics alone, not those of {SHOWN[dialect]}: leave it out, or take "
+            "--challenge, which says how much the databases tell apart."
+        )
+    if dialect != "sqlite" and database is not None:
+        raise UserError(
+            f"--database is a SQLite file, and --dialect says {SHOWN[dialect]}: give the tables with --schema."
+        )
+    if transpile and mutations:
+        raise UserError("--challenge runs mutations in the engine of --dialect: leave out --transpile, or --challenge.")
     if prove:
         require_solver("--prove", "leave it out")
     if schema is None and database is None:
@@ -70,7 +79,7 @@ def match_pair(
     challenged = None
     if mutations and verdict.status == "equivalent":
         schema = schema or file_schema(str(database))
-        challenged = challenge(schema, gold, predicted, verdict, count=mutations)
+        challenged = challenge(schema, gold, predicted, verdict, count=mutations, dialect=dialect)
     if as_json:
         # In another encoding than UTF-8 only JSON's own escapes stay JSON.
         ensure_ascii = "utf" not in (sys.stdout.encoding or "").lower()

@@ -7,6 +7,8 @@ from contextlib import closing
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.engines.engine import EngineMissing
 from text2sql.equivalence.workers import Pair, score_pairs
 
 MOST_EFFORT = 400
@@ -37,11 +39,13 @@ class VerdictRequest(_Part):
         pairs: The pairs. There is no way to name a database: the server's files are nobody's business.
         effort: Databases made per pair, see `execution_match`; null for the default.
         seed: Of the databases.
+        dialect: Of schemas and queries; its engine, which the server must have, runs them.
     """
 
     pairs: list[PairRequest]
     effort: int | None = Field(None, ge=1, le=MOST_EFFORT)
     seed: int = 0
+    dialect: Dialect = "sqlite"
 
 
 class VerdictService:
@@ -67,7 +71,7 @@ class VerdictService:
             ``stopped`` is set is null.
 
         Raises:
-            ValueError: The body is not such a request, or has too many pairs.
+            ValueError: The body is not such a request, has too many pairs, or is of a dialect without engine here.
         """
         try:
             wanted = VerdictRequest.model_validate_json(body)
@@ -77,13 +81,20 @@ class VerdictService:
             raise ValueError(
                 f"The request has {len(wanted.pairs)} pairs; this server takes {self._most}. Send several requests."
             )
-        pairs = [Pair(pair.schema_text, pair.gold, pair.predicted) for pair in wanted.pairs]
+        pairs = [Pair(pair.schema_text, pair.gold, pair.predicted, None, wanted.dialect) for pair in wanted.pairs]
         found: list[JsonValue] = [None] * len(pairs)
-        with closing(score_pairs(pairs, workers=self._workers, effort=wanted.effort, seed=wanted.seed)) as verdicts:
-            for index, verdict in verdicts:
-                found[index] = verdict.to_dict()
-                if stopped.is_set():
-                    break
+        try:
+            with closing(score_pairs(pairs, workers=self._workers, effort=wanted.effort, seed=wanted.seed)) as verdicts:
+                for index, verdict in verdicts:
+                    found[index] = verdict.to_dict()
+                    if stopped.is_set():
+                        break
+        except EngineMissing:
+            # Why there is none is the operator's affair, and may name places that are not the client's to know.
+            raise ValueError(
+                f"dialect: this server has no {SHOWN[wanted.dialect]} to judge in. Send pairs of another dialect, or "
+                "have whoever runs the server set one up."
+            ) from None
         return {"verdicts": found}
 
 

@@ -198,8 +198,8 @@ class EvaluationSummary(Part):
             cannot be read.
         exact_match: Share with the same words as the gold query.
         canonical_match: Share with the same canonical form.
-        parses: Share that sqlglot parses in SQLite's dialect; None where an answer's record does not say it.
-        valid_syntax: Share that SQLite parses.
+        parses: Share that sqlglot parses in their dialect; None where an answer's record does not say it.
+        valid_syntax: Share that the engine that judges parses.
         valid_schema: Share that names only what the schema has.
         executable: Share that runs.
         error_labels: How often each error label was given, the most frequent first.

@@ -141,8 +141,8 @@ class Checks(Part):
     Attributes:
         exact_match: The same words as the gold query.
         canonical_match: The same canonical form.
-        parses: sqlglot parses it in SQLite's dialect; None where it was not asked yet.
-        valid_syntax: SQLite parses it.
+        parses: sqlglot parses it in its dialect; None where it was not asked yet.
+        valid_syntax: The engine that judges parses it.
         valid_schema: It names only what the schema has.
         executable: It runs.
     """

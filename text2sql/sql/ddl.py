@@ -92,6 +92,16 @@ def table_statements(ddl: str) -> tuple[TableStatement, ...]:
     return tuple(found)
 
 
+def created_names(ddl: str) -> Iterator[tuple[str, ...]]:
+    """The name of every table and view that a text creates, behind the names that qualify it."""
+    tokens = tokenize(ddl)
+    for place, token in enumerate(tokens):
+        kind, at = _read_head(tokens, place + 1) if token.keyword == "CREATE" else ("", 0)
+        if kind in ("TABLE", "VIEW") and at < len(tokens):
+            _, end = _qualified_name(tokens, at)
+            yield tuple(part.name for part in tokens[at:end:2])
+
+
 def _read_head(tokens: list[Token], at: int) -> tuple[str, int]:
     """What a statement makes after CREATE (TABLE, VIRTUAL TABLE, VIEW, UNIQUE INDEX or ""), and where its name is."""
     kind = ""

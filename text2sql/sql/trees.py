@@ -81,7 +81,18 @@ def parse_in(sql: str, dialect: str | type[Dialect]) -> exp.Expr:
         if bracketed == sql:
             raise
         tree = sqlglot.parse_one(bracketed, read=dialect)
+    return with_nots(tree, sql)
+
+
+def with_nots(tree: exp.Expr, sql: str) -> exp.Expr:
+    """A tree as sqlglot reads it, with an `exp.Not` of what is negated; a changed copy where that is another one.
+
+    Args:
+        tree: The tree.
+        sql: Its text.
+    """
     if _NEGATION.search(sql):
+        tree = tree.copy()
         # The innermost first, because what is replaced is copied.
         for node in reversed([node for node in tree.walk() if node.args.get("negate")]):
             _spell_out(node)

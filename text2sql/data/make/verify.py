@@ -14,7 +14,8 @@ from text2sql.data.make.conditions import MONTHS
 from text2sql.data.make.query import Draft
 from text2sql.engines.connection import Database, Limits
 from text2sql.engines.dialect import Dialect
-from text2sql.equivalence.match import judge_pair
+from text2sql.equivalence.engine_match import judge_transpiled
+from text2sql.equivalence.match import DEFAULT_EFFORT, judge_pair
 from text2sql.sql.sandbox import QueryFailed, Result
 
 # Characters of a question; rows of an answer that anybody wants; what checking one may take.
@@ -102,12 +103,10 @@ def means_the_same(context: str, one: str, other: str, dialect: Dialect) -> bool
 
     For another dialect both are translated to SQLite's first: good enough to keep near repetitions out, not to score.
     """
-    if dialect != "sqlite":
-        try:
-            one, other = (sqlglot.transpile(sql, read=dialect, write="sqlite")[0] for sql in (one, other))
-        except (SqlglotError, RecursionError, ValueError, IndexError):
-            return False
-    return judge_pair(context, one, other).status == "equivalent"
+    if dialect == "sqlite":
+        return judge_pair(context, one, other).status == "equivalent"
+    verdict = judge_transpiled(context, one, other, dialect, effort=DEFAULT_EFFORT, seed=0, timeout=2.0)
+    return verdict.status == "equivalent"
 
 
 def says_values(question: str, sql: str, dialect: Dialect) -> bool:

@@ -41,6 +41,7 @@ class Generator:
             columns.
         recursive: Whether a query follows rows of tables from one to the next.
         circles: Whether rows that a recursion follows may lead back to themselves.
+        kept: How many of the first databases are kept for a second search, which then costs nothing.
     """
 
     def __init__(self, plan: Plan, tables: dict[str, TableSchema], domains: Domains, seed: int) -> None:
@@ -55,6 +56,7 @@ class Generator:
         self._purposes: list[_Purpose] = [*domains.samples, *self._chains]
         self.grouped, self.aimed = plan.grouped, len(self._purposes)
         self.recursive, self.circles = bool(plan.recursions), True
+        self.kept, self._made = 0, dict[tuple[int, int, bool, bool], Database]()
         # A foreign key, or an alias of the rowid, keeps its value whatever meets; under a collation it still points at
         # its parent.
         self._movable = {name: _movable(table) for name, table in tables.items()}
@@ -64,7 +66,7 @@ class Generator:
         )
 
     def database(self, index: int, scale: int = 1, *, telling: bool = False) -> Database:
-        """The ``index``-th database.
+        """The ``index``-th database. It may be handed out again: copy what you change.
 
         Args:
             index: Which one.
@@ -72,6 +74,15 @@ class Generator:
             telling: Whether too few databases have shown anything: every other one is then made for that alone, where
                 it is known how.
         """
+        which = index, scale, telling, self.circles
+        if which in self._made:
+            return self._made[which]
+        rows = self._database(index, scale, telling)
+        if index < self.kept:
+            self._made[which] = rows
+        return rows
+
+    def _database(self, index: int, scale: int, telling: bool) -> Database:
         rng = random.Random(f"{self._seed}/{index}")
         number = index - FIRST_AIMED
         telling = telling and index % 2 == 1 and bool(self._telling)
