@@ -18,8 +18,11 @@ def evidence_ignored(r: Reading) -> Iterator[Smell]:
     numbers = {str(node.this) for node in r.tree.find_all(exp.Literal)}
     for match in re.finditer(r"([A-Za-z_][\w ]*?)\s*(?:=|>|<|>=|<=|!=|LIKE)\s*'([^']+)'", evidence):
         value = match[2].strip("%").lower()
+        column = match[1].split()[-1].lower()
         if value and value not in r.texts:
             yield Smell("evidence's value ignored", f"the evidence says {match[1].strip()} = '{match[2]}'")
+        elif column in columns and (other := _compared_with(r, value)) and column not in other:
+            yield Smell("evidence's value of another column", f"the evidence says {column} = '{match[2]}'")
     for match in re.finditer(r"(\b\w+)`?\s*(>=|<=|!=|>|<|=)\s*(\d+(?:\.\d+)?)\b", evidence):
         column = match[1].lower()
         if (
@@ -51,6 +54,16 @@ def evidence_ignored(r: Reading) -> Iterator[Smell]:
             ends |= {False for n in r.tree.find_all(exp.Min) if reads_column(n, column)}
             if ends and (function == "MAX") not in ends:
                 yield Smell("evidence's direction turned", f"the evidence says {function}({column})")
+
+
+def _compared_with(r: Reading, value: str) -> set[str]:
+    """The columns that a query compares with a text, in lower case."""
+    found = set[str]()
+    for literal in r.literals:
+        if literal.is_string and str(literal.this).strip("%").lower() == value:
+            near = literal.find_ancestor(exp.EQ, exp.NEQ, exp.Like, exp.In)
+            found |= {column.name.lower() for column in near.find_all(exp.Column)} if near is not None else set()
+    return found
 
 
 def _signs(r: Reading, column: str) -> set[str]:

@@ -221,7 +221,8 @@ class Reading:
 
     def names(self) -> Iterator[str]:
         """Words in capitals inside the question, in lower case, which are most often values."""
-        for sentence in re.split(r"(?<=[.?!])\s+", self.example.question):
+        # An initial, as in Elizabeth A. White, ends no sentence.
+        for sentence in re.split(r"(?<=[a-z0-9)\]'\"][.?!])\s+", self.example.question):
             words = re.findall(r"[A-Za-zÀ-ÿ][\w'À-ÿ-]*", sentence)
             for word in words[1:]:
                 plain = re.sub(r"'s$", "", word)

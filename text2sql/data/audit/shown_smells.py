@@ -72,6 +72,37 @@ _KINDS_OF_ANSWER = (
 )
 
 
+def better_said(r: Reading) -> Iterator[Smell]:
+    """A column that is shown, and one of the same table, not used, that is said more plainly."""
+    select = r.select
+    if not isinstance(select, exp.Select):
+        return
+    joined, evidence = (re.sub(r"[\W_]+", "", text.lower()) for text in (r.said, r.example.evidence or ""))
+    for column in (found for part in select.expressions for found in part.find_all(exp.Column)):
+        table = r.schema.tables.get(r.tables.get(column.table.lower(), "") or next(iter(r.tables.values()), ""))
+        if table is None or column.name.lower() not in table.columns:
+            continue
+        shown = _plainness(r, column.name, joined)
+        rest = [name for name in table.columns if name not in r.column_names and len(name) > 3]
+        best = max(rest, key=lambda name: _plainness(r, name, joined), default=None)
+        if best is None or _plainness(r, best, joined) < 2 or shown >= 2:
+            continue
+        told = re.sub(r"[\W_]+", "", best) in evidence
+        about = f"the question says {best}, the query shows {column.name}"
+        if told:
+            yield Smell("evidence's column not shown", about)
+        else:
+            yield Smell("column said and not shown" if shown == 0 else "column said better", about)
+
+
+def _plainness(r: Reading, name: str, joined: str) -> int:
+    """How plainly a column is said: 2 by its whole name, 1 by a part of it."""
+    whole, words = re.sub(r"[\W_]+", "", name.lower()), stems(name)
+    if (len(whole) > 4 and whole in joined) or (words and words <= r.stems):
+        return 2
+    return int(bool(words & r.stems) or _spoken(name, joined))
+
+
 def _spoken(name: str, said: str) -> bool:
     """Whether a part of a column's name is in what is said, written together."""
     parts = [part for part in re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name.lower()) if len(part) > 1]

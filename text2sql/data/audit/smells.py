@@ -10,7 +10,7 @@ from text2sql.data.audit.bound_smells import comparisons, groups, limits, negati
 from text2sql.data.audit.evidence_smells import evidence_ignored
 from text2sql.data.audit.join_smells import duplicates, joins, types
 from text2sql.data.audit.reading import Reading
-from text2sql.data.audit.shown_smells import overlap, selected
+from text2sql.data.audit.shown_smells import better_said, overlap, selected
 from text2sql.data.audit.smell import Finder, Smell
 from text2sql.data.audit.value_smells import ignored_values, unsaid_values
 
@@ -39,5 +39,6 @@ FINDERS: tuple[Finder, ...] = (
     joins,
     types,
     groups,
+    better_said,
     overlap,
 )

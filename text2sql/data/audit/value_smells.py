@@ -23,13 +23,18 @@ def ignored_values(r: Reading) -> Iterator[Smell]:
     values = [str(node.this).lower() for node in r.tree.find_all(exp.Literal)]
     digits = Counter(number for value in values for number in re.findall(r"\d+(?:\.\d+)?", value))
     said = Counter(r.numbers)
+    ignored = 0
     for number, count in said.items():
         plain = number.lstrip("0") or "0"
+        used = digits[number] + (digits[plain] if plain != number else 0)
         if number not in digits and plain not in digits and not any(same_number(d, number) for d in digits):
             kind = "number told ignored" if _in_evidence(r, number) else "number ignored"
             yield Smell(kind, f"the question says {number}, the query does not")
-        elif count > digits[number] + digits[plain] and not number.startswith(("19", "20")):
+            ignored += 1
+        elif count > used and not number.startswith(("19", "20")):
             yield Smell("number used once", f"the question says {number} {count} times, the query fewer")
+    if ignored > 1:
+        yield Smell("several numbers ignored", f"the question says {ignored} numbers that the query does not")
     for word in re.findall(r"[a-z]+", r.question):
         number = NUMBERS.get(word, "1")
         if number not in ("1", "2", "100", "1000") and number not in digits and not word.endswith(("th", "rd")):
