@@ -180,7 +180,7 @@ def _pair(task: ChallengeTask) -> PreparedPair:
 def _tried(pair: PreparedPair, task: ChallengeTask) -> tuple[list[Mutation], list[Mutation]]:
     """The mutations that the pair's databases tell from the gold query, and those that they do not."""
     rng = random.Random(task.seed)
-    told_apart, survivors = [], []
+    told_apart, survivors = list[Mutation](), list[Mutation]()
     left = task.count
     with generator_of(pair, task.seed) as generator:
         generator.kept = task.databases
