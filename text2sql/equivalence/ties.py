@@ -246,6 +246,8 @@ def unstable(tree: exp.Expr, *, top_limit: bool) -> bool:
 def _outside(part: exp.Expr, grouped: set[str]) -> list[exp.Column]:
     """The columns of an expression that do not stand in one that is grouped by."""
     columns = list(part.find_all(exp.Column))
+    if not grouped:
+        return columns
     found = []
     for column in columns:
         node: exp.Expr | None = column

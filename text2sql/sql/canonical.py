@@ -27,7 +27,7 @@ def canonical(tree: exp.Expr, write: Callable[[exp.Expr], str] = to_sqlite) -> s
         # The column "1992" is not the number.
         identifier.set("quoted", True)
     _strip_output_names(tree)
-    tree = tree.transform(_simplify, write)
+    tree = tree.transform(_simplify, write, copy=False)
     return write(tree)
 
 

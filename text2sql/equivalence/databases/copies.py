@@ -5,14 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Set
 
+from text2sql.equivalence.databases.layout import Columns
 from text2sql.equivalence.databases.plan import ColumnKey, Plan
 from text2sql.equivalence.databases.recipes import Recipe
 from text2sql.equivalence.databases.samples import Sample
 from text2sql.equivalence.databases.scenes import Scene
 from text2sql.sql.values import Value
-
-# Of each instance the columns that are slots, with their numbers.
-Columns = Mapping[int, list[tuple[str, int]]]
 
 
 class Copies:

@@ -14,6 +14,7 @@ from functools import cached_property
 
 from text2sql.equivalence.databases.chains import Chain, Chains, planned, without_circles
 from text2sql.equivalence.databases.domains import Domains
+from text2sql.equivalence.databases.layout import Layout
 from text2sql.equivalence.databases.meetings import meet
 from text2sql.equivalence.databases.plan import Plan, Query
 from text2sql.equivalence.databases.recipes import CHAINED, FIRST_AIMED, Recipe, aimed, recipe
@@ -51,7 +52,7 @@ class Generator:
             name: [_key(_places(table, key), [table.columns[c] for c in key]) for key in table.keys]
             for name, table in tables.items()
         }
-        self._columns = plan.columns_by_instance()
+        self._layout = Layout(plan, tables, domains)
         self._chains = planned(plan)
         self._purposes: list[_Purpose] = [*domains.samples, *self._chains]
         self.grouped, self.aimed = plan.grouped, len(self._purposes)
@@ -97,7 +98,7 @@ class Generator:
         rows: Database = {name: [] for name in self._tables}
         if plan is None:
             return rows
-        draw = Draw(self._plan, self._columns, self._tables, self._domains, plan, rng)
+        draw = Draw(self._layout, plan, rng)
         self._draw(draw, plan, purpose, rows, rng)
         if index % 3 == 0 and purpose is None:
             self._chain(rows)

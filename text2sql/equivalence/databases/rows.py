@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import NamedTuple
 
-from text2sql.equivalence.databases.domains import Domains
+from text2sql.equivalence.databases.layout import Layout, Place
 from text2sql.equivalence.databases.plan import ColumnKey
 from text2sql.equivalence.databases.recipes import Recipe
 from text2sql.equivalence.databases.values import stored_as
-from text2sql.sql.schema import TableSchema
 from text2sql.sql.values import Row, Value
 
 # More values than this need no other one: keys of that many rows rarely collide.
@@ -20,56 +18,27 @@ _LISTED = 500
 _MANY_LISTED = 6000
 
 
-class _Column(NamedTuple):
-    """What a row needs to know of one of its columns."""
-
-    name: str
-    key: ColumnKey
-    generated: bool
-    not_null: bool
-    affinity: str
-
-
 class RowMaker:
     """Makes the rows of one database.
 
     Args:
-        tables: The tables that rows are made for.
-        domains: What their columns hold.
+        layout: The pair and its tables.
         recipe: How this database is made.
         rng: Makes the choices.
 
     Attributes:
-        single_keys: The columns that are a key of their table, each alone.
-        keys: Those, and the parts of longer keys where rows are repeated often: they need distinct values.
-        not_null: The columns that hold no NULL.
+        keys: The columns that are a key of their table, each alone, and the parts of longer keys where rows are
+            repeated often: they need distinct values.
     """
 
-    def __init__(self, tables: Mapping[str, TableSchema], domains: Domains, recipe: Recipe, rng: random.Random) -> None:
-        self._domains, self._recipe, self._rng = domains, recipe, rng
-        self.single_keys = {(name, key[0]) for name, table in tables.items() for key in table.keys if len(key) == 1}
-        self.keys = set(self.single_keys)
+    def __init__(self, layout: Layout, recipe: Recipe, rng: random.Random) -> None:
+        self._layout, self._domains, self._recipe, self._rng = layout, layout.domains, recipe, rng
         most = max(*recipe.copies, *recipe.counted, 1)
         self._many = most > 4
-        if self._many:
-            self.keys |= {(name, part) for name, table in tables.items() for key in table.keys for part in key}
-        self.not_null = {
-            (name, key)
-            for name, table in tables.items()
-            for key, column in table.columns.items()
-            if column.not_null or key in table.primary_key
-        }
+        self.keys = layout.key_parts if self._many else layout.single_keys
         # Values of a key: enough of them that the copies of a scenario rarely collide.
         self._distinct = max(12, recipe.size, 8 * most if most <= 8 else min(_MOST_DISTINCT, 2 * most * most))
         self._distinct = recipe.tight or self._distinct
-        self._rowids = {(name, table.rowid) for name, table in tables.items() if table.rowid}
-        self._columns = {
-            name: [
-                _Column(key, (name, key), bool(column.generated), (name, key) in self.not_null, column.affinity)
-                for key, column in table.columns.items()
-            ]
-            for name, table in tables.items()
-        }
         self._serials: dict[ColumnKey, int] = {}
         self._styles: dict[int, int] = {}
         self._sources: dict[ColumnKey, tuple[list[Value], list[Value]]] = {}
@@ -79,9 +48,9 @@ class RowMaker:
         rng, recipe = self._rng, self._recipe
         if recipe.distinct or (self._many and key in self.keys):
             return self.serial(key)
-        if recipe.nulls and key not in self.not_null and rng.random() < recipe.nulls:
+        if recipe.nulls and key not in self._layout.not_null and rng.random() < recipe.nulls:
             return None
-        if key in self._rowids:
+        if key in self._layout.rowids:
             return self._integer(key)
         literals, pool = self._sources.get(key) or self._source(key)
         if literals and rng.random() < recipe.literals:
@@ -105,7 +74,7 @@ class RowMaker:
         """The next value of a column of which many are needed, each another."""
         number = self._serials[key] = self._serials.get(key, self._distinct + self._rng.randrange(50)) + 1
         kind = self._domains.declared.kinds[key]
-        if key in self._rowids or self._domains.of[key].kind in ("integer", "real"):
+        if key in self._layout.rowids or self._domains.of[key].kind in ("integer", "real"):
             value: Value = number
         elif kind in ("text", "any"):
             value = f"k{number}"
@@ -130,7 +99,7 @@ class RowMaker:
     def row(self, name: str, given: Mapping[str, Value]) -> Row:
         """A row with some values given, where they suit its columns; generated columns are left to SQLite."""
         values: list[Value] = []
-        for column in self._columns[name]:
+        for column in self._layout.places[name]:
             if column.generated:
                 values.append(None)
             elif column.name in given:
@@ -139,7 +108,7 @@ class RowMaker:
                 values.append(self.free(column.key))
         return tuple(values)
 
-    def _given(self, column: _Column, value: Value) -> Value:
+    def _given(self, column: Place, value: Value) -> Value:
         suits, key = self._domains.declared.suits, column.key
         if value is None:
             return self.free(key) if column.not_null else None

@@ -9,15 +9,14 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence, Set
 
-from text2sql.equivalence.databases.copies import Columns, Copies
-from text2sql.equivalence.databases.domains import Domains
-from text2sql.equivalence.databases.plan import ColumnKey, Plan, Query
+from text2sql.equivalence.databases.copies import Copies
+from text2sql.equivalence.databases.layout import Columns, Layout
+from text2sql.equivalence.databases.plan import ColumnKey, Query
 from text2sql.equivalence.databases.recipes import Recipe
 from text2sql.equivalence.databases.rows import RowMaker
 from text2sql.equivalence.databases.samples import Sample
 from text2sql.equivalence.databases.scenes import Scene, SceneMaker
 from text2sql.equivalence.databases.values import beyond, holds
-from text2sql.sql.schema import TableSchema
 from text2sql.sql.values import Row, Value
 
 Database = dict[str, list[Row]]
@@ -31,35 +30,18 @@ class Draw:
     """The random choices of one database.
 
     Args:
-        plan: The compiled pair.
-        columns: Of each instance the columns that are slots, with their numbers.
-        tables: The tables that rows are made for.
-        domains: What their columns hold.
+        layout: The pair and its tables.
         recipe: How this database is made.
         rng: Makes the choices.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        columns: Columns,
-        tables: Mapping[str, TableSchema],
-        domains: Domains,
-        recipe: Recipe,
-        rng: random.Random,
-    ) -> None:
-        self._plan, self._columns, self._tables, self._domains = plan, columns, tables, domains
+    def __init__(self, layout: Layout, recipe: Recipe, rng: random.Random) -> None:
+        self._layout, self._plan, self._tables, self._domains = layout, layout.plan, layout.tables, layout.domains
         self._recipe, self._rng = recipe, rng
-        self._rows = RowMaker(tables, domains, recipe, rng)
+        self._rows = RowMaker(layout, recipe, rng)
         self.row = self._rows.row
-        # Of each instance the slots that are keys, with these.
-        single_keys = self._rows.single_keys
-        self._key_slots = {
-            instance: [(slot, key) for column, slot in found if (key := (plan.tables[instance], column)) in single_keys]
-            for instance, found in columns.items()
-        }
-        self._copies = Copies(plan, single_keys, recipe, rng)
-        self._maker = SceneMaker(plan, self._rows.not_null, rng, counting=bool(recipe.counted), aiming=recipe.aimed)
+        self._copies = Copies(layout.plan, layout.single_keys, recipe, rng)
+        self._maker = SceneMaker(layout.plan, layout.not_null, rng, counting=bool(recipe.counted), aiming=recipe.aimed)
         # Of the scenario at hand: its key columns, and whether their values must be new.
         self._linked: dict[int, ColumnKey] = {}
         self._fresh = False
@@ -188,7 +170,7 @@ class Draw:
                 for root, wanted in scene.wanted.items()
             }
         alone = {table for table, _ in sample.columns} if sample and sample.ranked else set()
-        columns = self._merged(scene, alone) if len(scene.blocks) > 1 else self._columns
+        columns = self._merged(scene, alone) if len(scene.blocks) > 1 else self._layout.columns
         grouping = [] if sample and sample.apart else scene.group
         group = {scene.root(slot) for slot in (*grouping, *(scene.together if sample else ()))}
         spread = self._recipe.spread and scene.spread
@@ -200,8 +182,11 @@ class Draw:
         kept = set() if spread else group | values.keys()
         if (self._recipe.counted and not spread) or sample:
             kept |= self._copies.shared(scene, columns, times)
-        self._linked = {scene.root(slot): key for i in scene.instances for slot, key in self._key_slots.get(i, ())}
+        self._linked = {
+            scene.root(slot): key for i in scene.instances for slot, key in self._layout.key_slots.get(i, ())
+        }
         self._fresh = low is not None
+        roots = {i: [(column, scene.root(slot)) for column, slot in columns.get(i, ())] for i in scene.instances}
         made: dict[int, list[Row]] = {}
         most = max(times.values(), default=1)
         single = self._copies.alone(scene, columns) if most > 1 else set()
@@ -216,7 +201,7 @@ class Draw:
             for instance in scene.instances if sample else ():
                 assert sample
                 aim = aims[instance] = self._copies.given(sample, instance, number, times)
-                values.update({scene.root(slot): aim[c] for c, slot in columns.get(instance, ()) if c in aim})
+                values.update({root: aim[c] for c, root in roots[instance] if c in aim})
             if scene.joint:
                 self._join(scene, values)
             for a, op, b in scene.related:
@@ -225,7 +210,10 @@ class Draw:
                 if number >= max(1, times.get(instance, 1)):
                     continue
                 name = self._plan.tables[instance]
-                given = {column: self._value(scene, values, slot) for column, slot in columns.get(instance, ())}
+                given = {
+                    column: values[root] if root in values else self._chosen(scene, values, root)
+                    for column, root in roots[instance]
+                }
                 if fixed:
                     given = {**{column: value for (table, column), value in fixed.items() if table == name}, **given}
                 if number and self._rng.random() < self._recipe.keep:
@@ -238,8 +226,7 @@ class Draw:
             rows[name] += data
             further = times.get(instance, 1) - len(data)
             if further > 0:
-                slots = columns.get(instance, ())
-                held = {column for column, slot in slots if self._copies.held(scene, kept, scene.root(slot))}
+                held = {column for column, root in roots[instance] if self._copies.held(scene, kept, root)}
                 rows[name] += self._repeated(name, data, further, held)
 
     def _fixed(
@@ -292,7 +279,7 @@ class Draw:
         They may be both sides of an INTERSECT, or a query and its subquery. Of the tables in ``alone`` there are no
         rows but those that all blocks see.
         """
-        columns = dict(self._columns)
+        columns = dict(self._layout.columns)
         home = {instance: number for number, block in enumerate(scene.blocks) for instance in block}
         for second in list(scene.instances):
             for first in scene.instances:
@@ -312,11 +299,14 @@ class Draw:
                     break
         return columns
 
+    def _chosen(self, scene: Scene, values: dict[int, Value], root: int) -> Value:
+        """The value of a set of equal slots, now that there is none yet."""
+        value = values[root] = self._choose(scene, root)
+        return value
+
     def _value(self, scene: Scene, values: dict[int, Value], slot: int) -> Value:
         root = scene.root(slot)
-        if root not in values:
-            values[root] = self._choose(scene, root)
-        return values[root]
+        return values[root] if root in values else self._chosen(scene, values, root)
 
     def _good(self, scene: Scene, root: int) -> Sequence[Value]:
         """Values that meet the conditions on a set of equal slots: one of them for certain, all if there are any."""
@@ -342,7 +332,7 @@ class Draw:
                 return self._rows.serial(self._linked[root])
             return self._rows.free(self._linked[root] if root in self._linked and self._rng.random() < 0.5 else key)
         failing = not all(want for _, want in wanted)
-        if failing and recipe.nulls and self._rng.random() < recipe.nulls and key not in self._rows.not_null:
+        if failing and recipe.nulls and self._rng.random() < recipe.nulls and key not in self._layout.not_null:
             return None
         good = self._good(scene, root)
         if not good:
