@@ -9,6 +9,7 @@ from functools import cached_property
 
 from sqlglot import exp
 
+from text2sql.equivalence.databases.apart import apart_samples
 from text2sql.equivalence.databases.boundaries import Boundary, parting
 from text2sql.equivalence.databases.candidates import with_equality
 from text2sql.equivalence.databases.concatenations import concatenated_samples
@@ -92,6 +93,7 @@ class Domains:
         self.meetings, self.samples = self._meetings()
         self.samples += self._boundary_samples() if any(plan.boundaries) else []
         self.samples += row_samples(plan, self.declared, self._columns, self.literals, self._ask)
+        self.samples += apart_samples(plan, self, self._nullable)
         self.samples += contest_samples(plan, self._steps)
         counted = [threshold.number for threshold in plan.thresholds if threshold.grouped]
         self.samples += reach_samples(plan.reaches, counted, plan.literals, self) if plan.reaches else []
