@@ -7,6 +7,7 @@ from pathlib import Path
 
 from text2sql.equivalence import match, process_pool
 from text2sql.equivalence.databases import (
+    apart,
     boundaries,
     chains,
     constants,
@@ -54,6 +55,7 @@ def test_what_it_cannot_see_names_the_bounds_of_the_code() -> None:
         f"more than {reaches.MOST_STEPS} steps",
         f"at most {chains._MOST} ways are followed",
         f"of more than {constants._MOST:,} rows",
+        f"at most {apart._PARTS} places",
         f"at most {meetings._MOST_FUNCTIONS} expressions over it",
         f"{meetings._MOST_VALUES} values are put through each",
     ):
