@@ -6,11 +6,11 @@ one part meet the other by luck too often, so there is a database in which each 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
 from text2sql.equivalence.databases.boundaries import ColumnKey
-from text2sql.equivalence.databases.plan import Condition, Plan, Query, subqueries
+from text2sql.equivalence.databases.plan import Condition, Plan, Query, atoms, subqueries
 from text2sql.equivalence.databases.samples import Sample
 from text2sql.sql.values import Row, Value
 
@@ -40,7 +40,9 @@ def apart_samples(plan: Plan, choosing: Choosing, nullable: set[ColumnKey]) -> l
         nullable: The columns that may be NULL.
     """
     found: dict[tuple[Sample, ...], None] = {}
-    parts = [_parts(plan, query) for query in plan.queries]
+    # What links the rows must stay equal in all of them.
+    linked = set().union(*(_links(plan, query) for query in plan.queries))
+    parts = [_parts(plan, query, linked) for query in plan.queries]
     for own in parts:
         for table, asked in own.items():
             rows = _rows(asked[:_PARTS], choosing, nullable) if len(asked) > 1 else None
@@ -58,11 +60,19 @@ def _readings(plan: Plan, query: Query, table: str) -> int:
     return number or len(plan.tables) + 1
 
 
-def _parts(plan: Plan, query: Query) -> dict[str, list[list[_Asked]]]:
+def _links(plan: Plan, query: Query) -> set[ColumnKey]:
+    """The columns by which rows of a query belong together."""
+    slots = [slot for atom in atoms(query) if atom.kind in ("eq", "in") for slot in atom.slots]
+    slots += [slot for part in subqueries(query) for slot in part.projections if slot is not None and part is not query]
+    return {plan.column_of(slot) for slot in slots}
+
+
+def _parts(plan: Plan, query: Query, linked: Set[ColumnKey]) -> dict[str, list[list[_Asked]]]:
     """Of each table what a query asks of it in each place where it reads it, less places that ask more than others."""
     places: dict[int, list[_Asked]] = {}
     for slot, node, want in _walk_query(query):
-        places.setdefault(plan.slots[slot][0], []).append((plan.column_of(slot), node, want))
+        if plan.column_of(slot) not in linked:
+            places.setdefault(plan.slots[slot][0], []).append((plan.column_of(slot), node, want))
     found: dict[str, list[list[_Asked]]] = {}
     for instance, asked in places.items():
         found.setdefault(plan.tables[instance], []).append(asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlglot import exp
 
@@ -51,7 +51,7 @@ def compile_plan(schema: Schema, trees: Iterable[exp.Expr]) -> Plan:
             plan.distinct_counts |= any(isinstance(count.this, exp.Distinct) for count in tree.find_all(exp.Count))
         groups = any(select.args.get("group") for select in tree.find_all(exp.Select))
         plan.grouped |= groups and tree.find(exp.Order, exp.Having) is not None
-    _note_functions(plan, functions)
+    _note_functions(plan, functions, trees)
     asked = boundaries(trees, schema) if any(_any(kinds, exp.AggFunc) for kinds in present) else []
     plan.asked, plan.boundaries = asked[0] if asked else [], differing(asked)
     if any(exp.With in kinds for kinds in present) and any(
@@ -99,8 +99,22 @@ def _note_values(plan: Plan, tree: exp.Expr) -> None:
         plan.hints.setdefault(name, []).extend(values)
 
 
-def _note_functions(plan: Plan, functions: list[dict[str, list[exp.Expr]]]) -> None:
-    """Notes the expressions over each column, and whether the queries have different ones."""
+# Where it matters which values of a column are equal.
+_TOLD_APART = (exp.Group, exp.Distinct, exp.Count, exp.EQ, exp.NEQ, exp.In, exp.Ordered, exp.Window)
+
+
+def _bare(tree: exp.Expr) -> set[tuple[str, type]]:
+    """The names of columns whose own values are told apart, outside any function, and where."""
+    return {
+        (fold(column.name), type(column.parent))
+        for column in tree.find_all(exp.Column)
+        if isinstance(column.parent, _TOLD_APART)
+        or (isinstance(column.parent, exp.Select) and column.parent.args.get("distinct"))
+    }
+
+
+def _note_functions(plan: Plan, functions: list[dict[str, list[exp.Expr]]], trees: Sequence[exp.Expr]) -> None:
+    """Notes the expressions over each column, and whether the queries have different ones, or the column without."""
     for found in functions:
         for name, expressions in found.items():
             known = plan.functions.setdefault(name, [])
@@ -109,6 +123,11 @@ def _note_functions(plan: Plan, functions: list[dict[str, list[exp.Expr]]]) -> N
     for name, known in plan.functions.items():
         if len(functions) > 1 and any(len(found.get(name, ())) < len(known) for found in functions):
             plan.parting.add(name)
+    if plan.functions and len(trees) > 1:
+        # A column that one query groups by, say, while the other groups by a function of it that both show.
+        bare = [_bare(tree) for tree in trees]
+        unlike = {use for uses in bare for use in uses if any(use not in other for other in bare)}
+        plan.parting |= plan.functions.keys() & {name for name, _ in unlike}
 
 
 def _functional(kinds: set[type]) -> bool:
@@ -189,5 +208,5 @@ def _mark(plan: Plan, condition: Condition, shared: set[str]) -> bool:
 
 def _signature(plan: Plan, condition: Condition) -> str:
     columns = [plan.column_of(slot) for slot in condition.slots]
-    text = condition.expression.sql() if condition.expression is not None else ""
+    text = condition.expression.sql() if condition.expression is not None else condition.spelt
     return f"{condition.kind} {condition.op} {condition.literal!r} {columns} {text}"

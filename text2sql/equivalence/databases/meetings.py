@@ -194,6 +194,8 @@ def variations(value: Value, kind: str, literals: Sequence[Value] = ()) -> list[
     for literal in literals[:4]:
         if isinstance(literal, str) and literal and len(literal) < 20:
             found += [value[:1] + literal + value[1:], value.replace(literal, "")]
+            # What stands in front of it, or behind it, may be all that is looked at.
+            found += ["~" + literal + value[1:], value[:1] + literal + "~"]
     return list(found)
 
 

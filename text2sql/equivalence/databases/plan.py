@@ -35,6 +35,7 @@ class Condition:
         expression: The condition of func for SQLite to decide, None where SQLite alone cannot.
         differs: Whether the other query lacks it, or lacks a part of it.
         of: The name of the column of constants that ``literal`` comes from.
+        spelt: How it is written, where SQLite alone cannot decide it.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Condition:
     expression: exp.Expr | None = None
     differs: bool = False
     of: str = ""
+    spelt: str = ""
 
     @property
     def optional(self) -> bool:

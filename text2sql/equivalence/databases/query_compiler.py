@@ -356,6 +356,7 @@ class QueryCompiler:
             if decidable
             else None,
             op="aggregate" if aggregate else "",
+            spelt="" if decidable or aggregate or queries else node.sql(),
         )
         return Condition("and", [atom, *queries]) if queries else atom
 

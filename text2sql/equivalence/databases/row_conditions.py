@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from sqlglot import exp
 
@@ -71,7 +72,12 @@ def row_samples(
             values = declared.fitting(key, dict.fromkeys([*near, *_calendar(declared.kinds[key], nodes)]))
             results = ask([_text(node) for node in nodes], column, values) or ()
             found += _parted(query, key, nodes, zip(values, results, strict=False))
-    return list(dict.fromkeys(found))
+        else:
+            found += _compared_with_columns(plan, query, key, declared)
+    # Where a query reads the table twice, once more without other rows in it: these might meet the condition.
+    twice = {name for name in plan.tables if plan.tables.count(name) > len(plan.queries)}
+    again = [(replace(one[0], ranked=True),) for one in found if len(one) == 1 and one[0].columns[0][0] in twice]
+    return list(dict.fromkeys([*found, *again]))
 
 
 def _without_values(plan: Plan, columns: Mapping[ColumnKey, Column]) -> Iterator[tuple[Sample, ...]]:
@@ -84,15 +90,28 @@ def _without_values(plan: Plan, columns: Mapping[ColumnKey, Column]) -> Iterator
         yield tuple(Sample(query, (key,), ((None,),)) for query in range(len(plan.queries)) for key in keys)
 
 
+def _compared_with_columns(plan: Plan, query: int, key: ColumnKey, declared: Declared) -> Iterator[tuple[Sample, ...]]:
+    """Rows on the constants of a table that a query makes up, if only one query compares a column with them so."""
+    differing = [
+        node
+        for number in plan.queries
+        for node in atoms(number)
+        if node.spelt and node.differs and plan.column_of(node.slots[0]) == key
+    ]
+    near = dict.fromkeys(value for node in differing for value in node.candidates)
+    for value in declared.fitting(key, near)[:_MOST]:
+        yield (Sample(query, (key,), ((value,),)),)
+
+
 def _conditions(plan: Plan, key: ColumnKey) -> list[Condition]:
-    """The conditions of both queries over one column alone; none where nothing but comparisons differ."""
+    """The conditions of both queries over one column alone; none where all are the same."""
     found = [
         node
         for query in plan.queries
         for node in atoms(query)
         if len(node.slots) == 1 and node.op != "aggregate" and plan.column_of(node.slots[0]) == key and _text(node)
     ]
-    return found if len(found) > 1 and any(node.differs and node.kind == "func" for node in found) else []
+    return found if len(found) > 1 and any(node.differs for node in found) else []
 
 
 def _parted(

@@ -1,0 +1,56 @@
+"""Differences on single rows that a draw by chance finds for most seeds: each is made on purpose, so for all."""
+
+from __future__ import annotations
+
+import pytest
+
+from text2sql.equivalence.execution_match import execution_match
+
+SCHEMA = (
+    "CREATE TABLE city (id INTEGER PRIMARY KEY, name TEXT);"
+    "CREATE TABLE person (id INT, city_id INTEGER REFERENCES city(id), email TEXT, code TEXT, price REAL, age INTEGER)"
+)
+RANGES = "(SELECT 0 AS lo, 50 AS hi UNION ALL SELECT 50, 100 UNION ALL SELECT 100, 200) AS v"
+DOMAIN = "substr(email, instr(email, '@') + 1)"
+FRONT = "substr(code, 1, instr(code, '-') - 1)"
+PAIRS = {
+    "the boundary of an inner condition on the same table": (
+        "SELECT DISTINCT age FROM person WHERE city_id IN (SELECT city_id FROM person WHERE id >= 2) AND age = 3",
+        "SELECT DISTINCT age FROM person WHERE city_id IN (SELECT city_id FROM person WHERE id >= 3) AND age = 3",
+    ),
+    "the boundary of a comparison": (
+        "SELECT city_id FROM person WHERE age > 18 AND price BETWEEN 10 AND 20",
+        "SELECT city_id FROM person WHERE age > 18 AND price > 10 AND price <= 20",
+    ),
+    "the borders of made-up ranges": (
+        f"SELECT v.lo, COUNT(*) FROM {RANGES} JOIN person ON price >= v.lo AND price < v.hi GROUP BY v.lo",
+        f"SELECT v.lo, COUNT(*) FROM {RANGES} JOIN person ON price > v.lo AND price <= v.hi GROUP BY v.lo",
+    ),
+    "groups by what stands behind a mark": (
+        f"SELECT {DOMAIN}, COUNT(*) FROM person GROUP BY {DOMAIN}",
+        f"SELECT {DOMAIN}, COUNT(*) FROM person GROUP BY email",
+    ),
+    "different values of what stands in front of a mark": (
+        f"SELECT DISTINCT {FRONT} FROM person",
+        f"SELECT {FRONT} FROM (SELECT DISTINCT code FROM person)",
+    ),
+    "ranked by a column or by a function of it": (
+        f"SELECT {FRONT}, DENSE_RANK() OVER (ORDER BY {FRONT}) FROM person",
+        f"SELECT {FRONT}, DENSE_RANK() OVER (ORDER BY code) FROM person",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_the_difference_is_found_with_every_seed(kind: str) -> None:
+    gold, predicted = PAIRS[kind]
+    for seed in range(10):
+        assert execution_match(SCHEMA, gold, predicted, seed=seed).status == "different", seed
+        assert execution_match(SCHEMA, predicted, gold, seed=seed).status == "different", seed
+
+
+def test_comparisons_that_agree_on_every_row_stay_equivalent() -> None:
+    gold = "SELECT city_id FROM person WHERE age > 18 AND price BETWEEN 10 AND 20"
+    predicted = "SELECT city_id FROM person WHERE age >= 19 AND NOT (price < 10 OR price > 20)"
+    for seed in range(4):
+        assert execution_match(SCHEMA, gold, predicted, seed=seed).status == "equivalent", seed
