@@ -70,10 +70,12 @@ def main() -> None:
         for number, asked in enumerate(halves):
             wanted = {_meaning(row["answer"]) for row in asked}
             kinds = {"real": halves[1 - number], "made": [row for row in made if _meaning(row["answer"]) not in wanted]}
+            before: int | None = None
             for kind, pairs in kinds.items():
                 run = args.output / f"{name}-{kind}-{number}"
-                found = _run(run, pairs, asked, args.data / "spider_databases", args)
+                found = _run(run, pairs, asked, args, before)
                 taught.setdefault((name, kind), []).append(found)
+                before = found.before
     show(taught)
 
 
@@ -99,8 +101,9 @@ def _meaning(sql: str) -> str:
     return canonical(tree) if tree is not None else sql
 
 
-def _run(run: Path, pairs: Sequence[Row], asked: Sequence[Row], databases: Path, args: argparse.Namespace) -> Taught:
-    """Trains on the pairs and asks the questions; what is there already is taken as it is."""
+def _run(run: Path, pairs: Sequence[Row], asked: Sequence[Row], args: argparse.Namespace, before: int | None) -> Taught:
+    """Trains on the pairs and asks the questions, of the untrained model too if it is not known what it answers."""
+    databases = args.data / "spider_databases"
     if not (run / SUMMARY).is_file():
         files = {}
         for side, rows in (("train", pairs), ("test", asked)):
@@ -118,12 +121,17 @@ def _run(run: Path, pairs: Sequence[Row], asked: Sequence[Row], databases: Path,
             f"data.test_size={len(asked)}",
             "data.max_dropped=1",
             f"training.epochs={epochs}",
+            f"evaluation.baseline={before is None}",
+            "evaluation.novel_questions=false",
         ]
         run_pipeline(load_config(args.config, [*settings, *args.overrides]))
     summary = read_record(run / SUMMARY, Summary)
-    assert summary and summary.headline.base and summary.headline.tuned
+    assert summary and summary.headline.tuned
     base, tuned = summary.headline.base, summary.headline.tuned
-    return Taught(len(pairs), base.correct, tuned.correct, tuned.n)
+    if before is None:
+        assert base
+        before = base.correct
+    return Taught(len(pairs), before, tuned.correct, tuned.n)
 
 
 def show(taught: dict[tuple[str, str], list[Taught]]) -> None:
