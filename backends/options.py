@@ -218,10 +218,15 @@ class Prices(BaseModel):
     train: float = Field(ge=0, description="Tokens of forward and forward_backward.")
     prefill: float = Field(ge=0, description="Prompt tokens of sampling.")
     sample: float = Field(ge=0, description="Sampled tokens.")
+    cached_prefill: float | None = Field(
+        None, ge=0, description="Prompt tokens that the service had read before; null: as prefill."
+    )
 
-    def cost(self, train: float, prefill: float, sample: float) -> float:
-        """Dollars for these numbers of tokens."""
-        return (train * self.train + prefill * self.prefill + sample * self.sample) / 1e6
+    def cost(self, train: float, prefill: float, sample: float, cached: float = 0) -> float:
+        """Dollars for these numbers of tokens; `cached` are those among `prefill` that had been read before."""
+        again = self.prefill if self.cached_prefill is None else self.cached_prefill
+        prompts = (prefill - cached) * self.prefill + cached * again
+        return (train * self.train + prompts + sample * self.sample) / 1e6
 
 
 class TinkerOptions(BackendOptions):
@@ -238,7 +243,12 @@ class TinkerOptions(BackendOptions):
         "packaged models need none.",
     )
     prices: Annotated[Prices | None, REPORTS] = Field(
-        None, description="Dollars for a million tokens, {train, prefill, sample}; null: backends/planning/lineup.json."
+        None,
+        description="Dollars for a million tokens, {train, prefill, sample, cached_prefill}; null: the service's price "
+        "list, else backends/planning/lineup.json.",
+    )
+    price_list: Annotated[str | None, REPORTS] = Field(
+        None, description="Address of a price list in the service's form; null: the hosted service's own, for it alone."
     )
     max_cost: Annotated[PositiveFloat | None, REPORTS] = Field(
         None, description="Dollars that a run may cost; it stops before it would exceed them, and can go on with more."

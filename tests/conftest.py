@@ -27,6 +27,12 @@ REPOSITORY = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
+def no_prices_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests know the dated list of prices, and do not ask the service for another."""
+    monkeypatch.setattr("backends.planning.prices.PUBLISHED", "http://127.0.0.1:9/models.json")
+
+
+@pytest.fixture(autouse=True)
 def no_session_stays_open() -> Iterator[None]:
     """What a test opens with the SDK, it closes: a heartbeat that goes on would speak in the tests after it."""
     yield

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 from rich.table import Table
 
+from backends.options import Prices
 from backends.planning.batch_plan import may_pack, may_share_prefixes, tokens_at_once
 from backends.planning.cores import available_cores
 from backends.planning.estimate import (
@@ -27,8 +28,8 @@ from backends.planning.estimate import (
     training_flops,
     weight_bytes,
 )
-from backends.planning.lineup import find_prices
 from backends.planning.micro_batch_sizes import Lengths, micro_batch_sizes
+from backends.planning.prices import find_prices
 from backends.planning.shape import model_shape
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
@@ -213,7 +214,7 @@ def _print_cost(config: Config, work: TokenForecast) -> None:
     table.add_row("prompts of evaluations", f"{work.prefilled:,}")
     table.add_row("sampled", f"about {work.sampled[0]:,}, at most {work.sampled[1]:,}")
     console.print(table)
-    found = find_prices(config.trained_model, config.tinker.prices)
+    found = find_prices(config.trained_model, config.tinker)
     if found is None:
         console.print(
             f"No price of {config.trained_model} is known: no cost. Set tinker.prices.train, tinker.prices.prefill and "
@@ -224,12 +225,24 @@ def _print_cost(config: Config, work: TokenForecast) -> None:
     low, high = (prices.cost(work.trained + work.validated, work.prefilled, sampled) for sampled in work.sampled)
     console.print(
         f"Cost: about ${low:.2f}, at most ${high:.2f}, at ${prices.train:g} (training), ${prices.prefill:g} (prompts) "
-        f"and ${prices.sample:g} (sampling) for a million tokens, after {source}; storage not included."
+        f"and ${prices.sample:g} (sampling) for a million tokens, after {source}; storage not included. "
+        f"{_cached(prices, work.prefilled)}",
+        markup=False,
     )
+    if config.rl.method == "distill":
+        console.print("What the teacher reads is counted at these prices; another model has its own.")
     limit = config.tinker.max_cost
     if limit is not None:
         verdict = "is enough" if limit >= high else "may stop the run" if limit >= low else "will stop the run"
         console.print(f"tinker.max_cost=${limit:g} {verdict}.")
+
+
+def _cached(prices: Prices, prefilled: int) -> str:
+    """What prompts that the service has read before would save at most."""
+    if prices.cached_prefill is None:
+        return "All prompts are counted in full."
+    saved = prices.cost(0, prefilled, 0) - prices.cost(0, prefilled, 0, cached=prefilled)
+    return f"Prompts are counted in full; those read before cost ${prices.cached_prefill:g}, ${saved:.2f} less at most."
 
 
 # A device

@@ -1,8 +1,8 @@
 """The models that the hosted Tinker API serves, what they are and what they cost, as of a date.
 
 ``lineup.json`` is a copy with its date and source, not fetched by this project. Models come and go and prices change,
-so what the service itself answers (`text2sql models --remote`) and `tinker.prices` go before it. A price that is not
-known is None, never zero.
+so what the service publishes (`backends.planning.prices`), what it answers (`text2sql models --remote`) and
+`tinker.prices` go before it. A price that is not known is None, never zero.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class HostedModel(BaseModel):
 
     @property
     def prices(self) -> Prices | None:
-        """What a run is charged; None unless every price of it is known. Cached prompt tokens count as others."""
+        """What a run is charged; None unless training, prompts and sampling all have a price."""
         if self.train is None or self.prefill is None or self.sample is None:
             return None
-        return Prices(train=self.train, prefill=self.prefill, sample=self.sample)
+        return Prices(train=self.train, prefill=self.prefill, sample=self.sample, cached_prefill=self.cached_prefill)
 
 
 class RetiredModel(BaseModel):
@@ -82,13 +82,3 @@ class Lineup(BaseModel):
 def lineup() -> Lineup:
     """The line-up that comes with the program."""
     return Lineup.model_validate(json.loads(files(__package__).joinpath("lineup.json").read_text(encoding="utf-8")))
-
-
-def find_prices(model: str, given: Prices | None) -> tuple[Prices, str] | None:
-    """The prices of a model and where they are from; None where nobody knows them."""
-    if given is not None:
-        return given, "tinker.prices"
-    hosted = lineup().find(model)
-    if hosted is None or hosted.prices is None:
-        return None
-    return hosted.prices, f"Tinker's public price list as of {lineup().as_of}"

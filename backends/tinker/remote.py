@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
@@ -10,10 +12,12 @@ import tinker
 from pydantic import BaseModel
 from tinker import types
 
+from backends.billing import Bill
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import CheckpointPath
 from backends.interface import BackendError, Description, ServiceClient
 from backends.options import TinkerOptions
+from backends.tinker.bill import read_bill
 from backends.tinker.preflight import check_key, check_offered, check_server, server_address
 from backends.tinker.sdk_patches import apply_patches
 
@@ -56,6 +60,15 @@ class RemoteServiceClient(tinker.ServiceClient):
                 "tinker://RUN/weights/NAME, can be downloaded."
             )
         return types.ExternalWeightsUrlsResponse.model_validate(response.json())
+
+    @property
+    def session_id(self) -> str:
+        """The session under which the tokens of this client are charged."""
+        return self.holder.get_session_id()
+
+    def read_bill(self, sessions: Collection[str], begin: datetime, end: datetime) -> Bill:
+        """What the service has charged for sessions (see `backends.billing`)."""
+        return read_bill(self._url, self._key, sessions, begin, end)
 
     def describe(self) -> Description:
         """Nothing: the server chooses devices and dtypes, and does not say."""

@@ -12,7 +12,7 @@ import pytest
 from text2sql.config.load import load_config
 from text2sql.data.example import Example
 from text2sql.data.prompts import PromptFormat, render_prompt, tokenize
-from text2sql.data.thinking import Thinking, turn_start
+from text2sql.data.thinking import Thinking, TurnStart, turn_start
 from text2sql.errors import UserError
 
 TEMPLATES = Path(str(files("trl"))) / "chat_templates"
@@ -111,6 +111,20 @@ def test_without_thinking_an_answer_begins_as_the_family_writes_it(tokenizer_of:
 def test_a_block_is_marked_as_the_family_marks_it(tokenizer_of: Any, family: str, opening: str, closing: str) -> None:
     start = turn_start("on", tokenizer_of(family))
     assert (start.opening, start.closing) == (opening, closing)
+
+
+def test_marks_stand_as_close_to_what_is_thought_as_the_template_sets_them(tiny_chat_tokenizer: Any) -> None:
+    """As DeepSeek-V3.1's template, which no package has: the switch alone says whether a block is open."""
+    tokenizer = copy.deepcopy(tiny_chat_tokenizer)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'assistant' %}[A]</think>{{ m.content.split('</think>')[-1] }}[E]"
+        "{% else %}[U]{{ m.content }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}[A]{% if thinking %}<think>{% else %}</think>{% endif %}{% endif %}"
+    )
+    assert turn_start("on", tokenizer) == TurnStart("", "</think>")
+    assert turn_start("off", tokenizer) == TurnStart("")
+    assert "[A]<think>All rows are counted.</think>SELECT" in _trained(tokenizer, "on")
+    assert "[A]</think>SELECT" in _trained(tokenizer, "off")
 
 
 def test_a_model_that_does_not_think_keeps_its_prompt(tokenizer_of: Any) -> None:

@@ -65,6 +65,7 @@ for command in (
     results.compare,
     view.view,
     results.download,
+    results.bill,
     estimate.estimate,
     example.example,
     export.export,

@@ -29,6 +29,7 @@ EXAMPLES = {
         "text2sql download runs/qwen3.5-4b",
         "text2sql download tinker://RUN/weights/NAME --output adapter",
     ),
+    "bill": ("text2sql bill runs/qwen3.5-4b",),
     "estimate": ("text2sql estimate llama-3.2-1b --device T4",),
     "example": ("text2sql example shop",),
     "export": ("text2sql export runs/quickstart --format merged",),

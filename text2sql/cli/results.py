@@ -1,4 +1,4 @@
-"""The commands on what runs have left: compare, download."""
+"""The commands on what runs have left: compare, download, bill."""
 
 from __future__ import annotations
 
@@ -55,3 +55,13 @@ def download(
     from text2sql.pipeline.adapter_download import download_run
 
     download_run(Path(run))
+
+
+def bill(run: Annotated[Path, typer.Argument(help="The run's directory.")]) -> None:
+    """Show what the Tinker service has billed for a run, beside the run's own count of tokens and cost."""
+    from text2sql.pipeline.preflight import check_finished_run
+
+    check_finished_run(run)
+    from text2sql.pipeline.bill import print_bill
+
+    print_bill(run)

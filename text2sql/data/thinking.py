@@ -87,8 +87,12 @@ def _with_thinking(begun: str, thought_of: str, tokenizer: Tokenizer) -> TurnSta
 
 
 def _open_block(begun: str) -> str | None:
-    """What closes the block that a beginning leaves open; None if it leaves none open."""
+    """What closes the block that a beginning leaves open; None if it leaves none open.
+
+    A template that sets no line break behind the mark that opens a block, such as DeepSeek-V3.1's, sets none around
+    the one that closes it.
+    """
     for opened, closed in _BLOCKS:
         if begun.rfind(opened.strip()) > begun.rfind(closed.strip()):
-            return closed
+            return closed.strip() if begun.endswith(opened.strip()) else closed
     return None

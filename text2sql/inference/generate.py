@@ -75,6 +75,7 @@ class PendingGenerations:
         request: The same.
         prompt_tokens: Tokens of all prompts together, each counted once however many answers it gets; of a model that
             thinks also those of each answer's, once there are `results`.
+        cached_tokens: Those of them that the sampler had read before and says so, once there are `results`.
         most_prompt_tokens: The most that these may be.
         most_tokens: The most that all answers together may have.
     """
@@ -92,7 +93,7 @@ class PendingGenerations:
         tokens = prompts.tokenize(request.questions, self._tokenizer, form, request.few_shot)
         self._ids = [t.prompt.tolist() for t in tokens]
         self._futures: list[Future[types.SampleResponse]] = []
-        self.prompt_tokens = sum(map(len, self._ids))
+        self.prompt_tokens, self.cached_tokens = sum(map(len, self._ids)), 0
         self.most_prompt_tokens = self.prompt_tokens * request.samples
         self._block = ThinkingBlock.of(form.turn_start(self._tokenizer), self._tokenizer, config)
         if self._block is not None:
@@ -115,7 +116,7 @@ class PendingGenerations:
         Raises:
             UserError: The model's probabilities are not numbers, so that its answers mean nothing.
         """
-        sampled = [future.result().sequences for future in self._futures]
+        sampled = [self._sequences(future, len(ids)) for future, ids in zip(self._futures, self._ids, strict=True)]
         for question, sequences in zip(self.request.questions, sampled, strict=True):
             check_numbers(question, sequences)
         if self._block is not None:
@@ -141,18 +142,25 @@ class PendingGenerations:
         self._futures = [
             self._sampler.sample(types.ModelInput.from_ints(prefix), 1, params) for own in prefixes for prefix in own
         ]
-        self.prompt_tokens += sum(len(prefix) for own in prefixes for prefix in own)
-        coming = iter(self._futures)
+        lengths = [len(prefix) for own in prefixes for prefix in own]
+        self.prompt_tokens += sum(lengths)
+        coming = map(self._sequences, self._futures, lengths)
         answers = []
         for question, prompt, ids, own in zip(self.request.questions, self._prompts, self._ids, thoughts, strict=True):
             written = []
             for tokens, text in own:
-                (sequence,) = next(coming).result().sequences
+                (sequence,) = next(coming)
                 check_numbers(question, [sequence])
                 answer = _generation(prompt, sequence.tokens, sequence.stop_reason, len(ids), tokenizer, config)
                 written.append(replace(answer, thought=text, tokens=answer.tokens + len(tokens)))
             answers.append(written)
         return answers
+
+    def _sequences(self, future: Future[types.SampleResponse], prompt: int) -> Sequence[types.SampledSequence]:
+        """The answers to one prompt of so many tokens."""
+        response = future.result()
+        self.cached_tokens += min(response.prompt_cache_hit_tokens, prompt)
+        return response.sequences
 
     def cancel(self) -> None:
         """Call off the answers that nobody will collect."""

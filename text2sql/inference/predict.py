@@ -56,7 +56,7 @@ class Asker:
         """Wait for the answers to each question."""
         answers = pending.results()
         sampled = sum(answer.tokens for own in answers for answer in own)
-        actual = TokenCount(prefill=pending.prompt_tokens, sample=sampled)
+        actual = TokenCount(prefill=pending.prompt_tokens, sample=sampled, cached=pending.cached_tokens)
         self.session.budget.spend(self.stage, _most(pending), actual)
         return answers
 

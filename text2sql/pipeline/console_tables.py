@@ -145,7 +145,7 @@ def show_spending(summary: Summary) -> None:
     price = f"{dollars(summary.cost.dollars)}, after {prices.source}" if prices else "no price known"
     console.print(
         f"Tokens trained: {count(usage.train)}, of prompts: {count(usage.prefill)}, sampled: {count(usage.sample)}; "
-        f"{price}."
+        f"{price}. In some hours `text2sql bill` shows what the service has billed."
     )
     if summary.training and summary.training.checkpoint_expires:
         console.print(

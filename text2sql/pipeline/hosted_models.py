@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from backends import open_backend
 from backends.options import TinkerOptions
 from backends.planning.lineup import HostedModel, Lineup, lineup
+from backends.planning.prices import fetch_list, list_address
 from text2sql.console import console
 from text2sql.formats import MISSING, count
 
@@ -18,17 +19,22 @@ def print_lineup(known: Lineup) -> None:
 
 
 def print_served(base_url: str | None) -> None:
-    """Print what a service serves, and how that differs from the list.
+    """Print what a service serves, at today's prices where it publishes some, and how that differs from the list.
 
     Raises:
         BackendError: It cannot be reached or refuses the key.
     """
-    service = open_backend("tinker", TinkerOptions(base_url=base_url))
+    options = TinkerOptions(base_url=base_url)
+    service = open_backend("tinker", options)
     served = {model.model_name: model for model in service.get_server_capabilities().supported_models}
     known = lineup()
     names = [name for name in served if name]
-    models = [known.find(name) for name in names]
-    _print_models([model for model in models if model])
+    listed = [model for name in names if (model := known.find(name))]
+    models = _at_todays_prices(listed, options)
+    _print_models(models)
+    changed = [new.name for new, old in zip(models, listed, strict=True) if new != old]
+    if changed:
+        console.print(f"At other prices than on the list of {known.as_of}: {', '.join(sorted(changed))}.")
     new = [name for name in names if known.find(name) is None]
     gone = [model.name for model in known.models if model.name not in served]
     if new:
@@ -37,6 +43,17 @@ def print_served(base_url: str | None) -> None:
         console.print(f"On the list of {known.as_of}, and not served: {', '.join(sorted(gone))}.")
     if not (new or gone):
         console.print(f"The service serves what the list of {known.as_of} says.")
+
+
+def _at_todays_prices(models: Sequence[HostedModel], options: TinkerOptions) -> list[HostedModel]:
+    """Models with the prices of the published list, where it can be reached; those on it alone are changed."""
+    address = list_address(options)
+    published = (fetch_list(address) if address else None) or {}
+    kinds = {"train", "prefill", "cached_prefill", "sample"}
+    return [
+        model.model_copy(update=published[model.name].model_dump(include=kinds)) if model.name in published else model
+        for model in models
+    ]
 
 
 def _print_models(models: Sequence[HostedModel]) -> None:

@@ -15,6 +15,7 @@ from text2sql.config import Config, SourceConfig, expand_user
 from text2sql.errors import UserError
 from text2sql.pipeline.given_adapter import check_adapter
 from text2sql.rows import READERS, check_present
+from text2sql.runs.budget import run_prices
 from text2sql.runs.claim import Claim, claim_run
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.trackers.trackers import check_trackers
@@ -45,6 +46,7 @@ def check_run(config: Config, stages: Collection[str]) -> Claim:
     claim = claim_run(config)
     try:
         check_backend(config.backend, config.backend_options, config.trained_model)
+        run_prices(config)
         if trains and config.hub.push_to:
             from text2sql.export import hub
 

@@ -17,7 +17,7 @@ from text2sql.pipeline.preflight import check_run
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.claim import Claim
 from text2sql.runs.models import STAGES
-from text2sql.runs.session import BackendLost, RunSession, open_service, with_its_arithmetic
+from text2sql.runs.session import BackendLost, RunSession, note_session, open_service, with_its_arithmetic
 
 
 def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
@@ -60,6 +60,7 @@ def _carry_out(claim: Claim, stages: Sequence[str]) -> Path:
             if config.capabilities.computes_here:
                 console.print(f"Loading {config.trained_model} …")
             with opened as service:
+                note_session(run, config, service)
                 carry_out(RunSession(config, run, service, budget), dataset, stages, trackers)
         if trains and not config.capabilities.checkpoints_on_disk:
             from text2sql.pipeline.adapter_download import download_at_the_end

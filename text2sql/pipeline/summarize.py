@@ -167,7 +167,12 @@ def _run_cost(
         peak_memory_bytes=max(peak_memory(work.described), before.cost.peak_memory_bytes if before else 0),
         sampled_tokens=sum(row.tokens for rows in answers.values() for row in rows),
         trained_tokens=training.tokens if training else 0,
-        usage=TokenUsage(train=budget.total.train, prefill=budget.total.prefill, sample=budget.total.sample),
+        usage=TokenUsage(
+            train=budget.total.train,
+            prefill=budget.total.prefill,
+            sample=budget.total.sample,
+            cached=budget.total.cached or None,
+        ),
         dollars=budget.dollars,
         prices=PricesUsed(**prices.model_dump(), source=budget.source) if prices else None,
     )

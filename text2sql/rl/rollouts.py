@@ -156,7 +156,8 @@ class RolloutSource:
             return None
         pairs = [(group, answer) for group in groups for answer in group.answers]
         sequences = [[*group.prompt, *answer.tokens] for group, answer in pairs]
-        count = TokenCount(prefill=sum(map(len, sequences)))
+        # Whoever asks for log-probabilities is also given a token, which nobody reads.
+        count = TokenCount(prefill=sum(map(len, sequences)), sample=len(sequences))
         self._session.budget.reserve(count)
         asked = [self._reference.sampler.compute_logprobs(types.ModelInput.from_ints(ids)) for ids in sequences]
         found = iter(

@@ -127,9 +127,14 @@ class GroupSampler:
         return _PendingGroup(step, place, question, seed, snapshot.version, most, answers)
 
     def _collect(self, pending: _PendingGroup) -> SampledGroup:
-        sequences = pending.answers.result().sequences
+        response = pending.answers.result()
+        sequences = response.sequences
         example, prompt = pending.question.example, pending.question.prompt
-        actual = TokenCount(prefill=len(prompt), sample=sum(len(sequence.tokens) for sequence in sequences))
+        actual = TokenCount(
+            prefill=len(prompt),
+            sample=sum(len(sequence.tokens) for sequence in sequences),
+            cached=min(response.prompt_cache_hit_tokens, len(prompt)),
+        )
         self._session.budget.spend("rollouts", pending.most, actual)
         check_numbers(example, sequences)
         for sequence in sequences:

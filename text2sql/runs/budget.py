@@ -7,10 +7,10 @@ therefore only grows.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from backends.options import Prices
-from backends.planning.lineup import find_prices
+from backends.planning.prices import find_prices
 from text2sql.config import Config
 from text2sql.errors import UserError
 from text2sql.formats import dollars
@@ -24,17 +24,42 @@ class BudgetReached(UserError):
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """Tokens of one piece of work, by what the API charges for."""
+    """Tokens of one piece of work, by what the API charges for.
+
+    Attributes:
+        train: Trained on.
+        prefill: In prompts.
+        sample: Sampled.
+        cached: Those in prompts that the service had read before, and says so.
+    """
 
     train: int = 0
     prefill: int = 0
     sample: int = 0
+    cached: int = 0
 
     def __add__(self, other: TokenCount) -> TokenCount:
-        return TokenCount(self.train + other.train, self.prefill + other.prefill, self.sample + other.sample)
+        return TokenCount(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def __sub__(self, other: TokenCount) -> TokenCount:
-        return TokenCount(self.train - other.train, self.prefill - other.prefill, self.sample - other.sample)
+        return TokenCount(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+def run_prices(config: Config) -> tuple[Prices, str] | None:
+    """What a run is charged, and where the prices are from; None where it costs nothing, or nobody knows what.
+
+    Raises:
+        UserError: There is a limit, but no price is known.
+    """
+    if not config.capabilities.charges:
+        return None
+    found = find_prices(config.trained_model, config.tinker)
+    if found is None and config.tinker.max_cost is not None:
+        raise UserError(
+            f'tinker.max_cost: no price of "{config.trained_model}" is known. Set tinker.prices.train, '
+            "tinker.prices.prefill and tinker.prices.sample, in dollars for a million tokens."
+        )
+    return found
 
 
 class TokenBudget:
@@ -55,15 +80,10 @@ class TokenBudget:
         self.source: str | None = None
         if config.capabilities.charges:
             self.limit = config.tinker.max_cost
-            self.prices, self.source = find_prices(config.trained_model, config.tinker.prices) or (None, None)
-        if self.limit is not None and self.prices is None:
-            raise UserError(
-                f'tinker.max_cost: no price of "{config.trained_model}" is known. Set tinker.prices.train, '
-                "tinker.prices.prefill and tinker.prices.sample, in dollars for a million tokens."
-            )
+            self.prices, self.source = run_prices(config) or (None, None)
         self._reserved = self.total = TokenCount()
         for row in run.usage():
-            self.total += TokenCount(row.train, row.prefill, row.sample)
+            self.total += TokenCount(row.train, row.prefill, row.sample, row.cached or 0)
 
     @property
     def dollars(self) -> float | None:
@@ -98,7 +118,14 @@ class TokenBudget:
         with self._lock:
             self._reserved -= reserved
             self.total += actual
-        self._run.append(USAGE, [Usage(stage=stage, train=actual.train, prefill=actual.prefill, sample=actual.sample)])
+        row = Usage(
+            stage=stage,
+            train=actual.train,
+            prefill=actual.prefill,
+            sample=actual.sample,
+            cached=actual.cached or None,
+        )
+        self._run.append(USAGE, [row])
 
     def _cost(self, tokens: TokenCount) -> float | None:
-        return None if self.prices is None else self.prices.cost(tokens.train, tokens.prefill, tokens.sample)
+        return None if self.prices is None else self.prices.cost(*astuple(tokens))

@@ -34,6 +34,7 @@ from text2sql.runs.records import (
     MetricsRow,
     Prediction,
     Record,
+    Session,
     StartRecord,
     StepMetrics,
     Timing,
@@ -53,6 +54,7 @@ BOOKKEEPING: dict[str, tuple[type[Record], ...]] = {
     records.SAMPLES: (ValidationSample,),
     records.USAGE: (Usage,),
     records.TIMINGS: (Timing,),
+    records.SESSIONS: (Session,),
     SUMMARY: (Summary,),
     ENVIRONMENT: (Environment,),
     INPUTS: (Inputs,),
@@ -109,6 +111,10 @@ class RunDirectory:
     def timings(self) -> list[Timing]:
         """The seconds of every group of questions."""
         return read_records(self.file(records.TIMINGS), Timing)
+
+    def sessions(self) -> list[Session]:
+        """The sessions at a service that charges, the latest last."""
+        return read_records(self.file(records.SESSIONS), Session)
 
     def append(self, name: str, rows: Sequence[Record]) -> None:
         """Add records to a JSON Lines file, in place of an incomplete last line, and flush them to the disk."""

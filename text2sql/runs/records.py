@@ -26,6 +26,7 @@ TRAINING_RUNS = "training_runs.jsonl"
 SAMPLES = "samples.jsonl"
 USAGE = "usage.jsonl"
 TIMINGS = "timings.jsonl"
+SESSIONS = "sessions.jsonl"
 
 T = TypeVar("T")
 # JSON has lists only, which strict validation would not take for tuples.
@@ -327,12 +328,28 @@ class TrainingRun(Record):
 
 
 class Usage(Record):
-    """Tokens of one piece of work, by what the API charges for: a line of ``usage.jsonl``."""
+    """Tokens of one piece of work, by what the API charges for: a line of ``usage.jsonl``.
+
+    Attributes:
+        stage: Of the run.
+        train: Trained on.
+        prefill: In prompts.
+        sample: Sampled.
+        cached: Those in prompts that the service had read before.
+    """
 
     stage: str
     train: int
     prefill: int
     sample: int
+    cached: int | None = optional()
+
+
+class Session(Record):
+    """A session at a service that charges: a line of ``sessions.jsonl``."""
+
+    id: str
+    opened: str
 
 
 class Timing(Record):

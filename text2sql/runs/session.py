@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from backends import open_backend
+from backends.billing import BillingService
 from backends.interface import BackendError, ServiceClient, Status
 from text2sql.config import Config
 from text2sql.console import show_warnings
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory
+from text2sql.runs.records import SESSIONS, Session
 
 CLOSE_SECONDS = 10.0
 # Statuses below 500 of what may pass: time-out, conflict, a model that went with a restart, rate limit.
@@ -73,6 +77,13 @@ def open_service(config: Config, checkpoints: Path | None = None) -> Iterator[Se
         close_service(service, "interrupted" if isinstance(error, KeyboardInterrupt) else "errored")
         raise
     close_service(service, "success")
+
+
+def note_session(run: RunDirectory, config: Config, service: ServiceClient) -> None:
+    """Write down under which session a service that charges counts the tokens of a run, for `text2sql bill`."""
+    if config.capabilities.charges:
+        opened = datetime.now(UTC).isoformat(timespec="seconds")
+        run.append(SESSIONS, [Session(id=cast(BillingService, service).session_id, opened=opened)])
 
 
 def close_service(service: ServiceClient, status: Status) -> None:

@@ -235,11 +235,12 @@ class DataSummary(Part):
 
 
 class TokenUsage(Part):
-    """Tokens by what the API charges for."""
+    """Tokens by what the API charges for; `cached` are those in prompts that it had read before."""
 
     train: int
     prefill: int
     sample: int
+    cached: int | None = optional()
 
 
 class PricesUsed(Part):
@@ -249,6 +250,7 @@ class PricesUsed(Part):
     prefill: float
     sample: float
     source: str | None
+    cached_prefill: float | None = optional()
 
 
 class RunCost(Part):

@@ -7,8 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from backends.options import Prices
-from backends.planning.lineup import HostedModel, find_prices, lineup
+from backends.planning.lineup import HostedModel, lineup
 from text2sql.pipeline import hosted_models
 
 
@@ -28,16 +27,6 @@ def test_prices_are_plausible(model: HostedModel) -> None:
     # A name with a context in it has that context.
     named = re.search(r":(\d+)$", model.name)
     assert named is None or int(named[1]) == model.context
-
-
-def test_a_price_that_is_not_known_is_none_and_never_zero() -> None:
-    partly = next(model for model in lineup().models if model.train is None)
-    assert partly.prefill and find_prices(partly.name, None) is None
-    assert find_prices("nobody/knows", None) is None
-    given = Prices(train=1, prefill=2, sample=3)
-    assert find_prices(partly.name, given) == (given, "tinker.prices")
-    known = find_prices("Qwen/Qwen3.5-4B", None)
-    assert known and lineup().as_of in known[1] and known[0].cost(1e6, 0, 0) == pytest.approx(0.737)
 
 
 def test_what_a_service_serves_is_held_against_the_list(

@@ -1,0 +1,160 @@
+"""Our chat prompts and the Tinker cookbook's renderers of the models that are served: the same tokens.
+
+The chat templates are the real ones, those that come with TRL, on a small tokenizer with the family's marks. Carried
+out by `scripts/check_cookbook.sh`, in an environment that has the cookbook.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.planning.lineup import lineup
+from text2sql.data.control_tokens import TODAY
+from text2sql.data.example import Example
+from text2sql.data.prompts import PromptFormat, messages, tokenize
+from text2sql.data.thinking import Thinking, turn_start
+
+pytest.importorskip("tinker_cookbook", reason="no extra installs tinker_cookbook; see scripts/check_cookbook.sh")
+
+TEMPLATES = Path(str(files("trl"))) / "chat_templates"
+EXAMPLE = Example(
+    "x",
+    "How many?",
+    "CREATE TABLE t (a INT)",
+    "SELECT COUNT(*) FROM t",
+    evidence="Rows are orders.",
+    reasoning="All rows are counted.",
+)
+# Marks that the templates do not spell, and those that are words of the tokenizer without being special.
+FURTHER = ["<|return|>", "<|call|>", "<|message|>", "<|channel|>", "<|end|>"]
+WORDS = ["<think>", "</think>"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A chat template, and the renderers of the models that have it.
+
+    Attributes:
+        template: Its file.
+        on: The renderer for a model that thinks; None where there is none.
+        off: The one for a model that does not.
+        end: What ends an assistant's turn.
+    """
+
+    template: str
+    on: str | None
+    off: str
+    end: str = "<|im_end|>"
+
+
+FAMILIES = [
+    Family("qwen3", "qwen3", "qwen3_disable_thinking"),
+    Family("qwen3_instruct_2507", None, "qwen3_instruct"),
+    Family("qwen3_5_think", "qwen3_5", "qwen3_5_disable_thinking"),
+    Family("qwen3_6", "qwen3_5", "qwen3_5_disable_thinking"),
+    Family("qwen3_8", "qwen3_8_xhigh_reasoning", "qwen3_8_disable_thinking"),
+    Family("nemotron_3_nano", "nemotron3", "nemotron3_disable_thinking"),
+    Family("nemotron_3_super", "nemotron3", "nemotron3_disable_thinking"),
+    Family("nemotron_3_ultra", "nemotron3_ultra", "nemotron3_ultra_disable_thinking"),
+    Family("nemotron_3_5_lightning", "nemotron3_ultra", "nemotron3_ultra_disable_thinking"),
+]
+GPT_OSS = Family("gptoss", "gpt_oss_medium_reasoning", "gpt_oss_no_sysprompt", end="<|return|>")
+# Served, and not compared here: neither TRL nor another package has the template's text, or there is none.
+NOT_COMPARED = {"deepseekv3", "kimi_k26", "glm5_3_max_reasoning", "tml_v0", "role_colon"}
+CASES = [
+    (family, thinking)
+    for family in FAMILIES
+    for thinking in ("off", "on")
+    if thinking == "off" or family.on is not None
+]
+
+
+@pytest.fixture
+def tokenizer_of(tiny_chat_tokenizer: Any) -> Any:
+    def make(family: Family) -> Any:
+        from transformers import PreTrainedTokenizerFast
+
+        text = (TEMPLATES / f"{family.template}.jinja").read_text(encoding="utf-8")
+        marks = sorted({*re.findall(r"<\|\w+\|>", text), *FURTHER})
+        core = type(tiny_chat_tokenizer.backend_tokenizer).from_str(tiny_chat_tokenizer.backend_tokenizer.to_str())
+        tokenizer: Any = PreTrainedTokenizerFast(
+            tokenizer_object=core, eos_token=family.end, extra_special_tokens=marks
+        )
+        tokenizer.add_tokens(WORDS)
+        tokenizer.chat_template = text
+        return tokenizer
+
+    return make
+
+
+def _theirs(name: str, tokenizer: Any, form: PromptFormat) -> tuple[list[int], list[int]]:
+    """The prompt, and the whole conversation, as the cookbook renders them."""
+    from tinker_cookbook import renderers
+
+    renderer = renderers.get_renderer(name, copy.deepcopy(tokenizer))
+    *turns, answer = messages(EXAMPLE, form)
+    content: Any = answer["content"]
+    if form.thinks:
+        content = [{"type": "thinking", "thinking": EXAMPLE.reasoning}, {"type": "text", "text": content}]
+    whole, _ = renderer.build_supervised_example([*turns, {"role": "assistant", "content": content}])
+    return renderer.build_generation_prompt(turns).to_ints(), whole.to_ints()
+
+
+def _ours(tokenizer: Any, form: PromptFormat) -> tuple[list[int], list[int]]:
+    (tokens,) = tokenize([EXAMPLE], tokenizer, form)
+    return tokens.prompt.tolist(), [*tokens.prompt.tolist(), *tokens.completion.tolist()]
+
+
+@pytest.mark.parametrize("template", ["chat", "chat-bird", "chat-system"])
+@pytest.mark.parametrize(("family", "thinking"), CASES, ids=lambda value: getattr(value, "template", value))
+def test_the_tokens_are_those_of_the_renderer(
+    tokenizer_of: Any, family: Family, thinking: Thinking, template: str
+) -> None:
+    tokenizer, form = tokenizer_of(family), PromptFormat(template, thinking)
+    name = family.on if thinking == "on" else family.off
+    assert name is not None
+    prompt, whole = _ours(tokenizer, form)
+    their_prompt, their_whole = _theirs(name, tokenizer, form)
+    assert whole == their_whole
+    if (family.template, thinking) == ("qwen3", "on"):
+        # Its template leaves it to the model to open the block, which we write, so that it is always there.
+        their_prompt += tokenizer.encode(turn_start("on", tokenizer).opening, add_special_tokens=False)
+    assert prompt == their_prompt
+
+
+@pytest.mark.parametrize("thinking", ["off", "on"])
+def test_gpt_oss_differs_in_its_system_block_alone(tokenizer_of: Any, thinking: Thinking) -> None:
+    """The recommended renderer leaves the template's own system block out; the other writes today's date into it."""
+    tokenizer, form = tokenizer_of(GPT_OSS), PromptFormat("chat", thinking)
+    _, whole = _ours(tokenizer, form)
+    ours = tokenizer.decode(whole)
+    block, instructions, rest = ours.partition("<|start|>developer")
+    assert block.startswith("<|start|>system") and TODAY.isoformat() in block
+    _, recommended = _theirs("gpt_oss_no_sysprompt", tokenizer, form)
+    assert tokenizer.decode(recommended) == instructions + rest
+    with pytest.warns(UserWarning, match="two system messages"):
+        _, dated = _theirs("gpt_oss_medium_reasoning", tokenizer, form)
+    assert re.sub(r"(?<=Current date: )[\d-]+", TODAY.isoformat(), tokenizer.decode(dated)).endswith(
+        instructions + rest
+    )
+
+
+def test_every_renderer_of_the_line_up_is_compared_or_named() -> None:
+    compared = {family.on or family.off for family in [*FAMILIES, GPT_OSS]} | {GPT_OSS.off}
+    recommended = {model.renderer for model in lineup().models}
+    assert recommended <= compared | NOT_COMPARED
+    assert recommended >= NOT_COMPARED
+
+
+def test_the_line_up_names_the_renderer_that_the_cookbook_recommends() -> None:
+    from tinker_cookbook.model_info import get_recommended_renderer_name
+
+    for model in lineup().models:
+        assert model.renderer == get_recommended_renderer_name(model.name), model.name
