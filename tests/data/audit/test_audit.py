@@ -210,6 +210,55 @@ PAIRS = [
         "SELECT price FROM orders",
     ),
     (
+        "several numbers ignored",
+        "Customers between 20 and 30?",
+        "SELECT name FROM customers",
+        "SELECT name FROM customers WHERE age BETWEEN 20 AND 30",
+    ),
+    (
+        "number used once",
+        "Customers of age 7 with code 7?",
+        "SELECT name FROM customers WHERE age = 7",
+        "SELECT name FROM customers WHERE age = 7 AND code = '7'",
+    ),
+    (
+        "name ignored",
+        "What did Ana B. White order?",
+        f"SELECT o.id FROM {JOINED} WHERE c.name LIKE 'Ana B.%'",
+        f"SELECT o.id FROM {JOINED} WHERE c.name = 'Ana B. White'",
+    ),
+    (
+        "number of rows ignored",
+        "Name any three customers.",
+        "SELECT name FROM customers",
+        "SELECT name FROM customers LIMIT 3",
+    ),
+    (
+        "column said and not shown",
+        "What is the city of Ana?",
+        "SELECT age FROM customers",
+        "SELECT city FROM customers",
+    ),
+    (
+        "count for a total",
+        "What is the total price of all orders?",
+        "SELECT COUNT(price) FROM orders",
+        "SELECT SUM(price) FROM orders",
+    ),
+    ("measure counted", "What is the price of order 3?", "SELECT COUNT(price) FROM orders", "SELECT price FROM orders"),
+    (
+        "compared with another kind",
+        "Which order has the highest price?",
+        "SELECT id FROM orders WHERE price = (SELECT COUNT(price) FROM orders)",
+        "SELECT id FROM orders WHERE price = (SELECT MAX(price) FROM orders)",
+    ),
+    (
+        "sorted by an aggregate of a key",
+        "Which customer has the most orders?",
+        "SELECT customer_id FROM orders GROUP BY customer_id ORDER BY MAX(id) DESC LIMIT 1",
+        "SELECT customer_id FROM orders GROUP BY customer_id ORDER BY COUNT(id) DESC LIMIT 1",
+    ),
+    (
         "about something else",
         "Whose shoes were red?",
         "SELECT price FROM orders WHERE day = 'x'",
@@ -237,6 +286,9 @@ def test_a_smell_finds_its_place_and_not_its_neighbour(kind: str, question: str,
         ("evidence's value ignored", "local refers to city = 'Faro'", "city = 'Porto'", "city = 'Faro'"),
         ("evidence's number ignored", "old refers to age > 65", "age > 60", "age > 65"),
         ("evidence's comparison differs", "old refers to age > 65", "age < 65", "age > 65"),
+        ("evidence's value of another column", "local refers to city = 'Faro'", "name = 'Faro'", "city = 'Faro'"),
+        ("evidence's column not shown", "local refers to city", "age = 3", "city = 'Faro'"),
+        ("evidence's end without limit", "oldest refers to MAX(age)", "1 ORDER BY age", "1 ORDER BY age LIMIT 1"),
         ("evidence's column ignored", "local refers to city", "name = 'Faro'", "city = 'Faro'"),
     ],
 )
@@ -244,6 +296,23 @@ def test_evidence_counts(kind: str, evidence: str, smelling: str, clean: str) ->
     question = "Which customers are old and local?"
     assert kind in kinds(question, f"SELECT name FROM customers WHERE {smelling}", evidence)
     assert kind not in kinds(question, f"SELECT name FROM customers WHERE {clean}", evidence)
+
+
+def test_a_column_that_is_said_wholly_is_better_than_one_that_is_said_in_part() -> None:
+    schema = "CREATE TABLE person (name TEXT, birth_place TEXT, birth_region TEXT)"
+    found = []
+    for column in ("birth_region", "birth_place"):
+        query = f"SELECT {column} FROM person WHERE name = 'Dan'"
+        reading = read(Example("x", "What is the birthplace of Dan?", schema, query))
+        assert reading is not None
+        found.append("column said better" in {smell.kind for smell in smells(reading)})
+    assert found == [True, False]
+
+
+def test_the_key_of_what_is_asked_about_is_no_better_column() -> None:
+    schema = "CREATE TABLE teacher (teacher_id INTEGER PRIMARY KEY, hometown TEXT)"
+    reading = read(Example("x", "Where are the teachers from?", schema, "SELECT hometown FROM teacher"))
+    assert reading is not None and not [s for s in smells(reading) if "teacher_id" in s.detail]
 
 
 def test_every_kind_that_tells_something_is_one_that_is_found() -> None:

@@ -45,13 +45,13 @@ def test_the_worst_come_first_and_decisions_stay(tmp_path: Path, capsys: pytest.
     data, file = DataConfig(source=str(write_jsonl(tmp_path / "mine.jsonl", ROWS))), tmp_path / "decisions.jsonl"
     audit(data, file)
     said = capsys.readouterr().out
-    assert "1. mine/1  How many customers live in Porto?" in said and "text unsaid: 'Lisbon'" in said
+    assert "1. mine/2  What is the average price?" in said and "key added up: SUM(id)" in said
     assert f"data.decisions={file}" in said
     rows = read_jsonl(file)
-    assert rows[0]["question"].endswith("Porto?") and rows[1]["question"] == "What is the average price?"
+    assert rows[1]["question"].endswith("Porto?") and rows[0]["question"] == "What is the average price?"
     assert all(row["score"] < rows[1]["score"] for row in rows[2:]) and not any("decision" in row for row in rows)
-    rows[0] |= {"decision": "drop"}
-    rows[1] |= {"decision": "fix", "fixed": "SELECT AVG(price) FROM orders"}
+    rows[1] |= {"decision": "drop"}
+    rows[0] |= {"decision": "fix", "fixed": "SELECT AVG(price) FROM orders"}
     write_jsonl(file, rows)
     audit(data, file)
     again = {row["question"]: row for row in read_jsonl(file)}
@@ -132,4 +132,4 @@ def test_planted_faults_are_ranked_first(shared_data: Path) -> None:
     command = [sys.executable, str(script), str(shared_data / "bird_train_sample.jsonl"), "--seeds", "5"]
     out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout
     share = float(out.split(" times: ")[1].split("%")[0])
-    assert share >= 60, out
+    assert share >= 70, out

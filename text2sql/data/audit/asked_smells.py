@@ -56,6 +56,39 @@ def aggregates(r: Reading) -> Iterator[Smell]:
         yield Smell("sum for how many", "the question asks how many, the query adds up")
 
 
+def _is_measure(r: Reading, node: exp.Expr | None) -> bool:
+    return isinstance(node, exp.Column) and not is_key(r, node) and r.type_of(node) in ("INTEGER", "REAL")
+
+
+def unlike_aggregates(r: Reading) -> Iterator[Smell]:
+    """Counts where a total is asked for, and columns that are compared or sorted by what is not of their kind."""
+    for node in r.tree.find_all(exp.Count):
+        if isinstance(node.this, exp.Column) and not is_key(r, node.this):
+            if TOTAL.search(r.question) and not COUNTED.search(r.said) and _is_measure(r, node.this):
+                yield Smell("count for a total", node.sql())
+            elif not COUNTED.search(r.said) and not PERCENT.search(r.said) and not node.find_ancestor(exp.Order):
+                yield Smell("measure counted", node.sql())
+    for pair in r.tree.find_all(exp.EQ):
+        for one, other in ((pair.this, pair.expression), (pair.expression, pair.this)):
+            inner = other.this if isinstance(other, exp.Subquery) else None
+            shown = inner.expressions[0].unalias() if isinstance(inner, exp.Select) and inner.expressions else None
+            if isinstance(one, exp.Column) and isinstance(shown, (exp.Count, exp.Sum, exp.Avg)):
+                yield Smell("compared with another kind", pair.sql())
+    for ordered in r.tree.find_all(exp.Ordered):
+        node = ordered.this
+        if isinstance(node, (exp.Max, exp.Min, exp.Avg, exp.Sum)) and isinstance(node.this, exp.Column):
+            if is_key(r, node.this) or r.type_of(node.this) == "TEXT":
+                yield Smell("sorted by an aggregate of a key", node.sql())
+            elif isinstance(node, exp.Avg) and not AVERAGE.search(r.said):
+                yield Smell("sorted by an average unasked", node.sql())
+        elif isinstance(node, exp.Count) and _is_measure(r, node.this) and not COUNTED.search(r.said):
+            yield Smell("sorted by a count of a measure", node.sql())
+    limited = bool(r.limits) or r.tree.find(exp.Max, exp.Min, exp.Window) is not None
+    evidence = (r.example.evidence or "").lower()
+    if not limited and re.search(r"\b(?:max|min)\s*\(", evidence) and r.tree.find(exp.Order):
+        yield Smell("evidence's end without limit", "the evidence says MAX or MIN, the query sorts and takes all")
+
+
 def odd_aggregates(r: Reading) -> Iterator[Smell]:
     """Keys that are added up, and extremes that nobody asks for."""
     for node in r.tree.find_all(exp.Sum, exp.Avg):

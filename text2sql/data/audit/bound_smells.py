@@ -48,6 +48,14 @@ def comparisons(r: Reading) -> Iterator[Smell]:
         yield Smell("comparison missing", "the question compares with a number, the query does not")
 
 
+# "List three of them", "any 10 models".
+_ROWS_ASKED = re.compile(
+    r"\b(?:list|pick|give|name|state|show|provide|any|mention|write|indicate|find|choose|identify|which|what|the|top)\b"
+    r"(?: (?:down|out|any|me|are|the|is))* (\d{1,3}|two|three|four|five|six|seven|eight|nine|ten|twenty) "
+    r"(?!years?\b|days?\b|months?\b|or\b|and\b|to\b|percent|%|hours?\b|minutes?\b)[a-z]"
+)
+
+
 def limits(r: Reading) -> Iterator[Smell]:
     """How many are asked for, and how many the query takes."""
     spelt = [NUMBERS[word] for word in re.findall(r"[a-z]+", r.question) if word in NUMBERS]
@@ -61,6 +69,9 @@ def limits(r: Reading) -> Iterator[Smell]:
     for number in r.limits:
         if number > 1 and str(number) not in asked and not r.tree.find(exp.Offset):
             yield Smell("limit", f"the query takes {number}, which the question does not say")
+    wanted = _ROWS_ASKED.search(r.question)
+    if wanted and not r.limits and NUMBERS.get(wanted[1], wanted[1]) not in re.findall(r"\d+", r.texts):
+        yield Smell("number of rows ignored", f"the question asks for {wanted[1]}, the query takes all")
     for limit in r.tree.find_all(exp.Limit):
         if limit.parent is not None and not limit.parent.args.get("order"):
             yield Smell("limit without order", "which rows come first is left to chance")

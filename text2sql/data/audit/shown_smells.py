@@ -33,7 +33,11 @@ def selected(r: Reading) -> Iterator[Smell]:
         and not _spoken(name, joined)
         and not re.search(r"\bids?\b|\bwhich|\bwho", r.said)
     ]
-    asked = [name for name in known if len(stems(name)) and stems(name) <= r.stems and name not in r.column_names]
+    asked = [
+        name
+        for name, table in known.items()
+        if len(stems(name)) and stems(name) <= r.stems and name not in r.column_names and not _entity(name, table.name)
+    ]
     nearest = [name for name in asked if len(name) > 2]
     told = [
         name
@@ -83,7 +87,11 @@ def better_said(r: Reading) -> Iterator[Smell]:
         if table is None or column.name.lower() not in table.columns:
             continue
         shown = _plainness(r, column.name, joined)
-        rest = [name for name in table.columns if name not in r.column_names and len(name) > 3]
+        rest = [
+            name
+            for name in table.columns
+            if name not in r.column_names and len(name) > 3 and not _entity(name, table.name)
+        ]
         best = max(rest, key=lambda name: _plainness(r, name, joined), default=None)
         if best is None or _plainness(r, best, joined) < 2 or shown >= 2:
             continue
@@ -93,6 +101,11 @@ def better_said(r: Reading) -> Iterator[Smell]:
             yield Smell("evidence's column not shown", about)
         else:
             yield Smell("column said and not shown" if shown == 0 else "column said better", about)
+
+
+def _entity(name: str, table: str) -> bool:
+    """Whether a column's name says no more than what its rows are: ``singer_id`` of singers."""
+    return bool(re.search(r"(?:^|_)(?:id|no|code|key)$|id$", name)) or stems(name) <= stems(table)
 
 
 def _plainness(r: Reading, name: str, joined: str) -> int:

@@ -5,7 +5,7 @@ A smell is no fault. How much each one tells is in `weights`.
 
 from __future__ import annotations
 
-from text2sql.data.audit.asked_smells import aggregates, directions, odd_aggregates
+from text2sql.data.audit.asked_smells import aggregates, directions, odd_aggregates, unlike_aggregates
 from text2sql.data.audit.bound_smells import comparisons, groups, limits, negation
 from text2sql.data.audit.evidence_smells import evidence_ignored
 from text2sql.data.audit.join_smells import duplicates, joins, types
@@ -30,6 +30,7 @@ FINDERS: tuple[Finder, ...] = (
     evidence_ignored,
     aggregates,
     odd_aggregates,
+    unlike_aggregates,
     directions,
     comparisons,
     limits,
