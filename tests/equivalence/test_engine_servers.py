@@ -17,6 +17,8 @@ from text2sql.engines import engine as engines
 from text2sql.engines import in_mysql, in_postgres
 from text2sql.engines.engine import EngineMissing, drop_engine, open_engine
 from text2sql.engines.postgres_server import is_running
+from text2sql.equivalence.execution_match import execution_match
+from text2sql.sql.sandbox import QueryFailed
 
 
 def test_the_database_of_a_killed_mysql_session_is_dropped_by_the_next() -> None:
@@ -99,3 +101,17 @@ def test_nothing_is_left_in_postgres_but_its_own() -> None:
     assert database.execute("SELECT COUNT(*) FROM pg_roles WHERE rolname = %s", (said[1],)).fetchone()[0] == (
         0 if said[1].startswith("text2sql_reader_") else 1
     )
+
+
+def test_a_pair_without_tables_and_one_that_fails_leave_the_session_usable() -> None:
+    require_engine("postgres")
+    assert execution_match("CREATE TABLE t (a INT)", "SELECT 1", "SELECT 2 - 1", dialect="postgres").correct
+    drop_engine("postgres")
+    fresh = open_engine("postgres")
+    with pytest.raises(QueryFailed, match="nowhere"):
+        fresh.begin(["CREATE TEMPORARY TABLE t (a nowhere)"], [])
+    assert fresh._db.execute("SELECT 1").fetchone() == (1,)  # type: ignore[attr-defined]
+    fresh.begin([], [])
+    fresh.fill([])
+    assert fresh.query("SELECT 1 AS a", 1.0, 5).rows == [(1,)]
+    fresh.end()

@@ -60,7 +60,9 @@ def test_rows_must_parse_in_their_own_dialect(tmp_path: Path) -> None:
     ]
     data = {"source": str(write_jsonl(tmp_path / "first.jsonl", rows))}
     assert not load_dataset(tiny_config(tmp_path, data={**data, "dialect": "mysql"})).dropped
-    with pytest.raises(UserError, match="not a query that parses"):
+    # sqlglot reads SQLite's queries with such quotes too, and that is what is said.
+    said = r"not a query that parses.*20 of 20 queries that do not parse as DuckDB do as \w+ \(data\.dialect=\w+\)"
+    with pytest.raises(UserError, match=said):
         load_dataset(tiny_config(tmp_path, data={**data, "dialect": "duckdb"}))
 
 

@@ -95,9 +95,11 @@ class PostgreSQL:
         name = f"{_READER}{self._db.info.backend_pid}"
         create = f"CREATE ROLE {name} NOLOGIN"
         try:
+            # The schema of temporary tables is there from the first of them on, under another name in each session.
+            self._db.execute("CREATE TEMPORARY TABLE t2s_first (a INTEGER)")
+            self._db.execute("DROP TABLE t2s_first")
             with self._db.transaction(force_rollback=True):
                 self._db.execute("CREATE TEMPORARY TABLE t2s_place (a INTEGER)")
-                # The temporary schema has another name in each session.
                 found = self._db.execute("SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema()")
                 (place,) = found.fetchone()
                 grants = [
@@ -121,7 +123,9 @@ class PostgreSQL:
         try:
             self._execute(";".join(prepared))
         except self._driver.Error as error:
-            raise self._failure(error) from None
+            failure = self._failure(error)
+            self.end()
+            raise failure from None
 
     def fill(self, insertions: Sequence[str]) -> None:
         """See `Engine`."""
