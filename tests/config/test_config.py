@@ -53,6 +53,9 @@ def test_overrides_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Pa
         ("training.max_steps=7", 7),
         ('evaluation.stop=["\\n\\n", ";"]', ["\n\n", ";"]),
         ("evaluation.stop=[]", []),
+        ("evaluation.workers=ray", "ray"),
+        ("evaluation.workers=some.module:open", "some.module:open"),
+        ("evaluation.workers='3'", 3),
         ("lora.train_mlp=false", False),
         ("lora.train_mlp=no", False),
         # YAML 1.1 reads true.

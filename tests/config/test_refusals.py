@@ -87,6 +87,8 @@ def test_an_unknown_key_like_no_other_lists_what_there_is(tmp_path: Path) -> Non
         ("evaluation.stop=['']", "evaluation.stop.0", "''"),
         ("training=3", "training", "3"),
         ("lora.rank=null", "lora.rank", "None"),
+        ("evaluation.workers=0", "evaluation.workers", "0"),
+        ("evaluation.workers=dask", "evaluation.workers", "'dask'"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key_on_one_line(override: str, key: str, got: str) -> None:

@@ -30,6 +30,7 @@ FOREIGN = {
     "mkdir",
     "ollama",
     "pipx",
+    "ray",
     "source",
     "tar",
     "tinker",

@@ -5,6 +5,7 @@ The description of each field says its unit and what null means; `text2sql confi
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -229,6 +230,10 @@ class TrainingConfig(Section):
     early_stopping: EarlyStopping | None = Field(None, description="null never stops early.")
 
 
+# The name of an executor, see text2sql.equivalence.executors.
+EXECUTOR = r"^(ray|[\w.]+:\w+)$"
+
+
 class EvaluationConfig(Section):
     """Sampling and scoring of the held-out examples. Lengths are in tokens, times in seconds."""
 
@@ -266,8 +271,10 @@ class EvaluationConfig(Section):
     novel_questions: Annotated[bool, REPORTS] = Field(
         True, description="Also answer the exercise's five questions on new schemas."
     )
-    workers: Annotated[PositiveInt, MACHINE] = Field(
-        2, description="Processes that execute queries; no verdict changes."
+    workers: Annotated[PositiveInt | Annotated[str, Field(pattern=EXECUTOR)], MACHINE] = Field(
+        2,
+        description="Processes that execute queries; no verdict changes. ray: on the machines of a Ray cluster (extra "
+        "ray); package.module:function: on those of the executor that the function returns, as Dask's.",
     )
     max_unusable_golds: Annotated[float, REPORTS] = Field(
         0.05,
@@ -292,6 +299,15 @@ class EvaluationConfig(Section):
     )
     rves: bool = Field(False, description="Also measure BIRD's R-VES, which runs right answers up to 100 times.")
     keep_distinct: bool = Field(False, description="Leave DISTINCT in the queries for Spider EX; its script does not.")
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _count_or_executor(cls, value: object) -> object:
+        if isinstance(value, str) and value.isdecimal():
+            value = int(value)
+        if (isinstance(value, int) and value > 0) or (isinstance(value, str) and re.match(EXECUTOR, value)):
+            return value
+        raise ValueError("must be a number of processes from 1 on, ray, or the path package.module:function")
 
     @property
     def strategies(self) -> dict[str, StrategySettings | None]:

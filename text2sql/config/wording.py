@@ -30,6 +30,7 @@ PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9._-]*$": "letters, digits, dots, dashes and underscores, and begin with a letter or digit",
     r"^[\w.-]+/[\w.-]+$": "owner/name",
     r"^[\w.]+:\w+$": "module:function",
+    r"^(ray|[\w.]+:\w+)$": "ray or module:function",
 }
 # How other languages write null.
 NOTHING = ("none", "nil", "nan", "undefined")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from backends.extras import missing_package
-from text2sql.equivalence.process_pool import Lost, run_tasks
+from text2sql.equivalence.process_pool import Lost, Workers, run_tasks
 from text2sql.equivalence.verdict import Verdict
 from text2sql.equivalence.workers import Pair
 from text2sql.errors import UserError
@@ -35,7 +35,7 @@ def require_solver(needed_by: str, alternative: str) -> None:
         raise UserError(missing_package(needed_by, "z3", "proof", alternative)) from error
 
 
-def with_proofs(pairs: Sequence[Pair], verdicts: Sequence[Verdict], *, workers: int = 1) -> list[Verdict]:
+def with_proofs(pairs: Sequence[Pair], verdicts: Sequence[Verdict], *, workers: Workers = 1) -> list[Verdict]:
     """Tries to prove those pairs that are ``equivalent`` because databases told nothing apart.
 
     Args:

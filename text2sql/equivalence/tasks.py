@@ -24,6 +24,11 @@ A_co = TypeVar("A_co", bound=DataclassInstance, covariant=True)
 Work = Callable[[T], A]
 
 
+def work_name(work: Callable[..., Any]) -> str:
+    """The function's path, ``module:function``, by which a worker finds it."""
+    return f"{work.__module__}:{work.__qualname__}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Protocol(Generic[T, A]):
     """Between the parent and a worker: the types of a function's task and of its answer.

@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.engine import drop_engine, open_engine, versions_of
 from text2sql.equivalence.match import DEFAULT_EFFORT, judge_pair
-from text2sql.equivalence.process_pool import Lost, run_tasks
+from text2sql.equivalence.process_pool import Lost, Workers, run_tasks
 from text2sql.equivalence.tasks import Work, written
 from text2sql.equivalence.verdict import Verdict
 from text2sql.equivalence.verdict_cache import VerdictCache
@@ -59,7 +59,7 @@ class Scored:
 S = TypeVar("S", bound=Scored)
 
 
-def verdicts(pairs: Iterable[Sequence[str | None]], workers: int = 1) -> list[Verdict]:
+def verdicts(pairs: Iterable[Sequence[str | None]], workers: Workers = 1) -> list[Verdict]:
     """Scores pairs in worker processes, for callers that want nothing but the verdicts, such as a trainer's reward.
 
     Args:
@@ -77,7 +77,7 @@ def verdicts(pairs: Iterable[Sequence[str | None]], workers: int = 1) -> list[Ve
 def score_pairs(
     pairs: Sequence[Pair],
     *,
-    workers: int = 1,
+    workers: Workers = 1,
     effort: int | None = None,
     seed: int = 0,
     timeout: float = 2.0,
@@ -111,7 +111,7 @@ def work_on_pairs(
     work: Work[PairTask, S],
     pairs: Sequence[Pair],
     *,
-    workers: int,
+    workers: Workers,
     effort: int | None,
     seed: int,
     timeout: float,
@@ -152,7 +152,7 @@ class _Crew(Generic[S]):
     """Who works on pairs: with what, how many, how long, and the versions of the engines by dialect."""
 
     work: Work[PairTask, S]
-    workers: int
+    workers: Workers
     timeout: float
     versions: dict[Dialect, str]
 

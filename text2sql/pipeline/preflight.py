@@ -106,6 +106,10 @@ def _check_packages(config: Config) -> None:
         from text2sql.chat_client import ChatClient
 
         ChatClient(config.judge)
+    if isinstance(config.evaluation.workers, str):
+        from text2sql.equivalence.executors import check_executor
+
+        check_executor(config.evaluation.workers)
     if config.evaluation.proof:
         from text2sql.equivalence.proofs import require_solver
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from text2sql.config import RewardConfig
 from text2sql.engines.dialect import Dialect
+from text2sql.equivalence.process_pool import Workers
 from text2sql.rl.rewards import RewardedAnswer, pay
 from text2sql.runs.rollouts import Outcome
 
@@ -34,7 +35,7 @@ def reward_answers(
     *,
     truncated: Sequence[bool] | None = None,
     table: RewardConfig | None = None,
-    workers: int = 2,
+    workers: Workers = 2,
     seed: int = 0,
     timeout: float = 2.0,
     dialect: Dialect = "sqlite",

@@ -17,6 +17,7 @@ from tinker_cookbook import renderers
 from tinker_cookbook.rl.types import Env, EnvGroupBuilder, StepResult
 
 from text2sql.config import RewardConfig
+from text2sql.equivalence.process_pool import Workers
 from text2sql.rewards.batch import Reward, reward_answers
 
 
@@ -76,7 +77,7 @@ class VerdictGroup(EnvGroupBuilder):
     size: int = 8
     database: str | None = None
     table: RewardConfig = field(default_factory=RewardConfig)
-    workers: int = 2
+    workers: Workers = 2
 
     async def make_envs(self) -> Sequence[VerdictEnv]:
         """One for each answer."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from text2sql.config import RewardConfig
+from text2sql.equivalence.process_pool import Workers
 from text2sql.rewards.batch import reward_answers
 
 # What TRL gives for a completion: its text, or in a conversation its messages.
@@ -41,7 +42,7 @@ class VerdictReward:
         schema: str = "schema",
         database: str = "database",
         max_completion_length: int | None = None,
-        workers: int = 2,
+        workers: Workers = 2,
         seed: int = 0,
         timeout: float = 2.0,
     ) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from importlib import import_module
 from pathlib import Path
 
 from text2sql.config.rl import RewardConfig
 from text2sql.engines.answers import extract_sql_in
 from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.overlap import score_with_overlap
-from text2sql.equivalence.process_pool import Lost, run_tasks
+from text2sql.equivalence.process_pool import Lost, Workers, run_tasks
 from text2sql.equivalence.verdict import Verdict
 from text2sql.equivalence.workers import Pair, score_pairs, work_on_pairs
 from text2sql.errors import UserError
+from text2sql.functions import find_function
 from text2sql.runs.rollouts import Outcome, PaidAnswer
 
 # Bytes by which a process with a user's own function may grow.
@@ -99,7 +99,7 @@ def pay(
     table: RewardConfig,
     *,
     names: Sequence[str] | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     seed: int = 0,
     timeout: float = 2.0,
     cache: Path | None = None,
@@ -161,21 +161,6 @@ def check_function(table: RewardConfig) -> None:
             raise UserError(f"rl.reward.function={table.function}: {error}.") from error
 
 
-def find_function(path: str) -> RewardFunction:
-    """The function of a path ``package.module:function``.
-
-    Raises:
-        ImportError: There is no such module.
-        AttributeError: It has no such function.
-        TypeError: What it has is no function.
-    """
-    module, _, name = path.partition(":")
-    found = getattr(import_module(module), name)
-    if not callable(found):
-        raise TypeError(f"{name} is no function")
-    return found
-
-
 @dataclass(frozen=True)
 class CallTask(RewardedAnswer):
     """An answer, and the path of the function that pays it."""
@@ -208,7 +193,7 @@ def _pay_by_function(
     judged: Sequence[PaidAnswer],
     table: RewardConfig,
     names: Sequence[str],
-    workers: int,
+    workers: Workers,
 ) -> list[PaidAnswer]:
     """Pay by the user's own function, in processes that can be killed."""
     tasks = []

@@ -17,6 +17,7 @@ from text2sql.data.audit.weights import WEIGHTS, score
 from text2sql.data.decisions import Decision, read_decisions
 from text2sql.data.example import Example
 from text2sql.data.sources import load_examples, with_databases
+from text2sql.equivalence.process_pool import Workers
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory
 
@@ -41,7 +42,7 @@ class Audited:
 
 
 def audit(
-    data: DataConfig, output: Path, *, samples: Path | None = None, top: int = 10, workers: int = 1
+    data: DataConfig, output: Path, *, samples: Path | None = None, top: int = 10, workers: Workers = 1
 ) -> list[Audited]:
     """Rank the gold queries of a source, print the first, and write all with a smell into a file of decisions.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from text2sql import evaluation
 from text2sql.data.audit.smell import Smell
 from text2sql.data.example import Example
+from text2sql.equivalence.process_pool import Workers
 from text2sql.equivalence.verdict import Verdict
 from text2sql.errors import UserError
 from text2sql.evaluation import extract_sql
@@ -44,7 +45,7 @@ def read_samples(place: Path) -> dict[str, list[str]]:
 
 
 def majorities(
-    examples: Sequence[Example], samples: Mapping[str, Sequence[str]], workers: int
+    examples: Sequence[Example], samples: Mapping[str, Sequence[str]], workers: Workers
 ) -> dict[str, tuple[Smell, list[str]]]:
     """By id, examples whose samples mostly agree with each other and not with the gold query; with a witness.
 
@@ -75,7 +76,7 @@ def majorities(
     return found
 
 
-def _judged(pairs: Sequence[tuple[Example, str, str]], workers: int) -> list[Verdict]:
+def _judged(pairs: Sequence[tuple[Example, str, str]], workers: Workers) -> list[Verdict]:
     listed = [evaluation.Pair(e.context, gold, sql, e.db, e.dialect) for e, gold, sql in pairs]
     found = dict(evaluation.score_pairs(listed, workers=workers))
     return [found[place] for place in range(len(listed))]

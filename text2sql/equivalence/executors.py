@@ -1,0 +1,286 @@
+"""Tasks done on other machines: by Ray, or by any executor with the interface of `concurrent.futures`.
+
+Tasks travel in batches, as text. Where a batch arrives, `carry_out` has it done by a worker process of that machine,
+with the limits that the local pool has: what hangs or grows is killed there, and costs its task alone. What comes back
+is JSON, so that nothing in an answer can be run here. The caller's machine keeps the cache of verdicts.
+
+An executor is named ``ray``, or by the path of a function without arguments, ``package.module:function``, that returns
+one: an object whose ``submit(function, text)`` gives a `concurrent.futures.Future`. Such are
+`concurrent.futures.ProcessPoolExecutor`, Dask's ``Client(...).get_executor()`` and ``mpi4py.futures.MPIPoolExecutor``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from typing import Any, Literal, Protocol
+
+from backends.extras import missing_package
+from text2sql.engines.dialect import Dialect
+from text2sql.engines.engine import versions_of
+from text2sql.equivalence.attendant import Attendant
+from text2sql.equivalence.nursery import POOLS, worker_arguments
+from text2sql.equivalence.tasks import A, T, Work, protocol, work_name, written
+from text2sql.equivalence.verdict_cache import evaluator_version
+from text2sql.equivalence.worker import Lost
+from text2sql.errors import UserError
+from text2sql.functions import find_function
+
+RAY = "ray"
+# Tasks in a batch at most, batches that a run is cut into where it has enough tasks, and batches under way at once: the
+# executor queues what its machines cannot do yet.
+_BATCH, _BATCHES, _UNDER_WAY = 8, 128, 1024
+# A batch whose machine is lost is sent once more.
+_ATTEMPTS = 2
+
+
+class Executor(Protocol):
+    """What has a function called somewhere else; `concurrent.futures.Executor` has more."""
+
+    def submit(self, function: Callable[[str], str], text: str, /) -> Future[str]:
+        """Calls an importable function with a text on any machine."""
+        ...
+
+
+class ExecutorFails(UserError):
+    """Other machines do not do what they were asked for; nothing is wrong with a task."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"evaluation.workers: {name} cannot judge: {reason}. What was judged before is kept where it was going to "
+            "be; when that is mended, the same command goes on, and with evaluation.workers=2 on this machine."
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a machine is asked for.
+
+    Attributes:
+        work: The function that a worker does tasks with, ``module:function``.
+        seconds: See `process_pool.run_tasks`.
+        memory: See there.
+        engines: The engines that the tasks need, by dialect, each with the version that the asking machine has.
+        evaluator: The asking machine's `evaluator_version`.
+        files: The database files of the tasks, with the size of each.
+        tasks: The tasks as JSON has them.
+    """
+
+    work: str
+    seconds: float
+    memory: int
+    engines: dict[Dialect, str]
+    evaluator: str
+    files: dict[str, int]
+    tasks: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a machine answers: why it refuses, or for each task an answer as JSON has it, or the fields of `Lost`."""
+
+    refusal: str = ""
+    answers: tuple[tuple[Literal["answer", "lost"], Any], ...] = ()
+
+
+def run_elsewhere(
+    name: str,
+    work: Work[T, A],
+    tasks: Sequence[T],
+    *,
+    seconds: float,
+    memory: int,
+    engines: Sequence[Dialect],
+) -> Iterator[tuple[int, A | Lost]]:
+    """Has every task done through an executor; arguments and what is yielded are those of `process_pool.run_tasks`.
+
+    Args:
+        name: The executor's.
+        work: See there, like the rest.
+        tasks: See there.
+        seconds: See there.
+        memory: See there.
+        engines: See there.
+
+    Raises:
+        ExecutorFails: It cannot be opened, a machine refuses, or the same batch was lost twice.
+    """
+    if not tasks:
+        return
+    executor, spoken = open_executor(name), protocol(work)
+    versions = versions_of(engines)
+    size = max(1, min(_BATCH, len(tasks) // _BATCHES))
+    waiting = [(range(start, min(start + size, len(tasks))), 1) for start in range(0, len(tasks), size)][::-1]
+    done: queue.SimpleQueue[tuple[Future[str], range, int]] = queue.SimpleQueue()
+    under_way: set[Future[str]] = set()
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < _UNDER_WAY:
+                numbers, attempt = waiting.pop()
+                sent = [written(tasks[number]) for number in numbers]
+                batch = Batch(work_name(work), seconds, memory, versions, evaluator_version(), _files(sent), sent)
+                try:
+                    future = executor.submit(carry_out, json.dumps(asdict(batch)))
+                # Executors fail in ways of their own.
+                except Exception as error:
+                    raise ExecutorFails(name, f"it takes no work ({_described(error)})") from error
+                under_way.add(future)
+                future.add_done_callback(lambda ended, n=numbers, a=attempt: done.put((ended, n, a)))  # type: ignore[misc]
+            future, numbers, attempt = done.get()
+            under_way.remove(future)
+            try:
+                reply = Reply(**json.loads(future.result()))
+            # The machine is gone, or the executor's process on it.
+            except Exception as error:
+                if attempt == _ATTEMPTS:
+                    raise ExecutorFails(name, f"the same pairs were lost twice ({_described(error)})") from error
+                waiting.append((numbers, attempt + 1))
+                continue
+            if reply.refusal:
+                raise ExecutorFails(name, reply.refusal)
+            for number, (kind, content) in zip(numbers, reply.answers, strict=True):
+                yield number, Lost(**content) if kind == "lost" else spoken.read_answer(content)
+    except ExecutorFails:
+        # One that has broken is not used again.
+        close_executor(name)
+        raise
+    finally:
+        for future in under_way:
+            future.cancel()
+
+
+def carry_out(text: str) -> str:
+    """What another machine does with a `Batch`: has its tasks done by a worker of its own, and answers a `Reply`."""
+    batch = Batch(**json.loads(text))
+    try:
+        if refusal := _refusal(batch):
+            return json.dumps(asdict(Reply(refusal)))
+        arguments = worker_arguments(batch.work, batch.seconds, batch.memory, list(batch.engines))
+        attendant = Attendant(POOLS.shared(arguments), batch.seconds)
+        answers: list[tuple[Literal["answer", "lost"], Any]] = []
+        try:
+            for task in batch.tasks:
+                answer = attendant.carry_out(task)
+                answers.append(("lost", asdict(answer)) if isinstance(answer, Lost) else ("answer", answer))
+        except BaseException:
+            # An executor interrupts what is cancelled: a worker that still owes an answer would give it to the next.
+            attendant.end()
+            raise
+        attendant.rest()
+    except UserError as error:
+        return json.dumps(asdict(Reply(str(error))))
+    return json.dumps(asdict(Reply(answers=tuple(answers))))
+
+
+def _refusal(batch: Batch) -> str:
+    """Why this machine would find other verdicts than the one that asks; empty if it would not.
+
+    Raises:
+        EngineMissing: An engine cannot be had here.
+    """
+    here = f"the machine {os.uname().nodename}" if hasattr(os, "uname") else "a machine"
+    if evaluator_version() != batch.evaluator:
+        return f"{here} has another version of text2sql, of SQLite or of sqlglot; install the same on all"
+    for dialect, version in versions_of(list(batch.engines)).items():
+        if version != batch.engines[dialect]:
+            return f"{here} has {version}, and this one {batch.engines[dialect]}; take one version on all"
+    for path, size in batch.files.items():
+        if not os.path.isfile(path) or os.path.getsize(path) != size:
+            return f"{here} does not have the database {path} of this one; put it where all machines read it"
+    return ""
+
+
+def _files(tasks: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """The database files that tasks name and that are there, with their sizes."""
+    named = {path for task in tasks for path in (task.get("database"), *(task.get("databases") or ())) if path}
+    return {path: os.path.getsize(path) for path in sorted(named) if os.path.isfile(path)}
+
+
+def _described(error: BaseException) -> str:
+    """The error's type, and the first line of what it says."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}".rstrip(": ")
+
+
+# An executor is opened once for all runs of a process.
+_OPEN: dict[str, Executor] = {}
+_LOCK = threading.Lock()
+
+
+def check_executor(name: str) -> None:
+    """Find out whether an executor can be opened, without opening it.
+
+    Raises:
+        UserError: It cannot.
+    """
+    if name == RAY:
+        if find_spec("ray") is None:
+            raise UserError(_NO_RAY)
+        return
+    try:
+        find_function(name)
+    # Importing somebody's module can fail in any way.
+    except Exception as error:
+        raise UserError(
+            f"evaluation.workers: {name} names no function that can be imported ({_described(error)}). It takes a "
+            'number of processes, "ray", or the path package.module:function of a function that returns an executor.'
+        ) from error
+
+
+def open_executor(name: str) -> Executor:
+    """The executor of a name, opened on the first call and kept.
+
+    Raises:
+        UserError: It cannot be opened.
+    """
+    with _LOCK:
+        if name not in _OPEN:
+            check_executor(name)
+            try:
+                _OPEN[name] = _opened(name)
+            except UserError:
+                raise
+            # Clusters refuse in ways of their own.
+            except Exception as error:
+                raise ExecutorFails(name, f"it cannot be opened ({_described(error)})") from error
+        return _OPEN[name]
+
+
+def _opened(name: str) -> Executor:
+    if name == RAY:
+        from text2sql.equivalence.ray_executor import RayExecutor
+
+        return RayExecutor()
+    made = find_function(name)()
+    if not hasattr(made, "submit"):
+        raise ExecutorFails(name, f"it returned {type(made).__name__}, which is no executor: it has no submit")
+    return made
+
+
+def close_executor(name: str) -> None:
+    """Lets go of an executor; the next run opens another."""
+    with _LOCK:
+        made = _OPEN.pop(name, None)
+    # It may be what broke.
+    with suppress(Exception):
+        if made is not None and hasattr(made, "shutdown"):
+            made.shutdown(wait=False)
+
+
+def _close_all() -> None:
+    for name in list(_OPEN):
+        close_executor(name)
+
+
+atexit.register(_close_all)
+_NO_RAY = missing_package(
+    "evaluation.workers: ray", "ray", "ray", "set evaluation.workers to a number of processes of this machine"
+)
