@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,12 +51,14 @@ def start_cluster(nodes: int) -> Any:
     import ray
     from ray.cluster_utils import Cluster
 
+    # Nodes find the packages where this process does.
+    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+    # Ray gives way to all else on a machine; the local processes that it is compared with do not.
+    os.environ["RAY_worker_niceness"] = "0"
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     for _ in range(nodes - 1):
         cluster.add_node(num_cpus=1)
-    # Nodes find the packages where this process does.
-    places = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": places})
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     return cluster
 
 

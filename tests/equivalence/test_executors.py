@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from tests.equivalence.test_workers import PAIRS, SCHEMA
 from tests.support import executors as made
+from tests.support.repository import REPOSITORY
 from tests.support.worker_tasks import Behaviour, Done, misbehave, misjudge
 from text2sql.config import load_config
 from text2sql.equivalence import executors
@@ -219,22 +219,22 @@ def two_nodes() -> Iterator[int]:
     ray = pytest.importorskip("ray", reason="the extra ray is not installed")
     from ray.cluster_utils import Cluster
 
+    # Nodes find the packages where this process does.
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     cluster.add_node(num_cpus=1)
-    ray.init(
-        address=cluster.address,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}},
-    )
+    ray.init(address=cluster.address, log_to_driver=False)
     yield 2
     ray.shutdown()
     cluster.shutdown()
+    monkeypatch.undo()
 
 
 def test_a_ray_cluster_of_two_nodes(two_nodes: int) -> None:
     assert _plain(PAIRS, workers="ray") == _plain(PAIRS, workers=1)
-    tasks = [Behaviour(how) for how in ("compute", None, "exit", "grow", "keep", None)] + [Behaviour("pause")] * 2
+    tasks = [Behaviour(how) for how in ("compute", None, "exit", "grow", "keep", None)] + [Behaviour("pause")] * 6
     answers = dict(run_tasks(misbehave, tasks, workers="ray", seconds=1.0))
     assert [answers[n].kind for n in (0, 2)] == ["timeout", "died"] and answers[3].refused
     # Both nodes had work, and each has one worker.
-    assert len({psutil.Process(answers[n].pid).ppid() for n in (6, 7)}) == two_nodes
+    assert len({psutil.Process(answers[n].pid).ppid() for n in range(6, 12)}) == two_nodes
