@@ -54,7 +54,7 @@ def start_cluster(nodes: int) -> Any:
     # Nodes find the packages where this process does.
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
     # Ray gives way to all else on a machine; the local processes that it is compared with do not.
-    os.environ["RAY_worker_niceness"] = "0"
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     for _ in range(nodes - 1):
         cluster.add_node(num_cpus=1)
