@@ -1,57 +1,182 @@
-"""What `check_cookbook.sh` needs: files in place of the Hub's, and the comparison of sampled with training logprobs."""
+"""What `check_cookbook.sh` does: recipes of the cookbook one by one, and sampled log-probabilities compared."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-# The batch size of sl_basic is 128 and cannot be set on its command line.
-ROWS = {"train": 512, "test": 128}
-
-
-def prepare() -> None:
-    """Write a tiny random model, its tokenizer and both data sets into the current directory, under the Hub's names."""
-    import torch
-    from tokenizers import ByteLevelBPETokenizer
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    chats, sums = Path("HuggingFaceH4/no_robots"), Path("openai/gsm8k/main")
-    for split, rows in ROWS.items():
-        _write(chats / f"{split}.jsonl", [{"prompt_id": str(i), "messages": _turns(i)} for i in range(rows)])
-        _write(
-            sums / f"{split}.jsonl", [{"question": f"What is {i} + 1?", "answer": f"#### {i + 1}"} for i in range(32)]
-        )
-    files = "\n".join(f"  - split: {split}\n    path: main/{split}.jsonl" for split in ROWS)
-    (sums.parent / "README.md").write_text(f"---\nconfigs:\n- config_name: main\n  data_files:\n{files}\n---\n")
-
-    bpe = ByteLevelBPETokenizer()
-    texts = [turn["content"] for i in range(200) for turn in _turns(i)]
-    bpe.train_from_iterator(texts, vocab_size=500, special_tokens=["<eos>"], show_progress=False)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, bos_token="<eos>", eos_token="<eos>")
-    torch.manual_seed(0)
-    shape: Any = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=True, max_position_embeddings=2048, **shape)
-    LlamaForCausalLM(config).save_pretrained("model")
-    for place in ("model", "thinkingmachineslabinc/meta-llama-3-instruct-tokenizer"):
-        tokenizer.save_pretrained(place)
+SECONDS = 600
+# In the recipes' own terms: a few steps, a few short answers.
+SHORT = ("max_steps=2", "lora_rank=4")
+GROUPS = ("groups_per_batch=4", "group_size=4", "max_tokens=16")
+DISTILLED = (*SHORT, *GROUPS[1:], "save_every=1")
+# The tokenizer of the tiny model has no chat template, and the recipes ask for none.
+PLAIN = "renderer_name=role_colon"
 
 
-def _turns(i: int) -> list[dict[str, str]]:
-    return [
-        {"role": "user", "content": f"How many rows have a = {i}?"},
-        {"role": "assistant", "content": f"SELECT COUNT(*) FROM t WHERE a = {i}"},
-    ]
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe, as it is started.
+
+    Attributes:
+        name: Below `tinker_cookbook.recipes`.
+        arguments: Of its command line; all else is as it comes.
+        shown: What stands in the table, where one recipe is there several times.
+        log: Whether it takes a directory to write to.
+    """
+
+    name: str
+    arguments: tuple[str, ...] = ()
+    shown: str = ""
+    log: bool = True
 
 
-def _write(file: Path, rows: list[dict[str, Any]]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+RECIPES = (
+    Recipe("sl_loop", ("batch_size=8", "max_length=400", "lora_rank=4", "max_steps=3", "save_every=2")),
+    Recipe(
+        "sl_loop", ("batch_size=8", "max_length=400", "lora_rank=4", "max_steps=5", "save_every=2"), "sl_loop, resumed"
+    ),
+    Recipe("sl_basic", (*SHORT, "learning_rate=5e-3", "eval_every=2", "save_every=2")),
+    Recipe("chat_sl.train", (*SHORT, "batch_size=8", "max_length=400")),
+    Recipe("rl_loop", ("lora_rank=4", "batch_size=4", "group_size=4", "max_tokens=16", "loss_fn=importance_sampling")),
+    Recipe(
+        "rl_loop", ("lora_rank=4", "batch_size=4", "group_size=4", "max_tokens=16"), "rl_loop, its default loss [1]"
+    ),
+    Recipe("rl_basic", (*SHORT, "max_tokens=8")),
+    Recipe("math_rl.train", (*SHORT, *GROUPS, "env=arithmetic"), "math_rl.train env=arithmetic [1]"),
+    Recipe("math_rl.train", (*SHORT, *GROUPS, "env=gsm8k", "loss_fn=ppo"), "math_rl.train env=gsm8k"),
+    Recipe("math_rl.train", (*SHORT, *GROUPS, "env=polaris", "max_steps_off_policy=1"), "math_rl.train, off policy"),
+    Recipe("preference.dpo.train", ("max_steps=2", "batch_size=8")),
+    Recipe(
+        "preference.rlhf.rlhf_pipeline",
+        ("max_steps=2", "lora_rank=4", "batch_size=8", "rl_max_tokens=16", "max_length=400", "eval_every=0"),
+        "preference.rlhf.rlhf_pipeline: all three stages",
+        log=False,
+    ),
+    Recipe("preference.shorter.train", ("max_steps=2", "batch_size=4", "group_size=4", "max_tokens=16")),
+    Recipe("distillation.on_policy_distillation", (*SHORT, *GROUPS)),
+    Recipe(
+        "distillation.on_policy_multi_teacher",
+        (*DISTILLED, "deepmath_groups_per_batch=2", "tulu3_groups_per_batch=2"),
+    ),
+    Recipe("distillation.off_policy_reasoning", (*SHORT, "batch_size=8", "buffer_size=32", "max_prompts=32")),
+    Recipe("prompt_distillation.create_data", ("output_file=classified.jsonl",), log=False),
+    Recipe("prompt_distillation.train", (*SHORT, "file_path=conversations.jsonl", "batch_size=8", "num_epochs=1")),
+    # Its evaluation takes a list for a group, and fails before it has asked anything.
+    Recipe(
+        "sdft.train",
+        (*SHORT, "groups_per_batch=4", "max_tokens=16", "model_name=Qwen/Qwen3.5-9B", PLAIN, "eval_every=0"),
+        "sdft.train, without its evaluation [2]",
+    ),
+    Recipe(
+        "multiplayer_rl.guess_number.train",
+        ("max_steps=2", "batch_size=2", "group_size=2", "max_tokens=8", "eval_every=0"),
+    ),
+    Recipe(
+        "multiplayer_rl.text_arena.train",
+        ("max_steps=2", "batch_size=4", "num_train_datapoints=8", "num_test_datapoints=4", "max_tokens=8"),
+    ),
+    Recipe(
+        "multiplayer_rl.twenty_questions.train",
+        ("max_steps=2", "batch_size=2", "group_size=2", "max_tokens=8", "eval_every=0"),
+    ),
+    Recipe(
+        "rubric.train",
+        (
+            *SHORT,
+            "groups_per_batch=4",
+            "train_group_size=4",
+            "max_tokens=16",
+            "train_jsonl_path=rubric_train.jsonl",
+            "test_jsonl_path=rubric_test.jsonl",
+        ),
+        "rubric.train [1]",
+    ),
+    Recipe(
+        "rl_numerics_check.train",
+        (
+            *SHORT,
+            "group_size=2",
+            "groups_per_batch=2",
+            "max_tokens=16",
+            "model_name=Qwen/Qwen3.5-4B",
+            "renderer_name=qwen3_5_disable_thinking",
+            "max_trajectory_tokens=8192",
+            "task.num_pages_min=2",
+            "task.num_pages_max=2",
+            "task.page_chars=200",
+        ),
+        "rl_numerics_check.train: a tool, several turns",
+    ),
+    Recipe("verifiers_rl.train", (*SHORT, *GROUPS)),
+    Recipe("decisions.demo", ("model_name=Qwen/Qwen3.5-4B",), log=False),
+    Recipe("true_thinking_score.run_small_experiment", log=False),
+)
+NOT_RUN = {
+    "code_rl.train": "its answers are run in a sandbox service",
+    "harbor_rl.train, distillation.on_policy_distillation_harbor_multi_turn": "containers at a service",
+    "search_tool.train": "a vector database, and embeddings of another API",
+    "forecasting.train, decisions.forecasting": "a data set of their own, whose format is checked against its revision",
+    "audio.*, vlm_classifier.train": "sounds and images; the server takes text alone",
+    "chat_sl.sweep, vlm_classifier.sweep, sdft.run_continual_learning": "many of the runs above, one after another",
+    "multiplayer_rl.text_arena.play, verifiers_rl.evaluate": "no training: a person's game, an evaluation",
+}
+INPUT = "How is a checkpoint saved?\n"
+
+
+def carry_out(*wanted: str) -> int:
+    """Carry recipes out, all of them or those whose names begin so; print the table, and return how many failed."""
+    failed = 0
+    print("| recipe | runs | seconds | why not |\n|---|---|---|---|", flush=True)
+    for recipe in RECIPES:
+        if wanted and not recipe.name.startswith(wanted):
+            continue
+        began = time.monotonic()
+        why = _carry_out(recipe)
+        failed += bool(why)
+        seconds = time.monotonic() - began
+        print(f"| `{recipe.shown or recipe.name}` | {'no' if why else 'yes'} | {seconds:.0f} | {why} |", flush=True)
+    for name, reason in NOT_RUN.items() if not wanted else ():
+        print(f"| `{name}` | not tried | | {reason} |")
+    return failed
+
+
+def _carry_out(recipe: Recipe) -> str:
+    """Why a recipe did not come to its end; empty if it did."""
+    logs = Path("logs")
+    logs.mkdir(exist_ok=True)
+    directory = [f"log_path=runs/{recipe.name}"] if recipe.log else []
+    # A run is gone on with where the same recipe is there a second time, as it would be by a person.
+    if recipe.log and recipe.name not in ("sl_loop", "rl_loop", "sl_basic", "rl_basic"):
+        directory.append("behavior_if_log_dir_exists=delete")
+    if recipe.name == "rl_loop":
+        directory = [f"log_path=runs/rl_loop-{len(recipe.arguments)}"]
+    command = [sys.executable, "-m", f"tinker_cookbook.recipes.{recipe.name}", *recipe.arguments, *directory]
+    log = logs / f"{recipe.shown or recipe.name}.log".replace(" ", "-").replace("/", "-")
+    environment = {**os.environ, "TINKER_COOKBOOK_RUNS_DIR": str(Path("runs").resolve())}
+    with log.open("w") as file:
+        try:
+            done = subprocess.run(
+                command, stdout=file, stderr=subprocess.STDOUT, input=INPUT, text=True, timeout=SECONDS, env=environment
+            )
+        except subprocess.TimeoutExpired:
+            return f"not at its end after {SECONDS} s"
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    if done.returncode:
+        return (lines[-1] if lines else f"status {done.returncode}")[:160].replace("|", "/")
+    failures = [line for line in lines if "Failed on problem" in line]
+    return failures[-1][:160].replace("|", "/") if failures else ""
 
 
 def logprobs(checkpoints: str) -> None:
     """Sample from a recipe's last checkpoint; score the samples by `forward` of the same state, and by the sampler."""
+    from typing import Any
+
     import numpy as np
     import tinker
     from tinker import types
@@ -88,4 +213,14 @@ def logprobs(checkpoints: str) -> None:
 
 
 if __name__ == "__main__":
-    {"prepare": prepare, "logprobs": logprobs}[sys.argv[1]](*sys.argv[2:])
+    action, *arguments = sys.argv[1:]
+    if action == "prepare":
+        from cookbook_files import prepare
+
+        prepare()
+    elif action == "models":
+        from cookbook_files import MODELS
+
+        print("\n".join(MODELS))
+    else:
+        sys.exit({"recipes": carry_out, "logprobs": logprobs}[action](*arguments))

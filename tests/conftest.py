@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import sys
 import time
@@ -146,6 +147,33 @@ def tiny_chat_model(make_tiny_model: Callable[..., Path], tiny_chat_tokenizer: A
     model.config.max_position_embeddings = 1024
     model.save_pretrained(directory)
     tiny_chat_tokenizer.save_pretrained(directory)
+    return str(directory)
+
+
+# Qwen's, shortened to what is asked of it here.
+THINKING = (
+    "{%- for m in messages %}{{ '<turn>' + m.role + '\\n' }}"
+    "{%- if m.role == 'assistant' %}{{ '<think>\\n' + (m.reasoning_content or '') + '\\n</think>\\n\\n' }}{% endif %}"
+    "{{- m.content + '<end>\\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{ '<turn>assistant\\n' }}"
+    "{%- if enable_thinking is defined and enable_thinking is false %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}"
+    "{%- endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def thinking_model(tiny_chat_model: str, tiny_chat_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The tiny chat model with marks of thinking."""
+    from transformers import AutoModelForCausalLM
+
+    directory = tmp_path_factory.mktemp("thinking")
+    tokenizer = copy.deepcopy(tiny_chat_tokenizer)
+    tokenizer.chat_template = THINKING
+    tokenizer.add_tokens(["<think>", "</think>"])
+    model = AutoModelForCausalLM.from_pretrained(tiny_chat_model)
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
     return str(directory)
 
 

@@ -29,6 +29,7 @@ from text2sql.errors import UserError
 from text2sql.estimate import (
     CHARACTERS_PER_TOKEN,
     MARKS,
+    Asked,
     _asked,
     _lengths,
     _work,
@@ -184,6 +185,18 @@ def test_every_strategy_is_counted(tmp_path: Path, tiny_tokenizer: Any) -> None:
     load = largest_load(config, lengths, lengths, asked, DEVICES["T4"])
     assert load.prompt == max(len(t.prompt) for t in solved)
     assert load.together == 3 * min(n, config.evaluation.concurrency)
+
+
+def test_prompts_are_read_again_behind_what_is_thought(tmp_path: Path) -> None:
+    lengths = Lengths(np.array([10, 20]), np.array([3, 3]), counted=True)
+    none = Lengths(np.array([], int), np.array([], int), counted=True)
+    prefilled = {}
+    for thinking in ("off", "on"):
+        config = tiny_config(
+            tmp_path, prompt={"template": "chat", "thinking": thinking}, evaluation={"max_thinking_tokens": 7}
+        )
+        prefilled[thinking] = _work(config, lengths, none, [Asked(lengths, 1, samples=2)]).prefilled
+    assert prefilled == {"off": 30, "on": 30 + 2 * (10 + 7 + 20 + 7)}
 
 
 def test_a_conversation_is_guessed_with_its_marks(tmp_path: Path) -> None:

@@ -188,6 +188,10 @@ def _work(config: Config, train: Lengths, validation: Lengths, asked: Sequence[A
     answers = [(round(a.times * len(a.lengths.prompts)) * a.samples, a.only_on_failure) for a in asked]
     # The start model, or the teacher, reads every answer with its prompt.
     read_again = seen * train.totals.sum() if config.rl.asks_another else 0.0
+    if config.prompt.thinking == "on":
+        # Each answer is asked for behind the prompt and what was thought.
+        thought = config.evaluation.max_thinking_tokens
+        read_again += sum(a.times * a.samples * (a.lengths.prompts + thought).sum() for a in asked)
     learnt = seen * config.rl.learnt_at_most / config.rl.group if config.rl.method is not None else seen
     mean = min(float(train.completions.mean()), longest)
     return TokenForecast(

@@ -18,7 +18,7 @@ from backends.server.futures import Failure
 from backends.server.log import log
 from backends.server.residency import Residency
 from backends.server.scheduler import Scheduler
-from backends.server.tables import Checkpoint, Sampler
+from backends.server.tables import Checkpoint, Sampler, TrainingRun
 
 # `expires` is in seconds since 1970.
 NOT_EXPIRED = "(expires IS NULL OR expires > (julianday('now') - 2440587.5) * 86400)"
@@ -29,9 +29,15 @@ NEWEST_FIRST = "ORDER BY rowid DESC"
 
 
 class ListedCheckpoint(types.Checkpoint):
-    """The protocol's `Checkpoint`, and whether its files are missing."""
+    """The protocol's `Checkpoint`, and whether its files are missing.
+
+    Attributes:
+        missing: Whether they are.
+        base_model: Of its training run; the SDK's own field of that name is announced for 0.39.
+    """
 
     missing: bool
+    base_model: str | None = None
 
 
 class Checkpoints:
@@ -135,8 +141,11 @@ class Checkpoints:
         return next((checkpoint for checkpoint in of_kind if not self.are_missing(checkpoint)), None)
 
     def describe(self, checkpoint: Checkpoint) -> ListedCheckpoint:
-        """A record as the protocol's `Checkpoint`, and whether its files are missing."""
-        return ListedCheckpoint(**dict(describe(checkpoint)), missing=self.are_missing(checkpoint))
+        """A record as the protocol's `Checkpoint`, with its base model, and whether its files are missing."""
+        run = self._database.find(TrainingRun, "id = ?", checkpoint.run)
+        return ListedCheckpoint(
+            **{**dict(describe(checkpoint)), "base_model": run and run.base_model}, missing=self.are_missing(checkpoint)
+        )
 
     def change(self, path: str, **columns: Any) -> None:
         """Set columns of a record."""

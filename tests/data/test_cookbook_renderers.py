@@ -35,6 +35,11 @@ EXAMPLE = Example(
 # Marks that the templates do not spell, and those that are words of the tokenizer without being special.
 FURTHER = ["<|return|>", "<|call|>", "<|message|>", "<|channel|>", "<|end|>"]
 WORDS = ["<think>", "</think>"]
+# How Qwen's tokenizers cut text, Nemotron's and gpt-oss's nearly so: line breaks are pieces of their own, or end one of
+# punctuation. It matters where a renderer puts together what it has encoded in parts.
+PIECES = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,14 @@ CASES = [
 @pytest.fixture
 def tokenizer_of(tiny_chat_tokenizer: Any) -> Any:
     def make(family: Family) -> Any:
+        from tokenizers import Regex
+        from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
         from transformers import PreTrainedTokenizerFast
 
         text = (TEMPLATES / f"{family.template}.jinja").read_text(encoding="utf-8")
         marks = sorted({*re.findall(r"<\|\w+\|>", text), *FURTHER})
         core = type(tiny_chat_tokenizer.backend_tokenizer).from_str(tiny_chat_tokenizer.backend_tokenizer.to_str())
+        core.pre_tokenizer = Sequence([Split(Regex(PIECES), "isolated"), ByteLevel(False, use_regex=False)])
         tokenizer: Any = PreTrainedTokenizerFast(
             tokenizer_object=core, eos_token=family.end, extra_special_tokens=marks
         )

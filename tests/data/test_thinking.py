@@ -157,8 +157,14 @@ def test_marks_in_data_are_no_marks(tokenizer_of: Any) -> None:
         (["prompt.template=plain"], "needs a chat template"),
         (["prompt.template=chat-reasoning"], "prompt.template=chat-bird"),
         (
-            ["prompt.template=chat", "rl.method=policy_gradient", "rl.cold_start=true", "training.learning_rate=1e-4"],
-            "prompt.thinking=off",
+            [
+                "prompt.template=chat",
+                "rl.method=rft",
+                "rl.rft.gold=true",
+                "rl.cold_start=true",
+                "training.learning_rate=1e-4",
+            ],
+            "rl.rft.gold imitates",
         ),
     ],
 )

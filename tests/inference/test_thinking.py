@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoModelForCausalLM
 
 from tests.support.tiny_runs import rows, tiny_config
 from text2sql.config import Config, EvaluationConfig, PromptConfig
@@ -20,29 +18,6 @@ from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.directory import RunDirectory
 
 ASKED = Example("q", "How many berths?", "CREATE TABLE berth (quay TEXT)", "SELECT COUNT(*) FROM berth")
-# Qwen's, shortened to what is asked of it here.
-TEMPLATE = (
-    "{%- for m in messages %}{{ '<turn>' + m.role + '\\n' }}"
-    "{%- if m.role == 'assistant' %}{{ '<think>\\n' + (m.reasoning_content or '') + '\\n</think>\\n\\n' }}{% endif %}"
-    "{{- m.content + '<end>\\n' }}{%- endfor %}"
-    "{%- if add_generation_prompt %}{{ '<turn>assistant\\n' }}"
-    "{%- if enable_thinking is defined and enable_thinking is false %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}"
-    "{%- endif %}"
-)
-
-
-@pytest.fixture(scope="module")
-def thinking_model(tiny_chat_model: str, tiny_chat_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The tiny chat model with marks of thinking."""
-    directory = tmp_path_factory.mktemp("thinking")
-    tokenizer = copy.deepcopy(tiny_chat_tokenizer)
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.add_tokens(["<think>", "</think>"])
-    model = AutoModelForCausalLM.from_pretrained(tiny_chat_model)
-    model.resize_token_embeddings(len(tokenizer))
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return str(directory)
 
 
 def _config(thinking: str, **evaluation: Any) -> Config:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +16,13 @@ import numpy as np
 import pytest
 import torch
 from tinker import types
+from transformers import AutoTokenizer
 
+from tests.conftest import REPOSITORY
 from tests.support.datums import random_datums
 from tests.support.running import KEY, Running
+from tests.support.tiny_runs import read_jsonl, rows, tiny_config, write_jsonl
+from text2sql.pipeline.run import run_pipeline
 
 BATCHES = [random_datums(6, 600, seed=s) for s in range(4)]
 PROMPTS = [types.ModelInput.from_ints(list(range(3, 3 + n))) for n in (4, 9, 17)]
@@ -123,6 +132,8 @@ def reinforced(service: Any, client: Any, record: Record) -> Any:
         ("ppo", {"clip_low_threshold": 0.9, "clip_high_threshold": 1.1}),
         ("cispo", {"clip_high_threshold": 2.0}),
         ("dro", {"beta": 0.1}),
+        ("gspo", {"clip_low_threshold": 0.5, "clip_high_threshold": 2.0}),
+        ("reinforce_kl", {"kl_coeff": 0.1}),
     ):
         data = []
         for datum in BATCHES[0]:
@@ -191,22 +202,68 @@ def test_same_numbers(open_local: Any, server: Running, tiny_model: str, program
 
 def test_whole_runs_agree(server: Running, tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One configuration, `backend` local and tinker: the same losses and answers, to the last digit."""
-    from tests.support.tiny_runs import read_jsonl, tiny_config
-    from text2sql.pipeline.run import run_pipeline
-
     monkeypatch.setenv("TINKER_API_KEY", KEY)
+    _agree(tmp_path, server.url, tiny_model)
+
+
+@pytest.fixture(scope="module")
+def thinker(tiny_chat_model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model whose chat template can open a block of thinking: Qwen3's."""
+    directory = tmp_path_factory.mktemp("thinker") / "model"
+    shutil.copytree(tiny_chat_model, directory)
+    template = Path(str(files("trl"))) / "chat_templates" / "qwen3.jinja"
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    tokenizer.chat_template = template.read_text(encoding="utf-8")
+    tokenizer.save_pretrained(directory)
+    return str(directory)
+
+
+@pytest.mark.parametrize("thinking", ["off", "on"])
+def test_whole_runs_of_a_model_that_can_think_agree(
+    thinker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thinking: str
+) -> None:
+    """Chat prompts, with the block of thinking closed in front of the answer, and with one that is sampled."""
+    monkeypatch.setenv("TINKER_API_KEY", KEY)
+    running = Running(tmp_path / "server", {thinker: thinker})
+    try:
+        local, remote = _agree(
+            tmp_path,
+            running.url,
+            thinker,
+            prompt={"template": "chat", "thinking": thinking},
+            data={"source": str(_reasoned(tmp_path)), "test_size": 4},
+            evaluation={"max_new_tokens": 12, "max_unusable_golds": 1, "max_thinking_tokens": 9},
+        )
+    finally:
+        running.stop()
+    for run in (local, remote):
+        row = read_jsonl(run / "predictions-tuned.jsonl")[0]
+        assert bool(row.get("thought")) == (thinking == "on")
+        assert ("</think>" in row["prompt"]) == (thinking == "off")
+
+
+def _reasoned(directory: Path) -> Path:
+    """Rows with reasoning, which training with thinking needs."""
+    made = [{**row, "reasoning": f"Count {n}."} for n, row in enumerate(rows(6, spellings=5))]
+    return write_jsonl(directory / "reasoned.jsonl", made)
+
+
+def _agree(tmp_path: Path, url: str, model: str, **sections: Any) -> list[Path]:
     runs = {}
     for backend in ("local", "tinker"):
         config = tiny_config(
             tmp_path,
-            output_dir=str(tmp_path / backend),
-            backend=backend,
-            base_model=tiny_model,
-            local={"device": "cpu", "unscored_logprobs": True},
-            tinker={"base_url": server.url},
-            lora={"rank": 4},
-            evaluation={"max_new_tokens": 12, "max_unusable_golds": 1},
-            training={"learning_rate": 1e-2, "epochs": 2},
+            **{
+                "output_dir": str(tmp_path / backend),
+                "backend": backend,
+                "base_model": model,
+                "local": {"device": "cpu", "unscored_logprobs": True},
+                "tinker": {"base_url": url},
+                "lora": {"rank": 4},
+                "evaluation": {"max_new_tokens": 12, "max_unusable_golds": 1},
+                "training": {"learning_rate": 1e-2, "epochs": 2},
+                **sections,
+            },
         )
         runs[backend] = run_pipeline(config)
     volatile = ("seconds", "per_second", "created", "path", "memory", "usage", "cost", "wall")
@@ -216,6 +273,26 @@ def test_whole_runs_agree(server: Running, tiny_model: str, tmp_path: Path, monk
         assert local
     headlines = [json.loads((runs[b] / "summary.json").read_text())["headline"] for b in ("local", "tinker")]
     assert headlines[0] == headlines[1]
+    return [runs["local"], runs["tinker"]]
+
+
+@pytest.mark.slow
+def test_another_version_of_the_sdk_gets_the_same_numbers(server: Running, tiny_model: str, tmp_path: Path) -> None:
+    """A client of an older version, beside the installed one; `scripts/check_sdk.sh` asks every minor version."""
+    other = tmp_path / "other"
+    fetched = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(other), "tinker==0.36.0"]
+    if subprocess.run(fetched, capture_output=True).returncode:
+        pytest.skip("the package index has no tinker 0.36.0, or cannot be reached")
+    answers = []
+    for path in ("", str(other)):
+        environment = {**os.environ, "PYTHONPATH": path, "TINKER_API_KEY": KEY, "TINKER_TELEMETRY": "0"}
+        command = [sys.executable, str(REPOSITORY / "scripts" / "sdk_client.py"), server.url, tiny_model]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+        assert done.returncode == 0, done.stderr
+        answers.append(json.loads(done.stdout.splitlines()[-1]))
+    installed, older = answers
+    assert older["version"] == "0.36.0" != installed["version"]
+    assert older["numbers"] == installed["numbers"]
 
 
 def _lasting(row: Any, volatile: tuple[str, ...]) -> Any:

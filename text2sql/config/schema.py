@@ -159,8 +159,11 @@ class Config(Section):
                 f"prompt.template={self.prompt.template} writes its reasoning into the answer; with prompt.thinking=on "
                 "choose prompt.template=chat-bird"
             )
-        if self.rl.method is not None:
-            raise ValueError(f"rl.method={self.rl.method} does not train what is thought; set prompt.thinking=off")
+        if self.rl.method == "rft" and self.rl.rft.gold:
+            raise ValueError(
+                "rl.rft.gold imitates gold queries, before which nothing was thought; leave it out with "
+                "prompt.thinking=on"
+            )
 
     def _check_rl(self) -> None:
         if self.rl.method is None:

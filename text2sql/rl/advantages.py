@@ -63,7 +63,7 @@ def policy_data(answers: Sequence[TrainedAnswer], coefficient: float) -> list[An
 
     At token t the advantage is A + c * (mean(d) - d_t), with d_t = log q_t - log r_t, q when it was sampled, r under
     the start model, c the coefficient and the mean over all answers; then 1/N of that, N being the tokens of all
-    answers.
+    answers. A token that the model did not choose, as one that closes a block of thinking, counts in none of it.
 
     Args:
         answers: At least one.
@@ -73,7 +73,9 @@ def policy_data(answers: Sequence[TrainedAnswer], coefficient: float) -> list[An
         Data with input ids ``[T]``, targets shifted by one, log-probabilities and advantages ``[T]``, both 0 on the
         prompt; an answer without a token that has an advantage is left out, as it would change nothing.
     """
-    mean = float(np.concatenate([answer.divergence for answer in answers]).mean()) if coefficient else 0.0
+    mean = 0.0
+    if coefficient:
+        mean = float(np.concatenate([answer.divergence[answer.chosen] for answer in answers]).mean())
     advantages = [
         answer.advantage + (coefficient * (mean - answer.divergence) if coefficient else np.zeros(len(answer.tokens)))
         for answer in answers
@@ -83,9 +85,10 @@ def policy_data(answers: Sequence[TrainedAnswer], coefficient: float) -> list[An
 
 def weighed_data(answers: Sequence[TrainedAnswer], advantages: Sequence[np.ndarray]) -> list[AnswerDatum]:
     """Answers with an advantage for each token ``[A]``, divided by the tokens of all; see `policy_data`."""
-    count = sum(len(answer.tokens) for answer in answers)
+    count = sum(answer.chosen.sum() for answer in answers)
     data = []
-    for answer, own in zip(answers, advantages, strict=True):
+    for answer, every in zip(answers, advantages, strict=True):
+        own = every * answer.chosen
         if own.any():
             assert answer.sampled is not None
             data.append(AnswerDatum(answer, make_datum(answer, logprobs=answer.sampled, advantages=own / count)))

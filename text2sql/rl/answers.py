@@ -21,6 +21,7 @@ class TrainedAnswer:
         sampled: Their log-probabilities when they were sampled, ``[A]``; None of a gold answer, which was not.
         reference: Those under the model that is asked too ``[A]``; None where none is.
         advantage: Over the group; of a method without advantages, 0.
+        given: Places of tokens that the model did not choose: what closes a block of thinking.
     """
 
     prompt: Sequence[int]
@@ -28,6 +29,14 @@ class TrainedAnswer:
     sampled: np.ndarray | None
     reference: np.ndarray | None = None
     advantage: float = 0.0
+    given: range = range(0)
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """Which tokens the model chose, ``[A]``."""
+        chosen = np.ones(len(self.tokens), dtype=bool)
+        chosen[self.given.start : self.given.stop] = False
+        return chosen
 
     @property
     def divergence(self) -> np.ndarray:
@@ -52,7 +61,7 @@ def sampled_answers(sampled: SampledGroup, paid: PaidGroup) -> list[TrainedAnswe
 
 def _answer(group: SampledGroup, answer: SampledAnswer, reference: Sequence[float] | None) -> TrainedAnswer:
     asked = None if reference is None else np.asarray(reference)
-    return TrainedAnswer(group.prompt, answer.tokens, np.asarray(answer.logprobs), asked)
+    return TrainedAnswer(group.prompt, answer.tokens, np.asarray(answer.logprobs), asked, given=answer.given)
 
 
 def make_datum(answer: TrainedAnswer, **inputs: np.ndarray | float) -> types.Datum:

@@ -31,9 +31,9 @@ from text2sql.rl.measures import (
     selects_all,
 )
 from text2sql.rl.methods import find_method
+from text2sql.rl.pending import Question
 from text2sql.rl.preferences import preferred
 from text2sql.rl.rollouts import Reference, Rollouts, RolloutSource
-from text2sql.rl.sampling import Question
 from text2sql.rl.start import start_sampler
 from text2sql.rl.teacher import Teacher
 from text2sql.runs.budget import TokenCount

@@ -59,7 +59,7 @@ def measure_answers(rollouts: Rollouts) -> AnswerMeasures:
     outcomes = Counter(answer.outcome for answer in paid)
     right = [[answer.outcome == "equivalent" for answer in group.paid] for group in rollouts.paid]
     rewards = [answer.reward for answer in paid if answer.reward is not None]
-    logprobs = np.concatenate([answer.logprobs for answer in sampled])
+    logprobs = np.concatenate([np.delete(answer.logprobs, answer.given) for answer in sampled])
     queries = [answer.sql for answer in paid]
     return AnswerMeasures(
         reward=fmean(rewards) if rewards else 0.0,
@@ -90,7 +90,7 @@ def _share(items: Sequence[object], holds: Callable[..., bool]) -> float:
 def _divergence(rollouts: Rollouts, asked: Sequence[Sequence[Sequence[float]] | None]) -> float | None:
     """Mean of log q - log r over all tokens, r as a model was asked, by group; None where it was not."""
     found = [
-        np.asarray(answer.logprobs) - np.asarray(own)
+        np.delete(np.asarray(answer.logprobs) - np.asarray(own), answer.given)
         for sampled, group in zip(rollouts.sampled, asked, strict=True)
         for answer, own in zip(sampled.answers, group or (), strict=False)
     ]
@@ -128,7 +128,7 @@ def kl_sample_train(trained: Sequence[TrainedAnswer], logprobs: Sequence[np.ndar
     Returns:
         Mean of q - p, and half the mean of (q - p)^2: two estimates of the divergence (Schulman, 2020).
     """
-    found = [a.sampled - p for a, p in zip(trained, logprobs, strict=True) if a.sampled is not None]
+    found = [(a.sampled - p)[a.chosen] for a, p in zip(trained, logprobs, strict=True) if a.sampled is not None]
     if not found:
         return 0.0, 0.0
     differences = np.concatenate(found)

@@ -62,7 +62,7 @@ def preference_data(answers: Sequence[TrainedAnswer]) -> list[AnswerDatum]:
     data = []
     for answer in answers:
         assert answer.reference is not None
-        data.append(AnswerDatum(answer, make_datum(answer, weights=weight, logprobs=answer.reference)))
+        data.append(AnswerDatum(answer, make_datum(answer, weights=weight * answer.chosen, logprobs=answer.reference)))
     return data
 
 
@@ -102,7 +102,7 @@ def preferred(answers: Sequence[TrainedAnswer], logprobs: Sequence[np.ndarray]) 
         logprobs: Of each answer, its tokens' log-probabilities in the training step.
     """
     gains = [
-        float(own.sum() - answer.reference.sum())
+        float((own - answer.reference)[answer.chosen].sum())
         for answer, own in zip(answers, logprobs, strict=True)
         if answer.reference is not None
     ]

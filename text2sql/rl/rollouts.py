@@ -16,8 +16,9 @@ from backends.tokenizer import Tokenizer
 from text2sql.errors import UserError
 from text2sql.inference.generate import read_tokens
 from text2sql.rl.journal import Journal
+from text2sql.rl.pending import Question, Snapshot
 from text2sql.rl.rewards import RewardedAnswer, pay
-from text2sql.rl.sampling import Ahead, GroupSampler, Question, Snapshot
+from text2sql.rl.sampling import Ahead, GroupSampler
 from text2sql.runs.budget import TokenCount
 from text2sql.runs.rollouts import Asked, PaidGroup, SampledGroup
 from text2sql.runs.session import RunSession
@@ -44,13 +45,19 @@ class Rollouts:
 
     @property
     def prefilled_tokens(self) -> int:
-        """Of all prompts, each once, and of what the reference was asked."""
+        """Of all prompts, each once, of what was read behind a thought, and of what the reference was asked."""
         asked = sum(
             len(sampled.answers) * len(sampled.prompt) + sum(len(answer.tokens) for answer in sampled.answers)
             for sampled, paid in zip(self.sampled, self.paid, strict=True)
             if paid.reference_logprobs is not None
         )
-        return sum(len(group.prompt) for group in self.sampled) + asked
+        behind = sum(
+            len(group.prompt) + answer.given.stop
+            for group in self.sampled
+            for answer in group.answers
+            if answer.thought is not None
+        )
+        return sum(len(group.prompt) for group in self.sampled) + behind + asked
 
 
 @dataclass(frozen=True)
@@ -186,7 +193,7 @@ class RolloutSource:
         for place in missing:
             example = questions[place].example
             for number, answer in enumerate(groups[place].answers, start=1):
-                _, text = read_tokens(answer.tokens, tokenizer, config)
+                _, text = read_tokens(answer.answer, tokenizer, config)
                 cut_off = answer.stop_reason == "length"
                 answers.append(
                     RewardedAnswer(

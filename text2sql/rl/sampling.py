@@ -8,55 +8,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future as Done
 from concurrent.futures import wait
-from dataclasses import dataclass
 from queue import SimpleQueue
 
 from tinker import types
 
-from backends.interface import Future, SamplingClient
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
-from text2sql.data.example import Example
-from text2sql.data.prompts import Tokens
-from text2sql.errors import UserError
-from text2sql.inference.generate import Request, check_numbers, sampling_params
+from text2sql.data.prompts import PromptFormat
+from text2sql.inference.generate import Request, sampling_params
+from text2sql.inference.thinking_block import ThinkingBlock
 from text2sql.rl.journal import Journal
+from text2sql.rl.pending import PendingGroup, Question, Snapshot
 from text2sql.runs.budget import BudgetReached, TokenCount
-from text2sql.runs.rollouts import SampledAnswer, SampledGroup
+from text2sql.runs.rollouts import SampledGroup
 from text2sql.runs.session import RunSession
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question of a step.
-
-    Attributes:
-        example: With its gold query, which the model is not shown.
-        tokens: Its prompt and gold answer.
-    """
-
-    example: Example
-    tokens: Tokens
-
-    @property
-    def prompt(self) -> list[int]:
-        """Token ids."""
-        return self.tokens.prompt.tolist()
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Weights to sample from.
-
-    Attributes:
-        sampler: They.
-        tokenizer: Of their model.
-        version: The steps that they had learnt from.
-    """
-
-    sampler: SamplingClient
-    tokenizer: Tokenizer
-    version: int
 
 
 class GroupSampler:
@@ -92,14 +57,19 @@ class GroupSampler:
         if together:
             missing = list(range(len(questions)))
         groups = []
-        waiting, in_flight = deque(missing), deque[_PendingGroup]()
+        block = thinking_block(snapshot.tokenizer, config)
+        waiting, in_flight = deque(missing), deque[PendingGroup]()
         most = len(missing) if together else config.evaluation.concurrency
         try:
             while waiting or in_flight:
                 while waiting and len(in_flight) < most:
                     place = waiting[0]
-                    in_flight.append(self._submit(snapshot, step, place, questions[place]))
+                    in_flight.append(self._submit(snapshot, step, place, questions[place], block))
                     waiting.popleft()
+                if together:
+                    # What all of them have thought is there before the first answer is asked for.
+                    for pending in in_flight:
+                        pending.answer()
                 groups.append(self._collect(in_flight[0]))
                 in_flight.popleft()
                 if not together:
@@ -110,39 +80,38 @@ class GroupSampler:
             raise
         except BaseException:
             for pending in in_flight:
-                pending.answers.future().cancel()
+                pending.cancel()
             raise
         if together:
             self._journal.write(groups)
 
-    def _submit(self, snapshot: Snapshot, step: int, place: int, question: Question) -> _PendingGroup:
+    def _submit(
+        self, snapshot: Snapshot, step: int, place: int, question: Question, block: ThinkingBlock | None
+    ) -> PendingGroup:
         config = self._session.config
         size = config.rl.group
-        most = TokenCount(prefill=len(question.prompt) * size, sample=config.evaluation.max_new_tokens * size)
+        read = len(question.prompt)
+        if block is not None:
+            # Each answer is asked for behind the prompt and what was thought.
+            read += len(question.prompt) + block.most + len(block.closing)
+        most = TokenCount(prefill=read * size, sample=config.longest_answer * size)
         self._session.budget.reserve(most)
         seed = rollout_seed(config, step, place)
         request = Request([question.example], samples=size, temperature=config.rl.temperature, seed=seed)
         params = sampling_params(request, snapshot.tokenizer, config)
-        answers = snapshot.sampler.sample(types.ModelInput.from_ints(question.prompt), size, params)
-        return _PendingGroup(step, place, question, seed, snapshot.version, most, answers)
+        first = params if block is None else block.params(params)
+        sampled = snapshot.sampler.sample(types.ModelInput.from_ints(question.prompt), size, first)
+        return PendingGroup(step, place, question, seed, snapshot, most, sampled, params, block)
 
-    def _collect(self, pending: _PendingGroup) -> SampledGroup:
-        response = pending.answers.result()
-        sequences = response.sequences
+    def _collect(self, pending: PendingGroup) -> SampledGroup:
+        answers, read, cached = pending.results()
         example, prompt = pending.question.example, pending.question.prompt
         actual = TokenCount(
-            prefill=len(prompt),
-            sample=sum(len(sequence.tokens) for sequence in sequences),
-            cached=min(response.prompt_cache_hit_tokens, len(prompt)),
+            prefill=read,
+            sample=sum(len(answer.tokens) - len(answer.given) for answer in answers),
+            cached=cached,
         )
         self._session.budget.spend("rollouts", pending.most, actual)
-        check_numbers(example, sequences)
-        for sequence in sequences:
-            if sequence.logprobs is None or len(sequence.logprobs) != len(sequence.tokens):
-                raise UserError(
-                    f"The sampler gave no log-probability of each token where it answers {example.id}: an answer is "
-                    "weighed by how likely it was. Sample with another server; the run's files are whole."
-                )
         return SampledGroup(
             step=pending.step,
             place=pending.place,
@@ -152,30 +121,15 @@ class GroupSampler:
             gold=example.answer,
             seed=pending.seed,
             prompt=tuple(prompt),
-            answers=tuple(
-                SampledAnswer(
-                    tokens=tuple(map(int, sequence.tokens)),
-                    logprobs=tuple(map(float, sequence.logprobs or ())),
-                    stop_reason=sequence.stop_reason,
-                )
-                for sequence in sequences
-            ),
+            answers=tuple(answers),
             # The rule is that a step samples from the weights that the one before it left.
-            version=None if pending.version == pending.step else pending.version,
+            version=None if pending.snapshot.version == pending.step else pending.snapshot.version,
         )
 
 
-@dataclass(frozen=True)
-class _PendingGroup:
-    """A group under way."""
-
-    step: int
-    place: int
-    question: Question
-    seed: int
-    version: int
-    most: TokenCount
-    answers: Future[types.SampleResponse]
+def thinking_block(tokenizer: Tokenizer, config: Config) -> ThinkingBlock | None:
+    """The block in front of every answer of a model that thinks; None of one that does not."""
+    return ThinkingBlock.of(PromptFormat.of(config).turn_start(tokenizer), tokenizer, config)
 
 
 def rollout_seed(config: Config, step: int, place: int) -> int:

@@ -23,11 +23,27 @@ class SampledAnswer(Part):
         tokens: Its token ids, those that ended it included.
         logprobs: Log-probability of each, under the distribution that it was sampled from.
         stop_reason: ``stop``, or ``length`` if it was cut off.
+        thought: How many tokens, the first ones, were thought before the answer; None where nothing is.
+        closing: How many behind these close the block of thinking. The chat template has them written there, whatever
+            the model did, so nobody sampled them, and their log-probabilities stand as 0.
     """
 
     tokens: Several[int]
     logprobs: Several[float]
     stop_reason: str
+    thought: int | None = optional()
+    closing: int | None = optional()
+
+    @property
+    def given(self) -> range:
+        """The places of tokens that nobody sampled."""
+        first = self.thought or 0
+        return range(first, first + (self.closing or 0))
+
+    @property
+    def answer(self) -> Sequence[int]:
+        """The tokens behind what was thought."""
+        return self.tokens[self.given.stop :]
 
 
 class SampledGroup(Record):

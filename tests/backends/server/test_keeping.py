@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import tinker
@@ -161,6 +162,9 @@ def test_listing_and_time_to_live(keyed: Running, users: tuple[Any, Any]) -> Non
     listed = rest.list_checkpoints(client.model_id).result().checkpoints
     assert [c.tinker_path for c in listed] == paths[::-1]  # the snapshot is not listed
     assert listed[0].user_metadata == {"k": "b"} and listed[0].expires_at is not None and listed[0].size_bytes > 0
+    for place in ("checkpoints", f"training_runs/{client.model_id}/checkpoints"):
+        answer = httpx.get(f"{keyed.url}/api/v1/{place}", headers={"X-API-Key": KEY}).json()["checkpoints"]
+        assert {entry["base_model"] for entry in answer} == {"tiny"}
     rest.set_checkpoint_ttl_from_tinker_path(paths[0], None).result()
     run = rest.get_training_run(client.model_id).result()
     assert run.last_checkpoint.tinker_path == paths[1] and run.lora_rank == 2 and run.base_model == "tiny"
