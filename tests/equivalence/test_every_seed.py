@@ -18,6 +18,10 @@ PAIRS = {
         "SELECT DISTINCT age FROM person WHERE city_id IN (SELECT city_id FROM person WHERE id >= 2) AND age = 3",
         "SELECT DISTINCT age FROM person WHERE city_id IN (SELECT city_id FROM person WHERE id >= 3) AND age = 3",
     ),
+    "the boundary of an inner condition beside an alternative": (
+        "SELECT id FROM person WHERE (age = 0 OR id > 2) AND city_id IN (SELECT city_id FROM person WHERE id >= 2)",
+        "SELECT id FROM person WHERE (age = 0 OR id > 2) AND city_id IN (SELECT city_id FROM person WHERE id >= 3)",
+    ),
     "the boundary of a comparison": (
         "SELECT city_id FROM person WHERE age > 18 AND price BETWEEN 10 AND 20",
         "SELECT city_id FROM person WHERE age > 18 AND price > 10 AND price <= 20",

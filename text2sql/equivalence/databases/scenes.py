@@ -158,9 +158,9 @@ class SceneMaker:
         chosen = -1
         if want and self._counting and node.optional:
             chosen = 0
-        elif want == (kind == "or"):
+        elif want == (kind == "or") and not self._aiming:
             # One part decides: the one that fails of a conjunction, the one that holds of a disjunction. Mostly it is
-            # one that the other query lacks.
+            # one that the other query lacks. Where values are given, that one might fail: all are to hold then.
             differing = [index for index, part in enumerate(parts) if part.differs]
             if differing and len(differing) < len(parts) and self._rng.random() < 0.6:
                 chosen = self._rng.choice(differing)
