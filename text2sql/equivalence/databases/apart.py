@@ -17,8 +17,10 @@ from text2sql.sql.values import Row, Value
 # Parts of a query that are told apart, and databases for a pair.
 _PARTS, _MOST = 4, 3
 
-# What is asked of a column: the condition, and whether it is to hold.
-_Asked = tuple[ColumnKey, Condition, bool]
+# A condition, and whether it is to hold.
+_Wanted = tuple[Condition, bool]
+# What is asked of a column: that one of these is as wanted.
+_Asked = tuple[ColumnKey, tuple[_Wanted, ...]]
 
 
 class Choosing(Protocol):
@@ -70,9 +72,9 @@ def _links(plan: Plan, query: Query) -> set[ColumnKey]:
 def _parts(plan: Plan, query: Query, linked: Set[ColumnKey]) -> dict[str, list[list[_Asked]]]:
     """Of each table what a query asks of it in each place where it reads it, less places that ask more than others."""
     places: dict[int, list[_Asked]] = {}
-    for slot, node, want in _walk_query(query):
+    for slot, wanted in _walk_query(query):
         if plan.column_of(slot) not in linked:
-            places.setdefault(plan.slots[slot][0], []).append((plan.column_of(slot), node, want))
+            places.setdefault(plan.slots[slot][0], []).append((plan.column_of(slot), wanted))
     found: dict[str, list[list[_Asked]]] = {}
     for instance, asked in places.items():
         found.setdefault(plan.tables[instance], []).append(asked)
@@ -86,34 +88,34 @@ def _least(parts: Sequence[list[_Asked]]) -> list[list[_Asked]]:
 
 
 def _signature(asked: _Asked) -> tuple[object, ...]:
-    key, node, want = asked
-    return key, node.kind, node.op, node.literal, str(node.expression), want
+    key, wanted = asked
+    return key, *((node.kind, node.op, node.literal, str(node.expression), want) for node, want in wanted)
 
 
-def _walk_query(query: Query) -> Iterator[tuple[int, Condition, bool]]:
-    if query.kind == "select":
-        yield from _walk(query.condition, True)
-    for side in (query.left, query.right):
-        if side is not None:
-            yield from _walk_query(side)
+def _walk_query(query: Query) -> Iterator[tuple[int, tuple[_Wanted, ...]]]:
+    """What a query asks of one column each; a subquery's conditions are to hold, whatever is asked of its result."""
+    for part in subqueries(query):
+        yield from _walk(part.condition, True)
 
 
-def _walk(node: Condition, want: bool) -> Iterator[tuple[int, Condition, bool]]:
-    """The conditions on one column each; a subquery's are to hold, whether it is to find something or not."""
+def _walk(node: Condition, want: bool) -> Iterator[tuple[int, tuple[_Wanted, ...]]]:
     if node.kind == "not":
         yield from _walk(node.parts[0], not want)
-    elif node.query is not None:
-        yield from _walk_query(node.query)
     elif len(node.slots) == 1 and node.kind in ("cmp", "func", "null") and node.op != "aggregate":
-        yield node.slots[0], node, want
-    for part in node.parts if node.kind in ("and", "or") else ():
-        yield from _walk(part, want)
+        yield node.slots[0], ((node, want),)
+    elif node.kind in ("and", "or"):
+        found = [list(_walk(part, want)) for part in node.parts]
+        if want == (node.kind == "and"):
+            yield from (one for part in found for one in part)
+        elif all(len(part) == 1 for part in found) and len({slot for part in found for slot, _ in part}) == 1:
+            # Alternatives on several columns say of none what it must be.
+            yield found[0][0][0], tuple(wanted for ((_, alternatives),) in found for wanted in alternatives)
 
 
 def _rows(
     parts: Sequence[list[_Asked]], choosing: Choosing, nullable: set[ColumnKey]
 ) -> tuple[tuple[ColumnKey, ...], tuple[Row, ...]] | None:
-    """Columns, and a row for each part that meets it and fails all others; None where there are no such rows."""
+    """Columns, and for each part a row that meets it and fails all others; None where there are no two such rows."""
     by_column: dict[ColumnKey, dict[tuple[object, ...], _Asked]] = {}
     for part in parts:
         for asked in part:
@@ -123,20 +125,23 @@ def _rows(
         own = set(map(_signature, part))
         values = {key: _value(asked, own, choosing, key in nullable) for key, asked in by_column.items()}
         if any(not found for found in values.values()):
-            return None
+            continue
         row = {key: found[0] for key, found in values.items()}
         failed = [any(not _met(a, row[a[0]], choosing) for a in other) for other in parts if other is not part]
-        if not all(failed):
-            return None
-        rows.append(tuple(row.values()))
-    return tuple(by_column), tuple(rows)
+        # Of a part that follows from another one, no row fails that: its own row would be one for both.
+        if all(failed):
+            rows.append(tuple(row.values()))
+    return (tuple(by_column), tuple(rows)) if len(rows) > 1 else None
 
 
 def _value(
     asked: Mapping[tuple[object, ...], _Asked], own: set[tuple[object, ...]], choosing: Choosing, nullable: bool
 ) -> list[Value]:
     """A value that meets one's own conditions on a column, and as few others as may be; none if there is none."""
-    candidates = [value for _, node, _ in asked.values() if node.kind != "null" for value in _choices(node, choosing)]
+    # The nearest that meets what is its own: the literal itself.
+    first = sorted(asked.items(), key=lambda item: item[0] not in own)
+    nodes = [node for _, (_, wanted) in first for node, _ in wanted if node.kind != "null"]
+    candidates = [value for node in nodes for value in _choices(node, choosing)]
     # A column that is asked for NULL alone needs something else as well.
     candidates = [value for value in candidates if value is not None] or [1, "a"]
     candidates += [None] if nullable else []
@@ -152,7 +157,7 @@ def _choices(node: Condition, choosing: Choosing) -> list[Value]:
 
 def _met(asked: _Asked, value: Value, choosing: Choosing) -> bool:
     """Whether a value meets what is asked; nothing that is asked of NULL holds but that it is NULL."""
-    _, node, want = asked
-    if node.kind == "null" or value is None:
-        return node.kind == "null" and (value is None) == want
-    return choosing.satisfies(node, want, value)
+    return any(
+        (value is None) == want if node.kind == "null" else value is not None and choosing.satisfies(node, want, value)
+        for node, want in asked[1]
+    )

@@ -85,6 +85,9 @@ def _without_values(plan: Plan, columns: Mapping[ColumnKey, Column]) -> Iterator
     asked = [
         plan.column_of(slot) for query in plan.queries for node in atoms(query) if node.differs for slot in node.slots
     ]
+    # So is a column that only one query counts, sums or the like.
+    own = [{key for _, key in plan.aggregated.get(number, ()) if key} for number in range(len(plan.queries))]
+    asked += sorted(key for found in own for key in found if any(key not in other for other in own))
     keys = [key for key in dict.fromkeys(asked) if key in columns and not columns[key].not_null][:_MOST_NULL]
     if keys:
         yield tuple(Sample(query, (key,), ((None,),)) for query in range(len(plan.queries)) for key in keys)
@@ -123,7 +126,9 @@ def _parted(
         truth = [bool(result) for result in row]
         differing = tuple(true for true, node in zip(truth, nodes, strict=True) if node.differs)
         missed = sum(not true for true, node in zip(truth, nodes, strict=True) if not node.differs)
-        if len(set(differing)) > 1 and (differing not in best or missed < best[differing][0]):
+        # A condition that only one query has, and no other like it, parts them where all else holds.
+        alone = len(differing) == 1 and not missed and not differing[0]
+        if (alone or len(set(differing)) > 1) and (differing not in best or missed < best[differing][0]):
             best[differing] = missed, value
     chosen = sorted(best.values(), key=lambda pair: pair[0])[:_MOST]
     return [(Sample(query, (key,), ((value,),)),) for _, value in chosen]
