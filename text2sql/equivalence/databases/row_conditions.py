@@ -51,7 +51,9 @@ def row_samples(
         literals: Of a column the values near the literals of the queries.
         ask: Puts values of a column through expressions.
     """
-    found = list(_without_values(plan, columns))
+    found = [*_without_values(plan, columns), *_alone(plan)]
+    # Where a query reads a table twice, a row that is there for one of the places may do for the other.
+    twice = {name for name in plan.tables if plan.tables.count(name) > len(plan.queries)}
     for key, column in columns.items():
         query = plan.reader(key[0])
         for default in plan.defaults.get(key[1], ()):
@@ -64,20 +66,33 @@ def row_samples(
             # What CASE names, and something else: which comes first must show.
             values = declared.fitting(key, dict.fromkeys([*named[:_MOST_NAMED], "zzz", 0, None]))
             found.append((Sample(query, (key,), tuple((value,) for value in values)),))
-        nodes = _conditions(plan, key)
-        if nodes:
+        by_query = _conditions(plan, key)
+        nodes = [node for own in by_query for node in own]
+        if any(node.differs for node in nodes) and (len(nodes) > 1 or key[0] in twice):
             near = [*literals(key)[:_NEAR], *filter(fits, (value for node in nodes for value in node.candidates))]
             if declared.kinds[key] == "text":
                 near += [other for value in near[:_VARIED] for other in variations(value, "text")]
             values = declared.fitting(key, dict.fromkeys([*near, *_calendar(declared.kinds[key], nodes)]))
             results = ask([_text(node) for node in nodes], column, values) or ()
-            found += _parted(query, key, nodes, zip(values, results, strict=False))
+            # What a query does not ask about, its rows need not meet.
+            free = [number for number, own in enumerate(by_query) if not any(node.differs for node in own)]
+            found += _parted(free[0] if free else query, key, nodes, zip(values, results, strict=False))
         else:
             found += _compared_with_columns(plan, query, key, declared)
-    # Where a query reads the table twice, once more without other rows in it: these might meet the condition.
-    twice = {name for name in plan.tables if plan.tables.count(name) > len(plan.queries)}
-    again = [(replace(one[0], ranked=True),) for one in found if len(one) == 1 and one[0].columns[0][0] in twice]
+    # Once more without other rows in the table.
+    again = [
+        (replace(one[0], ranked=True),)
+        for one in found
+        if len(one) == 1 and {name for name, _ in one[0].columns} & twice
+    ]
     return list(dict.fromkeys([*found, *again]))
+
+
+def _alone(plan: Plan) -> Iterator[tuple[Sample, ...]]:
+    """A database for each query with the rows that it needs and no others, where rows are linked in different ways."""
+    linked = (atom for query in plan.queries for atom in atoms(query) if atom.kind in ("eq", "rel"))
+    if any(atom.differs for atom in linked):
+        yield from ((Sample(number, (), ((),)),) for number in range(len(plan.queries)))
 
 
 def _without_values(plan: Plan, columns: Mapping[ColumnKey, Column]) -> Iterator[tuple[Sample, ...]]:
@@ -106,15 +121,16 @@ def _compared_with_columns(plan: Plan, query: int, key: ColumnKey, declared: Dec
         yield (Sample(query, (key,), ((value,),)),)
 
 
-def _conditions(plan: Plan, key: ColumnKey) -> list[Condition]:
-    """The conditions of both queries over one column alone; none where all are the same."""
-    found = [
-        node
+def _conditions(plan: Plan, key: ColumnKey) -> list[list[Condition]]:
+    """Of each query the conditions over one column alone."""
+    return [
+        [
+            node
+            for node in atoms(query)
+            if len(node.slots) == 1 and node.op != "aggregate" and plan.column_of(node.slots[0]) == key and _text(node)
+        ]
         for query in plan.queries
-        for node in atoms(query)
-        if len(node.slots) == 1 and node.op != "aggregate" and plan.column_of(node.slots[0]) == key and _text(node)
     ]
-    return found if len(found) > 1 and any(node.differs for node in found) else []
 
 
 def _parted(
@@ -127,7 +143,7 @@ def _parted(
         differing = tuple(true for true, node in zip(truth, nodes, strict=True) if node.differs)
         missed = sum(not true for true, node in zip(truth, nodes, strict=True) if not node.differs)
         # A condition that only one query has, and no other like it, parts them where all else holds.
-        alone = len(differing) == 1 and not missed and not differing[0]
+        alone = len(differing) == 1 and not missed
         if (alone or len(set(differing)) > 1) and (differing not in best or missed < best[differing][0]):
             best[differing] = missed, value
     chosen = sorted(best.values(), key=lambda pair: pair[0])[:_MOST]
