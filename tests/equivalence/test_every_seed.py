@@ -22,6 +22,23 @@ PAIRS = {
         "SELECT id FROM person WHERE (age = 0 OR id > 2) AND city_id IN (SELECT city_id FROM person WHERE id >= 2)",
         "SELECT id FROM person WHERE (age = 0 OR id > 2) AND city_id IN (SELECT city_id FROM person WHERE id >= 3)",
     ),
+    "an inner condition of one query alone": (
+        "SELECT id FROM person WHERE age = 1 AND age IN (SELECT age FROM person WHERE price >= 2)",
+        "SELECT id FROM person WHERE age = 1 AND age IN (SELECT age FROM person)",
+    ),
+    "a repeated inner condition": (
+        "SELECT MAX(id) FROM person WHERE city_id IN (SELECT city_id FROM person WHERE code >= '2')",
+        "SELECT MAX(id) FROM person WHERE city_id IN (SELECT city_id FROM person WHERE code >= '2.5')"
+        " AND city_id IN (SELECT city_id FROM person WHERE code >= '2')",
+    ),
+    "joined to all others": (
+        "SELECT COUNT(DISTINCT person.age) FROM person JOIN city ON city_id = city.id",
+        "SELECT COUNT(DISTINCT person.age) FROM person JOIN city ON city_id <> city.id",
+    ),
+    "counted by another column": (
+        "SELECT COUNT(DISTINCT city_id) FROM person WHERE id BETWEEN 3 AND 3 AND code IS NOT NULL",
+        "SELECT COUNT(DISTINCT id) FROM person WHERE id BETWEEN 3 AND 3 AND code IS NOT NULL",
+    ),
     "the boundary of a comparison": (
         "SELECT city_id FROM person WHERE age > 18 AND price BETWEEN 10 AND 20",
         "SELECT city_id FROM person WHERE age > 18 AND price > 10 AND price <= 20",

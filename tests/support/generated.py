@@ -198,7 +198,9 @@ def _other_literal(tree: exp.Expr, rng: random.Random) -> exp.Expr | None:
     if node is None:
         return None
     if node.is_string:
-        return _replaced(tree, node, lambda: exp.Literal.string(rng.choice((node.this + "x", node.this.upper()))))
+        # A text that is no date is in no column of dates.
+        others = ("2001-02-04", "2020-01-01") if node.this[:1] == "2" else (node.this + "x", node.this.upper())
+        return _replaced(tree, node, lambda: exp.Literal.string(rng.choice(others)))
     return _replaced(tree, node, lambda: exp.Literal.number(str(float(node.this) + rng.choice((1, 0.5, 10)))))
 
 
