@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
@@ -12,8 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from text2sql.config import SourceConfig
 from text2sql.data.example import Example
 from text2sql.data.prompts import PromptFormat, Tokens, tokenize
+from text2sql.data.sources import load_examples
+from text2sql.errors import UserError
 
 # bitsandbytes says at every start that it did not find kernels which nothing here uses.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -22,48 +24,59 @@ GEMMS = [(2048, 2048, 2048), (1024, 576, 1536), (512, 576, 1536), (512, 1536, 57
 
 
 # What the rows of a batch may have in common.
-DATA = ("shuffled", "spider", "rl")
+# The help of --data.
+QUESTIONS = "file of questions, schemas and queries; by default what `text2sql data fetch sql-create-context` brought"
+ALIKE = ("shuffled", "spider", "rl")
 
 
-def training_tokens(tokenizer: Any, count: int, data: str, group: int) -> list[Tokens]:
+def training_tokens(tokenizer: Any, count: int, alike: str, group: int, data: Path | None = None) -> list[Tokens]:
     """Examples to train on.
 
     Args:
         tokenizer: The model's.
         count: Examples.
-        data: ``shuffled``: as `shuffled_tokens` has them. ``spider``: `group` questions on one schema, which has the
+        alike: ``shuffled``: as `shuffled_tokens` has them. ``spider``: `group` questions on one schema, which has the
             tables of half of them, as Spider's databases have several. ``rl``: `group` answers to one prompt.
         group: How many belong together.
+        data: File of them.
     """
-    if data == "shuffled":
-        return shuffled_tokens(tokenizer, count)
-    examples = shuffled_examples(count)
+    if alike == "shuffled":
+        return shuffled_tokens(tokenizer, count, data=data)
+    examples = shuffled_examples(count, data=data)
     groups = [examples[start : start + group] for start in range(0, count, group)]
     made = []
     for members in groups:
         tables = "\n".join(dict.fromkeys(example.context for example in members[: max(1, group // 2)]))
         for example in members:
-            asked = replace(example, context=tables) if data == "spider" else replace(members[0], answer=example.answer)
+            asked = (
+                replace(example, context=tables) if alike == "spider" else replace(members[0], answer=example.answer)
+            )
             made.append(asked)
     return tokenize(made, tokenizer, PromptFormat("exercise"))
 
 
-def shuffled_tokens(tokenizer: Any, count: int, seed: int = 0) -> list[Tokens]:
-    """Examples of sql-create-context in a random order, as the exercise's prompts and completions."""
-    return tokenize(shuffled_examples(count, seed), tokenizer, PromptFormat("exercise"))
+def shuffled_tokens(tokenizer: Any, count: int, seed: int = 0, data: Path | None = None) -> list[Tokens]:
+    """Examples of sql-create-context, or of a file, in a random order, as the exercise's prompts and completions."""
+    return tokenize(shuffled_examples(count, seed, data), tokenizer, PromptFormat("exercise"))
 
 
-def shuffled_examples(count: int, seed: int = 0) -> list[Example]:
-    """Examples of sql-create-context in a random order."""
-    path = Path(os.environ.get("TEXT2SQL_DATA") or "../shared/data") / "sql_create_context.json"
-    if not path.is_file():
-        raise SystemExit(f"{path} is not there: set TEXT2SQL_DATA to the directory of sql_create_context.json.")
-    rows = json.loads(path.read_text())
+def shuffled_examples(count: int, seed: int = 0, data: Path | None = None) -> list[Example]:
+    """Examples of sql-create-context, or of a file, in a random order."""
+    try:
+        rows = load_examples(SourceConfig(source="sql-create-context", path=data and str(data)))
+    except UserError as error:
+        raise SystemExit(
+            f"{error} `text2sql data fetch sql-create-context` brings them; --data names a file."
+        ) from error
     random.Random(seed).shuffle(rows)
-    return [
-        Example(id=str(i), question=row["question"], context=row["context"], answer=row["answer"])
-        for i, row in enumerate(rows[:count])
-    ]
+    return [replace(row, id=str(place)) for place, row in enumerate(rows[:count])]
+
+
+def usual_file() -> Path | None:
+    """The file of questions where the tests look for real data too, if there is any."""
+    directory = os.environ.get("TEXT2SQL_DATA")
+    path = Path(directory) / "sql_create_context.json" if directory else None
+    return path if path and path.is_file() else None
 
 
 def gemm_rate(dtype: Any = None, device: str = "cpu", seconds: float = 0.15) -> float:

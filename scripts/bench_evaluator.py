@@ -38,22 +38,33 @@ _LITERAL = re.compile(r"'((?:[^']|'')*)'|\"([^\"]*)\"|\b(\d+(?:\.\d+)?)\b")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("TEXT2SQL_DATA", "../shared/data")))
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(os.environ.get("TEXT2SQL_DATA", "data")),
+        help="directory of sql_create_context.json, and of equivalence_dev.jsonl where there are labelled pairs",
+    )
     parser.add_argument("--labelled", type=int, default=10**6, help="labelled pairs, from the start of the file")
     parser.add_argument("--rows", type=int, default=5000, help="rows of sql-create-context")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
-    text = (args.data / "equivalence_dev.jsonl").read_text()
-    labelled = [json.loads(line) for line in text.splitlines()[: args.labelled] if line.strip()]
+    context, file = args.data / "sql_create_context.json", args.data / "equivalence_dev.jsonl"
+    if not context.is_file():
+        raise SystemExit(
+            f"{context} is not there. It is the file of https://huggingface.co/datasets/b-mc2/sql-create-context; "
+            "--data names its directory."
+        )
+    lines = file.read_text().splitlines() if file.is_file() else []
+    labelled = [json.loads(line) for line in lines[: args.labelled] if line.strip()]
     equal = [row["label"] == "equivalent" for row in labelled]
     pairs = [Pair(row["schema"], row["gold_sql"], row["pred_sql"]) for row in labelled]
-    made = create_context_pairs(json.loads((args.data / "sql_create_context.json").read_text()), args.rows)
-    figures: dict[str, Any] = {
-        "accuracy against effort": effort_curve(pairs, equal),
-        f"labelled pairs ({len(pairs)})": throughput(pairs, args.workers, equal),
-        f"sql-create-context ({len(made)})": throughput(made, args.workers),
-    }
+    made = create_context_pairs(json.loads(context.read_text()), args.rows)
+    figures: dict[str, Any] = {}
+    if pairs:
+        figures["accuracy against effort"] = effort_curve(pairs, equal)
+        figures[f"labelled pairs ({len(pairs)})"] = throughput(pairs, args.workers, equal)
+    figures[f"sql-create-context ({len(made)})"] = throughput(made, args.workers)
     for title, rows in figures.items():
         show(title, rows)
     if args.json:

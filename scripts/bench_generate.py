@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--matmul", default="float32", choices=("auto", "float32", "bfloat16"), help="of ours")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as PyTorch takes")
+    parser.add_argument("--data", type=Path, default=common.usual_file(), help=common.QUESTIONS)
     parser.add_argument("--prompts", type=int, default=64, help="concurrent prompts of ours")
     parser.add_argument("--batched", type=int, default=16, help="prompts of generate in batches of 8")
     parser.add_argument("--one-by-one", type=int, default=4, help="prompts of generate one by one")
@@ -63,8 +64,8 @@ def measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
         torch.set_num_threads(args.threads)
     options = LocalOptions(device=args.device, dtype=args.dtype, matmul=args.matmul)
     service = open_backend("local", options, checkpoints=directory)
-    sampler, adapter, tokenizer = trained_adapter(service, args.model, directory)
-    prompts = [t.prompt.tolist() for t in common.shuffled_tokens(tokenizer, args.prompts)]
+    sampler, adapter, tokenizer = trained_adapter(service, args.model, directory, args.data)
+    prompts = [t.prompt.tolist() for t in common.shuffled_tokens(tokenizer, args.prompts, data=args.data)]
     dtype = getattr(torch, args.dtype)
     base = AutoModelForCausalLM.from_pretrained(locate(args.model), dtype=dtype).to(args.device)
     theirs = with_adapter(base, adapter, merged=args.merged)
@@ -119,7 +120,7 @@ def measured_rates(dtype: Any, device: str) -> dict[str, float]:
     return {"gemm": common.gemm_rate(dtype, device), "read": common.read_rate(device)}
 
 
-def trained_adapter(service: Any, model: str, directory: Path) -> tuple[Any, Path, Any]:
+def trained_adapter(service: Any, model: str, directory: Path, data: Path | None) -> tuple[Any, Path, Any]:
     """A sampling client of an adapter that is not zero, the adapter's PEFT directory, and the tokenizer."""
     from tinker import types
 
@@ -127,7 +128,7 @@ def trained_adapter(service: Any, model: str, directory: Path) -> tuple[Any, Pat
 
     client = service.create_lora_training_client(model, rank=16, seed=0, train_unembed=False).result()
     tokenizer = client.get_tokenizer()
-    client.forward_backward(make_batch(common.shuffled_tokens(tokenizer, 4, seed=1)), "cross_entropy")
+    client.forward_backward(make_batch(common.shuffled_tokens(tokenizer, 4, seed=1, data=data)), "cross_entropy")
     client.optim_step(types.AdamParams(learning_rate=1e-3, eps=1e-8)).result()
     client.save_weights_for_sampler("bench").result()
     found = next(directory.rglob("adapter_config.json")).parent

@@ -1,7 +1,7 @@
 """Speed and memory of training: this project, TRL's SFTTrainer and a plain PEFT loop on the same data.
 
 Usage: python scripts/bench_train.py [--rounds N] [--steps N] [--contenders NAME …] [--json FILE]
-       python scripts/bench_train.py --data rl --group 8 --contenders ours separate bfloat16
+       python scripts/bench_train.py --alike rl --group 8 --contenders ours separate bfloat16
        python scripts/bench_train.py --shape llama-3.2-1b --layers 4 --batch 8 --contenders ours plain
 
 Every contender lives in a separate process, so that each has its own memory peak, and they take turns: round by
@@ -17,7 +17,7 @@ the same rate, loss per completion token; their losses are printed side by side.
     trl           TRL's SFTTrainer with its defaults (micro-batches of 8, activations recomputed) in the same dtype
     trl-best      the same without recomputation: the fastest of its settings that was found here
 
-With `--data spider` or `rl`, `--group` rows share a schema of several tables, or their whole prompt.
+With `--alike spider` or `rl`, `--group` rows share a schema of several tables, or their whole prompt.
 
 `needed` is the arithmetic without padding, recomputation or unscored logits, but for every row, over the step's time,
 as a share of the best rate that a matrix product reached between the rounds of the same run. `CPU` compares seconds of
@@ -63,7 +63,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1, help="optimiser steps of a round")
     parser.add_argument("--batch", type=int, default=32, help="rows of an optimiser step")
-    parser.add_argument("--data", choices=common.DATA, default="shuffled", help="what rows have in common")
+    parser.add_argument("--data", type=Path, default=common.usual_file(), help=common.QUESTIONS)
+    parser.add_argument("--alike", choices=common.ALIKE, default="shuffled", help="what rows have in common")
     parser.add_argument("--group", type=int, default=8, help="rows that belong together, with spider and rl")
     parser.add_argument("--option", action="append", default=[], help="KEY=VALUE of the local backend, for ours")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=["ours", "plain", "trl", "trl-best"])
@@ -214,7 +215,7 @@ def work(args: argparse.Namespace) -> None:
     set_threads(args)
     location = locate(args.model)
     count = args.batch * args.steps * (args.rounds + 1)
-    tokens = common.training_tokens(AutoTokenizer.from_pretrained(location), count, args.data, args.group)
+    tokens = common.training_tokens(AutoTokenizer.from_pretrained(location), count, args.alike, args.group, args.data)
     batches = [tokens[i : i + args.batch] for i in range(0, len(tokens), args.batch)]
     config = AutoConfig.from_pretrained(location)
 

@@ -61,7 +61,7 @@ def case_of(name):
 def estimated(name):
     """Memory, and seconds of one step at this CPU's rate."""
     from backends.planning.estimate import estimate_memory, training_flops
-    from text2sql.estimate import find_device
+    from text2sql.estimate.devices import find_device
 
     shape, rank, trained, load, options = case_of(name)
     device = find_device("cpu")

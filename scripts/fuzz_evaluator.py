@@ -264,7 +264,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--slow", type=float, default=6.0, help="seconds of processor time that a pair may take")
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("TEXT2SQL_DATA", "../shared/data")))
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(os.environ.get("TEXT2SQL_DATA", "data")),
+        help="directory of sql_create_context.json; without it no real queries are cut up",
+    )
     args = parser.parse_args()
     path = args.data / "sql_create_context.json"
     real = random.Random(0).sample(json.loads(path.read_text()), 5000) if path.is_file() else []

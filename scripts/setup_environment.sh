@@ -11,6 +11,14 @@ set -euo pipefail
 from=$PWD
 cd "$(dirname "$0")/.."
 
+case $(uname -s) in
+  Linux | Darwin) ;;
+  *)
+    echo "text2sql runs on Linux and macOS; on Windows, inside the Windows Subsystem for Linux (wsl --install)." >&2
+    exit 2
+    ;;
+esac
+
 case ${TEXT2SQL_VENV:-} in
   "") venv=.venv ;;
   /*) venv=$TEXT2SQL_VENV ;;
@@ -48,7 +56,10 @@ install() {
   if command -v uv >/dev/null && uv pip install --python "$venv/bin/python" "$@"; then
     return
   fi
-  "$venv/bin/python" -m pip --disable-pip-version-check -qq install "$@"
+  # On a terminal with its progress; in a log, what goes wrong alone.
+  local quiet=-qq
+  [ -t 1 ] && quiet=--progress-bar=on
+  "$venv/bin/python" -m pip --disable-pip-version-check install "$quiet" "$@"
 }
 
 if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,20 @@ from text2sql.data.dataset import load_dataset
 from text2sql.data.few_shot import choose_few_shot
 from text2sql.data.prompts import PromptFormat, messages, tokenize
 from text2sql.errors import UserError
-from text2sql.estimate import (
+from text2sql.estimate.devices import unsuited
+from text2sql.estimate.forecast import (
     CHARACTERS_PER_TOKEN,
     MARKS,
     Asked,
-    _asked,
-    _lengths,
-    _work,
-    largest_load,
-    print_estimate,
-    unsuited,
+    forecast,
+    forecast_questions,
+    forecast_tokens,
+    measure_lengths,
 )
+from text2sql.estimate.memory import ROOM, describe_fit, find_remedies, forecast_memory, largest_load
+from text2sql.estimate.show import print_estimate
 from text2sql.pipeline.preflight import check_device
+from text2sql.pipeline.run import run_pipeline
 
 # Parameters, as the models' cards and files have them.
 PUBLISHED = {
@@ -164,7 +167,7 @@ def test_every_strategy_is_counted(tmp_path: Path, tiny_tokenizer: Any) -> None:
     test, train = dataset.split.test, dataset.split.train
     few, n = config.evaluation.few_shot, len(test)
     assert few is not None
-    asked = _asked(config, dataset, tiny_tokenizer)
+    asked = forecast_questions(config, dataset, tiny_tokenizer)
     assert [(a.times, a.samples, a.only_on_failure) for a in asked] == [
         (1, 1, False),
         (1, 1, False),
@@ -177,8 +180,8 @@ def test_every_strategy_is_counted(tmp_path: Path, tiny_tokenizer: Any) -> None:
     assert asked[1].lengths.prompts.tolist() == [len(t.prompt) for t in solved]
     plain = tokenize(test, tiny_tokenizer, PromptFormat.of(config))
     assert asked[0].lengths.prompts.tolist() == [len(t.prompt) for t in plain]
-    lengths = _lengths(train, tiny_tokenizer, config)
-    work = _work(config, lengths, Lengths(np.array([], int), np.array([], int), True), asked)
+    lengths = measure_lengths(train, tiny_tokenizer, config)
+    work = forecast_tokens(config, lengths, Lengths(np.array([], int), np.array([], int), True), asked)
     assert work.questions == n * (2 + 1 + 2 * 3 + 2 + 4)
     assert work.sampled[1] == 9 * work.questions and work.sampled[0] <= 9 * n * (2 + 1 + 2 * 3 + 2)
     assert work.prefilled == sum(len(t.prompt) for t in solved) + 10 * sum(len(t.prompt) for t in plain)
@@ -195,7 +198,7 @@ def test_prompts_are_read_again_behind_what_is_thought(tmp_path: Path) -> None:
         config = tiny_config(
             tmp_path, prompt={"template": "chat", "thinking": thinking}, evaluation={"max_thinking_tokens": 7}
         )
-        prefilled[thinking] = _work(config, lengths, none, [Asked(lengths, 1, samples=2)]).prefilled
+        prefilled[thinking] = forecast_tokens(config, lengths, none, [Asked(lengths, 1, samples=2)]).prefilled
     assert prefilled == {"off": 30, "on": 30 + 2 * (10 + 7 + 20 + 7)}
 
 
@@ -203,7 +206,7 @@ def test_a_conversation_is_guessed_with_its_marks(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, prompt={"template": "chat"})
     example, *few_shot = load_dataset(config).split.train[:3]
     turns = messages(example, PromptFormat("chat"), few_shot)
-    guessed = _lengths([example], None, config, [few_shot])
+    guessed = measure_lengths([example], None, config, [few_shot])
     content = sum(len(turn["content"]) for turn in turns[:-1]) / CHARACTERS_PER_TOKEN
     assert guessed.prompts[0] == pytest.approx(content + MARKS * len(turns), abs=1)
     assert not guessed.counted
@@ -219,6 +222,48 @@ def test_the_command_says_what_a_local_run_takes(tmp_path: Path, tiny_model: str
     assert check_device("t4") == "T4"
     with pytest.raises(UserError, match="T5"):
         check_device("T5")
+
+
+def test_what_is_named_as_a_remedy_is_one(tmp_path: Path, tiny_model: str, capsys: Any) -> None:
+    config = tiny_config(tmp_path, backend="local", base_model="meta-llama/Llama-3.1-8B")
+    seen = forecast(config, load_dataset(config))
+    card = replace(DEVICES["T4"], dtype="bfloat16")
+    remedies = find_remedies(config, seen, card)
+    assert "local.quantization=nf4" in remedies
+    helped = load_config(None, [f"base_model={config.base_model}", f"data.source={config.data.source}", *remedies])
+    helped = config.model_copy(update={"local": helped.local})
+    assert forecast_memory(config, seen, card)[0].peak > card.memory
+    assert forecast_memory(helped, seen, card)[0].peak <= ROOM * card.memory
+    # None of them can be left out.
+    for left_out in remedies:
+        others = load_config(None, [way for way in remedies if way != left_out]).local
+        assert forecast_memory(config.model_copy(update={"local": others}), seen, card)[0].peak > ROOM * card.memory
+
+
+def test_where_nothing_helps_no_setting_is_named(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, backend="local", base_model="meta-llama/Llama-3.1-8B")
+    seen = forecast(config, load_dataset(config))
+    small = replace(DEVICES["T4"], memory=2 * 2**30)
+    assert find_remedies(config, seen, small) == []
+    said = describe_fit(forecast_memory(config, seen, small)[0], config, seen, small)
+    assert "Does not fit" in said and "--processes" in said and "nf4" not in said
+
+
+@pytest.mark.parametrize(("memory", "warned"), [(2**40, False), (2**20, True)])
+def test_a_run_that_will_hardly_fit_says_so_before_its_model_is_loaded(
+    tmp_path: Path, tiny_model: str, capsys: Any, monkeypatch: pytest.MonkeyPatch, memory: float, warned: bool
+) -> None:
+    card = replace(DEVICES["T4"], memory=memory)
+    monkeypatch.setattr("text2sql.estimate.warning.device_of", lambda config: card)
+    monkeypatch.setattr("text2sql.pipeline.run.open_service", _stop)
+    with pytest.raises(UserError, match="loaded"):
+        run_pipeline(tiny_config(tmp_path, backend="local", base_model=tiny_model))
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("Does not fit: the peak of" in said) == warned
+
+
+def _stop(*arguments: Any) -> None:
+    raise UserError("loaded")
 
 
 @pytest.mark.parametrize(

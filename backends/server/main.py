@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import socket
@@ -158,5 +159,10 @@ def listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise BackendError(
+                f"Cannot listen on {host}: it is no address of this machine; choose another --host, such as "
+                "127.0.0.1 for this machine alone or 0.0.0.0 for all its addresses."
+            ) from error
         raise BackendError(f"Cannot listen on {host}:{port} ({error.strerror}); choose another --port.") from error
     return listening

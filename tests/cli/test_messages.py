@@ -20,8 +20,20 @@ import pytest
 
 from tests.support.command_line import Outcome
 from tests.support.tiny_runs import rows, tiny_config, write_jsonl
+from text2sql import cli
 from text2sql.errors import UserError
 from text2sql.pipeline.run import run_pipeline
+
+
+def test_windows_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("sys.argv", ["text2sql", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and not said.out
+    assert said.err.startswith("Error text2sql runs on Linux and macOS. On Windows, install it inside the Windows")
+
 
 # What a person can fix: one message, status 2, nothing touched
 

@@ -42,17 +42,28 @@ def text(page: Any, selector: str, expected: str) -> None:
 
 
 @pytest.mark.slow
+def test_the_example_is_asked_in_one_click_and_its_rows_can_be_saved(page: Any) -> None:
+    page.click("#example")
+    text(page, "#tuned-result", "1 row")
+    with page.expect_download() as saving:
+        page.click("#tuned-result a.save")
+    saved = saving.value
+    assert saved.suggested_filename == "rows.csv"
+    assert Path(saved.path()).read_text(encoding="utf-8-sig").splitlines() == ["customers", "3"]
+
+
+@pytest.mark.slow
 def test_ask_see_edit_run_and_go_back(page: Any) -> None:
     text(page, "header", "held-out questions")
+    page.get_by_label("Both").check()
     page.click("#example")
     text(page, "#about", NAME)
-    page.get_by_label("Both").check()
-    page.click("#ask")
+    text(page, "#base-result", "1 row")
     text(page, "#tuned-result", "1 row")
     text(page, "#tuned-result td", "3")
     text(page, "#base-result", "1 row")
     # Highlighted.
-    assert page.locator("#tuned-sql .cm-content span").count() > 2
+    page.wait_for_function("document.querySelectorAll('#tuned-sql .cm-content span').length > 2")
     editor = page.locator("#tuned-sql .cm-content")
     editor.click()
     page.keyboard.press("Control+A")
@@ -98,7 +109,6 @@ def halted(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 def test_an_answer_appears_as_it_is_written(page: Any, halted: threading.Event) -> None:
     page.click("#example")
     text(page, "#about", NAME)
-    page.click("#ask")
     text(page, "#tuned-sql .cm-content", "SELECT COUNT(*)")
     assert "FROM" not in page.inner_text("#tuned-sql .cm-content") and not page.locator("#tuned-run").is_visible()
     halted.set()
@@ -110,7 +120,6 @@ def test_an_answer_appears_as_it_is_written(page: Any, halted: threading.Event) 
 def test_an_answer_can_be_stopped_and_asked_for_again(page: Any, halted: threading.Event) -> None:
     page.click("#example")
     text(page, "#about", NAME)
-    page.click("#ask")
     text(page, "#tuned-sql .cm-content", "SELECT COUNT(*)")
     page.click("#stop")
     text(page, "#status", "Stopped.")
@@ -199,6 +208,12 @@ def test_a_port_that_is_taken_and_a_run_that_is_none(run: Path, tmp_path: Path) 
     assert threading.active_count() <= before + 5
 
 
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_this_machine_is_named(run: Path, host: str) -> None:
+    with pytest.raises(UserError, match=f"--host: {host} is no address of this machine"):
+        serve_demo(run, host, 7860, share=False)
+
+
 def test_the_page_listens_on_this_machine_and_is_not_shared(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gradio = pytest.importorskip("gradio")
     asked: dict[str, Any] = {}
@@ -226,3 +241,12 @@ def test_a_prompt_that_is_too_long_is_refused_by_its_length(run: Path, monkeypat
         with pytest.raises(UserError, match=r"tokens long; with 150 for the answer they do not fit the 400 tokens"):
             answerer.answer("Which are dear?", GOODS * 20, "tuned")
         assert answerer.answer("Which are dear?", GOODS, "base").sql == "SELECT nmae FROM goods WHERE price > 100"
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1"])
+def test_the_server_names_such_a_host_too(host: str) -> None:
+    from backends.interface import BackendError
+    from backends.server.main import listen
+
+    with pytest.raises(BackendError, match=f"Cannot listen on {host}: it is no address of this machine"):
+        listen(host, 0)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import io
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,3 +129,18 @@ def test_what_is_shown_is_escaped() -> None:
 def test_the_copy_is_read_only(shop: Source) -> None:
     assert shop.database is not None
     assert stat.S_IMODE(shop.database.location.path.stat().st_mode) == 0o444
+
+
+def test_rows_can_be_saved_as_they_are_and_never_as_formulas() -> None:
+    rows = (("=1+1", None, b"\x01\xff", 'say "hi", please'), ("Ann", 2.5, None, "é"))
+    page = view.result(Shown("SELECT 1", columns=("a", "b", "c", "d"), rows=rows))
+    content = re.search(r"href='data:text/csv;base64,([^']+)'", page)
+    assert content and ">Download the rows as CSV<" in page
+    text = base64.b64decode(content[1]).decode("utf-8-sig")
+    assert list(csv.reader(io.StringIO(text))) == [
+        ["a", "b", "c", "d"],
+        ["'=1+1", "", "01ff", 'say "hi", please'],
+        ["Ann", "2.5", "", "é"],
+    ]
+    assert ">Download these rows as CSV<" in view.result(Shown("SELECT 1", columns=("a",), rows=(), overflow=True))
+    assert "Download" not in view.result(Shown("SELECT 1"))

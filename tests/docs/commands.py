@@ -34,6 +34,7 @@ FOREIGN = {
     "source",
     "tar",
     "tinker",
+    "uv",
 }
 ENDS = {"&", "&&", "|", ";", ">", "<", ">>"}
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)

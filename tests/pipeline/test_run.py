@@ -31,6 +31,7 @@ PROMISED = {
     "predictions-novel-tuned.jsonl",
     "summary.json",
     "report.html",
+    "questions.html",
     "plots",
 }
 

@@ -207,12 +207,12 @@ def test_the_report_shows_groups_and_what_they_were_paid(tmp_path: Path) -> None
 
 def test_the_estimate_counts_what_is_sampled(tmp_path: Path) -> None:
     from text2sql.data.dataset import load_dataset
-    from text2sql.estimate import _asked, _lengths, _work
+    from text2sql.estimate.forecast import forecast_questions, forecast_tokens, measure_lengths
 
     config = fake_config(tmp_path, rl={"steps": 6, "kl_coef": 0.1})
     dataset = load_dataset(config)
-    train = _lengths(dataset.split.train, None, config)
-    work = _work(config, train, _lengths([], None, config), _asked(config, dataset, None))
+    train = measure_lengths(dataset.split.train, None, config)
+    work = forecast_tokens(config, train, measure_lengths([], None, config), forecast_questions(config, dataset, None))
     mean = train.prompts.mean(), train.completions.mean()
     assert work.steps == 6 and work.questions == 6 * 4 * 4 + 4
     assert work.trained == pytest.approx(6 * 16 * sum(mean), abs=2)
@@ -221,14 +221,16 @@ def test_the_estimate_counts_what_is_sampled(tmp_path: Path) -> None:
 
 def test_the_estimate_of_other_methods_counts_what_they_learn_from_and_ask(tmp_path: Path) -> None:
     from text2sql.data.dataset import load_dataset
-    from text2sql.estimate import _asked, _lengths, _work
+    from text2sql.estimate.forecast import forecast_questions, forecast_tokens, measure_lengths
 
     works = {}
     for method, own in {"rft": {"rft": {"rounds": 3, "kept": 1}}, "dpo": {"steps": 6, "dpo": {"pairs": 1}}}.items():
         config = fake_config(tmp_path, rl={"method": method, **own})
         dataset = load_dataset(config)
-        train = _lengths(dataset.split.train, None, config)
-        works[method] = _work(config, train, _lengths([], None, config), _asked(config, dataset, None))
+        train = measure_lengths(dataset.split.train, None, config)
+        works[method] = forecast_tokens(
+            config, train, measure_lengths([], None, config), forecast_questions(config, dataset, None)
+        )
     # Three passes through 8 questions are 6 steps of 4; of 4 answers one is learnt from, or a pair.
     assert works["rft"].steps == works["dpo"].steps == 6
     assert works["dpo"].trained == pytest.approx(2 * works["rft"].trained, abs=2)

@@ -106,6 +106,7 @@ def main() -> None:
     from backends.interface import BackendError
 
     try:
+        _check_platform()
         _check_arguments(sys.argv[1:])
         app(prog_name="text2sql")
     except (UserError, BackendError) as error:
@@ -126,6 +127,15 @@ def main() -> None:
         _fail(message.rstrip(), error)
     except Exception as error:
         break_down(error, _said_of(error))
+
+
+def _check_platform() -> None:
+    """Raise UserError on Windows: workers that can be stopped and locks that die with a process are POSIX's here."""
+    if sys.platform == "win32":
+        raise UserError(
+            "text2sql runs on Linux and macOS. On Windows, install it inside the Windows Subsystem for Linux "
+            "(`wsl --install`, then the same commands there)."
+        )
 
 
 def _make_streams_patient() -> None:

@@ -18,6 +18,6 @@ def estimate(
     from text2sql.pipeline.preflight import check_device
 
     known, checked = check_device(device), load_to_read(config, overrides)
-    from text2sql.estimate import print_estimate
+    from text2sql.estimate.show import print_estimate
 
     print_estimate(checked, known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -178,23 +179,26 @@ def build_page(
         actions = Actions(answerer, w, storage, start)
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         file = [w.loaded, w.about, w.forget]
-        w.file.upload(actions.open_file, [w.session, w.file], [w.session, w.schema, w.asked, *file], **quiet)
-        w.example.click(actions.try_example, w.session, [w.session, w.schema, w.asked, w.question, *file], **quiet)
+        opened = [w.session, w.schema, w.asked, *file]
+        w.file.upload(actions.open_file, [w.session, w.file], opened, **quiet)
+        shown = w.example.click(actions.try_example, w.session, [*opened, w.question], **quiet)
         w.forget.click(actions.forget_file, None, [w.schema, *file] if start else file, **quiet)
         if start:
             # Not as the first value of a widget, which goes to the browser: a place may come with a password.
             page.load(actions.begin, None, [w.schema, *file], **quiet)
         w.about.upload(actions.refuse_file, None, w.about, **quiet)
-        asking = gr.on(
-            [w.ask.click, w.question.submit],
-            actions.ask,
-            [w.session, w.loaded, w.schema, w.question, w.which],
-            [w.session, w.asked, w.status, w.stop, w.drawer, w.history, *w.answers],
-            concurrency_limit=1,
-            trigger_mode="once",
+        asking: dict[str, Any] = {
+            "fn": actions.ask,
+            "inputs": [w.session, w.loaded, w.schema, w.question, w.which],
+            "outputs": [w.session, w.asked, w.status, w.stop, w.drawer, w.history, *w.answers],
+            # One answer at a time, whatever it was asked by.
+            "concurrency_limit": 1,
+            "concurrency_id": "ask",
+            "trigger_mode": "once",
             **quiet,
-        )
-        w.stop.click(actions.stop, None, [w.status, w.stop, *w.runs], cancels=asking, **quiet)
+        }
+        asked = [gr.on([w.ask.click, w.question.submit], **asking), shown.then(**asking)]
+        w.stop.click(actions.stop, None, [w.status, w.stop, *w.runs], cancels=asked, **quiet)
         for panel in w.panels.values():
             panel.run.click(actions.run, [w.asked, w.loaded, w.schema, panel.sql], [panel.result, w.status], **quiet)
         restored = [w.question, w.schema, w.asked, w.which, w.status, *file, *w.answers]
@@ -204,9 +208,15 @@ def build_page(
 
 def _check_port(host: str, port: int) -> None:
     try:
+        socket.getaddrinfo(host, port)
         with socket.create_server((host, port)):
             pass
     except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise UserError(
+                f"--host: {host} is no address of this machine. Leave it out to listen on this machine alone, or say "
+                "0.0.0.0 for all its addresses."
+            ) from error
         raise UserError(
             f"--port: {host}:{port} cannot be used: {error.strerror}. Choose another with --port."
         ) from error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import io
 from collections.abc import Sequence
 from html import escape
 
@@ -66,6 +69,7 @@ def result(shown: Shown) -> str:
         counted = f"the first {count:,} rows" if shown.overflow else f"{count:,} row{'' if count == 1 else 's'}"
         parts.append(message(f"It fits the schema; {counted}, in {shown.seconds:.2f} s.", "good"))
         parts.append(table(shown.columns, shown.rows))
+        parts.append(_download(shown.columns, shown.rows, "these rows" if shown.overflow else "the rows"))
     return "".join(parts)
 
 
@@ -77,6 +81,23 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
         f"<div class='rows' tabindex='0' role='region' aria-label='Rows'><table><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def _download(columns: Sequence[str], rows: Sequence[Sequence[Value]], what: str) -> str:
+    """A link that saves rows as a CSV file, which is in the link itself: nothing of it is kept on this machine."""
+    written = io.StringIO(newline="")
+    csv.writer(written).writerows([columns, *([_plain(value) for value in row] for row in rows)])
+    # With the mark by which a spreadsheet knows UTF-8.
+    content = base64.b64encode(written.getvalue().encode("utf-8-sig", "replace")).decode()
+    place = f"data:text/csv;base64,{content}"
+    return f"<p><a class='save' download='rows.csv' href='{place}'>Download {what} as CSV</a></p>"
+
+
+def _plain(value: Value) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    # A spreadsheet would take what begins like this for a formula.
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _cell(value: Value) -> str:

@@ -52,6 +52,10 @@ def _carry_out(claim: Claim, stages: Sequence[str]) -> Path:
     config = claim.config
     trains = "train" in stages and config.evaluation.adapter is None
     dataset = read_data(config, stages)
+    if config.capabilities.computes_here:
+        from text2sql.estimate.warning import warn_of_memory
+
+        warn_of_memory(config, dataset)
     run = claim.open()
     try:
         budget = TokenBudget(run, config)

@@ -34,14 +34,12 @@ class _Kind:
     Attributes:
         title: Its name for people.
         key: Of ``tracking`` that asks for it.
-        extra: Of ``pyproject.toml`` that has its package, which is called as the kind is.
         log_in: What must succeed before anything is begun, if anything.
         open: Makes or finds the run; given the configuration, the run's directory and the known id.
     """
 
     title: str
     key: str
-    extra: str
     log_in: Callable[[], None] | None
     open: Callable[[Config, Path, str | None], Tracker]
 
@@ -83,10 +81,10 @@ def _reach_mlflow() -> None:
 
 
 KINDS: dict[str, _Kind] = {
-    "tensorboard": _Kind("TensorBoard", "tensorboard", "tracking", None, _tensorboard),
-    "wandb": _Kind("Weights & Biases", "wandb_project", "tracking", _log_into_wandb, _wandb),
-    "trackio": _Kind("trackio", "trackio_project", "tracking", None, _trackio),
-    "mlflow": _Kind("MLflow", "mlflow_experiment", "mlflow", _reach_mlflow, _mlflow),
+    "tensorboard": _Kind("TensorBoard", "tensorboard", None, _tensorboard),
+    "wandb": _Kind("Weights & Biases", "wandb_project", _log_into_wandb, _wandb),
+    "trackio": _Kind("trackio", "trackio_project", None, _trackio),
+    "mlflow": _Kind("MLflow", "mlflow_experiment", _reach_mlflow, _mlflow),
 }
 
 
@@ -164,7 +162,7 @@ def check_trackers(config: Config) -> None:
     for name, kind in _asked(config):
         key = f"tracking.{kind.key}"
         if find_spec(name) is None:
-            raise UserError(missing_package(key, name, kind.extra, f"leave {key} out"))
+            raise UserError(_missing(name, key))
         if kind.log_in is not None:
             with _refusing(kind):
                 kind.log_in()
@@ -218,6 +216,12 @@ def _refusing(kind: _Kind) -> Iterator[None]:
             f"tracking.{kind.key}: {kind.title} cannot be opened ({_first_line(error)}). Nothing has been paid for; "
             f"put that right, or leave tracking.{kind.key} out: it may be added when the run goes on."
         ) from error
+
+
+def _missing(name: str, key: str) -> str:
+    if name == "mlflow":
+        return missing_package(key, name, "mlflow", f"leave {key} out")
+    return missing_package(key, name, "tracking", f"leave {key} out")
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,1 @@
+"""What a configuration would take in memory, time and dollars, before it is run."""
