@@ -70,6 +70,7 @@ class Description(TypedDict, total=False):
         shared_prefixes: Whether what rows of a micro-batch begin with is computed once.
         joint_decoding: Whether sequences of unlike lengths are decoded together.
         longest_sequence: Most tokens of a sequence.
+        sampler: Address of the engine that samples, and its log-probabilities' largest mean difference from ours, nats.
         adapted_modules: Names of the modules that the adapter changes; empty where the whole model is trained.
         trained_parameters: Their number.
         trained_percent: Their share of all parameters, those of the adapter included.
@@ -91,6 +92,7 @@ class Description(TypedDict, total=False):
     shared_prefixes: bool
     joint_decoding: bool
     longest_sequence: int
+    sampler: tuple[str, float | None]
     adapted_modules: list[str]
     trained_parameters: int
     trained_percent: float
@@ -297,10 +299,7 @@ class ServiceClient(Protocol):
     capabilities: Capabilities
 
     def describe(self) -> Description:
-        """What the backend has chosen so far (device, dtypes, quantization, ...), for the record of a run.
-
-        Empty where a server chooses and does not say.
-        """
+        """What the backend has chosen so far, for the record of a run; empty where a server does not say."""
         ...
 
     def describe_training(

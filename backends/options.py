@@ -5,10 +5,11 @@ What an option changes is written next to it (`About`); `text2sql.config` writes
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 NO_CHOICE = "the API offers no such choice"
 
@@ -170,14 +171,33 @@ class LocalOptions(BackendOptions):
         description="Memory for beginnings of prompts that have been read, in MiB: what several prompts begin with is "
         "read once for as long as it is kept. The one used last stays in any case; training clears all.",
     )
+    sampler: Annotated[str | None, About("machine", adapter=True)] = Field(
+        None,
+        description="Address of an engine that samples in place of this process: vLLM, started so that it loads "
+        "adapters while it runs. Its key, if any, is read from $VLLM_API_KEY; null: samples here.",
+    )
+    sampler_directory: Annotated[str | None, MACHINE] = Field(
+        None,
+        description="Directory that this machine and the engine's see under the same name, for the adapters; null: a "
+        "temporary one, for an engine on this machine.",
+    )
     unscored_logprobs: Annotated[bool, About("reports")] = Field(
         False,
         description="Also compute the log-probabilities of zero-weight targets in forward_backward, as the Tinker API "
         "does; otherwise they read 0.0. forward() always computes them all.",
     )
 
+    @field_validator("sampler")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^/@\s]+(/[^@\s]*)?", value):
+            raise ValueError("must be an address such as http://127.0.0.1:8000")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> LocalOptions:
+        if self.sampler and self.dora:
+            raise ValueError("sampler cannot be had with dora: engines load plain LoRA adapters")
         if self.method == "full":
             for name, about in LOCAL_OPTIONS.items():
                 if about.adapter and changed(self, name):

