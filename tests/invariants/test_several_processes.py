@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +191,42 @@ def test_two_processes_equal_one(tmp_path: Path, tiny_model: str, options: dict[
     assert weights[0].keys() == weights[1].keys()
     for key, tensor in weights[0].items():
         assert (tensor - weights[1][key]).abs().max() < 1e-4
+
+
+@pytest.mark.slow
+def test_two_machines_equal_one(tmp_path: Path, tiny_model: str) -> None:
+    """Two launchers of `accelerate launch`, each with its machine rank, on the loopback."""
+    one = run(tmp_path / "1", tiny_model, 1)
+    output = tmp_path / "2"
+    output.mkdir()
+    (output / "program.py").write_text(PROGRAM)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "2"]
+    launcher += ["--num_processes", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
+    launcher += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    program = [str(output / "program.py"), str(output), tiny_model, "{}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    machines = [
+        subprocess.Popen(
+            [*launcher, "--machine_rank", str(rank), *program],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        said = [machine.communicate(timeout=300)[0] for machine in machines]
+    finally:
+        for machine in machines:
+            machine.kill()
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    # The second machine says nothing.
+    assert "the first process has finished" in said[0] and "the first process has finished" not in said[1]
+    compare(one, json.loads((output / "found.json").read_text()))
 
 
 @pytest.mark.gpu
