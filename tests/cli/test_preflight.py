@@ -68,6 +68,9 @@ MISTAKES = {
     "export nosuch": "There is no run in nosuch",
     "download nosuch": "There is no run in nosuch",
     "evaluate nosuch.yaml": "There is no configuration file nosuch.yaml",
+    "serve --base-model a/b/c": 'there is no directory "a/b/c"',
+    "serve --base-model name=others": 'base_model: "others" is a directory, but not of a model',
+    "serve --base-model others local.device=cuda": "there is no such GPU (PyTorch",
 }
 # With `backend=tinker`: what is set, and what is said.
 REMOTE = {

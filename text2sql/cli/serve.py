@@ -49,6 +49,7 @@ def serve(
     """Serve Tinker's protocol: point a Tinker script at it with TINKER_BASE_URL."""
     from pydantic import ValidationError
 
+    from backends import check_backend
     from backends.server.settings import ServerSettings
     from text2sql.config.load import apply_override
     from text2sql.config.wording import sentence
@@ -66,6 +67,9 @@ def serve(
     except ValidationError as error:
         lines = (f"{'.'.join(map(str, e['loc']))}: {sentence(e)} (got {e['input']!r})" for e in error.errors())
         raise UserError("\n".join(lines)) from error
+    # What is known in a moment is said before the libraries that take seconds to load.
+    for location in settings.base_models.values():
+        check_backend("local", settings.local, location)
     _start(settings)
 
 
