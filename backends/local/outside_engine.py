@@ -22,8 +22,8 @@ from backends.interface import BackendError
 
 # Seconds to wait before each further try of a request that did not get through.
 PAUSES = (0.5, 2.0, 5.0)
-# Seconds to connect; an answer may take as long as it takes.
-_CONNECT = 10.0
+# Seconds to connect, and to wait for an answer, which may stand behind many others: what takes an hour does not come.
+_CONNECT, _ANSWER = 10.0, 3600.0
 # The variable that holds the engine's key, by vLLM's own name for it.
 KEY = "VLLM_API_KEY"
 
@@ -50,7 +50,7 @@ class OutsideEngine:
         self._http = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(None, connect=_CONNECT),
+            timeout=httpx.Timeout(None, connect=_CONNECT, read=_ANSWER),
             limits=httpx.Limits(max_connections=None),
             # It is named by its address; a proxy for the world outside is not asked.
             trust_env=False,
