@@ -86,3 +86,17 @@ def test_a_missing_driver(place: str, module: str, extra: str, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=rf'the extra "{extra}".*--schema'):
         locate(place)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+@pytest.mark.parametrize("password", ["rd#p@ss/1", "p@ss:word", "@@", "a@b?c=d"])
+def test_a_password_with_an_unwritten_sign_is_not_repeated(scheme: str, password: str) -> None:
+    """What stands behind its first @ would be taken for the host, and be said."""
+    with pytest.raises(UserError, match="are written as %XX") as refused:
+        locate(f"{scheme}://reader:{password}@127.0.0.1:5432/shop")
+    said = str(refused.value)
+    assert "reader" not in said and not any(part in said for part in password.split("@") if len(part) > 1)
+
+
+def test_an_at_sign_among_the_options_is_no_part_of_a_password() -> None:
+    assert locate("postgresql://reader@127.0.0.1/shop?application_name=a@b").shown.endswith("127.0.0.1/shop")

@@ -52,6 +52,13 @@ def shop(tmp_path: Path) -> str:
     return str(path)
 
 
+def test_what_is_longer_is_helped_by_a_higher_limit() -> None:
+    for kind, helped in ((TOO_LONG, True), (FAILS, False)):
+        with pytest.raises(UserError) as raised:
+            check_golds([GoldFault("a", kind, "")], 2, 0.05)
+        assert ("Raise evaluation.max_new_tokens" in str(raised.value)) == helped
+
+
 def test_each_fault_is_found_and_named(shop: str) -> None:
     golds = [
         Gold("right", SCHEMA, "SELECT name FROM goods WHERE price > 2"),

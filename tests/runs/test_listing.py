@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.support.tiny_runs import judge_by_words, tiny_config
+from text2sql.cli import app
 from text2sql.errors import UserError
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.directory import RunDirectory
@@ -61,6 +63,11 @@ def test_a_run_is_removed_whole_and_nothing_else_is(runs: Path) -> None:
         remove_run(runs / "failed")
     held.unlock()
     assert (runs / "failed" / "config.yaml").is_file() and (runs / "notes" / "todo.txt").is_file()
+
+
+def test_nobody_is_asked_about_a_run_that_is_not_there(tmp_path: Path) -> None:
+    asked = CliRunner().invoke(app, ["runs", "remove", str(tmp_path / "none")], input="y\n")
+    assert isinstance(asked.exception, UserError) and "for good?" not in asked.output
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -51,8 +51,10 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove runs with all that is in them, checkpoints too."""
-    from text2sql.runs.listing import remove_run
+    from text2sql.runs.listing import check_removable, remove_run
 
+    for run in runs:
+        check_removable(run)
     if not yes:
         typer.confirm(f"Remove {', '.join(map(str, runs))} for good?", abort=True)
     for run in runs:

@@ -50,6 +50,7 @@ def serve(
     from pydantic import ValidationError
 
     from backends import check_backend
+    from backends.server.auth import check_exposure
     from backends.server.settings import ServerSettings
     from text2sql.config.load import apply_override
     from text2sql.config.wording import sentence
@@ -68,6 +69,7 @@ def serve(
         lines = (f"{'.'.join(map(str, e['loc']))}: {sentence(e)} (got {e['input']!r})" for e in error.errors())
         raise UserError("\n".join(lines)) from error
     # What is known in a moment is said before the libraries that take seconds to load.
+    check_exposure(settings.host, settings.keys)
     for location in settings.base_models.values():
         check_backend("local", settings.local, location)
     _start(settings)

@@ -42,7 +42,7 @@ class DuckdbFile:
         try:
             import duckdb
         except ImportError as error:
-            alternative = "give the schema as a file with --schema"
+            alternative = "take a SQLite file, or give `ask` the schema with --schema"
             raise UserError(missing_package(f"{what}: DuckDB", "duckdb", "duckdb", alternative)) from error
         settings: dict[str, Any] = {
             "enable_external_access": "false",

@@ -123,14 +123,19 @@ def _server(dialect: Dialect, rest: str, what: str) -> Location:
     from sqlalchemy.exc import ArgumentError
 
     drivername = DRIVERS[dialect]
+    # The text itself may hold a password, so that no message repeats it.
+    unreadable = UserError(
+        f"{what}: what stands after {dialect}:// cannot be read as USER@HOST:PORT/NAME. Signs other than letters "
+        "and digits in a password are written as %XX, or the password stands in a variable: USER:${NAME}@HOST."
+    )
+    # What follows the first @ would be taken for the host, and may be the end of a password.
+    place, _, options = rest.partition("@")[2].partition("?")
+    if "@" in place or ("@" in options and "/" not in place):
+        raise unreadable
     try:
         given = make_url(f"{drivername}://{rest}")
     except (ArgumentError, ValueError) as error:
-        # The text itself may hold a password.
-        raise UserError(
-            f"{what}: what stands after {dialect}:// cannot be read as USER@HOST:PORT/NAME. Signs other than letters "
-            "and digits in a password are written as %XX, or the password stands in a variable: USER:${NAME}@HOST."
-        ) from error
+        raise unreadable from error
 
     def filled(part: str | None) -> str | None:
         return part and _VARIABLE.sub(lambda match: _variable(match[1], what), part)
@@ -155,7 +160,7 @@ def _server(dialect: Dialect, rest: str, what: str) -> Location:
 
 def _require_driver(dialect: Dialect, what: str) -> None:
     """Raise UserError where a library is missing that reaches a server of this dialect."""
-    alternative = "give the schema as a file with --schema"
+    alternative = "take a SQLite file, or give `ask` the schema with --schema"
     if dialect == "mysql":
         try:
             import_module("sqlalchemy")

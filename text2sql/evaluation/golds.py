@@ -264,8 +264,10 @@ def check_golds(faults: Sequence[GoldFault], golds: int, most: float) -> None:
     lost = len({fault.id for fault in unusable})
     if lost > most * golds:
         first = "\n".join(f"  {sentence}" for sentence in describe_faults(unusable, golds, 3))
+        longer = any(fault.kind == TOO_LONG for fault in unusable)
+        more = "Raise evaluation.max_new_tokens for those that are longer, correct" if longer else "Correct"
         raise UserError(
             f"Of {golds} gold queries, {lost} ({percent(lost / golds)}) are such that no answer like them can be "
-            f"right, more than evaluation.max_unusable_golds={most:g}:\n{first}\nCorrect or drop these rows, or raise "
+            f"right, more than evaluation.max_unusable_golds={most:g}:\n{first}\n{more} or drop these rows, or raise "
             "evaluation.max_unusable_golds to go on and count them as wrong."
         )

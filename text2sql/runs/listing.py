@@ -45,15 +45,20 @@ def list_runs(directory: Path) -> list[ListedRun]:
     return sorted((list_run(path) for path in _runs(directory, _DEPTH)), key=lambda run: run.written)
 
 
+def check_removable(path: Path) -> None:
+    """Raise UserError where there is no run to remove."""
+    if not RunDirectory(path).file("config.yaml").is_file():
+        raise UserError(f"{path} is not removed: there is no run in it.")
+
+
 def remove_run(path: Path) -> None:
     """Remove a run's directory.
 
     Raises:
         UserError: It is no run, or another process holds it.
     """
+    check_removable(path)
     run = RunDirectory(path)
-    if not run.file("config.yaml").is_file():
-        raise UserError(f"{path} is not removed: there is no run in it.")
     run.lock()
     try:
         empty_run(run)
