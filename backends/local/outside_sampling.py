@@ -130,7 +130,7 @@ class OutsideSamplingClient(LocalSamplingClient):
         self._outside.load(self._name, snapshot.spec.rank or 0, write)
 
     def _compare(self, prompt: list[int]) -> None:
-        """Measures how far the engine's log-probabilities are from ours, on an answer of its own.
+        """Measures how far the engine's log-probabilities are from ours, on one of its answers.
 
         Raises:
             BackendError: So far that it has another model, or another tokenizer.
@@ -224,7 +224,7 @@ class OutsideSamplingClient(LocalSamplingClient):
             "n": 1 if greedy else call.num_samples,
             "max_tokens": longest if params.max_tokens is None else min(params.max_tokens, longest),
             "temperature": params.temperature,
-            # A served model may come with defaults of its own.
+            # A served model may come with its own defaults.
             "top_p": 1.0,
             "top_k": -1,
             "min_p": 0.0,

@@ -30,7 +30,7 @@ class PublishedPrices(BaseModel):
     """A model of the published list: dollars for a million tokens, None where the list has no number.
 
     Attributes:
-        note: What the list says beside the prices, for example that a discount is for a limited time.
+        note: What the list says next to the prices, for example that a discount is for a limited time.
     """
 
     model_config = ConfigDict(frozen=True)

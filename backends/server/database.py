@@ -52,7 +52,7 @@ CREATE INDEX checkpoints_by_run ON checkpoints (run);
 VERSION = len(MIGRATIONS)
 # How long to wait for a program that copies the file.
 WAIT_SECONDS = 10
-# What SQLite may also say when a file of its own, not the database, cannot grow.
+# What SQLite may also say when one of its files, not the database, cannot grow.
 MAY_MEAN_FULL = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 NO_SPACE_BYTES = 1 << 20
 

@@ -102,7 +102,7 @@ def check_offered(base_model: str, offered: Sequence[str]) -> None:
 
 
 def tokenizer_place(model: str, given: str | None) -> str | None:
-    """The Hub id, directory or packaged name of a model's tokenizer; None where it comes in a package of its own."""
+    """The Hub id, directory or packaged name of a model's tokenizer; None where it comes in a package."""
     if given is not None or model in PACKAGED:
         return given or model
     name = model.partition(":")[0]

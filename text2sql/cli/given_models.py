@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def load_to_evaluate(
     file: str, overrides: list[str] | None, *, adapter: str | None, base: str | None, model: str | None
 ) -> Config:
-    """A configuration with another model, in a directory of its own; what the overrides say goes before.
+    """A configuration with another model, in a separate directory; what the overrides say goes before.
 
     Args:
         file: The configuration with the questions.

@@ -58,7 +58,7 @@ def download(
 
 
 def bill(run: Annotated[Path, typer.Argument(help="The run's directory.")]) -> None:
-    """Show what the Tinker service has billed for a run, beside the run's own count of tokens and cost."""
+    """Show what the Tinker service has billed for a run, next to the run's own count of tokens and cost."""
     from text2sql.pipeline.preflight import check_finished_run
 
     check_finished_run(run)

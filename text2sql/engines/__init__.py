@@ -1,1 +1,1 @@
-"""Database engines beside SQLite: what may run there, and how."""
+"""Database engines next to SQLite: what may run there, and how."""

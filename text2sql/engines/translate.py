@@ -140,7 +140,7 @@ _DATES = {
     exp.DType.TIMESTAMPNTZ: "DATETIME",
     exp.DType.DATETIME: "DATETIME",
 }
-# Since 3.44 an aggregate may have an ORDER BY of its own.
+# Since 3.44 an aggregate may have its own ORDER BY.
 _ORDERS_AGGREGATES = sqlite3.sqlite_version_info >= (3, 44)
 _INTEGER = exp.DataType.build("INTEGER")
 

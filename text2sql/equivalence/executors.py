@@ -158,7 +158,7 @@ def run_elsewhere(
 
 
 def carry_out(text: str) -> str:
-    """What another machine does with a `Batch`: has its tasks done by a worker of its own, and answers a `Reply`."""
+    """What another machine does with a `Batch`: has its tasks done by its own worker, and answers a `Reply`."""
     batch = Batch(**json.loads(text))
     try:
         if refusal := _refusal(batch):

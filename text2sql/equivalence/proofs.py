@@ -1,6 +1,6 @@
 """Verdicts ``equivalent`` that become proven ones; see `text2sql.equivalence.proof` for how.
 
-A proof is a step of its own after the verdicts: it changes none of them but by what they rest on, and costs nothing
+A proof is a separate step after the verdicts: it changes none of them but by what they rest on, and costs nothing
 where nobody asks for it.
 """
 

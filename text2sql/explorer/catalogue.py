@@ -121,7 +121,7 @@ def _of(id: str, name: str, path: Path, run: ListedRun) -> Entry:
         id=id,
         name=summary.name if summary else name,
         state="damaged" if damage else run.state,
-        # Which run it is stands beside it.
+        # Which run it is stands next to it.
         problem=run.state.removeprefix("damaged: ").replace(f"{path}/", "") if damage else "",
         base_model=summary.base_model if summary else "",
         base=headline.base if headline else None,
@@ -155,7 +155,7 @@ def _looks(path: Path) -> object:
 
 
 def _directories(directory: Path, depth: int) -> Iterator[Path]:
-    """Runs, and the directories that hold no run although they are beside some."""
+    """Runs, and the directories that hold no run although they are next to some."""
     if is_run(directory):
         yield directory
         return

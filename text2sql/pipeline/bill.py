@@ -1,4 +1,4 @@
-"""What a service has charged for a run, beside the run's own count."""
+"""What a service has charged for a run, next to the run's own count."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from text2sql.runs.session import close_service
 
 
 def print_bill(directory: Path) -> None:
-    """Ask the service for the bill of a run's sessions, and print it beside what the run has counted.
+    """Ask the service for the bill of a run's sessions, and print it next to what the run has counted.
 
     Raises:
         UserError: There is no such run, it was charged nothing, or it does not know its sessions.

@@ -97,7 +97,7 @@ class RolloutSource:
         self._all = questions
 
     def questions(self, step: int) -> list[Question]:
-        """The questions of a step: those of all epochs in a row, each epoch in an order of its own."""
+        """The questions of a step: those of all epochs in a row, each epoch in its own order."""
         config, count = self._session.config, len(self._all)
         first = step * config.rl.questions
         places = range(first, first + config.rl.questions)

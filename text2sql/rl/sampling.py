@@ -139,7 +139,7 @@ def rollout_seed(config: Config, step: int, place: int) -> int:
 
 
 class Ahead:
-    """Work for later steps, done one after another in a thread of its own.
+    """Work for later steps, done one after another in a separate thread.
 
     The thread waits for a sampler most of the time. One step's calls are all made before the next step's, so that a
     sampler that decodes calls together has the same ones together every time.

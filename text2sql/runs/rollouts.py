@@ -12,7 +12,7 @@ ROLLOUTS = "rollouts.jsonl"
 # What an answer is paid for. "undecided": the evaluator cannot say; "failed": the user's own function could not.
 Outcome = Literal["equivalent", "runs", "caught", "error", "timeout", "refused", "truncated", "undecided", "failed"]
 
-# The model beside the one in training that is asked how likely it finds the answers.
+# The model next to the one in training that is asked how likely it finds the answers.
 Asked = Literal["start", "teacher"]
 
 

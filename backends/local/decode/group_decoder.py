@@ -72,7 +72,7 @@ class GroupDecoder:
 
     @torch.no_grad()
     def step(self) -> Steps[list[Sampled]]:
-        """Sample the next token of every sequence, each group in a step of its own; returns those finished."""
+        """Sample the next token of every sequence, each group in a separate step; returns those finished."""
         alive = self.active
         groups: list[_Group] = []
         for group in self._groups:

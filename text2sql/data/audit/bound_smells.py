@@ -100,7 +100,7 @@ def negation(r: Reading) -> Iterator[Smell]:
 
 
 def groups(r: Reading) -> Iterator[Smell]:
-    """Each without groups, columns of any row beside an aggregate, shares without a division."""
+    """Each without groups, columns of any row next to an aggregate, shares without a division."""
     group = r.tree.find(exp.Group)
     if (
         (

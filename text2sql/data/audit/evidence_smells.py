@@ -1,4 +1,4 @@
-"""What the evidence beside a question spells, and the query does otherwise."""
+"""What the evidence next to a question spells, and the query does otherwise."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How much each smell tells: by how much it raises the odds that a row has a planted fault.
 
 The weights are those of a logistic regression, none below 0, of planted faults against rows as they are, on half of the
-databases of BIRD's sample (`scripts/plant_faults.py --tune`). A smell that is not listed tells nothing beside others.
+databases of BIRD's sample (`scripts/plant_faults.py --tune`). A smell that is not listed adds nothing to others.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def in_time(rng: Random, column: Column) -> Condition:
     day = random_day(rng, column)
     shape = rng.choice(("year", "year", "month", "before_year", "after", "before", "between"))
     if column.stored == "time" and shape in ("year", "month", "between"):
-        # The last moment of a span has no literal of its own.
+        # The last moment of a span has no literal.
         shape = "before_year"
     if shape == "year":
         return _worded(column, _span(column, day, month=False), f"{verb} in {{}}", str(day.year))

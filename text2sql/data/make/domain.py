@@ -291,16 +291,7 @@ def year(name: str, phrases: str, low: int, high: int, verb: str = "", most: str
 
 def date(name: str, phrases: str, low: int, high: int, verb: str = "", most: str = "", least: str = "") -> Column:
     """Make an ISO date between the first day of year ``low`` and the last day of year ``high``."""
-    return Column(
-        name,
-        "date",
-        _split(phrases),
-        low=low,
-        high=high,
-        verb=_split(verb),
-        most=_split(most),
-        least=_split(least),
-    )
+    return replace(year(name, phrases, low, high, verb, most, least), kind="date")
 
 
 def flag(name: str, where: str, unless: str) -> Column:

@@ -22,7 +22,7 @@ from text2sql.sql.values import Value
 ColumnKey = tuple[str, str]
 
 _COMPARED = (*COMPARISONS, exp.Between, exp.In)
-# Columns of one comparison and of those that must hold beside it, and names of names.
+# Columns of one comparison and of those that must hold as well, and names of names.
 _MOST_COLUMNS, _DEEPEST = 3, 4
 # Comparisons of one query, and members of a list.
 _MOST, _MOST_MEMBERS = 4, 4
@@ -41,7 +41,7 @@ class Boundary:
         distance: The difference of its sides.
         context: That it decides, whatever else is asked of the group; empty if nothing is.
         whole: All that is asked of the group.
-        counting: Whether it is a plain count against a number, which has databases of its own.
+        counting: Whether it is a plain count against a number, which has separate databases.
         numbers: The numbers in it and its context.
         literals: All of its literals.
     """

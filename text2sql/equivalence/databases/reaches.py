@@ -23,7 +23,7 @@ from text2sql.sql.values import Row, Value
 
 # Rows that a window looks away, and steps that a recursion goes, on databases made on purpose.
 MOST_ROWS, MOST_STEPS = 250, 100
-# What looks less far away than that needs no partition of its own.
+# What looks less far away than that needs no separate partition.
 _FEW = 2
 # Shares that partitions are made for, and the largest of their denominators.
 _SHARES, _FINEST = 2, 100

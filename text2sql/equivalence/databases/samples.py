@@ -44,7 +44,7 @@ class Sample:
         alike: Whether the copies agree in all else that may be equal.
         ranked: Whether each of the rows is compared with all of them, so that no others may be there.
         holds: Whether the comparison holds of it.
-        apart: Whether each copy is a group of its own, so that only a partition is kept.
+        apart: Whether each copy is a separate group, so that only a partition is kept.
     """
 
     query: int

@@ -19,7 +19,7 @@ from text2sql.sql.values import as_number
 Kind = Literal["integer", "real", "number", "text", "null"]
 Affinity = Literal["TEXT", "NUMERIC", ""]
 TRUE, FALSE = z3.BoolVal(True), z3.BoolVal(False)
-# A condition of z3, which has no types of its own.
+# A condition of z3, which has no types.
 Bool = Any
 
 
