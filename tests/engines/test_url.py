@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.servers import duckdb_shop, sqlite_shop
+from text2sql.engines.engine import EngineMissing
+from text2sql.engines.in_postgres import PostgreSQL
 from text2sql.engines.url import locate
 from text2sql.errors import UserError
 
@@ -100,3 +102,11 @@ def test_a_password_with_an_unwritten_sign_is_not_repeated(scheme: str, password
 
 def test_an_at_sign_among_the_options_is_no_part_of_a_password() -> None:
     assert locate("postgresql://reader@127.0.0.1/shop?application_name=a@b").shown.endswith("127.0.0.1/shop")
+
+
+@pytest.mark.parametrize("password", ["rd#p@ss/1", "p@ss:word"])
+def test_nor_is_that_of_the_server_that_judges(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXT2SQL_POSTGRES", f"postgresql://reader:{password}@127.0.0.1:5432/shop")
+    with pytest.raises(EngineMissing, match="written as %XX") as refused:
+        PostgreSQL()
+    assert not any(part in str(refused.value) for part in password.split("@") if len(part) > 1)

@@ -18,6 +18,7 @@ from text2sql.engines.dialect import Dialect
 from text2sql.engines.engine import QUERY_SECONDS, EngineLost, EngineMissing
 from text2sql.engines.failures import first_line
 from text2sql.engines.postgres_server import own_server
+from text2sql.engines.url import splits_password
 from text2sql.sql.sandbox import QueryFailed, Result
 
 VARIABLE = "TEXT2SQL_POSTGRES"
@@ -73,14 +74,17 @@ class PostgreSQL:
         self._begun = False
 
     def _connect(self, url: str) -> Any:
+        # What is said of a URL that cannot be read may hold the password in it.
+        unreadable = EngineMissing(
+            f"${VARIABLE} is no URL of a PostgreSQL, such as postgresql://user@127.0.0.1/database (signs in a "
+            "password are written as %XX). Correct it, or take data.dialect=sqlite."
+        )
+        if splits_password(url.partition("://")[2]):
+            raise unreadable
         try:
             return self._driver.connect(url, autocommit=True, connect_timeout=10)
         except self._driver.ProgrammingError:
-            # What is said of a URL that cannot be read may hold the password in it.
-            raise EngineMissing(
-                f"${VARIABLE} is no URL of a PostgreSQL, such as postgresql://user@127.0.0.1/database (signs in a "
-                "password are written as %XX). Correct it, or take data.dialect=sqlite."
-            ) from None
+            raise unreadable from None
         except self._driver.Error as error:
             raise EngineMissing(
                 f"No PostgreSQL answers at ${VARIABLE} ({first_line(error)}). Start it or correct the URL, or take "

@@ -117,6 +117,15 @@ def _file(path: Path, what: str, dialect: Dialect | None) -> Location:
     return Location(held or dialect or by_name, str(path), path)
 
 
+def splits_password(rest: str) -> bool:
+    """Whether what stands behind ``://`` has an @ that is no border of the host.
+
+    Drivers take what follows the first one for the host and say it, and it may be the end of a password.
+    """
+    place, _, options = rest.partition("@")[2].partition("?")
+    return "@" in place or ("@" in options and "/" not in place)
+
+
 def _server(dialect: Dialect, rest: str, what: str) -> Location:
     _require_driver(dialect, what)
     from sqlalchemy.engine import URL, make_url
@@ -128,9 +137,7 @@ def _server(dialect: Dialect, rest: str, what: str) -> Location:
         f"{what}: what stands after {dialect}:// cannot be read as USER@HOST:PORT/NAME. Signs other than letters "
         "and digits in a password are written as %XX, or the password stands in a variable: USER:${NAME}@HOST."
     )
-    # What follows the first @ would be taken for the host, and may be the end of a password.
-    place, _, options = rest.partition("@")[2].partition("?")
-    if "@" in place or ("@" in options and "/" not in place):
+    if splits_password(rest):
         raise unreadable
     try:
         given = make_url(f"{drivername}://{rest}")
