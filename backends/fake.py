@@ -140,7 +140,7 @@ class FakeSamplingClient:
 
 
 def _cut(completion: list[int], params: types.SamplingParams, choices: int) -> types.SampledSequence:
-    """A completion up to what stops it; its first token is as likely as one of so many, the others are certain."""
+    """A completion up to what stops it; its first token is as likely as one of N, the others are certain."""
     whole = [*completion, ByteTokenizer.eos_token_id]
     stops = [params.stop] if isinstance(params.stop, str) else list(params.stop or [])
     tokens, stopped = whole, True

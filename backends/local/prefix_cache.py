@@ -36,7 +36,7 @@ class PrefixCache:
         self._kept.clear()
 
     def find(self, tokens: Prompt, most: int) -> tuple[int, Beginning]:
-        """How many of the tokens, at most so many, are kept, and their keys and values; 0 of fewer than `SHARED`."""
+        """How many of the tokens, at most N, are kept, and their keys and values; 0 of fewer than `SHARED`."""
         longest, found = 0, None
         for kept in self._kept:
             if (common := _in_common(kept, tokens, most)) > longest:

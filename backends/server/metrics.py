@@ -20,7 +20,7 @@ TokenKind = Literal["trained", "sampled", "prompt"]
 
 RATE_SECONDS = 60.0
 KEPT_ERRORS = 50
-# Of each model; and of the tokens, in steps of so many seconds.
+# Of each model; and of the tokens, in steps of N seconds.
 KEPT_BATCHES = 500
 HISTORY_SECONDS = 30.0
 KEPT_HISTORY = 120

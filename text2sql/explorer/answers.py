@@ -212,7 +212,7 @@ class AnswerFile:
         return self._reading is not None and self._reading.generation == generation
 
     def _read_on(self, wanted: int, seconds: float) -> tuple[_Reading, bool]:
-        """Read until there are so many rows, the file has no more, or the time is over; whether it has no more."""
+        """Read until there are N rows, the file has no more, or the time is over; whether it has no more."""
         until = time.monotonic() + seconds
         try:
             with self.path.open("rb") as file:

@@ -16,7 +16,7 @@ from text2sql.runs.summary import SUMMARY, Score
 # Directories within directories that are searched: those of a sweep lie one deeper than others.
 _DEPTH = 2
 _MARKS = ("config.yaml", SUMMARY, METRICS)
-# A directory that is no run is named up to so many times.
+# A directory that is no run is named up to N times.
 _MOST_OTHERS = 50
 
 

@@ -157,7 +157,7 @@ class PendingGenerations:
         return answers
 
     def _sequences(self, future: Future[types.SampleResponse], prompt: int) -> Sequence[types.SampledSequence]:
-        """The answers to one prompt of so many tokens."""
+        """The answers to one prompt of N tokens."""
         response = future.result()
         self.cached_tokens += min(response.prompt_cache_hit_tokens, prompt)
         return response.sequences

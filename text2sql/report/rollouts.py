@@ -57,7 +57,7 @@ def example_groups(run: RunData, limits: Limits) -> list[RolloutGroup]:
 
 
 def _spread(pairs: Sequence[tuple[SampledGroup, PaidGroup]], wanted: int) -> list[tuple[SampledGroup, PaidGroup]]:
-    """So many of them at even distances, the first and the last among them."""
+    """N of them at even distances, the first and the last among them."""
     if wanted <= 1 or len(pairs) <= wanted:
         return list(pairs[:wanted])
     return [pairs[round(place * (len(pairs) - 1) / (wanted - 1))] for place in range(wanted)]

@@ -25,7 +25,7 @@ class VerdictReward:
         gold: Name of the column with the gold queries.
         schema: Of the one with the ``CREATE TABLE`` statements.
         database: Of the one with the databases; a data set without it has none.
-        max_completion_length: The trainer's. A completion of so many tokens was cut off; None: nothing is known of it.
+        max_completion_length: The trainer's. A completion of N tokens was cut off; None: nothing is known of it.
         workers: Processes that execute queries.
         seed: Of the databases that are made.
         timeout: Seconds of processor time for one completion.

@@ -3,7 +3,7 @@
 Everything is Tinker's verbs: a snapshot to sample from, `sample`, `forward_backward` with what `text2sql.rl.methods`
 makes of the samples, `optim_step`. A step is on its own policy: it samples from the weights that the step before it
 left, so nothing is in flight while it samples. With `rl.max_steps_off_policy` later steps are sampled meanwhile, from
-weights that are so many steps behind; the losses weigh an answer by how likely it was when it was sampled.
+weights that are N steps behind; the losses weigh an answer by how likely it was when it was sampled.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Method(Protocol):
     Attributes:
         loss: Of the step: one of the backend's, or a function.
         loss_config: Its settings, of the former.
-        together: So many answers in a row are one lesson: 2 where they are pairs.
+        together: N answers in a row are one lesson: 2 where they are pairs.
         reference: The model that is asked for its log-probabilities of all answers; None for none.
         nothing: Where no group teaches, why, in a sentence's end.
     """

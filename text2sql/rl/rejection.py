@@ -27,7 +27,7 @@ def normalised(sql: str) -> str:
 
 
 def distinct(paid: Sequence[PaidAnswer], wanted: Sequence[int], most: int) -> list[int]:
-    """The first places of different queries, at most so many of them."""
+    """The first places of different queries, at most N of them."""
     places: dict[str, int] = {}
     for place in wanted:
         places.setdefault(normalised(paid[place].sql), place)

@@ -32,7 +32,7 @@ class Clock:
         return max(0.01, min(self._processor - time.thread_time(), (self._wall - time.monotonic()) / _WALL))
 
     def at_most(self, seconds: float) -> float:
-        """What is left, or so many seconds if that is less."""
+        """What is left, or N seconds if that is less."""
         now = time.monotonic()
         plenty = self._safe - now >= seconds and self._wall - now >= _WALL * seconds
         return seconds if plenty else min(seconds, self.seconds)

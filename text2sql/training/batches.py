@@ -45,7 +45,7 @@ def epoch_order(
         count: Examples.
         levels: Level of each.
         schemas: Schema of each.
-        together: So many examples on one schema stand together: which of its examples do, and where in the epoch, is
+        together: N examples on one schema stand together: which of its examples do, and where in the epoch, is
             as random as before.
     """
     order = list(range(count))

@@ -133,7 +133,7 @@ class Updater:
         peak: Peak learning rate.
         loss: Of `forward_backward`; or a function, for `forward_backward_custom`.
         loss_config: Its settings, of the former.
-        together: So many data in a row belong to one another, and are sent in one call.
+        together: N data in a row belong to one another, and are sent in one call.
     """
 
     training: TrainingConfig

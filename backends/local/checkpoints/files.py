@@ -25,7 +25,7 @@ from backends.local.weights.protocol import Method, Pretrained, Spec
 from backends.local.weights.soundness import LARGEST
 from backends.paths import flush_to_disk
 
-# Tensors of up to so many bytes are copied once in memory when they are written.
+# Tensors of up to N bytes are copied once in memory when they are written.
 COPIED_BYTES = 1 << 30
 ADAPTER = "adapter_model.safetensors"
 MODEL = "model.safetensors"

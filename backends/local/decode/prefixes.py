@@ -18,7 +18,7 @@ from backends.planning.prefix_tree import in_tree_order
 def shared_beginnings(prompts: Sequence[Prompt]) -> list[Prompt]:
     """Beginnings of `SHARED` tokens and more that several of these different prompts have, shorter ones first.
 
-    A longer one that some of them share counts if it has so many tokens more. Each prompt keeps a token of its own.
+    A longer one that some of them share counts if it has N tokens more. Each prompt keeps a token of its own.
     """
     ordered, shared = _in_order(prompts)
     found: list[Prompt] = []

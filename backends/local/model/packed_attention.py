@@ -221,7 +221,7 @@ def _try(
 
 
 def _alike(logits: Sequence[Tensor | None], last: int) -> bool:
-    """Whether the last so many positions have the same logits twice."""
+    """Whether the last N positions have the same logits twice."""
     one, other = logits
     if one is None or other is None:
         return False

@@ -22,7 +22,7 @@ class PackedCopies:
         self._copies: list[tuple[weakref.ref[Snapshot] | None, Packed]] = []
 
     def keep(self, most: int, has_room: Callable[[], bool]) -> None:
-        """Keep so many from now on, and fewer where `has_room` says that memory is short."""
+        """Keep N from now on, and fewer where `has_room` says that memory is short."""
         self._most, self._has_room = most, has_room
 
     def put(self, snapshot: Snapshot | None, packed: Packed) -> None:

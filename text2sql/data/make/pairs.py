@@ -128,7 +128,7 @@ class _Maker:
                 )
 
     def _by_shapes(self, count: int) -> Iterator[MadePair]:
-        """Pairs by the shapes until there are so many; each draft depends on the seed and its own number alone."""
+        """Pairs by the shapes until there are N; each draft depends on the seed and its own number alone."""
         numbers = [int(row.id.rpartition("/")[2]) for row in self._kept if row.made_by == "shapes"]
         number = max(numbers, default=-1) + 1
         have, dry = len(numbers), 0

@@ -1,4 +1,4 @@
-"""How far a query reaches from one row to others: windows of so many rows, recursion of so many steps.
+"""How far a query reaches from one row to others: windows of N rows, recursion of N steps.
 
 ``LAG(x, 11)`` differs from ``LAG(x, 12)`` where a partition is that long, ``depth < 9`` from ``depth <= 9`` where rows
 follow each other that often. Partitions and chains are made as long as the queries' numbers ask, up to a bound; beyond
@@ -36,7 +36,7 @@ class Reach:
 
     Attributes:
         query: The number of the query.
-        way: rows for a window that looks so many rows away, rank for one that numbers or counts rows, share for one
+        way: rows for a window that looks N rows away, rank for one that numbers or counts rows, share for one
             that says which share of them comes before.
         number: How many rows.
         order: The columns that it is sorted by, or whose groups are its rows; whether each stands there alone.
@@ -227,7 +227,7 @@ def _rows(columns: Sequence[Sequence[Value]], length: int) -> tuple[Row, ...]:
 
 
 def _spiked(ordinary: list[Value], low: Value, high: Value, distance: int) -> list[Value]:
-    """Values of which one in so many is the largest there is, and then the smallest."""
+    """Values of which one in N is the largest there is, and then the smallest."""
     made = [ordinary[number * number % len(ordinary)] for number in range(2 * distance)]
     made[1], made[1 + distance] = high, low
     return made

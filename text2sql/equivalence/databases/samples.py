@@ -202,7 +202,7 @@ def _groups(
     for size in sizes:
         yield from ((row,) * size for row in singles[: _UNIFORM if size <= 3 else _MIXED])
         if size > 3 and len(boundary.columns) == 1:
-            # Of so many rows with this value, the sum is a number of the comparison.
+            # Of N rows with this value, the sum is a number of the comparison.
             shares = {number / size for number in boundary.numbers[:2]}
             yield from (((value,),) * size for value in values[boundary.columns[0]] if value in shares)
         # Every row another: what is counted may be distinct values.

@@ -46,7 +46,7 @@ def proven_bound(tables: dict[str, TableSchema], gold: exp.Expr, predicted: exp.
 
 
 def agree(tables: dict[str, TableSchema], gold: exp.Expr, predicted: exp.Expr, rows: int) -> bool | None:
-    """Whether two queries give the same result on every database with at most so many rows to a table.
+    """Whether two queries give the same result on every database with at most N rows to a table.
 
     Args:
         tables: The tables that either query reads, by lower-case name.
