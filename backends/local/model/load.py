@@ -126,9 +126,9 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     model.requires_grad_(False).eval()
     matmul = pick_matmul(options, device, dtype, quantization)
     if options.method == "lora":
-        untie(model)
         if matmul == "bfloat16":
             use_bfloat16(model)
+        untie(model)
         if dtype == torch.float32 and quantization == "none" and not (options.compile or liger):
             fuse(model)
     packing = _pack(model, options, attention, device)

@@ -63,3 +63,7 @@ def use_bfloat16(model: Any) -> None:
         if type(module) is nn.Linear and module is not head:
             module.weight = nn.Parameter(module.weight.detach().to(torch.bfloat16), requires_grad=False)
             module.__class__ = Bfloat16Linear
+    # What stays as loaded is a view of the file, all of which stays in memory while any of it is used.
+    for parameter in model.parameters():
+        if parameter.dtype == torch.float32:
+            parameter.data = parameter.data.clone()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,6 +70,18 @@ def test_frozen_weights_are_stored_once_and_the_rest_is_float32(open_local: Any,
     head = model.get_output_embeddings()
     head = getattr(head, "base_layer", head)
     assert head.weight.data_ptr() == model.get_input_embeddings().weight.data_ptr()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of mapped files")
+@pytest.mark.parametrize("options", [{"matmul": "bfloat16"}, {"quantization": "nf4"}])
+def test_the_file_of_weights_that_are_stored_anew_is_let_go(
+    open_local: Any, tiny_model: str, tmp_path: Path, options: dict[str, str]
+) -> None:
+    # A directory that no other test has loaded.
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    client = open_local(**options).create_lora_training_client(str(model), rank=4).result()
+    client.forward_backward(BATCHES[0], "cross_entropy").result()
+    assert str(model) not in Path("/proc/self/maps").read_text()
 
 
 def test_a_run_that_goes_on_is_bitwise_that_of_before(open_local: Any, tiny_model: str) -> None:
