@@ -137,7 +137,7 @@ def test_where_no_answer_is_right_the_run_stops_and_says_so(tmp_path: Path) -> N
     ("rl", "words"),
     [
         ({"rft": {"kept": 3}}, r"rft is a setting of rft; rl\.method is policy_gradient"),
-        ({"method": "rft", "steps": 7}, r"steps is a setting of policy_gradient, dpo, distill; rl\.method is rft"),
+        ({"method": "rft", "steps": 7}, r"dpo, distill; rl\.method is rft: take it out, or set rl\.steps=50,"),
         ({"method": "rft", "kl_coef": 0.1}, r"kl_coef is a setting of policy_gradient"),
         ({"method": "dpo", "advantage": "rloo"}, r"advantage is a setting of policy_gradient; rl\.method is dpo"),
         ({"method": "rft", "reward": {"runs": 1.0}}, r"reward\.runs is not less than reward\.equivalent"),

@@ -152,7 +152,12 @@ class RlConfig(Section):
     def _of_the_method(self) -> RlConfig:
         for key, methods in OF_METHOD.items():
             if self.method is not None and self.method not in methods and getattr(self, key) != _default(key):
-                raise ValueError(f"{key} is a setting of {', '.join(methods)}; rl.method is {self.method}")
+                default = _default(key)
+                # A value that another configuration sets can be taken back on the command line as well.
+                remedy = "" if isinstance(default, Section) else f", or set rl.{key}={default}, its default"
+                raise ValueError(
+                    f"{key} is a setting of {', '.join(methods)}; rl.method is {self.method}: take it out{remedy}"
+                )
         table = self.reward
         if self.method == "distill" and self.distill.teacher is None:
             raise ValueError("method=distill needs distill.teacher: the directory of a finished run, or a model")
