@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ def prepare() -> None:
         place.symlink_to(Path("model").resolve())
     for write in (_chats, _sums, _preferences, _sciences, _prose, _texts_to_classify, _rubrics, _environment):
         write()
+    _distillation()
+    _forecasts()
 
 
 def _model(place: Path) -> None:
@@ -130,6 +133,53 @@ def _rubrics() -> None:
     ]
     for split in ("train", "test"):
         _write(f"rubric_{split}.jsonl", rows)
+
+    feedback = {f"orig_score{i}_description": f"Worth {i}." for i in range(1, 6)}
+    feedback |= {"orig_instruction": "Count.", "orig_criteria": "Is it a number?", "orig_reference_answer": "1"}
+    _write("prometheus-eval/Feedback-Collection/train.jsonl", [feedback for _ in range(ROWS)])
+
+
+def _distillation() -> None:
+    """The two tasks of the paper on self-distillation, as its repository has them."""
+    from datasets import Dataset
+
+    asked = [{"role": "system", "content": "Name the letter."}, {"role": "user", "content": "A or B?"}]
+    call = [{"Action": "look", "Action_Input": '{"at": "1"}'}]
+    reasoned = "<reasoning>The first.</reasoning><answer>A</answer>"
+    tasks = {
+        "science": ({"messages": asked, "output_text": reasoned}, {"prompt": asked, "answer": "A"}),
+        "tooluse": (
+            {"prompt": "Look at 1.", "golden_response": ["Action: look"]},
+            {"prompt": "Look at 1.", "golden_answer": call},
+        ),
+    }
+    for task, (train, test) in tasks.items():
+        Dataset.from_list([train] * ROWS).save_to_disk(f"distillation/{task}_data/train_data")
+        Dataset.from_list([test] * 2).save_to_disk(f"distillation/{task}_data/eval_data")
+
+
+def _forecasts() -> None:
+    """Markets before and after the date at which the recipes divide theirs."""
+    with open("forecasts.csv", "w", newline="", encoding="utf-8") as file:
+        rows = [_market(i) for i in range(ROWS)]
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _market(i: int) -> dict[str, str]:
+    month = "09" if i % 2 else "11"
+    return {
+        "submission_id": f"s{i}",
+        "event_ticker": f"e{i}",
+        "title": f"Does {i} win?",
+        "snapshot_time": f"2025-{month}-01T00:00:00Z",
+        "close_time": f"2025-{month}-09T00:00:00Z",
+        "market_outcome": json.dumps({"Win": i % 4 // 2}),
+        "category": "Sports",
+        "markets": json.dumps(["Win"]),
+        "sources": json.dumps([{"title": "A paper", "summary": f"{i} is favoured."}]),
+    }
 
 
 def _environment() -> None:
