@@ -1,12 +1,14 @@
 """Our chat prompts and the Tinker cookbook's renderers of the models that are served: the same tokens.
 
-The chat templates are the real ones, those that come with TRL, on a small tokenizer with the family's marks. Carried
-out by `scripts/check_cookbook.sh`, in an environment that has the cookbook.
+The chat templates are the real ones, on a small tokenizer with the family's marks: those that come with TRL, and others
+from `$TEXT2SQL_TEMPLATES`, a directory with a file ``OWNER--NAME.jinja`` for each model, which the Hub has as
+``chat_template.jinja``. Carried out by `scripts/check_cookbook.sh`, in an environment that has the cookbook.
 """
 
 from __future__ import annotations
 
 import copy
+import os
 import re
 from dataclasses import dataclass
 from importlib.resources import files
@@ -33,7 +35,9 @@ EXAMPLE = Example(
     reasoning="All rows are counted.",
 )
 # Marks that the templates do not spell, and those that are words of the tokenizer without being special.
-FURTHER = ["<|return|>", "<|call|>", "<|message|>", "<|channel|>", "<|end|>"]
+FURTHER = ["<|return|>", "<|call|>", "<|message|>", "<|channel|>", "<|end|>", "<|observation|>", "<|endoftext|>"]
+# How families write their marks.
+MARKS = r"<\|\w+\|>|<｜[\w▁]+｜>|\[gMASK\]|<sop>"
 WORDS = ["<think>", "</think>"]
 # How Qwen's tokenizers cut text, Nemotron's and gpt-oss's nearly so: line breaks are pieces of their own, or end one of
 # punctuation. It matters where a renderer puts together what it has encoded in parts.
@@ -47,16 +51,28 @@ class Family:
     """A chat template, and the renderers of the models that have it.
 
     Attributes:
-        template: Its file.
+        template: Its file among TRL's, or a Hub id.
         on: The renderer for a model that thinks; None where there is none.
-        off: The one for a model that does not.
-        end: What ends an assistant's turn.
+        off: The one for a model that does not; None where there is none.
+        end: What ends a sequence.
+        start: What begins one, where the template writes it.
     """
 
     template: str
     on: str | None
-    off: str
+    off: str | None
     end: str = "<|im_end|>"
+    start: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The template's text; skips the test where it is not to be had."""
+        if "/" not in self.template:
+            return (TEMPLATES / f"{self.template}.jinja").read_text(encoding="utf-8")
+        file = Path(os.environ.get("TEXT2SQL_TEMPLATES", ""), f"{self.template.replace('/', '--')}.jinja")
+        if not file.is_file():
+            pytest.skip(f"no {file.name} in $TEXT2SQL_TEMPLATES: no package has this chat template")
+        return file.read_text(encoding="utf-8")
 
 
 FAMILIES = [
@@ -69,15 +85,24 @@ FAMILIES = [
     Family("nemotron_3_super", "nemotron3", "nemotron3_disable_thinking"),
     Family("nemotron_3_ultra", "nemotron3_ultra", "nemotron3_ultra_disable_thinking"),
     Family("nemotron_3_5_lightning", "nemotron3_ultra", "nemotron3_ultra_disable_thinking"),
+    Family(
+        "deepseek-ai/DeepSeek-V3.1",
+        "deepseekv3_thinking",
+        "deepseekv3",
+        "<｜end▁of▁sentence｜>",
+        "<｜begin▁of▁sentence｜>",
+    ),
+    Family("moonshotai/Kimi-K2.6", "kimi_k26", "kimi_k26_disable_thinking"),
+    Family("zai-org/GLM-5.3", "glm5_3_max_reasoning", None, end="<|endoftext|>"),
 ]
 GPT_OSS = Family("gptoss", "gpt_oss_medium_reasoning", "gpt_oss_no_sysprompt", end="<|return|>")
-# Served, and not compared here: neither TRL nor another package has the template's text, or there is none.
-NOT_COMPARED = {"deepseekv3", "kimi_k26", "glm5_3_max_reasoning", "tml_v0", "role_colon"}
+# Served, and not compared here: there is no chat template, or its text is not known to us.
+NOT_COMPARED = {"tml_v0", "role_colon"}
 CASES = [
     (family, thinking)
     for family in FAMILIES
     for thinking in ("off", "on")
-    if thinking == "off" or family.on is not None
+    if (family.off if thinking == "off" else family.on) is not None
 ]
 
 
@@ -88,12 +113,12 @@ def tokenizer_of(tiny_chat_tokenizer: Any) -> Any:
         from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
         from transformers import PreTrainedTokenizerFast
 
-        text = (TEMPLATES / f"{family.template}.jinja").read_text(encoding="utf-8")
-        marks = sorted({*re.findall(r"<\|\w+\|>", text), *FURTHER})
+        text = family.text
+        marks = sorted({*re.findall(MARKS, text), *FURTHER})
         core = type(tiny_chat_tokenizer.backend_tokenizer).from_str(tiny_chat_tokenizer.backend_tokenizer.to_str())
         core.pre_tokenizer = Sequence([Split(Regex(PIECES), "isolated"), ByteLevel(False, use_regex=False)])
         tokenizer: Any = PreTrainedTokenizerFast(
-            tokenizer_object=core, eos_token=family.end, extra_special_tokens=marks
+            tokenizer_object=core, bos_token=family.start, eos_token=family.end, extra_special_tokens=marks
         )
         tokenizer.add_tokens(WORDS)
         tokenizer.chat_template = text
@@ -155,7 +180,7 @@ def test_gpt_oss_differs_in_its_system_block_alone(tokenizer_of: Any, thinking: 
 
 
 def test_every_renderer_of_the_line_up_is_compared_or_named() -> None:
-    compared = {family.on or family.off for family in [*FAMILIES, GPT_OSS]} | {GPT_OSS.off}
+    compared = {name for family in [*FAMILIES, GPT_OSS] for name in (family.on, family.off)}
     recommended = {model.renderer for model in lineup().models}
     assert recommended <= compared | NOT_COMPARED
     assert recommended >= NOT_COMPARED

@@ -249,6 +249,18 @@ def test_a_chat_template_that_knows_no_system(tiny_chat_tokenizer: Any) -> None:
     assert end_of_turn(PromptFormat("chat-system"), copy) == [copy.eos_token_id]
 
 
+@pytest.mark.parametrize("between", ["", "\n"])
+def test_without_a_mark_for_its_end_a_turn_ends_where_the_next_begins(tiny_chat_tokenizer: Any, between: str) -> None:
+    core = tiny_chat_tokenizer.backend_tokenizer
+    copy = type(tiny_chat_tokenizer)(tokenizer_object=core, eos_token="<eos>", extra_special_tokens=["<turn>"])
+    copy.chat_template = (
+        "{% for m in messages %}{{ '<turn>' + m.role + '\n' + m.content + '" + between.replace("\n", "\\n") + "' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<turn>assistant\n' }}{% endif %}"
+    )
+    (tokens,) = tokenize([EXAMPLE], copy, PromptFormat("chat"))
+    assert copy.decode(tokens.completion) == f"{EXAMPLE.answer}{between}<turn>"
+
+
 def test_a_base_model_has_no_turns(tiny_tokenizer: Any) -> None:
     with pytest.raises(UserError, match=r"needs an instruct model.*plain"):
         tokenize([EXAMPLE], tiny_tokenizer, PromptFormat("chat"))

@@ -178,7 +178,8 @@ def _fill(text: str, example: Example) -> str:
 def end_of_turn(form: PromptFormat, tokenizer: Tokenizer) -> list[int]:
     """The ids that end an answer in a chat: up to the first special token after it, or the end of the sequence.
 
-    A plain template has none: its completions end in text.
+    A template without a mark for the end, such as GLM's, ends a turn by the mark that begins the next one. A plain
+    template has none: its completions end in text.
     """
     if not is_chat(form):
         return []
@@ -190,6 +191,12 @@ def end_of_turn(form: PromptFormat, tokenizer: Tokenizer) -> list[int]:
     end = next((place for place, token in enumerate(ids) if token in special), None)
     if end is not None:
         return list(ids[: end + 1])
+    following = mark_turns([*turns, turns[0]], tokenizer, thinks=form.thinks).rpartition(PROBE)[2]
+    (begun,) = tokenizer([following], add_special_tokens=False)["input_ids"]
+    if begun[: len(ids)] == ids and len(begun) > len(ids):
+        mark = begun[len(ids)]
+        if mark in special and mark != tokenizer.bos_token_id:
+            return [*ids, mark]
     return [*ids, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])]
 
 
