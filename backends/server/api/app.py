@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from fastapi import FastAPI
 
-from backends.server.api import downloads, openai, rest, sampling, status, training
+from backends.server.api import downloads, openai, rest, sampling, search, status, training
 from backends.server.api.admission import Admission
 from backends.server.api.errors import add_error_handlers
 from backends.server.api.loop_watch import LoopWatch
@@ -43,7 +43,7 @@ def create_app(state: ServerState, services: Sequence[JsonService] = ()) -> Fast
 
     app = FastAPI(title="text2sql serve", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.server = state
-    for routes in (status, training, sampling, rest, downloads, openai):
+    for routes in (status, training, sampling, rest, search, downloads, openai):
         app.include_router(routes.router)
     for service in services:
         app.include_router(routes_of(service))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from backends.server.database import DiskFull
 from backends.server.errors import ApiError
@@ -34,6 +37,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Busy, _busy)
     app.add_exception_handler(DiskFull, _disk_full)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _broken)
 
 
@@ -58,6 +62,18 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     sentence = "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors())
     return error_response(request.url.path, ApiError(422, sentence))
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code not in (404, 405):
+        return error_response(request.url.path, ApiError(error.status_code, error.detail))
+    # No route has raised it: there is none.
+    sent = f"{request.method} {request.url.path}"
+    called = request.headers.get("x-sdk-method", "")
+    asked = f"{called} ({sent})" if re.fullmatch(r"[\w.]{1,100}", called) else sent
+    sentence = f"This server does not offer {asked}: it trains, samples, and keeps checkpoints."
+    return error_response(request.url.path, ApiError(404, sentence))
 
 
 async def _broken(request: Request, error: Exception) -> Response:
