@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backends import waiting_threads
 from backends.capabilities import BACKENDS, Backend, Capabilities
 from backends.interface import BackendError, ServiceClient
 
@@ -38,7 +39,10 @@ def open_backend(name: str, options: BaseModel | None = None, *, checkpoints: Pa
     Raises:
         BackendError: The name is unknown, or the backend cannot be opened here.
     """
-    return _load(_find(name).opener)(options, checkpoints=checkpoints)
+    backend = _find(name)
+    if backend.capabilities.computes_here:
+        waiting_threads.keep_short()
+    return _load(backend.opener)(options, checkpoints=checkpoints)
 
 
 def check_backend(name: str, options: BaseModel | None, base_model: str) -> None:
