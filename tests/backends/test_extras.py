@@ -130,5 +130,6 @@ def test_the_wheel_carries_types_data_and_the_one_version(tmp_path: Path) -> Non
     from text2sql import __version__
 
     assert version == __version__
-    page = {f"text2sql/explorer/assets/{name}" for name in ("index.html", "main.js", "tabulator/LICENSE")}
+    page = {f"text2sql/explorer/assets/{name}" for name in ("index.html", "main.js")}
+    page |= {f"text2sql/report/questions/assets/{name}" for name in ("begin.js", "tabulator/LICENSE", "uplot/LICENSE")}
     assert {"text2sql/py.typed", "backends/py.typed", *page} <= set(files)

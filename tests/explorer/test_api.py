@@ -26,6 +26,7 @@ from backends.web_origin import Hosts  # noqa: E402
 from text2sql.explorer import app as app_module  # noqa: E402
 from text2sql.explorer.app import ASSETS, create_app  # noqa: E402
 from text2sql.explorer.serve import HOST, listen, serve_explorer  # noqa: E402
+from text2sql.report.questions.packed import ASSETS as QUESTIONS  # noqa: E402
 
 
 def client_of(directory: Path) -> TestClient:
@@ -202,19 +203,25 @@ def test_what_a_page_may_load(client: TestClient, own_runs: Path) -> None:
     assert "script-src 'self';" in policy and "unsafe" not in policy and policy.startswith("default-src 'none'")
     (own_runs / "llama" / "report.html").write_text("<script>alert(1)</script>")
     report = client_of(own_runs).get("/report", params={"run": "llama"})
-    assert report.status_code == 200 and "script-src" not in report.headers["content-security-policy"]
+    policy = report.headers["content-security-policy"]
+    # Whatever runs there has an origin that is nobody's.
+    assert report.status_code == 200 and "sandbox allow-scripts" in policy and "allow-same-origin" not in policy
+    assert "connect-src" not in policy and policy.startswith("default-src 'none'")
     assert client.post("/api/runs").status_code == 405
 
 
 def test_every_file_that_the_page_names_is_there(client: TestClient) -> None:
     page = client.get("/").text
     named = re.findall(r'(?:src|href)="(/[^"]+)"', page)
+    shared = [file.read_text() for file in QUESTIONS.glob("*.js")]
     scripts = [file.read_text() for file in ASSETS.glob("*.js")]
-    named += [f"/assets/{name}" for script in scripts for name in re.findall(r'from "\./([^"]+)"', script)]
+    imported = re.compile(r'from "\./([^"]+)"')
+    named += [f"/assets/{name}" for script in scripts for name in imported.findall(script)]
+    named += [f"/assets/questions/{name}" for script in shared for name in imported.findall(script)]
     assert len(named) > 12
     for path in named:
         assert client.get(path).status_code == 200, path
-    assert not re.search(r"https?://", page + "".join(scripts))
+    assert not re.search(r"https?://", page + "".join([*scripts, *shared]))
 
 
 def test_comparing_runs(client: TestClient) -> None:

@@ -13,10 +13,9 @@ from urllib.parse import parse_qs, quote
 import pytest
 
 from tests.explorer.conftest import lay_out
+from tests.support.browser import CONTRAST, amount, expect, opened
 from tests.support.synthetic import HOSTILE, predictions
-
-# Of every visible text the contrast with what is behind it, by WCAG 2.2; the lowest of each kind of element.
-CONTRAST = Path(__file__).with_name("contrast.js").read_text()
+from text2sql.report import write_report
 
 
 @pytest.fixture(scope="module")
@@ -29,32 +28,6 @@ def page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator
     """A page that says nothing on the console, loads nothing from elsewhere, and is no wider than the window."""
     width, scheme = request.param
     yield from opened(browser, address, width, scheme)
-
-
-def opened(browser: Any, address: str, width: int = 1400, scheme: str = "light") -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page, said, foreign = context.new_page(), [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    own = (address.partition("/#")[0], "data:", "blob:")
-    page.on("request", lambda request: None if request.url.startswith(own) else foreign.append(request.url))
-    page.set_default_timeout(15_000)
-    page.goto(address)
-    yield page
-    assert (said, foreign) == ([], [])
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    context.close()
-
-
-def expect(place: Any) -> Any:
-    from playwright.sync_api import expect
-
-    return expect(place)
-
-
-def amount(page: Any, text: str) -> None:
-    expect(page.locator(".tools .amount")).to_have_text(text)
 
 
 def state(page: Any) -> dict[str, str]:
@@ -175,6 +148,17 @@ def test_runs_side_by_side(browser: Any, address: str) -> None:
         page.get_by_role("button", name="Compare 2 runs").click()
         expect(page.locator("h1")).to_be_visible(timeout=60_000)
         expect(page.locator("svg").first).to_be_visible()
+
+
+@pytest.mark.slow
+def test_the_report_is_one_click_away(browser: Any, serve: Any, tmp_path: Path) -> None:
+    directory = lay_out(tmp_path)
+    write_report(directory / "llama")
+    for page in opened(browser, serve(directory) + "/#run=llama"):
+        page.get_by_role("link", name="Report").click()
+        page.get_by_role("link", name="All of them").first.click()
+        amount(page, "113 of 200 questions")
+        expect(page.locator("#curves canvas").first).to_be_attached()
 
 
 @pytest.mark.slow

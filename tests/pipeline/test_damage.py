@@ -168,7 +168,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
     "zeroed": lambda content: bytes(len(content)),
 }
 # Files that every start makes anew, or that hold nothing.
-MADE_ANEW = (".lock", "report.html", "questions.html")
+MADE_ANEW = (".lock", "report.html")
 STATES = ("finished", "training", "answering")
 
 

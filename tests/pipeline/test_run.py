@@ -31,7 +31,6 @@ PROMISED = {
     "predictions-novel-tuned.jsonl",
     "summary.json",
     "report.html",
-    "questions.html",
     "plots",
 }
 

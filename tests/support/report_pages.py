@@ -36,7 +36,7 @@ class Page(HTMLParser):
         self.stack.pop()
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.stack:
+        if not {"style", "script"} & set(self.stack):
             self.texts.append((self.stack[-1] if self.stack else "", data))
 
     @property

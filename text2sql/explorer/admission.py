@@ -10,8 +10,13 @@ from backends.web_origin import Hosts, foreign_page, security_headers
 
 # The page has its scripts and styles in files; the table library sets sizes through the style of elements.
 PAGE = security_headers("script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'")
-# A report or a comparison is one file with a style sheet inside, and has no script: whoever wrote it can run none.
+# A comparison is one file with a style sheet inside, and has no script.
 DOCUMENT = security_headers("style-src 'unsafe-inline'; img-src data:")
+# A report has scripts, and names them itself. The file may be anybody's: in a sandbox whatever runs there has an origin
+# that is nobody's, and reaches neither this page nor a network.
+REPORT = security_headers(
+    "sandbox allow-scripts allow-downloads; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data:"
+)
 
 
 class Admission:

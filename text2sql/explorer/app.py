@@ -17,13 +17,14 @@ from pydantic import BaseModel
 
 from backends.web_origin import Hosts
 from text2sql.errors import UserError
-from text2sql.explorer.admission import DOCUMENT, Admission
-from text2sql.explorer.answer import full_answer
-from text2sql.explorer.answers import AnswerFile
+from text2sql.explorer.admission import DOCUMENT, REPORT, Admission
 from text2sql.explorer.catalogue import Catalogue, stamps
-from text2sql.explorer.clauses import clauses_of
 from text2sql.explorer.overview import overview
-from text2sql.explorer.tree_diff import compare_trees
+from text2sql.report.questions.answer import full_answer
+from text2sql.report.questions.answers import AnswerFile
+from text2sql.report.questions.clauses import clauses_of
+from text2sql.report.questions.packed import ASSETS as QUESTIONS
+from text2sql.report.questions.tree_diff import compare_trees
 from text2sql.report.templates import PALETTE
 from text2sql.runs.records import Prediction, predictions_file
 
@@ -82,6 +83,7 @@ def create_app(directory: Path, hosts: Hosts) -> FastAPI:
     def palette() -> Response:
         return FileResponse(PALETTE)
 
+    app.mount("/assets/questions", StaticFiles(directory=QUESTIONS))
     app.mount("/assets", StaticFiles(directory=ASSETS))
     app.add_middleware(Admission, hosts=hosts)
     return app
@@ -103,7 +105,7 @@ def _serve_pages(app: FastAPI, catalogue: Catalogue) -> None:
         file = catalogue.path(run) / "report.html"
         if not file.is_file() or file.is_symlink():
             raise UserError(f'The run "{run}" has no report.html yet.')
-        return FileResponse(file, headers=DOCUMENT)
+        return FileResponse(file, headers=REPORT)
 
     @app.get("/compare")
     def compare(run: Annotated[list[str], Query()]) -> Response:

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from backends.capabilities import capabilities_of
-from text2sql.equivalence.verdict import STATUSES
 from text2sql.errors import UserError
-from text2sql.evaluation.labels import LABELS
-from text2sql.explorer.catalogue import stamps
-from text2sql.explorer.curves import Chart, charts
 from text2sql.formats import clip, timestamp
-from text2sql.inference.plan import known_evaluations
+from text2sql.report.curves import Chart, charts
 from text2sql.report.headline import result_sentence
 from text2sql.report.load import RunData, load_run
+from text2sql.report.questions.head import AnswersOf, Vocabulary, answers_of
 from text2sql.runs.models import MODELS
-from text2sql.runs.records import predictions_file
 from text2sql.runs.summary import Score
-from text2sql.sql.features import FEATURES
-from text2sql.sql.hardness import LEVELS
-
-
-@dataclass(frozen=True)
-class AnswersOf:
-    """Answers that a run has: the label of their evaluation, and what to call it."""
-
-    label: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What answers are filtered by, in the order in which it is listed; error labels with what they say."""
-
-    statuses: Sequence[str] = STATUSES
-    hardness: Sequence[str] = LEVELS
-    clauses: Sequence[str] = FEATURES
-    labels: Sequence[tuple[str, str]] = tuple(LABELS.items())
 
 
 @dataclass(frozen=True)
@@ -69,7 +44,7 @@ class Overview:
     has_report: bool
     notes: list[str]
     problems: list[str]
-    vocabulary: Vocabulary = Vocabulary()
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
 
 
 def overview(path: Path) -> Overview:
@@ -91,16 +66,6 @@ def overview(path: Path) -> Overview:
         notes=[clip(note, 600) for note in run.summary.notes] if run.summary else [],
         problems=run.problems,
     )
-
-
-def answers_of(path: Path) -> list[AnswersOf]:
-    """The files of predictions of a run, those of a plain evaluation first, others by name."""
-    before, after = predictions_file("*").split("*")
-    files = [name for name in stamps(path) if name.startswith(before) and name.endswith(after)]
-    found = {name.removeprefix(before).removesuffix(after) for name in files}
-    known = known_evaluations()
-    ordered = [*(label for label in known if label in found), *sorted(found.difference(known))]
-    return [AnswersOf(label, known[label].name if label in known else label) for label in ordered]
 
 
 def _lead(run: RunData) -> list[str]:

@@ -126,9 +126,6 @@ def _carry_out(session: RunSession, dataset: Dataset, stages: set[str], teacher:
     from text2sql.report import write_report
 
     page = write_report(session.run.path)
-    from text2sql.explorer.single_file import write_questions
-
-    write_questions(session.run.path)
     trackers.send_results(summary, answers, page)
     show_results(summary)
     console.print(f"Report: {page}")

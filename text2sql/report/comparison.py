@@ -20,6 +20,8 @@ T = TypeVar("T")
 # The answers of the models to one question, by side: in brief, and in full.
 Answered = dict[str, Outcome]
 Shown = dict[Outcome, Prediction]
+# What the list of questions calls the groups.
+_OUTCOMES = {"won": "won", "lost": "lost", "still-wrong": "both wrong", "wrong": "wrong", "right": "right"}
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Group:
-    """Cases with the same outcome; ``total`` counts them all, ``cases`` are those shown, ``listed`` ids by question."""
+    """Cases with the same outcome; ``total`` counts them all, ``cases`` are those shown, ``outcome`` finds them all."""
 
     key: str
     title: str
     explanation: str
     total: int
     cases: list[Case]
-    listed: list[tuple[str, str]]
+    outcome: str
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,10 @@ class Limits:
 
     cases: int = 12
     text: int = 2500
-    listed: int = 500
 
     def halved(self) -> Limits:
         """Half as many cases, half as long."""
-        return Limits(max(1, self.cases // 2), max(200, self.text // 2), self.listed // 2)
+        return Limits(max(1, self.cases // 2), max(200, self.text // 2))
 
 
 def by_hardness(run: RunData) -> dict[Hardness, dict[str, Tally]]:
@@ -136,10 +137,6 @@ def groups(run: RunData, limits: Limits) -> list[Group]:
         return []
     outcomes = _outcomes_of_one(run) if len(run.predictions) == 1 else _outcomes_of_two(run)
     chosen = {key: _spread(found, limits.cases) for key, _, _, found in outcomes}
-    listed = {
-        key: found[: limits.listed] if key in ("won", "lost") and len(found) > limits.cases else []
-        for key, _, _, found in outcomes
-    }
     shown: Shown = {}
     for side, file in run.predictions.items():
         shown |= file.read([pair[side] for pairs in chosen.values() for pair in pairs])
@@ -150,7 +147,7 @@ def groups(run: RunData, limits: Limits) -> list[Group]:
             explanation,
             len(found),
             [_case(pair, shown, limits) for pair in chosen[key]],
-            _listed(run, listed[key]),
+            _OUTCOMES[key],
         )
         for key, title, explanation, found in outcomes
     ]
@@ -232,13 +229,6 @@ def _spread(items: list[T], limit: int) -> list[T]:
     if len(items) <= limit:
         return items
     return [items[index * len(items) // limit] for index in range(limit)]
-
-
-def _listed(run: RunData, pairs: list[Answered]) -> list[tuple[str, str]]:
-    """Ids and questions; every one is the first model's that was asked."""
-    file = next(iter(run.predictions.values()))
-    rows = file.read([next(iter(pair.values())) for pair in pairs])
-    return [(clip(row.id, 80), clip(row.question, 200)) for _, row in rows]
 
 
 def _case(pair: Answered, shown: Shown, limits: Limits) -> Case:

@@ -1,8 +1,12 @@
-"""The page: a run as ``report.html``, one file that needs nothing else, and its figures in ``plots/``."""
+"""The page: a run as ``report.html``, one file that needs nothing else, and its figures in ``plots/``.
+
+What is known of the run stands in the page as it is, and can be read and printed without scripts. The list of all
+questions, and curves with the values under the pointer, come with the scripts of `text2sql.report.questions`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backends.capabilities import capabilities_of
@@ -16,6 +20,7 @@ from text2sql.report.figures import Plot
 from text2sql.report.headline import result_sentence
 from text2sql.report.load import RunData, load_run, with_rollouts
 from text2sql.report.plots import NAMES, draw_all
+from text2sql.report.questions.packed import Packed, pack
 from text2sql.report.rollouts import example_groups
 from text2sql.report.templates import fill
 from text2sql.runs.models import MODELS, Model
@@ -48,7 +53,7 @@ def write_report(run_dir: Path) -> Path:
     run_dir = Path(run_dir)
     run = with_rollouts(load_run(run_dir), run_dir)
     plots = draw_all(run)
-    html = render(run, plots)
+    html = render(run, plots, pack(run_dir, run.name, run.metrics))
     target = run_dir / "report.html"
     try:
         for plot in plots.values():
@@ -65,22 +70,22 @@ def write_report(run_dir: Path) -> Path:
     return target
 
 
-def render(run: RunData, plots: dict[str, Plot]) -> str:
-    """The page as text, at most about 2 MB: with many or long examples fewer and shorter ones are shown."""
+def render(run: RunData, plots: dict[str, Plot], questions: Packed) -> str:
+    """The page as text, at most about 2 MB apart from what is packed: with many or long examples fewer are shown."""
     limits = Limits()
-    while True:
-        html = _fill(run, plots, limits)
-        if len(html.encode("utf-8")) <= _MAX_BYTES or limits == limits.halved():
-            return html
+    bare = replace(questions, parts={}, scripts=[], list_style="")
+    while len(_fill(run, plots, bare, limits).encode("utf-8")) > _MAX_BYTES and limits != limits.halved():
         limits = limits.halved()
+    return _fill(run, plots, questions, limits)
 
 
-def _fill(run: RunData, plots: dict[str, Plot], limits: Limits) -> str:
+def _fill(run: RunData, plots: dict[str, Plot], questions: Packed, limits: Limits) -> str:
     notes = run.summary.notes if run.summary else ()
     return fill(
         "report.html.j2",
         plots,
         run=run,
+        questions=questions,
         names=NAMES,
         lead=_lead(run),
         headline=_headline(run),

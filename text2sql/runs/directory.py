@@ -2,7 +2,7 @@
 
 ``config.yaml`` (resolved), ``environment.json``, ``metrics.jsonl``, ``rollouts.jsonl`` (of a run that learns from
 verdicts), ``checkpoints.jsonl``, ``checkpoints/``, ``predictions-*.jsonl``, ``timings.jsonl``, ``summary.json``,
-``report.html``, ``questions.html``, ``plots/``. JSON Lines files only grow, and a last line that a killed process left
+``report.html``, ``plots/``. JSON Lines files only grow, and a last line that a killed process left
 incomplete is dropped when the run goes on.
 """
 

@@ -1,7 +1,7 @@
 // Which page is shown: that of the run in the address, or the list of runs.
 
-import { read } from "./address.js";
-import { trouble } from "./dom.js";
+import { read } from "./questions/address.js";
+import { trouble } from "./questions/dom.js";
 import { RunPage } from "./run.js";
 import { RunsPage } from "./runs.js";
 
@@ -24,8 +24,7 @@ function follow() {
 
 addEventListener("popstate", follow);
 addEventListener("keydown", (event) => {
-  const open = document.querySelector("dialog[open]");
-  if (open || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   if (page?.key(event)) event.preventDefault();
 });
 document.getElementById("home").addEventListener("click", (event) => {
@@ -33,5 +32,4 @@ document.getElementById("home").addEventListener("click", (event) => {
   history.pushState(null, "", location.pathname);
   follow();
 });
-document.getElementById("help").addEventListener("click", () => document.getElementById("keys").showModal());
 follow();

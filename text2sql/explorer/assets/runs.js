@@ -1,8 +1,8 @@
 // The list of the runs in the directory.
 
-import { get } from "./api.js";
-import { format } from "./address.js";
-import { ago, el, percent, size, trouble } from "./dom.js";
+import { get } from "./questions/api.js";
+import { format } from "./questions/address.js";
+import { ago, el, percent, size, trouble } from "./questions/dom.js";
 
 const POLL = 4000;
 

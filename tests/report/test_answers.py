@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.synthetic import predictions
 from text2sql.errors import UserError
-from text2sql.explorer.answers import AnswerFile, Page
+from text2sql.report.questions.answers import AnswerFile, Page
 
 
 def lines(count: int) -> list[str]:

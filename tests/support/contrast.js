@@ -16,7 +16,7 @@
   };
   const behind = (element) => {
     const layers = [];
-    for (let at = element; at; at = at.parentElement) {
+    for (let at = element; at; at = at.parentElement ?? at.getRootNode().host) {
       layers.push(parsed(getComputedStyle(at).backgroundColor));
       // The bar of a filter lies behind its text without being around it.
       const bar = at.matches(".facet > *") && at.parentElement.querySelector(".meter");
@@ -26,7 +26,9 @@
     return layers.reverse().reduce((below, top) => over(top, below));
   };
   const found = new Set();
-  for (const element of document.body.querySelectorAll("*")) {
+  // Those of the trees that elements have to themselves, too.
+  const all = (tree) => [...tree.querySelectorAll("*")].flatMap((each) => [each, ...(each.shadowRoot ? all(each.shadowRoot) : [])]);
+  for (const element of all(document.body)) {
     const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
     if (!own || !element.checkVisibility({ opacityProperty: true }) || element.closest(".unseen, :disabled")) continue;
     const style = getComputedStyle(element);

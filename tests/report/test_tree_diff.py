@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from text2sql.explorer.tree_diff import Piece, compare_trees
+from text2sql.report.questions.tree_diff import Piece, compare_trees
 
 SCHEMA = "CREATE TABLE t (id INT, a INT, x INT, y TEXT); CREATE TABLE u (tid INT, uid INT)"
 
