@@ -20,7 +20,16 @@ from backends.interface import BackendError, ServiceClient
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["BACKENDS", "BackendError", "Capabilities", "ServiceClient", "check_backend", "helps", "open_backend"]
+__all__ = [
+    "BACKENDS",
+    "BackendError",
+    "Capabilities",
+    "ServiceClient",
+    "check_backend",
+    "helps",
+    "open_backend",
+    "shares_work",
+]
 
 
 def open_backend(name: str, options: BaseModel | None = None, *, checkpoints: Path | None = None) -> ServiceClient:
@@ -77,3 +86,8 @@ def _load(name: str) -> Any:
 def helps() -> bool:
     """Whether this process is one of an `accelerate launch`, but not the first: the program runs in that one."""
     return int(os.environ.get("RANK", "0")) > 0
+
+
+def shares_work() -> bool:
+    """Whether this process is one of several of an `accelerate launch`."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1

@@ -23,7 +23,9 @@ from text2sql.console import Stage, console, stage
 from text2sql.data.datum import make_batch
 from text2sql.data.prompts import Tokens
 from text2sql.errors import UserError
+from text2sql.formats import pluralize
 from text2sql.runs.budget import BudgetReached
+from text2sql.runs.interruption import Request, interruptions_wait
 from text2sql.runs.records import METRICS, CheckpointRecord, StartRecord, Validation
 from text2sql.runs.session import RunSession
 from text2sql.runs.summary import TrainingSummary
@@ -38,6 +40,7 @@ from text2sql.training.warm_start import begin, find_start
 Validate = Callable[[SamplingClient, int], float]
 # Comparable from run to run, whatever loss is trained on.
 VALIDATION_LOSS = "cross_entropy"
+STOPPING = "Stopping after the steps that are being computed; their checkpoint is kept. Once more stops at once."
 # The checkpoint of the weights that a training began with.
 START = "start"
 
@@ -93,23 +96,30 @@ class Trainer(Generic[S]):
         self._clock = time.monotonic()
         in_flight: deque[S] = deque()
         examples = self.steps.examples_before
-        with stage("Training", examples(self.steps.total), examples(done)) as bar:
+        with (
+            interruptions_wait(STOPPING) as request,
+            stage("Training", examples(self.steps.total), examples(done)) as bar,
+        ):
             try:
-                self._loop(client, done, in_flight, bar)
+                self._loop(client, done, in_flight, bar, request)
             except BudgetReached:
-                self._finish(in_flight, bar)
-                last = self.metrics.last_step
-                if last and last != self.checkpoints.step:
-                    self._save(client, last)
+                self._keep(client, in_flight, bar)
+                raise
+            except (KeyboardInterrupt, OSError) as error:
+                if lost := (self.metrics.last_step or 0) - self.checkpoints.step:
+                    error.add_note(f"{pluralize(lost, 'step')} after the last checkpoint will be done again.")
                 raise
             finally:
                 self.steps.close()
         return self.chosen_checkpoint()
 
-    def _loop(self, client: TrainingClient, step: int, in_flight: deque[S], bar: Stage) -> None:
+    def _loop(self, client: TrainingClient, step: int, in_flight: deque[S], bar: Stage, request: Request) -> None:
         if self._validation_missing(step):
             self._validate(client, step)
         while step < self.steps.total and not self._stopped_early:
+            if request.made:
+                self._keep(client, in_flight, bar)
+                request.heed()
             in_flight.append(self.steps.submit(client, step))
             step += 1
             validates, saves = self._validation_due(step), self._checkpoint_due(step)
@@ -118,6 +128,15 @@ class Trainer(Generic[S]):
             improved = validates and self._validate(client, step)
             if improved or saves or self._stopped_early:
                 self._save(client, step)
+
+        request.heed()
+
+    def _keep(self, client: TrainingClient, in_flight: deque[S], bar: Stage) -> None:
+        """Finish the steps in flight, and save what they came to."""
+        self._finish(in_flight, bar)
+        last = self.metrics.last_step
+        if last and last != self.checkpoints.step:
+            self._save(client, last)
 
     # Starting and going on
 
