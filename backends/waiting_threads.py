@@ -28,8 +28,8 @@ def keep_short() -> None:
         return
     if "torch" in sys.modules:
         log.info(
-            "PyTorch was loaded before text2sql's backend, so its idle threads keep the processor. Where this machine has "
-            "something else to do, set GOMP_SPINCOUNT=%d in the environment.",
+            "PyTorch was loaded before text2sql's backend, so its idle threads keep the processor. Where this machine "
+            "has something else to do, set GOMP_SPINCOUNT=%d in the environment.",
             TURNS,
         )
         return
