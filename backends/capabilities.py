@@ -77,7 +77,7 @@ BACKENDS: dict[str, Backend] = {
         preflight="backends.local.preflight:check_local",
     ),
     "tinker": Backend(
-        "backends.tinker.remote:open_remote",
+        "backends.tinker.opening:open_remote",
         Capabilities(
             title="Tinker API",
             has_weights=True,

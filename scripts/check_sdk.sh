@@ -5,8 +5,10 @@
 #   bash scripts/check_sdk.sh [VERSION ...]
 #
 # Each client trains, saves, loads, samples, scores, lists, downloads and deletes (scripts/sdk_client.py), and must get the
-# very numbers that the installed version gets. Nothing of this environment is changed: each SDK goes into a directory of its
-# own, which is searched before this environment's packages. The status is 1 if one got other numbers, or none.
+# very numbers that the installed version gets. Then the tests of the remote backend, of parity and of the interface run with
+# that SDK in the place of the installed one. Nothing of this environment is changed: each SDK goes into a directory of its
+# own, which is searched before this environment's packages. The status is 1 if one got other numbers, or none, or if tests
+# fail with one that pyproject.toml allows.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.."
@@ -36,6 +38,28 @@ ask() { # a directory with an SDK, or none for the installed one
 # Of the numbers alone; the archive is told beside them, since not every version has one.
 read_answer() { "$python" -c "import json, sys; answer = json.load(sys.stdin); print(answer['version'], json.dumps(answer['numbers']), answer['archive'], sep='\t')"; }
 
+allowed() { # a version
+  "$python" -c 'import sys, tomllib
+from packaging.requirements import Requirement
+wanted = [Requirement(line) for line in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]]
+sys.exit(sys.argv[1] not in next(one.specifier for one in wanted if one.name == "tinker"))' "$1"
+}
+# Says how the tests went, or why they cannot.
+in_process() { # a directory with an SDK
+  export PYTHONPATH="$1:$PWD"
+  if "$python" -c 'import backends.local.service, backends.server.main, backends.tinker.remote' 2>"$scratch/errors"; then
+    "$python" -m pytest -q -p no:cacheprovider -m "not slow" tests/backends/tinker tests/invariants/test_parity.py \
+      tests/backends/local/test_sdk_signatures.py >"$scratch/tests" 2>&1
+    status=$?
+    echo "  in process: $(tail -1 "$scratch/tests")"
+  else
+    status=1
+    echo "  in process: $(tail -1 "$scratch/errors")"
+  fi
+  unset PYTHONPATH
+  return $status
+}
+
 IFS=$'\t' read -r installed expected _ < <(ask "" | read_answer)
 echo "installed: tinker $installed"
 failed=0
@@ -45,6 +69,9 @@ for version in "${versions[@]}"; do
     echo "tinker $version: the same numbers; download: $archive"
   else
     echo "tinker $version: $(tail -1 "$scratch/errors")"
+    failed=1
+  fi
+  if ! in_process "$scratch/$version" && allowed "$version"; then
     failed=1
   fi
 done

@@ -45,7 +45,7 @@ def no_session_stays_open() -> Iterator[None]:
 
 def _heartbeats() -> int:
     holders = sys.modules.get("tinker.lib.internal_client_holder")
-    loop = holders._internal_client_holder_thread_singleton.loop_if_started() if holders else None
+    loop = holders._internal_client_holder_thread_singleton._loop if holders else None
     tasks = asyncio.all_tasks(loop) if loop else ()
     return sum(task.get_coro().__qualname__.endswith("._session_heartbeat") for task in tasks)
 

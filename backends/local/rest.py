@@ -272,6 +272,7 @@ class LocalRestClient:
     assign_session_project_async = async_result(assign_session_project)
     export_session_trace_async = async_result(export_session_trace)
     get_sampler_async = async_result(get_sampler)
+    search_sessions_async = async_result(search_sessions)
     get_audit_log_async = async_result(get_audit_log)
     get_billing_usage_async = async_result(get_billing_usage)
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from datetime import datetime
-from pathlib import Path
-from typing import cast
 
 import tinker
-from pydantic import BaseModel
 from tinker import types
 
 from backends.billing import Bill
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import CheckpointPath
-from backends.interface import BackendError, Description, ServiceClient
-from backends.options import TinkerOptions
+from backends.interface import BackendError, Description
 from backends.tinker.bill import read_bill
-from backends.tinker.preflight import check_key, check_offered, check_server, server_address
-from backends.tinker.sdk_patches import apply_patches
+from backends.tinker.client_futures import give_futures
+from backends.tinker.preflight import check_offered
 
 
 class RemoteServiceClient(tinker.ServiceClient):
@@ -36,11 +32,15 @@ class RemoteServiceClient(tinker.ServiceClient):
 
     def create_rest_client(self) -> tinker.RestClient:
         """Housekeeping on stored checkpoints."""
-        return tinker.RestClient(base_url=self._url, api_key=self._key)
+        return give_futures(tinker.RestClient(base_url=self._url, api_key=self._key))
 
     def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
         """The models that can be trained and sampled."""
-        return self.create_rest_client().get_server_capabilities().result()
+        rest = self.create_rest_client()
+        if hasattr(rest, "get_server_capabilities"):
+            return rest.get_server_capabilities().result()
+        # The SDK moved it to the other client in 0.38, where it needs no session.
+        return super().get_server_capabilities()
 
     def sampler_links(self, path: str) -> types.ExternalWeightsUrlsResponse:
         """A link to each file of weights to sample from; `text2sql serve` gives some, and the SDK does not ask for any.
@@ -93,25 +93,3 @@ class RemoteServiceClient(tinker.ServiceClient):
                 "Tinker console."
             ) from error
         check_offered(base_model, offered)
-
-
-def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = None) -> ServiceClient:
-    """The SDK's service client, after a check that the server can be reached.
-
-    Args:
-        options: `TinkerOptions`, or None for its defaults.
-        checkpoints: Ignored: the service keeps its checkpoints.
-
-    Raises:
-        BackendError: There is no usable API key, or the server cannot be reached or refuses the key.
-    """
-    chosen = TinkerOptions.model_validate((options or TinkerOptions()).model_dump())
-    url = server_address(chosen.base_url)
-    check_key()
-    check_server(url)
-    apply_patches(chosen.tokenizer)
-    try:
-        # The SDK's clients take more than the interface asks, in part under narrower types.
-        return cast(ServiceClient, RemoteServiceClient(url))
-    except tinker.TinkerError as error:
-        raise BackendError(f"backend: the Tinker SDK could not start: {error}") from error

@@ -1,25 +1,18 @@
 """What this project changes in the Tinker SDK while it runs: one function a change, each with its reason.
 
-Every function is for the SDK versions that it names, and does nothing with another one. `test_sdk_patches` fails when
-the SDK no longer needs one of them.
+Every function asks whether the SDK has what it would change, and does nothing if not. `test_sdk_patches` fails when the
+SDK no longer needs one of them.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
-from collections.abc import Callable
-from importlib import metadata
-from typing import Any, ParamSpec
-
-from packaging.specifiers import SpecifierSet
+from typing import Any
 
 from backends.base_models import PACKAGED, load_tokenizer, locate
 from backends.interface import BackendError
 from backends.tinker.preflight import no_tokenizer
-
-P = ParamSpec("P")
 
 # A queue that stands still for this long is reported.
 PAUSE_SECONDS = 30
@@ -28,20 +21,6 @@ NOTICE_SECONDS = 30.0
 
 # The SDK's warnings are shown; the notices are among them.
 _log = logging.getLogger("tinker.server")
-
-
-def _for_sdk(versions: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Apply a patch to these versions of the SDK only."""
-
-    def decorate(patch: Callable[P, None]) -> Callable[P, None]:
-        @functools.wraps(patch)
-        def apply(*args: P.args, **kwargs: P.kwargs) -> None:
-            if metadata.version("tinker") in SpecifierSet(versions, prereleases=True):
-                patch(*args, **kwargs)
-
-        return apply
-
-    return decorate
 
 
 def apply_patches(tokenizer: str | None) -> None:
@@ -55,15 +34,15 @@ def apply_patches(tokenizer: str | None) -> None:
     show_notices()
 
 
-@_for_sdk(">=0.38,<0.39")
 def report_pauses_soon() -> None:
     """Report a queue that stands still after `PAUSE_SECONDS`: the SDK waits a quarter of an hour, in silence."""
     from tinker.lib import queue_state_logger
 
-    queue_state_logger.PAUSE_GRACE_PERIOD = PAUSE_SECONDS
+    # Before 0.38 the SDK waits for nothing, and has no such name.
+    if hasattr(queue_state_logger, "PAUSE_GRACE_PERIOD"):
+        queue_state_logger.PAUSE_GRACE_PERIOD = PAUSE_SECONDS
 
 
-@_for_sdk(">=0.38,<0.39")
 def find_tokenizers(given: str | None) -> None:
     """Tell the SDK where the tokenizers of sampling clients are that the Hub does not have under the model's name.
 
@@ -90,7 +69,6 @@ def find_tokenizers(given: str | None) -> None:
     sampling_client._load_tokenizer_from_model_info = load  # type: ignore[assignment]
 
 
-@_for_sdk(">=0.38,<0.39")
 def show_notices() -> None:
     """Log rate limits and lost connections as warnings: the SDK waits and retries, and writes them at DEBUG."""
     from tinker import _base_client

@@ -60,10 +60,12 @@ class Running:
         assert started.wait(60)
 
     def client(self, key: str = KEY) -> Any:
-        """A service client of the real SDK."""
+        """A service client of the real SDK, whose calls return futures with each version of it."""
         import tinker
 
-        self._clients.append(tinker.ServiceClient(base_url=self.url, api_key=key))
+        from backends.tinker.client_futures import give_futures
+
+        self._clients.append(give_futures(tinker.ServiceClient(base_url=self.url, api_key=key)))
         return self._clients[-1]
 
     def http(self, key: str | None = KEY, **options: Any) -> Any:

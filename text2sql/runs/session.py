@@ -60,12 +60,13 @@ def open_service(config: Config, checkpoints: Path | None = None) -> Iterator[Se
     Raises:
         BackendError: It cannot be opened, or it failed in the middle of the work; `BackendLost` if that may pass.
     """
-    import tinker
-    from tinker.lib.retryable_exception import RetryableException
-
     for logger in config.capabilities.loggers:
         show_warnings(logger)
     service = open_backend(config.backend, config.backend_options, checkpoints=checkpoints)
+    # After it, since the SDK takes seconds to load, and a backend may be refused without it.
+    import tinker
+    from tinker.lib.retryable_exception import RetryableException
+
     try:
         service.check_model(config.trained_model)
         yield service

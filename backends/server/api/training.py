@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ValidationError
@@ -42,6 +42,12 @@ class FinishRequest(BaseModel):
     """The end of a session."""
 
     reason: Reason = Reason()
+
+
+class SaveForSampling(SaveWeightsForSamplerRequest):
+    """The protocol's request, with what clients send since SDK 0.38, whichever is installed here."""
+
+    kind: Literal["snapshot", "inflight"] = "snapshot"
 
 
 @router.post("/create_session")
@@ -262,7 +268,7 @@ async def save_weights(request: Request) -> UntypedAPIFuture:
 async def save_weights_for_sampler(request: Request) -> UntypedAPIFuture:
     """Save the adapter alone: under a name, or as an unnamed snapshot, with a sampler for it."""
 
-    def save(state: ServerState, queue: ModelQueue, wanted: SaveWeightsForSamplerRequest) -> Work:
+    def save(state: ServerState, queue: ModelQueue, wanted: SaveForSampling) -> Work:
         def save_under(name: str, **record: Any) -> str:
             client, where = state.residency.model(queue.name), CheckpointPath(queue.name, "sampler", name)
             return state.checkpoints.save(
@@ -285,7 +291,7 @@ async def save_weights_for_sampler(request: Request) -> UntypedAPIFuture:
 
         return unnamed if wanted.path is None else named
 
-    return _ordered(state_of(request), owner_of(request), await read_body(request), SaveWeightsForSamplerRequest, save)
+    return _ordered(state_of(request), owner_of(request), await read_body(request), SaveForSampling, save)
 
 
 @router.post("/save_weights_external")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.backends.server.conftest import Running
+from tests.backends.tinker.conftest import plain_sdk
 from tests.conftest import REPOSITORY
 from tests.support.rl_runs import judge_here
 
@@ -30,6 +31,7 @@ def example(
 
 
 @pytest.mark.filterwarnings("ignore:Using .* of the future:FutureWarning")
+@plain_sdk
 def test_the_supervised_loop_learns_in_either_place(example: Callable[..., list[str]], tiny_model: str) -> None:
     there = example("tinker_supervised.py", "tiny", "", "2")
     here = example("tinker_supervised.py", tiny_model, "local", "2")
@@ -39,6 +41,7 @@ def test_the_supervised_loop_learns_in_either_place(example: Callable[..., list[
     assert re.fullmatch(r"state to train on: tinker://\S+/weights/supervised", there[-1])
 
 
+@plain_sdk
 def test_the_loop_from_verdicts_goes_on_from_a_state(
     example: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

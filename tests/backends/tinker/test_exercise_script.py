@@ -13,10 +13,12 @@ from click.testing import CliRunner
 from tinker.cli.__main__ import main_cli
 
 from tests.backends.server.conftest import Running
+from tests.backends.tinker.conftest import plain_sdk
 from tests.conftest import REPOSITORY
 from tests.support.tiny_runs import rows
 
 
+@plain_sdk
 def test_the_script_goes_through_all_steps(
     server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

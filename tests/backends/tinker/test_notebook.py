@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.backends.server.conftest import Running
+from tests.backends.tinker.conftest import plain_sdk
 from tests.conftest import REPOSITORY
 
 # In the place of what the cell with the parameters sets.
@@ -27,6 +28,7 @@ def test_the_notebook_is_kept_without_outputs_and_every_cell_compiles() -> None:
 
 
 @pytest.mark.slow
+@plain_sdk
 def test_the_notebook_runs_from_top_to_bottom(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINKER_BASE_URL", server.url)
     space: dict[str, Any] = {}
