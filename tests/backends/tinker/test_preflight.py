@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from backends.interface import BackendError
+from tests.conftest import REPOSITORY
 from text2sql.config import Config
 from text2sql.runs.session import open_service
 
@@ -43,6 +46,18 @@ def test_no_key_and_nobody_there(remote_config: Callable[..., Config], monkeypat
     monkeypatch.delenv("TINKER_API_KEY")
     monkeypatch.setenv("HOME", "/nonexistent")
     assert "needs an API key" in refusal(remote_config())
+
+
+def test_it_is_refused_before_the_sdk_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whichever command: `text2sql models --remote` has no configuration to be looked at before."""
+    monkeypatch.delenv("TINKER_API_KEY")
+    monkeypatch.setenv("HOME", "/nonexistent")
+    code = (
+        "import sys\nfrom text2sql.cli import main\nsys.argv = ['text2sql', 'models', '--remote']\n"
+        "try: main()\nexcept SystemExit as end: print(end.code, sorted({'tinker', 'torch'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert "needs an API key" in done.stderr and done.stdout.split() == ["2", "[]"]
 
 
 def test_a_tokenizer_that_is_not_there(remote_config: Callable[..., Config], tmp_path: Path) -> None:
