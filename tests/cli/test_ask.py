@@ -30,7 +30,7 @@ def test_ask_answers_from_a_schema_file_and_from_a_database(
     text2sql: Callable[..., Outcome], finished: Path, tmp_path: Path, shop: Path
 ) -> None:
     (tmp_path / "shop.sql").write_text(SHOP + "\n")
-    for source in (("--schema", "shop.sql"), ("--database", shop)):
+    for source in (("--schema", "shop.sql"), ("--schema", f"\n{SHOP} "), ("--database", shop)):
         outcome = text2sql("ask", "How many goods?", *source, "--run", finished)
         assert (outcome.code, outcome.out) == (0, "SELECT COUNT(*) AS n FROM goods\n")
         assert text2sql("ask", "How many goods?", *source, "--run", finished, "--base").out == outcome.out
@@ -101,9 +101,11 @@ def test_ask_executes_and_changes_nothing(text2sql: Callable[..., Outcome], fini
 
 def test_ask_says_what_is_missing(text2sql: Callable[..., Outcome], finished: Path, tmp_path: Path, shop: Path) -> None:
     ask = ("ask", "How many?", "--run", finished)
-    assert "--schema FILE or --database FILE" in text2sql(*ask).line
+    assert "Give the schema with --schema" in text2sql(*ask).line
     assert "--execute needs --database" in text2sql(*ask, "--schema", "x.sql", "--execute").line
-    assert "--schema: none.sql cannot be read" in text2sql(*ask, "--schema", "none.sql").line
+    neither = "is neither CREATE TABLE statements nor a file"
+    assert f"--schema: none.sql {neither}" in text2sql(*ask, "--schema", "none.sql").line
+    assert neither in text2sql(*ask, "--schema", "goods(id, price)").line
     for name, text in (("empty.sql", " \n"), ("text.db", "no database"), ("zero.db", "")):
         (tmp_path / name).write_text(text)
     assert "--schema: empty.sql is empty" in text2sql(*ask, "--schema", "empty.sql").line

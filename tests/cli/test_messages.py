@@ -117,7 +117,11 @@ def test_tinker_without_a_usable_key(
 ) -> None:
     if key is not None:
         monkeypatch.setenv("TINKER_API_KEY", key)
-    assert what in text2sql("run", tiny_file, "backend=tinker").line
+    line = text2sql("run", tiny_file, "backend=tinker").line
+    assert what in line and "backend=local" in line
+    # There no backend is chosen.
+    line = text2sql("models", "--remote").line
+    assert what in line and "backend=" not in line
 
 
 def test_a_key_may_stand_in_a_file(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from rich.console import Console
 from tests.support.tiny_runs import judge_by_words, rows, tiny_config, write_jsonl
 from text2sql import console
 from text2sql.config import Config, EvaluationConfig
+from text2sql.data.dataset import load_dataset
+from text2sql.data.golds import describe_training_golds
 from text2sql.data.inspect import inspect
 from text2sql.equivalence import process_pool
 from text2sql.errors import UserError
@@ -36,6 +39,7 @@ from text2sql.evaluation.golds import (
     stopped_golds,
 )
 from text2sql.pipeline.run import run_pipeline
+from text2sql.pipeline.stages import read_data
 from text2sql.sql.dialects import reading_dialects
 
 SCHEMA = "CREATE TABLE goods (name TEXT, price REAL, sold DATE)"
@@ -201,6 +205,44 @@ def test_a_run_whose_answers_may_not_be_long_enough_stops(tmp_path: Path, monkey
     with pytest.raises(UserError, match=f"{TOO_LONG}: 4 of 4"):
         run_pipeline(tiny_config(tmp_path, evaluation={"max_new_tokens": 3}))
     assert not list((tmp_path / "run").glob("predictions-*"))
+
+
+def _trained(tmp_path: Path, amount: int, broken: int) -> Config:
+    """Training examples of which some have a query of another dialect, at even distances, and tests that are whole."""
+    made = rows(amount)
+    for row in made[:: amount // broken][:broken]:
+        row["answer"] = "SELECT STR_TO_DATE(b, 'x') FROM t0"
+    test = write_jsonl(tmp_path / "test.jsonl", rows(3))
+    source = write_jsonl(tmp_path / "trained.jsonl", made[3:])
+    return tiny_config(tmp_path, data={"source": str(source), "test": {"source": str(test)}, "test_size": 3})
+
+
+def test_a_run_says_how_many_training_queries_do_not_run_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge_by_words(monkeypatch)
+    config = _trained(tmp_path, 40, 4)
+    for stages, said in ((("train", "evaluate"), True), (("baseline",), False)):
+        recorded = Console(record=True, width=500)
+        monkeypatch.setattr("text2sql.pipeline.stages.console", recorded)
+        dataset = read_data(config, stages)
+        shown = recorded.export_text()
+        trained = len(dataset.split.train)
+        assert (f"Training queries: of the {trained} 3 do not run" in shown and "sqlglot reads it as" in shown) == said
+
+
+def test_of_a_large_training_side_a_sample_is_examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def examined(golds: Sequence[Gold], *others: object) -> list[GoldFault]:
+        asked.append(len(golds))
+        return [GoldFault(golds[0].id, FAILS, "why"), GoldFault(golds[1].id, EMPTY)]
+
+    monkeypatch.setattr("text2sql.data.golds.examine_golds", examined)
+    config = _trained(tmp_path, 1000, 1)
+    dataset = load_dataset(config)
+    (sentence,) = describe_training_golds(dataset, config)
+    assert asked == [300] and f"of the 300 that were looked at, of {len(dataset.split.train)}, 1 do not run" in sentence
 
 
 def test_inspect_names_every_one_and_says_that_a_run_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.support.present_run import STEP
 from tests.support.report_pages import Page, read
 from tests.support.synthetic import HOSTILE, edit_summary, make_run, predictions, write_rows
+from text2sql.cli import app
 from text2sql.equivalence.verdict import Table, Witness
 from text2sql.errors import UserError
 from text2sql.report import write_report
@@ -311,6 +313,13 @@ def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Nothing to report .* no summary\.json"):
         write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_it_again(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    done = CliRunner().invoke(app, ["report", str(run_dir)])
+    assert done.exit_code == 0 and "Report: " in done.output and (run_dir / "report.html").is_file()
+    refused = CliRunner().invoke(app, ["report", str(tmp_path_factory.mktemp("empty"))])
+    assert isinstance(refused.exception, UserError) and "Nothing to report" in str(refused.exception)
 
 
 def test_a_directory_that_cannot_be_written(run_dir: Path) -> None:

@@ -47,8 +47,14 @@ def test_an_interrupted_training_says_its_step_and_damage_is_named(runs: Path) -
     (runs / "done" / "summary.json").unlink()
     (runs / "sweep" / "seed-1" / "summary.json").write_text("{")
     states = {run.path.name: run.state for run in list_runs(runs)}
-    assert states["done"].startswith("training, step ")
+    assert states["done"] == "trained, evaluation begun"
     assert states["seed-1"].startswith("damaged: ") and "summary.json" in states["seed-1"]
+    for path in (runs / "done").glob("predictions-*tuned*.jsonl"):
+        path.unlink()
+    assert {run.path.name: run.state for run in list_runs(runs)}["done"].startswith("training, step ")
+    for name in ("metrics.jsonl", "checkpoints.jsonl"):
+        (runs / "done" / name).unlink()
+    assert {run.path.name: run.state for run in list_runs(runs)}["done"] == "evaluation of the base model begun"
 
 
 def test_a_run_is_removed_whole_and_nothing_else_is(runs: Path) -> None:

@@ -63,6 +63,7 @@ for command in (
     runs.evaluate,
     pairs.match,
     runs.ask,
+    results.report,
     results.compare,
     view.view,
     results.download,

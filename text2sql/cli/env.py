@@ -11,11 +11,11 @@ def env() -> None:
     from backends.paths import cache_directory
     from text2sql.config.files import SHIPPED
     from text2sql.console import console
-    from text2sql.runs.environment import git_commit, package_versions
+    from text2sql.runs.environment import describe_source, package_versions
 
     for name, version in package_versions().items():
         console.print(f"{name:<14} {version or 'not installed'}")
-    console.print(f"{'commit':<14} {git_commit() or 'unknown'}")
+    console.print(f"{'commit':<14} {describe_source()}")
     console.print(f"{'python':<14} {platform.python_version()}")
     console.print(f"{'platform':<14} {platform.platform()}, {os.cpu_count()} cores")
     console.print(f"{'cache':<14} {cache_directory()}")

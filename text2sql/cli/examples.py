@@ -23,6 +23,7 @@ EXAMPLES = {
         "text2sql ask 'How many customers live in Lisbon?' --database shop.sqlite --execute",
         "text2sql ask 'How many orders?' --database 'postgresql://reader:${PASSWORD}@localhost/shop' --execute",
     ),
+    "report": ("text2sql report runs/quickstart",),
     "compare": ("text2sql compare runs/quickstart:base runs/quickstart --json comparison.json",),
     "view": ("text2sql view runs",),
     "download": (

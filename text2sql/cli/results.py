@@ -1,4 +1,4 @@
-"""The commands on what runs have left: compare, download, bill."""
+"""The commands on what runs have left: report, compare, download, bill."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ def compare(
     from text2sql.compare import compare_runs
 
     compare_runs(runs, html, show, as_json=as_json, as_csv=as_csv)
+
+
+def report(run: Annotated[Path, typer.Argument(help="The run's directory.")]) -> None:
+    """Write a run's report.html and figures again, from the files of its directory."""
+    from text2sql.report.page import write_report
+
+    page = write_report(run)
+    from text2sql.console import console
+
+    console.print(f"Report: {page}", markup=False, soft_wrap=True)
 
 
 def download(

@@ -168,7 +168,7 @@ def _evaluate_model(config: Config) -> None:
 
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
-    schema: Annotated[Path | None, typer.Option(help="File of CREATE TABLE statements.")] = None,
+    schema: Annotated[str | None, typer.Option(help="CREATE TABLE statements, or a file of them.")] = None,
     database: DatabaseOption = None,
     run_directory: Annotated[Path, typer.Option("--run", help="Run whose tuned model answers.")] = Path(
         "runs/quickstart"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ from text2sql.rows.encodings import read_text
 if TYPE_CHECKING:
     from text2sql.engines.user_database import UserDatabase
 
+# A schema instead of the name of a file that has one.
+_STATEMENT = re.compile(r"\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*create\s", re.IGNORECASE | re.DOTALL)
 DatabaseOption = Annotated[
     str | None,
     typer.Option(
@@ -29,9 +32,9 @@ MaxTables = Annotated[
 
 
 def read_schema(
-    schema: Path | None, database: str | None, *, allow_writable_role: bool = False
+    schema: str | None, database: str | None, *, allow_writable_role: bool = False
 ) -> tuple[str, UserDatabase | None]:
-    """The ``CREATE TABLE`` statements that a command is given, in a file or as those of a database, and the database.
+    """The statements that a command is given (as text, in a file, or as those of a database), and the database.
 
     Raises:
         UserError: Neither is given, or what is given cannot be read or has none.
@@ -41,12 +44,16 @@ def read_schema(
     opened = None if database is None else UserDatabase.read(database, allow_writable_role=allow_writable_role)
     if schema is None:
         if opened is None:
-            raise UserError("Give the schema with --schema FILE or --database FILE.")
+            raise UserError(
+                "Give the schema with --schema, as CREATE TABLE statements or a file of them, or with --database."
+            )
         return opened.schema.text, opened
+    if _STATEMENT.match(schema):
+        return schema.strip(), opened
     try:
-        text = read_text(schema).strip()
+        text = read_text(Path(schema)).strip()
     except (OSError, ValueError) as error:
-        raise UserError(f"--schema: {schema} cannot be read: {error}") from error
+        raise UserError(f"--schema: {schema} is neither CREATE TABLE statements nor a file ({error}).") from error
     if not text:
         raise UserError(f"--schema: {schema} is empty; it must hold CREATE TABLE statements.")
     return text, opened

@@ -1,4 +1,4 @@
-"""The gold queries of the test examples, examined before a model is asked; see `text2sql.evaluation.golds`."""
+"""The gold queries of a data set, examined before a model is asked; see `text2sql.evaluation.golds`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ from text2sql.config import Config
 from text2sql.console import stage
 from text2sql.data.dataset import Dataset
 from text2sql.data.prompts import PromptFormat, render_completion
-from text2sql.evaluation.golds import Gold, check_golds, examine_golds, long_golds, stopped_golds
+from text2sql.evaluation.golds import (
+    FAILS,
+    FAILS_IN_ENGINE,
+    Gold,
+    check_golds,
+    examine_golds,
+    long_golds,
+    stopped_golds,
+)
+from text2sql.formats import count
+
+# Queries of the training side that are looked at, and that are named.
+_SAMPLE, _NAMED = 300, 3
 
 
 def with_gold_faults(dataset: Dataset, config: Config) -> Dataset:
@@ -17,9 +29,36 @@ def with_gold_faults(dataset: Dataset, config: Config) -> Dataset:
     test = dataset.split.test
     golds = [Gold(example.id, example.context, example.answer, example.db, example.dialect) for example in test]
     with stage("Examining gold queries", len(golds)) as bar:
-        found = examine_golds(golds, config.evaluation, config.data.seed, lambda count: bar.advance(count, 0))
+        found = examine_golds(golds, config.evaluation, config.data.seed, lambda amount: bar.advance(amount, 0))
     answers = {example.id: render_completion(example, PromptFormat.of(config)) for example in test}
     return replace(dataset, faults=(*found, *stopped_golds(answers, config.evaluation.stop)))
+
+
+def describe_training_golds(dataset: Dataset, config: Config) -> list[str]:
+    """How many queries of the training side do not run, in a sentence; none where all do.
+
+    Of a large data set as many as `_SAMPLE` are looked at, at even distances: that takes seconds. A training goes on
+    whatever is found, since nothing is measured on them.
+    """
+    train = dataset.split.train
+    taken = train if len(train) <= _SAMPLE else [train[place * len(train) // _SAMPLE] for place in range(_SAMPLE)]
+    golds = [
+        Gold(example.id, example.context, example.answer, None if example.context else example.db, example.dialect)
+        for example in taken
+    ]
+    # Whether a query runs does not depend on how many databases it is run on.
+    settings = config.evaluation.model_copy(update={"databases": 1})
+    with stage("Examining training queries", len(golds)) as bar:
+        found = examine_golds(golds, settings, config.data.seed, lambda amount: bar.advance(amount, 0))
+    failing = [str(fault) for fault in found if fault.kind in (FAILS, FAILS_IN_ENGINE)]
+    if not failing:
+        return []
+    looked = "" if len(taken) == len(train) else f" that were looked at, of {count(len(train))},"
+    named = "; ".join(failing[:_NAMED]) + ("; ..." if len(failing) > _NAMED else "")
+    return [
+        f"Training queries: of the {count(len(taken))}{looked} {count(len(failing))} do not run. "
+        f"The model will learn to write such all the same. {named}"
+    ]
 
 
 def with_long_golds(dataset: Dataset, tokenizer: Tokenizer, config: Config) -> Dataset:

@@ -13,7 +13,7 @@ from text2sql.console import console
 from text2sql.data import prompts
 from text2sql.data.dataset import Dataset, length_percentiles, load_dataset, tokenize_split
 from text2sql.data.example import Example
-from text2sql.data.golds import check_gold_faults, with_gold_faults, with_long_golds
+from text2sql.data.golds import check_gold_faults, describe_training_golds, with_gold_faults, with_long_golds
 from text2sql.data.prompts import Tokens
 from text2sql.data.schema_text import gold_tables, read_tables, shown_tables
 from text2sql.errors import UserError
@@ -106,7 +106,7 @@ def _described(config: Config) -> tuple[Dataset, Tokenizer | None]:
 def _print_faults(dataset: Dataset, config: Config) -> None:
     """Every gold query that is odd, and whether a run would stop at them."""
     golds = len(dataset.split.test)
-    for sentence in describe_faults(dataset.faults, golds, named=None):
+    for sentence in [*describe_faults(dataset.faults, golds, named=None), *describe_training_golds(dataset, config)]:
         console.print(sentence, markup=False)
     try:
         check_gold_faults(dataset, config)

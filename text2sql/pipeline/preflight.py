@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from backends import check_backend
+from backends.interface import BackendError
 from backends.planning.estimate import DEVICES
 from text2sql.config import Config, SourceConfig, expand_user
 from text2sql.errors import UserError
@@ -45,7 +46,7 @@ def check_run(config: Config, stages: Collection[str]) -> Claim:
         _check_training(config)
     claim = claim_run(config)
     try:
-        check_backend(config.backend, config.backend_options, config.trained_model)
+        _check_backend(config)
         run_prices(config)
         if trains and config.hub.push_to:
             from text2sql.export import hub
@@ -98,6 +99,16 @@ def check_models(directory: Path, *, tuned: bool = False) -> None:
             f"The run in {run.path} has no checkpoint yet; let it finish, or ask its base model with --base."
         )
     check_backend(config.backend, config.backend_options, config.trained_model)
+
+
+def _check_backend(config: Config) -> None:
+    """Raise BackendError where the backend cannot be had; where it computes elsewhere, with what works without it."""
+    try:
+        check_backend(config.backend, config.backend_options, config.trained_model)
+    except BackendError as error:
+        if not config.capabilities.computes_here and config.capabilities.has_weights:
+            error.add_note("A model on this machine needs none of that: backend=local.")
+        raise
 
 
 def _check_packages(config: Config) -> None:

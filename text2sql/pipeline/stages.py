@@ -14,7 +14,7 @@ from text2sql.config import Config
 from text2sql.console import console
 from text2sql.data import prompts
 from text2sql.data.dataset import Dataset, check_batch_size, load_dataset, tokenize_split
-from text2sql.data.golds import check_gold_faults, with_gold_faults, with_long_golds
+from text2sql.data.golds import check_gold_faults, describe_training_golds, with_gold_faults, with_long_golds
 from text2sql.data.prompts import Tokens
 from text2sql.errors import UserError
 from text2sql.evaluation.llm_judge import JudgeCase
@@ -65,6 +65,9 @@ def read_data(config: Config, stages: Collection[str]) -> Dataset:
         check_batch_size(dataset, config)
     dataset = with_gold_faults(dataset, config)
     check_gold_faults(dataset, config)
+    if plan.trains:
+        for sentence in describe_training_golds(dataset, config):
+            console.print(sentence, markup=False)
     return dataset
 
 

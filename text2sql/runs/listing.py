@@ -9,6 +9,7 @@ from pathlib import Path
 from text2sql.errors import UserError
 from text2sql.runs.claim import empty_run
 from text2sql.runs.directory import RunDirectory
+from text2sql.runs.records import predictions_file
 from text2sql.runs.summary import Summary
 
 # Directories within directories that are searched: those of a sweep lie one deeper than others.
@@ -97,9 +98,13 @@ def _state(run: RunDirectory, summary: Summary | None) -> str:
         return "finished"
     if "train" in stages:
         return "trained, not evaluated"
+    if run.has_tuned_answers():
+        return "trained, evaluation begun"
     if run.has_trained():
         steps = [row.step for row in run.metrics()]
         return f"training, step {max(steps)}" if steps else "training begun"
     if stages:
         return "base model evaluated"
+    if any(run.path.glob(predictions_file("*"))):
+        return "evaluation of the base model begun"
     return "begun" if run.has_results() else "nothing yet"
