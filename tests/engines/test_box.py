@@ -54,6 +54,23 @@ def test_rows_that_the_engine_holds_are_not_written_again(monkeypatch: pytest.Mo
     box.close()
 
 
+def test_empty_tables_are_asked_once_unless_rows_are_perturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    box, written = _box(monkeypatch)
+    table = engine_schema(SCHEMA, "duckdb").schema.tables["t"]
+    by_chance = "SELECT RANDOM() FROM (SELECT COUNT(*) FROM t)"
+    box.check(by_chance)
+    box.load({"t": (table, [(1, "x")])})
+    full = box.run(by_chance, 0, 1.0).rows
+    box.load({"t": (table, [])})
+    empty = box.run(by_chance, 0, 1.0).rows
+    assert empty == box.run(by_chance, 0, 1.0).rows != full
+    # What is open to chance must be seen to be so.
+    box.perturb()
+    assert box.run(by_chance, 0, 1.0).rows != empty
+    assert written == [[], ["INSERT INTO t VALUES (1, 'x')"], []]
+    box.close()
+
+
 def test_a_query_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     box, _ = _box(monkeypatch)
     box.check(QUERY)

@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.trees import FAILURES
-from text2sql.sql.prepare import parse
+from text2sql.sql.prepare import Prepared, parse
 from text2sql.sql.trees import parse_sqlite, to_sqlite
 
 _PARTS = {
@@ -56,8 +56,8 @@ _PART_FUNCTIONS: dict[type[exp.Expr], str] = {
 }
 
 
-def as_sqlite(tree: exp.Expr, dialect: Dialect) -> str | None:
-    """The text of a query for SQLite; None where sqlglot cannot write it or read it back.
+def as_sqlite(tree: exp.Expr, dialect: Dialect) -> Prepared | None:
+    """A query for SQLite, with its tree; None where sqlglot cannot write it or read it back.
 
     Args:
         tree: The query in its own dialect.
@@ -71,7 +71,11 @@ def as_sqlite(tree: exp.Expr, dialect: Dialect) -> str | None:
         read = parse(text)
     except FAILURES:
         return None
-    return to_sqlite(read) if read is not None else None
+    if read is None:
+        return None
+    rewritten = to_sqlite(read)
+    read = read if rewritten == text else parse(rewritten)
+    return Prepared(rewritten, tree=read) if read is not None else None
 
 
 def _translated(tree: exp.Expr, dialect: Dialect) -> exp.Expr:

@@ -22,7 +22,7 @@ from text2sql.engines.trees import canonical_in, parse_query, with_collections_o
 from text2sql.equivalence import ties
 from text2sql.equivalence.pair import GoldFails, PreparedPair, encodable
 from text2sql.equivalence.tongue import Tongue
-from text2sql.sql.prepare import Prepared, parse
+from text2sql.sql.prepare import Prepared
 from text2sql.sql.repair import clean, word_names
 from text2sql.sql.sandbox import QueryFailed
 from text2sql.sql.schema import used_tables, used_views
@@ -104,7 +104,7 @@ class EnginePair(PreparedPair):
     @property
     def words(self) -> set[str]:
         """Every name in either query, and in either translation."""
-        texts = [self._gold_text, self.predicted_text, *(text for text in self.translations if text)]
+        texts = [self._gold_text, self.predicted_text, *(query.sql for query in self.translations if query)]
         return set[str]().union(*map(word_names, texts))
 
     def open(self) -> None:
@@ -199,12 +199,8 @@ class EnginePair(PreparedPair):
     @cached_property
     def plan_trees(self) -> list[exp.Expr]:
         """The trees that databases are made for: in SQLite's dialect where there is a translation."""
-        queries = (self.gold, self.predicted)
-        found = [
-            (parse(text) if text else None) or query.tree
-            for text, query in zip(self.translations, queries, strict=True)
-        ]
-        trees = [tree for tree in found if tree is not None]
+        found = zip(self.translations, (self.gold, self.predicted), strict=True)
+        trees = [tree for translated, query in found if (tree := (translated or query).tree) is not None]
         return trees[:1] if self.gold.sql == self.predicted.sql else trees
 
     @cached_property

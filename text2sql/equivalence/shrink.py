@@ -5,7 +5,7 @@ from __future__ import annotations
 from text2sql.equivalence.databases.generator import Database, Generator
 from text2sql.equivalence.databases.values import ordinary
 from text2sql.equivalence.pair import PreparedPair
-from text2sql.equivalence.results import LenientComparison
+from text2sql.equivalence.results import Answers, LenientComparison
 from text2sql.equivalence.trial import Trial, strictly_same
 from text2sql.equivalence.verdict import Table, Witness
 from text2sql.sql.budget import Budget
@@ -23,8 +23,10 @@ class Shrinker:
 
     def __init__(self, pair: PreparedPair, trial: Trial, generator: Generator, budget: Budget) -> None:
         self._pair, self._trial, self._generator, self._budget = pair, trial, generator, budget
+        # The last database on which they were seen to differ, with the results there.
+        self._seen: tuple[Database, Result, Answers, Result] | None = None
 
-    def _differs(self, rows: Database) -> bool:
+    def differs(self, rows: Database) -> bool:
         """Whether the queries differ on a database, for good."""
         self._trial.load(rows)
         try:
@@ -34,13 +36,16 @@ class Shrinker:
             return False
         if gold.overflow or strictly_same(answers, gold, predicted):
             return False
-        return self._trial.real(rows, answers)
+        if not self._trial.real(rows, answers):
+            return False
+        self._seen = rows, gold, answers, predicted
+        return True
 
     def shrink(self, rows: Database) -> Database:
         """Takes out rows while the queries still differ and the keys still hold."""
         trials = 0
         # A difference that shows only when scans run backwards is left as it is.
-        if not self._differs(rows):
+        if not self.differs(rows):
             return rows
         for chunk in (8, 4, 2, 1):
             for name in list(rows):
@@ -50,7 +55,7 @@ class Shrinker:
                         break
                     smaller = {**rows, name: rows[name][:start] + rows[name][start + chunk :]}
                     trials += 1
-                    if self._generator.sound(smaller) and self._differs(smaller):
+                    if self._generator.sound(smaller) and self.differs(smaller):
                         rows = smaller
                     else:
                         start += chunk
@@ -63,8 +68,11 @@ class Shrinker:
         # What was found is not lost because the search for it, or the shrinking, took all the time.
         self._trial.renew()
         self._trial.load(rows)
-        gold, answers = self._trial.run_gold()
-        predicted = self._trial.run_predicted()
+        if self._seen is not None and self._seen[0] is rows:
+            _, gold, answers, predicted = self._seen
+        else:
+            gold, answers = self._trial.run_gold()
+            predicted = self._trial.run_predicted()
         if self._trial.may_reverse and answers.allow(predicted.rows):
             self._pair.box.perturb(reverse=True)
             predicted = self._trial.run_predicted()

@@ -72,9 +72,8 @@ class Trial:
         Raises:
             QueryFailed: If it gives no result.
         """
-        if sql is None and self._unproven and self.order is not None and self.order.sql != self._pair.gold.sql:
-            self._prove()
-        result = self._run(sql or self.gold_sql)
+        doubted = sql is None and self._unproven and self.order is not None and self.order.sql != self._pair.gold.sql
+        result = self._proven() if doubted else self._run(sql or self.gold_sql)
         answers = self.answers(result)
         width = len(result.columns) - (self.order.extra if self.order else 0)
         return Result(result.columns[:width], answers.window, result.overflow), answers
@@ -97,13 +96,21 @@ class Trial:
         """Gives the last runs of a pair, those for its witness, their own time."""
         self._budget = Budget(4 * _QUERY_SECONDS)
 
-    def _prove(self) -> None:
-        """Gives the form without LIMIT up if it does not hold what the gold query itself returns: sqlglot wrote it."""
+    def _proven(self) -> Result:
+        """Runs the form without LIMIT, which sqlglot wrote.
+
+        It is given up if it does not hold what the gold query itself returns, whose result then stands in its place.
+        """
         self._unproven -= 1
         assert self.order is not None
         result = self._run(self.order.sql)
-        if not result.overflow and not self.order.answers(result).allow(self._run(self._pair.gold.sql).rows):
-            self.order, self.gold_sql, self.unstable = None, self._pair.gold.sql, True
+        if result.overflow:
+            return result
+        own = self._run(self._pair.gold.sql)
+        if self.order.answers(result).allow(own.rows):
+            return result
+        self.order, self.gold_sql, self.unstable = None, self._pair.gold.sql, True
+        return own
 
     def load(self, rows: Database) -> None:
         """Replaces the contents of the database."""

