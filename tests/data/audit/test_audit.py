@@ -315,6 +315,36 @@ def test_the_key_of_what_is_asked_about_is_no_better_column() -> None:
     assert reading is not None and not [s for s in smells(reading) if "teacher_id" in s.detail]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT AVG(o.price) FROM orders AS o JOIN customers AS c ON o.customer_id = c.id",
+        "SELECT o.day FROM customers AS c JOIN orders AS o ON c.id = o.customer_id",
+        "SELECT o.day FROM orders AS o LEFT JOIN customers AS c ON c.id = o.id",
+    ],
+)
+def test_a_table_that_changes_no_row_is_joined_for_nothing(sql: str) -> None:
+    assert "table joined for nothing" in kinds("Which days?", sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        # Its rows are what is counted, added up or listed.
+        "SELECT COUNT(*) FROM customers AS c JOIN orders AS o ON o.customer_id = c.id WHERE c.city = 'Porto'",
+        "SELECT COUNT(1) FROM orders AS o JOIN customers AS c ON c.id = o.customer_id WHERE c.city = 'Porto'",
+        "SELECT c.city, SUM(c.age) FROM customers AS c LEFT JOIN orders AS o ON o.customer_id = c.id GROUP BY c.city",
+        # It filters: customers with an order, orders whose number is a customer's.
+        "SELECT DISTINCT c.name FROM customers AS c JOIN orders AS o ON o.customer_id = c.id",
+        "SELECT o.day FROM orders AS o JOIN customers AS c ON c.id = o.id",
+        # Something of it is used.
+        "SELECT o.day, c.city FROM orders AS o JOIN customers AS c ON o.customer_id = c.id",
+    ],
+)
+def test_a_table_that_multiplies_or_filters_rows_is_not(sql: str) -> None:
+    assert "table joined for nothing" not in kinds("How many orders?", sql)
+
+
 def test_every_kind_that_tells_something_is_one_that_is_found() -> None:
     """Each key of the weights stands in the source of a smell."""
     sources = "".join(

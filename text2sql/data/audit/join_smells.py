@@ -83,8 +83,34 @@ def joins(r: Reading) -> Iterator[Smell]:
     if len(aliases) > 1 and all(c.table for c in r.columns):
         linked = [c.table.lower() for c in r.columns if inside_join(c)]
         for alias in aliases:
-            if alias not in used and linked.count(alias) < 2:
+            if alias not in used and linked.count(alias) == 1 and _changes_nothing(r, alias):
                 yield Smell("table joined for nothing", f"nothing of {r.tables[alias]} is used")
+
+
+def _changes_nothing(r: Reading, alias: str) -> bool:
+    """Whether a join with a table, of which nothing else is used, leaves every row there once.
+
+    It finds at most one row where it goes along a key of the table, and at least one where that is what a foreign key
+    points at, or where the table is the outer one. Any other join multiplies rows, which aggregates and lists show, or
+    filters them.
+    """
+    for join in r.tree.find_all(exp.Join):
+        on = join.args.get("on")
+        for pair in on.find_all(exp.EQ) if on is not None else ():
+            for own, other in ((pair.this, pair.expression), (pair.expression, pair.this)):
+                if not (isinstance(own, exp.Column) and isinstance(other, exp.Column)) or own.table.lower() != alias:
+                    continue
+                table, child = (r.schema.tables.get(r.tables.get(c.table.lower(), "")) for c in (own, other))
+                column = own.name.lower()
+                if table is None or child is None or (column,) not in {*map(tuple, table.keys)}:
+                    return False
+                pointed = any(
+                    key.parent == table.name.lower()
+                    and (other.name.lower(), column) in zip(key.columns, key.parent_columns, strict=False)
+                    for key in child.foreign_keys
+                )
+                return pointed or (join.side == "LEFT" and join.alias_or_name.lower() == alias)
+    return False
 
 
 def _linked(r: Reading, one: str, other: str) -> bool:
