@@ -151,33 +151,19 @@ class _Tally:
 class Search:
     """Tries databases until the queries differ on one or there have been enough.
 
-    Args:
-        pair: Prepared.
-        trial: Runs it.
-        generator: Makes the databases.
-        effort: How many.
-        budget: What they may cost.
-        scouted: Whether another engine has found no difference on these and more.
-
     Attributes:
         difference: The rows of the witness, once there is one.
     """
 
     def __init__(
-        self,
-        pair: PreparedPair,
-        trial: Trial,
-        generator: Generator,
-        effort: int,
-        budget: Budget,
-        *,
-        scouted: bool = False,
+        self, pair: PreparedPair, trial: Trial, generator: Generator, effort: int, budget: Budget, scouted: bool = False
     ) -> None:
         self._pair, self._trial, self._generator = pair, trial, generator
         self._effort, self._budget = effort, budget
         self.difference: Database | None = None
         self._trees = pair.plan_trees
-        # Groups that compete differ in many ways that rarely decide: AVG(x) against AVG(DISTINCT x).
+        # Groups that compete differ in many ways that rarely decide: AVG(x) against AVG(DISTINCT x). Where another
+        # engine has found nothing on these (``scouted``), it has seen them.
         enough = effort * 2 if generator.grouped and not scouted else effort
         self._enough = enough + generator.aimed if enough > FIRST_AIMED else enough
 
