@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import random
+import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -26,12 +29,13 @@ from text2sql.errors import UserError
 
 
 class _Files:
-    """What the server has, and what was asked of it; `cut` ends an answer after N bytes."""
+    """What the server has, and what was asked of it; `cut` ends an answer after N bytes, `tag` names its version."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.ranges: list[str | None] = []
         self.cut: int | None = None
+        self.tag = ""
         self.url = ""
 
 
@@ -48,9 +52,19 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Files]:
             if data is None:
                 self.send_error(404)
                 return
+            if self.headers.get("If-Range", state.tag) != state.tag:
+                wanted = None
             start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+            if wanted and start >= len(data):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(data)}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             self.send_response(206 if wanted else 200)
             self.send_header("Content-Length", str(len(data) - start))
+            if state.tag:
+                self.send_header("ETag", state.tag)
             self.end_headers()
             self.wfile.write(data[start : state.cut] if state.cut else data[start:])
 
@@ -117,6 +131,76 @@ def test_a_download_that_breaks_off_goes_on(server: _Files, tmp_path: Path, monk
     fetch.fetch("spider")
     assert server.ranges == [None, "bytes=1000-"]
     assert len(load_examples(SourceConfig(source="spider", hub_split="dev"))) == 2
+
+
+@pytest.mark.parametrize("tags", [('"one"', '"two"'), ("", "")], ids=["named versions", "shorter"])
+def test_what_came_of_another_version_is_not_gone_on_with(
+    server: _Files, tmp_path: Path, monkeypatch: Any, tags: tuple[str, str]
+) -> None:
+    data = _zip(archives.spider(tmp_path / "made"), "spider_data/")
+    before = bytes(255 - byte for byte in data) + b"more" * 50
+    server.tag, server.cut = tags[0], 1000 if tags[0] else len(data) + 100
+    _offer(server, monkeypatch, "spider", data_zip=before)
+    with pytest.raises(UserError, match="What came is kept"):
+        fetch.fetch("spider")
+    server.tag, server.cut = tags[1], None
+    _offer(server, monkeypatch, "spider", data_zip=data)
+    directory = fetch.fetch("spider")
+    assert directory and len(load_examples(SourceConfig(source="spider"))) == 6
+    assert not list(directory.glob("*.etag"))
+
+
+def test_a_file_that_was_whole_when_the_program_died_is_not_fetched_again(
+    server: _Files, tmp_path: Path, monkeypatch: Any
+) -> None:
+    data = _zip(archives.spider(tmp_path / "made"), "spider_data/")
+    _offer(server, monkeypatch, "spider", data_zip=data)
+    directory = fetch.fetched("spider")
+    directory.mkdir(parents=True)
+    (directory / f"data.zip{fetch.PARTIAL}").write_bytes(data)
+    fetch.fetch("spider")
+    assert server.ranges == [f"bytes={len(data)}-"] and len(load_examples(SourceConfig(source="spider"))) == 6
+
+
+FORMATS = {"zip": "zip", "tar.bz2": "bztar", "tar.gz": "gztar", "tar.xz": "xztar"}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("harm", ["a byte in the middle", "the end"])
+def test_an_archive_that_is_damaged_is_refused_and_fetched_anew(
+    kind: str, harm: str, server: _Files, tmp_path: Path, monkeypatch: Any
+) -> None:
+    made = archives.spider(tmp_path / "made")
+    # What packs badly, so that there is a middle.
+    (made / "noise").write_bytes(random.Random(0).randbytes(60_000))
+    base = shutil.make_archive(str(tmp_path / "packed"), FORMATS[kind], made)
+    data = Path(base).read_bytes()
+    half = len(data) // 2
+    spoilt = data[:half] if harm == "the end" else data[:half] + bytes([data[half] ^ 255]) + data[half + 1 :]
+    server.files = {f"data.{kind}": spoilt}
+    monkeypatch.setitem(
+        NAMED,
+        "spider",
+        replace(NAMED["spider"], archive=Archive("https://the.page", {f"data.{kind}": f"{server.url}/data.{kind}"})),
+    )
+    with pytest.raises(UserError, match=r"is not the archive that it should be.*https://the\.page"):
+        fetch.fetch("spider")
+    server.files = {f"data.{kind}": data}
+    directory = fetch.fetch("spider")
+    assert directory and (directory / "noise").stat().st_size == 60_000
+
+
+def test_a_full_disk_is_no_damage(server: _Files, tmp_path: Path, monkeypatch: Any) -> None:
+    _offer(server, monkeypatch, "spider", data_zip=_zip(archives.spider(tmp_path / "made"), "spider_data/"))
+
+    def full(*arguments: Any, **named: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(zipfile.ZipFile, "extractall", full)
+        fetch.fetch("spider")
+    fetch.fetch("spider")
+    assert len(server.ranges) == 1, "what was fetched is kept"
 
 
 def test_a_page_in_place_of_an_archive(server: _Files, monkeypatch: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import httpx
@@ -60,23 +62,49 @@ def _download(url: str, file: Path, page: str) -> Path:
         return file
     # Not a name of `backends.paths.written_aside`: what came of a large file must be found again by the next start.
     aside = file.with_name(f"{file.name}{PARTIAL}")
-    start = aside.stat().st_size if aside.is_file() else 0
-    # Without compression on the way, so that places in the file are places in the download.
-    headers = {"User-Agent": "text2sql", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
     try:
-        with httpx.stream("GET", url, headers=headers, timeout=SILENCE, follow_redirects=True) as response:
-            # The range begins at the end: all of the file is there.
-            if response.status_code != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                response.raise_for_status()
-                _append(response, aside, start)
+        if not _go_on(url, aside):
+            # What is there is of another file: the server's has become shorter.
+            aside.unlink()
+            _go_on(url, aside)
     except httpx.HTTPStatusError as error:
         raise _unreachable(url, file, page, f"HTTP {error.response.status_code}") from error
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise _unreachable(url, file, page, str(error) or type(error).__name__) from error
     aside.replace(file)
+    _tag(aside).unlink(missing_ok=True)
     return file
+
+
+def _go_on(url: str, aside: Path) -> bool:
+    """Fetch what is missing of a file; whether what is there was the beginning of the server's file."""
+    start = aside.stat().st_size if aside.is_file() else 0
+    # Without compression on the way, so that places in the file are places in the download.
+    headers = {"User-Agent": "text2sql", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        if _tag(aside).is_file():
+            # Of a file that is another one by now the server sends all.
+            headers["If-Range"] = _tag(aside).read_text(encoding="ascii")
+    with httpx.stream("GET", url, headers=headers, timeout=SILENCE, follow_redirects=True) as response:
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+            # Where the range begins at the end, all of the file is there.
+            size = response.headers.get("Content-Range", "").rpartition("/")[2]
+            return not size.isdigit() or int(size) == start
+        response.raise_for_status()
+        tag = response.headers.get("ETag", "")
+        # A weak one promises no more than the same meaning.
+        if tag.startswith('"') and tag.isascii():
+            _tag(aside).write_text(tag, encoding="ascii")
+        else:
+            _tag(aside).unlink(missing_ok=True)
+        _append(response, aside, start)
+    return True
+
+
+def _tag(aside: Path) -> Path:
+    """Where it is noted which version of a file what has come is of."""
+    return aside.with_name(f"{aside.name}.etag")
 
 
 def _append(response: httpx.Response, aside: Path, start: int) -> None:
@@ -107,10 +135,17 @@ def _unpack(file: Path, page: str) -> None:
             with tarfile.open(file) as packed_tar:
                 names = packed_tar.getnames()
                 packed_tar.extractall(file.parent, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+                # The checksum of all stands at the end, which nobody has read yet.
+                while packed_tar.fileobj and packed_tar.fileobj.read(2**20):
+                    pass
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        # A disk that is full has a number; a stream of bzip2 that is damaged has none.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         file.unlink()
+        reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
         raise UserError(
-            f"{file.name} is not the archive that it should be ({error}); perhaps a page that asks to confirm. "
+            f"{file.name} is not the archive that it should be ({reason}); perhaps a page that asks to confirm. "
             f"Download it from {page} and put it into {file.parent}."
         ) from error
     file.unlink()
