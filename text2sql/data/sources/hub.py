@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from text2sql.errors import UserError
 from text2sql.rows import SourceRow
@@ -33,16 +34,36 @@ def read_hub(location: str, split: str, known: Sequence[str], revision: str | No
         )
     import datasets
 
-    _look_up(location, split)
+    reached = _look_up(location, split)
     try:
-        return datasets.load_dataset(location, split=split, revision=revision)
+        with _from_cache_unless(reached):
+            return datasets.load_dataset(location, split=split, revision=revision)
     # `datasets` raises exceptions of many kinds for an absent set, an absent split, the network or a licence.
     except Exception as error:
         raise _refused(location, split, error) from error
 
 
-def _look_up(location: str, split: str) -> None:
-    """Ask the Hub for the data set first: `datasets` retries a name that is not there for a minute."""
+@contextmanager
+def _from_cache_unless(reached: bool) -> Iterator[None]:
+    """Let the Hub's client read its cache alone where the Hub was not reached: it would try for half a minute."""
+    import datasets
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    if not reached:
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+def _look_up(location: str, split: str) -> bool:
+    """Ask the Hub for the data set first: `datasets` retries a name that is not there for a minute.
+
+    Returns:
+        Whether the Hub has answered; where it has not, there is a copy in the cache.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -55,11 +76,13 @@ def _look_up(location: str, split: str) -> None:
             raise _refused(location, split, error) from error
     except OfflineModeIsEnabled:
         # A copy may be in the cache.
-        pass
+        return False
     # No network, in the words of whichever HTTP library the Hub's client uses.
     except Exception as error:
         if not _is_cached(location):
             raise _refused(location, split, error) from error
+        return False
+    return True
 
 
 def _is_cached(location: str) -> bool:
@@ -83,9 +106,10 @@ def load_all(location: str, revision: str | None = None) -> dict[str, int]:
     """Download every split into the cache of `datasets`; their numbers of rows (UserError as `read_hub`)."""
     import datasets
 
-    _look_up(location, "all")
+    reached = _look_up(location, "all")
     try:
-        return {name: len(rows) for name, rows in datasets.load_dataset(location, revision=revision).items()}
+        with _from_cache_unless(reached):
+            return {name: len(rows) for name, rows in datasets.load_dataset(location, revision=revision).items()}
     # Of as many kinds as in `read_hub`.
     except Exception as error:
         raise _refused(location, "all", error) from error
