@@ -53,12 +53,10 @@ def describe_training_golds(dataset: Dataset, config: Config) -> list[str]:
     failing = [str(fault) for fault in found if fault.kind in (FAILS, FAILS_IN_ENGINE)]
     if not failing:
         return []
-    looked = "" if len(taken) == len(train) else f" that were looked at, of {count(len(train))},"
+    of = f"{count(len(failing))} of "
+    of += count(len(train)) if taken is train else f"the {count(len(taken))} looked at ({count(len(train))} in all)"
     named = "; ".join(failing[:_NAMED]) + ("; ..." if len(failing) > _NAMED else "")
-    return [
-        f"Training queries: of the {count(len(taken))}{looked} {count(len(failing))} do not run. "
-        f"The model will learn to write such all the same. {named}"
-    ]
+    return [f"Training queries: {of} do not run. The model will learn to write such all the same. {named}"]
 
 
 def with_long_golds(dataset: Dataset, tokenizer: Tokenizer, config: Config) -> Dataset:
