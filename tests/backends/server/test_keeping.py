@@ -99,7 +99,8 @@ def test_users_have_namespaces_of_their_own(keyed: Running, users: tuple[Any, An
     loaded = theirs.create_training_client_from_state(path, weights_access_token=KEY).result()
     assert loaded.get_info().lora_rank == 2
     rest.publish_checkpoint_from_tinker_path(path).result()
-    assert theirs.create_training_client_from_state(path).result().model_id.endswith(":train:2")
+    # Which number it has depends on how many requests the SDK makes of it.
+    assert re.search(r":train:\d$", theirs.create_training_client_from_state(path).result().model_id)
     copied = other.copy_weights(path, destination_project_id="mine").result()
     rest.unpublish_checkpoint_from_tinker_path(path).result()
     rest.delete_checkpoint_from_tinker_path(path).result()
