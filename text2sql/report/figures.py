@@ -60,6 +60,8 @@ STYLE: dict[Any, Any] = {
 # Inches, 360 points.
 _WIDTH = 5.0
 _MAX_POINTS = 800
+# Share of the figure's width that a legend may take: the ticks are to its left.
+_LEGEND = 0.9
 
 
 @dataclass(frozen=True)
@@ -123,16 +125,22 @@ def percent_axis(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
 
 
-def legend(axes: Axes, entries: int) -> None:
-    """A legend over the figure, its entries in one row."""
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(-0.01, 1.0),
-        ncols=entries,
-        borderaxespad=0.2,
-        handlelength=1.3,
-        columnspacing=1.4,
-    )
+def legend(axes: Axes) -> None:
+    """A legend over the figure, as many entries in a row as the figure is wide."""
+    width = axes.figure.bbox.width
+    _, labels = axes.get_legend_handles_labels()
+    for columns in range(len(labels), 0, -1):
+        made = axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(-0.01, 1.0),
+            ncols=columns,
+            borderaxespad=0.2,
+            handlelength=1.3,
+            columnspacing=1.4,
+        )
+        # A wider one would push the axes together.
+        if made.get_window_extent().width <= _LEGEND * width:
+            return
 
 
 def whisker(axes: Axes, y: float, colour: str, rate: float, low: float, high: float, scale: float) -> None:

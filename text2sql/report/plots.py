@@ -89,7 +89,7 @@ def _loss(run: RunData) -> tuple[Figure, str] | None:
     if not steps and not checked:
         return None
     figure, axes = new_figure(2.9)
-    said, entries = [], 0
+    said = []
     if steps:
         busy = len(steps) >= 60
         style: dict[str, Any] = {"alpha": 0.35, "linewidth": 0.9} if busy else {"linewidth": 1.6}
@@ -104,7 +104,6 @@ def _loss(run: RunData) -> tuple[Figure, str] | None:
         said.append(
             f"Training loss from {losses[0]:.3g} at step {count(steps[0])} to {losses[-1]:.3g} at {count(steps[-1])}"
         )
-        entries += 1
     if checked:
         axes.plot(
             checked,
@@ -117,10 +116,9 @@ def _loss(run: RunData) -> tuple[Figure, str] | None:
             label="Validation",
         )
         said.append(f"Validation loss from {validation[0]:.3g} to {validation[-1]:.3g}, lowest {min(validation):.3g}")
-        entries += 1
     curve(axes)
     axes.set_ylim(bottom=min(0.0, *losses, *validation, 0.0))
-    legend(axes, entries)
+    legend(axes)
     return figure, ". ".join(said) + "."
 
 
@@ -144,7 +142,7 @@ def _reward(run: RunData) -> tuple[Figure, str] | None:
         ("reward", "Reward", COLOURS["tuned"]),
         ("equivalent", "Right answers", SERIES[3]),
         ("pass_at_group", "Any right", MUTED),
-        ("caught", "Wrong, and one database lets it pass", SERIES[2]),
+        ("caught", "Right on one database alone", SERIES[2]),
     )
     found = [(name, colour, *series(run.metrics, key)) for key, name, colour in curves]
     if not found[0][2]:
@@ -156,7 +154,7 @@ def _reward(run: RunData) -> tuple[Figure, str] | None:
         said.append(f"{name} from {values[0]:.3g} at step {count(steps[0])} to {values[-1]:.3g} at {count(steps[-1])}")
     curve(axes)
     axes.set_ylim(min(0.0, *found[0][3]), 1.03)
-    legend(axes, len(found))
+    legend(axes)
     return figure, ". ".join(said) + "."
 
 
@@ -182,7 +180,7 @@ def _pass_at_k(run: RunData) -> tuple[Figure, str] | None:
     axes.set_xticks(ks, [str(k) for k in ks])
     axes.set_ylim(0, 1.03)
     percent_axis(axes.yaxis)
-    legend(axes, len(found))
+    legend(axes)
     return figure, ". ".join(said) + "."
 
 
@@ -227,7 +225,7 @@ def _hardness(run: RunData) -> tuple[Figure, str] | None:
 def _side_legend(axes: Axes, sides: list[str]) -> None:
     for side in sides:
         axes.plot([], [], "o", color=COLOURS[side], label=NAMES[side], markersize=7)
-    legend(axes, len(sides))
+    legend(axes)
 
 
 def _statuses(run: RunData) -> tuple[Figure, str] | None:
