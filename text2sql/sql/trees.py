@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import exp, generator
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.dialects.sqlite import SQLite
 from sqlglot.errors import ParseError
 from sqlglot.generators.sqlite import SQLiteGenerator
 
+from text2sql.errors import UserError
 from text2sql.sql.schema import Column
 from text2sql.sql.tokens import tokenize
 from text2sql.sql.values import Value, as_number
@@ -21,6 +22,14 @@ from text2sql.sql.values import Value, as_number
 # Its warnings are about SQL of other dialects: what it cannot follow is run all the same.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
+
+# Found out when a query is written, it would leave every pair undecided.
+if not str(generator.__file__).endswith(".py"):
+    raise UserError(
+        "sqlglot is installed in its compiled form (the package sqlglotc, which sqlglot[c] brings). Its classes cannot "
+        "be extended so, and writing SQL as it was meant needs that. `pip uninstall sqlglotc` takes it out; sqlglot "
+        "stays."
+    )
 
 _NEGATION = re.compile(r"\bNOT\b", re.IGNORECASE)
 
