@@ -61,7 +61,7 @@ MISTAKES = {
     "estimate quickstart --device B200": '--device: "B200" is none of here, cpu, T4',
     "data stats quickstart data.source=nosuch.csv": "there is no file nosuch.csv",
     "data export nosuch": "There is no configuration file nosuch",
-    "ask x --run nosuch --schema nosuch.sql": "--schema: nosuch.sql cannot be read",
+    "ask x --run nosuch --schema nosuch.sql": "--schema: nosuch.sql is neither CREATE TABLE statements nor a file",
     "ask x --run nosuch --schema schema.sql": "There is no run in nosuch",
     "ask x --run finished --schema schema.sql": "has no checkpoint yet",
     "demo nosuch": "There is no run in nosuch",
