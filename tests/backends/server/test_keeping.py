@@ -107,7 +107,8 @@ def test_users_have_namespaces_of_their_own(keyed: Running, users: tuple[Any, An
     again = theirs.create_training_client_from_state_with_optimizer(copied).result()
     sums = [c.forward(DATA, "cross_entropy").result().metrics["loss:sum"] for c in (client, again)]
     assert sums[0] == sums[1]
-    with pytest.raises(tinker.RequestFailedError, match="There is no checkpoint"):
+    # Of which kind the error is depends on which request of the SDK meets it.
+    with pytest.raises(tinker.TinkerError, match="There is no checkpoint"):
         ours.create_training_client_from_state(path).result()
 
 
