@@ -4,7 +4,7 @@ PyTorch's OpenMP (libgomp) lets a thread that has finished its share of an opera
 sleeps. On a machine with something else to do that time is taken from whoever has work: from another run, from the
 processes that judge, from the other threads of the same operation. So it is cut to what lies between two operations.
 
-It imports nothing, since libgomp reads its settings once, when PyTorch is loaded.
+It loads nothing but the standard library, since libgomp reads its settings once, when PyTorch is loaded.
 """
 
 from __future__ import annotations

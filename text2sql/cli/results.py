@@ -29,12 +29,10 @@ def compare(
 
 def report(run: Annotated[Path, typer.Argument(help="The run's directory.")]) -> None:
     """Write a run's report.html and figures again, from the files of its directory."""
+    from text2sql.console import console
     from text2sql.report.page import write_report
 
-    page = write_report(run)
-    from text2sql.console import console
-
-    console.print(f"Report: {page}", markup=False, soft_wrap=True)
+    console.print(f"Report: {write_report(run)}", markup=False, soft_wrap=True)
 
 
 def download(

@@ -151,8 +151,8 @@ class RlConfig(Section):
     @model_validator(mode="after")
     def _of_the_method(self) -> RlConfig:
         for key, methods in OF_METHOD.items():
-            if self.method is not None and self.method not in methods and getattr(self, key) != _default(key):
-                default = _default(key)
+            default = _default(key)
+            if self.method is not None and self.method not in methods and getattr(self, key) != default:
                 # A value that another configuration sets can be taken back on the command line as well.
                 remedy = "" if isinstance(default, Section) else f", or set rl.{key}={default}, its default"
                 raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from importlib.machinery import EXTENSION_SUFFIXES
 from typing import ClassVar
 
 import sqlglot
@@ -24,7 +25,7 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 
 # Found out when a query is written, it would leave every pair undecided.
-if not str(generator.__file__).endswith(".py"):
+if str(generator.__file__).endswith(tuple(EXTENSION_SUFFIXES)):
     raise UserError(
         "sqlglot is installed in its compiled form (the package sqlglotc, which sqlglot[c] brings). Its classes cannot "
         "be extended so, and writing SQL as it was meant needs that. `pip uninstall sqlglotc` takes it out; sqlglot "
