@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+from types import SimpleNamespace
+
 import pytest
 
+from text2sql.equivalence.match import judge_pair
 from text2sql.evaluation import execution_match
 
 SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER, c TEXT)"
@@ -41,6 +46,18 @@ def test_a_large_query_is_itself(name: str) -> None:
 def test_a_small_difference_in_it_is_found(name: str, old: str, new: str) -> None:
     assert old in LARGE[name]
     assert execution_match(SCHEMA, LARGE[name], LARGE[name].replace(old, new, 1)).status == "different"
+
+
+def test_a_busy_machine_changes_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It lets the process wait for five seconds, three times while a pair is judged.
+    asked = itertools.count()
+    clock = SimpleNamespace(thread_time=lambda: 0.0, monotonic=lambda: 5.0 * min(3, next(asked) // 10))
+    monkeypatch.setattr("text2sql.sql.budget.time", clock)
+    sql = LARGE["a CASE of 300"]
+    assert judge_pair(SCHEMA, sql, sql.replace("'x7'", "'y7'", 1)).status == "different"
+    asked = itertools.count()
+    assert judge_pair(SCHEMA, sql, sql.replace("'x7'", "'x7' || ''", 1)).status == "equivalent"
+    assert next(asked) > 30
 
 
 def test_what_is_beyond_sqlites_limits_is_an_error() -> None:

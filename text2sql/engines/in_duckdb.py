@@ -16,6 +16,7 @@ from text2sql.engines.dialect import Dialect
 from text2sql.engines.engine import EngineLost, EngineMissing
 from text2sql.engines.failures import first_line
 from text2sql.engines.fetched import compared
+from text2sql.sql.budget import WALL
 from text2sql.sql.sandbox import QueryFailed, Result
 
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
@@ -174,7 +175,7 @@ class _Watch:
     wider limit.
     """
 
-    _EVERY, _WALL = 0.05, 4.0
+    _EVERY = 0.05
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -184,7 +185,7 @@ class _Watch:
 
     def begin(self, seconds: float) -> None:
         """Says that a query begins, and what it may take."""
-        self._deadline = time.process_time() + seconds, time.monotonic() + self._WALL * seconds
+        self._deadline = time.process_time() + seconds, time.monotonic() + WALL * seconds
 
     def end(self) -> None:
         """Says that it has ended."""

@@ -6,10 +6,9 @@ import threading
 
 from text2sql.equivalence.nursery import Nursery
 from text2sql.equivalence.worker import Lost, Worker, WorkersCannotStart
+from text2sql.sql.budget import WALL
 
-# Seconds on the wall for each of processor time before a worker is killed from outside: a busy machine is no fault of
-# the task's.
-_WALL = 4.0
+# Seconds after the limit on the wall before a worker, which ends by itself there, is killed from outside.
 _GRACE = 2.0
 # A worker that dies without an evident reason may have been the victim of something else: once more, then no more.
 _ATTEMPTS = 2
@@ -27,7 +26,7 @@ class Attendant:
     """
 
     def __init__(self, nursery: Nursery, seconds: float, stop: threading.Event | None = None) -> None:
-        self._nursery, self._seconds = nursery, _WALL * seconds + _GRACE
+        self._nursery, self._seconds = nursery, WALL * seconds + _GRACE
         self._stop = stop or threading.Event()
         self._worker: Worker | None = None
 

@@ -38,6 +38,8 @@ TRANSPILED = "sqlite (transpiled)"
 # texts by their bytes and divides by zero as SQLite does: where it differs, one of the first four has shown it.
 _UNSCOUTED = 40
 _SCOUTED: dict[Dialect, int] = {"duckdb": 7, "postgres": 12, "mysql": 12}
+# Seconds on the wall for each of the processor's: a server's work is not seen on this process's clock.
+_WALL = 8.0
 
 
 def judge_in_engine(
@@ -89,7 +91,7 @@ def judge_transpiled(
 
 
 def _compared(pair: EnginePair, effort: int, seed: int, timeout: float) -> Verdict:
-    budget = Budget(SEARCH * timeout)
+    budget = Budget(SEARCH * timeout, _WALL)
     trial = Trial(pair, budget)
     with generator_of(pair, seed) as generator:
         generator.kept = _SCOUTED[pair.dialect]

@@ -2,7 +2,7 @@
 
 Work is counted first: SQLite's instructions and rows made, which are the same on every machine and under every load, so
 that a verdict is too. The clock is a last resort. It is the processor's, which a busy machine does not run down; the
-clock on the wall has a separate, wider limit.
+clock on the wall has a separate limit, which is many times wider.
 """
 
 from __future__ import annotations
@@ -13,28 +13,35 @@ import time
 _WORK = 50_000_000
 # Instructions that making and storing one row stands for.
 _ROW = 500
-# Seconds on the wall for each of the processor's: a busy machine gives a process a fraction of its time.
-_WALL = 4.0
+# Seconds on the wall for each of the processor's. A busy machine gives a process a small fraction of its time, and may
+# let it wait for seconds at once; only what hangs without computing needs this limit.
+WALL = 16.0
 
 
 class Clock:
-    """Seconds of this thread's processor time, and several times as many on the wall."""
+    """Seconds of this thread's processor time, and many times as many on the wall.
 
-    def __init__(self, seconds: float) -> None:
+    Args:
+        seconds: Of processor time.
+        wall: Seconds on the wall for each of them.
+    """
+
+    def __init__(self, seconds: float, wall: float = WALL) -> None:
         now = time.monotonic()
-        self._processor, self._wall = time.thread_time() + seconds, now + _WALL * seconds
+        self._factor = wall
+        self._processor, self._wall = time.thread_time() + seconds, now + wall * seconds
         # Until then the processor's time cannot be up, and that clock, which asks the system, need not be read.
         self._safe = now + seconds
 
     @property
     def seconds(self) -> float:
         """What is left, at least a little."""
-        return max(0.01, min(self._processor - time.thread_time(), (self._wall - time.monotonic()) / _WALL))
+        return max(0.01, min(self._processor - time.thread_time(), (self._wall - time.monotonic()) / self._factor))
 
     def at_most(self, seconds: float) -> float:
         """What is left, or N seconds if that is less."""
         now = time.monotonic()
-        plenty = self._safe - now >= seconds and self._wall - now >= _WALL * seconds
+        plenty = self._safe - now >= seconds and self._wall - now >= self._factor * seconds
         return seconds if plenty else min(seconds, self.seconds)
 
     @property
@@ -49,10 +56,11 @@ class Budget(Clock):
 
     Args:
         seconds: Of processor time, a last resort.
+        wall: Seconds on the wall for each of them.
     """
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
+    def __init__(self, seconds: float, wall: float = WALL) -> None:
+        super().__init__(seconds, wall)
         self._work = _WORK
 
     def spend(self, steps: int, rows: int = 0) -> None:
