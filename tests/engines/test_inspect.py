@@ -68,6 +68,7 @@ def test_postgres_comments_enumerations_and_names(postgres_text: Callable[..., s
         "CREATE TYPE state AS ENUM ('open', 'it''s paid')",
         'CREATE TABLE "Bills" (id bigint GENERATED ALWAYS AS IDENTITY, "Due Day" date, state state NOT NULL DEFAULT '
         "'open', kind varchar(9) DEFAULT 'x' CHECK (kind IN ('x', 'y')), note text DEFAULT upper('a'), "
+        "twice bigint GENERATED ALWAYS AS (id * 2) STORED, "
         'PRIMARY KEY (id, state), UNIQUE (kind, "Due Day"))',
         "COMMENT ON TABLE \"Bills\" IS 'What is\nto be paid'",
         "COMMENT ON COLUMN \"Bills\".kind IS 'Of goods, or not'",
@@ -81,6 +82,7 @@ def test_postgres_comments_enumerations_and_names(postgres_text: Callable[..., s
         "  state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'it''s paid')),",
         "  kind VARCHAR(9) DEFAULT 'x', -- Of goods, or not",
         "  note TEXT,",
+        "  twice BIGINT GENERATED ALWAYS AS (id * 2) STORED,",
         "  PRIMARY KEY (id, state),",
         '  UNIQUE (kind, "Due Day"),',
         "  CHECK (kind IN ('x', 'y'))",
@@ -88,7 +90,7 @@ def test_postgres_comments_enumerations_and_names(postgres_text: Callable[..., s
     ]
     # What shows schemas finds everything in it again.
     bills = read_tables(text)["bills"]
-    assert [token.name for token in bills.columns] == ["id", "Due Day", "state", "kind", "note"]
+    assert [token.name for token in bills.columns] == ["id", "Due Day", "state", "kind", "note", "twice"]
 
 
 def test_postgres_shows_what_the_role_may_read_and_nothing_else(postgres_text: Callable[..., str]) -> None:
@@ -113,7 +115,8 @@ def test_postgres_shows_what_the_role_may_read_and_nothing_else(postgres_text: C
 def test_mysql_comments_enumerations_and_names() -> None:
     table = (
         "CREATE TABLE `order` (id INT AUTO_INCREMENT PRIMARY KEY COMMENT 'of the bill', state ENUM('open', 'paid'), "
-        "paid TINYINT(1), many INT UNSIGNED, twice INT AS (many * 2)) COMMENT 'Bills'"
+        "paid TINYINT(1), many INT UNSIGNED, code VARCHAR(9) COLLATE utf8mb4_bin, twice INT AS (many * 2)) "
+        "COMMENT 'Bills'"
     )
     with server_shop(mysql_admin(), table) as (reader, _):
         text = UserDatabase.read(reader).schema.text
@@ -124,7 +127,8 @@ def test_mysql_comments_enumerations_and_names() -> None:
         "  state ENUM('open','paid'),",
         "  paid TINYINT(1),",
         "  many INTEGER UNSIGNED,",
-        "  twice INTEGER",
+        "  code VARCHAR(9) COLLATE utf8mb4_bin,",
+        "  twice INTEGER GENERATED ALWAYS AS (`many` * 2)",
         ");",
     ]
 
@@ -134,7 +138,7 @@ def test_duckdb_comments_enumerations_and_names(tmp_path: Path) -> None:
         tmp_path / "shop.duckdb",
         "CREATE TYPE state AS ENUM ('open', 'paid')",
         'CREATE TABLE "order" (id INTEGER, "Due Day" DATE DEFAULT current_date, state state NOT NULL, tags VARCHAR[], '
-        "PRIMARY KEY (id, state))",
+        "code VARCHAR COLLATE NOCASE, twice INTEGER AS (id * 2), PRIMARY KEY (id, state))",
         "COMMENT ON TABLE \"order\" IS 'Bills'",
         "COMMENT ON COLUMN \"order\".tags IS 'any words'",
         "CREATE SCHEMA hr",
@@ -148,6 +152,8 @@ def test_duckdb_comments_enumerations_and_names(tmp_path: Path) -> None:
         '  "Due Day" DATE DEFAULT current_date,',
         "  state ENUM('open', 'paid') NOT NULL,",
         "  tags VARCHAR[], -- any words",
+        "  code VARCHAR COLLATE NOCASE,",
+        "  twice INTEGER GENERATED ALWAYS AS (id * 2),",
         "  PRIMARY KEY (id, state)",
         ");",
     ]

@@ -151,7 +151,7 @@ def test_outliers_are_left_out_and_equal_times_are_not() -> None:
 
 def test_rves_rewards_the_faster_query(root: Path) -> None:
     slow = (
-        "SELECT name FROM goods WHERE (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) "
+        "SELECT name FROM goods WHERE (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99999) "
         "SELECT MAX(i) FROM n) > 0"
     )
     fast = "SELECT name FROM goods"

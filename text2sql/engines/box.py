@@ -42,8 +42,12 @@ class EngineBox:
         self._tables = dict(tables)
         self._types = {name: schema.with_keys(table) for name, table in tables.items()}
         self._kept: dict[str, list[Row]] = {name: [] for name in tables}
-        # SQLite keeps out what CHECKs and unique indexes of some rows refuse.
-        self._kept_by_sqlite = {name for name, table in tables.items() if table.checks or table.indexes}
+        # SQLite keeps out what CHECKs and unique indexes of some rows refuse, and computes what a witness shows.
+        self._kept_by_sqlite = {
+            name
+            for name, table in tables.items()
+            if table.checks or table.indexes or len(table.given) < len(table.columns)
+        }
         self._keeper = Sandbox.in_memory(tables.values()) if self._kept_by_sqlite else None
         self._reverse = self._filled = False
         # The statements whose rows the engine holds; None where it is not known.
@@ -64,18 +68,13 @@ class EngineBox:
 
     def load(self, rows: Mapping[str, tuple[TableSchema, list[Row]]]) -> None:
         """Replaces the contents of the tables; rows that break a key or a CHECK are left out."""
-        blind = self._schema.dialect == "mysql"
         found = {
-            name: fitted(table, data, self._types[name], blind=blind)
-            for name, (table, data) in rows.items()
-            if name in self._types
+            name: fitted(table, data, self._types[name]) for name, (table, data) in rows.items() if name in self._types
         }
         if self._keeper is not None:
             self._keeper.load({name: (self._tables[name], data) for name, data in found.items()})
             stored = {name: self._keeper.stored(self._tables[name]) for name in found if name in self._kept_by_sqlite}
-            found |= {
-                name: fitted(self._tables[name], data, self._types[name], blind=blind) for name, data in stored.items()
-            }
+            found |= {name: fitted(self._tables[name], data, self._types[name]) for name, data in stored.items()}
         self._kept = found
         self._filled = False
 

@@ -10,20 +10,22 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from text2sql.engines.connection import Database
 from text2sql.engines.table_text import Column, ForeignKey, Quote, Table
-from text2sql.sql.tokens import quote_identifier
+from text2sql.engines.tables import engine_schema
+from text2sql.sql.tokens import fold, quote_identifier
 from text2sql.sql.values import Row
 
 _TABLES = """
-SELECT schema_name, table_name, comment, NULL FROM duckdb_tables()
+SELECT schema_name, table_name, comment, sql, false FROM duckdb_tables()
 WHERE NOT internal AND database_name = current_database()
 UNION ALL
-SELECT schema_name, view_name, comment, sql FROM duckdb_views()
+SELECT schema_name, view_name, comment, sql, true FROM duckdb_views()
 WHERE NOT internal AND database_name = current_database()
-ORDER BY 1, 4 IS NOT NULL, 2"""
+ORDER BY 1, 5, 2"""
 _COLUMNS = """
 SELECT schema_name, table_name, column_name, data_type, is_nullable, column_default, comment FROM duckdb_columns()
 WHERE NOT internal AND database_name = current_database() ORDER BY column_index"""
@@ -51,14 +53,26 @@ def duckdb_tables(database: Database) -> tuple[list[Table], Quote]:
     for schema, table, *rest in database.fetch(_CONSTRAINTS).rows:
         constraints[schema, table].append(tuple(rest))
     tables = []
-    for schema, name, comment, view in database.fetch(_TABLES).rows:
+    for schema, name, comment, text, is_view in database.fetch(_TABLES).rows:
         spelt = quote(str(name)) if schema == "main" else f"{quote(str(schema))}.{quote(str(name))}"
         keys = _keys(constraints[schema, name], quote)
-        query = (
-            None if view is None else re.sub(r"\A.*?\bAS\b", "", str(view), count=1, flags=re.IGNORECASE | re.DOTALL)
-        )
-        tables.append(Table(str(name), spelt, tuple(columns[schema, name]), **keys, comment=_text(comment), view=query))
+        found, query = columns[schema, name], None
+        if is_view == "true":
+            query = re.sub(r"\A.*?\bAS\b", "", str(text), count=1, flags=re.IGNORECASE | re.DOTALL)
+        else:
+            found = [_as_created(column, str(name), str(text)) for column in found]
+        tables.append(Table(str(name), spelt, tuple(found), **keys, comment=_text(comment), view=query))
     return tables, quote
+
+
+def _as_created(column: Column, table: str, text: str) -> Column:
+    """A column with what the catalogue alone does not say: its expression, and its collation."""
+    place = engine_schema(text, "duckdb").columns.get((fold(table), fold(column.name)))
+    if place is None:
+        return column
+    kind = f"{column.type} COLLATE {place.collation}" if place.collation else column.type
+    generated = place.generated or None
+    return replace(column, type=kind, generated=generated, default=None if generated else column.default)
 
 
 def _keys(constraints: Sequence[Row], quote: Quote) -> dict[str, Any]:

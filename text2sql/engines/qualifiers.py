@@ -15,6 +15,7 @@ from sqlglot import exp
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.trees import parse_query
 from text2sql.sql.ddl import created_names
+from text2sql.sql.dumps import statements_alone
 from text2sql.sql.tokens import fold, quote_identifier, tokenize
 
 # Qualifiers that stand for the place where a schema's tables are.
@@ -35,7 +36,8 @@ class Qualifiers:
     names: Mapping[tuple[str, str], str | None]
 
     def in_schema(self, ddl: str) -> str:
-        """CREATE statements with the names that made databases have."""
+        """Statements alone, with the names that made databases have."""
+        ddl = statements_alone(ddl)
         if not self.names:
             return ddl
         tokens, changes = tokenize(ddl), list[_Change]()

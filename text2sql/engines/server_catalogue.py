@@ -134,16 +134,20 @@ def _column(column: Mapping[str, Any], server: Server) -> Column:
         default=None if generated else column["default"],
         comment=column.get("comment"),
         choices=tuple(kind.enums) if named else (),
+        generated=(column.get("computed") or {}).get("sqltext"),
     )
 
 
 def _type(kind: Any, server: Server) -> str:
-    """A type as the server spells it, without the width that MySQL shows integers with; empty if it is unknown."""
+    """A type as the server spells it; empty if it is unknown.
+
+    Left out is what says little: the width that MySQL shows integers with, and collations that are blind for case.
+    """
     from sqlalchemy.exc import CompileError
 
     try:
         text = str(kind.compile(dialect=server.connection.dialect))
     except CompileError:
         return ""
-    text = re.sub(r" (?:CHARACTER SET|COLLATE|CHARSET) \S+", "", text)
+    text = re.sub(r" (?:CHARACTER SET|CHARSET) \S+| COLLATE (?!\S+_(?:bin|cs)\b)\S+", "", text)
     return re.sub(r"^((?!TINYINT)\w*INT(?:EGER)?)\(\d+\)", r"\1", text)

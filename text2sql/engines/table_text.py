@@ -32,6 +32,7 @@ class Column:
         default: As the engine spells it.
         comment: The database's own.
         choices: The values of an enumeration that has a name, which CREATE TABLE alone cannot say.
+        generated: The expression of a generated column as the engine spells it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Column:
     default: str | None = None
     comment: str | None = None
     choices: tuple[str, ...] = ()
+    generated: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,9 @@ def _column(column: Column, table: Table, dialect: Dialect, quote: Quote) -> str
     default = re.sub(r"::[\w\s\[\]().,]+\Z", "", column.default or "")
     if default and _DEFAULT.fullmatch(default) and default.lower() != "null":
         words.append(f"DEFAULT {default}")
+    if column.generated:
+        words.append(f"GENERATED ALWAYS AS ({_condition(column.generated, dialect)})")
+        words += ["STORED"] if dialect == "postgres" else []
     if column.choices:
         words.append(f"CHECK ({name} IN ({', '.join(map(quote_string, column.choices))}))")
     return " ".join(words)

@@ -16,26 +16,56 @@ from sqlglot.errors import SqlglotError
 from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.generators.mysql import MySQLGenerator
 
+from text2sql.engines.collations import collation_of, compares_blindly
+from text2sql.engines.created_types import CreatedTypes, created_types
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.fitting import fit, literal, ordinary
-from text2sql.engines.types import EngineType, engine_type, keyed
-from text2sql.sql.ddl import CONSTRAINT_WORDS, is_constraint, parse_schema, table_statements
+from text2sql.engines.types import CITEXT, EngineType, engine_type, is_serial, keyed
+from text2sql.sql.ddl import added_columns, parse_schema, table_statements
 from text2sql.sql.schema import Schema, TableSchema, View
+from text2sql.sql.table_parts import end_of_type, is_constraint, matching
 from text2sql.sql.tokens import Token, fold, quote_identifier, tokenize
 from text2sql.sql.trees import to_sqlite
 from text2sql.sql.values import Row
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
+# How each engine keeps what it computes.
+_COMPUTED: dict[Dialect, str] = {"postgres": "STORED", "duckdb": "VIRTUAL", "mysql": "VIRTUAL", "sqlite": "VIRTUAL"}
 _MARKS: dict[Dialect, str] = {"postgres": '"', "duckdb": '"', "mysql": "`", "sqlite": "`"}
 
 
 @dataclass(frozen=True)
 class Place:
-    """A name as the engine is told it, and the type of a column."""
+    """A column as the engine is told it.
+
+    Attributes:
+        name: In quotes where it was or needs them.
+        type: Its type.
+        collation: What follows COLLATE; empty for the usual one.
+        generated: The expression of a generated column, as it was written; empty for all others.
+    """
 
     name: str
     type: EngineType
+    collation: str = ""
+    generated: str = ""
+
+    def definition(self, dialect: Dialect, kind: EngineType, needed: bool) -> str:
+        """The column between the parentheses of a CREATE TABLE.
+
+        Args:
+            dialect: The engine's.
+            kind: Its type, as a key holds it if it is part of one.
+            needed: Whether it takes no NULL.
+        """
+        charset = "CHARACTER SET utf8mb4 " if self.collation and dialect == "mysql" else ""
+        words = [self.name, kind.sql, f"{charset}COLLATE {self.collation}" if self.collation else ""]
+        if self.generated:
+            words.append(f"GENERATED ALWAYS AS ({self.generated}) {_COMPUTED[dialect]}")
+        elif needed:
+            words.append("NOT NULL")
+        return " ".join(word for word in words if word)
 
 
 @dataclass
@@ -47,13 +77,15 @@ class EngineSchema:
         schema: The same for the generator of rows.
         names: Of tables, by lower-case name, as the engine is told them.
         columns: By lower-case names of table and column.
-        enums: The enumerations that are created first, by name.
+        types: The types that the schema creates.
+        enums: The enumerations among them that are created first, by name.
     """
 
     dialect: Dialect
     schema: Schema
     names: dict[str, str] = field(default_factory=dict)
     columns: dict[tuple[str, str], Place] = field(default_factory=dict)
+    types: CreatedTypes = field(default_factory=CreatedTypes)
     enums: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -81,7 +113,10 @@ class EngineSchema:
             views: Those that are read.
             temporary: What stands before TABLE and VIEW: TEMPORARY or nothing.
         """
-        found = [self._enumeration(name, labels) for name, labels in self.enums.items()]
+        extended = any(place.type.sql == CITEXT for place in self.columns.values())
+        # An extension does not lie in a schema that is temporary.
+        found = [f"CREATE EXTENSION IF NOT EXISTS {CITEXT} SCHEMA public"] if extended else []
+        found += [self._enumeration(name, labels) for name, labels in self.enums.items()]
         found += [self._creation(table, temporary) for table in tables]
         for view in views:
             columns = f" ({', '.join(named(column, self.dialect) for column in view.columns)})" if view.columns else ""
@@ -102,8 +137,8 @@ class EngineSchema:
     def _creation(self, table: TableSchema, temporary: str) -> str:
         name, types, parts = fold(table.name), self.with_keys(table), []
         for key, column in table.columns.items():
-            needed = " NOT NULL" if column.not_null or key in table.primary_key else ""
-            parts.append(f"{self.place(name, key).name} {types[key].sql}{needed}")
+            needed = column.not_null or key in table.primary_key
+            parts.append(self.place(name, key).definition(self.dialect, types[key], needed))
         # DuckDB's indexes refuse a key that was deleted in the same transaction, and its queries do not ask for keys.
         if self.dialect != "duckdb":
             if table.primary_key:
@@ -118,13 +153,15 @@ class EngineSchema:
         return self.names.get(fold(table.name)) or named(table.name, self.dialect)
 
     def insertion(self, table: TableSchema, rows: Sequence[Row]) -> str:
-        """The statement that stores fitted rows."""
+        """The statement that stores fitted rows; the engine computes generated columns itself."""
+        places = [self.place(fold(table.name), key) for key in table.columns]
         types = list(self.with_keys(table).values())
+        given = [at for at, place in enumerate(places) if not place.generated]
         listed = ", ".join(
-            "(" + ", ".join(literal(value, kind, self.dialect) for value, kind in zip(row, types, strict=True)) + ")"
-            for row in rows
+            "(" + ", ".join(literal(row[at], types[at], self.dialect) for at in given) + ")" for row in rows
         )
-        return f"INSERT INTO {self._table(table)} VALUES {listed}"
+        names = f" ({', '.join(places[at].name for at in given)})" if len(given) < len(places) else ""
+        return f"INSERT INTO {self._table(table)}{names} VALUES {listed}"
 
 
 def named(name: str, dialect: Dialect, quoted: bool = False) -> str:
@@ -152,88 +189,123 @@ def engine_schema(ddl: str, dialect: Dialect, *, folded: bool = False) -> Engine
         dialect: The engine's.
         folded: Whether names in quotes are taken for names without, which have no case.
     """
-    found = EngineSchema(dialect, parse_schema(ddl).copy(), enums=_enumerations(ddl))
+    found = EngineSchema(dialect, parse_schema(ddl).copy(), types=created_types(ddl))
+    reader = _ColumnReader(ddl, found, folded)
     for statement in table_statements(ddl):
         table = fold(statement.name.name)
-        known = found.schema.tables.get(table)
-        if known is None or table in found.names:
-            continue
-        found.names[table] = _spelt(statement.name, dialect, folded)
-        for part in statement.parts:
-            key = fold(part[0].name)
-            if not is_constraint(part) and key in known.columns and (table, key) not in found.columns:
-                kind = engine_type(_type_text(ddl, part), dialect, found.enums)
-                found.columns[table, key] = Place(_spelt(part[0], dialect, folded), kind)
+        if table in found.schema.tables and table not in found.names:
+            found.names[table] = _spelt(statement.name, dialect, folded)
+            for part in statement.parts:
+                reader.read(table, part, statement.options)
+    for table, part in added_columns(ddl):
+        reader.read(table, part, [])
     for table, schema in found.schema.tables.items():
+        for parent in schema.like:
+            for (owner, key), place in list(found.columns.items()):
+                if owner == parent:
+                    found.columns.setdefault((table, key), place)
         _for_generator(table, schema, found)
     used = {place.type.sql.strip('"').lower().split(".")[-1] for place in found.columns.values()}
-    found.enums = {name: labels for name, labels in found.enums.items() if name in used and dialect != "mysql"}
+    found.enums = {name: labels for name, labels in found.types.enums.items() if name in used and dialect != "mysql"}
     return found
+
+
+class _ColumnReader:
+    """Reads columns from their tokens.
+
+    Args:
+        ddl: The text that they are from.
+        found: The schema that they go into.
+        folded: See `engine_schema`.
+    """
+
+    def __init__(self, ddl: str, found: EngineSchema, folded: bool) -> None:
+        self._ddl, self._found, self._folded = ddl, found, folded
+
+    def read(self, table: str, part: list[Token], options: list[Token]) -> None:
+        """Reads one part of a table's body, if it is a column that is not known yet.
+
+        Args:
+            table: The table, in lower case.
+            part: The part.
+            options: The tokens behind the table's body.
+        """
+        found, key = self._found, fold(part[0].name)
+        known = found.schema.tables.get(table)
+        if known is None or is_constraint(part) or key not in known.columns or (table, key) in found.columns:
+            return
+        end = end_of_type(part)
+        text = self._ddl[part[1].start : part[end - 1].end] if end > 1 else ""
+        domain, generated = found.types.domain(text), self._expression(part)
+        if domain is not None:
+            text = domain.type
+            known.checks += [domain.condition(part[0].text)] if domain.check else []
+        # DuckDB finds the type of a generated column itself, where none is given.
+        untyped = bool(generated) and not text
+        kind = EngineType("decimal", "") if untyped else engine_type(text, found.dialect, found.types.enums)
+        collation = collation_of(part, options, found.dialect) if kind.kind == "text" else ""
+        found.columns[table, key] = Place(_spelt(part[0], found.dialect, self._folded), kind, collation, generated)
+        column = known.columns[key]
+        column.not_null |= is_serial(text) or (domain is not None and domain.not_null)
+
+    def _expression(self, part: list[Token]) -> str:
+        """The expression of a generated column; empty for all others."""
+        for at in range(1, len(part) - 1):
+            if part[at].keyword == "AS" and part[at + 1].text == "(":
+                closed = matching(part, at + 1)
+                return self._ddl[part[at + 1].end : part[min(closed, len(part) - 1)].start]
+        return ""
 
 
 def _spelt(token: Token, dialect: Dialect, folded: bool) -> str:
     return named(token.name, dialect, quoted=token.kind in ("dquoted", "quoted") and not folded)
 
 
-def _type_text(ddl: str, part: list[Token]) -> str:
-    """What stands between a column's name and its constraints."""
-    end = next((at for at, token in enumerate(part[1:], 1) if token.keyword in CONSTRAINT_WORDS), len(part))
-    return ddl[part[1].start : part[end - 1].end] if end > 1 else ""
-
-
-def _enumerations(ddl: str) -> dict[str, tuple[str, ...]]:
-    """``CREATE TYPE name AS ENUM (...)`` by lower-case name."""
-    tokens, found = tokenize(ddl), {}
-    for at in range(len(tokens) - 1):
-        if (tokens[at].keyword, tokens[at + 1].keyword) != ("CREATE", "TYPE"):
-            continue
-        words = [token.keyword for token in tokens[at : at + 12]]
-        if "ENUM" not in words:
-            continue
-        opening = at + words.index("ENUM")
-        labels = []
-        for token in tokens[opening + 1 :]:
-            if token.text == ")":
-                break
-            labels += [token.name] if token.kind == "string" else []
-        name = [
-            token for token in tokens[at + 2 : opening] if token.kind in ("word", "dquoted") and token.keyword != "AS"
-        ]
-        if name and labels:
-            found[fold(name[-1].name)] = tuple(labels)
-    return found
-
-
 def _for_generator(name: str, table: TableSchema, found: EngineSchema) -> None:
     """Gives a table the types, collations and CHECKs that make SQLite's rows such as the engine's columns hold."""
-    table.checks = [check for text in table.checks if (check := _check(text, found.dialect))]
+    table.checks = [check for text in table.checks if (check := _in_sqlite(text, found.dialect))]
     for key, column in table.columns.items():
-        kind = found.place(name, key).type
-        blind = found.dialect == "mysql" and kind.kind == "text"
-        table.columns[key] = replace(column, type=kind.declared, collation="NOCASE" if blind else "", generated="")
+        place = found.place(name, key)
+        kind, blind = place.type, compares_blindly(place.type, place.collation, found.dialect)
+        generated = _in_sqlite(place.generated, found.dialect) or _unknown(place.generated, table)
+        table.columns[key] = replace(
+            column,
+            type=kind.declared,
+            collation="NOCASE" if blind else "",
+            generated=generated if place.generated else "",
+        )
         if kind.labels:
             listed = ", ".join("'" + label.replace("'", "''") + "'" for label in kind.labels)
             table.checks.append(f"{quote_identifier(column.name)} IN ({listed})")
 
 
-def _check(text: str, dialect: Dialect) -> str:
-    """A CHECK as SQLite reads it; empty where it cannot be had."""
+def _unknown(expression: str, table: TableSchema) -> str:
+    """What stands for an expression that SQLite cannot compute: NULL, over the same columns."""
+    names = [quote_identifier(t.name) for t in tokenize(expression) if fold(t.name) in table.columns]
+    return f"CASE WHEN 0 THEN COALESCE(NULL, {', '.join(names or ['NULL'])}) END"
+
+
+def _in_sqlite(text: str, dialect: Dialect) -> str:
+    """A condition or an expression as SQLite reads it; empty where it cannot be had."""
     try:
         return to_sqlite(sqlglot.parse_one(text, read=dialect))
     except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError):
         return ""
 
 
-def fitted(table: TableSchema, rows: Sequence[Row], types: Mapping[str, EngineType], *, blind: bool) -> list[Row]:
+def fitted(table: TableSchema, rows: Sequence[Row], types: Mapping[str, EngineType]) -> list[Row]:
     """Rows as the engine's columns keep them, without those that then repeat a key.
 
     Args:
         table: The table.
         rows: Made for it.
         types: Of its columns.
-        blind: Whether texts are equal whatever their case, as in MySQL.
     """
-    columns = [(kind, table.columns[key].not_null or key in table.primary_key) for key, kind in types.items()]
+    given = {*table.given}
+    columns = [
+        (kind, (table.columns[key].not_null or key in table.primary_key) and key in given)
+        for key, kind in types.items()
+    ]
     kept = []
     for row in rows:
         values = [fit(value, kind) for value, (kind, _) in zip(row, columns, strict=True)]
@@ -245,14 +317,16 @@ def fitted(table: TableSchema, rows: Sequence[Row], types: Mapping[str, EngineTy
         )
     order = list(table.columns)
     for key in table.keys:
-        kept = _distinct(kept, [order.index(column) for column in key], key == table.primary_key, blind)
+        # A collation of the generator's stands for one that is blind for case.
+        places = [(order.index(column), bool(table.columns[column].collation)) for column in key]
+        kept = _distinct(kept, places, key == table.primary_key)
     return kept
 
 
-def _distinct(rows: list[Row], places: list[int], primary: bool, blind: bool) -> list[Row]:
+def _distinct(rows: list[Row], places: list[tuple[int, bool]], primary: bool) -> list[Row]:
     seen, kept = set(), []
     for row in rows:
-        key = tuple(_compared(row[place], blind) for place in places)
+        key = tuple(_compared(row[place], blind) for place, blind in places)
         if (None in key and not primary) or key not in seen:
             seen.add(key)
             kept.append(row)

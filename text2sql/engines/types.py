@@ -46,7 +46,10 @@ _NAMED: dict[Kind, dict[Dialect, str]] = {
     "text": {"postgres": "TEXT", "duckdb": "VARCHAR", "mysql": "TEXT"},
 }
 _BITS = {"TINYINT": 8, "SMALLINT": 16, "MEDIUMINT": 24, "INT": 32, "BIGINT": 64, "INT128": 64, "INT256": 64}
+# PostgreSQL's text without case, from an extension.
+CITEXT = "citext"
 _SERIALS = {"SERIAL": 32, "BIGSERIAL": 64, "SMALLSERIAL": 16}
+_SERIALS_BY_WIDTH = {"SERIAL2": 16, "SERIAL4": 32, "SERIAL8": 64}
 _INTEGERS: dict[Dialect, dict[int, str]] = {
     "postgres": {8: "SMALLINT", 16: "SMALLINT", 24: "INTEGER", 32: "INTEGER", 64: "BIGINT"},
     "duckdb": {8: "TINYINT", 16: "SMALLINT", 24: "INTEGER", 32: "INTEGER", 64: "BIGINT"},
@@ -126,13 +129,22 @@ def engine_type(declared: str, dialect: Dialect, enums: Mapping[str, tuple[str, 
         enums: The enumerations that the schema creates, by lower-case name.
     """
     text = declared.strip()
-    labels = enums.get(text.strip('"').lower().split(".")[-1])
-    if labels is not None:
-        return _enumeration(labels, dialect, text)
+    # Types that are created for a pair lie where they are looked for first, wherever the schema has them.
+    own = text.split(".")[-1]
+    name = own.strip('"').lower()
+    if name in enums:
+        return _enumeration(enums[name], dialect, own)
+    if dialect == "postgres" and name == CITEXT:
+        return EngineType("text", CITEXT)
     found = _built(text, dialect)
     if found is None:
         return _text(0, dialect)
     return _of(found, dialect)
+
+
+def is_serial(declared: str) -> bool:
+    """Whether a type numbers its rows, so that it takes no NULL."""
+    return declared.strip().upper() in _SERIALS | _SERIALS_BY_WIDTH
 
 
 def _built(text: str, dialect: Dialect) -> exp.DataType | None:

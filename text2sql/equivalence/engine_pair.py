@@ -168,7 +168,8 @@ class EnginePair(PreparedPair):
         found = self._prepared(sql)
         if self.dialect == "mysql":
             trees = [query.tree for query in (self.gold, found) if query.tree is not None]
-            self.blind = any(tree.find(*_GROUPING) is not None for tree in trees)
+            collated = any(column.collation for table in self.tables.values() for column in table.columns.values())
+            self.blind = collated and any(tree.find(*_GROUPING) is not None for tree in trees)
             self._shuffle(found)
         return found
 

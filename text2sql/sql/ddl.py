@@ -1,4 +1,4 @@
-"""Reads ``CREATE TABLE`` statements as people and data sets write them.
+"""Reads ``CREATE TABLE`` statements as people, data sets and dumps write them.
 
 SQLite itself could parse most schemas, but not those of sql-create-context: a table may occur twice with other columns,
 a column may be named ``drop`` or occur twice in other cases, and foreign keys may point nowhere. Here such
@@ -8,36 +8,14 @@ declarations are merged, quoted or dropped, so that every schema yields tables.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from text2sql.sql.dumps import statements_alone
 from text2sql.sql.schema import Column, ForeignKey, Schema, TableSchema, View
+from text2sql.sql.table_parts import is_constraint, matching, names_in, parse_part, qualified_name, split_at_commas
 from text2sql.sql.tokens import Token, fold, tokenize
-
-# Words that end a column's type and begin one of its constraints.
-CONSTRAINT_WORDS = frozenset(
-    [
-        "CONSTRAINT",
-        "PRIMARY",
-        "NOT",
-        "NULL",
-        "UNIQUE",
-        "CHECK",
-        "DEFAULT",
-        "COLLATE",
-        "REFERENCES",
-        "GENERATED",
-        "AS",
-        "AUTOINCREMENT",
-        "AUTO_INCREMENT",
-        "COMMENT",
-        "ON",
-        "KEY",
-        "CHARACTER",
-        "IDENTITY",
-    ]
-)
-_TABLE_CONSTRAINTS = frozenset(("CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN", "CHECK", "KEY", "INDEX", "EXCLUDE"))
 
 
 @lru_cache(maxsize=256)
@@ -47,6 +25,7 @@ def parse_schema(ddl: str) -> Schema:
     All else in it is ignored. The result is shared between callers: copy it before changing it.
     """
     schema = Schema()
+    ddl = statements_alone(ddl)
     tokens = tokenize(ddl)
     at = 0
     while at < len(tokens):
@@ -68,46 +47,70 @@ class TableStatement(NamedTuple):
         start: Where it begins in the text.
         name: The token of the table's name, without the schema's.
         parts: The tokens of each column and of each constraint, in order; none behind ``AS SELECT``.
+        options: The tokens behind the closing parenthesis.
     """
 
     start: int
     name: Token
     parts: list[list[Token]]
+    options: list[Token]
 
 
 @lru_cache(maxsize=1024)
 def table_statements(ddl: str) -> tuple[TableStatement, ...]:
     """Every ``CREATE TABLE`` of a text as it is spelt, for what shows schemas; `parse_schema` says what they mean."""
-    tokens = tokenize(ddl)
+    tokens = tokenize(statements_alone(ddl))
     found = []
     for place, token in enumerate(tokens):
         if token.keyword != "CREATE":
             continue
         kind, at = _read_head(tokens, place + 1)
         if kind == "TABLE" and at < len(tokens):
-            _, body = _qualified_name(tokens, at)
+            _, body = qualified_name(tokens, at)
             has_body = body < len(tokens) and tokens[body].text == "("
-            inside = tokens[body + 1 : _matching(tokens, body)] if has_body else []
-            found.append(TableStatement(token.start, tokens[body - 1], list(_split(inside))))
+            closed = matching(tokens, body) if has_body else body
+            end = next((index for index in range(closed, len(tokens)) if tokens[index].text == ";"), len(tokens))
+            parts = list(split_at_commas(tokens[body + 1 : closed]))
+            found.append(TableStatement(token.start, tokens[body - 1], parts, tokens[closed + 1 : end]))
     return tuple(found)
+
+
+def added_columns(ddl: str) -> Iterator[tuple[str, list[Token]]]:
+    """Every column that an ``ALTER TABLE ... ADD`` brings: its table in lower case, and its tokens."""
+    tokens = tokenize(statements_alone(ddl))
+    for place, token in enumerate(tokens):
+        if token.keyword == "ALTER":
+            name, parts, _ = _read_additions(tokens, place + 1)
+            yield from ((name, part) for part in parts if not is_constraint(part))
 
 
 def created_names(ddl: str) -> Iterator[tuple[str, ...]]:
     """The name of every table and view that a text creates, behind the names that qualify it."""
-    tokens = tokenize(ddl)
+    tokens = tokenize(statements_alone(ddl))
     for place, token in enumerate(tokens):
         kind, at = _read_head(tokens, place + 1) if token.keyword == "CREATE" else ("", 0)
         if kind in ("TABLE", "VIEW") and at < len(tokens):
-            _, end = _qualified_name(tokens, at)
+            _, end = qualified_name(tokens, at)
             yield tuple(part.name for part in tokens[at:end:2])
+
+
+_BEFORE_KIND = frozenset(
+    ["OR", "REPLACE", "TEMP", "TEMPORARY", "GLOBAL", "LOCAL", "EXTERNAL", "VIRTUAL", "UNLOGGED", "FOREIGN"]
+) | {"MATERIALIZED", "RECURSIVE"}
+# MySQL's dumps say more between CREATE and VIEW: ALGORITHM=UNDEFINED DEFINER=`root`@`%` SQL SECURITY DEFINER.
+_DEFINED = frozenset(("ALGORITHM", "DEFINER", "SQL"))
+_OTHER_KINDS = frozenset(("FUNCTION", "PROCEDURE", "TRIGGER", "EVENT", ";"))
 
 
 def _read_head(tokens: list[Token], at: int) -> tuple[str, int]:
     """What a statement makes after CREATE (TABLE, VIRTUAL TABLE, VIEW, UNIQUE INDEX or ""), and where its name is."""
     kind = ""
-    while at < len(tokens) and tokens[at].keyword in ("TEMP", "TEMPORARY", "GLOBAL", "LOCAL", "EXTERNAL", "VIRTUAL"):
+    while at < len(tokens) and tokens[at].keyword in _BEFORE_KIND:
         kind = "VIRTUAL " if tokens[at].keyword == "VIRTUAL" else kind
         at += 1
+    if at < len(tokens) and tokens[at].keyword in _DEFINED:
+        while at < len(tokens) and tokens[at].keyword != "VIEW" and tokens[at].keyword not in _OTHER_KINDS:
+            at += 1
     if [t.keyword for t in tokens[at : at + 2]] == ["UNIQUE", "INDEX"]:
         kind, at = "UNIQUE ", at + 1
     if at >= len(tokens) or tokens[at].keyword not in ("TABLE", "VIEW", *(["INDEX"] if kind else [])):
@@ -124,21 +127,52 @@ def _parse_create(ddl: str, tokens: list[Token], at: int, schema: Schema) -> int
         return at
     if kind == "UNIQUE INDEX":
         return _parse_unique_index(ddl, tokens, at, schema)
-    name, at = _qualified_name(tokens, at)
+    name, at = qualified_name(tokens, at)
     if kind.endswith("VIEW"):
         return _parse_view(ddl, name, tokens, at, schema)
     if kind == "VIRTUAL TABLE":
         return _parse_full_text(name, tokens, at, schema)
-    if at >= len(tokens) or tokens[at].text != "(":
+    like = 1 if _keywords(tokens, at, 1) == ["LIKE"] else 2 if _keywords(tokens, at, 2) == ["PARTITION", "OF"] else 0
+    if at >= len(tokens) or (tokens[at].text != "(" and not like):
         return at
-    end = _matching(tokens, at)
     table = schema.tables.setdefault(fold(name), TableSchema(name))
-    for part in _split(tokens[at + 1 : end]):
-        _parse_part(part, table)
+    if like:
+        return _copy(table, tokens, at + like, schema, keys=True)
+    end = matching(tokens, at)
+    for part in split_at_commas(tokens[at + 1 : end]):
+        if part[0].keyword == "LIKE" and len(part) > 1 and fold(qualified_name(part, 1)[0]) in schema.tables:
+            _copy(table, part, 1, schema, keys=bool({"ALL", "INDEXES"} & {token.keyword for token in part[2:]}))
+        else:
+            parse_part(part, table)
     at = end + 1
     while at < len(tokens) and tokens[at].text != ";" and tokens[at].keyword != "CREATE":
-        table.without_rowid |= [t.keyword for t in tokens[at : at + 2]] == ["WITHOUT", "ROWID"]
+        table.without_rowid |= _keywords(tokens, at, 2) == ["WITHOUT", "ROWID"]
+        if _keywords(tokens, at, 2) == ["INHERITS", "("]:
+            for parent in split_at_commas(tokens[at + 2 : matching(tokens, at + 1)]):
+                _copy(table, parent, 0, schema, keys=False)
         at += 1
+    return at
+
+
+def _keywords(tokens: list[Token], at: int, number: int) -> list[str]:
+    return [token.keyword for token in tokens[at : at + number]]
+
+
+def _copy(table: TableSchema, tokens: list[Token], at: int, schema: Schema, *, keys: bool) -> int:
+    """Gives a table what another one has whose name is at `at`: its columns, its conditions and, if asked, its keys."""
+    if at >= len(tokens):
+        return at
+    name, at = qualified_name(tokens, at)
+    parent = schema.tables.get(fold(name))
+    if parent is not None and parent is not table:
+        table.like.append(fold(name))
+        own, table.columns = table.columns, {key: replace(column) for key, column in parent.columns.items()}
+        table.columns |= own
+        table.checks += parent.checks
+        if keys:
+            table.primary_key = table.primary_key or parent.primary_key
+            table.uniques += parent.uniques
+            table.indexes += parent.indexes
     return at
 
 
@@ -148,15 +182,15 @@ def _parse_unique_index(ddl: str, tokens: list[Token], at: int, schema: Schema) 
         at += 1
     if at + 1 >= len(tokens) or tokens[at].text == ";":
         return at
-    name, at = _qualified_name(tokens, at + 1)
+    name, at = qualified_name(tokens, at + 1)
     table = schema.tables.get(fold(name))
     while at < len(tokens) and tokens[at].text not in ("(", ";"):
         at += 1
     end = next((index for index in range(at, len(tokens)) if tokens[index].text == ";"), len(tokens))
     if table is None or at >= end:
         return end
-    closed = _matching(tokens, at)
-    parts = list(_split(tokens[at + 1 : closed]))
+    closed = matching(tokens, at)
+    parts = list(split_at_commas(tokens[at + 1 : closed]))
     plain = all(len(part) == 1 or (len(part) == 2 and part[1].keyword in ("ASC", "DESC")) for part in parts)
     if plain and closed + 1 >= end:
         table.uniques.append(tuple(fold(part[0].name) for part in parts))
@@ -166,34 +200,64 @@ def _parse_unique_index(ddl: str, tokens: list[Token], at: int, schema: Schema) 
 
 
 def _parse_alter(tokens: list[Token], at: int, schema: Schema) -> int:
-    """``TABLE [ONLY] name ADD constraint``, as dumps write it; other changes are ignored."""
+    """Constraints and columns that are added, as dumps and migrations do; other changes are ignored."""
+    name, parts, end = _read_additions(tokens, at)
+    table = schema.tables.get(name)
+    if table is not None:
+        for part in parts:
+            parse_part(part, table)
+    return end
+
+
+def _read_additions(tokens: list[Token], at: int) -> tuple[str, list[list[Token]], int]:
+    """``TABLE [ONLY] name ADD column or constraint, ...``: the table in lower case, what is added, where it ends."""
     end = next((index for index in range(at, len(tokens)) if tokens[index].text == ";"), len(tokens))
     if at >= end or tokens[at].keyword != "TABLE":
-        return at
+        return "", [], at
     at += 1
     while at < end and tokens[at].keyword in ("ONLY", "IF", "EXISTS"):
         at += 1
     if at >= end:
-        return end
-    name, at = _qualified_name(tokens, at)
-    table = schema.tables.get(fold(name))
-    if table is not None and at < end and tokens[at].keyword == "ADD":
-        for part in _split(tokens[at + 1 : end]):
-            part = part[1:] if part[0].keyword == "ADD" else part
-            if part and part[0].keyword in _TABLE_CONSTRAINTS:
-                _parse_table_constraint(part, table)
-    return end
+        return "", [], end
+    name, at = qualified_name(tokens, at)
+    parts = []
+    if _keywords(tokens, at, 2) == ["ADD", "("]:
+        return fold(name), list(split_at_commas(tokens[at + 2 : matching(tokens, at + 1)])), end
+    for part in split_at_commas(tokens[at:end]) if at < end and tokens[at].keyword == "ADD" else ():
+        words = 1 if part[0].keyword == "ADD" else 0
+        words += _keywords(part, words, 1) == ["COLUMN"]
+        words += 3 * (_keywords(part, words, 3) == ["IF", "NOT", "EXISTS"])
+        # What goes on behind the comma may be another change than an addition.
+        if part[words:] and (words or is_constraint(part)):
+            parts.append(part[words:])
+    return fold(name), parts, end
+
+
+# What may stand behind the query of a view; nothing of it changes what the view shows.
+_BEHIND_VIEW = (
+    ("WITH", "NO", "DATA"),
+    ("WITH", "DATA"),
+    ("WITH", "CHECK", "OPTION"),
+    ("WITH", "CASCADED", "CHECK", "OPTION"),
+    ("WITH", "LOCAL", "CHECK", "OPTION"),
+    ("WITH", "READ", "ONLY"),
+)
 
 
 def _parse_view(ddl: str, name: str, tokens: list[Token], at: int, schema: Schema) -> int:
     """``[(columns)] AS query`` behind the name of a view."""
     columns: tuple[str, ...] = ()
     if at < len(tokens) and tokens[at].text == "(":
-        columns, at = _names(tokens, at)
+        columns, at = names_in(tokens, at)
     if at + 1 >= len(tokens) or tokens[at].keyword != "AS":
         return at
     end = next((index for index in range(at, len(tokens)) if tokens[index].text == ";"), len(tokens))
-    schema.views[fold(name)] = View(name, columns, ddl[tokens[at + 1].start : tokens[end - 1].end])
+    last = end
+    for words in _BEHIND_VIEW:
+        last -= len(words) * (tuple(_keywords(tokens, last - len(words), len(words))) == words)
+    # Of a view that is created again, as in MySQL's dumps, the last counts, and may read what came in between.
+    schema.views.pop(fold(name), None)
+    schema.views[fold(name)] = View(name, columns, ddl[tokens[at + 1].start : tokens[last - 1].end])
     return end
 
 
@@ -205,157 +269,18 @@ def _parse_full_text(name: str, tokens: list[Token], at: int, schema: Schema) ->
     """``USING fts5(columns, options)`` behind the name of a virtual table; other modules are no tables."""
     if at + 2 >= len(tokens) or tokens[at].keyword != "USING" or tokens[at + 2].text != "(":
         return at
-    module, end = tokens[at + 1].text.lower(), _matching(tokens, at + 2)
+    module, end = tokens[at + 1].text.lower(), matching(tokens, at + 2)
     if module not in ("fts3", "fts4", "fts5"):
         return end
     table = schema.tables.setdefault(fold(name), TableSchema(name, full_text=module))
     options = []
-    for part in _split(tokens[at + 3 : end]):
+    for part in split_at_commas(tokens[at + 3 : end]):
         if len(part) > 1 and part[1].text == "=":
             options += [" ".join(t.text for t in part)] if part[0].keyword in _FULL_TEXT_OPTIONS else []
         else:
             table.add(Column(part[0].name, "TEXT"))
     table.full_text = " ".join([module, *([", ".join(options)] if options else [])])
     return end
-
-
-def _qualified_name(tokens: list[Token], at: int) -> tuple[str, int]:
-    """The last part of ``schema.table``."""
-    name = tokens[at].name
-    at += 1
-    while at + 1 < len(tokens) and tokens[at].text == ".":
-        name = tokens[at + 1].name
-        at += 2
-    return name, at
-
-
-def _matching(tokens: list[Token], at: int) -> int:
-    """The index of the parenthesis that closes the one at ``at``, or of the end of the text."""
-    depth = 0
-    for index in range(at, len(tokens)):
-        if tokens[index].text == "(":
-            depth += 1
-        elif tokens[index].text == ")":
-            depth -= 1
-            if depth == 0:
-                return index
-    return len(tokens)
-
-
-def _split(tokens: list[Token]) -> Iterator[list[Token]]:
-    """Splits at the commas outside parentheses."""
-    depth, part = 0, list[Token]()
-    for token in tokens:
-        if token.text == "," and depth == 0:
-            if part:
-                yield part
-            part = []
-            continue
-        depth += {"(": 1, ")": -1}.get(token.text, 0)
-        part.append(token)
-    if part:
-        yield part
-
-
-def is_constraint(part: list[Token]) -> bool:
-    """Whether a comma-separated part of a table's body is a constraint, not a column."""
-    first = part[0].keyword
-    # A column may be called "key" or "index": a constraint is followed by what belongs to it.
-    following = part[1].keyword if len(part) > 1 else ""
-    return first in _TABLE_CONSTRAINTS and (
-        (first in ("PRIMARY", "FOREIGN") and following == "KEY")
-        or (first in ("UNIQUE", "CHECK") and (following in ("(", "KEY", "INDEX") or _has_paren(part)))
-        or (first == "CONSTRAINT" and len(part) > 3)
-        or (first in ("KEY", "INDEX", "EXCLUDE") and part[-1].text == ")" and following not in _TYPE_WORDS)
-    )
-
-
-def _parse_part(part: list[Token], table: TableSchema) -> None:
-    if is_constraint(part):
-        _parse_table_constraint(part, table)
-    else:
-        _parse_column(part, table)
-
-
-_COLLATIONS = frozenset(("NOCASE", "RTRIM"))
-_TYPE_WORDS = frozenset(
-    ["INT", "INTEGER", "VARCHAR", "CHAR", "TEXT", "REAL", "FLOAT", "DECIMAL", "NUMERIC", "DOUBLE", "NUMBER", "DATE"]
-)
-
-
-def _has_paren(part: list[Token]) -> bool:
-    return len(part) > 2 and part[2].text == "(" and part[1].keyword not in _TYPE_WORDS
-
-
-def _names(tokens: list[Token], at: int) -> tuple[tuple[str, ...], int]:
-    """A parenthesised list of names from ``at`` on, in lower case, and the index behind it."""
-    while at < len(tokens) and tokens[at].text != "(":
-        at += 1
-    end = _matching(tokens, at) if at < len(tokens) else len(tokens)
-    return tuple(fold(piece[0].name) for piece in _split(tokens[at + 1 : end])), end + 1
-
-
-def _parse_table_constraint(part: list[Token], table: TableSchema) -> None:
-    if part[0].keyword == "CONSTRAINT":
-        part = part[2:]
-    kind = part[0].keyword
-    if kind == "PRIMARY":
-        table.primary_key = table.primary_key or _names(part, 1)[0]
-    elif kind == "UNIQUE":
-        table.uniques.append(_names(part, 1)[0])
-    elif kind == "FOREIGN":
-        columns, at = _names(part, 1)
-        if at < len(part) and part[at].keyword == "REFERENCES":
-            _add_reference(part, at, columns, table)
-    elif kind == "CHECK":
-        _add_check(part, 1, table)
-
-
-def _add_reference(part: list[Token], at: int, columns: tuple[str, ...], table: TableSchema) -> None:
-    """``REFERENCES parent [(columns)]`` at ``at``."""
-    if at + 1 >= len(part):
-        return
-    parent, at = _qualified_name(part, at + 1)
-    targets: tuple[str, ...] = ()
-    if at < len(part) and part[at].text == "(":
-        targets, _ = _names(part, at)
-    table.foreign_keys.append(ForeignKey(columns, fold(parent), targets))
-
-
-def _add_check(part: list[Token], at: int, table: TableSchema) -> None:
-    if at < len(part) and part[at].text == "(":
-        end = _matching(part, at)
-        table.checks.append(" ".join(t.text for t in part[at + 1 : end]))
-
-
-def _parse_column(part: list[Token], table: TableSchema) -> None:
-    name, words, at = part[0].name, [], 1
-    while at < len(part) and part[at].keyword not in CONSTRAINT_WORDS:
-        # Length or precision are no part of the affinity.
-        if part[at].text == "(":
-            at = _matching(part, at)
-        elif part[at].kind in ("word", "dquoted", "quoted"):
-            words.append(part[at].name)
-        at += 1
-    column = table.add(Column(name, " ".join(words)))
-    while at < len(part):
-        word = part[at].keyword
-        if word == "PRIMARY":
-            table.primary_key = table.primary_key or (fold(name),)
-        elif word == "NOT" and at + 1 < len(part) and part[at + 1].keyword == "NULL":
-            column.not_null = True
-        elif word == "UNIQUE":
-            table.uniques.append((fold(name),))
-        elif word == "CHECK":
-            _add_check(part, at + 1, table)
-        elif word == "COLLATE" and at + 1 < len(part) and part[at + 1].keyword in _COLLATIONS:
-            column.collation = part[at + 1].keyword
-        elif word == "AS" and at + 1 < len(part) and part[at + 1].text == "(":
-            column.generated = " ".join(t.text for t in part[at + 2 : _matching(part, at + 1)])
-        elif word == "REFERENCES":
-            _add_reference(part, at, (fold(name),), table)
-        at = _matching(part, at) if part[at].text == "(" else at
-        at += 1
 
 
 def _drop_broken_keys(schema: Schema) -> None:

@@ -84,6 +84,7 @@ class TableSchema:
         indexes: Unique indexes of expressions or of some rows alone, as they stand behind ``ON table``.
         without_rowid: Whether the primary key alone identifies rows (https://sqlite.org/withoutrowid.html).
         full_text: The module of a full-text table, ``fts5`` or an older one, with its options; empty for others.
+        like: The tables, in lower case, that columns were taken over from.
     """
 
     name: str
@@ -95,6 +96,7 @@ class TableSchema:
     indexes: list[str] = field(default_factory=list)
     without_rowid: bool = False
     full_text: str = ""
+    like: list[str] = field(default_factory=list)
 
     def add(self, column: Column) -> Column:
         """Adds a column unless there is one of that name; returns the one that the table has."""
@@ -268,6 +270,7 @@ def _copy_table(table: TableSchema) -> TableSchema:
         list(table.indexes),
         table.without_rowid,
         table.full_text,
+        list(table.like),
     )
 
 

@@ -1,0 +1,59 @@
+"""Which texts a column takes for equal: what a schema's collations say, in each engine's words."""
+
+from __future__ import annotations
+
+from text2sql.engines.dialect import Dialect
+from text2sql.engines.types import CITEXT, EngineType
+from text2sql.sql.tokens import Token
+
+_EXACT = "utf8mb4_bin"
+
+
+def collation_of(part: list[Token], options: list[Token], dialect: Dialect) -> str:
+    """The collation of a column as its engine is told it; empty for the usual one.
+
+    PostgreSQL's order texts and do not make them equal, but for those that a schema creates itself.
+
+    Args:
+        part: The column's tokens.
+        options: Those behind the table's body: MySQL's tables have a collation for all their columns.
+        dialect: The engine's.
+    """
+    own = _named(part, "COLLATE")
+    if dialect == "duckdb":
+        return own
+    if dialect != "mysql":
+        return ""
+    words = {token.keyword for token in part}
+    name = "_bin" if "BINARY" in words else own
+    if not name and not {"CHARACTER", "CHARSET"} & words:
+        name = _named(options, "COLLATE")
+    return _EXACT if _is_exact(name) else ""
+
+
+def compares_blindly(kind: EngineType, collation: str, dialect: Dialect) -> bool:
+    """Whether a column takes texts for equal that differ in case: MySQL's do unless a schema says otherwise."""
+    if kind.kind != "text" or kind.sql == CITEXT:
+        return kind.sql == CITEXT
+    return not collation if dialect == "mysql" else "nocase" in collation.lower()
+
+
+def _is_exact(name: str) -> bool:
+    return name.lower().endswith(("_bin", "_cs")) or name.lower() == "binary"
+
+
+def _named(tokens: list[Token], word: str) -> str:
+    """The name behind a word, and behind the equals sign after it."""
+    for at, token in enumerate(tokens):
+        if token.keyword == word:
+            rest = [following for following in tokens[at + 1 : at + 3] if following.text != "="]
+            if not rest:
+                return ""
+            # DuckDB's are joined by points: NOCASE.NOACCENT.
+            end = at + 2
+            name = rest[0].name
+            while [t.text for t in tokens[end : end + 1]] == ["."] and end + 1 < len(tokens):
+                name += "." + tokens[end + 1].name
+                end += 2
+            return name
+    return ""
