@@ -305,6 +305,28 @@ def test_turns_are_asked_as_the_run_did(run: Path, tmp_path: Path, format: Any) 
     assert list(ids) == expected.prompt.tolist()
 
 
+def test_a_chat_is_asked_on_another_day_as_the_run_did(tmp_path: Path, tiny_chat_model: str) -> None:
+    dated = Path(shutil.copytree(tiny_chat_model, tmp_path / "dated"))
+    tokenizer = AutoTokenizer.from_pretrained(dated)
+    tokenizer.chat_template = "<turn>system\nToday is {{ strftime_now('%d %B') }}.<end>\n" + tokenizer.chat_template
+    tokenizer.save_pretrained(dated)
+    config = tiny_config(
+        tmp_path,
+        backend="local",
+        base_model=str(dated),
+        prompt={"template": "chat-system"},
+        local={"device": "cpu"},
+        training={"max_steps": 1},
+    )
+    run = run_pipeline(config, stages=("train",))
+    exported = AutoTokenizer.from_pretrained(export_run(run, ExportOptions("adapter", tmp_path / "out")))
+    form = prompts.PromptFormat.of(config)
+    example = EXERCISE_QUESTIONS[4]
+    turns = prompts.messages(example, form)[:-1]
+    asked = exported.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    assert asked == prompts.render_prompt(example, form, tokenizer) and "Today" not in asked
+
+
 def test_the_modelfile_asks_as_the_run_did() -> None:
     assert modelfile(Config.model_validate({"prompt": {"template": "plain"}}), None) == (
         "FROM ./model.gguf\n"

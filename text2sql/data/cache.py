@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backends.chat_template import timeless_template
 from backends.paths import cache_directory, written_aside
 from backends.tokenizer import Tokenizer
 from text2sql.console import stage
@@ -35,7 +36,7 @@ def tokenize_cached(examples: Sequence[Example], tokenizer: Tokenizer, form: Pro
     core = getattr(tokenizer, "backend_tokenizer", None)
     if len(examples) < CACHE_FROM or core is None:
         return prompts.tokenize(examples, tokenizer, form)
-    file = cache_directory("tokens") / f"{_key(examples, core.to_str(), tokenizer.chat_template, form)}.npz"
+    file = cache_directory("tokens") / f"{_key(examples, core.to_str(), timeless_template(tokenizer), form)}.npz"
     try:
         return _read(file)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from backends.chat_template import timeless_template
 from backends.tokenizer import Tokenizer
-from text2sql.data.control_tokens import dated
 from text2sql.errors import UserError
 
 Message = dict[str, str]
@@ -37,8 +37,8 @@ def apply(turns: Sequence[Message], tokenizer: Tokenizer, *, thinks: bool, **opt
 
     template = tokenizer.chat_template
     given: dict[str, Any] = {name: thinks for name in SWITCHES if isinstance(template, str) and name in template}
-    if isinstance(template, str) and dated(template) != template:
-        given["chat_template"] = dated(template)
+    if (timeless := timeless_template(tokenizer)) != template:
+        given["chat_template"] = timeless
     make: Any = tokenizer.apply_chat_template
     try:
         return make(list(turns), **given, **options)

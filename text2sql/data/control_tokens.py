@@ -10,16 +10,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from datetime import date
 from typing import Any
 
 from text2sql.data.example import Example
 
 FIELDS = ("question", "context", "answer", "evidence", "reasoning", "shown")
-# The day for chat templates that put the date into every prompt, as Llama 3.2's does: a model that is trained on one
-# day and asked on another must see the same prompt. It is the day that Llama 3.2's template falls back to.
-TODAY = date(2024, 7, 26)
-_DATE_CODES = ("%-d", "%d", "%b", "%B", "%m", "%Y", "%y", "%a", "%A", "%j", "%H", "%M", "%S")
 
 
 def control_tokens(tokenizer: Any) -> re.Pattern[str] | None:
@@ -66,12 +61,3 @@ def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
     marked, bare = (tokenizer(["a"], add_special_tokens=marks)["input_ids"][0] for marks in (True, False))
     start = next((i for i in range(len(marked)) if marked[i : i + len(bare)] == bare), None)
     return ([], []) if start is None else (marked[:start], marked[start + len(bare) :])
-
-
-def dated(template: str) -> str:
-    """A chat template in which every day is `TODAY`, where it asks for the date at all."""
-    if "strftime_now" not in template:
-        return template
-    # transformers takes no function from outside, so the template brings one.
-    day = "".join(f".replace('{code}', '{TODAY.strftime(code)}')" for code in _DATE_CODES)
-    return f"{{%- macro strftime_now(form) -%}}{{{{ form{day} }}}}{{%- endmacro %}}{{{{ '' }}}}{template}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import text2sql
+from backends.chat_template import timeless_template
 from backends.exporting import Weights, download_adapter, open_weights
 from backends.paths import directory_written_aside
 from backends.saved_weights import LogitGap, Probe
@@ -86,8 +87,9 @@ def export_run(directory: Path, options: ExportOptions) -> Path:
             saved = weights.save_merged(aside, _dtype(options), _probes(run, config, tokenizer))
             _save_generation_config(config, aside)
         form = prompts.PromptFormat.of(config)
-        if not prompts.is_chat(form):
-            tokenizer.chat_template = plain_chat_template(form, tokenizer)
+        # Programs that speak in turns are to ask the model as it was trained.
+        chat = prompts.is_chat(form)
+        tokenizer.chat_template = timeless_template(tokenizer) if chat else plain_chat_template(form, tokenizer)
         tokenizer.save_pretrained(aside)
         made = {"format": options.format, "text2sql": text2sql.__version__, "run": config.name}
         about = ExportRecord.model_validate({**made, **vars(saved)})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.base_models import weights_digest
+from backends.chat_template import turns_left_out
 from backends.tokenizer import vocabulary
 from text2sql.config import Config
 from text2sql.config.templates import TEMPLATES
@@ -55,6 +56,8 @@ def _describe_prompt(config: Config, tokenizer: Any) -> list[str]:
     # Runs of models that do not think keep the fingerprint that they have.
     if prompts.is_chat(form) and "think" in str(tokenizer.chat_template):
         described.append(repr(form.turn_start(tokenizer)))
+    if prompts.is_chat(form) and (left_out := turns_left_out(tokenizer)):
+        described.append(f"without {left_out}")
     return described
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from backends.chat_template import timeless_template
 from backends.server.errors import ApiError
 
 
@@ -20,6 +21,9 @@ class Tokenizer:
 
     def __init__(self, original: Any) -> None:
         self._encoder = copy.deepcopy(original)
+        if (timeless := timeless_template(original)) != getattr(original, "chat_template", None):
+            # A model that was trained on one day is asked on another.
+            self._encoder.chat_template = timeless
         self._decoder = copy.deepcopy(original)
         self._encoding, self._decoding = threading.Lock(), threading.Lock()
         # Characters of the longest token.
