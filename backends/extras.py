@@ -1,15 +1,20 @@
 """What to say when an optional package is not installed.
 
 The project is not published, and `text2sql` on the package index is somebody else's. So the command that a message
-names installs this project from its own checkout, into the environment that runs.
+names installs this project from where it came: the checkout that runs, else what pip has noted of the installation.
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+DISTRIBUTION = "text2sql-tune"
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -19,9 +24,33 @@ def install_command(extra: str) -> str:
     Args:
         extra: A key of ``[project.optional-dependencies]`` in ``pyproject.toml``.
     """
-    # An installed copy does not know where its checkout is: there the command is for the checkout's own directory.
-    checkout = str(CHECKOUT) if (CHECKOUT / "pyproject.toml").is_file() else "."
-    return shlex.join([sys.executable, "-m", "pip", "install", "-e", f"{checkout}[{extra}]"])
+    own = (CHECKOUT / "pyproject.toml").is_file()
+    target = ["-e", f"{CHECKOUT}[{extra}]"] if own else [_origin(_noted(), extra)]
+    return shlex.join([sys.executable, "-m", "pip", "install", *target])
+
+
+def _noted() -> str:
+    """What the installer has noted of where this copy came from (PEP 610); an empty text where it has not."""
+    try:
+        return distribution(DISTRIBUTION).read_text("direct_url.json") or ""
+    except PackageNotFoundError:
+        return ""
+
+
+def _origin(noted: str, extra: str) -> str:
+    """The requirement that installs the same again with an extra: a directory, or a name with an address."""
+    try:
+        origin = json.loads(noted)
+        url, repository = str(origin["url"]), origin.get("vcs_info")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        # Nothing is known: the command is for whoever is in the directory of the project's files.
+        return f".[{extra}]"
+    if repository:
+        return f"{DISTRIBUTION}[{extra}] @ {repository['vcs']}+{url}@{repository['commit_id']}"
+    directory = Path(url2pathname(urlsplit(url).path))
+    if "dir_info" not in origin:
+        return f"{DISTRIBUTION}[{extra}] @ {url}"
+    return f"{directory if (directory / 'pyproject.toml').is_file() else '.'}[{extra}]"
 
 
 def missing_package(needed_by: str, package: str, extra: str, alternative: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 import subprocess
@@ -42,11 +43,30 @@ def test_the_command_installs_this_project_into_the_running_environment() -> Non
     assert (Path(checkout), extra) == (REPOSITORY, "server")
 
 
-def test_an_installed_copy_names_the_checkout_by_its_own_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("noted", "target"),
+    [
+        ({"url": REPOSITORY.as_uri(), "dir_info": {}}, f"{REPOSITORY}[demo]"),
+        # The checkout has gone since: whoever has another is in it.
+        ({"url": "file:///gone/away", "dir_info": {}}, ".[demo]"),
+        (
+            {"url": "https://git.example/t.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            "text2sql-tune[demo] @ git+https://git.example/t.git@abc",
+        ),
+        (
+            {"url": "https://files.example/t.whl", "archive_info": {}},
+            "text2sql-tune[demo] @ https://files.example/t.whl",
+        ),
+        ("", ".[demo]"),
+        ([1], ".[demo]"),
+    ],
+)
+def test_an_installed_copy_is_installed_from_where_it_came(
+    noted: object, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extras, "CHECKOUT", tmp_path)
-    assert extras.install_command("demo").endswith("-e '.[demo]'")
+    monkeypatch.setattr(extras, "_noted", lambda: json.dumps(noted) if noted else "")
+    assert shlex.split(extras.install_command("demo")) == [sys.executable, "-m", "pip", "install", target]
 
 
 def test_the_message_names_key_extra_command_and_alternative(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,6 +274,12 @@ def test_evaluate_takes_the_baseline_of_a_configuration(
 def test_evaluate_says_what_is_wrong_with_its_target(text2sql: Callable[..., Outcome], tmp_path: Path) -> None:
     assert "there is no file none.jsonl" in text2sql("evaluate", "none.jsonl").line
     assert "no configuration file none" in text2sql("evaluate", "none").line
+    assert "There is no run in runs/none" in text2sql("evaluate", "runs/none").line
+    for name in ("sheet.xlsx", "answers.txt", "pred.sql"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04")
+    assert text2sql("evaluate", "sheet.xlsx").line.endswith("Save the sheet as CSV.")
+    assert '"answers.txt" must end in' in text2sql("evaluate", "answers.txt").line
+    assert "pred.sql" in text2sql("evaluate", "pred.sql").line and "--gold" in text2sql("evaluate", "pred.sql").line
     write_jsonl(tmp_path / "p.jsonl", [{"context": SHOP, "gold": "SELECT 1"}])
     assert "p.jsonl: row 1 has no column sql or" in text2sql("evaluate", "p.jsonl").line
     write_jsonl(tmp_path / "p.jsonl", [[1, 2]])

@@ -47,6 +47,8 @@ def test_windows_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch, capsy
         (["data.source=nowhere"], '"nowhere" is not a named source'),
         (["data.columns.answer=sql"], 'no column "sql" for answer'),
         (["data.source=empty.jsonl"], "empty.jsonl has no rows"),
+        (["data.source=empty.CSV"], "empty.CSV has no rows"),
+        (["data.source=sheet.xlsx"], "Save the sheet as CSV"),
         (["data.source=malformed.jsonl"], "malformed.jsonl is malformed: line 1"),
         (["data.source=unanswered.jsonl"], "20 empty answer"),
         (["data.test_size=99"], "test_size=99"),
@@ -60,6 +62,8 @@ def test_bad_input_is_one_message(
     text2sql: Callable[..., Outcome], tiny_file: Path, tmp_path: Path, overrides: list[str], what: str
 ) -> None:
     write_jsonl(tmp_path / "empty.jsonl", [])
+    (tmp_path / "empty.CSV").touch()
+    (tmp_path / "sheet.xlsx").write_bytes(b"PK\x03\x04")
     (tmp_path / "malformed.jsonl").write_text("{\n")
     write_jsonl(tmp_path / "unanswered.jsonl", [{**row, "answer": ""} for row in rows(20)])
     (tmp_path / "others").mkdir()

@@ -66,7 +66,17 @@ MISTAKES = {
     "ask x --run finished --schema schema.sql": "has no checkpoint yet",
     "demo nosuch": "There is no run in nosuch",
     "export nosuch": "There is no run in nosuch",
+    "export finished --format gguf": "has no checkpoint yet; let it finish.",
     "download nosuch": "There is no run in nosuch",
+    "download finished": "has no checkpoint yet; let it finish.",
+    "compare finished": "Name at least two runs",
+    "evaluate runs/nosuch": "There is no run in runs/nosuch",
+    "evaluate sheet.xlsx": "Save the sheet as CSV",
+    "evaluate finished --output file": "has no predictions yet",
+    "run finished": "is the directory of a run; its configuration is finished/config.yaml",
+    "run tiny.yaml data.source=sheet.xlsx": "Save the sheet as CSV",
+    "run tiny.yaml data.source=empty.csv": "empty.csv has no rows",
+    "serve --base-model others --data file": "--data: file is a file",
     "evaluate nosuch.yaml": "There is no configuration file nosuch.yaml",
     "serve --base-model a/b/c": 'there is no directory "a/b/c"',
     "serve --base-model name=others": 'base_model: "others" is a directory, but not of a model',
@@ -107,6 +117,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values["data"]["source"] = "malformed.jsonl"
     (directory / "tiny.yaml").write_text(dump_yaml(values))
     (directory / "file").touch()
+    (directory / "empty.csv").touch()
+    (directory / "sheet.xlsx").write_bytes(b"PK")
     (directory / "schema.sql").write_text("CREATE TABLE t (a INT)")
     for name in ("others", "finished"):
         (directory / name).mkdir()

@@ -82,6 +82,37 @@ def test_variables_come_from_the_environment(tmp_path: Path, monkeypatch: pytest
     assert "b.yaml: data.mix.source: the environment variable NOT_SET_ANYWHERE is not set" in message
 
 
+def test_variables_in_overrides_are_those_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_ROOT", "/data")
+    monkeypatch.setenv("BATCH", "16")
+    overrides = ["data.source=spider", "data.path=${DATA_ROOT}/x", "training.batch_size=${BATCH}"]
+    overrides.append("evaluation.stop=['$${BATCH}']")
+    config = load_config(None, overrides)
+    assert (config.data.path, config.training.batch_size) == ("/data/x", 16)
+    assert config.evaluation.stop == ["${BATCH}"]
+    with pytest.raises(UserError, match="environment variable UNSET_ROOT is not set") as told:
+        load_config(None, ["data.path=${UNSET_ROOT}"])
+    assert str(told.value).startswith('override "data.path=${UNSET_ROOT}": ')
+    # In a new file a variable stays one.
+    file = tmp_path / "new.yaml"
+    write_config(file, "quickstart", overrides)
+    assert load_config(str(file)).data.path == "/data/x"
+    monkeypatch.setenv("DATA_ROOT", "/elsewhere")
+    assert load_config(str(file)).data.path == "/elsewhere/x"
+
+
+def test_what_is_no_configuration_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert _error(tmp_path / "run").endswith("is a directory, not a configuration file.")
+    (tmp_path / "run" / "config.yaml").touch()
+    assert "is the directory of a run; its configuration is" in _error(tmp_path / "run")
+    for text in ("", " \n\n"):
+        _write(tmp_path, empty=text)
+        assert "empty.yaml is empty" in _error(tmp_path / "empty.yaml")
+    _write(tmp_path, broken="name: [a\n")
+    assert "unicode string" not in _error(tmp_path / "broken.yaml")
+
+
 @given(st.text(alphabet="${}:-aB", max_size=12))
 def test_a_saved_text_is_the_text(text: str) -> None:
     config = Config.model_validate({"evaluation": {"stop": [text or "x"]}})

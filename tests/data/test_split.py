@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -60,8 +61,19 @@ def test_the_limit_draws_by_seed() -> None:
 
 @pytest.mark.parametrize("split_by", ["example", "schema"])
 def test_too_few_examples_are_an_error_that_names_the_keys(split_by: str) -> None:
-    with pytest.raises(UserError, match=r"test_size=10.*validation_size=5"):
+    with pytest.raises(UserError, match=r"15 examples .*test_size=10.*validation_size=5") as told:
         _split(EXAMPLES[:15], _data(split_by=split_by))
+    assert str(told.value).endswith("Set data.test_size=3 data.validation_size=3, for example, or give more.")
+
+
+@pytest.mark.parametrize("examples", [1, 2, 3, 7, 119])
+def test_the_sizes_that_are_advised_will_do(examples: int) -> None:
+    data = {"source": "rows.json", "test_size": 120}
+    with pytest.raises(UserError) as told:
+        _split(EXAMPLES[:examples], DataConfig.model_validate(data))
+    advised = {key: int(size) for key, size in re.findall(r"Set data\.(\w+)=(\d+)", str(told.value))}
+    assert advised.keys() == ({"test_size"} if examples > 1 else set())
+    assert examples == 1 or _split(EXAMPLES[:examples], DataConfig.model_validate(data | advised)).train
 
 
 # By schema

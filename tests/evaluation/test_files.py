@@ -158,6 +158,28 @@ def test_ids_stay_what_they_are_and_distinct(here: Path, ids: list[Any], kept: l
     assert [q.id for q in read_predictions(here / "rows.jsonl", None, Schemas()).questions] == kept
 
 
+@pytest.mark.parametrize(
+    ("columns", "understood"),
+    [
+        (["SCHEMA", "Gold", " predicted "], True),
+        (["Context", "QUERY", "Pred_SQL"], True),
+        # Of BIRD's "SQL" (a gold query) and our "sql" (a prediction) letter case alone tells which is meant.
+        (["schema", "SQL", "sql"], True),
+        (["schema", "gold", "Sql"], False),
+        # The name as it is accepted wins over one that is nearly it.
+        (["schema", "gold", "predicted", "Gold"], True),
+    ],
+)
+def test_columns_are_known_in_any_letter_case_that_names_one(here: Path, columns: list[str], understood: bool) -> None:
+    values = ["CREATE TABLE t (a INT)", "SELECT a FROM t", "SELECT 1", "no query"]
+    write_jsonl(here / "rows.jsonl", [dict(zip(columns, values, strict=False))])
+    if not understood:
+        assert f"it has {', '.join(columns)}" in _error("rows.jsonl", None)
+        return
+    (question,) = read_predictions(here / "rows.jsonl", None, Schemas()).questions
+    assert [question.context, question.gold, question.predicted] == values[:3]
+
+
 def test_what_a_model_wrote_may_hold_half_of_a_character(here: Path) -> None:
     (here / "rows.jsonl").write_text(json.dumps(ROW | {"predicted": "SELECT '\ud83d'"}) + "\n")
     score_file(Path("rows.jsonl"), _config(), output=here / "out.jsonl")

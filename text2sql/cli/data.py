@@ -141,9 +141,9 @@ def audit(
     top: Annotated[int, typer.Option(min=0, help="How many to print.")] = 10,
 ) -> None:
     """Rank gold queries by what may be wrong with them, with rows that show it, and write a file to decide in."""
-    from text2sql.rows import READERS
+    from text2sql.rows import names_table
 
-    if Path(config).suffix in READERS:
+    if names_table(Path(config)):
         config, overrides = "quickstart", [f"data.source={config}", *(overrides or [])]
     checked = load_to_read(config, overrides)
     from text2sql.data.audit.audit import audit

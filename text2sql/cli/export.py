@@ -37,9 +37,9 @@ def export(
     private: Annotated[bool, typer.Option("--private/--public", help="Of a repository that the push makes.")] = True,
 ) -> None:
     """Write a run's trained weights in a form that other programs load, with a model card."""
-    from text2sql.pipeline.preflight import check_finished_run
+    from text2sql.pipeline.preflight import check_weights
 
-    check_finished_run(run)
+    check_weights(run, adapter)
     from text2sql.export import ExportOptions, export_run
 
     export_run(

@@ -57,9 +57,9 @@ def download(
         return
     if output is not None:
         raise UserError("--output goes with a tinker:// path; a run's adapter goes into the run's directory.")
-    from text2sql.pipeline.preflight import check_finished_run
+    from text2sql.pipeline.preflight import check_weights
 
-    check_finished_run(Path(run))
+    check_weights(Path(run))
     from text2sql.pipeline.adapter_download import download_run
 
     download_run(Path(run))

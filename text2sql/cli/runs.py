@@ -14,8 +14,8 @@ from text2sql.errors import UserError
 if TYPE_CHECKING:
     from text2sql.config import Config
 
-# A target with one of these endings is a file of predictions.
-PREDICTION_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+
+CONFIG_SUFFIXES = (".yaml", ".yml")
 
 
 def run(
@@ -61,8 +61,8 @@ def evaluate(
     target: Annotated[
         str,
         typer.Argument(
-            help="A run's directory, predictions (.jsonl, .json, .csv, .parquet), or a YAML file: its questions, and "
-            "its base model unless --model or --adapter says another."
+            help="A run's directory, predictions (.jsonl, .json, .csv, .tsv, .parquet), or a YAML file: its questions, "
+            "and its base model unless --model or --adapter says another."
         ),
     ] = "quickstart",
     overrides: Overrides = None,
@@ -100,7 +100,8 @@ def evaluate(
     given = [name for name, value in of_files.items() if value is not None]
     of_models = {"--adapter": adapter, "--base": base, "--model": model}
     models = [name for name, value in of_models.items() if value is not None]
-    if models and (given or output or path.suffix in PREDICTION_SUFFIXES):
+    predictions = gold is not None or _is_predictions(path)
+    if models and (given or output or predictions):
         raise UserError(f"{', '.join(models)} goes with a configuration or a run, not with predictions.")
     if path.is_dir() and adapter is not None:
         if overrides or base or model:
@@ -112,18 +113,30 @@ def evaluate(
         if path.is_dir():
             raise UserError(f"{', '.join(models)} goes with a configuration; {target} is a directory.")
         _evaluate_model(load_to_evaluate(target, overrides, adapter=adapter, base=base, model=model))
-    elif path.is_dir():
+    elif path.is_dir() or _is_missing_run(path):
         if overrides or given:
             raise UserError(
                 f"A run is scored with its own configuration; leave out {', '.join([*(overrides or []), *given])}."
             )
         _evaluate_run(path, output)
-    elif gold is not None or path.suffix in PREDICTION_SUFFIXES:
+    elif predictions:
         _evaluate_file(path, overrides, gold, databases, tables, output)
     else:
         if given or output:
             raise UserError(f"{', '.join(given) or '--output'} goes with a file of predictions; {target} is none.")
         _evaluate_model(load(target, overrides))
+
+
+def _is_predictions(path: Path) -> bool:
+    """Whether a target is a file of predictions: by its ending, or as a file that is no configuration."""
+    from text2sql.rows import names_table
+
+    return names_table(path) or (path.is_file() and path.suffix not in ("", *CONFIG_SUFFIXES))
+
+
+def _is_missing_run(path: Path) -> bool:
+    """Whether a target that is not there has the form of a run's directory, not that of a configuration."""
+    return path.parent not in (Path(), Path("configs")) and path.suffix not in CONFIG_SUFFIXES and not path.exists()
 
 
 def _evaluate_adapter(run: Path, adapter: Path) -> None:

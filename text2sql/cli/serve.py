@@ -70,6 +70,8 @@ def serve(
         raise UserError("\n".join(lines)) from error
     # What is known in a moment is said before the libraries that take seconds to load.
     check_exposure(settings.host, settings.keys)
+    if settings.data.exists() and not settings.data.is_dir():
+        raise UserError(f"--data: {settings.data} is a file; give a directory.")
     for location in settings.base_models.values():
         check_backend("local", settings.local, location)
     _start(settings)

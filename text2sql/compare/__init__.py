@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from text2sql.errors import UserError
+
 
 def compare_runs(
     names: Sequence[str], output: Path, shown: int, *, as_json: Path | None = None, as_csv: Path | None = None
@@ -24,6 +26,8 @@ def compare_runs(
     Raises:
         UserError: There are fewer than two runs, one has no predictions, or the file cannot be written.
     """
+    check_number(names)
+    # What follows loads the libraries of statistics and of figures.
     from text2sql.compare.entries import load_entries
     from text2sql.compare.files import write_csv, write_json
     from text2sql.compare.page import write_page
@@ -37,3 +41,9 @@ def compare_runs(
         write_csv(comparison, as_csv)
     print_comparison(comparison, shown)
     return write_page(comparison, output)
+
+
+def check_number(names: Sequence[str]) -> None:
+    """Raise UserError if there is nothing to compare."""
+    if len(names) < 2:
+        raise UserError("Name at least two runs to compare; RUN:base is the base model of a run.")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from text2sql.compare import check_number
 from text2sql.config.yaml import read_yaml
 from text2sql.errors import UserError
 from text2sql.evaluation import clustered_interval, wilson_interval
@@ -128,8 +129,7 @@ def load_entries(names: Sequence[str]) -> list[Entry]:
     Raises:
         UserError: A run cannot be read, or has no answers of the model that is meant.
     """
-    if len(names) < 2:
-        raise UserError("Name at least two runs to compare; RUN:base is the base model of a run.")
+    check_number(names)
     found = [_find(name) for name in names]
     if len({(directory, side) for _, side, directory in found}) < len(found):
         raise UserError("The same model of the same run is named twice; RUN:base is its base model.")

@@ -45,6 +45,10 @@ def find_config(name: str) -> Path:
     shipped = SHIPPED / f"{path.name.removesuffix('.yaml')}.yaml"
     if shipped.is_file() and path.parent in (Path(), Path("configs")):
         return shipped
+    if (path / "config.yaml").is_file():
+        raise UserError(f"{name} is the directory of a run; its configuration is {path / 'config.yaml'}.")
+    if path.is_dir():
+        raise UserError(f"{name} is a directory, not a configuration file.")
     known = shipped_names()
     near = difflib.get_close_matches(path.stem, known, n=1)
     hint = f' Did you mean "{near[0]}"?' if near else ""
@@ -117,11 +121,15 @@ def _merged(below: Mapping[str, JsonValue], above: Mapping[str, JsonValue]) -> d
 
 def _read(path: Path) -> dict[str, JsonValue]:
     try:
-        values = read_yaml(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = read_yaml(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     except ValueError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
+    # Whose keys are all commented out is meant so; a file that was never written is not.
+    if not text.strip():
+        raise UserError(f"{path} is empty; `text2sql config new FILE` writes a configuration to begin with.")
     if values is None:
         return {}
     if not isinstance(values, dict):

@@ -9,7 +9,7 @@ from typing import TypeVar, get_args
 from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic_core import ErrorDetails
 
-from text2sql.config.files import Layer, escape_variables, find_config, merge_layers, read_layers
+from text2sql.config.files import Layer, escape_variables, fill_variables, find_config, merge_layers, read_layers
 from text2sql.config.schema import Config
 from text2sql.config.section import Section
 from text2sql.config.wording import sentence
@@ -75,7 +75,16 @@ def _sections() -> list[str]:
 
 
 def apply_override(values: dict[str, JsonValue], override: str) -> None:
-    """Set in `values` what ``key.sub=value`` says (UserError if it is not of that form)."""
+    """Set in `values` what ``key.sub=value`` says, its variables filled in as in a file.
+
+    Raises:
+        UserError: It is not of that form, or a variable is not set.
+    """
+    set_override(values, override, filled=True)
+
+
+def set_override(values: dict[str, JsonValue], override: str, *, filled: bool) -> None:
+    """As `apply_override`; where not `filled`, the value as it would stand in a file, ``${NAME}`` in it."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UserError(f'"{override}" is not an override; write key=value, for example training.batch_size=32.')
@@ -83,6 +92,8 @@ def apply_override(values: dict[str, JsonValue], override: str) -> None:
         value = read_yaml(text)
     except ValueError as error:
         raise UserError(f'The value in "{override}" is not valid YAML: {error}') from error
+    if filled:
+        value = fill_variables(value, f'override "{override}"')
     *parents, last = key.split(".")
     for parent in parents:
         if values.get(parent) is None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from text2sql.config.files import EXTENDS, escape_variables
+from text2sql.config.files import EXTENDS
 from text2sql.config.json_schema import SCHEMA_FILE, modeline
-from text2sql.config.load import apply_override, load_config
+from text2sql.config.load import load_config, set_override
 from text2sql.config.yaml import dump_yaml
 from text2sql.errors import UserError
 
@@ -27,19 +27,16 @@ def write_config(file: Path, extends: str, overrides: Sequence[str]) -> None:
         raise UserError(f"{file}: a configuration is a .yaml file.")
     values: dict[str, JsonValue] = {"name": re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._") or "run"}
     for override in overrides:
-        apply_override(values, override)
+        # A variable stays one: the file is read where and when it is run.
+        set_override(values, override, filled=False)
     load_config(extends, [f"name={values['name']}", *overrides])
     # A path is meant from the file that it stands in.
     known = Path(extends).is_file()
     base = str(Path(extends).resolve()) if known else extends
-    text = f"{modeline(SCHEMA_FILE)}\n{dump_yaml({EXTENDS: base, **_plain(values)})}"
+    text = f"{modeline(SCHEMA_FILE)}\n{dump_yaml({EXTENDS: base, **values})}"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as opened:
             opened.write(text)
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror or error}.") from error
-
-
-def _plain(values: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    return {key: escape_variables(value) for key, value in values.items()}

@@ -22,7 +22,7 @@ from text2sql.config.section import Section
 from text2sql.config.strategies import FewShot, Retry, Samples, SelfConsistency, StrategySettings
 from text2sql.config.templates import TEMPLATES
 from text2sql.config.wording import check_choice
-from text2sql.engines.dialect import Dialect
+from text2sql.engines.dialect import Dialect, dialect_named
 
 
 class LoraConfig(Section):
@@ -106,6 +106,11 @@ class DataConfig(SourceConfig):
         "data.test.",
     )
     max_dropped: float = Field(0.05, ge=0, le=1, description="Stop when a larger share of the rows must be dropped.")
+
+    @field_validator("dialect", mode="before")
+    @classmethod
+    def _as_people_call_it(cls, value: object) -> object:
+        return (dialect_named(value) if isinstance(value, str) else None) or value
 
     @property
     def sources(self) -> list[str]:

@@ -74,7 +74,8 @@ def read_yaml(text: str) -> JsonValue:
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        # PyYAML names the text that it was given after its type.
+        raise ValueError(" ".join(str(error).replace(' in "<unicode string>",', " at").split())) from error
 
 
 def dump_yaml(value: JsonValue) -> str:

@@ -10,6 +10,7 @@ from text2sql.config import DataConfig
 from text2sql.data.example import Example
 from text2sql.data.facts import KnownTexts
 from text2sql.errors import UserError
+from text2sql.formats import pluralize
 
 
 class Split(NamedTuple):
@@ -47,10 +48,7 @@ def split_examples(examples: Sequence[Example], data: DataConfig, known: KnownTe
         return _split_bundled(examples, data)
     held_out = data.test_size + data.validation_size
     if held_out >= len(examples):
-        raise UserError(
-            f"data: {len(examples)} examples are too few to hold out test_size={data.test_size} and "
-            f"validation_size={data.validation_size} and train on the rest."
-        )
+        raise UserError(_too_few(len(examples), data.test_size, data.validation_size))
     if data.split_by == "schema":
         return _split_by_schema(examples, data, known or KnownTexts())
     return Split(list(examples[held_out:]), list(examples[data.test_size : held_out]), list(examples[: data.test_size]))
@@ -87,15 +85,23 @@ def split_with_test(examples: Sequence[Example], test: Sequence[Example], data: 
     if data.test_size > len(test):
         raise UserError(f"data.test: {len(test)} examples are fewer than test_size={data.test_size}; ask for fewer.")
     if data.validation_size >= len(examples):
-        raise UserError(
-            f"data: {len(examples)} examples are too few to hold out validation_size={data.validation_size} and train "
-            "on the rest."
-        )
+        raise UserError(_too_few(len(examples), 0, data.validation_size))
     drawn = list(test)
     random.Random(f"test-{data.seed}").shuffle(drawn)
     return Split(
         list(examples[data.validation_size :]), list(examples[: data.validation_size]), drawn[: data.test_size]
     )
+
+
+def _too_few(examples: int, test: int, validation: int) -> str:
+    """What to say where the sides that are held out leave nothing to train on, with sizes that would do."""
+    sizes = {"data.test_size": test, "data.validation_size": validation}
+    sides = {key: size for key, size in sizes.items() if size}
+    held_out = " and ".join(f"{key}={size}" for key, size in sides.items())
+    fifth = max(1, examples // 5)
+    smaller = " ".join(f"{key}={min(size, fifth)}" for key, size in sides.items())
+    remedy = f"Set {smaller}, for example, or give more." if fifth * len(sides) < examples else "Give more."
+    return f"data: {pluralize(examples, 'example')} cannot hold out {held_out} and leave some to train on. {remedy}"
 
 
 def _split_bundled(examples: Sequence[Example], data: DataConfig) -> Split:

@@ -70,7 +70,7 @@ class DuckDB:
             import duckdb
         except ImportError as error:
             raise EngineMissing(
-                missing_package("The dialect duckdb", "duckdb", "duckdb", "take data.dialect=sqlite")
+                missing_package("The dialect duckdb", "duckdb", "duckdb", "take the dialect sqlite")
             ) from error
         self._driver = duckdb
         self._db: Any = duckdb.connect(":memory:", config=_SETTINGS)

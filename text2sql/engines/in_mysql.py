@@ -43,14 +43,14 @@ class MySQL:
             import pymysql
         except ImportError as error:
             raise EngineMissing(
-                missing_package("The dialect mysql", "pymysql", "mysql", "take data.dialect=sqlite")
+                missing_package("The dialect mysql", "pymysql", "mysql", "take the dialect sqlite")
             ) from error
         self._driver = pymysql
         url = os.environ.get(VARIABLE)
         if not url:
             raise EngineMissing(
                 f"The dialect mysql is judged on a server: set {VARIABLE} to its URL, such as "
-                "mysql://user@127.0.0.1:3306/, or take data.dialect=sqlite."
+                "mysql://user@127.0.0.1:3306/, or take the dialect sqlite."
             )
         self._db: Any = self._connect(url)
         self._cursor: Any = self._db.cursor()
@@ -63,7 +63,7 @@ class MySQL:
             self._db.close()
             raise EngineMissing(
                 f"The server at ${VARIABLE} is {self.version}, and queries are judged from {kind} {oldest} on. Take a "
-                "newer one, or data.dialect=sqlite."
+                "newer one, or the dialect sqlite."
             )
         self._settle()
         self._scratch = f"{_PREFIX}{uuid.uuid4().hex[:16]}"
@@ -88,7 +88,7 @@ class MySQL:
         except (self._driver.Error, ValueError, OSError) as error:
             raise EngineMissing(
                 f"No MySQL answers at ${VARIABLE} ({_message(error)}). Start it or correct the URL, or take "
-                "data.dialect=sqlite."
+                "the dialect sqlite."
             ) from None
 
     def _settle(self) -> None:
@@ -117,7 +117,7 @@ class MySQL:
         except self._driver.Error as error:
             raise EngineMissing(
                 f"The user of ${VARIABLE} may not create databases, and made rows need one ({_message(error)}). "
-                f"GRANT ALL ON `{_PREFIX}%`.* to it, or take data.dialect=sqlite."
+                f"GRANT ALL ON `{_PREFIX}%`.* to it, or take the dialect sqlite."
             ) from None
         with suppress(self._driver.Error):
             self._cursor.execute(f"SHOW DATABASES LIKE '{_PREFIX.replace('_', chr(92) + '_')}%'")
@@ -215,7 +215,7 @@ def _parts(url: str) -> SplitResult:
     if not known:
         raise EngineMissing(
             f"${VARIABLE} is no URL of a MySQL, such as mysql://user@127.0.0.1:3306/ (signs in a password are written "
-            "as %XX). Correct it, or take data.dialect=sqlite."
+            "as %XX). Correct it, or take the dialect sqlite."
         )
     return found
 

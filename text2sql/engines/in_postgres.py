@@ -54,7 +54,7 @@ class PostgreSQL:
             import psycopg
         except ImportError as error:
             raise EngineMissing(
-                missing_package("The dialect postgres", "psycopg", "postgres", "take data.dialect=sqlite")
+                missing_package("The dialect postgres", "psycopg", "postgres", "take the dialect sqlite")
             ) from error
         self._driver = psycopg
         self._db: Any = self._connect(os.environ.get(VARIABLE) or own_server())
@@ -63,7 +63,7 @@ class PostgreSQL:
             self._db.close()
             raise EngineMissing(
                 f"The server at ${VARIABLE} is PostgreSQL {number // 10_000}, and queries are judged from PostgreSQL "
-                f"{_OLDEST} on. Take a newer one, or data.dialect=sqlite."
+                f"{_OLDEST} on. Take a newer one, or the dialect sqlite."
             )
         self.version = f"PostgreSQL {number // 10_000}.{number % 10_000}"
         for name, value in _SESSION.items():
@@ -77,7 +77,7 @@ class PostgreSQL:
         # What is said of a URL that cannot be read may hold the password in it.
         unreadable = EngineMissing(
             f"${VARIABLE} is no URL of a PostgreSQL, such as postgresql://user@127.0.0.1/database (signs in a "
-            "password are written as %XX). Correct it, or take data.dialect=sqlite."
+            "password are written as %XX). Correct it, or take the dialect sqlite."
         )
         if splits_password(url.partition("://")[2]):
             raise unreadable
@@ -88,7 +88,7 @@ class PostgreSQL:
         except self._driver.Error as error:
             raise EngineMissing(
                 f"No PostgreSQL answers at ${VARIABLE} ({first_line(error)}). Start it or correct the URL, or take "
-                "data.dialect=sqlite."
+                "the dialect sqlite."
             ) from None
 
     def _role(self) -> tuple[list[str], list[str], str]:

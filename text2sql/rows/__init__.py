@@ -21,11 +21,28 @@ SourceRow = Mapping[str, Any]
 SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
 
+def names_table(path: Path) -> bool:
+    """Whether a file has the ending of one with rows, also one that is not read here, such as a spreadsheet."""
+    return path.suffix.casefold() in (*READERS, *SPREADSHEETS)
+
+
 def check_present(path: Path, what: str) -> None:
-    """Raise UserError if there is no such file; `what` as for `read_rows`."""
+    """Raise UserError if there is no such file, or it is a spreadsheet or empty; `what` as for `read_rows`."""
     if not path.exists():
         remedy = "; set data.path or data.source" if what == "data" else ""
         raise UserError(f"{what}: there is no file {path}{remedy}.")
+    _reader(path, what)
+    if path.is_file() and not path.stat().st_size:
+        raise UserError(f"{what}: {path} has no rows.")
+
+
+def _reader(path: Path, what: str) -> Callable[[Path], Iterator[SourceRow]]:
+    """What reads a file of this ending (UserError if nothing does)."""
+    ending = path.suffix.casefold()
+    if ending not in READERS:
+        advice = " Save the sheet as CSV." if ending in SPREADSHEETS else ""
+        raise UserError(f'{what}: "{path}" must end in {", ".join(READERS)}.{advice}')
+    return READERS[ending]
 
 
 def read_rows(path: Path, what: str = "data") -> list[SourceRow]:
@@ -38,13 +55,10 @@ def read_rows(path: Path, what: str = "data") -> list[SourceRow]:
     Raises:
         UserError: It is missing or malformed; the message begins with `what` and names the file and the line.
     """
-    reader = READERS.get(path.suffix)
-    if reader is None and not path.exists():
+    if not names_table(path) and not path.exists():
         raise UserError(f"{what}: there is no file or directory {path}.")
-    if reader is None:
-        advice = " Save the sheet as CSV." if path.suffix.casefold() in SPREADSHEETS else ""
-        raise UserError(f'{what}: "{path}" must end in {", ".join(READERS)}.{advice}')
     check_present(path, what)
+    reader = _reader(path, what)
     try:
         return list(reader(path))
     except UnicodeDecodeError as error:

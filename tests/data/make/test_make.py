@@ -15,7 +15,7 @@ from tests.support.chat_server import ChatServer, chat_server
 from tests.support.servers import PASSWORD, TABLES, duckdb_shop, mysql_admin, postgres_admin, server_shop, sqlite_shop
 from tests.support.tiny_runs import read_jsonl
 from text2sql.chat_client import endpoint
-from text2sql.config import EndpointConfig, SourceConfig
+from text2sql.config import EndpointConfig, SourceConfig, load_config
 from text2sql.data.make import pairs as pairs_module
 from text2sql.data.make.options import MakeOptions
 from text2sql.data.make.pairs import make_pairs
@@ -235,3 +235,14 @@ def test_a_connection_that_dies_loses_no_pair(tmp_path: Path, monkeypatch: pytes
             made(reader, tmp_path / "mine.jsonl", 25)
         assert len(read_jsonl(tmp_path / "mine.jsonl")) > 5
         assert made(reader, tmp_path / "mine.jsonl", 25) == straight
+
+
+def test_the_command_to_train_with_leaves_enough_to_train_on(
+    lite: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_pairs(MakeOptions(locate(lite), tmp_path / "few.jsonl", 20))
+    said = " ".join(capsys.readouterr().out.split())
+    command = re.search(r"text2sql run quickstart (.+)$", said)
+    assert command is not None and "an hour" not in said
+    config = load_config("quickstart", command[1].split())
+    assert 0 < config.data.test_size < 20

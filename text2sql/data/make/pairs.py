@@ -27,6 +27,8 @@ from text2sql.runs.records import Record, optional
 _DRY = 3000
 # Pairs that are saved together, and drafts between two looks at the progress bar.
 _CHUNK = 20
+# Pairs from which on a rate is shown, and those with which the quickstart's test leaves enough to train on.
+_TIMED, _ENOUGH = 200, 240
 
 
 class MadePair(Record):
@@ -107,7 +109,9 @@ class _Maker:
         """Say what was made, what was rejected and why, and how to train on it."""
         options = self._options
         about = ", ".join(f"{count} {reason}" for reason, count in self._rejected.most_common()) or "none"
-        rate = f", {3600 * self._new / self._seconds:,.0f} an hour" if self._new and self._seconds else ""
+        # A handful of pairs says nothing of an hour.
+        timed = self._new >= _TIMED and self._seconds
+        rate = f", {3600 * self._new / self._seconds:,.0f} an hour" if timed else ""
         console.print(f"{options.output}: {len(self._kept)} pairs, {self._new} of them new{rate}. Rejected: {about}.")
         if self._dry:
             console.print(
@@ -116,6 +120,9 @@ class _Maker:
             )
         dialect = self._database.location.dialect
         asked = "" if dialect == "sqlite" else f" data.dialect={dialect}"
+        # The quickstart holds out as many as a test needs, which may be more than there are.
+        if len(self._kept) < _ENOUGH:
+            asked += f" data.test_size={max(1, len(self._kept) // 5)}"
         console.print(f"Train on them: text2sql run quickstart data.source={options.output}{asked}", soft_wrap=True)
 
     def _check_same(self) -> None:

@@ -14,7 +14,7 @@ from text2sql.data.sources.layout import fetched, wrong_layout
 from text2sql.data.sources.named import NAMED, NamedSource, find_named
 from text2sql.data.sources.records import check_columns, to_examples
 from text2sql.errors import UserError
-from text2sql.rows import READERS, SourceRow, read_rows
+from text2sql.rows import READERS, SourceRow, names_table, read_rows
 from text2sql.sql.files import databases_directory
 
 __all__ = ["NAMED", "NamedSource", "find_named", "load_examples", "with_databases"]
@@ -71,7 +71,7 @@ def _load_rows(data: SourceConfig, named: NamedSource | None) -> list[Example]:
     """The rows of a file or of the Hub as examples."""
     location = data.path or (named.hub_id if named else None) or data.source
     path = expand_user(location)
-    if data.path or path.suffix in READERS or path.exists():
+    if data.path or names_table(path) or path.exists():
         rows: Iterable[SourceRow] = read_rows(path)
         name = path.stem
     else:
