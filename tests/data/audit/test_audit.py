@@ -275,6 +275,52 @@ def test_a_smell_finds_its_place_and_not_its_neighbour(kind: str, question: str,
     assert kind not in kinds(question, clean)
 
 
+# What is said in other words than the query's, and is the same.
+INNOCENT = [
+    ("List the cities of customers.", "SELECT city FROM customers"),
+    ("Customers without repetition of the city?", "SELECT DISTINCT city FROM customers"),
+    (
+        "Names of other customers in the city of Porto than Ana?",
+        "SELECT name FROM customers WHERE city = 'Porto' AND name <> 'Ana'",
+    ),
+    (
+        "Names of customers in the city of Porto, apart from Ana?",
+        "SELECT name FROM customers WHERE city = 'Porto' AND name <> 'Ana'",
+    ),
+    ("Prices of orders with a day after March 6, 2026?", "SELECT price FROM orders WHERE day >= '2026-03-07'"),
+    ("Prices of orders with a day up to March 6, 2026?", "SELECT price FROM orders WHERE day < '2026-03-07'"),
+    ("Prices of orders of the day 6/3/2026?", "SELECT price FROM orders WHERE day = '2026-03-06'"),
+    ("Prices of orders, highest first?", "SELECT price FROM orders ORDER BY price DESC"),
+    ("Prices sorted by day from earliest to latest?", "SELECT price FROM orders ORDER BY day"),
+    (
+        "Names of customers with at least one order of 20?",
+        "SELECT name FROM customers WHERE id IN (SELECT customer_id FROM orders WHERE price = 20)",
+    ),
+    (
+        "Cities with customers above the age of 20 and also with customers above the age of 30?",
+        "SELECT city FROM customers WHERE age > 20 INTERSECT SELECT city FROM customers WHERE age > 30",
+    ),
+]
+
+
+@pytest.mark.parametrize(("question", "sql"), INNOCENT)
+def test_what_people_say_otherwise_is_no_smell(question: str, sql: str) -> None:
+    assert not kinds(question, sql) & WEIGHTS.keys()
+
+
+def test_a_flag_and_a_column_called_as_a_comparison() -> None:
+    schema = "CREATE TABLE members (id INT, name TEXT, since DATE, active BOOLEAN)"
+    for question, sql, expected in (
+        ("Which members are not active?", "SELECT name FROM members WHERE active = FALSE", set()),
+        ("Which members are not active?", "SELECT name FROM members WHERE active = TRUE", {"negation missing"}),
+        ("The 3 names with the earliest since?", "SELECT name FROM members ORDER BY since LIMIT 3", set()),
+        ("Names with a since before 3?", "SELECT name FROM members WHERE since > 3", {"comparison"}),
+    ):
+        reading = read(Example("x", question, schema, sql, dialect="postgres"))
+        assert reading is not None
+        assert {smell.kind for smell in smells(reading) if smell.kind in WEIGHTS} == expected, question
+
+
 @pytest.mark.parametrize(
     (
         "kind",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,9 @@ from tests.support.servers import PASSWORD, TABLES, duckdb_shop, mysql_admin, po
 from tests.support.tiny_runs import read_jsonl
 from text2sql.chat_client import endpoint
 from text2sql.config import EndpointConfig, SourceConfig, load_config
+from text2sql.data.audit.reading import read
+from text2sql.data.audit.smells import smells
+from text2sql.data.audit.weights import WEIGHTS
 from text2sql.data.make import pairs as pairs_module
 from text2sql.data.make.options import MakeOptions
 from text2sql.data.make.pairs import make_pairs
@@ -246,3 +250,16 @@ def test_the_command_to_train_with_leaves_enough_to_train_on(
     assert command is not None and "an hour" not in said
     config = load_config("quickstart", command[1].split())
     assert 0 < config.data.test_size < 20
+
+
+def test_the_audit_finds_nothing_in_what_was_made(place: str, tmp_path: Path) -> None:
+    """Two readings of one grammar: what the maker says, the audit must understand."""
+    made(place, tmp_path / "mine.jsonl", 120)
+    smelling = {}
+    for example in load_examples(SourceConfig(source=str(tmp_path / "mine.jsonl"))):
+        reading = read(replace(example, dialect=locate(place).dialect))
+        assert reading is not None, example.answer
+        found = [smell for smell in smells(reading) if smell.kind in WEIGHTS]
+        if found:
+            smelling[example.question, example.answer] = found
+    assert not smelling

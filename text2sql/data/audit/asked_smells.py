@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from sqlglot import exp
@@ -12,8 +13,8 @@ from text2sql.data.audit.smell import AVERAGE, COUNTED, DOWN, PERCENT, TOTAL, UP
 
 # Words that ask for one end of an order; others that end so are none.
 _ONE_END = (
-    r"\b(?:(?!interest|latest|forest|west|guest|request|test|best|invest|rest|nest|honest|protest|contest|suggest|"
-    r"budapest)[a-z]{3,}est|the most|the least|the top|the best)\b"
+    r"\b(?<!to )(?:(?!interest|latest|forest|west|guest|request|test|best|invest|rest|nest|honest|protest|contest|"
+    r"suggest|budapest)[a-z]{3,}est(?! first| to )|the most|the least|the top|the best)\b"
 )
 
 
@@ -104,7 +105,8 @@ def odd_aggregates(r: Reading) -> Iterator[Smell]:
                 yield Smell("extreme unasked", node.sql())
             elif is_key(r, node.this):
                 yield Smell("extreme of a key", node.sql())
-    same: dict[tuple[str, str], int] = {}
+    # In each SELECT by itself: an intersection may have two bounds of one column.
+    same: Counter[tuple[int, str, str]] = Counter()
     bounds: tuple[tuple[type[exp.Binary], str], ...] = ((exp.GT, ">"), (exp.GTE, ">"), (exp.LT, "<"), (exp.LTE, "<"))
     for kind, sign in bounds:
         for bound in r.tree.find_all(kind):
@@ -113,8 +115,7 @@ def odd_aggregates(r: Reading) -> Iterator[Smell]:
                 and isinstance(bound.expression, exp.Literal)
                 and not bound.find_ancestor(exp.Or, exp.If, exp.Case)
             ):
-                place = (bound.this.sql().lower(), sign)
-                same[place] = same.get(place, 0) + 1
+                same[id(bound.find_ancestor(exp.Select)), bound.this.sql().lower(), sign] += 1
     if any(count > 1 for count in same.values()):
         yield Smell("compared twice in one direction", "one of two bounds says nothing")
 

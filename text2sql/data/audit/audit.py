@@ -124,7 +124,7 @@ def _print(ranked: list[Audited], total: int, output: Path, top: int) -> None:
             console.print(f"     {line}")
     kinds = Counter(smell.kind for a in ranked for smell in a.smells)
     about = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(8))
-    console.print(f"\n{len(ranked)} of {total} rows have a smell ({about}).")
+    console.print(f"\n{len(ranked)} of {total} rows have a smell{f' ({about})' if about else ''}.")
     console.print(
         f'{output}: decide there, the worst first: "decision" is keep, drop or fix, "fixed" the query in its place. '
         f"Then train with data.decisions={output}.",

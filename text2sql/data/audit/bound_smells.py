@@ -15,7 +15,8 @@ EACH = re.compile(r"\b(?:each|every|per|by)\b")
 
 def comparisons(r: Reading) -> Iterator[Smell]:
     """Above for below, and strict for loose."""
-    more, less = bool(MORE.search(r.said)) or ">" in r.said, bool(LESS.search(r.said)) or "<" in r.said
+    said = _without_names(r)
+    more, less = bool(MORE.search(said)) or ">" in said, bool(LESS.search(said)) or "<" in said
     above = r.tree.find(exp.GT, exp.GTE) is not None
     below = r.tree.find(exp.LT, exp.LTE) is not None
     between = r.tree.find(exp.Between) is not None
@@ -23,7 +24,7 @@ def comparisons(r: Reading) -> Iterator[Smell]:
         yield Smell("comparison", "the question says more, the query takes less")
     if less and not more and above and not below and not between:
         yield Smell("comparison", "the question says less, the query takes more")
-    strict, loose = bool(STRICT.search(r.said)), bool(LOOSE.search(r.said)) or "between" in r.words
+    strict, loose = bool(STRICT.search(said)), bool(LOOSE.search(said)) or "between" in r.words
     if (
         strict
         and not loose
@@ -44,8 +45,16 @@ def comparisons(r: Reading) -> Iterator[Smell]:
         )
     ):
         yield Smell("comparison unasked", "the query compares, the question does not say so")
-    if (more or less) and r.numbers and not (above or below or between):
+    # Having at least one is a join, not a comparison.
+    counted = MORE.search(re.sub(r"\bat least (?:one|an?)\b", "", said)) or LESS.search(said) or re.search("[<>]", said)
+    if counted and r.numbers and not (above or below or between):
         yield Smell("comparison missing", "the question compares with a number, the query does not")
+
+
+def _without_names(r: Reading) -> str:
+    """Question and evidence without the columns of the query that are called as a comparison is said: ``since``."""
+    names = [name for name in r.column_names if MORE.fullmatch(name) or LESS.fullmatch(name)]
+    return re.sub(rf"\b(?:{'|'.join(names)})\b", "", r.said) if names else r.said
 
 
 # "List three of them", "any 10 models".
@@ -80,14 +89,16 @@ def limits(r: Reading) -> Iterator[Smell]:
 def negation(r: Reading) -> Iterator[Smell]:
     """A "not" in the question alone, or in the query alone."""
     said = bool(NEGATED.search(r.said)) or "!=" in r.said or "<>" in r.said or "null" in r.said
-    does = r.tree.find(exp.Not, exp.NEQ, exp.Except, exp.Is) is not None
+    # Of a flag, `= FALSE` is a not.
+    unset = any(not node.this for node in r.tree.find_all(exp.Boolean))
+    does = unset or r.tree.find(exp.Not, exp.NEQ, exp.Except, exp.Is) is not None
     filters = [
         node
         for node in r.tree.find_all(exp.Not, exp.NEQ)
         if not (isinstance(node, exp.Not) and isinstance(node.this, exp.Is))
     ]
     if (
-        re.search(r"\b(?:not|never|without|except|don't|doesn't|didn't|isn't|aren't)\b", r.question)
+        re.search(r"\b(?:not|never|without|except|don't|doesn't|didn't|isn't|aren't)\b(?! (?:repe|dupl))", r.question)
         and not does
         and not r.tree.find(exp.Left, exp.LT, exp.GT)
     ):

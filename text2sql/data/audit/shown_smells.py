@@ -121,6 +121,8 @@ def _spoken(name: str, said: str) -> bool:
     parts = [part for part in re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name.lower()) if len(part) > 1]
     whole = "".join(parts)
     near = [part[: max(4, len(part) - 2)] for part in parts if len(part) > 2 and part not in ("the", "type", "of")]
+    # Of a city one speaks as of cities.
+    near += [f"{part[:-1]}ies" for part in parts if part.endswith("y")]
     return (
         whole in said
         or any(part in said for part in near)

@@ -56,10 +56,10 @@ COUNTED = re.compile(r"\b(?:how many|number of|count|amount of|how often|how muc
 PERCENT = re.compile(r"\b(?:percent\w*|ratio|proportion|rate|%|times|divide\w*|share)\b|%")
 
 
-NEGATED = re.compile(r"\b(?:not|never|no|without|except|excluding|neither|non|other than|else)\b|n't")
+NEGATED = re.compile(r"\b(?:not|never|no|without|except|excluding|apart from|besides|neither|non|others?|else)\b|n't")
 
 
-DISTINCT = re.compile(r"\b(?:distinct|different|unique|kinds?|types?|various|without repeat\w*|duplicat\w*)\b")
+DISTINCT = re.compile(r"\b(?:distinct|different|unique|kinds?|types?|various|without repe\w*|duplicat\w*)\b")
 
 
 class Smell(NamedTuple):

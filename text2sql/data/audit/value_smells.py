@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import date, timedelta
 
 from sqlglot import exp
 
@@ -21,17 +23,17 @@ UNSAID = frozenset(
 def ignored_values(r: Reading) -> Iterator[Smell]:
     """A value of the question that the query does not use."""
     values = [str(node.this).lower() for node in r.tree.find_all(exp.Literal)]
-    digits = Counter(number for value in values for number in re.findall(r"\d+(?:\.\d+)?", value))
+    used = [number for value in [*values, *_days_before(r)] for number in re.findall(r"\d+(?:\.\d+)?", value)]
+    digits = Counter(map(_plain, used))
     said = Counter(r.numbers)
     ignored = 0
     for number, count in said.items():
-        plain = number.lstrip("0") or "0"
-        used = digits[number] + (digits[plain] if plain != number else 0)
-        if number not in digits and plain not in digits and not any(same_number(d, number) for d in digits):
+        plain = _plain(number)
+        if plain not in digits and not any(same_number(d, number) for d in digits):
             kind = "number told ignored" if _in_evidence(r, number) else "number ignored"
             yield Smell(kind, f"the question says {number}, the query does not")
             ignored += 1
-        elif count > used and not number.startswith(("19", "20")):
+        elif count > digits[plain] and not number.startswith(("19", "20")):
             yield Smell("number used once", f"the question says {number} {count} times, the query fewer")
     if ignored > 1:
         yield Smell("several numbers ignored", f"the question says {ignored} numbers that the query does not")
@@ -48,6 +50,19 @@ def ignored_values(r: Reading) -> Iterator[Smell]:
             told = _in_evidence(r, name)
             kind = "name told ignored" if told else "name ignored"
             yield Smell(kind, f"{name} of the question is not in the query")
+
+
+def _plain(number: str) -> str:
+    """Digits as a number has them, without the zeros that a date puts in front."""
+    return re.sub(r"^0+(?=\d)", "", number)
+
+
+def _days_before(r: Reading) -> Iterator[str]:
+    """The day that a bound of whole days means: after 11 February is ``>= '2024-02-12'``, up to it ``<``."""
+    for bound in r.tree.find_all(exp.GTE, exp.LT):
+        if isinstance(bound.expression, exp.Literal) and re.match(r"\d{4}-\d\d-\d\d", str(bound.expression.this)):
+            with suppress(ValueError, OverflowError):
+                yield str(date.fromisoformat(str(bound.expression.this)[:10]) - timedelta(days=1))
 
 
 def _in_evidence(r: Reading, word: str) -> bool:
