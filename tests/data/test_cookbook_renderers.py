@@ -8,9 +8,11 @@ from `$TEXT2SQL_TEMPLATES`, a directory with a file ``OWNER--NAME.jinja`` for ea
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,18 @@ WORDS = ["<think>", "</think>"]
 # punctuation. It matters where a renderer puts together what it has encoded in parts.
 PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# OpenAI's cut of texts for the words of o200k, which is Inkling's.
+O200K = "|".join(
+    [
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    ]
 )
 
 
@@ -94,11 +108,17 @@ FAMILIES = [
     Family("moonshotai/Kimi-K2.6", "kimi_k26", "kimi_k26_disable_thinking"),
     Family("zai-org/GLM-5.3", "glm5_3_max_reasoning", None, end="<|endoftext|>"),
     Family("gptoss", "gpt_oss_no_sysprompt", "gpt_oss_no_sysprompt", end="<|return|>"),
+    Family("thinkingmachines/Inkling", "tml_v0", "tml_v0", "<|content_model_end_sampling|>"),
 ]
-# Templates that leave it to the model to open the block, or to name the channel, which is the end of our prompt.
-OPENED_BY_THE_MODEL = {("qwen3", "on"), ("gptoss", "on"), ("gptoss", "off")}
-# Served, and not compared here: there is no chat template, or its text is not known to us.
-NOT_COMPARED = {"tml_v0", "role_colon"}
+# Families of which the beginning of the block, or the name of the channel, is the end of our prompt and the model's to
+# write behind the renderer's; Inkling's model writes the mark of its turn as well.
+OPENED_BY_THE_MODEL = {
+    ("qwen3", "on"): "",
+    **dict.fromkeys(itertools.product(["gptoss"], ["off", "on"]), ""),
+    **dict.fromkeys(itertools.product(["thinkingmachines/Inkling"], ["off", "on"]), "<|message_model|>"),
+}
+# Served, and not compared here: base models have no chat template, and of the other its text is not known to us.
+NOT_COMPARED = {"role_colon", "deepseekv4_1"}
 CASES = [
     (family, thinking)
     for family in FAMILIES
@@ -115,6 +135,8 @@ def tokenizer_of(tiny_chat_tokenizer: Any) -> Any:
         from transformers import PreTrainedTokenizerFast
 
         text = family.text
+        if family.on == "tml_v0":
+            return _of_inkling(text)
         marks = sorted({*re.findall(MARKS, text), *FURTHER})
         core = type(tiny_chat_tokenizer.backend_tokenizer).from_str(tiny_chat_tokenizer.backend_tokenizer.to_str())
         core.pre_tokenizer = Sequence([Split(Regex(PIECES), "isolated"), ByteLevel(False, use_regex=False)])
@@ -128,17 +150,40 @@ def tokenizer_of(tiny_chat_tokenizer: Any) -> Any:
     return make
 
 
+@cache
+def _of_inkling(text: str) -> Any:
+    """Inkling's own tokenizer for transformers, from the words in the library that has its renderer."""
+    from tml_renderers import tokenizers
+    from transformers import PreTrainedTokenizerFast
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+
+    theirs = tokenizers.O200kBaseChatTokenizer()
+    words = str(files("tml_renderers") / "data" / "o200k_base.tiktoken")
+    core = TikTokenConverter(words, pattern=O200K).converted()
+    ids = range(core.get_vocab_size(), 10**6)
+    core.add_special_tokens([f"<|{theirs.decode_special(i)}|>" for i in ids if theirs.is_special_token(i)])
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|content_model_end_sampling|>")
+    tokenizer.add_special_tokens(
+        {"extra_special_tokens": [t.content for t in core.get_added_tokens_decoder().values()]}
+    )
+    tokenizer.chat_template = text
+    return tokenizer
+
+
 def _theirs(name: str, tokenizer: Any, form: PromptFormat) -> tuple[list[int], list[int]]:
     """The prompt, and the whole conversation, as the cookbook renders them."""
-    from tinker_cookbook import renderers
+    from tinker_cookbook import renderers, tokenizer_utils
 
-    renderer = renderers.get_renderer(name, copy.deepcopy(tokenizer))
+    own = tokenizer_utils.get_tokenizer("thinkingmachines/Inkling") if name == "tml_v0" else copy.deepcopy(tokenizer)
+    renderer: Any = renderers.get_renderer(name, own)
+    # One renderer, which is told how much is thought: nine tenths, unless it is nothing.
+    effort = {"effort": 0.0} if name == "tml_v0" and not form.thinks else {}
     *turns, answer = messages(EXAMPLE, form)
     content: Any = answer["content"]
     if form.thinks:
         content = [{"type": "thinking", "thinking": EXAMPLE.reasoning}, {"type": "text", "text": content}]
-    whole, _ = renderer.build_supervised_example([*turns, {"role": "assistant", "content": content}])
-    return renderer.build_generation_prompt(turns).to_ints(), whole.to_ints()
+    whole, _ = renderer.build_supervised_example([*turns, {"role": "assistant", "content": content}], **effort)
+    return renderer.build_generation_prompt(turns, **effort).to_ints(), whole.to_ints()
 
 
 def _ours(tokenizer: Any, form: PromptFormat) -> tuple[list[int], list[int]]:
@@ -157,8 +202,9 @@ def test_the_tokens_are_those_of_the_renderer(
     prompt, whole = _ours(tokenizer, form)
     their_prompt, their_whole = _theirs(name, tokenizer, form)
     assert whole == their_whole
-    if (family.template, thinking) in OPENED_BY_THE_MODEL:
-        their_prompt += tokenizer.encode(turn_start(thinking, tokenizer).opening, add_special_tokens=False)
+    if (mark := OPENED_BY_THE_MODEL.get((family.template, thinking))) is not None:
+        opening = mark + turn_start(thinking, tokenizer).opening
+        their_prompt += tokenizer.encode(opening, add_special_tokens=False)
     assert prompt == their_prompt
 
 

@@ -197,6 +197,16 @@ def test_training_and_sampling_see_the_same_prompt_ids(
     assert sampled and sampled <= trained  # every test prompt is also a training prompt in this data
 
 
+@pytest.mark.parametrize(("marks", "end"), [("<end><turn>\n", 2), ("<end>\n<turn>", 1), ("<end>", 1)])
+def test_a_turn_ends_with_the_last_of_the_marks_behind_it(tiny_chat_tokenizer: Any, marks: str, end: int) -> None:
+    """As Inkling's, which marks the end of the text and that of the turn."""
+    tokenizer = deepcopy(tiny_chat_tokenizer)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}{{ m.content }}" + marks + "{% endfor %}"
+    ids = tokenizer([marks], add_special_tokens=False)["input_ids"][0]
+    (tokens,) = tokenize([EXAMPLE], tokenizer, PromptFormat("chat"))
+    assert end_of_turn(PromptFormat("chat"), tokenizer) == ids[:end] == tokens.completion.tolist()[-end:]
+
+
 def test_the_headings_of_the_wikisql_notebook() -> None:
     prompt = render_prompt(EXAMPLE, PromptFormat("wikisql"))
     assert prompt.splitlines()[2:] == [

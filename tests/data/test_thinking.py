@@ -127,6 +127,21 @@ def test_marks_stand_as_close_to_what_is_thought_as_the_template_sets_them(tiny_
     assert "[A]</think>SELECT" in _trained(tokenizer, "off")
 
 
+def test_a_template_without_a_switch_is_asked_for_no_effort(tiny_chat_tokenizer: Any) -> None:
+    """As Inkling's template, which no package has: an effort of none is what it calls no thinking."""
+    tokenizer = copy.deepcopy(tiny_chat_tokenizer)
+    tokenizer.chat_template = (
+        "{% set efforts = {'none': 0, 'high': 0.9} %}{% set effort = efforts[reasoning_effort | default('high')] %}"
+        "[effort {{ effort }}]{% for m in messages %}{% if m.role == 'assistant' %}"
+        "{% if m.reasoning_content %}[M][think]{{ m.reasoning_content }}[/]{% endif %}[M][text]{{ m.content }}[/][E]"
+        "{% else %}[U]{{ m.content }}[/]{% endif %}{% endfor %}{% if add_generation_prompt %}[M]{% endif %}"
+    )
+    assert turn_start("on", tokenizer) == TurnStart("[think]", "[/][M][text]")
+    assert turn_start("off", tokenizer) == TurnStart("[text]")
+    assert _trained(tokenizer, "on").startswith("[effort 0.9]") and "[M][think]All rows" in _trained(tokenizer, "on")
+    assert _trained(tokenizer, "off").startswith("[effort 0][U]") and "[M][text]SELECT" in _trained(tokenizer, "off")
+
+
 def test_a_model_that_does_not_think_keeps_its_prompt(tokenizer_of: Any) -> None:
     for family in ("llama3_2", "gemma3", "qwen2_5", "phi3_5", "lfm2"):
         tokenizer = tokenizer_of(family)

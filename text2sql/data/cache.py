@@ -20,7 +20,7 @@ from text2sql.data.example import Example
 from text2sql.data.prompts import PromptFormat, Tokens
 
 # Raise it when the same texts become other ids.
-FORMAT = 2
+FORMAT = 3
 # Examples from which a cache is worth a file.
 CACHE_FROM = 5_000
 CHUNK = 2_000

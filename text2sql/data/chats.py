@@ -10,8 +10,11 @@ from backends.tokenizer import Tokenizer
 from text2sql.errors import UserError
 
 Message = dict[str, str]
-# What templates call the switch of thinking: Qwen, GLM, Nemotron and SmolLM; DeepSeek and Granite.
+# What templates call the switch of thinking: Qwen, GLM, Nemotron and SmolLM; DeepSeek, Granite and Kimi.
 SWITCHES = ("enable_thinking", "thinking")
+# What some call how much is thought, among them Inkling, which has no switch: a template that knows an effort of none
+# spells it.
+EFFORT, NO_EFFORT = "reasoning_effort", "none"
 
 
 def mark_turns(
@@ -37,6 +40,8 @@ def apply(turns: Sequence[Message], tokenizer: Tokenizer, *, thinks: bool, **opt
 
     template = tokenizer.chat_template
     given: dict[str, Any] = {name: thinks for name in SWITCHES if isinstance(template, str) and name in template}
+    if not thinks and isinstance(template, str) and _knows_no_effort(template):
+        given[EFFORT] = NO_EFFORT
     if (timeless := timeless_template(tokenizer)) != template:
         given["chat_template"] = timeless
     make: Any = tokenizer.apply_chat_template
@@ -47,3 +52,7 @@ def apply(turns: Sequence[Message], tokenizer: Tokenizer, *, thinks: bool, **opt
             raise UserError(f"prompt.template: the tokenizer's chat template refuses the turns: {error}.") from error
     first = {"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
     return apply([first, *turns[2:]], tokenizer, thinks=thinks, **options)
+
+
+def _knows_no_effort(template: str) -> bool:
+    return EFFORT in template and any(f"{mark}{NO_EFFORT}{mark}" in template for mark in "'\"")

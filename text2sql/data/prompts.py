@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -178,8 +179,9 @@ def _fill(text: str, example: Example) -> str:
 def end_of_turn(form: PromptFormat, tokenizer: Tokenizer) -> list[int]:
     """The ids that end an answer in a chat: up to the first special token after it, or the end of the sequence.
 
-    A template without a mark for the end, such as GLM's, ends a turn by the mark that begins the next one. A plain
-    template has none: its completions end in text.
+    Where another special token follows at once, as in Inkling's and Cohere's chats, the turn has ended with the last of
+    them. A template without a mark for the end, such as GLM's, ends a turn by the mark that begins the next one. A
+    plain template has none: its completions end in text.
     """
     if not is_chat(form):
         return []
@@ -190,7 +192,7 @@ def end_of_turn(form: PromptFormat, tokenizer: Tokenizer) -> list[int]:
     special = set(tokenizer.all_special_ids)
     end = next((place for place, token in enumerate(ids) if token in special), None)
     if end is not None:
-        return list(ids[: end + 1])
+        return [*ids[:end], *takewhile(special.__contains__, ids[end:])]
     following = mark_turns([*turns, turns[0]], tokenizer, thinks=form.thinks).rpartition(PROBE)[2]
     (begun,) = tokenizer([following], add_special_tokens=False)["input_ids"]
     if begun[: len(ids)] == ids and len(begun) > len(ids):

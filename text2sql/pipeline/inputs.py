@@ -56,9 +56,18 @@ def _describe_prompt(config: Config, tokenizer: Any) -> list[str]:
     # Runs of models that do not think keep the fingerprint that they have.
     if prompts.is_chat(form) and "think" in str(tokenizer.chat_template):
         described.append(repr(form.turn_start(tokenizer)))
-    if prompts.is_chat(form) and (left_out := turns_left_out(tokenizer)):
-        described.append(f"without {left_out}")
+    if prompts.is_chat(form):
+        described += _differences(form, tokenizer)
     return described
+
+
+def _differences(form: prompts.PromptFormat, tokenizer: Any) -> Iterator[str]:
+    """In what a model's chats differ from what its chat template makes of the turns; nothing of most models."""
+    if left_out := turns_left_out(tokenizer):
+        yield f"without {left_out}"
+    end = prompts.end_of_turn(form, tokenizer)
+    if len(end) > 1 and end[-2] in tokenizer.all_special_ids:
+        yield f"ended by {end}"
 
 
 def _of_examples(examples: Sequence[Example]) -> Fingerprint:
