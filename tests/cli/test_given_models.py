@@ -37,6 +37,8 @@ def test_an_adapter_says_what_it_belongs_to_and_the_command_line_goes_before(ada
     assert not config.evaluation.baseline and config.training.batch_size == 8
     config = load_to_evaluate("backend=fake", ["output_dir=there"], adapter=str(adapter), base="other", model=None)
     assert (config.base_model, config.backend, config.output_dir) == ("other", "fake", "there")
+    config = load_to_evaluate("quickstart", ["name=mine"], adapter=str(adapter), base=None, model=None)
+    assert str(config.directory) == "runs/mine"
     there = "tinker://run:train:0/sampler_weights/step"
     config = load_to_evaluate("qwen3.5-4b", [], adapter=there, base=None, model=None)
     assert (config.backend, config.evaluation.adapter) == ("tinker", there)

@@ -170,6 +170,15 @@ def test_paired_result_in_words(run_dir: Path, paired: dict | None, wanted: str)
         assert "−18.5 percentage points (95% interval −25.0 to −12.0" in text
 
 
+def test_two_models_that_answer_nothing_are_not_said_to_be_alike(run_dir: Path) -> None:
+    """They may differ in all that is measured besides, such as how many answers run."""
+    headline = json.loads((run_dir / "summary.json").read_text())["headline"]
+    nobody = {side: headline[side] | {"correct": 0, "accuracy": 0.0, "low": 0.0} for side in ("base", "tuned")}
+    same = {"wins": 0, "losses": 0, "difference": 0.0, "low": 0, "high": 0, "p_value": 1.0, "n": 200}
+    edit_summary(run_dir, headline=headline | nobody | {"paired": same})
+    assert "Neither model is right on any of the" in read(run_dir).text
+
+
 @pytest.mark.parametrize(
     "missing",
     [

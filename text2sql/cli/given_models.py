@@ -37,8 +37,10 @@ def load_to_evaluate(
         raise UserError("--base is the base model of an --adapter; a model by itself is --model.")
     named = model or adapter or ""
     place = re.sub(r"[^\w.-]+", "-", named.rstrip("/")).strip("-.") or "model"
+    called = [override.partition("=")[2] for override in given if override.startswith("name=")]
+    name = called[-1] if called else f"evaluate-{place}"
     # In the order of precedence, the last first.
-    values = [f"name=evaluate-{place}", f"output_dir=runs/evaluate-{place}"]
+    values = [f"name={name}", f"output_dir=runs/{name}"]
     if adapter is not None:
         values += [f"evaluation.adapter={adapter}", "evaluation.baseline=false"]
         values += ["backend=tinker"] if adapter.startswith(SCHEME) else ["backend=local"]

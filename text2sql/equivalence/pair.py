@@ -28,6 +28,10 @@ class GoldFails(Exception):
     """The gold query does not run: nothing can be decided."""
 
 
+# What makes one of several rows, so that one spelling of a text stands for others.
+_GROUPING = (exp.Distinct, exp.Group, exp.SetOperation, exp.Min, exp.Max)
+
+
 class PreparedPair:
     """Schema, gold query and prediction; the prediction is as the model wrote it.
 
@@ -42,7 +46,6 @@ class PreparedPair:
         box: A sandbox with these tables.
         tongue: The dialect in which both are run.
         patience: Databases on which the gold query may fail before it is given up.
-        blind: Whether texts of several spellings are one, so that which of them stands for a group is open.
         hints: By lower-case names of columns, values that they should hold besides those that the plan finds.
     """
 
@@ -52,7 +55,6 @@ class PreparedPair:
     tables: dict[str, TableSchema]
     tongue: Tongue = SQLITE
     patience: int = 6
-    blind: bool = False
     hints: Mapping[str, Sequence[Value]] = MappingProxyType({})
     _given: dict[str, TableSchema] | None = None
 
@@ -177,6 +179,13 @@ class PreparedPair:
     def understood(self) -> bool:
         """Whether databases can be made for both queries; of two queries that read the same that does not matter."""
         return self.gold.sql == self.predicted.sql or (self.gold.tree is not None and self.predicted.tree is not None)
+
+    @property
+    def blind(self) -> bool:
+        """Whether texts of several spellings are one, so that which of them stands for a group is open."""
+        collated = any(column.collation for table in self.tables.values() for column in table.columns.values())
+        trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
+        return collated and any(tree.find(*_GROUPING) is not None for tree in trees)
 
     @property
     def alike(self) -> bool:

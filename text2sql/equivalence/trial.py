@@ -187,7 +187,12 @@ def strictly_same(answers: Answers, gold: Result, predicted: Result) -> bool:
 
 
 def _folded(rows: Sequence[Row]) -> list[Row]:
-    return [tuple(value.casefold() if isinstance(value, str) else value for value in row) for row in rows]
+    return [tuple(_spelling(value) if isinstance(value, str) else value for value in row) for row in rows]
+
+
+def _spelling(text: str) -> str:
+    """What the spellings of a text have in common: no collation overlooks more than case and spaces at the end."""
+    return text.casefold().rstrip(" ")
 
 
 def _spelt_alike(rows: Database) -> Database:
@@ -195,7 +200,7 @@ def _spelt_alike(rows: Database) -> Database:
     first: dict[str, str] = {}
 
     def spelt(value: Value) -> Value:
-        return first.setdefault(value.casefold().rstrip(" "), value) if isinstance(value, str) else value
+        return first.setdefault(_spelling(value), value) if isinstance(value, str) else value
 
     return {name: [tuple(map(spelt, row)) for row in data] for name, data in rows.items()}
 

@@ -30,7 +30,10 @@ def result_sentence(
     if not paired:
         return "Both models were evaluated, but no paired comparison was recorded: the difference was not tested."
     if not paired.wins and not paired.losses:
-        return "The two models are right on exactly the same questions: fine-tuning changed nothing that was measured."
+        # What else is measured may well have changed: how many answers run, say.
+        if not tuned.correct:
+            return f"Neither model is right on any of the {pluralize(tuned.n, 'question')}."
+        return "The two models are right on exactly the same questions: their execution accuracy is the same."
     moved = (
         f"On the same {pluralize(tuned.n, 'question')}, the tuned model is right on {count(paired.wins)} that the "
         f"{before} model got wrong, and wrong on {count(paired.losses)} that it got right"

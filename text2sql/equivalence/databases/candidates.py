@@ -8,7 +8,7 @@ from fractions import Fraction
 from sqlglot import exp
 
 from text2sql.equivalence.databases.documents import Path, documents
-from text2sql.equivalence.databases.patterns import at_positions, behind_prefix, pattern_texts
+from text2sql.equivalence.databases.patterns import at_positions, behind_prefix, beside_fixed, pattern_texts
 from text2sql.equivalence.databases.type_hints import dates_apart
 from text2sql.equivalence.databases.values import derived, like_expansions, moments
 from text2sql.sql.trees import COMPARISONS, literal_value, products, sums, to_sqlite
@@ -38,7 +38,7 @@ def near_literals(node: exp.Expr, kind: str, paths: Sequence[Path] | None) -> tu
             candidates += like_expansions(text, str(escape or ""))
             candidates += moments(pattern, kind) if kind in ("date", "datetime") else ()
         candidates += [*pattern_texts(like), ""]
-    candidates += [*behind_prefix(node), *at_positions(node)]
+    candidates += [*behind_prefix(node), *at_positions(node), *beside_fixed(node)]
     reached = sums(literals) + (products(literals) if node.find(exp.Mul, exp.Div) else [])
     for value in [*literals, *reached]:
         candidates += derived(value, kind)

@@ -10,6 +10,8 @@ from text2sql.equivalence.databases.boundaries import boundaries, differing
 from text2sql.equivalence.databases.concatenations import concatenations
 from text2sql.equivalence.databases.declared import parse_check
 from text2sql.equivalence.databases.documents import JSON_FUNCTIONS, json_paths
+from text2sql.equivalence.databases.flatten import flattened
+from text2sql.equivalence.databases.generated_columns import spelt_out
 from text2sql.equivalence.databases.meetings import FUNCTIONS, OPAQUE, column_functions
 from text2sql.equivalence.databases.plan import Condition, Plan, atoms, subqueries
 from text2sql.equivalence.databases.query_compiler import QueryCompiler
@@ -26,7 +28,7 @@ from text2sql.sql.values import Value
 def compile_plan(schema: Schema, trees: Iterable[exp.Expr]) -> Plan:
     """Builds the plan of all trees, the gold query's first; what it does not understand puts no condition on rows."""
     plan = Plan(schema)
-    trees = [_with_generated(tree, schema) for tree in trees]
+    trees = [spelt_out(flattened(tree, schema), schema) for tree in trees]
     # What a query says of the rows worth having, the views that it reads say, too.
     wholes = [[tree, *_views(tree, schema)] for tree in trees]
     # What kinds of syntax there is: most questions about a query are settled by that.
@@ -152,27 +154,6 @@ def _note_chains(plan: Plan) -> None:
         for reference in table.foreign_keys:
             if reference.parent == name and len(reference.columns) == 1:
                 plan.chains.setdefault(name, []).append((reference.columns[0], reference.parent_columns[0]))
-
-
-def _with_generated(tree: exp.Expr, schema: Schema) -> exp.Expr:
-    """The tree with generated columns spelled out, so that conditions reach the columns that can be given."""
-    generated = {
-        key: parsed
-        for table in schema.tables.values()
-        for key, column in table.columns.items()
-        if column.generated and (parsed := parse(f"SELECT {column.generated}")) is not None
-    }
-    if not generated:
-        return tree
-    tree = tree.copy()
-    for column in list(tree.find_all(exp.Column)):
-        found = generated.get(fold(column.name))
-        if found is not None:
-            inner = found.expressions[0].copy()
-            for part in inner.find_all(exp.Column):
-                part.set("table", column.args.get("table"))
-            column.replace(exp.Paren(this=inner))
-    return tree
 
 
 def _phrases(tree: exp.Expr) -> list[Value]:

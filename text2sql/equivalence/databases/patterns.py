@@ -109,3 +109,19 @@ def at_positions(node: exp.Expr) -> Iterator[Value]:
             if isinstance(place, int) and 1 < place <= _LONGEST:
                 before = "x" * (place - 1)
                 yield from (before + text, before + "x" + text, before[1:] + text, text + before[len(text) :] + text)
+
+
+def beside_fixed(node: exp.Expr) -> list[Value]:
+    """What a column holds so that, put together with fixed texts, it is a text of the condition."""
+    joined = [part for part in node.find_all(exp.DPipe, exp.Concat) if not isinstance(part.parent, exp.DPipe)]
+    inside = {id(literal): literal for part in joined for literal in part.find_all(exp.Literal)}
+    fixed = ["", *dict.fromkeys(str(literal.this) for literal in inside.values())]
+    wholes = [str(item.this) for item in node.find_all(exp.Literal) if item.is_string and id(item) not in inside]
+    return [
+        whole[len(before) : len(whole) - len(after)]
+        for whole in wholes
+        for before in fixed
+        for after in fixed
+        if (before or after) and len(before) + len(after) <= len(whole)
+        if whole.startswith(before) and whole.endswith(after)
+    ]

@@ -13,6 +13,7 @@ from text2sql.equivalence.databases.declared import check_conditions
 from text2sql.equivalence.databases.plan import Condition, Plan, Query
 from text2sql.equivalence.databases.recursions import recursions
 from text2sql.equivalence.databases.scopes import Scope, constants_of, slot_in, slot_of
+from text2sql.equivalence.databases.shown import shown_conditions
 from text2sql.equivalence.databases.type_hints import constant
 from text2sql.equivalence.databases.values import FLIPPED, derived, neighbours
 from text2sql.equivalence.databases.windows import note_windows
@@ -20,8 +21,6 @@ from text2sql.sql.prepare import parse
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import COMPARISONS, literal_value, outermost_queries, within
 from text2sql.sql.values import Value
-
-_CONDITIONS = (exp.Predicate, exp.Connector, exp.Not)
 
 
 class QueryCompiler:
@@ -117,7 +116,7 @@ class QueryCompiler:
         order = tree.args.get("order")
         if order:
             query.condition.parts += self._subqueries(order, scopes, ctes)
-        for part in (having, order):
+        for part in (group, having, order):
             query.condition.parts += self._cases(part, scopes, ctes) if part is not None else []
         self._extremes(tree, scopes)
         self._constraints(query)
@@ -236,10 +235,8 @@ class QueryCompiler:
             query.condition.parts += self._cases(inner, scopes, ctes)
 
     def _cases(self, node: exp.Expr, scopes: list[Scope], ctes: dict[str, Query]) -> list[Condition]:
-        """The conditions under which rows are counted: CASE, FILTER, SUM of one. On some rows they hold."""
-        found = [case.this for case in node.find_all(exp.If)]
-        found += [part.expression.this for part in node.find_all(exp.Filter)]
-        found += [total.this for total in node.find_all(exp.Sum) if isinstance(total.this.unnest(), _CONDITIONS)]
+        """The conditions that decide what is shown or counted, and in which order: on some rows they hold."""
+        found = shown_conditions(node)
         flags = [total.this for total in node.find_all(exp.Sum) if self._is_flag(self._column(total.this, scopes))]
         found += [exp.EQ(this=flag.copy(), expression=exp.Literal.number(1)) for flag in flags]
         return [Condition("or", [self._condition(condition, scopes, ctes), Condition("and")]) for condition in found]

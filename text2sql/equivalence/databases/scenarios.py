@@ -124,7 +124,8 @@ class Draw:
         pool = list(self._domains.pool(key, self._rows.style(key), 12))
         self._rng.shuffle(pool)
         found = [met for met in self._domains.meetings if key in met.columns] if meeting else []
-        if not found:
+        # What a collation takes for equal is one group whatever a query groups by, so that nothing would compete.
+        if not found or (self._tables[key[0]].columns[key[1]].collation and self._rng.random() < 0.5):
             return pool
         buckets = self._rng.choice(found).buckets
         bucket = self._domains.declared.fitting(key, self._rng.choice(buckets))

@@ -29,6 +29,9 @@ _NUMERIC = (exp.Round, exp.Abs, exp.Cast, exp.Ceil, exp.Floor, exp.Div)
 _MODIFIER = re.compile(r"\A\s*([+-]?\d{1,6})\s+(day|month|year)s?\s*\Z", re.IGNORECASE)
 # Months of all lengths, and where they begin.
 _MONTH_ENDS = ("2023-01-31", "2023-02-28", "2024-02-29", "2023-04-30", "2023-02-01", "2023-12-31")
+# Characters up to which ordinary texts are long enough, and beyond which none is made.
+_ORDINARY_LENGTH, _LONGEST = 3, 300
+_MOST_BITS = 60
 _NOW = (exp.CurrentDate, exp.CurrentTimestamp, exp.CurrentDatetime)
 
 
@@ -73,11 +76,24 @@ def _values(node: exp.Expr) -> Iterator[Value]:
             yield from texts
     if isinstance(node, _NUMERIC):
         yield from _NUMBERS
+    if isinstance(node, (exp.Substring, exp.Left, exp.Right)):
+        yield from _long_enough(node)
+    if isinstance(node, (exp.BitwiseRightShift, exp.BitwiseLeftShift)):
+        places = literal_value(node.expression)
+        yield from (3 << places, (1 << places) - 1) if isinstance(places, int) and 0 < places < _MOST_BITS else ()
     for literal in list(node.find_all(exp.Literal))[:4]:
         value = literal_value(literal)
         if value is not None and not (isinstance(value, str) and value.startswith("%")):
             yield value
             yield from derived(value, "text" if isinstance(value, str) else "integer")[:6]
+
+
+def _long_enough(node: exp.Expr) -> Iterator[str]:
+    """A text that goes on behind what a function takes of it, each of whose letters differs from the next."""
+    parts = [node.args.get("start"), node.args.get("length"), node.args.get("expression")]
+    numbers = [number for part in parts if part is not None and isinstance(number := literal_value(part), int)]
+    if _ORDINARY_LENGTH < sum(map(abs, numbers)) <= _LONGEST:
+        yield "".join(chr(ord("a") + place % 26) for place in range(sum(map(abs, numbers)) + 2))
 
 
 def dates_apart(node: exp.Expr) -> list[Value]:
