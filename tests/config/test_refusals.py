@@ -48,6 +48,11 @@ def test_an_unknown_key_is_refused_with_what_was_meant(override: str, unknown: s
     assert _error(None, override) == f'unknown key "{unknown}". Did you mean "{meant}"?'
 
 
+def test_a_value_that_was_left_out_is_not_called_by_pythons_name() -> None:
+    for override in ("name=", "seed=null", "data.test_size=~"):
+        assert _error(None, override).endswith("(got nothing)")
+
+
 def test_a_wrong_override_is_not_blamed_on_the_file(tmp_path: Path) -> None:
     file = _file(tmp_path, "training: {epochs: 2}\n")
     assert _error(file, "training.epochs=0").startswith('override "training.epochs=0": training.epochs: ')
@@ -86,7 +91,7 @@ def test_an_unknown_key_like_no_other_lists_what_there_is(tmp_path: Path) -> Non
         ("evaluation.stop=x", "evaluation.stop", "'x'"),
         ("evaluation.stop=['']", "evaluation.stop.0", "''"),
         ("training=3", "training", "3"),
-        ("lora.rank=null", "lora.rank", "None"),
+        ("lora.rank=null", "lora.rank", "nothing"),
         ("evaluation.workers=0", "evaluation.workers", "0"),
         ("evaluation.workers=dask", "evaluation.workers", "'dask'"),
     ],

@@ -28,6 +28,13 @@ def test_every_link_into_the_repository_leads_somewhere(page: str) -> None:
         assert not anchor or anchor in anchors(path), f"{page}: {target}"
 
 
+def test_every_page_is_in_the_contents_and_on_the_first_page() -> None:
+    pages = {path.name for path in (REPOSITORY / "docs").glob("*.md")}
+    listed = set(re.findall(r"- (?:\w+: )?(\w+\.md)$", (REPOSITORY / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert listed == pages
+    assert {target.partition("#")[0] for target in LINK.findall(read("docs/index.md"))} >= pages - {"index.md"}
+
+
 def anchors(path: Path) -> set[str]:
     """The names that a page's headings can be linked by."""
     headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)

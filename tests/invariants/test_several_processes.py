@@ -297,8 +297,11 @@ def test_a_run_is_shared_by_one_option(tmp_path: Path, tiny_model: str) -> None:
     file.write_text(dump_yaml(values | {"lora": {"rank": 2}}))
     command = [sys.executable, "-m", "text2sql", "run", str(file)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("OMP_NUM_THREADS", None)
     shared = subprocess.run([*command, "--processes", "2"], capture_output=True, text=True, env=environment)
     assert shared.returncode == 0, shared.stderr
+    # The launcher's advice on threads is followed, not printed.
+    assert "OMP_NUM_THREADS" not in shared.stderr
     run = tmp_path / "run"
     assert json.loads((run / "environment.json").read_text())["processes"] == 2
     assert json.loads((run / "summary.json").read_text())["training"]["steps"] == 4

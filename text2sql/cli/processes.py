@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from backends.planning.cores import available_cores
 from text2sql.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def start_processes(config: Config, arguments: tuple[str, list[str]], processes:
     if claim.beginning != "start":
         # Whoever was asked is not asked again.
         overrides = [*overrides, f"on_existing={claim.beginning}"]
+    # The launcher gives each process one thread, and says so in five lines, unless it is told how many.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // processes)))
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *launcher, "-m", "text2sql", "run", file, *overrides])

@@ -137,7 +137,8 @@ def _explain(problems: Sequence[ErrorDetails], root: type[BaseModel] = Config) -
             )
             wrong.setdefault(key, ([], problem["input"]))[0].append(message)
     return lines + [
-        (key, f"{key}: {' or '.join(messages)} (got {value!r})") for key, (messages, value) in wrong.items()
+        (key, f"{key}: {' or '.join(messages)} (got {'nothing' if value is None else repr(value)})")
+        for key, (messages, value) in wrong.items()
     ]
 
 
