@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.servers import duckdb_shop, sqlite_shop
 from text2sql.engines.engine import EngineMissing
+from text2sql.engines.failures import why_closed
 from text2sql.engines.in_postgres import PostgreSQL
 from text2sql.engines.url import locate
 from text2sql.errors import UserError
@@ -110,3 +111,19 @@ def test_nor_is_that_of_the_server_that_judges(password: str, monkeypatch: pytes
     with pytest.raises(EngineMissing, match="written as %XX") as refused:
         PostgreSQL()
     assert not any(part in str(refused.value) for part in password.split("@") if len(part) > 1)
+
+
+@pytest.mark.parametrize("password", ["wrong", "server", "password", "reader", "PostgreSQL", "is"])
+def test_a_password_that_is_a_word_of_a_message_leaves_the_message_whole(password: str) -> None:
+    pytest.importorskip("psycopg")
+    location = locate(f"postgresql://reader:{password}@host/shop")
+    for driver, ours in (
+        (
+            f'password authentication failed for "x", given {password}',
+            "the password is wrong, or the user is unknown (",
+        ),
+        (f"nobody there, {password}", "the server cannot be reached ("),
+    ):
+        said = why_closed(location, Exception(driver))
+        assert said.startswith(f"PostgreSQL at {location.shown}: {ours}")
+        assert f" {password})" not in said and "***)" in said

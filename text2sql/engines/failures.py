@@ -59,7 +59,8 @@ def query_failed(error: BaseException) -> QueryFailed:
 
 def why_closed(location: Location, error: BaseException) -> str:
     """Why a server could not be opened, and what to do."""
-    said, code = first_line(error), code_of(error)
+    # What we say ourselves holds no secret, and a password may be a word of it.
+    said, code = location.redacted(first_line(error)), code_of(error)
     text = said_by(error)
     password = location.url is not None and bool(location.url.password)
     if code in _PASSWORD or re.search(
@@ -79,4 +80,4 @@ def why_closed(location: Location, error: BaseException) -> str:
             f"the server cannot be reached ({said}). Look whether it runs, whether host and port are right, and "
             "whether this machine may connect to it."
         )
-    return location.redacted(f"{SHOWN[location.dialect]} at {location.shown}: {reason}")
+    return f"{SHOWN[location.dialect]} at {location.shown}: {reason}"

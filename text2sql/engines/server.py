@@ -131,10 +131,9 @@ class Server:
             return result
 
     def _lost(self, cause: BaseException) -> str:
-        return self.location.redacted(
-            f"The connection to {self.location.shown} is lost ({first_line(cause)}). Run the same command again when "
-            "the server answers."
-        )
+        said = self.location.redacted(first_line(cause))
+        place = self.location.shown
+        return f"The connection to {place} is lost ({said}). Run the same command again when the server answers."
 
     def _check_version(self, what: str) -> None:
         name, version = _version(self.connection)
