@@ -67,6 +67,8 @@ def _fit_decimal(to: EngineType, value: Value) -> Value:
 
 def _fit_text(to: EngineType, value: Value) -> Value:
     text = str(value).replace("\x00", "")
+    if to.labels and to.several:
+        return _members(to.labels, text)
     if to.labels:
         if text in to.labels:
             return text
@@ -75,6 +77,15 @@ def _fit_text(to: EngineType, value: Value) -> Value:
         text = text[: to.size]
     # A text of fixed length is filled up with spaces, which do not count.
     return text.rstrip(" ") if to.sql.startswith("CHAR") else text
+
+
+def _members(labels: tuple[str, ...], text: str) -> str:
+    """Some of the labels of a SET, in their order: those that a text lists, or such as it chooses."""
+    listed = [label for label in labels if label in text.split(",")]
+    if not listed:
+        chosen = sum(map(ord, text)) % 2 ** min(len(labels), 10)
+        listed = [label for place, label in enumerate(labels[:10]) if chosen >> place & 1]
+    return ",".join(listed)
 
 
 def _fit_boolean(_to: EngineType, value: Value) -> Value:
@@ -135,13 +146,15 @@ def _fit_uuid(_to: EngineType, value: Value) -> Value:
 
 
 def _fit_array(to: EngineType, value: Value) -> Value:
-    """A list as it stands; of another value the list of it, or of it twice, or none: lists have all lengths."""
+    """A list as it stands; of another value one that it is in, alone, twice, beside others or beside NULL, or none."""
     try:
         parts = json.loads(str(value))
     except (ValueError, RecursionError):
         parts = value
     if not isinstance(parts, list):
-        parts = [value] * (sum(map(ord, str(value))) % 3)
+        other = value + 1 if isinstance(value, (int, float)) else str(value) + "x"
+        forms: tuple[list[Value], ...] = ([value], [value, other], [other, value], [], [value, None], [value, value])
+        parts = forms[sum(map(ord, str(value))) % len(forms)]
     element = to.element or EngineType("text", "TEXT")
     plain = [part if part is None or isinstance(part, (int, float, str)) else json.dumps(part) for part in parts]
     return json.dumps([fit(part, element) for part in plain])

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-import sqlglot
-from sqlglot.errors import SqlglotError
 from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.generators.mysql import MySQLGenerator
 
@@ -20,12 +18,13 @@ from text2sql.engines.collations import collation_of, compares_blindly
 from text2sql.engines.created_types import CreatedTypes, created_types
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.fitting import fit, literal, ordinary
+from text2sql.engines.translate import as_sqlite
+from text2sql.engines.trees import parse_query
 from text2sql.engines.types import CITEXT, EngineType, engine_type, is_serial, keyed
 from text2sql.sql.ddl import added_columns, parse_schema, table_statements
 from text2sql.sql.schema import Schema, TableSchema, View
 from text2sql.sql.table_parts import end_of_type, is_constraint, matching
 from text2sql.sql.tokens import Token, fold, quote_identifier, tokenize
-from text2sql.sql.trees import to_sqlite
 from text2sql.sql.values import Row
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -274,7 +273,7 @@ def _for_generator(name: str, table: TableSchema, found: EngineSchema) -> None:
             collation="NOCASE" if blind else "",
             generated=generated if place.generated else "",
         )
-        if kind.labels:
+        if kind.labels and not kind.several:
             listed = ", ".join("'" + label.replace("'", "''") + "'" for label in kind.labels)
             table.checks.append(f"{quote_identifier(column.name)} IN ({listed})")
 
@@ -287,10 +286,9 @@ def _unknown(expression: str, table: TableSchema) -> str:
 
 def _in_sqlite(text: str, dialect: Dialect) -> str:
     """A condition or an expression as SQLite reads it; empty where it cannot be had."""
-    try:
-        return to_sqlite(sqlglot.parse_one(text, read=dialect))
-    except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError):
-        return ""
+    tree = parse_query(f"SELECT {text}", dialect) if text else None
+    found = as_sqlite(tree, dialect) if tree is not None else None
+    return found.sql.removeprefix("SELECT ") if found is not None else ""
 
 
 def fitted(table: TableSchema, rows: Sequence[Row], types: Mapping[str, EngineType]) -> list[Row]:

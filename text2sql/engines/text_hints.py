@@ -38,7 +38,41 @@ def text_hints(trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:
                 continue
             for column in call.find_all(exp.Column):
                 found.setdefault(fold(column.name), []).extend([*_WIDE, *_as_long(call)])
+        for split in tree.find_all(exp.SplitPart):
+            if isinstance(split.this, exp.Column):
+                found.setdefault(fold(split.this.name), []).extend(_split_otherwise(split))
     return found
+
+
+def _split_otherwise(split: exp.SplitPart) -> list[Value]:
+    """Texts that have a part that is asked for where it is looked for, and in other places."""
+    mark, compared = literal_value(split.args.get("delimiter") or exp.Null()), split.find_ancestor(exp.Predicate)
+    literals = [literal_value(part) for part in compared.find_all(exp.Literal)] if compared is not None else []
+    texts = [text for text in literals if isinstance(text, str) and text != mark]
+    if not isinstance(mark, str):
+        return []
+    forms = (("a", "{}"), ("a", "b", "{}"), ("a", "{}", "b"), ("{}",), ("{}", "a"))
+    return [mark.join(form).replace("{}", text) for text in (texts or ["c"])[:_MOST] for form in forms]
+
+
+def blind_hints(trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:
+    """For columns compared with texts, by lower-case name, what MySQL's = takes for equal and its LIKE does not.
+
+    Most of its collations overlook spaces at the end and accents.
+    """
+    found: dict[str, list[Value]] = {}
+    for tree in trees:
+        for node in tree.find_all(exp.Predicate):
+            texts = [
+                str(part.this).strip("%_^$") for part in node.find_all(exp.Literal) if part.is_string and part.this
+            ]
+            near = [near for text in texts[:_MOST] for near in (f"{text} ", text.translate(_ACCENTS))]
+            for column in node.find_all(exp.Column) if near else ():
+                found.setdefault(fold(column.name), []).extend(near)
+    return found
+
+
+_ACCENTS = str.maketrans("aeioun", "áéíóúñ")
 
 
 def _as_long(call: exp.Expr) -> list[Value]:
@@ -55,9 +89,12 @@ def _as_long(call: exp.Expr) -> list[Value]:
 def list_hints(trees: Sequence[exp.Expr], columns: Collection[str]) -> dict[str, list[Value]]:
     """For columns that hold lists, by lower-case name, lists with the literals of queries in them."""
     values = [literal_value(literal) for tree in trees for literal in tree.find_all(exp.Literal)]
-    lists: list[Value] = ["[]"]
+    lists: list[Value] = ["[]", "[null]"]
     for value in list(dict.fromkeys(value for value in values if value is not None))[:_MOST]:
-        lists += [json.dumps([value]), json.dumps([value, 7 if isinstance(value, (int, float)) else "other"])]
+        other = 7 if isinstance(value, (int, float)) else "other"
+        lists += [
+            json.dumps(parts) for parts in ([value], [value, other], [other, value], [value, None], [other, None])
+        ]
     return {column: list(lists) for column in columns}
 
 

@@ -13,7 +13,7 @@ from sqlglot import exp
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.trees import FAILURES
 from text2sql.sql.prepare import Prepared, parse
-from text2sql.sql.trees import parse_sqlite, to_sqlite
+from text2sql.sql.trees import keeps_ties, parse_sqlite, to_sqlite
 
 _PARTS = {
     "YEAR": "%Y",
@@ -63,6 +63,9 @@ def as_sqlite(tree: exp.Expr, dialect: Dialect) -> Prepared | None:
         tree: The query in its own dialect.
         dialect: That dialect.
     """
+    if any(map(keeps_ties, tree.find_all(exp.Fetch))):
+        # SQLite has no such limit, and sqlglot would take it for another.
+        return None
     try:
         changed = _translated(tree, dialect)
         _spell_out_all(changed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sqlglot import exp
@@ -102,6 +102,7 @@ class EngineType:
         scale: Digits of a decimal behind the point.
         unsigned: Whether an integer is never negative.
         labels: The values of an enumeration.
+        several: Whether a value is some of the labels: MySQL's SET.
         element: The type of an array's elements.
     """
 
@@ -111,6 +112,7 @@ class EngineType:
     scale: int = 0
     unsigned: bool = False
     labels: tuple[str, ...] = ()
+    several: bool = False
     element: EngineType | None = None
 
     @property
@@ -169,7 +171,10 @@ def _numbers(found: exp.DataType) -> list[int]:
 def _of(found: exp.DataType, dialect: Dialect) -> EngineType:
     name, numbers = str(getattr(found.this, "value", found.this)), _numbers(found)
     if name in ("ENUM", "SET"):
-        return _enumeration(tuple(str(part.name) for part in found.expressions), dialect, "")
+        found_labels = _enumeration(tuple(str(part.name) for part in found.expressions), dialect, "")
+        if name == "SET" and dialect == "mysql":
+            return replace(found_labels, sql=found_labels.sql.replace("ENUM", "SET", 1), several=True)
+        return found_labels
     if name == "ARRAY" and found.expressions and dialect != "mysql":
         inner = found.expressions[0]
         element = _of(inner, dialect) if isinstance(inner, exp.DataType) else _text(0, dialect)

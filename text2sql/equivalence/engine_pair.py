@@ -16,7 +16,7 @@ from text2sql.engines.guard import Reach, guarded
 from text2sql.engines.qualifiers import OWN, qualifiers_of
 from text2sql.engines.respelt import with_tables_spelt, without_qualifiers
 from text2sql.engines.tables import EngineSchema, engine_schema
-from text2sql.engines.text_hints import list_hints, text_hints
+from text2sql.engines.text_hints import blind_hints, list_hints, text_hints
 from text2sql.engines.translate import as_sqlite
 from text2sql.engines.trees import canonical_in, parse_query, with_collections_ordered, written
 from text2sql.equivalence import ties
@@ -158,7 +158,12 @@ class EnginePair(PreparedPair):
         self.predicted = self.mutated(self.predicted_text)
         trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
         arrays = {column for (_, column), place in self.engine_schema.columns.items() if place.type.kind == "array"}
-        self.hints = text_hints(trees) | list_hints(trees, arrays)
+        hints: dict[str, list[Value]] = {}
+        blind = blind_hints(trees) if self.dialect == "mysql" else {}
+        for found in (text_hints(trees), list_hints(trees, arrays), blind):
+            for column, values in found.items():
+                hints.setdefault(column, []).extend(values)
+        self.hints = hints
 
     def mutated(self, sql: str) -> Prepared:
         """See `PreparedPair`."""

@@ -16,7 +16,7 @@ from text2sql.equivalence.results import Answers
 from text2sql.equivalence.tongue import SQLITE, Tongue
 from text2sql.sql.sandbox import Result, Sandbox
 from text2sql.sql.tokens import fold
-from text2sql.sql.trees import literal_value
+from text2sql.sql.trees import keeps_ties, literal_value
 from text2sql.sql.values import Row, Value
 
 
@@ -78,14 +78,20 @@ def plan_order(tree: exp.Expr, tongue: Tongue = SQLITE) -> OrderPlan | None:
     limit_node, offset_node, order = tree.args.get("limit"), tree.args.get("offset"), tree.args.get("order")
     limit = _limit(limit_node)
     offset = literal_value(offset_node.expression) if offset_node else 0
-    if not isinstance(offset, int) or not (limit is None or isinstance(limit, int)) or (limit_node and limit is None):
+    # All rows that are tied with the last one are kept, so that nothing is open but their order.
+    whole = keeps_ties(limit_node)
+    known = whole or limit_node is None or limit is not None
+    if not isinstance(offset, int) or not (limit is None or isinstance(limit, int)) or not known:
         return None
     if limit is not None and limit < 0:
         # SQLite: a negative LIMIT is none.
         limit = None
     bare = tree.copy()
-    bare.set("limit", None)
-    bare.set("offset", None)
+    if whole:
+        offset = 0
+    else:
+        bare.set("limit", None)
+        bare.set("offset", None)
     # Rows sorted by chance alone are not sorted.
     terms = [term for term in order.expressions if not _chance(term)] if order else []
     if order and len(terms) < len(order.expressions):
@@ -184,7 +190,8 @@ def shaken(tree: exp.Expr, tongue: Tongue = SQLITE) -> str:
             select.set("distinct", None)
             select.set("group", exp.Group(expressions=[item.unalias().copy() for item in select.expressions]))
             select.args["order"].append("expressions", exp.Ordered(this=tongue.chance()))
-        if _picks(select) or (select.args.get("limit") and not select.args.get("distinct")):
+        limit = select.args.get("limit")
+        if _picks(select) or (limit and not keeps_ties(limit) and not select.args.get("distinct")):
             order = select.args.get("order")
             terms = [*order.expressions] if order else []
             select.set("order", exp.Order(expressions=[*terms, exp.Ordered(this=tongue.chance())]))

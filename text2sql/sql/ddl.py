@@ -137,11 +137,13 @@ def _parse_create(ddl: str, tokens: list[Token], at: int, schema: Schema) -> int
         return at
     table = schema.tables.setdefault(fold(name), TableSchema(name))
     if like:
-        return _copy(table, tokens, at + like, schema, keys=True)
+        return _copy(table, tokens, at + like, schema, keys=True, checks=True)
     end = matching(tokens, at)
     for part in split_at_commas(tokens[at + 1 : end]):
         if part[0].keyword == "LIKE" and len(part) > 1 and fold(qualified_name(part, 1)[0]) in schema.tables:
-            _copy(table, part, 1, schema, keys=bool({"ALL", "INDEXES"} & {token.keyword for token in part[2:]}))
+            words = {token.keyword for token in part[2:]}
+            keys, checks = bool({"ALL", "INDEXES"} & words), bool({"ALL", "CONSTRAINTS"} & words)
+            _copy(table, part, 1, schema, keys=keys, checks=checks)
         else:
             parse_part(part, table)
     at = end + 1
@@ -149,7 +151,7 @@ def _parse_create(ddl: str, tokens: list[Token], at: int, schema: Schema) -> int
         table.without_rowid |= _keywords(tokens, at, 2) == ["WITHOUT", "ROWID"]
         if _keywords(tokens, at, 2) == ["INHERITS", "("]:
             for parent in split_at_commas(tokens[at + 2 : matching(tokens, at + 1)]):
-                _copy(table, parent, 0, schema, keys=False)
+                _copy(table, parent, 0, schema, keys=False, checks=True)
         at += 1
     return at
 
@@ -158,8 +160,8 @@ def _keywords(tokens: list[Token], at: int, number: int) -> list[str]:
     return [token.keyword for token in tokens[at : at + number]]
 
 
-def _copy(table: TableSchema, tokens: list[Token], at: int, schema: Schema, *, keys: bool) -> int:
-    """Gives a table what another one has whose name is at `at`: its columns, its conditions and, if asked, its keys."""
+def _copy(table: TableSchema, tokens: list[Token], at: int, schema: Schema, *, keys: bool, checks: bool) -> int:
+    """Gives a table the columns of another one, whose name is at `at`, and its keys and conditions as is asked."""
     if at >= len(tokens):
         return at
     name, at = qualified_name(tokens, at)
@@ -168,7 +170,7 @@ def _copy(table: TableSchema, tokens: list[Token], at: int, schema: Schema, *, k
         table.like.append(fold(name))
         own, table.columns = table.columns, {key: replace(column) for key, column in parent.columns.items()}
         table.columns |= own
-        table.checks += parent.checks
+        table.checks += parent.checks if checks else []
         if keys:
             table.primary_key = table.primary_key or parent.primary_key
             table.uniques += parent.uniques

@@ -210,3 +210,9 @@ def within(column: exp.Expr, root: exp.Expr) -> bool:
             return False
         node = node.parent
     return True
+
+
+def keeps_ties(limit: exp.Expr | None) -> bool:
+    """Whether it is FETCH FIRST ... WITH TIES."""
+    options = limit.args.get("limit_options") if isinstance(limit, exp.Fetch) else None
+    return bool(options is not None and options.args.get("with_ties") and not options.args.get("percent"))
