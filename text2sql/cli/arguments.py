@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from text2sql.cli.completion import complete_config, complete_override
+
 if TYPE_CHECKING:
     from text2sql.config import Config
 
-ConfigFile = Annotated[str, typer.Argument(help="YAML file, or the name of a shipped one.", show_default=True)]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value ...", show_default=False)]
+ConfigFile = Annotated[
+    str,
+    typer.Argument(help="YAML file, or the name of a shipped one.", show_default=True, autocompletion=complete_config),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="key.sub=value ...", show_default=False, autocompletion=complete_override),
+]
 
 
 def load(file: str, overrides: list[str] | None) -> Config:

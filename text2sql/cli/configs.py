@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from text2sql.cli.arguments import ConfigFile, Overrides, load
+from text2sql.cli.completion import complete_config
 
 app = typer.Typer(help="Look at and check configurations.", no_args_is_help=True)
 
@@ -21,7 +22,7 @@ def show(config: ConfigFile = "quickstart", overrides: Overrides = None) -> None
 
 
 @app.command("validate")
-def validate(files: Annotated[list[str], typer.Argument(help="YAML files.")]) -> None:
+def validate(files: Annotated[list[str], typer.Argument(help="YAML files.", autocompletion=complete_config)]) -> None:
     """Check configurations; the first wrong one ends with status 2."""
     from text2sql.config import load_config
 

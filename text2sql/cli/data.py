@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from text2sql.cli.arguments import ConfigFile, Overrides, load, load_to_read
+from text2sql.cli.completion import complete_config
 from text2sql.cli.schemas import DatabaseOption, MaxTables, WritableRole
 from text2sql.errors import UserError
 
@@ -71,7 +72,9 @@ def export(
 
 @app.command("reason")
 def reason(
-    config: Annotated[str, typer.Argument(help="YAML file, or the name of a shipped one: which data.")],
+    config: Annotated[
+        str, typer.Argument(help="YAML file, or the name of a shipped one: which data.", autocompletion=complete_config)
+    ],
     overrides: Overrides = None,
     model: Annotated[str, typer.Option(help="The teacher's name at the endpoint.")] = ...,  # type: ignore[assignment]
     endpoint: Annotated[str, typer.Option(help="An OpenAI-compatible address.")] = "https://api.openai.com/v1",
@@ -129,7 +132,11 @@ def make(
 @app.command("audit")
 def audit(
     config: Annotated[
-        str, typer.Argument(help="A file of questions with SQL, a YAML file, or the name of a shipped one.")
+        str,
+        typer.Argument(
+            help="A file of questions with SQL, a YAML file, or the name of a shipped one.",
+            autocompletion=complete_config,
+        ),
     ],
     overrides: Overrides = None,
     output: Annotated[Path, typer.Option(help="The file to decide in; decisions that are there stay.")] = Path(

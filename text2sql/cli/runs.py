@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from text2sql.cli.arguments import ConfigFile, Overrides, file_and_overrides, load
+from text2sql.cli.completion import complete_config, complete_override
 from text2sql.cli.schemas import DatabaseOption, MaxTables, WritableRole, read_schema
 from text2sql.errors import UserError
 
@@ -39,7 +40,10 @@ def run(
 def sweep(
     config: ConfigFile = "quickstart",
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value for all runs, key=value,value,... for what varies.")
+        list[str] | None,
+        typer.Argument(
+            help="key=value for all runs, key=value,value,... for what varies.", autocompletion=complete_override
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Directory of the runs; runs/NAME-sweep if not given.")] = None,
 ) -> None:
@@ -62,7 +66,8 @@ def evaluate(
         str,
         typer.Argument(
             help="A run's directory, predictions (.jsonl, .json, .csv, .tsv, .parquet), or a YAML file: its questions, "
-            "and its base model unless --model or --adapter says another."
+            "and its base model unless --model or --adapter says another.",
+            autocompletion=complete_config,
         ),
     ] = "quickstart",
     overrides: Overrides = None,
