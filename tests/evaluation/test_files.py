@@ -80,7 +80,7 @@ def test_spiders_and_birds_files(here: Path, name: str) -> None:
     assert rows[1]["benchmark"]["bird_ex"] is False and "benchmark" not in rows[2]
     assert (rows[0]["cluster"], rows[2]["cluster"]) == ("shop", "lost")
     written = json.loads((here / "out" / "rows.summary.json").read_text())
-    assert written["notes"] == ["1 questions have no database in db (lost)."]
+    assert written["notes"] == ["1 question without a database in db (lost)."]
     assert written["accuracy"] == summary["accuracy"] and written["breakdown"]["tables"]["clause"]
 
 

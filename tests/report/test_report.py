@@ -263,7 +263,7 @@ def test_leaks_and_the_scripted_backend_are_told(run_dir: Path) -> None:
     edit_summary(run_dir, backend="fake", data=data | {"leaks": {"tables": 7, "questions": 0}})
     text = read(run_dir).text
     assert "its numbers say nothing about any model" in text
-    assert "7 tables of the test set also appear in the training set." in text
+    assert "In both the training and the test set: 7 tables." in text
 
 
 def test_long_and_many_examples_stay_under_two_megabytes(tmp_path: Path) -> None:

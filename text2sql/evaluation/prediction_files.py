@@ -19,6 +19,7 @@ from pydantic import JsonValue
 
 from text2sql.errors import UserError
 from text2sql.evaluation.benchmarks import database_files
+from text2sql.formats import pluralize
 from text2sql.rows import READERS, SourceRow, names_table, read_rows
 from text2sql.rows.encodings import read_text
 from text2sql.rows.values import json_kind, read_value, whole_characters
@@ -181,11 +182,12 @@ def _notes(questions: Sequence[PredictedQuestion], schemas: Schemas) -> list[str
     missing = [question.db_id for question in questions if not question.databases]
     if schemas.databases and missing:
         names = ", ".join(sorted({str(name) for name in missing}))
-        notes.append(f"{len(missing)} questions have no database in {schemas.databases} ({names}).")
+        notes.append(f"{pluralize(len(missing), 'question')} without a database in {schemas.databases} ({names}).")
     bare = [question.db_id for question in questions if not question.context]
     if bare:
         names = ", ".join(sorted({str(name) for name in bare}))
-        notes.append(f"{len(bare)} questions have no schema; it is guessed from their gold queries ({names}).")
+        counted = pluralize(len(bare), "question")
+        notes.append(f"{counted} without a schema, which is guessed from the gold query ({names}).")
     empty = [question.id for question in questions if not question.predicted.strip()]
     if empty:
         names = ", ".join(empty[:_SHOWN]) + (", ..." if len(empty) > _SHOWN else "")

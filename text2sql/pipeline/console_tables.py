@@ -18,7 +18,7 @@ from text2sql.data.prompts import Tokens
 from text2sql.evaluation.golds import describe_faults
 from text2sql.evaluation.metrics import INTERVAL
 from text2sql.evaluation.tables import show_measures
-from text2sql.formats import MISSING, count, dollars, interval, p_value, percent, points
+from text2sql.formats import MISSING, count, dollars, interval, p_value, percent, pluralize, points
 from text2sql.inference.plan import Evaluation, known_evaluations, other_strategies
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.evaluation_summary import EvaluationSummary
@@ -131,7 +131,7 @@ def show_headline(summary: Summary) -> None:
             continue
         console.print(
             f"Difference{name} {points(paired.difference)} percentage points ({INTERVAL} {points(paired.low)} to "
-            f"{points(paired.high)}): {paired.wins} questions won, {paired.losses} lost; exact McNemar "
+            f"{points(paired.high)}): {pluralize(paired.wins, 'question')} won, {paired.losses} lost; exact McNemar "
             f"{p_value(paired.p_value)}."
         )
 

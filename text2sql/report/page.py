@@ -13,7 +13,19 @@ from backends.capabilities import capabilities_of
 from backends.paths import written_aside
 from text2sql.errors import UserError
 from text2sql.evaluation import metrics
-from text2sql.formats import MISSING, clip, count, dollars, duration, interval, percent, points, size, timestamp
+from text2sql.formats import (
+    MISSING,
+    clip,
+    count,
+    dollars,
+    duration,
+    interval,
+    percent,
+    pluralize,
+    points,
+    size,
+    timestamp,
+)
 from text2sql.report import failures
 from text2sql.report.comparison import Limits, both_right, by_hardness, groups, novel_cases
 from text2sql.report.figures import Plot
@@ -216,19 +228,19 @@ def _cautions(run: RunData) -> list[str]:
     if backend and not backend.has_weights:
         found.append("This run used the scripted backend: its numbers say nothing about any model.")
     leaks = run.summary.data.leaks
-    for what, amount in (("questions", leaks.questions), ("tables", leaks.tables)):
+    for what, amount in (("question", leaks.questions), ("table", leaks.tables)):
         if amount:
-            found.append(f"{count(amount)} {what} of the test set also appear in the training set.")
+            found.append(f"In both the training and the test set: {pluralize(amount, what)}.")
     for side, summary in failures.evaluations(run).items():
         if undecided := summary.counts.get("undecided"):
-            found.append(f"{count(undecided)} answers of the {side} model could not be decided.")
+            found.append(f"{pluralize(undecided, 'answer')} of the {side} model could not be decided.")
         if summary.unused_databases:
             found.append(
-                f"The real databases of {count(summary.unused_databases)} answers of the {side} model took no part: "
-                "the gold query fails on them, or they cannot be read."
+                f"The real databases took no part for {pluralize(summary.unused_databases, 'answer')} of the {side} "
+                "model: the gold query fails on them, or they cannot be read."
             )
         if summary.truncated:
-            found.append(f"{count(summary.truncated)} answers of the {side} model were cut off at the token limit.")
+            found.append(f"Cut off at the token limit: {pluralize(summary.truncated, 'answer')} of the {side} model.")
     if run.summary.training and run.summary.training.stopped_early:
         found.append(f"Training stopped early: {clip(run.summary.training.stopped_early, 300)}")
     return found
