@@ -60,6 +60,10 @@ class BackendOptions(BaseModel):
         """The backend's own name of a base model."""
         return base_model
 
+    def tokenizer_name(self, base_model: str) -> str:
+        """The name or directory of the model whose tokenizer a run with a base model reads."""
+        return base_model
+
 
 def changed(options: BaseModel, name: str) -> bool:
     """Whether an option has another value than its default."""
@@ -277,6 +281,10 @@ class TinkerOptions(BackendOptions):
     def model_name(self, base_model: str) -> str:
         """`base_model` of these options, where it is set."""
         return self.base_model or base_model
+
+    def tokenizer_name(self, base_model: str) -> str:
+        """`tokenizer` of these options, where it is set, else the hosted model without its context variant."""
+        return self.tokenizer or self.model_name(base_model).partition(":")[0]
 
 
 class FakeOptions(BackendOptions):

@@ -7,7 +7,8 @@
 # VENV has the cookbook, whose pins conflict with ours; without one it is made, seeing this environment's other packages:
 # tinker-cookbook 0.6.1 with --no-deps, and what it imports. The recipes' models and data come from local files of the Hub's
 # names (scripts/cookbook_files.py), since the test is of the wire and not of the data. The table that is printed is that of
-# docs/server.md. RECIPE is the beginning of a recipe's name: only those are tried.
+# docs/server.md. RECIPE is the beginning of a recipe's name: only those are tried. One that is not at its end after
+# RECIPE_SECONDS (600) is given up.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$(cd "$here/.." && pwd)

@@ -212,6 +212,24 @@ def test_a_conversation_is_guessed_with_its_marks(tmp_path: Path) -> None:
     assert not guessed.counted
 
 
+def test_tokens_are_counted_as_the_hosted_model_does_or_it_is_said_whose_they_are(
+    tmp_path: Path, tiny_model: str, tiny_chat_model: str, capsys: Any
+) -> None:
+    said = {}
+    for name, tinker in {
+        "own": {"tokenizer": tiny_chat_model},
+        "other": {},
+        "none": {"tokenizer": str(tmp_path / "absent")},
+    }.items():
+        base = "nobody/nothing" if name == "none" else tiny_model
+        options = {"base_model": "Qwen/Qwen3.5-4B:peft:262144", **tinker}
+        print_estimate(tiny_config(tmp_path, backend="tinker", base_model=base, tinker=options), "cpu")
+        said[name] = " ".join(capsys.readouterr().out.split())
+    assert "counted with the model's tokenizer" in said["own"]
+    assert f"counted with the tokenizer of {tiny_model}" in said["other"]
+    assert "characters a token" in said["none"] and "absent has no tokenizer on this disk" in said["none"]
+
+
 def test_the_command_says_what_a_local_run_takes(tmp_path: Path, tiny_model: str, capsys: Any) -> None:
     print_estimate(tiny_config(tmp_path, backend="local", base_model=tiny_model), "T4")
     out = " ".join(capsys.readouterr().out.split())

@@ -129,6 +129,15 @@ def test_data_inspect_does_without_a_tokenizer(
     assert outcome.code == 0 and "No lengths: the tokenizer of" in outcome.out
 
 
+def test_data_inspect_says_whose_tokenizer_it_has(
+    text2sql: Callable[..., Outcome], tiny_file: Path, tiny_model: str
+) -> None:
+    options = ("backend=tinker", f"base_model={tiny_model}", "tinker.base_model=nobody/nothing:peft:9")
+    outcome = text2sql("data", "inspect", tiny_file, *options)
+    out = " ".join(outcome.out.split())
+    assert outcome.code == 0 and f"by the tokenizer of {tiny_model}: the one that a run reads" in out
+
+
 def test_data_stats_names_features_and_data_fetch_what_there_is(
     text2sql: Callable[..., Outcome], tiny_file: Path, tmp_path: Path
 ) -> None:

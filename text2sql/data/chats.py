@@ -39,9 +39,7 @@ def apply(turns: Sequence[Message], tokenizer: Tokenizer, *, thinks: bool, **opt
     from jinja2 import TemplateError
 
     template = tokenizer.chat_template
-    given: dict[str, Any] = {name: thinks for name in SWITCHES if isinstance(template, str) and name in template}
-    if not thinks and isinstance(template, str) and _knows_no_effort(template):
-        given[EFFORT] = NO_EFFORT
+    given: dict[str, Any] = switches(template, thinks=thinks)
     if (timeless := timeless_template(tokenizer)) != template:
         given["chat_template"] = timeless
     make: Any = tokenizer.apply_chat_template
@@ -54,5 +52,11 @@ def apply(turns: Sequence[Message], tokenizer: Tokenizer, *, thinks: bool, **opt
     return apply([first, *turns[2:]], tokenizer, thinks=thinks, **options)
 
 
-def _knows_no_effort(template: str) -> bool:
-    return EFFORT in template and any(f"{mark}{NO_EFFORT}{mark}" in template for mark in "'\"")
+def switches(template: object, *, thinks: bool) -> dict[str, bool | str]:
+    """The arguments by which a chat template has its model think or not; empty where it knows none."""
+    if not isinstance(template, str):
+        return {}
+    given: dict[str, bool | str] = {name: thinks for name in SWITCHES if name in template}
+    if not thinks and EFFORT in template and any(f"{mark}{NO_EFFORT}{mark}" in template for mark in "'\""):
+        given[EFFORT] = NO_EFFORT
+    return given

@@ -119,11 +119,15 @@ def _print_faults(dataset: Dataset, config: Config) -> None:
 
 def _tokenizer(config: Config) -> Tokenizer | None:
     """The tokenizer; None, saying so, where it cannot be had."""
-    tokenizer, reason = prompts.find_tokenizer(config.base_model)
+    tokenizer, name, reason = prompts.find_tokenizer_of(config)
     if tokenizer is None:
         console.print(
-            f"No lengths: the tokenizer of {config.base_model} cannot be had ({reason}). Over-long examples are not "
-            "counted here.",
+            f"No lengths: the tokenizer of {name} cannot be had ({reason}). Over-long examples are not counted here.",
+            markup=False,
+        )
+    elif reason:
+        console.print(
+            f"Lengths and prompts by the tokenizer of {name}: the one that a run reads cannot be had ({reason}).",
             markup=False,
         )
     return tokenizer

@@ -81,6 +81,21 @@ def find_tokenizer(base_model: str, *, on_disk: bool = False) -> tuple[Pretraine
         return None, str(error).splitlines()[0]
 
 
+def find_tokenizer_of(config: Config, *, on_disk: bool = False) -> tuple[PretrainedTokenizer | None, str, str]:
+    """The tokenizer that a run reads, and of which model; that of `base_model`, where only it can be had.
+
+    Returns:
+        The tokenizer, or None; the name of the model that it is of, which is what is missing where there is none; and
+        why the run's own cannot be had, empty where it can.
+    """
+    name = config.backend_options.tokenizer_name(config.base_model)
+    own, reason = find_tokenizer(name, on_disk=on_disk)
+    if own is None and name != config.base_model:
+        other, _ = find_tokenizer(config.base_model, on_disk=on_disk)
+        return other, name if other is None else config.base_model, reason
+    return own, name, reason
+
+
 def load_tokenizer(base_model: str) -> PretrainedTokenizer:
     """A model's tokenizer.
 

@@ -76,25 +76,28 @@ class Forecast:
         validation: Of the validation examples.
         asked: What the evaluations ask.
         work: All of it in tokens.
+        counted_with: Whose tokenizer they were counted with, where one was at hand.
     """
 
     train: Lengths
     validation: Lengths
     asked: list[Asked]
     work: TokenForecast
+    counted_with: str = "the model's tokenizer"
 
 
 def forecast(config: Config, dataset: Dataset) -> Forecast:
-    """What a run reads and writes, counted with the model's tokenizer where it is on the disk.
+    """What a run reads and writes, counted with a tokenizer where it is on the disk: the model's, else `base_model`'s.
 
     Raises:
         UserError: No training example is short enough.
     """
-    tokenizer, _ = prompts.find_tokenizer(config.base_model, on_disk=True)
+    tokenizer, name, missing = prompts.find_tokenizer_of(config, on_disk=True)
     sides = [measure_lengths(side, tokenizer, config) for side in (dataset.split.train, dataset.split.validation)]
     asked = forecast_questions(config, dataset, tokenizer)
     train, validation = (_within(side, config.data.max_tokens) for side in sides)
-    return Forecast(train, validation, asked, forecast_tokens(config, train, validation, asked))
+    work = forecast_tokens(config, train, validation, asked)
+    return Forecast(train, validation, asked, work, f"the tokenizer of {name}" if missing else "the model's tokenizer")
 
 
 def forecast_questions(config: Config, dataset: Dataset, tokenizer: Tokenizer | None) -> list[Asked]:

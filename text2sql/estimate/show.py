@@ -36,8 +36,9 @@ def print_estimate(config: Config, device: str) -> None:
     local = None if config.capabilities.charges else find_device(device)
     seen = forecast(config, load_dataset(config))
     work = seen.work
-    how = "counted with the model's tokenizer" if seen.train.counted else (
-        f"estimated at {CHARACTERS_PER_TOKEN} characters a token: {config.base_model} has no tokenizer on this disk"
+    own = config.backend_options.tokenizer_name(config.base_model)
+    how = f"counted with {seen.counted_with}" if seen.train.counted else (
+        f"estimated at {CHARACTERS_PER_TOKEN} characters a token: {own} has no tokenizer on this disk"
     )  # fmt: skip
     console.print(
         f"{config.name}: {config.trained_model}, {len(seen.train.prompts):,} training examples, {work.steps} steps, "
