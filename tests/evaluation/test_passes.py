@@ -31,7 +31,16 @@ def test_the_interval_is_wider_where_values_that_go_together_are_alike() -> None
     assert together[0] < alone[0] < 0.5 < alone[1] < together[1]
     # Mean 0.5, standard error sqrt(8 * 0.25) / 8.
     assert alone == pytest.approx((0.5 - 1.96 * 2**0.5 / 8, 0.5 + 1.96 * 2**0.5 / 8), abs=1e-3)
-    assert mean_interval([1.0, 1.0], range(2)) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_values_that_are_all_alike_are_not_taken_for_certain(value: float) -> None:
+    few, many = (mean_interval([value] * n, range(n)) for n in (4, 400))
+    assert few[1] - few[0] > 0.4 and 0 < many[1] - many[0] < 0.11
+    assert all(low - 1e-9 <= value <= high + 1e-9 for low, high in (few, many))
+    # Clusters count, not values; and one says nothing of others.
+    assert mean_interval([value] * 400, [n % 4 for n in range(400)]) == few
+    assert mean_interval([value, 0.25], ["a", "a"]) == (0.0, 1.0)
 
 
 def test_a_run_judges_every_sample(

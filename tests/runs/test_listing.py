@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,16 @@ def test_an_interrupted_training_says_its_step_and_damage_is_named(runs: Path) -
     for name in ("metrics.jsonl", "checkpoints.jsonl"):
         (runs / "done" / name).unlink()
     assert {run.path.name: run.state for run in list_runs(runs)}["done"] == "evaluation of the base model begun"
+
+
+def test_an_adapter_from_elsewhere_was_evaluated_and_not_trained(runs: Path) -> None:
+    for name in ("metrics.jsonl", "checkpoints.jsonl"):
+        (runs / "done" / name).unlink()
+    summary = json.loads((runs / "done" / "summary.json").read_text())
+    (runs / "done" / "summary.json").write_text(json.dumps(summary | {"stages": ["baseline", "evaluate"]}))
+    assert {run.path.name: run.state for run in list_runs(runs)}["done"] == "evaluated"
+    (runs / "done" / "summary.json").unlink()
+    assert {run.path.name: run.state for run in list_runs(runs)}["done"] == "evaluation begun"
 
 
 def test_a_run_is_removed_whole_and_nothing_else_is(runs: Path) -> None:

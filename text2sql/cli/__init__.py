@@ -97,6 +97,13 @@ def options(
     """Fine-tune small language models to write SQL, and say honestly whether they got better."""
 
 
+# What the system's own words leave out, where a directory was to be made.
+_IN_THE_WAY: dict[type[OSError], str] = {
+    FileExistsError: "A file stands where one is to be made, or a directory",
+    NotADirectoryError: "A part of the path is a file",
+}
+
+
 def main() -> None:
     """Run the command line; errors for people are printed without a traceback, with exit status 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -127,7 +134,8 @@ def main() -> None:
         if error.filename is None and error.errno is None:
             break_down(error, _said_of(error))
         where = f" ({error.filename})" if error.filename else ""
-        message = f"{error.strerror or error}{where}. Fix this and run the same command again. {_said_of(error)}"
+        why = next((said for kind, said in _IN_THE_WAY.items() if isinstance(error, kind)), error.strerror or error)
+        message = f"{why}{where}. Fix this and run the same command again. {_said_of(error)}"
         _fail(message.rstrip(), error)
     except Exception as error:
         break_down(error, _said_of(error))

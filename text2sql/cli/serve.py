@@ -52,8 +52,7 @@ def serve(
     from backends import check_backend
     from backends.server.auth import check_exposure
     from backends.server.settings import ServerSettings
-    from text2sql.config.load import apply_override
-    from text2sql.config.wording import sentence
+    from text2sql.config.load import apply_override, explain
 
     values: dict[str, JsonValue] = {"local": {"quantization": quantization}}
     for override in overrides or []:
@@ -66,8 +65,7 @@ def serve(
             base_models=dict(map(_named, base_model)), data=data, host=host, port=port, keys=keys, **values
         )
     except ValidationError as error:
-        lines = (f"{'.'.join(map(str, e['loc']))}: {sentence(e)} (got {e['input']!r})" for e in error.errors())
-        raise UserError("\n".join(lines)) from error
+        raise UserError("\n".join(line for _, line in explain(error.errors(), ServerSettings))) from error
     # What is known in a moment is said before the libraries that take seconds to load.
     check_exposure(settings.host, settings.keys)
     if settings.data.exists() and not settings.data.is_dir():

@@ -41,7 +41,7 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        lines = [f"{_origin(key, layers, overrides)}{line}" for key, line in _explain(error.errors())]
+        lines = [f"{_origin(key, layers, overrides)}{line}" for key, line in explain(error.errors())]
         raise UserError("\n".join(lines)) from error
 
 
@@ -62,7 +62,7 @@ def load_section(section: type[S], values: dict[str, JsonValue], overrides: Sequ
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        raise UserError("\n".join(line for _, line in _explain(error.errors(), section))) from error
+        raise UserError("\n".join(line for _, line in explain(error.errors(), section))) from error
 
 
 def dump_config(config: Config) -> str:
@@ -120,7 +120,7 @@ def _origin(key: str, layers: Sequence[Layer], overrides: Sequence[str]) -> str:
     return f"{written[-1] if written else layers[-1].path}: "
 
 
-def _explain(problems: Sequence[ErrorDetails], root: type[BaseModel] = Config) -> list[tuple[str, str]]:
+def explain(problems: Sequence[ErrorDetails], root: type[BaseModel] = Config) -> list[tuple[str, str]]:
     """Validation errors as (key, sentence), one for each key; the alternatives of a union are one key's."""
     lines: list[tuple[str, str]] = []
     wrong: dict[str, tuple[list[str], object]] = {}

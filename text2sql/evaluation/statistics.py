@@ -53,12 +53,17 @@ def mean_interval(
     """The interval of a mean of values between 0 and 1, where those that share a cluster are not independent.
 
     The normal approximation with the variance of the clusters' sums of residuals (Miller, 2024); each value its own
-    cluster gives the usual one.
+    cluster gives the usual one. Where all values are alike there is no variance to see: Wilson's interval of as many
+    observations as there are clusters is taken, and one cluster says nothing of others (as `clustered_interval`).
     """
     mean = sum(values) / len(values)
     residuals: dict[Hashable, float] = defaultdict(float)
     for value, cluster in zip(values, clusters, strict=True):
         residuals[cluster] += value - mean
+    if len(residuals) < 2:
+        return 0.0, 1.0
+    if min(values) == max(values):
+        return _wilson(mean, len(residuals), _quantile_of_few(len(residuals), confidence))
     reach = _quantile(confidence) * math.sqrt(sum(r * r for r in residuals.values())) / len(values)
     return max(0.0, mean - reach), min(1.0, mean + reach)
 
@@ -96,11 +101,16 @@ def clustered_interval(
     # Where all answers are alike there is no variance to see: clusters are counted, not questions.
     effective = float(k) if p in (0.0, 1.0) else min(n, p * (1 - p) / variance) if variance else float(n)
     plain = wilson_interval(sum(correct), n, confidence)
+    low, high = _wilson(p, effective, _quantile_of_few(k, confidence))
+    return min(low, plain[0]), max(high, plain[1])
+
+
+def _quantile_of_few(clusters: int, confidence: float) -> float:
+    """Student's t for as many clusters, in place of the normal quantile."""
     # Imported here: a command that tests nothing should not wait for it.
     from scipy.stats import t
 
-    low, high = _wilson(p, effective, float(t.ppf(0.5 + confidence / 2, k - 1)))
-    return min(low, plain[0]), max(high, plain[1])
+    return float(t.ppf(0.5 + confidence / 2, clusters - 1))
 
 
 def _wilson(p: float, n: float, z: float) -> tuple[float, float]:

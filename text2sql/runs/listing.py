@@ -98,8 +98,11 @@ def _state(run: RunDirectory, summary: Summary | None) -> str:
         return "finished"
     if "train" in stages:
         return "trained, not evaluated"
+    if "evaluate" in stages:
+        # An adapter that was trained elsewhere.
+        return "evaluated"
     if run.has_tuned_answers():
-        return "trained, evaluation begun"
+        return "trained, evaluation begun" if run.has_trained() else "evaluation begun"
     if run.has_trained():
         steps = [row.step for row in run.metrics()]
         return f"training, step {max(steps)}" if steps else "training begun"
