@@ -91,6 +91,9 @@ def test_config_validate(text2sql: Callable[..., Outcome], tiny_file: Path, tmp_
     wrong.write_text("sed: 1\n")
     assert text2sql("config", "validate", tiny_file).out == f"{tiny_file}: valid\n"
     assert text2sql("config", "validate", tiny_file, wrong).line == f'{wrong}: unknown key "sed". Did you mean "seed"?'
+    assert text2sql("config", "validate", tiny_file, "seed=3").out == f"{tiny_file}: valid\n"
+    assert "training.epoch" in text2sql("config", "validate", tiny_file, "training.epoch=2").line
+    assert "none is named" in text2sql("config", "validate", "seed=3").line
 
 
 def test_config_schema_is_json_with_every_key(text2sql: Callable[..., Outcome]) -> None:

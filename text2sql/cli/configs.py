@@ -22,12 +22,21 @@ def show(config: ConfigFile = "quickstart", overrides: Overrides = None) -> None
 
 
 @app.command("validate")
-def validate(files: Annotated[list[str], typer.Argument(help="YAML files.", autocompletion=complete_config)]) -> None:
+def validate(
+    files: Annotated[
+        list[str], typer.Argument(help="YAML files, and KEY=VALUE for all of them.", autocompletion=complete_config)
+    ],
+) -> None:
     """Check configurations; the first wrong one ends with status 2."""
     from text2sql.config import load_config
+    from text2sql.errors import UserError
 
-    for file in files:
-        load_config(file)
+    overrides = [text for text in files if "=" in text and not Path(text).exists()]
+    named = [text for text in files if text not in overrides]
+    if not named:
+        raise UserError(f"{overrides[0]} changes a configuration, and none is named.")
+    for file in named:
+        load_config(file, overrides)
         typer.echo(f"{file}: valid")
 
 

@@ -47,7 +47,7 @@ EXAMPLES = {
     "config list": ("text2sql config list",),
     "config new": ("text2sql config new mine.yaml --from quickstart data.source=mine.jsonl",),
     "config show": ("text2sql config show quickstart training.batch_size=32",),
-    "config validate": ("text2sql config validate mine.yaml",),
+    "config validate": ("text2sql config validate mine.yaml", "text2sql config validate mine.yaml lora.rank=64"),
     "config schema": ("text2sql config schema",),
     "data list": ("text2sql data list",),
     "data inspect": ("text2sql data inspect quickstart data.source=mine.jsonl data.limit=null",),
