@@ -91,7 +91,7 @@ def test_ask_executes_and_changes_nothing(text2sql: Callable[..., Outcome], fini
     for question, reason in (
         ("Empty it!", "not a read-only query"),
         ("Nonsense?", "no such table"),
-        ("Silence?", "no query"),
+        ("Silence?", "The model wrote nothing. Ask in other words"),
     ):
         line = text2sql("ask", question, "--database", shop, "--run", finished, "--execute").line
         assert reason in line, line

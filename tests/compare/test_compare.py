@@ -165,6 +165,17 @@ def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
         compare_runs(runs, tmp_path / "a" / "summary.json" / "page.html", 1)
 
 
+def test_a_directory_of_runs_stands_for_all_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, correct in (("seed-0", [True] * 3 + [False] * 5), ("seed-1", [True] * 6 + [False] * 2)):
+        (run_of(tmp_path / "sweep" / name, correct) / "config.yaml").write_text("name: any\n")
+    (tmp_path / "sweep" / "sweep.json").write_text("[]")
+    compare_runs([str(tmp_path / "sweep")], tmp_path / "page.html", 0)
+    said = capsys.readouterr().out
+    assert "3 of 8" in said and "6 of 8" in said
+    with pytest.raises(UserError, match="Name at least two runs"):
+        compare_runs([str(tmp_path / "sweep" / "seed-0")], tmp_path / "page.html", 0)
+
+
 def test_other_programs_get_the_same_numbers(tmp_path: Path) -> None:
     a, b = answers(1, 0.4), answers(2, 0.8)
     names = [str(run_of(tmp_path / "a", a)), str(run_of(tmp_path / "b", b))]

@@ -12,7 +12,10 @@ from text2sql.errors import UserError
 
 def compare(
     runs: Annotated[
-        list[str], typer.Argument(help="Run directories; RUN:base means the base model's answers of that run.")
+        list[str],
+        typer.Argument(
+            help="Run directories, or one that holds several; RUN:base means the base model's answers of that run."
+        ),
     ],
     html: Annotated[Path, typer.Option(help="The page to write.")] = Path("comparison.html"),
     show: Annotated[int, typer.Option(help="Disagreements of each kind to print.", min=0)] = 3,

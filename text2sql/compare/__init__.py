@@ -14,7 +14,8 @@ def compare_runs(
     """Print a comparison of runs and write its page.
 
     Args:
-        names: Two or more runs: directories, each with ``:base`` or ``:tuned`` behind it to say which model is meant.
+        names: Two or more runs: directories, each with ``:base`` or ``:tuned`` behind it to say which model is meant. A
+            directory of runs, such as a sweep's, stands for all of them.
         output: The HTML file.
         shown: How many of the disagreements to print; the page has more.
         as_json: Where to write the numbers, if anywhere.
@@ -26,6 +27,7 @@ def compare_runs(
     Raises:
         UserError: There are fewer than two runs, one has no predictions, or the file cannot be written.
     """
+    names = [run for name in names for run in _runs_within(name)]
     check_number(names)
     # What follows loads the libraries of statistics and of figures.
     from text2sql.compare.entries import load_entries
@@ -41,6 +43,14 @@ def compare_runs(
         write_csv(comparison, as_csv)
     print_comparison(comparison, shown)
     return write_page(comparison, output)
+
+
+def _runs_within(name: str) -> list[str]:
+    """The runs in a directory that is none itself; else what was named."""
+    path = Path(name)
+    if not path.is_dir() or (path / "config.yaml").is_file():
+        return [name]
+    return sorted(str(entry) for entry in path.iterdir() if (entry / "config.yaml").is_file()) or [name]
 
 
 def check_number(names: Sequence[str]) -> None:

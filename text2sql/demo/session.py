@@ -156,9 +156,7 @@ def show(sql: str, source: Source, answer: Answer | None = None) -> Shown:
     notes = ["The answer was cut off before it ended."] if answer and answer.truncated else []
     note = " ".join([*notes, *([answer.note] if answer and answer.note else [])])
     if not sql.strip():
-        said = answer.text.strip()[:200] if answer else ""
-        wrote = f'The model wrote no query, but: "{said}"' if said else "The model wrote nothing."
-        return Shown("", (wrote if answer else "There is no query to run.",), note=note)
+        return Shown("", (answer.without_query if answer else "There is no query to run.",), note=note)
     # An engine in another dialect is the only one that can say what fits.
     problems = check_query(sql, source) if source.dialect == "sqlite" else []
     if problems or source.database is None:

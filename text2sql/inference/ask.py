@@ -56,6 +56,12 @@ class Answer:
     finished: bool = True
     note: str = ""
 
+    @property
+    def without_query(self) -> str:
+        """What to say of an answer in which there is no query: what was written instead."""
+        said = self.text.strip()[:200]
+        return f'The model wrote no query, but: "{said}"' if said else "The model wrote nothing."
+
 
 class Answerer:
     """The base model of a run and, if it has a checkpoint, the tuned one; each is loaded when it is first asked.
@@ -230,7 +236,7 @@ def answer_question(
     if answer.note:
         LOG.warning("%s", answer.note)
     if not answer.sql:
-        raise UserError("The model wrote no query. Ask in other words, or train it further.")
+        raise UserError(f"{answer.without_query.rstrip('.')}. Ask in other words, or train it further.")
     console.print(answer.sql, markup=False, soft_wrap=True)
     if execute and database is not None:
         _print_rows(database, answer.sql)
