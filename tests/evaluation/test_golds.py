@@ -167,6 +167,23 @@ def _predictions(path: Path, wrong: int) -> Path:
     return write_jsonl(path, [{"schema": SCHEMA, "gold": gold, "predicted": gold} for gold in golds])
 
 
+@pytest.mark.parametrize(
+    ("dialects", "said"),
+    [
+        (["postgres, duckdb, bigquery", "postgres", "tsql"], "data.dialect=postgres."),
+        (["mysql, duckdb", "duckdb, mysql"], "data.dialect=duckdb or mysql."),
+        (["tsql", "snowflake, bigquery"], None),
+    ],
+)
+def test_a_dialect_in_which_most_golds_are_read_is_advised(dialects: list[str], said: str | None) -> None:
+    faults = [GoldFault(str(i), FAILS, f"syntax error; sqlglot reads it as {d}") for i, d in enumerate(dialects)]
+    faults.append(GoldFault("long", TOO_LONG, "99 tokens"))
+    with pytest.raises(UserError) as raised:
+        check_golds(faults, 10, 0.1)
+    advice = "If they are of another dialect, say which: "
+    assert str(raised.value).endswith(f"{advice}{said}") if said else advice not in str(raised.value)
+
+
 def test_a_file_of_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "console", Console(record=True, width=500))
     monkeypatch.setattr("text2sql.evaluation.files.console", console.console)
@@ -249,7 +266,7 @@ def test_inspect_names_every_one_and_says_that_a_run_stops(tmp_path: Path, monke
     judge_by_words(monkeypatch)
     recorded = Console(record=True, width=500)
     monkeypatch.setattr("text2sql.data.inspect.console", recorded)
-    monkeypatch.setattr("text2sql.data.prompts.find_tokenizer", lambda name: (None, "not here"))
+    monkeypatch.setattr("text2sql.data.prompts.find_tokenizer", lambda name, **_: (None, "not here"))
     inspect(tiny_config(tmp_path, data=_data(tmp_path)))
     shown = recorded.export_text()
     assert f"Gold queries, {FAILS}: 1 of 4" in shown and "A run stops at these" in shown

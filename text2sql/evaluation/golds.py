@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 from backends.paths import cache_directory
 from text2sql.config import EvaluationConfig
-from text2sql.engines.dialect import Dialect
+from text2sql.engines.dialect import DIALECTS, Dialect
 from text2sql.engines.engine import versions_of
 from text2sql.equivalence.match import GOLD_FAILS, ON_FILE_ROWS, ON_FILE_STEPS
 from text2sql.equivalence.pair import GoldFails, PreparedPair
@@ -39,6 +39,7 @@ _LASTING = (FAILS, MADE_UP, EMPTY)
 FORMAT = 1
 # Gold queries from which what was found is kept whatever `evaluation.cache` says, which is about answers.
 CACHE_FROM = 100
+_READ_AS = "sqlglot reads it as"
 # Rows that a note names for each kind.
 _NAMED = 5
 
@@ -190,7 +191,7 @@ def _examine_in_engine(task: PairTask) -> Examined:
 
 def _dialects(sql: str) -> str:
     found = reading_dialects(sql)
-    return f"sqlglot reads it as {', '.join(found)}" if found else "sqlglot reads it in no other dialect either"
+    return f"{_READ_AS} {', '.join(found)}" if found else "sqlglot reads it in no other dialect either"
 
 
 def _returns_something(sql: str, path: str, seconds: float) -> bool:
@@ -269,5 +270,13 @@ def check_golds(faults: Sequence[GoldFault], golds: int, most: float) -> None:
         raise UserError(
             f"Of {golds} gold queries, {lost} ({percent(lost / golds)}) are such that no answer like them can be "
             f"right, more than evaluation.max_unusable_golds={most:g}:\n{first}\n{more} or drop these rows, or raise "
-            "evaluation.max_unusable_golds to go on and count them as wrong."
+            f"evaluation.max_unusable_golds to go on and count them as wrong.{_other_dialects(unusable)}"
         )
+
+
+def _other_dialects(faults: Sequence[GoldFault]) -> str:
+    """What to try where most queries that SQLite cannot run are read in a dialect that can be judged."""
+    foreign = [fault.reason.rpartition(_READ_AS)[2].split(", ") for fault in faults if fault.kind == FAILS]
+    reads = Counter(name.strip() for names in foreign for name in names if name.strip() in DIALECTS)
+    likely = [name for name in DIALECTS if 2 * reads[name] > len(foreign)]
+    return f" If they are of another dialect, say which: data.dialect={' or '.join(likely)}." if likely else ""
