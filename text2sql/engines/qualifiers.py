@@ -13,13 +13,12 @@ from functools import lru_cache
 from sqlglot import exp
 
 from text2sql.engines.dialect import Dialect
+from text2sql.engines.respelt import OWN
 from text2sql.engines.trees import parse_query
 from text2sql.sql.ddl import created_names
 from text2sql.sql.dumps import statements_alone
 from text2sql.sql.tokens import fold, quote_identifier, tokenize
 
-# Qualifiers that stand for the place where a schema's tables are.
-OWN = frozenset(("public", "main", "memory"))
 _Change = tuple[int, int, str]
 
 

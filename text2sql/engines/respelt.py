@@ -9,6 +9,9 @@ from sqlglot.tokens import Token, TokenType
 
 from text2sql.engines.dialect import Dialect
 
+# Qualifiers that stand for the place where a schema's tables are.
+OWN = frozenset(("public", "main", "memory"))
+
 
 def without_qualifiers(sql: str, dialect: Dialect, qualifiers: Collection[str]) -> str:
     """The text of a query with its tables named without some schemas, in lower case, in which they lie."""

@@ -18,6 +18,7 @@ from text2sql.engines.collations import collation_of, compares_blindly
 from text2sql.engines.created_types import CreatedTypes, created_types
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.fitting import fit, literal, ordinary
+from text2sql.engines.respelt import OWN, without_qualifiers
 from text2sql.engines.translate import as_sqlite
 from text2sql.engines.trees import parse_query
 from text2sql.engines.types import CITEXT, EngineType, engine_type, is_serial, keyed
@@ -119,7 +120,9 @@ class EngineSchema:
         found += [self._creation(table, temporary) for table in tables]
         for view in views:
             columns = f" ({', '.join(named(column, self.dialect) for column in view.columns)})" if view.columns else ""
-            found.append(f"CREATE {temporary} VIEW {named(view.name, self.dialect)}{columns} AS {view.query}")
+            # Types that the schema creates lie where they are looked for first, wherever it has them.
+            query = without_qualifiers(view.query, self.dialect, OWN)
+            found.append(f"CREATE {temporary} VIEW {named(view.name, self.dialect)}{columns} AS {query}")
         return found
 
     def removals(self, tables: Iterable[TableSchema], views: Sequence[View], temporary: str) -> list[str]:

@@ -13,7 +13,7 @@ from sqlglot import exp
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.trees import FAILURES
 from text2sql.sql.prepare import Prepared, parse
-from text2sql.sql.trees import keeps_ties, parse_sqlite, to_sqlite
+from text2sql.sql.trees import COMPARISONS, keeps_ties, parse_sqlite, to_sqlite
 
 _PARTS = {
     "YEAR": "%Y",
@@ -94,6 +94,8 @@ def _translated(tree: exp.Expr, dialect: Dialect) -> exp.Expr:
 def _simpler(node: exp.Expr, dialect: Dialect) -> exp.Expr:
     if type(node) in _PART_FUNCTIONS:
         return _part(_PART_FUNCTIONS[type(node)], node.this) or node
+    if type(node) in COMPARISONS:
+        return _compared_with_interval(node) or node
     if isinstance(node, exp.Extract):
         return _part(node.name.upper(), node.expression) or node
     if isinstance(node, (exp.TimestampTrunc, exp.DateTrunc)):
@@ -130,6 +132,28 @@ def _simpler(node: exp.Expr, dialect: Dialect) -> exp.Expr:
     if isinstance(node, exp.DPipe) and dialect == "mysql":
         return exp.Or(this=node.this, expression=node.expression)
     return node
+
+
+_SECONDS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86_400, "WEEK": 604_800}
+
+
+def _compared_with_interval(node: exp.Expr) -> exp.Expr | None:
+    """``a - b > INTERVAL '30 minutes'`` in seconds; SQLite keeps moments as texts and has no intervals."""
+    for side, other in ((node.this, node.expression), (node.expression, node.this)):
+        between, length = side.unnest(), other.unnest()
+        if not isinstance(length, exp.Interval) or not isinstance(between, exp.Sub) or between.find(exp.Interval):
+            continue
+        text = str(length.this.this) if isinstance(length.this, exp.Literal) else ""
+        if not text.isdigit() or _unit(length) not in _SECONDS:
+            return None
+        a, b = (to_sqlite(_bare(part)) for part in (between.this, between.expression))
+        elapsed = parse_sqlite(f"ROUND((JULIANDAY({a}) - JULIANDAY({b})) * 86400)")
+        seconds = exp.Literal.number(int(text) * _SECONDS[_unit(length)])
+        changed = node.copy()
+        changed.set("this", elapsed if side is node.this else seconds)
+        changed.set("expression", seconds if side is node.this else elapsed)
+        return changed
+    return None
 
 
 def _with_escape(node: exp.Like) -> exp.Expr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -46,6 +47,15 @@ _NAMED: dict[Kind, dict[Dialect, str]] = {
     "text": {"postgres": "TEXT", "duckdb": "VARCHAR", "mysql": "TEXT"},
 }
 _BITS = {"TINYINT": 8, "SMALLINT": 16, "MEDIUMINT": 24, "INT": 32, "BIGINT": 64, "INT128": 64, "INT256": 64}
+# Types of the engines whose values are no texts, and of which none are made.
+_FOREIGN = {
+    "postgres": re.compile(
+        r"inet|cidr|macaddr8?|\w+range|point|line|lseg|box|path|polygon|circle|tsvector|tsquery|xml|hstore|ltree|geometry|"
+        r"geography|vector|varbit|pg_lsn"
+    ),
+    "duckdb": re.compile(r"struct|map|union|row|bit|geometry"),
+    "mysql": re.compile(r"geometry(?:collection)?|(?:multi)?(?:point|linestring|polygon)|inet[46]|vector"),
+}
 # PostgreSQL's text without case, from an extension.
 CITEXT = "citext"
 _SERIALS = {"SERIAL": 32, "BIGSERIAL": 64, "SMALLSERIAL": 16}
@@ -103,6 +113,7 @@ class EngineType:
         unsigned: Whether an integer is never negative.
         labels: The values of an enumeration.
         several: Whether a value is some of the labels: MySQL's SET.
+        foreign: The engine's own name of a type whose values are not known here, so that text stands for it.
         element: The type of an array's elements.
     """
 
@@ -113,6 +124,7 @@ class EngineType:
     unsigned: bool = False
     labels: tuple[str, ...] = ()
     several: bool = False
+    foreign: str = ""
     element: EngineType | None = None
 
     @property
@@ -138,6 +150,9 @@ def engine_type(declared: str, dialect: Dialect, enums: Mapping[str, tuple[str, 
         return _enumeration(enums[name], dialect, own)
     if dialect == "postgres" and name == CITEXT:
         return EngineType("text", CITEXT)
+    foreign = _FOREIGN[dialect].match(name) if dialect in _FOREIGN else None
+    if foreign is not None and not re.match(r"\w", name[foreign.end() :]):
+        return replace(_text(0, dialect), foreign=foreign[0])
     found = _built(text, dialect)
     if found is None:
         return _text(0, dialect)

@@ -10,11 +10,12 @@ from sqlglot import exp
 
 from text2sql.engines.answers import read_answer_in
 from text2sql.engines.box import EngineBox
+from text2sql.engines.clock_hints import clock_hints
 from text2sql.engines.dialect import SHOWN, Dialect
 from text2sql.engines.engine import Engine, open_engine
 from text2sql.engines.guard import Reach, guarded
-from text2sql.engines.qualifiers import OWN, qualifiers_of
-from text2sql.engines.respelt import with_tables_spelt, without_qualifiers
+from text2sql.engines.qualifiers import qualifiers_of
+from text2sql.engines.respelt import OWN, with_tables_spelt, without_qualifiers
 from text2sql.engines.tables import EngineSchema, engine_schema
 from text2sql.engines.text_hints import blind_hints, list_hints, text_hints
 from text2sql.engines.translate import as_sqlite
@@ -140,6 +141,7 @@ class EnginePair(PreparedPair):
         return ["The schema's names in quotes are taken for names without, as the gold query has them."] * self._folded
 
     def _prepare_gold(self) -> None:
+        self._refuse_foreign()
         try:
             self.open()
         except QueryFailed as failure:
@@ -148,6 +150,20 @@ class EnginePair(PreparedPair):
             self.gold = self._prepared(self._gold_text)
         except QueryFailed as failure:
             raise GoldFails(str(failure)) from None
+
+    def _refuse_foreign(self) -> None:
+        """Gives a pair up that does more than show a column whose values are not known here."""
+        foreign = {
+            key: place.type.foreign for (_, key), place in self.engine_schema.columns.items() if place.type.foreign
+        }
+        for text in (self._gold_text, self.predicted_text) if foreign else ():
+            tree = parse_query(text, self.dialect)
+            for column in tree.find_all(exp.Column) if tree is not None else ():
+                # A field of a DuckDB struct looks like a column of a table.
+                name = next((part for part in (fold(column.name), fold(column.table)) if part in foreign), None)
+                if name is not None and (name != fold(column.name) or not isinstance(column.parent, exp.Select)):
+                    reason = f"column {name} has the type {foreign[name]}, of which no values are made for comparisons"
+                    raise GoldFails(reason)
 
     def prepare_predicted(self) -> None:
         """Prepares the prediction.
@@ -158,9 +174,10 @@ class EnginePair(PreparedPair):
         self.predicted = self.mutated(self.predicted_text)
         trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
         arrays = {column for (_, column), place in self.engine_schema.columns.items() if place.type.kind == "array"}
+        moments = {column for (_, column), place in self.engine_schema.columns.items() if place.type.kind == "datetime"}
         hints: dict[str, list[Value]] = {}
         blind = blind_hints(trees) if self.dialect == "mysql" else {}
-        for found in (text_hints(trees), list_hints(trees, arrays), blind):
+        for found in (text_hints(trees), list_hints(trees, arrays), clock_hints(trees, moments), blind):
             for column, values in found.items():
                 hints.setdefault(column, []).extend(values)
         self.hints = hints
