@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.types import CITEXT, EngineType
 from text2sql.sql.tokens import Token
@@ -21,7 +23,7 @@ def collation_of(part: list[Token], options: list[Token], dialect: Dialect) -> s
     """
     own = _named(part, "COLLATE")
     if dialect == "duckdb":
-        return own
+        return own if re.fullmatch(r"[\w.]*", own) else ""
     if dialect != "mysql":
         return ""
     words = {token.keyword for token in part}

@@ -126,6 +126,20 @@ def guarded(sql: str, dialect: Dialect, reach: Reach | None = None) -> str:
     return without_comments(sql, dialect)
 
 
+def guarded_expression(text: str, dialect: Dialect) -> exp.Expr:
+    """Lets an expression over the columns of one table pass, or does not.
+
+    Raises:
+        QueryFailed: See `guarded`; it is more than one expression, or reads a table.
+    """
+    tree = the_query(f"SELECT {text}", dialect)
+    more = any(value for key, value in tree.args.items() if key not in ("expressions", "kind"))
+    if not isinstance(tree, exp.Select) or more or len(tree.expressions) != 1 or tree.find(exp.Subquery) is not None:
+        raise QueryFailed("refused", "it is not an expression")
+    guarded(f"SELECT {text}", dialect)
+    return tree.expressions[0]
+
+
 @lru_cache(maxsize=32)
 def the_query(sql: str, dialect: Dialect) -> exp.Expr:
     """The syntax tree of the one query in a text.

@@ -7,7 +7,8 @@ the engine's columns hold, and next to it stands what the engine is told: names 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -18,11 +19,13 @@ from text2sql.engines.collations import collation_of, compares_blindly
 from text2sql.engines.created_types import CreatedTypes, created_types
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.fitting import fit, literal, ordinary
+from text2sql.engines.guard import Reach, guarded, guarded_expression, the_query
 from text2sql.engines.respelt import OWN, without_qualifiers
 from text2sql.engines.translate import as_sqlite
-from text2sql.engines.trees import parse_query
-from text2sql.engines.types import CITEXT, EngineType, engine_type, is_serial, keyed
+from text2sql.engines.trees import parse_query, written
+from text2sql.engines.types import CITEXT, EngineType, engine_type, is_serial, keyed, type_name
 from text2sql.sql.ddl import added_columns, parse_schema, table_statements
+from text2sql.sql.sandbox import QueryFailed
 from text2sql.sql.schema import Schema, TableSchema, View
 from text2sql.sql.table_parts import end_of_type, is_constraint, matching
 from text2sql.sql.tokens import Token, fold, quote_identifier, tokenize
@@ -58,11 +61,15 @@ class Place:
             dialect: The engine's.
             kind: Its type, as a key holds it if it is part of one.
             needed: Whether it takes no NULL.
+
+        Raises:
+            QueryFailed: The guard does not let its expression pass.
         """
         charset = "CHARACTER SET utf8mb4 " if self.collation and dialect == "mysql" else ""
         words = [self.name, kind.sql, f"{charset}COLLATE {self.collation}" if self.collation else ""]
         if self.generated:
-            words.append(f"GENERATED ALWAYS AS ({self.generated}) {_COMPUTED[dialect]}")
+            expression = written(guarded_expression(self.generated, dialect), dialect)
+            words.append(f"GENERATED ALWAYS AS ({expression}) {_COMPUTED[dialect]}")
         elif needed:
             words.append("NOT NULL")
         return " ".join(word for word in words if word)
@@ -112,6 +119,9 @@ class EngineSchema:
             tables: With the columns that they are to have.
             views: Those that are read.
             temporary: What stands before TABLE and VIEW: TEMPORARY or nothing.
+
+        Raises:
+            QueryFailed: The guard does not let a view or a generated column pass.
         """
         extended = any(place.type.sql == CITEXT for place in self.columns.values())
         # An extension does not lie in a schema that is temporary.
@@ -120,27 +130,36 @@ class EngineSchema:
         found += [self._creation(table, temporary) for table in tables]
         for view in views:
             columns = f" ({', '.join(named(column, self.dialect) for column in view.columns)})" if view.columns else ""
-            # Types that the schema creates lie where they are looked for first, wherever it has them.
-            query = without_qualifiers(view.query, self.dialect, OWN)
+            with _saying(f"the view {view.name}"):
+                query = self._view(view)
             found.append(f"CREATE {temporary} VIEW {named(view.name, self.dialect)}{columns} AS {query}")
         return found
+
+    def _view(self, view: View) -> str:
+        """The query of a view; a schema may be anyone's, so it passes the guard and is written anew."""
+        # Types that the schema creates lie where they are looked for first, wherever it has them.
+        text = without_qualifiers(view.query, self.dialect, OWN)
+        names = frozenset((*self.schema.tables, *self.schema.views))
+        tree = the_query(guarded(text, self.dialect, Reach(names, OWN)), self.dialect)
+        return written(tree, self.dialect)
 
     def removals(self, tables: Iterable[TableSchema], views: Sequence[View], temporary: str) -> list[str]:
         """The statements that undo `creations`; a transaction that is rolled back does without."""
         found = [f"DROP VIEW {named(view.name, self.dialect)}" for view in reversed(views)]
         found += [f"DROP {temporary} TABLE {self._table(table)}" for table in tables]
-        return found + [f"DROP TYPE {name}" for name in self.enums]
+        return found + [f"DROP TYPE {type_name(name)}" for name in self.enums]
 
     def _enumeration(self, name: str, labels: Sequence[str]) -> str:
         schema = "pg_temp." if self.dialect == "postgres" else ""
         listed = ", ".join("'" + label.replace("'", "''") + "'" for label in labels)
-        return f"CREATE TYPE {schema}{name} AS ENUM ({listed})"
+        return f"CREATE TYPE {schema}{type_name(name)} AS ENUM ({listed})"
 
     def _creation(self, table: TableSchema, temporary: str) -> str:
         name, types, parts = fold(table.name), self.with_keys(table), []
         for key, column in table.columns.items():
             needed = column.not_null or key in table.primary_key
-            parts.append(self.place(name, key).definition(self.dialect, types[key], needed))
+            with _saying(f"column {key}"):
+                parts.append(self.place(name, key).definition(self.dialect, types[key], needed))
         # DuckDB's indexes refuse a key that was deleted in the same transaction, and its queries do not ask for keys.
         if self.dialect != "duckdb":
             if table.primary_key:
@@ -164,6 +183,15 @@ class EngineSchema:
         )
         names = f" ({', '.join(places[at].name for at in given)})" if len(given) < len(places) else ""
         return f"INSERT INTO {self._table(table)}{names} VALUES {listed}"
+
+
+@contextmanager
+def _saying(what: str) -> Iterator[None]:
+    """Says of what it is that the guard does not let something pass."""
+    try:
+        yield
+    except QueryFailed as failure:
+        raise QueryFailed(failure.kind, f"{what}: {failure}") from None
 
 
 def named(name: str, dialect: Dialect, quoted: bool = False) -> str:

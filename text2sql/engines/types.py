@@ -11,6 +11,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from text2sql.engines.dialect import Dialect
+from text2sql.sql.tokens import quote_identifier
 
 Kind = Literal[
     "integer", "real", "decimal", "text", "boolean", "date", "datetime", "time", "json", "uuid", "array", "interval",
@@ -147,7 +148,7 @@ def engine_type(declared: str, dialect: Dialect, enums: Mapping[str, tuple[str, 
     own = text.split(".")[-1]
     name = own.strip('"').lower()
     if name in enums:
-        return _enumeration(enums[name], dialect, own)
+        return _enumeration(enums[name], dialect, type_name(name))
     if dialect == "postgres" and name == CITEXT:
         return EngineType("text", CITEXT)
     foreign = _FOREIGN[dialect].match(name) if dialect in _FOREIGN else None
@@ -157,6 +158,11 @@ def engine_type(declared: str, dialect: Dialect, enums: Mapping[str, tuple[str, 
     if found is None:
         return _text(0, dialect)
     return _of(found, dialect)
+
+
+def type_name(name: str) -> str:
+    """The name of a type that a schema creates as its engine is told it."""
+    return quote_identifier(name, '"')
 
 
 def is_serial(declared: str) -> bool:
@@ -241,6 +247,9 @@ def _text(length: int, dialect: Dialect, fixed: bool = False) -> EngineType:
 
 def _enumeration(labels: tuple[str, ...], dialect: Dialect, name: str) -> EngineType:
     listed = ", ".join("'" + label.replace("'", "''") + "'" for label in labels)
+    if dialect == "mysql":
+        # There a backslash before the closing quote would keep it from closing.
+        listed = listed.replace("\\", "\\\\")
     inline = {"mysql": f"ENUM({listed})", "duckdb": f"ENUM({listed})"}
     # PostgreSQL has named enumerations only.
     declared = name or inline.get(dialect, "TEXT")
