@@ -70,6 +70,8 @@ MISTAKES = {
     "download nosuch": "There is no run in nosuch",
     "download finished": "has no checkpoint yet; let it finish.",
     "compare finished": "Name at least two runs",
+    "report nosuch": "Nothing to report in nosuch",
+    "report others": "Nothing to report in others",
     "evaluate runs/nosuch": "There is no run in runs/nosuch",
     "evaluate sheet.xlsx": "Save the sheet as CSV",
     "evaluate finished --output file": "has no predictions yet",

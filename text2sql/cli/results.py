@@ -33,6 +33,13 @@ def compare(
 def report(run: Annotated[Path, typer.Argument(help="The run's directory.")]) -> None:
     """Write a run's report.html and figures again, from the files of its directory."""
     from text2sql.console import console
+    from text2sql.runs.directory import RunDirectory
+
+    # Known before what draws a report is loaded.
+    if not RunDirectory(run).has_results():
+        raise UserError(
+            f"Nothing to report in {run}: no summary.json, metrics.jsonl or predictions. `text2sql run` makes them."
+        )
     from text2sql.report.page import write_report
 
     console.print(f"Report: {write_report(run)}", markup=False, soft_wrap=True)

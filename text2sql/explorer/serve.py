@@ -9,7 +9,6 @@ from backends.extras import missing_package
 from backends.web_origin import Hosts
 from text2sql.console import console
 from text2sql.errors import UserError
-from text2sql.explorer.catalogue import Catalogue
 
 # Whoever may use this machine may look; nobody else.
 HOST = "127.0.0.1"
@@ -27,18 +26,21 @@ def serve_explorer(directory: Path, port: int) -> None:
     """
     if not directory.is_dir():
         raise UserError(f"There is no directory {directory}. Runs are made in runs/ unless output_dir says otherwise.")
-    Catalogue(directory).entries()
-    try:
-        import uvicorn
-
-        from text2sql.explorer.app import create_app
-    except ImportError as error:
-        raise UserError(
-            missing_package(
-                "text2sql view", error.name or "fastapi", "server", "read the report.html in each run's directory"
-            )
-        ) from error
     with listen(port) as listening:
+        # What reads runs takes seconds to load, and is not needed to find the port taken.
+        from text2sql.explorer.catalogue import Catalogue
+
+        Catalogue(directory).entries()
+        try:
+            import uvicorn
+
+            from text2sql.explorer.app import create_app
+        except ImportError as error:
+            raise UserError(
+                missing_package(
+                    "text2sql view", error.name or "fastapi", "server", "read the report.html in each run's directory"
+                )
+            ) from error
         port = listening.getsockname()[1]
         config = uvicorn.Config(
             create_app(directory, Hosts(HOST, (), "the name 127.0.0.1 or localhost")),
