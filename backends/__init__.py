@@ -54,13 +54,13 @@ def open_backend(name: str, options: BaseModel | None = None, *, checkpoints: Pa
     return _load(backend.opener)(options, checkpoints=checkpoints)
 
 
-def check_backend(name: str, options: BaseModel | None, base_model: str) -> None:
+def check_backend(name: str, options: BaseModel | None, base_model: str | None) -> None:
     """Find out in a moment, before anything heavy is imported, whether a backend could be opened for a model.
 
     Args:
         name: A key of `BACKENDS`.
         options: The backend's own options; its defaults when None.
-        base_model: By the backend's own name of it.
+        base_model: By the backend's own name of it; None where no model is asked for.
 
     Raises:
         BackendError: There is no such backend, or the device, the key, the server, a package or the model is not to be

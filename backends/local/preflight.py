@@ -24,12 +24,12 @@ DEVICE = re.compile(r"auto|(cpu|cuda|mps)(:\d+)?")
 CUDA_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
-def check_local(options: BaseModel | None, base_model: str) -> None:
+def check_local(options: BaseModel | None, base_model: str | None) -> None:
     """Find out whether device, packages and base model are to be had; a model on the Hub is asked for.
 
     Args:
         options: `LocalOptions`, or None for its defaults.
-        base_model: Hub id, directory or packaged name.
+        base_model: Hub id, directory or packaged name; None where no model is asked for.
 
     Raises:
         BackendError: One of them is not; the message says what to do.
@@ -37,7 +37,8 @@ def check_local(options: BaseModel | None, base_model: str) -> None:
     chosen = LocalOptions.model_validate((options or LocalOptions()).model_dump())
     _check_device(chosen.device)
     _check_packages(chosen)
-    check_available(base_model)
+    if base_model is not None:
+        check_available(base_model)
     if chosen.sampler:
         from backends.local.outside_engine import OutsideEngine
 

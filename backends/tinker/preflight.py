@@ -30,12 +30,12 @@ OTHER_TOKENIZERS = {"meta-llama/Llama-3": "thinkingmachineslabinc/meta-llama-3-i
 PACKAGED_TOKENIZERS = ("TML/", "thinkingmachines/")
 
 
-def check_remote(options: BaseModel | None, base_model: str) -> None:
+def check_remote(options: BaseModel | None, base_model: str | None) -> None:
     """Ask a server whether it takes this key and offers a model, and see that the model's tokenizer is to be had.
 
     Args:
         options: `TinkerOptions`, or None for its defaults.
-        base_model: As the server names it.
+        base_model: As the server names it; None where no model is asked for.
 
     Raises:
         BackendError: There is no usable key, the server cannot be reached or refuses it, the model is not offered, or
@@ -45,6 +45,8 @@ def check_remote(options: BaseModel | None, base_model: str) -> None:
     url = server_address(chosen.base_url)
     check_key()
     check_server(url)
+    if base_model is None:
+        return
     offered = _offered(url)
     if offered is not None:
         check_offered(base_model, offered)

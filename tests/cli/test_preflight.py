@@ -67,6 +67,7 @@ MISTAKES = {
     "demo nosuch": "There is no run in nosuch",
     "export nosuch": "There is no run in nosuch",
     "export finished --format gguf": "has no checkpoint yet; let it finish.",
+    "download tinker://a/sampler_weights/b --output new": "needs an API key",
     "download nosuch": "There is no run in nosuch",
     "download finished": "has no checkpoint yet; let it finish.",
     "compare finished": "Name at least two runs",

@@ -61,6 +61,9 @@ def download(
             CheckpointPath.parse(run)
         except ValueError as error:
             raise UserError(f"{run} is no path of a checkpoint; they look like tinker://RUN/weights/NAME.") from error
+        from backends import check_backend
+
+        check_backend("tinker", None, None)
         from text2sql.pipeline.adapter_download import download_path
 
         download_path(run, output)
