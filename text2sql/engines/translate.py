@@ -6,6 +6,7 @@ beginnings, intervals. What cannot be said in SQLite stays as it is, and SQLite 
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 from sqlglot import exp
@@ -134,21 +135,31 @@ def _simpler(node: exp.Expr, dialect: Dialect) -> exp.Expr:
     return node
 
 
-_SECONDS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86_400, "WEEK": 604_800}
+# Seconds of the units that are always as long.
+SECONDS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86_400, "WEEK": 604_800}
+_SPELT = re.compile(r"\s*(\d{1,5})\s*([A-Za-z]+?)[sS]?\s*")
+
+
+def length_of(interval: exp.Interval) -> tuple[int, str] | None:
+    """The number and the unit (``MINUTE``) of an interval that is written out; None for any other."""
+    unit = interval.args.get("unit")
+    text = str(interval.this.this) if isinstance(interval.this, exp.Literal) else ""
+    found = _SPELT.fullmatch(f"{text} {unit.name}" if unit is not None and text.isdigit() else text)
+    return (int(found[1]), found[2].upper()) if found is not None else None
 
 
 def _compared_with_interval(node: exp.Expr) -> exp.Expr | None:
     """``a - b > INTERVAL '30 minutes'`` in seconds; SQLite keeps moments as texts and has no intervals."""
     for side, other in ((node.this, node.expression), (node.expression, node.this)):
-        between, length = side.unnest(), other.unnest()
-        if not isinstance(length, exp.Interval) or not isinstance(between, exp.Sub) or between.find(exp.Interval):
+        between, interval = side.unnest(), other.unnest()
+        if not isinstance(interval, exp.Interval) or not isinstance(between, exp.Sub) or between.find(exp.Interval):
             continue
-        text = str(length.this.this) if isinstance(length.this, exp.Literal) else ""
-        if not text.isdigit() or _unit(length) not in _SECONDS:
+        length = length_of(interval)
+        if length is None or length[1] not in SECONDS:
             return None
         a, b = (to_sqlite(_bare(part)) for part in (between.this, between.expression))
         elapsed = parse_sqlite(f"ROUND((JULIANDAY({a}) - JULIANDAY({b})) * 86400)")
-        seconds = exp.Literal.number(int(text) * _SECONDS[_unit(length)])
+        seconds = exp.Literal.number(length[0] * SECONDS[length[1]])
         changed = node.copy()
         changed.set("this", elapsed if side is node.this else seconds)
         changed.set("expression", seconds if side is node.this else elapsed)
