@@ -23,6 +23,7 @@ from text2sql.config.strategies import FewShot, Retry, Samples, SelfConsistency,
 from text2sql.config.templates import TEMPLATES
 from text2sql.config.wording import check_choice
 from text2sql.engines.dialect import Dialect, dialect_named
+from text2sql.sql.budget import TIMEOUT
 
 
 class LoraConfig(Section):
@@ -289,7 +290,9 @@ class EvaluationConfig(Section):
         "SQLite cannot run them, they are undecided, hold an evaluation.stop text, or are longer than max_new_tokens.",
     )
     databases: PositiveInt | None = Field(None, description="Databases made per pair; null: the evaluator's default.")
-    timeout: PositiveFloat = Field(2.0, description="Seconds for one pair of queries.")
+    timeout: PositiveFloat = Field(
+        TIMEOUT, description="Seconds of processor time for one pair of queries, a last resort: work is counted first."
+    )
     transpile: bool = Field(
         False,
         description="Without the engine of data.dialect: judge on SQLite, with both queries translated by sqlglot. "

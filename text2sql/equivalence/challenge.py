@@ -21,14 +21,11 @@ from text2sql.equivalence.process_pool import Lost, run_tasks
 from text2sql.equivalence.trial import Trial
 from text2sql.equivalence.verdict import Status, Verdict
 from text2sql.equivalence.workers import PairTask, judged
-from text2sql.sql.budget import Budget
+from text2sql.sql.budget import TIMEOUT, Budget
 from text2sql.sql.sandbox import QueryFailed
 
 # Mutations by default, and at most.
 DEFAULT_MUTATIONS, MOST_MUTATIONS = 20, 200
-# Seconds of processor time for a mutation.
-_SECONDS = 2.0
-
 
 Fate = Literal["missed", "same", "unknown"]
 _FATES: dict[Status, Fate] = {"different": "missed", "equivalent": "same"}
@@ -128,7 +125,7 @@ def challenge(
     count = max(1, min(count, MOST_MUTATIONS))
     databases = DEFAULT_EFFORT if verdict.proof == "canonical" else verdict.databases
     task = ChallengeTask(schema, gold, predicted, databases, count, seed, dialect)
-    seconds = 2 * _SECONDS * (count + 1)
+    seconds = 2 * TIMEOUT * (count + 1)
     ((_, reply),) = run_tasks(_work, [task], workers=1, seconds=seconds, engines=engines)
     return Challenge(failure=reply.reason) if isinstance(reply, Lost) else Challenge.from_dict(reply.challenge)
 
@@ -193,7 +190,7 @@ def _tried(pair: PreparedPair, task: ChallengeTask) -> tuple[list[Mutation], lis
             except QueryFailed:
                 continue
             left -= 1
-            budget = Budget(_SECONDS)
+            budget = Budget(TIMEOUT)
             search = Search(pair, Trial(pair, budget), generator, task.databases, budget)
             (told_apart if search.told_apart(task.databases) else survivors).append(mutation)
     return told_apart, survivors
@@ -201,5 +198,5 @@ def _tried(pair: PreparedPair, task: ChallengeTask) -> tuple[list[Mutation], lis
 
 def _status(task: ChallengeTask, gold: str, mutation: Mutation) -> Fate:
     pair = (task.schema, gold, mutation.sql, None, task.dialect)
-    verdict = judged(PairTask(*pair, effort=None, seed=task.seed, timeout=_SECONDS))
+    verdict = judged(PairTask(*pair, effort=None, seed=task.seed, timeout=TIMEOUT))
     return _FATES.get(verdict.status, "unknown")

@@ -6,6 +6,7 @@ from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.match import DEFAULT_EFFORT, LONGEST, judge_pair
 from text2sql.equivalence.verdict import Verdict
 from text2sql.equivalence.workers import Pair, PairTask, judged, score_pairs
+from text2sql.sql.budget import TIMEOUT
 from text2sql.sql.complexity import may_explode
 from text2sql.sql.sandbox import PROCESS
 
@@ -19,7 +20,7 @@ def execution_match(
     *,
     effort: int = DEFAULT_EFFORT,
     seed: int = 0,
-    timeout: float = 2.0,
+    timeout: float = TIMEOUT,
     transpile: bool = False,
 ) -> Verdict:
     """Decides whether a predicted query means the same as the gold query.

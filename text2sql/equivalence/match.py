@@ -25,7 +25,7 @@ from text2sql.equivalence.shrink import Shrinker, explain
 from text2sql.equivalence.ties import settle_aggregates
 from text2sql.equivalence.trial import MAX_STEPS, Trial, strictly_same
 from text2sql.equivalence.verdict import Table, Verdict, Witness
-from text2sql.sql.budget import Budget
+from text2sql.sql.budget import TIMEOUT, Budget
 from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
 from text2sql.sql.schema import Schema
 
@@ -51,7 +51,7 @@ def judge_pair(
     *,
     effort: int = DEFAULT_EFFORT,
     seed: int = 0,
-    timeout: float = 2.0,
+    timeout: float = TIMEOUT,
 ) -> Verdict:
     """Decides in this process; arguments and verdict are those of `execution_match`.
 

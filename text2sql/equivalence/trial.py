@@ -10,14 +10,14 @@ from text2sql.equivalence import ties
 from text2sql.equivalence.databases.generator import Database
 from text2sql.equivalence.pair import PreparedPair
 from text2sql.equivalence.results import Answers, same_bag
-from text2sql.sql.budget import Budget
+from text2sql.sql.budget import TIMEOUT, Budget
 from text2sql.sql.prepare import Prepared
 from text2sql.sql.sandbox import QueryFailed, Result
 from text2sql.sql.values import Row, Value
 
 MAX_STEPS = 2_000_000
 # Many times what that number of steps takes, unless each of them is made slow on purpose.
-_QUERY_SECONDS = 0.4
+_QUERY_SECONDS = TIMEOUT / 5
 # Further runs of both queries: how each of them breaks ties, where it does.
 _DIRECTIONS = (0, 1, 0, -1, 0, 0)
 # Databases on which the form of the gold query without LIMIT is checked against the query itself.

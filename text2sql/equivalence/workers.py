@@ -18,6 +18,7 @@ from text2sql.equivalence.process_pool import Lost, Workers, run_tasks
 from text2sql.equivalence.tasks import Work, written
 from text2sql.equivalence.verdict import Verdict
 from text2sql.equivalence.verdict_cache import VerdictCache
+from text2sql.sql.budget import TIMEOUT
 
 
 class Pair(NamedTuple):
@@ -80,7 +81,7 @@ def score_pairs(
     workers: Workers = 1,
     effort: int | None = None,
     seed: int = 0,
-    timeout: float = 2.0,
+    timeout: float = TIMEOUT,
     cache: Path | None = None,
     transpile: bool = False,
 ) -> Generator[tuple[int, Verdict], None, None]:

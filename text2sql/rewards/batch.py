@@ -10,6 +10,7 @@ from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.process_pool import Workers
 from text2sql.rl.rewards import RewardedAnswer, pay
 from text2sql.runs.rollouts import Outcome
+from text2sql.sql.budget import TIMEOUT
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def reward_answers(
     table: RewardConfig | None = None,
     workers: Workers = 2,
     seed: int = 0,
-    timeout: float = 2.0,
+    timeout: float = TIMEOUT,
     dialect: Dialect = "sqlite",
 ) -> list[Reward]:
     """Judge answers by execution on databases made to tell them from the gold queries, and say what each is paid.

@@ -9,6 +9,7 @@ from typing import Any
 from text2sql.config import RewardConfig
 from text2sql.equivalence.process_pool import Workers
 from text2sql.rewards.batch import reward_answers
+from text2sql.sql.budget import TIMEOUT
 
 # What TRL gives for a completion: its text, or in a conversation its messages.
 Completion = str | Sequence[Mapping[str, Any]]
@@ -44,7 +45,7 @@ class VerdictReward:
         max_completion_length: int | None = None,
         workers: Workers = 2,
         seed: int = 0,
-        timeout: float = 2.0,
+        timeout: float = TIMEOUT,
     ) -> None:
         self._table = table
         self._gold, self._schema, self._database = gold, schema, database

@@ -1,14 +1,17 @@
 """What one pair may cost.
 
 Work is counted first: SQLite's instructions and rows made, which are the same on every machine and under every load, so
-that a verdict is too. The clock is a last resort. It is the processor's, which a busy machine does not run down; the
-clock on the wall has a separate limit, which is many times wider.
+that a verdict is too. The clock is a last resort, for what is not counted. It is the processor's, which a busy machine
+runs down little; the clock on the wall has a separate limit, which is many times wider.
 """
 
 from __future__ import annotations
 
 import time
 
+# Seconds of processor time for a pair. What is counted takes about one; but a slow processor, or a virtual one whose
+# clock also counts what its host gave to others, takes several times as long, and must come to the same verdict.
+TIMEOUT = 8.0
 # Instructions of SQLite's virtual machine for a pair: about a second.
 _WORK = 50_000_000
 # Instructions that making and storing one row stands for.

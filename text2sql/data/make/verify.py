@@ -16,6 +16,7 @@ from text2sql.engines.connection import Database, Limits
 from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.engine_match import judge_transpiled
 from text2sql.equivalence.match import DEFAULT_EFFORT, judge_pair
+from text2sql.sql.budget import TIMEOUT
 from text2sql.sql.sandbox import QueryFailed, Result
 
 # Characters of a question; rows of an answer that anybody wants; what checking one may take.
@@ -105,7 +106,7 @@ def means_the_same(context: str, one: str, other: str, dialect: Dialect) -> bool
     """
     if dialect == "sqlite":
         return judge_pair(context, one, other).status == "equivalent"
-    verdict = judge_transpiled(context, one, other, dialect, effort=DEFAULT_EFFORT, seed=0, timeout=2.0)
+    verdict = judge_transpiled(context, one, other, dialect, effort=DEFAULT_EFFORT, seed=0, timeout=TIMEOUT)
     return verdict.status == "equivalent"
 
 
