@@ -44,7 +44,8 @@ def test_a_large_query_is_itself(name: str) -> None:
 )
 def test_a_small_difference_in_it_is_found(name: str, old: str, new: str) -> None:
     assert old in LARGE[name]
-    assert execution_match(SCHEMA, LARGE[name], LARGE[name].replace(old, new, 1)).status == "different"
+    verdict = execution_match(SCHEMA, LARGE[name], LARGE[name].replace(old, new, 1))
+    assert verdict.status == "different", verdict
 
 
 def test_a_busy_machine_changes_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,12 +112,17 @@ RIGHT, RUNS = "SELECT title FROM book WHERE pages > 300", "SELECT title FROM boo
 )
 def test_a_function_that_fails_is_named_with_its_answer_or_the_answer_is_left_out(name: str, words: str) -> None:
     function = f"tests.support.rl_runs:{name}"
-    table = RewardConfig(function=function, seconds=0.5, databases=2)
+    table = RewardConfig(function=function, seconds=1.0, databases=2)
     answers = [replace(ASKED, answer=text) for text in (RUNS, RIGHT)]
     with pytest.raises(UserError, match=rf"rl\.reward\.function={function} failed on the second, .*{words}.*=drop"):
         pay(answers, table, names=["the first", "the second"])
     dropped = pay(answers, table.model_copy(update={"on_failure": "drop"}))
     assert [(row.outcome, row.reward) for row in dropped] == [("runs", 0.5), ("failed", None)]
+
+
+def test_loading_a_functions_module_is_not_counted_as_its_time() -> None:
+    table = RewardConfig(function="tests.support.slow_to_load:half", seconds=0.5, databases=2)
+    assert [row.reward for row in pay([replace(ASKED, answer=text) for text in (RUNS, RIGHT)], table)] == [0.5, 0.5]
 
 
 def test_a_function_that_is_not_there_is_refused_before_anything_is_sampled() -> None:

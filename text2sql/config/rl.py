@@ -47,7 +47,9 @@ class RewardConfig(Section):
     on_failure: Literal["stop", "drop"] = Field(
         "stop", description="When the function raises, hangs or returns no number. drop: the answer leaves its group."
     )
-    seconds: PositiveFloat = Field(10.0, description="Processor time of the function for one answer.")
+    seconds: PositiveFloat = Field(
+        10.0, description="Processor time of the function for one answer; loading its module is not counted."
+    )
     databases: PositiveInt = Field(15, description="Databases made for each answer.")
 
     @model_validator(mode="after")

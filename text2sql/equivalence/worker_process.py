@@ -7,7 +7,8 @@ import os
 import signal
 import sqlite3
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -93,3 +94,16 @@ def _limit_processor(seconds: float) -> None:
     """Has the system end the process once it has computed for so long; 0 takes the limit back."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+@contextmanager
+def uncounted() -> Iterator[None]:
+    """What is done inside is not counted against a task's processor time: libraries that its first use loads."""
+    if not PROCESS.limited or not hasattr(signal, "setitimer"):
+        yield
+        return
+    left, _ = signal.setitimer(signal.ITIMER_PROF, 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, left)

@@ -13,10 +13,12 @@ from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.overlap import score_with_overlap
 from text2sql.equivalence.process_pool import Lost, Workers, run_tasks
 from text2sql.equivalence.verdict import Verdict
+from text2sql.equivalence.worker_process import uncounted
 from text2sql.equivalence.workers import Pair, score_pairs, work_on_pairs
 from text2sql.errors import UserError
 from text2sql.functions import find_function
 from text2sql.runs.rollouts import Outcome, PaidAnswer
+from text2sql.sql.budget import TIMEOUT
 
 # Bytes by which a process with a user's own function may grow.
 OWN_MEMORY = 2 * 2**30
@@ -101,7 +103,7 @@ def pay(
     names: Sequence[str] | None = None,
     workers: Workers = 1,
     seed: int = 0,
-    timeout: float = 2.0,
+    timeout: float = TIMEOUT,
     cache: Path | None = None,
 ) -> list[PaidAnswer]:
     """Judge answers and say what each is paid.
@@ -180,7 +182,9 @@ def call_function(task: CallTask) -> Payment:
     """What a worker does with an answer and a user's own function; what that raises comes back in words."""
     try:
         answer = RewardedAnswer(**{field.name: getattr(task, field.name) for field in fields(RewardedAnswer)})
-        reward = find_function(task.function)(answer)
+        with uncounted():
+            function = find_function(task.function)
+        reward = function(answer)
         if reward is not None and not math.isfinite(reward):
             return Payment(failure=f"it returned {reward}")
         return Payment(None if reward is None else float(reward))
