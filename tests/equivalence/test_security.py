@@ -14,6 +14,7 @@ import pytest
 
 from text2sql.equivalence.pair import compile_prediction
 from text2sql.evaluation import execution_match
+from text2sql.sql.budget import TIMEOUT
 
 SCHEMA = "CREATE TABLE t (a INTEGER, b TEXT)"
 GOLD = "SELECT a FROM t"
@@ -89,7 +90,8 @@ def test_refused(predicted: str) -> None:
 def test_stopped_in_time(predicted: str) -> None:
     start = time.thread_time()
     verdict = execution_match(SCHEMA, GOLD, predicted)
-    assert time.thread_time() - start < 2.5
+    # The search and the witness of what it finds have a limit each.
+    assert time.thread_time() - start < 2 * TIMEOUT
     assert verdict.status in ("timeout", "refused", "error", "different", "equivalent", "undecided")
     if not predicted.startswith("SELECT a FROM t;"):
         assert not verdict.correct, verdict
@@ -182,18 +184,18 @@ EXPENSIVE = [
 ]
 
 
-def test_no_text_costs_more_than_two_seconds_or_300_megabytes() -> None:
+def test_no_text_costs_more_than_the_limit_or_300_megabytes() -> None:
     pytest.importorskip("resource")
-    given = json.dumps([WIDE, GOLD, EXPENSIVE])
+    given = json.dumps([WIDE, GOLD, ["SELECT 1", *EXPENSIVE]])
     command = [sys.executable, "-m", "tests.support.worker_cost"]
     done = subprocess.run(
         command, input=given, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    (_, nothing, _), *found = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(found) == len(EXPENSIVE)
     for text, (status, seconds, kibibytes) in zip(EXPENSIVE, found, strict=True):
-        # A fresh worker imports for half a second, longer on a busy machine, and 60 MB before it reads the text.
-        assert seconds < 2.0 + 1.0, (text[:60], seconds)
+        # A fresh worker imports, for as long as it takes with the first text, and 60 MB before it reads the text.
+        assert seconds < TIMEOUT + 3 * nothing, (text[:60], seconds, nothing)
         assert kibibytes < 380 * 1024, (text[:60], kibibytes)
         assert status != "equivalent"
 
