@@ -121,7 +121,7 @@ def test_a_hanging_request_is_given_up_and_repeated(server: ChatServer, ask: Any
     start = time.monotonic()
     answers, _ = ask("a", "b", timeout=0.3)
     assert _texts(answers) == ["echo a", "echo b"]
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_nothing_listens(ask: Any) -> None:
     start = time.monotonic()
     with pytest.raises(UserError, match=r"127\.0\.0\.1:9/v1: no connection"):
         ask("a", base_url="http://127.0.0.1:9/v1")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
 
 
 def test_an_endpoint_that_stops_answering_is_given_up(server: ChatServer, ask: Any) -> None:

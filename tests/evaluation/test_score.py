@@ -22,7 +22,7 @@ def test_hostile_answers_cost_little_and_the_others_are_described() -> None:
     start = time.monotonic()
     config = Config.model_validate({"evaluation": {"workers": 1, "databases": 5}})
     found = judge_answers([Case(SCHEMA, GOLD, answer) for answer in answers], config)
-    assert time.monotonic() - start < 40
+    assert time.monotonic() - start < 120
     assert [one.verdict.correct for one in found] == [True] + [False] * 7
     assert found[0].description.checks.exact_match and found[0].sql == GOLD
     assert found[5].verdict.status == "timeout" and not found[5].description.checks.executable

@@ -38,7 +38,7 @@ def test_half_a_request_is_not_waited_for(impatient: Running, half: bytes) -> No
     with connect(impatient) as connection:
         connection.sendall(half)
         begun = time.monotonic()
-        assert is_closed(connection) and time.monotonic() - begun < 7
+        assert is_closed(connection) and time.monotonic() - begun < 30
 
 
 def test_a_head_that_comes_byte_by_byte_is_not_waited_for(impatient: Running) -> None:
