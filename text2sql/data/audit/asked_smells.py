@@ -14,7 +14,13 @@ from text2sql.data.audit.smell import AVERAGE, COUNTED, DOWN, PERCENT, TOTAL, UP
 # Words that ask for one end of an order; others that end so are none.
 _ONE_END = (
     r"\b(?<!to )(?:(?!interest|latest|forest|west|guest|request|test|best|invest|rest|nest|honest|protest|contest|"
-    r"suggest|budapest)[a-z]{3,}est(?! first| to )|the most|the least|the top|the best)\b"
+    r"suggest|budapest|arrest|\w*west|harvest|everest|conquest|priest|bucharest)[a-z]{3,}est(?! first| to )|"
+    r"the most|the least|the top|the best)\b"
+)
+# The most number of votes is an order, and an id number no count.
+_HOW_MANY = re.compile(
+    r"\bhow many\b|(?<!highest )(?<!lowest )(?<!most )(?<!least )(?<!maximum )(?<!minimum )(?<!largest )"
+    r"(?<!greatest )(?<!fewest )(?<!average )(?<!total )(?<!id )(?<!phone )(?<!serial )\bnumber of\b"
 )
 
 
@@ -36,7 +42,7 @@ def aggregates(r: Reading) -> Iterator[Smell]:
         and "sum" not in said
     ):
         yield Smell("sum unasked", "the query adds up, the question does not say so")
-    asked = re.search(r"\bhow many\b|\bnumber of\b", r.question) and not tree.find(exp.Sub, exp.Div)
+    asked = _HOW_MANY.search(r.question) and not tree.find(exp.Sub, exp.Div)
     kept = named_so(r, "number", "num", "count", "total", "quantity", "amount", "population")
     if asked and not (counted or total or kept):
         yield Smell("count missing", "the question asks how many, the query does not count")
@@ -55,6 +61,22 @@ def aggregates(r: Reading) -> Iterator[Smell]:
         yield Smell("count unasked", "the query counts, the question does not say so")
     if re.search(r"\bhow many\b", r.question) and total and not counted and not re.search(r"\bCASE\b|IIF", tree.sql()):
         yield Smell("sum for how many", "the question asks how many, the query adds up")
+
+
+def other_aggregates(r: Reading) -> Iterator[Smell]:
+    """One aggregate where the question names another."""
+    done = {type(node) for node in r.tree.find_all(exp.Avg, exp.Sum, exp.Count, exp.Max, exp.Min)}
+    if not done or r.tree.find(exp.Div, exp.Sub) is not None:
+        return
+    added = bool(done & {exp.Sum, exp.Count})
+    average = AVERAGE.search(r.question) is not None
+    if average and exp.Avg not in done and not named_so(r, "avg", "average", "mean"):
+        yield Smell("another aggregate for the average", "the question asks for an average, the query computes another")
+    if TOTAL.search(r.question) and not average and not added and not named_so(r, "total", "sum", "number", "overall"):
+        yield Smell("another aggregate for the total", "the question asks for a total, the query computes another")
+    kept = named_so(r, "number", "num", "count", "total", "quantity", "amount", "population")
+    if re.search(r"\bhow many\b", r.question) and not added and not kept:
+        yield Smell("another aggregate for how many", "the question asks how many, the query computes another")
 
 
 def _is_measure(r: Reading, node: exp.Expr | None) -> bool:
@@ -101,6 +123,10 @@ def odd_aggregates(r: Reading) -> Iterator[Smell]:
                 r"\b(?:\w+est|most|least|max\w*|min\w*|top|first|last|recent|peak|record|up to|range)\b|max\(|min\(",
                 r.said,
             )
+            # Before any and above all of them is below the least and above the most.
+            compared = node.find_ancestor(exp.Predicate, exp.Having) is not None
+            if compared and re.search(r"\b(?:all|any|every|each|never|ever|always)\b", r.question):
+                continue
             if not spoken and not UP.search(r.said) and not DOWN.search(r.said):
                 yield Smell("extreme unasked", node.sql())
             elif is_key(r, node.this):
@@ -118,6 +144,31 @@ def odd_aggregates(r: Reading) -> Iterator[Smell]:
                 same[id(bound.find_ancestor(exp.Select)), bound.this.sql().lower(), sign] += 1
     if any(count > 1 for count in same.values()):
         yield Smell("compared twice in one direction", "one of two bounds says nothing")
+
+
+def orders(r: Reading) -> Iterator[Smell]:
+    """A descending order for an ascending one, and the end of an order that the evidence alone speaks of."""
+    ordered = [*r.tree.find_all(exp.Ordered)]
+    downwards = {bool(node.args.get("desc")) for node in ordered}
+    falls, rises = _DESCENDING.search(r.said), _ASCENDING.search(r.said)
+    if falls and not rises and downwards == {False}:
+        yield Smell("order turned", "a descending order is asked for, the query sorts upwards")
+    if rises and not falls and downwards == {True}:
+        yield Smell("order turned", "an ascending order is asked for, the query sorts downwards")
+    evidence = (r.example.evidence or "").lower()
+    up, down = bool(UP.search(evidence)), bool(DOWN.search(evidence))
+    if UP.search(r.question) or DOWN.search(r.question) or up == down or not r.limits:
+        return
+    if downwards == {down}:
+        yield Smell("direction of the evidence turned", "the evidence says the other end")
+
+
+_DESCENDING = re.compile(
+    r"\bdescending\b|\bdesc\b|\bfrom (?:the )?(?:highest|most|largest|latest|newest|biggest|oldest) to\b"
+)
+_ASCENDING = re.compile(
+    r"\bascending\b|\basc\b|\balphabetical|\bfrom (?:the )?(?:lowest|least|smallest|earliest|youngest|fewest) to\b"
+)
 
 
 def directions(r: Reading) -> Iterator[Smell]:

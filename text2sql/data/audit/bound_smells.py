@@ -47,7 +47,11 @@ def comparisons(r: Reading) -> Iterator[Smell]:
         yield Smell("comparison unasked", "the query compares, the question does not say so")
     # Having at least one is a join, not a comparison.
     counted = MORE.search(re.sub(r"\bat least (?:one|an?)\b", "", said)) or LESS.search(said) or re.search("[<>]", said)
-    if counted and r.numbers and not (above or below or between):
+    if (
+        counted
+        and any(not n.isdigit() or int(n) not in r.limits for n in r.numbers)
+        and not (above or below or between)
+    ):
         yield Smell("comparison missing", "the question compares with a number, the query does not")
 
 
@@ -100,7 +104,7 @@ def negation(r: Reading) -> Iterator[Smell]:
     if (
         re.search(r"\b(?:not|never|without|except|don't|doesn't|didn't|isn't|aren't)\b(?! (?:repe|dupl))", r.question)
         and not does
-        and not r.tree.find(exp.Left, exp.LT, exp.GT)
+        and not r.tree.find(exp.Left, exp.LT, exp.GT, exp.LTE, exp.GTE)
     ):
         zero = any(str(node.this).lower() in ("0", "no", "f", "n", "false", "-") for node in r.literals)
         yield Smell(

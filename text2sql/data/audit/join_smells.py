@@ -22,7 +22,7 @@ def duplicates(r: Reading) -> Iterator[Smell]:
     counts = [node for node in r.tree.find_all(exp.Count) if not node.find(exp.Distinct)]
     if joins and not distinct:
         for node in [*counts, *r.tree.find_all(exp.Sum, exp.Avg)]:
-            for column in node.find_all(exp.Column):
+            for column in _added(node):
                 table = r.schema.tables.get(r.tables.get(column.table.lower(), ""))
                 if table is None or not _is_parent(r, table.name.lower()):
                     continue
@@ -43,6 +43,12 @@ def duplicates(r: Reading) -> Iterator[Smell]:
             and all(_is_parent(r, r.tables.get(c.table.lower(), "")) for c in shown)
         ):
             yield Smell("parents listed through a join", "a row is listed once for each row of a join")
+
+
+def _added(node: exp.Expr) -> list[exp.Column]:
+    """The columns whose values an aggregate takes, without those that conditions inside it compare."""
+    tested = {id(c) for case in node.find_all(exp.If) for c in case.this.find_all(exp.Column)}
+    return [column for column in node.find_all(exp.Column) if id(column) not in tested]
 
 
 def _is_parent(r: Reading, table: str) -> bool:
@@ -76,7 +82,8 @@ def joins(r: Reading) -> Iterator[Smell]:
                 kind = "join along no declared key" if alike else "join of unlike columns"
                 yield Smell(kind, f"{left.sql()} = {right.sql()}")
             kinds = {r.type_of(left), r.type_of(right)} - {""}
-            if len(kinds) == 2 and "TEXT" in kinds:
+            keyed = _keyed(r, (one, left.name.lower()), (other, right.name.lower()))
+            if len(kinds) == 2 and "TEXT" in kinds and not keyed:
                 yield Smell("join of unlike types", f"{left.sql()} = {right.sql()}")
     used = [c.table.lower() for c in r.columns if not inside_join(c)]
     aliases = [node.alias_or_name.lower() for node in r.tree.find_all(exp.Table)]

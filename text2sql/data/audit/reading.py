@@ -41,7 +41,8 @@ NUMBERS = {
     "fifth": "5",
 }
 _QUOTED = re.compile(r"\"([^\"]+)\"|“([^”]+)”|(?<![A-Za-z])'([^']+)'(?![A-Za-z])")
-_NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w.]*\d)")
+_NUMBER = re.compile(r"(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?![\w.]*\d)(?!(?:st|nd|rd|th) century)")
+_CURRENCY = re.compile(r"(?:\b[A-Z]{2,3}S?)?\$(?=\d)|\b(?:USD|EUR|GBP|CZK)(?=\d)")
 # Words that begin a sentence of a question, or stand in capitals for another reason.
 _COMMON = frozenset(
     [
@@ -92,6 +93,9 @@ _COMMON = frozenset(
         "at",
         "with",
         "id",
+        "ids",
+        "url",
+        "urls",
         "no",
         "out",
         "identify",
@@ -125,6 +129,8 @@ _COMMON = frozenset(
         "october",
         "november",
         "december",
+        *("jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec"),
+        *("usd", "eur", "gbp"),
         "monday",
         "tuesday",
         "wednesday",
@@ -164,6 +170,11 @@ class Reading:
         return frozenset(re.findall(r"[a-z]+", self.question))
 
     @cached_property
+    def all_words(self) -> frozenset[str]:
+        """The words of question and evidence, in lower case."""
+        return frozenset(re.findall(r"\w+", self.said))
+
+    @cached_property
     def stems(self) -> frozenset[str]:
         """The words of question and evidence, without their endings."""
         return frozenset(stems(f"{self.example.question} {self.example.evidence or ''}"))
@@ -184,6 +195,11 @@ class Reading:
         return " | ".join(str(node.this).lower() for node in self.tree.find_all(exp.Literal))
 
     @cached_property
+    def values(self) -> frozenset[str]:
+        """The literals of the query, each by itself, in lower case and without what LIKE reads as any text."""
+        return frozenset(plain_value(str(node.this)) for node in self.tree.find_all(exp.Literal))
+
+    @cached_property
     def columns(self) -> list[exp.Column]:
         """The columns that the query names."""
         return [*self.tree.find_all(exp.Column)]
@@ -192,6 +208,29 @@ class Reading:
     def column_names(self) -> frozenset[str]:
         """Their names, in lower case."""
         return frozenset(column.name.lower() for column in self.columns)
+
+    @cached_property
+    def known_columns(self) -> frozenset[str]:
+        """The columns of the schema, in lower case."""
+        return frozenset(name for table in self.schema.tables.values() for name in table.columns)
+
+    def keyed(self, column: str) -> bool:
+        """Whether a column, in lower case, is a key or refers to one somewhere in the schema."""
+        return any(
+            column in table.primary_key or any(column in key.columns for key in table.foreign_keys)
+            for table in self.schema.tables.values()
+            if column in table.columns
+        )
+
+    def stems_of(self, name: str) -> set[str]:
+        """The words of a column's name as the schema spells it: of ``MailStreet`` two."""
+        return stems(self.spelt.get(name.lower(), name))
+
+    @cached_property
+    def spelt(self) -> dict[str, str]:
+        """The columns of the query's tables, by their names in lower case, as the schema spells them."""
+        tables = [table for key in self.tables.values() if (table := self.schema.tables.get(key)) is not None]
+        return {name: column.name for table in tables for name, column in table.columns.items()}
 
     @cached_property
     def tables(self) -> dict[str, str]:
@@ -212,7 +251,7 @@ class Reading:
     @cached_property
     def numbers(self) -> list[str]:
         """The numbers that the question says, in digits; years of other centuries and ordinals among them."""
-        return [match.replace(",", "") for match in _NUMBER.findall(self.example.question)]
+        return [match.replace(",", "") for match in _NUMBER.findall(_CURRENCY.sub(" ", self.example.question))]
 
     @cached_property
     def quoted(self) -> list[str]:
@@ -225,7 +264,7 @@ class Reading:
         for sentence in re.split(r"(?<=[a-z0-9)\]'\"][.?!])\s+", self.example.question):
             words = re.findall(r"[A-Za-zÀ-ÿ][\w'À-ÿ-]*", sentence)
             for word in words[1:]:
-                plain = re.sub(r"'s$", "", word)
+                plain = re.sub(r"'s?$", "", word)
                 if plain[:1].isupper() and plain.lower() not in _COMMON and len(plain) > 2:
                     yield plain.lower()
 
@@ -241,11 +280,33 @@ class Reading:
         return kinds.pop() if len(kinds) == 1 else ""
 
 
+def plain_value(text: str) -> str:
+    """A value in lower case and without what LIKE reads as any text: ``19`` of ``'%/%/19'``."""
+    return (
+        text.lower().rpartition("%")[2] if text.startswith("%") and not text.endswith("%") else text.lower().strip("%")
+    )
+
+
 def read(example: Example) -> Reading | None:
     """An example, taken apart; None where its query does not parse."""
     try:
         if example.dialect == "sqlite":
-            return Reading(example, parse_sqlite(example.answer))
+            return Reading(example, _with_texts(parse_sqlite(example.answer), example))
         return Reading(example, sqlglot.parse_one(example.answer, read=example.dialect))
     except (SqlglotError, RecursionError, ValueError, TypeError):
         return None
+
+
+def _with_texts(tree: exp.Expr, example: Example) -> exp.Expr:
+    """The tree with what stands in double quotes and names no column as the text that SQLite takes it for."""
+    if '"' not in example.answer:
+        return tree
+    known = {name for table in parse_schema(example.context).tables.values() for name in table.columns}
+    known |= {node.alias.lower() for node in tree.find_all(exp.Alias, exp.TableAlias)}
+    for column in [*tree.find_all(exp.Column)]:
+        name = column.name
+        quoted = isinstance(column.this, exp.Identifier) and column.this.quoted and f'"{name}"' in example.answer
+        alone = isinstance(column.parent, (exp.Select, exp.Ordered, exp.Group, exp.AggFunc, exp.Distinct))
+        if quoted and not column.table and not alone and name.lower() not in known:
+            column.replace(exp.Literal.string(name))
+    return tree

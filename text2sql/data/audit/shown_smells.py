@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from text2sql.data.audit.reading import Reading
-from text2sql.data.audit.smell import Smell, inside_join, reads_column
+from text2sql.data.audit.smell import Smell, inside_join, is_key, reads_column
 from text2sql.data.schema_text import stems
 
 
@@ -36,7 +36,10 @@ def selected(r: Reading) -> Iterator[Smell]:
     asked = [
         name
         for name, table in known.items()
-        if len(stems(name)) and stems(name) <= r.stems and name not in r.column_names and not _entity(name, table.name)
+        if (spelt := r.stems_of(name))
+        and spelt <= r.stems
+        and name not in r.column_names
+        and not _entity(name, table.name)
     ]
     nearest = [name for name in asked if len(name) > 2]
     told = [
@@ -44,7 +47,9 @@ def selected(r: Reading) -> Iterator[Smell]:
         for name in known
         if name in (r.example.evidence or "").lower() and name not in r.column_names and len(name) > 3
     ]
-    if unnamed and (told or nearest):
+    if unnamed and counted and (told or nearest):
+        yield Smell("other column counted", f"{unnamed[0]} is counted, the question speaks of {(told or nearest)[0]}")
+    elif unnamed and (told or nearest):
         yield Smell("other column shown", f"{unnamed[0]} is shown, the question speaks of {(told or nearest)[0]}")
     elif unnamed and not counted:
         yield Smell("column unsaid", f"{unnamed[0]} is shown, of which the question says nothing")
@@ -86,6 +91,8 @@ def better_said(r: Reading) -> Iterator[Smell]:
         table = r.schema.tables.get(r.tables.get(column.table.lower(), "") or next(iter(r.tables.values()), ""))
         if table is None or column.name.lower() not in table.columns:
             continue
+        if isinstance(column.parent, exp.Count) and is_key(r, column):
+            continue
         shown = _plainness(r, column.name, joined)
         rest = [
             name
@@ -105,12 +112,12 @@ def better_said(r: Reading) -> Iterator[Smell]:
 
 def _entity(name: str, table: str) -> bool:
     """Whether a column's name says no more than what its rows are: ``singer_id`` of singers."""
-    return bool(re.search(r"(?:^|_)(?:id|no|code|key)$|id$", name)) or stems(name) <= stems(table)
+    return bool(re.search(r"(?:^|_)(?:id|no|code|key)$|id$|^id_", name)) or stems(name) <= stems(table)
 
 
 def _plainness(r: Reading, name: str, joined: str) -> int:
     """How plainly a column is said: 2 by its whole name, 1 by a part of it."""
-    whole, words = re.sub(r"[\W_]+", "", name.lower()), stems(name)
+    whole, words = re.sub(r"[\W_]+", "", name.lower()), r.stems_of(name)
     if (len(whole) > 4 and whole in joined) or (words and words <= r.stems):
         return 2
     return int(bool(words & r.stems) or _spoken(name, joined))
@@ -119,8 +126,11 @@ def _plainness(r: Reading, name: str, joined: str) -> int:
 def _spoken(name: str, said: str) -> bool:
     """Whether a part of a column's name is in what is said, written together."""
     parts = [part for part in re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name.lower()) if len(part) > 1]
+    parts = [re.sub(r"(?<=..)\d+$", "", part) for part in parts]
     whole = "".join(parts)
-    near = [part[: max(4, len(part) - 2)] for part in parts if len(part) > 2 and part not in ("the", "type", "of")]
+    spoken = [part for part in parts if len(part) > 2 and part not in ("the", "type", "of")]
+    # Of nationality one speaks as of nations.
+    near = [part[: max(4, min(len(part) - 2, 6))] for part in spoken]
     # Of a city one speaks as of cities.
     near += [f"{part[:-1]}ies" for part in parts if part.endswith("y")]
     return (
@@ -137,7 +147,7 @@ def _abbreviates(part: str, said: str) -> bool:
 
 def overlap(r: Reading) -> Iterator[Smell]:
     """How much of what the query names the question speaks of."""
-    names = [stems(name) for name in r.column_names]
+    names = [r.stems_of(name) for name in r.column_names]
     names = [words for words in names if words]
     literals = {word for literal in r.literals for word in stems(str(literal.this))}
     if not names:

@@ -23,8 +23,8 @@ DOWN = re.compile(
 
 
 MORE = re.compile(
-    r"\b(?:more than|greater than|over|above|exceed\w*|after|later than|higher than|larger than|older than|at least|"
-    r"since|or more|no less)\b"
+    r"\b(?:more than|greater than|(?<!-)over|above|exceed\w*|after|later than|higher than|larger than|older than|"
+    r"at least|since|or more|no less)\b"
 )
 
 

@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from text2sql.data.audit.reading import NUMBERS, Reading
 from text2sql.data.audit.smell import Smell, same_number
+from text2sql.data.audit.told import in_evidence, near, parts_in, told_otherwise
 from text2sql.data.schema_text import stems
 
 # What a percentage, a unit and SQL itself bring into queries without a word in the question.
@@ -23,17 +24,19 @@ UNSAID = frozenset(
 def ignored_values(r: Reading) -> Iterator[Smell]:
     """A value of the question that the query does not use."""
     values = [str(node.this).lower() for node in r.tree.find_all(exp.Literal)]
-    used = [number for value in [*values, *_days_before(r)] for number in re.findall(r"\d+(?:\.\d+)?", value)]
+    values += [name for name in r.column_names if re.search(r"\d", name)]
+    values += [*_days_meant(r), *_ranks_meant(r)]
+    used = [number for value in values for number in re.findall(r"\d+(?:\.\d+)?", value)]
     digits = Counter(map(_plain, used))
     said = Counter(r.numbers)
     ignored = 0
     for number, count in said.items():
         plain = _plain(number)
-        if plain not in digits and not any(same_number(d, number) for d in digits):
-            kind = "number told ignored" if _in_evidence(r, number) else "number ignored"
+        if plain not in digits and not any(same_number(d, number) for d in digits) and not told_otherwise(r, number):
+            kind = "number told ignored" if in_evidence(r, number) else "number ignored"
             yield Smell(kind, f"the question says {number}, the query does not")
             ignored += 1
-        elif count > digits[plain] and not number.startswith(("19", "20")):
+        elif count > digits[plain] and not number.startswith(("19", "20")) and not told_otherwise(r, number):
             yield Smell("number used once", f"the question says {number} {count} times, the query fewer")
     if ignored > 1:
         yield Smell("several numbers ignored", f"the question says {ignored} numbers that the query does not")
@@ -41,15 +44,6 @@ def ignored_values(r: Reading) -> Iterator[Smell]:
         number = NUMBERS.get(word, "1")
         if number not in ("1", "2", "100", "1000") and number not in digits and not word.endswith(("th", "rd")):
             yield Smell("number word ignored", f"the question says {word}, the query does not")
-    known = stems(" ".join([*r.column_names, *r.tables.values(), r.example.db_id or ""]))
-    for text in r.quoted:
-        if text not in r.texts and not _parts_in(text, r.texts) and text not in r.column_names:
-            yield Smell("quoted value ignored", f'"{text}" of the question is not in the query')
-    for name in r.names():
-        if name not in r.texts and not stems(name) & known and name.rstrip("s") not in r.texts:
-            told = _in_evidence(r, name)
-            kind = "name told ignored" if told else "name ignored"
-            yield Smell(kind, f"{name} of the question is not in the query")
 
 
 def _plain(number: str) -> str:
@@ -57,21 +51,20 @@ def _plain(number: str) -> str:
     return re.sub(r"^0+(?=\d)", "", number)
 
 
-def _days_before(r: Reading) -> Iterator[str]:
-    """The day that a bound of whole days means: after 11 February is ``>= '2024-02-12'``, up to it ``<``."""
-    for bound in r.tree.find_all(exp.GTE, exp.LT):
+def _days_meant(r: Reading) -> Iterator[str]:
+    """The day that a bound of whole days means: after 11 February is ``>= '2024-02-12'``, and ``>`` the day before."""
+    for bound in r.tree.find_all(exp.GTE, exp.LT, exp.GT, exp.LTE):
         if isinstance(bound.expression, exp.Literal) and re.match(r"\d{4}-\d\d-\d\d", str(bound.expression.this)):
+            days = -1 if isinstance(bound, (exp.GTE, exp.LT)) else 1
             with suppress(ValueError, OverflowError):
-                yield str(date.fromisoformat(str(bound.expression.this)[:10]) - timedelta(days=1))
+                yield str(date.fromisoformat(str(bound.expression.this)[:10]) + timedelta(days=days))
 
 
-def _in_evidence(r: Reading, word: str) -> bool:
-    return word in (r.example.evidence or "").lower()
-
-
-def _parts_in(text: str, texts: str) -> bool:
-    words = re.findall(r"\w+", text)
-    return bool(words) and sum(word in texts for word in words) >= 0.6 * len(words)
+def _ranks_meant(r: Reading) -> Iterator[str]:
+    """The rank of the first row that is taken: the fourth is ``LIMIT 1 OFFSET 3``."""
+    for offset in r.tree.find_all(exp.Offset):
+        if isinstance(offset.expression, exp.Literal) and str(offset.expression.this).isdigit():
+            yield str(int(str(offset.expression.this)) + 1)
 
 
 def unsaid_values(r: Reading) -> Iterator[Smell]:
@@ -80,7 +73,9 @@ def unsaid_values(r: Reading) -> Iterator[Smell]:
     for literal in r.literals:
         value = str(literal.this).strip("%").lower()
         compared = _is_compared(literal)
-        if literal.is_string and not compared:
+        if literal.is_string and not (compared and re.search(r"\w", value.replace("_", ""))):
+            continue
+        if not literal.is_string and not compared and isinstance(literal.parent, exp.Func):
             continue
         if value in r.said and (not value.isdigit() or re.search(rf"(?<!\d){value}(?!\d)", r.said)):
             continue
@@ -91,17 +86,25 @@ def unsaid_values(r: Reading) -> Iterator[Smell]:
         ):
             continue
         words = re.findall(r"\w+", value)
-        if literal.is_string and words and (_parts_in(value, r.said) or stems(value) & r.stems):
+        if literal.is_string and words and (parts_in(value, r.said) or stems(value) & r.stems):
             if not all(word in r.said for word in words):
                 yield Smell("value partly unsaid", f"'{value}' is only partly in the question")
+            continue
+        if literal.is_string and (_initials(value, r) or any(near(w, said) for w in words for said in r.all_words)):
             continue
         if re.fullmatch(r"\d+(?:\.\d+)?", value) and same_number(value, r.said):
             continue
         if value in ("0", "1"):
             yield Smell("flag unsaid", f"{literal.parent.sql() if literal.parent else value} is not said")
             continue
-        kind = "text unsaid" if literal.is_string else "number unsaid"
+        kind = "text unsaid" if literal.is_string else "number unsaid" if compared else "number of a sum unsaid"
         yield Smell(kind, f"{literal.sql()} of the query is in neither question nor evidence")
+
+
+def _initials(value: str, r: Reading) -> bool:
+    """Whether a value is the first letters of words in a row: NY for New York, USA with what stands between them."""
+    letters = "".join(word[0] for word in re.findall(r"\b[A-Z]\w*", r.example.question)).lower()
+    return 1 < len(value) < 6 and value in letters
 
 
 def _is_compared(literal: exp.Literal) -> bool:
