@@ -154,6 +154,9 @@ ANOTHER_FORM = [
     ("How many people come from the United States of America?", None, "nationality = 'USA'"),
     ("How many people are African?", None, "nationality = 'Africa'"),
     ("How many people are called Poinexter?", None, "LastName = 'POINDEXTER'"),
+    ("How many people are French?", None, "nationality = 'France'"),
+    ("How many people live in the United States?", None, "State = 'usa'"),
+    ("How many people are of height at least 3?", None, "Height > 2"),
     ("How many people are called 'Tucker'?", None, "LastName = 'Tucker'"),
     ("How many people are of 97,40?", None, "Height BETWEEN 40 AND 97"),
     ("How many people are above $1,200?", None, "Height > 1200"),
@@ -180,6 +183,26 @@ def test_another_form_of_what_is_said_is_not_ignored(question: str, evidence: st
         ),
         ("number ignored", "How many scored 1500 or more?", "SELECT SUM(ScoreGE1500) FROM visits", ""),
         ("number unsaid", "Visits in March?", "SELECT id FROM visits WHERE SUBSTR(day, 6, 2) = 'March'", ""),
+        # Not higher than 4 is 4 at most, a last name no end, and to the least no limit.
+        ("comparison", "Whose height is not higher than 4?", "SELECT id FROM people WHERE Height <= 4", ""),
+        (
+            "direction",
+            "What is the last name of the first one born?",
+            "SELECT LastName FROM people ORDER BY born LIMIT 1",
+            "",
+        ),
+        (
+            "order without its limit",
+            "List the people from the oldest to the youngest.",
+            "SELECT id FROM people ORDER BY born",
+            "",
+        ),
+        (
+            "order turned",
+            "List the people in reverse alphabetical order.",
+            "SELECT FirstName FROM people ORDER BY FirstName DESC",
+            "",
+        ),
         # Greater than all is greater than the most; the average number of something is no count.
         (
             "extreme unasked",

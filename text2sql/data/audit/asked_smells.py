@@ -13,8 +13,8 @@ from text2sql.data.audit.smell import AVERAGE, COUNTED, DOWN, PERCENT, TOTAL, UP
 
 # Words that ask for one end of an order; others that end so are none.
 _ONE_END = (
-    r"\b(?<!to )(?:(?!interest|latest|forest|west|guest|request|test|best|invest|rest|nest|honest|protest|contest|"
-    r"suggest|budapest|arrest|\w*west|harvest|everest|conquest|priest|bucharest)[a-z]{3,}est(?! first| to )|"
+    r"\b(?<!to )(?<!to the )(?:(?!interest|latest|forest|west|guest|request|test|best|invest|rest|nest|honest|protest|"
+    r"contest|suggest|budapest|arrest|\w*west|harvest|everest|conquest|priest|bucharest)[a-z]{3,}est(?! first| to )|"
     r"the most|the least|the top|the best)\b"
 )
 # The most number of votes is an order, and an id number no count.
@@ -164,10 +164,10 @@ def orders(r: Reading) -> Iterator[Smell]:
 
 
 _DESCENDING = re.compile(
-    r"\bdescending\b|\bdesc\b|\bfrom (?:the )?(?:highest|most|largest|latest|newest|biggest|oldest) to\b"
+    r"\bdescending\b|\bdesc\b|\breverse alphabetical|\bfrom (?:the )?(?:highest|most|largest|latest|newest|biggest|oldest) to\b"
 )
 _ASCENDING = re.compile(
-    r"\bascending\b|\basc\b|\balphabetical|\bfrom (?:the )?(?:lowest|least|smallest|earliest|youngest|fewest) to\b"
+    r"\bascending\b|\basc\b|(?<!reverse )\balphabetical|\bfrom (?:the )?(?:lowest|least|smallest|earliest|youngest|fewest) to\b"
 )
 
 

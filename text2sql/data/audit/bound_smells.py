@@ -10,12 +10,15 @@ from sqlglot import exp
 from text2sql.data.audit.reading import NUMBERS, Reading
 from text2sql.data.audit.smell import AVERAGE, LESS, LOOSE, MORE, NEGATED, PERCENT, STRICT, Smell, named_so
 
+# Not higher than 4 is 4 at most.
+_AT_MOST = re.compile(r"\b(?:not?|n't) (?:be |been )?(?:more|greater|higher|larger|bigger|later|older|longer) than\b")
+_AT_LEAST = re.compile(r"\b(?:not?|n't) (?:be |been )?(?:less|fewer|lower|smaller|earlier|younger|shorter) than\b")
 EACH = re.compile(r"\b(?:each|every|per|by)\b")
 
 
 def comparisons(r: Reading) -> Iterator[Smell]:
     """Above for below, and strict for loose."""
-    said = _without_names(r)
+    said = _AT_MOST.sub("at most", _AT_LEAST.sub("at least", _without_names(r)))
     more, less = bool(MORE.search(said)) or ">" in said, bool(LESS.search(said)) or "<" in said
     above = r.tree.find(exp.GT, exp.GTE) is not None
     below = r.tree.find(exp.LT, exp.LTE) is not None

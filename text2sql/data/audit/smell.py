@@ -12,7 +12,7 @@ from text2sql.data.audit.reading import Reading
 
 UP = re.compile(
     r"\b(?:highest|most|maximum|max|largest|greatest|biggest|longest|tallest|heaviest|best|top|latest|newest|"
-    r"most recent|last|richest|strongest|fastest|higher)\b"
+    r"most recent|last(?! names?\b)|richest|strongest|fastest|higher)\b"
 )
 
 

@@ -17,6 +17,30 @@ EXPLAINS = re.compile(r"\s*(?:means?|stands? for|indicates?|implies|denotes?)\b"
 _VALUES = re.compile(r"'([^']+)'|(?<![\w.])(\d+(?:\.\d+)?)(?![\w.]*\d)")
 _REFERS = re.compile(r"\b(?:refers?(?: to)?|means?|implies|stands? for)\b")
 _IS = re.compile(r"\b(?:is|are)\b")
+# Peoples whose countries begin otherwise, and countries that are known by letters.
+_PEOPLES = {
+    "american": ("usa", "us", "america"),
+    "british": ("uk", "britain", "england"),
+    "danish": ("denmark",),
+    "dutch": ("netherlands", "holland"),
+    "finnish": ("finland",),
+    "french": ("france",),
+    "greek": ("greece",),
+    "irish": ("ireland",),
+    "polish": ("poland",),
+    "scottish": ("scotland",),
+    "spanish": ("spain",),
+    "swedish": ("sweden",),
+    "swiss": ("switzerland",),
+    "turkish": ("turkey",),
+    "welsh": ("wales",),
+}
+_LETTERS = {
+    "usa": "united states",
+    "us": "united states",
+    "uk": "united kingdom",
+    "uae": "united arab emirates",
+}
 
 
 def told_otherwise(r: Reading, word: str) -> bool:
@@ -38,11 +62,20 @@ def _halves(clause: str) -> tuple[str, str, str]:
 
 def shortened(r: Reading, word: str) -> bool:
     """Whether a value of the query is the first letters of words of which this is one: NY for New York."""
+    countries = [_LETTERS[value] for value in r.values if value in _LETTERS]
+    if any(word in country and country in r.question for country in countries):
+        return True
     for run in re.findall(r"[A-Z][\w'-]*(?:\s+(?:of\s+|and\s+|the\s+)*[A-Z][\w'-]*)+", r.example.question):
         letters = "".join(part[0] for part in run.split() if part[0].isupper()).lower()
         if word in run.lower() and any(letters[at:end] in r.values for at, end in _spans(len(letters))):
             return True
     return False
+
+
+def letters_of(r: Reading, value: str) -> bool:
+    """Whether a value is the first letters of words in a row: NY for New York, USA with what stands between them."""
+    letters = "".join(word[0] for word in re.findall(r"\b[A-Z]\w*", r.example.question)).lower()
+    return (1 < len(value) < 6 and value in letters) or _LETTERS.get(value, "\n") in r.said
 
 
 def _spans(length: int) -> list[tuple[int, int]]:
@@ -56,6 +89,8 @@ def spelt_otherwise(r: Reading, word: str) -> bool:
 
 def near(word: str, other: str) -> bool:
     """Whether two words, in lower case, are two spellings or two endings of one."""
+    if other in _PEOPLES.get(word, ()) or word in _PEOPLES.get(other, ()):
+        return True
     if min(len(word), len(other)) < 4 or word.isdigit() or other.isdigit():
         return False
     begins = len(min(word, other, key=len)) >= 5 and (word.startswith(other) or other.startswith(word))

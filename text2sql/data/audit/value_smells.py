@@ -12,20 +12,22 @@ from sqlglot import exp
 
 from text2sql.data.audit.reading import NUMBERS, Reading
 from text2sql.data.audit.smell import Smell, same_number
-from text2sql.data.audit.told import in_evidence, near, parts_in, told_otherwise
+from text2sql.data.audit.told import in_evidence, letters_of, near, parts_in, told_otherwise
 from text2sql.data.schema_text import stems
 
 # What a percentage, a unit and SQL itself bring into queries without a word in the question.
 UNSAID = frozenset(
     ("100", "100.0", "1", "0", "1.0", "0.0", "2", "", "%", "%y", "%m", "%d", "%y-%m", "-", " ", "now", "365")
 )
+# Before a bound that is taken in.
+_TAKEN_IN = "at least|at most|since|up to|until|through|from|to|between|and|no less than|no more than"
 
 
 def ignored_values(r: Reading) -> Iterator[Smell]:
     """A value of the question that the query does not use."""
     values = [str(node.this).lower() for node in r.tree.find_all(exp.Literal)]
     values += [name for name in r.column_names if re.search(r"\d", name)]
-    values += [*_days_meant(r), *_ranks_meant(r)]
+    values += [*_days_meant(r), *_ranks_meant(r), *_bounds_meant(r).values()]
     used = [number for value in values for number in re.findall(r"\d+(?:\.\d+)?", value)]
     digits = Counter(map(_plain, used))
     said = Counter(r.numbers)
@@ -60,6 +62,18 @@ def _days_meant(r: Reading) -> Iterator[str]:
                 yield str(date.fromisoformat(str(bound.expression.this)[:10]) + timedelta(days=days))
 
 
+def _bounds_meant(r: Reading) -> dict[str, str]:
+    """What bounds of whole numbers mean where it is said so: at least 3 is ``> 2``, and up to 2011 is ``< 2012``."""
+    found = {}
+    for bound in r.tree.find_all(exp.GT, exp.LT):
+        number = str(bound.expression.this) if isinstance(bound.expression, exp.Literal) else ""
+        if number.isdigit():
+            meant = str(int(number) + (1 if isinstance(bound, exp.GT) else -1))
+            if re.search(rf"\b(?:{_TAKEN_IN}) {meant}\b|\b{meant} or (?:more|less|fewer|above|below)\b", r.said):
+                found[number] = meant
+    return found
+
+
 def _ranks_meant(r: Reading) -> Iterator[str]:
     """The rank of the first row that is taken: the fourth is ``LIMIT 1 OFFSET 3``."""
     for offset in r.tree.find_all(exp.Offset):
@@ -70,6 +84,7 @@ def _ranks_meant(r: Reading) -> Iterator[str]:
 def unsaid_values(r: Reading) -> Iterator[Smell]:
     """A value of the query that neither question nor evidence says."""
     spelt = {digits for word, digits in NUMBERS.items() if word in r.words}
+    spelt |= {bound for bound, meant in _bounds_meant(r).items() if meant in r.numbers}
     for literal in r.literals:
         value = str(literal.this).strip("%").lower()
         compared = _is_compared(literal)
@@ -90,7 +105,7 @@ def unsaid_values(r: Reading) -> Iterator[Smell]:
             if not all(word in r.said for word in words):
                 yield Smell("value partly unsaid", f"'{value}' is only partly in the question")
             continue
-        if literal.is_string and (_initials(value, r) or any(near(w, said) for w in words for said in r.all_words)):
+        if literal.is_string and (letters_of(r, value) or any(near(w, said) for w in words for said in r.all_words)):
             continue
         if re.fullmatch(r"\d+(?:\.\d+)?", value) and same_number(value, r.said):
             continue
@@ -99,12 +114,6 @@ def unsaid_values(r: Reading) -> Iterator[Smell]:
             continue
         kind = "text unsaid" if literal.is_string else "number unsaid" if compared else "number of a sum unsaid"
         yield Smell(kind, f"{literal.sql()} of the query is in neither question nor evidence")
-
-
-def _initials(value: str, r: Reading) -> bool:
-    """Whether a value is the first letters of words in a row: NY for New York, USA with what stands between them."""
-    letters = "".join(word[0] for word in re.findall(r"\b[A-Z]\w*", r.example.question)).lower()
-    return 1 < len(value) < 6 and value in letters
 
 
 def _is_compared(literal: exp.Literal) -> bool:
