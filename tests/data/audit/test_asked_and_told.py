@@ -253,6 +253,24 @@ def test_it_is_no_smell(absent: str, question: str, sql: str, evidence: str) -> 
     assert absent not in kinds(question, sql, evidence)
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH visits AS (SELECT id AS price FROM visits) SELECT v.price FROM visits AS v",
+        "SELECT p.a FROM (SELECT id FROM people) AS p (a)",
+        "SELECT v.id AS price FROM visits AS v ORDER BY price",
+        "SELECT id FROM people AS p WHERE EXISTS (SELECT 1 FROM visits AS v WHERE v.person_id = p.id AND Height > 1)",
+        "SELECT p.price FROM (SELECT *, 1 AS price FROM people) AS p",
+        "SELECT j.value FROM people, json_each(people.State) AS j",
+        "SELECT rowid FROM people",
+        "SELECT id FROM people UNION SELECT id FROM visits ORDER BY id",
+        "SELECT price FROM unknown_table",
+    ],
+)
+def test_a_column_is_there_by_another_way(sql: str) -> None:
+    assert "column not there" not in kinds("Which?", sql)
+
+
 def test_what_says_the_contrary_tells_most() -> None:
     assert WEIGHTS.keys() >= CONTRARY
     assert min(WEIGHTS[kind] for kind in CONTRARY) > 1

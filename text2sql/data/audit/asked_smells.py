@@ -164,10 +164,12 @@ def orders(r: Reading) -> Iterator[Smell]:
 
 
 _DESCENDING = re.compile(
-    r"\bdescending\b|\bdesc\b|\breverse alphabetical|\bfrom (?:the )?(?:highest|most|largest|latest|newest|biggest|oldest) to\b"
+    r"\bdescending\b|\bdesc\b|\breverse alphabetical|"
+    r"\bfrom (?:the )?(?:highest|most|largest|latest|newest|biggest|oldest) to\b"
 )
 _ASCENDING = re.compile(
-    r"\bascending\b|\basc\b|(?<!reverse )\balphabetical|\bfrom (?:the )?(?:lowest|least|smallest|earliest|youngest|fewest) to\b"
+    r"\bascending\b|\basc\b|(?<!reverse )\balphabetical|"
+    r"\bfrom (?:the )?(?:lowest|least|smallest|earliest|youngest|fewest) to\b"
 )
 
 

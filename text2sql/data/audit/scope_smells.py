@@ -33,8 +33,12 @@ def _sources(r: Reading, select: exp.Select) -> dict[str, set[str]] | None:
     parts = [origin.this] if origin is not None else []
     parts += [join.this for join in select.args.get("joins") or []]
     found = {}
+    named = {cte.alias.lower() for cte in r.tree.find_all(exp.CTE)}
     for part in parts:
         name = part.alias_or_name.lower()
+        # A WITH may call a query as a table is called, and an alias may call its columns otherwise.
+        if part.name.lower() in named or part.alias_column_names:
+            return None
         if isinstance(part, exp.Table):
             table = r.schema.tables.get(part.name.lower())
             if table is None:
