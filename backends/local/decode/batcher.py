@@ -17,6 +17,7 @@ from tinker import types
 from backends.local.decode import prompt_logprobs
 from backends.local.decode.decoder import Request, Sampled
 from backends.local.decode.group_decoder import AnyDecoder, make_decoder
+from backends.local.decode.growing_cache import columns_in_memory
 from backends.local.decode.prefixes import families
 from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
 from backends.local.model.causal import CausalModel
@@ -109,6 +110,8 @@ class Batcher:
     def __init__(self, engine: Engine, model: CausalModel, prefixes: PrefixCache) -> None:
         self._engine, self._model, self._prefixes = engine, model, prefixes
         self._size = engine.options.sample_batch_size
+        # Of the cache, as memory was free when nothing was running.
+        self._columns = 0
         # To come, the longest prompts first, with those that begin like them.
         self._queue: list[Part] = []
         self._running: dict[Sampled, Part] = {}
@@ -134,7 +137,8 @@ class Batcher:
             joining: list[Part] = []
             if self._queue and free >= min(len(self._queue), max(1, self._size // REFILL)):
                 waiting = [part for part in self._queue if not part[0].call.future.done()]
-                joining, self._queue = waiting[:free], waiting[free:]
+                count = min(free, self._fitting(waiting))
+                joining, self._queue = waiting[:count], waiting[count:]
             try:
                 if joining:
                     requests = [_request(self._engine, opened.call, k) for opened, k in joining]
@@ -151,6 +155,18 @@ class Batcher:
             # rounding of theirs.
             if self._queue or self._running:
                 yield from self._open(arrivals(self._size - len(self._running) - len(self._queue)))
+
+    def _fitting(self, waiting: Sequence[Part]) -> int:
+        """How many of these there is memory for, beside those that are running: one, if none is."""
+        base = self._engine.base
+        if base.device.type != "cpu":
+            return len(waiting)
+        if not self._running:
+            self._columns = columns_in_memory(self._model, base.dtype)
+        calls = [opened.call for opened, _ in (*self._running.values(), *waiting)]
+        longest = itertools.accumulate((len(c.prompt) + _longest(self._engine, c) for c in calls), max)
+        rows = next((row for row, columns in enumerate(longest) if (row + 1) * columns > self._columns), len(calls))
+        return max(rows - len(self._running), 0 if self._running else 1)
 
     def _open(self, calls: Sequence[Call]) -> Steps[None]:
         """Score the prompts of new calls and queue their sequences; answer those that ask for none."""
@@ -240,14 +256,19 @@ def _in_families(parts: Sequence[Part]) -> list[Part]:
     return [parts[place] for family in families(prompts) for place in family]
 
 
+def _longest(engine: Engine, call: Call) -> int:
+    """The tokens that may be sampled after the call's prompt."""
+    most = engine.base.max_length - len(call.prompt)
+    return most if call.params.max_tokens is None else min(call.params.max_tokens, most)
+
+
 def _request(engine: Engine, call: Call, k: int) -> Request:
     """What the decoder is to sample for the call's sequence `k`."""
     params, base = call.params, engine.base
     tokens, texts = stops_of(base.tokenizer, params.stop)
-    longest = base.max_length - len(call.prompt)
     return Request(
         prompt=call.prompt,
-        max_tokens=longest if params.max_tokens is None else min(params.max_tokens, longest),
+        max_tokens=_longest(engine, call),
         temperature=params.temperature if params.temperature > COLDEST else 0.0,
         top_k=min(params.top_k, engine.vocabulary),
         top_p=params.top_p,

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
-from backends.local.decode.growing_cache import CacheShape, GrowingLayer, KeysValues, free_columns, keys_and_values
+from backends.local.decode.growing_cache import (
+    CacheShape,
+    ContinuedLayer,
+    GrowingLayer,
+    KeysValues,
+    free_columns,
+    keys_and_values,
+    whole,
+)
 from backends.local.decode.prefixes import shared_beginnings
 from backends.local.model import packed_attention
 from backends.local.model.causal import CausalModel
@@ -180,11 +188,11 @@ class Decoder:
                 sampled = [Sampled(requests[i], cached=read.get(batch[row], len(beginning))) for i, row in mine]
                 self._extend(sampled, logits[torch.tensor([row for _, row in mine], device=self._device)])
                 going_on = [(s, row) for s, (_, row) in zip(sampled, mine, strict=True) if not s.stop_reason]
-                yield from self._place(going_on, cache)
+                yield from self._place(going_on, layers, cache)
                 admitted |= {i: s for (i, _), s in zip(mine, sampled, strict=True)}
                 if len(prompts) == 1 and len(prompts[0]) >= SHARED and self._prepared_mask:
                     # Its next turn may go on from it.
-                    self._prefixes.keep(prompts[0], list(keys_and_values(cache)))
+                    self._prefixes.keep(prompts[0], whole(layers, cache))
                 yield
         return [admitted[i] for i in range(len(requests))]
 
@@ -197,7 +205,7 @@ class Decoder:
             known, layers = self._prefixes.find(beginning, len(beginning))
             if known < len(beginning):
                 cache, _ = self._prefill([beginning], layers)
-                self._prefixes.keep(beginning, list(keys_and_values(cache)))
+                self._prefixes.keep(beginning, whole(layers, cache))
                 reader = next(prompt for prompt in prompts if prompt[: len(beginning)] == beginning)
                 read.setdefault(reader, known)
                 yield
@@ -207,8 +215,8 @@ class Decoder:
         """The longest beginning of a prompt that is at hand, less its last token: every prompt keeps one."""
         return self._prefixes.find(prompt, len(prompt) - 1) if self._prepared_mask else (0, [])
 
-    def _prefill(self, prompts: list[Prompt], beginning: Beginning) -> tuple[DynamicCache, Tensor]:
-        """Keys and values of the prompts, padded on the right, and the logits ``[B, V]`` after each.
+    def _prefill(self, prompts: list[Prompt], beginning: Beginning) -> tuple[Cache, Tensor]:
+        """Keys and values of what follows the beginning, padded on the right, and the logits ``[B, V]`` after each.
 
         Args:
             prompts: Which all begin alike.
@@ -219,14 +227,15 @@ class Decoder:
         ids = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)  # [B, T]
         last = torch.zeros_like(ids, dtype=torch.bool)
         last[torch.arange(len(parts)), torch.tensor([len(part) - 1 for part in parts])] = True
-        cache, more = DynamicCache(), {}
+        cache: Cache = DynamicCache()
+        more = {}
         if shared:
-            for i, kept in enumerate(beginning):
-                keys, values = (x.expand(len(parts), -1, -1, -1) for x in kept)
-                cache.update(keys, values, i)
+            cache = Cache(layers=[ContinuedLayer(kept) for kept in beginning])
             places = torch.arange(shared + ids.shape[1], device=self._device)
             hidden = places[None] > places[shared:, None]  # [T, shared + T]: causal
-            mask = torch.zeros(hidden.shape, dtype=keys.dtype, device=self._device).masked_fill_(hidden, -torch.inf)
+            mask = torch.zeros(hidden.shape, dtype=beginning[0][0].dtype, device=self._device).masked_fill_(
+                hidden, -torch.inf
+            )
             more = {"attention_mask": mask[None, None], "position_ids": places[None, shared:]}
         output = self._model(
             input_ids=ids.to(self._device),
@@ -237,8 +246,8 @@ class Decoder:
         )
         return cache, output.logits.float()
 
-    def _place(self, sampled: list[tuple[Sampled, int]], cache: DynamicCache) -> Steps[None]:
-        """Give each sequence a row of the joint cache and copy its prompt there from its row of `cache`."""
+    def _place(self, sampled: list[tuple[Sampled, int]], beginning: Beginning, cache: Cache) -> Steps[None]:
+        """Give each sequence a row of the joint cache, with the beginning and then its row of `cache` in it."""
         if not sampled:
             return
         widest = max(len(s.request.prompt) for s, _ in sampled)
@@ -247,11 +256,15 @@ class Decoder:
             yield from self._rebuild([s for s, _ in sampled], widest, list(keys_and_values(cache)))
         free = [slot for slot, s in enumerate(self._slots) if s is None]
         for (s, row), slot in zip(sampled, free, strict=False):
-            length = len(s.request.prompt)
-            self._slots[slot], self._starts[slot] = s, self._width - length
-            for layer, (keys, values) in zip(self._layers, keys_and_values(cache), strict=True):
-                layer.key_buffer[slot, :, self._width - length : self._width] = keys[row, :, :length]
-                layer.value_buffer[slot, :, self._width - length : self._width] = values[row, :, :length]
+            start = self._width - len(s.request.prompt)
+            self._slots[slot], self._starts[slot] = s, start
+            shared = 0
+            if beginning:
+                shared = beginning[0][0].shape[2]
+                _write(self._layers, slot, start, [(keys[0], values[0]) for keys, values in beginning])
+            own = len(s.request.prompt) - shared
+            following = [(keys[row, :, :own], values[row, :, :own]) for keys, values in keys_and_values(cache)]
+            _write(self._layers, slot, start + shared, following)
         self._make_mask()
 
     def _rebuild(self, joining: Sequence[Sampled] = (), width: int = 0, like: Sequence[KeysValues] = ()) -> Steps[None]:
@@ -311,6 +324,13 @@ class Decoder:
         self._extend(alive, logits)
         self._slots = [None if s is None or s.stop_reason else s for s in self._slots]
         return [s for s in alive if s.stop_reason]
+
+
+def _write(layers: Sequence[GrowingLayer], slot: int, start: int, given: Sequence[KeysValues]) -> None:
+    """Copy keys and values of one text, of each layer ``[H, T, D]``, to a slot's columns from `start` on."""
+    for layer, (keys, values) in zip(layers, given, strict=True):
+        columns = slice(start, start + keys.shape[1])
+        layer.key_buffer[slot, :, columns], layer.value_buffer[slot, :, columns] = keys, values
 
 
 def choose(logits: Tensor, sequences: Sequence[Sampled]) -> tuple[list[int], list[float]]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import psutil
+import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer
+
+from backends.local.model.causal import CausalModel
+from backends.local.model.mixers import text_config
 
 # Of one layer, each ``[B, H, T, D]``.
 KeysValues = tuple[Tensor, Tensor]
@@ -22,6 +27,18 @@ def free_columns(width: int, longest: int) -> int:
         longest: How many tokens may still be sampled of one sequence.
     """
     return min(longest, max(BLOCK, width // GROWTH))
+
+
+def columns_in_memory(model: CausalModel, dtype: torch.dtype) -> int:
+    """Columns of one row that may be allocated: what half of the free main memory holds of numbers of this kind.
+
+    A system that has no more memory ends the process unasked; a GPU raises an error, which can be answered.
+    """
+    config = text_config(model)
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    numbers = 2 * config.num_hidden_layers * size * (getattr(config, "num_key_value_heads", None) or heads)
+    return int(psutil.virtual_memory().available // 2 // (numbers * dtype.itemsize))
 
 
 class CacheShape(NamedTuple):
@@ -70,8 +87,48 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = self.key_buffer[:, :, :width], self.value_buffer[:, :, :width]
 
 
-def keys_and_values(cache: DynamicCache) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each layer that has read something, ``[B, H, T, D]``."""
+class ContinuedLayer(DynamicLayer):
+    """One layer's keys and values of texts that all begin alike: those of the beginning once, theirs for each.
+
+    They are laid side by side for as long as the layer computes. A batch of many rows behind a long beginning would
+    otherwise hold it as often, in all layers at once.
+
+    Args:
+        beginning: Of what they begin with, ``[1, H, P, D]``.
+    """
+
+    def __init__(self, beginning: KeysValues) -> None:
+        super().__init__()
+        self._beginning = beginning
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Take all that follows the beginning, at once, and return both."""
+        self.lazy_initialization(key_states, value_states)
+        self.keys, self.values = key_states, value_states
+        first, second = (
+            torch.cat([old.expand(len(new), -1, -1, -1), new], dim=-2)
+            for old, new in zip(self._beginning, (key_states, value_states), strict=True)
+        )
+        return first, second
+
+    def get_seq_length(self) -> int:
+        """Columns of the beginning, and of what follows it if that has been read."""
+        return self._beginning[0].shape[-2] + super().get_seq_length()
+
+
+def keys_and_values(cache: Cache) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each layer that has read something, ``[B, H, T, D]``; of a `ContinuedLayer` what follows the beginning."""
     for layer in cache.layers:
         assert isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None
         yield layer.keys, layer.values
+
+
+def whole(beginning: Sequence[KeysValues], cache: Cache) -> list[KeysValues]:
+    """Keys and values of one text, of which a cache has what follows its beginning, if it has one."""
+    following = list(keys_and_values(cache))
+    if not beginning:
+        return following
+    return [
+        (torch.cat([keys, more_keys], dim=-2), torch.cat([values, more_values], dim=-2))
+        for (keys, values), (more_keys, more_values) in zip(beginning, following, strict=True)
+    ]

@@ -7,6 +7,7 @@ import concurrent.futures
 import math
 import threading
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,28 @@ def test_calls_join_a_running_batch(open_local: Any, tiny_model: str, model: Any
     assert together[:5] == [1] * 5
     assert max(together) == 3
     assert len(together) < 29 + 4 * 8
+
+
+@pytest.mark.parametrize("columns", [10_000, 100, 1])
+def test_no_more_are_decoded_together_than_memory_is_free_for(
+    open_local: Any, tiny_model: str, model: Any, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    config = model.config
+    column = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
+    client = open_local().create_sampling_client(base_model=tiny_model).result()
+    real, together = decoder.Decoder.step, []
+
+    def watched(self: Any) -> Any:
+        together.append([len(s.request.prompt) + 9 for s in self.active])
+        return real(self)
+
+    monkeypatch.setattr(decoder.Decoder, "step", watched)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=2 * column * columns))
+    futures = [client.sample(ids(p), 1, params(max_tokens=9)) for p in PROMPTS]
+    answers = [future.result().sequences[0].tokens for future in futures]
+    assert answers == [greedy_by_hand(model, prompt, 9) for prompt in PROMPTS]
+    assert all(len(rows) == 1 or len(rows) * max(rows) <= columns for rows in together)
+    assert max(map(len, together)) == (5 if columns == 10_000 else 1 if columns == 1 else 3)
 
 
 def test_other_work_is_not_kept_waiting(open_local: Any, tiny_model: str) -> None:
