@@ -1,6 +1,7 @@
 """How much of what real pairs teach about a schema do made pairs teach?
 
-    python scripts/bench_made.py --data DIRECTORY --output made-runs [--databases college_2 college_1] [KEY=VALUE ...]
+    python scripts/bench_made.py --data DIRECTORY --output made-runs [KEY=VALUE ...]
+        [--databases college_2 college_1]
 
 DIRECTORY holds ``spider_train.jsonl`` and ``spider_databases``. The questions on a database are dealt into two halves,
 all wordings of one query into the same. A model is trained on one half and asked the other, and the reverse; a second
@@ -119,6 +120,9 @@ def _run(run: Path, pairs: Sequence[Row], asked: Sequence[Row], args: argparse.N
             f"data.test={{source: {files['test']}, databases: {databases}}}",
             "data.limit=null",
             f"data.test_size={len(asked)}",
+            # Schemas of real databases are long, and so are some of the queries that people ask of them.
+            "data.max_tokens=2048",
+            "evaluation.max_new_tokens=160",
             "data.max_dropped=1",
             f"training.epochs={epochs}",
             f"evaluation.baseline={before is None}",

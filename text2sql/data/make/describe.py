@@ -34,6 +34,42 @@ _SUMMED = re.compile(
     r"(?:amount|total|sales|revenue|quantity|qty|cost|budget|profit|points|votes|goals|population|count)"
 )
 _YEARS = range(1500, 2101)
+# What names shorten and people do not, where it stands for one word alone.
+_SHORTENED = {
+    "acct": "account",
+    "addr": "address",
+    "amt": "amount",
+    "avg": "average",
+    "cred": "credit",
+    "ctry": "country",
+    "cust": "customer",
+    "dept": "department",
+    "descr": "description",
+    "dob": "date of birth",
+    "emp": "employee",
+    "enr": "enrollment",
+    "fname": "first name",
+    "hr": "hour",
+    "lang": "language",
+    "lname": "last name",
+    "loc": "location",
+    "mgr": "manager",
+    "nat": "nationality",
+    "nbr": "number",
+    "num": "number",
+    "pct": "percentage",
+    "pop": "population",
+    "pos": "position",
+    "prod": "product",
+    "pts": "points",
+    "qty": "quantity",
+    "sal": "salary",
+    "stu": "student",
+    "tel": "telephone",
+    "tot": "total",
+    "univ": "university",
+    "yr": "year",
+}
 # How a text says true and false.
 _TRUTHS = (("T", "F"), ("Y", "N"), ("true", "false"), ("True", "False"), ("yes", "no"), ("Yes", "No"), ("1", "0"))
 _DAY = re.compile(r"(\d{4})-\d{2}-\d{2}")
@@ -270,7 +306,8 @@ def _snake(name: str) -> str:
 
 def _words(name: str) -> str:
     """A name as people say it."""
-    return " ".join(part for part in _snake(name).split("_") if part and not part.startswith(("tbl", "dim", "fact")))
+    parts = (part for part in _snake(name).split("_") if part and not part.startswith(("tbl", "dim", "fact")))
+    return " ".join(_SHORTENED.get(part, part) for part in parts)
 
 
 def _singular(noun: str) -> str:
@@ -285,10 +322,13 @@ def _singular(noun: str) -> str:
 
 
 def _phrases(name: str, noun: str) -> tuple[str, ...]:
-    """A column as people say it: without the name of its table in front."""
+    """A column as people say it: without the name of its table in front, or what begins that name."""
     spoken = _words(name) or name
     short = spoken.removeprefix(f"{noun} ")
-    return (short, spoken) if short != spoken and short else (spoken,)
+    if short != spoken and short:
+        return (short, spoken)
+    front, _, rest = _snake(name).partition("_")
+    return (_words(rest),) if rest and noun.startswith(front) and _words(rest) else (spoken,)
 
 
 def _a(phrase: str) -> str:
