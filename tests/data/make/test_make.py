@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,18 @@ def test_no_two_mean_the_same(lite: str, tmp_path: Path) -> None:
         for other in by_result.setdefault(row["digest"], []):
             assert not means_the_same(row["context"], other, row["answer"], "sqlite")
         by_result[row["digest"]].append(row["answer"])
+
+
+def test_questions_say_names_as_people_do(tmp_path: Path) -> None:
+    place = tmp_path / "team.db"
+    with closing(sqlite3.connect(place)) as db:
+        db.execute("CREATE TABLE Player (pID INTEGER PRIMARY KEY, pName TEXT UNIQUE, ply_pos TEXT, num_goals INTEGER)")
+        rows = [(i, f"Ada {i}", ("wing", "goal", "mid")[i % 3], i * i % 17) for i in range(40)]
+        db.executemany("INSERT INTO Player VALUES (?, ?, ?, ?)", rows)
+        db.commit()
+    questions = " ".join(row["question"] for row in made(str(place), tmp_path / "mine.jsonl", 40))
+    assert "names of players" in questions and "number of goals" in questions and "ply position" in questions
+    assert not re.search(r"\bp names?\b|\bnum\b|\bpos\b", questions)
 
 
 def test_a_second_start_goes_on_to_the_same_file(lite: str, tmp_path: Path) -> None:

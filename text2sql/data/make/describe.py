@@ -307,7 +307,9 @@ def _snake(name: str) -> str:
 def _words(name: str) -> str:
     """A name as people say it."""
     parts = (part for part in _snake(name).split("_") if part and not part.startswith(("tbl", "dim", "fact")))
-    return " ".join(_SHORTENED.get(part, part) for part in parts)
+    spoken = " ".join(_SHORTENED.get(part, part) for part in parts)
+    # What is counted follows its number, which is somebody's where it comes last.
+    return re.sub(r"^number (?!of )", "number of ", spoken)
 
 
 def _singular(noun: str) -> str:
