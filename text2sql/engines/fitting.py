@@ -11,11 +11,14 @@ import datetime
 import json
 import re
 import uuid
+from typing import Any
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.types import EngineType, Kind
+from text2sql.engines.types import NESTED, EngineType, Kind
+from text2sql.sql.tokens import quote_string
 from text2sql.sql.values import Value, as_number
 
+_TEXT = EngineType("text", "TEXT")
 _DAY = re.compile(r"\A(\d{4})-(\d{1,2})-(\d{1,2})")
 _ORDINARY: dict[Kind, Value] = {
     "text": "alpha",
@@ -25,6 +28,8 @@ _ORDINARY: dict[Kind, Value] = {
     "json": "{}",
     "uuid": str(uuid.UUID(int=1)),
     "array": "[]",
+    "struct": "{}",
+    "map": "{}",
     "bytes": "alpha",
     "year": 2001,
 }
@@ -147,17 +152,48 @@ def _fit_uuid(_to: EngineType, value: Value) -> Value:
 
 def _fit_array(to: EngineType, value: Value) -> Value:
     """A list as it stands; of another value one that it is in, alone, twice, beside others or beside NULL, or none."""
-    try:
-        parts = json.loads(str(value))
-    except (ValueError, RecursionError):
-        parts = value
+    parts = _parts(value)
     if not isinstance(parts, list):
         other = value + 1 if isinstance(value, (int, float)) else str(value) + "x"
         forms: tuple[list[Value], ...] = ([value], [value, other], [other, value], [], [value, None], [value, value])
         parts = forms[sum(map(ord, str(value))) % len(forms)]
-    element = to.element or EngineType("text", "TEXT")
-    plain = [part if part is None or isinstance(part, (int, float, str)) else json.dumps(part) for part in parts]
-    return json.dumps([fit(part, element) for part in plain])
+    element = to.element or _TEXT
+    fitted = [_inside(fit(_plain(part), element), element) for part in parts]
+    return json.dumps(fitted, ensure_ascii=False, separators=(",", ":"))
+
+
+def _fit_struct(to: EngineType, value: Value) -> Value:
+    """A struct with the fields that a document has of it; of another value one that has it in its first field."""
+    parts = _parts(value)
+    given = parts if isinstance(parts, dict) else {to.fields[0][0]: value} if to.fields else {}
+    found = {name: fit(_plain(given.get(name)), kind) for name, kind in to.fields}
+    return json.dumps({name: _inside(part, dict(to.fields)[name]) for name, part in found.items()}, ensure_ascii=False)
+
+
+def _fit_map(to: EngineType, value: Value) -> Value:
+    """A map of the members of a document; of another value one that has it under one key."""
+    parts = _parts(value)
+    given = parts if isinstance(parts, dict) else {"a": value}
+    key, element = to.key or _TEXT, to.element or _TEXT
+    fitted = {fit(name, key): fit(_plain(part), element) for name, part in given.items()}
+    kept = {str(name): _inside(part, element) for name, part in fitted.items() if name is not None}
+    return json.dumps(kept, ensure_ascii=False)
+
+
+def _parts(value: Value) -> Any:
+    try:
+        return json.loads(str(value))
+    except (ValueError, RecursionError):
+        return value
+
+
+def _plain(part: Any) -> Value:
+    return part if part is None or isinstance(part, (int, float, str)) else json.dumps(part, ensure_ascii=False)
+
+
+def _inside(part: Value, to: EngineType) -> Any:
+    """A fitted part as it stands in a document."""
+    return json.loads(str(part)) if to.kind in NESTED and part is not None else part
 
 
 def _fit_year(_to: EngineType, value: Value) -> Value:
@@ -180,6 +216,8 @@ _FITTING = {
     "interval": _fit_integer,
     "bytes": _fit_text,
     "year": _fit_year,
+    "struct": _fit_struct,
+    "map": _fit_map,
 }
 
 
@@ -191,12 +229,23 @@ def literal(value: Value, to: EngineType, dialect: Dialect) -> str:
         return "TRUE" if value else "FALSE"
     if to.kind == "interval":
         return repr(value) if dialect == "mysql" else f"'{value!r} days'"
-    if to.kind == "array":
-        assert to.element is not None
-        parts = [literal(part, to.element, dialect) for part in json.loads(str(value))]
-        inside = ", ".join(parts)
-        return f"ARRAY[{inside}]::{to.sql}" if dialect == "postgres" else f"[{inside}]"
+    if to.kind in ("array", "struct", "map"):
+        return f"{_literal_of_parts(json.loads(str(value)), to, dialect)}::{to.sql}"
     if isinstance(value, (int, float)):
         return value if isinstance(value, str) else repr(value)
     text = str(value).replace("'", "''")
     return "'" + (text.replace("\\", "\\\\") if dialect == "mysql" else text) + "'"
+
+
+def _literal_of_parts(parts: Any, to: EngineType, dialect: Dialect) -> str:
+    def one(part: Any, kind: EngineType) -> str:
+        return literal(_plain(part), kind, dialect)
+
+    element = to.element or _TEXT
+    if to.kind == "array":
+        listed = ", ".join(one(part, element) for part in parts)
+        return f"ARRAY[{listed}]" if dialect == "postgres" else f"[{listed}]"
+    if to.kind == "map":
+        key = to.key or _TEXT
+        return f"MAP {{{', '.join(f'{one(name, key)}: {one(part, element)}' for name, part in parts.items())}}}"
+    return f"{{{', '.join(f'{quote_string(name)}: {one(parts.get(name), kind)}' for name, kind in to.fields)}}}"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from sqlglot import exp
 
@@ -84,18 +83,6 @@ def _as_long(call: exp.Expr) -> list[Value]:
     if not isinstance(number, int) or not 1 < number <= _LONGEST:
         return []
     return ["a" * (number - 2) + "é", "a" * (number - 1) + "é", "é" * number]
-
-
-def list_hints(trees: Sequence[exp.Expr], columns: Collection[str]) -> dict[str, list[Value]]:
-    """For columns that hold lists, by lower-case name, lists with the literals of queries in them."""
-    values = [literal_value(literal) for tree in trees for literal in tree.find_all(exp.Literal)]
-    lists: list[Value] = ["[]", "[null]"]
-    for value in list(dict.fromkeys(value for value in values if value is not None))[:_MOST]:
-        other = 7 if isinstance(value, (int, float)) else "other"
-        lists += [
-            json.dumps(parts) for parts in ([value], [value, other], [other, value], [value, None], [other, None])
-        ]
-    return {column: list(lists) for column in columns}
 
 
 def matching(pattern: str) -> list[Value]:

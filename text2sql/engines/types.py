@@ -15,7 +15,7 @@ from text2sql.sql.tokens import quote_identifier
 
 Kind = Literal[
     "integer", "real", "decimal", "text", "boolean", "date", "datetime", "time", "json", "uuid", "array", "interval",
-    "bytes", "year",
+    "bytes", "year", "struct", "map",
 ]  # fmt: skip
 # The kind of each as SQLite's declared types say it, for the generator of rows.
 _DECLARED: dict[Kind, str] = {
@@ -33,7 +33,11 @@ _DECLARED: dict[Kind, str] = {
     "interval": "INTEGER",
     "bytes": "TEXT",
     "year": "INTEGER",
+    "struct": "TEXT",
+    "map": "TEXT",
 }
+# Kinds whose values have parts; to the generator of rows they are JSON.
+NESTED: frozenset[Kind] = frozenset(("array", "json", "struct", "map"))
 _NAMED: dict[Kind, dict[Dialect, str]] = {
     "real": {"postgres": "DOUBLE PRECISION", "duckdb": "DOUBLE", "mysql": "DOUBLE"},
     "boolean": {"postgres": "BOOLEAN", "duckdb": "BOOLEAN", "mysql": "BOOLEAN"},
@@ -54,7 +58,7 @@ _FOREIGN = {
         r"inet|cidr|macaddr8?|\w+range|point|line|lseg|box|path|polygon|circle|tsvector|tsquery|xml|hstore|ltree|geometry|"
         r"geography|vector|varbit|pg_lsn"
     ),
-    "duckdb": re.compile(r"struct|map|union|row|bit|geometry"),
+    "duckdb": re.compile(r"union|bit|geometry"),
     "mysql": re.compile(r"geometry(?:collection)?|(?:multi)?(?:point|linestring|polygon)|inet[46]|vector"),
 }
 # PostgreSQL's text without case, from an extension.
@@ -115,7 +119,9 @@ class EngineType:
         labels: The values of an enumeration.
         several: Whether a value is some of the labels: MySQL's SET.
         foreign: The engine's own name of a type whose values are not known here, so that text stands for it.
-        element: The type of an array's elements.
+        element: The type of an array's elements, or of a map's values.
+        key: The type of a map's keys.
+        fields: The names of a struct's fields, with their types.
     """
 
     kind: Kind
@@ -127,6 +133,8 @@ class EngineType:
     several: bool = False
     foreign: str = ""
     element: EngineType | None = None
+    key: EngineType | None = None
+    fields: tuple[tuple[str, EngineType], ...] = ()
 
     @property
     def declared(self) -> str:
@@ -200,6 +208,8 @@ def _of(found: exp.DataType, dialect: Dialect) -> EngineType:
         inner = found.expressions[0]
         element = _of(inner, dialect) if isinstance(inner, exp.DataType) else _text(0, dialect)
         return EngineType("array", f"{element.sql}[]", element=element)
+    if dialect == "duckdb" and name in ("STRUCT", "MAP") and found.expressions:
+        return _with_parts(found)
     if dialect == "mysql" and (name == "BOOLEAN" or (name == "TINYINT" and numbers == [1])):
         return EngineType("boolean", "TINYINT(1)")
     if name in _SERIALS:
@@ -216,6 +226,19 @@ def _of(found: exp.DataType, dialect: Dialect) -> EngineType:
         return EngineType("boolean", _NAMED["boolean"][dialect])
     fixed = name in ("CHAR", "NCHAR") and dialect != "duckdb"
     return _text(numbers[0] if numbers and name in ("CHAR", "NCHAR", "VARCHAR", "NVARCHAR") else 0, dialect, fixed)
+
+
+def _with_parts(found: exp.DataType) -> EngineType:
+    """A struct or a map of DuckDB's."""
+    parts = found.expressions
+    if str(getattr(found.this, "value", found.this)) == "MAP":
+        key, value = (_of(part, "duckdb") for part in parts[:2])
+        return EngineType("map", f"MAP({key.sql}, {value.sql})", element=value, key=key)
+    fields = tuple(
+        (part.name, _of(part.args["kind"], "duckdb")) for part in parts if isinstance(part, exp.ColumnDef)
+    )
+    listed = ", ".join(f"{type_name(name)} {kind.sql}" for name, kind in fields)
+    return EngineType("struct", f"STRUCT({listed})", fields=fields)
 
 
 def _integer(bits: int, unsigned: bool, dialect: Dialect) -> EngineType:

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 
 from sqlglot import exp
 
 from text2sql.engines.answers import read_answer_in
+from text2sql.engines.as_json import with_json
 from text2sql.engines.box import EngineBox
 from text2sql.engines.clock_hints import clock_hints
 from text2sql.engines.dialect import SHOWN, Dialect
 from text2sql.engines.engine import Engine, open_engine
 from text2sql.engines.guard import Reach, guarded
+from text2sql.engines.nested_values import nested_values
 from text2sql.engines.qualifiers import qualifiers_of
 from text2sql.engines.respelt import OWN, with_tables_spelt, without_qualifiers
 from text2sql.engines.tables import EngineSchema, engine_schema
-from text2sql.engines.text_hints import blind_hints, list_hints, text_hints
+from text2sql.engines.text_hints import blind_hints, text_hints
 from text2sql.engines.translate import as_sqlite
 from text2sql.engines.trees import canonical_in, parse_query, with_collections_ordered, written
+from text2sql.engines.types import NESTED
 from text2sql.equivalence import ties
+from text2sql.equivalence.databases.documents import demands_of, documents, json_paths
 from text2sql.equivalence.pair import GoldFails, PreparedPair, encodable
 from text2sql.equivalence.tongue import Tongue
 from text2sql.sql.prepare import Prepared
 from text2sql.sql.repair import clean, word_names
+from text2sql.sql.roads import Path
 from text2sql.sql.sandbox import QueryFailed
 from text2sql.sql.schema import used_tables, used_views
 from text2sql.sql.tokens import fold
+from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
 
 
@@ -92,7 +98,12 @@ class EnginePair(PreparedPair):
         self.rng = random.Random(seed)
         self.chance = ties.Chance(self.rng)
         found = [parse_query(text, self.dialect) for text in (self._gold_text, self.predicted_text)]
-        self.translations = tuple(as_sqlite(tree, self.dialect) if tree is not None else None for tree in found)
+        self._nested = {
+            column: place.type for (_, column), place in self.engine_schema.columns.items() if place.type.kind in NESTED
+        }
+        self.translations = tuple(
+            as_sqlite(with_json(tree, self._nested), self.dialect) if tree is not None else None for tree in found
+        )
 
     @property
     def refusal(self) -> str:
@@ -173,14 +184,31 @@ class EnginePair(PreparedPair):
         """
         self.predicted = self.mutated(self.predicted_text)
         trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
-        arrays = {column for (_, column), place in self.engine_schema.columns.items() if place.type.kind == "array"}
         moments = {column for (_, column), place in self.engine_schema.columns.items() if place.type.kind == "datetime"}
+        self.made = self._made(trees) if self._nested else {}
         hints: dict[str, list[Value]] = {}
         blind = blind_hints(trees) if self.dialect == "mysql" else {}
-        for found in (text_hints(trees), list_hints(trees, arrays), clock_hints(trees, moments), blind):
+        for found in (text_hints(trees), self.made, clock_hints(trees, moments), blind):
             for column, values in found.items():
                 hints.setdefault(column, []).extend(values)
         self.hints = hints
+
+    def _made(self, trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:
+        """Values for the columns whose values have parts, from the paths that the queries follow."""
+        literals = list(dict.fromkeys(literal_value(literal) for tree in trees for literal in tree.find_all(exp.Literal)))
+        paths: dict[str, list[Path]] = {}
+        for tree in [query.tree for query in self.translations if query is not None and query.tree is not None]:
+            for column, found in json_paths(tree).items():
+                paths.setdefault(column, []).extend(found)
+        demands, made = demands_of(trees), dict[str, list[Value]]()
+        for column, kind in self._nested.items():
+            follow = list(dict.fromkeys(paths.get(column, ())))
+            if kind.kind != "json":
+                keys = {str(step) for path in follow for step in path}
+                made[column] = nested_values(kind, [value for value in literals if value is not None], keys)
+            elif column in demands:
+                made[column] = documents(follow, literals, demands[column])
+        return made
 
     def mutated(self, sql: str) -> Prepared:
         """See `PreparedPair`."""

@@ -122,7 +122,7 @@ def _on_made(pair: PreparedPair, trial: Trial, effort: int, seed: int, budget: B
 @contextmanager
 def generator_of(pair: PreparedPair, seed: int) -> Iterator[Generator]:
     """Makes databases for a prepared pair."""
-    plan = compile_plan(pair.schema, pair.plan_trees)
+    plan = compile_plan(pair.schema, pair.plan_trees, pair.made)
     for column, values in pair.hints.items():
         plan.hints.setdefault(column, []).extend(values)
     for name in plan.tables:

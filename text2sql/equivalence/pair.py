@@ -46,6 +46,7 @@ class PreparedPair:
         box: A sandbox with these tables.
         tongue: The dialect in which both are run.
         patience: Databases on which the gold query may fail before it is given up.
+        made: By lower-case names of columns whose values have parts, the values that they hold.
         hints: By lower-case names of columns, values that they should hold besides those that the plan finds.
     """
 
@@ -56,6 +57,7 @@ class PreparedPair:
     tongue: Tongue = SQLITE
     patience: int = 6
     hints: Mapping[str, Sequence[Value]] = MappingProxyType({})
+    made: Mapping[str, Sequence[Value]] = MappingProxyType({})
     _given: dict[str, TableSchema] | None = None
 
     def __init__(self, schema: str | Schema, gold: str, predicted: str, database: str | None, seed: int) -> None:

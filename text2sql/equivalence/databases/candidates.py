@@ -7,10 +7,11 @@ from fractions import Fraction
 
 from sqlglot import exp
 
-from text2sql.equivalence.databases.documents import Path, documents
+from text2sql.equivalence.databases.documents import documents
 from text2sql.equivalence.databases.patterns import at_positions, behind_prefix, beside_fixed, pattern_texts
 from text2sql.equivalence.databases.type_hints import dates_apart
 from text2sql.equivalence.databases.values import derived, like_expansions, moments
+from text2sql.sql.roads import Path
 from text2sql.sql.trees import COMPARISONS, literal_value, products, sums, to_sqlite
 from text2sql.sql.values import Value
 

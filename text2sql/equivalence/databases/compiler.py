@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from sqlglot import exp
 
@@ -25,9 +26,18 @@ from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
 
 
-def compile_plan(schema: Schema, trees: Iterable[exp.Expr]) -> Plan:
-    """Builds the plan of all trees, the gold query's first; what it does not understand puts no condition on rows."""
-    plan = Plan(schema)
+_NONE: Mapping[str, Sequence[Value]] = MappingProxyType({})
+
+
+def compile_plan(schema: Schema, trees: Iterable[exp.Expr], made: Mapping[str, Sequence[Value]] = _NONE) -> Plan:
+    """Builds the plan of all trees, the gold query's first; what it does not understand puts no condition on rows.
+
+    Args:
+        schema: The schema.
+        trees: The queries.
+        made: By name of a column whose values have parts, the values that it holds.
+    """
+    plan = Plan(schema, made=made)
     trees = [spelt_out(flattened(tree, schema), schema) for tree in trees]
     # What a query says of the rows worth having, the views that it reads say, too.
     wholes = [[tree, *_views(tree, schema)] for tree in trees]

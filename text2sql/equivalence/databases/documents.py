@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlglot import exp
 
 from text2sql.equivalence.databases.values import neighbours
+from text2sql.sql.roads import ELEMENTS, Path, Roads, parsed_path
 from text2sql.sql.tokens import fold
 from text2sql.sql.values import Value
 
-# A path as the keys and indexes that lead to a value; the empty path is the document itself.
-Path = tuple[str | int, ...]
 _MISSING = object()
 _MOST_PATHS = 8
 _MOST = 48
@@ -31,53 +31,98 @@ JSON_FUNCTIONS: tuple[type[exp.Expr], ...] = tuple(
 def json_paths(tree: exp.Expr) -> dict[str, list[Path]]:
     """The paths that a query follows, by lower-case name of the column that holds the documents."""
     found: dict[str, list[Path]] = {}
+    roads = Roads.of(tree)
     for node in tree.find_all(exp.Func, exp.JSONExtract, exp.JSONExtractScalar):
         name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
-        if not name.lower().startswith("json") or isinstance(node, exp.AggFunc):
+        if not name.lower().startswith("json") or isinstance(node, exp.AggFunc) or name.lower() in _BUILDERS:
             continue
-        column = node.expressions[0] if isinstance(node, exp.Anonymous) and node.expressions else node.this
-        if not isinstance(column, exp.Column) or name.lower() in _BUILDERS:
+        first = node.expressions[0] if isinstance(node, exp.Anonymous) and node.expressions else node.this
+        road = roads.read(first) if isinstance(first, exp.Expression) else None
+        if road is None:
             continue
-        paths = found.setdefault(fold(column.name), [])
-        paths += [path for path in (*_paths(node), ()) if path not in paths][:_MOST_PATHS]
+        paths = found.setdefault(fold(road.column.name), [])
+        own = [(*road.steps, *path) for path in (*_paths(node, first), ())]
+        paths += [path for path in own if path not in paths][:_MOST_PATHS]
     return found
 
 
 _BUILDERS = frozenset(("json_array", "json_object", "json_quote", "json_group_array", "json_group_object"))
 
 
-def _paths(node: exp.Expr) -> Iterator[Path]:
-    for path in node.find_all(exp.JSONPath):
+def _paths(node: exp.Expr, holder: exp.Expr) -> Iterator[Path]:
+    """The paths that a call follows in what it is given."""
+    within = [part for part in node.iter_expressions() if part is not holder]
+    for path in (found for part in within for found in part.find_all(exp.JSONPath)):
         steps = [
             part.this if isinstance(part.this, (str, int)) else 0
             for part in path.expressions
             if isinstance(part, (exp.JSONPathKey, exp.JSONPathSubscript))
         ]
         yield tuple(steps)
-    for literal in node.find_all(exp.Literal):
+    for literal in (found for part in within for found in part.find_all(exp.Literal)):
         text = str(literal.this)
         if literal.is_string and text.startswith("$"):
-            yield _parsed(text)
+            yield parsed_path(text)
 
 
-def _parsed(text: str) -> Path:
-    """The steps of a path such as ``$.a.b[0]`` (https://sqlite.org/json1.html#path_arguments)."""
-    steps: list[str | int] = []
-    for part in text[1:].replace("[", ".[").split("."):
-        if part.startswith("["):
-            digits = part.strip("[]#-")
-            steps.append(int(digits) if digits.isdigit() else 0)
-        elif part:
-            steps.append(part.strip('"'))
-    return tuple(steps)
+@dataclass(frozen=True)
+class Demands:
+    """What engines ask of the values in documents: of others their functions fail.
+
+    Attributes:
+        arrays: Paths that lead to arrays.
+        numbers: Paths that lead to numbers.
+        whole: Those of them that lead to whole ones.
+    """
+
+    arrays: frozenset[Path] = frozenset()
+    numbers: frozenset[Path] = frozenset()
+    whole: frozenset[Path] = frozenset()
+
+    def met(self, path: Path, value: Any) -> Any:
+        """A value that a path may lead to, for one that it was to lead to."""
+        if path in self.arrays and value is not _MISSING and not isinstance(value, list):
+            return [] if value is None else [value]
+        if path not in self.numbers or value is None or value is _MISSING:
+            return value
+        if isinstance(value, (str, list, dict)):
+            return len(json.dumps(value))
+        return int(value) if path in self.whole or isinstance(value, bool) else value
 
 
-def documents(paths: Sequence[Path], literals: Sequence[Value]) -> list[Value]:
+_NOTHING = Demands()
+_ARRAY_FUNCTIONS = ELEMENTS | {"jsonb_array_length"}
+
+
+def demands_of(trees: Sequence[exp.Expr]) -> dict[str, Demands]:
+    """By lower-case name of a column, what engines ask of its documents."""
+    arrays: dict[str, set[Path]] = {}
+    numbers: dict[str, set[Path]] = {}
+    whole: set[Path] = set()
+    for tree in trees:
+        roads = Roads.of(tree)
+        for node in tree.find_all(exp.Anonymous, exp.Cast):
+            cast = isinstance(node, exp.Cast)
+            if not (node.to.is_type(*exp.DataType.NUMERIC_TYPES) if cast else node.name.lower() in _ARRAY_FUNCTIONS):
+                continue
+            inner = node.this if cast else next(iter(node.expressions), None)
+            road = roads.read(inner) if inner is not None else None
+            if road is not None:
+                (numbers if cast else arrays).setdefault(fold(road.column.name), set()).add(road.steps)
+                whole |= {road.steps} if cast and node.to.is_type(*exp.DataType.INTEGER_TYPES) else set()
+    return {
+        name: Demands(frozenset(arrays.get(name, ())), frozenset(numbers.get(name, ())), frozenset(whole))
+        for name in arrays.keys() | numbers.keys()
+    }
+
+
+def documents(paths: Sequence[Path], literals: Sequence[Value], demands: Demands = _NOTHING) -> list[Value]:
     """Documents in which the paths lead to values near the literals, to values of other types, or nowhere.
 
     Args:
         paths: As in `json_paths`.
         literals: What the queries compare with.
+        demands: What else is asked of the values.
     """
     near: list[Any] = []
     # Arrays in which an element comes up twice: json_each finds it as often.
@@ -92,6 +137,9 @@ def documents(paths: Sequence[Path], literals: Sequence[Value]) -> list[Value]:
         again += [[literal, literal], [literal, "a", literal]]
     values = [*again[:6], *near, *_PLAIN]
     inner = [path for path in paths if path]
+    if demands.arrays:
+        # An array comes before what lies in it, which would else give way to it.
+        inner = sorted((path for path in {*inner, *demands.arrays} if path), key=lambda path: (len(path), str(path)))
     found: list[Value] = []
     # The same documents for every seed: which of them a database holds is chosen elsewhere.
     rng = random.Random(0)
@@ -101,12 +149,13 @@ def documents(paths: Sequence[Path], literals: Sequence[Value]) -> list[Value]:
             # Each kind of value has its turn: a type that one function overlooks is a single value here.
             turn = values[(number // 2 * (2 * place + 1) + place) % len(values)]
             value = _MISSING if rng.random() < 0.15 else rng.choice(near) if near and number % 2 else turn
+            value = demands.met(path, value)
             if value is not _MISSING:
                 document = _with(document, path, value)
         if not inner:
             value = values[number % len(values)]
             document = {} if value is _MISSING else value if isinstance(value, (list, dict)) else [value]
-        document = _longer(document, number % 3)
+        document = _longer(demands.met((), document), number % 3)
         found.append(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
     return list(dict.fromkeys(found))
 
@@ -129,7 +178,10 @@ def _with(document: Any, path: Path, value: Any) -> Any:
 def _longer(document: Any, more: int) -> Any:
     """The document with `more` further elements in its array, or in the arrays that are its members."""
     if isinstance(document, list) and document:
-        return [*document, *range(5, 5 + more)]
+        # Of objects the first comes up again, and then one with other values.
+        last = document[-1]
+        further = [last, dict.fromkeys(last, 5)] if isinstance(last, dict) else range(5, 5 + more)
+        return [*document, *further[:more]]
     if isinstance(document, dict):
         return {key: _longer(value, more) for key, value in document.items()}
     return document

@@ -76,7 +76,7 @@ class Domains:
             for node in atoms(query)
             if len(node.slots) == 1
         ]
-        documented = [key for key in self._columns if key[1] in plan.documents]
+        documented = [key for key in self._columns if key[1] in plan.documents or key[1] in plan.made]
         self.declared = Declared(tables, gold, documented, probe.truth)
         self._joints = JointConditions(plan, probe, self._columns, self)
         for query in plan.queries:
@@ -274,8 +274,10 @@ class Domains:
 
     def _pool(self, key: ColumnKey, style: int, size: int) -> list[Value]:
         kind = self.declared.kinds[key]
-        if kind == "json":
-            found: list[Value] = documents(self._plan.documents.get(key[1], ()), self._plan.literals)
+        if kind == "json" and key[1] in self._plan.made:
+            found: list[Value] = self._some(self._plan.made[key[1]], style, size)
+        elif kind == "json":
+            found = documents(self._plan.documents.get(key[1], ()), self._plan.literals)
         elif kind in ("text", "any"):
             found = list(ordinary(self.of[key].kind, style, size))
         else:
@@ -291,6 +293,12 @@ class Domains:
             return found
         fallback = ordinary("text" if kind in ("json", "any", "moment") else kind, style, size)
         return self.literals(key)[:size] or self.declared.fitting(key, fallback)
+
+    @staticmethod
+    def _some(made: Sequence[Value], style: int, size: int) -> list[Value]:
+        """Few of the values where few are asked for, so that they come up again; others in each style."""
+        step = max(1, len(made) // max(2, size))
+        return list(made[style % step :: step])
 
     def extreme(self, key: ColumnKey, *, low: bool) -> Value:
         """A value below (or above) all ordinary ones of a column; None if it may hold none."""

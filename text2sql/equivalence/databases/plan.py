@@ -7,16 +7,16 @@ one part of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlglot import exp
 
 from text2sql.equivalence.databases.boundaries import Boundary, ColumnKey
 from text2sql.equivalence.databases.concatenations import Concatenation
-from text2sql.equivalence.databases.documents import Path
 from text2sql.equivalence.databases.reaches import Reach
 from text2sql.equivalence.databases.thresholds import Threshold
+from text2sql.sql.roads import Path
 from text2sql.sql.schema import Schema, TableSchema
 from text2sql.sql.values import Value
 
@@ -124,6 +124,7 @@ class Plan:
         aggregated: Of each query by its number, its aggregates and the columns that they are of; None for all rows.
         summed: Columns whose sum is taken: groups compete by it where their rows have equal values.
         documents: By name of a column that is read as JSON, the paths that the queries read.
+        made: By name of a column whose values have parts, the values that it holds.
         concatenations: What the queries put together.
         defaults: By name of a column, the numbers that stand for its NULL.
         phrases: Words that full-text searches look for.
@@ -151,6 +152,7 @@ class Plan:
     aggregated: dict[int, set[tuple[str, ColumnKey | None]]] = field(default_factory=dict)
     summed: set[ColumnKey] = field(default_factory=set)
     documents: dict[str, list[Path]] = field(default_factory=dict)
+    made: Mapping[str, Sequence[Value]] = field(default_factory=dict)
     concatenations: list[Concatenation] = field(default_factory=list)
     defaults: dict[str, list[int | float]] = field(default_factory=dict)
     phrases: list[Value] = field(default_factory=list)

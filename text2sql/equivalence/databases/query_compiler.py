@@ -368,6 +368,8 @@ class QueryCompiler:
         if not slots:
             return near_literals(node, "text", None)
         column = self.plan.slots[slots[0]][1]
+        if column in self.plan.made:
+            return tuple(self.plan.made[column])
         return near_literals(node, self.plan.table(slots[0]).columns[column].kind, self.plan.documents.get(column))
 
 

@@ -1,0 +1,184 @@
+"""What a query reads of structs, maps, lists and documents, said by SQLite's functions of JSON.
+
+The generator of rows holds such values as JSON, so that SQLite can say on which of them a condition holds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from sqlglot import exp
+
+from text2sql.sql.roads import Path, Road, Roads, path_text
+from text2sql.sql.tokens import fold, quote_string
+from text2sql.sql.trees import literal_value, parse_sqlite, to_sqlite
+
+_AS_JSON = (exp.JSONExtract, exp.JSONBExtract)
+_LENGTHS = ("cardinality", "jsonb_array_length", "json_array_length", "json_length", "list_count", "len")
+_HAS_KEY = ("map_contains", "json_exists", "json_contains_path")
+_HAS_ALL = ("list_has_all", "array_has_all")
+
+
+def with_json(tree: exp.Expr, nested: Collection[str]) -> exp.Expr:
+    """The query with its parts of columns as SQLite reads them; what cannot be said so stays as it is.
+
+    Args:
+        tree: The query in its own dialect.
+        nested: The columns that hold structs, maps, lists or documents, by lower-case name.
+    """
+    if not any(fold(name.name) in nested for name in tree.find_all(exp.Identifier)):
+        return tree
+    return _Rewriter(Roads.of(tree, nested), nested).rewritten(tree)
+
+
+class _Rewriter:
+    def __init__(self, roads: Roads, nested: Collection[str]) -> None:
+        self._roads, self._nested = roads, nested
+
+    def rewritten(self, node: exp.Expr) -> exp.Expr:
+        return node.copy().transform(self._simpler)
+
+    def _road(self, node: exp.Expr | None) -> Road | None:
+        road = self._roads.read(node) if node is not None else None
+        return road if road is not None and fold(road.column.name) in self._nested else None
+
+    def _simpler(self, node: exp.Expr) -> exp.Expr:
+        return self._measured(node) or self._compared(node) or self._part(node) or node
+
+    def _part(self, node: exp.Expr) -> exp.Expr | None:
+        if not isinstance(node, (exp.Expression, exp.Column)) or isinstance(node, exp.Paren):
+            return None
+        road = self._road(node)
+        if road is None or not road.steps or fold(node.name) in self._roads.elements:
+            return None
+        if isinstance(node, exp.Column) and fold(node.table) in self._roads.elements:
+            return None
+        if isinstance(node, _AS_JSON):
+            return parse_sqlite(f"{to_sqlite(road.column)} -> {quote_string(path_text(road.steps))}")
+        return _extract(road)
+
+    def _measured(self, node: exp.Expr) -> exp.Expr | None:
+        """The length of a list, and whether a key is there."""
+        if isinstance(node, (exp.ArraySize, exp.Length)) and (road := self._road(node.this)) is not None:
+            return _length(road)
+        if isinstance(node, exp.JSONBContainsTopKey if hasattr(exp, "JSONBContainsTopKey") else exp.JSONBContains):
+            return self._has_key(node.this, node.expression)
+        if not isinstance(node, exp.Anonymous) or not node.expressions:
+            return None
+        name, first = node.name.lower(), node.expressions[0]
+        if name in _LENGTHS and (road := self._road(first)) is not None:
+            steps = self._further(node)
+            return _length(Road(road.column, (*road.steps, *steps))) if steps is not None else None
+        if name in _HAS_KEY and len(node.expressions) == 2:
+            return self._has_key(first, node.expressions[1])
+        return None
+
+    def _further(self, node: exp.Anonymous) -> Path | None:
+        """The steps of a path that is another argument of a function."""
+        if len(node.expressions) < 2:
+            return ()
+        road = self._roads.read(exp.JSONExtract(this=exp.column("x"), expression=node.expressions[1].copy()))
+        return road.steps if road is not None else None
+
+    def _has_key(self, holder: exp.Expr, key: exp.Expr) -> exp.Expr | None:
+        road, name = self._road(holder), literal_value(key)
+        if road is None or not isinstance(name, (str, int)):
+            return None
+        path = quote_string(path_text((*road.steps, str(name))))
+        return parse_sqlite(f"JSON_TYPE({to_sqlite(road.column)}, {path}) IS NOT NULL")
+
+    def _compared(self, node: exp.Expr) -> exp.Expr | None:
+        """Whether a list has elements, or a document parts."""
+        if isinstance(node, exp.ArrayContains):
+            return self._has(node.this, [literal_value(node.expression)], "AND")
+        if isinstance(node, exp.In) and node.args.get("field") is not None:
+            return self._has(node.args["field"], [literal_value(node.this)], "AND")
+        if isinstance(node, exp.EQ) and isinstance(node.expression, exp.Any):
+            return self._has(node.expression.this, [literal_value(node.this)], "AND")
+        if isinstance(node, exp.ArrayOverlaps):
+            return self._has(node.this, _listed(node.expression), "OR")
+        if isinstance(node, exp.ArrayContainsAll):
+            return self._holds_all(node.this, node.expression)
+        if isinstance(node, exp.Anonymous) and node.name.lower() in _HAS_ALL and len(node.expressions) == 2:
+            return self._holds_all(*node.expressions)
+        if isinstance(node, exp.Anonymous) and node.name.lower() in ("json_contains", "map_contains_entry"):
+            return self._has_member(node)
+        return None
+
+    def _holds_all(self, holder: exp.Expr, wanted: exp.Expr) -> exp.Expr | None:
+        text, road = literal_value(wanted.this if isinstance(wanted, exp.Cast) else wanted), self._road(holder)
+        if isinstance(text, str) and not text.startswith("{}") and road is not None:
+            try:
+                return _all_of(road, json.loads(text))
+            except (ValueError, RecursionError):
+                pass
+        return self._has(holder, _listed(wanted), "AND")
+
+    def _has_member(self, node: exp.Anonymous) -> exp.Expr | None:
+        """``JSON_CONTAINS(doc, '"a"', '$.tags')``, ``map_contains_entry(m, 'key', 'value')``."""
+        first, second, *rest = [*node.expressions, *[exp.Null()] * 2][:3]
+        road, wanted = self._road(first), literal_value(second)
+        if road is None or wanted is None:
+            return None
+        if node.name.lower() == "map_contains_entry":
+            return exp.EQ(this=_extract(Road(road.column, (*road.steps, wanted))), expression=rest[0].copy())
+        if not isinstance(wanted, str):
+            return None
+        path = self._further(exp.Anonymous(this="x", expressions=[first, rest[0]])) if literal_value(rest[0]) else ()
+        try:
+            return _all_of(Road(road.column, (*road.steps, *(path or ()))), json.loads(wanted))
+        except (ValueError, RecursionError):
+            return None
+
+    def _has(self, holder: exp.Expr, values: list[Any], joined: str) -> exp.Expr | None:
+        road = self._road(holder)
+        if road is None or not values or None in values:
+            return None
+        return parse_sqlite(f" {joined} ".join(_has_element(road, value) for value in values))
+
+
+def _extract(road: Road) -> exp.Expr:
+    return parse_sqlite(f"JSON_EXTRACT({to_sqlite(road.column)}, {quote_string(path_text(road.steps))})")
+
+
+def _length(road: Road) -> exp.Expr:
+    path = f", {quote_string(path_text(road.steps))}" if road.steps else ""
+    return parse_sqlite(f"JSON_ARRAY_LENGTH({to_sqlite(road.column)}{path})")
+
+
+def _has_element(road: Road, value: Any) -> str:
+    """Whether a list has a scalar: by its text, so that no subquery is needed."""
+    inner = to_sqlite(_extract(road) if road.steps else road.column)
+    wanted = quote_string(f",{json.dumps(value, ensure_ascii=False)},")
+    return f"INSTR(',' || TRIM({inner}, '[]') || ',', {wanted}) > 0"
+
+
+def _all_of(road: Road, wanted: Any) -> exp.Expr | None:
+    conditions = list(_conditions(road, wanted))
+    return parse_sqlite(" AND ".join(conditions)) if conditions else None
+
+
+def _conditions(road: Road, wanted: Any) -> list[str]:
+    if isinstance(wanted, dict):
+        return [text for key, part in wanted.items() for text in _conditions(Road(road.column, (*road.steps, key)), part)]
+    if isinstance(wanted, list):
+        return [_has_element(road, part) for part in wanted if not isinstance(part, (dict, list))]
+    value = to_sqlite(_extract(road) if road.steps else road.column)
+    if wanted is None:
+        return [f"JSON_TYPE({to_sqlite(road.column)}, {quote_string(path_text(road.steps))}) = 'null'"]
+    if isinstance(wanted, (bool, int, float)):
+        return [f"{value} = {int(wanted) if isinstance(wanted, bool) else wanted!r}"]
+    return [f"{value} = {quote_string(wanted)}"]
+
+
+def _listed(node: exp.Expr) -> list[Any]:
+    """The elements of a list that is written out."""
+    node = node.this if isinstance(node, exp.Cast) else node
+    if isinstance(node, exp.Array):
+        return [literal_value(part) for part in node.expressions]
+    text = literal_value(node)
+    if isinstance(text, str) and text.startswith("{") and text.endswith("}"):
+        return [part.strip().strip('"') for part in text[1:-1].split(",") if part.strip()]
+    return []
