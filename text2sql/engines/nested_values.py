@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -12,8 +13,6 @@ from text2sql.sql.values import Value
 
 # Values of one column, of one part of a value, and how deep types are followed.
 _MOST, _MOST_PARTS, _DEEPEST = 40, 14, 4
-# Of one number that is not that of the parts of a value: each kind of value meets each.
-_STEPS = (1, 3, 5, 7, 11, 13)
 _NUMBERS = ("integer", "real", "decimal")
 _PLAIN: dict[str, tuple[Value, ...]] = {
     "integer": (1, 2, 5, 6),
@@ -79,15 +78,13 @@ _MISSING = object()
 
 
 def _rows(pools: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    """Combinations of the values of some parts, in which each value of one meets several of another."""
+    """Combinations of the values of some parts, the first of each more often: it is what the queries ask for."""
+    rng, row = random.Random(0), dict[str, Any]()
     for number in range(_MOST):
         # Every other one differs from the one before in one part alone.
-        even = number - number % 2
-        changed = number // 2 % max(1, len(pools)) if number % 2 else -1
-        yield {
-            name: pool[(even * _STEPS[place % len(_STEPS)] // 2 + place + (place == changed)) % len(pool)]
-            for place, (name, pool) in enumerate(pools.items())
-        }
+        fresh = [rng.choice(list(pools))] if number % 2 else list(pools)
+        row = row | {name: rng.choice([*pools[name], *pools[name][:3]]) for name in fresh}
+        yield row
 
 
 def _lists(parts: list[Any]) -> Iterator[list[Any]]:

@@ -64,8 +64,8 @@ def as_sqlite(tree: exp.Expr, dialect: Dialect) -> Prepared | None:
         tree: The query in its own dialect.
         dialect: That dialect.
     """
-    if any(map(keeps_ties, tree.find_all(exp.Fetch))):
-        # SQLite has no such limit, and sqlglot would take it for another.
+    if tree.find(exp.Pivot) is not None or any(map(keeps_ties, tree.find_all(exp.Fetch))):
+        # SQLite has neither, and sqlglot would leave the one out and take the other for a plain limit.
         return None
     try:
         changed = _translated(tree, dialect)
@@ -80,6 +80,11 @@ def as_sqlite(tree: exp.Expr, dialect: Dialect) -> Prepared | None:
     rewritten = to_sqlite(read)
     read = read if rewritten == text else parse(rewritten)
     return Prepared(rewritten, tree=read) if read is not None else None
+
+
+def drops_order(tree: exp.Expr) -> bool:
+    """Whether a query has an aggregate whose order SQLite cannot be told."""
+    return not _ORDERS_AGGREGATES and any(isinstance(node.this, exp.Order) for node in tree.find_all(exp.GroupConcat))
 
 
 def _translated(tree: exp.Expr, dialect: Dialect) -> exp.Expr:

@@ -46,6 +46,9 @@ def parse_query(sql: str, dialect: Dialect) -> exp.Expr | None:
         tree: exp.Expr | None = with_nots(the_query(sql, dialect), sql)
     except QueryFailed:
         tree = parse_statement_in(sql, dialect)
+    if isinstance(tree, exp.Pivot):
+        # DuckDB's short form, which may stand alone.
+        tree = exp.select("*").from_(exp.Subquery(this=tree))
     return tree if isinstance(tree, (exp.Select, exp.SetOperation, exp.Subquery)) else None
 
 

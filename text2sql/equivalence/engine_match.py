@@ -102,7 +102,7 @@ def _compared(pair: EnginePair, effort: int, seed: int, timeout: float) -> Verdi
                 return verdict
         # SQLite has seen the others, so that these need not be as many; but it has no regular expressions, lists and
         # lengths in bytes, which is what hints are about.
-        seen = scouted is not None and scouted.rows is None and not pair.hints
+        seen = scouted is not None and scouted.rows is None and pair.exact and not pair.hints
         most = _SCOUTED[pair.dialect] if seen else _UNSCOUTED
         return Search(pair, trial, generator, min(effort, most), budget, scouted=seen).verdict()
 

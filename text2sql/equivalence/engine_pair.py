@@ -16,11 +16,12 @@ from text2sql.engines.dialect import SHOWN, Dialect
 from text2sql.engines.engine import Engine, open_engine
 from text2sql.engines.guard import Reach, guarded
 from text2sql.engines.nested_values import nested_values
+from text2sql.engines.pivots import without_pivots
 from text2sql.engines.qualifiers import qualifiers_of
 from text2sql.engines.respelt import OWN, with_tables_spelt, without_qualifiers
 from text2sql.engines.tables import EngineSchema, engine_schema
 from text2sql.engines.text_hints import blind_hints, text_hints
-from text2sql.engines.translate import as_sqlite
+from text2sql.engines.translate import as_sqlite, drops_order
 from text2sql.engines.trees import canonical_in, parse_query, with_collections_ordered, written
 from text2sql.engines.types import NESTED
 from text2sql.equivalence import ties
@@ -74,6 +75,7 @@ class EnginePair(PreparedPair):
 
     Attributes:
         translations: Both queries for SQLite; None where sqlglot has none.
+        exact: Whether the translations ask all that the queries do.
         engine_schema: The schema as the engine is told it.
     """
 
@@ -101,9 +103,15 @@ class EnginePair(PreparedPair):
         self._nested = {
             column: place.type for (_, column), place in self.engine_schema.columns.items() if place.type.kind in NESTED
         }
-        self.translations = tuple(
-            as_sqlite(with_json(tree, self._nested), self.dialect) if tree is not None else None for tree in found
-        )
+        self.exact = True
+        self.translations = tuple(map(self._translated, found))
+
+    def _translated(self, tree: exp.Expr | None) -> Prepared | None:
+        if tree is None:
+            return None
+        plain, same = without_pivots(tree, self.schema)
+        self.exact &= same and not drops_order(tree)
+        return as_sqlite(with_json(plain, self._nested), self.dialect)
 
     @property
     def refusal(self) -> str:
