@@ -17,7 +17,7 @@ from text2sql.equivalence.databases.meetings import FUNCTIONS, OPAQUE, column_fu
 from text2sql.equivalence.databases.plan import Condition, Plan, atoms, subqueries
 from text2sql.equivalence.databases.query_compiler import QueryCompiler
 from text2sql.equivalence.databases.reaches import steps, totals
-from text2sql.equivalence.databases.thresholds import COUNTING, thresholds
+from text2sql.equivalence.databases.thresholds import COUNTING, SHARES, thresholds
 from text2sql.equivalence.databases.type_hints import column_hints
 from text2sql.sql.prepare import parse
 from text2sql.sql.schema import Schema, used_views
@@ -58,7 +58,7 @@ def compile_plan(schema: Schema, trees: Iterable[exp.Expr], made: Mapping[str, S
                 plan.thresholds += [found for found in thresholds(part, flags) if found not in plan.thresholds]
             plan.concatenations += concatenations(part) if _any(kinds, exp.DPipe, exp.Concat) else []
         plan.phrases += _phrases(tree) if exp.Match in kinds else []
-        plan.distinct_counts |= _any(kinds, exp.DenseRank, exp.Rank)
+        plan.distinct_counts |= _any(kinds, exp.DenseRank, exp.Rank, *SHARES)
         if exp.Distinct in kinds:
             plan.distinct_counts |= any(isinstance(count.this, exp.Distinct) for count in tree.find_all(exp.Count))
         groups = any(select.args.get("group") for select in tree.find_all(exp.Select))

@@ -128,7 +128,7 @@ class Plan:
         concatenations: What the queries put together.
         defaults: By name of a column, the numbers that stand for its NULL.
         phrases: Words that full-text searches look for.
-        distinct_counts: Whether a query counts distinct values, or ranks them.
+        distinct_counts: Whether a query counts distinct values, ranks them, or finds one by its rank.
         chains: By table the pairs of columns by which rows of it follow each other: a row's parent and its key.
         recursions: The recursive parts of the queries, the gold query's first.
         deepest: How many steps these are compared with.

@@ -19,7 +19,9 @@ from text2sql.sql.trees import COMPARISONS, literal_value
 MOST = 2500
 
 # Without any of these, a query counts nothing against a number.
-COUNTING = (exp.Limit, exp.Offset, exp.Count, exp.Sum, exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile)
+# Of the rows of a group they find the one before which a share of them lies.
+SHARES = (exp.PercentileCont, exp.PercentileDisc, exp.Quantile, exp.ApproxQuantile, exp.Median)
+COUNTING = (exp.Limit, exp.Offset, exp.Count, exp.Sum, exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile, *SHARES)
 _RANKS = (exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile)
 _COMPARED = (*COMPARISONS, exp.Between, exp.In)
 
@@ -46,7 +48,7 @@ def thresholds(tree: exp.Expr, flags: Collection[str] = ()) -> list[Threshold]:
         tree: The query.
         flags: Names of columns that hold 0 or 1, so that their sum is a count.
     """
-    return list(dict.fromkeys([*_limits(tree), *_counts(tree, flags)]))
+    return list(dict.fromkeys([*_limits(tree), *_counts(tree, flags), *_shares(tree)]))
 
 
 def out_of_reach(gold: list[Threshold], predicted: list[Threshold]) -> int | None:
@@ -83,6 +85,16 @@ def _counts(tree: exp.Expr, flags: Collection[str]) -> Iterator[Threshold]:
             if isinstance(number, (int, float)) and 0 <= number < 2**53:
                 op = COMPARISONS.get(type(node), str(node.key))
                 yield Threshold(int(number), True, FLIPPED.get(op, op) if place == 0 else op)
+
+
+def _shares(tree: exp.Expr) -> Iterator[Threshold]:
+    """As many rows as a group needs for a share of it to be another row than the first or the last: 10 for 0.9."""
+    for node in tree.find_all(*SHARES):
+        parts = [value for item in node.find_all(exp.Literal) if isinstance(value := literal_value(item), float)]
+        for part in parts or [0.5]:
+            number = round(1 / min(part, 1 - part)) if 0 < part < 1 else 0
+            if 1 < number <= MOST:
+                yield Threshold(number, True, "share")
 
 
 def _counting_names(tree: exp.Expr, flags: Collection[str]) -> set[str]:
