@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import re
 
+from collections.abc import Mapping
+
+from text2sql.engines.created_collations import EVERYWHERE, CreatedCollation
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.types import CITEXT, EngineType
-from text2sql.sql.tokens import Token
+from text2sql.sql.tokens import Token, quote_identifier
 
 _EXACT = "utf8mb4_bin"
 
 
-def collation_of(part: list[Token], options: list[Token], dialect: Dialect) -> str:
+def collation_of(
+    part: list[Token], options: list[Token], dialect: Dialect, created: Mapping[str, CreatedCollation]
+) -> str:
     """The collation of a column as its engine is told it; empty for the usual one.
 
-    PostgreSQL's order texts and do not make them equal, but for those that a schema creates itself.
+    PostgreSQL's order texts and do not make them equal, but for those that a schema creates itself; others may be
+    another server's.
 
     Args:
         part: The column's tokens.
         options: Those behind the table's body: MySQL's tables have a collation for all their columns.
         dialect: The engine's.
+        created: The collations that the schema creates.
     """
     own = _named(part, "COLLATE")
     if dialect == "duckdb":
         return own if re.fullmatch(r"[\w.]*", own) else ""
+    if dialect == "postgres":
+        known = created.get(own.split(".")[-1].lower())
+        return known.spelt if known is not None else quote_identifier(own, '"') if own in EVERYWHERE else ""
     if dialect != "mysql":
         return ""
     words = {token.keyword for token in part}
@@ -33,8 +43,12 @@ def collation_of(part: list[Token], options: list[Token], dialect: Dialect) -> s
     return _EXACT if _is_exact(name) else ""
 
 
-def compares_blindly(kind: EngineType, collation: str, dialect: Dialect) -> bool:
+def compares_blindly(
+    kind: EngineType, collation: str, dialect: Dialect, created: Mapping[str, CreatedCollation]
+) -> bool:
     """Whether a column takes texts for equal that differ in case: MySQL's do unless a schema says otherwise."""
+    if dialect == "postgres" and any(known.blind and known.spelt == collation for known in created.values()):
+        return True
     if kind.kind != "text" or kind.sql == CITEXT:
         return kind.sql == CITEXT
     return not collation if dialect == "mysql" else "nocase" in collation.lower()

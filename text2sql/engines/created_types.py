@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from text2sql.sql.dumps import statements_alone
 from text2sql.sql.table_parts import matching
-from text2sql.sql.tokens import Token, fold, tokenize
+from text2sql.sql.tokens import Token, fold, statements, tokenize
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def created_types(ddl: str) -> CreatedTypes:
     """Reads ``CREATE TYPE name AS ENUM (...)`` and ``CREATE DOMAIN name AS type ...``."""
     text = statements_alone(ddl)
     found = CreatedTypes()
-    for tokens in _statements(tokenize(text)):
+    for tokens in statements(tokenize(text)):
         words = [token.keyword for token in tokens[:14]]
         if words[:2] == ["CREATE", "TYPE"] and "ENUM" in words:
             name = _name(tokens[2 : words.index("ENUM")])
@@ -87,14 +86,3 @@ def _name(tokens: list[Token]) -> str:
     """The last name before the type, in lower case."""
     names = [token for token in tokens if token.kind in ("word", "dquoted") and token.keyword != "AS"]
     return fold(names[-1].name) if names else ""
-
-
-def _statements(tokens: list[Token]) -> Iterator[list[Token]]:
-    statement: list[Token] = []
-    for token in tokens:
-        if token.text == ";":
-            yield statement
-            statement = []
-        else:
-            statement.append(token)
-    yield statement

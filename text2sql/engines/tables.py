@@ -16,6 +16,7 @@ from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.generators.mysql import MySQLGenerator
 
 from text2sql.engines.collations import collation_of, compares_blindly
+from text2sql.engines.created_collations import CreatedCollation, alike, created_collations, with_collations_placed
 from text2sql.engines.created_types import CreatedTypes, created_types
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.fitting import fit, literal, ordinary
@@ -85,6 +86,7 @@ class EngineSchema:
         names: Of tables, by lower-case name, as the engine is told them.
         columns: By lower-case names of table and column.
         types: The types that the schema creates.
+        collations: The collations that it creates, by lower-case name.
         enums: The enumerations among them that are created first, by name.
     """
 
@@ -93,6 +95,7 @@ class EngineSchema:
     names: dict[str, str] = field(default_factory=dict)
     columns: dict[tuple[str, str], Place] = field(default_factory=dict)
     types: CreatedTypes = field(default_factory=CreatedTypes)
+    collations: dict[str, CreatedCollation] = field(default_factory=dict)
     enums: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -126,6 +129,7 @@ class EngineSchema:
         extended = any(place.type.sql == CITEXT for place in self.columns.values())
         # An extension does not lie in a schema that is temporary.
         found = [f"CREATE EXTENSION IF NOT EXISTS {CITEXT} SCHEMA public"] if extended else []
+        found += [collation.creation for collation in self.collations.values()]
         found += [self._enumeration(name, labels) for name, labels in self.enums.items()]
         found += [self._creation(table, temporary) for table in tables]
         for view in views:
@@ -138,7 +142,7 @@ class EngineSchema:
     def _view(self, view: View) -> str:
         """The query of a view; a schema may be anyone's, so it passes the guard and is written anew."""
         # Types that the schema creates lie where they are looked for first, wherever it has them.
-        text = without_qualifiers(view.query, self.dialect, OWN)
+        text = with_collations_placed(without_qualifiers(view.query, self.dialect, OWN), self.collations)
         names = frozenset((*self.schema.tables, *self.schema.views))
         tree = the_query(guarded(text, self.dialect, Reach(names, OWN)), self.dialect)
         return written(tree, self.dialect)
@@ -220,6 +224,7 @@ def engine_schema(ddl: str, dialect: Dialect, *, folded: bool = False) -> Engine
         folded: Whether names in quotes are taken for names without, which have no case.
     """
     found = EngineSchema(dialect, parse_schema(ddl).copy(), types=created_types(ddl))
+    found.collations = created_collations(ddl) if dialect == "postgres" else {}
     reader = _ColumnReader(ddl, found, folded)
     for statement in table_statements(ddl):
         table = fold(statement.name.name)
@@ -273,7 +278,7 @@ class _ColumnReader:
         # DuckDB finds the type of a generated column itself, where none is given.
         untyped = bool(generated) and not text
         kind = EngineType("decimal", "") if untyped else engine_type(text, found.dialect, found.types.enums)
-        collation = collation_of(part, options, found.dialect) if kind.kind == "text" else ""
+        collation = collation_of(part, options, found.dialect, found.collations) if kind.kind == "text" else ""
         found.columns[table, key] = Place(_spelt(part[0], found.dialect, self._folded), kind, collation, generated)
         column = known.columns[key]
         column.not_null |= is_serial(text) or (domain is not None and domain.not_null)
@@ -296,7 +301,8 @@ def _for_generator(name: str, table: TableSchema, found: EngineSchema) -> None:
     table.checks = [check for text in table.checks if (check := _in_sqlite(text, found.dialect))]
     for key, column in table.columns.items():
         place = found.place(name, key)
-        kind, blind = place.type, compares_blindly(place.type, place.collation, found.dialect)
+        kind = place.type
+        blind = compares_blindly(kind, place.collation, found.dialect, found.collations)
         generated = _in_sqlite(place.generated, found.dialect) or _unknown(place.generated, table)
         table.columns[key] = replace(
             column,
@@ -363,4 +369,4 @@ def _distinct(rows: list[Row], places: list[tuple[int, bool]], primary: bool) ->
 
 
 def _compared(value: object, blind: bool) -> object:
-    return value.casefold().rstrip(" ") if blind and isinstance(value, str) else value
+    return alike(value) if blind and isinstance(value, str) else value

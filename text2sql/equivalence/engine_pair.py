@@ -12,6 +12,7 @@ from text2sql.engines.answers import read_answer_in
 from text2sql.engines.as_json import with_json
 from text2sql.engines.box import EngineBox
 from text2sql.engines.clock_hints import clock_hints
+from text2sql.engines.created_collations import alike, collation_hints, with_collations_placed
 from text2sql.engines.dialect import SHOWN, Dialect
 from text2sql.engines.engine import Engine, open_engine
 from text2sql.engines.guard import Reach, guarded
@@ -39,15 +40,15 @@ from text2sql.sql.values import Value
 
 
 @lru_cache(maxsize=8)
-def tongue_of(dialect: Dialect) -> Tongue:
-    """How queries of an engine's dialect are read and written."""
+def tongue_of(dialect: Dialect, blind: bool = False) -> Tongue:
+    """How queries of an engine's dialect are read and written; `blind` says that collations overlook more than case."""
     settled: Callable[[exp.Expr], exp.Expr] = _settled_in_mysql if dialect == "mysql" else lambda column: column.copy()
     return Tongue(
         parse=lambda sql: parse_query(sql, dialect),
         write=lambda tree: written(tree, dialect),
         chance=exp.Rand,
         settled=settled,
-        tied=_tied_blindly if dialect == "mysql" else _tied,
+        tied=_tied_blindly if dialect == "mysql" or blind else _tied,
     )
 
 
@@ -56,9 +57,9 @@ def _tied(a: Value, b: Value) -> bool:
 
 
 def _tied_blindly(a: Value, b: Value) -> bool:
-    """MySQL's collations are blind for case, unless a schema says otherwise."""
+    """MySQL's collations are blind for case, unless a schema says otherwise; PostgreSQL's where one says so."""
     if isinstance(a, str) and isinstance(b, str):
-        return a.casefold().rstrip(" ") == b.casefold().rstrip(" ")
+        return alike(a) == alike(b)
     return a == b
 
 
@@ -86,7 +87,6 @@ class EnginePair(PreparedPair):
     def __init__(self, schema: str, gold: str, predicted: str, seed: int, engine: Engine) -> None:
         schema, gold, predicted = map(encodable, (schema, gold, predicted))
         self._engine, self.dialect = engine, engine.dialect
-        self.tongue = tongue_of(engine.dialect)
         self.answer = read_answer_in(predicted, engine.dialect)
         places = qualifiers_of(schema, engine.dialect)
         schema = places.in_schema(schema)
@@ -94,6 +94,7 @@ class EnginePair(PreparedPair):
         self._ddl = schema
         self.engine_schema: EngineSchema = engine_schema(schema, engine.dialect)
         self.schema = self.engine_schema.schema
+        self.tongue = tongue_of(engine.dialect, any(known.blind for known in self.engine_schema.collations.values()))
         self._folded = False
         self.added: list[str] = []
         self.unused_database: str | None = None
@@ -195,11 +196,17 @@ class EnginePair(PreparedPair):
         moments = {column for (_, column), place in self.engine_schema.columns.items() if place.type.kind == "datetime"}
         self.made = self._made(trees) if self._nested else {}
         hints: dict[str, list[Value]] = {}
-        blind = blind_hints(trees) if self.dialect == "mysql" else {}
+        blind = blind_hints(trees) if self.dialect == "mysql" else self._collated(trees)
         for found in (text_hints(trees), self.made, clock_hints(trees, moments), blind):
             for column, values in found.items():
                 hints.setdefault(column, []).extend(values)
         self.hints = hints
+
+    def _collated(self, trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:
+        """Texts on which collations matter, where the schema or a query names one."""
+        columns = {column for (_, column), place in self.engine_schema.columns.items() if place.collation}
+        named = columns or any(tree.find(exp.Collate) is not None for tree in trees)
+        return collation_hints(trees, columns) if named else {}
 
     def _made(self, trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:
         """Values for the columns whose values have parts, from the paths that the queries follow."""
@@ -234,6 +241,7 @@ class EnginePair(PreparedPair):
 
     def _prepared(self, text: str) -> Prepared:
         sql = without_qualifiers(guarded(text, self.dialect, self._reach()), self.dialect, OWN)
+        sql = with_collations_placed(sql, self.engine_schema.collations)
         if self.dialect == "mysql":
             sql = with_tables_spelt(sql, {fold(table.name): table.name for table in self.tables.values()})
         self.box.check(sql)

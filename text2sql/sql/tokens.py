@@ -98,3 +98,15 @@ def quote_identifier(name: str, mark: str = "`") -> str:
 def quote_string(value: str) -> str:
     """A string literal in single quotes."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def statements(tokens: list[Token]) -> Iterator[list[Token]]:
+    """The tokens of each statement of a text."""
+    statement: list[Token] = []
+    for token in tokens:
+        if token.text == ";":
+            yield statement
+            statement = []
+        else:
+            statement.append(token)
+    yield statement
