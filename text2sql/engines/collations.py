@@ -11,7 +11,11 @@ from text2sql.engines.dialect import Dialect
 from text2sql.engines.types import CITEXT, EngineType
 from text2sql.sql.tokens import Token, quote_identifier
 
-_EXACT = "utf8mb4_bin"
+# MySQL's kinds of collations, by whether they tell case and whether spaces at the end count, as MariaDB calls them.
+_EXACT, _EXACT_UNPADDED, _UNPADDED = "utf8mb4_bin", "utf8mb4_nopad_bin", "utf8mb4_general_nopad_ci"
+# The same in MySQL 8, where what is not padded has other names.
+IN_MYSQL = {_EXACT_UNPADDED: "utf8mb4_0900_bin", _UNPADDED: "utf8mb4_0900_ai_ci"}
+_COUNTS_SPACES = re.compile(r"_nopad_|_0900_")
 
 
 def collation_of(
@@ -40,7 +44,14 @@ def collation_of(
     name = "_bin" if "BINARY" in words else own
     if not name and not {"CHARACTER", "CHARSET"} & words:
         name = _named(options, "COLLATE")
+    if _COUNTS_SPACES.search(name.lower()):
+        return _EXACT_UNPADDED if _is_exact(name) else _UNPADDED
     return _EXACT if _is_exact(name) else ""
+
+
+def counts_spaces(collation: str) -> bool:
+    """Whether two texts that differ in spaces at the end are told apart by a collation of MySQL's."""
+    return collation in IN_MYSQL
 
 
 def compares_blindly(
@@ -51,7 +62,7 @@ def compares_blindly(
         return True
     if kind.kind != "text" or kind.sql == CITEXT:
         return kind.sql == CITEXT
-    return not collation if dialect == "mysql" else "nocase" in collation.lower()
+    return not _is_exact(collation) if dialect == "mysql" else "nocase" in collation.lower()
 
 
 def _is_exact(name: str) -> bool:

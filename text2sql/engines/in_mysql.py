@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from backends.extras import missing_package
+from text2sql.engines.collations import IN_MYSQL
 from text2sql.engines.dialect import Dialect, dialect_named
 from text2sql.engines.engine import QUERY_SECONDS, EngineLost, EngineMissing
 from text2sql.engines.failures import first_line
@@ -137,6 +138,7 @@ class MySQL:
         """See `Engine`."""
         self.end()
         self._removals = removals
+        creations = creations if self._maria else [_in_its_words(statement) for statement in creations]
         try:
             for statement in creations:
                 self._cursor.execute(statement)
@@ -199,6 +201,13 @@ class MySQL:
             self._cursor.execute(f"DROP DATABASE IF EXISTS {self._scratch}")
         with suppress(self._driver.Error):
             self._db.close()
+
+
+def _in_its_words(statement: str) -> str:
+    """A statement with the collations of MariaDB as MySQL calls them."""
+    for theirs, own in IN_MYSQL.items():
+        statement = statement.replace(f"COLLATE {theirs}", f"COLLATE {own}")
+    return statement
 
 
 def _parts(url: str) -> SplitResult:

@@ -12,6 +12,7 @@ from text2sql.engines.answers import read_answer_in
 from text2sql.engines.as_json import with_json
 from text2sql.engines.box import EngineBox
 from text2sql.engines.clock_hints import clock_hints
+from text2sql.engines.collations import counts_spaces
 from text2sql.engines.created_collations import alike, collation_hints, with_collations_placed
 from text2sql.engines.dialect import SHOWN, Dialect
 from text2sql.engines.engine import Engine, open_engine
@@ -96,6 +97,7 @@ class EnginePair(PreparedPair):
         self.schema = self.engine_schema.schema
         self.tongue = tongue_of(engine.dialect, any(known.blind for known in self.engine_schema.collations.values()))
         self._folded = False
+        self.padded = self._padded() if self.dialect == "mysql" else frozenset()
         self.added: list[str] = []
         self.unused_database: str | None = None
         self.rng = random.Random(seed)
@@ -106,6 +108,14 @@ class EnginePair(PreparedPair):
         }
         self.exact = True
         self.translations = tuple(map(self._translated, found))
+
+    def _padded(self) -> frozenset[str]:
+        """The columns of MySQL's in whose comparisons spaces at the end do not count; CHAR keeps none there."""
+        return frozenset(
+            column
+            for (_, column), place in self.engine_schema.columns.items()
+            if place.type.kind == "text" and not counts_spaces(place.collation) and not place.type.sql.startswith("CHAR")
+        )
 
     def _translated(self, tree: exp.Expr | None) -> Prepared | None:
         if tree is None:

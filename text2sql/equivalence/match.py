@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from text2sql.equivalence.databases.compiler import compile_plan
+from text2sql.equivalence.databases.compiler import Told, compile_plan
 from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.generator import Database, Generator
 from text2sql.equivalence.databases.probe import ConditionProbe
@@ -122,7 +122,7 @@ def _on_made(pair: PreparedPair, trial: Trial, effort: int, seed: int, budget: B
 @contextmanager
 def generator_of(pair: PreparedPair, seed: int) -> Iterator[Generator]:
     """Makes databases for a prepared pair."""
-    plan = compile_plan(pair.schema, pair.plan_trees, pair.made)
+    plan = compile_plan(pair.schema, pair.plan_trees, Told(pair.made, pair.padded))
     for column, values in pair.hints.items():
         plan.hints.setdefault(column, []).extend(values)
     for name in plan.tables:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from sqlglot import exp
@@ -47,6 +47,7 @@ class PreparedPair:
         tongue: The dialect in which both are run.
         patience: Databases on which the gold query may fail before it is given up.
         made: By lower-case names of columns whose values have parts, the values that they hold.
+        padded: Lower-case names of columns whose texts are equal where they differ in spaces at the end alone.
         hints: By lower-case names of columns, values that they should hold besides those that the plan finds.
     """
 
@@ -57,6 +58,7 @@ class PreparedPair:
     tongue: Tongue = SQLITE
     patience: int = 6
     hints: Mapping[str, Sequence[Value]] = MappingProxyType({})
+    padded: Collection[str] = frozenset()
     made: Mapping[str, Sequence[Value]] = MappingProxyType({})
     _given: dict[str, TableSchema] | None = None
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sqlglot import exp
 
@@ -13,7 +13,7 @@ from text2sql.equivalence.databases.declared import parse_check
 from text2sql.equivalence.databases.documents import JSON_FUNCTIONS, json_paths
 from text2sql.equivalence.databases.flatten import flattened
 from text2sql.equivalence.databases.generated_columns import spelt_out
-from text2sql.equivalence.databases.meetings import FUNCTIONS, OPAQUE, column_functions
+from text2sql.equivalence.databases.meetings import FUNCTIONS, OPAQUE, RTRIM, column_functions
 from text2sql.equivalence.databases.plan import Condition, Plan, atoms, subqueries
 from text2sql.equivalence.databases.query_compiler import QueryCompiler
 from text2sql.equivalence.databases.reaches import steps, totals
@@ -26,18 +26,31 @@ from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
 
 
-_NONE: Mapping[str, Sequence[Value]] = MappingProxyType({})
+@dataclass(frozen=True)
+class Told:
+    """What an engine's schema says of columns beyond what SQLite's types say, by lower-case name.
+
+    Attributes:
+        made: Of columns whose values have parts, the values that they hold.
+        padded: The columns whose texts are equal where they differ in spaces at the end alone.
+    """
+
+    made: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    padded: Collection[str] = frozenset()
 
 
-def compile_plan(schema: Schema, trees: Iterable[exp.Expr], made: Mapping[str, Sequence[Value]] = _NONE) -> Plan:
+_NOTHING = Told()
+
+
+def compile_plan(schema: Schema, trees: Iterable[exp.Expr], told: Told = _NOTHING) -> Plan:
     """Builds the plan of all trees, the gold query's first; what it does not understand puts no condition on rows.
 
     Args:
         schema: The schema.
         trees: The queries.
-        made: By name of a column whose values have parts, the values that it holds.
+        told: What else is known of the columns.
     """
-    plan = Plan(schema, made=made)
+    plan = Plan(schema, made=told.made)
     trees = [spelt_out(flattened(tree, schema), schema) for tree in trees]
     # What a query says of the rows worth having, the views that it reads say, too.
     wholes = [[tree, *_views(tree, schema)] for tree in trees]
@@ -64,6 +77,9 @@ def compile_plan(schema: Schema, trees: Iterable[exp.Expr], made: Mapping[str, S
         groups = any(select.args.get("group") for select in tree.find_all(exp.Select))
         plan.grouped |= groups and tree.find(exp.Order, exp.Having) is not None
     _note_functions(plan, functions, trees)
+    for name in plan.functions.keys() & set(told.padded):
+        # A function may tell what the column's own comparisons do not.
+        plan.functions[name].append(RTRIM)
     asked = boundaries(trees, schema) if any(_any(kinds, exp.AggFunc) for kinds in present) else []
     plan.asked, plan.boundaries = asked[0] if asked else [], differing(asked)
     if any(exp.With in kinds for kinds in present) and any(

@@ -30,7 +30,7 @@ Evaluate = Callable[[Sequence[str], Column, Sequence[Value]], "list[Row] | None"
 _MOST_FUNCTIONS = 6
 _MOST_VALUES = 160
 _MOST_BUCKETS = 24
-_LOWER, _RTRIM = exp.Lower(this=exp.column("v0")), exp.Anonymous(this="rtrim", expressions=[exp.column("v0")])
+_LOWER, RTRIM = exp.Lower(this=exp.column("v0")), exp.Anonymous(this="rtrim", expressions=[exp.column("v0")])
 # Without any of these, nothing but a declared collation makes two values equal. AND is a function in sqlglot's trees.
 FUNCTIONS = (exp.Func, exp.Binary, exp.Collate, exp.Cast, exp.Neg)
 OPAQUE = (exp.Connector, exp.Predicate, exp.Not, exp.AggFunc, exp.Case, exp.If, exp.Dot, exp.Window, exp.Select)
@@ -102,7 +102,7 @@ def _composed(outer: exp.Expr, inner: exp.Expr) -> exp.Expr:
 
 
 _FUNCTIONS = (exp.Func, exp.Binary, exp.Cast, exp.Neg)
-_FOLDED: dict[str, exp.Expr] = {"NOCASE": _LOWER, "RTRIM": _RTRIM}
+_FOLDED: dict[str, exp.Expr] = {"NOCASE": _LOWER, "RTRIM": RTRIM}
 
 
 def meetings(
