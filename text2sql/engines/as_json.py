@@ -63,7 +63,7 @@ class _Rewriter:
         """The length of a list, and whether a key is there."""
         if isinstance(node, (exp.ArraySize, exp.Length)) and (road := self._road(node.this)) is not None:
             return _length(road)
-        if isinstance(node, exp.JSONBContainsTopKey if hasattr(exp, "JSONBContainsTopKey") else exp.JSONBContains):
+        if isinstance(node, exp.JSONBContainsTopKey):
             return self._has_key(node.this, node.expression)
         if not isinstance(node, exp.Anonymous) or not node.expressions:
             return None
@@ -122,7 +122,7 @@ class _Rewriter:
         road, wanted = self._road(first), literal_value(second)
         if road is None or wanted is None:
             return None
-        if node.name.lower() == "map_contains_entry":
+        if node.name.lower() == "map_contains_entry" and isinstance(wanted, (str, int)):
             return exp.EQ(this=_extract(Road(road.column, (*road.steps, wanted))), expression=rest[0].copy())
         if not isinstance(wanted, str):
             return None
@@ -162,7 +162,8 @@ def _all_of(road: Road, wanted: Any) -> exp.Expr | None:
 
 def _conditions(road: Road, wanted: Any) -> list[str]:
     if isinstance(wanted, dict):
-        return [text for key, part in wanted.items() for text in _conditions(Road(road.column, (*road.steps, key)), part)]
+        members = [(Road(road.column, (*road.steps, key)), part) for key, part in wanted.items()]
+        return [text for inner, part in members for text in _conditions(inner, part)]
     if isinstance(wanted, list):
         return [_has_element(road, part) for part in wanted if not isinstance(part, (dict, list))]
     value = to_sqlite(_extract(road) if road.steps else road.column)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import sqlglot
 from sqlglot import exp
@@ -22,7 +23,7 @@ from text2sql.sql.values import Value
 _OPTIONS = frozenset(("locale", "lc_collate", "lc_ctype", "provider", "deterministic", "rules", "version"))
 # Collations that every server has, whatever its operating system.
 EVERYWHERE = frozenset(("C", "POSIX", "ucs_basic"))
-_PLACE = "pg_temp"
+_PLACE, _MARK = "pg_temp", '"'
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class CreatedCollation:
     @property
     def spelt(self) -> str:
         """Its name, where it lies."""
-        return f'{_PLACE}.{quote_identifier(self.name, chr(34))}'
+        return f"{_PLACE}.{quote_identifier(self.name, _MARK)}"
 
     @property
     def creation(self) -> str:
@@ -70,7 +71,7 @@ def _read(name: str, tokens: list[Token], known: Mapping[str, CreatedCollation])
         other = known.get(fold(tokens[-1].name))
         if other is not None:
             return CreatedCollation(name, other.definition, other.blind)
-        return CreatedCollation(name, f"FROM {quote_identifier(tokens[-1].name, chr(34))}", False)
+        return CreatedCollation(name, f"FROM {quote_identifier(tokens[-1].name, _MARK)}", False)
     if not tokens or tokens[0].text != "(":
         return None
     options: dict[str, str] = {}
@@ -90,7 +91,7 @@ def with_collations_placed(sql: str, created: Mapping[str, CreatedCollation]) ->
         return sql
     tokens = sqlglot.tokenize(sql, read="postgres")
     parts, at = list[str](), 0
-    for before, token in zip(tokens, tokens[1:], strict=False):
+    for before, token in pairwise(tokens):
         known = created.get(token.text.lower()) if before.text.upper() == "COLLATE" else None
         if known is not None:
             parts += [sql[at : token.start], known.spelt]
@@ -115,21 +116,17 @@ def collation_hints(trees: Sequence[exp.Expr], collated: Iterable[str]) -> dict[
     for tree in trees:
         for node in tree.find_all(exp.Collate):
             columns |= {fold(column.name) for column in node.this.find_all(exp.Column)}
-    literals = {literal_value(literal) for tree in trees for literal in tree.find_all(exp.Literal)} if columns else ()
-    texts = [text for text in sorted(filter(_is_text, literals), key=str)][:_MOST_TEXTS]
-    near = [form for text in [*texts, "cafe"] for form in (text, text.upper(), text.title(), _accented(text), text + "x")]
+    literals = (literal_value(literal) for tree in trees for literal in tree.find_all(exp.Literal))
+    texts = sorted({text for text in literals if isinstance(text, str) and 0 < len(text) < _LONGEST})[:_MOST_TEXTS]
+    near = [form for text in [*texts, "cafe"] for form in _forms(text)]
     return {column: [*near, *_ORDERED] for column in columns}
 
 
 # Numbers in texts, signs that some collations pass over, and letter case that others put first.
 _ORDERED: tuple[Value, ...] = ("a2", "a10", "a-b", "ab", "B", "b", "Ab", "áb")
-_MOST_TEXTS = 6
+_MOST_TEXTS, _LONGEST = 6, 80
 _ACCENTS = str.maketrans("aeiouAEIOU", "áéíóúÁÉÍÓÚ")
 
 
-def _accented(text: str) -> str:
-    return text.translate(_ACCENTS)
-
-
-def _is_text(value: Value) -> bool:
-    return isinstance(value, str) and 0 < len(value) < 80
+def _forms(text: str) -> tuple[str, ...]:
+    return text, text.upper(), text.title(), text.translate(_ACCENTS), text + "x"

@@ -34,7 +34,8 @@ def nested_values(to: EngineType, literals: Sequence[Value], keys: Collection[st
         keys: The names that the queries look up in maps.
     """
     found = _several(to, literals, sorted(keys), 0)
-    return list(dict.fromkeys(json.dumps(value, ensure_ascii=False, separators=(",", ":")) for value in found))[:_MOST]
+    texts = dict.fromkeys(json.dumps(value, ensure_ascii=False, separators=(",", ":")) for value in found)
+    return list[Value](texts)[:_MOST]
 
 
 def _parts(to: EngineType, literals: Sequence[Value], keys: Sequence[str], depth: int) -> list[Any]:
@@ -42,7 +43,7 @@ def _parts(to: EngineType, literals: Sequence[Value], keys: Sequence[str], depth
     if to.kind in NESTED:
         return [*_several(to, literals, keys, depth + 1)[:_MOST_PARTS], None] if depth < _DEEPEST else [None]
     near = [value for literal in literals for value in _near(literal, to)]
-    plain = list(to.labels) or list(_PLAIN.get(to.kind, ("a", "b", "A")))
+    plain: Sequence[Value] = to.labels or _PLAIN.get(to.kind, ("a", "b", "A"))
     fitted = dict.fromkeys(value for item in [*near[:_MOST_PARTS], *plain] if (value := fit(item, to)) is not None)
     # NULL comes early, so that few values have it.
     return [*list(fitted)[:1], None, *list(fitted)[1:]]

@@ -123,9 +123,9 @@ def _unpivoted(pivot: exp.Pivot, source: exp.Expr, schema: Schema) -> exp.Expr |
         parts.append(part)
     if not parts:
         return None
-    found = parts[0]
-    for part in parts[1:]:
-        found = exp.Union(this=found, expression=part, distinct=False)
+    found: exp.Expr = parts[0]
+    for further in parts[1:]:
+        found = exp.Union(this=found, expression=further, distinct=False)
     return found
 
 

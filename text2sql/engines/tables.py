@@ -19,6 +19,7 @@ from text2sql.engines.collations import collation_of, compares_blindly
 from text2sql.engines.created_collations import CreatedCollation, alike, created_collations, with_collations_placed
 from text2sql.engines.created_types import CreatedTypes, created_types
 from text2sql.engines.dialect import Dialect
+from text2sql.engines.families import Families, families
 from text2sql.engines.fitting import fit, literal, ordinary
 from text2sql.engines.guard import Reach, guarded, guarded_expression, the_query
 from text2sql.engines.respelt import OWN, without_qualifiers
@@ -87,6 +88,7 @@ class EngineSchema:
         columns: By lower-case names of table and column.
         types: The types that the schema creates.
         collations: The collations that it creates, by lower-case name.
+        families: Which tables are seen through others.
         enums: The enumerations among them that are created first, by name.
     """
 
@@ -96,6 +98,7 @@ class EngineSchema:
     columns: dict[tuple[str, str], Place] = field(default_factory=dict)
     types: CreatedTypes = field(default_factory=CreatedTypes)
     collations: dict[str, CreatedCollation] = field(default_factory=dict)
+    families: Families = field(default_factory=Families)
     enums: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -131,7 +134,7 @@ class EngineSchema:
         found = [f"CREATE EXTENSION IF NOT EXISTS {CITEXT} SCHEMA public"] if extended else []
         found += [collation.creation for collation in self.collations.values()]
         found += [self._enumeration(name, labels) for name, labels in self.enums.items()]
-        found += [self._creation(table, temporary) for table in tables]
+        found += [self._creation(table, temporary, above) for table, above in self._parents_first(tables)]
         for view in views:
             columns = f" ({', '.join(named(column, self.dialect) for column in view.columns)})" if view.columns else ""
             with _saying(f"the view {view.name}"):
@@ -158,7 +161,25 @@ class EngineSchema:
         listed = ", ".join("'" + label.replace("'", "''") + "'" for label in labels)
         return f"CREATE TYPE {schema}{type_name(name)} AS ENUM ({listed})"
 
-    def _creation(self, table: TableSchema, temporary: str) -> str:
+    def _parents_first(self, tables: Iterable[TableSchema]) -> list[tuple[TableSchema, list[str]]]:
+        """Tables with the parents that their rows are seen through, behind these."""
+        waiting = {fold(table.name): table for table in tables}
+        above = {name: self.families.above(name, waiting) for name in waiting}
+        found: list[tuple[TableSchema, list[str]]] = []
+        while waiting:
+            ready = [name for name in waiting if not any(parent in waiting for parent in above[name])] or [*waiting]
+            found += [(waiting.pop(name), above[name]) for name in ready]
+        return found
+
+    def bounded(self, tables: Mapping[str, TableSchema]) -> dict[str, TableSchema]:
+        """Tables with what partitions ask of their rows among their CHECKs."""
+        found = dict(tables)
+        for name, condition in self.families.conditions(tables):
+            text = _in_sqlite(condition, self.dialect)
+            found[name] = replace(found[name], checks=[*found[name].checks, *([text] if text else [])])
+        return found
+
+    def _creation(self, table: TableSchema, temporary: str, parents: Sequence[str]) -> str:
         name, types, parts = fold(table.name), self.with_keys(table), []
         for key, column in table.columns.items():
             needed = column.not_null or key in table.primary_key
@@ -169,7 +190,9 @@ class EngineSchema:
             if table.primary_key:
                 parts.append(f"PRIMARY KEY ({self._listed(name, table.primary_key)})")
             parts += [f"UNIQUE ({self._listed(name, key)})" for key in table.uniques]
-        return f"CREATE {temporary} TABLE {self._table(table)} ({', '.join(parts)})"
+        listed = ", ".join(self.names.get(parent) or named(parent, self.dialect) for parent in parents)
+        above = f" INHERITS ({listed})" if parents else ""
+        return f"CREATE {temporary} TABLE {self._table(table)} ({', '.join(parts)}){above}"
 
     def _listed(self, table: str, columns: Iterable[str]) -> str:
         return ", ".join(self.place(table, column).name for column in columns)
@@ -224,7 +247,8 @@ def engine_schema(ddl: str, dialect: Dialect, *, folded: bool = False) -> Engine
         folded: Whether names in quotes are taken for names without, which have no case.
     """
     found = EngineSchema(dialect, parse_schema(ddl).copy(), types=created_types(ddl))
-    found.collations = created_collations(ddl) if dialect == "postgres" else {}
+    if dialect == "postgres":
+        found.collations, found.families = created_collations(ddl), families(ddl)
     reader = _ColumnReader(ddl, found, folded)
     for statement in table_statements(ddl):
         table = fold(statement.name.name)

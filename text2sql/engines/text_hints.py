@@ -71,6 +71,22 @@ def blind_hints(trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:
     return found
 
 
+def compared_hints(trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:
+    """For columns compared with literals, by lower-case name, these and what is next to them."""
+    found: dict[str, list[Value]] = {}
+    for tree in trees:
+        for node in tree.find_all(exp.Predicate):
+            values = [value for part in node.find_all(exp.Literal) if (value := literal_value(part)) is not None]
+            near = [other for value in values[:_MOST] for other in _next_to(value)]
+            for column in node.find_all(exp.Column) if near else ():
+                found.setdefault(fold(column.name), []).extend(near)
+    return found
+
+
+def _next_to(value: Value) -> tuple[Value, ...]:
+    return (value, value + 1, value - 1) if isinstance(value, (int, float)) else (value,)
+
+
 _ACCENTS = str.maketrans("aeioun", "áéíóúñ")
 
 

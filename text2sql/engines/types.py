@@ -234,9 +234,7 @@ def _with_parts(found: exp.DataType) -> EngineType:
     if str(getattr(found.this, "value", found.this)) == "MAP":
         key, value = (_of(part, "duckdb") for part in parts[:2])
         return EngineType("map", f"MAP({key.sql}, {value.sql})", element=value, key=key)
-    fields = tuple(
-        (part.name, _of(part.args["kind"], "duckdb")) for part in parts if isinstance(part, exp.ColumnDef)
-    )
+    fields = tuple((part.name, _of(part.args["kind"], "duckdb")) for part in parts if isinstance(part, exp.ColumnDef))
     listed = ", ".join(f"{type_name(name)} {kind.sql}" for name, kind in fields)
     return EngineType("struct", f"STRUCT({listed})", fields=fields)
 

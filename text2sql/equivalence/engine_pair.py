@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 
 from sqlglot import exp
@@ -11,32 +11,26 @@ from sqlglot import exp
 from text2sql.engines.answers import read_answer_in
 from text2sql.engines.as_json import with_json
 from text2sql.engines.box import EngineBox
-from text2sql.engines.clock_hints import clock_hints
-from text2sql.engines.collations import counts_spaces
-from text2sql.engines.created_collations import alike, collation_hints, with_collations_placed
+from text2sql.engines.created_collations import alike, with_collations_placed
 from text2sql.engines.dialect import SHOWN, Dialect
 from text2sql.engines.engine import Engine, open_engine
 from text2sql.engines.guard import Reach, guarded
-from text2sql.engines.nested_values import nested_values
 from text2sql.engines.pivots import without_pivots
 from text2sql.engines.qualifiers import qualifiers_of
 from text2sql.engines.respelt import OWN, with_tables_spelt, without_qualifiers
 from text2sql.engines.tables import EngineSchema, engine_schema
-from text2sql.engines.text_hints import blind_hints, text_hints
 from text2sql.engines.translate import as_sqlite, drops_order
 from text2sql.engines.trees import canonical_in, parse_query, with_collections_ordered, written
 from text2sql.engines.types import NESTED
 from text2sql.equivalence import ties
-from text2sql.equivalence.databases.documents import demands_of, documents, json_paths
+from text2sql.equivalence.engine_values import engine_values, padded_columns
 from text2sql.equivalence.pair import GoldFails, PreparedPair, encodable
 from text2sql.equivalence.tongue import Tongue
 from text2sql.sql.prepare import Prepared
 from text2sql.sql.repair import clean, word_names
-from text2sql.sql.roads import Path
 from text2sql.sql.sandbox import QueryFailed
 from text2sql.sql.schema import used_tables, used_views
 from text2sql.sql.tokens import fold
-from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
 
 
@@ -97,7 +91,7 @@ class EnginePair(PreparedPair):
         self.schema = self.engine_schema.schema
         self.tongue = tongue_of(engine.dialect, any(known.blind for known in self.engine_schema.collations.values()))
         self._folded = False
-        self.padded = self._padded() if self.dialect == "mysql" else frozenset()
+        self.padded = padded_columns(self.engine_schema)
         self.added: list[str] = []
         self.unused_database: str | None = None
         self.rng = random.Random(seed)
@@ -108,14 +102,6 @@ class EnginePair(PreparedPair):
         }
         self.exact = True
         self.translations = tuple(map(self._translated, found))
-
-    def _padded(self) -> frozenset[str]:
-        """The columns of MySQL's in whose comparisons spaces at the end do not count; CHAR keeps none there."""
-        return frozenset(
-            column
-            for (_, column), place in self.engine_schema.columns.items()
-            if place.type.kind == "text" and not counts_spaces(place.collation) and not place.type.sql.startswith("CHAR")
-        )
 
     def _translated(self, tree: exp.Expr | None) -> Prepared | None:
         if tree is None:
@@ -143,9 +129,21 @@ class EnginePair(PreparedPair):
         views = used_views(self.schema, names)
         names = names.union(*(view.words for view in views))
         trees = [parse_query(text, self.dialect) for text in (self._gold_text, self.predicted_text)]
+        names = names.union(*(self._below(tree) for tree in trees if tree is not None))
         stars = bool(views) or any(tree is None or _sees_all(tree) for tree in trees)
-        self.tables = used_tables(self.schema, names, every_column=stars)
+        used = used_tables(self.schema, names, every_column=stars)
+        self.tables = self.engine_schema.bounded(used)
+        self._inherited = any(self.engine_schema.families.above(name, used) for name in used)
+        # To SQLite no table is seen through another.
+        self.exact &= not self._inherited
         self.box = EngineBox(self._engine, self.engine_schema, self.tables, views)
+
+    def _below(self, tree: exp.Expr) -> set[str]:
+        """The tables that a query leaves out by ONLY."""
+        named = [fold(table.name) for table in tree.find_all(exp.Table) if table.args.get("only")]
+        return {
+            name for name in self.schema.tables if any(self.engine_schema.families.above(name, [top]) for top in named)
+        }
 
     def prepare_gold(self) -> None:
         """Prepares the gold query; where it takes names without case that the schema has in quotes, so does the pair.
@@ -203,37 +201,9 @@ class EnginePair(PreparedPair):
         """
         self.predicted = self.mutated(self.predicted_text)
         trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
-        moments = {column for (_, column), place in self.engine_schema.columns.items() if place.type.kind == "datetime"}
-        self.made = self._made(trees) if self._nested else {}
-        hints: dict[str, list[Value]] = {}
-        blind = blind_hints(trees) if self.dialect == "mysql" else self._collated(trees)
-        for found in (text_hints(trees), self.made, clock_hints(trees, moments), blind):
-            for column, values in found.items():
-                hints.setdefault(column, []).extend(values)
-        self.hints = hints
-
-    def _collated(self, trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:
-        """Texts on which collations matter, where the schema or a query names one."""
-        columns = {column for (_, column), place in self.engine_schema.columns.items() if place.collation}
-        named = columns or any(tree.find(exp.Collate) is not None for tree in trees)
-        return collation_hints(trees, columns) if named else {}
-
-    def _made(self, trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:
-        """Values for the columns whose values have parts, from the paths that the queries follow."""
-        literals = list(dict.fromkeys(literal_value(literal) for tree in trees for literal in tree.find_all(exp.Literal)))
-        paths: dict[str, list[Path]] = {}
-        for tree in [query.tree for query in self.translations if query is not None and query.tree is not None]:
-            for column, found in json_paths(tree).items():
-                paths.setdefault(column, []).extend(found)
-        demands, made = demands_of(trees), dict[str, list[Value]]()
-        for column, kind in self._nested.items():
-            follow = list(dict.fromkeys(paths.get(column, ())))
-            if kind.kind != "json":
-                keys = {str(step) for path in follow for step in path}
-                made[column] = nested_values(kind, [value for value in literals if value is not None], keys)
-            elif column in demands:
-                made[column] = documents(follow, literals, demands[column])
-        return made
+        translated = [query.tree for query in self.translations if query is not None and query.tree is not None]
+        found = engine_values(self.engine_schema, trees, translated, self._inherited)
+        self.made, self.hints = found.made, found.hints
 
     def mutated(self, sql: str) -> Prepared:
         """See `PreparedPair`."""

@@ -101,15 +101,13 @@ def demands_of(trees: Sequence[exp.Expr]) -> dict[str, Demands]:
     whole: set[Path] = set()
     for tree in trees:
         roads = Roads.of(tree)
-        for node in tree.find_all(exp.Anonymous, exp.Cast):
-            cast = isinstance(node, exp.Cast)
-            if not (node.to.is_type(*exp.DataType.NUMERIC_TYPES) if cast else node.name.lower() in _ARRAY_FUNCTIONS):
-                continue
-            inner = node.this if cast else next(iter(node.expressions), None)
-            road = roads.read(inner) if inner is not None else None
-            if road is not None:
-                (numbers if cast else arrays).setdefault(fold(road.column.name), set()).add(road.steps)
-                whole |= {road.steps} if cast and node.to.is_type(*exp.DataType.INTEGER_TYPES) else set()
+        for call in tree.find_all(exp.Anonymous):
+            if call.name.lower() in _ARRAY_FUNCTIONS and call.expressions and (road := roads.read(call.expressions[0])):
+                arrays.setdefault(fold(road.column.name), set()).add(road.steps)
+        for cast in tree.find_all(exp.Cast):
+            if cast.to.is_type(*exp.DataType.NUMERIC_TYPES) and (road := roads.read(cast.this)):
+                numbers.setdefault(fold(road.column.name), set()).add(road.steps)
+                whole |= {road.steps} if cast.to.is_type(*exp.DataType.INTEGER_TYPES) else set()
     return {
         name: Demands(frozenset(arrays.get(name, ())), frozenset(numbers.get(name, ())), frozenset(whole))
         for name in arrays.keys() | numbers.keys()

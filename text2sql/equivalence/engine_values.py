@@ -1,0 +1,94 @@
+"""What the columns of an engine hold for a pair, beyond what SQLite's types and the pair's translations say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from text2sql.engines.clock_hints import clock_hints
+from text2sql.engines.collations import counts_spaces
+from text2sql.engines.created_collations import collation_hints
+from text2sql.engines.nested_values import nested_values
+from text2sql.engines.tables import EngineSchema, Place
+from text2sql.engines.text_hints import blind_hints, compared_hints, text_hints
+from text2sql.engines.types import NESTED
+from text2sql.equivalence.databases.documents import demands_of, documents, json_paths
+from text2sql.sql.roads import Path
+from text2sql.sql.trees import literal_value
+from text2sql.sql.values import Value
+
+Values = dict[str, list[Value]]
+
+
+@dataclass(frozen=True)
+class EngineValues:
+    """Values by lower-case name of a column.
+
+    Attributes:
+        made: Of columns whose values have parts, all that they hold.
+        hints: Values that columns should hold besides others.
+    """
+
+    made: Values = field(default_factory=dict)
+    hints: Values = field(default_factory=dict)
+
+
+def engine_values(
+    schema: EngineSchema, trees: Sequence[exp.Expr], translated: Sequence[exp.Expr], inherited: bool
+) -> EngineValues:
+    """What columns hold for a pair.
+
+    Args:
+        schema: The schema.
+        trees: The queries in their own dialect.
+        translated: The same as SQLite has them, where it does.
+        inherited: Whether rows of one table are seen through another.
+    """
+    columns = {column: place for (_, column), place in schema.columns.items()}
+    nested = any(place.type.kind in NESTED for place in columns.values())
+    made = _made(columns, trees, translated) if nested else {}
+    moments = {column for column, place in columns.items() if place.type.kind == "datetime"}
+    blind = blind_hints(trees) if schema.dialect == "mysql" else _collated(columns, trees)
+    # Conditions on a table are conditions on those whose rows are seen through it.
+    compared = compared_hints(trees) if inherited else {}
+    hints: Values = {}
+    for found in (text_hints(trees), made, clock_hints(trees, moments), blind, compared):
+        for column, values in found.items():
+            hints.setdefault(column, []).extend(values)
+    return EngineValues(made, hints)
+
+
+def padded_columns(schema: EngineSchema) -> frozenset[str]:
+    """The columns of MySQL's in whose comparisons spaces at the end do not count; CHAR keeps none there."""
+    if schema.dialect != "mysql":
+        return frozenset()
+    texts = [(column, place) for (_, column), place in schema.columns.items() if place.type.kind == "text"]
+    kept = [(column, place) for column, place in texts if not place.type.sql.startswith("CHAR")]
+    return frozenset(column for column, place in kept if not counts_spaces(place.collation))
+
+
+def _collated(columns: Mapping[str, Place], trees: Sequence[exp.Expr]) -> Values:
+    """Texts on which collations matter, where the schema or a query names one."""
+    collated = {column for column, place in columns.items() if place.collation}
+    named = collated or any(tree.find(exp.Collate) is not None for tree in trees)
+    return collation_hints(trees, collated) if named else {}
+
+
+def _made(columns: Mapping[str, Place], trees: Sequence[exp.Expr], translated: Sequence[exp.Expr]) -> Values:
+    """Values for the columns whose values have parts, from the paths that the queries follow."""
+    found = dict.fromkeys(literal_value(literal) for tree in trees for literal in tree.find_all(exp.Literal))
+    literals = [value for value in found if value is not None]
+    paths: dict[str, list[Path]] = {}
+    for tree in translated:
+        for column, followed in json_paths(tree).items():
+            paths.setdefault(column, []).extend(followed)
+    demands, made = demands_of(trees), Values()
+    for column, place in columns.items():
+        follow = list(dict.fromkeys(paths.get(column, ())))
+        if place.type.kind == "json":
+            made |= {column: documents(follow, literals, demands[column])} if column in demands else {}
+        elif place.type.kind in NESTED:
+            made[column] = nested_values(place.type, literals, {str(step) for path in follow for step in path})
+    return made
