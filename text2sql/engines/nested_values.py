@@ -12,7 +12,7 @@ from text2sql.engines.types import NESTED, EngineType
 from text2sql.sql.values import Value
 
 # Values of one column, of one part of a value, and how deep types are followed.
-_MOST, _MOST_PARTS, _DEEPEST = 40, 14, 4
+_MOST, _MOST_PARTS, _DEEPEST = 60, 14, 4
 _NUMBERS = ("integer", "real", "decimal")
 _PLAIN: dict[str, tuple[Value, ...]] = {
     "integer": (1, 2, 5, 6),
@@ -79,10 +79,20 @@ _MISSING = object()
 
 
 def _rows(pools: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    """Combinations of the values of some parts, the first of each more often: it is what the queries ask for."""
+    """Combinations of the values of some parts.
+
+    First the first values of all, which are what the queries ask for, then every value of every part, then others by
+    chance, every other one of which differs from the one before in one part alone.
+    """
+    for number in range(min(_MOST_PARTS, max(map(len, pools.values()), default=0))):
+        yield {
+            name: pool[(number + (place * number) // 2) % len(pool)] for place, (name, pool) in enumerate(pools.items())
+        }
+    for name, pool in pools.items():
+        for value in pool[:_MOST_PARTS]:
+            yield {other: value if other == name else values[0] for other, values in pools.items()}
     rng, row = random.Random(0), dict[str, Any]()
     for number in range(_MOST):
-        # Every other one differs from the one before in one part alone.
         fresh = [rng.choice(list(pools))] if number % 2 else list(pools)
         row = row | {name: rng.choice([*pools[name], *pools[name][:3]]) for name in fresh}
         yield row

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlglot import exp
 
@@ -79,7 +81,7 @@ def _collated(columns: Mapping[str, Place], trees: Sequence[exp.Expr]) -> Values
 def _made(columns: Mapping[str, Place], trees: Sequence[exp.Expr], translated: Sequence[exp.Expr]) -> Values:
     """Values for the columns whose values have parts, from the paths that the queries follow."""
     found = dict.fromkeys(literal_value(literal) for tree in trees for literal in tree.find_all(exp.Literal))
-    literals = [value for value in found if value is not None]
+    literals = [part for value in found if value is not None for part in (value, *_scalars_in(value))]
     paths: dict[str, list[Path]] = {}
     for tree in translated:
         for column, followed in json_paths(tree).items():
@@ -87,8 +89,23 @@ def _made(columns: Mapping[str, Place], trees: Sequence[exp.Expr], translated: S
     demands, made = demands_of(trees), Values()
     for column, place in columns.items():
         follow = list(dict.fromkeys(paths.get(column, ())))
-        if place.type.kind == "json":
-            made |= {column: documents(follow, literals, demands[column])} if column in demands else {}
-        elif place.type.kind in NESTED:
+        if place.type.kind == "json" and follow:
+            made[column] = documents(follow, literals, demands.get(column, {}))
+        elif place.type.kind in NESTED and place.type.kind != "json":
             made[column] = nested_values(place.type, literals, {str(step) for path in follow for step in path})
     return made
+
+
+def _scalars_in(value: Any) -> Iterator[Value]:
+    """The scalars of a text that is JSON with parts, as it stands behind ``@>``."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in parts:
+        if isinstance(part, (dict, list)):
+            yield from _scalars_in(part)
+        elif part is not None:
+            yield int(part) if isinstance(part, bool) else part

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal
 
 from sqlglot import exp
 
@@ -16,6 +16,9 @@ from text2sql.sql.tokens import fold
 from text2sql.sql.values import Value
 
 _MISSING = object()
+# What engines ask of a value in a document: their functions and casts fail on others.
+Asked = Literal["array", "number", "whole", "boolean"]
+_NOTHING: Mapping[Path, Asked] = MappingProxyType({})
 _MOST_PATHS = 8
 _MOST = 48
 # An array and objects where json_each may look, scalars of each type, and nothing at all.
@@ -65,62 +68,54 @@ def _paths(node: exp.Expr, holder: exp.Expr) -> Iterator[Path]:
             yield parsed_path(text)
 
 
-@dataclass(frozen=True)
-class Demands:
-    """What engines ask of the values in documents: of others their functions fail.
-
-    Attributes:
-        arrays: Paths that lead to arrays.
-        numbers: Paths that lead to numbers.
-        whole: Those of them that lead to whole ones.
-    """
-
-    arrays: frozenset[Path] = frozenset()
-    numbers: frozenset[Path] = frozenset()
-    whole: frozenset[Path] = frozenset()
-
-    def met(self, path: Path, value: Any) -> Any:
-        """A value that a path may lead to, for one that it was to lead to."""
-        if path in self.arrays and value is not _MISSING and not isinstance(value, list):
-            return [] if value is None else [value]
-        if path not in self.numbers or value is None or value is _MISSING:
-            return value
-        if isinstance(value, (str, list, dict)):
-            return len(json.dumps(value))
-        return int(value) if path in self.whole or isinstance(value, bool) else value
-
-
-_NOTHING = Demands()
 _ARRAY_FUNCTIONS = ELEMENTS | {"jsonb_array_length"}
 
 
-def demands_of(trees: Sequence[exp.Expr]) -> dict[str, Demands]:
-    """By lower-case name of a column, what engines ask of its documents."""
-    arrays: dict[str, set[Path]] = {}
-    numbers: dict[str, set[Path]] = {}
-    whole: set[Path] = set()
+def demands_of(trees: Sequence[exp.Expr]) -> dict[str, dict[Path, Asked]]:
+    """By lower-case name of a column and by path, what engines ask of its documents."""
+    found: dict[str, dict[Path, Asked]] = {}
     for tree in trees:
         roads = Roads.of(tree)
         for call in tree.find_all(exp.Anonymous):
             if call.name.lower() in _ARRAY_FUNCTIONS and call.expressions and (road := roads.read(call.expressions[0])):
-                arrays.setdefault(fold(road.column.name), set()).add(road.steps)
+                found.setdefault(fold(road.column.name), {})[road.steps] = "array"
         for cast in tree.find_all(exp.Cast):
-            if cast.to.is_type(*exp.DataType.NUMERIC_TYPES) and (road := roads.read(cast.this)):
-                numbers.setdefault(fold(road.column.name), set()).add(road.steps)
-                whole |= {road.steps} if cast.to.is_type(*exp.DataType.INTEGER_TYPES) else set()
-    return {
-        name: Demands(frozenset(arrays.get(name, ())), frozenset(numbers.get(name, ())), frozenset(whole))
-        for name in arrays.keys() | numbers.keys()
-    }
+            asked = _cast_to(cast.to)
+            if asked is not None and (road := roads.read(cast.this)) and road.steps:
+                found.setdefault(fold(road.column.name), {})[road.steps] = asked
+    return found
 
 
-def documents(paths: Sequence[Path], literals: Sequence[Value], demands: Demands = _NOTHING) -> list[Value]:
+def _cast_to(kind: exp.DataType) -> Asked | None:
+    if kind.is_type(exp.DType.BOOLEAN):
+        return "boolean"
+    if kind.is_type(*exp.DataType.INTEGER_TYPES):
+        return "whole"
+    return "number" if kind.is_type(*exp.DataType.NUMERIC_TYPES) else None
+
+
+def _met(asked: Asked | None, value: Any) -> Any:
+    """A value that is as it is asked for, in place of another one."""
+    if asked is None or value is _MISSING or (value is None and asked != "array"):
+        return value
+    if asked == "array":
+        return value if isinstance(value, list) else [] if value is None else [value]
+    if asked == "boolean":
+        return bool(value)
+    if isinstance(value, (str, list, dict)):
+        return len(json.dumps(value))
+    return int(value) if asked == "whole" or isinstance(value, bool) else value
+
+
+def documents(
+    paths: Sequence[Path], literals: Sequence[Value], demands: Mapping[Path, Asked] = _NOTHING
+) -> list[Value]:
     """Documents in which the paths lead to values near the literals, to values of other types, or nowhere.
 
     Args:
         paths: As in `json_paths`.
         literals: What the queries compare with.
-        demands: What else is asked of the values.
+        demands: What engines ask of the values, by path.
     """
     near: list[Any] = []
     # Arrays in which an element comes up twice: json_each finds it as often.
@@ -135,9 +130,9 @@ def documents(paths: Sequence[Path], literals: Sequence[Value], demands: Demands
         again += [[literal, literal], [literal, "a", literal]]
     values = [*again[:6], *near, *_PLAIN]
     inner = [path for path in paths if path]
-    if demands.arrays:
+    if demands:
         # An array comes before what lies in it, which would else give way to it.
-        inner = sorted((path for path in {*inner, *demands.arrays} if path), key=lambda path: (len(path), str(path)))
+        inner = sorted((path for path in {*inner, *demands} if path), key=lambda path: (len(path), str(path)))
     found: list[Value] = []
     # The same documents for every seed: which of them a database holds is chosen elsewhere.
     rng = random.Random(0)
@@ -147,13 +142,13 @@ def documents(paths: Sequence[Path], literals: Sequence[Value], demands: Demands
             # Each kind of value has its turn: a type that one function overlooks is a single value here.
             turn = values[(number // 2 * (2 * place + 1) + place) % len(values)]
             value = _MISSING if rng.random() < 0.15 else rng.choice(near) if near and number % 2 else turn
-            value = demands.met(path, value)
+            value = _met(demands.get(path), value)
             if value is not _MISSING:
                 document = _with(document, path, value)
         if not inner:
             value = values[number % len(values)]
             document = {} if value is _MISSING else value if isinstance(value, (list, dict)) else [value]
-        document = _longer(demands.met((), document), number % 3)
+        document = _longer(_met(demands.get(()), document), number % 3)
         found.append(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
     return list(dict.fromkeys(found))
 
