@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from text2sql.engines.engine import QUERY_SECONDS, Engine
-from text2sql.engines.tables import EngineSchema, fitted
+from text2sql.engines.fitted_rows import fitted
+from text2sql.engines.tables import EngineSchema
 from text2sql.sql.sandbox import MAX_ROWS, QueryFailed, Result, Sandbox
 from text2sql.sql.schema import TableSchema, View
 from text2sql.sql.tokens import fold

@@ -1,11 +1,11 @@
-"""The types that a schema creates itself: enumerations and domains."""
+"""The types that a schema creates itself: enumerations, domains, types with fields, and other names of types."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from text2sql.sql.dumps import statements_alone
-from text2sql.sql.table_parts import matching
+from text2sql.sql.table_parts import matching, split_at_commas
 from text2sql.sql.tokens import Token, fold, statements, tokenize
 
 
@@ -36,14 +36,25 @@ class CreatedTypes:
     Attributes:
         enums: The values of each enumeration.
         domains: Domains.
+        composites: PostgreSQL's types with fields: the names of these, and their types as they were written.
     """
 
     enums: dict[str, tuple[str, ...]] = field(default_factory=dict)
     domains: dict[str, Domain] = field(default_factory=dict)
+    composites: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
 
     def domain(self, declared: str) -> Domain | None:
         """The domain that a column's type names, if it does."""
-        return self.domains.get(declared.strip('"').lower().split(".")[-1].strip('"'))
+        return self.domains.get(_bare(declared))
+
+    def composite(self, declared: str) -> tuple[str, tuple[tuple[str, str], ...]] | None:
+        """The name and the fields of the type that a column's type names, if it has fields."""
+        name = _bare(declared)
+        return (name, self.composites[name]) if name in self.composites else None
+
+
+def _bare(declared: str) -> str:
+    return declared.strip('"').lower().split(".")[-1].strip('"')
 
 
 def created_types(ddl: str) -> CreatedTypes:
@@ -56,9 +67,23 @@ def created_types(ddl: str) -> CreatedTypes:
             name = _name(tokens[2 : words.index("ENUM")])
             labels = tuple(token.name for token in tokens[words.index("ENUM") :] if token.kind == "string")
             found.enums.update({name: labels} if name and labels else {})
+        elif words[:2] == ["CREATE", "TYPE"] and "AS" in words:
+            _read_type(text, tokens, words.index("AS"), found)
         elif words[:2] == ["CREATE", "DOMAIN"] and len(tokens) > 3:
             _read_domain(text, tokens[2:], found)
     return found
+
+
+def _read_type(text: str, tokens: list[Token], at: int, found: CreatedTypes) -> None:
+    """``CREATE TYPE name AS (field type, ...)``, and DuckDB's other names: ``CREATE TYPE name AS STRUCT(...)``."""
+    name = _name(tokens[2:at])
+    if not name or at + 1 >= len(tokens) or tokens[at + 1].keyword == "RANGE":
+        return
+    if tokens[at + 1].text != "(":
+        found.domains[name] = Domain(text[tokens[at + 1].start : tokens[-1].end], False, "")
+        return
+    parts = [part for part in split_at_commas(tokens[at + 2 : matching(tokens, at + 1)]) if len(part) > 1]
+    found.composites[name] = tuple((fold(part[0].name), text[part[1].start : part[-1].end]) for part in parts)
 
 
 def _read_domain(text: str, tokens: list[Token], found: CreatedTypes) -> None:

@@ -248,4 +248,6 @@ def _literal_of_parts(parts: Any, to: EngineType, dialect: Dialect) -> str:
     if to.kind == "map":
         key = to.key or _TEXT
         return f"MAP {{{', '.join(f'{one(name, key)}: {one(part, element)}' for name, part in parts.items())}}}"
+    if dialect == "postgres":
+        return f"ROW({', '.join(one(parts.get(name), kind) for name, kind in to.fields)})"
     return f"{{{', '.join(f'{quote_string(name)}: {one(parts.get(name), kind)}' for name, kind in to.fields)}}}"

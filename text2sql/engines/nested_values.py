@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import random
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -12,7 +14,9 @@ from text2sql.engines.types import NESTED, EngineType
 from text2sql.sql.values import Value
 
 # Values of one column, of one part of a value, and how deep types are followed.
-_MOST, _MOST_PARTS, _DEEPEST = 60, 14, 4
+_MOST, _MOST_PARTS, _DEEPEST = 90, 24, 4
+# Of one part, values near literals.
+_MOST_NEAR = 12
 _NUMBERS = ("integer", "real", "decimal")
 _PLAIN: dict[str, tuple[Value, ...]] = {
     "integer": (1, 2, 5, 6),
@@ -42,9 +46,9 @@ def _parts(to: EngineType, literals: Sequence[Value], keys: Sequence[str], depth
     """Values of a part, NULL among them."""
     if to.kind in NESTED:
         return [*_several(to, literals, keys, depth + 1)[:_MOST_PARTS], None] if depth < _DEEPEST else [None]
-    near = [value for literal in literals for value in _near(literal, to)]
+    near = [value for literal in literals for value in _near(literal, to)][:_MOST_NEAR]
     plain: Sequence[Value] = to.labels or _PLAIN.get(to.kind, ("a", "b", "A"))
-    fitted = dict.fromkeys(value for item in [*near[:_MOST_PARTS], *plain] if (value := fit(item, to)) is not None)
+    fitted = dict.fromkeys(value for item in [*near, *plain] if (value := fit(item, to)) is not None)
     # NULL comes early, so that few values have it.
     return [*list(fitted)[:1], None, *list(fitted)[1:]]
 
@@ -81,9 +85,12 @@ _MISSING = object()
 def _rows(pools: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
     """Combinations of the values of some parts.
 
-    First the first values of all, which are what the queries ask for, then every value of every part, then others by
-    chance, every other one of which differs from the one before in one part alone.
+    All of them where they are few. Else first the first values of all, which are what the queries ask for, then every
+    value of every part, then others by chance, every other one of which differs from the one before in one part alone.
     """
+    if math.prod(map(len, pools.values())) <= _MOST_PARTS:
+        yield from (dict(zip(pools, values, strict=True)) for values in itertools.product(*pools.values()))
+        return
     for number in range(min(_MOST_PARTS, max(map(len, pools.values()), default=0))):
         yield {
             name: pool[(number + (place * number) // 2) % len(pool)] for place, (name, pool) in enumerate(pools.items())

@@ -16,11 +16,11 @@ from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.generators.mysql import MySQLGenerator
 
 from text2sql.engines.collations import collation_of, compares_blindly
-from text2sql.engines.created_collations import CreatedCollation, alike, created_collations, with_collations_placed
+from text2sql.engines.created_collations import CreatedCollation, created_collations, with_collations_placed
 from text2sql.engines.created_types import CreatedTypes, created_types
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.families import Families, families
-from text2sql.engines.fitting import fit, literal, ordinary
+from text2sql.engines.fitting import literal
 from text2sql.engines.guard import Reach, guarded, guarded_expression, the_query
 from text2sql.engines.respelt import OWN, without_qualifiers
 from text2sql.engines.translate import as_sqlite
@@ -89,6 +89,7 @@ class EngineSchema:
         types: The types that the schema creates.
         collations: The collations that it creates, by lower-case name.
         families: Which tables are seen through others.
+        composites: The types with fields among those that it creates, by name, the innermost first.
         enums: The enumerations among them that are created first, by name.
     """
 
@@ -99,6 +100,7 @@ class EngineSchema:
     types: CreatedTypes = field(default_factory=CreatedTypes)
     collations: dict[str, CreatedCollation] = field(default_factory=dict)
     families: Families = field(default_factory=Families)
+    composites: dict[str, EngineType] = field(default_factory=dict)
     enums: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -134,6 +136,9 @@ class EngineSchema:
         found = [f"CREATE EXTENSION IF NOT EXISTS {CITEXT} SCHEMA public"] if extended else []
         found += [collation.creation for collation in self.collations.values()]
         found += [self._enumeration(name, labels) for name, labels in self.enums.items()]
+        for name, kind in self.composites.items():
+            fields = ", ".join(f"{type_name(key)} {part.sql}" for key, part in kind.fields)
+            found.append(f"CREATE TYPE pg_temp.{type_name(name)} AS ({fields})")
         found += [self._creation(table, temporary, above) for table, above in self._parents_first(tables)]
         for view in views:
             columns = f" ({', '.join(named(column, self.dialect) for column in view.columns)})" if view.columns else ""
@@ -264,7 +269,9 @@ def engine_schema(ddl: str, dialect: Dialect, *, folded: bool = False) -> Engine
                 if owner == parent:
                     found.columns.setdefault((table, key), place)
         _for_generator(table, schema, found)
-    used = {place.type.sql.strip('"').lower().split(".")[-1] for place in found.columns.values()}
+    named_types = [place.type for place in found.columns.values()]
+    named_types += [part for kind in found.composites.values() for _, part in kind.fields]
+    used = {kind.sql.strip('"').lower().split(".")[-1] for kind in named_types}
     found.enums = {name: labels for name, labels in found.types.enums.items() if name in used and dialect != "mysql"}
     return found
 
@@ -301,11 +308,20 @@ class _ColumnReader:
             known.checks += [domain.condition(part[0].text)] if domain.check else []
         # DuckDB finds the type of a generated column itself, where none is given.
         untyped = bool(generated) and not text
-        kind = EngineType("decimal", "") if untyped else engine_type(text, found.dialect, found.types.enums)
+        kind = EngineType("decimal", "") if untyped else self._type(text)
         collation = collation_of(part, options, found.dialect, found.collations) if kind.kind == "text" else ""
         found.columns[table, key] = Place(_spelt(part[0], found.dialect, self._folded), kind, collation, generated)
         column = known.columns[key]
         column.not_null |= is_serial(text) or (domain is not None and domain.not_null)
+
+    def _type(self, text: str) -> EngineType:
+        composite = self._found.types.composite(text) if self._found.dialect == "postgres" else None
+        if composite is None:
+            return engine_type(text, self._found.dialect, self._found.types.enums)
+        name, fields = composite
+        kinds = tuple((field, self._type(declared)) for field, declared in fields)
+        found = self._found.composites[name] = EngineType("struct", type_name(name), fields=kinds)
+        return found
 
     def _expression(self, part: list[Token]) -> str:
         """The expression of a generated column; empty for all others."""
@@ -350,47 +366,3 @@ def _in_sqlite(text: str, dialect: Dialect) -> str:
     tree = parse_query(f"SELECT {text}", dialect) if text else None
     found = as_sqlite(tree, dialect) if tree is not None else None
     return found.sql.removeprefix("SELECT ") if found is not None else ""
-
-
-def fitted(table: TableSchema, rows: Sequence[Row], types: Mapping[str, EngineType]) -> list[Row]:
-    """Rows as the engine's columns keep them, without those that then repeat a key.
-
-    Args:
-        table: The table.
-        rows: Made for it.
-        types: Of its columns.
-    """
-    given = {*table.given}
-    columns = [
-        (kind, (table.columns[key].not_null or key in table.primary_key) and key in given)
-        for key, kind in types.items()
-    ]
-    kept = []
-    for row in rows:
-        values = [fit(value, kind) for value, (kind, _) in zip(row, columns, strict=True)]
-        kept.append(
-            tuple(
-                ordinary(kind) if value is None and needed else value
-                for value, (kind, needed) in zip(values, columns, strict=True)
-            )
-        )
-    order = list(table.columns)
-    for key in table.keys:
-        # A collation of the generator's stands for one that is blind for case.
-        places = [(order.index(column), bool(table.columns[column].collation)) for column in key]
-        kept = _distinct(kept, places, key == table.primary_key)
-    return kept
-
-
-def _distinct(rows: list[Row], places: list[tuple[int, bool]], primary: bool) -> list[Row]:
-    seen, kept = set(), []
-    for row in rows:
-        key = tuple(_compared(row[place], blind) for place, blind in places)
-        if (None in key and not primary) or key not in seen:
-            seen.add(key)
-            kept.append(row)
-    return kept
-
-
-def _compared(value: object, blind: bool) -> object:
-    return alike(value) if blind and isinstance(value, str) else value

@@ -113,7 +113,7 @@ def _last_step(node: exp.Expr) -> tuple[exp.Expr | None, Path | None]:
         return node.this, path_of(node.expression)
     if isinstance(node, exp.StructExtract):
         return node.this, _step(node.expression)
-    if isinstance(node, exp.Dot):
+    if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Identifier):
         return node.this, (node.expression.name,)
     if isinstance(node, exp.Bracket) and len(node.expressions) == 1:
         return node.this, _step(node.expressions[0])
