@@ -11,13 +11,13 @@ from typing import Any
 
 from sqlglot import exp
 
-from text2sql.sql.roads import Path, Road, Roads, path_text
+from text2sql.sql.roads import Path, Road, Roads, path_of, path_text
 from text2sql.sql.tokens import fold, quote_string
 from text2sql.sql.trees import literal_value, parse_sqlite, to_sqlite
 
 _AS_JSON = (exp.JSONExtract, exp.JSONBExtract)
 _LENGTHS = ("cardinality", "jsonb_array_length", "json_array_length", "json_length", "list_count", "len")
-_HAS_KEY = ("map_contains", "json_exists", "json_contains_path")
+_HAS_PATH = ("json_exists", "json_contains_path")
 _HAS_ALL = ("list_has_all", "array_has_all")
 
 
@@ -64,16 +64,16 @@ class _Rewriter:
         if isinstance(node, (exp.ArraySize, exp.Length)) and (road := self._road(node.this)) is not None:
             return _length(road)
         if isinstance(node, exp.JSONBContainsTopKey):
-            return self._has_key(node.this, node.expression)
+            return self._has_part(node.this, _key_of(node.expression))
         if not isinstance(node, exp.Anonymous) or not node.expressions:
             return None
         name, first = node.name.lower(), node.expressions[0]
         if name in _LENGTHS and (road := self._road(first)) is not None:
             steps = self._further(node)
             return _length(Road(road.column, (*road.steps, *steps))) if steps is not None else None
-        if name in _HAS_KEY and len(node.expressions) == 2:
-            return self._has_key(first, node.expressions[1])
-        return None
+        if name == "map_contains" and len(node.expressions) == 2:
+            return self._has_part(first, _key_of(node.expressions[1]))
+        return self._has_part(first, path_of(node.expressions[-1])) if name in _HAS_PATH else None
 
     def _further(self, node: exp.Anonymous) -> Path | None:
         """The steps of a path that is another argument of a function."""
@@ -82,11 +82,11 @@ class _Rewriter:
         road = self._roads.read(exp.JSONExtract(this=exp.column("x"), expression=node.expressions[1].copy()))
         return road.steps if road is not None else None
 
-    def _has_key(self, holder: exp.Expr, key: exp.Expr) -> exp.Expr | None:
-        road, name = self._road(holder), literal_value(key)
-        if road is None or not isinstance(name, (str, int)):
+    def _has_part(self, holder: exp.Expr, steps: Path | None) -> exp.Expr | None:
+        road = self._road(holder)
+        if road is None or not steps:
             return None
-        path = quote_string(path_text((*road.steps, str(name))))
+        path = quote_string(path_text((*road.steps, *steps)))
         return parse_sqlite(f"JSON_TYPE({to_sqlite(road.column)}, {path}) IS NOT NULL")
 
     def _compared(self, node: exp.Expr) -> exp.Expr | None:
@@ -137,6 +137,11 @@ class _Rewriter:
         if road is None or not values or None in values:
             return None
         return parse_sqlite(f" {joined} ".join(_has_element(road, value) for value in values))
+
+
+def _key_of(node: exp.Expr) -> Path | None:
+    key = literal_value(node)
+    return (str(key),) if isinstance(key, (str, int)) else None
 
 
 def _extract(road: Road) -> exp.Expr:

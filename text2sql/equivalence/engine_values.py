@@ -108,4 +108,4 @@ def _scalars_in(value: Any) -> Iterator[Value]:
         if isinstance(part, (dict, list)):
             yield from _scalars_in(part)
         elif part is not None:
-            yield int(part) if isinstance(part, bool) else part
+            yield part

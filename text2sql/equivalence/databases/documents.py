@@ -121,7 +121,9 @@ def documents(
     # Arrays in which an element comes up twice: json_each finds it as often.
     again: list[Any] = []
     for literal in literals[:6]:
-        if isinstance(literal, (int, float)):
+        if isinstance(literal, bool):
+            near += [literal, not literal]
+        elif isinstance(literal, (int, float)):
             near += [literal, literal + 1, literal - 1]
         elif isinstance(literal, str) and not literal.startswith(("$", "%")):
             near += neighbours(literal, "text")[:4]
