@@ -7,6 +7,7 @@ measurement takes some 50 ms and is kept by processor, threads and PyTorch's ver
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from torch import Tensor
 from backends.interface import BackendError
 from backends.options import LocalOptions
 from backends.paths import cache_directory, written_aside
+
+_log = logging.getLogger(__name__)
 
 # Rows of a training step's products, and a small model's widths.
 ROWS, WIDTHS = 512, (576, 1536)
@@ -60,11 +63,17 @@ def pick_matmul(options: LocalOptions, device: torch.device, dtype: torch.dtype,
         obstacle = "it does not go with dora, compile and fsdp"
     if obstacle and options.matmul == "bfloat16":
         raise BackendError(f"local.matmul: bfloat16 is not offered here: {obstacle}. Set local.matmul=float32.")
-    if options.matmul != "auto":
-        return options.matmul
-    if obstacle:
+    if options.matmul == "float32" or obstacle:
         return "float32"
     found = rates()
+    if options.matmul == "bfloat16":
+        if found.bfloat16 < found.float32:
+            _log.warning(
+                "local.matmul=bfloat16: this processor multiplies bfloat16 at %.0f %% of the rate of float32. The results "
+                "are the same as elsewhere, and slow; local.matmul=float32 or auto is faster here.",
+                100 * found.bfloat16 / found.float32,
+            )
+        return "bfloat16"
     return "bfloat16" if found.bfloat16 > CLEARLY * found.float32 else "float32"
 
 

@@ -129,6 +129,20 @@ def test_auto_takes_what_is_clearly_faster_and_says_so(
     assert service.describe()["matmul"] == chosen
 
 
+@pytest.mark.parametrize(("bfloat16", "said"), [(2e11, False), (4e10, True)])
+def test_bfloat16_where_it_is_slow_is_said(
+    open_local: Any,
+    tiny_model: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    bfloat16: float,
+    said: bool,
+) -> None:
+    monkeypatch.setattr(arithmetic, "rates", lambda: arithmetic.Rates(1e11, bfloat16))
+    open_local(matmul="bfloat16").create_lora_training_client(tiny_model, rank=4).result()
+    assert ("at 40 % of the rate of float32" in caplog.text) == said
+
+
 def test_rates_of_a_quiet_machine_are_measured_once_and_kept(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXT2SQL_CACHE", str(tmp_path))
     measured: list[bool] = []
