@@ -69,8 +69,8 @@ def pick_matmul(options: LocalOptions, device: torch.device, dtype: torch.dtype,
     if options.matmul == "bfloat16":
         if found.bfloat16 < found.float32:
             _log.warning(
-                "local.matmul=bfloat16: this processor multiplies bfloat16 at %.0f %% of the rate of float32. The results "
-                "are the same as elsewhere, and slow; local.matmul=float32 or auto is faster here.",
+                "local.matmul=bfloat16: this processor multiplies bfloat16 at %.0f %% of the rate of float32. "
+                "The results are the same as elsewhere; local.matmul=float32 or auto is faster here.",
                 100 * found.bfloat16 / found.float32,
             )
         return "bfloat16"
