@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from sqlglot import exp
 
+from text2sql.engines.regular import texts
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
@@ -18,20 +18,22 @@ _LENGTH_NAMES = ("OCTET_LENGTH", "CHARACTER_LENGTH", "STRLEN")
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
 # Characters of a text that is made to be as long as a query says.
 _LONGEST = 80
-_REGULAR = (exp.RegexpLike, exp.RegexpILike, exp.RegexpFullMatch, exp.SimilarTo)
-# Alternatives of a pattern that are tried.
+_REGULAR = (
+    *(exp.RegexpLike, exp.RegexpILike, exp.RegexpFullMatch, exp.SimilarTo, exp.RegexpExtract, exp.RegexpExtractAll),
+    *(exp.RegexpReplace, exp.RegexpSubstr, exp.RegexpInstr, exp.RegexpCount, exp.RegexpSplit, exp.Substring),
+)
+_REGULAR_NAMES = ("REGEX", "RLIKE")
+# Literals of a query that are tried.
 _MOST = 6
-_SPECIAL = re.compile(r"[\\^$.|?*+()\[\]{}%_]")
 
 
 def text_hints(trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:
     """By lower-case names of columns, texts that regular expressions match and nearly match, and such as are wide."""
     found: dict[str, list[Value]] = {}
     for tree in trees:
-        for node in tree.find_all(*_REGULAR):
-            pattern = node.expression
-            if isinstance(node.this, exp.Column) and isinstance(pattern, exp.Literal):
-                found.setdefault(fold(node.this.name), []).extend(matching(str(pattern.this)))
+        for node in tree.find_all(*_REGULAR, exp.Anonymous):
+            for column in _searched(node):
+                found.setdefault(fold(column.name), []).extend(_beside(node))
         for call in tree.find_all(*_LENGTHS, exp.Anonymous):
             if isinstance(call, exp.Anonymous) and call.name.upper() not in _LENGTH_NAMES:
                 continue
@@ -41,6 +43,28 @@ def text_hints(trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:
             if isinstance(split.this, exp.Column):
                 found.setdefault(fold(split.this.name), []).extend(_split_otherwise(split))
     return found
+
+
+def _parts_of(node: exp.Expr) -> tuple[exp.Expr | None, exp.Expr | None]:
+    """What a function searches, and the regular expression that it searches for; nothing of any other function."""
+    if isinstance(node, exp.Anonymous):
+        regular = any(name in node.name.upper() for name in _REGULAR_NAMES) and len(node.expressions) > 1
+        return (node.expressions[0], node.expressions[1]) if regular else (None, None)
+    # PostgreSQL's SUBSTRING takes a place, or an expression.
+    return node.this, node.args.get("start") if isinstance(node, exp.Substring) else node.expression
+
+
+def _searched(node: exp.Expr) -> list[exp.Column]:
+    """The columns in which a function looks for a regular expression that is written out."""
+    text, pattern = _parts_of(node)
+    written = isinstance(pattern, exp.Literal) and pattern.is_string
+    return list(text.find_all(exp.Column)) if text is not None and written else []
+
+
+def _beside(node: exp.Expr) -> list[Value]:
+    _, pattern = _parts_of(node)
+    whole, similar = isinstance(node, exp.RegexpFullMatch), isinstance(node, exp.SimilarTo)
+    return list(texts(pattern.name, whole=whole, similar=similar)) if pattern is not None else []
 
 
 def _split_otherwise(split: exp.SplitPart) -> list[Value]:
@@ -87,6 +111,19 @@ def _next_to(value: Value) -> tuple[Value, ...]:
     return (value, value + 1, value - 1) if isinstance(value, (int, float)) else (value,)
 
 
+def compared_otherwise(trees: Sequence[exp.Expr]) -> set[str]:
+    """The lower-case names of columns that two queries compare in different ways: by = and by LIKE, say."""
+    ways = [
+        {
+            (fold(column.name), type(node))
+            for node in tree.find_all(exp.Predicate)
+            for column in node.find_all(exp.Column)
+        }
+        for tree in trees
+    ]
+    return {name for name, _ in ways[0] ^ ways[-1]} if ways else set()
+
+
 _ACCENTS = str.maketrans("aeioun", "áéíóúñ")
 
 
@@ -99,21 +136,3 @@ def _as_long(call: exp.Expr) -> list[Value]:
     if not isinstance(number, int) or not 1 < number <= _LONGEST:
         return []
     return ["a" * (number - 2) + "é", "a" * (number - 1) + "é", "é" * number]
-
-
-def matching(pattern: str) -> list[Value]:
-    """Texts that a plain regular expression matches, and texts near to them; none of one that is not plain.
-
-    Anchors, alternatives and ``.*`` are plain; classes and counts are not.
-    """
-    found: list[Value] = []
-    inner = pattern.removeprefix("^").removesuffix("$")
-    if inner.startswith("(") and inner.endswith(")"):
-        inner = inner[1:-1]
-    for part in inner.split("|")[:_MOST]:
-        core = part.strip("^$").replace(".*", "x").replace("%", "x").replace(".", "y").replace("_", "y")
-        if not core or _SPECIAL.search(core):
-            continue
-        variants = (core, core.swapcase(), core.upper(), core.lower(), core.title())
-        found += [*variants, *(text + "x" for text in variants[:2]), *("x" + text for text in variants[:2]), core[:-1]]
-    return list(dict.fromkeys(found))

@@ -38,6 +38,7 @@ TRANSPILED = "sqlite (transpiled)"
 # texts by their bytes and divides by zero as SQLite does: where it differs, one of the first four has shown it.
 _UNSCOUTED = 40
 _SCOUTED: dict[Dialect, int] = {"duckdb": 7, "postgres": 12, "mysql": 12}
+_TIMED = 12
 # Seconds on the wall for each of the processor's: a server's work is not seen on this process's clock.
 _WALL = 8.0
 
@@ -94,16 +95,16 @@ def _compared(pair: EnginePair, effort: int, seed: int, timeout: float) -> Verdi
     budget = Budget(SEARCH * timeout, _WALL)
     trial = Trial(pair, budget)
     with generator_of(pair, seed) as generator:
-        generator.kept = _SCOUTED[pair.dialect]
+        # What SQLite is told of time is a translation: the databases made for that are the engine's to see.
+        generator.kept = max(_SCOUTED[pair.dialect], _TIMED if generator.timed else 0)
         scouted = None if pair.alike else _scouted(pair, generator, effort, timeout)
         if scouted is not None and scouted.rows is not None:
             verdict = _confirmed(pair, trial, generator, budget, scouted)
             if verdict is not None:
                 return verdict
-        # SQLite has seen the others, so that these need not be as many; but it has no regular expressions, lists and
-        # lengths in bytes, which is what hints are about.
-        seen = scouted is not None and scouted.rows is None and pair.exact and not pair.hints
-        most = _SCOUTED[pair.dialect] if seen else _UNSCOUTED
+        # SQLite has seen the others, so that these need not be as many.
+        seen = scouted is not None and scouted.rows is None and pair.exact and not pair.unseen
+        most = generator.kept if seen else _UNSCOUTED
         return Search(pair, trial, generator, min(effort, most), budget, scouted=seen).verdict()
 
 

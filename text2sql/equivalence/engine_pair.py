@@ -73,9 +73,11 @@ class EnginePair(PreparedPair):
         translations: Both queries for SQLite; None where sqlglot has none.
         exact: Whether the translations ask all that the queries do.
         engine_schema: The schema as the engine is told it.
+        unseen: Whether the queries are about what SQLite does not have: regular expressions, lists, lengths in bytes.
     """
 
     box: EngineBox
+    unseen = False
     # Engines divide by no zero and read no number in a word: on such rows a sound query fails, and others are tried.
     patience = 60
 
@@ -203,7 +205,7 @@ class EnginePair(PreparedPair):
         trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
         translated = [query.tree for query in self.translations if query is not None and query.tree is not None]
         found = engine_values(self.engine_schema, trees, translated, self._inherited)
-        self.made, self.hints = found.made, found.hints
+        self.made, self.hints, self.paraded, self.unseen = found.made, found.hints, found.paraded, found.unseen
 
     def mutated(self, sql: str) -> Prepared:
         """See `PreparedPair`."""
@@ -242,6 +244,12 @@ class EnginePair(PreparedPair):
         """The trees that databases are made for: in SQLite's dialect where there is a translation."""
         found = zip(self.translations, (self.gold, self.predicted), strict=True)
         trees = [tree for translated, query in found if (tree := (translated or query).tree) is not None]
+        return trees[:1] if self.gold.sql == self.predicted.sql else trees
+
+    @property
+    def own_trees(self) -> list[exp.Expr]:
+        """See `PreparedPair`."""
+        trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
         return trees[:1] if self.gold.sql == self.predicted.sql else trees
 
     @cached_property

@@ -9,12 +9,11 @@ from typing import Any
 
 from sqlglot import exp
 
-from text2sql.engines.clock_hints import clock_hints
 from text2sql.engines.collations import counts_spaces
 from text2sql.engines.created_collations import collation_hints
 from text2sql.engines.nested_values import nested_values
 from text2sql.engines.tables import EngineSchema, Place
-from text2sql.engines.text_hints import blind_hints, compared_hints, text_hints
+from text2sql.engines.text_hints import blind_hints, compared_hints, compared_otherwise, text_hints
 from text2sql.engines.types import NESTED
 from text2sql.equivalence.databases.documents import demands_of, documents, json_paths
 from text2sql.sql.roads import Path
@@ -31,10 +30,14 @@ class EngineValues:
     Attributes:
         made: Of columns whose values have parts, all that they hold.
         hints: Values that columns should hold besides others.
+        paraded: Those of them each of which is tried whatever the seed.
+        unseen: Whether the queries are about what SQLite does not have: regular expressions, lists, lengths in bytes.
     """
 
     made: Values = field(default_factory=dict)
     hints: Values = field(default_factory=dict)
+    paraded: Values = field(default_factory=dict)
+    unseen: bool = False
 
 
 def engine_values(
@@ -51,15 +54,16 @@ def engine_values(
     columns = {column: place for (_, column), place in schema.columns.items()}
     nested = any(place.type.kind in NESTED for place in columns.values())
     made = _made(columns, trees, translated) if nested else {}
-    moments = {column for column, place in columns.items() if place.type.kind == "datetime"}
     blind = blind_hints(trees) if schema.dialect == "mysql" else _collated(columns, trees)
     # Conditions on a table are conditions on those whose rows are seen through it.
     compared = compared_hints(trees) if inherited else {}
+    told = text_hints(trees)
     hints: Values = {}
-    for found in (text_hints(trees), made, clock_hints(trees, moments), blind, compared):
+    for found in (blind, told, made, compared):
         for column, values in found.items():
             hints.setdefault(column, []).extend(values)
-    return EngineValues(made, hints)
+    paraded = {column: hints[column] for column in (*told, *(blind.keys() & compared_otherwise(trees)))}
+    return EngineValues(made, hints, paraded, bool(hints))
 
 
 def padded_columns(schema: EngineSchema) -> frozenset[str]:

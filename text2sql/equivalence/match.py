@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from text2sql.equivalence.databases.clocks import read_clock
 from text2sql.equivalence.databases.compiler import Told, compile_plan
 from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.generator import Database, Generator
@@ -125,6 +126,7 @@ def generator_of(pair: PreparedPair, seed: int) -> Iterator[Generator]:
     plan = compile_plan(pair.schema, pair.plan_trees, Told(pair.made, pair.padded))
     for column, values in pair.hints.items():
         plan.hints.setdefault(column, []).extend(values)
+    plan.paraded, plan.clock = pair.paraded, read_clock(pair.own_trees)
     for name in plan.tables:
         pair.tables.setdefault(name, pair.schema.tables[name])
     probe = ConditionProbe()

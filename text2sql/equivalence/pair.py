@@ -49,6 +49,7 @@ class PreparedPair:
         made: By lower-case names of columns whose values have parts, the values that they hold.
         padded: Lower-case names of columns whose texts are equal where they differ in spaces at the end alone.
         hints: By lower-case names of columns, values that they should hold besides those that the plan finds.
+        paraded: Those of them each of which is tried whatever the seed.
     """
 
     gold: Prepared
@@ -60,6 +61,7 @@ class PreparedPair:
     hints: Mapping[str, Sequence[Value]] = MappingProxyType({})
     padded: Collection[str] = frozenset()
     made: Mapping[str, Sequence[Value]] = MappingProxyType({})
+    paraded: Mapping[str, Sequence[Value]] = MappingProxyType({})
     _given: dict[str, TableSchema] | None = None
 
     def __init__(self, schema: str | Schema, gold: str, predicted: str, database: str | None, seed: int) -> None:
@@ -215,6 +217,11 @@ class PreparedPair:
         """The trees that databases are made for, in SQLite's dialect; that of the gold query first."""
         trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
         return trees[:1] if self.gold.sql == self.predicted.sql else trees
+
+    @property
+    def own_trees(self) -> list[exp.Expr]:
+        """The trees in the dialect that the queries are written in."""
+        return self.plan_trees
 
     def close(self) -> None:
         """Closes the sandbox."""

@@ -18,6 +18,7 @@ from text2sql.equivalence.databases.declared import Declared, fits, suits
 from text2sql.equivalence.databases.documents import documents
 from text2sql.equivalence.databases.joint import JointConditions
 from text2sql.equivalence.databases.meetings import Meeting, meetings
+from text2sql.equivalence.databases.parades import parade_samples
 from text2sql.equivalence.databases.plan import ColumnKey, Condition, Plan, Query, atoms, subqueries
 from text2sql.equivalence.databases.probe import ConditionProbe
 from text2sql.equivalence.databases.reaches import reach_samples
@@ -98,6 +99,7 @@ class Domains:
         counted = [threshold.number for threshold in plan.thresholds if threshold.grouped]
         self.samples += reach_samples(plan.reaches, counted, plan.literals, self) if plan.reaches else []
         self.samples += concatenated_samples(plan.concatenations, self._columns, self.declared.fitting, plan.reader)
+        self.samples += parade_samples(plan, self.declared, self._columns)
 
     def _find(self, key: ColumnKey) -> ColumnKey:
         while self._parent.get(key, key) != key:

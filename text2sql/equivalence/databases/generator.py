@@ -16,6 +16,7 @@ from text2sql.equivalence.databases.chains import Chain, Chains, planned, withou
 from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.layout import Layout
 from text2sql.equivalence.databases.meetings import meet
+from text2sql.equivalence.databases.parades import holds_moments
 from text2sql.equivalence.databases.plan import Plan, Query
 from text2sql.equivalence.databases.recipes import CHAINED, FIRST_AIMED, Recipe, aimed, recipe
 from text2sql.equivalence.databases.samples import Sample
@@ -40,6 +41,7 @@ class Generator:
         aimed: How many of the databases are made for one purpose each, see `samples` and `chains`.
         refusing: Whether SQLite may refuse rows that were made: CHECKs, unique indexes, collated keys, generated
             columns.
+        timed: Whether the queries say something about time, and columns hold it.
         recursive: Whether a query follows rows of tables from one to the next.
         circles: Whether rows that a recursion follows may lead back to themselves.
         kept: How many of the first databases are kept for a second search, which then costs nothing.
@@ -56,6 +58,7 @@ class Generator:
         self._chains = planned(plan)
         self._purposes: list[_Purpose] = [*domains.samples, *self._chains]
         self.grouped, self.aimed = plan.grouped, len(self._purposes)
+        self.timed = plan.clock is not None and any(map(holds_moments, domains.declared.kinds.values()))
         self.recursive, self.circles = bool(plan.recursions), True
         self.kept, self._made = 0, dict[tuple[int, int, bool, bool], Database]()
         # A foreign key, or an alias of the rowid, keeps its value whatever meets; under a collation it still points at

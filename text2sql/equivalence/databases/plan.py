@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from text2sql.equivalence.databases.boundaries import Boundary, ColumnKey
+from text2sql.equivalence.databases.clocks import Clock
 from text2sql.equivalence.databases.concatenations import Concatenation
 from text2sql.equivalence.databases.reaches import Reach
 from text2sql.equivalence.databases.thresholds import Threshold
@@ -133,7 +134,10 @@ class Plan:
         recursions: The recursive parts of the queries, the gold query's first.
         deepest: How many steps these are compared with.
         totals: By name of a column that they add up, the numbers that the sum is compared with.
+        ordered: The columns that windows are sorted by.
         reaches: The windows that look some rows away.
+        clock: What the queries say about time; None where they say nothing.
+        paraded: By name of a column, texts on which the functions of an engine part ways.
         grouped: Whether groups compete: a query groups rows, and sorts or selects by aggregates.
     """
 
@@ -161,7 +165,10 @@ class Plan:
     recursions: list[Recursion] = field(default_factory=list)
     deepest: int = 0
     totals: dict[str, list[int | float]] = field(default_factory=dict)
+    ordered: set[ColumnKey] = field(default_factory=set)
     reaches: list[Reach] = field(default_factory=list)
+    clock: Clock | None = None
+    paraded: Mapping[str, Sequence[Value]] = field(default_factory=dict)
     grouped: bool = False
     _index: dict[tuple[int, str], int] = field(default_factory=dict)
 

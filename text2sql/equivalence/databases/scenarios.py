@@ -16,7 +16,7 @@ from text2sql.equivalence.databases.recipes import Recipe
 from text2sql.equivalence.databases.rows import RowMaker
 from text2sql.equivalence.databases.samples import Sample
 from text2sql.equivalence.databases.scenes import Scene, SceneMaker
-from text2sql.equivalence.databases.values import beyond, holds
+from text2sql.equivalence.databases.values import FLIPPED, beyond, holds
 from text2sql.sql.values import Row, Value
 
 Database = dict[str, list[Row]]
@@ -199,14 +199,16 @@ class Draw:
                 # Each copy in its own group: what it groups by is new.
                 values = {r: self._rows.serial(self._plan.column_of(r)) for r in group if not scene.wanted.get(r)}
             aims: dict[int, dict[str, Value]] = {}
+            given_roots: dict[int, Value] = {}
             for instance in scene.instances if sample else ():
                 assert sample
                 aim = aims[instance] = self._copies.given(sample, instance, number, times)
-                values.update({root: aim[c] for c, root in roots[instance] if c in aim})
+                given_roots.update({root: aim[c] for c, root in roots[instance] if c in aim})
+            values.update(given_roots)
             if scene.joint:
                 self._join(scene, values)
             for a, op, b in scene.related:
-                self._relate(scene, values, a, op, b)
+                self._relate(scene, values, (a, op, b), given_roots.keys())
             for instance in scene.instances:
                 if number >= max(1, times.get(instance, 1)):
                     continue
@@ -358,17 +360,19 @@ class Draw:
             if found:
                 values.update(zip(roots, found[int(self._rng.random() ** 2 * len(found))], strict=True))
 
-    def _relate(self, scene: Scene, values: dict[int, Value], a: int, op: str, b: int) -> None:
-        """Tries a few times to make ``a op b`` hold."""
-        table, column = self._plan.column_of(a)
-        affinity = self._tables[table].columns[column].affinity
+    def _relate(self, scene: Scene, values: dict[int, Value], related: tuple[int, str, int], given: Set[int]) -> None:
+        """Tries a few times to make ``a op b`` hold; values that are given stay."""
+        a, op, b = related
+        key = self._plan.column_of(a)
+        affinity = self._tables[key[0]].columns[key[1]].affinity
         for _ in range(4):
             left, right = self._value(scene, values, a), self._value(scene, values, b)
             if holds(left, op, right, affinity):
                 return
-            values.pop(scene.root(a), None)
-            values.pop(scene.root(b), None)
-        right = self._value(scene, values, b)
-        left = beyond(right, op)
-        if left is not None and self._domains.declared.suits((table, column), left):
-            values[scene.root(a)] = left
+            for root in {scene.root(a), scene.root(b)} - given:
+                values.pop(root, None)
+        # The nearest that holds, on the side that is free.
+        other, to, op = (b, a, FLIPPED[op]) if scene.root(a) in given else (a, b, op)
+        found = None if scene.root(other) in given else beyond(self._value(scene, values, to), op)
+        if found is not None and self._domains.declared.suits(self._plan.column_of(other), found):
+            values[scene.root(other)] = found

@@ -29,11 +29,14 @@ def note_windows(
             query.partition += slots(term)
         other = named.get(fold(window.alias))
         number, way = window_reach(window, other), window_way(window)
-        if window.find_ancestor(exp.Select) is not tree or (way == "rows" and not number):
+        if window.find_ancestor(exp.Select) is not tree:
             continue
         order = window.args.get("order") or (other.args.get("order") if other else None)
         terms = [term.this for term in order.expressions] if order else []
         places = [(slot, isinstance(term, exp.Column)) for term in terms for slot in slots(term)]
+        plan.ordered |= {plan.column_of(slot) for slot, alone in places if alone}
+        if way == "rows" and not number:
+            continue
         # Of a grouped query, its groups are the rows.
         grouped = query.group or [slot for inner in below for slot in inner.group]
         places += [(slot, False) for slot in grouped if slot not in query.partition]

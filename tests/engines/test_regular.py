@@ -1,0 +1,46 @@
+"""Texts for regular expressions: such as match, such as do not, and such as tell two expressions apart."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from text2sql.engines.regular import texts
+
+PATTERNS = [
+    *("^[a-c]+$", "ab+c", r"^\d{3}-\d{4}$", "^(red|gr[ae]y)s?$", r"@example\.com$", "^[^@]+@[^@]+$", r"^\+?[0-9]+$"),
+    *(r"^[A-Z]{2}[0-9]{2,}$", "(?:x|y){2}z", "(?i)^rome$", r"^a.c$", "^x[-_]?y$", r"\bend$", "[]x]+", r"^[\w.]+$"),
+]
+# Expressions that differ in one of their parts.
+UNLIKE = [
+    *(("^[a-c]+$", "^[a-d]+$"), ("^[b-d]+$", "^[a-d]+$"), ("ab+c", "ab*c"), ("ab?c", "ab*c"), ("^abc", "abc")),
+    *(("abc$", "abc"), (r"^\d+$", r"^\w+$"), ("^[0-9]{3}$", "^[0-9]{3,}$"), ("^[0-9]{2,5}$", "^[0-9]{2,6}$")),
+    *((r"a\.b", "a.b"), ("^(ab|cd)e$", "^ab|cde$"), ("^(a|b|c)$", "^(a|b)$"), ("^x y$", r"^x\s+y$"), ("^A", "(?i)^A")),
+    *(("^[^0-9]+$", "^[^1-9]+$"), ("^a(b(c|d)?)?$", "^a(b(c|d))?$"), ("^(ab){2}$", "^(ab)+$"), ("^a-b$", "^a-?b$")),
+]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_some_texts_match_and_some_do_not(pattern: str) -> None:
+    found = [re.search(pattern, text) is not None for text in texts(pattern)]
+    assert sum(found) >= 2 and found.count(False) >= 2
+
+
+@pytest.mark.parametrize(("one", "other"), UNLIKE)
+def test_a_text_tells_two_expressions_apart(one: str, other: str) -> None:
+    both = [*texts(one), *texts(other)]
+    assert any((re.search(one, text) is None) != (re.search(other, text) is None) for text in both)
+
+
+def test_similar_to_is_of_the_whole_text_with_its_own_signs() -> None:
+    found = texts("(a|b)%_.", similar=True)
+    assert any(re.fullmatch(r"[ab].*.\.", text) for text in found)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["", "(", "[", "a{", "((((((((x))))))))", "*", "a{999}", "(?<", "\\", "[[:alpha:]]", "a" * 900]
+)
+def test_what_is_no_expression_or_a_long_one_gives_few_short_texts(pattern: str) -> None:
+    found = texts(pattern)
+    assert len(found) <= 60 and all(len(text) <= 60 for text in found)
