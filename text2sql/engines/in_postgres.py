@@ -27,7 +27,8 @@ _OLDEST = 13
 _READER = "text2sql_reader_"
 _SESSION = {
     "statement_timeout": f"{round(1000 * QUERY_SECONDS)}ms",
-    "lock_timeout": "500ms",
+    # Another session may hold what a schema makes for all, an extension, until its pair is judged.
+    "lock_timeout": f"{round(1000 * QUERY_SECONDS)}ms",
     "idle_in_transaction_session_timeout": "600s",
     "work_mem": "16MB",
     "max_parallel_workers_per_gather": "0",
