@@ -43,6 +43,14 @@ PAIRS = {
         "SELECT city_id FROM person WHERE age > 18 AND price BETWEEN 10 AND 20",
         "SELECT city_id FROM person WHERE age > 18 AND price > 10 AND price <= 20",
     ),
+    "a whole number written with a fraction": (
+        "SELECT name FROM city WHERE id IN (0, 0)",
+        "SELECT name FROM city WHERE id IN (10.0, 0)",
+    ),
+    "a negative whole number written with a fraction": (
+        "SELECT email FROM person WHERE age = 0",
+        "SELECT email FROM person WHERE age = 0 OR age = -10.0",
+    ),
     "the borders of made-up ranges": (
         f"SELECT v.lo, COUNT(*) FROM {RANGES} JOIN person ON price >= v.lo AND price < v.hi GROUP BY v.lo",
         f"SELECT v.lo, COUNT(*) FROM {RANGES} JOIN person ON price > v.lo AND price <= v.hi GROUP BY v.lo",

@@ -13,11 +13,12 @@ _NUMBER = re.compile(r"\A\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*\Z")
 
 def as_number(value: Value) -> int | float | None:
     """The number that a column of numeric affinity makes of a value, if it is one."""
-    if isinstance(value, (int, float)):
+    if isinstance(value, int):
         return value
     if isinstance(value, str) and len(value) < 300 and _NUMBER.match(value):
-        number = float(value)
-        if math.isinf(number):
+        value = float(value)
+        if math.isinf(value):
             return None
-        return int(number) if number.is_integer() and abs(number) < 2**53 else number
-    return None
+    if not isinstance(value, float):
+        return None
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
