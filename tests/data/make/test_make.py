@@ -109,6 +109,20 @@ def test_questions_say_names_as_people_do(tmp_path: Path) -> None:
     assert not re.search(r"\bp names?\b|\bnum\b|\bpos\b", questions)
 
 
+def test_keys_that_people_say_are_asked_for(tmp_path: Path) -> None:
+    place = tmp_path / "team.db"
+    with closing(sqlite3.connect(place)) as db:
+        db.execute("CREATE TABLE college (cName TEXT PRIMARY KEY, seats INTEGER)")
+        db.execute("CREATE TABLE pupil (id INTEGER PRIMARY KEY, college TEXT REFERENCES college, age INTEGER)")
+        db.executemany("INSERT INTO college VALUES (?, ?)", [(f"Saint {i}", 100 + i * i) for i in range(8)])
+        db.executemany("INSERT INTO pupil VALUES (?, ?, ?)", [(i, f"Saint {i % 8}", i % 9 + 15) for i in range(60)])
+        db.commit()
+    rows = made(str(place), tmp_path / "mine.jsonl", 60)
+    assert any("names of" in row["question"] and "SELECT cName FROM college" in row["answer"] for row in rows)
+    assert any("pupil" in row["question"] and re.search(r"GROUP BY college|college = '", row["answer"]) for row in rows)
+    assert not any("c name" in row["question"] for row in rows)
+
+
 def test_a_second_start_goes_on_to_the_same_file(lite: str, tmp_path: Path) -> None:
     straight = made(lite, tmp_path / "straight.jsonl", 50)
     for count in (7, 21):

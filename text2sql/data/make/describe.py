@@ -134,15 +134,16 @@ def _table(
         name, text = fold(token.name), _name(token, dialect)
         column = table.columns[name]
         values = [row[text] for row in rows]
+        unique = name in (single, *alone) or (size == len(rows) and len({*values}) == size and None not in values)
+        made = _column(text, token.name, column, values, unique, dialect)
+        # A key may be what people call the row by, and is then asked for as well; so is what refers to such a row.
         if name == single:
             columns.append(Column(text, "key", ("id",)))
-            continue
-        if any(name in key.columns for key in table.foreign_keys):
+            made = made if made is not None and made.kind == "label" else None
+        elif any(name in key.columns for key in table.foreign_keys):
             # Its target is set when all tables are known.
             columns.append(Column(text, "ref"))
-            continue
-        unique = name in alone or (size == len(rows) and len({*values}) == size and None not in values)
-        made = _column(text, token.name, column, values, unique, dialect)
+            made = made if made is not None and made.kind == "category" else None
         if made is None:
             continue
         made = replace(made, phrases=_phrases(token.name, one))
@@ -245,23 +246,27 @@ def _linked(tables: dict[str, Table], schema: declared.Schema) -> tuple[Table, .
     found = []
     for name, table in tables.items():
         keys = {key.columns[0]: key for key in schema.tables[name].foreign_keys if len(key.columns) == 1}
+        referring = {column.name for column in table.of_kind("ref")}
         columns = []
         for column in table.columns:
-            if column.kind != "ref":
+            if column.name not in referring:
                 columns.append(column)
                 continue
             key = keys.get(fold(_bare(column.name)))
             parent = tables.get(key.parent) if key else None
             if key is None or parent is None or parent is table or fold(_bare(parent.key)) != key.parent_columns[0]:
                 continue
-            columns.append(_reference(column, parent))
+            if column.kind == "ref":
+                columns.append(_reference(column, parent))
+            elif parent.label is not None and parent.label.name == parent.key:
+                columns.append(replace(column, phrases=(parent.nouns[0][0],)))
         found.append(replace(table, columns=tuple(columns)))
     return tuple(found)
 
 
 def _reference(column: Column, parent: Table) -> Column:
     one = parent.nouns[0][0]
-    spoken = re.sub(r" (?:id|key|code|no)$", "", _words(_bare(column.name)))
+    spoken = re.sub(r" (?:id|key|code|name|no)$", "", _words(_bare(column.name)))
     role = spoken if spoken not in ("id", "") else one
     return replace(column, target=parent.name, by=("of", "that belong to"), did=("had",), role=role)
 
@@ -330,7 +335,8 @@ def _phrases(name: str, noun: str) -> tuple[str, ...]:
     if short != spoken and short:
         return (short, spoken)
     front, _, rest = _snake(name).partition("_")
-    return (_words(rest),) if rest and noun.startswith(front) and _words(rest) else (spoken,)
+    own = rest and rest != "id" and noun.startswith(front)
+    return (_words(rest),) if own and _words(rest) else (spoken,)
 
 
 def _a(phrase: str) -> str:
