@@ -54,6 +54,22 @@ def test_agreement_counts_databases_in_the_engine(dialect: str) -> None:
     assert verdict.correct and verdict.databases >= (7 if dialect == "duckdb" else 12) and verdict.informative >= 6
 
 
+@pytest.mark.parametrize("dialect", ENGINES)
+@pytest.mark.parametrize(
+    "share",
+    [
+        "SUM(CASE WHEN city = '{}' THEN 1 ELSE 0 END) * 100.0 / (SELECT COUNT(*) FROM customers)",
+        "COUNT(CASE WHEN city = '{}' THEN 1 END) * 100.0 / COUNT(*)",
+        "1.0 / COUNT(CASE WHEN city = '{}' THEN 1 END)",
+        "LN(COUNT(CASE WHEN city = '{}' THEN 1 END))",
+    ],
+)
+def test_a_query_that_has_no_result_without_rows_is_judged_on_others(dialect: str, share: str) -> None:
+    gold = f"SELECT {share.format('Rome')} FROM customers"
+    assert judged(dialect, gold, f"SELECT {share.format('Rome')} FROM customers WHERE 1 = 1").correct
+    assert judged(dialect, gold, f"SELECT {share.format('Oslo')} FROM customers").status in ("different", "error")
+
+
 # The same two queries, and what each engine makes of them.
 DECIDED = [
     (

@@ -108,6 +108,9 @@ class EngineBox:
         kept, self._kept, self._filled = self._kept, {}, False
         try:
             self._on_empty[sql] = self.run(sql, 0, QUERY_SECONDS)
+        except QueryFailed as failure:
+            if not failure.by_rows:
+                raise
         finally:
             self._kept, self._filled = kept, False
 

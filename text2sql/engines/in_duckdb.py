@@ -144,7 +144,7 @@ class DuckDB:
             return QueryFailed("timeout", "it takes too much memory")
         if isinstance(error, driver.PermissionException):
             return QueryFailed("refused", message)
-        return QueryFailed("error", message)
+        return QueryFailed("error", message, by_rows=isinstance(error, driver.OutOfRangeException))
 
     def _undo(self) -> None:
         if self._filled:

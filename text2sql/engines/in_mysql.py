@@ -30,6 +30,8 @@ _OLDEST = {"MySQL": (8, 0), "MariaDB": (10, 6)}
 # Error numbers: https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
 _TIME = (1317, 1969, 3024)
 _MEMORY = (1037, 1038, 1041, 1114, 1206)
+# Division by zero, numbers out of range, and logarithms of numbers that have none.
+_BY_ROWS = (1365, 1690, 3020)
 _DENIED = (1044, 1142, 1143, 1227, 1290, 1792)
 _GONE = (2003, 2006, 2013, 2055)
 
@@ -183,7 +185,7 @@ class MySQL:
             return QueryFailed("timeout", "it takes too long")
         if number in _MEMORY:
             return QueryFailed("timeout", f"it takes too much memory ({message})")
-        return QueryFailed("refused" if number in _DENIED else "error", message)
+        return QueryFailed("refused" if number in _DENIED else "error", message, by_rows=number in _BY_ROWS)
 
     def end(self) -> None:
         """See `Engine`."""

@@ -25,6 +25,8 @@ VARIABLE = "TEXT2SQL_POSTGRES"
 # DISTINCT ON, FILTER and what else is judged here were there before; 13 is the oldest that is still about.
 _OLDEST = 13
 _READER = "text2sql_reader_"
+# Division by zero, numbers out of range, logarithms and powers of numbers that have none.
+_BY_ROWS = ("22012", "22003", "2201E", "2201F")
 _SESSION = {
     "statement_timeout": f"{round(1000 * QUERY_SECONDS)}ms",
     # Another session may hold what a schema makes for all, an extension, until its pair is judged.
@@ -176,7 +178,7 @@ class PostgreSQL:
             return QueryFailed("timeout", f"it takes too much memory ({message})")
         if state in ("42501", "25006", "0A000"):
             return QueryFailed("refused" if state != "0A000" else "error", message)
-        return QueryFailed("error", message)
+        return QueryFailed("error", message, by_rows=state in _BY_ROWS)
 
     def end(self) -> None:
         """See `Engine`."""

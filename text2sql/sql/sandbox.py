@@ -78,11 +78,13 @@ class QueryFailed(Exception):
     Attributes:
         kind: error, timeout (time or memory) or refused; the text says why.
         hopeless: Whether fewer rows would not help.
+        by_rows: Whether it is what the rows come to that has no result, as a division by their number where there are
+            none: with others it may have one.
     """
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, *, by_rows: bool = False) -> None:
         super().__init__(message)
-        self.kind = kind
+        self.kind, self.by_rows = kind, by_rows
         self.hopeless = "memory" in message
 
 
