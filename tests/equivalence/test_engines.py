@@ -227,6 +227,15 @@ def test_translation_is_a_fallback_that_says_so() -> None:
         assert (verdict.status, verdict.judged_on) == (status, TRANSPILED), verdict.reason
 
 
+def test_translated_dates_are_subtracted_in_days() -> None:
+    gold, same = "SELECT id FROM t WHERE b - a > 7", "SELECT id FROM t WHERE a + 7 < b"
+    near = "SELECT id FROM t WHERE b - a >= 7"
+    for predicted, status in ((same, "equivalent"), (near, "different")):
+        schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, a DATE, b DATE)"
+        verdict = execution_match(schema, gold, predicted, dialect="postgres", transpile=True)
+        assert (verdict.status, verdict.judged_on) == (status, TRANSPILED), verdict.reason
+
+
 def test_a_sqlite_file_takes_no_part_in_another_dialect(tmp_path) -> None:
     pair = Pair(
         SCHEMA, "SELECT name FROM customers", "SELECT name FROM customers", str(tmp_path / "x.sqlite"), "duckdb"

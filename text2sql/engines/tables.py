@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from sqlglot import exp
 from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.generators.mysql import MySQLGenerator
 
 from text2sql.engines.collations import collation_of, compares_blindly
 from text2sql.engines.created_collations import CreatedCollation, created_collations, with_collations_placed
 from text2sql.engines.created_types import CreatedTypes, created_types
+from text2sql.engines.days import with_days
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.families import Families, families
 from text2sql.engines.fitting import literal
@@ -114,6 +116,10 @@ class EngineSchema:
         known = self.columns.get((table, column))
         return known or Place(named(column, self.dialect), engine_type("", self.dialect, {}))
 
+    def with_days(self, tree: exp.Expr) -> exp.Expr:
+        """A query over the tables, with its sums and differences of dates as the days that they are."""
+        return with_days(tree, {key: place.type.kind for key, place in self.columns.items()}, self.dialect)
+
     def with_keys(self, table: TableSchema) -> dict[str, EngineType]:
         """The types of a table's columns, those in keys as keys hold them."""
         name, keys = fold(table.name), {column for key in table.keys for column in key}
@@ -180,7 +186,7 @@ class EngineSchema:
         """Tables with what partitions ask of their rows among their CHECKs."""
         found = dict(tables)
         for name, condition in self.families.conditions(tables):
-            text = _in_sqlite(condition, self.dialect)
+            text = _in_sqlite(condition, self)
             found[name] = replace(found[name], checks=[*found[name].checks, *([text] if text else [])])
         return found
 
@@ -338,12 +344,12 @@ def _spelt(token: Token, dialect: Dialect, folded: bool) -> str:
 
 def _for_generator(name: str, table: TableSchema, found: EngineSchema) -> None:
     """Gives a table the types, collations and CHECKs that make SQLite's rows such as the engine's columns hold."""
-    table.checks = [check for text in table.checks if (check := _in_sqlite(text, found.dialect))]
+    table.checks = [check for text in table.checks if (check := _in_sqlite(text, found))]
     for key, column in table.columns.items():
         place = found.place(name, key)
         kind = place.type
         blind = compares_blindly(kind, place.collation, found.dialect, found.collations)
-        generated = _in_sqlite(place.generated, found.dialect) or _unknown(place.generated, table)
+        generated = _in_sqlite(place.generated, found) or _unknown(place.generated, table)
         table.columns[key] = replace(
             column,
             type=kind.declared,
@@ -361,8 +367,8 @@ def _unknown(expression: str, table: TableSchema) -> str:
     return f"CASE WHEN 0 THEN COALESCE(NULL, {', '.join(names or ['NULL'])}) END"
 
 
-def _in_sqlite(text: str, dialect: Dialect) -> str:
+def _in_sqlite(text: str, schema: EngineSchema) -> str:
     """A condition or an expression as SQLite reads it; empty where it cannot be had."""
-    tree = parse_query(f"SELECT {text}", dialect) if text else None
-    found = as_sqlite(tree, dialect) if tree is not None else None
+    tree = parse_query(f"SELECT {text}", schema.dialect) if text else None
+    found = as_sqlite(schema.with_days(tree), schema.dialect) if tree is not None else None
     return found.sql.removeprefix("SELECT ") if found is not None else ""

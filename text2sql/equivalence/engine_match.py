@@ -80,14 +80,14 @@ def judge_transpiled(
     places = qualifiers_of(schema, dialect)
     queries = map(places.in_query, (gold, extract_sql_in(predicted, dialect)))
     found = [parse_query(text, dialect) for text in queries]
-    gold_query, query = [as_sqlite(tree, dialect) if tree is not None else None for tree in found]
+    known = engine_schema(places.in_schema(schema), dialect)
+    gold_query, query = [as_sqlite(known.with_days(tree), dialect) if tree is not None else None for tree in found]
     if gold_query is None:
         return Verdict("undecided", "The gold query has no translation for SQLite.", judged_on=TRANSPILED)
     if query is None:
         reason = f"The prediction does not parse as {SHOWN[dialect]}."
         return Verdict("error", reason, judged_on=TRANSPILED)
-    tables = engine_schema(places.in_schema(schema), dialect).schema
-    verdict = judge_pair(tables, gold_query.sql, query.sql, effort=effort, seed=seed, timeout=timeout)
+    verdict = judge_pair(known.schema, gold_query.sql, query.sql, effort=effort, seed=seed, timeout=timeout)
     return replace(verdict, judged_on=TRANSPILED)
 
 

@@ -110,7 +110,7 @@ class EnginePair(PreparedPair):
             return None
         plain, same = without_pivots(tree, self.schema)
         self.exact &= same and not drops_order(tree)
-        return as_sqlite(with_json(plain, self._nested), self.dialect)
+        return as_sqlite(with_json(self.engine_schema.with_days(plain), self._nested), self.dialect)
 
     @property
     def refusal(self) -> str:
@@ -248,9 +248,9 @@ class EnginePair(PreparedPair):
 
     @property
     def own_trees(self) -> list[exp.Expr]:
-        """See `PreparedPair`."""
+        """See `PreparedPair`; what is a number of days says so."""
         trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
-        return trees[:1] if self.gold.sql == self.predicted.sql else trees
+        return [self.engine_schema.with_days(tree) for tree in trees[: 1 if self.gold.sql == self.predicted.sql else 2]]
 
     @cached_property
     def alike(self) -> bool:

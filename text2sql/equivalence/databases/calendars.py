@@ -24,10 +24,10 @@ _LEAP_YEAR, _COMMON_YEAR = 2024, 2023
 # All days of a week, from a Sunday on.
 _WEEK = [datetime.date(2024, 5, 12) + datetime.timedelta(days=day) for day in range(7)]
 _ORDINARY_TIMES = (0, 36_000, 86_399, 43_200, 27_015)
-# Where a run of moments, and the first of two, begins: in the middle of a month, in the night to New Year, at the ends
-# of months.
-_START = Moment(2024, 3, 12, 9)
-_STARTS = (_START, Moment(2023, 12, 31, 23, 30), Moment(2024, 1, 31, 12), Moment(2024, 2, 29), Moment(2023, 3, 31, 18))
+# Where a run of moments, and the first of two, begins: in the middle of a month, in the night to New Year (within an
+# hour and a minute), at the ends of months.
+_START, _NIGHT = Moment(2024, 3, 12, 9), Moment(2023, 12, 31, 23, 30, 30)
+_STARTS = (_START, _NIGHT, Moment(2024, 1, 31, 12), Moment(2024, 2, 29), Moment(2023, 3, 31, 18))
 _SECOND, _DAY = datetime.timedelta(seconds=1), datetime.timedelta(days=1)
 # What lies between two moments whatever the queries say.
 _USUAL: tuple[Span, ...] = ((0, 1), (0, 43_200), (0, 86_400), (1, 0), (12, 0))
@@ -148,7 +148,9 @@ def couples(clock: Clock) -> list[tuple[Moment, Moment]]:
         # Where months end tells months apart; where a day does, seconds.
         for start in _STARTS if months else _STARTS[:2]:
             end, before = later(start, span), later(start, span, -1)
-            steps = (0 * _DAY, -_SECOND, _DAY if span[0] else _SECOND) if start is _START else (0 * _DAY,)
+            steps = [0 * _DAY, -_SECOND, _DAY if span[0] else _SECOND] if start is _START else [0 * _DAY]
+            # A second less than the span, but over as many beginnings of hours and minutes as it has.
+            steps += [-_SECOND] if start is _NIGHT and not span[0] else []
             found.update({(start, end + step): None for step in steps} if end is not None else {})
             if before is not None and months:
                 found[before, start] = None
