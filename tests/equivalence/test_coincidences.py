@@ -1,4 +1,4 @@
-"""Pairs told apart by a coincidence of moments, rows of a window or parts of a regular expression, with every seed."""
+"""Pairs told apart by a coincidence of moments, rows of a window or parts of a text, with every seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.engines import ENGINES, require_engine
 from text2sql.equivalence.workers import Pair, score_pairs
 
 DATA = Path(__file__).parent / "data" / "coincidences.yaml"
-SETS = ("first", "second", "third", "fourth")
+SETS = ("first", "second", "third", "fourth", "between_marks")
 
 
 @cache

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from text2sql.engines.regular import texts
+from text2sql.engines.split_texts import split_texts
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
@@ -39,9 +40,8 @@ def text_hints(trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:
                 continue
             for column in call.find_all(exp.Column):
                 found.setdefault(fold(column.name), []).extend([*_WIDE, *_as_long(call)])
-        for split in tree.find_all(exp.SplitPart):
-            if isinstance(split.this, exp.Column):
-                found.setdefault(fold(split.this.name), []).extend(_split_otherwise(split))
+        for name, values in split_texts(tree).items():
+            found.setdefault(name, []).extend(values)
     return found
 
 
@@ -65,17 +65,6 @@ def _beside(node: exp.Expr) -> list[Value]:
     _, pattern = _parts_of(node)
     whole, similar = isinstance(node, exp.RegexpFullMatch), isinstance(node, exp.SimilarTo)
     return list(texts(pattern.name, whole=whole, similar=similar)) if pattern is not None else []
-
-
-def _split_otherwise(split: exp.SplitPart) -> list[Value]:
-    """Texts that have a part that is asked for where it is looked for, and in other places."""
-    mark, compared = literal_value(split.args.get("delimiter") or exp.Null()), split.find_ancestor(exp.Predicate)
-    literals = [literal_value(part) for part in compared.find_all(exp.Literal)] if compared is not None else []
-    texts = [text for text in literals if isinstance(text, str) and text != mark]
-    if not isinstance(mark, str):
-        return []
-    forms = (("a", "{}"), ("a", "b", "{}"), ("a", "{}", "b"), ("{}",), ("{}", "a"))
-    return [mark.join(form).replace("{}", text) for text in (texts or ["c"])[:_MOST] for form in forms]
 
 
 def blind_hints(trees: Sequence[exp.Expr]) -> dict[str, list[Value]]:

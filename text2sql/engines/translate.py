@@ -14,7 +14,7 @@ from sqlglot import exp
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.trees import FAILURES
 from text2sql.sql.prepare import Prepared, parse
-from text2sql.sql.trees import COMPARISONS, keeps_ties, parse_sqlite, to_sqlite
+from text2sql.sql.trees import COMPARISONS, keeps_ties, literal_value, parse_sqlite, to_sqlite
 
 _PARTS = {
     "YEAR": "%Y",
@@ -128,6 +128,8 @@ def _simpler(node: exp.Expr, dialect: Dialect) -> exp.Expr:
         return _concatenated(node)
     if isinstance(node, exp.Left):
         return exp.Substring(this=node.this, start=exp.Literal.number(1), length=node.expression)
+    if isinstance(node, exp.Right) and isinstance(count := literal_value(node.expression), int) and count > 0:
+        return exp.Substring(this=node.this, start=exp.convert(-count))
     if isinstance(node, exp.Boolean):
         return exp.Literal.number(int(bool(node.this)))
     if isinstance(node, exp.IntDiv):

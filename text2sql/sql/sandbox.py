@@ -23,7 +23,7 @@ from text2sql.sql.files import open_read_only
 from text2sql.sql.loading import create_table, insertion
 from text2sql.sql.schema import TableSchema, View
 from text2sql.sql.tokens import fold, quote_identifier
-from text2sql.sql.values import Row
+from text2sql.sql.values import Row, Value
 
 # Instructions between two calls of the progress handler: often enough for the clock, and no cost to a query.
 _STEP = 500
@@ -177,9 +177,9 @@ class Sandbox:
         """Instructions that the last query took, to the nearest few hundred."""
         return self._steps
 
-    def create_function(self, name: str, function: Callable[[], float]) -> None:
-        """Registers a function without arguments that is called anew for every row."""
-        self._db.create_function(name, 0, function, deterministic=False)
+    def create_function(self, name: str, function: Callable[..., Value], arguments: int = 0) -> None:
+        """Registers a function that is called anew for every row."""
+        self._db.create_function(name, arguments, function, deterministic=False)
 
     def allow_json_tables(self) -> None:
         """Makes json_each and json_tree known: their first use declares columns, which looks like a CREATE TABLE."""

@@ -141,6 +141,10 @@ def meetings(
         values = _spread(pools[key], declared.kinds[key], literals)
         values = declared.fitting(key, values)[:_MOST_VALUES]
         rows = ask(texts, columns[key], values)
+        if rows is None and len(texts) > 1:
+            # One that SQLite does not have says nothing of the others.
+            by_column[key] = texts = [text for text in texts if ask([text], columns[key], values) is not None]
+            rows = ask(texts, columns[key], values) if texts else None
         if key[1] in plan.parting:
             made = meeting_samples(plan.reader(key[0]), key, rows or (), values)
             # Where a query reads the table twice, once more without other rows in it: these might be larger.

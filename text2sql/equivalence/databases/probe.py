@@ -80,7 +80,7 @@ class ConditionProbe:
             for place, (affinity, collation) in enumerate(key):
                 table.add(Column(f"v{place}", "" if affinity == "BLOB" else affinity, collation=collation))
             table.add(Column("n", "INTEGER"))
-            self._boxes[key] = Sandbox.in_memory([table]), table
+            self._boxes[key] = _knowing(Sandbox.in_memory([table])), table
         box, table = self._boxes[key]
         box.load({"probe": (table, loaded)})
         listed = ", ".join(f"({expression})" for expression in expressions)
@@ -103,3 +103,25 @@ class ConditionProbe:
                 part.replace(name)
         found = self.evaluate([to_sqlite(copied)], [column], [(value,) for value in values])
         return None if found is None else [None if row[0] is None else bool(row[0]) for row in found]
+
+
+def _knowing(box: Sandbox) -> Sandbox:
+    """A sandbox with the functions of engines that read a part of a text between marks: SQLite has none."""
+    box.create_function("split_part", _split_part, 3)
+    box.create_function("substring_index", _substring_index, 3)
+    return box
+
+
+def _split_part(text: Value, mark: Value, place: Value) -> Value:
+    if text is None or not isinstance(mark, str) or not isinstance(place, int):
+        return None
+    parts = str(text).split(mark) if mark else [str(text)]
+    at = place - 1 if place > 0 else place + len(parts)
+    return parts[at] if place and 0 <= at < len(parts) else ""
+
+
+def _substring_index(text: Value, mark: Value, count: Value) -> Value:
+    if text is None or not isinstance(mark, str) or not isinstance(count, int):
+        return None
+    parts = str(text).split(mark) if mark and count else []
+    return mark.join(parts[:count] if count > 0 else parts[count:])
