@@ -14,9 +14,7 @@ from text2sql.equivalence.process_pool import Lost, Workers, run_tasks
 from text2sql.equivalence.verdict import Verdict
 from text2sql.equivalence.workers import Pair
 from text2sql.errors import UserError
-
-# Seconds of processor time for a pair; it takes a tenth.
-_SECONDS = 2.0
+from text2sql.sql.budget import TIMEOUT
 
 
 def require_solver(needed_by: str, alternative: str) -> None:
@@ -57,7 +55,7 @@ def with_proofs(pairs: Sequence[Pair], verdicts: Sequence[Verdict], *, workers: 
     tested = [place for place, verdict in enumerate(verdicts) if verdict.proof == "tested" and not verdict.judged_on]
     tasks = [ProofTask(*Pair(*pairs[place])[:4]) for place in tested]
     found = list(verdicts)
-    for number, reply in run_tasks(prove, tasks, workers=workers, seconds=_SECONDS) if tasks else ():
+    for number, reply in run_tasks(prove, tasks, workers=workers, seconds=TIMEOUT) if tasks else ():
         if not isinstance(reply, Lost) and reply.bound:
             place = tested[number]
             found[place] = _proven(found[place], reply.bound)

@@ -17,7 +17,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from text2sql.sql.budget import Clock
+from text2sql.sql.budget import TIMEOUT, Clock
 from text2sql.sql.complexity import may_explode
 from text2sql.sql.files import open_read_only
 from text2sql.sql.loading import create_table, insertion
@@ -287,7 +287,7 @@ class Sandbox:
         Raises:
             QueryFailed: If SQLite does not accept it, or it may not run.
         """
-        self._guarded("EXPLAIN " + sql, 10**7, 2.0, keep=False)
+        self._guarded("EXPLAIN " + sql, 10**7, TIMEOUT, keep=False)
 
     def run(
         self, sql: str, max_steps: int, seconds: float, max_rows: int = MAX_ROWS, max_bytes: int = _MAX_BYTES

@@ -233,9 +233,7 @@ class Decoder:
             cache = Cache(layers=[ContinuedLayer(kept) for kept in beginning])
             places = torch.arange(shared + ids.shape[1], device=self._device)
             hidden = places[None] > places[shared:, None]  # [T, shared + T]: causal
-            mask = torch.zeros(hidden.shape, dtype=beginning[0][0].dtype, device=self._device).masked_fill_(
-                hidden, -torch.inf
-            )
+            mask = beginning[0][0].new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
             more = {"attention_mask": mask[None, None], "position_ids": places[None, shared:]}
         output = self._model(
             input_ids=ids.to(self._device),

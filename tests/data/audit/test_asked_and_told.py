@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
-from text2sql.data.audit.reading import read
-from text2sql.data.audit.smells import smells
+from tests.support.smelling import smell_kinds
 from text2sql.data.audit.weights import CONTRARY, WEIGHTS
-from text2sql.data.example import Example
 
 SCHEMA = (
     "CREATE TABLE people (id INTEGER PRIMARY KEY, FirstName TEXT, LastName TEXT, State TEXT, gender TEXT, Height REAL,"
@@ -16,12 +16,7 @@ SCHEMA = (
     "day DATE, ScoreGE1500 INTEGER, Rate REAL)"
 )
 JOINED = "visits AS v JOIN people AS p ON v.person_id = p.id"
-
-
-def kinds(question: str, sql: str, evidence: str | None = None) -> set[str]:
-    reading = read(Example("x", question, SCHEMA, sql, evidence=evidence))
-    assert reading is not None, sql
-    return {smell.kind for smell in smells(reading)}
+kinds = partial(smell_kinds, SCHEMA)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.repository import REPOSITORY
+from tests.support.smelling import smell_kinds
 from text2sql.data.audit.on_data import on_data
 from text2sql.data.audit.reading import read
 from text2sql.data.audit.smells import smells
@@ -19,12 +21,7 @@ SCHEMA = (
     "clerk_name TEXT)"
 )
 JOINED = "customers AS c JOIN orders AS o ON o.customer_id = c.id"
-
-
-def kinds(question: str, sql: str, evidence: str | None = None) -> set[str]:
-    reading = read(Example("x", question, SCHEMA, sql, evidence=evidence))
-    assert reading is not None, sql
-    return {smell.kind for smell in smells(reading)}
+kinds = partial(smell_kinds, SCHEMA)
 
 
 # A smell, a pair that has it, and one that nearly has it.
