@@ -78,6 +78,9 @@ def test_what_the_first_made_database_lets_pass_is_counted_where_there_is_no_oth
     found = pay([replace(asked, answer=text) for text in answers], RewardConfig(databases=4))
     assert [bool(row.passes_one) for row in found] == list(answers.values())
     assert {row.reward for row in found if row.passes_one} == {0.1}
+    # The usual reward, to be compared with ours, pays both for right.
+    usual = RewardConfig(databases=4, function="text2sql.rl.rewards:pay_by_one_database")
+    assert [row.reward for row in pay([replace(asked, answer=text) for text in answers], usual)] == [1, 1, 0.1, 1, 0]
 
 
 def test_what_is_partly_right_is_paid_a_part_and_emptiness_nothing() -> None:

@@ -40,6 +40,7 @@ class RewardedAnswer:
         outcome: What the evaluator says of it.
         reason: The same in a sentence.
         reward: By the table of verdicts; None where the evaluator cannot decide.
+        passes_one: Whether it is wrong, and a comparison on one database would have taken it for right.
     """
 
     question: str
@@ -53,6 +54,7 @@ class RewardedAnswer:
     outcome: Outcome = "undecided"
     reason: str = ""
     reward: float | None = None
+    passes_one: bool = False
 
 
 RewardFunction = Callable[[RewardedAnswer], "float | None"]
@@ -87,6 +89,15 @@ def one_database_passes(verdict: Verdict, answer: RewardedAnswer) -> bool:
         return outcome == "caught"
     # A search ends at the first database that even that comparison fails on.
     return outcome == "runs" and verdict.status == "different" and (verdict.lenient or verdict.databases > 1)
+
+
+def pay_by_one_database(answer: RewardedAnswer) -> float | None:
+    """A reward function: the usual comparison on one database, to compare what is learnt from it with ours.
+
+    Results are compared as sets of rows, on the question's own database or on the first that is made
+    (`one_database_passes`). What passes is paid 1, and anything else as the table pays it.
+    """
+    return 1.0 if answer.passes_one else answer.reward
 
 
 def reward_of(outcome: Outcome, table: RewardConfig) -> float | None:
@@ -202,7 +213,14 @@ def _pay_by_function(
     """Pay by the user's own function, in processes that can be killed."""
     tasks = []
     for answer, paid in zip(answers, judged, strict=True):
-        known = replace(answer, sql=paid.sql, outcome=paid.outcome, reason=paid.verdict.reason, reward=paid.reward)
+        known = replace(
+            answer,
+            sql=paid.sql,
+            outcome=paid.outcome,
+            reason=paid.verdict.reason,
+            reward=paid.reward,
+            passes_one=bool(paid.passes_one),
+        )
         tasks.append(CallTask(**asdict(known), function=table.function or ""))
     found = list(judged)
     for index, reply in run_tasks(call_function, tasks, workers=workers, seconds=table.seconds, memory=OWN_MEMORY):
