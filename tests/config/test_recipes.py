@@ -27,8 +27,11 @@ from text2sql.pipeline.run import run_pipeline
 from text2sql.training.batches import epoch_order
 
 SHIPPED = {path.stem: path for path in sorted((REPOSITORY / "configs").glob("*.yaml"))}
-# Those that begin with a finished run and learn from verdicts.
-FROM_VERDICTS = {"quickstart-rl"}
+# Those that begin with a finished run and learn from verdicts, and whose run that is.
+FROM_VERDICTS = {
+    "quickstart-rl": "quickstart",
+    "smollm2-sql-create-context-rl": "smollm2-sql-create-context",
+}
 # The form that a recipe's rows have, by configuration; of the others.
 RECIPES = {
     "llama-3.2-1b": "rows",
@@ -100,7 +103,7 @@ def _cache_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_shipped_configuration_is_a_recipe_with_a_test() -> None:
-    assert SHIPPED.keys() == RECIPES.keys() | FROM_VERDICTS
+    assert SHIPPED.keys() == RECIPES.keys() | FROM_VERDICTS.keys()
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -163,17 +166,21 @@ def test_two_steps(
     assert json.loads((run / "summary.json").read_text())["evaluations"]["tuned"]["n"] == 2
 
 
+@pytest.mark.parametrize("name", FROM_VERDICTS)
 def test_a_step_from_verdicts_on_the_run_before_it(
-    tmp_path: Path, tiny_chat_model: str, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, tiny_chat_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge_by_words(monkeypatch)
     monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path)
     here = [f"base_model={tiny_chat_model}", "local.device=cpu", "local.dtype=float32", "data.max_tokens=4096"]
-    start = run_pipeline(_config("quickstart", tmp_path, *here))
+    before = FROM_VERDICTS[name]
+    start = run_pipeline(_config(before, tmp_path, *here))
+    # The few rows have one schema.
+    data = [*_data(tmp_path, RECIPES[before]), "data.split_by=example"] if RECIPES[before] != "bundled" else []
     small = ["rl.steps=1", "rl.questions=2", "rl.group=2", "data.test_size=2", "evaluation.max_new_tokens=8"]
     small += ["evaluation.workers=1", "evaluation.novel_questions=false", "evaluation.max_unusable_golds=1"]
     places = [f"training.start_from={start}", f"output_dir={tmp_path / 'verdicts'}"]
-    run = run_pipeline(load_config("quickstart-rl", [*here, *small, *places]))
+    run = run_pipeline(load_config(str(SHIPPED[name]), [*here, *data, *small, *places]))
     assert [row["step"] for row in read_jsonl(run / "metrics.jsonl") if "reward" in row] == [1]
     assert json.loads((run / "summary.json").read_text())["evaluations"].keys() >= {"base", "start", "tuned"}
 
@@ -328,7 +335,7 @@ def test_the_hosted_command_of_the_first_page_names_a_model_that_is_served() -> 
 
 
 def test_every_recipe_has_a_source_or_is_our_own() -> None:
-    assert SHIPPED.keys() == SOURCES.keys() | OWN | FROM_VERDICTS
+    assert SHIPPED.keys() == SOURCES.keys() | OWN | FROM_VERDICTS.keys()
 
 
 @pytest.mark.parametrize(("name", "key"), [(name, key) for name, values in SOURCES.items() for key in values])
