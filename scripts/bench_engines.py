@@ -20,7 +20,7 @@ import psutil
 import yaml
 
 from text2sql.engines.dialect import DIALECTS, Dialect, read_dialect
-from text2sql.engines.engine import EngineMissing, open_engine
+from text2sql.engines.sandbox.engine import EngineMissing, open_engine
 from text2sql.evaluation import Pair, execution_match, score_pairs
 
 PAIRS = Path(__file__).parents[1] / "tests" / "equivalence" / "data" / "engine_core.yaml"

@@ -11,7 +11,7 @@ import pytest
 from tests.support.command_line import Outcome
 from tests.support.servers import PASSWORD, mysql_admin, postgres_admin, server_shop, shop_in
 from tests.support.tiny_runs import judge_by_words, tiny_config
-from text2sql.engines.user_database import UserDatabase
+from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.pipeline.run import run_pipeline
 
 ANSWERS = {

@@ -17,7 +17,7 @@ from text2sql.demo.actions import Actions
 from text2sql.demo.page import build_page, launch_options
 from text2sql.demo.session import Source, database_source, show
 from text2sql.demo.storage import Storage
-from text2sql.engines.user_database import UserDatabase
+from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.inference.ask import answering
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from tests.support.engines import require_engine
-from text2sql.engines import in_duckdb
-from text2sql.engines.box import EngineBox
-from text2sql.engines.engine import open_engine
-from text2sql.engines.tables import engine_schema
+from text2sql.engines.sandbox import in_duckdb
+from text2sql.engines.sandbox.box import EngineBox
+from text2sql.engines.sandbox.engine import open_engine
+from text2sql.engines.sandbox.tables import engine_schema
 from text2sql.sql.sandbox import QueryFailed
 
 SCHEMA = "CREATE TABLE t (a INTEGER PRIMARY KEY, b VARCHAR(10))"

@@ -18,9 +18,9 @@ from tests.support.servers import (
     server_shop,
     sqlite_shop,
 )
-from text2sql.engines.connection import Database, Limits
-from text2sql.engines.opening import open_database
 from text2sql.engines.url import Location, locate
+from text2sql.engines.user_databases.connection import Database, Limits
+from text2sql.engines.user_databases.opening import open_database
 from text2sql.errors import UserError
 from text2sql.sql.sandbox import QueryFailed
 
@@ -82,7 +82,7 @@ def test_the_engine_itself_refuses_what_the_guard_would_let_pass(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("server", "duckdb_file"):
-        monkeypatch.setattr(f"text2sql.engines.{module}.admitted", lambda sql, dialect: sql)
+        monkeypatch.setattr(f"text2sql.engines.user_databases.{module}.admitted", lambda sql, dialect: sql)
     for sql in ("DELETE FROM orders", "CREATE TABLE more (x INTEGER)", "SELECT 1; DELETE FROM orders"):
         with pytest.raises(QueryFailed):
             database.run(sql)
@@ -128,7 +128,7 @@ def test_a_role_that_may_write_is_refused_unless_it_is_allowed(server: tuple[str
 
 
 def test_its_transactions_are_read_only_all_the_same(server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("text2sql.engines.server.admitted", lambda sql, dialect: sql)
+    monkeypatch.setattr("text2sql.engines.user_databases.server.admitted", lambda sql, dialect: sql)
     with open_database(locate(server[1]), allow_writable_role=True) as database:
         for sql in ("DELETE FROM orders", "UPDATE orders SET price = 1"):
             with pytest.raises(QueryFailed, match="writes") as told:
@@ -209,7 +209,9 @@ def _opening_error(url: str) -> str:
 
 
 def test_an_engine_that_is_too_old(server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("text2sql.engines.server._OLDEST", dict.fromkeys(("PostgreSQL", "MySQL", "MariaDB"), (99, 0)))
+    monkeypatch.setattr(
+        "text2sql.engines.user_databases.server._OLDEST", dict.fromkeys(("PostgreSQL", "MySQL", "MariaDB"), (99, 0))
+    )
     with pytest.raises(UserError, match=r"at least \w+ 99.0 is needed"), open_database(locate(server[0])):
         pass
 
@@ -247,7 +249,7 @@ def test_a_duckdb_file_that_a_program_holds(tmp_path: Path) -> None:
 
 
 def test_duckdb_reaches_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("text2sql.engines.duckdb_file.admitted", lambda sql, dialect: sql)
+    monkeypatch.setattr("text2sql.engines.user_databases.duckdb_file.admitted", lambda sql, dialect: sql)
     (tmp_path / "secret.csv").write_text("a,b\n1,2\n")
     with open_database(locate(str(duckdb_shop(tmp_path / "shop.duckdb")))) as database:
         for sql in (

@@ -1,7 +1,7 @@
 import pytest
 
+from text2sql.engines.declared.spelling import with_tables_spelt, without_qualifiers
 from text2sql.engines.guard import LONGEST, Reach, guarded
-from text2sql.engines.respelt import with_tables_spelt, without_qualifiers
 from text2sql.sql.sandbox import QueryFailed
 
 READ = {

@@ -17,10 +17,10 @@ from tests.support.servers import (
     sqlite_shop,
 )
 from text2sql.data.schema_text import read_tables
-from text2sql.engines.inspect import read_schema
-from text2sql.engines.opening import open_database
 from text2sql.engines.url import locate
-from text2sql.engines.user_database import UserDatabase
+from text2sql.engines.user_databases.inspect import read_schema
+from text2sql.engines.user_databases.opening import open_database
+from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.errors import UserError
 from text2sql.sql.ddl import parse_schema
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from text2sql.engines.regular import texts
+from text2sql.engines.values.regular_expressions import texts
 
 PATTERNS = [
     *("^[a-c]+$", "ab+c", r"^\d{3}-\d{4}$", "^(red|gr[ae]y)s?$", r"@example\.com$", "^[^@]+@[^@]+$", r"^\+?[0-9]+$"),

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.servers import duckdb_shop, sqlite_shop
-from text2sql.engines.engine import EngineMissing
 from text2sql.engines.failures import why_closed
-from text2sql.engines.in_postgres import PostgreSQL
+from text2sql.engines.sandbox.engine import EngineMissing
+from text2sql.engines.sandbox.in_postgres import PostgreSQL
 from text2sql.engines.url import locate
 from text2sql.errors import UserError
 

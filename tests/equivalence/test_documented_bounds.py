@@ -6,17 +6,11 @@ import sqlite3
 from pathlib import Path
 
 from text2sql.equivalence import match, process_pool
-from text2sql.equivalence.databases import (
-    apart,
-    boundaries,
-    chains,
-    constants,
-    joint,
-    meetings,
-    reaches,
-    samples,
-    thresholds,
-)
+from text2sql.equivalence.databases import boundaries, reaches, samples
+from text2sql.equivalence.databases.differences import collisions, separate_rows
+from text2sql.equivalence.databases.drawing import chains, joint
+from text2sql.equivalence.databases.reading import made_up_tables
+from text2sql.equivalence.databases.values import thresholds
 from text2sql.sql import complexity, sandbox
 
 PAGE = " ".join((Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8").split())
@@ -54,10 +48,10 @@ def test_what_it_cannot_see_names_the_bounds_of_the_code() -> None:
         f"further than {reaches.MOST_ROWS} rows away",
         f"more than {reaches.MOST_STEPS} steps",
         f"at most {chains._MOST} ways are followed",
-        f"of more than {constants._MOST:,} rows",
-        f"at most {apart._PARTS} places",
-        f"at most {meetings._MOST_FUNCTIONS} expressions over it",
-        f"{meetings._MOST_VALUES} values are put through each",
+        f"of more than {made_up_tables._MOST:,} rows",
+        f"at most {separate_rows._PARTS} places",
+        f"at most {collisions._MOST_FUNCTIONS} expressions over it",
+        f"{collisions._MOST_VALUES} values are put through each",
     ):
         assert said in unseen, said
     assert match.ENOUGH == 6 and "On at least six of the databases" in PAGE

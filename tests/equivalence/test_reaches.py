@@ -14,7 +14,7 @@ CREATE TABLE staff (id INTEGER PRIMARY KEY, boss INTEGER REFERENCES staff(id), n
 CREATE TABLE part (id INTEGER PRIMARY KEY, label TEXT NOT NULL);
 CREATE TABLE bom (whole INTEGER NOT NULL REFERENCES part(id), piece INTEGER NOT NULL REFERENCES part(id), qty INTEGER,
   PRIMARY KEY (whole, piece), CHECK (whole < piece));
-CREATE TABLE road (a TEXT, b TEXT, km INTEGER)"""
+CREATE TABLE path (a TEXT, b TEXT, km INTEGER)"""
 PER_SHOP = "OVER (PARTITION BY shop_id ORDER BY day"
 # What stands for the number, and a number that differs from it.
 WINDOWS = [
@@ -57,7 +57,7 @@ DOWN = (
     "WITH RECURSIVE u(id, n) AS (SELECT id, 1 FROM staff WHERE boss IS NULL UNION ALL SELECT s.id, n + 1 FROM staff s"
 )
 PARTS = "WITH RECURSIVE d(id, depth) AS (SELECT 7, 0 UNION SELECT piece, depth + 1 FROM d JOIN bom ON whole = d.id"
-ROADS = "WITH RECURSIVE r(b, km) AS (SELECT b, km FROM road WHERE a = 'Oslo' UNION SELECT road.b, r.km + road.km"
+ROADS = "WITH RECURSIVE r(b, km) AS (SELECT b, km FROM path WHERE a = 'Oslo' UNION SELECT path.b, r.km + path.km"
 RECURSIONS = [
     (f"{DOWN} JOIN u ON s.boss = u.id) SELECT COUNT(*) FROM u WHERE n < {{}}", 9, 10),
     (f"{DOWN} JOIN u ON s.boss = u.id WHERE n < {{}}) SELECT id FROM u", 7, 6),
@@ -70,8 +70,8 @@ RECURSIONS = [
     ),
     (f"{PARTS} WHERE depth < {{}}) SELECT DISTINCT id FROM d", 4, 5),
     (f"{PARTS}) SELECT label FROM part WHERE id IN (SELECT id FROM d WHERE depth <= {{}})", MOST_STEPS - 1, MOST_STEPS),
-    (f"{ROADS} FROM road, r WHERE road.a = r.b AND r.km + road.km <= {{}}) SELECT COUNT(DISTINCT b) FROM r", 500, 499),
-    (f"{ROADS} FROM road JOIN r ON road.a = r.b LIMIT 200) SELECT DISTINCT b FROM r WHERE km < {{}}", 900, 901),
+    (f"{ROADS} FROM path, r WHERE path.a = r.b AND r.km + path.km <= {{}}) SELECT COUNT(DISTINCT b) FROM r", 500, 499),
+    (f"{ROADS} FROM path JOIN r ON path.a = r.b LIMIT 200) SELECT DISTINCT b FROM r WHERE km < {{}}", 900, 901),
 ]
 MADE_UP = [
     "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < {}) SELECT x FROM n JOIN sale ON qty = x",
@@ -107,7 +107,7 @@ def test_beyond_the_bound_it_is_undecided(query: str, most: int) -> None:
 
 
 def test_data_without_circles_where_a_recursion_would_not_end() -> None:
-    everyone = "WITH RECURSIVE c(top, id) AS (SELECT a, a FROM road UNION ALL SELECT top, b FROM road JOIN c ON a = id)"
+    everyone = "WITH RECURSIVE c(top, id) AS (SELECT a, a FROM path UNION ALL SELECT top, b FROM path JOIN c ON a = id)"
     gold, predicted = f"{everyone} SELECT top, COUNT(*) FROM c GROUP BY 1", f"{everyone} SELECT id, 1 FROM c"
     verdict = execution_match(SCHEMA, gold, predicted)
     assert verdict.status == "different", verdict

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.worker_tasks import Behaviour, Done, misbehave, misjudge
-from text2sql.equivalence import attendant, nursery, worker
+from text2sql.equivalence import supervisor, worker, worker_pools
 from text2sql.equivalence.process_pool import Lost, WorkersCannotStart, close_pools, run_tasks
 from text2sql.equivalence.workers import verdicts, work_on_pairs
 from text2sql.evaluation import Pair, execution_match, score_pairs
@@ -71,7 +71,7 @@ def test_where_no_worker_starts_nothing_is_judged(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_worker_that_sleeps_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attendant, "_GRACE", 0.2)
+    monkeypatch.setattr(supervisor, "_GRACE", 0.2)
     answers = dict(run_tasks(misbehave, [Behaviour("sleep"), Behaviour()], workers=1, seconds=0.2))
     assert isinstance(answers[0], Lost) and answers[0].kind == "timeout" and isinstance(answers[1], Done)
 
@@ -79,13 +79,13 @@ def test_a_worker_that_sleeps_is_killed_from_outside(monkeypatch: pytest.MonkeyP
 def test_a_spare_takes_the_place_of_a_lost_worker_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     close_pools()
     started: list[float] = []
-    real = nursery.Worker
+    real = worker_pools.Worker
 
-    def start(arguments: Sequence[str]) -> nursery.Worker:
+    def start(arguments: Sequence[str]) -> worker_pools.Worker:
         started.append(time.monotonic())
         return real(arguments)
 
-    monkeypatch.setattr(nursery, "Worker", start)
+    monkeypatch.setattr(worker_pools, "Worker", start)
     tasks = [Behaviour(how) for how in (None, "pause", "compute", None, "pause")]
     answers = dict(run_tasks(misbehave, tasks, workers=1, seconds=1.0))
     assert isinstance(answers[2], Lost) and _pid(answers[3]) != _pid(answers[0])

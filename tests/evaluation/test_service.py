@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.running import KEY, OTHER_KEY, start_process
-from text2sql.engines import engine as engines
+from text2sql.engines.sandbox import engine as engines
 from text2sql.evaluation import execution_match, verdicts
 from text2sql.evaluation.service import VerdictService
 

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from text2sql.engines.engine import EngineMissing, open_engine
+from text2sql.engines.sandbox.engine import EngineMissing, open_engine
 
 ENGINES = ("duckdb", "postgres", "mysql")
 

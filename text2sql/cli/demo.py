@@ -30,7 +30,7 @@ def demo(
 
     check_models(run)
     from text2sql.demo.page import serve_demo
-    from text2sql.engines.user_database import UserDatabase
+    from text2sql.engines.user_databases.user_database import UserDatabase
 
     opened = None if database is None else UserDatabase.read(database, allow_writable_role=allow_writable_role)
     serve_demo(

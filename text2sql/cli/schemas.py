@@ -12,7 +12,7 @@ from text2sql.errors import UserError
 from text2sql.rows.encodings import read_text
 
 if TYPE_CHECKING:
-    from text2sql.engines.user_database import UserDatabase
+    from text2sql.engines.user_databases.user_database import UserDatabase
 
 # A schema instead of the name of a file that has one.
 _STATEMENT = re.compile(r"\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*create\s", re.IGNORECASE | re.DOTALL)
@@ -39,7 +39,7 @@ def read_schema(
     Raises:
         UserError: Neither is given, or what is given cannot be read or has none.
     """
-    from text2sql.engines.user_database import UserDatabase
+    from text2sql.engines.user_databases.user_database import UserDatabase
 
     opened = None if database is None else UserDatabase.read(database, allow_writable_role=allow_writable_role)
     if schema is None:

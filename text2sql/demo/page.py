@@ -22,7 +22,7 @@ from text2sql.demo import view
 from text2sql.demo.session import database_source
 from text2sql.demo.storage import Storage, open_storage
 from text2sql.demo.uploads import MAX_DATABASE
-from text2sql.engines.user_database import UserDatabase
+from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.errors import UserError
 from text2sql.inference.ask import Answerer, answering
 from text2sql.runs.directory import RunDirectory

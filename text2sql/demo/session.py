@@ -16,9 +16,9 @@ from sqlglot import exp
 from text2sql.demo.uploads import copy_database, database_schema
 from text2sql.engines.dialect import SHOWN, Dialect
 from text2sql.engines.guard import the_query
-from text2sql.engines.inspect import DatabaseSchema
 from text2sql.engines.url import Location
-from text2sql.engines.user_database import UserDatabase
+from text2sql.engines.user_databases.inspect import DatabaseSchema
+from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.errors import UserError
 from text2sql.inference.ask import MAX_ROWS, MAX_SECONDS, Answer, run_query
 from text2sql.sql.ddl import parse_schema

@@ -1,4 +1,4 @@
-"""Where both queries of a pair run: `text2sql.sql.sandbox` for SQLite, `text2sql.engines.box` for the others."""
+"""Where both queries of a pair run: `text2sql.sql.sandbox` for SQLite, `text2sql.engines.sandbox` for the others."""
 
 from __future__ import annotations
 

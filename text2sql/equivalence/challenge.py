@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlglot.errors import SqlglotError
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.engine import EngineLost, open_engine, versions_of
+from text2sql.engines.sandbox.engine import EngineLost, open_engine, versions_of
 from text2sql.equivalence.match import DEFAULT_EFFORT, Search, generator_of
 from text2sql.equivalence.mutations import Mutation, mutations
 from text2sql.equivalence.pair import GoldFails, PreparedPair
@@ -182,7 +182,7 @@ def _tried(pair: PreparedPair, task: ChallengeTask) -> tuple[list[Mutation], lis
     with generator_of(pair, task.seed) as generator:
         generator.kept = task.databases
         # Some mutations are no queries: they do not count.
-        for mutation in mutations(pair.gold.sql, rng, 4 * task.count, pair.tongue):
+        for mutation in mutations(pair.gold.sql, rng, 4 * task.count, pair.syntax):
             if not left:
                 break
             try:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from text2sql.engines.answers import extract_sql_in
+from text2sql.engines.declared.qualifiers import qualifiers_of
 from text2sql.engines.dialect import SHOWN, Dialect
-from text2sql.engines.engine import Engine, EngineLost, EngineMissing, drop_engine, open_engine
-from text2sql.engines.qualifiers import qualifiers_of
-from text2sql.engines.translate import as_sqlite
+from text2sql.engines.sandbox.engine import Engine, EngineLost, EngineMissing, drop_engine, open_engine
+from text2sql.engines.translation.to_sqlite import as_sqlite
 from text2sql.engines.trees import parse_query
-from text2sql.equivalence.databases.generator import Generator
+from text2sql.equivalence.databases.drawing.generator import Generator
 from text2sql.equivalence.engine_pair import EnginePair
 from text2sql.equivalence.match import (
     LONGEST,
@@ -75,7 +75,7 @@ def judge_transpiled(
     schema: str, gold: str, predicted: str, dialect: Dialect, *, effort: int, seed: int, timeout: float
 ) -> Verdict:
     """Decides on SQLite, with both queries translated: for callers that have no engine and say so."""
-    from text2sql.engines.tables import engine_schema
+    from text2sql.engines.sandbox.tables import engine_schema
 
     places = qualifiers_of(schema, dialect)
     queries = map(places.in_query, (gold, extract_sql_in(predicted, dialect)))

@@ -9,23 +9,23 @@ from functools import cached_property, lru_cache
 from sqlglot import exp
 
 from text2sql.engines.answers import read_answer_in
-from text2sql.engines.as_json import with_json
-from text2sql.engines.box import EngineBox
-from text2sql.engines.created_collations import alike, with_collations_placed
+from text2sql.engines.declared.created_collations import alike, with_collations_placed
+from text2sql.engines.declared.qualifiers import qualifiers_of
+from text2sql.engines.declared.spelling import OWN, with_tables_spelt, without_qualifiers
+from text2sql.engines.declared.types import NESTED
 from text2sql.engines.dialect import SHOWN, Dialect
-from text2sql.engines.engine import Engine, open_engine
 from text2sql.engines.guard import Reach, guarded
-from text2sql.engines.pivots import without_pivots
-from text2sql.engines.qualifiers import qualifiers_of
-from text2sql.engines.respelt import OWN, with_tables_spelt, without_qualifiers
-from text2sql.engines.tables import EngineSchema, engine_schema
-from text2sql.engines.translate import as_sqlite, drops_order
+from text2sql.engines.sandbox.box import EngineBox
+from text2sql.engines.sandbox.engine import Engine, open_engine
+from text2sql.engines.sandbox.tables import EngineSchema, engine_schema
+from text2sql.engines.translation.json_access import with_json
+from text2sql.engines.translation.pivots import without_pivots
+from text2sql.engines.translation.to_sqlite import as_sqlite, drops_order
 from text2sql.engines.trees import canonical_in, parse_query, with_collections_ordered, written
-from text2sql.engines.types import NESTED
 from text2sql.equivalence import ties
 from text2sql.equivalence.engine_values import engine_values, padded_columns
 from text2sql.equivalence.pair import GoldFails, PreparedPair, encodable
-from text2sql.equivalence.tongue import Tongue
+from text2sql.equivalence.syntax import Syntax
 from text2sql.sql.prepare import Prepared
 from text2sql.sql.repair import clean, word_names
 from text2sql.sql.sandbox import QueryFailed
@@ -35,10 +35,10 @@ from text2sql.sql.values import Value
 
 
 @lru_cache(maxsize=8)
-def tongue_of(dialect: Dialect, blind: bool = False) -> Tongue:
+def syntax_of(dialect: Dialect, blind: bool = False) -> Syntax:
     """How queries of an engine's dialect are read and written; `blind` says that collations overlook more than case."""
     settled: Callable[[exp.Expr], exp.Expr] = _settled_in_mysql if dialect == "mysql" else lambda column: column.copy()
-    return Tongue(
+    return Syntax(
         parse=lambda sql: parse_query(sql, dialect),
         write=lambda tree: written(tree, dialect),
         chance=exp.Rand,
@@ -91,7 +91,7 @@ class EnginePair(PreparedPair):
         self._ddl = schema
         self.engine_schema: EngineSchema = engine_schema(schema, engine.dialect)
         self.schema = self.engine_schema.schema
-        self.tongue = tongue_of(engine.dialect, any(known.blind for known in self.engine_schema.collations.values()))
+        self.syntax = syntax_of(engine.dialect, any(known.blind for known in self.engine_schema.collations.values()))
         self._folded = False
         self.padded = padded_columns(self.engine_schema)
         self.added: list[str] = []
@@ -135,7 +135,7 @@ class EnginePair(PreparedPair):
         stars = bool(views) or any(tree is None or _sees_all(tree) for tree in trees)
         used = used_tables(self.schema, names, every_column=stars)
         self.tables = self.engine_schema.bounded(used)
-        self._inherited = any(self.engine_schema.families.above(name, used) for name in used)
+        self._inherited = any(self.engine_schema.inheritance.above(name, used) for name in used)
         # To SQLite no table is seen through another.
         self.exact &= not self._inherited
         self.box = EngineBox(self._engine, self.engine_schema, self.tables, views)
@@ -144,7 +144,9 @@ class EnginePair(PreparedPair):
         """The tables that a query leaves out by ONLY."""
         named = [fold(table.name) for table in tree.find_all(exp.Table) if table.args.get("only")]
         return {
-            name for name in self.schema.tables if any(self.engine_schema.families.above(name, [top]) for top in named)
+            name
+            for name in self.schema.tables
+            if any(self.engine_schema.inheritance.above(name, [top]) for top in named)
         }
 
     def prepare_gold(self) -> None:
@@ -205,7 +207,7 @@ class EnginePair(PreparedPair):
         trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
         translated = [query.tree for query in self.translations if query is not None and query.tree is not None]
         found = engine_values(self.engine_schema, trees, translated, self._inherited)
-        self.made, self.hints, self.paraded, self.unseen = found.made, found.hints, found.paraded, found.unseen
+        self.made, self.hints, self.swept, self.unseen = found.made, found.hints, found.swept, found.unseen
 
     def mutated(self, sql: str) -> Prepared:
         """See `PreparedPair`."""

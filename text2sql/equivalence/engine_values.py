@@ -9,14 +9,14 @@ from typing import Any
 
 from sqlglot import exp
 
-from text2sql.engines.collations import counts_spaces
-from text2sql.engines.created_collations import collation_hints
-from text2sql.engines.nested_values import nested_values
-from text2sql.engines.tables import EngineSchema, Place
-from text2sql.engines.text_hints import blind_hints, compared_hints, compared_otherwise, text_hints
-from text2sql.engines.types import NESTED
-from text2sql.equivalence.databases.documents import demands_of, documents, json_paths
-from text2sql.sql.roads import Path
+from text2sql.engines.declared.collations import counts_spaces
+from text2sql.engines.declared.created_collations import collation_hints
+from text2sql.engines.declared.types import NESTED
+from text2sql.engines.sandbox.tables import EngineSchema, Place
+from text2sql.engines.values.nested_values import nested_values
+from text2sql.engines.values.text_hints import blind_hints, compared_hints, compared_otherwise, text_hints
+from text2sql.equivalence.databases.values.json_documents import demands_of, documents, json_paths
+from text2sql.sql.column_paths import Path
 from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
 
@@ -30,13 +30,13 @@ class EngineValues:
     Attributes:
         made: Of columns whose values have parts, all that they hold.
         hints: Values that columns should hold besides others.
-        paraded: Those of them each of which is tried whatever the seed.
+        swept: Those of them each of which is tried whatever the seed.
         unseen: Whether the queries are about what SQLite does not have: regular expressions, lists, lengths in bytes.
     """
 
     made: Values = field(default_factory=dict)
     hints: Values = field(default_factory=dict)
-    paraded: Values = field(default_factory=dict)
+    swept: Values = field(default_factory=dict)
     unseen: bool = False
 
 
@@ -62,8 +62,8 @@ def engine_values(
     for found in (blind, told, made, compared):
         for column, values in found.items():
             hints.setdefault(column, []).extend(values)
-    paraded = {column: hints[column] for column in (*told, *(blind.keys() & compared_otherwise(trees)))}
-    return EngineValues(made, hints, paraded, bool(hints))
+    swept = {column: hints[column] for column in (*told, *(blind.keys() & compared_otherwise(trees)))}
+    return EngineValues(made, hints, swept, bool(hints))
 
 
 def padded_columns(schema: EngineSchema) -> frozenset[str]:

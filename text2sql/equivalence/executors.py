@@ -25,12 +25,12 @@ from typing import Any, Literal, Protocol
 
 from backends.extras import missing_package
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.engine import versions_of
-from text2sql.equivalence.attendant import Attendant
-from text2sql.equivalence.nursery import POOLS, worker_arguments
+from text2sql.engines.sandbox.engine import versions_of
+from text2sql.equivalence.supervisor import Supervisor
 from text2sql.equivalence.tasks import A, T, Work, protocol, work_name, written
 from text2sql.equivalence.verdict_cache import evaluator_version
 from text2sql.equivalence.worker import Lost
+from text2sql.equivalence.worker_pools import POOLS, worker_arguments
 from text2sql.errors import UserError
 from text2sql.functions import find_function
 
@@ -164,17 +164,17 @@ def carry_out(text: str) -> str:
         if refusal := _refusal(batch):
             return json.dumps(asdict(Reply(refusal)))
         arguments = worker_arguments(batch.work, batch.seconds, batch.memory, list(batch.engines))
-        attendant = Attendant(POOLS.shared(arguments), batch.seconds)
+        supervisor = Supervisor(POOLS.shared(arguments), batch.seconds)
         answers: list[tuple[Literal["answer", "lost"], Any]] = []
         try:
             for task in batch.tasks:
-                answer = attendant.carry_out(task)
+                answer = supervisor.carry_out(task)
                 answers.append(("lost", asdict(answer)) if isinstance(answer, Lost) else ("answer", answer))
         except BaseException:
             # An executor interrupts what is cancelled: a worker that still owes an answer would give it to the next.
-            attendant.end()
+            supervisor.end()
             raise
-        attendant.rest()
+        supervisor.rest()
     except UserError as error:
         return json.dumps(asdict(Reply(str(error))))
     return json.dumps(asdict(Reply(answers=tuple(answers))))

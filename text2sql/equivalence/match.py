@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from text2sql.equivalence.databases.clocks import read_clock
-from text2sql.equivalence.databases.compiler import Told, compile_plan
-from text2sql.equivalence.databases.domains import Domains
-from text2sql.equivalence.databases.generator import Database, Generator
+from text2sql.equivalence.databases.drawing.domains import Domains
+from text2sql.equivalence.databases.drawing.generator import Database, Generator
+from text2sql.equivalence.databases.drawing.recipes import FIRST_AIMED
 from text2sql.equivalence.databases.probe import ConditionProbe
 from text2sql.equivalence.databases.reaches import out_of_sight
-from text2sql.equivalence.databases.recipes import FIRST_AIMED
-from text2sql.equivalence.databases.thresholds import MOST, out_of_reach, thresholds
+from text2sql.equivalence.databases.reading.compiler import Told, compile_plan
+from text2sql.equivalence.databases.values.thresholds import MOST, out_of_reach, thresholds
+from text2sql.equivalence.databases.values.time_mentions import read_time_mentions
 from text2sql.equivalence.pair import GoldFails, PreparedPair
 from text2sql.equivalence.results import Answers, LenientComparison, informative
 from text2sql.equivalence.shrink import Shrinker, explain
@@ -126,7 +126,7 @@ def generator_of(pair: PreparedPair, seed: int) -> Iterator[Generator]:
     plan = compile_plan(pair.schema, pair.plan_trees, Told(pair.made, pair.padded))
     for column, values in pair.hints.items():
         plan.hints.setdefault(column, []).extend(values)
-    plan.paraded, plan.clock = pair.paraded, read_clock(pair.own_trees)
+    plan.swept, plan.time_mentions = pair.swept, read_time_mentions(pair.own_trees)
     for name in plan.tables:
         pair.tables.setdefault(name, pair.schema.tables[name])
     probe = ConditionProbe()

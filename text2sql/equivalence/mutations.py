@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from text2sql.equivalence.tongue import SQLITE, Tongue
+from text2sql.equivalence.syntax import SQLITE, Syntax
 
 _LONGEST = 60
 
@@ -31,26 +31,26 @@ class Mutation:
     change: str
 
 
-def mutations(sql: str, rng: random.Random, count: int, tongue: Tongue = SQLITE) -> list[Mutation]:
+def mutations(sql: str, rng: random.Random, count: int, syntax: Syntax = SQLITE) -> list[Mutation]:
     """Mutations of a query, drawn from all that the operators of this module make.
 
     Args:
         sql: A query.
         rng: Chooses among them.
         count: How many at most.
-        tongue: The query's dialect.
+        syntax: The query's dialect.
 
     Raises:
         SqlglotError: The query does not parse.
     """
-    tree = tongue.parse(sql)
+    tree = syntax.parse(sql)
     if tree is None:
         raise SqlglotError("the gold query does not parse")
-    known = {tongue.write(tree)}
+    known = {syntax.write(tree)}
     found = []
     for place, node in enumerate(tree.walk()):
         for changed in _changes(node):
-            mutation = _put(tree, place, changed, tongue.write)
+            mutation = _put(tree, place, changed, syntax.write)
             if mutation.sql not in known:
                 known.add(mutation.sql)
                 found.append(mutation)

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.engine import open_engine
+from text2sql.engines.sandbox.engine import open_engine
 from text2sql.equivalence.match import generator_of
 from text2sql.equivalence.pair import GoldFails, PreparedPair
 from text2sql.equivalence.results import informative

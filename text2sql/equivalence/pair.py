@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from text2sql.equivalence import ties
 from text2sql.equivalence.box import Box
-from text2sql.equivalence.tongue import SHAKE, SQLITE, Tongue
+from text2sql.equivalence.syntax import SHAKE, SQLITE, Syntax
 from text2sql.sql.canonical import canonical
 from text2sql.sql.ddl import parse_schema
 from text2sql.sql.extract import read_answer
@@ -44,24 +44,24 @@ class PreparedPair:
         added: What the gold query reads and its schema lacks.
         unused_database: Why the real database takes no part in the verdict; None if it does, or there is none.
         box: A sandbox with these tables.
-        tongue: The dialect in which both are run.
+        syntax: The dialect in which both are run.
         patience: Databases on which the gold query may fail before it is given up.
         made: By lower-case names of columns whose values have parts, the values that they hold.
         padded: Lower-case names of columns whose texts are equal where they differ in spaces at the end alone.
         hints: By lower-case names of columns, values that they should hold besides those that the plan finds.
-        paraded: Those of them each of which is tried whatever the seed.
+        swept: Those of them each of which is tried whatever the seed.
     """
 
     gold: Prepared
     predicted: Prepared
     box: Box
     tables: dict[str, TableSchema]
-    tongue: Tongue = SQLITE
+    syntax: Syntax = SQLITE
     patience: int = 6
     hints: Mapping[str, Sequence[Value]] = MappingProxyType({})
     padded: Collection[str] = frozenset()
     made: Mapping[str, Sequence[Value]] = MappingProxyType({})
-    paraded: Mapping[str, Sequence[Value]] = MappingProxyType({})
+    swept: Mapping[str, Sequence[Value]] = MappingProxyType({})
     _given: dict[str, TableSchema] | None = None
 
     def __init__(self, schema: str | Schema, gold: str, predicted: str, database: str | None, seed: int) -> None:
@@ -207,7 +207,7 @@ class PreparedPair:
 
     def order_plan(self, tree: exp.Expr) -> ties.OrderPlan | None:
         """How the gold query is run so that its ties can be seen."""
-        return ties.plan_order(tree, self.tongue)
+        return ties.plan_order(tree, self.syntax)
 
     def _canonical(self, tree: exp.Expr) -> str:
         return canonical(tree)

@@ -18,10 +18,10 @@ from collections.abc import Iterator, Sequence
 from typing import Generic
 
 from text2sql.engines.dialect import Dialect
-from text2sql.equivalence.attendant import Attendant
-from text2sql.equivalence.nursery import POOLS, Nursery, close_pools, worker_arguments
+from text2sql.equivalence.supervisor import Supervisor
 from text2sql.equivalence.tasks import A, Protocol, T, Work, protocol, work_name, written
 from text2sql.equivalence.worker import Lost, WorkersCannotStart
+from text2sql.equivalence.worker_pools import POOLS, WarmWorkers, close_pools, worker_arguments
 
 # Bytes by which a worker may grow. The sandbox stops a query at less; this is for what has no limit itself, such as
 # SQLite's compiler, which puts in a common table expression anew wherever it is named.
@@ -69,10 +69,8 @@ def run_tasks(
     stop = threading.Event()
     spoken = protocol(work)
     arguments = worker_arguments(work_name(work), seconds, memory, engines)
-    nursery = POOLS.nursery(arguments)
-    crew = [
-        _Keeper(nursery, spoken, tasks, waiting, done, stop, seconds) for _ in range(max(1, min(workers, len(tasks))))
-    ]
+    warm = POOLS.warm(arguments)
+    crew = [_Keeper(warm, spoken, tasks, waiting, done, stop, seconds) for _ in range(max(1, min(workers, len(tasks))))]
     for keeper in crew:
         keeper.start()
     running = len(crew)
@@ -91,9 +89,9 @@ def run_tasks(
             keeper.end()
         # A run that is given up leaves nothing behind; one that came to its end, workers for the next.
         if running:
-            nursery.close()
+            warm.close()
         else:
-            POOLS.keep(arguments, nursery)
+            POOLS.keep(arguments, warm)
 
 
 class _Keeper(threading.Thread, Generic[T, A]):
@@ -101,7 +99,7 @@ class _Keeper(threading.Thread, Generic[T, A]):
 
     def __init__(
         self,
-        nursery: Nursery,
+        warm: WarmWorkers,
         spoken: Protocol[T, A],
         tasks: Sequence[T],
         waiting: queue.SimpleQueue[int],
@@ -111,9 +109,9 @@ class _Keeper(threading.Thread, Generic[T, A]):
     ) -> None:
         super().__init__(daemon=True)
         self._spoken = spoken
-        self._nursery, self._tasks, self._waiting, self._done = nursery, tasks, waiting, done
+        self._warm, self._tasks, self._waiting, self._done = warm, tasks, waiting, done
         self._stop_event = stop
-        self._attendant = Attendant(nursery, seconds, stop)
+        self._supervisor = Supervisor(warm, seconds, stop)
 
     def run(self) -> None:
         try:
@@ -122,11 +120,11 @@ class _Keeper(threading.Thread, Generic[T, A]):
                     index = self._waiting.get_nowait()
                 except queue.Empty:
                     break
-                answer = self._attendant.carry_out(written(self._tasks[index]))
+                answer = self._supervisor.carry_out(written(self._tasks[index]))
                 self._done.put((index, answer if isinstance(answer, Lost) else self._spoken.read_answer(answer)))
                 if not self._waiting.empty():
-                    self._nursery.prepare()
-            self._attendant.rest()
+                    self._warm.prepare()
+            self._supervisor.rest()
         except WorkersCannotStart as error:
             self._done.put(error)
         finally:
@@ -135,7 +133,7 @@ class _Keeper(threading.Thread, Generic[T, A]):
 
     def end(self) -> None:
         """Kills the worker; safe from any thread."""
-        self._attendant.end()
+        self._supervisor.end()
 
 
 __all__ = ["MEMORY", "Lost", "Workers", "WorkersCannotStart", "close_pools", "run_tasks"]

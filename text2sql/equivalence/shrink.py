@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from text2sql.equivalence.databases.generator import Database, Generator
-from text2sql.equivalence.databases.values import ordinary
+from text2sql.equivalence.databases.drawing.generator import Database, Generator
+from text2sql.equivalence.databases.values.column_values import ordinary
 from text2sql.equivalence.pair import PreparedPair
 from text2sql.equivalence.results import Answers, LenientComparison
 from text2sql.equivalence.trial import Trial, strictly_same

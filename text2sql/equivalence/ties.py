@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from text2sql.equivalence.databases.values import stored_as
+from text2sql.equivalence.databases.values.column_values import stored_as
 from text2sql.equivalence.results import Answers
-from text2sql.equivalence.tongue import SQLITE, Tongue
+from text2sql.equivalence.syntax import SQLITE, Syntax
 from text2sql.sql.sandbox import Result, Sandbox
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import keeps_ties, literal_value
@@ -73,7 +73,7 @@ class OrderPlan:
         return all(self.tied(a[key], b[key]) for key in self.keys)
 
 
-def plan_order(tree: exp.Expr, tongue: Tongue = SQLITE) -> OrderPlan | None:
+def plan_order(tree: exp.Expr, syntax: Syntax = SQLITE) -> OrderPlan | None:
     """Plans how to see a query's ties; None if its ORDER BY or LIMIT is of a kind that cannot be taken apart."""
     limit_node, offset_node, order = tree.args.get("limit"), tree.args.get("offset"), tree.args.get("order")
     limit = _limit(limit_node)
@@ -102,7 +102,7 @@ def plan_order(tree: exp.Expr, tongue: Tongue = SQLITE) -> OrderPlan | None:
         return None
     for number, extra in enumerate(extras):
         bare.append("expressions", exp.alias_(extra.copy(), f"_t2s_key{number}"))
-    return OrderPlan(tongue.write(bare), keys, len(extras), max(offset, 0), limit, bool(terms), tongue.tied)
+    return OrderPlan(syntax.write(bare), keys, len(extras), max(offset, 0), limit, bool(terms), syntax.tied)
 
 
 def unordered(sql: str, tree: exp.Expr) -> OrderPlan | None:
@@ -173,7 +173,7 @@ def _without_aliases(node: exp.Expr, outputs: list[exp.Expr]) -> exp.Expr:
     return node.copy().transform(replace)
 
 
-def shaken(tree: exp.Expr, tongue: Tongue = SQLITE) -> str:
+def shaken(tree: exp.Expr, syntax: Syntax = SQLITE) -> str:
     """The query with all that its data leave open decided by chance: `SHAKE` must be a function of the connection.
 
     Ties under a LIMIT, and before a window that numbers its rows, are broken by chance. A column that is neither
@@ -184,24 +184,24 @@ def shaken(tree: exp.Expr, tongue: Tongue = SQLITE) -> str:
     for window in tree.find_all(exp.Window):
         order = window.args.get("order")
         if order and isinstance(window.this, _NUMBERING):
-            order.append("expressions", exp.Ordered(this=tongue.chance()))
+            order.append("expressions", exp.Ordered(this=syntax.chance()))
     for select in list(tree.find_all(exp.Select)):
         if _hidden_order(select):
             select.set("distinct", None)
             select.set("group", exp.Group(expressions=[item.unalias().copy() for item in select.expressions]))
-            select.args["order"].append("expressions", exp.Ordered(this=tongue.chance()))
+            select.args["order"].append("expressions", exp.Ordered(this=syntax.chance()))
         limit = select.args.get("limit")
         if _picks(select) or (limit and not keeps_ties(limit) and not select.args.get("distinct")):
             order = select.args.get("order")
             terms = [*order.expressions] if order else []
-            select.set("order", exp.Order(expressions=[*terms, exp.Ordered(this=tongue.chance())]))
+            select.set("order", exp.Order(expressions=[*terms, exp.Ordered(this=syntax.chance())]))
         # With a single MIN or MAX, SQLite takes such columns from the row of the extreme value.
         extremes = [node for item in select.expressions for node in item.find_all(exp.Min, exp.Max)]
         if not extremes:
             for column in list(_bare_columns(select)):
                 if isinstance(column, exp.Column) and not isinstance(column.this, exp.Star):
-                    column.replace(tongue.settled(column))
-    return tongue.write(tree)
+                    column.replace(syntax.settled(column))
+    return syntax.write(tree)
 
 
 # With ties, which row gets which number is open; sums over a window with ties are not.

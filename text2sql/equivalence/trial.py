@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from text2sql.equivalence import ties
-from text2sql.equivalence.databases.generator import Database
+from text2sql.equivalence.databases.drawing.generator import Database
 from text2sql.equivalence.pair import PreparedPair
 from text2sql.equivalence.results import Answers, same_bag
 from text2sql.sql.budget import TIMEOUT, Budget
@@ -174,8 +174,8 @@ class Trial:
     def _shaken(self, which: str, prepared: Prepared, sql: str) -> str:
         """The query with all that it leaves open decided by chance, if SQLite accepts it so."""
         if which not in self._shaken_sql:
-            tree = self._pair.tongue.parse(sql) if prepared.tree is not None else None
-            text = ties.shaken(tree, self._pair.tongue) if tree is not None else sql
+            tree = self._pair.syntax.parse(sql) if prepared.tree is not None else None
+            text = ties.shaken(tree, self._pair.syntax) if tree is not None else sql
             self._shaken_sql[which] = text if self._pair.check(text) is None else sql
         return self._shaken_sql[which]
 

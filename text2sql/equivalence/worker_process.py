@@ -52,8 +52,8 @@ def serve() -> None:
 def _open_engines(dialects: list[str], server: str = "") -> None:
     """Opens engines before memory is limited: they take theirs once."""
     from text2sql.engines.dialect import dialect_named
-    from text2sql.engines.engine import open_engine
-    from text2sql.engines.postgres_server import give_server
+    from text2sql.engines.sandbox.engine import open_engine
+    from text2sql.engines.sandbox.postgres_server import give_server
 
     if server:
         give_server(server)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.engine import drop_engine, open_engine, versions_of
+from text2sql.engines.sandbox.engine import drop_engine, open_engine, versions_of
 from text2sql.equivalence.match import DEFAULT_EFFORT, judge_pair
 from text2sql.equivalence.process_pool import Lost, Workers, run_tasks
 from text2sql.equivalence.tasks import Work, written

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from backends.paths import cache_directory
 from text2sql.config import EvaluationConfig
 from text2sql.engines.dialect import DIALECTS, Dialect
-from text2sql.engines.engine import versions_of
+from text2sql.engines.sandbox.engine import versions_of
 from text2sql.equivalence.match import GOLD_FAILS, ON_FILE_ROWS, ON_FILE_STEPS
 from text2sql.equivalence.pair import GoldFails, PreparedPair
 from text2sql.equivalence.process_pool import Lost, run_tasks

@@ -8,7 +8,7 @@ from contextlib import closing
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from text2sql.engines.dialect import SHOWN, Dialect
-from text2sql.engines.engine import EngineMissing
+from text2sql.engines.sandbox.engine import EngineMissing
 from text2sql.equivalence.workers import Pair, score_pairs
 
 MOST_EFFORT = 400

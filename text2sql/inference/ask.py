@@ -20,9 +20,9 @@ from text2sql.data.example import Example
 from text2sql.data.schema_cut import USUAL_TABLES, CutSchema, cut_schema
 from text2sql.data.schema_text import show_schemas
 from text2sql.engines.answers import extract_sql_in
-from text2sql.engines.connection import Limits
 from text2sql.engines.dialect import SHOWN, Dialect
-from text2sql.engines.user_database import UserDatabase
+from text2sql.engines.user_databases.connection import Limits
+from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.errors import UserError
 from text2sql.inference.generate import Request, generate, stream
 from text2sql.runs.directory import RunDirectory, load_run_config

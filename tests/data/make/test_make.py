@@ -27,9 +27,9 @@ from text2sql.data.make.options import MakeOptions
 from text2sql.data.make.pairs import make_pairs
 from text2sql.data.make.verify import means_the_same, says_values
 from text2sql.data.sources import load_examples
-from text2sql.engines.connection import Limits
-from text2sql.engines.opening import open_database
 from text2sql.engines.url import locate
+from text2sql.engines.user_databases.connection import Limits
+from text2sql.engines.user_databases.opening import open_database
 from text2sql.errors import UserError
 
 CITIES, GOODS = ("Lisbon", "Porto", "Faro"), ("lamp", "chair", "desk", "shelf")

@@ -13,9 +13,9 @@ from typing import Literal
 from text2sql.data.make.domain import PEOPLE, Bridge, Column, Domain, Table, plural
 from text2sql.data.make.query import Row, View
 from text2sql.data.schema_text import SpeltTable, read_tables
-from text2sql.engines.connection import Database, Limits
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.inspect import DatabaseSchema
+from text2sql.engines.user_databases.connection import Database, Limits
+from text2sql.engines.user_databases.inspect import DatabaseSchema
 from text2sql.sql import schema as declared
 from text2sql.sql.ddl import parse_schema
 from text2sql.sql.sandbox import QueryFailed

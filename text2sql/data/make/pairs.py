@@ -14,10 +14,10 @@ from text2sql.data.make.query import Draft, View
 from text2sql.data.make.shapes import SHAPES
 from text2sql.data.make.verify import Rejected, Verifier, tables_of
 from text2sql.data.schema_cut import cut_schema
-from text2sql.engines.connection import Database
-from text2sql.engines.inspect import DatabaseSchema, read_schema
-from text2sql.engines.opening import open_database
 from text2sql.engines.url import Location
+from text2sql.engines.user_databases.connection import Database
+from text2sql.engines.user_databases.inspect import DatabaseSchema, read_schema
+from text2sql.engines.user_databases.opening import open_database
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.record_files import read_records

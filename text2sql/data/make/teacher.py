@@ -14,9 +14,9 @@ from text2sql.data.make.options import MakeOptions
 from text2sql.data.make.query import Draft, View
 from text2sql.data.make.verify import LIMITS, digest_of, tables_of
 from text2sql.data.schema_cut import cut_schema
-from text2sql.engines.connection import Database
 from text2sql.engines.dialect import SHOWN
-from text2sql.engines.inspect import DatabaseSchema
+from text2sql.engines.user_databases.connection import Database
+from text2sql.engines.user_databases.inspect import DatabaseSchema
 from text2sql.equivalence.match import judge_pair
 from text2sql.errors import UserError
 from text2sql.evaluation import extract_sql

@@ -12,8 +12,8 @@ from sqlglot.errors import SqlglotError
 
 from text2sql.data.make.conditions import MONTHS
 from text2sql.data.make.query import Draft
-from text2sql.engines.connection import Database, Limits
 from text2sql.engines.dialect import Dialect
+from text2sql.engines.user_databases.connection import Database, Limits
 from text2sql.equivalence.engine_match import judge_transpiled
 from text2sql.equivalence.match import DEFAULT_EFFORT, judge_pair
 from text2sql.sql.budget import TIMEOUT

@@ -21,9 +21,9 @@ from functools import lru_cache
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from text2sql.equivalence.databases.patterns import class_texts
 from text2sql.equivalence.databases.plan import ColumnKey, Condition
-from text2sql.equivalence.databases.values import derived, like_expansions
+from text2sql.equivalence.databases.values.column_values import derived, like_expansions
+from text2sql.equivalence.databases.values.patterns import class_texts
 from text2sql.sql.schema import Column, TableSchema
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value, parse_sqlite

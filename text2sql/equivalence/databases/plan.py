@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from text2sql.equivalence.databases.boundaries import Boundary, ColumnKey
-from text2sql.equivalence.databases.clocks import Clock
 from text2sql.equivalence.databases.concatenations import Concatenation
 from text2sql.equivalence.databases.reaches import Reach
-from text2sql.equivalence.databases.thresholds import Threshold
-from text2sql.sql.roads import Path
+from text2sql.equivalence.databases.values.thresholds import Threshold
+from text2sql.equivalence.databases.values.time_mentions import TimeMentions
+from text2sql.sql.column_paths import Path
 from text2sql.sql.schema import Schema, TableSchema
 from text2sql.sql.values import Value
 
@@ -136,8 +136,8 @@ class Plan:
         totals: By name of a column that they add up, the numbers that the sum is compared with.
         ordered: The columns that windows are sorted by.
         reaches: The windows that look some rows away.
-        clock: What the queries say about time; None where they say nothing.
-        paraded: By name of a column, texts on which the functions of an engine part ways.
+        time_mentions: What the queries say about time; None where they say nothing.
+        swept: By name of a column, texts on which the functions of an engine part ways.
         grouped: Whether groups compete: a query groups rows, and sorts or selects by aggregates.
     """
 
@@ -167,8 +167,8 @@ class Plan:
     totals: dict[str, list[int | float]] = field(default_factory=dict)
     ordered: set[ColumnKey] = field(default_factory=set)
     reaches: list[Reach] = field(default_factory=list)
-    clock: Clock | None = None
-    paraded: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    time_mentions: TimeMentions | None = None
+    swept: Mapping[str, Sequence[Value]] = field(default_factory=dict)
     grouped: bool = False
     _index: dict[tuple[int, str], int] = field(default_factory=dict)
 

@@ -15,8 +15,8 @@ from typing import Protocol
 from sqlglot import exp
 
 from text2sql.equivalence.databases.boundaries import ColumnKey
-from text2sql.equivalence.databases.ladders import ladder
 from text2sql.equivalence.databases.samples import Sample
+from text2sql.equivalence.databases.values.progressions import progression
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import COMPARISONS, literal_value
 from text2sql.sql.values import Row, Value
@@ -219,7 +219,7 @@ def reach_samples(
 
 
 def _ladder(query: int, key: ColumnKey, length: int, values: Values, *, spread: bool) -> list[Value]:
-    return ladder(values.bases(key), length, lambda rungs: values.seen(query, key, rungs), spread=spread) or [None]
+    return progression(values.bases(key), length, lambda rungs: values.seen(query, key, rungs), spread=spread) or [None]
 
 
 def _rows(columns: Sequence[Sequence[Value]], length: int) -> tuple[Row, ...]:

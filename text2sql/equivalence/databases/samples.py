@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from text2sql.equivalence.databases.boundaries import Boundary, ColumnKey
-from text2sql.equivalence.databases.values import derived
+from text2sql.equivalence.databases.values.column_values import derived
 from text2sql.sql.values import Row, Value
 
 Group = tuple[Row, ...]

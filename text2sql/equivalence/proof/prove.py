@@ -8,7 +8,7 @@ from contextlib import suppress
 import z3
 from sqlglot import exp
 
-from text2sql.equivalence.databases.thresholds import thresholds
+from text2sql.equivalence.databases.values.thresholds import thresholds
 from text2sql.equivalence.proof.database import Database, Row
 from text2sql.equivalence.proof.queries import Queries
 from text2sql.equivalence.proof.relations import Relation

@@ -1,0 +1,1 @@
+"""A user's own databases, read-only: opened, their schemas read, their rows fetched."""

@@ -1,0 +1,96 @@
+"""The tables of a DuckDB file, from its own catalogue.
+
+SQLAlchemy's inspector for DuckDB asks for PostgreSQL's catalogue, of which DuckDB has only a part:
+https://duckdb.org/docs/stable/sql/meta/duckdb_table_functions
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from text2sql.engines.sandbox.tables import engine_schema
+from text2sql.engines.user_databases.connection import Database
+from text2sql.engines.user_databases.table_text import Column, ForeignKey, Quote, Table
+from text2sql.sql.tokens import fold, quote_identifier
+from text2sql.sql.values import Row
+
+_TABLES = """
+SELECT schema_name, table_name, comment, sql, false FROM duckdb_tables()
+WHERE NOT internal AND database_name = current_database()
+UNION ALL
+SELECT schema_name, view_name, comment, sql, true FROM duckdb_views()
+WHERE NOT internal AND database_name = current_database()
+ORDER BY 1, 5, 2"""
+_COLUMNS = """
+SELECT schema_name, table_name, column_name, data_type, is_nullable, column_default, comment FROM duckdb_columns()
+WHERE NOT internal AND database_name = current_database() ORDER BY column_index"""
+_CONSTRAINTS = """
+SELECT schema_name, table_name, constraint_type, to_json(constraint_column_names), referenced_table,
+  to_json(referenced_column_names), expression FROM duckdb_constraints() WHERE database_name = current_database()"""
+_RESERVED = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'"
+
+
+def duckdb_tables(database: Database) -> tuple[list[Table], Quote]:
+    """The tables and views of a file, and how its names are spelt (QueryFailed where it cannot be read)."""
+    reserved = {str(name).lower() for (name,) in database.fetch(_RESERVED).rows}
+
+    def quote(name: str) -> str:
+        return (
+            name
+            if re.fullmatch(r"[A-Za-z_]\w*", name) and name.lower() not in reserved
+            else quote_identifier(name, '"')
+        )
+
+    columns: dict[tuple[Any, Any], list[Column]] = defaultdict(list)
+    for schema, table, name, kind, nullable, default, comment in database.fetch(_COLUMNS).rows:
+        columns[schema, table].append(Column(str(name), str(kind), nullable == "false", _text(default), _text(comment)))
+    constraints: dict[tuple[Any, Any], list[Row]] = defaultdict(list)
+    for schema, table, *rest in database.fetch(_CONSTRAINTS).rows:
+        constraints[schema, table].append(tuple(rest))
+    tables = []
+    for schema, name, comment, text, is_view in database.fetch(_TABLES).rows:
+        spelt = quote(str(name)) if schema == "main" else f"{quote(str(schema))}.{quote(str(name))}"
+        keys = _keys(constraints[schema, name], quote)
+        found, query = columns[schema, name], None
+        if is_view == "true":
+            query = re.sub(r"\A.*?\bAS\b", "", str(text), count=1, flags=re.IGNORECASE | re.DOTALL)
+        else:
+            found = [_as_created(column, str(name), str(text)) for column in found]
+        tables.append(Table(str(name), spelt, tuple(found), **keys, comment=_text(comment), view=query))
+    return tables, quote
+
+
+def _as_created(column: Column, table: str, text: str) -> Column:
+    """A column with what the catalogue alone does not say: its expression, and its collation."""
+    place = engine_schema(text, "duckdb").columns.get((fold(table), fold(column.name)))
+    if place is None:
+        return column
+    kind = f"{column.type} COLLATE {place.collation}" if place.collation else column.type
+    generated = place.generated or None
+    return replace(column, type=kind, generated=generated, default=None if generated else column.default)
+
+
+def _keys(constraints: Sequence[Row], quote: Quote) -> dict[str, Any]:
+    """The keys and conditions of a table as fields of `Table`."""
+    primary: tuple[str, ...] = ()
+    uniques, foreign, checks = [], [], []
+    for kind, own, parent, targets, expression in constraints:
+        names = tuple(json.loads(str(own or "[]")))
+        if kind == "PRIMARY KEY":
+            primary = names
+        elif kind == "UNIQUE":
+            uniques.append(names)
+        elif kind == "FOREIGN KEY":
+            foreign.append(ForeignKey(names, quote(str(parent)), tuple(json.loads(str(targets or "[]")))))
+        elif kind == "CHECK":
+            checks.append(str(expression))
+    return {"primary_key": primary, "uniques": tuple(uniques), "foreign_keys": tuple(foreign), "checks": tuple(checks)}
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,84 @@
+"""The schema of a database of the user's, read from its catalogue: the tables that its role may read, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from text2sql.engines.dialect import SHOWN
+from text2sql.engines.user_databases.connection import Database
+from text2sql.engines.user_databases.duckdb_catalogue import duckdb_tables
+from text2sql.engines.user_databases.server_catalogue import server_tables
+from text2sql.engines.user_databases.table_text import statements
+from text2sql.errors import UserError
+from text2sql.sql.files import file_schema, first_rows
+from text2sql.sql.sandbox import QueryFailed
+from text2sql.sql.values import Row
+
+if TYPE_CHECKING:
+    from text2sql.engines.user_databases.server import Server
+
+
+@dataclass(frozen=True)
+class DatabaseSchema:
+    """What a database holds, as far as its role may read it.
+
+    Attributes:
+        text: CREATE TABLE and CREATE VIEW statements.
+        spelt: Each table's name in lower case, and as queries spell it; empty for a SQLite file, where all do.
+    """
+
+    text: str
+    spelt: Mapping[str, str]
+
+    def first_rows(self, database: Database, table: str, count: int) -> tuple[list[str], list[Row]]:
+        """Column names and the first rows of a table; empty for one that is not there or cannot be read.
+
+        Args:
+            database: The one that this is the schema of.
+            table: The table's name, in lower case.
+            count: Rows at most.
+        """
+        location = database.location
+        if location.dialect == "sqlite":
+            return first_rows(str(location.path), table, count)
+        if table not in self.spelt:
+            return [], []
+        try:
+            result = database.fetch(f"SELECT * FROM {self.spelt[table]} LIMIT {count}")
+        except QueryFailed:
+            return [], []
+        return [*result.columns], result.rows
+
+
+def read_schema(database: Database, what: str = "--database") -> DatabaseSchema:
+    """The schema of an open database.
+
+    Raises:
+        UserError: It has no table that its role may read, or the connection is lost.
+    """
+    location = database.location
+    try:
+        if location.dialect == "sqlite":
+            text = file_schema(str(location.path))
+            return _found(text, {}, database, what)
+        tables, quote = (
+            duckdb_tables(database) if location.dialect == "duckdb" else server_tables(cast("Server", database))
+        )
+    except QueryFailed as error:
+        raise UserError(f"{what}: the schema of {location.shown} cannot be read ({error}).") from error
+    text = statements(tables, location.dialect, quote)
+    return _found(text, {table.name.lower(): table.spelt for table in tables}, database, what)
+
+
+def _found(text: str, spelt: Mapping[str, str], database: Database, what: str) -> DatabaseSchema:
+    if text:
+        return DatabaseSchema(text, spelt)
+    shown = database.location.shown
+    if database.location.path is not None:
+        raise UserError(f"{what}: {shown} has no tables.")
+    raise UserError(
+        f"{what}: {SHOWN[database.location.dialect]} at {shown} has no tables that its role may read; give the role "
+        "SELECT on some, or look at the name of the database."
+    )

@@ -1,0 +1,267 @@
+"""A database on a server, PostgreSQL or MySQL, through SQLAlchemy: each query in a read-only transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from text2sql.engines.dialect import Dialect
+from text2sql.engines.failures import first_line, is_lost, query_failed, why_closed
+from text2sql.engines.url import Location
+from text2sql.engines.user_databases.connection import USUAL, Limits, admitted
+from text2sql.engines.user_databases.roles import mysql_rights, postgres_rights
+from text2sql.engines.values.fetched import shown
+from text2sql.errors import UserError
+from text2sql.sql.sandbox import QueryFailed, Result
+from text2sql.sql.values import Row
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+# Seconds until a server must have answered, and that a query of this program's own may take.
+_CONNECT, _OWN = 10, 300
+# Rows that are fetched at once.
+_PART = 100
+# The oldest versions in which everything used here is there.
+_OLDEST: dict[str, tuple[int, int]] = {"PostgreSQL": (12, 0), "MySQL": (8, 0), "MariaDB": (10, 5)}
+_SESSION: dict[Dialect, tuple[str, ...]] = {
+    "postgres": (
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+        f"SET statement_timeout = '{_OWN}s'",
+        "SET lock_timeout = '5s'",
+        "SET idle_in_transaction_session_timeout = '600s'",
+    ),
+    "mysql": ("SET SESSION TRANSACTION READ ONLY", "SET SESSION lock_wait_timeout = 5"),
+}
+
+
+class Server:
+    """One connection to a server; a lost one is opened again by the next query."""
+
+    def __init__(self, location: Location, engine: Engine, connection: Connection) -> None:
+        self.location, self.connection = location, connection
+        self._engine = engine
+        name, version = _version(connection)
+        self.engine = f"{name} {'.'.join(map(str, version))}"
+        self._name = name
+
+    @classmethod
+    def open(cls, location: Location, what: str, *, allow_writable_role: bool) -> Server:
+        """Open a connection.
+
+        Raises:
+            UserError: The server cannot be reached, is too old, or its role may write, which is not allowed.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        engine = _engine(location)
+        try:
+            server = cls(location, engine, engine.connect())
+        except (SQLAlchemyError, OSError, UnicodeError, _driver_error(location.dialect)) as error:
+            engine.dispose()
+            raise UserError(f"{what}: {why_closed(location, _cause(error))}") from None
+        try:
+            server._check_version(what)
+            if not allow_writable_role:
+                server._check_role(what)
+        except QueryFailed as error:
+            server.close()
+            raise UserError(f"{what}: {location.shown} does not tell what its role may do ({error}).") from error
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    def run(self, sql: str, limits: Limits = USUAL) -> Result:
+        """Run one query that reads.
+
+        Raises:
+            QueryFailed: It fails, does more than read, or exceeds a limit.
+            UserError: The connection is lost; the next query opens another.
+        """
+        return self._run(admitted(sql, self.location.dialect), limits)
+
+    def fetch(self, sql: str) -> Result:
+        """Run a query of this program's own.
+
+        Raises:
+            QueryFailed: It fails.
+            UserError: The connection is lost; the next query opens another.
+        """
+        return self._run(sql, Limits(_OWN, 10**9, 2**31))
+
+    def close(self) -> None:
+        """Close the connection."""
+        with suppress(Exception):
+            self.connection.close()
+        self._engine.dispose()
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turn what the driver raises inside the block into what this program raises.
+
+        Raises:
+            QueryFailed: The server refuses what it is asked.
+            UserError: The connection is lost.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (SQLAlchemyError, OSError, _driver_error(self.location.dialect)) as error:
+            cause = _cause(error)
+            if is_lost(cause) or isinstance(cause, OSError) or self.connection.invalidated:
+                self.connection.invalidate()
+                raise UserError(self._lost(cause)) from None
+            raise query_failed(cause) from None
+        except (ValueError, OverflowError) as error:
+            raise QueryFailed("error", f"a value of its result cannot be read ({error})") from None
+
+    def _run(self, sql: str, limits: Limits) -> Result:
+        with self.failures():
+            raw: Any = self.connection.connection.driver_connection
+            if self.location.dialect == "postgres":
+                return _run_postgres(raw, sql, limits)
+            result, whole = _run_mysql(raw, sql, limits, mariadb=self._name == "MariaDB")
+            if not whole:
+                # What is left of the result would have to be read before the connection serves again.
+                self.connection.invalidate()
+            return result
+
+    def _lost(self, cause: BaseException) -> str:
+        said = self.location.redacted(first_line(cause))
+        place = self.location.shown
+        return f"The connection to {place} is lost ({said}). Run the same command again when the server answers."
+
+    def _check_version(self, what: str) -> None:
+        name, version = _version(self.connection)
+        oldest = _OLDEST[name]
+        if version[:2] < oldest:
+            raise UserError(
+                f"{what}: {self.location.shown} is {self.engine}; at least {name} {'.'.join(map(str, oldest))} is "
+                "needed. Load a dump of it into a newer server."
+            )
+
+    def _check_role(self, what: str) -> None:
+        if self.location.dialect == "postgres":
+            rights = postgres_rights(self._rows, int(self.connection.connection.driver_connection.info.server_version))  # type: ignore[union-attr]
+            advice = "GRANT pg_read_all_data TO READER, or GRANT SELECT ON ALL TABLES IN SCHEMA public TO READER"
+        else:
+            rights = mysql_rights(self._rows)
+            advice = "GRANT SELECT ON NAME.* TO READER"
+        if rights:
+            raise UserError(
+                f"{what}: the role of {self.location.shown} may write: {rights}. Make one that only reads ({advice}), "
+                "or add --allow-writable-role; queries run in read-only transactions all the same."
+            )
+
+    def _rows(self, sql: str) -> Sequence[Row]:
+        return self.fetch(sql).rows
+
+
+def _engine(location: Location) -> Engine:
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.pool import NullPool
+
+    assert location.url is not None
+    arguments: dict[str, Any] = {"connect_timeout": _CONNECT}
+    if location.dialect == "postgres":
+        arguments |= {"application_name": "text2sql"}
+    elif location.url.password:
+        # As text, PyMySQL would send it in Latin-1; servers keep what a client in UTF-8 has set.
+        arguments |= {"password": str(location.url.password).encode()}
+    engine = create_engine(location.url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _restrict(raw: Any, _record: Any) -> None:
+        cursor = raw.cursor()
+        for statement in _SESSION[location.dialect]:
+            cursor.execute(statement)
+        cursor.close()
+        raw.commit()
+
+    return engine
+
+
+def _run_postgres(raw: Any, sql: str, limits: Limits) -> Result:
+    """One query in a transaction that is rolled back; the protocol takes one statement alone."""
+    raw.rollback()
+    try:
+        with raw.cursor() as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = {int(limits.seconds * 1000)}")
+            stream = cursor.stream(sql, size=_PART)
+            rows, overflow = _fetch(stream, limits)
+            # Ends the query on the server if there is more.
+            stream.close()
+            columns = tuple(column.name for column in cursor.description or ()) or _columns(raw, sql)
+            return Result(columns, rows, overflow)
+    finally:
+        if not raw.closed:
+            raw.rollback()
+
+
+def _columns(raw: Any, sql: str) -> tuple[str, ...]:
+    """The names of the columns of a query without rows, which the driver does not tell."""
+    raw.pgconn.prepare(b"", sql.encode())
+    described = raw.pgconn.describe_prepared(b"")
+    return tuple((described.fname(place) or b"").decode() for place in range(described.nfields))
+
+
+def _run_mysql(raw: Any, sql: str, limits: Limits, *, mariadb: bool) -> tuple[Result, bool]:
+    """One query in a transaction that is rolled back, and whether its whole result has been read."""
+    from pymysql.cursors import SSCursor
+
+    timeout = (
+        f"max_statement_time = {limits.seconds}" if mariadb else f"max_execution_time = {int(limits.seconds * 1000)}"
+    )
+    with raw.cursor() as cursor:
+        cursor.execute(f"SET SESSION {timeout}")
+        cursor.execute("START TRANSACTION READ ONLY")
+    cursor = SSCursor(raw)
+    cursor.execute(sql)
+    columns = tuple(str(column[0]) for column in cursor.description or ())
+    rows, overflow = _fetch(iter(cursor.fetchone, None), limits)
+    if overflow:
+        return Result(columns, rows, overflow), False
+    cursor.close()
+    raw.rollback()
+    return Result(columns, rows, overflow), True
+
+
+def _fetch(stream: Iterator[Sequence[Any]], limits: Limits) -> tuple[list[Row], bool]:
+    """Rows up to the limits, and whether there were more."""
+    rows: list[Row] = []
+    size = 0
+    for row in islice(stream, limits.rows + 1):
+        if len(rows) == limits.rows or size > limits.size:
+            return rows, True
+        rows.append(tuple(shown(value) for value in row))
+        size += sum(len(value) for value in rows[-1] if isinstance(value, (str, bytes)))
+    return rows, False
+
+
+def _version(connection: Connection) -> tuple[str, tuple[int, ...]]:
+    """Which server it is, and its version."""
+    dialect: Any = connection.dialect
+    version = tuple(part for part in dialect.server_version_info or (0,) if isinstance(part, int))
+    if dialect.name == "postgresql":
+        return "PostgreSQL", version
+    return ("MariaDB" if dialect.is_mariadb else "MySQL"), version
+
+
+def _driver_error(dialect: Dialect) -> type[Exception]:
+    if dialect == "postgres":
+        import psycopg
+
+        return psycopg.Error
+    import pymysql
+
+    error: type[Exception] = pymysql.Error
+    return error
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What the driver raised, which SQLAlchemy wraps."""
+    return getattr(error, "orig", None) or error

@@ -1,0 +1,55 @@
+"""A SQLite file of the user's, read in the evaluator's sandbox."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from text2sql.engines.url import Location
+from text2sql.engines.user_databases.connection import USUAL, Limits
+from text2sql.errors import UserError
+from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
+
+
+class SqliteFile:
+    """A file opened read-only; no lock is taken, and what may run is decided by SQLite's authorizer."""
+
+    def __init__(self, location: Location, sandbox: Sandbox) -> None:
+        self.location, self._sandbox = location, sandbox
+
+    @classmethod
+    def open(cls, location: Location, what: str) -> SqliteFile:
+        """Open a file (UserError if it is no SQLite database)."""
+        try:
+            return cls(location, Sandbox.from_file(str(location.path)))
+        except (sqlite3.Error, OSError) as error:
+            raise UserError(
+                f"{what}: {location.shown} is not a SQLite database that can be read ({error}). A CSV file becomes one "
+                "with sqlite3 new.sqlite '.import --csv FILE data', and `text2sql demo` opens it as it is."
+            ) from error
+
+    @property
+    def engine(self) -> str:
+        """SQLite with its version."""
+        return f"SQLite {sqlite3.sqlite_version}"
+
+    def run(self, sql: str, limits: Limits = USUAL) -> Result:
+        """Run one query that reads.
+
+        Raises:
+            QueryFailed: It fails, does more than read, or exceeds a limit.
+            UserError: The file cannot be read any more.
+        """
+        try:
+            return self._sandbox.run(sql, limits.steps, limits.seconds, limits.rows, limits.size)
+        except QueryFailed as error:
+            if "malformed" in str(error) or "not a database" in str(error):
+                raise UserError(f"{self.location.shown} is a damaged SQLite database: {error}.") from error
+            raise
+
+    def fetch(self, sql: str) -> Result:
+        """Run a query of this program's own (QueryFailed if it fails)."""
+        return self._sandbox.run(sql, 10**10, 300.0, 10**9, 2**31)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._sandbox.close()

@@ -1,0 +1,79 @@
+"""A database that questions are asked about: where it is, its schema, and its rows, each time by a fresh connection.
+
+Between a question and the next minutes may pass, in which a server may end what is idle: nothing is kept open.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from text2sql.engines.dialect import Dialect
+from text2sql.engines.url import Location, locate
+from text2sql.engines.user_databases.connection import USUAL, Database, Limits
+from text2sql.engines.user_databases.inspect import DatabaseSchema, read_schema
+from text2sql.engines.user_databases.opening import open_database
+from text2sql.errors import UserError
+from text2sql.sql.sandbox import Result
+from text2sql.sql.values import Row
+
+
+@dataclass(frozen=True)
+class UserDatabase:
+    """A database of the user's.
+
+    Attributes:
+        location: Where it is.
+        schema: What it held when it was read.
+        engine: The engine with its version.
+        allow_writable_role: Whether its role may be one that could write.
+    """
+
+    location: Location
+    schema: DatabaseSchema
+    engine: str
+    allow_writable_role: bool = False
+
+    @classmethod
+    def read(
+        cls, place: str | Path | Location, *, allow_writable_role: bool = False, what: str = "--database"
+    ) -> UserDatabase:
+        """Read the schema of a database.
+
+        Args:
+            place: A path or URL.
+            allow_writable_role: Whether its role may be one that could write.
+            what: What it is for, for messages: an option or a key.
+
+        Raises:
+            UserError: It cannot be reached or read, its role may write, or it has no tables.
+        """
+        location = place if isinstance(place, Location) else locate(str(place), what)
+        with open_database(location, allow_writable_role=allow_writable_role, what=what) as database:
+            return cls(location, read_schema(database, what), database.engine, allow_writable_role)
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect of its queries."""
+        return self.location.dialect
+
+    def run(self, sql: str, limits: Limits = USUAL) -> Result:
+        """Run one query that reads.
+
+        Raises:
+            QueryFailed: It fails, does more than read, or exceeds a limit.
+            UserError: The database cannot be reached any more.
+        """
+        with self._opened() as database:
+            return database.run(sql, limits)
+
+    def first_rows(self, table: str, count: int) -> tuple[list[str], list[Row]]:
+        """Column names and the first rows of a table by its name in lower case; empty if there are none to be read."""
+        with self._opened() as database:
+            return self.schema.first_rows(database, table, count)
+
+    def _opened(self) -> AbstractContextManager[Database]:
+        if self.location.path is not None and not self.location.path.is_file():
+            raise UserError(f"{self.location.shown} cannot be read any more: the file is gone.")
+        return open_database(self.location, allow_writable_role=self.allow_writable_role, what="The database")

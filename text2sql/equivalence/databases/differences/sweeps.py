@@ -1,0 +1,102 @@
+"""Databases through which everything passes on which two queries may part, one value a row, whatever the seed.
+
+Where a query asks something of one row, a row for every value shows it at once: the moments of `calendars`, the texts
+that regular expressions match and nearly match. Drawn a few at a time, the one that decides would come up by luck.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+from text2sql.equivalence.databases.boundaries import ColumnKey
+from text2sql.equivalence.databases.declared import Declared
+from text2sql.equivalence.databases.plan import Plan, subqueries
+from text2sql.equivalence.databases.samples import Sample
+from text2sql.equivalence.databases.values.moments import couples, days, days_on, run, written
+from text2sql.equivalence.databases.values.time_mentions import TimeMentions
+from text2sql.sql.schema import Column
+from text2sql.sql.values import Row, Value
+
+_CLOCKS = ("date", "datetime", "moment")
+# Columns that hold moments, and couples of them; columns of texts, and the texts of one.
+_MOST_COLUMNS, _MOST_COUPLES, _MOST_TEXTS, _LONGEST = 3, 2, 3, 130
+# Days in a row, and numbers of days in a row.
+_LONGEST_STREAK, _MOST_STREAKS = 40, 2
+
+
+def holds_moments(kind: str) -> bool:
+    """Whether a column of a kind holds dates or moments."""
+    return kind in _CLOCKS
+
+
+def sweep_samples(plan: Plan, declared: Declared, columns: Mapping[ColumnKey, Column]) -> list[tuple[Sample, ...]]:
+    """The databases for a pair.
+
+    Args:
+        plan: The compiled pair.
+        declared: Which values suit the columns.
+        columns: The columns of the tables that rows are made for.
+    """
+    found: list[Sample] = []
+    if plan.time_mentions is not None:
+        timed = [key for key in columns if holds_moments(declared.kinds[key]) and not columns[key].generated]
+        found += _timed(plan, plan.time_mentions, declared, timed[:_MOST_COLUMNS])
+    texts = [key for key in columns if key[1] in plan.swept and not holds_moments(declared.kinds[key])]
+    for key in [key for key in texts if not columns[key].generated][:_MOST_TEXTS]:
+        values = declared.fitting(key, dict.fromkeys(plan.swept[key[1]]))[:_LONGEST]
+        found += _both(plan, key, [(value,) for value in values])
+    found += _streaks(plan, declared)
+    return [(sample,) for sample in dict.fromkeys(found)]
+
+
+def _timed(plan: Plan, mentions: TimeMentions, declared: Declared, keys: Sequence[ColumnKey]) -> Iterator[Sample]:
+    for key in keys:
+        kind = declared.kinds[key]
+        yield from _both(plan, key, _fitting(declared, (key,), [[*written(days(mentions, kind), kind), None]]))
+        if mentions.strides:
+            rows = _fitting(declared, (key,), [written(run(mentions, kind), kind)])
+            yield Sample(plan.reader(key[0]), (key,), rows, apart=True)
+    for pair in list(itertools.combinations(keys, 2))[:_MOST_COUPLES]:
+        found = couples(mentions)
+        # Which of the two columns is the later one is not known.
+        ways = [[a for a, _ in found] + [b for _, b in found], [b for _, b in found] + [a for a, _ in found]]
+        texts = [written(way, declared.kinds[key]) for key, way in zip(pair, ways, strict=True)]
+        known = texts[0][0], texts[1][0]
+        rows = (*_fitting(declared, pair, texts), (None, known[1]), (known[0], None))
+        yield Sample(plan.reader(pair[0][0]), pair, tuple(dict.fromkeys(rows)), apart=True)
+
+
+def _streaks(plan: Plan, declared: Declared) -> Iterator[Sample]:
+    """Days, or numbers, in runs without a gap: as many as are counted, one fewer and one more.
+
+    What a window sorts by and a query counts may be days in a row, by their distance from their number.
+    """
+    counted = [threshold.number for threshold in plan.thresholds if threshold.grouped]
+    lengths = list(dict.fromkeys(number for number in counted if 1 < number <= _LONGEST_STREAK))[:_MOST_STREAKS]
+    steps: list[int] = []
+    for length in (size for number in lengths for size in (number, number - 1, number + 1)):
+        steps += range(start := max(steps, default=0) + 3, start + length)
+    for key in sorted(plan.ordered & declared.kinds.keys()) if steps else ():
+        kind = declared.kinds[key]
+        values = days_on(steps, kind) if holds_moments(kind) else steps if kind == "integer" else []
+        rows = _fitting(declared, (key,), [values])
+        if rows:
+            yield Sample(plan.reader(key[0]), (key,), rows, apart=True)
+
+
+def _both(plan: Plan, key: ColumnKey, rows: Sequence[Row]) -> Iterator[Sample]:
+    """All rows in one group, so that what is equal by an expression meets, and each in a group of its own."""
+    parts = [part for query in plan.queries for part in subqueries(query)]
+    by_it = any(plan.column_of(slot) == key for part in parts for slot in part.group)
+    groups = any(part.group or part.spread for part in parts)
+    ways = (False,) if by_it else (False, True) if groups else (True,)
+    for apart in ways if rows else ():
+        yield Sample(plan.reader(key[0]), (key,), tuple(rows), apart=apart)
+
+
+def _fitting(declared: Declared, keys: Sequence[ColumnKey], values: Sequence[Sequence[Value]]) -> tuple[Row, ...]:
+    """Rows of the values, one column each, that all of the columns may hold."""
+    good = [set(declared.fitting(key, list(own))) for key, own in zip(keys, values, strict=True)]
+    rows = zip(*values, strict=True)
+    return tuple(row for row in rows if all(value in own for value, own in zip(row, good, strict=True)))

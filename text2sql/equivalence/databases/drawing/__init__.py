@@ -1,0 +1,1 @@
+"""The rows of one database, drawn from the plan by a seed."""

@@ -1,0 +1,89 @@
+"""What all databases that are made for a pair have in common: worked out once, since some twenty are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import NamedTuple
+
+from text2sql.equivalence.databases.drawing.domains import Domains
+from text2sql.equivalence.databases.plan import ColumnKey, Plan
+from text2sql.sql.schema import TableSchema
+
+# Of each instance the columns that are slots, with their numbers.
+Columns = Mapping[int, list[tuple[str, int]]]
+
+
+class Place(NamedTuple):
+    """What a row needs to know of one of its columns."""
+
+    name: str
+    key: ColumnKey
+    generated: bool
+    not_null: bool
+    affinity: str
+
+
+class Layout:
+    """A compiled pair with the tables to fill.
+
+    Args:
+        plan: The compiled pair.
+        tables: The tables that rows are made for, by lower-case name.
+        domains: What their columns hold.
+
+    Attributes:
+        columns: Of each instance the columns that are slots, with their numbers.
+    """
+
+    def __init__(self, plan: Plan, tables: Mapping[str, TableSchema], domains: Domains) -> None:
+        self.plan, self.tables, self.domains = plan, tables, domains
+        self.columns: Columns = plan.columns_by_instance()
+
+    @cached_property
+    def single_keys(self) -> frozenset[ColumnKey]:
+        """The columns that are a key of their table, each alone."""
+        return frozenset((name, key[0]) for name, table in self.tables.items() for key in table.keys if len(key) == 1)
+
+    @cached_property
+    def key_parts(self) -> frozenset[ColumnKey]:
+        """The columns that are part of a key of their table."""
+        return frozenset((name, part) for name, table in self.tables.items() for key in table.keys for part in key)
+
+    @cached_property
+    def not_null(self) -> frozenset[ColumnKey]:
+        """The columns that hold no NULL."""
+        return frozenset(
+            (name, key)
+            for name, table in self.tables.items()
+            for key, column in table.columns.items()
+            if column.not_null or key in table.primary_key
+        )
+
+    @cached_property
+    def rowids(self) -> frozenset[ColumnKey]:
+        """The columns that are another name of the rowid."""
+        return frozenset((name, table.rowid) for name, table in self.tables.items() if table.rowid)
+
+    @cached_property
+    def places(self) -> dict[str, list[Place]]:
+        """The columns of each table in order."""
+        return {
+            name: [
+                Place(key, (name, key), bool(column.generated), (name, key) in self.not_null, column.affinity)
+                for key, column in table.columns.items()
+            ]
+            for name, table in self.tables.items()
+        }
+
+    @cached_property
+    def key_slots(self) -> dict[int, list[tuple[int, ColumnKey]]]:
+        """Of each instance the slots that are keys, with these."""
+        return {
+            instance: [
+                (slot, key)
+                for column, slot in found
+                if (key := (self.plan.tables[instance], column)) in self.single_keys
+            ]
+            for instance, found in self.columns.items()
+        }

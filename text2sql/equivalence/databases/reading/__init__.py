@@ -1,0 +1,1 @@
+"""From the syntax trees of a pair to its plan."""

@@ -1,0 +1,1 @@
+"""Values that columns are given, by what the queries compare, call and say about time."""

@@ -1,0 +1,78 @@
+"""One worker at a time, on this machine: asked, ended where it breaks a limit, and replaced."""
+
+from __future__ import annotations
+
+import threading
+
+from text2sql.equivalence.worker import Lost, Worker, WorkersCannotStart
+from text2sql.equivalence.worker_pools import WarmWorkers
+from text2sql.sql.budget import WALL
+
+# Seconds after the limit on the wall before a worker, which ends by itself there, is killed from outside.
+_GRACE = 2.0
+# A worker that dies without an evident reason may have been the victim of something else: once more, then no more.
+_ATTEMPTS = 2
+
+
+class Supervisor:
+    """Has a worker do tasks, and replaces it when it is lost.
+
+    Tasks and answers are as JSON has them: see `tasks.Protocol`.
+
+    Args:
+        warm: Where workers come from.
+        seconds: The processor time that a task may take.
+        stop: Set when nobody waits for answers any more.
+    """
+
+    def __init__(self, warm: WarmWorkers, seconds: float, stop: threading.Event | None = None) -> None:
+        self._warm, self._seconds = warm, WALL * seconds + _GRACE
+        self._stop = stop or threading.Event()
+        self._worker: Worker | None = None
+
+    def carry_out(self, task: dict[str, object]) -> object | Lost:
+        """The answer to a task.
+
+        Raises:
+            WorkersCannotStart: A worker ended before it took the task, and so did the one after it.
+        """
+        reason = ""
+        for attempt in range(_ATTEMPTS):
+            try:
+                answer = self._ask(task)
+            except WorkersCannotStart:
+                self.end()
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+                continue
+            if not isinstance(answer, Lost) or answer.kind == "timeout":
+                return answer
+            if self._stop.is_set():
+                return Lost("stopped", "it was stopped")
+            reason = answer.reason
+        return Lost("died", f"the worker died on it ({reason})")
+
+    def _ask(self, task: dict[str, object]) -> object | Lost:
+        try:
+            worker = self._worker = self._worker or self._warm.take()
+        except OSError as error:
+            raise WorkersCannotStart(str(error)) from error
+        if self._stop.is_set():
+            self.end()
+            return Lost("stopped", "it was stopped")
+        reply = worker.ask(task, self._seconds)
+        if isinstance(reply, Lost) or reply["retires"] or worker.overdue:
+            self.end()
+        return reply if isinstance(reply, Lost) else reply["answer"]
+
+    def rest(self) -> None:
+        """Gives the worker back for others to use."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            self._warm.give_back(worker)
+
+    def end(self) -> None:
+        """Kills the worker; safe from any thread."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
