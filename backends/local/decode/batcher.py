@@ -15,11 +15,11 @@ from accelerate.utils.memory import should_reduce_batch_size
 from tinker import types
 
 from backends.local.decode import prompt_logprobs
-from backends.local.decode.decoder import Request, Sampled
 from backends.local.decode.group_decoder import AnyDecoder, make_decoder
 from backends.local.decode.growing_cache import columns_in_memory
 from backends.local.decode.prefixes import families
 from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
+from backends.local.decode.sequence import Request, Sampled
 from backends.local.model.causal import CausalModel
 from backends.local.prefix_cache import PrefixCache
 from backends.local.turns import Steps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import psutil
@@ -12,9 +12,8 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from backends.local.model.causal import CausalModel
 from backends.local.model.mixers import text_config
+from backends.local.model.shared_attention import KeysValues
 
-# Of one layer, each ``[B, H, T, D]``.
-KeysValues = tuple[Tensor, Tensor]
 # Columns by which a cache grows, at least, and the share of its width by which it does.
 BLOCK, GROWTH = 64, 4
 
@@ -90,8 +89,9 @@ class GrowingLayer(DynamicLayer):
 class ContinuedLayer(DynamicLayer):
     """One layer's keys and values of texts that all begin alike: those of the beginning once, theirs for each.
 
-    They are laid side by side for as long as the layer computes. A batch of many rows behind a long beginning would
-    otherwise hold it as often, in all layers at once.
+    For models whose attention takes no beginnings beside the rows (`backends.local.model.shared_attention`): they are
+    laid side by side for as long as the layer computes. A batch of many rows behind a long beginning would otherwise
+    hold it as often, in all layers at once.
 
     Args:
         beginning: Of what they begin with, ``[1, H, P, D]``.
@@ -116,18 +116,17 @@ class ContinuedLayer(DynamicLayer):
         return self._beginning[0].shape[-2] + super().get_seq_length()
 
 
-def keys_and_values(cache: Cache) -> Iterator[tuple[Tensor, Tensor]]:
+def keys_and_values(cache: Cache) -> Iterator[KeysValues]:
     """Of each layer that has read something, ``[B, H, T, D]``; of a `ContinuedLayer` what follows the beginning."""
     for layer in cache.layers:
         assert isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None
         yield layer.keys, layer.values
 
 
-def whole(beginning: Sequence[KeysValues], cache: Cache) -> list[KeysValues]:
-    """Keys and values of one text, of which a cache has what follows its beginning, if it has one."""
-    following = list(keys_and_values(cache))
+def whole(beginning: Sequence[KeysValues], following: Iterable[KeysValues]) -> list[KeysValues]:
+    """Keys and values of one text, given those of its beginning, if it has one, and of what follows."""
     if not beginning:
-        return following
+        return list(following)
     return [
         (torch.cat([keys, more_keys], dim=-2), torch.cat([values, more_values], dim=-2))
         for (keys, values), (more_keys, more_values) in zip(beginning, following, strict=True)

@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from backends.local.model.causal import CausalModel
 from backends.local.model.mixers import attends_fully, attention_alone
+from backends.local.model.shared_attention import Level, attend_beside
 from backends.planning.prefix_tree import Segment
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def attend(
     attention_mask: Tensor | None,
     row_lengths: list[int] | None = None,
     tree: list[Segment] | None = None,
+    levels: list[Level] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention as transformers' interface wants it, over ``[B, H, T, D]``, to ``[B, T, H, D]``.
@@ -54,13 +56,17 @@ def attend(
         attention_mask: For rows that are not packed.
         row_lengths: Tokens of each packed row, together T; None of rows that are not packed.
         tree: Instead, the segments of packed rows that have beginnings in common.
+        levels: Beginnings of rows that are sampled, held outside their keys and values.
         **kwargs: What else the interface passes on.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+    scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
+    if levels is not None:
+        layer: Any = module.layer_idx
+        return attend_beside(query, key, value, attention_mask, levels, layer, scale), None
     if tree is not None:
         if query.shape[-1] == value.shape[-1] and not kwargs.get("dropout"):
-            scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
             return _TreeAttention.apply(query, key, value, tree, scale).transpose(1, 2), None
         attention_mask = tree_mask(tree, query)
     if tree is not None or row_lengths is None:

@@ -253,6 +253,18 @@ def test_frequencies_follow_the_distribution(base: Any, model: Any) -> None:
         assert abs(drawn[token] - expected) <= 5 * math.sqrt(expected) + 1
 
 
+def test_a_draw_inverts_the_cumulative_distribution(base: Any, model: Any) -> None:
+    """The token at which probabilities added up one by one first exceed the number that the seed gives."""
+    response = base.sample(ids([100]), 200, params(max_tokens=1, temperature=2.5, seed=7)).result()
+    with torch.no_grad():
+        sums = torch.softmax(model(torch.tensor([[100]])).logits[0, -1].double() / 2.5, -1).cumsum(0)
+    streams = [torch.Generator().manual_seed(7 * 1_000_003 + k) for k in range(200)]
+    uniform = torch.stack([torch.rand((), generator=stream, dtype=torch.float64) for stream in streams])
+    expected = torch.searchsorted(sums, uniform, right=True).tolist()
+    # Float32 logits of another batch move the boundaries by a millionth of the whole.
+    assert sum(s.tokens[0] != token for s, token in zip(response.sequences, expected, strict=True)) <= 1
+
+
 def test_top_k_and_top_p_keep_the_likeliest(base: Any, model: Any) -> None:
     with torch.no_grad():
         order = model(torch.tensor([[100]])).logits[0, -1].argsort(descending=True).tolist()
