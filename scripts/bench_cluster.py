@@ -22,8 +22,8 @@ from bench_common import table
 from bench_evaluator import create_context_pairs
 
 from backends.local.model.arithmetic import processor
-from text2sql.equivalence.process_pool import Workers, run_tasks
-from text2sql.equivalence.workers import Pair, PairTask, score, score_pairs
+from text2sql.equivalence.processes.process_pool import Workers, run_tasks
+from text2sql.equivalence.scoring import Pair, PairTask, score, score_pairs
 
 
 def main() -> None:

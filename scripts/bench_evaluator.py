@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from text2sql.equivalence.match import DEFAULT_EFFORT
-from text2sql.equivalence.process_pool import close_pools
+from text2sql.equivalence.processes.process_pool import close_pools
 from text2sql.evaluation import Pair, Verdict, execution_match, score_pairs
 from text2sql.sql.ddl import parse_schema
 

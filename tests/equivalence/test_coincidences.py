@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.support.engines import ENGINES, require_engine
-from text2sql.equivalence.workers import Pair, score_pairs
+from text2sql.equivalence.scoring import Pair, score_pairs
 
 DATA = Path(__file__).parent / "data" / "coincidences.yaml"
 SETS = ("first", "second", "third", "fourth", "between_marks")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from text2sql.equivalence import match, process_pool
+from text2sql.equivalence import match
 from text2sql.equivalence.databases import boundaries, reaches, samples
 from text2sql.equivalence.databases.differences import collisions, separate_rows
 from text2sql.equivalence.databases.drawing import chains, joint
 from text2sql.equivalence.databases.reading import made_up_tables
 from text2sql.equivalence.databases.values import thresholds
+from text2sql.equivalence.processes import process_pool
 from text2sql.sql import complexity, sandbox
 
 PAGE = " ".join((Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8").split())

@@ -10,7 +10,7 @@ import pytest
 from tests.support.engines import require_engine
 from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.execution_match import execution_match
-from text2sql.equivalence.workers import Pair, score_pairs
+from text2sql.equivalence.scoring import Pair, score_pairs
 
 SCHEMA = "CREATE TABLE t (id INTEGER, d DATE, ts TIMESTAMP)"
 STYLE = Path(__file__).parent / "data" / "gretel_style.jsonl"

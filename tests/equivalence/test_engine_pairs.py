@@ -13,8 +13,8 @@ import yaml
 
 from tests.support.engines import ENGINES, require_engine
 from text2sql.equivalence.match import GOLD_FAILS
+from text2sql.equivalence.scoring import Pair, score_pairs
 from text2sql.equivalence.verdict import Verdict
-from text2sql.equivalence.workers import Pair, score_pairs
 
 DATA = Path(__file__).parent / "data"
 # A gold query that the engine refuses; nothing can be decided.

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.engines import ENGINES, require_engine
 from text2sql.engines.dialect import Dialect
-from text2sql.equivalence.workers import Pair, score_pairs
+from text2sql.equivalence.scoring import Pair, score_pairs
 
 COMPUTED: dict[Dialect, str] = {
     "postgres": "total NUMERIC(9, 2) GENERATED ALWAYS AS (price * n) STORED",

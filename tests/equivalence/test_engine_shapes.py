@@ -14,7 +14,7 @@ import yaml
 
 from tests.support.engines import ENGINES, require_engine
 from text2sql.equivalence.execution_match import execution_match
-from text2sql.equivalence.workers import Pair, score_pairs
+from text2sql.equivalence.scoring import Pair, score_pairs
 
 DATA = Path(__file__).parent / "data" / "shapes.yaml"
 

@@ -16,9 +16,9 @@ from text2sql.engines.sandbox.engine import EngineMissing, drop_engine, open_eng
 from text2sql.equivalence.engine_match import TRANSPILED
 from text2sql.equivalence.execution_match import execution_match
 from text2sql.equivalence.overlap import row_overlap
-from text2sql.equivalence.process_pool import Lost
+from text2sql.equivalence.processes.process_pool import Lost
+from text2sql.equivalence.scoring import Pair, score_pairs
 from text2sql.equivalence.verdict import Verdict
-from text2sql.equivalence.workers import Pair, score_pairs
 from text2sql.rewards.batch import reward_answers
 
 SCHEMA = """CREATE TABLE customers (
@@ -354,7 +354,7 @@ def test_a_server_that_has_gone_ends_the_run_with_a_sentence(monkeypatch: pytest
         yield 1, Lost("died", "the worker died on it (exit status 1)")
 
     require_engine("postgres")
-    monkeypatch.setattr("text2sql.equivalence.workers.run_tasks", gone)
+    monkeypatch.setattr("text2sql.equivalence.scoring.run_tasks", gone)
     monkeypatch.setattr(engines, "_OPEN", {"postgres": type(open_engine("postgres"))()})
     pairs = [Pair(SCHEMA, f"SELECT {number}", "SELECT 1", None, "postgres") for number in range(2)]
     with pytest.raises(EngineMissing, match="No PostgreSQL answers"):

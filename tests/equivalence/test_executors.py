@@ -16,10 +16,10 @@ from tests.support import executors as made
 from tests.support.repository import REPOSITORY
 from tests.support.worker_tasks import Behaviour, Done, misbehave, misjudge
 from text2sql.config import load_config
-from text2sql.equivalence import executors
-from text2sql.equivalence.process_pool import Lost, close_pools, run_tasks
-from text2sql.equivalence.worker import Worker
-from text2sql.equivalence.workers import verdicts, work_on_pairs
+from text2sql.equivalence.processes import executors
+from text2sql.equivalence.processes.process_pool import Lost, close_pools, run_tasks
+from text2sql.equivalence.processes.worker import Worker
+from text2sql.equivalence.scoring import verdicts, work_on_pairs
 from text2sql.errors import UserError
 from text2sql.evaluation import Pair, score_pairs
 from text2sql.pipeline.preflight import check_run
@@ -135,7 +135,7 @@ def test_a_machine_that_would_judge_otherwise_refuses(tmp_path: Path) -> None:
 
 
 def test_no_worker_starts_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("text2sql.equivalence.worker._COMMAND", "raise SystemExit('libsqlite is missing')")
+    monkeypatch.setattr("text2sql.equivalence.processes.worker._COMMAND", "raise SystemExit('libsqlite is missing')")
     with pytest.raises(UserError, match=r"cannot judge: .*cannot be started: libsqlite is missing"):
         verdicts(PAIRS, workers=THREADS)
 

@@ -14,7 +14,7 @@ import yaml
 
 from tests.support.rewritten import REWRITES
 from text2sql.equivalence.match import judge_pair
-from text2sql.equivalence.workers import Pair, score_pairs
+from text2sql.equivalence.scoring import Pair, score_pairs
 
 _DATA = Path(__file__).parent / "data"
 _FILES = ("kinds", "more_kinds", "fresh_kinds", "blind_kinds", "far_kinds", "compared_kinds", "thin_kinds")

@@ -31,7 +31,7 @@ def test_kept_verdicts_are_those_that_were_judged(tmp_path: Path, monkeypatch: p
     fresh = _scored(tmp_path)
     assert fresh == _scored(None)
     assert fresh[0]["witness"] is not None
-    monkeypatch.setattr("text2sql.equivalence.workers.run_tasks", lambda *_, **__: pytest.fail("judged again"))
+    monkeypatch.setattr("text2sql.equivalence.scoring.run_tasks", lambda *_, **__: pytest.fail("judged again"))
     assert _scored(tmp_path) == fresh
 
 

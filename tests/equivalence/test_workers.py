@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.worker_tasks import Behaviour, Done, misbehave, misjudge
-from text2sql.equivalence import supervisor, worker, worker_pools
-from text2sql.equivalence.process_pool import Lost, WorkersCannotStart, close_pools, run_tasks
-from text2sql.equivalence.workers import verdicts, work_on_pairs
+from text2sql.equivalence.processes import supervisor, worker, worker_pools
+from text2sql.equivalence.processes.process_pool import Lost, WorkersCannotStart, close_pools, run_tasks
+from text2sql.equivalence.scoring import verdicts, work_on_pairs
 from text2sql.evaluation import Pair, execution_match, score_pairs
 
 SCHEMA = "CREATE TABLE t (a INTEGER, b TEXT)"

@@ -18,7 +18,7 @@ from text2sql.config import Config, EvaluationConfig
 from text2sql.data.dataset import load_dataset
 from text2sql.data.golds import describe_training_golds
 from text2sql.data.inspect import inspect
-from text2sql.equivalence import process_pool
+from text2sql.equivalence.processes import process_pool
 from text2sql.errors import UserError
 from text2sql.evaluation.files import score_file
 from text2sql.evaluation.golds import (

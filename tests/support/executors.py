@@ -1,4 +1,4 @@
-"""Executors for the tests of `text2sql.equivalence.executors`: functions that a path names."""
+"""Executors for the tests of `text2sql.equivalence.processes.executors`: functions that a path names."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from text2sql.config import Config
 from text2sql.data.example import Example
 from text2sql.data.prompts import PromptFormat, render_prompt
 from text2sql.equivalence.match import judge_pair
+from text2sql.equivalence.scoring import Pair
 from text2sql.equivalence.verdict import Verdict
-from text2sql.equivalence.workers import Pair
 from text2sql.rl.rewards import RewardedAnswer
 
 # Right, running but wrong, not running, and not read-only.

@@ -11,8 +11,8 @@ import pytest
 
 from text2sql import evaluation
 from text2sql.config import Config
-from text2sql.equivalence.tasks import A, T, Work
-from text2sql.equivalence.workers import PairTask, S
+from text2sql.equivalence.processes.tasks import A, T, Work
+from text2sql.equivalence.scoring import PairTask, S
 from text2sql.evaluation import Pair, Verdict
 
 # Of one query: rows that differ in the answer alone share their prompt.

@@ -9,8 +9,8 @@ import json
 import resource
 import sys
 
-from text2sql.equivalence.process_pool import close_pools
-from text2sql.equivalence.workers import Pair, score_pairs
+from text2sql.equivalence.processes.process_pool import close_pools
+from text2sql.equivalence.scoring import Pair, score_pairs
 
 
 def main() -> None:

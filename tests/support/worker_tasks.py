@@ -7,7 +7,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from text2sql.equivalence.workers import PairTask, Scored, score
+from text2sql.equivalence.scoring import PairTask, Scored, score
 
 
 @dataclass(frozen=True)

@@ -236,7 +236,7 @@ class TrainingConfig(Section):
     early_stopping: EarlyStopping | None = Field(None, description="null never stops early.")
 
 
-# The name of an executor, see text2sql.equivalence.executors.
+# The name of an executor, see text2sql.equivalence.processes.executors.
 EXECUTOR = r"^(ray|[\w.]+:\w+)$"
 
 

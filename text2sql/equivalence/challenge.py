@@ -17,10 +17,10 @@ from text2sql.engines.sandbox.engine import EngineLost, open_engine, versions_of
 from text2sql.equivalence.match import DEFAULT_EFFORT, Search, generator_of
 from text2sql.equivalence.mutations import Mutation, mutations
 from text2sql.equivalence.pair import GoldFails, PreparedPair
-from text2sql.equivalence.process_pool import Lost, run_tasks
+from text2sql.equivalence.processes.process_pool import Lost, run_tasks
+from text2sql.equivalence.scoring import PairTask, judged
 from text2sql.equivalence.trial import Trial
 from text2sql.equivalence.verdict import Status, Verdict
-from text2sql.equivalence.workers import PairTask, judged
 from text2sql.sql.budget import TIMEOUT, Budget
 from text2sql.sql.sandbox import QueryFailed
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.match import DEFAULT_EFFORT, LONGEST, judge_pair
+from text2sql.equivalence.scoring import Pair, PairTask, judged, score_pairs
 from text2sql.equivalence.verdict import Verdict
-from text2sql.equivalence.workers import Pair, PairTask, judged, score_pairs
 from text2sql.sql.budget import TIMEOUT
 from text2sql.sql.complexity import may_explode
 from text2sql.sql.sandbox import PROCESS

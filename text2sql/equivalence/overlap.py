@@ -15,8 +15,8 @@ from text2sql.engines.sandbox.engine import open_engine
 from text2sql.equivalence.match import generator_of
 from text2sql.equivalence.pair import GoldFails, PreparedPair
 from text2sql.equivalence.results import informative
+from text2sql.equivalence.scoring import PairTask, Scored, score
 from text2sql.equivalence.trial import Trial
-from text2sql.equivalence.workers import PairTask, Scored, score
 from text2sql.sql.budget import Budget
 from text2sql.sql.sandbox import QueryFailed
 from text2sql.sql.values import Row

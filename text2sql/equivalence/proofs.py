@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from backends.extras import missing_package
-from text2sql.equivalence.process_pool import Lost, Workers, run_tasks
+from text2sql.equivalence.processes.process_pool import Lost, Workers, run_tasks
+from text2sql.equivalence.scoring import Pair
 from text2sql.equivalence.verdict import Verdict
-from text2sql.equivalence.workers import Pair
 from text2sql.errors import UserError
 from text2sql.sql.budget import TIMEOUT
 

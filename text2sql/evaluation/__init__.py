@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from text2sql.equivalence.execution_match import execution_match, sql_matches
+    from text2sql.equivalence.scoring import Pair, score_pairs, verdicts
     from text2sql.equivalence.verdict import Table, Verdict, Witness
-    from text2sql.equivalence.workers import Pair, score_pairs, verdicts
     from text2sql.evaluation.aggregate import Scored, summarize
     from text2sql.evaluation.labels import error_labels
     from text2sql.evaluation.statistics import clustered_interval, paired_comparison, wilson_interval
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Where each public name lives. They are imported on first use, so that `import text2sql.evaluation` costs nothing.
 _HOMES = {
     "PairedComparison": "text2sql.runs.summary",
-    "Pair": "text2sql.equivalence.workers",
+    "Pair": "text2sql.equivalence.scoring",
     "Scored": "text2sql.evaluation.aggregate",
     "Table": "text2sql.equivalence.verdict",
     "Verdict": "text2sql.equivalence.verdict",
@@ -33,10 +33,10 @@ _HOMES = {
     "extract_sql": "text2sql.sql.extract",
     "hardness": "text2sql.sql.hardness",
     "paired_comparison": "text2sql.evaluation.statistics",
-    "score_pairs": "text2sql.equivalence.workers",
+    "score_pairs": "text2sql.equivalence.scoring",
     "sql_matches": "text2sql.equivalence.execution_match",
     "summarize": "text2sql.evaluation.aggregate",
-    "verdicts": "text2sql.equivalence.workers",
+    "verdicts": "text2sql.equivalence.scoring",
     "wilson_interval": "text2sql.evaluation.statistics",
 }
 

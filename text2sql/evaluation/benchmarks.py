@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
-from text2sql.equivalence.process_pool import Lost, Workers, run_tasks
+from text2sql.equivalence.processes.process_pool import Lost, Workers, run_tasks
 from text2sql.runs.evaluation_summary import BenchmarkSummary, MetricValue
 from text2sql.runs.records import BenchmarkScore
 from text2sql.sql.extract import read_answer

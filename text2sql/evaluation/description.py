@@ -12,8 +12,8 @@ from sqlglot import exp
 from text2sql.engines.answers import extract_sql_in
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.trees import canonical_in, hardness_in, parse_statement_in
+from text2sql.equivalence.scoring import PairTask, Scored, score
 from text2sql.equivalence.verdict import Verdict
-from text2sql.equivalence.workers import PairTask, Scored, score
 from text2sql.evaluation.breakdown import Group, groups_of
 from text2sql.evaluation.labels import compile_failure, find_labels, is_syntax_error, parse_query
 from text2sql.runs.records import Checks
@@ -92,7 +92,7 @@ class Described(Scored):
 
 
 def score_and_describe(task: PairTask) -> Described:
-    """What a worker does with an answer: the verdict as `workers.score` has it, the query, and its description."""
+    """What a worker does with an answer: the verdict as `scoring.score` has it, the query, and its description."""
     scored = score(task).verdict
     texts = (task.schema, task.gold, task.predicted)
     about = describe(*texts, Verdict.from_dict(scored), task.dialect, transpile=task.transpile)

@@ -13,9 +13,9 @@ from text2sql.engines.dialect import DIALECTS, Dialect
 from text2sql.engines.sandbox.engine import versions_of
 from text2sql.equivalence.match import GOLD_FAILS, ON_FILE_ROWS, ON_FILE_STEPS
 from text2sql.equivalence.pair import GoldFails, PreparedPair
-from text2sql.equivalence.process_pool import Lost, run_tasks
+from text2sql.equivalence.processes.process_pool import Lost, run_tasks
+from text2sql.equivalence.scoring import PairTask, engines_of, judged
 from text2sql.equivalence.verdict_cache import VerdictCache
-from text2sql.equivalence.workers import PairTask, engines_of, judged
 from text2sql.errors import UserError
 from text2sql.formats import percent
 from text2sql.sql.dialects import reading_dialects

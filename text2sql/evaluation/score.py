@@ -12,8 +12,8 @@ from text2sql.config import Config, EndpointConfig
 from text2sql.console import stage
 from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.proofs import with_proofs
+from text2sql.equivalence.scoring import work_on_pairs
 from text2sql.equivalence.verdict import Verdict
-from text2sql.equivalence.workers import work_on_pairs
 from text2sql.evaluation.benchmarks import Question, score_benchmarks
 from text2sql.evaluation.description import Description, read_description, score_and_describe
 from text2sql.evaluation.llm_judge import (

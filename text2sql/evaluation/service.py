@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from text2sql.engines.dialect import SHOWN, Dialect
 from text2sql.engines.sandbox.engine import EngineMissing
-from text2sql.equivalence.workers import Pair, score_pairs
+from text2sql.equivalence.scoring import Pair, score_pairs
 
 MOST_EFFORT = 400
 

@@ -7,7 +7,7 @@ import asyncio
 from inspect_ai.scorer import CORRECT, INCORRECT, Score, Scorer, Target, accuracy, scorer, stderr
 from inspect_ai.solver import TaskState
 
-from text2sql.equivalence.workers import Pair, verdicts
+from text2sql.equivalence.scoring import Pair, verdicts
 
 # Samples judged at a time, each in a process.
 _PROCESSES = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from text2sql.equivalence.workers import Pair, verdicts
+from text2sql.equivalence.scoring import Pair, verdicts
 
 
 def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:

@@ -126,7 +126,7 @@ def _check_packages(config: Config) -> None:
 
         ChatClient(config.judge)
     if isinstance(config.evaluation.workers, str):
-        from text2sql.equivalence.executors import check_executor
+        from text2sql.equivalence.processes.executors import check_executor
 
         check_executor(config.evaluation.workers)
     if config.evaluation.proof:

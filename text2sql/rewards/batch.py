@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from text2sql.config import RewardConfig
 from text2sql.engines.dialect import Dialect
-from text2sql.equivalence.process_pool import Workers
+from text2sql.equivalence.processes.process_pool import Workers
 from text2sql.rl.rewards import RewardedAnswer, pay
 from text2sql.runs.rollouts import Outcome
 from text2sql.sql.budget import TIMEOUT

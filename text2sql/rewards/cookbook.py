@@ -17,7 +17,7 @@ from tinker_cookbook import renderers
 from tinker_cookbook.rl.types import Env, EnvGroupBuilder, StepResult
 
 from text2sql.config import RewardConfig
-from text2sql.equivalence.process_pool import Workers
+from text2sql.equivalence.processes.process_pool import Workers
 from text2sql.rewards.batch import Reward, reward_answers
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from text2sql.config import RewardConfig
-from text2sql.equivalence.process_pool import Workers
+from text2sql.equivalence.processes.process_pool import Workers
 from text2sql.rewards.batch import reward_answers
 from text2sql.sql.budget import TIMEOUT
 

@@ -11,10 +11,10 @@ from text2sql.config.rl import RewardConfig
 from text2sql.engines.answers import extract_sql_in
 from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.overlap import score_with_overlap
-from text2sql.equivalence.process_pool import Lost, Workers, run_tasks
+from text2sql.equivalence.processes.process_pool import Lost, Workers, run_tasks
+from text2sql.equivalence.processes.worker_process import uncounted
+from text2sql.equivalence.scoring import Pair, score_pairs, work_on_pairs
 from text2sql.equivalence.verdict import Verdict
-from text2sql.equivalence.worker_process import uncounted
-from text2sql.equivalence.workers import Pair, score_pairs, work_on_pairs
 from text2sql.errors import UserError
 from text2sql.functions import find_function
 from text2sql.runs.rollouts import Outcome, PaidAnswer

@@ -3,7 +3,7 @@
 Layers, each enough on its own for most attacks: an authorizer that allows reading and nothing else
 (https://sqlite.org/c3ref/set_authorizer.html), ``PRAGMA query_only``, SQLite's own limits on lengths and depths
 (https://sqlite.org/limits.html), a progress handler that counts instructions, looks at the clock and at the memory of
-the process, and a cap on the rows fetched. `text2sql.equivalence.process_pool` adds a process that the
+the process, and a cap on the rows fetched. `text2sql.equivalence.processes.process_pool` adds a process that the
 system limits, and that can be killed.
 """
 

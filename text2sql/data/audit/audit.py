@@ -17,7 +17,7 @@ from text2sql.data.audit.weights import WEIGHTS, score
 from text2sql.data.decisions import Decision, read_decisions
 from text2sql.data.example import Example
 from text2sql.data.sources import load_examples, with_databases
-from text2sql.equivalence.process_pool import Workers
+from text2sql.equivalence.processes.process_pool import Workers
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory
 

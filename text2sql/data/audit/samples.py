@@ -9,7 +9,7 @@ from pathlib import Path
 from text2sql import evaluation
 from text2sql.data.audit.smell import Smell
 from text2sql.data.example import Example
-from text2sql.equivalence.process_pool import Workers
+from text2sql.equivalence.processes.process_pool import Workers
 from text2sql.equivalence.verdict import Verdict
 from text2sql.errors import UserError
 from text2sql.evaluation import extract_sql

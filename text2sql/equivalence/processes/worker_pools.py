@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.sandbox.postgres_server import shared_server
-from text2sql.equivalence.worker import Worker
+from text2sql.equivalence.processes.worker import Worker
 
 # Functions, with their limits, whose workers are kept: of a run that trains, those that judge and those that pay.
 _KEPT = 3

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from text2sql.equivalence.worker import Lost, Worker, WorkersCannotStart
-from text2sql.equivalence.worker_pools import WarmWorkers
+from text2sql.equivalence.processes.worker import Lost, Worker, WorkersCannotStart
+from text2sql.equivalence.processes.worker_pools import WarmWorkers
 from text2sql.sql.budget import WALL
 
 # Seconds after the limit on the wall before a worker, which ends by itself there, is killed from outside.

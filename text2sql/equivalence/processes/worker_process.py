@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import Any
 
-from text2sql.equivalence.tasks import Work, protocol, written
+from text2sql.equivalence.processes.tasks import Work, protocol, written
 from text2sql.sql.sandbox import PROCESS
 
 

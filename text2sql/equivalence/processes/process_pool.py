@@ -18,10 +18,10 @@ from collections.abc import Iterator, Sequence
 from typing import Generic
 
 from text2sql.engines.dialect import Dialect
-from text2sql.equivalence.supervisor import Supervisor
-from text2sql.equivalence.tasks import A, Protocol, T, Work, protocol, work_name, written
-from text2sql.equivalence.worker import Lost, WorkersCannotStart
-from text2sql.equivalence.worker_pools import POOLS, WarmWorkers, close_pools, worker_arguments
+from text2sql.equivalence.processes.supervisor import Supervisor
+from text2sql.equivalence.processes.tasks import A, Protocol, T, Work, protocol, work_name, written
+from text2sql.equivalence.processes.worker import Lost, WorkersCannotStart
+from text2sql.equivalence.processes.worker_pools import POOLS, WarmWorkers, close_pools, worker_arguments
 
 # Bytes by which a worker may grow. The sandbox stops a query at less; this is for what has no limit itself, such as
 # SQLite's compiler, which puts in a common table expression anew wherever it is named.
@@ -58,7 +58,7 @@ def run_tasks(
         UserError: The executor cannot be had, or cannot be used.
     """
     if isinstance(workers, str):
-        from text2sql.equivalence.executors import run_elsewhere
+        from text2sql.equivalence.processes.executors import run_elsewhere
 
         yield from run_elsewhere(workers, work, tasks, seconds=seconds, memory=memory, engines=engines)
         return

@@ -21,7 +21,7 @@ _START = 60.0
 # Seconds that a worker may take to end once it has stopped writing, and bytes of what it said that are looked at then.
 _ENDS, _LAST_BYTES = 1.0, 4096
 # The directory that somebody works in, which Python would look through first, may hold another package of this name.
-_COMMAND = "import sys; sys.path.pop(0); from text2sql.equivalence.worker_process import serve; serve()"
+_COMMAND = "import sys; sys.path.pop(0); from text2sql.equivalence.processes.worker_process import serve; serve()"
 # A query allocates thousands of small pieces and frees them again. With more of them at hand in glibc's cache of each
 # thread, DuckDB takes a tenth less time (https://sourceware.org/glibc/manual/latest/html_node/Memory-Allocation-Tunables.html).
 _MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=4000:glibc.malloc.tcache_max=4096"}

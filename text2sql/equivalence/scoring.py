@@ -14,8 +14,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.sandbox.engine import drop_engine, open_engine, versions_of
 from text2sql.equivalence.match import DEFAULT_EFFORT, judge_pair
-from text2sql.equivalence.process_pool import Lost, Workers, run_tasks
-from text2sql.equivalence.tasks import Work, written
+from text2sql.equivalence.processes.process_pool import Lost, Workers, run_tasks
+from text2sql.equivalence.processes.tasks import Work, written
 from text2sql.equivalence.verdict import Verdict
 from text2sql.equivalence.verdict_cache import VerdictCache
 from text2sql.sql.budget import TIMEOUT

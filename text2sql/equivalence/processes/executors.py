@@ -26,11 +26,11 @@ from typing import Any, Literal, Protocol
 from backends.extras import missing_package
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.sandbox.engine import versions_of
-from text2sql.equivalence.supervisor import Supervisor
-from text2sql.equivalence.tasks import A, T, Work, protocol, work_name, written
+from text2sql.equivalence.processes.supervisor import Supervisor
+from text2sql.equivalence.processes.tasks import A, T, Work, protocol, work_name, written
+from text2sql.equivalence.processes.worker import Lost
+from text2sql.equivalence.processes.worker_pools import POOLS, worker_arguments
 from text2sql.equivalence.verdict_cache import evaluator_version
-from text2sql.equivalence.worker import Lost
-from text2sql.equivalence.worker_pools import POOLS, worker_arguments
 from text2sql.errors import UserError
 from text2sql.functions import find_function
 
@@ -256,7 +256,7 @@ def open_executor(name: str) -> Executor:
 
 def _opened(name: str) -> Executor:
     if name == RAY:
-        from text2sql.equivalence.ray_executor import RayExecutor
+        from text2sql.equivalence.processes.ray_executor import RayExecutor
 
         return RayExecutor()
     made = find_function(name)()
