@@ -174,7 +174,8 @@ class Search:
         tally = _Tally()
         same: bool | None = None
         enough = self._enough
-        most = self._effort * 3
+        # Those that are aimed at something take nothing from those that make the gold query find something.
+        most = max(self._effort * 3, enough + self._effort)
         index = -1
         while index + 1 < most:
             index += 1

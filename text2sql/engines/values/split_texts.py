@@ -1,4 +1,4 @@
-"""Texts for queries that read one part of several between marks: SPLIT_PART, SUBSTRING_INDEX, a place in a split text.
+"""Texts for queries that read one part of several between marks: SPLIT_PART, SUBSTRING_INDEX, FIND_IN_SET, split texts.
 
 Among them are such as agree in the part that is read, up to case and spaces, and differ in all others, with as many
 marks as it takes to have that part; and such as have it in another place.
@@ -19,6 +19,8 @@ from text2sql.sql.values import Value
 _LISTS = (exp.Split, exp.StringToArray, exp.RegexpSplit)
 # Functions that sqlglot has no class for, by whether what they split at is a regular expression.
 _LIST_NAMES = {"STRING_TO_TABLE": False, "REGEXP_SPLIT_TO_ARRAY": True, "REGEXP_SPLIT_TO_TABLE": True}
+# Looks for a part in a text of parts between commas.
+_SET_NAME, _SET_MARK = "FIND_IN_SET", exp.Literal.string(",")
 _ELEMENT_NAMES = ("LIST_EXTRACT", "LIST_ELEMENT", "ARRAY_EXTRACT")
 # The last place that texts are made for, and the literals that are parts.
 _LAST, _MOST = 12, 6
@@ -65,6 +67,11 @@ def _meeting_conditions(tree: exp.Expr, column: str, reading: _Reading, made: Se
         pattern = literal_value(like.expression)
         if isinstance(pattern, str) and isinstance(like.this, exp.Column) and fold(like.this.name) == column:
             found += [pattern.replace("%", text, 1).replace("%", "") for text in made]
+    for call in tree.find_all(exp.Anonymous) if reading.mark == _SET_MARK.name else ():
+        asked = literal_value(call.expressions[0]) if _finds_part(call) else None
+        if isinstance(asked, str) and any(fold(part.name) == column for part in call.find_all(exp.Column)):
+            # Two parts of one text, in either order.
+            found += [reading.mark.join(pair) for text in made if text for pair in ((text, asked), (asked, text))]
     for equal in tree.find_all(exp.EQ):
         other, asked = _reading(equal.this), literal_value(equal.expression)
         if other is None or other.mark != reading.mark or not isinstance(asked, str):
@@ -89,6 +96,8 @@ def _reading(node: exp.Expr) -> _Reading | None:
     # Of what stands on the left of a mark, SQLite says itself which texts meet.
     elif isinstance(node, exp.StrPosition) and isinstance(node.find_ancestor(exp.Func), exp.Right):
         place, mark = None, node.args.get("substr")
+    elif _finds_part(node):
+        _, text, place, mark = *node.expressions, None, _SET_MARK
     elif isinstance(node, exp.Anonymous) and node.name.upper() in _LIST_NAMES and len(node.expressions) > 1:
         text, mark, *_ = node.expressions
         place, regular = _element(node), _LIST_NAMES[node.name.upper()]
@@ -104,6 +113,10 @@ def _reading(node: exp.Expr) -> _Reading | None:
     number = literal_value(place) if place is not None else None
     places = (number,) if isinstance(number, int) and 0 < abs(number) <= _LAST else _ANY_PLACE
     return _Reading(text, written, places) if written else None
+
+
+def _finds_part(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Anonymous) and node.name.upper() == _SET_NAME and len(node.expressions) == 2
 
 
 def _element(node: exp.Expr) -> exp.Expr | None:
@@ -126,14 +139,24 @@ def _parts(node: exp.Expr, mark: str) -> tuple[list[str], list[str]]:
     if isinstance(cast, exp.Cast) and cast.to.this in exp.DataType.NUMERIC_TYPES:
         # Anything but a number would be an error.
         return ["7", "07", "70"], []
-    compared = node.find_ancestor(exp.Predicate)
+    compared = node.find_ancestor(exp.Predicate) or _outermost(node)
     # The marks of a comparison are not what is looked for.
-    written = compared.find_all(exp.Literal) if compared is not None else ()
-    literals = [part for part in written if _reading(part.parent or part) is None]
+    read = [
+        reader for reader in compared.find_all(exp.Func) if not _finds_part(reader) and _reading(reader) is not None
+    ]
+    marks = {id(part) for reader in read for part in reader.args.values()}
+    literals = [part for part in compared.find_all(exp.Literal) if id(part) not in marks]
     texts = [value for part in literals if isinstance(value := literal_value(part), str) and value != mark]
     asked = list(dict.fromkeys([*texts[:_MOST], _letters(mark)[1]]))
     near = [text for part in (asked[0], asked[-1]) for text in (part.swapcase(), f"{part} ", f" {part}")]
     return [*asked, *near, ""], asked
+
+
+def _outermost(node: exp.Expr) -> exp.Expr:
+    """The outermost function around one: of a split text a list function may look for a part."""
+    while isinstance(node.parent, (exp.Func, exp.Paren)) and not isinstance(node.parent, (exp.Connector, exp.AggFunc)):
+        node = node.parent
+    return node
 
 
 def _letters(mark: str) -> list[str]:

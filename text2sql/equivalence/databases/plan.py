@@ -15,6 +15,7 @@ from sqlglot import exp
 from text2sql.equivalence.databases.boundaries import Boundary, ColumnKey
 from text2sql.equivalence.databases.concatenations import Concatenation
 from text2sql.equivalence.databases.reaches import Reach
+from text2sql.equivalence.databases.runs import Running
 from text2sql.equivalence.databases.values.thresholds import Threshold
 from text2sql.equivalence.databases.values.time_mentions import TimeMentions
 from text2sql.sql.column_paths import Path
@@ -139,6 +140,10 @@ class Plan:
         time_mentions: What the queries say about time; None where they say nothing.
         swept: By name of a column, texts on which the functions of an engine part ways.
         grouped: Whether groups compete: a query groups rows, and sorts or selects by aggregates.
+        rivals: By name of a column, what one query computes from it (called v0), next to what the other one does.
+        universal: Whether a query asks something of all rows of a table.
+        running: The sums that windows carry from row to row, and what these are compared with.
+        runs: Whether a query tells rows that follow each other without a gap by their distance from their number.
     """
 
     schema: Schema
@@ -170,6 +175,10 @@ class Plan:
     time_mentions: TimeMentions | None = None
     swept: Mapping[str, Sequence[Value]] = field(default_factory=dict)
     grouped: bool = False
+    rivals: Mapping[str, Sequence[tuple[exp.Expr, exp.Expr]]] = field(default_factory=dict)
+    universal: bool = False
+    running: list[Running] = field(default_factory=list)
+    runs: bool = False
     _index: dict[tuple[int, str], int] = field(default_factory=dict)
 
     @property

@@ -23,6 +23,8 @@ _CLOCKS = ("date", "datetime", "moment")
 _MOST_COLUMNS, _MOST_COUPLES, _MOST_TEXTS, _LONGEST = 3, 2, 3, 130
 # Days in a row, and numbers of days in a row.
 _LONGEST_STREAK, _MOST_STREAKS = 40, 2
+# The length of a run where none is counted.
+_RUN = 3
 
 
 def holds_moments(kind: str) -> bool:
@@ -73,6 +75,7 @@ def _streaks(plan: Plan, declared: Declared) -> Iterator[Sample]:
     What a window sorts by and a query counts may be days in a row, by their distance from their number.
     """
     counted = [threshold.number for threshold in plan.thresholds if threshold.grouped]
+    counted += [_RUN] if plan.runs else []
     lengths = list(dict.fromkeys(number for number in counted if 1 < number <= _LONGEST_STREAK))[:_MOST_STREAKS]
     steps: list[int] = []
     for length in (size for number in lengths for size in (number, number - 1, number + 1)):
@@ -83,6 +86,10 @@ def _streaks(plan: Plan, declared: Declared) -> Iterator[Sample]:
         rows = _fitting(declared, (key,), [values])
         if rows:
             yield Sample(plan.reader(key[0]), (key,), rows, apart=True)
+        if rows and plan.runs:
+            # One that comes twice is no gap, but takes a number.
+            twice = [row for place, row in enumerate(rows) for row in [row] * (1 + place % 2)]
+            yield Sample(plan.reader(key[0]), (key,), tuple(twice), apart=True)
 
 
 def _both(plan: Plan, key: ColumnKey, rows: Sequence[Row]) -> Iterator[Sample]:

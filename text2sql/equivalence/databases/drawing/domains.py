@@ -13,8 +13,10 @@ from text2sql.equivalence.databases.boundaries import Boundary, parting
 from text2sql.equivalence.databases.concatenations import concatenated_samples
 from text2sql.equivalence.databases.declared import Declared, fits, suits
 from text2sql.equivalence.databases.differences.collisions import Collision, collisions
+from text2sql.equivalence.databases.differences.rival_expressions import rival_samples
 from text2sql.equivalence.databases.differences.rival_groups import rival_group_samples
 from text2sql.equivalence.databases.differences.row_conditions import row_samples
+from text2sql.equivalence.databases.differences.running_sums import running_samples
 from text2sql.equivalence.databases.differences.separate_rows import separate_row_samples
 from text2sql.equivalence.databases.differences.sweeps import sweep_samples
 from text2sql.equivalence.databases.drawing.joint import JointConditions
@@ -93,6 +95,10 @@ class Domains:
         self._collect(conditions, tables)
         self.collisions, self.samples = self._collisions()
         self.samples += self._boundary_samples() if any(plan.boundaries) else []
+        if plan.rivals:
+            pools = {key: self.pool(key, 0, 6) for key in self._columns}
+            self.samples += rival_samples(plan, self.declared, self._columns, pools, self._ask)
+        self.samples += running_samples(plan, self._columns, self.declared.fitting, self.bases) if plan.running else []
         self.samples += row_samples(plan, self.declared, self._columns, self.literals, self._ask)
         self.samples += separate_row_samples(plan, self, self._nullable)
         self.samples += rival_group_samples(plan, self._steps)

@@ -15,9 +15,10 @@ from functools import cached_property
 from text2sql.equivalence.databases.differences.collisions import collide
 from text2sql.equivalence.databases.differences.sweeps import holds_moments
 from text2sql.equivalence.databases.drawing.chains import Chain, Chains, planned, without_circles
+from text2sql.equivalence.databases.drawing.divisions import Division, Divisions, divisions
 from text2sql.equivalence.databases.drawing.domains import Domains
 from text2sql.equivalence.databases.drawing.layout import Layout
-from text2sql.equivalence.databases.drawing.recipes import CHAINED, FIRST_AIMED, Recipe, aimed, recipe
+from text2sql.equivalence.databases.drawing.recipes import CHAINED, DIVIDED, FIRST_AIMED, Recipe, aimed, recipe
 from text2sql.equivalence.databases.drawing.scenarios import Database, Draw
 from text2sql.equivalence.databases.plan import Plan, Query
 from text2sql.equivalence.databases.samples import Sample
@@ -55,8 +56,8 @@ class Generator:
             for name, table in tables.items()
         }
         self._layout = Layout(plan, tables, domains)
-        self._chains = planned(plan)
-        self._purposes: list[_Purpose] = [*domains.samples, *self._chains]
+        self._chains, self._divisions = planned(plan), divisions(plan, tables, domains)
+        self._purposes: list[_Purpose] = [*domains.samples, *self._chains, *self._divisions]
         self.grouped, self.aimed = plan.grouped, len(self._purposes)
         self.timed = plan.time_mentions is not None and any(map(holds_moments, domains.declared.kinds.values()))
         self.recursive, self.circles = bool(plan.recursions), True
@@ -119,7 +120,8 @@ class Generator:
     def _telling(self) -> list[_Purpose]:
         """The databases on which the gold query is the likeliest to find something."""
         long = [samples for samples in self._domains.samples if any(sample.apart for sample in samples)]
-        return [*self._domains.telling, *long, *self._chains]
+        some = [division for division in self._divisions if division.number and division.shown]
+        return [*self._domains.telling, *long, *self._chains, *some]
 
     def _draw(self, draw: Draw, plan: Recipe, purpose: _Purpose | None, rows: Database, rng: random.Random) -> None:
         """Adds the rows that a recipe asks for, and those that a database is made for."""
@@ -127,6 +129,8 @@ class Generator:
             draw.scenarios(query, rows)
         if isinstance(purpose, Chain):
             Chains(self._plan, self._tables, self._domains, draw).grow(purpose, rows)
+        elif isinstance(purpose, Division):
+            Divisions(self._plan, self._tables, self._domains, draw).grow(purpose, rows)
         elif purpose is not None:
             draw.aimed(purpose, rows)
         if plan.deciding:
@@ -219,11 +223,13 @@ class Generator:
         return not self._references or not self.drop_orphans({name: list(data) for name, data in rows.items()})
 
 
-# What a database is made for alone: some samples, or a chain of rows.
-_Purpose = tuple[Sample, ...] | Chain
+# What a database is made for alone: some samples, a chain of rows, or those who have all of something.
+_Purpose = tuple[Sample, ...] | Chain | Division
 
 
 def _recipe_for(purpose: _Purpose) -> Recipe:
+    if isinstance(purpose, Division):
+        return DIVIDED
     return CHAINED if isinstance(purpose, Chain) else aimed(purpose)
 
 

@@ -88,6 +88,8 @@ _EMPTY = 4
 FIRST_AIMED = 7
 # A database with a chain of rows, and with what points at it.
 CHAINED = Recipe(satisfied=4, broken=0, size=12, noise=0, meet=0.0, distinct=True)
+# A database of those who have all of something, some of it, or as much else, and of nothing else.
+DIVIDED = Recipe(satisfied=0, broken=0, size=12, noise=0, meet=0.0, distinct=True)
 # Beyond this number of rows a group is repeated only where a threshold asks for it.
 OFTEN = 60
 

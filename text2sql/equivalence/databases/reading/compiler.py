@@ -11,11 +11,14 @@ from text2sql.equivalence.databases.boundaries import boundaries, differing
 from text2sql.equivalence.databases.concatenations import concatenations
 from text2sql.equivalence.databases.declared import parse_check
 from text2sql.equivalence.databases.differences.collisions import FUNCTIONS, OPAQUE, RTRIM, column_functions
+from text2sql.equivalence.databases.differences.rival_expressions import rivals
 from text2sql.equivalence.databases.plan import Condition, Plan, atoms, subqueries
 from text2sql.equivalence.databases.reaches import steps, totals
 from text2sql.equivalence.databases.reading.flatten import flattened
 from text2sql.equivalence.databases.reading.generated_columns import spelt_out
 from text2sql.equivalence.databases.reading.query_compiler import QueryCompiler
+from text2sql.equivalence.databases.reading.universals import asks_of_all
+from text2sql.equivalence.databases.runs import finds_runs, near_running, running_sums
 from text2sql.equivalence.databases.values.json_documents import JSON_FUNCTIONS, json_paths
 from text2sql.equivalence.databases.values.thresholds import COUNTING, SHARES, thresholds
 from text2sql.equivalence.databases.values.type_hints import column_hints
@@ -75,8 +78,11 @@ def compile_plan(schema: Schema, trees: Iterable[exp.Expr], told: Told = _NOTHIN
         if exp.Distinct in kinds:
             plan.distinct_counts |= any(isinstance(count.this, exp.Distinct) for count in tree.find_all(exp.Count))
         groups = any(select.args.get("group") for select in tree.find_all(exp.Select))
+        plan.universal |= asks_of_all(tree)
+        plan.runs |= exp.Window in kinds and finds_runs(tree)
         plan.grouped |= groups and tree.find(exp.Order, exp.Having) is not None
     _note_functions(plan, functions, trees)
+    plan.rivals = rivals(trees)
     for name in plan.functions.keys() & set(told.padded):
         # A function may tell what the column's own comparisons do not.
         plan.functions[name].append(RTRIM)
@@ -123,7 +129,9 @@ def _note_values(plan: Plan, tree: exp.Expr) -> None:
         for number in map(literal_value, node.expressions):
             if isinstance(node.this, exp.Column) and isinstance(number, (int, float)):
                 plan.defaults.setdefault(fold(node.this.name), []).append(number)
-    for name, values in column_hints(tree).items():
+    sums = list(running_sums(tree))
+    plan.running += sums
+    for name, values in (*column_hints(tree).items(), *near_running(sums)):
         plan.hints.setdefault(name, []).extend(values)
 
 

@@ -9,7 +9,13 @@ from sqlglot import exp
 
 from text2sql.equivalence.databases.values.column_values import derived, like_expansions, moments
 from text2sql.equivalence.databases.values.json_documents import documents
-from text2sql.equivalence.databases.values.patterns import at_positions, behind_prefix, beside_fixed, pattern_texts
+from text2sql.equivalence.databases.values.patterns import (
+    at_positions,
+    behind_prefix,
+    beside_fixed,
+    beside_marks,
+    pattern_texts,
+)
 from text2sql.equivalence.databases.values.type_hints import dates_apart
 from text2sql.sql.column_paths import Path
 from text2sql.sql.trees import COMPARISONS, literal_value, products, sums, to_sqlite
@@ -24,7 +30,8 @@ def near_literals(node: exp.Expr, kind: str, paths: Sequence[Path] | None) -> tu
         kind: Of the first column in it, see `text2sql.sql.schema.Column.kind`.
         paths: Where that column is read as JSON, what the queries read of it.
     """
-    literals = [literal_value(item) for item in node.find_all(exp.Literal)]
+    # A sign is part of the number.
+    literals = [literal_value(i.parent if isinstance(i.parent, exp.Neg) else i) for i in node.find_all(exp.Literal)]
     if paths is not None:
         return tuple(documents(paths, literals))
     candidates: list[Value] = list(dates_apart(node))
@@ -39,7 +46,7 @@ def near_literals(node: exp.Expr, kind: str, paths: Sequence[Path] | None) -> tu
             candidates += like_expansions(text, str(escape or ""))
             candidates += moments(pattern, kind) if kind in ("date", "datetime") else ()
         candidates += [*pattern_texts(like), ""]
-    candidates += [*behind_prefix(node), *at_positions(node), *beside_fixed(node)]
+    candidates += [*beside_marks(node), *behind_prefix(node), *at_positions(node), *beside_fixed(node)]
     reached = sums(literals) + (products(literals) if node.find(exp.Mul, exp.Div) else [])
     for value in [*literals, *reached]:
         candidates += derived(value, kind)

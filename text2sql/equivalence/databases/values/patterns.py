@@ -111,6 +111,19 @@ def at_positions(node: exp.Expr) -> Iterator[Value]:
                 yield from (before + text, before + "x" + text, before[1:] + text, text + before[len(text) :] + text)
 
 
+def beside_marks(node: exp.Expr) -> Iterator[Value]:
+    """Texts that have those near a literal on either side of a mark to which a condition's SUBSTR reads."""
+    found = [part for cut in node.find_all(exp.Substring) for part in cut.find_all(exp.StrPosition)]
+    marks = {literal_value(part.args.get("substr") or exp.Null()) for part in found}
+    inside = {id(literal) for part in found for literal in part.find_all(exp.Literal)}
+    for mark in sorted(mark for mark in marks if isinstance(mark, str) and mark):
+        for literal in (item for item in node.find_all(exp.Literal) if item.is_string and id(item) not in inside):
+            written = str(literal.this)
+            for text in (*map(str, like_expansions(written)[:2]), written.swapcase()):
+                yield from (f"x{mark}{text}", f"{text}{mark}x", f"x{mark}x{mark}{text}", f"x{mark}{text}{mark}x")
+                yield from (f"{mark}{text}", f"{text}{mark}", f"x{mark}{text}x")
+
+
 def beside_fixed(node: exp.Expr) -> list[Value]:
     """What a column holds so that, put together with fixed texts, it is a text of the condition."""
     joined = [part for part in node.find_all(exp.DPipe, exp.Concat) if not isinstance(part.parent, exp.DPipe)]

@@ -22,7 +22,7 @@ MOST = 2500
 # Of the rows of a group they find the one before which a share of them lies.
 SHARES = (exp.PercentileCont, exp.PercentileDisc, exp.Quantile, exp.ApproxQuantile, exp.Median)
 COUNTING = (exp.Limit, exp.Offset, exp.Count, exp.Sum, exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile, *SHARES)
-_RANKS = (exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile)
+RANKS = (exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile)
 _COMPARED = (*COMPARISONS, exp.Between, exp.In)
 
 
@@ -113,7 +113,7 @@ def _counting_names(tree: exp.Expr, flags: Collection[str]) -> set[str]:
 def _counting(node: exp.Expr, names: set[str], flags: Collection[str]) -> bool:
     """Whether an expression counts rows, or is a name given to a count."""
     for part in node.walk():
-        if isinstance(part, (exp.Count, *_RANKS)):
+        if isinstance(part, (exp.Count, *RANKS)):
             return True
         if isinstance(part, exp.Column) and fold(part.name) in names:
             return True
