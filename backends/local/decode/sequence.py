@@ -117,7 +117,7 @@ def _draw(logprobs: Tensor, sequences: Sequence[Sampled]) -> Tensor:
     uniform = torch.stack([torch.rand((), generator=s.stream, dtype=torch.float64) for s in sequences])
     uniform = uniform.to(logprobs.device)[:, None]
     precise = torch.float32 if logprobs.device.type == "mps" else torch.float64
-    probabilities = logprobs.to(precise).exp()
+    probabilities = logprobs.to(precise, copy=True).exp_()
     drawn = _invert(probabilities, uniform.to(precise))
     for row, s in enumerate(sequences):
         if s.request.top_k > 0 or s.request.top_p < 1:
