@@ -206,9 +206,9 @@ def _groups(
             shares = {number / size for number in boundary.numbers[:2]}
             yield from (((value,),) * size for value in values[boundary.columns[0]] if value in shares)
         # Every row another: what is counted may be distinct values.
-        ladder = [row for row in known if all(row[place] == known[0][place] for place in fixed)][:size]
-        if len(ladder) == size > 1:
-            yield tuple(ladder)
+        alike = [row for row in known if all(row[place] == known[0][place] for place in fixed)][:size]
+        if len(alike) == size > 1:
+            yield tuple(alike)
     fractions = [
         Fraction(n).limit_denominator(_FINEST) for n in numbers if not float(n).is_integer() and abs(n) < 2**31
     ]

@@ -8,7 +8,6 @@ values and not on all, those on which they do not become rows of a database, wha
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from sqlglot import exp
@@ -18,6 +17,7 @@ from text2sql.equivalence.databases.declared import Declared
 from text2sql.equivalence.databases.differences.collisions import Evaluate, variations
 from text2sql.equivalence.databases.plan import Plan, subqueries
 from text2sql.equivalence.databases.samples import Sample
+from text2sql.equivalence.results import close
 from text2sql.sql.schema import Column
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value, to_sqlite
@@ -109,7 +109,7 @@ def rival_samples(
         for pair in pairs:
             values = declared.fitting(key, _values(pair, pools[key], declared.kinds[key]))[:_MOST_VALUES]
             results = ask([to_sqlite(expression) for expression in pair], column, values) or []
-            apart = [value for value, (one, other) in zip(values, results, strict=False) if not _equal(one, other)]
+            apart = [value for value, (one, other) in zip(values, results, strict=False) if not close(one, other)]
             if len(apart) < len(results):
                 chosen.update(dict.fromkeys(_few(apart)))
         rows = tuple((value,) for value in list(chosen)[:_MOST])
@@ -144,9 +144,3 @@ def _few(apart: Sequence[Value]) -> list[Value]:
     for value in apart:
         (below if isinstance(value, (int, float)) and value < 0 else others).append(value)
     return [*below[:_MOST_OF_SIGN], *others[:_MOST_OF_SIGN]]
-
-
-def _equal(one: Value, other: Value) -> bool:
-    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
-    return one == other
