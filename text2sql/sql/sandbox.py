@@ -13,14 +13,14 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from text2sql.sql.budget import TIMEOUT, Clock
 from text2sql.sql.complexity import may_explode
 from text2sql.sql.files import open_read_only
 from text2sql.sql.loading import create_table, insertion
+from text2sql.sql.printf import careful_printf
 from text2sql.sql.schema import TableSchema, View
 from text2sql.sql.tokens import fold, quote_identifier
 from text2sql.sql.values import Row, Value
@@ -137,9 +137,8 @@ class Sandbox:
         for limit, value in {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: max_length}.items():
             self._db.setlimit(limit, value)
         self._knows_json = False
-        # SQLite's own printf fills a width of a thousand million in one step that nothing can interrupt.
         for name in ("printf", "format"):
-            self._db.create_function(name, -1, _careful_printf)
+            self._db.create_function(name, -1, careful_printf)
         self._db.set_authorizer(self._authorize)
         self._db.set_progress_handler(self._progress, _STEP)
 
@@ -349,18 +348,10 @@ class Sandbox:
         if "too big" in message:
             return QueryFailed("refused", "it builds a string or blob that is too long")
         if "user-defined function raised" in message:
-            return QueryFailed("refused", "it asks printf for what takes too long")
+            return QueryFailed("refused", "it asks printf for a text that is too long")
         if "readonly" in message or "read-only" in message:
             return QueryFailed("refused", "it writes")
         return QueryFailed("error", message or type(error).__name__)
-
-
-def _careful_printf(*arguments: Any) -> Any:
-    """SQLite's printf for formats without huge or computed widths."""
-    if arguments and isinstance(arguments[0], str) and re.search(r"\d{4}|\*", arguments[0]):
-        raise ValueError("the width is too large")
-    with closing(sqlite3.connect(":memory:")) as helper:
-        return helper.execute(f"SELECT printf({','.join('?' * len(arguments))})", arguments).fetchone()[0]
 
 
 def _declare(db: sqlite3.Connection, tables: Iterable[str]) -> None:
