@@ -52,7 +52,9 @@ def case_of(name):
     model = ModelShape("llama", width, inner, layers, heads * size, kv * size, vocabulary, tied, 2048)
     length = PROMPT + COMPLETION - 1
     rows = min(ROWS, budget // length)
-    load = Load(rows * length, rows * COMPLETION, 0, PROMPT, ANSWER, QUESTIONS, min(budget, QUESTIONS * PROMPT))
+    columns = QUESTIONS * (PROMPT + ANSWER - 1)
+    prefill = min(budget, QUESTIONS * PROMPT)
+    load = Load(rows * length, rows * COMPLETION, 0, PROMPT, ANSWER, QUESTIONS, prefill, columns)
     options = LocalOptions(device="cpu", micro_batch_tokens=budget, **options)
     adapter = model.lora_parameters(rank, attn=True, mlp=True, unembed=True)
     return model, rank, adapter if options.method == "lora" else model.parameters, load, options

@@ -53,7 +53,9 @@ PUBLISHED = {
     "Qwen/Qwen3-8B": 8_190_735_360,
 }
 GIB = 2**30
-LOAD = Load(tokens=8192, scored=1700, forward_only=0, prompt=150, answer=150, together=64, prefill=8192)
+LOAD = Load(
+    tokens=8192, scored=1700, forward_only=0, prompt=150, answer=150, together=64, prefill=8192, columns=64 * 299
+)
 
 
 @pytest.mark.parametrize(("model", "parameters"), PUBLISHED.items())
@@ -107,7 +109,7 @@ def test_what_saves_memory_saves_memory() -> None:
 
     assert peak(quantization="nf4") < peak()
     assert peak(gradient_checkpointing="on") < 0.6 * peak()
-    assert peak(Load(4096, 850, 0, 150, 150, 64, 4096)) < peak()
+    assert peak(Load(4096, 850, 0, 150, 150, 64, 4096, 64 * 299)) < peak()
     assert peak(dtype="float32") > peak()
     assert peak(optimizer="paged_adamw_8bit") == peak() - 6 * adapter
     full = estimate_memory(shape, shape.parameters, 32, LOAD, LocalOptions(method="full"), gpu)
@@ -312,3 +314,21 @@ def test_the_command_says_what_a_hosted_run_costs(tmp_path: Path, capsys: Any) -
 @pytest.mark.slow
 def test_estimates_are_within_15_percent_of_measured_peaks() -> None:
     subprocess.run([sys.executable, str(REPOSITORY / "scripts" / "check_estimate.py")], check=True, timeout=2400)
+
+
+def test_rollouts_and_shared_beginnings_are_part_of_the_load(tmp_path: Path, tiny_model: str) -> None:
+    """The samples of a group hold their prompt once where the backend does so, and as often as there are elsewhere."""
+    held = {}
+    for name, local in (("once", {}), ("copies", {"packing": False})):
+        config = tiny_config(
+            tmp_path, backend="local", base_model=tiny_model, local=local, evaluation={"max_new_tokens": 9}
+        )
+        rl = config.rl.model_copy(update={"method": "policy_gradient", "questions": 4, "group": 16})
+        config = config.model_copy(update={"rl": rl})
+        seen = forecast(config, load_dataset(config))
+        cpu = Device("cpu", 16 * GIB, 1e11, 1e10, "float32", CPU_OVERHEAD)
+        load = largest_load(config, seen.train, seen.validation, seen.asked, cpu)
+        # Three questions in flight.
+        assert load.together == 3 * 16
+        held[name] = load.columns
+    assert held["once"] < 0.3 * held["copies"]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-# Tokens that prompts must have in common for these to be read once.
-SHARED = 32
+from backends.planning.decode_plan import SHARED, Prompt
 
-Prompt = tuple[int, ...]
 # Of each layer, ``[1, H, T, D]``.
 Beginning = list[tuple[Tensor, Tensor]]
 
@@ -35,13 +33,18 @@ class PrefixCache:
         """Forget everything."""
         self._kept.clear()
 
-    def find(self, tokens: Prompt, most: int) -> tuple[int, Beginning]:
-        """How many of the tokens, at most N, are kept, and their keys and values; 0 of fewer than `SHARED`."""
+    def known(self, tokens: Prompt, most: int) -> tuple[int, Prompt | None]:
+        """How many of the tokens, at most N, are kept, and in what; 0 of fewer than `SHARED`."""
         longest, found = 0, None
         for kept in self._kept:
             if (common := _in_common(kept, tokens, most)) > longest:
                 longest, found = common, kept
-        if found is None or longest < SHARED:
+        return (0, None) if longest < SHARED else (longest, found)
+
+    def find(self, tokens: Prompt, most: int) -> tuple[int, Beginning]:
+        """How many of the tokens, at most N, are kept, and their keys and values; 0 of fewer than `SHARED`."""
+        longest, found = self.known(tokens, most)
+        if found is None:
             return 0, []
         layers = self._kept[found] = self._kept.pop(found)
         return longest, [(keys[:, :, :longest], values[:, :, :longest]) for keys, values in layers]
@@ -63,5 +66,12 @@ def _size(layers: Beginning) -> int:
 
 
 def _in_common(one: Prompt, other: Prompt, most: int) -> int:
-    length = min(len(one), len(other), most)
-    return next((i for i in range(length) if one[i] != other[i]), length)
+    low, high = 0, min(len(one), len(other), most)
+    # Halves are compared as they are: token by token, long prompts would take milliseconds.
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -16,8 +16,6 @@ GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Weights that share a constant.
 NF4_BLOCK = 64
-# Positions by which the key/value cache grows (backends/local/decode/growing_cache.py).
-GROWTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +72,7 @@ class Load:
         answer: Longest answer.
         together: Sequences decoded together.
         prefill: Padded prompt tokens in one forward pass.
+        columns: Of one row, in all layers, that their keys and values take at the most.
     """
 
     tokens: int
@@ -83,6 +82,7 @@ class Load:
     answer: int
     together: int
     prefill: int
+    columns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +170,11 @@ def _sampling_memory(
     shape: ModelShape, trained: int, load: Load, width: int, *, adapted: bool, copied: float
 ) -> dict[str, float]:
     """Bytes of one batch of samples, `copied` of which are a second copy of the weights, with the adapter in it."""
-    sampled = load.together * (load.prompt + -(-load.answer // GROWTH) * GROWTH)
     forward = float(load.forward_only * width * 3 * shape.inner)
     forward += _logit_bytes(shape, load.forward_only, width, adapted=adapted, backward=False)
     prefill = load.prefill * width * (3 * shape.inner + 4 * shape.width + shape.layers * 2 * shape.keys)
     step = _logit_bytes(shape, load.together, width, adapted=True, backward=False)
-    cache = sampled * shape.layers * 2.0 * shape.keys * width
+    cache = load.columns * shape.layers * 2.0 * shape.keys * width
     busy = max(prefill, forward, step)
     # The product of A and B, to which the weights are added.
     merging = 4.0 * shape.head_parameters if copied else 0.0
@@ -260,7 +259,7 @@ def sampling_seconds(
     """Time to answer questions: prefill at the matrix rate; a step reads the weights or computes."""
     passed = 2.0 * shape.layers * shape.layer_parameters
     prefill = questions * load.prompt * passed / device.flops
-    cache = load.together * load.prompt * shape.layers * 2.0 * shape.keys * width
+    cache = load.columns * shape.layers * 2.0 * shape.keys * width
     step = max(
         (weights + cache) / device.bandwidth, load.together * (passed + 2 * shape.head_parameters) / device.flops
     )

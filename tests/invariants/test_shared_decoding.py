@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from tinker import types
@@ -16,15 +15,10 @@ from backends.interface import BackendError
 from backends.local.decode import growing_cache
 from backends.local.model.shared_attention import Level, attend_beside
 from scripts.check_architectures import ARCHITECTURES, VOCABULARY, make_model
-from tests.support.sampling import greedy_by_hand, ids, params
+from tests.support.sampling import greedy_by_hand, ids, params, some
 
 # Others than Llama: a norm of queries, rotary embedding of a part, values of another width, a window with soft-capping.
 FAST = ("Qwen3", "GPT-NeoX, Pythia", "DeepSeek-V3", "Gemma-2")
-
-
-def some(count: int, seed: int, vocabulary: int = 600) -> list[int]:
-    """Random token ids."""
-    return [int(i) for i in np.random.default_rng(seed).integers(1, vocabulary, count)]
 
 
 def plain(directory: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from tinker import types
 
@@ -12,6 +13,11 @@ PROMPTS = [[5, 9, 33], [7] * 20, list(range(40, 75)), [100], [3, 4, 5, 6, 7, 8, 
 
 def params(**values: Any) -> types.SamplingParams:
     return types.SamplingParams(**{"max_tokens": 12, "temperature": 0, "stop": [], **values})
+
+
+def some(count: int, seed: int, vocabulary: int = 600) -> list[int]:
+    """Random token ids."""
+    return [int(i) for i in np.random.default_rng(seed).integers(1, vocabulary, count)]
 
 
 def ids(prompt: list[int]) -> types.ModelInput:

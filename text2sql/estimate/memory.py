@@ -7,6 +7,7 @@ from functools import partial
 
 from backends.planning.batch_plan import may_pack, may_share_prefixes, tokens_at_once
 from backends.planning.cores import available_cores
+from backends.planning.decode_plan import batch_columns, may_hold_once
 from backends.planning.estimate import Device, Load, Memory, estimate_memory, quantised
 from backends.planning.micro_batch_sizes import Lengths, micro_batch_sizes
 from backends.planning.shape import ModelShape, model_shape
@@ -17,6 +18,8 @@ from text2sql.training.batches import planned_batches
 
 # Of a device's memory: above it a run may fail, as the estimate is not exact and other programs take some.
 ROOM = 0.9
+# Groups of questions whose shared beginnings are looked for, those that would take the most without.
+COUNTED = 16
 
 
 def trained_parameters(config: Config, shape: ModelShape) -> int:
@@ -133,8 +136,38 @@ def largest_load(config: Config, train: Lengths, validation: Lengths, asked: Seq
     every = list(range(len(validation.prompts)))
     forward = max((padded for padded, _ in sizes(validation, every)), default=0)
     evaluation = config.evaluation
-    answers = max(min(evaluation.concurrency, len(a.lengths.prompts)) * a.samples for a in asked)
-    together = max(1, min(config.local.sample_batch_size, answers))
+    if config.rl.method is not None:
+        # Each step samples a group of answers to each of its questions.
+        asked = [*asked, Asked(train, 1, config.rl.group)]
+    flight = [min(evaluation.concurrency, len(a.lengths.prompts)) for a in asked]
+    together = max(
+        1, min(config.local.sample_batch_size, max(n * a.samples for n, a in zip(flight, asked, strict=True)))
+    )
     longest = max(int(a.lengths.prompts.max(initial=0)) for a in asked)
     prefill = max(longest, min(budget, together * longest))
-    return Load(tokens, scored, forward, longest, config.longest_answer, together, prefill)
+    columns = max(map(partial(_columns, config, device), asked))
+    return Load(tokens, scored, forward, longest, config.longest_answer, together, prefill, columns)
+
+
+def _columns(config: Config, device: Device, asked: Asked) -> int:
+    """Columns of keys and values of the questions of a flight that take the most."""
+    lengths, answer, rows = asked.lengths, config.longest_answer, config.local.sample_batch_size
+    flight, count = config.evaluation.concurrency, len(asked.lengths.prompts)
+    groups = [range(start, min(start + flight, count)) for start in range(0, count, flight)]
+
+    def copies(group: range) -> int:
+        return min(rows, len(group) * asked.samples) * (int(lengths.prompts[group].max()) + answer - 1)
+
+    sharing = may_hold_once(config.local, model_shape(config.trained_model).family, on_gpu=device.is_gpu)
+    if lengths.ids is None or not sharing:
+        return max(map(copies, groups), default=0)
+    ids, prompts = lengths.ids, lengths.prompts
+    return max(
+        (
+            batch_columns(
+                [tuple(ids[k][: prompts[k]].tolist()) for k in group], asked.samples, answer, rows, sharing=True
+            )
+            for group in sorted(groups, key=copies)[-COUNTED:]
+        ),
+        default=0,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
@@ -17,12 +18,12 @@ from tinker import types
 from backends.local.decode import prompt_logprobs
 from backends.local.decode.group_decoder import AnyDecoder, make_decoder
 from backends.local.decode.growing_cache import columns_in_memory
-from backends.local.decode.prefixes import families
 from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
 from backends.local.decode.sequence import Request, Sampled
 from backends.local.model.causal import CausalModel
 from backends.local.prefix_cache import PrefixCache
 from backends.local.turns import Steps
+from backends.planning.decode_plan import families
 from backends.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class Batcher:
         self._size = engine.options.sample_batch_size
         # Of the cache, as memory was free when nothing was running.
         self._columns = 0
+        # How many may be running for others to be admitted: there was memory for no more.
+        self._room_below = self._size
         # To come, the longest prompts first, with those that begin like them.
         self._queue: list[Part] = []
         self._running: dict[Sampled, Part] = {}
@@ -135,10 +138,15 @@ class Batcher:
             self._drop([sampled for sampled, (opened, _) in self._running.items() if opened.call.future.done()])
             free = self._size - len(self._running)
             joining: list[Part] = []
-            if self._queue and free >= min(len(self._queue), max(1, self._size // REFILL)):
+            enough = free >= min(len(self._queue), max(1, self._size // REFILL))
+            if self._queue and enough and len(self._running) <= self._room_below:
                 waiting = [part for part in self._queue if not part[0].call.future.done()]
-                count = min(free, self._fitting(waiting))
+                count = self._fitting(waiting[:free])
                 joining, self._queue = waiting[:count], waiting[count:]
+                running = len(self._running) + count
+                # What did not fit is tried again when as many rows have ended as make room worth a prompt's pass.
+                short = count < min(free, count + len(self._queue))
+                self._room_below = running - max(1, running // REFILL) if short else self._size
             try:
                 if joining:
                     requests = [_request(self._engine, opened.call, k) for opened, k in joining]
@@ -163,10 +171,17 @@ class Batcher:
             return len(waiting)
         if not self._running:
             self._columns = columns_in_memory(self._model, base.dtype)
-        calls = [opened.call for opened, _ in (*self._running.values(), *waiting)]
-        longest = itertools.accumulate((len(c.prompt) + _longest(self._engine, c) for c in calls), max)
-        rows = next((row for row, columns in enumerate(longest) if (row + 1) * columns > self._columns), len(calls))
-        return max(rows - len(self._running), 0 if self._running else 1)
+        requests = [_request(self._engine, opened.call, k) for opened, k in waiting]
+
+        def too_many(count: int) -> bool:
+            return self._decoder.columns(requests[:count]) > self._columns
+
+        if not too_many(len(requests)):
+            return len(requests)
+        # More rows may take less, where only they make it worth while to hold a beginning once: any number that fits
+        # will do.
+        counts = range(1, len(requests))
+        return max(bisect.bisect_left(counts, True, key=too_many), 0 if self._running else 1)
 
     def _open(self, calls: Sequence[Call]) -> Steps[None]:
         """Score the prompts of new calls and queue their sequences; answer those that ask for none."""
@@ -241,7 +256,7 @@ class Batcher:
         parts = [*self._running.values(), *joining]
         if len(parts) == 1 or not should_reduce_batch_size(error) or self._engine.options.fsdp:
             raise error
-        self._size = len(parts) // 2
+        self._size = self._room_below = len(parts) // 2
         self._queue = _in_families([*parts, *self._queue])
         self._engine.prefixes.clear()
         self._running = {}

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,19 +21,29 @@ from backends.local.decode.growing_cache import (
     CacheShape,
     ContinuedLayer,
     GrowingLayer,
-    free_columns,
     keys_and_values,
     whole,
 )
-from backends.local.decode.prefixes import shared_beginnings
 from backends.local.decode.sequence import Extender, Request, Sampled
-from backends.local.decode.stems import Stem, in_levels, pays
+from backends.local.decode.stems import Stem, in_levels
 from backends.local.model import packed_attention
 from backends.local.model.causal import CausalModel
 from backends.local.model.mixers import cache_argument, text_config
 from backends.local.model.shared_attention import KeysValues, Level
-from backends.local.prefix_cache import SHARED, Beginning, PrefixCache, Prompt
+from backends.local.prefix_cache import Beginning, PrefixCache
 from backends.local.turns import Steps
+from backends.planning.decode_plan import (
+    SHARED,
+    Prompt,
+    Row,
+    Span,
+    free_columns,
+    held_columns,
+    longest_of,
+    own_columns,
+    plan_stems,
+    shared_beginnings,
+)
 from backends.tokenizer import Tokenizer
 
 # Free rows stay in the cache until no more than this share is alive: dropping them copies it.
@@ -53,6 +63,13 @@ class _Row:
     sampled: Sampled
     start: int
     stems: tuple[Stem, ...]
+
+
+class _Admission(NamedTuple):
+    """How prompts that join are read: which beginnings of several first, and what is held once of each."""
+
+    beginnings: list[Prompt]
+    stems: dict[Prompt, tuple[Span, ...]]
 
 
 class Decoder:
@@ -93,7 +110,10 @@ class Decoder:
         config = text_config(model)
         windows = getattr(config, "sliding_window", None) or getattr(config, "layer_types", None)
         self._prepared_mask = plain and not windows
-        self._shares = self._prepared_mask and model.config._attn_implementation == packed_attention.NAME
+        rows_attend = model.config._attn_implementation == packed_attention.NAME
+        # Rows can attend to keys and values beside their own columns where both are of one width: not in multi-head
+        # latent attention.
+        self._shares = self._prepared_mask and rows_attend and not getattr(config, "v_head_dim", None)
 
     @property
     def active(self) -> list[Sampled]:
@@ -107,16 +127,17 @@ class Decoder:
         Equal prompts are read once, and so are long beginnings that several share. A step is a forward pass. Returns
         the sequences in the order of the requests; some may be finished already.
         """
-        prompts = list(dict.fromkeys(tuple(request.prompt) for request in requests))
-        read = yield from self._read_beginnings(prompts)
+        prompts = Counter(tuple(request.prompt) for request in requests)
+        plan = self._plan(prompts)
+        at_hand = {prompt: self._find(prompt) for prompt in prompts}
+        read = yield from self._read_beginnings(plan.beginnings, at_hand)
         groups: dict[Prompt, tuple[Beginning, list[Prompt]]] = {}
         for prompt in sorted(prompts, key=len, reverse=True):
-            shared, layers = self._find(prompt)
+            shared, layers = at_hand[prompt]
             groups.setdefault(prompt[:shared], (layers, []))[1].append(prompt)
-        asked = Counter(tuple(request.prompt) for request in requests)
+        stems = {stem.span: stem for row in self._slots if row is not None for stem in row.stems}
         admitted: dict[int, Sampled] = {}
         for beginning, (layers, members) in groups.items():
-            stem = self._stem(beginning, 0, layers, sum(asked[prompt] for prompt in members))
             while members:
                 count = max(1, self._prefill_tokens // (len(members[0]) - len(beginning)))
                 batch, members = members[:count], members[count:]
@@ -125,29 +146,64 @@ class Decoder:
                 mine = [(i, rows[tuple(r.prompt)]) for i, r in enumerate(requests) if tuple(r.prompt) in rows]
                 sampled = [Sampled(requests[i], cached=read.get(batch[row], len(beginning))) for i, row in mine]
                 self._extend(sampled, logits[torch.tensor([row for _, row in mine], device=self._device)])
-                held = [self._held(prompt, stem, layers, cache, row, asked[prompt]) for prompt, row in rows.items()]
+                held = [self._held(prompt, plan.stems[prompt], stems, layers, cache, rows[prompt]) for prompt in batch]
                 going_on = [(s, *held[row]) for s, (_, row) in zip(sampled, mine, strict=True) if not s.stop_reason]
                 yield from self._place(going_on, cache)
                 admitted |= {i: s for (i, _), s in zip(mine, sampled, strict=True)}
-                if len(prompts) == 1 and len(prompts[0]) >= SHARED and self._prepared_mask:
+                if len(prompts) == 1 and len(batch[0]) >= SHARED and self._prepared_mask:
                     # Its next turn may go on from it.
-                    self._prefixes.keep(prompts[0], whole(layers, keys_and_values(cache)))
+                    self._prefixes.keep(batch[0], whole(layers, keys_and_values(cache)))
                 yield
         return [admitted[i] for i in range(len(requests))]
 
-    def _read_beginnings(self, prompts: list[Prompt]) -> Steps[dict[Prompt, int]]:
-        """Read and keep what several prompts begin with; returns of those it was read for what they had before."""
-        read: dict[Prompt, int] = {}
+    def columns(self, requests: Sequence[Request]) -> int:
+        """Columns of one row, in all layers, that keys and values take at the most from now on, if these join.
+
+        What several rows begin with counts once. Beginnings that are kept for later calls have a limit of their own.
+        """
+        plan = self._plan(Counter(tuple(request.prompt) for request in requests))
+        alive = [row for row in self._slots if row is not None]
+        rows = [Row(self._width - row.start, row.sampled.request.max_tokens - len(row.sampled.tokens)) for row in alive]
+        # The first token of an answer is sampled before the row has its columns.
+        rows += [Row(own_columns(tuple(r.prompt), plan.stems[tuple(r.prompt)]), r.max_tokens - 1) for r in requests]
+        standing = len(self._slots) * self._layers[0].key_buffer.shape[-2] if alive else 0
+        held = {stem.span for row in alive for stem in row.stems}
+        return max(standing + held_columns(plan.stems, (), held), held_columns(plan.stems, rows, held))
+
+    def _plan(self, prompts: Mapping[Prompt, int]) -> _Admission:
+        """How prompts, of each so many rows, would be read and held if they joined now."""
         if not self._prepared_mask:
-            return read
-        for beginning in shared_beginnings(prompts):
-            known, layers = self._prefixes.find(beginning, len(beginning))
-            if known < len(beginning):
+            return _Admission([], dict.fromkeys(prompts, ()))
+        beginnings = shared_beginnings(list(prompts))
+        begun = {p: max(self._prefixes.known(p, len(p) - 1)[0], longest_of(beginnings, p)) for p in prompts}
+        held = {stem.span for row in self._slots if row is not None for stem in row.stems}
+        return _Admission(beginnings, plan_stems(prompts, begun, held) if self._shares else dict.fromkeys(prompts, ()))
+
+    def _read_beginnings(
+        self, beginnings: Sequence[Prompt], at_hand: dict[Prompt, tuple[int, Beginning]]
+    ) -> Steps[dict[Prompt, int]]:
+        """Read and keep what several prompts begin with.
+
+        Args:
+            beginnings: In the order in which they are to be read.
+            at_hand: What of each prompt is, which comes to be more.
+
+        Returns:
+            Of the prompts for which it was read, how much of it they had before.
+        """
+        read: dict[Prompt, int] = {}
+        for beginning in beginnings:
+            length = len(beginning)
+            members = [prompt for prompt in at_hand if prompt[:length] == beginning]
+            known, layers = self._prefixes.find(beginning, length)
+            if known < length:
                 cache, _ = self._prefill([beginning], layers)
                 self._prefixes.keep(beginning, whole(layers, keys_and_values(cache)))
-                reader = next(prompt for prompt in prompts if prompt[: len(beginning)] == beginning)
-                read.setdefault(reader, known)
+                # What is kept, and no copy beside it.
+                layers = self._prefixes.find(beginning, length)[1]
+                read.setdefault(members[0], known)
                 yield
+            at_hand |= {prompt: (length, layers) for prompt in members if at_hand[prompt][0] < length}
         return read
 
     def _find(self, prompt: Prompt) -> tuple[int, Beginning]:
@@ -170,7 +226,7 @@ class Decoder:
         more: dict[str, Any] = {}
         if shared:
             more["position_ids"] = torch.arange(shared, shared + ids.shape[1], device=self._device)[None]
-        if shared and self._shares_alike(beginning):
+        if shared and self._shares:
             rows = torch.arange(len(prompts), device=self._device)
             more["levels"] = [Level(rows, [len(prompts)], [[kept] for kept in beginning])]
             # A finished mask, which hides nothing, so that transformers makes none of T x T.
@@ -189,39 +245,32 @@ class Decoder:
         )
         return cache, output.logits.float()
 
-    def _shares_alike(self, layers: Beginning) -> bool:
-        """Whether rows can attend to these keys and values beside their own columns."""
-        return self._shares and all(keys.shape == values.shape for keys, values in layers)
-
-    def _stem(self, tokens: Prompt, start: int, layers: Beginning, rows: int) -> Stem | None:
-        """What holds the tokens from `start` on for N rows that join; None: each has a copy in its columns."""
-        held = (stem for row in self._slots if row is not None for stem in row.stems)
-        same = next((stem for stem in held if (stem.start, stem.tokens) == (start, tokens)), None)
-        if same is None and pays(rows, len(tokens) - start) and self._shares_alike(layers):
-            return Stem(tokens, start, layers)
-        return same
-
     def _held(
-        self, prompt: Prompt, stem: Stem | None, beginning: Beginning, cache: Cache, row: int, rows: int
+        self,
+        prompt: Prompt,
+        spans: Sequence[Span],
+        stems: dict[Span, Stem],
+        beginning: Beginning,
+        cache: Cache,
+        row: int,
     ) -> tuple[tuple[Stem, ...], Beginning]:
         """The stems of the rows of a prompt that has been read, and what each has in its columns, if anything.
 
         Args:
             prompt: The prompt.
-            stem: What holds its beginning, if anything.
+            spans: What is to be held once of it.
+            stems: Those that there are, to which its own are added.
             beginning: Keys and values of its beginning, if it is at hand.
             cache: What was read of it and others.
             row: Where it is in the cache.
-            rows: How many join.
         """
-        stems = () if stem is None else (stem,)
-        start = 0 if stem is None else len(stem.tokens)
-        own = len(prompt) - (beginning[0][0].shape[2] if beginning else 0)
+        own = len(prompt) - _columns(beginning)
         # Copied, so that those read with it are not kept for its sake.
         following = [(k[row, None, :, :own].clone(), v[row, None, :, :own].clone()) for k, v in keys_and_values(cache)]
-        rest = following if stem else whole(beginning, following)
-        more = self._stem(prompt, start, rest, rows)
-        return (stems, rest) if more is None else ((*stems, more), [])
+        begins = bool(spans) and spans[0].tokens != prompt
+        rest = following if begins else whole(beginning, following)
+        held = tuple(stems.setdefault(span, Stem(span, rest if span.tokens == prompt else beginning)) for span in spans)
+        return held, [] if spans and spans[-1].tokens == prompt else rest
 
     def _place(self, sampled: Sequence[tuple[Sampled, tuple[Stem, ...], Beginning]], cache: Cache) -> Steps[None]:
         """Give each sequence a row of the joint cache.

@@ -101,6 +101,10 @@ class GroupDecoder:
             part = _Group(DynamicCache(config=self._model.config), group.rows[start : start + count])
             yield part, [[*s.request.prompt, *s.tokens] for s in part.rows]
 
+    def columns(self, requests: Sequence[Request]) -> int:
+        """See `Decoder.columns`; every row keeps its whole sequence."""
+        return sum(len(r.prompt) + r.max_tokens for r in (*(s.request for s in self.active), *requests))
+
     def drop(self, sequences: Sequence[Sampled]) -> None:
         """Decode these no further."""
         self._shrink(sequences)
@@ -146,7 +150,7 @@ class LongRopeDecoder:
 
     def admit(self, requests: Sequence[Request]) -> Steps[list[Sampled]]:
         """See `Decoder.admit`."""
-        short = [len(request.prompt) + request.max_tokens <= self._short_context for request in requests]
+        short = self._are_short(requests)
         parts: dict[bool, Iterator[Sampled]] = {}
         for side, decoder in ((True, self._short), (False, self._long)):
             own = [request for request, is_short in zip(requests, short, strict=True) if is_short == side]
@@ -160,6 +164,17 @@ class LongRopeDecoder:
         for decoder in decoders:
             finished += yield from decoder.step()
         return finished
+
+    def _are_short(self, requests: Sequence[Request]) -> list[bool]:
+        return [len(request.prompt) + request.max_tokens <= self._short_context for request in requests]
+
+    def columns(self, requests: Sequence[Request]) -> int:
+        """See `Decoder.columns`."""
+        short = self._are_short(requests)
+        return sum(
+            decoder.columns([request for request, is_short in zip(requests, short, strict=True) if is_short == side])
+            for side, decoder in ((True, self._short), (False, self._long))
+        )
 
     def drop(self, sequences: Sequence[Sampled]) -> None:
         """Decode these no further."""

@@ -14,24 +14,12 @@ from backends.local.model.causal import CausalModel
 from backends.local.model.mixers import text_config
 from backends.local.model.shared_attention import KeysValues
 
-# Columns by which a cache grows, at least, and the share of its width by which it does.
-BLOCK, GROWTH = 64, 4
-
-
-def free_columns(width: int, longest: int) -> int:
-    """Columns to allocate behind those that are filled: so many that copying them all is seldom, and none in vain.
-
-    Args:
-        width: Columns that are filled.
-        longest: How many tokens may still be sampled of one sequence.
-    """
-    return min(longest, max(BLOCK, width // GROWTH))
-
 
 def columns_in_memory(model: CausalModel, dtype: torch.dtype) -> int:
     """Columns of one row that may be allocated: what half of the free main memory holds of numbers of this kind.
 
-    A system that has no more memory ends the process unasked; a GPU raises an error, which can be answered.
+    The other half is for what is computed meanwhile, and for the two copies that a layer of the cache has while it
+    grows. A system that has no more memory ends the process unasked; a GPU raises an error, which can be answered.
     """
     config = text_config(model)
     heads = config.num_attention_heads
@@ -73,9 +61,9 @@ class GrowingLayer(DynamicLayer):
         for old in (self.key_buffer, self.value_buffer) if self.is_initialized else ():
             new = old.new_zeros(slots, old.shape[1], width + room, old.shape[3])
             columns = self.length - first
+            filled = old[:, :, first : self.length]
             # To choose rows copies them once more, which a cache that only grows does without.
-            rows = old if len(kept) == len(old) else old[kept]
-            new[: len(kept), :, width - columns : width] = rows[:, :, first : self.length]
+            new[: len(kept), :, width - columns : width] = filled if len(kept) == len(old) else filled[kept]
             buffers.append(new)
         if not buffers:
             assert like is not None

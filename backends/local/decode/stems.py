@@ -1,7 +1,8 @@
 """What several rows of the joint cache begin with, held once for all of them.
 
 The samples of one prompt share the prompt, the questions on one schema the schema. A row's own columns then hold what
-follows alone; attention puts both together (`backends.local.model.shared_attention`).
+follows alone; attention puts both together (`backends.local.model.shared_attention`). What is held so is planned by
+`backends.planning.decode_plan`.
 """
 
 from __future__ import annotations
@@ -12,30 +13,16 @@ from dataclasses import dataclass
 import torch
 
 from backends.local.model.shared_attention import Level
-from backends.local.prefix_cache import Beginning, Prompt
-
-# Columns that must be saved: another call of the kernel in every layer takes as long as reading some hundred.
-SAVED = 256
+from backends.local.prefix_cache import Beginning
+from backends.planning.decode_plan import Span
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Stem:
-    """Keys and values that rows have in common.
+    """Keys and values that rows have in common: the tokens that are held, and theirs."""
 
-    Attributes:
-        tokens: Of a prompt, from its first to the last one that is held.
-        start: How many of the first ones another stem of the same rows holds.
-        layers: Keys and values of the rest.
-    """
-
-    tokens: Prompt
-    start: int
+    span: Span
     layers: Beginning
-
-
-def pays(rows: int, columns: int) -> bool:
-    """Whether columns are better held once than in each of the rows."""
-    return (rows - 1) * columns >= SAVED
 
 
 def in_levels(stems: Sequence[Sequence[Stem]], device: torch.device) -> list[Level]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from tinker import types
@@ -12,7 +11,7 @@ from tinker import types
 from backends.local.decode import decoder
 from backends.local.prefix_cache import PrefixCache
 from tests.support.datums import random_datums
-from tests.support.sampling import PROMPTS, greedy_by_hand, ids, params
+from tests.support.sampling import PROMPTS, greedy_by_hand, ids, params, some
 
 
 def test_equal_prompts_are_read_once(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,11 +40,6 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(decoder.Decoder, "_prefill", watched)
     return counts
-
-
-def some(count: int, seed: int) -> list[int]:
-    """Random token ids."""
-    return [int(i) for i in np.random.default_rng(seed).integers(1, 600, count)]
 
 
 def test_a_shared_beginning_is_read_once(base: Any, model: Any, read: list[int]) -> None:
