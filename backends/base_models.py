@@ -12,7 +12,10 @@ import hashlib
 import importlib.util
 import json
 import re
+import shutil
 import sys
+import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -36,6 +39,8 @@ HUB_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 CONNECT_SECONDS = 2.0
 
 HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
+# Bytes of the description in front of the weights in a file: more are a damaged length.
+MOST_HEAD = 100_000_000
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 # What config.json says of the program that wrote it, and not of the model.
 WRITERS_OWN = ("transformers_version", "_name_or_path")
@@ -56,7 +61,8 @@ def locate(name: str) -> str:
             check_available(name)
         return name
     target = _converted(name)
-    if not (target / "config.json").is_file():
+    if not _is_whole(target):
+        _remove_damaged(target)
         _convert(_gguf_file(name), target)
     return str(target)
 
@@ -85,6 +91,32 @@ def weights_digest(name: str) -> str | None:
 def _converted(name: str) -> Path:
     """Where a packaged model is once it has been converted."""
     return cache_directory() / f"{name}-{CONVERSION}"
+
+
+def _remove_damaged(target: Path) -> None:
+    """Take away what a power failure or a full disk left of a converted model, if anything."""
+    aside = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
+    with suppress(OSError):
+        target.rename(aside)
+        if _is_whole(aside):
+            # Another process has made it anew in the meantime.
+            aside.rename(target)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_whole(directory: Path) -> bool:
+    """Whether a converted model has all of its files, and of the weights every byte that their head speaks of."""
+    if not all((directory / name).is_file() for name in ("config.json", "tokenizer.json")):
+        return False
+    file = directory / "model.safetensors"
+    try:
+        with file.open("rb") as weights:
+            length = int.from_bytes(weights.read(8), "little")
+            head = json.loads(weights.read(min(length, MOST_HEAD)))
+        ends = [entry["data_offsets"][1] for name, entry in head.items() if name != "__metadata__"]
+        return file.stat().st_size == 8 + length + max(ends)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _files_of(name: str) -> Path | None:
@@ -155,7 +187,7 @@ def check_available(name: str) -> None:
             model; or the Hub cannot be reached, or has no such model.
     """
     if name in PACKAGED:
-        if not (_converted(name) / "config.json").is_file():
+        if not _is_whole(_converted(name)):
             _gguf_file(name)
     elif not Path(name).is_dir():
         refusal = hub_refusal(name, "config.json") if HUB_ID.fullmatch(name) else NO_NAME
@@ -247,7 +279,7 @@ def _convert(gguf_file: Path, target: Path) -> None:
             convert_tokenizer(gguf_file).save_pretrained(aside)
     except OSError as error:
         # Another process was faster.
-        if (target / "config.json").is_file():
+        if _is_whole(target):
             return
         raise BackendError(f"Converting {gguf_file.name} into {target} failed: {error}. Set TEXT2SQL_CACHE.") from error
 
@@ -262,8 +294,11 @@ def _convert_weights(gguf_file: Path, directory: Path) -> None:
     settings = loaded.config.to_dict()
     # The weights are plain float32 now; only the label says otherwise.
     settings.pop("quantization_config", None)
-    model = LlamaForCausalLM(LlamaConfig(**settings))
-    model.load_state_dict(loaded.state_dict())
+    # Without weights of its own, which would be drawn at random first.
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(**settings))
+    model.load_state_dict(loaded.state_dict(), assign=True)
+    model.tie_weights()
     model.save_pretrained(directory)
 
 

@@ -27,6 +27,7 @@ from text2sql.data.dataset import load_dataset
 from text2sql.data.few_shot import choose_few_shot
 from text2sql.data.prompts import PromptFormat, messages, tokenize
 from text2sql.errors import UserError
+from text2sql.estimate.ceiling import memory_ceiling
 from text2sql.estimate.devices import unsuited
 from text2sql.estimate.forecast import (
     CHARACTERS_PER_TOKEN,
@@ -39,6 +40,7 @@ from text2sql.estimate.forecast import (
 )
 from text2sql.estimate.memory import ROOM, describe_fit, find_remedies, forecast_memory, largest_load
 from text2sql.estimate.show import print_estimate
+from text2sql.estimate.warning import warn_of_memory
 from text2sql.pipeline.preflight import check_device
 from text2sql.pipeline.run import run_pipeline
 
@@ -314,6 +316,42 @@ def test_the_command_says_what_a_hosted_run_costs(tmp_path: Path, capsys: Any) -
 @pytest.mark.slow
 def test_estimates_are_within_15_percent_of_measured_peaks() -> None:
     subprocess.run([sys.executable, str(REPOSITORY / "scripts" / "check_estimate.py")], check=True, timeout=2400)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"training": {"batch_size": 8}, "data": {"max_tokens": 120}},
+        {"evaluation": {"self_consistency": {"samples": 5}, "concurrency": 3}},
+        {"prompt": {"template": "chat"}},
+        {"local": {"gradient_checkpointing": "on", "micro_batch_tokens": 64}},
+    ],
+)
+def test_no_run_is_foretold_more_memory_than_its_ceiling(
+    tmp_path: Path, tiny_model: str, tiny_chat_model: str, settings: dict[str, Any]
+) -> None:
+    model = tiny_chat_model if "prompt" in settings else tiny_model
+    config = tiny_config(tmp_path, backend="local", base_model=model, **settings)
+    dataset = load_dataset(config)
+    for device in (DEVICES["T4"], Device("cpu", 16 * GIB, 1e11, 1e10, "float32", CPU_OVERHEAD)):
+        memory, _ = forecast_memory(config, forecast(config, dataset), device)
+        assert memory.peak <= memory_ceiling(config, dataset, device)
+
+
+def test_nothing_is_tokenised_to_say_that_a_run_fits(
+    tmp_path: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    config = tiny_config(tmp_path, backend="local", base_model=tiny_model)
+    dataset, counted = load_dataset(config), []
+    real = forecast
+    monkeypatch.setattr("text2sql.estimate.warning.forecast", lambda *given: counted.append(1) or real(*given))
+    for memory, times in ((1000 * GIB, 0), (GIB // 2, 1)):
+        device = Device("cpu", memory, 1e11, 1e10, "float32", CPU_OVERHEAD)
+        monkeypatch.setattr("text2sql.estimate.warning.device_of", lambda config, device=device: device)
+        warn_of_memory(config, dataset)
+        assert len(counted) == times
+        assert ("Does not fit" in capsys.readouterr().out) == bool(times)
 
 
 def test_rollouts_and_shared_beginnings_are_part_of_the_load(tmp_path: Path, tiny_model: str) -> None:

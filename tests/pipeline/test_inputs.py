@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from backends.base_models import weights_digest
 from tests.support.tiny_runs import judge_by_words, read_jsonl, rows, tiny_config, write_jsonl
 from text2sql.config.templates import TEMPLATES, Plain
 from text2sql.data import prompts
+from text2sql.data.example import Example
 from text2sql.errors import UserError
+from text2sql.pipeline.inputs import _of_examples
 from text2sql.pipeline.run import run_pipeline
+from text2sql.runs.inputs import fingerprint
 
 
 @pytest.fixture(autouse=True)
@@ -148,3 +152,14 @@ def test_the_digest_of_weights_is_of_all_their_files_and_their_shape(tmp_path: P
         file.write(b"\1" * 200_000)
     assert len({first, second, weights_digest(str(tmp_path))}) == 3
     assert weights_digest("nobody/nothing") is None
+
+
+def test_the_fingerprint_of_examples_is_that_of_their_json() -> None:
+    """Runs that were begun keep theirs, however it is computed."""
+    examples = [
+        Example("a/1", 'Wie heißt "es"?\n', "CREATE TABLE t (a TEXT)", "SELECT a FROM t\t", db="/somewhere/x.sqlite"),
+        Example("a/2", "\u2028 \x00 𝄞", "c", "d", db_id="x", evidence="e", reasoning="r", shown="s", problem="p"),
+    ]
+    names = [None if field.name == "db" else field.name for field in fields(Example)]
+    texts = [json.dumps([name and getattr(example, name) for name in names]) for example in examples]
+    assert _of_examples(examples) == fingerprint(texts, 2)

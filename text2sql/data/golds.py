@@ -15,6 +15,7 @@ from text2sql.evaluation.golds import (
     Gold,
     check_golds,
     examine_golds,
+    examine_running,
     long_golds,
     stopped_golds,
 )
@@ -49,7 +50,7 @@ def describe_training_golds(dataset: Dataset, config: Config) -> list[str]:
     # Whether a query runs does not depend on how many databases it is run on.
     settings = config.evaluation.model_copy(update={"databases": 1})
     with stage("Examining training queries", len(golds)) as bar:
-        found = examine_golds(golds, settings, config.data.seed, lambda amount: bar.advance(amount, 0))
+        found = examine_golds(golds, settings, config.data.seed, lambda amount: bar.advance(amount, 0), examine_running)
     failing = [str(fault) for fault in found if fault.kind in (FAILS, FAILS_IN_ENGINE)]
     if not failing:
         return []

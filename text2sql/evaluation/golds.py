@@ -81,8 +81,22 @@ class GoldFault:
         return f"{self.id} ({self.reason})" if self.reason else self.id
 
 
+@dataclass(frozen=True)
+class Examined:
+    """What a worker answers of a gold query: the kinds of its faults, each with a reason."""
+
+    kinds: tuple[tuple[str, str], ...]
+
+
+Examine = Callable[[PairTask], Examined]
+
+
 def examine_golds(
-    golds: Sequence[Gold], settings: EvaluationConfig, seed: int, advance: Callable[[int], None] = lambda count: None
+    golds: Sequence[Gold],
+    settings: EvaluationConfig,
+    seed: int,
+    advance: Callable[[int], None] = lambda count: None,
+    work: Examine | None = None,
 ) -> list[GoldFault]:
     """Judges every gold query against itself, in worker processes, and runs it on its real database.
 
@@ -91,6 +105,7 @@ def examine_golds(
         settings: `workers`, `databases`, `timeout` and `cache` count here.
         seed: Of the databases.
         advance: Called with the number of queries examined since the last call.
+        work: What a worker does with each: `examine`, or `examine_running` where only that counts.
 
     Returns:
         What is wrong, in the order of the golds; a query that does not run has no other fault.
@@ -114,7 +129,7 @@ def examine_golds(
     ]
     groups = list(places.values())
     found: dict[int, list[GoldFault]] = {}
-    for number, kinds in _examined(tasks, settings):
+    for number, kinds in _examined(tasks, settings, work or examine):
         for place in groups[number]:
             found[place] = [GoldFault(golds[place].id, kind, reason) for kind, reason in kinds]
         advance(len(groups[number]))
@@ -125,12 +140,13 @@ def examine_golds(
 Kinds = Sequence[tuple[str, str]]
 
 
-def _examined(tasks: Sequence[PairTask], settings: EvaluationConfig) -> Iterator[tuple[int, Kinds]]:
+def _examined(tasks: Sequence[PairTask], settings: EvaluationConfig, work: Examine) -> Iterator[tuple[int, Kinds]]:
     """The numbers of the tasks with the faults of each; what an earlier start has found is taken from the cache."""
     with ExitStack() as stack:
         caching = settings.cache or len(tasks) >= CACHE_FROM
         kept = stack.enter_context(closing(VerdictCache(cache_directory("verdicts")))) if caching else None
-        keys = [kept.key({"examined": FORMAT, **asdict(task)}) for task in tasks] if kept else []
+        about = "examined" if work is examine else work.__name__
+        keys = [kept.key({about: FORMAT, **asdict(task)}) for task in tasks] if kept else []
         left = []
         for number in range(len(tasks)):
             faults: Kinds | None = kept.get_json(keys[number]) if kept else None
@@ -143,20 +159,13 @@ def _examined(tasks: Sequence[PairTask], settings: EvaluationConfig) -> Iterator
         chosen = [tasks[number] for number in left]
         engines = engines_of(chosen)
         versions_of(engines)
-        done = run_tasks(examine, chosen, workers=settings.workers, seconds=seconds, engines=engines) if chosen else ()
+        done = run_tasks(work, chosen, workers=settings.workers, seconds=seconds, engines=engines) if chosen else ()
         for place, answer in done:
             faults = ((UNDECIDED, answer.reason),) if isinstance(answer, Lost) else answer.kinds
             # What may depend on the time that was left is found anew.
             if kept and all(kind in _LASTING for kind, _ in faults):
                 kept.put_json(keys[left[place]], faults)
             yield left[place], faults
-
-
-@dataclass(frozen=True)
-class Examined:
-    """What a worker answers of a gold query: the kinds of its faults, each with a reason."""
-
-    kinds: tuple[tuple[str, str], ...]
 
 
 def examine(task: PairTask) -> Examined:
@@ -178,6 +187,18 @@ def examine(task: PairTask) -> Examined:
     elif task.database and not _returns_something(sql, task.database, task.timeout):
         faults.append((EMPTY, ""))
     return Examined(tuple(faults))
+
+
+def examine_running(task: PairTask) -> Examined:
+    """What a worker does with a gold query of which only counts whether it runs: nothing is compared."""
+    if task.dialect != "sqlite":
+        return _examine_in_engine(task)
+    with closing(PreparedPair(task.schema, task.gold, task.gold, task.database, task.seed)) as pair:
+        try:
+            pair.prepare_gold()
+        except GoldFails as failure:
+            return Examined(((FAILS, f"{failure}; {_dialects(task.gold)}"),))
+    return Examined(())
 
 
 def _examine_in_engine(task: PairTask) -> Examined:

@@ -28,6 +28,9 @@ def read_value(name: str, value: object, *, number: bool = False, listed: bool =
     Raises:
         ValueError: It is anything else, or holds half of a character.
     """
+    # What nearly all values are.
+    if type(value) is str and value.isascii():
+        return value
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if number and isinstance(value, int | float) and not isinstance(value, bool):

@@ -20,7 +20,7 @@ from backends.local.model.fsdp import shard
 from backends.local.model.fused_llama import fuse
 from backends.local.model.mixed_precision import use_bfloat16
 from backends.local.model.mixers import attention_alone, text_config
-from backends.local.model.quantization import pick_quantization, quantization_config, settle_on_cpu
+from backends.local.model.quantization import load_peft, pick_quantization, quantization_config, settle_on_cpu
 from backends.local.preflight import no_device, no_gpu
 from backends.options import LocalOptions
 from backends.planning.batch_plan import may_pack, may_share_prefixes
@@ -126,6 +126,7 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     model.requires_grad_(False).eval()
     matmul = pick_matmul(options, device, dtype, quantization)
     if options.method == "lora":
+        load_peft(quantised=quantization != "none")
         if matmul == "bfloat16":
             use_bfloat16(model)
         untie(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -61,6 +62,29 @@ def quantization_config(kind: str, double: bool, dtype: torch.dtype, device: tor
         bnb_4bit_use_double_quant=double,
         bnb_4bit_compute_dtype=dtype,
     )
+
+
+def load_peft(*, quantised: bool) -> None:
+    """Load PEFT, without bitsandbytes where nothing is quantised: that brings PyTorch's compiler, two seconds of it.
+
+    PEFT takes it wherever it is installed. A process may load a quantised model after another; PEFT is then told.
+    """
+    left_out = not quantised and "bitsandbytes" not in sys.modules
+    if left_out:
+        # An import fails as if there were no such package.
+        sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
+    try:
+        from peft import helpers, import_utils
+
+        for known in (import_utils.is_bnb_available, import_utils.is_bnb_4bit_available):
+            known.cache_clear()
+            # What it answers is kept.
+            known()
+    finally:
+        if left_out:
+            del sys.modules["bitsandbytes"]
+    if not left_out:
+        helpers.bnb = sys.modules.get("bitsandbytes")  # type: ignore[assignment]
 
 
 def settle_on_cpu(model: nn.Module) -> None:
