@@ -29,7 +29,7 @@ GEMMS = [(2048, 2048, 2048), (1024, 576, 1536), (512, 576, 1536), (512, 1536, 57
 # What the rows of a batch may have in common.
 # The help of --data.
 QUESTIONS = "file of questions, schemas and queries; by default what `text2sql data fetch sql-create-context` brought"
-ALIKE = ("shuffled", "spider", "rl")
+ALIKE = ("shuffled", "spider", "rl", "rl-tables")
 
 
 def training_tokens(tokenizer: Any, count: int, alike: str, group: int, data: Path | None = None) -> list[Tokens]:
@@ -40,6 +40,7 @@ def training_tokens(tokenizer: Any, count: int, alike: str, group: int, data: Pa
         count: Examples.
         alike: ``shuffled``: as `shuffled_tokens` has them. ``spider``: `group` questions on one schema, which has the
             tables of half of them, as Spider's databases have several. ``rl``: `group` answers to one prompt.
+            ``rl-tables``: to one prompt with such a schema.
         group: How many belong together.
         data: File of them.
     """
@@ -51,10 +52,8 @@ def training_tokens(tokenizer: Any, count: int, alike: str, group: int, data: Pa
     for members in groups:
         tables = "\n".join(dict.fromkeys(example.context for example in members[: max(1, group // 2)]))
         for example in members:
-            asked = (
-                replace(example, context=tables) if alike == "spider" else replace(members[0], answer=example.answer)
-            )
-            made.append(asked)
+            asked = example if alike == "spider" else replace(members[0], answer=example.answer)
+            made.append(asked if alike == "rl" else replace(asked, context=tables))
     return tokenize(made, tokenizer, PromptFormat("exercise"))
 
 

@@ -17,7 +17,8 @@ the same rate, loss per completion token; their losses are printed side by side.
     trl           TRL's SFTTrainer with its defaults (micro-batches of 8, activations recomputed) in the same dtype
     trl-best      the same without recomputation: the fastest of its settings that was found here
 
-With `--alike spider` or `rl`, `--group` rows share a schema of several tables, or their whole prompt.
+With `--alike spider`, `rl` or `rl-tables`, `--group` rows share a schema of several tables, their whole prompt on one
+table, or that on several.
 
 `needed` is the arithmetic without padding, recomputation or unscored logits, but for every row, over the step's time,
 as a share of the best rate that a matrix product reached between the rounds of the same run. `CPU` compares seconds of
