@@ -33,6 +33,7 @@ from text2sql.estimate.forecast import (
     CHARACTERS_PER_TOKEN,
     MARKS,
     Asked,
+    Forecast,
     forecast,
     forecast_questions,
     forecast_tokens,
@@ -43,6 +44,7 @@ from text2sql.estimate.show import print_estimate
 from text2sql.estimate.warning import warn_of_memory
 from text2sql.pipeline.preflight import check_device
 from text2sql.pipeline.run import run_pipeline
+from text2sql.training.batches import Batches, TrainingData, order_keys
 
 # Parameters, as the models' cards and files have them.
 PUBLISHED = {
@@ -189,9 +191,33 @@ def test_every_strategy_is_counted(tmp_path: Path, tiny_tokenizer: Any) -> None:
     assert work.questions == n * (2 + 1 + 2 * 3 + 2 + 4)
     assert work.sampled[1] == 9 * work.questions and work.sampled[0] <= 9 * n * (2 + 1 + 2 * 3 + 2)
     assert work.prefilled == sum(len(t.prompt) for t in solved) + 10 * sum(len(t.prompt) for t in plain)
-    load = largest_load(config, lengths, lengths, asked, DEVICES["T4"])
+    every = list(range(len(train)))
+    load = largest_load(config, Forecast(lengths, [every], lengths, asked, work), DEVICES["T4"])
     assert load.prompt == max(len(t.prompt) for t in solved)
     assert load.together == 3 * min(n, config.evaluation.concurrency)
+
+
+def test_examples_on_one_schema_that_stand_together_take_less_time(
+    tmp_path: Path, tiny_model: str, tiny_tokenizer: Any
+) -> None:
+    computed = {}
+    for together, sharing in ((0, True), (4, True), (4, False)):
+        config = tiny_config(
+            tmp_path,
+            backend="local",
+            base_model=tiny_model,
+            data={"source": "bundled", "limit": 300, "test_size": 5},
+            training={"batch_size": 8, "group_by_schema": together},
+            local={"share_prefixes": sharing, "packing": True},
+        )
+        dataset = load_dataset(config)
+        seen, examples = forecast(config, dataset), dataset.split.train
+        keys = order_keys(config, examples, dataset.known)
+        tokens = tokenize(examples, tiny_tokenizer, PromptFormat.of(config))
+        batches = Batches(config, TrainingData(tokens, [example.id for example in examples], *keys))
+        assert seen.batches == [batches.indices(step) for step in range(batches.per_epoch)]
+        computed[together, sharing] = largest_load(config, seen, DEVICES["T4"]).computed
+    assert computed[4, False] == 1 and 0.5 < computed[4, True] < 0.9 * computed[0, True] < 0.9
 
 
 def test_prompts_are_read_again_behind_what_is_thought(tmp_path: Path) -> None:

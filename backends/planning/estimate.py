@@ -73,6 +73,8 @@ class Load:
         together: Sequences decoded together.
         prefill: Padded prompt tokens in one forward pass.
         columns: Of one row, in all layers, that their keys and values take at the most.
+        computed: Tokens that training computes, padding included, for each token that it is given: fewer than 1 where
+            what rows begin with is computed once.
     """
 
     tokens: int
@@ -83,6 +85,7 @@ class Load:
     together: int
     prefill: int
     columns: int
+    computed: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

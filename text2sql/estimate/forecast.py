@@ -19,7 +19,7 @@ from text2sql.data.example import Example
 from text2sql.data.prompts import FewShotPrefixes
 from text2sql.errors import UserError
 from text2sql.inference.plan import plan_run
-from text2sql.training.batches import planned_passes
+from text2sql.training.batches import order_keys, planned_batches, planned_passes
 
 # Of SQL and schemas, where the tokenizer is not at hand.
 CHARACTERS_PER_TOKEN = 3.2
@@ -73,6 +73,7 @@ class Forecast:
 
     Attributes:
         train: Lengths of the training examples that are short enough.
+        batches: The batches of the first epoch, as places of these; see `planned_batches`.
         validation: Of the validation examples.
         asked: What the evaluations ask.
         work: All of it in tokens.
@@ -80,6 +81,7 @@ class Forecast:
     """
 
     train: Lengths
+    batches: list[list[int]]
     validation: Lengths
     asked: list[Asked]
     work: TokenForecast
@@ -95,9 +97,13 @@ def forecast(config: Config, dataset: Dataset) -> Forecast:
     tokenizer, name, missing = prompts.find_tokenizer_of(config, on_disk=True)
     sides = [measure_lengths(side, tokenizer, config) for side in (dataset.split.train, dataset.split.validation)]
     asked = forecast_questions(config, dataset, tokenizer)
-    train, validation = (_within(side, config.data.max_tokens) for side in sides)
+    kept = [np.flatnonzero(side.totals <= config.data.max_tokens) for side in sides]
+    train, validation = (_at(side, places) for side, places in zip(sides, kept, strict=True))
     work = forecast_tokens(config, train, validation, asked)
-    return Forecast(train, validation, asked, work, f"the tokenizer of {name}" if missing else "the model's tokenizer")
+    keys = order_keys(config, [dataset.split.train[place] for place in kept[0]], dataset.known)
+    batches = planned_batches(config, len(kept[0]), keys)
+    name = f"the tokenizer of {name}" if missing else "the model's tokenizer"
+    return Forecast(train, batches, validation, asked, work, name)
 
 
 def forecast_questions(config: Config, dataset: Dataset, tokenizer: Tokenizer | None) -> list[Asked]:
@@ -157,10 +163,10 @@ def _count_by_characters(example: Example, form: prompts.PromptFormat, few_shot:
     return math.ceil(len(prompt) / CHARACTERS_PER_TOKEN) + marks, math.ceil(len(completion) / CHARACTERS_PER_TOKEN)
 
 
-def _within(lengths: Lengths, limit: int) -> Lengths:
-    kept = lengths.totals <= limit
-    ids = None if lengths.ids is None else [lengths.ids[place] for place in np.flatnonzero(kept)]
-    return Lengths(lengths.prompts[kept], lengths.completions[kept], lengths.counted, ids)
+def _at(lengths: Lengths, places: np.ndarray) -> Lengths:
+    """Those of some of the examples."""
+    ids = None if lengths.ids is None else [lengths.ids[place] for place in places]
+    return Lengths(lengths.prompts[places], lengths.completions[places], lengths.counted, ids)
 
 
 def forecast_tokens(config: Config, train: Lengths, validation: Lengths, asked: Sequence[Asked]) -> TokenForecast:

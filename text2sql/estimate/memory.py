@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from backends.planning.batch_plan import may_pack, may_share_prefixes, tokens_at_once
 from backends.planning.cores import available_cores
 from backends.planning.decode_plan import batch_columns, may_hold_once
 from backends.planning.estimate import Device, Load, Memory, estimate_memory, quantised
-from backends.planning.micro_batch_sizes import Lengths, micro_batch_sizes
+from backends.planning.micro_batch_sizes import micro_batch_sizes
 from backends.planning.shape import ModelShape, model_shape
 from text2sql.config import Config
 from text2sql.estimate.forecast import Asked, Forecast
 from text2sql.formats import size
-from text2sql.training.batches import planned_batches
 
 # Of a device's memory: above it a run may fail, as the estimate is not exact and other programs take some.
 ROOM = 0.9
@@ -33,7 +32,7 @@ def trained_parameters(config: Config, shape: ModelShape) -> int:
 def forecast_memory(config: Config, seen: Forecast, device: Device) -> tuple[Memory, Load]:
     """What a run holds at its peak, and the load that does it (BackendError if the model's shape cannot be had)."""
     shape = model_shape(config.trained_model)
-    load = largest_load(config, seen.train, seen.validation, seen.asked, device)
+    load = largest_load(config, seen, device)
     return estimate_memory(shape, trained_parameters(config, shape), config.lora.rank, load, config.local, device), load
 
 
@@ -94,7 +93,7 @@ def describe_fit(memory: Memory, config: Config, seen: Forecast, device: Device)
 def _ways(config: Config, seen: Forecast, device: Device) -> Iterator[tuple[str, list[str | int]]]:
     """What can be set, each with the values to try one after another."""
     options = config.local
-    load = largest_load(config, seen.train, seen.validation, seen.asked, device)
+    load = largest_load(config, seen, device)
     memory = forecast_memory(config, seen, device)[0]
     base = sum(memory.base.values())
     limit = ROOM * device.memory
@@ -122,17 +121,20 @@ def _halves(value: int, least: int) -> list[str | int]:
     return found
 
 
-def largest_load(config: Config, train: Lengths, validation: Lengths, asked: Sequence[Asked], device: Device) -> Load:
+def largest_load(config: Config, seen: Forecast, device: Device) -> Load:
     """The largest micro-batch of the first epoch, and the largest batch of questions."""
+    train, validation, asked = seen.train, seen.validation, seen.asked
     budget = tokens_at_once(config.local, on_gpu=device.is_gpu, threads=available_cores())
     packing = may_pack(config.local, on_gpu=device.is_gpu)
     sharing = may_share_prefixes(config.local, on_gpu=device.is_gpu)
     sizes = partial(micro_batch_sizes, budget=budget, packing=packing, sharing=sharing)
     # Logits weigh more than the layers' activations, per position: the micro-batch with the most of both.
-    tokens = scored = 0
-    for batch in planned_batches(config, len(train.prompts)):
+    tokens = scored = computed = 0
+    for batch in seen.batches:
         for padded, learnt in sizes(train, batch):
-            tokens, scored = max(tokens, padded), max(scored, learnt)
+            tokens, scored, computed = max(tokens, padded), max(scored, learnt), computed + padded
+    # The last token of an example is never an input.
+    given = sum(int((train.totals[batch] - 1).sum()) for batch in seen.batches)
     every = list(range(len(validation.prompts)))
     forward = max((padded for padded, _ in sizes(validation, every)), default=0)
     evaluation = config.evaluation
@@ -146,7 +148,7 @@ def largest_load(config: Config, train: Lengths, validation: Lengths, asked: Seq
     longest = max(int(a.lengths.prompts.max(initial=0)) for a in asked)
     prefill = max(longest, min(budget, together * longest))
     columns = max(map(partial(_columns, config, device), asked))
-    return Load(tokens, scored, forward, longest, config.longest_answer, together, prefill, columns)
+    return Load(tokens, scored, forward, longest, config.longest_answer, together, prefill, columns, computed / given)
 
 
 def _columns(config: Config, device: Device, asked: Asked) -> int:

@@ -106,7 +106,7 @@ def _print_local(config: Config, seen: Forecast, device: Device) -> None:
     flops = training_flops(
         shape,
         trained_parameters(config, shape),
-        work.trained,
+        load.computed * work.trained,
         work.scored,
         float(seen.train.totals.mean()),
         config.local,

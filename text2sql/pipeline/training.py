@@ -26,8 +26,7 @@ from text2sql.runs.records import SAMPLES, CheckpointRecord, ValidationSample
 from text2sql.runs.rollouts import RlStepMetrics
 from text2sql.runs.session import RunSession, lost_model
 from text2sql.runs.summary import TrainingSummary
-from text2sql.sql.hardness import LEVELS
-from text2sql.training.batches import TrainingData
+from text2sql.training.batches import TrainingData, order_keys
 from text2sql.training.lr_schedule import auto_learning_rate
 from text2sql.training.metrics_log import Track
 from text2sql.training.steps import Steps
@@ -100,9 +99,9 @@ def _steps(session: RunSession, dataset: Dataset, train: list[Tokens], peak: flo
     """What each step learns from: verdicts on the model's own answers, or gold ones."""
     if session.config.rl.method is not None:
         return VerdictSteps(session, dataset.split.train, train, peak, teacher)
-    examples, config = dataset.split.train, session.config
-    schemas = [example.context for example in examples] if config.training.group_by_schema else None
-    data = TrainingData(train, [example.id for example in examples], _levels(config, dataset), schemas)
+    examples = dataset.split.train
+    keys = order_keys(session.config, examples, dataset.known)
+    data = TrainingData(train, [example.id for example in examples], keys.levels, keys.schemas)
     return SupervisedSteps(session, data, peak)
 
 
@@ -114,13 +113,6 @@ def _with_verdicts(session: RunSession, dataset: Dataset, summary: TrainingSumma
     start = session.run.recorded_start()
     taught = count_taught(start, dataset.split.train) if start else 0
     return summary.model_copy(update={"verdicts": summarize_verdicts(steps, session.config.rl, taught)})
-
-
-def _levels(config: Config, dataset: Dataset) -> list[int] | None:
-    """How hard the training examples are, where they are taught in that order."""
-    if config.training.order == "shuffled":
-        return None
-    return [LEVELS.index(dataset.known.of(example).level) for example in dataset.split.train]
 
 
 def _peak_rate(config: Config) -> float:

@@ -6,9 +6,13 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from text2sql.config import Config
+from text2sql.data.example import Example
+from text2sql.data.facts import KnownTexts
 from text2sql.data.prompts import Tokens
+from text2sql.sql.hardness import LEVELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,29 @@ class TrainingData:
     ids: list[str]
     levels: list[int] | None = None
     schemas: list[str] | None = None
+
+
+class OrderKeys(NamedTuple):
+    """What the order of an epoch depends on, beside chance.
+
+    Attributes:
+        levels: How hard each example is, for a curriculum; None for none.
+        schemas: What each example's prompt begins with, where those that share it stand together.
+    """
+
+    levels: list[int] | None
+    schemas: list[str] | None
+
+
+def order_keys(config: Config, examples: Sequence[Example], known: KnownTexts) -> OrderKeys:
+    """What the order of supervised examples depends on, as configured; of the questions to sample for, nothing."""
+    training, supervised = config.training, config.rl.method is None
+    return OrderKeys(
+        [LEVELS.index(known.of(example).level) for example in examples]
+        if supervised and training.order == "curriculum"
+        else None,
+        [example.context for example in examples] if supervised and training.group_by_schema else None,
+    )
 
 
 def epoch_order(
@@ -90,12 +117,13 @@ def planned_passes(config: Config, examples: int) -> tuple[int, float]:
     return steps, min(steps * training.batch_size, examples * training.epochs) / examples
 
 
-def planned_batches(config: Config, examples: int) -> list[list[int]]:
+def planned_batches(config: Config, examples: int, keys: OrderKeys) -> list[list[int]]:
     """The batches of the first epoch, as places of training examples: one for each sequence in it."""
     size, copies = config.training.batch_size, 1
     if config.rl.method is not None:
         size, copies = config.rl.questions, config.rl.group
-    order = epoch_order(config.seed, 0, examples)
+    together = config.training.group_by_schema
+    order = epoch_order(config.seed, 0, examples, keys.levels, schemas=keys.schemas, together=together)
     batches = [order[start : start + size] for start in range(0, examples, size)]
     steps, _ = planned_passes(config, examples)
     return [[place for place in batch for _ in range(copies)] for batch in batches[:steps]]
