@@ -391,7 +391,7 @@ def test_rollouts_and_shared_beginnings_are_part_of_the_load(tmp_path: Path, tin
         config = config.model_copy(update={"rl": rl})
         seen = forecast(config, load_dataset(config))
         cpu = Device("cpu", 16 * GIB, 1e11, 1e10, "float32", CPU_OVERHEAD)
-        load = largest_load(config, seen.train, seen.validation, seen.asked, cpu)
+        load = largest_load(config, seen, cpu)
         # Three questions in flight.
         assert load.together == 3 * 16
         held[name] = load.columns
