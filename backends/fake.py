@@ -26,6 +26,7 @@ import tinker
 from pydantic import BaseModel
 from tinker import types
 from tinker.lib.public_interfaces.api_future import AwaitableConcurrentFuture
+from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
 
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import SEGMENTS, CheckpointPath, Kind
@@ -113,14 +114,49 @@ class FakeSamplingClient:
         sampling_params: types.SamplingParams,
         include_prompt_logprobs: bool = False,
         topk_prompt_logprobs: int = 0,
+        *,
+        prompt_logprobs_last_n: int | None = None,
     ) -> Answer[types.SampleResponse]:
-        """The completion learnt for the prompt, or one drawn by seed, cut at the stop strings and at `max_tokens`."""
+        """The completion learnt for the prompt, or one drawn by seed, cut at the stop strings and at `max_tokens`.
+
+        Of the prompt's own tokens it names at most one likely token at each position, however many are asked for.
+        """
         known = self._table.get(_key(prompt.to_ints()))
         choices = [known if known is not None else self._default]
         if sampling_params.temperature > 0 and (others := self._samples.get(_key(prompt.to_ints()))):
             choices = [*([known] if known is not None else []), *others]
         drawn = random.Random(sampling_params.seed).choices(choices, k=num_samples)
-        return _done(types.SampleResponse(sequences=[_cut(own, sampling_params, len(choices)) for own in drawn]))
+        sequences = [_cut(own, sampling_params, len(choices)) for own in drawn]
+        if not include_prompt_logprobs:
+            return _done(types.SampleResponse(sequences=sequences))
+        tokens = prompt.to_ints()
+        expected, first = self._expected(tokens), len(tokens) - (prompt_logprobs_last_n or len(tokens) - 1)
+        scores = np.full(len(tokens), np.nan, dtype=np.float32)
+        ids = np.zeros((len(tokens), min(topk_prompt_logprobs, 1)), dtype=np.int32)
+        top = np.full(ids.shape, MASK_LOGPROB, dtype=np.float32)
+        for place in range(first, len(tokens)):
+            scores[place] = 0.0 if expected[place] == tokens[place] else UNKNOWN
+            if (learnt := expected[place]) is not None:
+                ids[place], top[place] = learnt, 0.0
+        likeliest = TopkLogprobs(token_ids=ids, logprobs=top) if topk_prompt_logprobs else None
+        return _done(
+            types.SampleResponse(sequences=sequences, prompt_logprobs_np=scores, topk_prompt_logprobs_np=likeliest)
+        )
+
+    def _expected(self, tokens: list[int]) -> list[int | None]:
+        """At each position the token that it has learnt to write there, behind what it has learnt to answer."""
+        expected: list[int | None] = [None] * len(tokens)
+        key = ""
+        for place, token in enumerate(tokens):
+            key = f"{key} {token}" if key else str(token)
+            for offset, learnt in enumerate(self._table.get(key, ())):
+                at = place + 1 + offset
+                if at >= len(tokens):
+                    break
+                expected[at] = learnt
+                if learnt != tokens[at]:
+                    break
+        return expected
 
     def stream(
         self, prompt: types.ModelInput, sampling_params: types.SamplingParams
@@ -130,9 +166,15 @@ class FakeSamplingClient:
         yield from response.sequences[0].tokens
         return response
 
-    def compute_logprobs(self, prompt: types.ModelInput) -> Answer[list[float | None]]:
-        """None for the first token, then the log-probability of a guess among 256."""
-        return _done([None] + [UNKNOWN] * (prompt.length - 1))
+    def compute_logprobs(
+        self, prompt: types.ModelInput, prompt_logprobs_last_n: int | None = None
+    ) -> Answer[list[float | None]]:
+        """Log-probability 0 of what it has learnt to write behind a prompt, of a guess among 256 for the rest."""
+        params = types.SamplingParams(max_tokens=1)
+        asked = self.sample(
+            prompt, 1, params, include_prompt_logprobs=True, prompt_logprobs_last_n=prompt_logprobs_last_n
+        )
+        return _done(asked.result().prompt_logprobs or [])
 
     def get_tokenizer(self) -> ByteTokenizer:
         """The byte tokenizer."""

@@ -131,6 +131,8 @@ class SamplingClient(Protocol):
         sampling_params: types.SamplingParams,
         include_prompt_logprobs: bool = False,
         topk_prompt_logprobs: int = 0,
+        *,
+        prompt_logprobs_last_n: int | None = None,
     ) -> Future[types.SampleResponse]:
         """Sample continuations of a prompt; concurrent calls may share a batch.
 
@@ -141,6 +143,8 @@ class SamplingClient(Protocol):
                 seed in the same company of calls gives the same tokens.
             include_prompt_logprobs: Also return the log-probability of each prompt token, as `compute_logprobs` does.
             topk_prompt_logprobs: Also return this many most probable tokens at each position of the prompt.
+            prompt_logprobs_last_n: Both of the prompt's last N tokens alone; what stands before them may be kept, and
+                costs nothing when it is asked about again.
 
         Returns:
             A response with ``sequences``: ``tokens`` and ``logprobs`` of equal length, and a ``stop_reason``, which is
@@ -151,11 +155,17 @@ class SamplingClient(Protocol):
         """
         ...
 
-    def compute_logprobs(self, prompt: types.ModelInput) -> Future[list[float | None]]:
+    def compute_logprobs(
+        self, prompt: types.ModelInput, prompt_logprobs_last_n: int | None = None
+    ) -> Future[list[float | None]]:
         """Log-probability, in nats, of each prompt token given those before it.
 
+        Args:
+            prompt: The token ids.
+            prompt_logprobs_last_n: Only of the last N tokens; None for all.
+
         Returns:
-            One value for each token; the first is None, since nothing precedes it.
+            One value for each token; the first is None, since nothing precedes it, and so are those not asked about.
         """
         ...
 

@@ -13,7 +13,8 @@ import argparse
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -21,14 +22,20 @@ from random import Random
 import numpy as np
 from sqlglot import exp
 
-from text2sql.config import SourceConfig
+from text2sql.config import SourceConfig, load_config
+from text2sql.data.audit.audit import UNREADABLE
+from text2sql.data.audit.likelihood import LESS_LIKELY, ScoringModel, find_likelier, likelihood_smells
 from text2sql.data.audit.reading import Reading, read
+from text2sql.data.audit.smell import Smell
 from text2sql.data.audit.smells import smells
 from text2sql.data.audit.weights import CONTRARY, score
 from text2sql.data.example import Example
 from text2sql.data.sources import load_examples
+from text2sql.inference.scoring_model import open_scoring_model
 
 SHARE, TOP = 0.1, 0.15
+# Of a database, with --some.
+ROWS = 10
 # Of the regression: steps, their length, and what keeps a smell that was hardly seen near what it is taken for at
 # first, which is more where the query says the contrary of the question. All were chosen by four-fold cross-validation
 # over the databases that weights are made from.
@@ -122,6 +129,7 @@ def direction(rng: Random, r: Reading, others: Sequence[Reading]) -> exp.Expr | 
     if node is None:
         return None
     if isinstance(node, exp.Ordered):
+        node.set("nulls_first", bool(node.args.get("desc")))
         node.set("desc", not node.args.get("desc"))
     else:
         node.replace((exp.Min if isinstance(node, exp.Max) else exp.Max)(this=node.this))
@@ -186,7 +194,11 @@ KINDS: tuple[Fault, ...] = (value, number, condition, comparison, aggregate, dir
 
 def half_of(db_id: str | None) -> int:
     """0 for databases that weights are made from, 1 for those that the report is about."""
-    return hashlib.sha256(f"audit/{db_id}".encode()).digest()[0] % 2
+    return _digest(db_id)[0] % 2
+
+
+def _digest(db_id: str | None) -> bytes:
+    return hashlib.sha256(f"audit/{db_id}".encode()).digest()
 
 
 def plant(readings: Sequence[Reading], seed: int) -> dict[int, tuple[str, Example]]:
@@ -210,55 +222,84 @@ def plant(readings: Sequence[Reading], seed: int) -> dict[int, tuple[str, Exampl
     return planted
 
 
-def _kinds(example: Example) -> set[str]:
-    reading = read(example)
-    return {smell.kind for smell in smells(reading)} if reading else {"unreadable"}
+def _smells(examples: Sequence[Example], model: ScoringModel | None) -> list[list[Smell]]:
+    """What smells of each example; with a model also what it finds likelier. Equal ones are asked about once."""
+    readings = {(e.id, e.answer): read(e) for e in examples}
+    found = {key: [UNREADABLE] if reading is None else smells(reading) for key, reading in readings.items()}
+    if model is not None:
+        asked = {key: reading for key, reading in readings.items() if reading is not None}
+        for key, likelier in zip(asked, find_likelier([*asked.values()], model), strict=True):
+            found[key] += likelihood_smells(likelier or [])
+    return [found[e.id, e.answer] for e in examples]
 
 
-def tune(parts: Sequence[Sequence[Reading]], seeds: int) -> None:
+def tune(parts: Sequence[Sequence[Reading]], seeds: Sequence[int], model: ScoringModel | None) -> None:
     """Print a weight for each smell: a logistic regression of planted faults against rows as they are.
 
     Args:
         parts: Of which weights are made, the rows of each source by themselves.
-        seeds: How often faults are planted.
+        seeds: A planting of faults each.
+        model: A model whose likelihoods are weighed too.
     """
-    clean = [_kinds(r.example) for readings in parts for r in readings]
-    faulty = [
-        _kinds(example)
-        for readings in parts
-        for seed in range(1, seeds + 1)
-        for _, example in plant(readings, seed).values()
-    ]
+    rows = [r.example for readings in parts for r in readings]
+    faults = [example for readings in parts for seed in seeds for _, example in plant(readings, seed).values()]
+    noticed = [{smell.kind for smell in found} for found in _smells([*rows, *faults], model)]
+    clean, faulty = noticed[: len(rows)], noticed[len(rows) :]
     kinds = sorted(CONTRARY.union(*clean, *faulty))
+    # What is noticed without a model weighs the same with one.
+    by_text, by_model = ([k for k in kinds if (LESS_LIKELY in k) == is_model] for is_model in (False, True))
+    weights, constant = _regression(clean, faulty, by_text, {}, -2.0)
+    weights |= _regression(clean, faulty, by_model, weights, constant)[0]
+    counts = Counter(kind for one in clean for kind in one), Counter(kind for one in faulty for kind in one)
+    for kind in [*by_text, *by_model]:
+        seen_in = f"{counts[1][kind]}/{len(faulty)} planted, {counts[0][kind]}/{len(clean)}"
+        print(f'    "{kind}": {weights[kind]:.2f},  # {seen_in}')
+
+
+def _regression(
+    clean: Sequence[set[str]],
+    faulty: Sequence[set[str]],
+    kinds: Sequence[str],
+    known: Mapping[str, float],
+    constant: float,
+) -> tuple[dict[str, float], float]:
+    """A weight for each of these kinds of smells, and the constant.
+
+    Args:
+        clean: The smells of each row as it is.
+        faulty: Those of each row with a fault.
+        kinds: Which weights are looked for.
+        known: Those of other kinds.
+        constant: To begin with.
+    """
     seen = np.array([[kind in found for kind in kinds] for found in [*clean, *faulty]], dtype=float)
+    told = np.array([sum(known.get(kind, 0.0) for kind in found) for found in [*clean, *faulty]])
     planted = np.array([0.0] * len(clean) + [1.0] * len(faulty))
     # All plantings together weigh as much as the rows as they are.
     weight = np.where(planted > 0, len(clean) / len(faulty), 1.0)
     first = np.array([CONTRARY_AT_FIRST if kind in CONTRARY else AT_FIRST for kind in kinds])
-    found, constant = first.copy(), -2.0
+    found = first.copy()
     for _ in range(STEPS):
-        error = weight * (1 / (1 + np.exp(-(seen @ found + constant))) - planted) / weight.sum()
+        error = weight * (1 / (1 + np.exp(-(seen @ found + told + constant))) - planted) / weight.sum()
         # A smell never speaks for a query.
         found = np.maximum(found - RATE * (seen.T @ error + DECAY * (found - first)), 0.0)
         constant -= RATE * error.sum()
-    counts = Counter(kind for one in clean for kind in one), Counter(kind for one in faulty for kind in one)
-    for kind, value in zip(kinds, found, strict=True):
-        seen_in = f"{counts[1][kind]}/{len(faulty)} planted, {counts[0][kind]}/{len(clean)}"
-        print(f'    "{kind}": {value:.2f},  # {seen_in}')
+    return dict(zip(kinds, map(float, found), strict=True)), float(constant)
 
 
-def report(readings: Sequence[Reading], seeds: int) -> None:
+def report(readings: Sequence[Reading], seeds: Sequence[int], model: ScoringModel | None) -> None:
     """Print the share of the planted in the top of the ranking, by kind."""
     found: Counter[str] = Counter()
     planted: Counter[str] = Counter()
     missed: defaultdict[str, list[Example]] = defaultdict(list)
-    scores = [score(smells(r)) for r in readings]
-    for seed in range(seeds):
-        faults = plant(readings, seed)
-        own = list(scores)
-        for place, (_, example) in faults.items():
-            reading = read(example)
-            own[place] = score(smells(reading)) if reading else 99.0
+    plantings = [plant(readings, seed) for seed in seeds]
+    faulty = [example for faults in plantings for _, example in faults.values()]
+    scores = [*map(score, _smells([*(r.example for r in readings), *faulty], model))]
+    clean, coming = scores[: len(readings)], iter(scores[len(readings) :])
+    for faults in plantings:
+        own = list(clean)
+        for place in faults:
+            own[place] = next(coming)
         ranked = sorted(range(len(own)), key=lambda place: (-own[place], place))
         top = {*ranked[: round(TOP * len(own))]}
         for place, (kind, example) in faults.items():
@@ -268,7 +309,7 @@ def report(readings: Sequence[Reading], seeds: int) -> None:
                 missed[kind].append(example)
     total = sum(planted.values())
     share = sum(found.values()) / total
-    print(f"{len(readings)} rows, {total // seeds} planted, {seeds} times: {share:.1%} in the top {TOP:.0%}")
+    print(f"{len(readings)} rows, {total // len(seeds)} planted, {len(seeds)} times: {share:.1%} in the top {TOP:.0%}")
     for kind in planted:
         print(f"  {kind:12} {found[kind] / planted[kind]:6.1%} of {planted[kind]}")
     for kind, examples in missed.items():
@@ -282,21 +323,42 @@ def _readings(file: Path) -> list[Reading]:
     return [r for e in load_examples(SourceConfig(source=str(file))) if (r := read(e)) is not None]
 
 
+def _some(readings: Sequence[Reading], databases: int, rows: int) -> list[Reading]:
+    """So many rows of so many databases, those chosen by a hash of their names."""
+    groups: defaultdict[str | None, list[Reading]] = defaultdict(list)
+    for reading in readings:
+        groups[reading.example.db_id].append(reading)
+    large = sorted((name for name, own in groups.items() if len(own) >= rows), key=lambda name: _digest(name))
+    return [reading for name in large[:databases] for reading in Random(f"audit/{name}").sample(groups[name], rows)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--tune", action="store_true", help="print weights from the half that is not reported on")
     parser.add_argument("--own", action="store_true", help="report on the half that weights are made from")
     parser.add_argument("--all", action="store_true", help="take all databases")
+    parser.add_argument("--some", type=int, metavar="N", help="take ten rows of each of N of all databases")
     parser.add_argument("--with", dest="others", type=Path, action="append", default=[], help="make weights of it too")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, help="how often faults are planted")
+    parser.add_argument("--first-seed", type=int, default=0, help="of the first planting; the others follow")
+    parser.add_argument("--model", help="a run's directory or a model's name, whose likelihoods count too")
     options = parser.parse_args()
     half = 0 if options.tune or options.own else 1
-    readings = [r for r in _readings(options.file) if options.all or half_of(r.example.db_id) == half]
-    if options.tune:
-        tune([readings, *map(_readings, options.others)], options.seeds)
-    else:
-        report(readings, options.seeds)
+    everywhere = options.all or options.some is not None
+    readings = [r for r in _readings(options.file) if everywhere or half_of(r.example.db_id) == half]
+    if options.some is not None:
+        readings = _some(readings, options.some, ROWS)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    with ExitStack() as opened:
+        model = None
+        if options.model is not None:
+            config = load_config("quickstart", [f"base_model={options.model}"])
+            model = opened.enter_context(open_scoring_model(options.model, config))
+        if options.tune:
+            tune([readings, *map(_readings, options.others)], seeds, model)
+        else:
+            report(readings, seeds, model)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -145,6 +146,13 @@ def audit(
     samples: Annotated[
         Path | None, typer.Option(help="A run's directory or a file of predictions, several for each question.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN_OR_MODEL",
+            help="A run's directory or a model's name: where it finds another column likelier counts too.",
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(min=0, help="How many to print.")] = 10,
 ) -> None:
     """Rank gold queries by what may be wrong with them, with rows that show it, and write a file to decide in."""
@@ -155,4 +163,11 @@ def audit(
     checked = load_to_read(config, overrides)
     from text2sql.data.audit.audit import audit
 
-    audit(checked.data, output, samples=samples, top=top, workers=checked.evaluation.workers)
+    with ExitStack() as opened:
+        scoring = None
+        if model is not None:
+            from text2sql.inference.scoring_model import open_scoring_model
+
+            by_name = load(config, [*(overrides or []), f"base_model={model}", "tinker.base_model=null"])
+            scoring = opened.enter_context(open_scoring_model(model, by_name))
+        audit(checked.data, output, samples=samples, model=scoring, top=top, workers=checked.evaluation.workers)

@@ -56,7 +56,11 @@ EXAMPLES = {
     "data export": ("text2sql data export quickstart --output exported --format messages",),
     "data reason": ("text2sql data reason quickstart --model gpt --endpoint http://localhost:8000/v1",),
     "data make": ("text2sql data make --database shop.sqlite --output mine.jsonl --count 1000",),
-    "data audit": ("text2sql data audit mine.jsonl --top 20", "text2sql data audit mine.jsonl --samples runs/mine"),
+    "data audit": (
+        "text2sql data audit mine.jsonl --top 20",
+        "text2sql data audit mine.jsonl --samples runs/mine",
+        "text2sql data audit mine.jsonl --model runs/mine",
+    ),
     "cache list": ("text2sql cache list",),
     "cache size": ("text2sql cache size",),
     "cache prune": ("text2sql cache prune data --older-than 30",),

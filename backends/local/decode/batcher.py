@@ -188,7 +188,7 @@ class Batcher:
         if not calls:
             return
         responses = yield from prompt_logprobs.score_prompts(
-            self._engine, self._model, [(c.prompt, c.about_prompt, c.params) for c in calls]
+            self._engine, self._model, [(c.prompt, c.about_prompt, c.params) for c in calls], self._prefixes
         )
         for call, response in zip(calls, responses, strict=True):
             opened = _OpenCall(call, response)

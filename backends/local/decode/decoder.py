@@ -11,24 +11,22 @@ import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from transformers.cache_utils import Cache, DynamicCache
+from transformers.cache_utils import Cache
 
 from backends.local.decode.growing_cache import (
     CacheShape,
-    ContinuedLayer,
     GrowingLayer,
     keys_and_values,
     whole,
 )
+from backends.local.decode.reader import PromptReader
 from backends.local.decode.sequence import Extender, Request, Sampled
 from backends.local.decode.stems import Stem, in_levels
-from backends.local.model import packed_attention
 from backends.local.model.causal import CausalModel
-from backends.local.model.mixers import cache_argument, text_config
+from backends.local.model.mixers import text_config
 from backends.local.model.shared_attention import KeysValues, Level
 from backends.local.prefix_cache import Beginning, PrefixCache
 from backends.local.turns import Steps
@@ -98,7 +96,7 @@ class Decoder:
         self._prefixes = prefixes
         self._extend = Extender(tokenizer).extend
         self._prefill_tokens = prefill_tokens
-        self._cache_argument = cache_argument(getattr(model, "forward", model))
+        self._reader = PromptReader(model, device, prefixes)
         self._layers = [GrowingLayer() for _ in range(text_config(model).num_hidden_layers)]
         self._cache = Cache(layers=list(self._layers))
         self._slots: list[_Row | None] = []
@@ -106,14 +104,6 @@ class Decoder:
         self._width = 0
         self._mask = torch.empty(0)  # [S, 1, 1, C], 0 or -inf
         self._levels: list[Level] = []
-        plain = model.config._attn_implementation in ("sdpa", "eager", packed_attention.NAME)
-        config = text_config(model)
-        windows = getattr(config, "sliding_window", None) or getattr(config, "layer_types", None)
-        self._prepared_mask = plain and not windows
-        rows_attend = model.config._attn_implementation == packed_attention.NAME
-        # Rows can attend to keys and values beside their own columns where both are of one width: not in multi-head
-        # latent attention.
-        self._shares = self._prepared_mask and rows_attend and not getattr(config, "v_head_dim", None)
 
     @property
     def active(self) -> list[Sampled]:
@@ -142,7 +132,7 @@ class Decoder:
                 count = max(1, self._prefill_tokens // (len(members[0]) - len(beginning)))
                 batch, members = members[:count], members[count:]
                 rows = {prompt: row for row, prompt in enumerate(batch)}
-                cache, logits = self._prefill(batch, layers)
+                cache, logits = self._reader.read(batch, layers, [len(prompt) - 1 for prompt in batch])
                 mine = [(i, rows[tuple(r.prompt)]) for i, r in enumerate(requests) if tuple(r.prompt) in rows]
                 sampled = [Sampled(requests[i], cached=read.get(batch[row], len(beginning))) for i, row in mine]
                 self._extend(sampled, logits[torch.tensor([row for _, row in mine], device=self._device)])
@@ -150,7 +140,7 @@ class Decoder:
                 going_on = [(s, *held[row]) for s, (_, row) in zip(sampled, mine, strict=True) if not s.stop_reason]
                 yield from self._place(going_on, cache)
                 admitted |= {i: s for (i, _), s in zip(mine, sampled, strict=True)}
-                if len(prompts) == 1 and len(batch[0]) >= SHARED and self._prepared_mask:
+                if len(prompts) == 1 and len(batch[0]) >= SHARED and self._reader.prepared_mask:
                     # Its next turn may go on from it.
                     self._prefixes.keep(batch[0], whole(layers, keys_and_values(cache)))
                 yield
@@ -172,12 +162,14 @@ class Decoder:
 
     def _plan(self, prompts: Mapping[Prompt, int]) -> _Admission:
         """How prompts, of each so many rows, would be read and held if they joined now."""
-        if not self._prepared_mask:
+        if not self._reader.prepared_mask:
             return _Admission([], dict.fromkeys(prompts, ()))
         beginnings = shared_beginnings(list(prompts))
         begun = {p: max(self._prefixes.known(p, len(p) - 1)[0], longest_of(beginnings, p)) for p in prompts}
         held = {stem.span for row in self._slots if row is not None for stem in row.stems}
-        return _Admission(beginnings, plan_stems(prompts, begun, held) if self._shares else dict.fromkeys(prompts, ()))
+        return _Admission(
+            beginnings, plan_stems(prompts, begun, held) if self._reader.shares else dict.fromkeys(prompts, ())
+        )
 
     def _read_beginnings(
         self, beginnings: Sequence[Prompt], at_hand: dict[Prompt, tuple[int, Beginning]]
@@ -195,12 +187,8 @@ class Decoder:
         for beginning in beginnings:
             length = len(beginning)
             members = [prompt for prompt in at_hand if prompt[:length] == beginning]
-            known, layers = self._prefixes.find(beginning, length)
+            known, layers = self._reader.keep(beginning)
             if known < length:
-                cache, _ = self._prefill([beginning], layers)
-                self._prefixes.keep(beginning, whole(layers, keys_and_values(cache)))
-                # What is kept, and no copy beside it.
-                layers = self._prefixes.find(beginning, length)[1]
                 read.setdefault(members[0], known)
                 yield
             at_hand |= {prompt: (length, layers) for prompt in members if at_hand[prompt][0] < length}
@@ -208,42 +196,7 @@ class Decoder:
 
     def _find(self, prompt: Prompt) -> tuple[int, Beginning]:
         """The longest beginning of a prompt that is at hand, less its last token: every prompt keeps one."""
-        return self._prefixes.find(prompt, len(prompt) - 1) if self._prepared_mask else (0, [])
-
-    def _prefill(self, prompts: list[Prompt], beginning: Beginning) -> tuple[Cache, Tensor]:
-        """Keys and values of what follows the beginning, padded on the right, and the logits ``[B, V]`` after each.
-
-        Args:
-            prompts: Which all begin alike.
-            beginning: The keys and values of what they begin with; none: nothing of them is at hand.
-        """
-        shared = beginning[0][0].shape[2] if beginning else 0
-        parts = [torch.tensor(prompt[shared:]) for prompt in prompts]
-        ids = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)  # [B, T]
-        last = torch.zeros_like(ids, dtype=torch.bool)
-        last[torch.arange(len(parts)), torch.tensor([len(part) - 1 for part in parts])] = True
-        cache: Cache = DynamicCache()
-        more: dict[str, Any] = {}
-        if shared:
-            more["position_ids"] = torch.arange(shared, shared + ids.shape[1], device=self._device)[None]
-        if shared and self._shares:
-            rows = torch.arange(len(prompts), device=self._device)
-            more["levels"] = [Level(rows, [len(prompts)], [[kept] for kept in beginning])]
-            # A finished mask, which hides nothing, so that transformers makes none of T x T.
-            more["attention_mask"] = beginning[0][0].new_zeros(1, 1, 1, 1)
-        elif shared:
-            cache = Cache(layers=[ContinuedLayer(kept) for kept in beginning])
-            places = torch.arange(shared + ids.shape[1], device=self._device)
-            hidden = places[None] > places[shared:, None]  # [T, shared + T]: causal
-            more["attention_mask"] = beginning[0][0].new_zeros(1, 1, *hidden.shape).masked_fill_(hidden, -torch.inf)
-        output = self._model(
-            input_ids=ids.to(self._device),
-            use_cache=True,
-            logits_to_keep=last.to(self._device),
-            **{self._cache_argument: cache},
-            **more,
-        )
-        return cache, output.logits.float()
+        return self._reader.find(prompt, len(prompt) - 1)
 
     def _held(
         self,
@@ -343,11 +296,11 @@ class Decoder:
         mask = self._mask[..., : self._width]
         output = self._model(
             input_ids=ids.to(self._device),
-            attention_mask=mask if self._prepared_mask else (mask[:, 0, 0] == 0).long(),
+            attention_mask=mask if self._reader.prepared_mask else (mask[:, 0, 0] == 0).long(),
             position_ids=places.to(self._device),
             use_cache=True,
             logits_to_keep=1,
-            **{self._cache_argument: self._cache},
+            **{self._reader.cache_argument: self._cache},
             **({"levels": self._levels} if self._levels else {}),
         )
         logits = output.logits[:, -1].float()

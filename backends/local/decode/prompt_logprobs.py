@@ -1,13 +1,14 @@
 """What `sample` returns about a prompt: log-probabilities, likeliest tokens, alternatives.
 
-All of it comes from one forward pass over the prompt, which prompts of similar length share. Log-probabilities of
+All of it comes from one forward pass over the prompt, which prompts of similar length share. Where the last tokens
+alone are asked about, what stands before them is read once for all prompts that have it, and kept. Log-probabilities of
 prompt tokens are the model's own, at temperature 1; those of sampled tokens, and so of the likeliest tokens at sampled
 positions, are of the temperature-scaled distribution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,12 @@ from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from backends.local.decode.reader import PromptReader
 from backends.local.model.causal import CausalModel
 from backends.local.model.mixers import short_context
+from backends.local.prefix_cache import PrefixCache
 from backends.local.turns import Steps
+from backends.planning.decode_plan import SHARED, Prompt
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine
@@ -89,14 +93,23 @@ def _check_targets(targets: types.TensorData, length: int, vocabulary: int) -> N
 
 @torch.no_grad()
 def score_prompts(
-    engine: Engine, model: CausalModel, prompts: Sequence[tuple[list[int], PromptLogprobsRequest, types.SamplingParams]]
+    engine: Engine,
+    model: CausalModel,
+    prompts: Sequence[tuple[list[int], PromptLogprobsRequest, types.SamplingParams]],
+    prefixes: PrefixCache,
 ) -> Steps[list[types.SampleResponse]]:
     """What is asked about each prompt, as responses that have no sequences yet; a step is a forward pass.
 
     Prompts of similar length share a pass; its logits are no larger than `LOGITS` unless one prompt's are.
     """
     responses = [types.SampleResponse(sequences=[]) for _ in prompts]
-    order = sorted((i for i, (_, request, _) in enumerate(prompts) if request), key=lambda i: -len(prompts[i][0]))
+    reader = PromptReader(model, engine.base.device, prefixes)
+    ends = _ends(prompts) if reader.goes_on else {}
+    yield from _score_ends(engine, reader, prompts, ends, responses)
+    done = {place for places in ends.values() for place in places}
+    order = sorted(
+        (i for i, (_, request, _) in enumerate(prompts) if request and i not in done), key=lambda i: -len(prompts[i][0])
+    )
     budget = min(engine.micro_batch_tokens, LOGITS // engine.vocabulary)
     bound = short_context(engine.base.model)
     while order:
@@ -116,6 +129,51 @@ def score_prompts(
             responses[i] = _scores(rows.float(), *prompts[i])
         yield
     return responses
+
+
+def _ends(
+    prompts: Sequence[tuple[list[int], PromptLogprobsRequest, types.SamplingParams]],
+) -> dict[Prompt, list[int]]:
+    """Places of the prompts whose last tokens alone are asked about, by what stands before these."""
+    found: dict[Prompt, list[int]] = {}
+    for place, (prompt, request, _) in enumerate(prompts):
+        if request and (first := request.first(len(prompt))) >= SHARED:
+            found.setdefault(tuple(prompt[:first]), []).append(place)
+    return found
+
+
+def _score_ends(
+    engine: Engine,
+    reader: PromptReader,
+    prompts: Sequence[tuple[list[int], PromptLogprobsRequest, types.SamplingParams]],
+    ends: Mapping[Prompt, Sequence[int]],
+    responses: list[types.SampleResponse],
+) -> Steps[None]:
+    """Put in the responses about the last tokens of prompts, whose beginnings are read first.
+
+    Args:
+        engine: Whose limits hold.
+        reader: What reads.
+        prompts: As of `score_prompts`.
+        ends: Places of those that are meant, by their beginnings.
+        responses: Of all prompts.
+    """
+    budget = min(engine.micro_batch_tokens, LOGITS // engine.vocabulary)
+    # Those that begin alike after one another, while what they share is at hand.
+    for beginning, places in sorted(ends.items()):
+        _, layers = reader.keep(beginning)
+        yield
+        order = sorted(places, key=lambda i: -len(prompts[i][0]))
+        while order:
+            count = max(1, budget // (len(prompts[order[0]][0]) - len(beginning)))
+            batch, order = order[:count], order[count:]
+            # The last token is only scored; what comes after it is not asked.
+            read = [tuple(prompts[i][0][:-1]) for i in batch]
+            _, logits = reader.read(read, layers, [len(beginning)] * len(batch))
+            counts = [len(prompt) - len(beginning) for prompt in read]
+            for i, rows in zip(batch, logits.split(counts), strict=True):
+                responses[i] = _scores(rows, *prompts[i])
+            yield
 
 
 def _scores(

@@ -8,20 +8,20 @@ import pytest
 import torch
 from tinker import types
 
-from backends.local.decode import decoder
+from backends.local.decode import reader
 from backends.local.prefix_cache import PrefixCache
 from tests.support.datums import random_datums
 from tests.support.sampling import PROMPTS, greedy_by_hand, ids, params, some
 
 
 def test_equal_prompts_are_read_once(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, read = decoder.Decoder._prefill, []
+    real, read = reader.PromptReader.read, []
 
-    def watched(self: Any, prompts: Any, beginning: Any) -> Any:
+    def watched(self: Any, prompts: Any, beginning: Any, first: Any) -> Any:
         read.extend(prompts)
-        return real(self, prompts, beginning)
+        return real(self, prompts, beginning, first)
 
-    monkeypatch.setattr(decoder.Decoder, "_prefill", watched)
+    monkeypatch.setattr(reader.PromptReader, "read", watched)
     futures = [base.sample(ids(p), 3, params(temperature=1, seed=2)) for p in (PROMPTS[0], PROMPTS[1], PROMPTS[0])]
     first, _, last = ([s.tokens for s in future.result().sequences] for future in futures)
     assert first == last
@@ -31,14 +31,14 @@ def test_equal_prompts_are_read_once(base: Any, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Prompt tokens of each forward pass."""
-    real, counts = decoder.Decoder._prefill, []
+    real, counts = reader.PromptReader.read, []
 
-    def watched(self: Any, prompts: Any, beginning: Any) -> Any:
+    def watched(self: Any, prompts: Any, beginning: Any, first: Any) -> Any:
         known = beginning[0][0].shape[2] if beginning else 0
         counts.append(sum(len(prompt) - known for prompt in prompts))
-        return real(self, prompts, beginning)
+        return real(self, prompts, beginning, first)
 
-    monkeypatch.setattr(decoder.Decoder, "_prefill", watched)
+    monkeypatch.setattr(reader.PromptReader, "read", watched)
     return counts
 
 
@@ -73,6 +73,34 @@ def test_every_beginning_of_any_group_is_read_once(
     assert sum(read) == distinct if size == 64 else sum(read) < 0.5 * sum(map(len, prompts))
     hits = sum(response.prompt_cache_hit_tokens for response in responses)
     assert hits + sum(read) == sum(map(len, prompts)) if size == 64 else hits > 0
+
+
+def test_what_stands_before_the_last_tokens_is_read_once(base: Any, read: list[int]) -> None:
+    """Several completions of one context, now and later, score as they do by themselves."""
+    context, rest = some(50, 3), [some(n, n) for n in (3, 9, 9, 1)]
+    prompts = [[*context, *own] for own in rest]
+    whole = [base.compute_logprobs(ids(prompt)).result() for prompt in prompts]
+    assert not read
+    futures = [base.compute_logprobs(ids(prompt), len(own)) for prompt, own in zip(prompts, rest, strict=True)]
+    top = base.sample(
+        ids(prompts[0]),
+        1,
+        params(max_tokens=0),
+        include_prompt_logprobs=True,
+        topk_prompt_logprobs=2,
+        prompt_logprobs_last_n=2,
+    )
+    for future, own, expected in zip(futures, rest, whole, strict=True):
+        found = future.result()
+        assert found[: len(context)] == [None] * len(context)
+        assert found[len(context) :] == pytest.approx(expected[-len(own) :], abs=1e-4)
+    # The last token of the context says what the first of a completion is; the last of that is asked nothing.
+    assert sum(read) == 49 + (3 + 9 + 9 + 1) + 1 + 2
+    response = top.result()
+    assert response.prompt_logprobs[-2:] == pytest.approx(whole[0][-2:], abs=1e-4)
+    assert [row is None for row in response.topk_prompt_logprobs] == [True] * 51 + [False] * 2
+    late = base.compute_logprobs(ids([*context, 7, 8]), 2).result()
+    assert late[-2:] == pytest.approx(base.compute_logprobs(ids([*context, 7, 8])).result()[-2:], abs=1e-4)
 
 
 def test_beginnings_are_kept_for_the_same_weights_alone(open_local: Any, tiny_model: str, read: list[int]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from text2sql.config import DataConfig
 from text2sql.console import console, stage
@@ -20,6 +22,9 @@ from text2sql.data.sources import load_examples, with_databases
 from text2sql.equivalence.processes.process_pool import Workers
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from text2sql.data.audit.likelihood import ScoringModel
 
 UNREADABLE = Smell("unreadable", "the query does not parse in its dialect")
 
@@ -42,7 +47,13 @@ class Audited:
 
 
 def audit(
-    data: DataConfig, output: Path, *, samples: Path | None = None, top: int = 10, workers: Workers = 1
+    data: DataConfig,
+    output: Path,
+    *,
+    samples: Path | None = None,
+    model: ScoringModel | None = None,
+    top: int = 10,
+    workers: Workers = 1,
 ) -> list[Audited]:
     """Rank the gold queries of a source, print the first, and write all with a smell into a file of decisions.
 
@@ -52,6 +63,7 @@ def audit(
         data: The source.
         output: The file; `data.decisions` of a configuration.
         samples: A run's directory or a file of predictions, several for each question.
+        model: A model whose likelihoods count too.
         top: How many to print.
         workers: Processes that judge samples.
 
@@ -64,10 +76,11 @@ def audit(
     if data.dialect != "sqlite":
         examples = [replace(example, dialect=data.dialect) for example in examples]
     disputed = majorities(examples, answers, workers) if answers else {}
+    unlikely = _unlikely(examples, model) if model is not None else {}
     audited = []
     with stage("Auditing", len(examples)) as bar:
-        for example in examples:
-            audited.append(_audited(example, disputed.get(example.id)))
+        for place, example in enumerate(examples):
+            audited.append(_audited(example, disputed.get(example.id), unlikely.get(place, [])))
             bar.advance(1, 0)
     ranked = sorted((a for a in audited if a.smells), key=lambda a: -a.score)
     _write(output, ranked, decided)
@@ -75,13 +88,28 @@ def audit(
     return ranked
 
 
-def _audited(example: Example, disputed: tuple[Smell, list[str]] | None) -> Audited:
+def _unlikely(examples: Sequence[Example], model: ScoringModel) -> dict[int, list[Smell]]:
+    """What a model finds likelier, by the places of the examples whose query can be read."""
+    # Not at the top: the SDK takes seconds to load, and most audits do without.
+    from text2sql.data.audit.likelihood import find_likelier, likelihood_smells
+
+    readings = {place: reading for place, example in enumerate(examples) if (reading := read(example)) is not None}
+    found = find_likelier([*readings.values()], model)
+    if left_out := sum(likelier is None for likelier in found):
+        console.print(
+            f"{left_out:,} of {len(examples):,} rows are longer than the {model.longest:,} tokens that the model "
+            "takes, and are ranked without it."
+        )
+    return {place: likelihood_smells(likelier or []) for place, likelier in zip(readings, found, strict=True)}
+
+
+def _audited(example: Example, disputed: tuple[Smell, list[str]] | None, unlikely: Sequence[Smell]) -> Audited:
     reading = read(example)
     if reading is None:
         found, witness = [UNREADABLE], list[str]()
     else:
         real, witness = on_data(reading)
-        found = [*smells(reading), *real]
+        found = [*smells(reading), *real, *unlikely]
     if disputed is not None:
         found, witness = [*found, disputed[0]], [*disputed[1], *witness]
     # What hardly tells anything would hide what does.

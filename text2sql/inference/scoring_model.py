@@ -1,0 +1,41 @@
+"""The model of a run, or any model, opened to say how likely queries are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from text2sql.config import Config, expand_user
+from text2sql.data.audit.likelihood import ScoringModel
+from text2sql.errors import UserError
+from text2sql.runs.directory import RunDirectory, load_run_config
+from text2sql.runs.session import context_length, open_service, with_its_arithmetic
+from text2sql.training.early_stopping import choose_checkpoint
+
+
+@contextmanager
+def open_scoring_model(named: str, config: Config) -> Iterator[ScoringModel]:
+    """A model, until the end of the block.
+
+    Args:
+        named: A run's directory, whose tuned model is taken with the run's own prompt and backend, or a model by name.
+        config: The prompt and the backend of a model by name; its `base_model` is that model.
+
+    Raises:
+        UserError: The run has no checkpoint yet, or cannot be read.
+        BackendError: The backend has no such model, or cannot be opened.
+    """
+    place = expand_user(named)
+    run = RunDirectory(place) if (place / "config.yaml").is_file() else None
+    checkpoints, path = None, None
+    if run is not None:
+        config, checkpoints = with_its_arithmetic(load_run_config(run), run), run.file("checkpoints")
+        if not run.checkpoints():
+            raise UserError(f"--model: the run in {run.path} has no checkpoint; let it train, or name its base model.")
+        path = str(choose_checkpoint(run.checkpoints(), config.training).sampler_path)
+    with open_service(config, checkpoints) as service:
+        if path is None:
+            coming = service.create_sampling_client(base_model=config.trained_model)
+        else:
+            coming = service.create_sampling_client(model_path=path)
+        yield ScoringModel(coming.result(), config, context_length(service, config.trained_model))
