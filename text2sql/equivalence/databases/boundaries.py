@@ -42,6 +42,7 @@ class Boundary:
         context: That it decides, whatever else is asked of the group; empty if nothing is.
         whole: All that is asked of the group.
         counting: Whether it is a plain count against a number, which has separate databases.
+        signed: Whether it may turn on values below zero: it negates something, or compares with a column.
         numbers: The numbers in it and its context.
         literals: All of its literals.
     """
@@ -55,6 +56,7 @@ class Boundary:
     context: str
     whole: str
     counting: bool
+    signed: bool
     numbers: tuple[int | float, ...]
     literals: tuple[Value, ...]
 
@@ -191,6 +193,7 @@ class _Finder:
             " IS NOT ".join(f"({to_sqlite(part)})" for part in around if part is not None),
             to_sqlite(whole) if whole is not None else to_sqlite(expanded),
             top is node and _counts_rows(expanded),
+            bool(once - many) or expanded.find(exp.Neg, exp.Sub) is not None,
             tuple(dict.fromkeys(value for value in values if isinstance(value, (int, float)))),
             tuple(dict.fromkeys(value for value in values if value is not None)),
         )

@@ -48,11 +48,32 @@ class Running:
         summed: The lower-case name of the column that is added up.
         order: Those of the columns that the window is sorted by.
         number: What a query compares the sum with, or the smallest or last of the sums.
+        against: The lower-case name of the column that it is compared with instead, which holds the number or, where
+            it is negated, the number's opposite; empty for none.
+        negated: Whether it is negated.
     """
 
     summed: str
     order: tuple[str, ...]
     number: int | float
+    against: str = ""
+    negated: bool = False
+
+
+# Of a column that a sum is compared with, what it holds.
+_HELD = 10
+
+
+def _compared_with(other: exp.Expr) -> tuple[int | float, str, bool] | None:
+    """The number that a sum is compared with, and the column that holds it; None where that is not known."""
+    number, plain = literal_value(other), other.unnest()
+    if isinstance(number, (int, float)):
+        return number, "", False
+    negated = isinstance(plain, exp.Neg)
+    column = plain.this.unnest() if negated else plain
+    if isinstance(column, exp.Column):
+        return -_HELD if negated else _HELD, fold(column.name), negated
+    return None
 
 
 def running_sums(tree: exp.Expr) -> Iterator[Running]:
@@ -60,15 +81,15 @@ def running_sums(tree: exp.Expr) -> Iterator[Running]:
     windows = {fold(item.alias): item.this for item in tree.find_all(exp.Alias) if item.find(exp.Window) is not None}
     for node in tree.find_all(*COMPARISONS) if windows or tree.args.get("qualify") else ():
         for side, other in ((node.this, node.expression), (node.expression, node.this)):
-            number = literal_value(other)
-            if isinstance(number, (int, float)):
+            compared = _compared_with(other)
+            if compared is not None:
                 for window in _windows(side, windows, _DEEPEST):
                     order = window.args.get("order")
                     terms = [term.this for term in order.expressions] if order else []
                     names = tuple(fold(term.name) for term in terms if isinstance(term, exp.Column))
                     summed = window.this.find(exp.Sum, exp.Avg, exp.Min, exp.Max)
                     columns = summed.find_all(exp.Column) if summed is not None else ()
-                    yield from (Running(fold(column.name), names, number) for column in columns)
+                    yield from (Running(fold(column.name), names, *compared) for column in columns)
 
 
 def _windows(side: exp.Expr, windows: dict[str, exp.Expr], deep: int) -> Iterator[exp.Window]:

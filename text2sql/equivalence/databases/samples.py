@@ -70,17 +70,19 @@ def boundary_samples(
         meets: Says whether a row with a value is seen at all.
         ask: Puts groups through expressions.
     """
-    groups = _candidates(boundary, pools, fitting)
-    texts = [boundary.equal, boundary.holds, boundary.distance, boundary.context or "1"]
-    answers = ask(texts, boundary, groups) or []
     found: dict[str, list[tuple[tuple[float, ...], Group]]] = {"equal": [], "above": [], "below": []}
     met: set[Group] = set()
-    for group, (equal, holds, distance, context) in zip(groups, answers, strict=False):
-        seen = all(meets(key, value) for row in group for key, value in zip(boundary.columns, row, strict=True))
-        far = abs(distance) if isinstance(distance, (int, float)) else 0.0
-        rank = (float(not context), float(not seen), 0.0 if equal else far, float(len(group)))
-        met.update([group] if holds and context else [])
-        found["equal" if equal else "above" if holds else "below"].append((rank, group))
+    for signed in (False, True):
+        if signed and (all(found.values()) or not boundary.signed):
+            break
+        groups = _candidates(boundary, pools, fitting, signed=signed)
+        texts = [boundary.equal, boundary.holds, boundary.distance, boundary.context or "1"]
+        for group, (equal, holds, distance, context) in zip(groups, ask(texts, boundary, groups) or [], strict=False):
+            seen = all(meets(key, value) for row in group for key, value in zip(boundary.columns, row, strict=True))
+            far = abs(distance) if isinstance(distance, (int, float)) else 0.0
+            rank = (float(not context), float(not seen), 0.0 if equal else far, float(len(group)))
+            met.update([group] if holds and context else [])
+            found["equal" if equal else "above" if holds else "below"].append((rank, group))
     chosen = [sorted(side, key=lambda pair: pair[0])[0][1] for side in found.values() if side]
     # A second group at the boundary, of another size: where a key is counted the first may be too small, or too large.
     others = [pair for pair in found["equal"] if len(pair[1]) != len(chosen[0])] if found["equal"] else []
@@ -111,7 +113,7 @@ def parting_samples(
         meets: See there.
         ask: See there.
     """
-    groups = _candidates(boundary, pools, fitting)
+    groups = _candidates(boundary, pools, fitting, signed=boundary.signed)
     found: dict[object, tuple[tuple[bool, int], Group]] = {}
     for group, (differs, holds) in zip(groups, ask([apart, boundary.whole], boundary, groups) or [], strict=False):
         if differs:
@@ -126,9 +128,13 @@ def _sample(query: int, boundary: Boundary, group: Group, holds: bool) -> Sample
     return Sample(query, boundary.columns, group, boundary.once, ranked=boundary.ranked, holds=holds)
 
 
-def _candidates(boundary: Boundary, pools: dict[ColumnKey, list[Value]], fitting: Fitting) -> list[Group]:
+def _candidates(
+    boundary: Boundary, pools: dict[ColumnKey, list[Value]], fitting: Fitting, *, signed: bool
+) -> list[Group]:
     numbers = _reached(boundary.numbers)
     values = {key: _values(key, boundary, numbers, pools[key], fitting) for key in boundary.columns}
+    if signed:
+        values = {key: fitting(key, dict.fromkeys([*_signed(numbers), *own])) for key, own in values.items()}
     return list(_limited(_groups(boundary, values, numbers)))
 
 
@@ -174,6 +180,12 @@ def _values(
     return fitting(
         key, dict.fromkeys([*texts, *boundary.numbers[:5], *near[:4], 0, 1, None, *near[4:], 2, 3, *pool[:10]])
     )
+
+
+def _signed(numbers: Sequence[int | float]) -> list[Value]:
+    """Values on either side of zero, those near the numbers first."""
+    near = [sign * (number + step) for number in numbers[:1] for step in (0, 1) for sign in (-1, 1)]
+    return [*near, 0, -1, 1, -2, 2, None, -5, 5]
 
 
 def _sizes(boundary: Boundary) -> list[int]:
