@@ -138,7 +138,7 @@ def _parts(node: exp.Expr, mark: str) -> tuple[list[str], list[str]]:
     cast = node.find_ancestor(exp.Cast, exp.TryCast, exp.Select)
     if isinstance(cast, exp.Cast) and cast.to.this in exp.DataType.NUMERIC_TYPES:
         # Anything but a number would be an error.
-        return ["7", "07", "70"], []
+        return ["7", "07", "70", "9", "10", "100"], []
     compared = node.find_ancestor(exp.Predicate) or _outermost(node)
     # The marks of a comparison are not what is looked for.
     read = [

@@ -16,6 +16,7 @@ from text2sql.equivalence.databases.boundaries import Boundary, ColumnKey
 from text2sql.equivalence.databases.concatenations import Concatenation
 from text2sql.equivalence.databases.reaches import Reach
 from text2sql.equivalence.databases.runs import Running
+from text2sql.equivalence.databases.values.number_readings import NumberReading
 from text2sql.equivalence.databases.values.thresholds import Threshold
 from text2sql.equivalence.databases.values.time_mentions import TimeMentions
 from text2sql.sql.column_paths import Path
@@ -143,6 +144,7 @@ class Plan:
         rivals: By name of a column, what one query computes from it (called v0), next to what the other one does.
         universal: Whether a query asks something of all rows of a table.
         running: The sums that windows carry from row to row, and what these are compared with.
+        readings: By name of a column, what is read as a number out of parts of its texts.
         runs: Whether a query tells rows that follow each other without a gap by their distance from their number.
     """
 
@@ -179,6 +181,7 @@ class Plan:
     universal: bool = False
     running: list[Running] = field(default_factory=list)
     runs: bool = False
+    readings: Mapping[str, NumberReading] = field(default_factory=dict)
     _index: dict[tuple[int, str], int] = field(default_factory=dict)
 
     @property

@@ -13,6 +13,7 @@ from text2sql.equivalence.databases.boundaries import Boundary, parting
 from text2sql.equivalence.databases.concatenations import concatenated_samples
 from text2sql.equivalence.databases.declared import Declared, fits, suits
 from text2sql.equivalence.databases.differences.collisions import Collision, collisions
+from text2sql.equivalence.databases.differences.read_numbers import number_samples
 from text2sql.equivalence.databases.differences.rival_expressions import rival_samples
 from text2sql.equivalence.databases.differences.rival_groups import rival_group_samples
 from text2sql.equivalence.databases.differences.row_conditions import row_samples
@@ -98,6 +99,8 @@ class Domains:
         if plan.rivals:
             pools = {key: self.pool(key, 0, 6) for key in self._columns}
             self.samples += rival_samples(plan, self.declared, self._columns, pools, self._ask)
+        if plan.readings:
+            self.samples += number_samples(plan, self.declared, self._columns, self.seen, self._ask)
         self.samples += running_samples(plan, self._columns, self.declared.fitting, self.bases) if plan.running else []
         self.samples += row_samples(plan, self.declared, self._columns, self.literals, self._ask)
         self.samples += separate_row_samples(plan, self, self._nullable)

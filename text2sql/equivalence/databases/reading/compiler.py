@@ -20,6 +20,7 @@ from text2sql.equivalence.databases.reading.query_compiler import QueryCompiler
 from text2sql.equivalence.databases.reading.universals import asks_of_all
 from text2sql.equivalence.databases.runs import finds_runs, near_running, running_sums
 from text2sql.equivalence.databases.values.json_documents import JSON_FUNCTIONS, json_paths
+from text2sql.equivalence.databases.values.number_readings import number_readings
 from text2sql.equivalence.databases.values.thresholds import COUNTING, SHARES, thresholds
 from text2sql.equivalence.databases.values.type_hints import column_hints
 from text2sql.sql.prepare import parse
@@ -82,7 +83,7 @@ def compile_plan(schema: Schema, trees: Iterable[exp.Expr], told: Told = _NOTHIN
         plan.runs |= exp.Window in kinds and finds_runs(tree)
         plan.grouped |= groups and tree.find(exp.Order, exp.Having) is not None
     _note_functions(plan, functions, trees)
-    plan.rivals = rivals(trees)
+    plan.rivals, plan.readings = rivals(trees), number_readings(trees)
     for name in plan.functions.keys() & set(told.padded):
         # A function may tell what the column's own comparisons do not.
         plan.functions[name].append(RTRIM)

@@ -1,0 +1,93 @@
+"""What queries read as numbers out of parts of texts, as in ``CAST(SUBSTR(code, 3) AS INTEGER)``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from text2sql.sql.tokens import fold
+from text2sql.sql.trees import literal_value
+
+# What takes a part out of a text.
+_PARTS = (
+    *(exp.Substring, exp.Left, exp.Right, exp.SplitPart, exp.SubstringIndex, exp.Replace, exp.Trim, exp.StrPosition),
+    *(exp.RegexpExtract, exp.RegexpReplace, exp.RegexpSubstr, exp.Split, exp.StringToArray, exp.Translate),
+)
+_PART_NAMES = ("REGEXP", "SUBSTR", "TRIM", "LEFT", "RIGHT", "SPLIT", "REPLACE", "MID")
+# Where what a pattern begins with ends.
+_WILD = re.compile(r"[%*\[]")
+# Characters of a fixed text.
+_LONGEST = 24
+
+
+@dataclass
+class NumberReading:
+    """What the queries read as numbers out of the texts of one column.
+
+    Attributes:
+        parts: The expressions (over v0) that are read as numbers.
+        fixed: The texts that stand around the numbers, as the queries have them.
+    """
+
+    parts: list[exp.Expr]
+    fixed: list[str]
+
+
+def number_readings(trees: Sequence[exp.Expr]) -> dict[str, NumberReading]:
+    """By lower-case name of a column, what is read as a number out of its texts."""
+    found: dict[str, NumberReading] = {}
+    for tree in trees:
+        for part in _read_as_numbers(tree):
+            columns = list(part.find_all(exp.Column))
+            names = {fold(column.name) for column in columns}
+            if len(names) != 1 or part.find(exp.Select, exp.AggFunc) is not None:
+                continue
+            copied = exp.Paren(this=part.copy())
+            for column in list(copied.find_all(exp.Column)):
+                column.replace(exp.column("v0"))
+            reading = found.setdefault(names.pop(), NumberReading([], []))
+            reading.parts += [] if copied in reading.parts else [copied]
+            reading.fixed += _texts_in(part)
+    for name, reading in found.items():
+        reading.fixed = list(dict.fromkeys([*(text for tree in trees for text in _asked(tree, name)), *reading.fixed]))
+    return found
+
+
+def _read_as_numbers(tree: exp.Expr) -> Iterator[exp.Expr]:
+    """Parts of texts that are cast to numbers or computed with."""
+    for node in tree.find_all(exp.Cast, exp.TryCast, exp.Add, exp.Sub, exp.Mul, exp.Div):
+        to = node.args.get("to")
+        numeric = to is None or to.this in exp.DataType.NUMERIC_TYPES
+        for side in (node.this, node.args.get("expression")):
+            inner = side.unnest() if numeric and isinstance(side, exp.Expr) else None
+            # The largest text may be what is read.
+            inner = inner.this if isinstance(inner, (exp.Min, exp.Max)) else inner
+            if isinstance(inner, exp.Expr) and _takes_part(inner):
+                yield inner
+
+
+def _takes_part(node: exp.Expr) -> bool:
+    if isinstance(node, exp.Anonymous):
+        return any(name in node.name.upper() for name in _PART_NAMES)
+    return isinstance(node, (*_PARTS, exp.Bracket))
+
+
+def _texts_in(node: exp.Expr) -> list[str]:
+    """The texts of an expression, and as many other signs as are skipped."""
+    found = [value for part in node.find_all(exp.Literal) if isinstance(value := literal_value(part), str)]
+    starts = [literal_value(part.args.get("start") or exp.Null()) for part in node.find_all(exp.Substring)]
+    skipped = ["x" * (start - 1) for start in starts if isinstance(start, int) and 1 < start <= _LONGEST]
+    marked = [text for mark in found if 0 < len(mark) <= _LONGEST for text in (mark, f"x{mark}")]
+    return [*skipped, *marked]
+
+
+def _asked(tree: exp.Expr, name: str) -> Iterator[str]:
+    """What a column begins with, or is, as LIKE, GLOB or = ask for it."""
+    for node in tree.find_all(exp.Like, exp.ILike, exp.Glob, exp.EQ, exp.StartsWith):
+        column, value = node.this, literal_value(node.expression)
+        if isinstance(value, str) and any(fold(part.name) == name for part in column.find_all(exp.Column)):
+            wild = not isinstance(node, (exp.EQ, exp.StartsWith))
+            yield _WILD.split(value)[0].replace("_", "x").replace("?", "x") if wild else value
