@@ -23,7 +23,7 @@ from text2sql.engines.translation.pivots import without_pivots
 from text2sql.engines.translation.to_sqlite import as_sqlite, drops_order
 from text2sql.engines.trees import canonical_in, parse_query, with_collections_ordered, written
 from text2sql.equivalence import ties
-from text2sql.equivalence.engine_values import engine_values, padded_columns
+from text2sql.equivalence.engine_values import engine_values, fractional_columns, padded_columns
 from text2sql.equivalence.pair import GoldFails, PreparedPair, encodable
 from text2sql.equivalence.syntax import Syntax
 from text2sql.sql.prepare import Prepared
@@ -94,6 +94,7 @@ class EnginePair(PreparedPair):
         self.syntax = syntax_of(engine.dialect, any(known.blind for known in self.engine_schema.collations.values()))
         self._folded = False
         self.padded = padded_columns(self.engine_schema)
+        self.fractional = fractional_columns(self.engine_schema)
         self.added: list[str] = []
         self.unused_database: str | None = None
         self.rng = random.Random(seed)

@@ -75,6 +75,12 @@ def padded_columns(schema: EngineSchema) -> frozenset[str]:
     return frozenset(column for column, place in kept if not counts_spaces(place.collation))
 
 
+def fractional_columns(schema: EngineSchema) -> frozenset[str]:
+    """The columns whose type holds fractions of a second."""
+    timed = [(column, place.type) for (_, column), place in schema.columns.items()]
+    return frozenset(column for column, kind in timed if kind.kind in ("datetime", "time") and kind.scale)
+
+
 def _collated(columns: Mapping[str, Place], trees: Sequence[exp.Expr]) -> Values:
     """Texts on which collations matter, where the schema or a query names one."""
     collated = {column for column, place in columns.items() if place.collation}

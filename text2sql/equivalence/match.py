@@ -123,7 +123,7 @@ def _on_made(pair: PreparedPair, trial: Trial, effort: int, seed: int, budget: B
 @contextmanager
 def generator_of(pair: PreparedPair, seed: int) -> Iterator[Generator]:
     """Makes databases for a prepared pair."""
-    plan = compile_plan(pair.schema, pair.plan_trees, Told(pair.made, pair.padded))
+    plan = compile_plan(pair.schema, pair.plan_trees, Told(pair.made, pair.padded, pair.fractional))
     for column, values in pair.hints.items():
         plan.hints.setdefault(column, []).extend(values)
     plan.swept, plan.time_mentions = pair.swept, read_time_mentions(pair.own_trees)

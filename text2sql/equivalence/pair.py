@@ -48,6 +48,7 @@ class PreparedPair:
         patience: Databases on which the gold query may fail before it is given up.
         made: By lower-case names of columns whose values have parts, the values that they hold.
         padded: Lower-case names of columns whose texts are equal where they differ in spaces at the end alone.
+        fractional: Lower-case names of columns that hold fractions of a second.
         hints: By lower-case names of columns, values that they should hold besides those that the plan finds.
         swept: Those of them each of which is tried whatever the seed.
     """
@@ -60,6 +61,7 @@ class PreparedPair:
     patience: int = 6
     hints: Mapping[str, Sequence[Value]] = MappingProxyType({})
     padded: Collection[str] = frozenset()
+    fractional: Collection[str] = frozenset()
     made: Mapping[str, Sequence[Value]] = MappingProxyType({})
     swept: Mapping[str, Sequence[Value]] = MappingProxyType({})
     _given: dict[str, TableSchema] | None = None

@@ -101,6 +101,9 @@ _SIMPLE: dict[str, Kind] = {
     "LONGBLOB": "bytes",
     "YEAR": "year",
 }
+# Digits that a second has where the type does not say how many; of MySQL's it has none.
+_SECOND_DIGITS: dict[Dialect, int] = {"postgres": 6, "duckdb": 6}
+_SECOND_DIGITS_BY_NAME = {"TIMESTAMP_S": 0, "TIMESTAMP_MS": 3}
 _MOST_DIGITS = {"postgres": 38, "duckdb": 38, "mysql": 38, "sqlite": 15}
 # A key of MySQL has a length.
 _MYSQL_TEXT = 255
@@ -114,7 +117,7 @@ class EngineType:
         kind: What it holds.
         sql: As it is declared there.
         size: Characters of a text, digits of a decimal, bits of an integer; 0 for no limit.
-        scale: Digits of a decimal behind the point.
+        scale: Digits of a decimal behind the point, or of the second of a moment or time of the day.
         unsigned: Whether an integer is never negative.
         labels: The values of an enumeration.
         several: Whether a value is some of the labels: MySQL's SET.
@@ -221,11 +224,19 @@ def _of(found: exp.DataType, dialect: Dialect) -> EngineType:
     if name in _SIMPLE:
         kind = _SIMPLE[name]
         declared = {"JSONB": "JSONB", "TIMESTAMPTZ": "TIMESTAMPTZ"}.get(name) if dialect == "postgres" else None
-        return EngineType(kind, declared or _NAMED[kind][dialect])
+        sql = declared or _NAMED[kind][dialect]
+        return _timed(kind, name, sql, numbers, dialect) if kind in ("datetime", "time") else EngineType(kind, sql)
     if name == "BIT":
         return EngineType("boolean", _NAMED["boolean"][dialect])
     fixed = name in ("CHAR", "NCHAR") and dialect != "duckdb"
     return _text(numbers[0] if numbers and name in ("CHAR", "NCHAR", "VARCHAR", "NVARCHAR") else 0, dialect, fixed)
+
+
+def _timed(kind: Kind, name: str, sql: str, numbers: list[int], dialect: Dialect) -> EngineType:
+    """A type of moments or times of the day, whose seconds have so many digits."""
+    digits = min(numbers[0] if numbers else _SECOND_DIGITS_BY_NAME.get(name, _SECOND_DIGITS.get(dialect, 0)), 6)
+    # DuckDB's have no digits to declare.
+    return EngineType(kind, f"{sql}({digits})" if numbers and dialect != "duckdb" else sql, scale=digits)
 
 
 def _with_parts(found: exp.DataType) -> EngineType:

@@ -20,6 +20,7 @@ from text2sql.sql.values import Value, as_number
 
 _TEXT = EngineType("text", "TEXT")
 _DAY = re.compile(r"\A(\d{4})-(\d{1,2})-(\d{1,2})")
+_TIME_OF_DAY = re.compile(r"\d\d:\d\d:\d\d(?:\.\d{1,6})?\Z")
 _ORDINARY: dict[Kind, Value] = {
     "text": "alpha",
     "date": "2001-01-01",
@@ -113,22 +114,29 @@ def _fit_date(_to: EngineType, value: Value) -> Value:
     return _day(str(value))
 
 
-def _fit_datetime(_to: EngineType, value: Value) -> Value:
+def _fit_datetime(to: EngineType, value: Value) -> Value:
     text = str(value)
     day = _day(text)
     if day is None:
         return None
     try:
-        clock = datetime.datetime.fromisoformat(text).replace(microsecond=0, tzinfo=None).time().isoformat()
+        clock = _clock(datetime.datetime.fromisoformat(text).time(), to)
     except ValueError:
         clock = "00:00:00"
     return f"{day} {clock}"
 
 
-def _fit_time(_to: EngineType, value: Value) -> Value:
+def _clock(time: datetime.time, to: EngineType) -> str:
+    """A time of the day with as many digits of its second as a type keeps."""
+    kept = time.replace(microsecond=time.microsecond // 10 ** (6 - to.scale) * 10 ** (6 - to.scale), tzinfo=None)
+    return kept.isoformat()
+
+
+def _fit_time(to: EngineType, value: Value) -> Value:
     text = str(value)
+    found = _TIME_OF_DAY.search(text)
     try:
-        return datetime.time.fromisoformat(text[-8:] if len(text) > 8 else text).replace(microsecond=0).isoformat()
+        return _clock(datetime.time.fromisoformat(found[0] if found else text), to)
     except ValueError:
         return None
 

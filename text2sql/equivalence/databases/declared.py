@@ -1,7 +1,8 @@
 """What a column may hold: the one rule that every value of every made database keeps.
 
 A column holds values of its declared kind: INTEGER whole numbers, REAL and NUMERIC numbers, BOOLEAN 0 or 1, DATE
-``YYYY-MM-DD``, DATETIME and TIMESTAMP ``YYYY-MM-DD HH:MM:SS``, TIME ``HH:MM:SS``, TEXT texts; a column that the queries
+``YYYY-MM-DD``, DATETIME and TIMESTAMP ``YYYY-MM-DD HH:MM:SS``, TIME ``HH:MM:SS`` (an engine's types with fractions of a
+second hold these, too), TEXT texts; a column that the queries
 read as JSON holds documents, one that a CHECK says to be its own ``date()``, ``time()`` or ``datetime()`` what those
 write. Its CHECKs hold. SQLite itself would take anything (https://sqlite.org/datatype3.html).
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from sqlglot import exp
@@ -38,6 +39,7 @@ _BEGINNINGS, _SAMPLED = 24, 4
 _LONGEST = 2000
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\Z")
 _LOOSE_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?\Z")
+_FRACTION = re.compile(r"\A((?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d)\.\d{1,6}\Z")
 _TIME = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\Z")
 
 
@@ -68,6 +70,10 @@ def suits(value: Value, kind: str) -> bool:
     if kind == "boolean":
         return value in (0, 1) and not isinstance(value, str)
     return isinstance(value, str) and _well_formed(value, kind)
+
+
+def _without_fraction(value: Value) -> Value:
+    return _FRACTION.sub(r"\1", value) if isinstance(value, str) else value
 
 
 @lru_cache(maxsize=8192)
@@ -105,6 +111,7 @@ class Declared:
         gold: The conditions of the gold query.
         documents: The columns that the queries read as JSON.
         truth: Asks SQLite on which values a condition holds.
+        fractional: The names of columns that hold fractions of a second.
     """
 
     def __init__(
@@ -113,6 +120,7 @@ class Declared:
         gold: Iterable[tuple[ColumnKey, Condition]],
         documents: Iterable[ColumnKey],
         truth: Truth,
+        fractional: Collection[str] = frozenset(),
     ) -> None:
         self._columns = {(name, key): column for name, table in tables.items() for key, column in table.columns.items()}
         self.kinds = {key: column.kind for key, column in self._columns.items()}
@@ -127,7 +135,7 @@ class Declared:
             # SQLite lets nothing but integers into an alias of the rowid, whatever a query says of it.
             if key in self.kinds and key[1] != tables[key[0]].rowid:
                 self.kinds[key] = _opened(self.kinds[key], condition)
-        self._truth = truth
+        self._truth, self._fractional = truth, fractional
         self._checks: dict[ColumnKey, list[exp.Expr]] = {}
         for name, table in tables.items():
             for check in filter(None, map(parse_check, table.checks)):
@@ -153,7 +161,8 @@ class Declared:
 
     def _judge(self, key: ColumnKey, values: Sequence[Value]) -> list[Value]:
         kind, known = self.kinds[key], self._known[key]
-        good = [value for value in values if fits(value) and suits(value, kind)]
+        plain = {value: _without_fraction(value) for value in values} if key[1] in self._fractional else {}
+        good = [value for value in values if fits(value) and suits(plain.get(value, value), kind)]
         for check in self._checks.get(key, ()):
             truth = self._truth(check, self._columns[key], tuple(good)) if good else None
             if truth is not None:

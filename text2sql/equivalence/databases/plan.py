@@ -7,7 +7,7 @@ one part of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlglot import exp
@@ -128,6 +128,7 @@ class Plan:
         summed: Columns whose sum is taken: groups compete by it where their rows have equal values.
         documents: By name of a column that is read as JSON, the paths that the queries read.
         made: By name of a column whose values have parts, the values that it holds.
+        fractional: The names of columns that hold fractions of a second.
         concatenations: What the queries put together.
         defaults: By name of a column, the numbers that stand for its NULL.
         phrases: Words that full-text searches look for.
@@ -164,6 +165,7 @@ class Plan:
     summed: set[ColumnKey] = field(default_factory=set)
     documents: dict[str, list[Path]] = field(default_factory=dict)
     made: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    fractional: Collection[str] = frozenset()
     concatenations: list[Concatenation] = field(default_factory=list)
     defaults: dict[str, list[int | float]] = field(default_factory=dict)
     phrases: list[Value] = field(default_factory=list)

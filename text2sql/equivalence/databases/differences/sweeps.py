@@ -13,7 +13,15 @@ from text2sql.equivalence.databases.boundaries import ColumnKey
 from text2sql.equivalence.databases.declared import Declared
 from text2sql.equivalence.databases.plan import Plan, subqueries
 from text2sql.equivalence.databases.samples import Sample
-from text2sql.equivalence.databases.values.moments import couples, days, days_on, run, written
+from text2sql.equivalence.databases.values.moments import (
+    between_seconds,
+    couples,
+    crossings,
+    days,
+    days_on,
+    run,
+    written,
+)
 from text2sql.equivalence.databases.values.time_mentions import TimeMentions
 from text2sql.sql.schema import Column
 from text2sql.sql.values import Row, Value
@@ -21,6 +29,8 @@ from text2sql.sql.values import Row, Value
 _CLOCKS = ("date", "datetime", "moment")
 # Columns that hold moments, and couples of them; columns of texts, and the texts of one.
 _MOST_COLUMNS, _MOST_COUPLES, _MOST_TEXTS, _LONGEST = 3, 2, 3, 130
+# Couples of one column that are a database each.
+_MOST_ALONE = 6
 # Days in a row, and numbers of days in a row.
 _LONGEST_STREAK, _MOST_STREAKS = 40, 2
 # The length of a run where none is counted.
@@ -41,15 +51,23 @@ def sweep_samples(plan: Plan, declared: Declared, columns: Mapping[ColumnKey, Co
         columns: The columns of the tables that rows are made for.
     """
     found: list[Sample] = []
+    groups: list[tuple[Sample, ...]] = []
     if plan.time_mentions is not None:
         timed = [key for key in columns if holds_moments(declared.kinds[key]) and not columns[key].generated]
         found += _timed(plan, plan.time_mentions, declared, timed[:_MOST_COLUMNS])
+        if plan.time_mentions.strides:
+            groups += _coupled(plan, plan.time_mentions, declared, timed[:_MOST_COLUMNS])
+    asked = {plan.column_of(slot) for slot in range(len(plan.slots))}
+    fine = [key for key in columns if key[1] in plan.fractional and not columns[key].generated]
+    for key in sorted(fine, key=lambda key: key not in asked)[:_MOST_COLUMNS]:
+        near = between_seconds(plan.literals, plan.time_mentions, declared.kinds[key])
+        found += _both(plan, key, _fitting(declared, (key,), [near]))
     texts = [key for key in columns if key[1] in plan.swept and not holds_moments(declared.kinds[key])]
     for key in [key for key in texts if not columns[key].generated][:_MOST_TEXTS]:
         values = declared.fitting(key, dict.fromkeys(plan.swept[key[1]]))[:_LONGEST]
         found += _both(plan, key, [(value,) for value in values])
     found += _streaks(plan, declared)
-    return [(sample,) for sample in dict.fromkeys(found)]
+    return [*groups, *((sample,) for sample in dict.fromkeys(found))]
 
 
 def _timed(plan: Plan, mentions: TimeMentions, declared: Declared, keys: Sequence[ColumnKey]) -> Iterator[Sample]:
@@ -61,12 +79,37 @@ def _timed(plan: Plan, mentions: TimeMentions, declared: Declared, keys: Sequenc
             yield Sample(plan.reader(key[0]), (key,), rows, apart=True)
     for pair in list(itertools.combinations(keys, 2))[:_MOST_COUPLES]:
         found = couples(mentions)
+        found += [couple for couple in crossings(mentions, _coarser(declared, pair)) if couple not in found]
         # Which of the two columns is the later one is not known.
         ways = [[a for a, _ in found] + [b for _, b in found], [b for _, b in found] + [a for a, _ in found]]
         texts = [written(way, declared.kinds[key]) for key, way in zip(pair, ways, strict=True)]
         known = texts[0][0], texts[1][0]
         rows = (*_fitting(declared, pair, texts), (None, known[1]), (known[0], None))
         yield Sample(plan.reader(pair[0][0]), pair, tuple(dict.fromkeys(rows)), apart=True)
+
+
+def _coarser(declared: Declared, pair: Sequence[ColumnKey]) -> str:
+    return "date" if any(declared.kinds[key] == "date" for key in pair) else "datetime"
+
+
+def _coupled(
+    plan: Plan, mentions: TimeMentions, declared: Declared, keys: Sequence[ColumnKey]
+) -> Iterator[tuple[Sample, ...]]:
+    """Groups of two rows each, between whose moments units begin more or less often than they pass.
+
+    Where all rows are one group, whose ends alone matter, there is a database for each of a few couples.
+    """
+    parts = [part for query in plan.queries for part in subqueries(query)]
+    alone = not any(part.group or part.partition or part.spread for part in parts)
+    for key in keys:
+        found = [written(couple, declared.kinds[key]) for couple in crossings(mentions, declared.kinds[key])]
+        good = set(declared.fitting(key, [text for couple in found for text in couple]))
+        rows = [tuple((text,) for text in couple) for couple in found if good.issuperset(couple)]
+        samples = [Sample(plan.reader(key[0]), (key,), couple) for couple in rows]
+        if samples:
+            yield tuple(samples)
+        if alone and key in plan.extremes:
+            yield from ((sample,) for sample in samples[:_MOST_ALONE])
 
 
 def _streaks(plan: Plan, declared: Declared) -> Iterator[Sample]:

@@ -81,7 +81,7 @@ class Domains:
             if len(node.slots) == 1
         ]
         documented = [key for key in self._columns if key[1] in plan.documents or key[1] in plan.made]
-        self.declared = Declared(tables, gold, documented, probe.truth)
+        self.declared = Declared(tables, gold, documented, probe.truth, plan.fractional)
         self._joints = JointConditions(plan, probe, self._columns, self)
         for query in plan.queries:
             self._unite_query(query)

@@ -37,10 +37,12 @@ class Told:
     Attributes:
         made: Of columns whose values have parts, the values that they hold.
         padded: The columns whose texts are equal where they differ in spaces at the end alone.
+        fractional: The columns that hold fractions of a second.
     """
 
     made: Mapping[str, Sequence[Value]] = field(default_factory=dict)
     padded: Collection[str] = frozenset()
+    fractional: Collection[str] = frozenset()
 
 
 _NOTHING = Told()
@@ -54,7 +56,7 @@ def compile_plan(schema: Schema, trees: Iterable[exp.Expr], told: Told = _NOTHIN
         trees: The queries.
         told: What else is known of the columns.
     """
-    plan = Plan(schema, made=told.made)
+    plan = Plan(schema, made=told.made, fractional=told.fractional)
     trees = [spelt_out(flattened(tree, schema), schema) for tree in trees]
     # What a query says of the rows worth having, the views that it reads say, too.
     wholes = [[tree, *_views(tree, schema)] for tree in trees]

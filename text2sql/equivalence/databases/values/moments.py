@@ -9,9 +9,11 @@ from __future__ import annotations
 import calendar
 import datetime
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 
 from text2sql.equivalence.databases.values.time_mentions import Span, TimeMentions
+from text2sql.sql.values import Value
 
 Moment = datetime.datetime
 
@@ -32,6 +34,16 @@ _SECOND, _DAY = datetime.timedelta(seconds=1), datetime.timedelta(days=1)
 # What lies between two moments whatever the queries say.
 _USUAL: tuple[Span, ...] = ((0, 1), (0, 43_200), (0, 86_400), (1, 0), (12, 0))
 _MOST_COUPLES, _MOST_DAYS, _MOST_NUMBERS = 48, 90, 3
+# Years at whose beginning couples stand, each two years behind the one before: what counts from 1970 holds them all.
+_FIRST_YEAR, _LAST_YEAR = 1972, 2036
+_A_WEEK: Span = (0, 604_800)
+# Monday and Sunday.
+_WEEKS_BEGIN = (0, 6)
+# Units of a pair between whose beginnings couples are made.
+_MOST_UNITS = 4
+# Of a second at most five digits are named where one more is to tell something.
+_TO_THE_SECOND = re.compile(r"(?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d(?:\.\d{1,5})?")
+_DAY_NAMED = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def written(moments: Iterable[Moment], kind: str) -> list[str]:
@@ -59,6 +71,29 @@ def days(mentions: TimeMentions, kind: str) -> list[Moment]:
     timed = [_at(day, _ORDINARY_TIMES[place % 3]) for place, day in enumerate(dates)]
     exact = [moment + step for moment in _far(mentions) for step in (-_SECOND, 0 * _SECOND, _SECOND)]
     return list(dict.fromkeys([*exact, *(_at(_WEEK[2], time) for time in times), *timed]))[:_MOST_DAYS]
+
+
+def between_seconds(literals: Iterable[Value], mentions: TimeMentions | None, kind: str) -> list[str]:
+    """Moments, or times of the day, a fraction of a second behind one that the queries name to the second."""
+    texts = [text.strip().replace("T", " ") for text in literals if isinstance(text, str) and len(text) < 40]
+    named = [text for text in texts if _TO_THE_SECOND.fullmatch(text)]
+    days_named = list(dict.fromkeys(text[:10] for text in texts if _DAY_NAMED.match(text)))[:_MOST_NUMBERS]
+    moments = [text for text in named if " " in text]
+    clocks = [text for text in named if " " not in text]
+    if kind == "time":
+        found = [*clocks, *(text.split(" ")[1] for text in moments)]
+    else:
+        days_for_clocks = [*days_named, f"{_START:%Y-%m-%d}"]
+        found = [*moments, *(f"{day} {clock}" for clock in clocks for day in days_for_clocks)]
+        found += written(_computed_seconds(mentions), "datetime") if mentions is not None else []
+    return [f"{text}5" if "." in text else f"{text}.5" for text in dict.fromkeys(found)][:_MOST_COUPLES]
+
+
+def _computed_seconds(mentions: TimeMentions) -> list[Moment]:
+    """The moments that the queries compute from those that they name, where that leads to another second."""
+    spans = [span for span in mentions.spans if span[1] % 60]
+    found = [later(moment, span, sign) for moment in mentions.named for span in spans for sign in (-1, 1)]
+    return [moment for moment in found if moment is not None]
 
 
 def days_on(steps: Iterable[int], kind: str) -> list[str]:
@@ -156,3 +191,53 @@ def couples(mentions: TimeMentions) -> list[tuple[Moment, Moment]]:
                 found[before, start] = None
     usual = [(start + _DAY * step, start) for start in _STARTS[:2] for step in (0, 1, 40)]
     return [*list(found)[: _MOST_COUPLES - len(usual)], *usual]
+
+
+def crossings(mentions: TimeMentions, kind: str) -> list[tuple[Moment, Moment]]:
+    """Two moments each, between which a unit begins more or less often than it passes.
+
+    From the last second of an hour to the first of the next one an hour begins, and none has passed; in an hour less a
+    second none need begin. Each couple lies behind the one before, so that its moments follow each other in a table.
+    """
+    step = _DAY if kind == "date" else _SECOND
+    units = [unit for unit in mentions.units if unit[0] or unit[1] > step.total_seconds()]
+    begun = [(unit, day) for unit in units[:_MOST_UNITS] for day in (_WEEKS_BEGIN if unit == _A_WEEK else (None,))]
+    shapes = [(unit, day, number) for number in range(_WAYS) for unit, day in begun]
+    found: list[tuple[Moment, Moment]] = []
+    for (unit, day, number), year in zip(shapes, range(_FIRST_YEAR, _LAST_YEAR, 2), strict=False):
+        couple = _crossing(_beginning(year, day), unit, number, step)
+        found += [couple] if couple is not None and couple[0] < couple[1] else []
+    return found
+
+
+# How many shapes a couple has, see `_crossing`.
+_WAYS = 9
+
+
+def _crossing(start: Moment, unit: Span, number: int, step: datetime.timedelta) -> tuple[Moment, Moment] | None:
+    """A couple at the beginning of a unit."""
+    end = later(start, unit)
+    second = later(end, unit) if end is not None else None
+    middle = start + (_DAY * 14 if unit[0] else datetime.timedelta(seconds=unit[1] // 2))
+    if end is None or second is None:
+        return None
+    # In the shortest month, and from the last day of a long one into it.
+    short = later(start, (1, 0)), start + _DAY * 30
+    ways: list[tuple[Moment | None, Moment | None]] = [
+        (start - step, start),
+        (start, end - step),
+        (start - step, end - 2 * step),
+        (start, second - step),
+        (middle, later(middle, unit)),
+        (start - step, end),
+        (start, end),
+        *((day, later(day, unit)) for day in short if day is not None and unit[0]),
+    ]
+    a, b = ways[number] if number < len(ways) else (None, None)
+    return (a, b) if a is not None and b is not None else None
+
+
+def _beginning(year: int, weekday: int | None) -> Moment:
+    """New Year, with which all units begin but weeks, or the first such day of a week behind it."""
+    first = Moment(year, 1, 1)
+    return first if weekday is None else first + _DAY * ((weekday - first.weekday()) % 7)

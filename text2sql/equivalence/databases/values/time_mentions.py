@@ -55,8 +55,19 @@ _FUNCTIONS = (
 _OF_WEEKS = (exp.Week, exp.WeekOfYear, exp.DayOfWeek, exp.DayOfWeekIso)
 _WEEKLY = re.compile(r"week|dow|isoyear|dayname|%[VWUGguwaAvXx]|IYYY|IW|\bID\b|(?-i:Da?y\b)", re.IGNORECASE)
 _NAMES = re.compile(r"week|month|day|year|date|time|quarter|dow|julian|epoch|age\Z", re.IGNORECASE)
+# What a format or a function reads of a moment, so that something begins where that turns.
+_BY_LETTER: dict[str, Span] = {
+    **{"Y": (12, 0), "G": (12, 0), "m": (1, 0), "d": (0, 86_400), "j": (0, 86_400), "W": (0, 604_800)},
+    **{"V": (0, 604_800), "U": (0, 604_800), "H": (0, 3600), "M": (0, 60), "S": (0, 1)},
+}
+_BEGUN: dict[type[exp.Expr], Span] = {
+    **{exp.Date: (0, 86_400), exp.TsOrDsToDate: (0, 86_400), exp.Day: (0, 86_400), exp.DayOfMonth: (0, 86_400)},
+    **{exp.LastDay: (1, 0), exp.Week: (0, 604_800), exp.WeekOfYear: (0, 604_800)},
+}
+_LETTERS = re.compile(r"%([A-Za-z])")
 # What a date has a number of.
 _DATED: set[Span] = {(0, 86_400), (1, 0), (3, 0)}
+_A_DAY: Span = (0, 86_400)
 # Shorter than a life, as seconds and as months.
 _LONGEST, _MOST_MONTHS = 10**9, 1200
 _MOST_SPANS, _MOST_TIMES, _MOST_YEARS, _MOST_NAMED = 6, 4, 2, 2
@@ -75,6 +86,7 @@ class TimeMentions:
         weeks: Whether weeks, or days of the week, are asked for.
         months: Whether months, longer spans or parts of these are asked for.
         strides: Whether a query looks from one row of a table to another one.
+        units: What begins between two moments, as the queries count or read it: the longest first.
     """
 
     spans: tuple[Span, ...]
@@ -85,6 +97,7 @@ class TimeMentions:
     weeks: bool
     months: bool
     strides: bool
+    units: tuple[Span, ...]
 
 
 def read_time_mentions(trees: Sequence[exp.Expr]) -> TimeMentions | None:
@@ -95,9 +108,11 @@ def read_time_mentions(trees: Sequence[exp.Expr]) -> TimeMentions | None:
     written: dict[Span, None] = {}
     texts: dict[str, None] = {}
     numbers: dict[float, None] = {}
+    begun: dict[Span, None] = {}
     now = about = weeks = False
     for node in (node for tree in trees for node in tree.walk()):
         units.update(dict.fromkeys(_units(node)))
+        begun.update(dict.fromkeys(_begun(node)))
         now |= isinstance(node, _NOW) or (isinstance(node, exp.Anonymous) and fold(node.name) in _NOW_NAMES)
         value = literal_value(node) if isinstance(node, exp.Literal) else None
         if isinstance(node, exp.Interval):
@@ -114,6 +129,7 @@ def read_time_mentions(trees: Sequence[exp.Expr]) -> TimeMentions | None:
     times = [*_clock_times(texts), *(int(number) * 3600 for number in numbers if (0, 3600) in units and number < 24)]
     named = [moment for text in texts if (moment := _moment(text)) is not None][:_MOST_NAMED]
     named += [datetime.datetime.now(datetime.UTC).replace(tzinfo=None, microsecond=0)] if now else []
+    begun.update(units)
     spans = _spans(units, written, numbers)
     years = [*(int(text) for text in texts if _YEAR.match(text)), *(moment.year for moment in named)]
     years += [int(number) for number in numbers if 1900 < number < 2200 and float(number).is_integer()]
@@ -126,6 +142,7 @@ def read_time_mentions(trees: Sequence[exp.Expr]) -> TimeMentions | None:
         weeks,
         any(months for months, _ in (*units, *spans)) or not units,
         any(_strides(tree) for tree in trees),
+        tuple(sorted(begun or [_A_DAY], key=_length, reverse=True)),
     )
 
 
@@ -138,6 +155,20 @@ def _units(node: exp.Expr) -> Iterator[Span]:
         yield _BY_NAME[name]
     elif name in _UNITS or name.removesuffix("s") in _UNITS:
         yield _UNITS.get(name) or _UNITS[name.removesuffix("s")]
+
+
+def _begun(node: exp.Expr) -> Iterator[Span]:
+    """What begins where that turns which a format or a function reads of a moment."""
+    if type(node) in _BEGUN:
+        yield _BEGUN[type(node)]
+    if isinstance(node, exp.Cast) and node.to.this == exp.DType.DATE:
+        yield _A_DAY
+    if isinstance(node, exp.Literal) and node.is_string:
+        yield from (_BY_LETTER[letter] for letter in _LETTERS.findall(node.name[:80]) if letter in _BY_LETTER)
+
+
+def _length(span: Span) -> int:
+    return span[0] * 30 * 86_400 + span[1]
 
 
 def _about_time(node: exp.Expr) -> bool:
@@ -203,4 +234,6 @@ def _moment(text: str) -> datetime.datetime | None:
 
 def _strides(tree: exp.Expr) -> bool:
     tables = [fold(table.name) for table in tree.find_all(exp.Table)]
-    return tree.find(exp.Window) is not None or len(set(tables)) < len(tables)
+    # The first and the last of a group are two rows, too.
+    ends = len(list(tree.find_all(exp.Min, exp.Max))) > 1
+    return ends or tree.find(exp.Window) is not None or len(set(tables)) < len(tables)
