@@ -13,7 +13,7 @@ from tests.support.engines import ENGINES, require_engine
 from text2sql.equivalence.scoring import Pair, score_pairs
 
 DATA = Path(__file__).parent / "data" / "coincidences.yaml"
-SETS = ("first", "second", "third", "fourth", "between_marks", "units", "fractions", "numbers", "signs")
+SETS = ("first", "second", "third", "fourth", "between_marks", "units", "fractions", "numbers", "signs", "left_out")
 
 
 @cache

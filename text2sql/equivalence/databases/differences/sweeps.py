@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from text2sql.equivalence.databases.boundaries import ColumnKey
 from text2sql.equivalence.databases.declared import Declared
-from text2sql.equivalence.databases.plan import Plan, subqueries
+from text2sql.equivalence.databases.plan import Plan, atoms, subqueries
 from text2sql.equivalence.databases.samples import Sample
 from text2sql.equivalence.databases.values.moments import (
     between_seconds,
@@ -33,6 +33,8 @@ _MOST_COLUMNS, _MOST_COUPLES, _MOST_TEXTS, _LONGEST = 3, 2, 3, 130
 _MOST_ALONE = 6
 # Days in a row, and numbers of days in a row.
 _LONGEST_STREAK, _MOST_STREAKS = 40, 2
+# Values of a column that follow each other in every order.
+_MOST_FOLLOWING = 3
 # The length of a run where none is counted.
 _RUN = 3
 
@@ -67,6 +69,7 @@ def sweep_samples(plan: Plan, declared: Declared, columns: Mapping[ColumnKey, Co
         values = declared.fitting(key, dict.fromkeys(plan.swept[key[1]]))[:_LONGEST]
         found += _both(plan, key, [(value,) for value in values])
     found += _streaks(plan, declared)
+    found += _left_out(plan, declared)
     return [*groups, *((sample,) for sample in dict.fromkeys(found))]
 
 
@@ -133,6 +136,50 @@ def _streaks(plan: Plan, declared: Declared) -> Iterator[Sample]:
             # One that comes twice is no gap, but takes a number.
             twice = [row for place, row in enumerate(rows) for row in [row] * (1 + place % 2)]
             yield Sample(plan.reader(key[0]), (key,), tuple(twice), apart=True)
+
+
+def _left_out(plan: Plan, declared: Declared) -> Iterator[Sample]:
+    """Rows in an order in which every three of some values follow each other, where a window is sorted.
+
+    What one query leaves out before its window looks at the row before, the other one leaves out after it.
+    """
+    for key, literals in _compared(plan).items() if plan.ordered else ():
+        order = sorted(own for own in plan.ordered if own[0] == key[0] and own != key and own in declared.kinds)
+        values = declared.fitting(key, dict.fromkeys([*literals, "zzz", 0]))[:_MOST_FOLLOWING]
+        if len(values) < 2 or not order:
+            continue
+        followed = [values[place] for place in _every_three(len(values))]
+        columns: list[Sequence[Value]] = [followed]
+        for own in order:
+            kind = declared.kinds[own]
+            places = range(1, len(followed) + 1)
+            columns.append(days_on(places, kind) if holds_moments(kind) else places if kind == "integer" else [])
+        if all(columns):
+            yield Sample(plan.reader(key[0]), (key, *order), _fitting(declared, (key, *order), columns), apart=True)
+
+
+def _compared(plan: Plan) -> dict[ColumnKey, list[Value]]:
+    """The literals with which the queries compare each column, of those with which they do not do so alike."""
+    found: dict[ColumnKey, list[Value]] = {}
+    differing = set[ColumnKey]()
+    for node in (node for query in plan.queries for node in atoms(query) if node.kind == "cmp" and node.op == "="):
+        key = plan.column_of(node.slots[0])
+        found.setdefault(key, []).append(node.literal if not isinstance(node.literal, tuple) else None)
+        differing |= {key} if node.differs else set()
+    return {key: [value for value in own if value is not None] for key, own in found.items() if key in differing}
+
+
+def _every_three(size: int) -> list[int]:
+    """Numbers below a size in an order in which every three of them follow each other."""
+    found = [0, 0]
+    seen = set[tuple[int, int, int]]()
+    while True:
+        # The largest that has not followed these two (https://en.wikipedia.org/wiki/De_Bruijn_sequence).
+        ahead = next((n for n in reversed(range(size)) if (found[-2], found[-1], n) not in seen), None)
+        if ahead is None:
+            return found
+        seen.add((found[-2], found[-1], ahead))
+        found.append(ahead)
 
 
 def _both(plan: Plan, key: ColumnKey, rows: Sequence[Row]) -> Iterator[Sample]:
