@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 
 import pytest
 
-from text2sql.engines.values.regular_expressions import texts
+from text2sql.engines.dialect import Dialect
+from text2sql.engines.trees import parse_query
+from text2sql.engines.values.pattern_checks import ARGUMENTS, MATCHES, matches, with_pattern_function
+from text2sql.engines.values.regular_expressions import matching, texts
 
 PATTERNS = [
     *("^[a-c]+$", "ab+c", r"^\d{3}-\d{4}$", "^(red|gr[ae]y)s?$", r"@example\.com$", "^[^@]+@[^@]+$", r"^\+?[0-9]+$"),
@@ -44,3 +48,41 @@ def test_similar_to_is_of_the_whole_text_with_its_own_signs() -> None:
 def test_what_is_no_expression_or_a_long_one_gives_few_short_texts(pattern: str) -> None:
     found = texts(pattern)
     assert len(found) <= 60 and all(len(text) <= 60 for text in found)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_texts_are_drawn_that_match(pattern: str) -> None:
+    found = matching(pattern)
+    assert len(found) > 1 or pattern in ("(?i)^rome$", r"\bend$", r"@example\.com$")
+    assert found and all(re.search(pattern, text) for text in found if text.isascii())
+
+
+@pytest.mark.parametrize(
+    ("condition", "dialect", "right", "wrong"),
+    [
+        ("code ~ '^[[:alpha:]]{2}-[0-9]+$'", "postgres", "ab-12", "a1-12"),
+        ("code ~* '^ab$'", "postgres", "AB", "ABC"),
+        ("code !~ 'x'", "postgres", "ab", "axb"),
+        ("code SIMILAR TO '(a|b)%'", "postgres", "bcd", "cbd"),
+        ("regexp_full_match(code, '[A-Z]')", "duckdb", "A", "AB"),
+        ("code REGEXP '^[0-9]{5}$'", "mysql", "01234", "01234\n"),
+        # Whether case counts is up to the collation, so what a CHECK excludes is excluded in either case.
+        ("code NOT REGEXP 'x'", "mysql", "ab", "aXb"),
+    ],
+)
+def test_a_check_holds_by_the_function_as_in_the_engine(
+    condition: str, dialect: Dialect, right: str, wrong: str
+) -> None:
+    tree = with_pattern_function(parse_query(f"SELECT {condition}", dialect), dialect)
+    connection = sqlite3.connect(":memory:")
+    connection.create_function(MATCHES, ARGUMENTS, matches)
+    for text, holds in ((right, 1), (wrong, 0), (None, None)):
+        query = f"{tree.sql('sqlite')} FROM (SELECT ? AS code)"
+        assert connection.execute(query, [text]).fetchone() == (holds,)
+    connection.close()
+
+
+def test_an_expression_that_could_take_for_ever_or_that_python_does_not_read_is_left_as_it_is() -> None:
+    for pattern in ("^(a+)+$", "(?<=a+)b", "["):
+        tree = parse_query(f"SELECT code ~ '{pattern}'", "postgres")
+        assert tree is not None and with_pattern_function(tree, "postgres") == tree

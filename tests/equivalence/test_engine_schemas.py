@@ -95,6 +95,58 @@ def _spread(dialect: Dialect) -> list[Case]:
     return found
 
 
+# A column of texts that a regular expression describes, wholly, in any case, or that one does not describe.
+PATTERNS: dict[Dialect, tuple[str, str, str, str]] = {
+    "postgres": (
+        "code ~ '^[[:digit:]]{3}$'",
+        "path SIMILAR TO '[a-z]+/[a-z]+'",
+        "mail ~* '^[a-z]+@x$'",
+        r"note !~ '\s'",
+    ),
+    "duckdb": (
+        "regexp_matches(code, '^[0-9]{3}$')",
+        "regexp_full_match(path, '[a-z]+/[a-z]+')",
+        "regexp_matches(mail, '^[a-z]+@x$', 'i')",
+        r"NOT regexp_matches(note, '\s')",
+    ),
+    "mysql": (
+        "code REGEXP '^[0-9]{3}$'",
+        "path RLIKE '^[a-z]+/[a-z]+$'",
+        "mail REGEXP '^[a-z]+@x$'",
+        "note NOT REGEXP '[[:space:]]'",
+    ),
+}
+
+
+def _described(dialect: Dialect) -> list[Case]:
+    """Texts of which a CHECK says what they look like."""
+    names = ("code", "path", "mail", "note")
+    columns = [f"{name} VARCHAR(40) CHECK ({check})" for name, check in zip(names, PATTERNS[dialect], strict=True)]
+    schema = f"CREATE TABLE parts (id INT PRIMARY KEY, n INT CHECK (n BETWEEN 0 AND 999), {', '.join(columns)})"
+    loose = "CREATE TABLE parts (id INT PRIMARY KEY, n INT, code VARCHAR(40), path VARCHAR(40), note VARCHAR(40))"
+    number = "CAST(code AS SIGNED)" if dialect == "mysql" else "CAST(code AS INTEGER)"
+    last = "split_part(path, '/', 2)", "reverse(split_part(reverse(path), '/', 1))"
+    if dialect == "mysql":
+        last = "SUBSTRING_INDEX(SUBSTRING_INDEX(path, '/', 2), '/', -1)", "SUBSTRING_INDEX(path, '/', -1)"
+    second = f"SELECT id FROM parts WHERE {last[0]} = 'img'", f"SELECT id FROM parts WHERE {last[1]} = 'img'"
+    padded = "SELECT id FROM parts WHERE code = LPAD(CAST(n AS CHAR(3)), 3, '0')"
+    compared = f"SELECT id FROM parts WHERE {number} = n"
+    spaces = "SELECT id FROM parts WHERE note = 'x'", "SELECT id FROM parts WHERE TRIM(note) = 'x'"
+    found = [
+        Case(schema, *second, True),
+        Case(loose, *second, False),
+        Case(schema, *spaces, True),
+        Case(schema, f"SELECT MAX({number}) FROM parts", "SELECT MAX(code) FROM parts WHERE code < '500'", False),
+        Case(schema, "SELECT id FROM parts WHERE code > '499'", f"SELECT id FROM parts WHERE {number} > 499", True),
+        Case(schema, "SELECT id FROM parts WHERE code > '499'", f"SELECT id FROM parts WHERE {number} > 500", False),
+        Case(
+            schema, "SELECT COUNT(mail) FROM parts WHERE LOWER(mail) LIKE '%@x'", "SELECT COUNT(mail) FROM parts", True
+        ),
+        Case(schema, "SELECT COUNT(mail) FROM parts WHERE mail LIKE 'a%'", "SELECT COUNT(mail) FROM parts", False),
+    ]
+    return found + ([Case(schema, padded, compared, True)] if dialect != "postgres" else [])
+
+
 DUMP = """
 \\restrict abcdef
 CREATE DOMAIN public.zip AS character varying(9) NOT NULL CHECK (length(VALUE) = 5 AND VALUE <> 'it''s');
@@ -146,7 +198,9 @@ def _dumped(dialect: Dialect) -> list[Case]:
     return found
 
 
-@pytest.mark.parametrize("cases", [_computed, _collated, _spread, _dumped], ids=lambda cases: cases.__name__)
+@pytest.mark.parametrize(
+    "cases", [_computed, _collated, _described, _spread, _dumped], ids=lambda cases: cases.__name__
+)
 @pytest.mark.parametrize("dialect", ENGINES)
 def test_a_schema_means_what_it_says(dialect: Dialect, cases) -> None:
     require_engine(dialect)

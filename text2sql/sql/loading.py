@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -12,16 +13,13 @@ from text2sql.sql.values import Row
 
 
 def create_table(db: sqlite3.Connection, table: TableSchema) -> None:
-    """Creates a table, without what SQLite does not understand: its CHECKs, then its generated columns and modules.
+    """Creates a table, without what SQLite does not understand: CHECKs, then its generated columns and modules.
 
-    Its unique indexes of expressions or of some rows are left out one by one.
+    Its CHECKs are left out one by one, and so are its unique indexes of expressions or of some rows.
     """
-    plain = replace(
-        table, full_text="", columns={key: replace(column, generated="") for key, column in table.columns.items()}
-    )
-    for form, checks in ((table, True), (table, False), (plain, False)):
+    for form in _forms(db, table):
         try:
-            db.execute(form.ddl(checks=checks))
+            db.execute(form.ddl())
             break
         except sqlite3.Error as error:
             failure = error
@@ -31,6 +29,24 @@ def create_table(db: sqlite3.Connection, table: TableSchema) -> None:
         name = quote_identifier(f"{table.name} unique {number}")
         with suppress(sqlite3.Error):
             db.execute(f"CREATE UNIQUE INDEX {name} ON {quote_identifier(table.name)} {index}")
+
+
+def _forms(db: sqlite3.Connection, table: TableSchema) -> Iterator[TableSchema]:
+    """A table with less and less of its declaration."""
+    yield table
+    if len(table.checks) > 1:
+        yield replace(table, checks=[check for check in table.checks if _understands(db, table, check)])
+    yield replace(table, checks=[])
+    columns = {key: replace(column, generated="") for key, column in table.columns.items()}
+    yield replace(table, checks=[], full_text="", columns=columns)
+
+
+def _understands(db: sqlite3.Connection, table: TableSchema, check: str) -> bool:
+    with suppress(sqlite3.Error):
+        db.execute(replace(table, checks=[check]).ddl())
+        db.execute(f"DROP TABLE {quote_identifier(table.name)}")
+        return True
+    return False
 
 
 def insertion(table: TableSchema, name: str, data: list[Row]) -> tuple[str, list[Row]]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from text2sql.sql.budget import TIMEOUT, Clock
 from text2sql.sql.complexity import may_explode
@@ -143,10 +144,23 @@ class Sandbox:
         self._db.set_progress_handler(self._progress, _STEP)
 
     @classmethod
-    def in_memory(cls, tables: Iterable[TableSchema], views: Iterable[View] = ()) -> Sandbox:
-        """An empty database with these tables, and with those of the views that SQLite accepts."""
+    def in_memory(
+        cls,
+        tables: Iterable[TableSchema],
+        views: Iterable[View] = (),
+        functions: Mapping[str, tuple[Callable[..., Value], int]] = MappingProxyType({}),
+    ) -> Sandbox:
+        """An empty database with these tables, and with those of the views that SQLite accepts.
+
+        Args:
+            tables: The tables.
+            views: The views.
+            functions: By name, what CHECKs may call beside SQLite's own functions, with the number of arguments.
+        """
         db = sqlite3.connect(":memory:", isolation_level=None, cached_statements=64, check_same_thread=False)
         db.execute("PRAGMA foreign_keys = OFF")
+        for name, (function, arguments) in functions.items():
+            db.create_function(name, arguments, function, deterministic=True)
         for table in tables:
             create_table(db, table)
         for view in views:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from text2sql.sql.schema import Column, ForeignKey, TableSchema
 from text2sql.sql.tokens import Token, fold
 
+# What operators are made of, but for signs of numbers and quotients.
+_SIGNS = frozenset("~!@#%^&|<>=*?")
 # Words that end a column's type and begin one of its constraints.
 _CONSTRAINT_WORDS = frozenset(
     [
@@ -154,7 +156,16 @@ def _add_reference(part: list[Token], at: int, columns: tuple[str, ...], table: 
 def _add_check(part: list[Token], at: int, table: TableSchema) -> None:
     if at < len(part) and part[at].text == "(":
         end = matching(part, at)
-        table.checks.append(" ".join(t.text for t in part[at + 1 : end]))
+        table.checks.append(_spelt(part[at + 1 : end]))
+
+
+def _spelt(tokens: Sequence[Token]) -> str:
+    """Tokens with a space between any two but the signs of one operator: ``~*`` is not ``~ *``."""
+    found = ""
+    for before, token in zip([None, *tokens], tokens, strict=False):
+        joined = before is not None and before.end == token.start and _SIGNS.issuperset(before.text + token.text)
+        found += token.text if joined or before is None else f" {token.text}"
+    return found
 
 
 def _parse_column(part: list[Token], table: TableSchema) -> None:
@@ -180,7 +191,7 @@ def _parse_column(part: list[Token], table: TableSchema) -> None:
         elif word == "COLLATE" and at + 1 < len(part) and part[at + 1].keyword in _COLLATIONS:
             column.collation = part[at + 1].keyword
         elif word == "AS" and at + 1 < len(part) and part[at + 1].text == "(":
-            column.generated = " ".join(t.text for t in part[at + 2 : matching(part, at + 1)])
+            column.generated = _spelt(part[at + 2 : matching(part, at + 1)])
         elif word == "REFERENCES":
             _add_reference(part, at, (fold(name),), table)
         at = matching(part, at) if part[at].text == "(" else at

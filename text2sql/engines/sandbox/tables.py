@@ -28,6 +28,7 @@ from text2sql.engines.translation.date_arithmetic import with_days
 from text2sql.engines.translation.to_sqlite import as_sqlite
 from text2sql.engines.trees import parse_query, written
 from text2sql.engines.values.fitting import literal
+from text2sql.engines.values.pattern_checks import with_pattern_function
 from text2sql.sql.ddl import added_columns, parse_schema, table_statements
 from text2sql.sql.sandbox import QueryFailed
 from text2sql.sql.schema import Schema, TableSchema, View
@@ -370,5 +371,7 @@ def _unknown(expression: str, table: TableSchema) -> str:
 def _in_sqlite(text: str, schema: EngineSchema) -> str:
     """A condition or an expression as SQLite reads it; empty where it cannot be had."""
     tree = parse_query(f"SELECT {text}", schema.dialect) if text else None
-    found = as_sqlite(schema.with_days(tree), schema.dialect) if tree is not None else None
+    found = None
+    if tree is not None:
+        found = as_sqlite(with_pattern_function(schema.with_days(tree), schema.dialect), schema.dialect)
     return found.sql.removeprefix("SELECT ") if found is not None else ""

@@ -9,18 +9,21 @@ engines write differently and what none of them has is read as well as may be: a
 from __future__ import annotations
 
 import itertools
+import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # Texts of an expression, characters of one, how deep groups are read, and repetitions that are written out.
 _MOST, _LONGEST, _DEEPEST, _REPEATED = 56, 60, 6, 30
+# Texts that are drawn of those that an expression matches, and repetitions of what has no bound.
+_DRAWN, _FURTHER = 60, 4
 # Members of a class that are tried, and characters outside of it.
 _INSIDE, _OUTSIDE = 4, 4
 _DIGITS, _LETTERS = (("0", "9"),), (("a", "z"), ("A", "Z"), ("0", "9"), ("_", "_"))
 _SPACES = ((" ", " "), ("\t", "\t"))
 _SHORT = {"d": _DIGITS, "w": _LETTERS, "s": _SPACES}
-_POSIX = {
+POSIX = {
     **{"alpha": (("a", "z"), ("A", "Z")), "digit": _DIGITS, "alnum": (("a", "z"), ("A", "Z"), ("0", "9"))},
     **{"upper": (("A", "Z"),), "lower": (("a", "z"),), "space": _SPACES, "blank": _SPACES},
     **{"punct": (("!", "/"), (":", "@")), "xdigit": (("0", "9"), ("a", "f"), ("A", "F")), "word": _LETTERS},
@@ -45,6 +48,7 @@ class _Part:
     group: tuple[tuple[_Part, ...], ...] = ()
     least: int = 1
     most: int | None = 1
+    ranges: _Ranges = ()
 
 
 def texts(pattern: str, *, whole: bool = False, similar: bool = False) -> list[str]:
@@ -55,7 +59,7 @@ def texts(pattern: str, *, whole: bool = False, similar: bool = False) -> list[s
         whole: Whether it is to match the whole text.
         similar: Whether it is one of SIMILAR TO, with ``%`` and ``_``.
     """
-    alternatives = _Reader(_from_similar(pattern) if similar else pattern).alternatives()
+    alternatives = _Reader(from_similar(pattern) if similar else pattern).alternatives()
     anchored = whole or similar or (pattern.startswith("^") and pattern.endswith("$"))
     found: list[str] = []
     for own in alternatives[:4]:
@@ -64,6 +68,27 @@ def texts(pattern: str, *, whole: bool = False, similar: bool = False) -> list[s
     varied = [_varied(own, 0) for own in alternatives]
     found += [text for one in itertools.zip_longest(*varied) for text in one if text is not None]
     return list(dict.fromkeys(text for text in found if len(text) <= _LONGEST))[:_MOST]
+
+
+def matching(pattern: str) -> list[str]:
+    """Texts that an expression matches, drawn from all of its characters and repetitions; the same ones each time."""
+    alternatives, rng = _Reader(pattern).alternatives(), random.Random(pattern)
+    drawn = ("".join(_drawn(part, rng) for part in rng.choice(alternatives)) for _ in range(_DRAWN))
+    return list(dict.fromkeys(text for text in drawn if len(text) <= _LONGEST))
+
+
+def _drawn(part: _Part, rng: random.Random) -> str:
+    further = _FURTHER if part.most is None else part.most - part.least
+    return "".join(_drawn_once(part, rng) for _ in range(min(part.least + rng.randint(0, further), _REPEATED)))
+
+
+def _drawn_once(part: _Part, rng: random.Random) -> str:
+    if part.group:
+        return "".join(_drawn(inner, rng) for inner in rng.choice(part.group))
+    if part.ranges:
+        first, last = rng.choice(part.ranges)
+        return chr(rng.randint(ord(first), max(ord(first), ord(last))))
+    return rng.choice(part.inside or ("",))
 
 
 def _around(text: str, *, anchored: bool) -> list[str]:
@@ -184,14 +209,14 @@ class _Reader:
         if self._text[self._at : self._at + 1] in ("?", "+"):
             # Lazy, or possessive.
             self._at += 1
-        return _Part(part.inside, part.outside, part.group, least, most)
+        return replace(part, least=least, most=most)
 
 
 def _members(inner: str) -> Iterator[tuple[str, str]]:
     found = re.findall(r"\[:(\w+):\]|\\([dwsDWS])|(\\.|.)-(\\.|[^\]])|(\\.|.)", inner, re.DOTALL)
     for posix, short, first, last, single in found:
         if posix or short:
-            yield from _POSIX.get(posix, ()) if posix else _SHORT[short.lower()]
+            yield from POSIX.get(posix, ()) if posix else _SHORT[short.lower()]
         else:
             ends = (first, last) if first else (single, single)
             yield _plain(ends[0]), _plain(ends[1])
@@ -209,14 +234,14 @@ def _class_of(ranges: _Ranges, *, negated: bool) -> _Part:
     known = [sign for sign in (*near, *swapped, *_CANDIDATES) if not any(a <= sign <= b for a, b in ranges)]
     if negated:
         return _Part(tuple(_letters_first(known))[:_INSIDE], tuple(ends[:_OUTSIDE]))
-    return _Part(tuple(ends[: _INSIDE * 2]), tuple(dict.fromkeys(known))[:_OUTSIDE])
+    return _Part(tuple(ends[: _INSIDE * 2]), tuple(dict.fromkeys(known))[:_OUTSIDE], ranges=ranges)
 
 
 def _letters_first(signs: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(sorted(signs, key=lambda sign: not sign.isalnum())))
 
 
-def _from_similar(pattern: str) -> str:
+def from_similar(pattern: str) -> str:
     """An expression of SIMILAR TO as a plain one."""
     found = re.findall(r"\\.|\[[^\]]*\]|.", pattern, re.DOTALL)
     return "".join({"%": ".*", "_": ".", ".": r"\.", "^": r"\^", "$": r"\$"}.get(piece, piece) for piece in found)

@@ -22,6 +22,7 @@ from functools import lru_cache
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from text2sql.engines.values.pattern_checks import pattern_texts
 from text2sql.equivalence.databases.plan import ColumnKey, Condition
 from text2sql.equivalence.databases.values.column_values import derived, like_expansions
 from text2sql.equivalence.databases.values.patterns import class_texts
@@ -186,6 +187,7 @@ class Declared:
                 found += derived(value, kind)
                 if kind in ("integer", "real") and isinstance(value, (int, float)) and abs(value) < 1e9:
                     found += range(int(value), int(value) + 40)
+            found += pattern_texts(check)
             for like in check.find_all(exp.Like, exp.Glob):
                 pattern = literal_value(like.expression)
                 if isinstance(pattern, str):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
+from text2sql.engines.values.pattern_checks import ARGUMENTS, MATCHES, matches
 from text2sql.sql.sandbox import QueryFailed, Sandbox
 from text2sql.sql.schema import Column, TableSchema
 from text2sql.sql.trees import to_sqlite
@@ -106,7 +107,8 @@ class ConditionProbe:
 
 
 def _knowing(box: Sandbox) -> Sandbox:
-    """A sandbox with the functions of engines that read a part of a text between marks: SQLite has none."""
+    """A sandbox with functions of engines that SQLite lacks: parts of a text between marks, regular expressions."""
+    box.create_function(MATCHES, matches, ARGUMENTS)
     box.create_function("split_part", _split_part, 3)
     box.create_function("substring_index", _substring_index, 3)
     return box
