@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from text2sql.sql.ddl import parse_schema
+from text2sql.sql.loading import create_table
 from text2sql.sql.schema import used_views
 
 SCHEMA = """
@@ -68,3 +69,16 @@ def test_keys_that_come_after_their_table() -> None:
     assert tables["seat"].uniques == [("note",), ("room", "nr")]
     assert tables["seat"].indexes == ["(room) WHERE nr = 1", "(lower(note))"]
     assert [key.parent for key in tables["seat"].foreign_keys] == ["room"]
+
+
+def test_a_check_that_sqlite_does_not_understand_does_not_take_the_others_with_it() -> None:
+    table = parse_schema("CREATE TABLE t (n INT CHECK (n > 0), m INT, code TEXT CHECK (code !~* 'x'), CHECK (m > n))")
+    db = sqlite3.connect(":memory:")
+    create_table(db, table.tables["t"])
+    db.executemany("INSERT OR IGNORE INTO t VALUES (?, ?, ?)", [(1, 2, "x"), (0, 2, "a"), (2, 1, "a")])
+    assert db.execute("SELECT n, m, code FROM t").fetchall() == [(1, 2, "x")]
+
+
+def test_the_signs_of_one_operator_stay_together() -> None:
+    schema = parse_schema("CREATE TABLE t (a TEXT CHECK (a !~* 'x' AND a||'y'<>'z'), b JSONB CHECK (b @> '{}'))")
+    assert schema.tables["t"].checks == ["a !~* 'x' AND a || 'y' <> 'z'", "b @> '{}'"]
