@@ -89,9 +89,9 @@ def test_a_run_that_goes_on_samples_nothing_twice(
     asked: list[int | None] = []
     sample, collect = FakeSamplingClient.sample, VerdictSteps.collect
 
-    def counted(self: Any, prompt: Any, count: int, params: types.SamplingParams, *others: Any) -> Any:
+    def counted(self: Any, prompt: Any, count: int, params: types.SamplingParams, *others: Any, **named: Any) -> Any:
         asked.append(params.seed)
-        return sample(self, prompt, count, params, *others)
+        return sample(self, prompt, count, params, *others, **named)
 
     def interrupted(self: Any, submitted: Any, lap: Any) -> Any:
         if submitted.step == stopped:
@@ -144,9 +144,9 @@ def test_a_budget_that_ends_in_the_middle_of_a_step_loses_nothing(
     asked: list[int | None] = []
     sample = FakeSamplingClient.sample
 
-    def counted(self: Any, prompt: Any, count: int, params: types.SamplingParams, *others: Any) -> Any:
+    def counted(self: Any, prompt: Any, count: int, params: types.SamplingParams, *others: Any, **named: Any) -> Any:
         asked.append(params.seed)
-        return sample(self, prompt, count, params, *others)
+        return sample(self, prompt, count, params, *others, **named)
 
     reserve = TokenBudget.reserve
 
