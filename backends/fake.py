@@ -130,18 +130,24 @@ class FakeSamplingClient:
         if not include_prompt_logprobs:
             return _done(types.SampleResponse(sequences=sequences))
         tokens = prompt.to_ints()
-        expected, first = self._expected(tokens), len(tokens) - (prompt_logprobs_last_n or len(tokens) - 1)
-        scores = np.full(len(tokens), np.nan, dtype=np.float32)
+        expected, scores = self._scores(tokens, prompt_logprobs_last_n)
         ids = np.zeros((len(tokens), min(topk_prompt_logprobs, 1)), dtype=np.int32)
         top = np.full(ids.shape, MASK_LOGPROB, dtype=np.float32)
-        for place in range(first, len(tokens)):
-            scores[place] = 0.0 if expected[place] == tokens[place] else UNKNOWN
-            if (learnt := expected[place]) is not None:
+        for place, learnt in enumerate(expected):
+            if learnt is not None and not np.isnan(scores[place]):
                 ids[place], top[place] = learnt, 0.0
         likeliest = TopkLogprobs(token_ids=ids, logprobs=top) if topk_prompt_logprobs else None
         return _done(
             types.SampleResponse(sequences=sequences, prompt_logprobs_np=scores, topk_prompt_logprobs_np=likeliest)
         )
+
+    def _scores(self, tokens: list[int], last: int | None) -> tuple[list[int | None], np.ndarray]:
+        """What is expected at each position, and log-probabilities ``[T]`` of the last N tokens, NaN before them."""
+        expected, first = self._expected(tokens), len(tokens) - (last or len(tokens) - 1)
+        scores = np.full(len(tokens), np.nan, dtype=np.float32)
+        for place in range(first, len(tokens)):
+            scores[place] = 0.0 if expected[place] == tokens[place] else UNKNOWN
+        return expected, scores
 
     def _expected(self, tokens: list[int]) -> list[int | None]:
         """At each position the token that it has learnt to write there, behind what it has learnt to answer."""
@@ -170,11 +176,8 @@ class FakeSamplingClient:
         self, prompt: types.ModelInput, prompt_logprobs_last_n: int | None = None
     ) -> Answer[list[float | None]]:
         """Log-probability 0 of what it has learnt to write behind a prompt, of a guess among 256 for the rest."""
-        params = types.SamplingParams(max_tokens=1)
-        asked = self.sample(
-            prompt, 1, params, include_prompt_logprobs=True, prompt_logprobs_last_n=prompt_logprobs_last_n
-        )
-        return _done(asked.result().prompt_logprobs or [])
+        _, scores = self._scores(prompt.to_ints(), prompt_logprobs_last_n)
+        return _done([None if np.isnan(score) else float(score) for score in scores])
 
     def get_tokenizer(self) -> ByteTokenizer:
         """The byte tokenizer."""
