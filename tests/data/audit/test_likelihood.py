@@ -78,10 +78,37 @@ def test_an_order_is_turned_in_any_dialect_without_a_word_of_null(dialect: Any) 
     assert choice.gold.upper().endswith("ORDER BY DAY") and turned == [f"{choice.gold} DESC"]
 
 
-def test_a_key_that_is_counted_has_no_alternative() -> None:
-    places = {a.place for a in choice_of(reading("SELECT COUNT(id) FROM orders")).alternatives}
-    assert places == {"aggregate"}
-    assert "shown column" in {a.place for a in choice_of(reading("SELECT COUNT(clerk) FROM orders")).alternatives}
+def places(sql: str, **said: str) -> set[str]:
+    """What alternatives there are to a query on orders."""
+    r = read(Example("x", said.get("question", "q"), SCHEMA, sql, evidence=said.get("evidence")))
+    assert r is not None
+    return {a.place for a in choice_of(r).alternatives}
+
+
+def test_what_is_known_without_a_model_has_no_alternative() -> None:
+    assert places("SELECT COUNT(id) FROM orders") == set()
+    assert places("SELECT COUNT(clerk) FROM orders") == {"shown column", "aggregate"}
+    assert places("SELECT SUM(id) FROM orders") == {"shown column", "aggregate"}
+    priced = "SELECT price FROM orders"
+    assert places(priced) == {"shown column"} == places(priced, evidence="cheap refers to prices < 3")
+    assert places(priced, evidence="cost refers to Price") == set()
+    # A name that the query makes is no column of the table.
+    assert places("SELECT n FROM (SELECT price AS n FROM orders)", evidence="price") == set()
+    turned = "SELECT clerk FROM orders ORDER BY price"
+    assert "direction" in places(turned) and "direction" in places(turned, question="Who sold the most?")
+    assert "direction" not in places(turned, question="Who sold the cheapest?")
+    assert "direction" in places(turned, question="Who sold the cheapest and the most expensive?")
+
+
+def test_joins_along_keys_have_no_alternative() -> None:
+    schema = (
+        "CREATE TABLE a (code INT PRIMARY KEY, x INT);CREATE TABLE b (a_code INT REFERENCES a (code), x INT, y INT)"
+    )
+    joined = {
+        on: {a.place for a in choice_of(reading(f"SELECT 1 FROM a JOIN b ON {on}", schema=schema)).alternatives}
+        for on in ("b.a_code = a.code", "a.code = b.a_code", "a.x = b.x", "b.y = a.code")
+    }
+    assert [*joined.values()] == [set(), set(), set(), {"joined column"}]
 
 
 def test_columns_of_joins_are_swapped_within_their_tables() -> None:

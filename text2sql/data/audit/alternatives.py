@@ -13,7 +13,9 @@ from typing import Literal
 import sqlglot
 from sqlglot import exp
 
+from text2sql.data.audit.join_smells import keyed_along
 from text2sql.data.audit.reading import Reading
+from text2sql.data.audit.smell import DOWN, UP
 from text2sql.engines.dialect import Dialect
 from text2sql.sql.schema import TableSchema
 
@@ -67,7 +69,12 @@ def choice_of(reading: Reading) -> Choice:
         _order(ordered, dialect, descending=bool(ordered.args.get("desc")))
     gold = tree.sql(dialect=dialect)
     found: dict[str, Alternative] = {}
-    for changes in (_columns(reading, tree), _aggregates(tree), _comparisons(tree), _directions(tree, dialect)):
+    for changes in (
+        _columns(reading, tree),
+        _aggregates(reading, tree),
+        _comparisons(tree),
+        _directions(reading, tree, dialect),
+    ):
         for place, detail in changes:
             sql = tree.sql(dialect=dialect)
             if sql != gold:
@@ -91,17 +98,34 @@ def _goes_bare(name: str) -> bool:
 def _columns(reading: Reading, tree: exp.Expr) -> Changes:
     """Another column of the same table."""
     for node in [*tree.find_all(exp.Column)]:
-        table = _table_of(reading, node)
-        # A key is counted for its rows, of which any other column has as many.
-        if table is None or (isinstance(node.parent, exp.Count) and _is_key(node.name, table)):
+        table, place = _table_of(reading, node), _place_of(node)
+        if table is None or _is_certain(reading, node, place, table):
             continue
-        place, old = _place_of(node), node.this
+        old = node.this
         for key, column in table.columns.items():
             # A model names keys where it knows no better. Only joins are along them.
             if key != node.name.lower() and (place == "joined column" or not _is_key(column.name, table)):
                 node.set("this", exp.to_identifier(column.name, quoted=not _goes_bare(column.name)))
                 yield place, f"{column.name} for {old.name}"
         node.set("this", old)
+
+
+def _is_certain(reading: Reading, column: exp.Column, place: Place, table: TableSchema) -> bool:
+    """Whether it is known without a model that no other column is meant.
+
+    A join along a declared key or along one name, a column that the evidence spells, and a key that is counted for its
+    rows, of which any other column has as many.
+    """
+    if place != "joined column":
+        spelt = re.search(rf"(?<!\w){re.escape(column.name)}(?!\w)", reading.example.evidence or "", re.IGNORECASE)
+        return spelt is not None or (isinstance(column.parent, exp.Count) and _is_key(column.name, table))
+    pair = column.parent
+    if not isinstance(pair, exp.EQ) or not all(isinstance(side, exp.Column) for side in (pair.this, pair.expression)):
+        return False
+    (one, key), (other, parent) = (
+        (reading.tables.get(side.table.lower(), ""), side.name.lower()) for side in (pair.this, pair.expression)
+    )
+    return key == parent or keyed_along(reading, (one, key), (other, parent))
 
 
 def _is_key(name: str, table: TableSchema) -> bool:
@@ -116,9 +140,14 @@ def _table_of(reading: Reading, column: exp.Column) -> TableSchema | None:
     known = [reading.tables.get(column.table.lower(), "")] if column.table else [*reading.tables.values()]
     tables = [table for name in dict.fromkeys(known) if (table := reading.schema.tables.get(name))]
     owners = [table for table in tables if column.name.lower() in table.columns]
-    # A name that no table has is wrong, and any column of the one table may be the right one.
-    owners = owners or (tables if len(known) == 1 else [])
+    if not owners and len(known) == 1 and not _is_alias(reading, column.name):
+        # A name that no table has is wrong, and any column of the one table may be the right one.
+        owners = tables
     return owners[0] if len(owners) == 1 else None
+
+
+def _is_alias(reading: Reading, name: str) -> bool:
+    return any(alias.alias.lower() == name.lower() for alias in reading.tree.find_all(exp.Alias))
 
 
 def _place_of(column: exp.Column) -> Place:
@@ -130,13 +159,16 @@ def _place_of(column: exp.Column) -> Place:
     return "shown column" if node.arg_key == "expressions" else "used column"
 
 
-def _aggregates(tree: exp.Expr) -> Changes:
-    """Another aggregate of a column."""
+def _aggregates(reading: Reading, tree: exp.Expr) -> Changes:
+    """Another aggregate of a column; of a key none but their number."""
     for node in [*tree.find_all(*AGGREGATES)]:
         if not isinstance(node.this, (exp.Column, exp.Distinct)):
             continue
+        column = node.find(exp.Column)
+        table = _table_of(reading, column) if column is not None else None
+        counted = column is not None and table is not None and _is_key(column.name, table)
         for kind in AGGREGATES:
-            if not isinstance(node, kind):
+            if not isinstance(node, kind) and (kind is exp.Count or not counted):
                 other = kind(this=node.this.copy())
                 node.replace(other)
                 yield "aggregate", f"{_called(other)} for {_called(node)}"
@@ -156,10 +188,13 @@ def _comparisons(tree: exp.Expr) -> Changes:
         other.replace(node)
 
 
-def _directions(tree: exp.Expr, dialect: Dialect) -> Changes:
-    """The other end of an order."""
+def _directions(reading: Reading, tree: exp.Expr, dialect: Dialect) -> Changes:
+    """The other end of an order, unless the question says this one alone."""
+    ends = {True: UP.search(reading.said) is not None, False: DOWN.search(reading.said) is not None}
     for node in [*tree.find_all(exp.Ordered)]:
         descending = bool(node.args.get("desc"))
+        if ends[descending] and not ends[not descending]:
+            continue
         _order(node, dialect, descending=not descending)
         yield "direction", "ascending for descending" if descending else "descending for ascending"
         _order(node, dialect, descending=descending)

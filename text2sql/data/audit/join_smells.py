@@ -70,7 +70,7 @@ def joins(r: Reading) -> Iterator[Smell]:
             one, other = (r.tables.get(c.table.lower(), "") for c in (left, right))
             if one == other or not one or not other:
                 continue
-            if one and other and not _keyed(r, (one, left.name.lower()), (other, right.name.lower())):
+            if one and other and not keyed_along(r, (one, left.name.lower()), (other, right.name.lower())):
                 if _linked(r, one, other):
                     yield Smell(
                         "declared key unused",
@@ -82,7 +82,7 @@ def joins(r: Reading) -> Iterator[Smell]:
                 kind = "join along no declared key" if alike else "join of unlike columns"
                 yield Smell(kind, f"{left.sql()} = {right.sql()}")
             kinds = {r.type_of(left), r.type_of(right)} - {""}
-            keyed = _keyed(r, (one, left.name.lower()), (other, right.name.lower()))
+            keyed = keyed_along(r, (one, left.name.lower()), (other, right.name.lower()))
             if len(kinds) == 2 and "TEXT" in kinds and not keyed:
                 yield Smell("join of unlike types", f"{left.sql()} = {right.sql()}")
     used = [c.table.lower() for c in r.columns if not inside_join(c)]
@@ -133,7 +133,7 @@ def _shared(r: Reading, one: str, other: str) -> bool:
     return any(name.endswith("id") and name != "id" for name in tables[0].columns.keys() & tables[1].columns.keys())
 
 
-def _keyed(r: Reading, one: tuple[str, str], other: tuple[str, str]) -> bool:
+def keyed_along(r: Reading, one: tuple[str, str], other: tuple[str, str]) -> bool:
     for (child, column), (parent, target) in ((one, other), (other, one)):
         table = r.schema.tables.get(child)
         for key in table.foreign_keys if table else ():
