@@ -28,7 +28,7 @@ from text2sql.data.audit.likelihood import LESS_LIKELY, ScoringModel, find_likel
 from text2sql.data.audit.reading import Reading, read
 from text2sql.data.audit.smell import Smell
 from text2sql.data.audit.smells import smells
-from text2sql.data.audit.weights import CONTRARY, score
+from text2sql.data.audit.weights import CONTRARY, WEIGHTS, score
 from text2sql.data.example import Example
 from text2sql.data.sources import load_examples
 from text2sql.inference.scoring_model import open_scoring_model
@@ -236,6 +236,8 @@ def _smells(examples: Sequence[Example], model: ScoringModel | None) -> list[lis
 def tune(parts: Sequence[Sequence[Reading]], seeds: Sequence[int], model: ScoringModel | None) -> None:
     """Print a weight for each smell: a logistic regression of planted faults against rows as they are.
 
+    With a model these are the weights of what it notices, beside those that there are.
+
     Args:
         parts: Of which weights are made, the rows of each source by themselves.
         seeds: A planting of faults each.
@@ -245,32 +247,25 @@ def tune(parts: Sequence[Sequence[Reading]], seeds: Sequence[int], model: Scorin
     faults = [example for readings in parts for seed in seeds for _, example in plant(readings, seed).values()]
     noticed = [{smell.kind for smell in found} for found in _smells([*rows, *faults], model)]
     clean, faulty = noticed[: len(rows)], noticed[len(rows) :]
-    kinds = sorted(CONTRARY.union(*clean, *faulty))
     # What is noticed without a model weighs the same with one.
-    by_text, by_model = ([k for k in kinds if (LESS_LIKELY in k) == is_model] for is_model in (False, True))
-    weights, constant = _regression(clean, faulty, by_text, {}, -2.0)
-    weights |= _regression(clean, faulty, by_model, weights, constant)[0]
+    kinds = sorted(k for k in CONTRARY.union(*clean, *faulty) if (LESS_LIKELY in k) == (model is not None))
+    weights = _regression(clean, faulty, kinds, {k: w for k, w in WEIGHTS.items() if k not in kinds} if model else {})
     counts = Counter(kind for one in clean for kind in one), Counter(kind for one in faulty for kind in one)
-    for kind in [*by_text, *by_model]:
+    for kind in kinds:
         seen_in = f"{counts[1][kind]}/{len(faulty)} planted, {counts[0][kind]}/{len(clean)}"
         print(f'    "{kind}": {weights[kind]:.2f},  # {seen_in}')
 
 
 def _regression(
-    clean: Sequence[set[str]],
-    faulty: Sequence[set[str]],
-    kinds: Sequence[str],
-    known: Mapping[str, float],
-    constant: float,
-) -> tuple[dict[str, float], float]:
-    """A weight for each of these kinds of smells, and the constant.
+    clean: Sequence[set[str]], faulty: Sequence[set[str]], kinds: Sequence[str], known: Mapping[str, float]
+) -> dict[str, float]:
+    """A weight for each of these kinds of smells.
 
     Args:
         clean: The smells of each row as it is.
         faulty: Those of each row with a fault.
         kinds: Which weights are looked for.
         known: Those of other kinds.
-        constant: To begin with.
     """
     seen = np.array([[kind in found for kind in kinds] for found in [*clean, *faulty]], dtype=float)
     told = np.array([sum(known.get(kind, 0.0) for kind in found) for found in [*clean, *faulty]])
@@ -278,13 +273,13 @@ def _regression(
     # All plantings together weigh as much as the rows as they are.
     weight = np.where(planted > 0, len(clean) / len(faulty), 1.0)
     first = np.array([CONTRARY_AT_FIRST if kind in CONTRARY else AT_FIRST for kind in kinds])
-    found = first.copy()
+    found, constant = first.copy(), -2.0
     for _ in range(STEPS):
         error = weight * (1 / (1 + np.exp(-(seen @ found + told + constant))) - planted) / weight.sum()
         # A smell never speaks for a query.
         found = np.maximum(found - RATE * (seen.T @ error + DECAY * (found - first)), 0.0)
         constant -= RATE * error.sum()
-    return dict(zip(kinds, map(float, found), strict=True)), float(constant)
+    return dict(zip(kinds, map(float, found), strict=True))
 
 
 def report(readings: Sequence[Reading], seeds: Sequence[int], model: ScoringModel | None) -> None:

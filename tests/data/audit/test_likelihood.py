@@ -54,7 +54,7 @@ def learnt(tmp_path: Path) -> Any:
 
 
 def test_alternatives_differ_in_one_place() -> None:
-    r = reading('SELECT MAX("price") FROM orders WHERE price > 3 ORDER BY day DESC')
+    r = reading('SELECT MAX("price") FROM orders WHERE price > 3 ORDER BY day DESC', "What?")
     before = r.tree.sql()
     choice = choice_of(r)
     assert choice.gold == "SELECT MAX(price) FROM orders WHERE price > 3 ORDER BY day DESC" and r.tree.sql() == before
@@ -90,8 +90,13 @@ def test_what_is_known_without_a_model_has_no_alternative() -> None:
     assert places("SELECT COUNT(clerk) FROM orders") == {"shown column", "aggregate"}
     assert places("SELECT SUM(id) FROM orders") == {"shown column", "aggregate"}
     priced = "SELECT price FROM orders"
-    assert places(priced) == {"shown column"} == places(priced, evidence="cheap refers to prices < 3")
-    assert places(priced, evidence="cost refers to Price") == set()
+    assert places(priced) == {"shown column"} == places(priced, evidence="cheap refers to less than 3")
+    assert places(priced, evidence="cost refers to Price") == set() == places(priced, question="Which prices?")
+    assert places(priced, question="Which prices of which clerks?") == {"shown column"}
+    assert places("SELECT clerk FROM orders", question="Which prices?") == {"shown column"}
+    # A model knows few names in quotes.
+    quoted = choice_of(reading("SELECT a FROM t", "q", 'CREATE TABLE t (a INT, "a b" INT, c INT)'))
+    assert [a.detail for a in quoted.alternatives] == ["c for a"]
     # A name that the query makes is no column of the table.
     assert places("SELECT n FROM (SELECT price AS n FROM orders)", evidence="price") == set()
     turned = "SELECT clerk FROM orders ORDER BY price"
@@ -112,13 +117,15 @@ def test_joins_along_keys_have_no_alternative() -> None:
 
 
 def test_columns_of_joins_are_swapped_within_their_tables() -> None:
-    schema = "CREATE TABLE a (id INT, `group` INT, `a b` INT); CREATE TABLE b (id INT, a_id INT, x INT, y INT)"
+    schema = (
+        "CREATE TABLE a (id INT, `group` INT, `a b` INT, other INT); CREATE TABLE b (id INT, a_id INT, x INT, y INT)"
+    )
     choice = choice_of(reading("SELECT a.id, X FROM a JOIN b ON b.a_id = a.ID", schema=schema))
     joined = {a.sql for a in choice.alternatives if a.place == "joined column"}
     # Names are written as the schema spells them.
     start = "SELECT a.id, x FROM a JOIN b ON "
-    rights = [f"b.a_id = a.{name}" for name in ('"group"', '"a b"')]
-    assert joined == {start + on for on in ("b.id = a.id", "b.x = a.id", "b.y = a.id", *rights)}
+    # Quoted ones are no alternatives to one without.
+    assert joined == {start + on for on in ("b.id = a.id", "b.x = a.id", "b.y = a.id", "b.a_id = a.other")}
     # A name without its table is of the one that has it.
     assert "SELECT a.id, y FROM a JOIN b ON b.a_id = a.id" in {a.sql for a in choice.alternatives}
 

@@ -103,11 +103,24 @@ def _columns(reading: Reading, tree: exp.Expr) -> Changes:
             continue
         old = node.this
         for key, column in table.columns.items():
-            # A model names keys where it knows no better. Only joins are along them.
-            if key != node.name.lower() and (place == "joined column" or not _is_key(column.name, table)):
+            if key != node.name.lower() and _compares(reading, column.name, node.name, place, table):
                 node.set("this", exp.to_identifier(column.name, quoted=not _goes_bare(column.name)))
                 yield place, f"{column.name} for {old.name}"
         node.set("this", old)
+
+
+def _compares(reading: Reading, other: str, own: str, place: Place, table: TableSchema) -> bool:
+    """Whether it tells something that a model prefers another column to the query's own.
+
+    It likes names without quotes, and those of keys where it knows no better, although only joins are along them. And
+    no preference tells anything against a name that the question says and the other's not.
+    """
+    if _goes_bare(other) != _goes_bare(own):
+        return False
+    if place == "joined column":
+        return True
+    said, own_said = (bool(reading.stems_of(name) & reading.stems) for name in (other, own))
+    return not _is_key(other, table) and (said or not own_said)
 
 
 def _is_certain(reading: Reading, column: exp.Column, place: Place, table: TableSchema) -> bool:
@@ -155,14 +168,18 @@ def _place_of(column: exp.Column) -> Place:
         return "joined column"
     node: exp.Expr = column
     while node.parent is not None and not isinstance(node.parent, exp.Select):
+        if isinstance(node.parent, (exp.Predicate, exp.In, exp.Between)):
+            return "used column"
         node = node.parent
     return "shown column" if node.arg_key == "expressions" else "used column"
 
 
 def _aggregates(reading: Reading, tree: exp.Expr) -> Changes:
-    """Another aggregate of a column; of a key none but their number."""
+    """Another aggregate of a column; of a key none but their number, and none in a share, of which both are parts."""
     for node in [*tree.find_all(*AGGREGATES)]:
-        if not isinstance(node.this, (exp.Column, exp.Distinct)):
+        if not isinstance(node.this, (exp.Column, exp.Distinct)) or isinstance(
+            node.find_ancestor(exp.Div, exp.Select), exp.Div
+        ):
             continue
         column = node.find(exp.Column)
         table = _table_of(reading, column) if column is not None else None

@@ -134,6 +134,7 @@ def _shared(r: Reading, one: str, other: str) -> bool:
 
 
 def keyed_along(r: Reading, one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether two columns, each as table and name in lower case, belong together by declared keys."""
     for (child, column), (parent, target) in ((one, other), (other, one)):
         table = r.schema.tables.get(child)
         for key in table.foreign_keys if table else ():

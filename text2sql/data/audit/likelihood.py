@@ -34,7 +34,7 @@ TOP = 20
 # one place and of one query are.
 LEAD, OF_PLACE, OF_QUERY = 0.7, 2, 3
 # What the smells are called, and from how many nats on they tell more.
-LESS_LIKELY, FAR = "less likely", 5.0
+LESS_LIKELY, FAR = "less likely", 4.0
 
 
 @dataclass(frozen=True)
