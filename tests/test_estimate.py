@@ -214,7 +214,7 @@ def test_examples_on_one_schema_that_stand_together_take_less_time(
         seen, examples = forecast(config, dataset), dataset.split.train
         keys = order_keys(config, examples, dataset.known)
         tokens = tokenize(examples, tiny_tokenizer, PromptFormat.of(config))
-        batches = Batches(config, TrainingData(tokens, [example.id for example in examples], *keys))
+        batches = Batches(config, TrainingData(tokens, [example.id for example in examples], keys))
         assert seen.batches == [batches.indices(step) for step in range(batches.per_epoch)]
         computed[together, sharing] = largest_load(config, seen, DEVICES["T4"]).computed
     assert computed[4, False] == 1 and 0.5 < computed[4, True] < 0.9 * computed[0, True] < 0.9

@@ -10,7 +10,7 @@ import pytest
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.trees import parse_query
 from text2sql.engines.values.pattern_checks import ARGUMENTS, MATCHES, matches, with_pattern_function
-from text2sql.engines.values.regular_expressions import matching, texts
+from text2sql.engines.values.regular_expressions import divides, matching, texts
 
 PATTERNS = [
     *("^[a-c]+$", "ab+c", r"^\d{3}-\d{4}$", "^(red|gr[ae]y)s?$", r"@example\.com$", "^[^@]+@[^@]+$", r"^\+?[0-9]+$"),
@@ -82,7 +82,14 @@ def test_a_check_holds_by_the_function_as_in_the_engine(
     connection.close()
 
 
-def test_an_expression_that_could_take_for_ever_or_that_python_does_not_read_is_left_as_it_is() -> None:
-    for pattern in ("^(a+)+$", "(?<=a+)b", "["):
+def test_an_expression_that_python_does_not_read_is_left_as_it_is() -> None:
+    for pattern in ("(?<=a+)b", "[", r"\ma"):
         tree = parse_query(f"SELECT code ~ '{pattern}'", "postgres")
         assert tree is not None and with_pattern_function(tree, "postgres") == tree
+
+
+@pytest.mark.parametrize("pattern", ["^(a+)+$", r"^(\w+\s?)+$", "^(a|aa)+$", "^((a|b)c?)*$", "^(a{1,3}){2,9}$"])
+def test_a_text_that_can_be_divided_in_many_ways_is_tried_where_it_is_short(pattern: str) -> None:
+    assert divides(pattern) and matches("!", pattern, "") == 0
+    assert [matches("a" * count + "!", pattern, "") for count in (19, 20, 60)] == [0, None, None]
+    assert not any(map(divides, ("^[a-z]+/[a-z]+$", "^(ab){2,9}$", "^(red|gr[ae]y)s?$", r"^\d{3}-\d{4}$")))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 from backends.paths import cache_directory
 from text2sql.config import EvaluationConfig
@@ -145,8 +146,7 @@ def _examined(tasks: Sequence[PairTask], settings: EvaluationConfig, work: Exami
     with ExitStack() as stack:
         caching = settings.cache or len(tasks) >= CACHE_FROM
         kept = stack.enter_context(closing(VerdictCache(cache_directory("verdicts")))) if caching else None
-        about = "examined" if work is examine else work.__name__
-        keys = [kept.key({about: FORMAT, **asdict(task)}) for task in tasks] if kept else []
+        keys = [kept.key({work.__name__: FORMAT, **asdict(task)}) for task in tasks] if kept else []
         left = []
         for number in range(len(tasks)):
             faults: Kinds | None = kept.get_json(keys[number]) if kept else None
@@ -172,19 +172,16 @@ def examine(task: PairTask) -> Examined:
     """What a worker does with a gold query, which is its own prediction."""
     if task.dialect != "sqlite":
         return _examine_in_engine(task)
-    with closing(PreparedPair(task.schema, task.gold, task.gold, task.database, task.seed)) as pair:
-        try:
-            pair.prepare_gold()
-        except GoldFails as failure:
-            return Examined(((FAILS, f"{failure}; {_dialects(task.gold)}"),))
-        added, sql = pair.added, pair.gold.sql
-    faults = [(MADE_UP, ", ".join(added))] if added else []
+    gold = _prepared(task)
+    if isinstance(gold, Examined):
+        return gold
+    faults = [(MADE_UP, ", ".join(gold.added))] if gold.added else []
     verdict = judged(task)
     if verdict.status != "equivalent":
         faults.append((UNDECIDED, verdict.reason))
     elif verdict.unused_database:
         faults.append((FAILS_ON_FILE, verdict.unused_database))
-    elif task.database and not _returns_something(sql, task.database, task.timeout):
+    elif task.database and not _returns_something(gold.sql, task.database, task.timeout):
         faults.append((EMPTY, ""))
     return Examined(tuple(faults))
 
@@ -193,12 +190,25 @@ def examine_running(task: PairTask) -> Examined:
     """What a worker does with a gold query of which only counts whether it runs: nothing is compared."""
     if task.dialect != "sqlite":
         return _examine_in_engine(task)
+    gold = _prepared(task)
+    return gold if isinstance(gold, Examined) else Examined(())
+
+
+class _Prepared(NamedTuple):
+    """A gold query that runs in SQLite, and the columns that were made up for it."""
+
+    sql: str
+    added: Sequence[str]
+
+
+def _prepared(task: PairTask) -> _Prepared | Examined:
+    """A gold query as SQLite takes it, or that it does not run."""
     with closing(PreparedPair(task.schema, task.gold, task.gold, task.database, task.seed)) as pair:
         try:
             pair.prepare_gold()
         except GoldFails as failure:
             return Examined(((FAILS, f"{failure}; {_dialects(task.gold)}"),))
-    return Examined(())
+        return _Prepared(pair.gold.sql, pair.added)
 
 
 def _examine_in_engine(task: PairTask) -> Examined:

@@ -101,7 +101,7 @@ def _steps(session: RunSession, dataset: Dataset, train: list[Tokens], peak: flo
         return VerdictSteps(session, dataset.split.train, train, peak, teacher)
     examples = dataset.split.train
     keys = order_keys(session.config, examples, dataset.known)
-    data = TrainingData(train, [example.id for example in examples], keys.levels, keys.schemas)
+    data = TrainingData(train, [example.id for example in examples], keys)
     return SupervisedSteps(session, data, peak)
 
 

@@ -120,7 +120,7 @@ class TableSchema:
         """The columns that an INSERT gives, in lower case: all but the generated ones."""
         return [key for key, column in self.columns.items() if not column.generated]
 
-    def ddl(self, *, checks: bool = True) -> str:
+    def ddl(self) -> str:
         """The table for SQLite, without its foreign keys: the generator of rows keeps those."""
         if self.full_text:
             module, _, options = self.full_text.partition(" ")
@@ -138,8 +138,7 @@ class TableSchema:
         if self.primary_key:
             parts.append(f"PRIMARY KEY ({', '.join(map(quote_identifier, self.primary_key))})")
         parts += [f"UNIQUE ({', '.join(map(quote_identifier, key))})" for key in self.uniques]
-        if checks:
-            parts += [f"CHECK ({check})" for check in self.checks]
+        parts += [f"CHECK ({check})" for check in self.checks]
         suffix = " WITHOUT ROWID" if self.without_rowid and self.primary_key else ""
         return f"CREATE TABLE {quote_identifier(self.name)} ({', '.join(parts)}){suffix}"
 

@@ -15,23 +15,6 @@ from text2sql.data.prompts import Tokens
 from text2sql.sql.hardness import LEVELS
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingData:
-    """What a supervised training learns from.
-
-    Attributes:
-        train: The training examples.
-        ids: Their names, for messages.
-        levels: How hard each training example is, for a curriculum; None for none.
-        schemas: What each training example's prompt begins with, where those that share it are to stand together.
-    """
-
-    train: list[Tokens]
-    ids: list[str]
-    levels: list[int] | None = None
-    schemas: list[str] | None = None
-
-
 class OrderKeys(NamedTuple):
     """What the order of an epoch depends on, beside chance.
 
@@ -42,6 +25,21 @@ class OrderKeys(NamedTuple):
 
     levels: list[int] | None
     schemas: list[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What a supervised training learns from.
+
+    Attributes:
+        train: The training examples.
+        ids: Their names, for messages.
+        keys: What their order depends on.
+    """
+
+    train: list[Tokens]
+    ids: list[str]
+    keys: OrderKeys
 
 
 def order_keys(config: Config, examples: Sequence[Example], known: KnownTexts) -> OrderKeys:
@@ -143,8 +141,8 @@ class Batches:
 
     def __init__(self, config: Config, data: TrainingData) -> None:
         self._seed, self._size = config.seed, config.training.batch_size
-        self._count, self._levels = len(data.train), data.levels
-        self._schemas, self._together = data.schemas, config.training.group_by_schema
+        self._count, self._keys = len(data.train), data.keys
+        self._together = config.training.group_by_schema
         self.total = total_steps(config, self._count)
         self.per_epoch = math.ceil(self._count / self._size)
         # The epoch that was asked for last, and its order.
@@ -154,8 +152,9 @@ class Batches:
         """Which examples a step takes; steps are counted from 0."""
         epoch, place = divmod(step, self.per_epoch)
         if self._order[0] != epoch:
+            keys = self._keys
             order = epoch_order(
-                self._seed, epoch, self._count, self._levels, schemas=self._schemas, together=self._together
+                self._seed, epoch, self._count, keys.levels, schemas=keys.schemas, together=self._together
             )
             self._order = (epoch, order)
         return self._order[1][place * self._size : (place + 1) * self._size]

@@ -133,8 +133,6 @@ def make_example(
             continue
         if field in stripped:
             read[field] = read[field].strip()
-    if len(read) == len(FIELDS):
-        return Example(identity, read["question"], read["context"], read["answer"], problem=problem)
     optional: dict[str, Any] = {field: read.get(field) or None for field in OPTIONAL_FIELDS if field != "id"}
     return Example(
         read.get("id") or identity, read["question"], read["context"], read["answer"], **optional, problem=problem

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from text2sql.engines.sandbox.engine import QUERY_SECONDS, Engine
 from text2sql.engines.sandbox.tables import EngineSchema
 from text2sql.engines.values.fitted_rows import fitted
-from text2sql.engines.values.pattern_checks import ARGUMENTS, MATCHES, matches
+from text2sql.engines.values.sqlite_functions import SQLITE_FUNCTIONS
 from text2sql.sql.sandbox import MAX_ROWS, QueryFailed, Result, Sandbox
 from text2sql.sql.schema import TableSchema, View
 from text2sql.sql.tokens import fold
@@ -50,8 +50,9 @@ class EngineBox:
             for name, table in tables.items()
             if table.checks or table.indexes or len(table.given) < len(table.columns)
         }
-        functions = {MATCHES: (matches, ARGUMENTS)}
-        self._keeper = Sandbox.in_memory(tables.values(), functions=functions) if self._kept_by_sqlite else None
+        self._keeper = None
+        if self._kept_by_sqlite:
+            self._keeper = Sandbox.in_memory(tables.values(), functions=SQLITE_FUNCTIONS)
         self._reverse = self._filled = False
         # The statements whose rows the engine holds; None where it is not known.
         self._held: list[str] | None = None

@@ -371,7 +371,7 @@ def _unknown(expression: str, table: TableSchema) -> str:
 def _in_sqlite(text: str, schema: EngineSchema) -> str:
     """A condition or an expression as SQLite reads it; empty where it cannot be had."""
     tree = parse_query(f"SELECT {text}", schema.dialect) if text else None
-    found = None
-    if tree is not None:
-        found = as_sqlite(with_pattern_function(schema.with_days(tree), schema.dialect), schema.dialect)
+    if tree is None:
+        return ""
+    found = as_sqlite(with_pattern_function(schema.with_days(tree), schema.dialect), schema.dialect)
     return found.sql.removeprefix("SELECT ") if found is not None else ""

@@ -1,7 +1,7 @@
 """CHECKs by regular expressions, which SQLite does not have: a function of its own stands for them.
 
-What the engines read alike is taken over into Python's expressions. An expression that is more than that, or could take
-for ever, is left as it is; SQLite then does without the CHECK.
+What the engines read alike is taken over into Python's expressions. An expression that is more than that is left as it
+is; SQLite then does without the CHECK.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from sqlglot import exp
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.values.regular_expressions import POSIX, from_similar, matching, texts
+from text2sql.engines.values.regular_expressions import POSIX, divides, from_similar, matching, texts
 from text2sql.sql.values import Value
 
 # The function's name, and how many arguments it has: the text, the expression, and letters of `WHOLE` and `ANY_CASE`.
@@ -21,20 +21,17 @@ MATCHES, ARGUMENTS = "text2sql_matches", 3
 WHOLE, ANY_CASE = "w", "i"
 
 _KINDS = (exp.RegexpLike, exp.RegexpILike, exp.RegexpFullMatch, exp.SimilarTo)
-_LONGEST = 2000
-# A group that is repeated and ends in what is repeated: Python may try all ways to divide a text.
-_NESTED = re.compile(r"[+*}]\)[+*{]")
+# Characters of a text that is tried, and of one on which Python may try all ways to divide it: these can take for ever.
+_LONGEST, _LONGEST_DIVIDED = 200, 20
 
 
 def with_pattern_function(tree: exp.Expr, dialect: Dialect) -> exp.Expr:
-    """A condition with the function in place of the regular expressions that are written out in it."""
+    """A query with the function in place of the regular expressions that are written out in it."""
     tree = tree.copy()
     for node in list(tree.find_all(*_KINDS)):
         arguments = _arguments(node, dialect)
         if arguments is not None:
             call = exp.Anonymous(this=MATCHES, expressions=[node.this.copy(), *map(exp.Literal.string, arguments)])
-            if node is tree:
-                return call
             node.replace(call)
     return tree
 
@@ -56,17 +53,16 @@ def _arguments(node: exp.Expr, dialect: Dialect) -> tuple[str, str] | None:
 
 
 def matches(text: Value, pattern: Value, letters: Value) -> Value:
-    """Whether a regular expression matches: what the function does."""
+    """Whether a regular expression matches: what the function does; None where that is not found out."""
     compiled = _compiled(str(pattern), ANY_CASE in str(letters))
-    if text is None or compiled is None or len(shown := str(text)) > _LONGEST:
+    longest = _LONGEST_DIVIDED if divides(str(pattern)) else _LONGEST
+    if text is None or compiled is None or len(shown := str(text)) > longest:
         return None
     return int(bool(compiled.fullmatch(shown) if WHOLE in str(letters) else compiled.search(shown)))
 
 
 @lru_cache(maxsize=256)
 def _compiled(pattern: str, blind: bool) -> re.Pattern[str] | None:
-    if _NESTED.search(pattern):
-        return None
     for name, ranges in POSIX.items():
         members = "".join(f"{re.escape(first)}-{re.escape(last)}" for first, last in ranges)
         pattern = pattern.replace(f"[:{name}:]", members)

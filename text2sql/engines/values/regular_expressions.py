@@ -13,6 +13,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 # Texts of an expression, characters of one, how deep groups are read, and repetitions that are written out.
 _MOST, _LONGEST, _DEEPEST, _REPEATED = 56, 60, 6, 30
@@ -89,6 +90,19 @@ def _drawn_once(part: _Part, rng: random.Random) -> str:
         first, last = rng.choice(part.ranges)
         return chr(rng.randint(ord(first), max(ord(first), ord(last))))
     return rng.choice(part.inside or ("",))
+
+
+@lru_cache(maxsize=256)
+def divides(pattern: str) -> bool:
+    """Whether an expression repeats a group of several lengths, so that a text can be divided in many ways."""
+    alternatives = _Reader(pattern).alternatives()
+    return any(_divides(part) for own in alternatives for part in own)
+
+
+def _divides(part: _Part) -> bool:
+    inner = [inside for option in part.group for inside in option]
+    several = len(part.group) > 1 or any(inside.most != inside.least for inside in inner)
+    return (several and (part.most is None or part.most > 1)) or any(map(_divides, inner))
 
 
 def _around(text: str, *, anchored: bool) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from text2sql.engines.values.pattern_checks import ARGUMENTS, MATCHES, matches
+from text2sql.engines.values.sqlite_functions import SQLITE_FUNCTIONS
 from text2sql.sql.sandbox import QueryFailed, Sandbox
 from text2sql.sql.schema import Column, TableSchema
 from text2sql.sql.trees import to_sqlite
@@ -81,7 +81,7 @@ class ConditionProbe:
             for place, (affinity, collation) in enumerate(key):
                 table.add(Column(f"v{place}", "" if affinity == "BLOB" else affinity, collation=collation))
             table.add(Column("n", "INTEGER"))
-            self._boxes[key] = _knowing(Sandbox.in_memory([table])), table
+            self._boxes[key] = Sandbox.in_memory([table], functions=SQLITE_FUNCTIONS), table
         box, table = self._boxes[key]
         box.load({"probe": (table, loaded)})
         listed = ", ".join(f"({expression})" for expression in expressions)
@@ -104,26 +104,3 @@ class ConditionProbe:
                 part.replace(name)
         found = self.evaluate([to_sqlite(copied)], [column], [(value,) for value in values])
         return None if found is None else [None if row[0] is None else bool(row[0]) for row in found]
-
-
-def _knowing(box: Sandbox) -> Sandbox:
-    """A sandbox with functions of engines that SQLite lacks: parts of a text between marks, regular expressions."""
-    box.create_function(MATCHES, matches, ARGUMENTS)
-    box.create_function("split_part", _split_part, 3)
-    box.create_function("substring_index", _substring_index, 3)
-    return box
-
-
-def _split_part(text: Value, mark: Value, place: Value) -> Value:
-    if text is None or not isinstance(mark, str) or not isinstance(place, int):
-        return None
-    parts = str(text).split(mark) if mark else [str(text)]
-    at = place - 1 if place > 0 else place + len(parts)
-    return parts[at] if place and 0 <= at < len(parts) else ""
-
-
-def _substring_index(text: Value, mark: Value, count: Value) -> Value:
-    if text is None or not isinstance(mark, str) or not isinstance(count, int):
-        return None
-    parts = str(text).split(mark) if mark and count else []
-    return mark.join(parts[:count] if count > 0 else parts[count:])
