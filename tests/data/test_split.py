@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.tiny_runs import rows, write_jsonl
-from text2sql.config import Config, DataConfig
+from text2sql.config import Config, DataConfig, RlConfig
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
 from text2sql.data.facts import tables_of
 from text2sql.data.sources import load_examples
 from text2sql.data.sources.bundled import domains
-from text2sql.data.split import Split, count_leaks, draw, split_examples
+from text2sql.data.split import Split, count_leaks, draw, hold_back, split_examples
 from text2sql.errors import UserError
 
 
@@ -131,6 +131,34 @@ def test_a_placeholder_is_a_table_only_with_its_columns() -> None:
     one, other = "CREATE TABLE table_name_11 (a INT)", "CREATE TABLE table_name_11 (b INT)"
     assert not tables_of(one) & tables_of(other)
     assert tables_of('CREATE TABLE "Head" (age INT)') == tables_of("CREATE TABLE head (name VARCHAR, born VARCHAR)")
+
+
+# Questions kept aside for verdicts
+
+
+@given(st.lists(TABLES, min_size=2, max_size=60), st.floats(0.05, 0.9))
+def test_whole_schemas_are_kept_aside(schemas: list[set[int]], share: float) -> None:
+    train = [
+        Example(str(i), f"{i}?", "; ".join(f"CREATE TABLE t{n} (a INT)" for n in sorted(tables)), "SELECT 1")
+        for i, tables in enumerate(schemas)
+    ]
+    try:
+        split, aside = hold_back(Split(train, [], []), RlConfig(holdout=share, holdout_by="schema"))
+    except UserError as error:
+        assert "leaves one of the sides empty" in str(error)
+        return
+    assert sorted([*split.train, *aside], key=lambda e: int(e.id)) == train and split.train and aside
+    one, other = (set().union(*(tables_of(e.context) for e in side)) for side in (split.train, aside))
+    assert not one & other
+
+
+def test_as_many_schemas_as_come_nearest_to_the_share_are_kept_aside() -> None:
+    data = DataConfig(source="bundled", test_size=50)
+    split = _split(load_examples(data), data)
+    taught, aside = hold_back(split, RlConfig(holdout=0.34, holdout_by="schema"))
+    assert not {e.db_id for e in taught.train} & {e.db_id for e in aside}
+    assert len(aside) / len(split.train) == pytest.approx(0.34, abs=0.02)
+    assert [e for e in split.train if e in set(aside)] == aside
 
 
 # The bundled set

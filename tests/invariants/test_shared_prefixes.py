@@ -143,6 +143,33 @@ def test_same_numbers_as_separate_rows(open_local: Any, tiny_model: str, counter
     assert_equal(found, expected)
 
 
+@pytest.mark.parametrize("arithmetic", [{"matmul": "bfloat16"}, {"dtype": "bfloat16"}, {"dtype": "float16"}])
+@pytest.mark.parametrize("options", [{}, {"attention": "eager", "share_prefixes": True}], ids=["auto", "masked"])
+def test_sixteen_bits_share_as_well(
+    open_local: Any, tiny_model: str, counter: Counter, arithmetic: Any, options: Any
+) -> None:
+    data = datums("cross_entropy")
+    expected = computed(open_local, tiny_model, [data], "cross_entropy", {}, share_prefixes=False, **arithmetic)
+    separate, counter.tokens = counter.tokens, 0
+    found = computed(open_local, tiny_model, [data], "cross_entropy", {}, **arithmetic, **options)
+    assert counter.trees and counter.tokens < 0.6 * separate
+    assert found[0] == pytest.approx(expected[0], rel=5e-3)
+    one, other = (torch.cat([gradient.flatten() for gradient in each[2].values()]) for each in (found, expected))
+    assert float(torch.nn.functional.cosine_similarity(one, other, dim=0)) > 0.998
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_model_that_mixes_what_it_is_to_keep_apart_does_not_share(
+    open_local: Any, tiny_model: str, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    def everything(query: Any, key: Any, value: Any, *_: Any) -> torch.Tensor:
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+
+    monkeypatch.setattr(packed_attention._TreeAttention, "apply", everything)
+    client = open_local(dtype=dtype).create_lora_training_client(tiny_model, rank=4).result()
+    assert client.engine.base.packing and not client.engine.base.sharing
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "importance_sampling", "ppo", "cispo", "dro"])
 @pytest.mark.parametrize("targets", [1, 3])
 def test_every_loss(open_local: Any, tiny_model: str, loss: str, targets: int) -> None:

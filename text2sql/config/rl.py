@@ -112,6 +112,11 @@ class RlConfig(Section):
         description="Share of the training examples, the last ones, that supervised runs leave alone and answers are "
         "sampled for; 0 keeps none aside, and answers are sampled for all.",
     )
+    holdout_by: Literal["question", "schema"] = Field(
+        "question",
+        description="What is kept aside: single questions, or with all questions on it whole schemas, so that answers "
+        "are sampled for schemas that supervision has not shown.",
+    )
     cold_start: bool = Field(
         False, description="Begin without training.start_from: an untuned model is seldom right, and so seldom paid."
     )

@@ -98,7 +98,7 @@ def load_dataset(config: Config) -> Dataset:
         examples = [*examples, *split.test]
     aside = len(examples) - sum(map(len, split))
     everything = len(split.train)
-    split, kept_aside = hold_back(split, config.rl.holdout)
+    split, kept_aside = hold_back(split, config.rl, known)
     if kept_aside and config.rl.method is not None:
         split = split._replace(train=kept_aside)
     held_back = everything - len(split.train)

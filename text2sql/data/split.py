@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from text2sql.config import DataConfig
+from text2sql.config import DataConfig, RlConfig
 from text2sql.data.example import Example
 from text2sql.data.facts import KnownTexts
 from text2sql.errors import UserError
@@ -54,24 +54,47 @@ def split_examples(examples: Sequence[Example], data: DataConfig, known: KnownTe
     return Split(list(examples[held_out:]), list(examples[data.test_size : held_out]), list(examples[: data.test_size]))
 
 
-def hold_back(split: Split, share: float) -> tuple[Split, list[Example]]:
-    """Set the last training examples aside, for a run that learns from verdicts; and those that were.
+def hold_back(split: Split, rl: RlConfig, known: KnownTexts | None = None) -> tuple[Split, list[Example]]:
+    """Set training examples aside, for a run that learns from verdicts; and those that were.
 
-    Two runs that draw the same examples set the same ones aside.
+    They are the last ones; by schema, whole groups that share a table, from the last example's on. Two runs that draw
+    the same examples set the same ones aside.
 
     Args:
         split: The three sides.
-        share: Of the training examples.
+        rl: Says how many, and by what.
+        known: Facts of the examples that have been read already.
 
     Raises:
         UserError: Nothing would be left to train on, or nothing would be set aside.
     """
-    if not share:
+    if not rl.holdout:
         return split, []
-    first = len(split.train) - round(share * len(split.train))
-    if not 0 < first < len(split.train):
-        raise UserError(f"rl.holdout={share:g} of {len(split.train)} training examples leaves one of the sides empty.")
-    return split._replace(train=split.train[:first]), split.train[first:]
+    train = split.train
+    wanted = round(rl.holdout * len(train))
+    if rl.holdout_by == "schema":
+        aside = _last_groups(_components(train, known or KnownTexts()), wanted)
+    else:
+        aside = set(range(len(train) - wanted, len(train)))
+    if not 0 < len(aside) < len(train):
+        groups = " whole schemas" if rl.holdout_by == "schema" else ""
+        raise UserError(
+            f"rl.holdout={rl.holdout:g} of{groups} {len(train)} training examples leaves one of the sides empty."
+        )
+    taught = [example for place, example in enumerate(train) if place not in aside]
+    return split._replace(train=taught), [train[place] for place in sorted(aside)]
+
+
+def _last_groups(roots: Sequence[int], wanted: int) -> set[int]:
+    """The places of whole groups, those that end last, as many as come nearest to so many places."""
+    groups: dict[int, list[int]] = {}
+    for place in reversed(range(len(roots))):
+        groups.setdefault(roots[place], []).append(place)
+    aside: set[int] = set()
+    for places in groups.values():
+        if abs(len(aside) + len(places) - wanted) < abs(len(aside) - wanted):
+            aside.update(places)
+    return aside
 
 
 def split_with_test(examples: Sequence[Example], test: Sequence[Example], data: DataConfig) -> Split:

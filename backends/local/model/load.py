@@ -127,13 +127,15 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     matmul = pick_matmul(options, device, dtype, quantization)
     if options.method == "lora":
         load_peft(quantised=quantization != "none")
-        if matmul == "bfloat16":
-            use_bfloat16(model)
-        untie(model)
         if dtype == torch.float32 and quantization == "none" and not (options.compile or liger):
             fuse(model)
     packing = _pack(model, options, attention, device)
     sharing = _share(model, options, packing=packing, device=device)
+    if matmul == "bfloat16":
+        # After the model was tried, in float32, in which what is right and what is not are far apart.
+        use_bfloat16(model)
+    if options.method == "lora":
+        untie(model)
     if options.fsdp:
         shard(model, device, processes)
     if liger:
