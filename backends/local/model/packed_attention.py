@@ -209,14 +209,15 @@ def _beginnings_are_shared(model: Any) -> bool:
     row = list(range(LENGTH))
     tokens, places = [*row[:half], *row[half:][::-1], *row[half:]], [*row, *row[half:]]
     continuations = [Segment(half, LENGTH, LENGTH), Segment(LENGTH, end, end)]
-    lengths = [LENGTH, LENGTH]
-    shared = _try(model, tokens, places, lengths, [Segment(0, half, end), *continuations])
+    shared, without = (
+        _try(model, tokens, places, [LENGTH, LENGTH], [beginning, *continuations])
+        for beginning in (Segment(0, half, end), Segment(0, half, half))
+    )
     alone = _try(model, row, row, [LENGTH], [Segment(0, LENGTH, LENGTH)])
-    allowed = SAME
-    if model.dtype != torch.float32:
-        # Sixteen bits round by more than that, but by little beside what the beginning makes of a continuation.
-        without = _try(model, tokens, places, lengths, [Segment(0, half, half), *continuations])
-        allowed = _difference(without, alone, half) / 4
+    if shared is None:
+        return False
+    # Sixteen bits round by more than float32, but by little beside what the beginning makes of a continuation.
+    allowed = SAME if model.dtype == torch.float32 else _difference(without, alone, half) / 4
     return _difference(shared, alone, half) <= allowed
 
 
@@ -239,4 +240,5 @@ def _difference(one: Tensor | None, other: Tensor | None, last: int) -> float:
     """By how much the logits of the last N positions differ at most, as a share of the largest; inf without any."""
     if one is None or other is None:
         return float("inf")
-    return float((one[-last:] - other[-last:]).abs().max() / other[-last:].abs().max())
+    apart = float((one[-last:] - other[-last:]).abs().max())
+    return apart / float(other[-last:].abs().max()) if apart else 0.0
