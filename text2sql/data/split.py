@@ -77,9 +77,9 @@ def hold_back(split: Split, rl: RlConfig, known: KnownTexts | None = None) -> tu
     else:
         aside = set(range(len(train) - wanted, len(train)))
     if not 0 < len(aside) < len(train):
-        groups = " whole schemas" if rl.holdout_by == "schema" else ""
+        whole = "; they share tables: set rl.holdout_by=question" if rl.holdout_by == "schema" else ""
         raise UserError(
-            f"rl.holdout={rl.holdout:g} of{groups} {len(train)} training examples leaves one of the sides empty."
+            f"rl.holdout={rl.holdout:g} of {len(train)} training examples leaves one of the sides empty{whole}."
         )
     taught = [example for place, example in enumerate(train) if place not in aside]
     return split._replace(train=taught), [train[place] for place in sorted(aside)]
