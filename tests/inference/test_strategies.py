@@ -17,16 +17,18 @@ from backends.options import FakeOptions
 from tests.support import archives
 from tests.support.tiny_runs import read_jsonl, tiny_config
 from text2sql.compare.entries import load_entries
-from text2sql.config import Config, FewShot, Retry, SelfConsistency
+from text2sql.config import Config, EvaluationConfig, FewShot, Retry, SelfConsistency
 from text2sql.data.example import Example
 from text2sql.data.few_shot import choose_few_shot
 from text2sql.data.prompts import PromptFormat
+from text2sql.engines.sandbox.engine import drop_engine
 from text2sql.errors import UserError
+from text2sql.evaluation.match_options import match_options
 from text2sql.inference import strategies
 from text2sql.inference.generate import Generation, Request
 from text2sql.inference.plan import Evaluation, known_evaluations, other_strategies, plan_run
 from text2sql.inference.predict import predict
-from text2sql.inference.strategies import AskAgain, Greedy, Strategy, Vote, execution_error
+from text2sql.inference.strategies import AskAgain, Greedy, JudgeAll, Strategy, Vote, execution_error
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.claim import open_run
@@ -124,10 +126,34 @@ def test_votes_are_taken_on_the_real_database(tmp_path: Path) -> None:
     # On this database both texts return the same rows; on others they would not.
     texts = ["SELECT title FROM vessel", "SELECT quay FROM berth", "SELECT quay FROM berth WHERE depth > 0"]
     assert _vote(*texts, example=example) in texts
-    assert execution_error(example, "SELECT quay FROM berth", 2.0) is None
-    assert "no such table" in str(execution_error(example, "SELECT * FROM boats", 2.0))
-    assert execution_error(example, "DELETE FROM berth", 2.0)
+    assert execution_error(example, "SELECT quay FROM berth", EvaluationConfig()) is None
+    assert "no such table" in str(execution_error(example, "SELECT * FROM boats", EvaluationConfig()))
+    assert execution_error(example, "DELETE FROM berth", EvaluationConfig())
     assert sqlite3.connect(file).execute("SELECT COUNT(*) FROM berth").fetchone() == (2,)
+
+
+def test_where_queries_are_translated_no_strategy_needs_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEXT2SQL_MYSQL", raising=False)
+    drop_engine("mysql")
+    config = Config.model_validate({"data": {"dialect": "mysql"}, "evaluation": {"transpile": True, "workers": 1}})
+    question = replace(ASKED, dialect="mysql")
+    answers = [_wrote("SELECT MAX(depth) FROM berth", "SELECT COUNT(*) FROM berth", "SELECT COUNT(1) FROM `berth`")]
+    (voted,) = Vote(SelfConsistency()).choose([question], answers, _never, config)
+    assert voted.text == "SELECT COUNT(*) FROM berth"
+    assert JudgeAll(SelfConsistency()).count_right([question], answers, config) == [2]
+    (kept,) = AskAgain(Retry()).choose([question], answers, _never, config)
+    assert kept.text == "SELECT MAX(depth) FROM berth"
+
+
+def test_all_verdicts_of_a_run_hang_on_the_seed_of_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[Any] = []
+    monkeypatch.setattr(strategies.evaluation, "score_pairs", lambda pairs, **options: used.append(options) or ())
+    config = Config.model_validate({"seed": 5, "data": {"seed": 3}, "evaluation": {"cache": True}})
+    answers = [_wrote("SELECT 1", "SELECT COUNT(*) FROM berth")]
+    JudgeAll(SelfConsistency()).count_right([ASKED], answers, config)
+    Vote(SelfConsistency()).choose([ASKED], answers, _never, config)
+    assert used == [match_options(config)] * 2
+    assert used[0]["seed"] == 3 and used[0]["cache"] is not None
 
 
 # Second tries

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.engines import require_engine
 from tests.support.tiny_runs import read_jsonl, tiny_config, write_jsonl
+from text2sql.config import EvaluationConfig
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
 from text2sql.data.prompts import PromptFormat, messages
@@ -133,5 +134,5 @@ def test_error_labels_know_each_way_in_which_duckdb_misses_a_name(predicted: str
 def test_a_second_try_sees_the_engines_error(dialect: str) -> None:
     require_engine(dialect)
     question = Example("x", "How many?", SCHEMA, "", dialect=dialect)  # type: ignore[arg-type]
-    assert execution_error(question, "SELECT a FROM t", 1.0) is None
-    assert "nothing" in str(execution_error(question, "SELECT nothing FROM t", 1.0))
+    assert execution_error(question, "SELECT a FROM t", EvaluationConfig()) is None
+    assert "nothing" in str(execution_error(question, "SELECT nothing FROM t", EvaluationConfig()))

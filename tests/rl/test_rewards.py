@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from text2sql.config import RewardConfig
+from text2sql.engines.sandbox.engine import drop_engine
 from text2sql.equivalence.overlap import row_f1, row_overlap
 from text2sql.errors import UserError
 from text2sql.rl.rewards import RewardedAnswer, check_function, pay
@@ -35,6 +36,15 @@ def test_every_verdict_has_its_reward() -> None:
 def test_an_answer_that_was_cut_off_is_paid_as_such_though_it_is_right() -> None:
     cut = replace(ASKED, truncated=True)
     assert paid("SELECT title FROM book WHERE pages > 300", asked=cut) == [("truncated", -0.4)]
+
+
+def test_where_queries_are_translated_no_engine_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEXT2SQL_MYSQL", raising=False)
+    drop_engine("mysql")
+    texts = ("SELECT `title` FROM book WHERE 300 < pages", "SELECT title FROM book")
+    answers = [replace(ASKED, answer=text, dialect="mysql") for text in texts]
+    for table in (TABLE, TABLE.model_copy(update={"partial": 0.5})):
+        assert [row.outcome for row in pay(answers, table, transpile=True)] == ["equivalent", "runs"]
 
 
 def test_where_the_evaluator_cannot_decide_an_answer_is_paid_nothing() -> None:

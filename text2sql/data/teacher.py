@@ -19,6 +19,7 @@ from text2sql.console import console, stage
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
 from text2sql.errors import UserError
+from text2sql.evaluation.match_options import match_options
 from text2sql.formats import dollars
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.record_files import read_records
@@ -140,7 +141,6 @@ def _judged(
     examples: Sequence[Example], answers: Sequence[Answer], config: Config, teacher: EndpointConfig
 ) -> tuple[list[WorkedAnswer], list[WorkedAnswer]]:
     """Rows of the answers whose query is right, and of the others with the reason; none of what was not answered."""
-    settings = config.evaluation
     answered = [(e, a) for e, a in zip(examples, answers, strict=True) if not isinstance(a, ChatFailure)]
     reasons: dict[int, str] = {}
     pairs, places = [], []
@@ -152,9 +152,7 @@ def _judged(
         else:
             pairs.append(evaluation.Pair(example.context, example.answer, answer.text, example.db, example.dialect))
             places.append(place)
-    for index, verdict in evaluation.score_pairs(
-        pairs, workers=settings.workers, effort=settings.databases, seed=config.data.seed, timeout=settings.timeout
-    ):
+    for index, verdict in evaluation.score_pairs(pairs, **match_options(config)):
         if not verdict.correct:
             reasons[places[index]] = f"{verdict.status}: {verdict.reason}"
     kept: list[WorkedAnswer] = []

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack
 
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.sandbox.engine import drop_engine, open_engine, versions_of
@@ -32,6 +32,26 @@ class Pair(NamedTuple):
     predicted: str
     database: str | None = None
     dialect: Dialect = "sqlite"
+
+
+class MatchOptions(TypedDict, total=False):
+    """How pairs are matched; what is left out has the default of `work_on_pairs`.
+
+    Attributes:
+        workers: Processes. The verdicts do not depend on it.
+        effort: Databases per pair, see `execution_match`; None for its default.
+        seed: Of the databases.
+        timeout: Seconds of processor time per pair; the worker is ended then.
+        cache: A directory in which verdicts are kept from run to run, see `VerdictCache`; None judges every pair.
+        transpile: Judge pairs of other dialects on SQLite, with both queries translated: such verdicts say so.
+    """
+
+    workers: Workers
+    effort: int | None
+    seed: int
+    timeout: float
+    cache: Path | None
+    transpile: bool
 
 
 @dataclass(frozen=True)
@@ -75,7 +95,25 @@ def verdicts(pairs: Iterable[Sequence[str | None]], workers: Workers = 1) -> lis
     return [found[index] for index in range(len(listed))]
 
 
-def score_pairs(
+def score_pairs(pairs: Sequence[Pair], **options: Unpack[MatchOptions]) -> Generator[tuple[int, Verdict], None, None]:
+    """Scores pairs, each at most once however often it occurs.
+
+    Args:
+        pairs: The pairs; anything with the fields of `Pair`, in order.
+        options: See `MatchOptions`.
+
+    Yields:
+        The index of a pair and its verdict, as they are finished.
+
+    Raises:
+        EngineMissing: The engine of a pair's dialect cannot be had.
+    """
+    for index, verdict, _ in work_on_pairs(score, pairs, **options):
+        yield index, verdict
+
+
+def work_on_pairs(
+    work: Work[PairTask, S],
     pairs: Sequence[Pair],
     *,
     workers: Workers = 1,
@@ -84,52 +122,18 @@ def score_pairs(
     timeout: float = TIMEOUT,
     cache: Path | None = None,
     transpile: bool = False,
-) -> Generator[tuple[int, Verdict], None, None]:
-    """Scores pairs, each at most once however often it occurs.
-
-    Args:
-        pairs: The pairs; anything with the fields of `Pair`, in order.
-        workers: Processes. The verdicts do not depend on it.
-        effort: Databases per pair, see `execution_match`; None for its default.
-        seed: Of the databases.
-        timeout: Seconds of processor time per pair; the worker is ended then.
-        cache: A directory in which verdicts are kept from run to run, see `VerdictCache`; None judges every pair.
-        transpile: Judge pairs of other dialects on SQLite, with both queries translated: such verdicts say so.
-
-    Yields:
-        The index of a pair and its verdict, as they are finished.
-
-    Raises:
-        EngineMissing: The engine of a pair's dialect cannot be had.
-    """
-    for index, verdict, _ in work_on_pairs(
-        score, pairs, workers=workers, effort=effort, seed=seed, timeout=timeout, cache=cache, transpile=transpile
-    ):
-        yield index, verdict
-
-
-def work_on_pairs(
-    work: Work[PairTask, S],
-    pairs: Sequence[Pair],
-    *,
-    workers: Workers,
-    effort: int | None,
-    seed: int,
-    timeout: float,
-    cache: Path | None,
-    transpile: bool = False,
 ) -> Iterator[tuple[int, Verdict, S | None]]:
     """Scores pairs and has the workers find out more about each, so that no other process reads a model's text.
 
     Args:
         work: What a worker does with each, see `tasks.Work`.
-        pairs: As for `score_pairs`, like the rest.
-        workers: See there.
-        effort: See there.
-        seed: See there.
-        timeout: See there.
-        cache: See there.
-        transpile: See there.
+        pairs: As for `score_pairs`.
+        workers: As in `MatchOptions`, like the rest.
+        effort: Databases per pair.
+        seed: Of the databases.
+        timeout: Seconds of processor time per pair.
+        cache: Directory of the verdict cache.
+        transpile: Whether other dialects are judged on SQLite.
 
     Yields:
         The index of a pair, its verdict, and the answer; None where no worker gave one.
@@ -241,4 +245,4 @@ _BROKEN = ("The connection to", "DuckDB broke off", "The worker died")
 # Said of a database file where a pair is of another dialect.
 _UNUSED = "it is a SQLite database, and the queries are of another dialect"
 
-__all__ = ["Pair", "PairTask", "Scored", "judged", "score", "score_pairs", "verdicts", "work_on_pairs"]
+__all__ = ["MatchOptions", "Pair", "PairTask", "Scored", "judged", "score", "score_pairs", "verdicts", "work_on_pairs"]

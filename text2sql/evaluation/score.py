@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from backends.paths import cache_directory
 from text2sql import evaluation
 from text2sql.config import Config, EndpointConfig
 from text2sql.console import stage
@@ -24,6 +23,7 @@ from text2sql.evaluation.llm_judge import (
     read_opinion,
     summarize_opinions,
 )
+from text2sql.evaluation.match_options import match_options
 from text2sql.runs.evaluation_summary import JudgeSummary
 from text2sql.runs.records import BenchmarkScore, Opinion
 
@@ -84,12 +84,7 @@ def judge_answers(
     for index, verdict, answer in work_on_pairs(
         score_and_describe,
         pairs,
-        workers=settings.workers,
-        effort=settings.databases,
-        seed=config.data.seed,
-        timeout=settings.timeout,
-        cache=cache_directory("verdicts") if settings.cache else None,
-        transpile=settings.transpile,
+        **match_options(config),
     ):
         verdicts[index] = verdict
         queries[index], descriptions[index] = read_description(

@@ -25,6 +25,7 @@ from text2sql.data.prompts import PromptFormat
 from text2sql.engines.answers import extract_sql_in
 from text2sql.equivalence.engine_pair import compile_in_engine
 from text2sql.equivalence.pair import compile_prediction
+from text2sql.evaluation.match_options import match_options
 from text2sql.inference.generate import Generation, Request
 from text2sql.runs.models import MODELS, Model
 from text2sql.sql.sandbox import QueryFailed, Sandbox
@@ -215,13 +216,12 @@ class Vote(Strategy):
         self, questions: Sequence[Example], answers: Sequence[Sequence[Generation]], ask: Ask, config: Config
     ) -> list[Generation]:
         """Let the answers to each question vote."""
-        settings = config.evaluation
         queries = [
             [extract_sql_in(g.text, question.dialect) for g in own]
             for question, own in zip(questions, answers, strict=True)
         ]
         running = [
-            [sql for sql in dict.fromkeys(own) if execution_error(question, sql, settings.timeout) is None]
+            [sql for sql in dict.fromkeys(own) if execution_error(question, sql, config.evaluation) is None]
             for question, own in zip(questions, queries, strict=True)
         ]
         places = [(i, a, b) for i, own in enumerate(running) for a, b in combinations(own, 2)]
@@ -230,13 +230,7 @@ class Vote(Strategy):
         ]
         same = {
             places[index]
-            for index, verdict in evaluation.score_pairs(
-                pairs,
-                workers=settings.workers,
-                effort=settings.databases,
-                seed=config.data.seed,
-                timeout=settings.timeout,
-            )
+            for index, verdict in evaluation.score_pairs(pairs, **match_options(config))
             if verdict.correct
         }
         chosen = []
@@ -264,14 +258,11 @@ class JudgeAll(Vote):
         self, questions: Sequence[Example], answers: Sequence[Sequence[Generation]], config: Config
     ) -> list[int] | None:
         """Judge every sample."""
-        settings = config.evaluation
         places = [place for place, own in enumerate(answers) for _ in own]
         texts = [generation.text for own in answers for generation in own]
         pairs = [_pair(questions[place], text) for place, text in zip(places, texts, strict=True)]
         right = [0] * len(questions)
-        for index, verdict in evaluation.score_pairs(
-            pairs, workers=settings.workers, effort=settings.databases, seed=config.seed, timeout=settings.timeout
-        ):
+        for index, verdict in evaluation.score_pairs(pairs, **match_options(config)):
             right[places[index]] += verdict.correct
         return right
 
@@ -319,7 +310,7 @@ class AskAgain(Strategy):
         again = {}
         for place, (question, generation) in enumerate(zip(questions, generations, strict=True)):
             sql = extract_sql_in(generation.text, question.dialect)
-            error = execution_error(question, sql, config.evaluation.timeout)
+            error = execution_error(question, sql, config.evaluation)
             if error is None:
                 continue
             failed = f"This query failed: {' '.join(sql.split())}\nError: {error}\nWrite one that runs."
@@ -338,36 +329,35 @@ def wanted_strategies(model: Model, settings: EvaluationConfig) -> list[Strategy
     return [strategy for strategy in wanted if strategy is not None]
 
 
-def execution_error(question: Example, sql: str, seconds: float) -> str | None:
+def execution_error(question: Example, sql: str, settings: EvaluationConfig) -> str | None:
     """Why a query does not run on a question's database or, without one, on its schema; None if it does.
+
+    With `evaluation.transpile` no engine is asked, and whether a query of another dialect runs is not known: None.
 
     Args:
         question: Its database or schema is used, not its gold query.
         sql: The query.
-        seconds: Time limit on a real database.
+        settings: `timeout` limits a query on a real database, in seconds.
     """
     if not sql:
         return "there is no query in the answer"
-    if question.db is None or question.dialect != "sqlite":
-        failed = (
-            compile_prediction(question.context, "", sql) if question.dialect == "sqlite" else _in_engine(question, sql)
-        )
+    if question.dialect != "sqlite":
+        failed = None if settings.transpile else compile_in_engine(question.context, "", sql, question.dialect)
+        return str(failed) if failed else None
+    if question.db is None:
+        failed = compile_prediction(question.context, "", sql)
         return str(failed) if failed else None
     try:
         sandbox = Sandbox.from_file(question.db)
     except sqlite3.Error as error:
         return str(error)
     try:
-        sandbox.run(sql, MAX_STEPS, seconds)
+        sandbox.run(sql, MAX_STEPS, settings.timeout)
     except QueryFailed as error:
         return str(error)
     finally:
         sandbox.close()
     return None
-
-
-def _in_engine(question: Example, sql: str) -> QueryFailed | None:
-    return compile_in_engine(question.context, "", sql, question.dialect)
 
 
 def _pair(question: Example, text: str) -> evaluation.Pair:

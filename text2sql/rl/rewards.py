@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from typing import Unpack
 
 from text2sql.config.rl import RewardConfig
 from text2sql.engines.answers import extract_sql_in
@@ -13,12 +13,11 @@ from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.overlap import score_with_overlap
 from text2sql.equivalence.processes.process_pool import Lost, Workers, run_tasks
 from text2sql.equivalence.processes.worker_process import uncounted
-from text2sql.equivalence.scoring import Pair, score_pairs, work_on_pairs
+from text2sql.equivalence.scoring import MatchOptions, Pair, score_pairs, work_on_pairs
 from text2sql.equivalence.verdict import Verdict
 from text2sql.errors import UserError
 from text2sql.functions import find_function
 from text2sql.runs.rollouts import Outcome, PaidAnswer
-from text2sql.sql.budget import TIMEOUT
 
 # Bytes by which a process with a user's own function may grow.
 OWN_MEMORY = 2 * 2**30
@@ -112,10 +111,7 @@ def pay(
     table: RewardConfig,
     *,
     names: Sequence[str] | None = None,
-    workers: Workers = 1,
-    seed: int = 0,
-    timeout: float = TIMEOUT,
-    cache: Path | None = None,
+    **options: Unpack[MatchOptions],
 ) -> list[PaidAnswer]:
     """Judge answers and say what each is paid.
 
@@ -123,10 +119,7 @@ def pay(
         answers: What to judge; equal ones are judged once.
         table: The rewards of verdicts, or the user's own function.
         names: Of the answers, for messages.
-        workers: Processes that execute queries; the rewards do not depend on it.
-        seed: Of the databases.
-        timeout: Seconds of processor time for one pair of queries.
-        cache: A directory in which verdicts are kept; None judges every pair.
+        options: How they are matched with their gold queries; of the databases there are `table.databases`.
 
     Raises:
         UserError: The user's own function cannot be imported; or it raised, hung or returned no number for an answer,
@@ -135,20 +128,19 @@ def pay(
     pairs = [Pair(answer.schema, answer.gold, answer.answer, answer.database, answer.dialect) for answer in answers]
     verdicts: dict[int, Verdict] = {}
     overlaps: dict[int, float] = {}
+    options["effort"] = table.databases
     if table.partial:
-        judged = work_on_pairs(
-            score_with_overlap, pairs, workers=workers, effort=table.databases, seed=seed, timeout=timeout, cache=cache
-        )
-        for index, verdict, found in judged:
+        for index, verdict, found in work_on_pairs(score_with_overlap, pairs, **options):
             verdicts[index], overlaps[index] = verdict, found.overlap if found else 0.0
     else:
-        verdicts |= score_pairs(pairs, workers=workers, effort=table.databases, seed=seed, timeout=timeout, cache=cache)
+        verdicts |= score_pairs(pairs, **options)
     paid = [
         _pay_by_table(answer, verdicts[index], table, overlaps.get(index, 0.0)) for index, answer in enumerate(answers)
     ]
     if table.function is None:
         return paid
-    return _pay_by_function(answers, paid, table, names or [f"answer {n}" for n in range(1, len(answers) + 1)], workers)
+    names = names or [f"answer {n}" for n in range(1, len(answers) + 1)]
+    return _pay_by_function(answers, paid, table, names, options.get("workers", 1))
 
 
 def _pay_by_table(answer: RewardedAnswer, verdict: Verdict, table: RewardConfig, overlap: float) -> PaidAnswer:

@@ -11,9 +11,9 @@ from functools import partial
 from tinker import types
 
 from backends.interface import SamplingClient, TrainingClient
-from backends.paths import cache_directory
 from backends.tokenizer import Tokenizer
 from text2sql.errors import UserError
+from text2sql.evaluation.match_options import match_options
 from text2sql.inference.generate import read_tokens
 from text2sql.rl.journal import Journal
 from text2sql.rl.pending import Question, Snapshot
@@ -201,16 +201,12 @@ class RolloutSource:
                     )
                 )
                 names.append(f"answer {number} to {example.id} in step {step + 1}")
-        settings = config.evaluation
         paid = iter(
             pay(
                 answers,
                 config.rl.reward,
                 names=names,
-                workers=settings.workers,
-                seed=config.seed,
-                timeout=settings.timeout,
-                cache=cache_directory("verdicts") if settings.cache else None,
+                **match_options(config),
             )
         )
         key = f"{self._reference.name}_logprobs" if self._reference else ""
