@@ -65,13 +65,13 @@ def test_a_datum_scores_the_answer_alone_and_the_batch_is_a_mean_over_its_tokens
         np.testing.assert_array_equal(inputs["advantages"][:2], 0)
         np.testing.assert_array_equal(inputs["logprobs"][:2], 0)
         np.testing.assert_allclose(inputs["advantages"][2:], of.advantage / 6, rtol=1e-6)
-        np.testing.assert_allclose(inputs["logprobs"][2:], of.sampled, rtol=1e-6)
+        np.testing.assert_allclose(inputs["logprobs"][2:], of.sampling_logprobs, rtol=1e-6)
 
 
 def test_the_divergence_from_the_start_is_part_of_the_advantages() -> None:
     answers = [answer(4, 0.5), answer(2, 0.0, seed=1)]
     data = [made.datum for made in policy_data(answers, 0.1)]
-    differences = [of.divergence for of in answers]
+    differences = [of.log_ratio for of in answers]
     mean = np.concatenate(differences).mean()
     for made, of, difference in zip(data, answers, differences, strict=True):
         expected = (of.advantage + 0.1 * (mean - difference)) / 6

@@ -21,10 +21,10 @@ from text2sql.errors import UserError
 from text2sql.pipeline.run import run_pipeline
 from text2sql.rl.answers import TrainedAnswer
 from text2sql.rl.methods import find_method
-from text2sql.rl.preferences import preference_data, preference_loss, preference_pairs, preferred
-from text2sql.rl.rejection import imitation_data, normalised, right_answers
+from text2sql.rl.preferences import preference_accuracy, preference_data, preference_loss, preference_pairs
+from text2sql.rl.rejection import imitation_data, normalise_sql, right_answers
 from text2sql.runs.directory import RunDirectory
-from text2sql.runs.rollouts import Outcome, PaidAnswer, PaidGroup, RlStepMetrics, SampledAnswer, SampledGroup
+from text2sql.runs.rollouts import AnswerOutcome, GradedAnswer, GradedGroup, RlStepMetrics, SampledAnswer, SampledGroup
 
 RFT: dict[str, Any] = {"method": "rft", "rft": {"rounds": 2}}
 
@@ -39,7 +39,7 @@ def rows(run: Path) -> list[RlStepMetrics]:
     return [row for row in RunDirectory(run).metrics() if isinstance(row, RlStepMetrics)]
 
 
-def group(*answers: tuple[str, Outcome]) -> tuple[SampledGroup, PaidGroup]:
+def group(*answers: tuple[str, AnswerOutcome]) -> tuple[SampledGroup, GradedGroup]:
     """A group of queries with their outcomes; an answer has as many tokens as its place, counted from 1."""
     table = RewardConfig()
     pay = {outcome: getattr(table, outcome) for outcome in ("equivalent", "runs", "caught", "error", "truncated")}
@@ -48,11 +48,11 @@ def group(*answers: tuple[str, Outcome]) -> tuple[SampledGroup, PaidGroup]:
         for place in range(len(answers))
     )
     paid = tuple(
-        PaidAnswer(sql=sql, verdict=Verdict("undecided", ""), outcome=outcome, reward=pay.get(outcome))
+        GradedAnswer(sql=sql, verdict=Verdict("undecided", ""), outcome=outcome, reward=pay.get(outcome))
         for sql, outcome in answers
     )
     asked: dict[str, Any] = {"id": "q", "question": "?", "context": "", "gold": "", "seed": 0, "prompt": (1, 2, 3)}
-    return SampledGroup(step=0, place=0, answers=sampled, **asked), PaidGroup(step=0, place=0, paid=paid)
+    return SampledGroup(step=0, index=0, answers=sampled, **asked), GradedGroup(step=0, index=0, answers=paid)
 
 
 # Rejection sampling
@@ -60,9 +60,9 @@ def group(*answers: tuple[str, Outcome]) -> tuple[SampledGroup, PaidGroup]:
 
 def test_queries_that_differ_in_their_spelling_alone_are_one() -> None:
     same = ["SELECT a FROM t WHERE b = 'X'", "select  A from T\nwhere b='X' ;", "SELECT a FROM t -- all\nWHERE b = 'X'"]
-    assert len(set(map(normalised, same))) == 1
+    assert len(set(map(normalise_sql, same))) == 1
     others = ["SELECT a FROM t WHERE b = 'x'", 'SELECT a FROM t WHERE b = "X"', "SELECT DISTINCT a FROM t"]
-    assert len({*map(normalised, others), normalised(same[0])}) == 4
+    assert len({*map(normalise_sql, others), normalise_sql(same[0])}) == 4
 
 
 def test_the_first_different_right_answers_are_imitated() -> None:
@@ -189,7 +189,7 @@ def test_the_loss_of_pairs_is_the_formula(open_local: Any, tiny_model: str) -> N
     def expected() -> float:
         outputs = client.forward(data, "cross_entropy").result().loss_fn_outputs
         gains = [
-            float(output["logprobs"].to_numpy()[2:].sum() - answer.reference.sum())  # type: ignore[union-attr]
+            float(output["logprobs"].to_numpy()[2:].sum() - answer.reference_logprobs.sum())  # type: ignore[union-attr]
             for output, answer in zip(outputs, answers, strict=True)
         ]
         margins = [right - wrong for right, wrong in zip(gains[::2], gains[1::2], strict=True)]
@@ -199,7 +199,7 @@ def test_the_loss_of_pairs_is_the_formula(open_local: Any, tiny_model: str) -> N
     output = client.forward_backward_custom(data, loss).result()
     assert output.metrics["loss:sum"] == pytest.approx(before, rel=1e-5)
     own = [record["logprobs"].to_numpy()[2:] for record in output.loss_fn_outputs]
-    share = preferred(answers, own)
+    share = preference_accuracy(answers, own)
     assert share is not None and 2 * share == round(2 * share)
     for _ in range(3):
         client.optim_step(types.AdamParams(learning_rate=1e-2)).result()
@@ -211,14 +211,14 @@ def test_the_loss_of_pairs_is_the_formula(open_local: Any, tiny_model: str) -> N
 def test_the_preferred_answer_is_learnt_and_the_start_model_is_asked(tmp_path: Path) -> None:
     run = run_pipeline(fake_config(tmp_path, rl={**DPO, "steps": 4, "group": 8}), stages=("train",))
     found = rows(run)
-    paid = [row for row in RunDirectory(run).rollouts() if isinstance(row, PaidGroup)]
+    paid = [row for row in RunDirectory(run).rollouts() if isinstance(row, GradedGroup)]
     assert all(row.start_logprobs is not None for row in paid)
     assert all(row.kl_start is not None and row.kl_teacher is None for row in found)
     assert found[-1].equivalent > found[0].equivalent
     for row in found:
         # One right and one wrong query are all that the fake model has.
         assert row.learnt == 2 * round(row.groups * (1 - row.dropped))
-        assert row.dropped >= 1 - row.mixed and (row.preferred is not None) == (row.dropped < 1)
+        assert row.dropped >= 1 - row.frac_mixed and (row.preferred is not None) == (row.dropped < 1)
 
 
 # Distillation
@@ -226,10 +226,10 @@ def test_the_preferred_answer_is_learnt_and_the_start_model_is_asked(tmp_path: P
 
 def test_the_advantage_is_how_much_likelier_the_teacher_finds_a_token() -> None:
     sampled, paid = group(("SELECT 1", "runs"), ("SELECT 2", "undecided"))
-    taught = paid.model_copy(update={"teacher_logprobs": ((-0.1,), (-0.5, -2.0))})
+    graded = paid.model_copy(update={"teacher_logprobs": ((-0.1,), (-0.5, -2.0))})
     method = find_method(RlConfig(method="distill", distill=DistillationConfig(teacher="x", coef=2.0)))
-    answers = method.lessons(None, sampled, taught)  # type: ignore[arg-type]
-    data = [made.datum.loss_fn_inputs["advantages"].to_numpy() for made in method.data(answers)]
+    answers = method.select(None, sampled, graded)  # type: ignore[arg-type]
+    data = [made.datum.loss_fn_inputs["advantages"].to_numpy() for made in method.make_data(answers)]
     # Three tokens in all; the sampled ones had -0.5 each, and two targets are the prompt's.
     np.testing.assert_allclose(data[0], [0, 0, 2 * 0.4 / 3], rtol=1e-6)
     np.testing.assert_allclose(data[1], [0, 0, 0, 2 * -1.5 / 3], rtol=1e-6)
@@ -282,7 +282,7 @@ def test_a_policy_that_follows_these_advantages_becomes_its_teacher() -> None:
             TrainedAnswer([9], tokens.tolist(), own[places, tokens], teacher[places, tokens]) for tokens in drawn
         ]
         slope = np.zeros_like(logits)
-        for tokens, made in zip(drawn, method.data(answers), strict=True):
+        for tokens, made in zip(drawn, method.make_data(answers), strict=True):
             advantages = made.datum.loss_fn_inputs["advantages"].to_numpy()
             slope += advantages[:, None] * (np.eye(5)[tokens] - np.exp(own))
         logits = logits + 2.0 * slope
@@ -296,7 +296,7 @@ def test_another_run_is_the_teacher(tmp_path: Path, tiny_model: str, distilled: 
     supervised["training"] |= {"batch_size": 5}
     teacher = run_pipeline(Config.model_validate(supervised), stages=("train",))
     run = run_pipeline(distilled(str(teacher), steps=2), stages=("train",))
-    paid = [row for row in RunDirectory(run).rollouts() if isinstance(row, PaidGroup)]
+    paid = [row for row in RunDirectory(run).rollouts() if isinstance(row, GradedGroup)]
     assert all(row.teacher_logprobs and row.start_logprobs is None for row in paid)
     assert all(row.kl_teacher and row.kl_teacher > 0.1 and row.kl_start is None for row in rows(run))
     assert all(row.dropped == 0 and row.grad_norm for row in rows(run))

@@ -12,7 +12,7 @@ from text2sql.config import RewardConfig
 from text2sql.engines.sandbox.engine import drop_engine
 from text2sql.equivalence.overlap import row_f1, row_overlap
 from text2sql.errors import UserError
-from text2sql.rl.rewards import RewardedAnswer, check_function, pay
+from text2sql.rl.rewards import RewardedAnswer, check_reward_function, grade_answers
 
 SCHEMA = "CREATE TABLE book (id INTEGER PRIMARY KEY, title TEXT, pages INTEGER)"
 ASKED = RewardedAnswer("Which titles have more than 300 pages?", SCHEMA, "SELECT title FROM book WHERE pages > 300", "")
@@ -20,7 +20,7 @@ TABLE = RewardConfig(equivalent=1, runs=0.1, caught=-0.5, error=-0.2, refused=-0
 
 
 def paid(*texts: str, asked: RewardedAnswer = ASKED, table: RewardConfig = TABLE) -> list[tuple[str, float | None]]:
-    return [(row.outcome, row.reward) for row in pay([replace(asked, answer=text) for text in texts], table)]
+    return [(row.outcome, row.reward) for row in grade_answers([replace(asked, answer=text) for text in texts], table)]
 
 
 def test_every_verdict_has_its_reward() -> None:
@@ -69,7 +69,9 @@ def test_what_the_own_database_lets_pass_and_a_made_one_does_not_is_caught(tmp_p
         "SELECT title FROM book WHERE pages > 300",
         asked=asked,
     ) == [("caught", -0.5), ("runs", 0.1), ("equivalent", 1)]
-    assert [bool(row.passes_one) for row in pay([replace(asked, answer=text) for text in OWN], TABLE)] == [True, False]
+    assert [
+        bool(row.passes_single_database) for row in grade_answers([replace(asked, answer=text) for text in OWN], TABLE)
+    ] == [True, False]
     # A database that takes no part lets nothing pass.
     missing = replace(ASKED, database=str(tmp_path / "missing.sqlite"))
     assert paid("SELECT title FROM book WHERE pages >= 300", asked=missing) == [("runs", 0.1)]
@@ -85,12 +87,18 @@ def test_what_the_first_made_database_lets_pass_is_counted_where_there_is_no_oth
         "SELECT pages FROM book WHERE pages > 300 ORDER BY pages": False,
         "SELECT nothing FROM book": False,
     }
-    found = pay([replace(asked, answer=text) for text in answers], RewardConfig(databases=4))
-    assert [bool(row.passes_one) for row in found] == list(answers.values())
-    assert {row.reward for row in found if row.passes_one} == {0.1}
+    found = grade_answers([replace(asked, answer=text) for text in answers], RewardConfig(databases=4))
+    assert [bool(row.passes_single_database) for row in found] == list(answers.values())
+    assert {row.reward for row in found if row.passes_single_database} == {0.1}
     # The usual reward, to be compared with ours, pays both for right.
     usual = RewardConfig(databases=4, function="text2sql.rl.rewards:pay_by_one_database")
-    assert [row.reward for row in pay([replace(asked, answer=text) for text in answers], usual)] == [1, 1, 0.1, 1, 0]
+    assert [row.reward for row in grade_answers([replace(asked, answer=text) for text in answers], usual)] == [
+        1,
+        1,
+        0.1,
+        1,
+        0,
+    ]
 
 
 def test_what_is_partly_right_is_paid_a_part_and_emptiness_nothing() -> None:
@@ -128,18 +136,21 @@ def test_a_function_that_fails_is_named_with_its_answer_or_the_answer_is_left_ou
     table = RewardConfig(function=function, seconds=1.0, databases=2)
     answers = [replace(ASKED, answer=text) for text in (RUNS, RIGHT)]
     with pytest.raises(UserError, match=rf"rl\.reward\.function={function} failed on the second, .*{words}.*=drop"):
-        pay(answers, table, names=["the first", "the second"])
-    dropped = pay(answers, table.model_copy(update={"on_failure": "drop"}))
+        grade_answers(answers, table, names=["the first", "the second"])
+    dropped = grade_answers(answers, table.model_copy(update={"on_failure": "drop"}))
     assert [(row.outcome, row.reward) for row in dropped] == [("runs", 0.5), ("failed", None)]
 
 
 def test_loading_a_functions_module_is_not_counted_as_its_time() -> None:
     table = RewardConfig(function="tests.support.slow_to_load:half", seconds=0.5, databases=2)
-    assert [row.reward for row in pay([replace(ASKED, answer=text) for text in (RUNS, RIGHT)], table)] == [0.5, 0.5]
+    assert [row.reward for row in grade_answers([replace(ASKED, answer=text) for text in (RUNS, RIGHT)], table)] == [
+        0.5,
+        0.5,
+    ]
 
 
 def test_a_function_that_is_not_there_is_refused_before_anything_is_sampled() -> None:
-    check_function(RewardConfig(function="tests.support.rl_runs:brevity"))
+    check_reward_function(RewardConfig(function="tests.support.rl_runs:brevity"))
     for path in ("tests.support.rl_runs:nothing", "no_such_module:brevity"):
         with pytest.raises(UserError, match=rf"rl\.reward\.function={path}"):
-            check_function(RewardConfig(function=path))
+            check_reward_function(RewardConfig(function=path))

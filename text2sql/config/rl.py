@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -157,7 +158,7 @@ class RlConfig(Section):
 
     @model_validator(mode="after")
     def _of_the_method(self) -> RlConfig:
-        for key, methods in OF_METHOD.items():
+        for key, methods in METHODS_OF_KEY.items():
             default = _default(key)
             if self.method is not None and self.method not in methods and getattr(self, key) != default:
                 # A value that another configuration sets can be taken back on the command line as well.
@@ -180,7 +181,7 @@ class RlConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> RlConfig:
-        if self.by_policy and self.substeps > 1 and self.loss == "importance_sampling":
+        if self.uses_policy_loss and self.substeps > 1 and self.loss == "importance_sampling":
             raise ValueError(
                 "substeps: from the second on the weights have moved away from those that sampled, which "
                 "importance_sampling does not bound; set loss to ppo or cispo"
@@ -191,29 +192,33 @@ class RlConfig(Section):
             raise ValueError(f"loss_config: {error}") from None
         return self
 
+    def total_steps(self, questions: int) -> int:
+        """Steps of a run with so many questions: as many as configured, or as its rounds through them take."""
+        return math.ceil(self.rft.rounds * questions / self.questions) if self.method == "rft" else self.steps
+
     @property
     def imitates_gold(self) -> bool:
         """Whether gold answers are learnt from."""
         return self.method is None or (self.method == "rft" and self.rft.gold)
 
     @property
-    def learnt_at_most(self) -> int:
-        """How many answers to a question are learnt from."""
+    def max_trained_answers(self) -> int:
+        """The most answers to a question that are learnt from."""
         return {"rft": min(self.rft.kept, self.group), "dpo": 2 * self.dpo.pairs}.get(str(self.method), self.group)
 
     @property
-    def asks_another(self) -> bool:
-        """Whether another model reads all answers: the one that the run began with, or a teacher."""
+    def uses_reference_model(self) -> bool:
+        """Whether a reference model reads all answers: the one that the run began with, or a teacher."""
         return self.method in ("dpo", "distill") or (self.method is not None and self.kl_coef is not None)
 
     @property
-    def by_policy(self) -> bool:
-        """Whether a step's loss is one of a policy, which weighs answers by their advantages."""
+    def uses_policy_loss(self) -> bool:
+        """Whether the loss of a step is that of a policy gradient, which weighs answers by their advantages."""
         return self.method in (None, "policy_gradient", "distill")
 
 
-# Keys that not all methods have.
-OF_METHOD: dict[str, tuple[Method, ...]] = {
+# The methods that have a key, of the keys that not all methods have.
+METHODS_OF_KEY: dict[str, tuple[Method, ...]] = {
     "steps": ("policy_gradient", "dpo", "distill"),
     "advantage": ("policy_gradient",),
     "loss": ("policy_gradient", "distill"),

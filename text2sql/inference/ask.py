@@ -27,8 +27,8 @@ from text2sql.errors import UserError
 from text2sql.inference.generate import Request, generate, stream
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.session import context_length, open_service, with_its_arithmetic
+from text2sql.runs.trained_model import tuned_checkpoint
 from text2sql.sql.sandbox import QueryFailed, Result
-from text2sql.training.early_stopping import choose_checkpoint
 
 LOG = logging.getLogger(__name__)
 
@@ -160,17 +160,10 @@ class Answerer:
             if model == "base":
                 coming = self._service.create_sampling_client(base_model=self.config.trained_model)
             else:
-                coming = self._service.create_sampling_client(model_path=self._checkpoint())
+                checkpoint = tuned_checkpoint(self._run, self.config, "ask its base model with --base")
+                coming = self._service.create_sampling_client(model_path=str(checkpoint.sampler_path))
             self._samplers[model] = coming.result()
         return self._samplers[model]
-
-    def _checkpoint(self) -> str:
-        run, checkpoints = self._run, self._run.checkpoints()
-        if not checkpoints:
-            raise UserError(
-                f"The run in {run.path} has no checkpoint yet; let it finish, or ask its base model with --base."
-            )
-        return str(choose_checkpoint(checkpoints, self.config.training).sampler_path)
 
     def _excess(self, example: Example, sampler: SamplingClient) -> tuple[int, int] | None:
         """Tokens of a prompt that is too long, and those that the model takes; None if it fits."""

@@ -16,7 +16,7 @@ from text2sql.faults import keeping_traceback
 from text2sql.pipeline.preflight import check_run
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.claim import Claim
-from text2sql.runs.interruption import terminations_interrupt
+from text2sql.runs.interruption import sigterm_interrupts
 from text2sql.runs.models import STAGES
 from text2sql.runs.session import BackendLost, RunSession, note_session, open_service, with_its_arithmetic
 
@@ -61,7 +61,7 @@ def _carry_out(claim: Claim, stages: Sequence[str]) -> Path:
     try:
         budget = TokenBudget(run, config)
         opened = open_service(with_its_arithmetic(config, run), run.file("checkpoints"))
-        with keeping_traceback(run.path), terminations_interrupt(), open_trackers(config, run) as trackers:
+        with keeping_traceback(run.path), sigterm_interrupts(), open_trackers(config, run) as trackers:
             if config.capabilities.computes_here:
                 console.print(f"Loading {config.trained_model} …")
             with opened as service:

@@ -19,7 +19,7 @@ from text2sql.runs.evaluation_summary import EvaluationSummary
 from text2sql.runs.models import SIDES
 from text2sql.runs.record_files import NotARecord, parse, refusal
 from text2sql.runs.records import METRICS, MetricsRow, Prediction, R, StepMetrics, Validation, predictions_file
-from text2sql.runs.rollouts import ROLLOUTS, PaidGroup, RlStepMetrics, SampledGroup
+from text2sql.runs.rollouts import ROLLOUTS, GradedGroup, RlStepMetrics, SampledGroup
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Score, Summary
 
 # Values of such keys are not shown: reports are passed around.
@@ -48,7 +48,7 @@ class RunData:
     predictions: dict[str, Outcomes] = field(default_factory=dict)
     config: str = ""
     environment: dict[str, JsonValue] = field(default_factory=dict)
-    rollouts: list[SampledGroup | PaidGroup] = field(default_factory=list)
+    rollouts: list[SampledGroup | GradedGroup] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def evaluation(self, side: str) -> EvaluationSummary | None:
@@ -118,8 +118,8 @@ def load_run(run_dir: Path, sides: Sequence[str] = SIDES, *, strict: bool = Fals
 
 def with_rollouts(run: RunData, run_dir: Path) -> RunData:
     """The run with what it has sampled, which is large and which only its own report shows."""
-    rows: Iterator[tuple[int, SampledGroup | PaidGroup]] = _read_rows(
-        run_dir / ROLLOUTS, run.problems, SampledGroup, PaidGroup
+    rows: Iterator[tuple[int, SampledGroup | GradedGroup]] = _read_rows(
+        run_dir / ROLLOUTS, run.problems, SampledGroup, GradedGroup
     )
     return replace(run, rollouts=[row for _, row in rows])
 

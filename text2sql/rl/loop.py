@@ -1,4 +1,4 @@
-"""Steps that learn from verdicts: sample, judge, pay, and learn from the answers as the run's method does.
+"""Steps that learn from verdicts: sample, grade, and learn from the answers as the run's method does.
 
 Everything is Tinker's verbs: a snapshot to sample from, `sample`, `forward_backward` with what `text2sql.rl.methods`
 makes of the samples, `optim_step`. A step is on its own policy: it samples from the weights that the step before it
@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -19,30 +19,20 @@ from backends.interface import TrainingClient
 from text2sql.console import console
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
-from text2sql.rl.answers import TrainedAnswer
+from text2sql.rl.answers import AnswerDatum, TrainedAnswer
 from text2sql.rl.journal import Journal
-from text2sql.rl.measures import (
-    Alarm,
-    alarms,
-    has_distinct,
-    has_limit,
-    kl_sample_train,
-    measure_answers,
-    selects_all,
-)
+from text2sql.rl.measures import Alarm, alarms, measure_rollouts, measure_training
 from text2sql.rl.methods import find_method
-from text2sql.rl.pending import Question
-from text2sql.rl.preferences import preferred
-from text2sql.rl.rollouts import Reference, Rollouts, RolloutSource
-from text2sql.rl.start import start_sampler
+from text2sql.rl.pending import TokenizedQuestion
+from text2sql.rl.reference import ReferenceModel, reference_sampler
+from text2sql.rl.rollouts import Rollouts, RolloutSource
 from text2sql.rl.teacher import Teacher
 from text2sql.runs.budget import TokenCount
 from text2sql.runs.records import StepMetrics
 from text2sql.runs.rollouts import RlStepMetrics
 from text2sql.runs.session import RunSession
-from text2sql.training.batches import verdict_steps
 from text2sql.training.lr_schedule import learning_rate
-from text2sql.training.steps import Update, Updater
+from text2sql.training.steps import Update, Updater, UpdateResult
 
 
 @dataclass(frozen=True)
@@ -52,11 +42,11 @@ class SubmittedRollouts:
     Attributes:
         step: Counted from 0.
         rollouts: What it learns from.
-        updates: One for each part of the answers; none where nothing can be learnt.
+        updates: One for each substep; none where nothing can be learnt.
         trained: The answers that have a gradient, in the order of the updates' data.
         tokens: What the updates are charged for.
-        dropped: Groups that teach nothing.
-        dollars: Spent by the run before the step, None where no price is known.
+        dropped: Number of groups without a signal.
+        dollars_before: Spent by the run before the step, None where no price is known.
         sent: When the updates were sent, by the monotonic clock.
     """
 
@@ -66,23 +56,23 @@ class SubmittedRollouts:
     trained: list[TrainedAnswer]
     tokens: TokenCount
     dropped: int
-    dollars: float | None
+    dollars_before: float | None
     sent: float
 
 
 class VerdictSteps:
-    """A step's questions, a group of answers to each, and an update by what these teach.
+    """Steps of a few questions, a group of answers to each, and an update by what these teach.
 
     Args:
         session: The run.
-        examples: What to ask.
+        examples: The questions.
         tokens: The same as tokens, with their gold answers.
         peak: Peak learning rate.
         teacher: The model that the run's method learns from, where there is one.
     """
 
     ahead = 0
-    keeps_start = True
+    keeps_reference = True
 
     def __init__(
         self,
@@ -94,119 +84,102 @@ class VerdictSteps:
     ) -> None:
         config, settings = session.config, session.config.rl
         self._session, self._settings, self._teacher = session, settings, teacher
-        self._examples, self._tokens = examples, tokens
+        self._questions = [TokenizedQuestion(e, t) for e, t in zip(examples, tokens, strict=True)]
         self._method = find_method(settings)
-        self.total, self.peak = verdict_steps(config, len(tokens)), peak
+        self.total, self.peak = settings.total_steps(len(tokens)), peak
         self.batch_size = settings.questions * settings.group
         self.epochs = math.ceil(self.total * settings.questions / len(tokens))
         self._updater = Updater(
-            config.training, self.total, self.peak, self._method.loss, self._method.loss_config, self._method.together
+            training=config.training,
+            total=self.total,
+            peak=self.peak,
+            loss=self._method.loss,
+            loss_config=self._method.loss_config,
+            unit_size=self._method.unit_size,
         )
-        self._made: RolloutSource | None = None
+        self._opened_source: RolloutSource | None = None
         self._warned: set[Alarm] = set()
-        self._done: list[RlStepMetrics] = []
+        self._history: list[RlStepMetrics] = []
 
     def examples_before(self, step: int) -> int:
-        """As many answers in each."""
+        """How many answers the steps before this one take: as many in each."""
         return step * self.batch_size
 
     def submit(self, client: TrainingClient, step: int) -> SubmittedRollouts:
-        """Sample, judge and pay the answers of a step, then send its update."""
-        before = self._session.budget.dollars
-        rollouts = self._source(step).make(client, step)
+        """Sample and grade the answers of a step, then send its update."""
+        dollars_before = self._session.budget.dollars
+        rollouts = self._source(step).collect(client, step)
         groups = [
-            self._method.lessons(question.tokens, sampled, paid)
-            for question, sampled, paid in zip(rollouts.questions, rollouts.sampled, rollouts.paid, strict=True)
+            self._method.select(question.tokens, sampled, graded)
+            for question, sampled, graded in zip(rollouts.questions, rollouts.sampled, rollouts.graded, strict=True)
         ]
-        answers = [answer for group in groups for answer in group]
         names = [question.example.id for question, group in zip(rollouts.questions, groups, strict=True) if group]
-        together = self._method.together
-        size = math.ceil(len(answers) / self._settings.substeps / together) * together or 1
-        parts = [answers[i : i + size] for i in range(0, len(answers), size)]
-        data = [self._method.data(part) for part in parts]
-        trained = [made.answer for part in data for made in part]
+        substeps = self._substeps([answer for group in groups for answer in group])
+        trained = [answer_datum.answer for data in substeps for answer_datum in data]
         lengths = [len(answer.prompt) + len(answer.tokens) for answer in trained]
         tokens = self._session.budget.reserve(TokenCount(train=sum(lengths)))
         sent = time.monotonic()
-        updates = [self._updater.send(client, [made.datum for made in part], step, names) for part in data if part]
-        dropped = sum(not group for group in groups)
-        return SubmittedRollouts(step, rollouts, updates, trained, tokens, dropped, before, sent)
+        updates = [
+            self._updater.send(client, [answer_datum.datum for answer_datum in data], step, names)
+            for data in substeps
+            if data
+        ]
+        return SubmittedRollouts(
+            step=step,
+            rollouts=rollouts,
+            updates=updates,
+            trained=trained,
+            tokens=tokens,
+            dropped=sum(not group for group in groups),
+            dollars_before=dollars_before,
+            sent=sent,
+        )
 
-    def collect(self, submitted: SubmittedRollouts, lap: Callable[[], float]) -> RlStepMetrics:
+    def _substeps(self, answers: Sequence[TrainedAnswer]) -> list[list[AnswerDatum]]:
+        """The data of each optimiser step, with no unit of the loss in two of them."""
+        unit = self._method.unit_size
+        size = math.ceil(len(answers) / self._settings.substeps / unit) * unit or 1
+        return [self._method.make_data(answers[i : i + size]) for i in range(0, len(answers), size)]
+
+    def collect(self, submitted: SubmittedRollouts, since: float) -> RlStepMetrics:
         """Wait for a step, and measure it."""
-        config, rollouts, budget = self._session.config, submitted.rollouts, self._session.budget
-        found = [update.wait() for update in submitted.updates]
+        config, budget = self._session.config, self._session.budget
+        step, rollouts, tokens = submitted.step, submitted.rollouts, submitted.tokens
+        results = [update.wait() for update in submitted.updates]
         training_seconds = time.monotonic() - submitted.sent
-        budget.spend("train", submitted.tokens, submitted.tokens)
-        logprobs = [datum["logprobs"].to_numpy() for _, _, outputs in found for datum in outputs]
-        # What is before the answer is the prompt's.
-        own = [p[-len(answer.tokens) :] for answer, p in zip(submitted.trained, logprobs, strict=True)]
-        kl = kl_sample_train(submitted.trained, own)
-        norms = [norm for _, norm, _ in found if norm is not None]
-        golds = [question.example.answer for question in rollouts.questions]
-        measured, seconds = measure_answers(rollouts), lap()
-        dollars = budget.dollars
+        budget.spend("train", tokens, tokens)
+        norms = [result.grad_norm for result in results if result.grad_norm is not None]
+        measured = measure_rollouts(rollouts)
+        learnt = measure_training(
+            submitted.trained, _answer_logprobs(submitted.trained, results), paired=self._method.unit_size == 2
+        )
+        seconds = time.monotonic() - since
         row = RlStepMetrics(
-            step=submitted.step + 1,
-            epoch=(submitted.step + 1) * len(golds) / len(self._tokens),
-            loss=float(sum(loss for loss, _, _ in found)),
-            learning_rate=learning_rate(submitted.step, self.total, self.peak, config.training),
+            step=step + 1,
+            epoch=(step + 1) * len(rollouts.questions) / len(self._questions),
+            loss=float(sum(result.loss for result in results)),
+            learning_rate=learning_rate(step, self.total, self.peak, config.training),
             grad_norm=float(np.mean(norms)) if norms else None,
             examples=sum(len(group.answers) for group in rollouts.sampled),
-            tokens=submitted.tokens.train,
+            tokens=tokens.train,
             seconds=seconds,
-            tokens_per_second=submitted.tokens.train / max(seconds, 1e-9),
-            reward=measured.reward,
-            equivalent=measured.shares.get("equivalent", 0.0),
-            caught=measured.caught,
-            error=measured.shares.get("error", 0.0),
-            timeout=measured.shares.get("timeout", 0.0),
-            refused=measured.shares.get("refused", 0.0),
-            truncated=measured.shares.get("truncated", 0.0),
-            undecided=measured.shares.get("undecided", 0.0),
-            failed=measured.shares.get("failed", 0.0),
-            empty=measured.empty,
-            groups=len(golds),
-            mixed=measured.mixed,
-            all_good=measured.all_good,
-            all_bad=measured.all_bad,
-            dropped=submitted.dropped / len(golds),
-            pass_at_1=measured.pass_at_1,
-            pass_at_group=measured.pass_at_group,
-            distinct=measured.distinct,
-            entropy=measured.entropy,
-            kl_sample_train=kl[0],
-            kl_sample_train_v2=kl[1],
-            kl_start=measured.kl_start,
-            limit=measured.limit,
-            gold_limit=sum(map(has_limit, golds)) / len(golds),
-            distinct_clause=measured.distinct_clause,
-            gold_distinct_clause=sum(map(has_distinct, golds)) / len(golds),
-            select_all=measured.select_all,
-            gold_select_all=sum(map(selects_all, golds)) / len(golds),
-            answer_tokens=measured.answer_tokens,
-            sampled_tokens=measured.sampled_tokens,
-            prefilled_tokens=rollouts.prefilled_tokens,
-            dollars=None if dollars is None or submitted.dollars is None else dollars - submitted.dollars,
-            sampling_seconds=rollouts.sampling_seconds,
-            judging_seconds=rollouts.judging_seconds,
+            tokens_per_second=tokens.train / max(seconds, 1e-9),
+            dropped=submitted.dropped / len(rollouts.questions),
+            dollars=_difference(budget.dollars, submitted.dollars_before),
             training_seconds=training_seconds,
-            kl_teacher=measured.kl_teacher,
-            staleness=max(group.staleness for group in rollouts.sampled) or None,
-            learnt=len(submitted.trained),
-            preferred=preferred(submitted.trained, own) if self._method.together == 2 else None,
-            gold_answers=sum(answer.sampled is None for answer in submitted.trained) or None,
+            **asdict(measured),
+            **asdict(learnt),
         )
         self._warn(row)
         return row
 
     def reason_to_stop(self, done: Sequence[StepMetrics]) -> str | None:
-        """After `rl.patience` steps in a row in which no group taught anything."""
+        """After `rl.patience` steps in a row in which no group had a signal."""
         last = [row for row in done if isinstance(row, RlStepMetrics)][-self._settings.patience :]
         if len(last) < self._settings.patience or any(row.dropped < 1 for row in last):
             return None
         right = sum(row.equivalent for row in last) / len(last)
-        steps = f"in {len(last)} steps {self._method.nothing}"
+        steps = f"in {len(last)} steps {self._method.no_signal_reason}"
         if right > 0.5:
             return f"{steps}, {right:.0%} of all right: these questions are used up. Give others, or harder ones"
         return (
@@ -215,38 +188,47 @@ class VerdictSteps:
         )
 
     def settle(self) -> None:
-        """Wait for what is being sampled ahead."""
-        if self._made is not None:
-            self._made.settle()
+        """Wait for the later steps that are being sampled."""
+        if self._opened_source is not None:
+            self._opened_source.settle()
 
     def close(self) -> None:
-        """Sample nothing more ahead."""
-        if self._made is not None:
-            self._made.close()
+        """Sample no more later steps."""
+        if self._opened_source is not None:
+            self._opened_source.close()
 
     def _source(self, step: int) -> RolloutSource:
-        """Made at the first step of this process, which knows where the run goes on."""
-        if self._made is None:
-            asked = [Question(e, t) for e, t in zip(self._examples, self._tokens, strict=True)]
-            journal = Journal(self._session.run, kept_from=step)
-            self._made = RolloutSource(self._session, asked, self._reference(), journal, self.total)
-        return self._made
+        """The source of all rollouts, opened at the first step of this process, from which the journal is read."""
+        if self._opened_source is None:
+            journal = Journal(self._session.run, first_step=step)
+            self._opened_source = RolloutSource(self._session, self._questions, self._reference(), journal, self.total)
+        return self._opened_source
 
-    def _reference(self) -> Reference | None:
-        """The model that is asked for its log-probabilities of all answers."""
+    def _reference(self) -> ReferenceModel | None:
+        """The model whose log-probabilities of all answers the method needs."""
         if self._method.reference == "start":
-            return Reference("start", start_sampler(self._session))
+            return ReferenceModel("start", reference_sampler(self._session))
         if self._method.reference == "teacher":
             assert self._teacher is not None
-            return Reference("teacher", self._teacher.sampler())
+            return ReferenceModel("teacher", self._teacher.sampler())
         return None
 
     def _warn(self, row: RlStepMetrics) -> None:
         """Say each alarm once a run."""
-        if not self._done:
-            self._done = [kept for kept in self._session.run.metrics() if isinstance(kept, RlStepMetrics)]
-        self._done = [kept for kept in self._done if kept.step < row.step] + [row]
-        for kind, sentence in alarms(self._done).items():
+        if not self._history:
+            self._history = [earlier for earlier in self._session.run.metrics() if isinstance(earlier, RlStepMetrics)]
+        self._history = [earlier for earlier in self._history if earlier.step < row.step] + [row]
+        for kind, sentence in alarms(self._history).items():
             if kind not in self._warned:
                 self._warned.add(kind)
                 console.print(f"Step {row.step}: {sentence}", style="yellow", markup=False)
+
+
+def _answer_logprobs(trained: Sequence[TrainedAnswer], results: Sequence[UpdateResult]) -> list[np.ndarray]:
+    """Of each answer, its tokens' log-probabilities in the training step ``[A]``."""
+    logprobs = [output["logprobs"].to_numpy() for result in results for output in result.outputs]  # each [P + A - 1]
+    return [each[-len(answer.tokens) :] for answer, each in zip(trained, logprobs, strict=True)]
+
+
+def _difference(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else after - before

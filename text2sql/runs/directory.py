@@ -31,11 +31,11 @@ from text2sql.runs import records
 from text2sql.runs.record_files import damaged, read_record, read_records, repair
 from text2sql.runs.records import (
     CheckpointRecord,
+    InitialWeightsRecord,
     MetricsRow,
     Prediction,
     Record,
     Session,
-    StartRecord,
     StepMetrics,
     Timing,
     TrainingRun,
@@ -43,13 +43,13 @@ from text2sql.runs.records import (
     Validation,
     ValidationSample,
 )
-from text2sql.runs.rollouts import ROLLOUTS, PaidGroup, RlStepMetrics, SampledGroup
+from text2sql.runs.rollouts import ROLLOUTS, GradedGroup, RlStepMetrics, SampledGroup
 from text2sql.runs.summary import ENVIRONMENT, INPUTS, SUMMARY, TRACKERS, Environment, Inputs, Summary, TrackedRuns
 
 # Files without which a run can go on, with what they hold: no answer, no weights and no setting is in them.
 BOOKKEEPING: dict[str, tuple[type[Record], ...]] = {
     records.METRICS: (RlStepMetrics, StepMetrics, Validation),
-    ROLLOUTS: (SampledGroup, PaidGroup),
+    ROLLOUTS: (SampledGroup, GradedGroup),
     records.TRAINING_RUNS: (TrainingRun,),
     records.SAMPLES: (ValidationSample,),
     records.USAGE: (Usage,),
@@ -84,9 +84,9 @@ class RunDirectory:
         """What every optimiser step and every validation came to, in the order in which they were done."""
         return read_records(self.file(records.METRICS), RlStepMetrics, StepMetrics, Validation)
 
-    def rollouts(self) -> list[SampledGroup | PaidGroup]:
+    def rollouts(self) -> list[SampledGroup | GradedGroup]:
         """The answers that the run has learnt from, and what they were paid, in the order of writing."""
-        return read_records(self.file(ROLLOUTS), SampledGroup, PaidGroup)
+        return read_records(self.file(ROLLOUTS), SampledGroup, GradedGroup)
 
     def checkpoints(self) -> list[CheckpointRecord]:
         """The checkpoints that are kept, in order."""
@@ -188,7 +188,7 @@ class RunDirectory:
         summary = self.summary()
         return set(summary.stages) if summary else set()
 
-    def recorded_start(self) -> StartRecord | None:
+    def recorded_initial_weights(self) -> InitialWeightsRecord | None:
         """Which saved weights the run's training began with, None for none.
 
         The latest client that began with some is the one whose training was gone on with.

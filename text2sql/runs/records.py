@@ -286,7 +286,7 @@ class CheckpointRecord(Record):
     expires: str | None = optional()
 
 
-class StartRecord(Part):
+class InitialWeightsRecord(Part):
     """Which saved weights a training began with.
 
     Attributes:
@@ -306,7 +306,7 @@ class StartRecord(Part):
     sampler_path: str | None = optional()
 
 
-def describe_start(start: StartRecord) -> str:
+def describe_initial_weights(start: InitialWeightsRecord) -> str:
     """Where the weights come from that a training began with."""
     step = f", step {start.step:,}" if start.step is not None else ""
     return f"{start.run}{step}" if start.run else start.checkpoint
@@ -321,7 +321,7 @@ class TrainingRun(Record):
     """
 
     training_run: str
-    start_from: StartRecord | None = optional()
+    start_from: InitialWeightsRecord | None = optional()
 
 
 # What the work took

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from text2sql.formats import count
 from text2sql.runs.evaluation_summary import EvaluationSummary
-from text2sql.runs.records import Part, Record, Several, StartRecord, optional
+from text2sql.runs.records import InitialWeightsRecord, Part, Record, Several, optional
 
 SUMMARY = "summary.json"
 ENVIRONMENT = "environment.json"
@@ -123,10 +123,10 @@ class VerdictSummary(Part):
         final_reward: At the end.
         first_right: Share of right answers at the beginning.
         final_right: At the end.
-        dropped: Share of the groups that taught nothing.
-        caught: Wrong answers that one database would have let pass (`RlStepMetrics.caught`).
+        dropped: Share of the groups that nothing was learnt from.
+        caught: Number of false positives of a comparison on a single database (`RlStepMetrics.caught`).
         undecided: Answers that the evaluator could not decide.
-        taught: Questions that the start model had been trained on; None where that is not known.
+        seen_in_training: Questions that the start model had been trained on; None where that is not known.
         alarms: What the course warns of, in sentences.
     """
 
@@ -141,7 +141,7 @@ class VerdictSummary(Part):
     dropped: float
     caught: int
     undecided: int
-    taught: int | None
+    seen_in_training: int | None = Field(alias="taught")
     alarms: Several[str]
 
 
@@ -200,7 +200,7 @@ class TrainingSummary(Part):
     final_loss: float | None
     learning_rate: float
     batch_size: int
-    start_from: StartRecord | None
+    start_from: InitialWeightsRecord | None
     weights: TrainedWeights | None = optional()
     checkpoint_step: int
     checkpoint_path: str
