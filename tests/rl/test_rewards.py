@@ -44,7 +44,7 @@ def test_where_queries_are_translated_no_engine_is_needed(monkeypatch: pytest.Mo
     texts = ("SELECT `title` FROM book WHERE 300 < pages", "SELECT title FROM book")
     answers = [replace(ASKED, answer=text, dialect="mysql") for text in texts]
     for table in (TABLE, TABLE.model_copy(update={"partial": 0.5})):
-        assert [row.outcome for row in pay(answers, table, transpile=True)] == ["equivalent", "runs"]
+        assert [row.outcome for row in grade_answers(answers, table, transpile=True)] == ["equivalent", "runs"]
 
 
 def test_where_the_evaluator_cannot_decide_an_answer_is_paid_nothing() -> None:

@@ -26,7 +26,7 @@ from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.errors import UserError
 from text2sql.inference.generate import Request, generate, stream
 from text2sql.runs.directory import RunDirectory, load_run_config
-from text2sql.runs.session import context_length, open_service, with_its_arithmetic
+from text2sql.runs.session import context_length, open_service, pin_matmul_dtype
 from text2sql.runs.trained_model import tuned_checkpoint
 from text2sql.sql.sandbox import QueryFailed, Result
 
@@ -196,7 +196,7 @@ def answering(directory: Path, max_tables: int = USUAL_TABLES) -> Iterator[Answe
     """
     run = RunDirectory(directory)
     config = load_run_config(run)
-    with open_service(with_its_arithmetic(config, run), run.file("checkpoints")) as service:
+    with open_service(pin_matmul_dtype(config, run), run.file("checkpoints")) as service:
         yield Answerer(run, config, service, max_tables)
 
 

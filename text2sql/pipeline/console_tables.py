@@ -60,7 +60,7 @@ def introduce_resumption(run: RunDirectory, evaluations: Sequence[Evaluation]) -
     checkpoints = run.checkpoints()
     done = [f"training at step {count(checkpoints[-1].step)}"] if checkpoints else []
     for evaluation in evaluations:
-        answered, asked = run.answered(evaluation.label), len(evaluation.questions)
+        answered, asked = run.count_answered(evaluation.label), len(evaluation.questions)
         if answered:
             name = evaluation.title[0].lower() + evaluation.title[1:]
             done.append(f"{name} {'done' if answered == asked else f'{count(answered)} of {count(asked)} answered'}")

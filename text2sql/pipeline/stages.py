@@ -37,7 +37,7 @@ from text2sql.pipeline.summarize import FinishedWork, summarize_run
 from text2sql.pipeline.training import train_model
 from text2sql.rl.reference import count_seen_in_training, reference_sampler
 from text2sql.rl.teacher import Teacher
-from text2sql.runs.environment import environment
+from text2sql.runs.environment import describe_environment
 from text2sql.runs.evaluation_summary import JudgeSummary
 from text2sql.runs.inputs import check_inputs
 from text2sql.runs.models import SIDES, Model
@@ -162,7 +162,7 @@ def _introduce(
     show_first_example(dataset.split.train[0], first, tokenizer)
     # A run that goes on keeps the record of its start.
     if run.environment() is None:
-        run.write_json(ENVIRONMENT, environment(prompts.VERSION, session.service.describe() | trained))
+        run.write_json(ENVIRONMENT, describe_environment(prompts.VERSION, session.service.describe() | trained))
     return weights
 
 

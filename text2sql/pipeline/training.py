@@ -24,7 +24,7 @@ from text2sql.rl.reference import count_seen_in_training
 from text2sql.rl.teacher import Teacher
 from text2sql.runs.records import SAMPLES, CheckpointRecord, ValidationSample
 from text2sql.runs.rollouts import RlStepMetrics
-from text2sql.runs.session import RunSession, lost_model
+from text2sql.runs.session import RunSession, is_model_lost
 from text2sql.runs.summary import TrainingSummary
 from text2sql.training.batches import TrainingData, order_keys
 from text2sql.training.lr_schedule import auto_learning_rate
@@ -89,7 +89,7 @@ def train_model(
         except (TinkerError, RetryableException) as error:
             saved = session.run.checkpoints()
             # Where nothing is saved, or nothing more than the last time, another try would end in the same way.
-            if not session.service.capabilities.may_lose_model or not lost_model(error) or saved == taken_up:
+            if not session.service.capabilities.may_lose_model or not is_model_lost(error) or saved == taken_up:
                 raise
             taken_up = saved
             console.print(f"The server broke off the training: {error}", markup=False)

@@ -17,7 +17,7 @@ from text2sql.rows import read_jsonl
 from text2sql.rows.values import json_kind
 from text2sql.runs.evaluation_summary import EvaluationSummary
 from text2sql.runs.models import SIDES
-from text2sql.runs.record_files import NotARecord, parse, refusal
+from text2sql.runs.record_files import InvalidRecord, parse, record_error
 from text2sql.runs.records import METRICS, MetricsRow, Prediction, R, StepMetrics, Validation, predictions_file
 from text2sql.runs.rollouts import ROLLOUTS, GradedGroup, RlStepMetrics, SampledGroup
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Score, Summary
@@ -152,9 +152,9 @@ def _read_object(path: Path, kind: type[R], problems: list[str]) -> R | None:
     try:
         value = json.loads(text)
         if not isinstance(value, dict):
-            raise NotARecord(f"is {json_kind(value)}, not an object")
+            raise InvalidRecord(f"is {json_kind(value)}, not an object")
         return parse(value, kind)
-    except NotARecord as error:
+    except InvalidRecord as error:
         problems.append(f"{path.name} {error}; it was left out.")
     except (ValueError, RecursionError) as error:
         problems.append(f"{path.name} is not JSON ({error}); it was left out.")
@@ -170,9 +170,9 @@ def _read_rows(
         for number, value in read_jsonl(path, skipped=unreadable, appended=going_on):
             try:
                 record = parse(value, *kinds)
-            except NotARecord as error:
+            except InvalidRecord as error:
                 if strict:
-                    raise refusal(path, f"line {number}", error) from error
+                    raise record_error(path, f"line {number}", error) from error
                 unreadable.append(f"line {number} {error}")
             else:
                 yield number, record

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from text2sql.runs.records import JsonVerdict, Part, Record, Several, StepMetrics, optional
+from text2sql.runs.records import JsonTuple, JsonVerdict, Part, Record, StepMetrics, optional
 
 ROLLOUTS = "rollouts.jsonl"
 
@@ -34,8 +34,8 @@ class SampledAnswer(Part):
             whatever the model did: they were not sampled, and their log-probabilities are recorded as 0.
     """
 
-    tokens: Several[int]
-    logprobs: Several[float]
+    tokens: JsonTuple[int]
+    logprobs: JsonTuple[float]
     stop_reason: str
     thinking_length: int | None = optional(alias="thought")
     closing_length: int | None = optional(alias="closing")
@@ -76,8 +76,8 @@ class SampledGroup(Record):
     context: str
     gold: str
     seed: int
-    prompt: Several[int]
-    answers: Several[SampledAnswer]
+    prompt: JsonTuple[int]
+    answers: JsonTuple[SampledAnswer]
     version: int | None = optional()
 
     @property
@@ -119,9 +119,9 @@ class GradedGroup(Record):
 
     step: int
     index: int = Field(alias="place")
-    answers: Several[GradedAnswer] = Field(alias="paid")
-    start_logprobs: Several[Several[float]] | None = optional()
-    teacher_logprobs: Several[Several[float]] | None = optional()
+    answers: JsonTuple[GradedAnswer] = Field(alias="paid")
+    start_logprobs: JsonTuple[JsonTuple[float]] | None = optional()
+    teacher_logprobs: JsonTuple[JsonTuple[float]] | None = optional()
 
     @property
     def reference_logprobs(self) -> Sequence[Sequence[float]] | None:
