@@ -18,7 +18,7 @@ from text2sql.config import Config
 from text2sql.errors import UserError
 from text2sql.pipeline.run import run_pipeline
 from text2sql.report.page import write_report
-from text2sql.rl.loop import VerdictSteps
+from text2sql.rl.verdict_steps import VerdictSteps
 from text2sql.runs.budget import BudgetReached, TokenBudget, TokenCount
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.rollouts import GradedGroup, RlStepMetrics, SampledGroup

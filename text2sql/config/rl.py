@@ -42,8 +42,8 @@ class RewardConfig(Section):
     function: str | None = Field(
         None,
         pattern=r"^[\w.]+:\w+$",
-        description="package.module:function of a text2sql.rl.rewards.RewardedAnswer whose value is the reward instead; "
-        "null: the table above.",
+        description="package.module:function of a text2sql.rl.rewards.RewardedAnswer whose value is the reward "
+        "instead; null: the table above.",
     )
     on_failure: Literal["stop", "drop"] = Field(
         "stop", description="When the function raises, hangs or returns no number. drop: the answer leaves its group."

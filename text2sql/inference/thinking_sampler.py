@@ -57,7 +57,7 @@ class PromptSamples:
 
 
 def max_prefill_tokens(prompt_tokens: int, samples: int, block: ThinkingBlock | None) -> int:
-    """The most prompt tokens that the samples of a prompt can be charged for: each answer behind a thought has its own.
+    """The most prompt tokens that the samples of a prompt can be charged for; an answer behind a thought has its own.
 
     Args:
         prompt_tokens: Length of the prompt.
@@ -66,7 +66,7 @@ def max_prefill_tokens(prompt_tokens: int, samples: int, block: ThinkingBlock | 
     """
     per_sample = prompt_tokens
     if block is not None:
-        per_sample += prompt_tokens + block.most + len(block.closing)
+        per_sample += prompt_tokens + block.max_tokens + len(block.closing)
     return per_sample * samples
 
 

@@ -18,10 +18,10 @@ from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
 from text2sql.inference.generate import Request
 from text2sql.inference.predict import Asker, judge_generations
-from text2sql.rl.loop import VerdictSteps
 from text2sql.rl.measures import summarize_verdicts
 from text2sql.rl.reference import count_seen_in_training
 from text2sql.rl.teacher import Teacher
+from text2sql.rl.verdict_steps import VerdictSteps
 from text2sql.runs.records import SAMPLES, CheckpointRecord, ValidationSample
 from text2sql.runs.rollouts import RlStepMetrics
 from text2sql.runs.session import RunSession, is_model_lost

@@ -1,7 +1,7 @@
 """The methods of learning from verdicts: which answers of a group are learnt from, and with which loss.
 
-A method is all that differs; sampling, verdicts, the journal, the optimiser step and what is logged are the loop's
-(`text2sql.rl.loop`). A new one is a class here and its name in `text2sql.config.rl.Method`.
+A method is all that differs; sampling, verdicts, the journal, the optimiser step and what is logged are common to all
+(`text2sql.rl.verdict_steps`). A new one is a class here and its name in `text2sql.config.rl.Method`.
 """
 
 from __future__ import annotations

@@ -51,12 +51,12 @@ REFERENCE_NAME = "start"
 
 
 class Trainer(Generic[S]):
-    """One run's training.
+    """The training of one run.
 
     Args:
         session: The run.
-        steps: What each step learns from.
-        validation_examples: As tokens.
+        steps: The steps of the training.
+        validation_examples: The validation examples as tokens.
         measure_accuracy: Answers the validation questions; None to validate on the loss alone.
         track: Receives every record of metrics.
     """
@@ -130,13 +130,12 @@ class Trainer(Generic[S]):
                 interruption.raise_if_requested()
             in_flight.append(self.steps.submit(client, step))
             step += 1
-            validates, saves = self._validation_due(step), self._checkpoint_due(step)
-            # Validation and saving are about the weights after this step: it has to be done.
-            self._finish(in_flight, bar, leave=0 if validates or saves else self.steps.ahead)
-            improved = validates and self._run_validation(client, step)
-            if improved or saves or self._stopped_early:
+            validation_due, checkpoint_due = self._validation_due(step), self._checkpoint_due(step)
+            # Validation and saving are of the weights after this step, which has to be done then.
+            self._finish(in_flight, bar, leave=0 if validation_due or checkpoint_due else self.steps.ahead)
+            improved = validation_due and self._run_validation(client, step)
+            if improved or checkpoint_due or self._stopped_early:
                 self._save(client, step)
-
         interruption.raise_if_requested()
 
     def _finish_and_save(self, client: TrainingClient, in_flight: deque[S], bar: Stage) -> None:
@@ -174,11 +173,11 @@ class Trainer(Generic[S]):
         return self.steps.reason_to_stop(self.metrics.steps)
 
     def _validation_missing(self, step: int) -> bool:
-        """Whether the run was stopped (by its budget) between the last step and the validation that was due there."""
+        """Whether the validation after the last step is missing, because the budget ended the run before it."""
         return step > 0 and self._validation_due(step) and not self.metrics.is_validated(step)
 
     def _open_client(self) -> TrainingClient:
-        """A client that goes on from the last checkpoint, from another run's weights, or from a new adapter."""
+        """A client with the state of the last checkpoint, with another run's weights, or with a new adapter."""
         config, service = self.session.config, self.session.service
         initial = None
         if last := self.checkpoints.last:
@@ -268,7 +267,7 @@ class Trainer(Generic[S]):
         return choose_checkpoint(self.checkpoints.rows, self.training)
 
     def summary(self) -> TrainingSummary:
-        """What the report says about training, from the recorded metrics."""
+        """The results of the training, from the recorded metrics."""
         steps, chosen = self.metrics.steps, self.chosen_checkpoint()
         seconds = sum(row.seconds for row in steps)
         tokens, examples = sum(row.tokens for row in steps), sum(row.examples for row in steps)
