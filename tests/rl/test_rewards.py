@@ -1,4 +1,4 @@
-"""What answers are paid: by the verdict on them, by whether the own database let them pass, by a function."""
+"""Rewards of answers: by the verdict on them, by whether the own database accepts them, by a function."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ASKED = RewardedAnswer("Which titles have more than 300 pages?", SCHEMA, "SELECT
 TABLE = RewardConfig(equivalent=1, runs=0.1, caught=-0.5, error=-0.2, refused=-0.3, truncated=-0.4, databases=4)
 
 
-def paid(*texts: str, asked: RewardedAnswer = ASKED, table: RewardConfig = TABLE) -> list[tuple[str, float | None]]:
+def rewards(*texts: str, asked: RewardedAnswer = ASKED, table: RewardConfig = TABLE) -> list[tuple[str, float | None]]:
     return [(row.outcome, row.reward) for row in grade_answers([replace(asked, answer=text) for text in texts], table)]
 
 
 def test_every_verdict_has_its_reward() -> None:
-    assert paid(
+    assert rewards(
         "SELECT title FROM book WHERE 300 < pages",
         "SELECT title FROM book WHERE pages >= 300",
         "SELECT titel FROM book",
@@ -35,7 +35,7 @@ def test_every_verdict_has_its_reward() -> None:
 
 def test_an_answer_that_was_cut_off_is_paid_as_such_though_it_is_right() -> None:
     cut = replace(ASKED, truncated=True)
-    assert paid("SELECT title FROM book WHERE pages > 300", asked=cut) == [("truncated", -0.4)]
+    assert rewards("SELECT title FROM book WHERE pages > 300", asked=cut) == [("truncated", -0.4)]
 
 
 def test_where_queries_are_translated_no_engine_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def test_where_queries_are_translated_no_engine_is_needed(monkeypatch: pytest.Mo
 
 def test_where_the_evaluator_cannot_decide_an_answer_is_paid_nothing() -> None:
     broken = replace(ASKED, gold="SELECT nothing FROM nowhere")
-    assert paid("SELECT title FROM book", asked=broken) == [("undecided", None)]
+    assert rewards("SELECT title FROM book", asked=broken) == [("undecided", None)]
 
 
 OWN = ("SELECT title FROM book WHERE pages >= 300", "SELECT title FROM book WHERE pages > 50")
@@ -63,7 +63,7 @@ def test_what_the_own_database_lets_pass_and_a_made_one_does_not_is_caught(tmp_p
     connection.close()
     asked = replace(ASKED, database=str(database))
     # No book has exactly 300 pages there, and no answer with a wrong threshold below 100 passes.
-    assert paid(
+    assert rewards(
         "SELECT title FROM book WHERE pages >= 300",
         "SELECT title FROM book WHERE pages > 50",
         "SELECT title FROM book WHERE pages > 300",
@@ -74,7 +74,7 @@ def test_what_the_own_database_lets_pass_and_a_made_one_does_not_is_caught(tmp_p
     ] == [True, False]
     # A database that takes no part lets nothing pass.
     missing = replace(ASKED, database=str(tmp_path / "missing.sqlite"))
-    assert paid("SELECT title FROM book WHERE pages >= 300", asked=missing) == [("runs", 0.1)]
+    assert rewards("SELECT title FROM book WHERE pages >= 300", asked=missing) == [("runs", 0.1)]
 
 
 def test_what_the_first_made_database_lets_pass_is_counted_where_there_is_no_other(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_what_is_partly_right_is_paid_a_part_and_emptiness_nothing() -> None:
         "SELECT title FROM book WHERE 300 < pages",
         "SELECT titel FROM book",
     )
-    near, wide, nothing, other, right, error = (reward for _, reward in paid(*answers, table=table))
+    near, wide, nothing, other, right, error = (reward for _, reward in rewards(*answers, table=table))
     assert near is not None and wide is not None
     assert 0.1 < wide < near < 0.5 + 1e-9
     # No row in common: what is empty, and rows of another width.

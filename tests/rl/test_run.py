@@ -44,12 +44,12 @@ def test_what_is_paid_best_is_learnt(tmp_path: Path) -> None:
     assert [row.step for row in rows] == [*range(1, 9)]
     assert rows[-1].equivalent > rows[0].equivalent and rows[-1].pass_at_group == 1
     sampled = [row for row in run.rollouts() if isinstance(row, SampledGroup)]
-    paid = [row for row in run.rollouts() if isinstance(row, GradedGroup)]
-    assert len(sampled) == len(paid) == 8 * 8 and all(len(row.answers) == 12 for row in sampled)
+    graded = [row for row in run.rollouts() if isinstance(row, GradedGroup)]
+    assert len(sampled) == len(graded) == 8 * 8 and all(len(row.answers) == 12 for row in sampled)
     # The questions of a step differ, and each epoch asks all of them.
     assert len({row.id for row in sampled if row.step == 0}) == 8
     assert len({(row.step, row.index): row.seed for row in sampled}) == len({row.seed for row in sampled})
-    outcomes = {answer.outcome for row in paid for answer in row.answers}
+    outcomes = {answer.outcome for row in graded for answer in row.answers}
     assert outcomes == {"equivalent", "runs", "error", "refused"}
 
 

@@ -91,12 +91,12 @@ def _group() -> tuple[SampledGroup, GradedGroup]:
         thinking_length=2,
         closing_length=2,
     )
-    paid = GradedAnswer(sql="", verdict=Verdict("different", ""), outcome="runs", reward=0.0)
+    answer_grade = GradedAnswer(sql="", verdict=Verdict("different", ""), outcome="runs", reward=0.0)
     asked = ((-2.0, -2.0, -7.0, -7.0, -4.0), (-1.0, -1.0, -9.0, -9.0, -2.0))
     group = SampledGroup(
         step=0, index=0, id="q", question="", context="", gold="", seed=1, prompt=(9, 9), answers=(answer, answer)
     )
-    return group, GradedGroup(step=0, index=0, answers=(paid, paid), start_logprobs=asked)
+    return group, GradedGroup(step=0, index=0, answers=(answer_grade, answer_grade), start_logprobs=asked)
 
 
 def test_what_nobody_sampled_weighs_nothing_in_any_loss() -> None:

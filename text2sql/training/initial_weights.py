@@ -164,11 +164,11 @@ def _weights_of_run(run: RunDirectory, config: Config) -> InitialWeights:
 def _compare_prompts(trained_with: Config, config: Config, run: RunDirectory) -> None:
     """Raise UserError if the model was trained to answer other prompts than those that this run has."""
     for key in PROMPT_KEYS:
-        there, here = (_to_json(attrgetter(key)(each)) for each in (trained_with, config))
-        if there != here:
+        trained_value, value = (_to_json(attrgetter(key)(each)) for each in (trained_with, config))
+        if trained_value != value:
             raise UserError(
-                f"{KEY}: {key} is {there} in {run.path} and {here} in this run, and a model is seldom right, and so "
-                f"seldom paid, where it is asked otherwise than it was taught. Set {key} as it is there."
+                f"{KEY}: {key} is {trained_value} in {run.path} and {value} in this run, and a model is seldom right, "
+                f"and so seldom paid, where it is asked otherwise than it was taught. Set {key} as it is there."
             )
 
 
@@ -176,14 +176,15 @@ def _to_json(value: object) -> str:
     return json.dumps(value.model_dump(mode="json") if isinstance(value, BaseModel) else value)
 
 
-def _compare(key: str, there: JsonValue, source: str, config: Config) -> None:
+def _compare(key: str, trained_value: JsonValue, source: str, config: Config) -> None:
     """Raise UserError if the value that the weights of `source` were trained with is not that of this run."""
-    here = config.trained_model if key == "base_model" else attrgetter(key)(config)
-    if there == here:
+    value = config.trained_model if key == "base_model" else attrgetter(key)(config)
+    if trained_value == value:
         return
-    there, here = json.dumps(there), json.dumps(here)
+    shown = json.dumps(trained_value)
     raise UserError(
-        f"{KEY}: {key} is {there} in {source} and {here} in this run, and the weights fit no other. Set {key}={there}"
+        f"{KEY}: {key} is {shown} in {source} and {json.dumps(value)} in this run, and the weights fit no other. "
+        f"Set {key}={shown}"
         + (
             f", or train a new adapter on the merged model: `text2sql export {source} --format merged`, and base_model "
             "set to what it makes."
