@@ -35,7 +35,7 @@ def test_a_mean_near_nothing_does_not_blow_advantages_up() -> None:
 def test_within_a_group_advantages_add_up_to_nothing_and_keep_the_order(rewards: list[float | None], kind: str) -> None:
     found = group_advantages(rewards, kind)  # type: ignore[arg-type]
     present = [reward for reward in rewards if reward is not None]
-    if len(present) < 2 or len(set(paid)) == 1:
+    if len(present) < 2 or len(set(present)) == 1:
         assert found is None
         return
     assert found is not None
@@ -43,7 +43,7 @@ def test_within_a_group_advantages_add_up_to_nothing_and_keep_the_order(rewards:
     values = [value for value in found if value is not None]
     assert sum(values) == pytest.approx(0, abs=1e-9)
     for (one, a), (other, b) in zip(
-        zip(present, values, strict=True), zip(paid[1:], values[1:], strict=False), strict=False
+        zip(present, values, strict=True), zip(present[1:], values[1:], strict=False), strict=False
     ):
         assert (one > other) == (a > b) and (one == other) == (a == b)
 
