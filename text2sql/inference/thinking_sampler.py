@@ -20,9 +20,9 @@ class Thought:
     """What was thought before one answer.
 
     Attributes:
-        tokens: Its token ids, without what ended it.
-        logprobs: Of these tokens; empty where the sampler gives none.
-        text: The same as text.
+        tokens: Token ids of the thought, without what ended it.
+        logprobs: Log-probabilities of these tokens; empty where the sampler gives none.
+        text: The thought as text.
         answer_prompt: Token ids that the answer is sampled behind: prompt, thought, and what closes the block.
     """
 
@@ -34,7 +34,7 @@ class Thought:
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer, and what was thought before it: None of a model that does not think."""
+    """One answer, and the thought before it: None for a model that does not think."""
 
     answer: types.SampledSequence
     thought: Thought | None
@@ -45,10 +45,10 @@ class PromptSamples:
     """All samples of a prompt.
 
     Attributes:
-        samples: In the order of sampling.
+        samples: The samples, in the order of sampling.
         prefill_tokens: Tokens of the prompts that were read for them: the prompt once, however many samples it has, and
             the prompt of each answer behind a thought.
-        cached_tokens: Those of them that the sampler had read before, and says so.
+        cached_tokens: Number of these tokens that the sampler had read before, and says so.
     """
 
     samples: list[Sample]
@@ -62,7 +62,7 @@ def max_prefill_tokens(prompt_tokens: int, samples: int, block: ThinkingBlock | 
     Args:
         prompt_tokens: Length of the prompt.
         samples: Number of samples.
-        block: Of a model that thinks; None of one that does not.
+        block: The thinking block; None for a model that does not think.
     """
     per_sample = prompt_tokens
     if block is not None:
@@ -74,11 +74,11 @@ class PendingSamples:
     """The samples of one prompt, under way from the moment that this is made.
 
     Args:
-        sampler: Which model.
-        prompt: Token ids ``[P]``.
+        sampler: Sampling client of the model.
+        prompt: Token ids of the prompt ``[P]``.
         samples: Number of samples.
         params: How an answer is sampled.
-        block: Of a model that thinks; None of one that does not.
+        block: The thinking block; None for a model that does not think.
         check: Called with all sequences of each response, before anything is made of them; raises where they cannot be
             used.
         distinct_seeds: Whether the answer behind the i-th thought is sampled with the seed plus i, so that one thought

@@ -48,14 +48,14 @@ def reward_answers(
     Args:
         answers: What a model wrote; the query is extracted from it.
         golds: The gold query of each.
-        schemas: ``CREATE TABLE`` statements of each.
-        databases: Path of a real SQLite database of each, where there is one.
+        schemas: The ``CREATE TABLE`` statements for each.
+        databases: Path of a real SQLite database for each, where there is one.
         truncated: Whether each was cut off at the token limit.
         table: The rewards; the defaults of `rl.reward` where it is None.
         workers: Processes; the rewards do not depend on it.
-        seed: Of the generated databases.
+        seed: Seed of the generated databases.
         timeout: Seconds of processor time for one answer.
-        dialect: Of schemas and queries; its engine runs them.
+        dialect: SQL dialect of schemas and queries, whose engine runs them.
 
     Raises:
         EngineMissing: The engine of the dialect is not installed.

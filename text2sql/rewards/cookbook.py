@@ -29,7 +29,7 @@ class VerdictEnv(Env):
         prompt: What the user says: schema and question.
 
     Attributes:
-        answer: What the model wrote; empty until then.
+        answer: The text that the model wrote; empty until then.
         truncated: Whether it was cut off.
     """
 

@@ -28,7 +28,7 @@ class VerdictReward:
         database: Name of the column with the paths of databases; a data set without it has none.
         max_completion_length: The trainer's. A completion of so many tokens counts as cut off; None: none does.
         workers: Processes that execute queries.
-        seed: Of the generated databases.
+        seed: Seed of the generated databases.
         timeout: Seconds of processor time for one completion.
     """
 

@@ -23,7 +23,7 @@ def group_advantages(rewards: Sequence[float | None], kind: Advantage) -> list[f
     """The advantages within one group.
 
     Args:
-        rewards: Of the group's answers; None for an answer that has left it.
+        rewards: Rewards of the group's answers; None for an answer that has left the group.
         kind: ``mean``: r - mean(r), without a division by the deviation (Liu et al., 2025, Dr. GRPO). ``rloo``: r less
             the mean of the others (Ahmadian et al., 2024), which is the same times n / (n - 1). ``std``: over the
             group's standard deviation, n - 1 in its denominator (Shao et al., 2024, GRPO as TRL computes it).
@@ -66,7 +66,7 @@ def policy_data(answers: Sequence[TrainedAnswer], kl_coef: float) -> list[Answer
     answers. A token that the model did not sample, as one that closes a thinking block, counts in none of it.
 
     Args:
-        answers: At least one.
+        answers: The answers, at least one.
         kl_coef: Coefficient of the divergence; 0 leaves it out.
 
     Returns:

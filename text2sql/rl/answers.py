@@ -20,8 +20,9 @@ class TrainedAnswer:
         tokens: Token ids of the answer ``[A]``.
         sampling_logprobs: Log-probabilities of the answer's tokens when they were sampled ``[A]``; None for a gold
             answer, which was not sampled.
-        reference_logprobs: Their log-probabilities under the reference model ``[A]``; None where there is none.
-        advantage: Of the answer within its group; 0 with a method that has no advantages.
+        reference_logprobs: Log-probabilities of the answer's tokens under the reference model ``[A]``; None where
+            there is none.
+        advantage: Advantage of the answer within its group; 0 with a method that has no advantages.
         forced_tokens: Indices of tokens that the model did not sample: those that close a thinking block.
     """
 

@@ -16,7 +16,7 @@ class Journal:
     """The rollouts of a run; a background thread writes those of later steps.
 
     Args:
-        run: Its directory.
+        run: The run's directory.
         first_step: The first step that may be asked for; earlier ones are not held in memory.
     """
 

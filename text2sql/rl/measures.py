@@ -132,7 +132,7 @@ def measure_training(
 
     Args:
         trained: The answers.
-        logprobs: Of each answer, its tokens' log-probabilities in the training step ``[A]``.
+        logprobs: Log-probabilities of each answer's tokens in the training step ``[A]``.
         paired: Whether they are preference pairs.
     """
     kl, kl_v2 = kl_sample_train(trained, logprobs)
@@ -185,7 +185,7 @@ def kl_sample_train(trained: Sequence[TrainedAnswer], logprobs: Sequence[np.ndar
 
     Args:
         trained: The answers; gold ones were not sampled, and do not count.
-        logprobs: Of each answer, its tokens' log-probabilities in the training step ``[A]``.
+        logprobs: Log-probabilities of each answer's tokens in the training step ``[A]``.
 
     Returns:
         Mean of q - p, and half the mean of (q - p)^2: two estimates of the divergence (Schulman, 2020).
@@ -235,9 +235,9 @@ def summarize_verdicts(
     """What the steps came to.
 
     Args:
-        steps: At least one.
-        settings: Of the run.
-        seen_in_training: Questions that the start model had been trained on; None where that is not known.
+        steps: The metrics of all steps, at least one.
+        settings: The run's settings.
+        seen_in_training: Number of questions that the start model had been trained on; None where that is not known.
     """
     first, last = steps[:WINDOW_STEPS], steps[-WINDOW_STEPS:]
     return VerdictSummary(

@@ -24,7 +24,7 @@ class Method(Protocol):
     """How a step learns from its answers.
 
     Attributes:
-        loss: Of the step: the name of one of the backend's, or a function.
+        loss: Loss of a step: the name of one of the backend's, or a function.
         loss_config: Settings of the backend's loss.
         unit_size: Number of consecutive answers that the loss takes together and that no split may separate: 2 where
             they are pairs.
@@ -42,9 +42,9 @@ class Method(Protocol):
         """The answers of a group that are learnt from; none of a group without a signal.
 
         Args:
-            tokens: Its question, and the gold answer.
-            sampled: The group.
-            graded: Its rewards.
+            tokens: Tokens of the prompt and of the gold answer.
+            sampled: The sampled group.
+            graded: The rewards of its answers.
         """
         ...
 

@@ -25,7 +25,7 @@ class TokenizedQuestion:
 
     Attributes:
         example: The question with its gold query, which the model is not shown.
-        tokens: Its prompt and gold answer.
+        tokens: The tokens of its prompt and gold answer.
     """
 
     example: Example
@@ -42,8 +42,8 @@ class PolicySnapshot:
     """The policy's weights at one step, to sample from.
 
     Attributes:
-        sampler: Samples from these weights.
-        tokenizer: Of their model.
+        sampler: Sampling client of these weights.
+        tokenizer: Tokenizer of the model.
         version: Number of optimiser steps behind them.
     """
 
@@ -67,12 +67,12 @@ class PendingGroup:
 
     Attributes:
         step: The step that it is sampled for, counted from 0.
-        index: Of its question within the step.
-        question: What is answered.
-        seed: Of its sampling.
+        index: Index of its question within the step.
+        question: The question.
+        seed: Seed of its sampling.
         snapshot: The weights that it is sampled from.
         reserved: Tokens that the budget has set aside for it.
-        samples: Its samples.
+        samples: The samples under way.
     """
 
     step: int
@@ -104,11 +104,11 @@ def submit_samples(
     """Ask for the answers of a group.
 
     Args:
-        question: What is answered.
-        sampler: The weights.
+        question: The question.
+        sampler: Sampling client of the policy.
         samples: Number of answers.
         params: How an answer is sampled; its seed is the group's.
-        block: Of a model that thinks; None of one that does not.
+        block: The thinking block; None for a model that does not think.
     """
 
     def check(sequences: Sequence[types.SampledSequence]) -> None:

@@ -31,8 +31,8 @@ def preference_pairs(
     """Pairs of a group's different answers, each a right one followed by a wrong one.
 
     Args:
-        sampled: The group.
-        graded: Its rewards.
+        sampled: The sampled group.
+        graded: The rewards of its answers.
         table: An answer is right whose reward is at least that of equivalent answers; wrong is what runs, or with a
             user's own function whatever has a lower reward.
         max_pairs: Most pairs.
@@ -109,7 +109,7 @@ def preference_accuracy(answers: Sequence[TrainedAnswer], logprobs: Sequence[np.
 
     Args:
         answers: Pairs, as `preference_pairs` has them.
-        logprobs: Of each answer, its tokens' log-probabilities in the training step ``[A]``.
+        logprobs: Log-probabilities of each answer's tokens in the training step ``[A]``.
     """
     gains = [
         float((policy_logprobs - answer.reference_logprobs)[answer.sampled_mask].sum())

@@ -26,7 +26,7 @@ class ReferenceModel:
 
     Attributes:
         name: Which model.
-        sampler: Asked for log-probabilities alone.
+        sampler: Its sampling client, of which log-probabilities alone are asked.
     """
 
     name: ReferenceName

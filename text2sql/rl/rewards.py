@@ -28,17 +28,17 @@ class RewardedAnswer:
     """An answer as a reward function sees it.
 
     Attributes:
-        question: In natural language.
+        question: The question in natural language.
         schema: ``CREATE TABLE`` statements.
         gold: The gold query.
         answer: What the model wrote, without the stop string that ended it.
         truncated: Whether it was cut off.
         database: Path of the question's own database, None for most.
-        dialect: Of schema and queries.
+        dialect: SQL dialect of schema and queries.
         sql: The query in the answer; set by `grade_answers`, as the fields that follow.
         outcome: What the answer is rewarded for, by the evaluator's verdict.
         reason: The verdict in a sentence.
-        reward: By the table of verdicts; None where the evaluator cannot decide.
+        reward: The reward by the table of verdicts; None where the evaluator cannot decide.
         passes_single_database: Whether it is wrong, and a comparison on one database would have taken it for right.
     """
 
@@ -115,7 +115,7 @@ def grade_answers(
     Args:
         answers: What to grade; equal ones are executed once.
         table: The rewards of verdicts, or the user's own function.
-        names: Of the answers, for messages.
+        names: Names of the answers, for messages.
         options: How they are matched with their gold queries; the number of databases is `table.databases`.
 
     Raises:

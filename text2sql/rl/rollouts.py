@@ -35,7 +35,7 @@ class Rollouts:
     """What a step learns from.
 
     Attributes:
-        questions: Of the step.
+        questions: The questions of the step.
         sampled: A group for each question.
         graded: The rewards of each group.
         sampling_seconds: Time that this process waited for the sampling.
@@ -102,7 +102,7 @@ class RolloutSource:
         """Sample and grade what is missing of a step; begin to sample the later steps that the run allows.
 
         Args:
-            client: Its weights, as they are now, are sampled from; not used where all has been sampled.
+            client: The policy, whose present weights are sampled from; not used where all has been sampled.
             step: Counted from 0.
 
         Raises:

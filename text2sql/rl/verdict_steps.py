@@ -42,12 +42,12 @@ class SubmittedRollouts:
     Attributes:
         step: Counted from 0.
         rollouts: What it learns from.
-        updates: One for each substep; none where nothing can be learnt.
+        updates: The update of each substep; none where nothing can be learnt.
         trained: The answers that have a gradient, in the order of the updates' data.
         tokens: What the updates are charged for.
         dropped: Number of groups without a signal.
         dollars_before: Spent by the run before the step, None where no price is known.
-        sent: When the updates were sent, by the monotonic clock.
+        sent: Time on the monotonic clock at which the updates were sent, in seconds.
     """
 
     step: int
@@ -66,7 +66,7 @@ class VerdictSteps:
     Args:
         session: The run.
         examples: The questions.
-        tokens: The same as tokens, with their gold answers.
+        tokens: Tokens of each question's prompt and gold answer.
         peak: Peak learning rate.
         teacher: The model that the run's method learns from, where there is one.
     """

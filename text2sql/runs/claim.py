@@ -47,7 +47,7 @@ class Claim:
         """Make, take over or empty the directory, and lock it.
 
         Raises:
-            UserError: It cannot be written to, or another process has begun a run in it since.
+            UserError: The directory cannot be written to, or another process has begun a run in it since.
         """
         try:
             if self.mode == "overwrite":
@@ -69,8 +69,8 @@ def claim_run(config: Config) -> Claim:
     """Decide what becomes of the directory of a configuration, according to `on_existing`.
 
     Raises:
-        UserError: It cannot be a run's; or it has a run in it and `on_existing` does not say what to do, or that run
-            cannot go on with this configuration. Nothing in it has been touched.
+        UserError: The directory cannot be a run's; or it has a run in it and `on_existing` does not say what to do, or
+            that run cannot go on with this configuration. Nothing in it has been touched.
     """
     run = RunDirectory(config.directory)
     _check_writable(run.path)

@@ -24,7 +24,7 @@ class InputKind:
     """An input that runs have.
 
     Attributes:
-        title: Its name in messages.
+        title: Name of the input in messages.
         learnt: Whether training depends on it.
         measured: Whether predictions and verdicts depend on it.
         evaluations: Labels of the evaluations that depend on it, as patterns.
@@ -75,7 +75,7 @@ def check_inputs(run: RunDirectory, current: Mapping[InputName, Fingerprint]) ->
     evaluations before the first answer.
 
     Args:
-        run: Its directory, locked.
+        run: The run's directory, locked.
         current: The inputs of this start.
 
     Raises:

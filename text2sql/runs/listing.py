@@ -21,11 +21,11 @@ class ListedRun:
     """One run.
 
     Attributes:
-        path: Its directory.
-        state: How far it is, in words.
-        summary: Its results; None before the end of its first stage, or where the file cannot be read.
-        size: Bytes of its files.
-        modified_at: When its files were last written, in seconds since 1970.
+        path: The run's directory.
+        state: How far the run is, in words.
+        summary: The run's results; None before the end of its first stage, or where the file cannot be read.
+        size: Size of its files in bytes.
+        modified_at: Time of the last change of its files, in seconds since 1970.
     """
 
     path: Path
@@ -56,7 +56,7 @@ def remove_run(path: Path) -> None:
     """Remove a run's directory.
 
     Raises:
-        UserError: It is no run, or another process holds it.
+        UserError: It is no run, or another process has locked it.
     """
     check_removable(path)
     run = RunDirectory(path)

@@ -173,7 +173,7 @@ class Prediction(Record):
         cluster: What questions that are not independent share: their database or domain.
         evidence: External knowledge given with the question.
         sql: The query in the answer.
-        labels: In which ways it departs from the gold query, none for a correct one.
+        labels: Labels of the ways in which it departs from the gold query, none for a correct one.
         hardness: Spider's level of the gold query.
         checks: The measures that need no database.
         verdict: The evaluator's verdict.

@@ -26,7 +26,7 @@ class SampledAnswer(Part):
     """One answer as it was sampled.
 
     Attributes:
-        tokens: Its token ids ``[A]``, those that ended it included.
+        tokens: Token ids ``[A]``, those that ended it included.
         logprobs: Log-probability of each token ``[A]``, under the distribution that it was sampled from.
         stop_reason: ``stop``, or ``length`` if it was cut off.
         thinking_length: Number of thinking tokens, which come first; None for a model that does not think.
@@ -57,14 +57,14 @@ class SampledGroup(Record):
 
     Attributes:
         step: Counted from 0.
-        index: Of the question within the step.
-        id: Of the question.
-        question: In natural language.
+        index: Index of the question within the step.
+        id: Id of the question.
+        question: The question in natural language.
         context: The schema as ``CREATE TABLE`` statements.
         gold: The gold query.
-        seed: Of the sampling.
+        seed: Seed of the sampling.
         prompt: Token ids of the prompt ``[P]``.
-        answers: What was sampled.
+        answers: The sampled answers.
         version: Number of optimiser steps behind the weights that it was sampled from, where these are fewer than
             `step`.
     """
@@ -91,7 +91,7 @@ class GradedAnswer(Part):
 
     Attributes:
         sql: The query in the answer.
-        verdict: Of the evaluator.
+        verdict: The evaluator's verdict.
         outcome: What it is rewarded for.
         reward: None where it leaves its group.
         passes_single_database: Whether it is a false positive of a comparison on a single database: it is wrong, and
@@ -111,10 +111,10 @@ class GradedGroup(Record):
 
     Attributes:
         step: Counted from 0.
-        index: Of the question within the step.
-        answers: In the order of the `SampledGroup`'s answers.
-        start_logprobs: Of every answer, the log-probability of each token under the start model, where it is asked.
-        teacher_logprobs: The same under the teacher.
+        index: Index of the question within the step.
+        answers: The graded answers, in the order of the `SampledGroup`'s answers.
+        start_logprobs: Log-probabilities of every answer's tokens under the start model, where the method needs them.
+        teacher_logprobs: Log-probabilities of every answer's tokens under the teacher, where the method needs them.
     """
 
     step: int
@@ -166,12 +166,12 @@ class RlStepMetrics(StepMetrics):
         select_all: Share of answers with SELECT *.
         gold_select_all: Share of gold queries with SELECT *.
         answer_tokens: Mean length of an answer, in sampled tokens.
-        sampled_tokens: In all answers.
-        prefilled_tokens: In all prompts, and in what a reference model has read.
+        sampled_tokens: Sampled tokens of all answers.
+        prefilled_tokens: Tokens of all prompts, and of what a reference model has read.
         dollars: Cost of the step; None where no price is known.
-        sampling_seconds: Of `seconds`, those spent on sampling.
-        judging_seconds: Of `seconds`, those spent on verdicts and rewards.
-        training_seconds: Of `seconds`, those spent on the gradient and the optimiser step.
+        sampling_seconds: Part of `seconds` spent on sampling.
+        judging_seconds: Part of `seconds` spent on verdicts and rewards.
+        training_seconds: Part of `seconds` spent on the gradient and the optimiser step.
         kl_teacher: Mean of q - r, r under the teacher; None where there is none.
         staleness: Most steps by which the weights that sampled were behind those that learn; None for none.
         learnt: Answers with a gradient.

@@ -41,7 +41,7 @@ class Score(Part):
     Attributes:
         n: Number of questions.
         correct: Number answered right.
-        accuracy: Their share.
+        accuracy: Share answered right.
         low: Lower end of the 95 % interval.
         high: Upper end of the interval.
         clusters: Number of databases or domains, where the interval takes questions on the same one as dependent.
@@ -82,10 +82,10 @@ class Headline(Part):
 
     Attributes:
         metric: Name of the accuracy.
-        base: Of the untuned model.
-        tuned: Of the tuned model.
+        base: Accuracy of the untuned model.
+        tuned: Accuracy of the tuned model.
         paired: The tuned model against the untuned one.
-        start: Of the model that learning from verdicts began with.
+        start: Accuracy of the model that learning from verdicts began with.
         paired_start: The tuned model against the one that learning from verdicts began with.
     """
 
@@ -151,7 +151,7 @@ class TrainedWeights(Part):
     Attributes:
         adapted_modules: Names of the modules that have an adapter; empty where the whole model is trained.
         trained_parameters: Number of parameters that are trained.
-        trained_percent: Their share of all parameters, in percent.
+        trained_percent: Share of all parameters that is trained, in percent.
     """
 
     adapted_modules: JsonTuple[str]
@@ -184,7 +184,7 @@ class TrainingSummary(Part):
         weights: The weights that it changes, where the backend says so.
         checkpoint_step: Step of the checkpoint that evaluation uses.
         checkpoint_path: ``tinker://`` path of the weights of that checkpoint.
-        checkpoint_expires: When a server deletes that checkpoint; None where it stays.
+        checkpoint_expires: ISO time at which a server deletes that checkpoint; None where it stays.
         stopped_early: Why it ended before its last step, None if it did not.
         verdicts: Results of a training that learns from verdicts.
     """
@@ -280,7 +280,7 @@ class Summary(Record):
 
     Attributes:
         name: Name of the run.
-        created: When the summary was made, an ISO time.
+        created: ISO time at which the summary was made.
         backend: Name of its backend.
         base_model: Name of the base model on that backend.
         headline: Execution accuracy before and after.

@@ -22,12 +22,12 @@ def tuned_checkpoint(run: RunDirectory, config: Config, alternative: str = "") -
     """The checkpoint to use of a run, which may still be training.
 
     Args:
-        run: Its directory.
-        config: Its configuration.
+        run: The run's directory.
+        config: The run's configuration.
         alternative: What can be done without a checkpoint, for the message.
 
     Raises:
-        UserError: It has no checkpoint yet.
+        UserError: The run has no checkpoint yet.
     """
     checkpoints = run.checkpoints()
     if not checkpoints:
@@ -39,12 +39,12 @@ def finished_checkpoint(run: RunDirectory, config: Config, key: str) -> Checkpoi
     """The checkpoint to use of a run whose training has finished, for another run to begin with or to learn from.
 
     Args:
-        run: Its directory.
-        config: Its configuration.
+        run: The run's directory.
+        config: The run's configuration.
         key: The configuration key that names the run, for the message.
 
     Raises:
-        UserError: Its training has not finished.
+        UserError: The run's training has not finished.
     """
     checkpoints, summary = run.checkpoints(), run.summary()
     if not (summary and summary.training and checkpoints):

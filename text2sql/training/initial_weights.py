@@ -45,7 +45,7 @@ class InitialWeights:
     """Saved weights to begin with.
 
     Attributes:
-        path: Their ``tinker://`` path.
+        path: ``tinker://`` path of the weights.
         checkpoints: The local backend's directory that has them; None where a server has them.
         record: What the run that begins with them records about them.
     """

@@ -22,7 +22,7 @@ def auto_learning_rate(width: int, family: str, batch_size: int, *, adapter: boo
 
     Args:
         width: Hidden size of the model.
-        family: Its ``model_type`` (Hugging Face), for example ``llama`` or ``qwen3``.
+        family: The model's ``model_type`` (Hugging Face), for example ``llama`` or ``qwen3``.
         batch_size: Examples in a step.
         adapter: Whether LoRA is trained; else every weight.
 

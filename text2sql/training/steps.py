@@ -33,7 +33,7 @@ class Steps(Protocol[S]):
         peak: Peak learning rate.
         batch_size: Examples of a full step.
         epochs: Passes over the training examples.
-        ahead: Steps that may be in flight while the next one is built.
+        ahead: Number of steps that may be in flight while the next one is built.
         keeps_reference: Whether the run keeps the weights that it begins with, as a reference model to sample from.
     """
 
@@ -57,7 +57,7 @@ class Steps(Protocol[S]):
 
         Args:
             submitted: The step.
-            since: When the step before it was collected, by the monotonic clock: the step's seconds count from there.
+            since: Time on the monotonic clock at which the step before it was collected; its seconds count from there.
         """
         ...
 
@@ -95,10 +95,10 @@ class Update:
 
     Attributes:
         step: Counted from 0.
-        names: Of the examples that it learns from, for messages.
-        learning_rate: Of the optimiser step.
-        outputs: Results of its `forward_backward` calls.
-        applied: Result of its `optim_step`.
+        names: Names of the examples that it learns from, for messages.
+        learning_rate: Learning rate of the optimiser step.
+        outputs: Results to come of its `forward_backward` calls.
+        applied: Result to come of its `optim_step`.
     """
 
     step: int
