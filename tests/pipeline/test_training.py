@@ -154,7 +154,7 @@ def test_a_validation_loss_that_is_no_number_is_refused(
 
     monkeypatch.setattr(FakeTrainingClient, "forward_backward", forward_backward)
     monkeypatch.setattr(FakeTrainingClient, "forward", lambda *arguments: _done(nothing))
-    with pytest.raises(UserError, match="at step 3 the validation loss is nan"):
+    with pytest.raises(UserError, match="at step 3: the validation loss is nan"):
         run_pipeline(tiny_config(tmp_path, data={"validation_size": 5}))
 
 
