@@ -1,1 +1,1 @@
-"""The training loop, for gold answers and for verdicts: steps, schedules, early stopping, checkpoints and recovery."""
+"""The training loop: steps, schedules, early stopping, checkpoints and recovery."""
