@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends import waiting_threads
+from backends import openmp
 from backends.capabilities import BACKENDS, Backend, Capabilities
 from backends.interface import BackendError, ServiceClient
 
@@ -49,8 +49,8 @@ def open_backend(name: str, options: BaseModel | None = None, *, checkpoints: Pa
         BackendError: The name is unknown, or the backend cannot be opened here.
     """
     backend = _find(name)
-    if backend.capabilities.computes_here:
-        waiting_threads.keep_short()
+    if backend.capabilities.runs_locally:
+        openmp.limit_spin()
     return _load(backend.opener)(options, checkpoints=checkpoints)
 
 

@@ -21,7 +21,7 @@ class Capabilities:
         title: The backend in a report, for example ``Tinker API``.
         has_weights: It trains a real model. Otherwise its results say nothing about models, and it has no weights to
             export or to begin another training with.
-        computes_here: The tensors are on this machine: `LocalOptions` say how, and what is slow or large is so here.
+        runs_locally: The tensors are on this machine: `LocalOptions` say how, and what is slow or large is so here.
         checkpoints_on_disk: ``tinker://`` paths name files in the directory that `open_backend` is given. They stay
             until somebody deletes them, and they are gone with that directory. Otherwise a server keeps them, and
             deletes them when their time to live is over.
@@ -36,7 +36,7 @@ class Capabilities:
 
     title: str
     has_weights: bool
-    computes_here: bool
+    runs_locally: bool
     checkpoints_on_disk: bool
     charges: bool
     may_lose_model: bool
@@ -67,7 +67,7 @@ BACKENDS: dict[str, Backend] = {
         Capabilities(
             title="local backend",
             has_weights=True,
-            computes_here=True,
+            runs_locally=True,
             checkpoints_on_disk=True,
             charges=False,
             may_lose_model=False,
@@ -81,7 +81,7 @@ BACKENDS: dict[str, Backend] = {
         Capabilities(
             title="Tinker API",
             has_weights=True,
-            computes_here=False,
+            runs_locally=False,
             checkpoints_on_disk=False,
             charges=True,
             may_lose_model=True,
@@ -97,7 +97,7 @@ BACKENDS: dict[str, Backend] = {
         Capabilities(
             title="scripted backend",
             has_weights=False,
-            computes_here=False,
+            runs_locally=False,
             checkpoints_on_disk=True,
             charges=False,
             may_lose_model=False,

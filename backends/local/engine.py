@@ -16,8 +16,8 @@ from backends.local.model.causal import CausalModel
 from backends.local.model.fsdp import lockstep
 from backends.local.model.load import BaseModel
 from backends.local.model.loss_scale import LossScale
-from backends.local.outside_engine import OutsideEngine
 from backends.local.prefix_cache import PrefixCache
+from backends.local.vllm_client import VllmClient
 from backends.local.weights.full import FullWeights
 from backends.local.weights.lora import LoraWeights
 from backends.local.weights.protocol import Snapshot, Weights
@@ -49,8 +49,8 @@ class Engine:
         # Beginnings of prompts that have been read with the weights that were sampled last.
         self.prefixes = PrefixCache(options.prefix_cache_mb * 2**20)
         # What samples in place of this process, and the farthest that its log-probabilities have been from ours.
-        self.outside = OutsideEngine(options.sampler, options.sampler_directory) if options.sampler else None
-        self.outside_difference = 0.0
+        self.outside = VllmClient(options.sampler, options.sampler_directory) if options.sampler else None
+        self.sampler_logprob_gap = 0.0
         # What the latest training client trains, for the record of a run.
         self.trained = Description()
         # Tokens that fit in memory, once more have been tried; 0 before that.

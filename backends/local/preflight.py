@@ -40,9 +40,9 @@ def check_local(options: BaseModel | None, base_model: str | None) -> None:
     if base_model is not None:
         check_available(base_model)
     if chosen.sampler:
-        from backends.local.outside_engine import OutsideEngine
+        from backends.local.vllm_client import VllmClient
 
-        OutsideEngine(chosen.sampler).base_model()
+        VllmClient(chosen.sampler).base_model()
 
 
 def _check_device(wanted: str) -> None:

@@ -21,7 +21,7 @@ from backends.local.decode.batcher import Batcher, Call
 from backends.local.decode.prompt_logprobs import NOTHING, PromptLogprobsRequest
 from backends.local.futures import CLOSED, LocalFuture, failure
 from backends.local.prefix_cache import PrefixCache
-from backends.local.turns import InTurns
+from backends.local.resumable import ResumableJob
 from backends.tokenizer import PretrainedTokenizer
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class LocalSamplingClient:
 
     def in_turns(
         self, calls: Sequence[Call], arrivals: Callable[[int], Sequence[Call]], prefixes: PrefixCache | None = None
-    ) -> InTurns[None]:
+    ) -> ResumableJob[None]:
         """Calls answered together, as work that others may interrupt.
 
         Args:
@@ -152,7 +152,7 @@ class LocalSamplingClient:
                 the rounding depends on those before.
         """
         engine = self._engine
-        return InTurns(
+        return ResumableJob(
             engine.executor,
             partial(engine.inference, self._snapshot),
             lambda model: Batcher(engine, model, prefixes or engine.prefixes).answer(calls, arrivals),

@@ -30,11 +30,11 @@ from backends.local.engine import Engine
 from backends.local.futures import Executor, LocalClientFuture, LocalFuture, completed
 from backends.local.model.fsdp import check_group
 from backends.local.model.load import load_base_model
-from backends.local.outside_sampling import sampling_client
 from backends.local.rest import LocalRestClient
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
 from backends.local.step.optim import check_optimizer
 from backends.local.training import LocalTrainingClient
+from backends.local.vllm_sampling import sampling_client
 from backends.local.weights.full import FullSpec, describe_full
 from backends.local.weights.lora import LoraSpec
 from backends.local.weights.protocol import Method, Snapshot, Spec
@@ -210,7 +210,7 @@ class LocalServiceClient:
                 **engine.trained,
             }
             if engine.outside is not None:
-                about["sampler"] = (engine.outside.url, engine.outside_difference or None)
+                about["sampler"] = (engine.outside.url, engine.sampler_logprob_gap or None)
             if base.device.type == "cuda":
                 about["gpus"] = torch.cuda.device_count()
                 about["gpu"] = torch.cuda.get_device_name(base.device)

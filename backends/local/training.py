@@ -16,13 +16,13 @@ from backends.local.checkpoints.files import Checkpoint, check_base, check_metho
 from backends.local.checkpoints.store import CheckpointStore
 from backends.local.engine import Engine
 from backends.local.futures import LocalClientFuture, LocalFuture
-from backends.local.outside_sampling import sampling_client
+from backends.local.resumable import ResumableJob
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
 from backends.local.step.custom_loss import check_handle, linearize, targets_alone
 from backends.local.step.forward_backward import StepOutput
 from backends.local.step.micro_batches import TokenRow, make_rows
 from backends.local.step.state import DetachedState, TrainingState
-from backends.local.turns import InTurns
+from backends.local.vllm_sampling import sampling_client
 from backends.local.weights.protocol import Snapshot, Spec
 from backends.losses import find_loss
 from backends.tokenizer import PretrainedTokenizer
@@ -107,7 +107,7 @@ class LocalTrainingClient:
 
     def in_turns(
         self, data: Sequence[types.Datum], loss_fn: str, loss_fn_config: LossSettings | None = None, *, backward: bool
-    ) -> InTurns[types.ForwardBackwardOutput]:
+    ) -> ResumableJob[types.ForwardBackwardOutput]:
         """`forward_backward`, or `forward`, of a client in one process alone, as work that others may interrupt.
 
         Nothing else may be asked of the client until it is finished, but to detach its state and to attach it again.

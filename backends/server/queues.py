@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.local.turns import Steps
+from backends.local.resumable import Steps
 from backends.server.futures import Failure, PendingRequest, Result
 
 # A batch of samples is started when no request has come for `GATHER_SECONDS`, or the first has waited for

@@ -67,7 +67,7 @@ class Residency:
         for name, location in self._locations.items():
             self._bases[name] = self.service.create_sampling_client(base_model=location).result()
             # Users take turns, and to pack a model takes longer than a turn.
-            self._bases[name]._engine.weights.keep_packed(self._limits.packed_weights, _half_is_free)
+            self._bases[name]._engine.weights.keep_prepacked(self._limits.packed_weights, _half_is_free)
         self._warm_up(next(iter(self._locations.values())))
 
     def _warm_up(self, location: str) -> None:

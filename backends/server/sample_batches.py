@@ -53,7 +53,7 @@ class SampleBatches:
             batch = sampler.in_turns(first, arrivals, self._residency.new_prefixes())
             finished = not first
             while not finished:
-                turn = batch.take_turn(self._scheduler.turn_is_over).future()
+                turn = batch.run_slice(self._scheduler.turn_is_over).future()
                 turn.add_done_callback(lambda _: answers.put(None))
                 # Written for the client on this thread while the device goes on.
                 while (answer := answers.get()) is not None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 import tinker
 
 from backends.interface import BackendError
-from backends.local.turns import Steps
+from backends.local.resumable import Steps
 from backends.server.futures import Result, failure
 from backends.server.queues import FailedPart, ModelQueue, Work, carry_out
 from backends.server.state import ServerState

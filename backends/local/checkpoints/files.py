@@ -20,9 +20,9 @@ from torch import Tensor
 
 from backends.interface import BackendError
 from backends.local.checkpoints.description import FILE, Description, Listing, write_json
+from backends.local.weights.finite_weights import LARGEST
 from backends.local.weights.lora import LoraSpec
 from backends.local.weights.protocol import Method, Pretrained, Spec
-from backends.local.weights.soundness import LARGEST
 from backends.paths import flush_to_disk
 
 # Tensors of up to N bytes are copied once in memory when they are written.

@@ -22,7 +22,7 @@ from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
 from backends.local.decode.sequence import Request, Sampled
 from backends.local.model.causal import CausalModel
 from backends.local.prefix_cache import PrefixCache
-from backends.local.turns import Steps
+from backends.local.resumable import Steps
 from backends.planning.decode_plan import families
 from backends.tokenizer import Tokenizer
 

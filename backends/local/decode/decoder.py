@@ -2,7 +2,7 @@
 
 The sequences share one key/value cache whose last column is the last token of every row, so that a step writes one
 column and no row is ever shifted by itself. A row that has finished is given to the next prompt, or dropped. What
-several rows begin with is held beside the cache, once (`backends.local.decode.stems`).
+several rows begin with is held beside the cache, once (`backends.local.decode.shared_prefixes`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from backends.local.decode.growing_cache import (
     keys_and_values,
     whole,
 )
-from backends.local.decode.reader import PromptReader
+from backends.local.decode.prompt_reader import PromptReader
 from backends.local.decode.sequence import Extender, Request, Sampled
-from backends.local.decode.stems import Stem, in_levels
+from backends.local.decode.shared_prefixes import Stem, in_levels
+from backends.local.model.architecture_traits import text_config
 from backends.local.model.causal import CausalModel
-from backends.local.model.mixers import text_config
 from backends.local.model.shared_attention import KeysValues, Level
 from backends.local.prefix_cache import Beginning, PrefixCache
-from backends.local.turns import Steps
+from backends.local.resumable import Steps
 from backends.planning.decode_plan import (
     SHARED,
     Prompt,

@@ -16,9 +16,14 @@ from transformers.cache_utils import DynamicCache
 
 from backends.local.decode.decoder import Decoder
 from backends.local.decode.sequence import Extender, Request, Sampled
-from backends.local.model.mixers import attention_alone, cache_argument, own_cache_in_every_layer, short_context
+from backends.local.model.architecture_traits import (
+    attention_alone,
+    cache_argument,
+    own_cache_in_every_layer,
+    short_context,
+)
 from backends.local.prefix_cache import PrefixCache
-from backends.local.turns import Steps
+from backends.local.resumable import Steps
 
 
 @dataclass(eq=False)

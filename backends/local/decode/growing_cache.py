@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from backends.local.model.architecture_traits import text_config
 from backends.local.model.causal import CausalModel
-from backends.local.model.mixers import text_config
 from backends.local.model.shared_attention import KeysValues
 
 

@@ -20,11 +20,11 @@ from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from backends.local.decode.reader import PromptReader
+from backends.local.decode.prompt_reader import PromptReader
+from backends.local.model.architecture_traits import short_context
 from backends.local.model.causal import CausalModel
-from backends.local.model.mixers import short_context
 from backends.local.prefix_cache import PrefixCache
-from backends.local.turns import Steps
+from backends.local.resumable import Steps
 from backends.planning.decode_plan import SHARED, Prompt
 
 if TYPE_CHECKING:

@@ -27,9 +27,9 @@ from transformers.models.llama.modeling_llama import (
     eager_attention_forward,
 )
 
+from backends.local.model.architecture_traits import cache_argument
 from backends.local.model.fused_lora import Projections
-from backends.local.model.mixers import cache_argument
-from backends.local.model.packed_products import PackedLayer
+from backends.local.model.prepacked_products import PrepackedLayer
 
 # What transformers calls the keys and values of earlier positions.
 CACHE = cache_argument(LlamaDecoderLayer.forward)
@@ -141,7 +141,7 @@ class FusedLayer(LlamaDecoderLayer):
         packed: Weights to read with, where no gradient is asked for; None: the layer's own.
     """
 
-    packed: PackedLayer | None = None
+    packed: PrepackedLayer | None = None
 
     def forward(  # type: ignore[override]
         self,
@@ -183,7 +183,7 @@ class FusedLayer(LlamaDecoderLayer):
 
     def _read(
         self,
-        packed: PackedLayer,
+        packed: PrepackedLayer,
         hidden_states: Tensor,
         position_embeddings: tuple[Tensor, Tensor],
         mask: Tensor | None,

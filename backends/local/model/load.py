@@ -15,11 +15,11 @@ from torch import nn
 from backends.base_models import PACKAGED, load_tokenizer, locate
 from backends.interface import BackendError
 from backends.local.model import packed_attention
-from backends.local.model.arithmetic import pick_matmul
+from backends.local.model.architecture_traits import attention_alone, text_config
 from backends.local.model.fsdp import shard
 from backends.local.model.fused_llama import fuse
+from backends.local.model.matmul_dtype import pick_matmul
 from backends.local.model.mixed_precision import use_bfloat16
-from backends.local.model.mixers import attention_alone, text_config
 from backends.local.model.quantization import load_peft, pick_quantization, quantization_config, settle_on_cpu
 from backends.local.preflight import no_device, no_gpu
 from backends.options import LocalOptions

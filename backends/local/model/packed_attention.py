@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from backends.local.model.architecture_traits import attends_fully, attention_alone
 from backends.local.model.causal import CausalModel
-from backends.local.model.mixers import attends_fully, attention_alone
 from backends.local.model.shared_attention import Level, attend_beside
 from backends.planning.prefix_tree import Segment
 

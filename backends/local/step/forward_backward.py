@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from backends.local.model import packed_attention
+from backends.local.model.architecture_traits import short_context
 from backends.local.model.causal import CausalModel
-from backends.local.model.mixers import short_context
+from backends.local.resumable import Steps
 from backends.local.step import micro_batches
 from backends.local.step.micro_batches import MicroBatch, TokenRow
 from backends.local.step.noise import Noise
-from backends.local.turns import Steps
 from backends.losses import Loss
 
 if TYPE_CHECKING:

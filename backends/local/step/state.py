@@ -13,13 +13,13 @@ from torch import Tensor
 
 from backends.local.checkpoints.files import Checkpoint
 from backends.local.model.causal import CausalModel
+from backends.local.resumable import ResumableJob, Steps
 from backends.local.step.forward_backward import StepOutput, StepRequest, add, run_rows
 from backends.local.step.micro_batches import TokenRow
 from backends.local.step.noise import Noise
 from backends.local.step.optim import Optimizer
-from backends.local.turns import InTurns, Steps
+from backends.local.weights.finite_weights import LARGEST, all_finite
 from backends.local.weights.protocol import Snapshot, Spec
-from backends.local.weights.soundness import LARGEST, are_sound
 from backends.losses import Loss
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class TrainingState:
 
     def score(
         self, rows: Sequence[TokenRow], loss: Loss, settings: Mapping[str, float], *, backward: bool
-    ) -> InTurns[StepOutput]:
+    ) -> ResumableJob[StepOutput]:
         """Loss, log-probabilities and, for `backward`, gradients of rows; `accumulate` keeps the gradients."""
         engine, noise = self._engine, self._noise() if backward else None
         request = StepRequest(loss, settings, backward, noise)
@@ -88,7 +88,9 @@ class TrainingState:
             return run_rows(engine, model, lambda: list(self._parameters.values()), rows, request)
 
         dropout = noise.dropout if noise else 0.0
-        return InTurns(engine.executor, partial(engine.training, self._name, backward=backward, dropout=dropout), begin)
+        return ResumableJob(
+            engine.executor, partial(engine.training, self._name, backward=backward, dropout=dropout), begin
+        )
 
     def _noise(self) -> Noise | None:
         alpha, dropout = self._engine.options.neftune_alpha, self.spec.dropout
@@ -116,7 +118,7 @@ class TrainingState:
             raise ValueError("optim_step needs a forward_backward since the last step; no gradient has accumulated.")
         norm = self._optimizer.step(self._engine.group.reduce_sum(accumulated), params)
         self._step, self._calls = self._step + 1, 0
-        if self._broken_at is None and not are_sound(self._optimizer.parameters):
+        if self._broken_at is None and not all_finite(self._optimizer.parameters):
             self._broken_at = self._step
         return norm
 

@@ -121,5 +121,5 @@ class FullWeights:
             for key, parameter in parameters.items():
                 parameter.data = own[key]
 
-    def keep_packed(self, copies: int, has_room: Callable[[], bool]) -> None:
+    def keep_prepacked(self, copies: int, has_room: Callable[[], bool]) -> None:
         """Nothing: a whole model's weights are sampled from as they are."""

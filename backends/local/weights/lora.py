@@ -17,8 +17,8 @@ from torch import Tensor
 
 from backends.interface import BackendError
 from backends.local.model.load import BaseModel
-from backends.local.model.packed_weights import pack, pack_again, unpack
-from backends.local.weights.packed_copies import PackedCopies
+from backends.local.model.prepacked_weights import pack, pack_again, unpack
+from backends.local.weights.prepacked_copies import PrepackedCopies
 from backends.local.weights.protocol import Method, Pretrained, Snapshot, Spec
 from backends.local.weights.targets import adaptable, choose_targets, matched
 
@@ -93,7 +93,7 @@ class LoraWeights:
         self._unmerged: list[tuple[Tensor, Tensor]] = []
         # What the packed weights are of, in a tuple: the snapshot, or None for the bare base; None if none are packed.
         self._packed: tuple[Snapshot | None] | None = None
-        self._packed_copies = PackedCopies()
+        self._packed_copies = PrepackedCopies()
 
     def add(self, name: str, spec: Spec, state: dict[str, Tensor] | None = None) -> None:
         """Add an adapter, with the weights of `state` if given.
@@ -246,7 +246,7 @@ class LoraWeights:
         A float32 base gets the adapter merged in for the time, which is faster and exact to rounding; another base
         keeps it apart, since merging into low precision would change the weights that were trained, and so does one
         that is split over the processes. DoRA is kept apart too: its weight is not base plus product. On a CPU the
-        weights are packed instead (`backends.local.model.packed_weights`).
+        weights are packed instead (`backends.local.model.prepacked_weights`).
         """
         packed = self._packed_again(snapshot)
         if not packed and snapshot is not None:
@@ -273,7 +273,7 @@ class LoraWeights:
             self.add(SAMPLER_SLOT, snapshot.spec, snapshot.state)
             self._sampled = snapshot
 
-    def keep_packed(self, copies: int, has_room: Callable[[], bool]) -> None:
+    def keep_prepacked(self, copies: int, has_room: Callable[[], bool]) -> None:
         """Keep packed weights for later while something else is asked of the model.
 
         Args:

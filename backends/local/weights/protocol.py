@@ -123,7 +123,7 @@ class Weights(Protocol):
         """The model with the weights of a snapshot, to be sampled from; None: the bare base model."""
         ...
 
-    def keep_packed(self, copies: int, has_room: Callable[[], bool]) -> None:
+    def keep_prepacked(self, copies: int, has_room: Callable[[], bool]) -> None:
         """Keep weights that are packed for sampling while something else is asked of the model.
 
         Args:

@@ -16,8 +16,8 @@ from tinker.types.save_weights_request import SaveWeightsRequest
 from tinker.types.shared.untyped_api_future import UntypedAPIFuture
 
 from backends.checkpoint_paths import CheckpointPath
+from backends.local.resumable import Steps
 from backends.local.step.optim import check_optimizer
-from backends.local.turns import Steps
 from backends.server import external_weights, split_calls, wire
 from backends.server.api.request import explain, hold, owner_of, parse, parsed, read_body, state_of
 from backends.server.errors import ApiError
@@ -197,7 +197,7 @@ async def forward_backward(request: Request) -> UntypedAPIFuture:
         asked = state.residency.model(queue.name).in_turns(
             data, loss, wire.loss_config(message), backward=not message.forward_only
         )
-        while not asked.take_turn(state.scheduler.turn_is_over).result():
+        while not asked.run_slice(state.scheduler.turn_is_over).result():
             yield
             # Others may have taken the model's place on the device.
             state.residency.model(queue.name)

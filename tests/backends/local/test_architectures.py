@@ -12,7 +12,7 @@ from tinker import types
 
 from backends.interface import BackendError
 from backends.local.model import packed_attention
-from backends.local.model.mixers import cache_argument
+from backends.local.model.architecture_traits import cache_argument
 from backends.local.weights.targets import names_of
 from scripts import check_architectures
 from scripts.check_architectures import ARCHITECTURES, check, make_model

@@ -8,20 +8,20 @@ import pytest
 import torch
 from tinker import types
 
-from backends.local.decode import reader
+from backends.local.decode import prompt_reader
 from backends.local.prefix_cache import PrefixCache
 from tests.support.datums import random_datums
 from tests.support.sampling import PROMPTS, greedy_by_hand, ids, params, some
 
 
 def test_equal_prompts_are_read_once(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, read = reader.PromptReader.read, []
+    real, read = prompt_reader.PromptReader.read, []
 
     def watched(self: Any, prompts: Any, beginning: Any, first: Any) -> Any:
         read.extend(prompts)
         return real(self, prompts, beginning, first)
 
-    monkeypatch.setattr(reader.PromptReader, "read", watched)
+    monkeypatch.setattr(prompt_reader.PromptReader, "read", watched)
     futures = [base.sample(ids(p), 3, params(temperature=1, seed=2)) for p in (PROMPTS[0], PROMPTS[1], PROMPTS[0])]
     first, _, last = ([s.tokens for s in future.result().sequences] for future in futures)
     assert first == last
@@ -31,14 +31,14 @@ def test_equal_prompts_are_read_once(base: Any, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Prompt tokens of each forward pass."""
-    real, counts = reader.PromptReader.read, []
+    real, counts = prompt_reader.PromptReader.read, []
 
     def watched(self: Any, prompts: Any, beginning: Any, first: Any) -> Any:
         known = beginning[0][0].shape[2] if beginning else 0
         counts.append(sum(len(prompt) - known for prompt in prompts))
         return real(self, prompts, beginning, first)
 
-    monkeypatch.setattr(reader.PromptReader, "read", watched)
+    monkeypatch.setattr(prompt_reader.PromptReader, "read", watched)
     return counts
 
 

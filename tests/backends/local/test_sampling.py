@@ -117,7 +117,7 @@ def test_no_step_copies_more_than_one_layer_of_the_cache(
     work, finished, times = client.in_turns(calls, lambda room: []), False, 0
     while not finished:
         copied = 0
-        finished = work.take_turn(lambda: True).result()
+        finished = work.run_slice(lambda: True).result()
         most, times = max(most, copied), times + copied
     assert most == 1 and times >= 3 * len(model.model.layers)
     for prompt, length, call in zip(PROMPTS, lengths, calls, strict=False):

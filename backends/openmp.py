@@ -19,7 +19,7 @@ SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 log = logging.getLogger("text2sql.local")
 
 
-def keep_short() -> None:
+def limit_spin() -> None:
     """Have idle threads go to sleep soon, unless the environment says how they wait; to be called before torch loads.
 
     Where torch is loaded already nothing can be done, which is logged.

@@ -11,11 +11,11 @@ from tinker import types
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from backends.local.model import packed_weights
+from backends.local.model import prepacked_weights
 from backends.local.model.fused_llama import fuse
 from backends.local.model.mixed_precision import use_bfloat16
-from backends.local.model.packed_products import offered
-from backends.local.model.packed_weights import pack, pack_again, unpack
+from backends.local.model.prepacked_products import offered
+from backends.local.model.prepacked_weights import pack, pack_again, unpack
 from tests.support.datums import random_datums
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"]
@@ -129,7 +129,7 @@ def test_training_goes_on_bitwise_after_sampling_with_packed_weights(
 def test_a_processor_without_such_products_samples_by_the_weights_themselves(
     tiny_model: str, fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed_weights, "offered", lambda dtype: dtype == torch.float32)
+    monkeypatch.setattr(prepacked_weights, "offered", lambda dtype: dtype == torch.float32)
     model = adapted(tiny_model, ALL[:7], fused=fused, narrow=True)
     before = logits(model)
     assert not pack(model)
@@ -148,7 +148,7 @@ def test_packed_weights_are_kept_for_the_next_turn(
     found, room = {}, [True]
     for copies in (0, 2):
         client = open_local().create_lora_training_client(tiny_model, rank=4, seed=5).result()
-        client.engine.weights.keep_packed(copies, lambda: room[0])
+        client.engine.weights.keep_prepacked(copies, lambda: room[0])
         samplers: list[Any] = []
         for seed in range(4):
             client.forward_backward(random_datums(5, 600, seed), "cross_entropy").result()

@@ -11,7 +11,7 @@ from torch import Tensor
 LARGEST = 6.5e6
 
 
-def are_sound(tensors: Sequence[Tensor]) -> bool:
+def all_finite(tensors: Sequence[Tensor]) -> bool:
     """Whether every number is finite and within `LARGEST`; of floating-point tensors on one device."""
     present = [tensor.detach() for tensor in tensors if tensor.numel()]
     if not present:

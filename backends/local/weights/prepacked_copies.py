@@ -5,11 +5,11 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 
-from backends.local.model.packed_weights import Packed
+from backends.local.model.prepacked_weights import Packed
 from backends.local.weights.protocol import Snapshot
 
 
-class PackedCopies:
+class PrepackedCopies:
     """Packed weights that are not in use at this moment, the latest ones: to pack a model takes as long as many tokens.
 
     None are kept unless somebody says how many.

@@ -32,7 +32,7 @@ def offered(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-class PackedProjections:
+class PrepackedProjections:
     """Linear layers of one input, with their adapters, as one product.
 
     Args:
@@ -82,10 +82,10 @@ def _block_diagonal(parts: Sequence[Projection]) -> Tensor:
     return torch.block_diag(*blocks)
 
 
-class PackedLayer(NamedTuple):
+class PrepackedLayer(NamedTuple):
     """The projections of a decoder layer by their input."""
 
-    inputs: PackedProjections
-    output: PackedProjections
-    gate_up: PackedProjections
-    down: PackedProjections
+    inputs: PrepackedProjections
+    output: PrepackedProjections
+    gate_up: PrepackedProjections
+    down: PrepackedProjections

@@ -1,4 +1,4 @@
-"""A sampling client whose tokens come from an engine outside this process; see `outside_engine`.
+"""A sampling client whose tokens come from an engine outside this process; see `vllm_client`.
 
 What the engine cannot give in the same way (log-probabilities of prompts, likeliest tokens, tokens one by one, samples
 from cut distributions, whose log-probabilities it counts otherwise) is computed here, as without it.
@@ -23,8 +23,8 @@ from backends.local.checkpoints.files import Checkpoint, write_adapter
 from backends.local.decode.batcher import Call, stops_of
 from backends.local.decode.prompt_logprobs import NOTHING
 from backends.local.futures import LocalFuture, failure
-from backends.local.outside_engine import OutsideEngine, Refused
 from backends.local.sampling import LocalSamplingClient
+from backends.local.vllm_client import Refused, VllmClient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ _TELLING = 0.02
 _numbers = itertools.count(1)
 
 
-class OutsideSamplingClient(LocalSamplingClient):
+class VllmSamplingClient(LocalSamplingClient):
     """Samples through `engine.outside`; the weights are given to it with the first call.
 
     Args:
@@ -59,7 +59,7 @@ class OutsideSamplingClient(LocalSamplingClient):
     ) -> None:
         super().__init__(engine, client_id, snapshot, model_path)
         assert engine.outside is not None
-        self._outside: OutsideEngine = engine.outside
+        self._outside: VllmClient = engine.outside
         self._threads = ThreadPoolExecutor(_REQUESTS, thread_name_prefix="text2sql-outside")
         self._readiness = threading.Lock()
         self._ready = False
@@ -148,7 +148,7 @@ class OutsideSamplingClient(LocalSamplingClient):
                 f"{difference:.2f} nats from ours on its own tokens. Serve the same base model, or leave "
                 "local.sampler out to sample on this machine; nothing is lost."
             )
-        self._engine.outside_difference = max(self._engine.outside_difference, difference)
+        self._engine.sampler_logprob_gap = max(self._engine.sampler_logprob_gap, difference)
         log.info(
             "%s samples for %s; its log-probabilities are %.4f nats from ours in the mean of %d tokens.",
             self._outside.url,
@@ -165,7 +165,7 @@ class OutsideSamplingClient(LocalSamplingClient):
         ours = self._our_logprobs(prompt, theirs.tokens)
         # Where the model is sure of its tokens, temperature changes nothing, and nothing can be told.
         sure = np.abs(ours).mean() < _TELLING
-        if not sure and np.abs(cold - ours).mean() < max(_TELLING, 2 * self._engine.outside_difference):
+        if not sure and np.abs(cold - ours).mean() < max(_TELLING, 2 * self._engine.sampler_logprob_gap):
             raise BackendError(
                 f"local.sampler: the engine at {self._outside.url} gives log-probabilities before temperature, and "
                 f"temperature {temperature:g} is asked for. Start vLLM with --logprobs-mode processed_logprobs, or "
@@ -263,5 +263,5 @@ def sampling_client(
     engine: Engine, client_id: str, snapshot: Snapshot | None, model_path: str | None = None
 ) -> LocalSamplingClient:
     """A sampling client of an engine's choice: through the engine outside where the options name one."""
-    kind = LocalSamplingClient if engine.outside is None else OutsideSamplingClient
+    kind = LocalSamplingClient if engine.outside is None else VllmSamplingClient
     return kind(engine, client_id, snapshot, model_path)

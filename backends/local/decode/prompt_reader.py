@@ -12,14 +12,14 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from backends.local.decode.growing_cache import ContinuedLayer, keys_and_values, whole
 from backends.local.model import packed_attention
-from backends.local.model.causal import CausalModel
-from backends.local.model.mixers import (
+from backends.local.model.architecture_traits import (
     attention_alone,
     cache_argument,
     own_cache_in_every_layer,
     short_context,
     text_config,
 )
+from backends.local.model.causal import CausalModel
 from backends.local.model.shared_attention import Level
 from backends.local.prefix_cache import Beginning, PrefixCache
 from backends.planning.decode_plan import Prompt

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from tinker import types
 
 from backends.interface import BackendError
-from backends.local import outside_engine
+from backends.local import vllm_client
 from backends.local.preflight import check_local
 from backends.options import LocalOptions
 from tests.backends.local.test_sampling import PROMPTS, ids, params
@@ -24,7 +24,7 @@ from tests.support.fake_vllm import FakeVllm, serving
 
 @pytest.fixture
 def fake(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeVllm]:
-    monkeypatch.setattr(outside_engine, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(vllm_client, "PAUSES", (0.01, 0.01))
     with serving(FakeVllm(tiny_model)) as started:
         yield started
 

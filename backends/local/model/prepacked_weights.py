@@ -1,4 +1,4 @@
-"""Packing the weights of a whole model while it is sampled from (`backends.local.model.packed_products`)."""
+"""Packing the weights of a whole model while it is sampled from (`backends.local.model.prepacked_products`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from backends.local.model.fused_llama import FusedLayer
 from backends.local.model.fused_lora import projection_of
-from backends.local.model.packed_products import PackedLayer, PackedProjections, offered
+from backends.local.model.prepacked_products import PrepackedLayer, PrepackedProjections, offered
 
 # Modules with what is in the way of their own weights.
 Packed = list[tuple[nn.Module, Any]]
@@ -33,7 +33,7 @@ def pack(model: nn.Module) -> bool:
         projection = projection_of(module)
         if projection is None or not offered(projection.weight.dtype):
             return False
-        packed.append((module, partial(_project, module, PackedProjections([projection]))))
+        packed.append((module, partial(_project, module, PrepackedProjections([projection]))))
     _attach(packed)
     return True
 
@@ -85,7 +85,7 @@ def pack_again(model: nn.Module, packed: Packed) -> bool:
     return True
 
 
-def _project(module: nn.Module, packed: PackedProjections, x: Tensor, **kwargs: Any) -> Tensor:
+def _project(module: nn.Module, packed: PrepackedProjections, x: Tensor, **kwargs: Any) -> Tensor:
     if torch.is_grad_enabled():
         # Its class's own.
         y: Tensor = type(module).forward(module, x, **kwargs)
@@ -93,7 +93,7 @@ def _project(module: nn.Module, packed: PackedProjections, x: Tensor, **kwargs: 
     return packed(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], sum(packed.widths))
 
 
-def _pack_layer(layer: FusedLayer) -> PackedLayer | None:
+def _pack_layer(layer: FusedLayer) -> PrepackedLayer | None:
     attention, mlp = layer.self_attn, layer.mlp
     groups = [
         (attention.q_proj, attention.k_proj, attention.v_proj),
@@ -104,4 +104,4 @@ def _pack_layer(layer: FusedLayer) -> PackedLayer | None:
     described = [[projection_of(module) for module in group] for group in groups]
     if any(projection is None or not offered(projection.weight.dtype) for group in described for projection in group):
         return None
-    return PackedLayer(*(PackedProjections([p for p in group if p is not None]) for group in described))
+    return PrepackedLayer(*(PrepackedProjections([p for p in group if p is not None]) for group in described))

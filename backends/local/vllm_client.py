@@ -36,7 +36,7 @@ class Refused(Exception):
         self.status = status
 
 
-class OutsideEngine:
+class VllmClient:
     """The engine, and the adapters that it has been given.
 
     Args:

@@ -21,7 +21,7 @@ S = TypeVar("S")
 Steps = Generator[None, None, T]
 
 
-class InTurns(Generic[T]):
+class ResumableJob(Generic[T]):
     """Work that is carried out in one turn or in several.
 
     Args:
@@ -44,20 +44,20 @@ class InTurns(Generic[T]):
         self._executor, self._prepare, self._begin = executor, prepare, begin
         self._steps: Steps[T] | None = None
 
-    def then(self, end: Callable[[T], S]) -> InTurns[S]:
+    def then(self, end: Callable[[T], S]) -> ResumableJob[S]:
         """The same work with one step more, on the device's thread, which makes another result of its result."""
 
         def begin(model: CausalModel) -> Steps[S]:
             return end((yield from self._begin(model)))
 
-        return InTurns(self._executor, self._prepare, begin)
+        return ResumableJob(self._executor, self._prepare, begin)
 
     def run(self) -> T:
         """Carry it out in one turn (on the device's thread)."""
         self._turn(lambda: False)
         return self.result
 
-    def take_turn(self, is_over: Callable[[], bool]) -> LocalFuture[bool]:
+    def run_slice(self, is_over: Callable[[], bool]) -> LocalFuture[bool]:
         """Queue a turn of at least one step; the future says whether the work is finished.
 
         Args:
