@@ -47,7 +47,7 @@ class Engine:
         # It has the model's attributes as well.
         self._compiled = cast(CausalModel, torch.compile(base.model, dynamic=True)) if options.compile else None
         # Beginnings of prompts that have been read with the weights that were sampled last.
-        self.prefixes = PrefixCache(options.prefix_cache_mb * 2**20)
+        self.prefix_cache = PrefixCache(options.prefix_cache_mb * 2**20)
         # What samples in place of this process, and the farthest that its log-probabilities have been from ours.
         self.outside = VllmClient(options.sampler, options.sampler_directory) if options.sampler else None
         self.sampler_logprob_gap = 0.0
@@ -87,7 +87,7 @@ class Engine:
             dropout: If not 0, the dropout of the adapter is on.
         """
         # The memory is the training's now.
-        self.prefixes.clear()
+        self.prefix_cache.clear()
         with self.weights.active(adapter) as model, self.base.autocast():
             try:
                 self._recompute()
@@ -126,7 +126,7 @@ class Engine:
     @contextmanager
     def inference(self, snapshot: Snapshot | None) -> Iterator[CausalModel]:
         """The model with a snapshot's weights, under autocast; None: the bare base model."""
-        self.prefixes.serve(snapshot)
+        self.prefix_cache.use_weights(snapshot)
         with (
             self.weights.sampling(snapshot) as model,
             self.base.autocast(),

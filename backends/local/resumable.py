@@ -1,8 +1,8 @@
-"""Work on the device that can be left between two of its steps and gone on with later, while other work has its turn.
+"""Jobs on the device that can be suspended between two of their steps and resumed later, so that others get time.
 
-A step is a token of a batch of samples, a prompt that is read, a micro-batch. Between two steps nothing of the work is
-in the model: its weights are switched on at the beginning of a turn and off at its end. So whatever comes in between,
-the results are the same, bit for bit.
+A step is a token of a batch of samples, a prompt that is read, a micro-batch. Between two steps nothing of the job is
+in the model: its weights are switched on at the beginning of a time slice and off at its end. So whatever runs in
+between, the results are the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from backends.local.model.causal import CausalModel
 T = TypeVar("T")
 S = TypeVar("S")
 
-# Work in steps: yields between two of them, returns the result.
-Steps = Generator[None, None, T]
+# A computation in steps: yields between two of them, and returns the result.
+Resumable = Generator[None, None, T]
 
 
 class ResumableJob(Generic[T]):
-    """Work that is carried out in one turn or in several.
+    """A job that runs in one time slice or in several.
 
     Args:
         executor: The device's thread.
-        prepare: Gives the model as the work needs it; entered at the beginning of each turn, left at its end.
-        begin: The steps, given the model. They ask nothing of the model that `prepare` does not restore.
+        prepare: Gives the model as the job needs it; entered at the beginning of each slice, left at its end.
+        start: Makes the steps, given the model. They rely on nothing in the model that `prepare` does not restore.
 
     Attributes:
-        result: What the work returned, once a turn has ended with it.
+        result: What the job returned, once it is finished.
     """
 
     result: T
@@ -39,36 +39,36 @@ class ResumableJob(Generic[T]):
         self,
         executor: Executor,
         prepare: Callable[[], AbstractContextManager[CausalModel]],
-        begin: Callable[[CausalModel], Steps[T]],
+        start: Callable[[CausalModel], Resumable[T]],
     ) -> None:
-        self._executor, self._prepare, self._begin = executor, prepare, begin
-        self._steps: Steps[T] | None = None
+        self._executor, self._prepare, self._start = executor, prepare, start
+        self._steps: Resumable[T] | None = None
 
-    def then(self, end: Callable[[T], S]) -> ResumableJob[S]:
-        """The same work with one step more, on the device's thread, which makes another result of its result."""
+    def then(self, convert: Callable[[T], S]) -> ResumableJob[S]:
+        """The same job with its result converted to another, on the device's thread."""
 
-        def begin(model: CausalModel) -> Steps[S]:
-            return end((yield from self._begin(model)))
+        def start(model: CausalModel) -> Resumable[S]:
+            return convert((yield from self._start(model)))
 
-        return ResumableJob(self._executor, self._prepare, begin)
+        return ResumableJob(self._executor, self._prepare, start)
 
     def run(self) -> T:
-        """Carry it out in one turn (on the device's thread)."""
-        self._turn(lambda: False)
+        """Run the whole job in one slice (on the device's thread)."""
+        self._run_steps(lambda: False)
         return self.result
 
     def run_slice(self, is_over: Callable[[], bool]) -> LocalFuture[bool]:
-        """Queue a turn of at least one step; the future says whether the work is finished.
+        """Queue a time slice of at least one step; the future says whether the job is finished.
 
         Args:
-            is_over: Asked after each step, on the device's thread: whether the turn is over.
+            is_over: Called after each step, on the device's thread: whether the slice is over.
         """
-        return self._executor.submit(self._turn, is_over)
+        return self._executor.submit(self._run_steps, is_over)
 
-    def _turn(self, is_over: Callable[[], bool]) -> bool:
+    def _run_steps(self, is_over: Callable[[], bool]) -> bool:
         with self._prepare() as model:
             if self._steps is None:
-                self._steps = self._begin(model)
+                self._steps = self._start(model)
             while True:
                 self._executor.check()
                 try:

@@ -24,7 +24,7 @@ from backends.interface import Description
 from backends.local.async_aliases import async_result, async_return
 from backends.local.checkpoints.files import Checkpoint, check_base, check_method
 from backends.local.checkpoints.store import CheckpointStore
-from backends.local.decode.group_decoder import decodes_jointly
+from backends.local.decode.group_decoder import can_pad
 from backends.local.distributed import ProcessGroup
 from backends.local.engine import Engine
 from backends.local.futures import Executor, LocalClientFuture, LocalFuture, completed
@@ -205,7 +205,7 @@ class LocalServiceClient:
                 "micro_batch_tokens": engine.micro_batch_tokens,
                 "packing": base.packing,
                 "shared_prefixes": base.sharing,
-                "joint_decoding": decodes_jointly(base.model),
+                "joint_decoding": can_pad(base.model),
                 "longest_sequence": base.max_length,
                 **engine.trained,
             }

@@ -105,7 +105,7 @@ class LocalTrainingClient:
         rows, settings = self._rows(data, loss_fn), find_loss(loss_fn).complete(config or {})
         return self.engine.executor.submit(self._forward_backward, rows, loss_fn, settings, backward)
 
-    def in_turns(
+    def forward_backward_job(
         self, data: Sequence[types.Datum], loss_fn: str, loss_fn_config: LossSettings | None = None, *, backward: bool
     ) -> ResumableJob[types.ForwardBackwardOutput]:
         """`forward_backward`, or `forward`, of a client in one process alone, as work that others may interrupt.

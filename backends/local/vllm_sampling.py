@@ -20,8 +20,8 @@ from tinker import types
 from backends.base_models import hub_id
 from backends.interface import BackendError
 from backends.local.checkpoints.files import Checkpoint, write_adapter
-from backends.local.decode.batcher import Call, stops_of
-from backends.local.decode.prompt_logprobs import NOTHING
+from backends.local.decode.batcher import SampleCall, stop_conditions
+from backends.local.decode.prompt_logprobs import NO_PROMPT_LOGPROBS
 from backends.local.futures import LocalFuture, failure
 from backends.local.sampling import LocalSamplingClient
 from backends.local.vllm_client import Refused, VllmClient
@@ -72,12 +72,12 @@ class VllmSamplingClient(LocalSamplingClient):
             weakref.finalize(self, self._outside.unload, self._name)
         weakref.finalize(self, self._threads.shutdown, wait=False)
 
-    def _submit(self, call: Call) -> LocalFuture[types.SampleResponse]:
+    def _submit(self, call: SampleCall) -> LocalFuture[types.SampleResponse]:
         params = call.params
         if (
             call.on_token is not None
             or call.topk
-            or call.about_prompt != NOTHING
+            or call.prompt_request != NO_PROMPT_LOGPROBS
             or params.max_tokens == 0
             or params.top_k > 0
             or params.top_p < 1
@@ -86,7 +86,7 @@ class VllmSamplingClient(LocalSamplingClient):
         self._threads.submit(self._answer_outside, call)
         return LocalFuture(call.future)
 
-    def _answer_outside(self, call: Call) -> None:
+    def _answer_outside(self, call: SampleCall) -> None:
         if call.future.cancelled():
             return
         try:
@@ -97,7 +97,7 @@ class VllmSamplingClient(LocalSamplingClient):
         except Exception as error:
             call.fail(failure(error))
 
-    def _make_ready(self, call: Call) -> None:
+    def _make_ready(self, call: SampleCall) -> None:
         """Before the first answer: gives the engine the weights, and compares its log-probabilities with ours."""
         begun = time.monotonic()
         with self._readiness:
@@ -173,7 +173,7 @@ class VllmSamplingClient(LocalSamplingClient):
             )
 
     def _probe(self, prompt: list[int], params: types.SamplingParams) -> tuple[types.SampledSequence, str]:
-        call = Call(prompt[: self._engine.base.max_length - _PROBE], 1, params, NOTHING, 0, 0)
+        call = SampleCall(prompt[: self._engine.base.max_length - _PROBE], 1, params, NO_PROMPT_LOGPROBS, 0, 0)
         answer = self._completions(call)
         return self._sequence(answer["choices"][0]), str(answer["choices"][0]["text"])
 
@@ -184,7 +184,7 @@ class VllmSamplingClient(LocalSamplingClient):
         ).result()
         return np.asarray(found[len(prompt) :], dtype=np.float64)
 
-    def _asked(self, call: Call) -> types.SampleResponse:
+    def _asked(self, call: SampleCall) -> types.SampleResponse:
         choices = sorted(self._completions(call)["choices"], key=lambda choice: int(choice["index"]))
         sequences = [self._sequence(choice) for choice in choices]
         # A greedy answer is asked for once.
@@ -196,7 +196,7 @@ class VllmSamplingClient(LocalSamplingClient):
             )
         return types.SampleResponse(sequences=sequences)
 
-    def _completions(self, call: Call) -> dict[str, Any]:
+    def _completions(self, call: SampleCall) -> dict[str, Any]:
         """The engine's answer; one that has been started again is given the weights again."""
         body = self._body(call)
         try:
@@ -214,10 +214,10 @@ class VllmSamplingClient(LocalSamplingClient):
                 "--max-model-len; nothing that was sampled before is lost, and the same command goes on."
             ) from error
 
-    def _body(self, call: Call) -> dict[str, Any]:
+    def _body(self, call: SampleCall) -> dict[str, Any]:
         params, longest = call.params, self._engine.base.max_length - len(call.prompt)
         greedy = params.temperature == 0
-        tokens, texts = stops_of(self._engine.base.tokenizer, params.stop)
+        tokens, texts = stop_conditions(self._engine.base.tokenizer, params.stop)
         return {
             "model": self._name if self._snapshot else self._outside.base_model(),
             "prompt": call.prompt,

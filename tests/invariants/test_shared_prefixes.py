@@ -241,11 +241,11 @@ def test_out_of_memory_halves_the_budget_of_shared_rows_too(
 
 @pytest.mark.parametrize("heads", [(4, 4), (6, 2)])
 def test_attention_over_a_tree_is_attention_under_its_mask(heads: tuple[int, int]) -> None:
-    from backends.planning.prefix_tree import in_tree_order, segments
+    from backends.planning.prefix_tree import build_segments, sort_by_prefix
 
     rows = [np.array(ids) for ids in family(4)]
-    order, shared = in_tree_order(rows)
-    tree = segments([len(rows[k]) for k in order], shared)
+    order, shared = sort_by_prefix(rows)
+    tree = build_segments([len(rows[k]) for k in order], shared)
     torch.manual_seed(0)
     query, key, value = (
         torch.randn(1, tree[-1].end, h, 16).transpose(1, 2).requires_grad_() for h in (heads[0], heads[1], heads[1])

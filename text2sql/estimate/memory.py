@@ -7,7 +7,7 @@ from functools import partial
 
 from backends.planning.batch_plan import may_pack, may_share_prefixes, tokens_at_once
 from backends.planning.cores import available_cores
-from backends.planning.decode_plan import batch_columns, may_hold_once
+from backends.planning.decode_plan import can_share_prefixes, first_batch_positions
 from backends.planning.estimate import Device, Load, Memory, estimate_memory, quantised
 from backends.planning.micro_batch_sizes import micro_batch_sizes
 from backends.planning.shape import ModelShape, model_shape
@@ -160,13 +160,13 @@ def _columns(config: Config, device: Device, asked: Asked) -> int:
     def copies(group: range) -> int:
         return min(rows, len(group) * asked.samples) * (int(lengths.prompts[group].max()) + answer - 1)
 
-    sharing = may_hold_once(config.local, model_shape(config.trained_model).family, on_gpu=device.is_gpu)
+    sharing = can_share_prefixes(config.local, model_shape(config.trained_model).family, on_gpu=device.is_gpu)
     if lengths.ids is None or not sharing:
         return max(map(copies, groups), default=0)
     ids, prompts = lengths.ids, lengths.prompts
     return max(
         (
-            batch_columns(
+            first_batch_positions(
                 [tuple(ids[k][: prompts[k]].tolist()) for k in group], asked.samples, answer, rows, sharing=True
             )
             for group in sorted(groups, key=copies)[-COUNTED:]

@@ -1,8 +1,8 @@
-"""What several rows of the joint cache begin with, held once for all of them.
+"""Keys and values of prefixes that several rows of the batch cache share, stored once for all of them.
 
-The samples of one prompt share the prompt, the questions on one schema the schema. A row's own columns then hold what
-follows alone; attention puts both together (`backends.local.model.shared_attention`). What is held so is planned by
-`backends.planning.decode_plan`.
+The samples of one prompt share the prompt, the questions on one schema the schema. A row's own positions then hold only
+what follows; attention merges both (`backends.local.model.shared_attention`). `backends.planning.decode_plan` decides
+what is shared.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from dataclasses import dataclass
 
 import torch
 
-from backends.local.model.shared_attention import Level
-from backends.local.prefix_cache import Beginning
-from backends.planning.decode_plan import Span
+from backends.local.model.shared_attention import CascadeLevel
+from backends.local.prefix_cache import PrefixKV
+from backends.planning.decode_plan import PrefixSpan
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Stem:
-    """Keys and values that rows have in common: the tokens that are held, and theirs."""
+class SharedPrefix:
+    """A span of prompt tokens and its keys and values, which several rows share."""
 
-    span: Span
-    layers: Beginning
+    span: PrefixSpan
+    kv: PrefixKV
 
 
-def in_levels(stems: Sequence[Sequence[Stem]], device: torch.device) -> list[Level]:
-    """The stems of every row of a batch, as attention takes them."""
+def build_cascade(prefixes: Sequence[Sequence[SharedPrefix]], device: torch.device) -> list[CascadeLevel]:
+    """The shared prefixes of every row of a batch, level by level, as attention takes them."""
     levels = []
-    for depth in range(max(map(len, stems), default=0)):
-        rows: dict[Stem, list[int]] = {}
-        for row, own in enumerate(stems):
-            if depth < len(own):
-                rows.setdefault(own[depth], []).append(row)
-        order = torch.tensor([row for members in rows.values() for row in members], device=device)
-        layers = [list(of_stems) for of_stems in zip(*(stem.layers for stem in rows), strict=True)]
-        levels.append(Level(order, [len(members) for members in rows.values()], layers))
+    for depth in range(max(map(len, prefixes), default=0)):
+        rows: dict[SharedPrefix, list[int]] = {}
+        for row, row_prefixes in enumerate(prefixes):
+            if depth < len(row_prefixes):
+                rows.setdefault(row_prefixes[depth], []).append(row)
+        order = torch.tensor([row for members in rows.values() for row in members], device=device)  # [M]
+        layers = [list(layer) for layer in zip(*(prefix.kv for prefix in rows), strict=True)]
+        levels.append(CascadeLevel(order, [len(members) for members in rows.values()], layers))
     return levels

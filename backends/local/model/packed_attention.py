@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from backends.local.model.architecture_traits import attends_fully, attention_alone
 from backends.local.model.causal import CausalModel
-from backends.local.model.shared_attention import Level, attend_beside
+from backends.local.model.shared_attention import CascadeLevel, cascade_attention
 from backends.planning.prefix_tree import Segment
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def attend(
     attention_mask: Tensor | None,
     row_lengths: list[int] | None = None,
     tree: list[Segment] | None = None,
-    levels: list[Level] | None = None,
+    cascade: list[CascadeLevel] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention as transformers' interface wants it, over ``[B, H, T, D]``, to ``[B, T, H, D]``.
@@ -58,15 +58,15 @@ def attend(
         attention_mask: For rows that are not packed.
         row_lengths: Tokens of each packed row, together T; None of rows that are not packed.
         tree: Instead, the segments of packed rows that have beginnings in common.
-        levels: Beginnings of rows that are sampled, held outside their keys and values.
+        cascade: Beginnings of rows that are sampled, held outside their keys and values.
         **kwargs: What else the interface passes on.
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    if levels is not None:
+    if cascade is not None:
         layer: Any = module.layer_idx
-        return attend_beside(query, key, value, attention_mask, levels, layer, scale), None
+        return cascade_attention(query, key, value, attention_mask, cascade, layer, scale), None
     if tree is not None:
         if query.shape[-1] == value.shape[-1] and not kwargs.get("dropout"):
             return _TreeAttention.apply(query, key, value, tree, scale).transpose(1, 2), None
@@ -95,15 +95,15 @@ class _TreeAttention(torch.autograd.Function):
         for start, end, _ in tree:
             own = (x[:, :, start:end] for x in (query, key, value))
             mixed[:, :, start:end], total[:, :, start:end] = kernel(*own, 0.0, True, scale=scale)
-        for start, end, below in tree:
-            if end == below:
+        for start, end, subtree_end in tree:
+            if end == subtree_end:
                 continue
             seen = (x[:, :, start:end] for x in (key, value))
-            part, sums = kernel(query[:, :, end:below], *seen, 0.0, False, scale=scale)
-            so_far = total[:, :, end:below]
+            part, sums = kernel(query[:, :, end:subtree_end], *seen, 0.0, False, scale=scale)
+            so_far = total[:, :, end:subtree_end]
             share = torch.sigmoid(sums - so_far).unsqueeze(-1).to(part.dtype)
-            mixed[:, :, end:below].lerp_(part, share)
-            total[:, :, end:below] = torch.logaddexp(so_far, sums)
+            mixed[:, :, end:subtree_end].lerp_(part, share)
+            total[:, :, end:subtree_end] = torch.logaddexp(so_far, sums)
         ctx.save_for_backward(query, key, value, mixed, total)
         ctx.tree, ctx.scale = tree, scale
         return mixed
@@ -127,11 +127,11 @@ class _TreeAttention(torch.autograd.Function):
         for start, end, _ in ctx.tree:
             own = slice(start, end)
             dq[:, :, own], dk[:, :, own], dv[:, :, own] = part(own, own, True)
-        for start, end, below in ctx.tree:
-            if end < below:
-                parts = part(slice(end, below), slice(start, end), False)
+        for start, end, subtree_end in ctx.tree:
+            if end < subtree_end:
+                parts = part(slice(end, subtree_end), slice(start, end), False)
                 for total_, found, at in zip(
-                    (dq, dk, dv), parts, (slice(end, below), *[slice(start, end)] * 2), strict=True
+                    (dq, dk, dv), parts, (slice(end, subtree_end), *[slice(start, end)] * 2), strict=True
                 ):
                     total_[:, :, at] += found
         return dq, dk, dv, None, None
@@ -140,8 +140,8 @@ class _TreeAttention(torch.autograd.Function):
 def tree_mask(tree: Sequence[Segment], like: Tensor) -> Tensor:
     """Who attends to whom ``[1, 1, T, T]``: 0 or -inf, in the dtype and on the device of `like`."""
     sees = torch.zeros(tree[-1].end, tree[-1].end, dtype=torch.bool, device=like.device)
-    for start, end, below in tree:
-        sees[start:below, start:end] = True
+    for start, end, subtree_end in tree:
+        sees[start:subtree_end, start:end] = True
     mask = torch.zeros(sees.shape, dtype=like.dtype, device=like.device)
     return mask.masked_fill_(~sees.tril_(), -torch.inf)[None, None]
 

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from backends.local.model import packed_attention
 from backends.local.model.architecture_traits import short_context
 from backends.local.model.causal import CausalModel
-from backends.local.resumable import Steps
+from backends.local.resumable import Resumable
 from backends.local.step import micro_batches
 from backends.local.step.micro_batches import MicroBatch, TokenRow
 from backends.local.step.noise import Noise
@@ -68,7 +68,7 @@ def run_rows(
     parameters: Callable[[], Sequence[Tensor]],
     rows: Sequence[TokenRow],
     request: StepRequest,
-) -> Steps[StepOutput]:
+) -> Resumable[StepOutput]:
     """Loss, log-probabilities and, if asked for, gradients of all rows; a step is a micro-batch.
 
     Targets of zero weight read 0.0 in a backward pass unless `unscored_logprobs` is set.

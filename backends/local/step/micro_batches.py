@@ -21,7 +21,7 @@ from torch import Tensor
 
 from backends.losses import SEQUENCE, TARGETS, Loss
 from backends.planning.batch_plan import Kind, plan_batches
-from backends.planning.prefix_tree import Segment, cut, in_tree_order, segments
+from backends.planning.prefix_tree import Segment, build_segments, cut_micro_batches, sort_by_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +182,10 @@ def micro_batches(
     for kind in sorted(by_kind):
         alike = by_kind[kind]
         if sharing:
-            order, shared = in_tree_order([row.tokens.numpy() for row in alike])
+            order, shared = sort_by_prefix([row.tokens.numpy() for row in alike])
             if any(shared):
                 alike = [alike[place] for place in order]
-                plan = cut([len(row.tokens) for row in alike], shared, budget)
+                plan = cut_micro_batches([len(row.tokens) for row in alike], shared, budget)
                 made += [
                     _collate_tree(alike[p.start : p.stop], shared[p.start : p.stop], everything, device) for p in plan
                 ]
@@ -234,7 +234,7 @@ def _collate_tree(rows: list[TokenRow], shared: Sequence[int], everything: bool,
         keep=keep[None].to(device),
         kept=kept,
         positions=positions[None].to(device),
-        tree=segments([len(row.tokens) for row in rows], shared),
+        tree=build_segments([len(row.tokens) for row in rows], shared),
         logit_rows=torch.cat([numbers[at[mask]] for at, mask in zip(places, kept, strict=True)]).to(device),  # [N]
         **_scored(rows, kept, device),
     )

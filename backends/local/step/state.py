@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backends.local.checkpoints.files import Checkpoint
 from backends.local.model.causal import CausalModel
-from backends.local.resumable import ResumableJob, Steps
+from backends.local.resumable import Resumable, ResumableJob
 from backends.local.step.forward_backward import StepOutput, StepRequest, add, run_rows
 from backends.local.step.micro_batches import TokenRow
 from backends.local.step.noise import Noise
@@ -84,7 +84,7 @@ class TrainingState:
         engine, noise = self._engine, self._noise() if backward else None
         request = StepRequest(loss, settings, backward, noise)
 
-        def begin(model: CausalModel) -> Steps[StepOutput]:
+        def begin(model: CausalModel) -> Resumable[StepOutput]:
             return run_rows(engine, model, lambda: list(self._parameters.values()), rows, request)
 
         dropout = noise.dropout if noise else 0.0
