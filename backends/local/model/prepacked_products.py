@@ -1,9 +1,9 @@
-"""Products with frozen weights in the layout in which oneDNN multiplies few rows fastest, for decoding.
+"""Matrix products with frozen weights that are prepacked by oneDNN, for decoding.
 
-A step of decoding multiplies some tens of rows with every weight of the model. With weights that are packed once, such
-products run at twice the rate; and projections of one input are one product. In float32 an adapter is added into the
-weights, which is exact to rounding. In bfloat16 that would round most of it away, so its A is packed behind the
-weights' rows, and its B is multiplied apart, in float32.
+A step of decoding multiplies some tens of rows with every weight of the model. With weights in oneDNN's blocked layout,
+prepacked once, such products run at twice the rate; and projections of one input are one product. In float32 an adapter
+is added into the weights, which is exact to rounding. In bfloat16 that would round most of it away, so its A is
+prepacked behind the weights' rows, and its B is multiplied separately, in float32.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from torch import Tensor
 
 from backends.local.model.fused_lora import Projection
 
-# Rows that the layout is chosen for; others are multiplied right, too.
-ROWS = 64
+# Rows of the input for which oneDNN chooses the layout; other numbers of rows are multiplied correctly, too.
+LAYOUT_ROWS = 64
 
 
 @cache
-def offered(dtype: torch.dtype) -> bool:
+def is_supported(dtype: torch.dtype) -> bool:
     """Whether PyTorch was built with oneDNN and the processor has instructions for such products.
 
-    Packing bfloat16 raises where it has none, as on processors that end at AVX2.
+    Prepacking bfloat16 raises where it has none, as on processors with nothing above AVX2.
     """
     if not torch.backends.mkldnn.is_available():
         return False
@@ -37,6 +37,9 @@ class PrepackedProjections:
 
     Args:
         parts: The layers.
+
+    Attributes:
+        widths: Output features of each layer.
     """
 
     def __init__(self, parts: Sequence[Projection]) -> None:
@@ -49,14 +52,14 @@ class PrepackedProjections:
             rows += [p.a.to(dtype) for p in parts if p.a is not None]
             self._b = _block_diagonal(parts)  # [R, out]
         biases = [p.bias for p in parts]
-        self._bias = None if all(b is None for b in biases) else torch.cat([_filled(p) for p in parts])
-        # To join a single one would copy it.
-        joined = rows[0] if len(rows) == 1 else torch.cat(rows)
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(joined, ROWS)
+        self._bias = None if all(b is None for b in biases) else torch.cat([_bias_or_zeros(p) for p in parts])
+        # Concatenating a single one would copy it.
+        weight = rows[0] if len(rows) == 1 else torch.cat(rows)  # [sum of out (+ R), in]
+        self._prepacked = torch.ops.mkldnn._reorder_linear_weight(weight, LAYOUT_ROWS)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """All outputs next to each other, float32 ``[T, sum of out]``, of ``x [T, in]``."""
-        y = torch.ops.mkldnn._linear_pointwise(x.to(self._dtype), self._packed, None, "none", [], "")
+        """The outputs of all layers, concatenated: float32 ``[T, sum of out]`` for ``x [T, in]``."""
+        y = torch.ops.mkldnn._linear_pointwise(x.to(self._dtype), self._prepacked, None, "none", [], "")
         if self._dtype != torch.float32:
             y = y.float()
         if self._b is not None:
@@ -69,12 +72,12 @@ def _merged(p: Projection) -> Tensor:
     return p.weight if p.a is None or p.b is None else torch.addmm(p.weight, p.b, p.a, alpha=p.scale)
 
 
-def _filled(p: Projection) -> Tensor:
+def _bias_or_zeros(p: Projection) -> Tensor:
     return p.weight.new_zeros(len(p.weight), dtype=torch.float32) if p.bias is None else p.bias
 
 
 def _block_diagonal(parts: Sequence[Projection]) -> Tensor:
-    """Each part's ``scale B^T`` in its rows and columns; nothing where it has no adapter."""
+    """``[R, sum of out]``: each layer's ``scale B^T`` as a block on the diagonal; without an adapter it has no rows."""
     blocks = [
         p.b.t() * p.scale if p.b is not None else p.weight.new_zeros(0, len(p.weight), dtype=torch.float32)
         for p in parts
@@ -83,7 +86,7 @@ def _block_diagonal(parts: Sequence[Projection]) -> Tensor:
 
 
 class PrepackedLayer(NamedTuple):
-    """The projections of a decoder layer by their input."""
+    """The projections of a decoder layer, grouped by their input."""
 
     inputs: PrepackedProjections
     output: PrepackedProjections

@@ -1,4 +1,4 @@
-"""Packing the weights of a whole model while it is sampled from (`backends.local.model.prepacked_products`)."""
+"""Prepacking the weights of a whole model while it is sampled from (`backends.local.model.prepacked_products`)."""
 
 from __future__ import annotations
 
@@ -10,90 +10,89 @@ from torch import Tensor, nn
 
 from backends.local.model.fused_llama import FusedLayer
 from backends.local.model.fused_lora import projection_of
-from backends.local.model.prepacked_products import PrepackedLayer, PrepackedProjections, offered
+from backends.local.model.prepacked_products import PrepackedLayer, PrepackedProjections, is_supported
 
-# Modules with what is in the way of their own weights.
-Packed = list[tuple[nn.Module, Any]]
+# Modules, each with what replaces its own weights: a `PrepackedLayer`, or a forward function.
+PrepackedModules = list[tuple[nn.Module, Any]]
 
 
-def pack(model: nn.Module) -> bool:
-    """Pack the weights of a model, adapters as they are switched on now; they stay so until `unpack`.
+def prepack(model: nn.Module) -> bool:
+    """Prepack the weights of a model with its active adapters; they stay so until `detach_prepacked`.
 
-    Passes without gradients then go by the packed weights, whatever becomes of the adapters. False, and nothing done,
-    if some adapter is more than this module knows, or the processor has no such products.
+    Forward passes without gradients then use the prepacked weights, whatever becomes of the adapters. False, and
+    nothing changed, if some adapter is more than this module knows, or the processor has no such products.
     """
-    packed: Packed = []
-    for module in _to_pack(model):
+    prepacked: PrepackedModules = []
+    for module in _outermost_modules(model):
         if isinstance(module, FusedLayer):
-            layer = _pack_layer(module)
+            layer = _prepack_layer(module)
             if layer is None:
                 return False
-            packed.append((module, layer))
+            prepacked.append((module, layer))
             continue
         projection = projection_of(module)
-        if projection is None or not offered(projection.weight.dtype):
+        if projection is None or not is_supported(projection.weight.dtype):
             return False
-        packed.append((module, partial(_project, module, PrepackedProjections([projection]))))
-    _attach(packed)
+        prepacked.append((module, partial(_project, module, PrepackedProjections([projection]))))
+    _attach(prepacked)
     return True
 
 
-def _to_pack(model: nn.Module) -> list[nn.Module]:
-    """The modules whose weights are packed, the outermost ones: layers, adapters, and linear layers besides."""
+def _outermost_modules(model: nn.Module) -> list[nn.Module]:
+    """The modules to prepack, without those inside of others: fused layers, adapters, other linear layers."""
     from peft.tuners.lora import LoraLayer
 
-    found: list[nn.Module] = []
+    outermost: list[nn.Module] = []
     inside: set[nn.Module] = set()
     for module in model.modules():
         if module in inside or not isinstance(module, FusedLayer | nn.Linear | LoraLayer):
             continue
         if not isinstance(module, FusedLayer | LoraLayer):
             projection = projection_of(module)
-            if projection is None or not offered(projection.weight.dtype):
+            if projection is None or not is_supported(projection.weight.dtype):
                 continue
-        found.append(module)
+        outermost.append(module)
         inside.update(module.modules())
-    return found
+    return outermost
 
 
-def _attach(packed: Packed) -> None:
-    for module, weights in packed:
+def _attach(prepacked: PrepackedModules) -> None:
+    for module, weights in prepacked:
         if isinstance(module, FusedLayer):
-            module.packed = weights
+            module.prepacked = weights
         else:
-            # In the way of the class's own.
+            # Shadows the forward method of the class.
             module.__dict__["forward"] = weights
 
 
-def unpack(model: nn.Module) -> Packed:
-    """Let a model compute with its own weights again; returns those that were packed."""
-    packed: Packed = []
+def detach_prepacked(model: nn.Module) -> PrepackedModules:
+    """Let a model compute with its own weights again; returns the prepacked ones."""
+    prepacked: PrepackedModules = []
     for module in model.modules():
         if isinstance(module, FusedLayer):
-            packed += [(module, module.packed)] if module.packed is not None else []
-            module.packed = None
+            prepacked += [(module, module.prepacked)] if module.prepacked is not None else []
+            module.prepacked = None
         elif getattr(module.__dict__.get("forward"), "func", None) is _project:
-            packed.append((module, module.__dict__.pop("forward")))
-    return packed
+            prepacked.append((module, module.__dict__.pop("forward")))
+    return prepacked
 
 
-def pack_again(model: nn.Module, packed: Packed) -> bool:
-    """Put weights back that `unpack` returned; False, and nothing done, if the model has other modules since."""
-    if [id(module) for module in _to_pack(model)] != [id(module) for module, _ in packed]:
+def attach_prepacked(model: nn.Module, prepacked: PrepackedModules) -> bool:
+    """Use weights again that `detach_prepacked` returned; False, and nothing changed, if the modules are others now."""
+    if [id(module) for module in _outermost_modules(model)] != [id(module) for module, _ in prepacked]:
         return False
-    _attach(packed)
+    _attach(prepacked)
     return True
 
 
-def _project(module: nn.Module, packed: PrepackedProjections, x: Tensor, **kwargs: Any) -> Tensor:
+def _project(module: nn.Module, prepacked: PrepackedProjections, x: Tensor, **kwargs: Any) -> Tensor:
     if torch.is_grad_enabled():
-        # Its class's own.
         y: Tensor = type(module).forward(module, x, **kwargs)
         return y
-    return packed(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], sum(packed.widths))
+    return prepacked(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], sum(prepacked.widths))
 
 
-def _pack_layer(layer: FusedLayer) -> PrepackedLayer | None:
+def _prepack_layer(layer: FusedLayer) -> PrepackedLayer | None:
     attention, mlp = layer.self_attn, layer.mlp
     groups = [
         (attention.q_proj, attention.k_proj, attention.v_proj),
@@ -101,7 +100,7 @@ def _pack_layer(layer: FusedLayer) -> PrepackedLayer | None:
         (mlp.gate_proj, mlp.up_proj),
         (mlp.down_proj,),
     ]
-    described = [[projection_of(module) for module in group] for group in groups]
-    if any(projection is None or not offered(projection.weight.dtype) for group in described for projection in group):
+    projections = [[projection_of(module) for module in group] for group in groups]
+    if any(p is None or not is_supported(p.weight.dtype) for group in projections for p in group):
         return None
-    return PrepackedLayer(*(PrepackedProjections([p for p in group if p is not None]) for group in described))
+    return PrepackedLayer(*(PrepackedProjections([p for p in group if p is not None]) for group in projections))

@@ -13,7 +13,7 @@ from tinker import types
 from backends.interface import BackendError
 from backends.local.model import packed_attention
 from backends.local.model.architecture_traits import cache_argument
-from backends.local.weights.targets import names_of
+from backends.local.weights.targets import shortest_names
 from scripts import check_architectures
 from scripts.check_architectures import ARCHITECTURES, check, make_model
 
@@ -140,9 +140,9 @@ def test_the_cache_is_passed_under_the_name_that_the_forward_pass_has() -> None:
 
 def test_a_name_of_a_target_fits_nothing_else() -> None:
     modules = ["h.0", "h.0.attn", "h.0.attn.c_proj", "h.0.mlp", "h.0.mlp.c_proj", "vision.0.attn.q", "text.0.attn.q"]
-    assert names_of(["h.0.attn.c_proj", "h.0.mlp.c_proj"], modules) == ["c_proj"]
-    assert names_of(["h.0.attn.c_proj"], modules) == ["attn.c_proj"]
-    assert names_of(["text.0.attn.q"], modules) == ["text.0.attn.q"]
+    assert shortest_names(["h.0.attn.c_proj", "h.0.mlp.c_proj"], modules) == ["c_proj"]
+    assert shortest_names(["h.0.attn.c_proj"], modules) == ["attn.c_proj"]
+    assert shortest_names(["text.0.attn.q"], modules) == ["text.0.attn.q"]
 
 
 def test_prompts_on_both_sides_of_a_long_rope_models_first_context_do_not_change_each_other(

@@ -183,7 +183,7 @@ def test_a_failed_merge_leaves_the_base_as_it_was(client: Any, monkeypatch: pyte
     weights = {n: p.clone() for n, p in client.engine.base.model.named_parameters() if "lora" not in n}
     sampler = client.save_weights_and_get_sampling_client().result()
     # Elsewhere than on a CPU, adapters are merged.
-    client.engine.weights._packable = packed
+    client.engine.weights._can_prepack = packed
     owner, name = (prepacked_products, "_merged") if packed else (Linear, "get_delta_weight")
     real, calls = getattr(owner, name), []
 

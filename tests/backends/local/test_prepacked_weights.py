@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 from backends.local.model import prepacked_weights
 from backends.local.model.fused_llama import fuse
 from backends.local.model.mixed_precision import use_bfloat16
-from backends.local.model.prepacked_products import offered
-from backends.local.model.prepacked_weights import pack, pack_again, unpack
+from backends.local.model.prepacked_products import is_supported
+from backends.local.model.prepacked_weights import attach_prepacked, detach_prepacked, prepack
 from tests.support.datums import random_datums
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"]
@@ -53,15 +53,15 @@ def logits(model: Any) -> Tensor:
 def test_same_logits(tiny_model: str, modules: list[str], options: dict[str, Any], fused: bool) -> None:
     model = adapted(tiny_model, modules, fused=fused, **options)
     before = logits(model)
-    assert pack(model)
+    assert prepack(model)
     # What is packed does not depend on the adapters any more.
     with model.disable_adapter():
         torch.testing.assert_close(logits(model), before, rtol=1e-4, atol=1e-4)
-    unpack(model)
+    detach_prepacked(model)
     assert torch.equal(logits(model), before)
 
 
-@pytest.mark.skipif(not offered(torch.bfloat16), reason="this processor has no packed bfloat16 products")
+@pytest.mark.skipif(not is_supported(torch.bfloat16), reason="this processor has no packed bfloat16 products")
 @pytest.mark.parametrize("fused", [True, False])
 def test_a_small_adapter_on_bfloat16_weights_is_not_rounded_away(tiny_model: str, fused: bool) -> None:
     """Added into the weights, changes below half of bfloat16's step would be lost."""
@@ -73,9 +73,9 @@ def test_a_small_adapter_on_bfloat16_weights_is_not_rounded_away(tiny_model: str
         with model.disable_adapter():
             bare = logits(model)
         wanted = logits(model) - bare
-        assert pack(model)
+        assert prepack(model)
         found = logits(model)
-    unpack(model)
+    detach_prepacked(model)
     # The change that the adapter makes, next to the rounding of everything else.
     change = float(torch.nn.functional.cosine_similarity((found - bare).flatten(), wanted.flatten(), dim=0))
     assert change > 0.9 and float(wanted.abs().max()) > 0
@@ -83,10 +83,10 @@ def test_a_small_adapter_on_bfloat16_weights_is_not_rounded_away(tiny_model: str
 
 def test_gradients_go_through_the_models_own_weights(tiny_model: str) -> None:
     model = adapted(tiny_model, ALL, fused=True)
-    assert pack(model)
+    assert prepack(model)
     loss = model(input_ids=IDS, use_cache=False).logits.square().sum()
     gradients = torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])
-    unpack(model)
+    detach_prepacked(model)
     loss = model(input_ids=IDS, use_cache=False).logits.square().sum()
     expected = torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])
     assert all(torch.equal(one, other) for one, other in zip(gradients, expected, strict=True))
@@ -95,7 +95,7 @@ def test_gradients_go_through_the_models_own_weights(tiny_model: str) -> None:
 def test_what_it_does_not_know_is_left_alone(tiny_model: str) -> None:
     model = adapted(tiny_model, ALL, fused=True, use_dora=True)
     before = logits(model)
-    assert not pack(model)
+    assert not prepack(model)
     assert torch.equal(logits(model), before)
 
 
@@ -105,7 +105,7 @@ def test_training_goes_on_bitwise_after_sampling_with_packed_weights(
     from backends.local.weights import lora
 
     packed: list[bool] = []
-    monkeypatch.setattr(lora, "pack", lambda model: packed.append(True) or pack(model))
+    monkeypatch.setattr(lora, "prepack", lambda model: packed.append(True) or prepack(model))
     prompt, params = types.ModelInput.from_ints([1, 2, 3]), types.SamplingParams(max_tokens=4, temperature=0)
     ends = []
     for sampling in (False, True):
@@ -129,10 +129,10 @@ def test_training_goes_on_bitwise_after_sampling_with_packed_weights(
 def test_a_processor_without_such_products_samples_by_the_weights_themselves(
     tiny_model: str, fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepacked_weights, "offered", lambda dtype: dtype == torch.float32)
+    monkeypatch.setattr(prepacked_weights, "is_supported", lambda dtype: dtype == torch.float32)
     model = adapted(tiny_model, ALL[:7], fused=fused, narrow=True)
     before = logits(model)
-    assert not pack(model)
+    assert not prepack(model)
     assert torch.equal(logits(model), before)
 
 
@@ -143,7 +143,7 @@ def test_packed_weights_are_kept_for_the_next_turn(
     from backends.local.weights import lora
 
     packed: list[bool] = []
-    monkeypatch.setattr(lora, "pack", lambda model: packed.append(True) or pack(model))
+    monkeypatch.setattr(lora, "prepack", lambda model: packed.append(True) or prepack(model))
     prompt, params = types.ModelInput.from_ints([1, 2, 3]), types.SamplingParams(max_tokens=6, temperature=0)
     found, room = {}, [True]
     for copies in (0, 2):
@@ -176,11 +176,11 @@ def test_packed_weights_are_kept_for_the_next_turn(
 
 def test_a_first_adapter_makes_what_was_packed_unfit(tiny_model: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).requires_grad_(False).eval()
-    assert pack(model)
-    kept = unpack(model)
+    assert prepack(model)
+    kept = detach_prepacked(model)
     adapter = get_peft_model(model, LoraConfig(r=4, target_modules=ALL)).eval()
     before = logits(adapter)
-    assert not pack_again(model, kept) and torch.equal(logits(adapter), before)
+    assert not attach_prepacked(model, kept) and torch.equal(logits(adapter), before)
     adapter.unload()
-    assert pack_again(model, kept)
-    assert [module for module, _ in unpack(model)] == [module for module, _ in kept]
+    assert attach_prepacked(model, kept)
+    assert [module for module, _ in detach_prepacked(model)] == [module for module, _ in kept]
