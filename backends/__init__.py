@@ -18,7 +18,7 @@ from backends.capabilities import BACKENDS, Backend, Capabilities
 from backends.interface import BackendError, ServiceClient
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from backends.options import BackendOptions
 
 __all__ = [
     "BACKENDS",
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-def open_backend(name: str, options: BaseModel | None = None, *, checkpoints: Path | None = None) -> ServiceClient:
+def open_backend(name: str, options: BackendOptions | None = None, *, checkpoints: Path | None = None) -> ServiceClient:
     """Open a backend by name.
 
     Args:
@@ -54,7 +54,7 @@ def open_backend(name: str, options: BaseModel | None = None, *, checkpoints: Pa
     return _load(backend.opener)(options, checkpoints=checkpoints)
 
 
-def check_backend(name: str, options: BaseModel | None, base_model: str | None) -> None:
+def check_backend(name: str, options: BackendOptions | None, base_model: str | None) -> None:
     """Find out in a moment, before anything heavy is imported, whether a backend could be opened for a model.
 
     Args:

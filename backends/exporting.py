@@ -17,8 +17,9 @@ from backends.saved_weights import Probe, SavedWeights
 
 if TYPE_CHECKING:
     import tinker
-    from pydantic import BaseModel
     from tinker import types
+
+    from backends.options import BackendOptions
 
 
 class Weights(Protocol):
@@ -62,7 +63,7 @@ class Weights(Protocol):
 
 def open_weights(
     base_model: str,
-    options: BaseModel,
+    options: BackendOptions,
     *,
     checkpoints: Path | None = None,
     path: str = "",

@@ -23,15 +23,14 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import tinker
-from pydantic import BaseModel
 from tinker import types
 from tinker.lib.public_interfaces.api_future import AwaitableConcurrentFuture
 from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
 
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import SEGMENTS, CheckpointPath, Kind
-from backends.interface import BackendError, Description
-from backends.options import FakeOptions
+from backends.interface import BackendError, BackendFacts
+from backends.options import BackendOptions, FakeOptions
 
 if TYPE_CHECKING:
     from backends.interface import CustomLoss
@@ -309,8 +308,8 @@ class FakeServiceClient:
 
     capabilities = BACKENDS["fake"].capabilities
 
-    def __init__(self, options: BaseModel | None = None, *, checkpoints: Path | None = None) -> None:
-        self.options = FakeOptions.model_validate((options or FakeOptions()).model_dump())
+    def __init__(self, options: BackendOptions | None = None, *, checkpoints: Path | None = None) -> None:
+        self.options = FakeOptions.read(options)
         self._root = checkpoints or Path(tempfile.mkdtemp(prefix="text2sql-"))
         self._session = uuid.uuid4().hex[:8]
         self._models = 0
@@ -320,13 +319,13 @@ class FakeServiceClient:
         parsed = CheckpointPath.parse(path)
         return self._root / parsed.run.replace(":", "-") / f"{parsed.checkpoint_id}.json"
 
-    def describe(self) -> Description:
-        """Nothing: there is nothing to choose."""
-        return {}
+    def describe(self) -> BackendFacts:
+        """No facts: there is nothing to choose."""
+        return BackendFacts()
 
-    def describe_training(self, base_model: str, rank: int, **flags: bool) -> Description:
-        """Nothing: there is nothing to train."""
-        return {}
+    def describe_training(self, base_model: str, rank: int, **flags: bool) -> None:
+        """None: there are no modules to train."""
+        return None
 
     def check_model(self, base_model: str) -> None:
         """Any model will do."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
@@ -55,6 +55,11 @@ class BackendOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     CHANGES: ClassVar[Changes] = "both"
+
+    @classmethod
+    def read(cls, options: BackendOptions | None) -> Self:
+        """These options, validated as this backend's own; its defaults when None."""
+        return cls() if options is None else cls.model_validate(options.model_dump())
 
     def model_name(self, base_model: str) -> str:
         """The backend's own name of a base model."""

@@ -9,12 +9,12 @@ from typing import cast
 
 import torch
 
-from backends.interface import Description
+from backends.interface import TrainingFacts
 from backends.local.distributed import ProcessGroup
 from backends.local.futures import Executor
 from backends.local.model.causal import CausalModel
 from backends.local.model.fsdp import lockstep
-from backends.local.model.load import BaseModel
+from backends.local.model.load import LoadedModel
 from backends.local.model.loss_scale import LossScale
 from backends.local.prefix_cache import PrefixCache
 from backends.local.vllm_client import VllmClient
@@ -35,7 +35,7 @@ class Engine:
         group: The processes that share the work.
     """
 
-    def __init__(self, base: BaseModel, options: LocalOptions, executor: Executor, group: ProcessGroup) -> None:
+    def __init__(self, base: LoadedModel, options: LocalOptions, executor: Executor, group: ProcessGroup) -> None:
         self.base = base
         self.options = options
         self.executor = executor
@@ -48,11 +48,12 @@ class Engine:
         self._compiled = cast(CausalModel, torch.compile(base.model, dynamic=True)) if options.compile else None
         # Beginnings of prompts that have been read with the weights that were sampled last.
         self.prefix_cache = PrefixCache(options.prefix_cache_mb * 2**20)
-        # What samples in place of this process, and the farthest that its log-probabilities have been from ours.
-        self.outside = VllmClient(options.sampler, options.sampler_directory) if options.sampler else None
+        # The server that samples in place of this process.
+        self.vllm = VllmClient(options.sampler, options.sampler_directory) if options.sampler else None
+        # The largest mean difference of its log-probabilities from ours, in nats.
         self.sampler_logprob_gap = 0.0
         # What the latest training client trains, for the record of a run.
-        self.trained = Description()
+        self.training_facts: TrainingFacts | None = None
         # Tokens that fit in memory, once more have been tried; 0 before that.
         self._fitting = 0
         self._checkpointing = options.gradient_checkpointing == "on"

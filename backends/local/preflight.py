@@ -12,19 +12,17 @@ import runpy
 import sys
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from backends.base_models import check_available
 from backends.extras import missing_package
 from backends.interface import BackendError
-from backends.options import LocalOptions
+from backends.options import BackendOptions, LocalOptions
 
 DEVICE = re.compile(r"auto|(cpu|cuda|mps)(:\d+)?")
 # The driver's library, as PyTorch looks for it.
 CUDA_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
-def check_local(options: BaseModel | None, base_model: str | None) -> None:
+def check_local(options: BackendOptions | None, base_model: str | None) -> None:
     """Find out whether device, packages and base model are to be had; a model on the Hub is asked for.
 
     Args:
@@ -34,15 +32,15 @@ def check_local(options: BaseModel | None, base_model: str | None) -> None:
     Raises:
         BackendError: One of them is not; the message says what to do.
     """
-    chosen = LocalOptions.model_validate((options or LocalOptions()).model_dump())
-    _check_device(chosen.device)
-    _check_packages(chosen)
+    local = LocalOptions.read(options)
+    _check_device(local.device)
+    _check_packages(local)
     if base_model is not None:
         check_available(base_model)
-    if chosen.sampler:
+    if local.sampler:
         from backends.local.vllm_client import VllmClient
 
-        VllmClient(chosen.sampler).base_model()
+        VllmClient(local.sampler).base_model()
 
 
 def _check_device(wanted: str) -> None:

@@ -19,7 +19,7 @@ from backends.interface import BackendError
 from backends.local.async_aliases import async_result, async_return
 from backends.local.decode.batcher import Batcher, SampleCall
 from backends.local.decode.prompt_logprobs import NO_PROMPT_LOGPROBS, PromptLogprobsRequest
-from backends.local.futures import CLOSED, LocalFuture, failure
+from backends.local.futures import BackendClosed, LocalFuture, as_sdk_error
 from backends.local.prefix_cache import PrefixCache
 from backends.local.resumable import ResumableJob
 from backends.tokenizer import PretrainedTokenizer
@@ -296,7 +296,7 @@ class LocalSamplingClient:
         except (BackendError, ValueError, tinker.TinkerError) as error:
             _fail(calls, error)
         except Exception as error:
-            _fail(calls, failure(error))
+            _fail(calls, as_sdk_error(error))
 
     def _answer(self, calls: list[SampleCall]) -> None:
         """Answer the calls: those that stream in this process, the others distributed over all processes."""
@@ -350,7 +350,7 @@ class LocalSamplingClient:
         if job.cancelled() or job.exception() is not None:
             with self._lock:
                 calls, self._calls = self._calls, []
-            _fail(calls, tinker.TinkerError(CLOSED))
+            _fail(calls, BackendClosed())
 
 
 def _fail(calls: list[SampleCall], error: Exception) -> None:

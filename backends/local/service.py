@@ -7,27 +7,27 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import tinker
 import torch
-from pydantic import BaseModel
 from tinker import types
 from tinker.lib.public_interfaces.custom_loss import trace_loss
 
 from backends.base_models import PACKAGED
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import SCHEME
-from backends.interface import Description
+from backends.interface import BackendFacts, TrainingFacts
 from backends.local.async_aliases import async_result, async_return
 from backends.local.checkpoints.files import Checkpoint, check_base, check_method
 from backends.local.checkpoints.store import CheckpointStore
 from backends.local.decode.group_decoder import can_pad
 from backends.local.distributed import ProcessGroup
 from backends.local.engine import Engine
-from backends.local.futures import Executor, LocalClientFuture, LocalFuture, completed
+from backends.local.futures import Executor, LocalClientFuture, LocalFuture, run_now
 from backends.local.model.fsdp import check_group
 from backends.local.model.load import load_base_model
 from backends.local.rest import LocalRestClient
@@ -38,14 +38,14 @@ from backends.local.vllm_sampling import sampling_client
 from backends.local.weights.full import FullSpec, describe_full
 from backends.local.weights.lora import LoraSpec
 from backends.local.weights.protocol import Method, Snapshot, Spec
-from backends.options import LocalOptions
+from backends.options import BackendOptions, LocalOptions
 from backends.planning.cores import available_cores
 
 if TYPE_CHECKING:
     from tinker.lib.retry_handler import RetryConfig
 
 
-def open_local(options: BaseModel | None = None, *, checkpoints: Path | None = None) -> LocalServiceClient:
+def open_local(options: BackendOptions | None = None, *, checkpoints: Path | None = None) -> LocalServiceClient:
     """A service client; in the other processes of an `accelerate launch`, their work for the first, and then the exit.
 
     Args:
@@ -72,8 +72,8 @@ class LocalServiceClient:
 
     capabilities = BACKENDS["local"].capabilities
 
-    def __init__(self, options: BaseModel | None = None, *, checkpoints: Path | None = None) -> None:
-        self.options = LocalOptions.model_validate((options or LocalOptions()).model_dump())
+    def __init__(self, options: BackendOptions | None = None, *, checkpoints: Path | None = None) -> None:
+        self.options = LocalOptions.read(options)
         self.session_id = uuid.uuid4().hex[:12]
         self.store = CheckpointStore(checkpoints or Path(tempfile.mkdtemp(prefix="text2sql-")))
         self.group = ProcessGroup(cpu=self.options.device == "cpu")
@@ -169,14 +169,14 @@ class LocalServiceClient:
         self, fn: tinker.PerDatumLossFn, input_ranks: Mapping[str, types.CustomLossInputRank]
     ) -> LocalFuture[tinker.LossHandle]:
         """A handle of a loss of one datum, for `forward_backward_custom`, traced and checked as the SDK does it."""
-        return completed(trace_loss, fn, input_ranks, self.session_id)
+        return run_now(trace_loss, fn, input_ranks, self.session_id)
 
     def copy_weights(
         self, path: str, *, ttl_seconds: int | None = None, weights_access_token: str | None = None
     ) -> LocalFuture[str]:
         """Copy a checkpoint into a new training run; returns its path."""
         run = self._next_id()
-        return completed(lambda: self.store.copy(path, run, ttl_seconds=ttl_seconds))
+        return run_now(lambda: self.store.copy(path, run, ttl_seconds=ttl_seconds))
 
     def create_rest_client(self) -> LocalRestClient:
         """Housekeeping on stored checkpoints."""
@@ -190,40 +190,44 @@ class LocalServiceClient:
         """None: nothing is reported to anybody."""
         return None
 
-    def describe(self) -> Description:
+    def describe(self) -> BackendFacts:
         """What the automatic options came to, and a GPU's peak memory, for the record of a run."""
-        about: Description = {"processes": self.group.size, "threads": torch.get_num_threads()}
+        facts = BackendFacts(processes=self.group.size, threads=torch.get_num_threads())
         for engine in self._engines.values():
             base = engine.base
-            about |= {
-                "device": str(base.device),
-                "compute_dtype": str(base.dtype).removeprefix("torch."),
-                "adapter_dtype": "float32",
-                **({"matmul": base.matmul} if str(base.dtype) == "torch.float32" else {}),
-                "quantization": base.quantization,
-                "attention": base.model.config._attn_implementation,
-                "micro_batch_tokens": engine.micro_batch_tokens,
-                "packing": base.packing,
-                "shared_prefixes": base.sharing,
-                "joint_decoding": can_pad(base.model),
-                "longest_sequence": base.max_length,
-                **engine.trained,
-            }
-            if engine.outside is not None:
-                about["sampler"] = (engine.outside.url, engine.sampler_logprob_gap or None)
+            facts = replace(
+                facts,
+                device=str(base.device),
+                compute_dtype=str(base.dtype).removeprefix("torch."),
+                adapter_dtype="float32",
+                matmul=base.matmul if base.dtype == torch.float32 else facts.matmul,
+                quantization=base.quantization,
+                attention=base.model.config._attn_implementation,
+                micro_batch_tokens=engine.micro_batch_tokens,
+                packing=base.packing,
+                shared_prefixes=base.sharing,
+                joint_decoding=can_pad(base.model),
+                longest_sequence=base.max_length,
+                training=engine.training_facts or facts.training,
+            )
+            if engine.vllm is not None:
+                facts = replace(facts, sampler=(engine.vllm.url, engine.sampler_logprob_gap or None))
             if base.device.type == "cuda":
-                about["gpus"] = torch.cuda.device_count()
-                about["gpu"] = torch.cuda.get_device_name(base.device)
-                about["gpu_peak_memory_bytes"] = torch.cuda.max_memory_allocated(base.device)
-        return about
+                facts = replace(
+                    facts,
+                    gpus=torch.cuda.device_count(),
+                    gpu=torch.cuda.get_device_name(base.device),
+                    gpu_peak_memory_bytes=torch.cuda.max_memory_allocated(base.device),
+                )
+        return facts
 
     def describe_training(
         self, base_model: str, rank: int, *, train_attn: bool, train_mlp: bool, train_unembed: bool
-    ) -> Description:
-        """The adapted modules, the number of trained parameters, and their share of the model's in percent.
+    ) -> TrainingFacts:
+        """What a training client with these flags would train.
 
         Raises:
-            BackendError: The model has nothing to train that a flag asks for.
+            BackendError: The model has nothing to train that a flag selects.
         """
         spec = self._spec(rank, 0, train_attn=train_attn, train_mlp=train_mlp, train_unembed=train_unembed)
         return self._executor.submit(self._describe_training, base_model, spec).result()
@@ -238,10 +242,10 @@ class LocalServiceClient:
         self._executor.close()
         self.group.close()
         for engine in self._engines.values():
-            if engine.outside is not None:
-                engine.outside.close()
+            if engine.vllm is not None:
+                engine.vllm.close()
         self._engines.clear()
-        return completed(lambda: None)
+        return run_now(lambda: None)
 
     create_lora_training_client_async = async_result(create_lora_training_client)
     create_training_client_from_state_async = async_result(create_training_client_from_state)
@@ -317,15 +321,15 @@ class LocalServiceClient:
 
         def make() -> LocalTrainingClient:
             engine = self._engine(base_model, spec.method)
-            engine.trained = engine.weights.describe(spec)
+            engine.training_facts = engine.weights.describe(spec)
             return LocalTrainingClient(engine, self.store, model_id, spec, user_metadata, checkpoint)
 
         return self.group.run_in_all(make)
 
-    def _describe_training(self, base_model: str, spec: LoraSpec | FullSpec) -> Description:
+    def _describe_training(self, base_model: str, spec: LoraSpec | FullSpec) -> TrainingFacts:
         self.group.broadcast(self._describe_training, base_model, spec)
 
-        def describe() -> Description:
+        def describe() -> TrainingFacts:
             # The base model that is sampled from: full fine-tuning will train another copy of it.
             engine = self._engine(base_model, "lora")
             if isinstance(spec, FullSpec):

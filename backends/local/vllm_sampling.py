@@ -22,7 +22,7 @@ from backends.interface import BackendError
 from backends.local.checkpoints.files import Checkpoint, write_adapter
 from backends.local.decode.batcher import SampleCall, stop_conditions
 from backends.local.decode.prompt_logprobs import NO_PROMPT_LOGPROBS
-from backends.local.futures import LocalFuture, failure
+from backends.local.futures import LocalFuture, as_sdk_error
 from backends.local.sampling import LocalSamplingClient
 from backends.local.vllm_client import Refused, VllmClient
 
@@ -45,7 +45,7 @@ _numbers = itertools.count(1)
 
 
 class VllmSamplingClient(LocalSamplingClient):
-    """Samples through `engine.outside`; the weights are given to it with the first call.
+    """Samples through `engine.vllm`; the weights are given to it with the first call.
 
     Args:
         engine: The base model, in memory, and the engine outside.
@@ -58,8 +58,8 @@ class VllmSamplingClient(LocalSamplingClient):
         self, engine: Engine, client_id: str, snapshot: Snapshot | None, model_path: str | None = None
     ) -> None:
         super().__init__(engine, client_id, snapshot, model_path)
-        assert engine.outside is not None
-        self._outside: VllmClient = engine.outside
+        assert engine.vllm is not None
+        self._vllm: VllmClient = engine.vllm
         self._threads = ThreadPoolExecutor(_REQUESTS, thread_name_prefix="text2sql-outside")
         self._readiness = threading.Lock()
         self._ready = False
@@ -69,7 +69,7 @@ class VllmSamplingClient(LocalSamplingClient):
         self._temperatures = {0.0, 1.0}
         self._name = f"text2sql-{client_id}"
         if snapshot is not None:
-            weakref.finalize(self, self._outside.unload, self._name)
+            weakref.finalize(self, self._vllm.unload, self._name)
         weakref.finalize(self, self._threads.shutdown, wait=False)
 
     def _submit(self, call: SampleCall) -> LocalFuture[types.SampleResponse]:
@@ -83,10 +83,10 @@ class VllmSamplingClient(LocalSamplingClient):
             or params.top_p < 1
         ):
             return super()._submit(call)
-        self._threads.submit(self._answer_outside, call)
+        self._threads.submit(self._answer_by_vllm, call)
         return LocalFuture(call.future)
 
-    def _answer_outside(self, call: SampleCall) -> None:
+    def _answer_by_vllm(self, call: SampleCall) -> None:
         if call.future.cancelled():
             return
         try:
@@ -95,7 +95,7 @@ class VllmSamplingClient(LocalSamplingClient):
         except (BackendError, ValueError) as error:
             call.fail(error)
         except Exception as error:
-            call.fail(failure(error))
+            call.fail(as_sdk_error(error))
 
     def _make_ready(self, call: SampleCall) -> None:
         """Before the first answer: gives the engine the weights, and compares its log-probabilities with ours."""
@@ -127,7 +127,7 @@ class VllmSamplingClient(LocalSamplingClient):
         def write(directory: Path) -> None:
             write_adapter(directory, checkpoint, hub_id(base))
 
-        self._outside.load(self._name, snapshot.spec.rank or 0, write)
+        self._vllm.load(self._name, snapshot.spec.rank or 0, write)
 
     def _compare(self, prompt: list[int]) -> None:
         """Measures how far the engine's log-probabilities are from ours, on one of its answers.
@@ -143,15 +143,15 @@ class VllmSamplingClient(LocalSamplingClient):
         if difference > _ANOTHER_MODEL or "".join(decoded.split()) != "".join(text.split()):
             what = "tokenizer" if difference <= _ANOTHER_MODEL else "model"
             raise BackendError(
-                f"local.sampler: the engine at {self._outside.url} has another {what} than "
-                f"{self._engine.base.name}: it serves {self._outside.base_model()}, whose log-probabilities are "
+                f"local.sampler: the engine at {self._vllm.url} has another {what} than "
+                f"{self._engine.base.name}: it serves {self._vllm.base_model()}, whose log-probabilities are "
                 f"{difference:.2f} nats from ours on its own tokens. Serve the same base model, or leave "
                 "local.sampler out to sample on this machine; nothing is lost."
             )
         self._engine.sampler_logprob_gap = max(self._engine.sampler_logprob_gap, difference)
         log.info(
             "%s samples for %s; its log-probabilities are %.4f nats from ours in the mean of %d tokens.",
-            self._outside.url,
+            self._vllm.url,
             self._name if self._snapshot else "the base model",
             difference,
             len(theirs.tokens),
@@ -167,7 +167,7 @@ class VllmSamplingClient(LocalSamplingClient):
         sure = np.abs(ours).mean() < _TELLING
         if not sure and np.abs(cold - ours).mean() < max(_TELLING, 2 * self._engine.sampler_logprob_gap):
             raise BackendError(
-                f"local.sampler: the engine at {self._outside.url} gives log-probabilities before temperature, and "
+                f"local.sampler: the engine at {self._vllm.url} gives log-probabilities before temperature, and "
                 f"temperature {temperature:g} is asked for. Start vLLM with --logprobs-mode processed_logprobs, or "
                 "leave local.sampler out to sample on this machine."
             )
@@ -191,7 +191,7 @@ class VllmSamplingClient(LocalSamplingClient):
         sequences *= call.num_samples if len(sequences) == 1 else 1
         if len(sequences) != call.num_samples:
             raise BackendError(
-                f"local.sampler: the engine at {self._outside.url} gave {len(sequences)} answers where "
+                f"local.sampler: the engine at {self._vllm.url} gave {len(sequences)} answers where "
                 f"{call.num_samples} were asked for."
             )
         return types.SampleResponse(sequences=sequences)
@@ -201,15 +201,15 @@ class VllmSamplingClient(LocalSamplingClient):
         body = self._body(call)
         try:
             try:
-                return self._outside.complete(body)
+                return self._vllm.complete(body)
             except Refused as error:
                 if error.status != 404 or self._snapshot is None:
                     raise
                 self._give_weights()
-                return self._outside.complete(body)
+                return self._vllm.complete(body)
         except Refused as error:
             raise BackendError(
-                f"local.sampler: the engine at {self._outside.url} refuses a prompt of {len(call.prompt)} tokens with "
+                f"local.sampler: the engine at {self._vllm.url} refuses a prompt of {len(call.prompt)} tokens with "
                 f"{body['max_tokens']} to come ({error}). Where it is too long, start it with a larger "
                 "--max-model-len; nothing that was sampled before is lost, and the same command goes on."
             ) from error
@@ -219,7 +219,7 @@ class VllmSamplingClient(LocalSamplingClient):
         greedy = params.temperature == 0
         tokens, texts = stop_conditions(self._engine.base.tokenizer, params.stop)
         return {
-            "model": self._name if self._snapshot else self._outside.base_model(),
+            "model": self._name if self._snapshot else self._vllm.base_model(),
             "prompt": call.prompt,
             "n": 1 if greedy else call.num_samples,
             "max_tokens": longest if params.max_tokens is None else min(params.max_tokens, longest),
@@ -247,7 +247,7 @@ class VllmSamplingClient(LocalSamplingClient):
         reason = choice.get("finish_reason")
         if not tokens or not logprobs or len(tokens) != len(logprobs) or reason not in ("stop", "length"):
             raise BackendError(
-                f"local.sampler: the engine at {self._outside.url} gives no token ids with their log-probabilities "
+                f"local.sampler: the engine at {self._vllm.url} gives no token ids with their log-probabilities "
                 f"(finish_reason: {reason}). It must be a vLLM that knows return_token_ids; leave local.sampler out to "
                 "sample on this machine."
             )
@@ -263,5 +263,5 @@ def sampling_client(
     engine: Engine, client_id: str, snapshot: Snapshot | None, model_path: str | None = None
 ) -> LocalSamplingClient:
     """A sampling client of an engine's choice: through the engine outside where the options name one."""
-    kind = LocalSamplingClient if engine.outside is None else VllmSamplingClient
+    kind = LocalSamplingClient if engine.vllm is None else VllmSamplingClient
     return kind(engine, client_id, snapshot, model_path)

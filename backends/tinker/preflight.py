@@ -13,11 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
 from backends.base_models import CONNECT_SECONDS, PACKAGED, check_available, hub_refusal
 from backends.interface import BackendError
-from backends.options import TinkerOptions
+from backends.options import BackendOptions, TinkerOptions
 from backends.planning.lineup import lineup
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ OTHER_TOKENIZERS = {"meta-llama/Llama-3": "thinkingmachineslabinc/meta-llama-3-i
 PACKAGED_TOKENIZERS = ("TML/", "thinkingmachines/")
 
 
-def check_remote(options: BaseModel | None, base_model: str | None) -> None:
+def check_remote(options: BackendOptions | None, base_model: str | None) -> None:
     """Ask a server whether it takes this key and offers a model, and see that the model's tokenizer is to be had.
 
     Args:
@@ -41,8 +39,8 @@ def check_remote(options: BaseModel | None, base_model: str | None) -> None:
         BackendError: There is no usable key, the server cannot be reached or refuses it, the model is not offered, or
             its tokenizer is neither on this machine nor on the Hub.
     """
-    chosen = TinkerOptions.model_validate((options or TinkerOptions()).model_dump())
-    url = server_address(chosen.base_url)
+    settings = TinkerOptions.read(options)
+    url = server_address(settings.base_url)
     check_key()
     check_server(url)
     if base_model is None:
@@ -50,7 +48,7 @@ def check_remote(options: BaseModel | None, base_model: str | None) -> None:
     offered = _offered(url)
     if offered is not None:
         check_offered(base_model, offered)
-    _check_tokenizer(base_model, chosen.tokenizer)
+    _check_tokenizer(base_model, settings.tokenizer)
 
 
 def server_address(base_url: str | None) -> str:

@@ -12,7 +12,7 @@ from tinker import types
 from backends.billing import Bill
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import CheckpointPath
-from backends.interface import BackendError, Description
+from backends.interface import BackendError, BackendFacts
 from backends.tinker.bill import read_bill
 from backends.tinker.client_futures import give_futures
 from backends.tinker.preflight import check_offered
@@ -70,13 +70,13 @@ class RemoteServiceClient(tinker.ServiceClient):
         """What the service has charged for sessions (see `backends.billing`)."""
         return read_bill(self._url, self._key, sessions, begin, end)
 
-    def describe(self) -> Description:
-        """Nothing: the server chooses devices and dtypes, and does not say."""
-        return {}
+    def describe(self) -> BackendFacts:
+        """No facts: the server chooses devices and dtypes, and does not say."""
+        return BackendFacts()
 
-    def describe_training(self, base_model: str, rank: int, **flags: bool) -> Description:
-        """Nothing: the server chooses the modules, and does not say."""
-        return {}
+    def describe_training(self, base_model: str, rank: int, **flags: bool) -> None:
+        """None: the server chooses the modules, and does not say."""
+        return None
 
     def check_model(self, base_model: str) -> None:
         """Refuse a model that the server does not offer.

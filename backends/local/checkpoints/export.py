@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import BaseModel as Options
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -25,10 +24,10 @@ from backends.base_models import hub_id, locate
 from backends.interface import BackendError
 from backends.local.checkpoints.files import Checkpoint, write_adapter
 from backends.local.checkpoints.store import CheckpointStore
-from backends.local.model.load import DTYPES, BaseModel, load_base_model
+from backends.local.model.load import DTYPES, LoadedModel, load_base_model
 from backends.local.weights.full import FullSpec, FullWeights
 from backends.local.weights.lora import LoraSpec, LoraWeights
-from backends.options import LocalOptions
+from backends.options import BackendOptions, LocalOptions
 from backends.saved_weights import LogitGap, Probe, SavedWeights
 
 if TYPE_CHECKING:
@@ -50,14 +49,14 @@ class LocalWeights:
 
     @classmethod
     def open(
-        cls, base_model: str, options: Options, checkpoints: Path | None, path: str, directory: Path | None
+        cls, base_model: str, options: BackendOptions, checkpoints: Path | None, path: str, directory: Path | None
     ) -> LocalWeights:
         """See `backends.exporting.open_weights`."""
         if directory is not None:
             checkpoint = read_adapter(directory, base_model)
         else:
             checkpoint = CheckpointStore(checkpoints or Path()).read(path, optimizer=False)
-        return cls(checkpoint, LocalOptions.model_validate(options.model_dump()))
+        return cls(checkpoint, LocalOptions.read(options))
 
     def save_adapter(self, target: Path) -> SavedWeights:
         """Write the adapter as plain PEFT reads it, with the base model named as the Hub knows it."""
@@ -123,7 +122,7 @@ class LocalWeights:
             lora=self.checkpoint.spec.as_dict() if isinstance(self.checkpoint.spec, LoraSpec) else None,
         )
 
-    def _load(self, quantization: str) -> tuple[BaseModel, LoraWeights]:
+    def _load(self, quantization: str) -> tuple[LoadedModel, LoraWeights]:
         name, options = self.checkpoint.base_model, self.options
         # In main memory, which holds models that the GPU holds only quantised.
         if quantization == "none":
@@ -201,7 +200,7 @@ def gap(before: Sequence[Tensor], after: Sequence[Tensor]) -> LogitGap:
     )
 
 
-def _logits(base: BaseModel, adapters: LoraWeights | None, probes: Sequence[Probe]) -> list[Tensor]:
+def _logits(base: LoadedModel, adapters: LoraWeights | None, probes: Sequence[Probe]) -> list[Tensor]:
     """Logits ``[T, V]`` at the positions that predict each probe's answer, in float32 on the CPU."""
     found = []
     for probe in probes:
@@ -233,7 +232,7 @@ def _stored_dtype(name: str) -> str:
     return dtype if dtype in DTYPES else "float32"
 
 
-def _ties(base: BaseModel) -> bool:
+def _ties(base: LoadedModel) -> bool:
     """Whether the model as it is stored ties its output layer to the input embedding."""
     from transformers import AutoConfig
 

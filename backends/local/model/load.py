@@ -44,7 +44,7 @@ UNSUPPORTED = {
 
 
 @dataclass
-class BaseModel:
+class LoadedModel:
     """A frozen causal language model with its tokenizer.
 
     Attributes:
@@ -78,7 +78,7 @@ class BaseModel:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
 
-def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> BaseModel:
+def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> LoadedModel:
     """Load a base model.
 
     Args:
@@ -142,7 +142,7 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
         # The loss is computed by `backends.local.step`.
         liger(model, fused_linear_cross_entropy=False, cross_entropy=False)
     longest = _longest(model, tokenizer)
-    return BaseModel(name, location, model, tokenizer, device, dtype, quantization, longest, packing, sharing, matmul)
+    return LoadedModel(name, location, model, tokenizer, device, dtype, quantization, longest, packing, sharing, matmul)
 
 
 def check_architecture(name: str, model_type: str) -> None:

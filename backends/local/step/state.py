@@ -18,7 +18,7 @@ from backends.local.step.forward_backward import StepOutput, StepRequest, add, r
 from backends.local.step.micro_batches import TokenRow
 from backends.local.step.noise import Noise
 from backends.local.step.optim import Optimizer
-from backends.local.weights.finite_weights import LARGEST, all_finite
+from backends.local.weights.finite_weights import MAX_MAGNITUDE, all_finite
 from backends.local.weights.protocol import Snapshot, Spec
 from backends.losses import Loss
 
@@ -130,8 +130,8 @@ class TrainingState:
         if self._broken_at is not None:
             raise ValueError(
                 f"The weights of {self._name} are not finite since optimiser step {self._broken_at}, or beyond "
-                f"{LARGEST:g}, so they are neither saved nor sampled from. Go back to a checkpoint from before that "
-                "step, with a smaller learning rate."
+                f"{MAX_MAGNITUDE:g}, so they are neither saved nor sampled from. Go back to a checkpoint from before "
+                "that step, with a smaller learning rate."
             )
 
     def snapshot(self) -> Snapshot:

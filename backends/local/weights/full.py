@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
-from backends.interface import BackendError, Description
-from backends.local.model.load import BaseModel
+from backends.interface import BackendError, TrainingFacts
+from backends.local.model.load import LoadedModel
 from backends.local.weights.protocol import Method, Pretrained, Snapshot, Spec
 
 if TYPE_CHECKING:
@@ -37,16 +37,16 @@ class FullSpec:
         return asdict(self)
 
 
-def describe_full(base: BaseModel) -> Description:
+def describe_full(base: LoadedModel) -> TrainingFacts:
     """What is trained of a model, for the record of a run: everything, a tied weight counted once."""
     count = sum(parameter.numel() for parameter in base.model.parameters())
-    return {"adapted_modules": [], "trained_parameters": count, "trained_percent": 100.0}
+    return TrainingFacts(adapted_modules=[], trained_parameters=count, trained_percent=100.0)
 
 
 class FullWeights:
     """All weights of a model that belongs to one training client."""
 
-    def __init__(self, base: BaseModel) -> None:
+    def __init__(self, base: LoadedModel) -> None:
         self.base = base
         base.model.requires_grad_(True)
         self._sampled: tuple[Snapshot, dict[str, Tensor]] | None = None
@@ -63,7 +63,7 @@ class FullWeights:
         """No modules are singled out."""
         return []
 
-    def describe(self, spec: Spec) -> Description:
+    def describe(self, spec: Spec) -> TrainingFacts:
         """What is trained: everything."""
         return describe_full(self.base)
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from backends.interface import BackendError
-from backends.local.model.load import BaseModel
+from backends.interface import BackendError, TrainingFacts
+from backends.local.model.load import LoadedModel
 from backends.local.model.prepacked_weights import attach_prepacked, detach_prepacked, prepack
 from backends.local.weights.prepacked_copies import PrepackedCopies
 from backends.local.weights.protocol import Method, Pretrained, Snapshot, Spec
@@ -25,8 +25,6 @@ from backends.local.weights.targets import choose_targets, find_adaptable, match
 if TYPE_CHECKING:
     from pydantic import JsonValue
     from transformers import PreTrainedModel
-
-    from backends.interface import Description
 
 # The adapter that a snapshot is loaded into to be sampled; clients' ids have colons in them.
 SAMPLER_SLOT = "sampler"
@@ -95,7 +93,7 @@ class LoraWeights:
         sharded: Whether its weights are split over processes, so that none of them can be changed.
     """
 
-    def __init__(self, base: BaseModel, *, sharded: bool = False) -> None:
+    def __init__(self, base: LoadedModel, *, sharded: bool = False) -> None:
         self.base = base
         # Determined before there is an adapter, which renames the modules that it adapts.
         self._adaptable = find_adaptable(base.model)
@@ -157,16 +155,16 @@ class LoraWeights:
             named=spec.modules,
         )
 
-    def describe(self, spec: Spec) -> Description:
-        """What is trained: adapted modules, parameters, and their share of all in percent, as PEFT counts it."""
+    def describe(self, spec: Spec) -> TrainingFacts:
+        """What is trained; the percentage is counted as PEFT does."""
         assert isinstance(spec, LoraSpec)
         names = self.targets(spec)
         trained = sum(self._adapter_size(path, spec) for path in match_modules(names, self._adaptable.modules))
-        return {
-            "adapted_modules": names,
-            "trained_parameters": trained,
-            "trained_percent": round(100 * trained / (self._base_parameters + trained), 4),
-        }
+        return TrainingFacts(
+            adapted_modules=names,
+            trained_parameters=trained,
+            trained_percent=round(100 * trained / (self._base_parameters + trained), 4),
+        )
 
     def _adapter_size(self, path: str, spec: LoraSpec) -> int:
         """Parameters of the adapter of one module."""

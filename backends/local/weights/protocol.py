@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
     from transformers import PreTrainedModel
 
-    from backends.interface import Description
+    from backends.interface import TrainingFacts
 
 Method = Literal["lora", "full"]
 
@@ -75,7 +75,7 @@ class Weights(Protocol):
         """Create a client's weights, with the values of `state` if given.
 
         Raises:
-            BackendError: The model has nothing to train that the spec asks for, or `state` does not fit.
+            BackendError: The model has nothing to train that the spec selects, or `state` does not fit.
         """
         ...
 
@@ -87,11 +87,11 @@ class Weights(Protocol):
         """Names of the modules that are changed; empty if none are singled out."""
         ...
 
-    def describe(self, spec: Spec) -> Description:
-        """What is trained, for the record of a run: adapted modules, parameters, and their share of all in percent.
+    def describe(self, spec: Spec) -> TrainingFacts:
+        """What is trained, for the record of a run.
 
         Raises:
-            BackendError: The model has nothing to train that the spec asks for.
+            BackendError: The model has nothing to train that the spec selects.
         """
         ...
 

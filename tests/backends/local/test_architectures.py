@@ -62,13 +62,13 @@ def test_the_flags_adapt_what_they_say(
     name: str, adapted: list[str], model: Callable[[str], str], open_local: Callable[..., Any]
 ) -> None:
     directory, service = model(name), open_local()
-    told = service.describe_training(directory, 4, train_attn=True, train_mlp=True, train_unembed=True)
-    assert sorted(told["adapted_modules"]) == sorted(adapted)
+    facts = service.describe_training(directory, 4, train_attn=True, train_mlp=True, train_unembed=True)
+    assert sorted(facts.adapted_modules) == sorted(adapted)
     client = service.create_lora_training_client(directory, rank=4, seed=0).result()
     parameters = client.engine.weights.parameters(client.model_id)
-    assert told["trained_parameters"] == sum(p.numel() for p in parameters.values())
+    assert facts.trained_parameters == sum(p.numel() for p in parameters.values())
     whole = client.engine.base.model.num_parameters()
-    assert told["trained_percent"] == pytest.approx(100 * told["trained_parameters"] / whole, rel=1e-3)
+    assert facts.trained_percent == pytest.approx(100 * facts.trained_parameters / whole, rel=1e-3)
 
 
 @pytest.mark.parametrize(("name", "flag"), [("Mixtral", "train_mlp"), ("gpt-oss", "train_mlp")])

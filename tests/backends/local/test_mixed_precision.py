@@ -133,7 +133,7 @@ def test_auto_takes_what_is_clearly_faster_and_says_so(
     monkeypatch.setattr(matmul_dtype, "rates", lambda: matmul_dtype.Rates(1e11, bfloat16))
     service = open_local(matmul="auto")
     service.create_lora_training_client(tiny_model, rank=4).result()
-    assert service.describe()["matmul"] == chosen
+    assert service.describe().matmul == chosen
 
 
 @pytest.mark.parametrize(("bfloat16", "said"), [(2e11, False), (4e10, True)])

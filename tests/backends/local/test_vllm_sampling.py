@@ -71,7 +71,7 @@ def test_the_difference_is_on_record(clients: Any, open_local: Any, fake: FakeVl
     service = open_local(sampler=f"{fake.url}/v1/")
     client = service.create_sampling_client(base_model=tiny_model).result()
     _sampled(client, PROMPTS[0])
-    address, difference = service.describe()["sampler"]
+    address, difference = service.describe().sampler
     assert address == fake.url and 0 < difference < 1e-4
     assert not fake.adapters and fake.completions[0]["model"] == "base"
 

@@ -1,4 +1,4 @@
-"""``checkpoint.json``: what a checkpoint is of, when it was written and until when it stays, without its tensors."""
+"""``checkpoint.json``, the manifest of a checkpoint: what was trained, when it was written, when it expires."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backends.local.weights.lora import LoraSpec
 from backends.local.weights.protocol import Spec
 
 FORMAT = 1
-FILE = "checkpoint.json"
+MANIFEST_FILE = "checkpoint.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Listing:
     """How a checkpoint is listed.
 
     Attributes:
-        tinker_path: Its ``tinker://`` path; None in files of an older version, whose directories say it.
+        tinker_path: Its ``tinker://`` path; None in files of an older version, which is then that of the directory.
         time: When it was written.
         expires_at: When it expires; None: never.
         user_metadata: What the caller noted about the checkpoint.
@@ -38,7 +38,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
+class CheckpointManifest:
     """The contents of ``checkpoint.json``.
 
     Attributes:
@@ -78,14 +78,14 @@ class Description:
         write_json(file, values)
 
     @classmethod
-    def read(cls, directory: Path) -> Description:
-        """Read the description of a checkpoint's directory.
+    def read(cls, directory: Path) -> CheckpointManifest:
+        """Read the manifest in a checkpoint's directory.
 
         Raises:
-            OSError, ValueError, KeyError, TypeError: It is not there, or not one of ours.
+            OSError, ValueError, KeyError, TypeError: There is none, or it is not of this format.
             BackendError: Another version wrote it.
         """
-        values = json.loads((directory / FILE).read_text())
+        values = json.loads((directory / MANIFEST_FILE).read_text())
         if values["format"] != FORMAT:
             raise BackendError(f"{directory} has format {values['format']}; this version reads format {FORMAT}.")
         listing = {field.name: values.get(field.name) for field in fields(Listing)}
@@ -107,7 +107,7 @@ def _spec(values: dict[str, Any]) -> Spec:
     if values["lora"] is None:
         return FullSpec(**values["full"])
     lora = dict(values["lora"])
-    # An older version kept None for a seed that it had not been given.
+    # An older version wrote null for a seed that was not given.
     lora["seed"] = lora["seed"] or 0
     lora["modules"] = tuple(lora["modules"]) if lora.get("modules") else None
     return LoraSpec(**lora)
