@@ -134,7 +134,7 @@ def test_what_saves_memory_saves_memory() -> None:
 @pytest.mark.parametrize("schemas", [1, 4, 40])
 def test_micro_batches_are_cut_as_the_backend_cuts_them(packing: bool, sharing: bool, schemas: int) -> None:
     torch = pytest.importorskip("torch")
-    from backends.local.step.micro_batches import make_rows, micro_batches
+    from backends.local.step.micro_batches import make_micro_batches, make_rows
     from text2sql.data.datum import make_batch
     from text2sql.data.prompts import Tokens
 
@@ -148,7 +148,7 @@ def test_micro_batches_are_cut_as_the_backend_cuts_them(packing: bool, sharing: 
         for k in range(40)
     ]
     rows = make_rows(make_batch(examples), LOSSES["cross_entropy"], 600, 512)
-    cut = micro_batches(rows, 256, everything=False, device=torch.device("cpu"), packing=packing, sharing=sharing)
+    cut = make_micro_batches(rows, 256, score_all=False, device=torch.device("cpu"), packing=packing, sharing=sharing)
     lengths = Lengths(
         np.array([len(example.prompt) for example in examples]),
         np.array([len(example.completion) for example in examples]),
@@ -156,7 +156,7 @@ def test_micro_batches_are_cut_as_the_backend_cuts_them(packing: bool, sharing: 
         ids=[np.concatenate([example.prompt, example.completion])[:-1] for example in examples],
     )
     found = micro_batch_sizes(lengths, list(range(40)), budget=256, packing=packing, sharing=sharing)
-    assert found == [(b.tokens.numel(), int(b.keep.sum())) for b in cut]
+    assert found == [(b.tokens.numel(), int(b.logits_to_keep.sum())) for b in cut]
     assert any(b.tree is not None for b in cut) == (sharing and schemas < 40)
 
 

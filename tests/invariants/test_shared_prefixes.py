@@ -169,8 +169,8 @@ def test_a_model_that_mixes_what_it_is_to_keep_apart_does_not_share(
     client = open_local(dtype=dtype).create_lora_training_client(tiny_model, rank=4).result()
     assert client.engine.base.packing and not client.engine.base.sharing
     # Nor does one that knows nothing of trees.
-    monkeypatch.setattr(packed_attention, "_try", lambda *_: None)
-    assert not packed_attention.may_share(client.engine.base.model)
+    monkeypatch.setattr(packed_attention, "_probe", lambda *_: None)
+    assert not packed_attention.supports_shared_prefixes(client.engine.base.model)
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "importance_sampling", "ppo", "cispo", "dro"])

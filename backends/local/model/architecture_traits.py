@@ -1,7 +1,7 @@
-"""What mixes the positions of a sequence in a model, which decides how its rows may share a forward pass.
+"""Traits of a model's architecture that decide how its rows may share a forward pass and a cache.
 
-Attention can be kept inside a row by a mask or by a kernel. A state that runs along the sequence (Mamba, gated delta
-nets, short convolutions) takes what lies in front of a row into it, be it another row or padding.
+Attention can be confined to a row by a mask or by a kernel. A recurrent state (Mamba, gated delta nets, short
+convolutions) takes in whatever precedes a row, be it another row or padding.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention", 
 
 
 def text_config(model: Any) -> Any:
-    """The configuration of a model's language part, which is the whole of most models."""
+    """The configuration of a model's language part, which most models consist of alone."""
     return model.config.get_text_config(decoder=True)
 
 
 def attention_alone(model: Any) -> bool:
-    """Whether nothing but attention takes information from one position to another."""
+    """Whether only attention passes information from one position to another."""
     kinds = set(getattr(text_config(model), "layer_types", None) or ())
     stateful = bool(getattr(model, "_is_stateful", False)) or any(isinstance(m, nn.Conv1d) for m in model.modules())
     return not stateful and kinds <= ATTENTION_LAYERS
 
 
 def attends_fully(model: Any) -> bool:
-    """Whether all attention looks at the whole row: no window, no chunks."""
+    """Whether all attention is over the whole row, without windows or chunks."""
     config = text_config(model)
     kinds = set(getattr(config, "layer_types", None) or ())
     return not getattr(config, "sliding_window", None) and kinds <= {"full_attention", "attention"}
 
 
 def own_cache_in_every_layer(model: Any) -> bool:
-    """Whether each layer keeps its own keys and values; some models have layers that use those of another."""
+    """Whether each layer has its own keys and values; some models have layers that use those of another."""
     return not getattr(text_config(model), "num_kv_shared_layers", 0)
 
 
 def short_context(model: Any) -> int | None:
-    """Tokens up to which a long-rope model (Phi-3, Phi-4-mini) takes its short factors; None for other models.
+    """Tokens up to which a long-rope model (Phi-3, Phi-4-mini) uses its short factors; None for other models.
 
-    The factors of a forward pass are those of its longest row, for all its rows: rows of both sides may not share one
+    A forward pass uses the factors of its longest row for all rows: shorter and longer rows may not share one
     (`transformers.modeling_rope_utils.dynamic_rope_update`).
     """
     config = text_config(model)
     parameters = getattr(config, "rope_parameters", None) or {}
     nested = [value for value in parameters.values() if isinstance(value, dict)] or [parameters]
-    found = [own["original_max_position_embeddings"] for own in nested if own.get("rope_type") == "longrope"]
-    return min(found, default=None)
+    contexts = [rope["original_max_position_embeddings"] for rope in nested if rope.get("rope_type") == "longrope"]
+    return min(contexts, default=None)
 
 
 def cache_argument(forward: Any) -> str:

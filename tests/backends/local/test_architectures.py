@@ -118,7 +118,7 @@ def test_a_class_that_only_claims_to_use_the_attention_interface_is_found_out(tm
 
     make_model("Nemotron", tmp_path)
     nemotron = AutoModelForCausalLM.from_pretrained(tmp_path)
-    assert nemotron._supports_attention_backend and not packed_attention.use(nemotron)
+    assert nemotron._supports_attention_backend and not packed_attention.enable(nemotron)
     assert nemotron.config._attn_implementation == "sdpa"
 
 
