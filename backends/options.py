@@ -251,6 +251,15 @@ class Prices(BaseModel):
         None, ge=0, description="Prompt tokens that the service had read before; null: as prefill."
     )
 
+    @classmethod
+    def if_complete(
+        cls, *, train: float | None, prefill: float | None, sample: float | None, cached_prefill: float | None
+    ) -> Prices | None:
+        """These prices; None unless training, prompts and sampling all have one."""
+        if train is None or prefill is None or sample is None:
+            return None
+        return cls(train=train, prefill=prefill, sample=sample, cached_prefill=cached_prefill)
+
     def cost(self, train: float, prefill: float, sample: float, cached: float = 0) -> float:
         """Dollars for these numbers of tokens; `cached` are those among `prefill` that had been read before."""
         again = self.prefill if self.cached_prefill is None else self.cached_prefill

@@ -30,7 +30,7 @@ from backends import openmp
 from backends.local.model.matmul_dtype import processor
 
 SETTINGS: dict[str, dict[str, str]] = {
-    "ours": {"GOMP_SPINCOUNT": str(openmp.TURNS)},
+    "ours": {"GOMP_SPINCOUNT": str(openmp.SPIN_COUNT)},
     # Of a program that sets neither.
     "default": {"GOMP_SPINCOUNT": "300000"},
     "asleep": {"OMP_WAIT_POLICY": "passive"},
@@ -66,7 +66,7 @@ def main() -> None:
 
 def at_once(args: argparse.Namespace, setting: dict[str, str], count: int) -> list[dict[str, float]]:
     """The medians of `count` processes that compute at the same time."""
-    own = {name: value for name, value in os.environ.items() if name not in openmp.SETTINGS}
+    own = {name: value for name, value in os.environ.items() if name not in openmp.VARIABLES}
     workers = [
         subprocess.Popen(
             [sys.executable, *sys.argv, "--worker"],

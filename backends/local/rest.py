@@ -1,4 +1,4 @@
-"""The local REST client: what is kept on this machine, listed and tidied with the methods of `tinker.RestClient`.
+"""The local REST client: lists and deletes the checkpoints of this machine, with the methods of `tinker.RestClient`.
 
 Everything is answered at once from the checkpoint directory. What only an account at the hosted service has (projects,
 billing, publishing, audit logs) is refused by name.
@@ -28,13 +28,13 @@ T = TypeVar("T")
 
 
 class Service(Protocol):
-    """What it needs of the service client."""
+    """The part of the service client that the REST client uses."""
 
     session_id: str
     store: CheckpointStore
 
     def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
-        """The models that can be had."""
+        """The available models."""
         ...
 
     def copy_weights(
@@ -45,7 +45,7 @@ class Service(Protocol):
 
 
 class LocalRestClient:
-    """Housekeeping on the checkpoints of one directory; made by `LocalServiceClient.create_rest_client`."""
+    """Manages the checkpoints of one directory; created by `LocalServiceClient.create_rest_client`."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -82,22 +82,22 @@ class LocalRestClient:
         """The training runs that have checkpoints here, the latest first."""
 
         def find() -> types.TrainingRunsResponse:
-            found = [_training_run(run, checkpoints) for run, checkpoints in group_by_run(self._store.entries())]
+            training_runs = [_training_run(*run) for run in group_by_run(self._store.entries())]
             return types.TrainingRunsResponse(
-                training_runs=found[offset : offset + limit],
-                cursor=types.Cursor(offset=offset, limit=limit, total_count=len(found)),
+                training_runs=training_runs[offset : offset + limit],
+                cursor=types.Cursor(offset=offset, limit=limit, total_count=len(training_runs)),
             )
 
         return run_now(find)
 
     def get_session(self, session_id: str, access_scope: Scope = "owned") -> LocalFuture[types.GetSessionResponse]:
-        """The training runs of a session: of one service client."""
+        """The training runs of a session, that is, of one service client."""
 
         def find() -> types.GetSessionResponse:
-            mine = [run for run, _ in group_by_run(self._store.entries()) if _session(run) == session_id]
-            if not mine and session_id != self._service.session_id:
+            session_runs = [run for run, _ in group_by_run(self._store.entries()) if _session(run) == session_id]
+            if not session_runs and session_id != self._service.session_id:
                 raise BackendError(f"There is no session {session_id} in {self._store.root}.")
-            return types.GetSessionResponse(training_run_ids=mine, sampler_ids=[])
+            return types.GetSessionResponse(training_run_ids=session_runs, sampler_ids=[])
 
         return run_now(find)
 
@@ -107,8 +107,8 @@ class LocalRestClient:
         """The sessions that have checkpoints here, the latest first."""
 
         def find() -> types.ListSessionsResponse:
-            found = list(dict.fromkeys(_session(run) for run, _ in group_by_run(self._store.entries())))
-            return types.ListSessionsResponse(sessions=found[offset : offset + limit])
+            sessions = list(dict.fromkeys(_session(run) for run, _ in group_by_run(self._store.entries())))
+            return types.ListSessionsResponse(sessions=sessions[offset : offset + limit])
 
         return run_now(find)
 
@@ -126,10 +126,10 @@ class LocalRestClient:
         """All checkpoints, the latest first."""
 
         def find() -> types.CheckpointsListResponse:
-            found = self._store.entries()
+            entries = self._store.entries()
             return types.CheckpointsListResponse(
-                checkpoints=[stored.describe() for stored in found[offset : offset + limit]],
-                cursor=types.Cursor(offset=offset, limit=limit, total_count=len(found)),
+                checkpoints=[stored.describe() for stored in entries[offset : offset + limit]],
+                cursor=types.Cursor(offset=offset, limit=limit, total_count=len(entries)),
             )
 
         return run_now(find)
@@ -282,10 +282,10 @@ def _session(run: str) -> str:
 
 
 def _training_run(run: str, checkpoints: list[Stored]) -> types.TrainingRun:
-    """A training run as its checkpoints show it, of which the latest comes first."""
+    """A training run by its checkpoints, the latest first."""
     latest, manifest = checkpoints[0], checkpoints[0].manifest
 
-    def last(kind: str) -> types.Checkpoint | None:
+    def latest_of(kind: str) -> types.Checkpoint | None:
         return next((stored.describe() for stored in checkpoints if stored.kind == kind), None)
 
     return types.TrainingRun(
@@ -295,8 +295,8 @@ def _training_run(run: str, checkpoints: list[Stored]) -> types.TrainingRun:
         is_lora=manifest.spec.method == "lora",
         lora_rank=manifest.spec.rank,
         last_request_time=latest.time,
-        last_checkpoint=last("training"),
-        last_sampler_checkpoint=last("sampler"),
+        last_checkpoint=latest_of("training"),
+        last_sampler_checkpoint=latest_of("sampler"),
         user_metadata=manifest.listing.run_metadata,
     )
 

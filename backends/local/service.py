@@ -1,4 +1,4 @@
-"""The local service client: `tinker.ServiceClient`'s methods, on this machine."""
+"""The local service client: the methods of `tinker.ServiceClient`, on this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tinker.lib.public_interfaces.custom_loss import trace_loss
 from backends.base_models import PACKAGED
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import SCHEME
-from backends.interface import BackendFacts, TrainingFacts
+from backends.facts import BackendFacts, TrainingFacts
 from backends.local.async_aliases import async_result, async_return
 from backends.local.checkpoints.files import Checkpoint, check_base, check_method
 from backends.local.checkpoints.store import CheckpointStore
@@ -34,7 +34,7 @@ from backends.local.rest import LocalRestClient
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
 from backends.local.step.optim import check_optimizer
 from backends.local.training import LocalTrainingClient
-from backends.local.vllm_sampling import sampling_client
+from backends.local.vllm_sampling import make_sampling_client
 from backends.local.weights.full import FullSpec, describe_full
 from backends.local.weights.lora import LoraSpec
 from backends.local.weights.protocol import Method, Snapshot, Spec
@@ -46,11 +46,11 @@ if TYPE_CHECKING:
 
 
 def open_local(options: BackendOptions | None = None, *, checkpoints: Path | None = None) -> LocalServiceClient:
-    """A service client; in the other processes of an `accelerate launch`, their work for the first, and then the exit.
+    """A service client; in the other processes of an `accelerate launch`, repeat the calls of the first, then exit.
 
     Args:
         options: `LocalOptions`, or None for its defaults.
-        checkpoints: Directory for what ``tinker://`` paths name; a temporary one when None.
+        checkpoints: Directory of the checkpoints; a temporary one when None.
 
     Raises:
         SystemExit: This process is not the first, and the first has finished.
@@ -67,7 +67,7 @@ class LocalServiceClient:
 
     Args:
         options: `LocalOptions`, or None for its defaults.
-        checkpoints: Directory for what ``tinker://`` paths name; a temporary one when None.
+        checkpoints: Directory of the checkpoints; a temporary one when None.
     """
 
     capabilities = BACKENDS["local"].capabilities
@@ -95,7 +95,7 @@ class LocalServiceClient:
         self.close("success" if exc_type is None else "errored")
 
     def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
-        """The models that work without the Hub, and those in memory; any Hub id or directory may be asked for too."""
+        """The models that work without the Hub, and those in memory; any other Hub id or directory works too."""
         lengths = {**dict.fromkeys(PACKAGED), **{name: e.base.max_length for name, e in self._engines.items()}}
         models = [
             types.SupportedModel(model_name=name, max_context_length=length, trainable=True, sampleable=True)
@@ -114,7 +114,7 @@ class LocalServiceClient:
         user_metadata: dict[str, str] | None = None,
         optimizer: types.OptimizerConfig | None = None,
     ) -> LocalClientFuture[LocalTrainingClient]:
-        """A new adapter: A random from `seed`, B zero. With `method: full`, the base model itself, whatever the rank.
+        """A new adapter: A random from `seed`, B zero. With `method: full`, the base model itself; the rank is ignored.
 
         Raises:
             ValueError: The rank is not positive, every `train_*` flag is off, or the optimiser is not AdamW.
@@ -132,7 +132,7 @@ class LocalServiceClient:
         weights_access_token: str | None = None,
         optimizer: types.OptimizerConfig | None = None,
     ) -> LocalClientFuture[LocalTrainingClient]:
-        """A training client with the saved weights and a fresh optimiser. Nothing here asks for access tokens."""
+        """A training client with the saved weights and a new optimiser; access tokens are ignored."""
         check_optimizer(optimizer)
         return self._executor.submit_client(self._restore, path, base_model, self._next_id(), user_metadata, False)
 
@@ -143,7 +143,7 @@ class LocalServiceClient:
         user_metadata: dict[str, str] | None = None,
         weights_access_token: str | None = None,
     ) -> LocalClientFuture[LocalTrainingClient]:
-        """A training client that goes on exactly where the saved one was."""
+        """A training client that continues exactly where the saved one was."""
         return self._executor.submit_client(self._restore, path, base_model, self._next_id(), user_metadata, True)
 
     def create_sampling_client(
@@ -153,7 +153,7 @@ class LocalServiceClient:
         retry_config: RetryConfig | None = None,
         record_stability_info: bool = False,
     ) -> LocalClientFuture[LocalSamplingClient]:
-        """A sampling client of saved weights, or of the bare base model; nothing is to be retried here.
+        """A sampling client of saved weights, or of the bare base model; `retry_config` is ignored.
 
         Raises:
             ValueError: Neither is given, or `model_path` is not a ``tinker://`` path.
@@ -168,7 +168,7 @@ class LocalServiceClient:
     def create_custom_loss(
         self, fn: tinker.PerDatumLossFn, input_ranks: Mapping[str, types.CustomLossInputRank]
     ) -> LocalFuture[tinker.LossHandle]:
-        """A handle of a loss of one datum, for `forward_backward_custom`, traced and checked as the SDK does it."""
+        """A handle of a per-datum loss for `forward_backward_custom`, traced and checked as by the SDK."""
         return run_now(trace_loss, fn, input_ranks, self.session_id)
 
     def copy_weights(
@@ -233,12 +233,12 @@ class LocalServiceClient:
         return self._executor.submit(self._describe_training, base_model, spec).result()
 
     def check_model(self, base_model: str) -> None:
-        """Any Hub id or directory may be asked for; one that cannot be loaded is refused when it is."""
+        """Do nothing: a model that cannot be loaded is refused when it is first used."""
 
     def close(
         self, status: Literal["success", "errored", "interrupted"] = "success", detail: str | None = None
     ) -> LocalFuture[None]:
-        """Cancel unfinished work and release the models; done when it returns. The status is for a server's log."""
+        """Cancel unfinished calls and release the models, before it returns; the status is ignored."""
         self._executor.close()
         self.group.close()
         for engine in self._engines.values():
@@ -258,7 +258,7 @@ class LocalServiceClient:
     def _spec(
         self, rank: int, seed: int | None, *, train_attn: bool, train_mlp: bool, train_unembed: bool
     ) -> LoraSpec | FullSpec:
-        """What a new client trains, by the options."""
+        """The specification of a new client's weights, by the options."""
         if rank < 1:
             raise ValueError(f"rank is {rank}; it must be at least 1.")
         if not (train_mlp or train_attn or train_unembed):
@@ -286,7 +286,7 @@ class LocalServiceClient:
             return f"{self.session_id}:train:{self._models - 1}"
 
     def _engine(self, base_model: str, method: Method) -> Engine:
-        """A model in memory: one for all adapters, and one for each training or sampling of full weights."""
+        """A model in memory: one for all adapters, and one for each client of full weights."""
         if method == "full":
             return self._load_engine(base_model, method="full", quantization="none", fsdp=False)
         if base_model not in self._engines:
@@ -294,7 +294,7 @@ class LocalServiceClient:
         return self._engines[base_model]
 
     def _load_engine(self, base_model: str, **changes: Any) -> Engine:
-        # Options of this model: a run that trains the one kind of weights may sample from the other.
+        # A run that trains one kind of weights may sample from the other.
         options = self.options.model_copy(update=changes)
         base = load_base_model(base_model, options, self.group.size)
         return Engine(base, options, self._executor, self.group)
@@ -307,7 +307,7 @@ class LocalServiceClient:
         return "service"
 
     def discard(self) -> None:
-        """Nothing: it lives as long as its process."""
+        """Do nothing: it lives as long as its process."""
 
     def _training_client(
         self,
@@ -319,18 +319,18 @@ class LocalServiceClient:
     ) -> LocalTrainingClient:
         self.group.broadcast(self._training_client, base_model, spec, model_id, user_metadata, checkpoint)
 
-        def make() -> LocalTrainingClient:
+        def create() -> LocalTrainingClient:
             engine = self._engine(base_model, spec.method)
             engine.training_facts = engine.weights.describe(spec)
             return LocalTrainingClient(engine, self.store, model_id, spec, user_metadata, checkpoint)
 
-        return self.group.run_in_all(make)
+        return self.group.run_in_all(create)
 
     def _describe_training(self, base_model: str, spec: LoraSpec | FullSpec) -> TrainingFacts:
         self.group.broadcast(self._describe_training, base_model, spec)
 
         def describe() -> TrainingFacts:
-            # The base model that is sampled from: full fine-tuning will train another copy of it.
+            # The copy of the base model that is sampled from; full fine-tuning will train another one.
             engine = self._engine(base_model, "lora")
             if isinstance(spec, FullSpec):
                 return describe_full(engine.base)
@@ -366,5 +366,5 @@ class LocalServiceClient:
         self.group.broadcast(self._sampling_client, base_model, client_id, snapshot, model_path)
         method = snapshot.spec.method if snapshot else "lora"
         return self.group.run_in_all(
-            lambda: sampling_client(self._engine(base_model, method), client_id, snapshot, model_path)
+            lambda: make_sampling_client(self._engine(base_model, method), client_id, snapshot, model_path)
         )

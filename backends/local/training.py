@@ -22,7 +22,7 @@ from backends.local.step.custom_loss import check_handle, linearize, strip_input
 from backends.local.step.forward_backward import StepOutput
 from backends.local.step.micro_batches import TokenRow, make_rows
 from backends.local.step.state import DetachedState, TrainingState
-from backends.local.vllm_sampling import sampling_client
+from backends.local.vllm_sampling import make_sampling_client
 from backends.local.weights.protocol import Snapshot, Spec
 from backends.losses import find_loss
 from backends.tokenizer import PretrainedTokenizer
@@ -335,7 +335,7 @@ class LocalTrainingClient:
     ) -> LocalSamplingClient:
         """A sampling client of a snapshot; of the weights as they are if None, which every process has."""
         self.engine.group.broadcast(self._sampling_client, client_id, snapshot, model_path)
-        return sampling_client(self.engine, client_id, snapshot or self._state.snapshot(), model_path)
+        return make_sampling_client(self.engine, client_id, snapshot or self._state.snapshot(), model_path)
 
     # Descriptions
 

@@ -1,7 +1,7 @@
-"""A sampling client whose tokens come from an engine outside this process; see `vllm_client`.
+"""A sampling client whose tokens come from a vLLM server (`backends.local.vllm_client`).
 
-What the engine cannot give in the same way (log-probabilities of prompts, likeliest tokens, tokens one by one, samples
-from cut distributions, whose log-probabilities it counts otherwise) is computed here, as without it.
+What the server cannot compute in the same way is computed here, as without it: log-probabilities of prompts, likeliest
+tokens, streams of tokens, and samples with top-k or top-p, whose log-probabilities it normalises differently.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from backends.local.decode.batcher import SampleCall, stop_conditions
 from backends.local.decode.prompt_logprobs import NO_PROMPT_LOGPROBS
 from backends.local.futures import LocalFuture, as_sdk_error
 from backends.local.sampling import LocalSamplingClient
-from backends.local.vllm_client import Refused, VllmClient
+from backends.local.vllm_client import RequestRefused, VllmClient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,22 +33,23 @@ if TYPE_CHECKING:
     from backends.local.weights.protocol import Snapshot
 
 log = logging.getLogger("text2sql.local")
-# Requests under way at once; the engine makes batches of them.
-_REQUESTS = 128
-# Tokens of the answer that is compared with this backend's own log-probabilities.
-_PROBE = 16
-# Mean difference in nats from which the engine cannot have the same model: bfloat16 makes some hundredths.
-_ANOTHER_MODEL = 0.5
-# From this difference on, log-probabilities at another temperature than 1 cannot be those at 1.
-_TELLING = 0.02
-_numbers = itertools.count(1)
+# Requests that are sent at once; the server batches them.
+_MAX_REQUESTS = 128
+# Tokens of the answer whose log-probabilities are compared with this backend's own.
+_PROBE_TOKENS = 16
+# Mean difference of log-probabilities, in nats, from which the server must have another model: bfloat16 makes some
+# hundredths.
+_MAX_LOGPROB_GAP = 0.5
+# Mean difference of log-probabilities, in nats, by which a temperature other than 1 can be recognised.
+_MIN_TEMPERATURE_EFFECT = 0.02
+_sequence_numbers = itertools.count(1)
 
 
 class VllmSamplingClient(LocalSamplingClient):
-    """Samples through `engine.vllm`; the weights are given to it with the first call.
+    """Samples with the server `engine.vllm`, which loads the weights at the first call.
 
     Args:
-        engine: The base model, in memory, and the engine outside.
+        engine: The base model, in memory, and the server.
         client_id: The id by which all processes know this client.
         snapshot: What to sample from; None: the bare base model.
         model_path: ``tinker://`` path that the weights were read from, if any.
@@ -60,13 +61,13 @@ class VllmSamplingClient(LocalSamplingClient):
         super().__init__(engine, client_id, snapshot, model_path)
         assert engine.vllm is not None
         self._vllm: VllmClient = engine.vllm
-        self._threads = ThreadPoolExecutor(_REQUESTS, thread_name_prefix="text2sql-outside")
-        self._readiness = threading.Lock()
-        self._ready = False
-        # When the engine did not do, and why.
-        self._failed: tuple[float, BackendError] | None = None
-        # Temperatures at which log-probabilities are known to be those of what is sampled from.
-        self._temperatures = {0.0, 1.0}
+        self._threads = ThreadPoolExecutor(_MAX_REQUESTS, thread_name_prefix="text2sql-outside")
+        self._setup_lock = threading.Lock()
+        self._is_set_up = False
+        # When the set-up failed last, on the monotonic clock, and why.
+        self._failure: tuple[float, BackendError] | None = None
+        # Temperatures at which log-probabilities are known to be those of the sampled distribution.
+        self._checked_temperatures = {0.0, 1.0}
         self._name = f"text2sql-{client_id}"
         if snapshot is not None:
             weakref.finalize(self, self._vllm.unload, self._name)
@@ -90,33 +91,33 @@ class VllmSamplingClient(LocalSamplingClient):
         if call.future.cancelled():
             return
         try:
-            self._make_ready(call)
-            call.answer(self._asked(call))
+            self._set_up(call)
+            call.answer(self._sample(call))
         except (BackendError, ValueError) as error:
             call.fail(error)
         except Exception as error:
             call.fail(as_sdk_error(error))
 
-    def _make_ready(self, call: SampleCall) -> None:
-        """Before the first answer: gives the engine the weights, and compares its log-probabilities with ours."""
-        begun = time.monotonic()
-        with self._readiness:
-            if not self._ready:
-                # Those that waited while another found out need not find out again.
-                if self._failed is not None and self._failed[0] > begun:
-                    raise BackendError(str(self._failed[1]))
+    def _set_up(self, call: SampleCall) -> None:
+        """Before the first answer, have the server load the weights, and compare its log-probabilities with ours."""
+        started = time.monotonic()
+        with self._setup_lock:
+            if not self._is_set_up:
+                # Calls that waited while another one failed fail with it.
+                if self._failure is not None and self._failure[0] > started:
+                    raise BackendError(str(self._failure[1]))
                 try:
-                    self._give_weights()
-                    self._compare(call.prompt)
+                    self._load_weights()
+                    self._compare_models(call.prompt)
                 except BackendError as error:
-                    self._failed = (time.monotonic(), error)
+                    self._failure = (time.monotonic(), error)
                     raise
-                self._ready = True
-            if call.params.temperature not in self._temperatures:
+                self._is_set_up = True
+            if call.params.temperature not in self._checked_temperatures:
                 self._check_temperature(call.prompt, call.params.temperature)
-                self._temperatures.add(call.params.temperature)
+                self._checked_temperatures.add(call.params.temperature)
 
-    def _give_weights(self) -> None:
+    def _load_weights(self) -> None:
         snapshot = self._snapshot
         if snapshot is None:
             return
@@ -129,19 +130,19 @@ class VllmSamplingClient(LocalSamplingClient):
 
         self._vllm.load(self._name, snapshot.spec.rank or 0, write)
 
-    def _compare(self, prompt: list[int]) -> None:
-        """Measures how far the engine's log-probabilities are from ours, on one of its answers.
+    def _compare_models(self, prompt: list[int]) -> None:
+        """Measure how far the server's log-probabilities are from ours, on one of its answers.
 
         Raises:
-            BackendError: So far that it has another model, or another tokenizer.
+            BackendError: The server has another model, or another tokenizer.
         """
-        probe = types.SamplingParams(max_tokens=_PROBE, temperature=1.0, stop=[])
+        probe = types.SamplingParams(max_tokens=_PROBE_TOKENS, temperature=1.0, stop=[])
         theirs, text = self._probe(prompt, probe)
         ours = self._our_logprobs(prompt, theirs.tokens)
         difference = float(np.abs(ours - np.asarray(theirs.logprobs)).mean())
         decoded = self._engine.base.tokenizer.decode(theirs.tokens, skip_special_tokens=False)
-        if difference > _ANOTHER_MODEL or "".join(decoded.split()) != "".join(text.split()):
-            what = "tokenizer" if difference <= _ANOTHER_MODEL else "model"
+        if difference > _MAX_LOGPROB_GAP or "".join(decoded.split()) != "".join(text.split()):
+            what = "tokenizer" if difference <= _MAX_LOGPROB_GAP else "model"
             raise BackendError(
                 f"local.sampler: the engine at {self._vllm.url} has another {what} than "
                 f"{self._engine.base.name}: it serves {self._vllm.base_model()}, whose log-probabilities are "
@@ -158,14 +159,15 @@ class VllmSamplingClient(LocalSamplingClient):
         )
 
     def _check_temperature(self, prompt: list[int], temperature: float) -> None:
-        """Raises BackendError where log-probabilities are not those of the distribution that is sampled from."""
-        params = types.SamplingParams(max_tokens=_PROBE, temperature=temperature, stop=[])
+        """Raise BackendError if log-probabilities are not those of the sampled distribution."""
+        params = types.SamplingParams(max_tokens=_PROBE_TOKENS, temperature=temperature, stop=[])
         theirs, _ = self._probe(prompt, params)
-        cold = np.asarray(theirs.logprobs)
-        ours = self._our_logprobs(prompt, theirs.tokens)
-        # Where the model is sure of its tokens, temperature changes nothing, and nothing can be told.
-        sure = np.abs(ours).mean() < _TELLING
-        if not sure and np.abs(cold - ours).mean() < max(_TELLING, 2 * self._engine.sampler_logprob_gap):
+        ours = self._our_logprobs(prompt, theirs.tokens)  # at temperature 1
+        # If the model is certain of its tokens, temperature has no effect.
+        is_certain = np.abs(ours).mean() < _MIN_TEMPERATURE_EFFECT
+        if not is_certain and np.abs(np.asarray(theirs.logprobs) - ours).mean() < max(
+            _MIN_TEMPERATURE_EFFECT, 2 * self._engine.sampler_logprob_gap
+        ):
             raise BackendError(
                 f"local.sampler: the engine at {self._vllm.url} gives log-probabilities before temperature, and "
                 f"temperature {temperature:g} is asked for. Start vLLM with --logprobs-mode processed_logprobs, or "
@@ -173,21 +175,21 @@ class VllmSamplingClient(LocalSamplingClient):
             )
 
     def _probe(self, prompt: list[int], params: types.SamplingParams) -> tuple[types.SampledSequence, str]:
-        call = SampleCall(prompt[: self._engine.base.max_length - _PROBE], 1, params, NO_PROMPT_LOGPROBS, 0, 0)
+        call = SampleCall(prompt[: self._engine.base.max_length - _PROBE_TOKENS], 1, params, NO_PROMPT_LOGPROBS, 0, 0)
         answer = self._completions(call)
         return self._sequence(answer["choices"][0]), str(answer["choices"][0]["text"])
 
     def _our_logprobs(self, prompt: list[int], tokens: list[int]) -> np.ndarray[Any, Any]:
-        prompt = prompt[: self._engine.base.max_length - _PROBE]
-        found = self.compute_logprobs(
+        prompt = prompt[: self._engine.base.max_length - _PROBE_TOKENS]
+        logprobs = self.compute_logprobs(
             types.ModelInput.from_ints([*prompt, *tokens]), prompt_logprobs_last_n=len(tokens)
         ).result()
-        return np.asarray(found[len(prompt) :], dtype=np.float64)
+        return np.asarray(logprobs[len(prompt) :], dtype=np.float64)
 
-    def _asked(self, call: SampleCall) -> types.SampleResponse:
+    def _sample(self, call: SampleCall) -> types.SampleResponse:
         choices = sorted(self._completions(call)["choices"], key=lambda choice: int(choice["index"]))
         sequences = [self._sequence(choice) for choice in choices]
-        # A greedy answer is asked for once.
+        # A greedy answer is requested once.
         sequences *= call.num_samples if len(sequences) == 1 else 1
         if len(sequences) != call.num_samples:
             raise BackendError(
@@ -197,43 +199,43 @@ class VllmSamplingClient(LocalSamplingClient):
         return types.SampleResponse(sequences=sequences)
 
     def _completions(self, call: SampleCall) -> dict[str, Any]:
-        """The engine's answer; one that has been started again is given the weights again."""
-        body = self._body(call)
+        """The server's response; a server that has been restarted loads the weights again."""
+        body = self._request_body(call)
         try:
             try:
                 return self._vllm.complete(body)
-            except Refused as error:
+            except RequestRefused as error:
                 if error.status != 404 or self._snapshot is None:
                     raise
-                self._give_weights()
+                self._load_weights()
                 return self._vllm.complete(body)
-        except Refused as error:
+        except RequestRefused as error:
             raise BackendError(
                 f"local.sampler: the engine at {self._vllm.url} refuses a prompt of {len(call.prompt)} tokens with "
                 f"{body['max_tokens']} to come ({error}). Where it is too long, start it with a larger "
                 "--max-model-len; nothing that was sampled before is lost, and the same command goes on."
             ) from error
 
-    def _body(self, call: SampleCall) -> dict[str, Any]:
-        params, longest = call.params, self._engine.base.max_length - len(call.prompt)
+    def _request_body(self, call: SampleCall) -> dict[str, Any]:
+        params, room = call.params, self._engine.base.max_length - len(call.prompt)
         greedy = params.temperature == 0
-        tokens, texts = stop_conditions(self._engine.base.tokenizer, params.stop)
+        stops = stop_conditions(self._engine.base.tokenizer, params.stop)
         return {
             "model": self._name if self._snapshot else self._vllm.base_model(),
             "prompt": call.prompt,
             "n": 1 if greedy else call.num_samples,
-            "max_tokens": longest if params.max_tokens is None else min(params.max_tokens, longest),
+            "max_tokens": room if params.max_tokens is None else min(params.max_tokens, room),
             "temperature": params.temperature,
-            # A served model may come with its own defaults.
+            # Override the defaults of the served model.
             "top_p": 1.0,
             "top_k": -1,
             "min_p": 0.0,
             "repetition_penalty": 1.0,
-            # Its random numbers take 64 bits with a sign, to which it adds the number of the sample.
+            # vLLM takes signed 64-bit seeds, and adds the number of the sample.
             "seed": call.seed & (2**62 - 1),
-            "stop": list(texts),
-            "stop_token_ids": sorted(tokens),
-            # What ends an answer is said here alone.
+            "stop": list(stops.strings),
+            "stop_token_ids": sorted(stops.tokens),
+            # Only these stops end an answer.
             "ignore_eos": True,
             "include_stop_str_in_output": True,
             "skip_special_tokens": False,
@@ -253,15 +255,15 @@ class VllmSamplingClient(LocalSamplingClient):
             )
         return types.SampledSequence(
             stop_reason=reason,
-            sequence_id=f"outside-{next(_numbers)}",
+            sequence_id=f"outside-{next(_sequence_numbers)}",
             tokens_np=np.asarray(tokens, dtype=np.int32),
             logprobs_np=np.asarray(logprobs, dtype=np.float32),
         )
 
 
-def sampling_client(
+def make_sampling_client(
     engine: Engine, client_id: str, snapshot: Snapshot | None, model_path: str | None = None
 ) -> LocalSamplingClient:
-    """A sampling client of an engine's choice: through the engine outside where the options name one."""
-    kind = LocalSamplingClient if engine.vllm is None else VllmSamplingClient
-    return kind(engine, client_id, snapshot, model_path)
+    """A new sampling client; it uses a vLLM server where the options name one."""
+    client = LocalSamplingClient if engine.vllm is None else VllmSamplingClient
+    return client(engine, client_id, snapshot, model_path)

@@ -12,7 +12,8 @@ from tinker import types
 from backends.billing import Bill
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import CheckpointPath
-from backends.interface import BackendError, BackendFacts
+from backends.facts import BackendFacts
+from backends.interface import BackendError
 from backends.tinker.bill import read_bill
 from backends.tinker.client_futures import give_futures
 from backends.tinker.preflight import check_offered

@@ -39,7 +39,7 @@ print(json.dumps([seen[0], True]))
 
 
 def run(program: str, **environment: str) -> list[object]:
-    kept = {name: value for name, value in os.environ.items() if name not in openmp.SETTINGS}
+    kept = {name: value for name, value in os.environ.items() if name not in openmp.VARIABLES}
     done = subprocess.run(
         [sys.executable, "-c", program], env=kept | environment, capture_output=True, text=True, check=True
     )
@@ -48,11 +48,11 @@ def run(program: str, **environment: str) -> list[object]:
 
 
 def test_the_command_line_sets_it_before_torch_is_loaded() -> None:
-    assert run(COMMAND) == [str(openmp.TURNS), False]
+    assert run(COMMAND) == [str(openmp.SPIN_COUNT), False]
 
 
 def test_the_library_sets_it_before_torch_is_loaded() -> None:
-    assert run(LIBRARY) == [str(openmp.TURNS), True]
+    assert run(LIBRARY) == [str(openmp.SPIN_COUNT), True]
 
 
 @pytest.mark.parametrize(("setting", "seen"), [({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)])
@@ -65,7 +65,7 @@ def test_where_torch_is_loaded_nothing_is_set_and_it_is_said(
 ) -> None:
     import torch  # noqa: F401
 
-    for name in openmp.SETTINGS:
+    for name in openmp.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     with caplog.at_level(logging.INFO, logger="text2sql.local"):
         openmp.limit_spin()

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from backends.interface import BackendError, BackendFacts
+from backends.facts import BackendFacts
+from backends.interface import BackendError
 from tests.support.tiny_runs import VALIDATED, read_jsonl, rows, tiny_config, tiny_values, write_jsonl
 from text2sql.config import Config
 from text2sql.config.yaml import dump_yaml, read_yaml

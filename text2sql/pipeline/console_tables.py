@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backends.capabilities import capabilities_of
-from backends.interface import BackendFacts
+from backends.facts import BackendFacts
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
 from text2sql.console import console

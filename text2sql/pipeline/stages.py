@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict, replace
 
-from backends.interface import SamplingClient, TrainingFacts
+from backends.facts import TrainingFacts
+from backends.interface import SamplingClient
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
 from text2sql.console import console

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from backends.interface import BackendFacts
+from backends.facts import BackendFacts
 from text2sql import __version__
 from text2sql.runs.summary import Environment
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from backends.interface import BackendError, TrainingFacts
+from backends.facts import TrainingFacts
+from backends.interface import BackendError
 from backends.local.model.load import LoadedModel
 from backends.local.model.prepacked_weights import attach_prepacked, detach_prepacked, prepack
 from backends.local.weights.prepacked_copies import PrepackedCopies

@@ -24,7 +24,7 @@ from tests.support.fake_vllm import FakeVllm, serving
 
 @pytest.fixture
 def fake(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeVllm]:
-    monkeypatch.setattr(vllm_client, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(vllm_client, "RETRY_DELAYS", (0.01, 0.01))
     with serving(FakeVllm(tiny_model)) as started:
         yield started
 
