@@ -58,7 +58,14 @@ PUBLISHED = {
 }
 GIB = 2**30
 LOAD = Load(
-    tokens=8192, scored=1700, forward_only=0, prompt=150, answer=150, together=64, prefill=8192, columns=64 * 299
+    tokens=8192,
+    scored=1700,
+    forward_only=0,
+    prompt=150,
+    answer=150,
+    sequences=64,
+    prefill=8192,
+    cache_positions=64 * 299,
 )
 
 
@@ -194,7 +201,7 @@ def test_every_strategy_is_counted(tmp_path: Path, tiny_tokenizer: Any) -> None:
     every = list(range(len(train)))
     load = largest_load(config, Forecast(lengths, [every], lengths, asked, work), DEVICES["T4"])
     assert load.prompt == max(len(t.prompt) for t in solved)
-    assert load.together == 3 * min(n, config.evaluation.concurrency)
+    assert load.sequences == 3 * min(n, config.evaluation.concurrency)
 
 
 def test_examples_on_one_schema_that_stand_together_take_less_time(
@@ -393,6 +400,6 @@ def test_rollouts_and_shared_beginnings_are_part_of_the_load(tmp_path: Path, tin
         cpu = Device("cpu", 16 * GIB, 1e11, 1e10, "float32", CPU_OVERHEAD)
         load = largest_load(config, seen, cpu)
         # Three questions in flight.
-        assert load.together == 3 * 16
-        held[name] = load.columns
+        assert load.sequences == 3 * 16
+        held[name] = load.cache_positions
     assert held["once"] < 0.3 * held["copies"]

@@ -1,4 +1,4 @@
-"""The way into the hosted API: what can be refused is refused before the SDK is loaded, which takes seconds."""
+"""Opens the hosted API; everything that can be checked is checked before the SDK is loaded, which takes seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def open_remote(options: BackendOptions | None = None, *, checkpoints: Path | No
 
     Args:
         options: `TinkerOptions`, or None for its defaults.
-        checkpoints: Ignored: the service keeps its checkpoints.
+        checkpoints: Ignored: the service stores the checkpoints.
 
     Raises:
         BackendError: There is no usable API key, or the server cannot be reached or refuses the key.
@@ -32,7 +32,7 @@ def open_remote(options: BackendOptions | None = None, *, checkpoints: Path | No
 
     apply_patches(settings.tokenizer)
     try:
-        # The SDK's clients take more than the interface asks, in part under narrower types.
+        # The SDK's clients take more arguments than the interface, in part with narrower types.
         return cast(ServiceClient, give_futures(RemoteServiceClient(url)))
     except tinker.TinkerError as error:
         raise BackendError(f"backend: the Tinker SDK could not start: {error}") from error
