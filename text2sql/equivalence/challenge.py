@@ -180,7 +180,7 @@ def _tried(pair: PreparedPair, task: ChallengeTask) -> tuple[list[Mutation], lis
     told_apart, survivors = list[Mutation](), list[Mutation]()
     left = task.count
     with generator_of(pair, task.seed) as generator:
-        generator.kept = task.databases
+        generator.cached_databases = task.databases
         # Some mutations are no queries: they do not count.
         for mutation in mutations(pair.gold.sql, rng, 4 * task.count, pair.syntax):
             if not left:

@@ -96,7 +96,7 @@ def _compared(pair: EnginePair, effort: int, seed: int, timeout: float) -> Verdi
     trial = Trial(pair, budget)
     with generator_of(pair, seed) as generator:
         # What SQLite is told of time is a translation: the databases made for that are the engine's to see.
-        generator.kept = max(_SCOUTED[pair.dialect], _TIMED if generator.timed else 0)
+        generator.cached_databases = max(_SCOUTED[pair.dialect], _TIMED if generator.is_timed else 0)
         scouted = None if pair.alike else _scouted(pair, generator, effort, timeout)
         if scouted is not None and scouted.rows is not None:
             verdict = _confirmed(pair, trial, generator, budget, scouted)
@@ -104,7 +104,7 @@ def _compared(pair: EnginePair, effort: int, seed: int, timeout: float) -> Verdi
                 return verdict
         # SQLite has seen the others, so that these need not be as many.
         seen = scouted is not None and scouted.rows is None and pair.exact and not pair.unseen
-        most = generator.kept if seen else _UNSCOUTED
+        most = generator.cached_databases if seen else _UNSCOUTED
         return Search(pair, trial, generator, min(effort, most), budget, scouted=seen).verdict()
 
 

@@ -15,7 +15,7 @@ from text2sql.engines.declared.types import NESTED
 from text2sql.engines.sandbox.tables import EngineSchema, Place
 from text2sql.engines.values.nested_values import nested_values
 from text2sql.engines.values.text_hints import blind_hints, compared_hints, compared_otherwise, text_hints
-from text2sql.equivalence.databases.values.json_documents import demands_of, documents, json_paths
+from text2sql.equivalence.databases.values.json_documents import documents, read_json_demands, read_json_paths
 from text2sql.sql.column_paths import Path
 from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
@@ -94,9 +94,9 @@ def _made(columns: Mapping[str, Place], trees: Sequence[exp.Expr], translated: S
     literals = [part for value in found if value is not None for part in (value, *_scalars_in(value))]
     paths: dict[str, list[Path]] = {}
     for tree in translated:
-        for column, followed in json_paths(tree).items():
+        for column, followed in read_json_paths(tree).items():
             paths.setdefault(column, []).extend(followed)
-    demands, made = demands_of(trees), Values()
+    demands, made = read_json_demands(trees), Values()
     for column, place in columns.items():
         follow = list(dict.fromkeys(paths.get(column, ())))
         if place.type.kind == "json" and follow:

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from text2sql.equivalence.databases.drawing.domains import Domains
+from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.drawing.generator import Database, Generator
-from text2sql.equivalence.databases.drawing.recipes import FIRST_AIMED
+from text2sql.equivalence.databases.drawing.recipes import FIRST_TARGETED
+from text2sql.equivalence.databases.limits import count_beyond_limit, reach_beyond_limit
 from text2sql.equivalence.databases.probe import ConditionProbe
-from text2sql.equivalence.databases.reaches import out_of_sight
-from text2sql.equivalence.databases.reading.compiler import Told, compile_plan
-from text2sql.equivalence.databases.values.thresholds import MOST, out_of_reach, thresholds
-from text2sql.equivalence.databases.values.time_mentions import read_time_mentions
+from text2sql.equivalence.databases.reading.compiler import EngineColumnFacts, compile_plan
+from text2sql.equivalence.databases.reading.count_thresholds import MAX_COUNTED_ROWS, read_count_thresholds
 from text2sql.equivalence.pair import GoldFails, PreparedPair
 from text2sql.equivalence.results import Answers, LenientComparison, informative
 from text2sql.equivalence.shrink import Shrinker, explain
@@ -123,10 +122,8 @@ def _on_made(pair: PreparedPair, trial: Trial, effort: int, seed: int, budget: B
 @contextmanager
 def generator_of(pair: PreparedPair, seed: int) -> Iterator[Generator]:
     """Makes databases for a prepared pair."""
-    plan = compile_plan(pair.schema, pair.plan_trees, Told(pair.made, pair.padded, pair.fractional))
-    for column, values in pair.hints.items():
-        plan.hints.setdefault(column, []).extend(values)
-    plan.swept, plan.time_mentions = pair.swept, read_time_mentions(pair.own_trees)
+    engine_facts = EngineColumnFacts(pair.made, pair.padded, pair.fractional, pair.hints, pair.swept)
+    plan = compile_plan(pair.schema, pair.plan_trees, engine_facts, pair.own_trees)
     for name in plan.tables:
         pair.tables.setdefault(name, pair.schema.tables[name])
     probe = ConditionProbe()
@@ -142,7 +139,7 @@ class _Tally:
 
     tried: int = 0
     informative: int = 0
-    scale: int = 1
+    shrink_factor: int = 1
     gold_failures: int = 0
     predicted_timeouts: int = 0
     lenient: bool = True
@@ -166,8 +163,8 @@ class Search:
         self._trees = pair.plan_trees
         # Groups that compete differ in many ways that rarely decide: AVG(x) against AVG(DISTINCT x). Where another
         # engine has found nothing on these (``scouted``), it has seen them.
-        enough = effort * 2 if generator.grouped and not scouted else effort
-        self._enough = enough + generator.aimed if enough > FIRST_AIMED else enough
+        enough = effort * 2 if generator.groups_compete and not scouted else effort
+        self._enough = enough + generator.target_count if enough > FIRST_TARGETED else enough
 
     def verdict(self) -> Verdict:
         """Searches; queries that are the same by their trees need only one telling database."""
@@ -207,9 +204,9 @@ class Search:
 
     def _try(self, index: int, tally: _Tally) -> Verdict | None:
         """Compares on one database; a verdict only if the search ends here without a difference."""
-        rows = self._generator.database(index, tally.scale, telling=index >= self._enough)
+        rows = self._generator.database(index, tally.shrink_factor, informative=index >= self._enough)
         self._trial.load(rows)
-        if self._generator.refusing or self._pair.box.refusing:
+        if self._generator.may_refuse_rows or self._pair.box.refusing:
             rows = self._settle(rows)
         reverse = self._trial.may_reverse and index % 3 == 1
         if reverse:
@@ -238,13 +235,13 @@ class Search:
         try:
             gold, answers = self._trial.run_gold()
         except QueryFailed as failure:
-            if failure.kind == "timeout" and self._generator.recursive and self._generator.circles:
+            if failure.kind == "timeout" and self._generator.is_recursive and self._generator.allow_cycles:
                 # A recursion that follows rows round in circles does not end: data where it does say more.
-                self._generator.circles = False
+                self._generator.allow_cycles = False
                 return None
             tally.gold_failures += 1
             if failure.kind == "timeout":
-                tally.scale = min(8, tally.scale * 2)
+                tally.shrink_factor = min(8, tally.shrink_factor * 2)
             if failure.kind != "refused" and tally.gold_failures < self._pair.patience:
                 return None
             raise GoldFails(f"it fails on a small database: {failure}") from None
@@ -253,19 +250,19 @@ class Search:
         except QueryFailed as failure:
             if failure.kind == "timeout":
                 tally.predicted_timeouts += 1
-                tally.scale = min(8, tally.scale * 2)
+                tally.shrink_factor = min(8, tally.shrink_factor * 2)
                 if tally.predicted_timeouts < 3 and not failure.hopeless:
                     return None
             return failed_verdict(failure)
         if gold.overflow:
-            tally.scale = min(8, tally.scale * 2)
+            tally.shrink_factor = min(8, tally.shrink_factor * 2)
             return None
         return answers, gold, predicted
 
     def _settle(self, rows: Database) -> Database:
         """Takes out the children of rows that a CHECK kept out."""
         stored = {name: self._pair.box.stored(self._pair.tables[name]) for name in rows}
-        while not self._generator.sound(stored):
+        while not self._generator.foreign_keys_hold(stored):
             self._generator.drop_orphans(stored)
         self._trial.load(stored)
         return stored
@@ -291,15 +288,15 @@ class Search:
             )
             reason = f"{short}; the results agree there, but agreement counts from {enough} telling databases on."
             return Verdict("undecided", reason, databases=tally.tried, informative=tally.informative)
-        counted = [thresholds(tree) for tree in self._trees]
-        beyond = out_of_reach(*counted) if len(counted) > 1 else None
+        counted = [read_count_thresholds(tree) for tree in self._trees]
+        beyond = count_beyond_limit(*counted) if len(counted) > 1 else None
         if beyond is not None:
             reason = (
-                f"Only one of the queries counts rows against {beyond:,}; databases are made up to {MOST:,} such rows, "
-                "and the results agree on these."
+                f"Only one of the queries counts rows against {beyond:,}; databases are made up to "
+                f"{MAX_COUNTED_ROWS:,} such rows, and the results agree on these."
             )
             return Verdict("undecided", reason, databases=tally.tried, informative=tally.informative)
-        unseen = out_of_sight(self._trees)
+        unseen = reach_beyond_limit(self._trees)
         if unseen is not None:
             what, number, most = unseen
             reason = (

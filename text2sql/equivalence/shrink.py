@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from text2sql.equivalence.databases.drawing.generator import Database, Generator
-from text2sql.equivalence.databases.values.column_values import ordinary
+from text2sql.equivalence.databases.values.column_values import ordinary_values
 from text2sql.equivalence.pair import PreparedPair
 from text2sql.equivalence.results import Answers, LenientComparison
 from text2sql.equivalence.trial import Trial, strictly_same
@@ -55,7 +55,7 @@ class Shrinker:
                         break
                     smaller = {**rows, name: rows[name][:start] + rows[name][start + chunk :]}
                     trials += 1
-                    if self._generator.sound(smaller) and self.differs(smaller):
+                    if self._generator.foreign_keys_hold(smaller) and self.differs(smaller):
                         rows = smaller
                     else:
                         start += chunk
@@ -97,7 +97,7 @@ def _widened(table: TableSchema, narrow: TableSchema, rows: list[Row]) -> Table:
             tuple(
                 row[places[key]]
                 if key in places
-                else (ordinary(column.kind, 0, number + 1)[-1] if column.not_null else None)
+                else (ordinary_values(column.kind, 0, number + 1)[-1] if column.not_null else None)
                 for key, column in table.columns.items()
             )
         )

@@ -8,7 +8,7 @@ from contextlib import suppress
 import z3
 from sqlglot import exp
 
-from text2sql.equivalence.databases.values.thresholds import thresholds
+from text2sql.equivalence.databases.reading.count_thresholds import read_count_thresholds
 from text2sql.equivalence.proof.database import Database, Row
 from text2sql.equivalence.proof.queries import Queries
 from text2sql.equivalence.proof.relations import Relation
@@ -61,7 +61,7 @@ def agree(tables: dict[str, TableSchema], gold: exp.Expr, predicted: exp.Expr, r
         NotModelled: Nothing is known of them.
     """
     # What holds of groups of more than n rows shows on two such groups.
-    counted = [found.number for tree in (gold, predicted) for found in thresholds(tree) if found.grouped]
+    counted = [found.number for tree in (gold, predicted) for found in read_count_thresholds(tree) if found.grouped]
     if any(2 * (number + 1) > rows for number in counted):
         raise NotModelled("more rows are counted than there are")
     literals = Literals(str(node.this) for tree in (gold, predicted) for node in tree.find_all(exp.Literal))
