@@ -20,8 +20,9 @@ from text2sql.sql.tokens import fold
 from text2sql.sql.trees import to_sqlite
 from text2sql.sql.values import Row, Value
 
-# Rows of a table that are repaired in one database, and values tried for one column of a row.
+# Rows of a table that are repaired in one database.
 MAX_ROWS = 40
+# Values tried for one column of a row.
 MAX_VALUES = 16
 _NUMERIC = ("integer", "real")
 
@@ -47,7 +48,7 @@ class _Checks:
 
     Attributes:
         keys: Their columns, which ``conditions`` and ``solutions`` call v0, v1, ...
-        positions: Where these are in a row.
+        positions: Their indices in a row.
         conditions: The CHECKs, for SQLite.
         free: The columns that may take another value, by number, those that no query asks about first.
         solutions: What equalities among the CHECKs make columns equal.
@@ -214,12 +215,12 @@ def _mentions(node: exp.Expr, name: str) -> bool:
 
 
 def _substituted(node: exp.Expr, name: str, value: int) -> exp.Expr:
-    def put(part: exp.Expr) -> exp.Expr:
+    def replaced(part: exp.Expr) -> exp.Expr:
         return exp.Literal.number(value) if isinstance(part, exp.Column) and part.name == name else part
 
-    return node.copy().transform(put)
+    return node.copy().transform(replaced)
 
 
 def _whole(value: Value) -> Value:
-    """A number without a fraction as a whole one: only so does a column of whole numbers hold it."""
+    """A number without a fraction as an integer: an integer column may hold nothing else."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
