@@ -15,7 +15,7 @@ from text2sql.engines.declared.spelling import OWN, with_tables_spelt, without_q
 from text2sql.engines.declared.types import NESTED
 from text2sql.engines.dialect import SHOWN, Dialect
 from text2sql.engines.guard import Reach, guarded
-from text2sql.engines.sandbox.box import EngineBox
+from text2sql.engines.sandbox.box import EngineSandbox
 from text2sql.engines.sandbox.engine import Engine, open_engine
 from text2sql.engines.sandbox.tables import EngineSchema, engine_schema
 from text2sql.engines.translation.json_access import with_json
@@ -76,7 +76,7 @@ class EnginePair(PreparedPair):
         unseen: Whether the queries are about what SQLite does not have: regular expressions, lists, lengths in bytes.
     """
 
-    box: EngineBox
+    box: EngineSandbox
     unseen = False
     # Engines divide by no zero and read no number in a word: on such rows a sound query fails, and others are tried.
     patience = 60
@@ -139,7 +139,7 @@ class EnginePair(PreparedPair):
         self._inherited = any(self.engine_schema.inheritance.above(name, used) for name in used)
         # To SQLite no table is seen through another.
         self.exact &= not self._inherited
-        self.box = EngineBox(self._engine, self.engine_schema, self.tables, views)
+        self.box = EngineSandbox(self._engine, self.engine_schema, self.tables, views)
 
     def _below(self, tree: exp.Expr) -> set[str]:
         """The tables that a query leaves out by ONLY."""

@@ -27,7 +27,7 @@ from text2sql.equivalence.ties import settle_aggregates
 from text2sql.equivalence.trial import MAX_STEPS, Trial, strictly_same
 from text2sql.equivalence.verdict import Table, Verdict, Witness
 from text2sql.sql.budget import TIMEOUT, Budget
-from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
+from text2sql.sql.sandbox import QueryFailed, Result, SqliteSandbox
 from text2sql.sql.schema import Schema
 
 DEFAULT_EFFORT = 40
@@ -254,7 +254,7 @@ class Search:
             if failure.kind == "timeout":
                 tally.predicted_timeouts += 1
                 tally.scale = min(8, tally.scale * 2)
-                if tally.predicted_timeouts < 3 and not failure.hopeless:
+                if tally.predicted_timeouts < 3 and not failure.out_of_memory:
                     return None
             return failed_verdict(failure)
         if gold.overflow:
@@ -336,7 +336,7 @@ class Search:
 def _on_file(pair: PreparedPair, trial: Trial, path: str, budget: Budget) -> Verdict | None:
     """Compares on a real database; None if the queries agree there, or if it does not decide."""
     try:
-        box = Sandbox.from_file(path)
+        box = SqliteSandbox.from_file(path)
     except (sqlite3.Error, OSError) as error:
         pair.unused_database = f"{path} cannot be read ({error})"
         return None
@@ -356,7 +356,7 @@ def _on_file(pair: PreparedPair, trial: Trial, path: str, budget: Budget) -> Ver
         box.close()
 
 
-def _compare_on(box: Sandbox, pair: PreparedPair, trial: Trial, budget: Budget) -> Verdict | None:
+def _compare_on(box: SqliteSandbox, pair: PreparedPair, trial: Trial, budget: Budget) -> Verdict | None:
     def run(sql: str) -> Result:
         return box.run(sql, ON_FILE_STEPS, budget.seconds, ON_FILE_ROWS)
 

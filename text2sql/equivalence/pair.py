@@ -18,7 +18,7 @@ from text2sql.sql.extract import read_answer
 from text2sql.sql.files import file_schema
 from text2sql.sql.prepare import Prepared, misread_column, missing_name, prepare
 from text2sql.sql.repair import add_column, add_table, clean, qualify, word_names
-from text2sql.sql.sandbox import QueryFailed, Sandbox, is_write
+from text2sql.sql.sandbox import QueryFailed, SqliteSandbox, is_write
 from text2sql.sql.schema import Schema, TableSchema, used_tables, used_views
 from text2sql.sql.tokens import tokenize
 from text2sql.sql.values import Value
@@ -104,7 +104,7 @@ class PreparedPair:
         names = names.union(*(view.words for view in views))
         stars = any(map(_sees_all, (self._gold_text, self.predicted_text, *(view.query for view in views))))
         self.tables = used_tables(self.schema, names, every_column=stars) if self._given is None else self._given
-        box = Sandbox.in_memory(self.tables.values(), views)
+        box = SqliteSandbox.in_memory(self.tables.values(), views)
         box.create_function(SHAKE, self.chance)
         texts = " ".join((self._gold_text, self.predicted_text, *(view.query for view in views)))
         ties.settle_aggregates(box, texts)

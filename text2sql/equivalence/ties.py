@@ -14,7 +14,7 @@ from sqlglot import exp
 from text2sql.equivalence.databases.values.column_values import stored_as
 from text2sql.equivalence.results import Answers
 from text2sql.equivalence.syntax import SQLITE, Syntax
-from text2sql.sql.sandbox import Result, Sandbox
+from text2sql.sql.sandbox import Result, SqliteSandbox
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import keeps_ties, literal_value
 from text2sql.sql.values import Row, Value
@@ -301,7 +301,7 @@ def _bare_columns(select: exp.Select) -> Iterator[exp.Expr]:
 _ELEMENTS = re.compile(r"json_(?:object|array|extract|quote|each|tree)\b|\bjson\s*\(|->", re.IGNORECASE)
 
 
-def settle_aggregates(box: Sandbox, queries: str) -> None:
+def settle_aggregates(box: SqliteSandbox, queries: str) -> None:
     """Lets aggregates that put their rows in a row do so in the order of the values, which SQL leaves open.
 
     Args:

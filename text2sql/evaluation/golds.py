@@ -20,7 +20,7 @@ from text2sql.equivalence.verdict_cache import VerdictCache
 from text2sql.errors import UserError
 from text2sql.formats import percent
 from text2sql.sql.dialects import reading_dialects
-from text2sql.sql.sandbox import Sandbox
+from text2sql.sql.sandbox import SqliteSandbox
 
 # What is wrong with a gold query, in the words of the tables, the worst first.
 FAILS = "SQLite cannot run it"
@@ -227,7 +227,7 @@ def _dialects(sql: str) -> str:
 
 def _returns_something(sql: str, path: str, seconds: float) -> bool:
     """Whether a query that runs on a real database returns a row there that is not all NULL."""
-    with closing(Sandbox.from_file(path)) as box:
+    with closing(SqliteSandbox.from_file(path)) as box:
         box.allow_json_tables()
         rows = box.run(sql, ON_FILE_STEPS, seconds, ON_FILE_ROWS).rows
     return any(value is not None for row in rows for value in row)
