@@ -24,7 +24,7 @@ from text2sql.data.few_shot import choose_few_shot
 from text2sql.data.prompts import PromptFormat
 from text2sql.engines.answers import extract_sql_in
 from text2sql.equivalence.engine_pair import compile_in_engine
-from text2sql.equivalence.pair import compile_prediction
+from text2sql.equivalence.sqlite_pair import compile_prediction
 from text2sql.evaluation.match_options import match_options
 from text2sql.inference.generate import Generation, Request
 from text2sql.runs.models import MODELS, Model
