@@ -56,8 +56,8 @@ class Challenge:
     Attributes:
         databases: On how many databases each was tried.
         killed: Mutations that differ from the gold query on one of them.
-        survivors: The others.
-        failure: Why there are none; empty otherwise.
+        survivors: The mutations that do not.
+        failure: Why no mutation could be tried; empty otherwise.
     """
 
     databases: int = 0
@@ -67,7 +67,7 @@ class Challenge:
 
     @property
     def changing(self) -> int:
-        """Mutations that may change the result at all: those called ``same`` cannot be told apart by anything."""
+        """Mutations that may change the result at all: no database kills those called ``same``."""
         return len(self.killed) + sum(survivor.status != "same" for survivor in self.survivors)
 
     @property

@@ -123,9 +123,9 @@ class _Scouted:
 
     Attributes:
         counterexample: Rows on which the translated queries differ; None if they agree.
-        lenient: As in `Verdict`, like the others.
-        databases: See there.
-        informative: See there.
+        lenient: Whether the results agree as sets of rows, with the columns in some order.
+        databases: How many databases were compared.
+        informative: On how many of them the gold query returned something.
     """
 
     counterexample: Database | None
@@ -159,7 +159,7 @@ def _scout(pair: EnginePair, generator: Generator, databases: int, timeout: floa
 class _ScoutPreparation(SqlitePreparation):
     """The translations of a pair, over the tables that its engine has.
 
-    In what this program has written no double quotes are to be decided: where SQLite accepts it, it is ready.
+    A translation leaves open nothing about its double quotes: where SQLite accepts it, it is ready.
     """
 
     def __init__(self, pair: EnginePair, gold: Prepared, predicted: Prepared) -> None:

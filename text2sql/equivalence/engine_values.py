@@ -50,7 +50,7 @@ def engine_column_hints(
 
 
 def _padded_columns(schema: EngineSchema) -> frozenset[str]:
-    """The columns of MySQL's in whose comparisons spaces at the end do not count; CHAR keeps none there."""
+    """The columns of a MySQL schema whose comparisons ignore spaces at the end; CHAR keeps none there."""
     if schema.dialect != "mysql":
         return frozenset()
     texts = [(column, place) for (_, column), place in schema.columns.items() if place.type.kind == "text"]

@@ -97,7 +97,7 @@ class AllowedResults:
 
     @property
     def end(self) -> int:
-        """Index behind the last row kept."""
+        """The index after that of the last row kept."""
         return len(self.rows) if self.limit is None else min(len(self.rows), self.offset + self.limit)
 
     @property
@@ -142,9 +142,9 @@ class LenientComparison:
             return False
         if self._allowed is None:
             self._allowed = [set(range(width)) for _ in range(width)]
-        left = [frozenset(row[i] for row in a) for i in range(width)]
-        right = [frozenset(row[j] for row in b) for j in range(width)]
-        allowed = [{j for j in self._allowed[i] if left[i] == right[j]} for i in range(width)]
+        values_a = [frozenset(row[i] for row in a) for i in range(width)]
+        values_b = [frozenset(row[j] for row in b) for j in range(width)]
+        allowed = [{j for j in self._allowed[i] if values_a[i] == values_b[j]} for i in range(width)]
         self._budget = _PERMUTATION_BUDGET
         if not self._search(allowed, [], a, b):
             return False

@@ -19,7 +19,7 @@ from text2sql.sql.sandbox import QueryFailed
 
 # Informative databases that agreement rests on.
 MIN_INFORMATIVE = 6
-# Timeouts of the prediction after which it is given up; each halves the rows of the next database.
+# Timeouts of the prediction after which it is given up; each halves the rows of the databases that follow.
 _MAX_PREDICTED_TIMEOUTS = 3
 _MAX_SHRINK_FACTOR = 8
 
@@ -140,7 +140,7 @@ class CounterexampleSearch:
         return None
 
     def _drop_orphans(self, rows: Database) -> Database:
-        """Takes the children of rows that a CHECK kept out from the database that is loaded."""
+        """Removes from the loaded database the children of rows that a CHECK kept out."""
         stored = {name: self._pair.sandbox.stored(self._pair.tables[name]) for name in rows}
         while not self._generator.sound(stored):
             self._generator.drop_orphans(stored)
@@ -240,9 +240,9 @@ class CounterexampleSearch:
             )
         unseen = out_of_sight(trees)
         if unseen is not None:
-            what, number, most = unseen
+            what, number, limit = unseen
             yield (
-                f"Only one of the queries {what} as far as {number:,}; databases are made for up to {most:,}, and the "
+                f"Only one of the queries {what} as far as {number:,}; databases are made for up to {limit:,}, and the "
                 "results agree on these."
             )
         if not self._pair.is_parsed:

@@ -23,7 +23,7 @@ from text2sql.sql.values import Row, Value
 class TieBreaker:
     """What breaks ties: at random, or in the order in which rows are met, or against it.
 
-    Two opposite orders show that a tie is one; chance alone would miss every other tie of two rows.
+    Two opposite orders show that a tie is one; random values alone would miss every other tie of two rows.
 
     Attributes:
         direction: 0 for a random order, 1 for that in which rows are met, -1 for its reverse.
@@ -98,7 +98,7 @@ def plan_order(tree: exp.Expr, syntax: Syntax = SQLITE) -> OrderPlan | None:
     else:
         bare.set("limit", None)
         bare.set("offset", None)
-    # Rows sorted by chance alone are not sorted.
+    # Rows sorted by random values alone are not sorted.
     terms = [term for term in order.expressions if not _is_random(term)] if order else []
     if order and len(terms) < len(order.expressions):
         bare.set("order", exp.Order(expressions=[term.copy() for term in terms]) if terms else None)
@@ -237,11 +237,11 @@ _FIXED_AGGREGATES = (exp.Count, exp.Sum, exp.Avg, exp.Min, exp.Max)
 
 
 def is_unstable(tree: exp.Expr, *, top_limit: bool) -> bool:
-    """Whether a query's result may depend on more than its data: LIMIT, bare columns of groups, windows, chance.
+    """Whether a query's result may depend on more than its data: LIMIT, bare columns of groups, windows, RANDOM().
 
     Args:
         tree: The query.
-        top_limit: Whether its own LIMIT counts, or only those inside it.
+        top_limit: Whether its own LIMIT counts, or only those of its subqueries.
     """
     top = tree.args.get("limit")
     for node in tree.walk():

@@ -69,7 +69,7 @@ class Trial:
         gold, predicted = pair.gold.tree, pair.predicted.tree
         plan = pair.order_plan(gold) if gold is not None else None
         if gold is not None and plan is not None and pair.check(plan.sql) is not None:
-            # What was written anew is not accepted; where there is nothing to take apart, it need not be.
+            # The rewritten form is not accepted; a query that neither sorts nor cuts needs none.
             plan = ties.unordered_plan(pair.gold.sql, gold)
         self.order = plan
         self.unstable = (
@@ -123,13 +123,13 @@ class Trial:
             self._budget.spend(self._sandbox.steps)
 
     def renew_budget(self) -> None:
-        """Gives the last runs of a pair, those for its witness, their own time."""
+        """Gives the last runs of a pair, those for its witness, a budget of their own."""
         self._budget = Budget(4 * _QUERY_SECONDS)
 
     def _run_checked_form(self) -> Result:
         """Runs the form without LIMIT, which sqlglot wrote.
 
-        It is given up if it does not hold what the gold query itself returns, whose result then stands in its place.
+        The form is given up if its result does not hold what the gold query itself returns, which is then returned.
         """
         self._form_checks_left -= 1
         assert self.order is not None
@@ -150,7 +150,7 @@ class Trial:
     def is_real(self, rows: Database, allowed: AllowedResults) -> bool:
         """Whether a difference seen lies in the queries, not in the order in which SQLite happened to meet the rows.
 
-        Both queries are run again with the rows in other orders and ties broken by chance. If the gold query stays the
+        Both queries are run again with the rows in other orders and ties broken at random. If the gold query stays the
         same, the prediction is at fault. If it does not, its columns that changed are left out of the comparison, and
         the difference counts only if no two runs agree on the others.
         """
@@ -166,7 +166,7 @@ class Trial:
                 self.load(self._reordered(rows, number))
                 self._sandbox.perturb(reverse=number % 2 == 1, indexes=number % 3 == 0)
                 self._pair.tie_breaker.direction = direction
-                # Chance inside a query may cancel out there, so it is left alone every other time.
+                # Random values inside a query may cancel out, so every other time the query runs as it stands.
                 golds.append(self.run_gold(gold_sql if number % 2 else None)[1])
                 predictions.append(self.run_predicted(predicted_sql if number % 2 else None).rows)
                 if number and _may_agree(golds, predictions):
@@ -231,7 +231,7 @@ def _with_one_spelling(rows: Database) -> Database:
 
 
 def _may_agree(golds: list[AllowedResults], predictions: list[list[Row]]) -> bool:
-    """Whether the gold query's own result varies, and the prediction is like it in all that does not vary."""
+    """Whether the gold query's result varies, and the prediction agrees with it in all that does not vary."""
     if all(golds[0].includes(other.window) for other in golds):
         return False
     if len({len(gold.window) for gold in golds}) > 1:

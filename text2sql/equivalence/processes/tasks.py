@@ -19,7 +19,6 @@ else:
 
 T = TypeVar("T", bound=DataclassInstance)
 A = TypeVar("A", bound=DataclassInstance)
-A_co = TypeVar("A_co", bound=DataclassInstance, covariant=True)
 # What a worker does with a task: a function at the top level of a module, because the worker imports it.
 Work = Callable[[T], A]
 
