@@ -30,8 +30,6 @@ from text2sql.sql.schema import Schema
 
 # Databases that are made for a pair.
 DEFAULT_EFFORT = 40
-# How the reason of a verdict begins where the gold query itself is at fault.
-GOLD_FAILS = "The gold query cannot be used"
 MAX_PREDICTION_CHARACTERS = 200_000
 # Share of the time for a pair: the rest is for making the witness small and for the verdict.
 SEARCH_SHARE = 0.75
@@ -112,7 +110,7 @@ def _prepare_and_compare(preparation: PairPreparation[P], compare: Callable[[P],
     except QueryFailed as failure:
         return Verdict.failed(failure)
     except GoldFails as failure:
-        return Verdict.undecided(f"{GOLD_FAILS}: {failure}.", cause="gold_failed")
+        return Verdict.undecided(f"The gold query cannot be used: {failure}.", cause="gold_failed")
     finally:
         preparation.close()
 
