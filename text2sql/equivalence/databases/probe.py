@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from text2sql.engines.values.sqlite_functions import SQLITE_FUNCTIONS
-from text2sql.sql.sandbox import QueryFailed, Sandbox
+from text2sql.sql.sandbox import QueryFailed, SqliteSandbox
 from text2sql.sql.schema import Column, TableSchema
 from text2sql.sql.trees import to_sqlite
 from text2sql.sql.values import Row, Value
@@ -30,7 +30,7 @@ class ConditionProbe:
     """
 
     def __init__(self) -> None:
-        self._sandboxes: dict[_ColumnTypes, tuple[Sandbox, TableSchema]] = {}
+        self._sandboxes: dict[_ColumnTypes, tuple[SqliteSandbox, TableSchema]] = {}
         self._group_steps_left = _MAX_ALL_GROUP_STEPS
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class ConditionProbe:
         self._group_steps_left -= sandbox.steps
         return results
 
-    def _loaded(self, columns: Sequence[Column], rows: Sequence[Row]) -> Sandbox:
+    def _loaded(self, columns: Sequence[Column], rows: Sequence[Row]) -> SqliteSandbox:
         """A sandbox whose table, called probe, has some rows: values of the columns, and a number called n."""
         types = tuple((column.affinity, column.collation) for column in columns)
         if types not in self._sandboxes:
@@ -87,7 +87,7 @@ class ConditionProbe:
             for index, (affinity, collation) in enumerate(types):
                 table.add(Column(f"v{index}", "" if affinity == "BLOB" else affinity, collation=collation))
             table.add(Column("n", "INTEGER"))
-            self._sandboxes[types] = Sandbox.in_memory([table], functions=SQLITE_FUNCTIONS), table
+            self._sandboxes[types] = SqliteSandbox.in_memory([table], functions=SQLITE_FUNCTIONS), table
         sandbox, table = self._sandboxes[types]
         sandbox.load({"probe": (table, list(rows))})
         return sandbox
@@ -113,7 +113,7 @@ def _listed(expressions: Sequence[str]) -> str:
     return ", ".join(f"({expression})" for expression in expressions)
 
 
-def _run(sandbox: Sandbox, sql: str, expected: int, max_steps: int) -> list[Row] | None:
+def _run(sandbox: SqliteSandbox, sql: str, expected: int, max_steps: int) -> list[Row] | None:
     """The rows of a query; None where it fails or returns another number of rows than expected."""
     try:
         rows = sandbox.run(sql, max(1, max_steps), _MAX_SECONDS).rows

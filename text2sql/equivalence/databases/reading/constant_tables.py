@@ -8,7 +8,7 @@ from functools import lru_cache
 from sqlglot import exp
 
 from text2sql.equivalence.databases.values.column_values import neighbours
-from text2sql.sql.sandbox import QueryFailed, Sandbox
+from text2sql.sql.sandbox import QueryFailed, SqliteSandbox
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import to_sqlite
 from text2sql.sql.values import Row, Value
@@ -60,7 +60,7 @@ def _first_and_last(values: Sequence[Value]) -> tuple[Value, ...]:
 @lru_cache(maxsize=64)
 def _evaluated(sql: str) -> tuple[tuple[str, ...], tuple[Row, ...]] | None:
     """The columns and rows of a query that reads no table; None where it fails or has too many."""
-    sandbox = Sandbox.in_memory([])
+    sandbox = SqliteSandbox.in_memory([])
     try:
         result = sandbox.run(sql, _MAX_STEPS, _MAX_SECONDS, MAX_ROWS)
     except QueryFailed:

@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from text2sql.equivalence.databases.values.column_values import argument_values, neighbours
 from text2sql.equivalence.databases.values.dates import days_later, months_later, parse_date, valid_date
-from text2sql.sql.sandbox import QueryFailed, Sandbox
+from text2sql.sql.sandbox import QueryFailed, SqliteSandbox
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value, to_sqlite
 from text2sql.sql.values import Value
@@ -168,7 +168,7 @@ def constant_value(node: exp.Expr) -> Value:
 
 @lru_cache(maxsize=256)
 def _evaluated(sql: str) -> Value:
-    sandbox = Sandbox.in_memory([])
+    sandbox = SqliteSandbox.in_memory([])
     try:
         rows = sandbox.run(f"SELECT {sql}", _MAX_STEPS, _MAX_SECONDS).rows
     except QueryFailed:
