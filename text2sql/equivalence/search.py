@@ -235,8 +235,8 @@ class CounterexampleSearch:
         uncountable = count_beyond_limit(*counts) if len(counts) > 1 else None
         if uncountable is not None:
             yield (
-                f"Only one of the queries counts rows against {uncountable:,}; databases are made up to {MAX_COUNTED_ROWS:,} such "
-                "rows, and the results agree on these."
+                f"Only one of the queries counts rows against {uncountable:,}; databases are made up to "
+                f"{MAX_COUNTED_ROWS:,} such rows, and the results agree on these."
             )
         unseen = reach_beyond_limit(trees)
         if unseen is not None:

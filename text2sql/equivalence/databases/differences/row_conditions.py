@@ -73,7 +73,8 @@ def _null_samples(plan: Plan, domains: Domains) -> Iterator[SampleDatabase]:
     ]
     if any(plan.groups.aggregates.values()):
         # Of no rows there is a count, and no sum; a CASE or FILTER in an aggregate may ask what WHERE asks.
-        keys += [plan.column_of(slot) for query in plan.queries for node in atoms(query) for slot in node.slots]
+        on_rows = [node for query in plan.queries for node in atoms(query) if not node.over_groups]
+        keys += [plan.column_of(slot) for node in on_rows for slot in node.slots]
     # So is a column that only one query counts, sums or the like.
     aggregated = [
         {key for _, key in plan.groups.aggregates.get(query, ()) if key} for query in range(len(plan.queries))
