@@ -12,7 +12,7 @@ from text2sql.engines.answers import extract_sql_in
 from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.overlap import score_with_overlap
 from text2sql.equivalence.processes.process_pool import Lost, Workers, run_tasks
-from text2sql.equivalence.processes.worker_process import uncounted
+from text2sql.equivalence.processes.worker_process import exclude_from_cpu_limit
 from text2sql.equivalence.scoring import MatchOptions, Pair, score_pairs, work_on_pairs
 from text2sql.equivalence.verdict import Verdict
 from text2sql.errors import UserError
@@ -192,7 +192,7 @@ def call_reward_function(task: RewardCall) -> RewardReply:
     """Call the function, in a worker process; an exception becomes a failure in words."""
     try:
         answer = RewardedAnswer(**{field.name: getattr(task, field.name) for field in fields(RewardedAnswer)})
-        with uncounted():
+        with exclude_from_cpu_limit():
             function = find_function(task.function)
         reward = function(answer)
         if reward is not None and not math.isfinite(reward):

@@ -1,4 +1,4 @@
-"""Conditions on one table that a query asks of several rows, against the same conditions asked of one row."""
+"""Conditions on one table that several rows may satisfy, against the same conditions on one row."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ PAIRS = {
 
 @pytest.mark.parametrize("schema", [KEYED, BARE], ids=["keys", "no keys"])
 @pytest.mark.parametrize("kind", PAIRS)
-def test_rows_that_meet_one_condition_each_tell_the_queries_apart(kind: str, schema: str) -> None:
+def test_rows_that_satisfy_one_condition_each_show_the_difference(kind: str, schema: str) -> None:
     apart, together = PAIRS[kind]
     for seed in range(6):
         assert execution_match(schema, apart, together, seed=seed).status == "different", seed
@@ -78,7 +78,7 @@ def test_a_query_with_several_such_conditions_equals_itself(kind: str, schema: s
     assert execution_match(schema, apart, again).status == "equivalent"
 
 
-def test_one_of_them_is_enough_for_either_row() -> None:
+def test_one_condition_is_enough_for_either_row() -> None:
     apart = f"SELECT name FROM student WHERE id IN ({TAKES} WHERE term <> 'x') OR id IN ({TAKES} WHERE grade > 3)"
     together = f"SELECT name FROM student WHERE id IN ({TAKES} WHERE term <> 'x' OR grade > 3)"
     for seed in range(4):

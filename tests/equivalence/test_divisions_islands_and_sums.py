@@ -1,4 +1,4 @@
-"""What is asked of all rows, of runs of rows and of sums on their way: rows that decide it are made for every seed."""
+"""Relational divisions, gaps and islands, and running sums: the rows that decide them are made for every seed."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_difference_is_found_with_every_seed(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", EQUIVALENT)
-def test_agreement_is_told_from_emptiness_with_every_seed(kind: str) -> None:
+def test_agreement_rests_on_informative_databases_with_every_seed(kind: str) -> None:
     gold, predicted = EQUIVALENT[kind]
     for seed in range(3):
         assert execution_match(SCHEMA, gold, predicted, seed=seed).status == "equivalent", seed

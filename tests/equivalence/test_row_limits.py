@@ -1,10 +1,11 @@
-"""How far windows look and recursions go is met whatever the seed, up to the bounds; beyond them it is undecided."""
+"""Partitions and chains are as long as windows look and recursions go, up to a limit; beyond it, nothing is decided."""
 
 from __future__ import annotations
 
 import pytest
 
-from text2sql.equivalence.databases.reaches import MOST_ROWS, MOST_STEPS
+from text2sql.equivalence.databases.differences.recursive_chains import MAX_RECURSION_STEPS
+from text2sql.equivalence.databases.differences.window_reach import MAX_WINDOW_ROWS
 from text2sql.evaluation import execution_match
 
 SCHEMA = """CREATE TABLE shop (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
@@ -34,8 +35,8 @@ WINDOWS = [
     ),
     (
         "SELECT name, day, LAG(qty, {}) OVER (PARTITION BY shop_id ORDER BY day) FROM sale JOIN shop ON id = shop_id",
-        MOST_ROWS - 1,
-        MOST_ROWS,
+        MAX_WINDOW_ROWS - 1,
+        MAX_WINDOW_ROWS,
     ),
     (
         "SELECT strftime('%Y', day) AS y, AVG(SUM(qty)) OVER (ORDER BY strftime('%Y', day) ROWS {} PRECEDING) "
@@ -69,11 +70,15 @@ RECURSIONS = [
         13,
     ),
     (f"{PARTS} WHERE depth < {{}}) SELECT DISTINCT id FROM d", 4, 5),
-    (f"{PARTS}) SELECT label FROM part WHERE id IN (SELECT id FROM d WHERE depth <= {{}})", MOST_STEPS - 1, MOST_STEPS),
+    (
+        f"{PARTS}) SELECT label FROM part WHERE id IN (SELECT id FROM d WHERE depth <= {{}})",
+        MAX_RECURSION_STEPS - 1,
+        MAX_RECURSION_STEPS,
+    ),
     (f"{ROADS} FROM path, r WHERE path.a = r.b AND r.km + path.km <= {{}}) SELECT COUNT(DISTINCT b) FROM r", 500, 499),
     (f"{ROADS} FROM path JOIN r ON path.a = r.b LIMIT 200) SELECT DISTINCT b FROM r WHERE km < {{}}", 900, 901),
 ]
-MADE_UP = [
+CONSTANT_TABLES = [
     "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < {}) SELECT x FROM n JOIN sale ON qty = x",
     "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < {}) SELECT day FROM sale WHERE qty IN n",
     "SELECT day FROM sale JOIN (SELECT 40 AS x UNION ALL SELECT {}) AS v ON v.x = qty",
@@ -85,28 +90,30 @@ MADE_UP = [
 
 @pytest.mark.parametrize(("query", "number", "other"), [*WINDOWS, *RANKS, *RECURSIONS])
 @pytest.mark.parametrize("seed", [0, 5])
-def test_what_is_one_further_is_told_apart(query: str, number: object, other: object, seed: int) -> None:
+def test_one_row_further_is_a_difference(query: str, number: object, other: object, seed: int) -> None:
     verdict = execution_match(SCHEMA, query.format(number), query.format(other), seed=seed)
     assert verdict.status == "different", verdict
     same = execution_match(SCHEMA, query.format(number), f"SELECT * FROM ({query.format(number)}) WHERE 1", seed=seed)
     assert same.status == "equivalent", same
 
 
-@pytest.mark.parametrize("query", MADE_UP)
+@pytest.mark.parametrize("query", CONSTANT_TABLES)
 @pytest.mark.parametrize("seed", [0, 5])
-def test_the_ends_of_what_a_query_makes_up_are_met(query: str, seed: int) -> None:
+def test_the_ends_of_constant_tables_are_in_the_databases(query: str, seed: int) -> None:
     verdict = execution_match(SCHEMA, query.format(31), query.format(30), seed=seed)
     assert verdict.status == "different", verdict
 
 
-@pytest.mark.parametrize(("query", "most"), [(WINDOWS[0][0], MOST_ROWS), (RECURSIONS[0][0], MOST_STEPS)])
-def test_beyond_the_bound_it_is_undecided(query: str, most: int) -> None:
-    verdict = execution_match(SCHEMA, query.format(4 * most), query.format(4 * most + 1))
+@pytest.mark.parametrize(
+    ("query", "limit"), [(WINDOWS[0][0], MAX_WINDOW_ROWS), (RECURSIONS[0][0], MAX_RECURSION_STEPS)]
+)
+def test_pairs_are_undecided_beyond_the_limit(query: str, limit: int) -> None:
+    verdict = execution_match(SCHEMA, query.format(4 * limit), query.format(4 * limit + 1))
     assert verdict.status == "undecided", verdict
-    assert f"{4 * most:,}" in verdict.reason and f"up to {most}" in verdict.reason
+    assert f"{4 * limit:,}" in verdict.reason and f"up to {limit}" in verdict.reason
 
 
-def test_data_without_circles_where_a_recursion_would_not_end() -> None:
+def test_rows_have_no_cycles_where_a_recursion_would_not_end() -> None:
     everyone = "WITH RECURSIVE c(top, id) AS (SELECT a, a FROM path UNION ALL SELECT top, b FROM path JOIN c ON a = id)"
     gold, predicted = f"{everyone} SELECT top, COUNT(*) FROM c GROUP BY 1", f"{everyone} SELECT id, 1 FROM c"
     verdict = execution_match(SCHEMA, gold, predicted)

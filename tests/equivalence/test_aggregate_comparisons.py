@@ -1,11 +1,13 @@
-"""What a group is compared with is met whatever the seed: in HAVING, subqueries, derived tables, CTEs and windows."""
+"""Groups at the boundary of a comparison are made whatever the seed: in HAVING, subqueries, CTEs and windows."""
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
-from text2sql.equivalence.match import generator_of
-from text2sql.equivalence.pair import PreparedPair
+from text2sql.equivalence.match import open_generator
+from text2sql.equivalence.sqlite_pair import SqlitePreparation
 from text2sql.evaluation import execution_match
 
 SCHEMA = """CREATE TABLE c (id INTEGER PRIMARY KEY, name TEXT, credit INTEGER);
@@ -72,24 +74,19 @@ def test_a_group_at_the_boundary_is_made_whatever_the_seed(query: str, gold: str
         ("ROUND(price)", "ROUND(price, 1)"),
     ],
 )
-def test_two_formats_meet_values_that_one_merges_and_the_other_parts(one: str, other: str, seed: int) -> None:
+def test_values_that_one_of_two_expressions_makes_equal_are_made(one: str, other: str, seed: int) -> None:
     gold, predicted = (f"SELECT COUNT(*) FROM o GROUP BY {term}" for term in (one, other))
     assert execution_match(SCHEMA, gold, predicted, seed=seed).status == "different"
     assert execution_match(SCHEMA, predicted, gold, seed=seed).status == "different"
 
 
-def test_what_both_queries_ask_of_their_groups_makes_no_databases_of_its_own() -> None:
+def test_comparisons_of_both_queries_have_no_databases_of_their_own() -> None:
     gold = BY.format("SUM(total) > 117")
-    assert _samples(gold, gold.replace("cid", "status")) == 0
-    assert _samples(gold, gold.replace("117", "118")) > 4
+    assert _target_count(gold, gold.replace("cid", "status")) == 0
+    assert _target_count(gold, gold.replace("117", "118")) > 4
 
 
-def _samples(gold: str, predicted: str) -> int:
-    pair = PreparedPair(SCHEMA, gold, predicted, None, 0)
-    pair.prepare_gold()
-    pair.prepare_predicted()
-    try:
-        with generator_of(pair, 0) as generator:
-            return generator.aimed
-    finally:
-        pair.close()
+def _target_count(gold: str, predicted: str) -> int:
+    preparation = SqlitePreparation(SCHEMA, gold, predicted)
+    with closing(preparation), open_generator(preparation.prepare(), 0) as generator:
+        return generator.target_count
