@@ -7,15 +7,16 @@ from pathlib import Path
 
 from text2sql.equivalence import match, real_database, search
 from text2sql.equivalence.databases import joint_conditions
-from text2sql.equivalence.databases.differences import (
-    aggregate_comparison_samples,
+from text2sql.equivalence.databases.differences import aggregate_comparison_samples, collisions, separate_rows
+from text2sql.equivalence.databases.drawing import recursive_chains as chain_drawing
+from text2sql.equivalence.databases.phenomena import (
     aggregate_comparisons,
-    collisions,
+    column_functions,
+    count_thresholds,
     recursive_chains,
-    separate_rows,
     window_reach,
 )
-from text2sql.equivalence.databases.reading import constant_tables, count_thresholds
+from text2sql.equivalence.databases.reading import constant_tables
 from text2sql.equivalence.processes import process_pool
 from text2sql.sql import complexity, sandbox
 
@@ -53,10 +54,10 @@ def test_what_it_cannot_see_names_the_bounds_of_the_code() -> None:
         f"from at most {joint_conditions.MAX_TRIED_ROWS} rows of values tried",
         f"further than {window_reach.MAX_WINDOW_ROWS} rows away",
         f"more than {recursive_chains.MAX_RECURSION_STEPS} steps",
-        f"at most {recursive_chains.MAX_RECURSIONS} ways are followed",
+        f"at most {chain_drawing.MAX_RECURSIONS} ways are followed",
         f"of more than {constant_tables.MAX_ROWS:,} rows",
         f"at most {separate_rows.MAX_REFERENCES} places",
-        f"at most {collisions.MAX_FUNCTIONS} expressions over it",
+        f"at most {column_functions.MAX_FUNCTIONS} expressions over it",
         f"{collisions.MAX_VALUES} values are put through each",
     ):
         assert said in unseen, said

@@ -22,9 +22,9 @@ from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.drawing.generator import Database, Generator
 from text2sql.equivalence.databases.drawing.recipes import counted_recipes
 from text2sql.equivalence.databases.limits import count_beyond_limit
+from text2sql.equivalence.databases.phenomena.count_thresholds import MAX_COUNTED_ROWS, read_count_thresholds
 from text2sql.equivalence.databases.probe import ConditionProbe
 from text2sql.equivalence.databases.reading.compiler import compile_plan
-from text2sql.equivalence.databases.reading.count_thresholds import MAX_COUNTED_ROWS, read_count_thresholds
 from text2sql.equivalence.databases.values.json_documents import documents, read_json_paths
 from text2sql.equivalence.match import DEFAULT_EFFORT
 from text2sql.equivalence.results import ABSOLUTE, RELATIVE

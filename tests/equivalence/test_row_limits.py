@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from text2sql.equivalence.databases.differences.recursive_chains import MAX_RECURSION_STEPS
-from text2sql.equivalence.databases.differences.window_reach import MAX_WINDOW_ROWS
+from text2sql.equivalence.databases.phenomena.recursive_chains import MAX_RECURSION_STEPS
+from text2sql.equivalence.databases.phenomena.window_reach import MAX_WINDOW_ROWS
 from text2sql.evaluation import execution_match
 
 SCHEMA = """CREATE TABLE shop (id INTEGER PRIMARY KEY, name TEXT NOT NULL);

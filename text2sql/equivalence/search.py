@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from text2sql.equivalence.databases.drawing.generator import Database, Generator
 from text2sql.equivalence.databases.drawing.recipes import FIRST_TARGETED
 from text2sql.equivalence.databases.limits import count_beyond_limit, reach_beyond_limit
-from text2sql.equivalence.databases.reading.count_thresholds import MAX_COUNTED_ROWS, read_count_thresholds
+from text2sql.equivalence.databases.phenomena.count_thresholds import MAX_COUNTED_ROWS, read_count_thresholds
 from text2sql.equivalence.pair import GoldFails, PreparedPair
 from text2sql.equivalence.results import LenientComparison, is_informative
 from text2sql.equivalence.shrink import Shrinker

@@ -24,7 +24,8 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from text2sql.engines.values.pattern_checks import pattern_texts
-from text2sql.equivalence.databases.plan import ColumnKey, Condition
+from text2sql.equivalence.databases.column_key import ColumnKey
+from text2sql.equivalence.databases.plan import Condition
 from text2sql.equivalence.databases.values.column_values import argument_values, like_expansions
 from text2sql.equivalence.databases.values.patterns import class_texts
 from text2sql.sql.schema import Column, TableSchema

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from text2sql.equivalence.databases.column_constraints import ColumnConstraints, is_storable, suits_kind
+from text2sql.equivalence.databases.column_key import ColumnKey
 from text2sql.equivalence.databases.joint_conditions import JointConditions
-from text2sql.equivalence.databases.plan import ColumnKey, Condition, Plan, atoms, query_tree
+from text2sql.equivalence.databases.plan import Condition, Plan, atoms, query_tree
 from text2sql.equivalence.databases.probe import ConditionProbe
 from text2sql.equivalence.databases.samples import Group
 from text2sql.equivalence.databases.values.candidates import with_equality

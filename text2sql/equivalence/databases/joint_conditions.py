@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
-from text2sql.equivalence.databases.plan import ColumnKey, Condition, Plan, atoms
+from text2sql.equivalence.databases.column_constraints import ColumnConstraints
+from text2sql.equivalence.databases.column_key import ColumnKey
+from text2sql.equivalence.databases.plan import Condition, Plan, atoms
 from text2sql.equivalence.databases.probe import ConditionProbe
 from text2sql.equivalence.databases.values.candidates import ratios, whole_numbers, with_equality
 from text2sql.equivalence.databases.values.time_spans import dates_at_distance, moments_at_distance
+from text2sql.sql.schema import Column
 from text2sql.sql.trees import to_sqlite
 from text2sql.sql.values import Row, Value
-
-if TYPE_CHECKING:
-    from text2sql.equivalence.databases.domains import Domains
 
 # Rows that are tried on a condition, in all.
 MAX_TRIED_ROWS = 700
@@ -28,6 +28,24 @@ _COMPARED_COLUMNS = 2
 _COLUMN_NAME = re.compile(r"\bv[01]\b")
 
 
+class ColumnValues(Protocol):
+    """The values of the columns of a pair's tables, see `domains.Domains`."""
+
+    @property
+    def columns(self) -> Mapping[ColumnKey, Column]:
+        """The columns of the tables."""
+
+    @property
+    def constraints(self) -> ColumnConstraints:
+        """Which values the columns may hold."""
+
+    def literals(self, key: ColumnKey) -> list[Value]:
+        """Values near the literals of the queries that a column may hold."""
+
+    def pool(self, key: ColumnKey, style: int, size: int) -> list[Value]:
+        """Ordinary values for a column."""
+
+
 class JointConditions:
     """Finds rows for the conditions of a pair.
 
@@ -37,7 +55,7 @@ class JointConditions:
         domains: The values of the columns.
     """
 
-    def __init__(self, plan: Plan, probe: ConditionProbe, domains: Domains) -> None:
+    def __init__(self, plan: Plan, probe: ConditionProbe, domains: ColumnValues) -> None:
         self._plan, self._probe, self._domains = plan, probe, domains
         self._rows: dict[tuple[int, bool], list[Row]] = {}
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from text2sql.equivalence.databases.differences.recursive_chains import MAX_RECURSION_STEPS, read_step_numbers
-from text2sql.equivalence.databases.differences.window_reach import MAX_WINDOW_ROWS, window_offset
-from text2sql.equivalence.databases.reading.count_thresholds import MAX_COUNTED_ROWS, CountThreshold
+from text2sql.equivalence.databases.phenomena.count_thresholds import MAX_COUNTED_ROWS, CountThreshold
+from text2sql.equivalence.databases.phenomena.recursive_chains import MAX_RECURSION_STEPS, read_step_numbers
+from text2sql.equivalence.databases.phenomena.window_reach import MAX_WINDOW_ROWS, window_offset
 
 
 def count_beyond_limit(gold: Sequence[CountThreshold], predicted: Sequence[CountThreshold]) -> int | None:

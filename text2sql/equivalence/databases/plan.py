@@ -3,32 +3,28 @@
 A `Plan` lists *instances* (one per table reference in a query), *slots* (one column of an instance) and, for every
 SELECT, a tree of conditions over slots. `reading.compiler` compiles it from the queries' syntax trees; `drawing` draws
 rows on which a condition holds, or on which one part of it fails. What the queries compute from columns, groups,
-windows and recursion is kept in four groups of facts, which the modules of `differences` read and use.
+windows and recursion is kept in four groups of facts, which `phenomena` reads and `differences` uses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from sqlglot import exp
 
+from text2sql.equivalence.databases.column_key import ColumnKey
+from text2sql.equivalence.databases.phenomena.aggregate_comparisons import AggregateComparison
+from text2sql.equivalence.databases.phenomena.concatenations import Concatenation
+from text2sql.equivalence.databases.phenomena.count_thresholds import CountThreshold
+from text2sql.equivalence.databases.phenomena.numbers_in_texts import NumberReading
+from text2sql.equivalence.databases.phenomena.running_sums import RunningSum
+from text2sql.equivalence.databases.phenomena.time_mentions import TimeMentions
+from text2sql.equivalence.databases.phenomena.window_reach import WindowReach
 from text2sql.sql.column_paths import Path
 from text2sql.sql.schema import Schema, TableSchema
 from text2sql.sql.values import Value
-
-if TYPE_CHECKING:
-    from text2sql.equivalence.databases.differences.aggregate_comparisons import AggregateComparison
-    from text2sql.equivalence.databases.differences.concatenations import Concatenation
-    from text2sql.equivalence.databases.differences.numbers_in_texts import NumberReading
-    from text2sql.equivalence.databases.differences.running_sums import RunningSum
-    from text2sql.equivalence.databases.differences.window_reach import WindowReach
-    from text2sql.equivalence.databases.reading.count_thresholds import CountThreshold
-    from text2sql.equivalence.databases.reading.time_mentions import TimeMentions
-
-# Table and column, in lower case.
-ColumnKey = tuple[str, str]
 
 # and, or, not: of `parts`. compare: a column with a literal, or with a list of them. equal, relate: two columns by = or
 # by another comparison. null: a column IS NULL. expression: any other condition over columns, which SQLite decides.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from text2sql.equivalence.databases.plan import ColumnKey
+from text2sql.equivalence.databases.column_key import ColumnKey
 from text2sql.sql.values import Row
 
 # Rows over the columns of a sample.

@@ -8,7 +8,7 @@ from contextlib import suppress
 import z3
 from sqlglot import exp
 
-from text2sql.equivalence.databases.reading.count_thresholds import read_count_thresholds
+from text2sql.equivalence.databases.phenomena.count_thresholds import read_count_thresholds
 from text2sql.equivalence.proof.database import SymbolicDatabase, SymbolicRow
 from text2sql.equivalence.proof.queries import QueryEvaluator
 from text2sql.equivalence.proof.relations import Relation

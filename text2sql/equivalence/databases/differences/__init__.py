@@ -1,6 +1,6 @@
-"""Ways in which two queries can differ, one module each: what it reads in the queries, and rows on which it shows.
+"""Rows on which two queries differ, one module for each way in which they can.
 
-Most modules have a ``read_...`` function, which `reading.compiler` calls to fill the plan, and a ``..._samples``
-function, which returns the samples that databases are made of, whatever the seed. Recursive chains and relational
-divisions need more rows than a sample has; they make the rows of a database themselves.
+Most modules have a ``..._samples`` function, which returns the samples that databases are made of, whatever the seed.
+What the queries do is read in `phenomena`. Recursive chains and relational divisions need more rows than a sample has:
+`drawing` makes the rows of a whole database for them.
 """

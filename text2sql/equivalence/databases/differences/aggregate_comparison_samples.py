@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from text2sql.equivalence.databases.differences.aggregate_comparisons import AggregateComparison, disagreement
+from text2sql.equivalence.databases.column_key import ColumnKey
 from text2sql.equivalence.databases.domains import Domains
-from text2sql.equivalence.databases.plan import ColumnKey, Plan, atoms
+from text2sql.equivalence.databases.phenomena.aggregate_comparisons import AggregateComparison, disagreement
+from text2sql.equivalence.databases.plan import Plan, atoms
 from text2sql.equivalence.databases.samples import Group, Sample, SampleDatabase
 from text2sql.equivalence.databases.values.column_values import argument_values
 from text2sql.equivalence.databases.values.time_spans import dates_at_distance

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlglot import exp
-
+from text2sql.equivalence.databases.differences.moments import days_after_start
 from text2sql.equivalence.databases.differences.sweeps import holds_dates
 from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.plan import Plan
-from text2sql.equivalence.databases.reading.count_thresholds import RANKS
 from text2sql.equivalence.databases.samples import Sample, SampleDatabase
-from text2sql.equivalence.databases.values.moments import days_after_start
-from text2sql.sql.tokens import fold
 
 # Rows of the longest run.
 _MAX_LENGTH = 40
@@ -27,28 +23,6 @@ _MAX_LENGTHS = 2
 _DEFAULT_LENGTH = 3
 # Steps from the end of one run to the start of the next: a gap.
 _GAP = 3
-
-
-def finds_islands(tree: exp.Expr) -> bool:
-    """Whether a query computes with row numbers: rows at the same distance from their number are one run."""
-    aliases = {
-        fold(item.alias)
-        for item in tree.find_all(exp.Alias)
-        if isinstance(item.this, exp.Window) and isinstance(item.this.this, RANKS)
-    }
-    ranks: list[exp.Expr] = [node for node in tree.find_all(exp.Window) if isinstance(node.this, RANKS)]
-    ranks += [column for column in tree.find_all(exp.Column) if fold(column.name) in aliases]
-    return any(map(_is_computed_with, ranks))
-
-
-def _is_computed_with(node: exp.Expr) -> bool:
-    """Whether arithmetic or a function takes a value."""
-    parent = node.parent
-    while isinstance(parent, exp.Paren):
-        parent = parent.parent
-    return isinstance(parent, (exp.Binary, exp.Func, exp.Interval)) and not isinstance(
-        parent, (exp.Predicate, exp.Connector, exp.AggFunc)
-    )
 
 
 def island_samples(plan: Plan, domains: Domains) -> Iterator[SampleDatabase]:

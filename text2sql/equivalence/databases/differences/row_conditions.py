@@ -17,9 +17,10 @@ from dataclasses import replace
 from sqlglot import exp
 
 from text2sql.equivalence.databases.column_constraints import is_storable
+from text2sql.equivalence.databases.column_key import ColumnKey
 from text2sql.equivalence.databases.differences.collisions import variations
 from text2sql.equivalence.databases.domains import Domains
-from text2sql.equivalence.databases.plan import ColumnKey, Condition, Plan, atoms
+from text2sql.equivalence.databases.plan import Condition, Plan, atoms
 from text2sql.equivalence.databases.samples import Sample, SampleDatabase
 from text2sql.sql.trees import literal_value, to_sqlite
 from text2sql.sql.values import Row, Value

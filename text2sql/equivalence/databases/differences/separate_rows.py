@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 
+from text2sql.equivalence.databases.column_key import ColumnKey
 from text2sql.equivalence.databases.domains import Domains
-from text2sql.equivalence.databases.plan import ColumnKey, Condition, Plan, Query, atoms, query_tree
+from text2sql.equivalence.databases.plan import Condition, Plan, Query, atoms, query_tree
 from text2sql.equivalence.databases.samples import Group, Sample, SampleDatabase
 from text2sql.sql.values import Value
 

@@ -11,11 +11,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from text2sql.equivalence.databases.column_constraints import ColumnConstraints
-from text2sql.equivalence.databases.domains import Domains
-from text2sql.equivalence.databases.plan import ColumnKey, Plan, query_tree
-from text2sql.equivalence.databases.reading.time_mentions import TimeMentions
-from text2sql.equivalence.databases.samples import Group, Sample, SampleDatabase
-from text2sql.equivalence.databases.values.moments import (
+from text2sql.equivalence.databases.column_key import ColumnKey
+from text2sql.equivalence.databases.differences.moments import (
     format_moments,
     moment_pairs,
     progression_of_moments,
@@ -23,6 +20,10 @@ from text2sql.equivalence.databases.values.moments import (
     unit_crossings,
     within_seconds,
 )
+from text2sql.equivalence.databases.domains import Domains
+from text2sql.equivalence.databases.phenomena.time_mentions import TimeMentions
+from text2sql.equivalence.databases.plan import Plan, query_tree
+from text2sql.equivalence.databases.samples import Group, Sample, SampleDatabase
 from text2sql.sql.values import Row, Value
 
 _DATE_KINDS = ("date", "datetime", "moment")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from text2sql.equivalence.databases.column_key import ColumnKey
+from text2sql.equivalence.databases.differences.moments import days_after_start
 from text2sql.equivalence.databases.differences.sweeps import allowed_rows, holds_dates
 from text2sql.equivalence.databases.domains import Domains
-from text2sql.equivalence.databases.plan import ColumnKey, Plan, atoms
+from text2sql.equivalence.databases.plan import Plan, atoms
 from text2sql.equivalence.databases.samples import Sample, SampleDatabase
-from text2sql.equivalence.databases.values.moments import days_after_start
 from text2sql.sql.values import Value
 
 # Values of a column that follow each other in every order.

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from text2sql.equivalence.databases.column_constraints import multi_column_checks
+from text2sql.equivalence.databases.column_key import ColumnKey
 from text2sql.equivalence.databases.domains import Domains
-from text2sql.equivalence.databases.plan import ColumnKey, Plan, condition_tree, query_tree
+from text2sql.equivalence.databases.plan import Plan, condition_tree, query_tree
 from text2sql.equivalence.databases.values.comparisons import nearest_satisfying
 from text2sql.sql.schema import TableSchema
 from text2sql.sql.tokens import fold

@@ -9,11 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+from text2sql.equivalence.databases.column_key import ColumnKey
 from text2sql.equivalence.databases.drawing.layout import Layout
 from text2sql.equivalence.databases.drawing.recipes import Recipe
 from text2sql.equivalence.databases.drawing.rows import RowMaker
 from text2sql.equivalence.databases.drawing.scenarios import ScenarioBuilder
-from text2sql.equivalence.databases.plan import ColumnKey
 from text2sql.sql.values import Value
 
 # Ordinary values among which a summand is.

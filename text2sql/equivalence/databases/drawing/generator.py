@@ -15,8 +15,6 @@ from functools import cached_property
 from text2sql.equivalence.databases.differences.aggregate_comparison_samples import gold_comparison_samples
 from text2sql.equivalence.databases.differences.all_samples import difference_samples
 from text2sql.equivalence.databases.differences.collisions import apply_collision, find_collisions
-from text2sql.equivalence.databases.differences.recursive_chains import Chain, ChainMaker, read_chains, remove_cycles
-from text2sql.equivalence.databases.differences.relational_division import Division, DivisionMaker, find_divisions
 from text2sql.equivalence.databases.differences.sweeps import holds_dates
 from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.drawing.check_repair import CheckRepair
@@ -30,6 +28,8 @@ from text2sql.equivalence.databases.drawing.recipes import (
     choose_recipe,
     sample_recipe,
 )
+from text2sql.equivalence.databases.drawing.recursive_chains import Chain, ChainMaker, read_chains, remove_cycles
+from text2sql.equivalence.databases.drawing.relational_division import Division, DivisionMaker, find_divisions
 from text2sql.equivalence.databases.drawing.row_drawer import Database, RowDrawer
 from text2sql.equivalence.databases.plan import Plan, Query
 from text2sql.equivalence.databases.samples import SampleDatabase

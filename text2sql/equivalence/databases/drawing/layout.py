@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+from text2sql.equivalence.databases.column_key import ColumnKey
 from text2sql.equivalence.databases.differences.collisions import Collision
 from text2sql.equivalence.databases.domains import Domains
-from text2sql.equivalence.databases.plan import ColumnKey, Plan
+from text2sql.equivalence.databases.plan import Plan
 from text2sql.sql.schema import TableSchema
 
 # Of each instance the columns that are slots, with the numbers of the slots.

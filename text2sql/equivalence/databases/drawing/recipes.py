@@ -10,8 +10,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from text2sql.equivalence.databases.phenomena.count_thresholds import MAX_COUNTED_ROWS, CountThreshold
 from text2sql.equivalence.databases.plan import Plan, atoms
-from text2sql.equivalence.databases.reading.count_thresholds import MAX_COUNTED_ROWS, CountThreshold
 from text2sql.equivalence.databases.samples import Sample
 from text2sql.sql.schema import TableSchema
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Set
 
+from text2sql.equivalence.databases.column_key import ColumnKey
 from text2sql.equivalence.databases.drawing.layout import InstanceColumns
 from text2sql.equivalence.databases.drawing.recipes import Recipe
 from text2sql.equivalence.databases.drawing.scenarios import Scenario
-from text2sql.equivalence.databases.plan import ColumnKey, Plan
+from text2sql.equivalence.databases.plan import Plan
 from text2sql.equivalence.databases.samples import Sample
 from text2sql.sql.values import Value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence, Set
 
+from text2sql.equivalence.databases.column_key import ColumnKey
 from text2sql.equivalence.databases.drawing.competing_groups import CompetingGroups
 from text2sql.equivalence.databases.drawing.layout import InstanceColumns, Layout
 from text2sql.equivalence.databases.drawing.recipes import Recipe
@@ -12,7 +13,7 @@ from text2sql.equivalence.databases.drawing.row_counts import RowCounter, RowCou
 from text2sql.equivalence.databases.drawing.rows import RowMaker
 from text2sql.equivalence.databases.drawing.scenarios import Scenario, ScenarioBuilder
 from text2sql.equivalence.databases.drawing.slot_values import ScenarioDraft, SlotValues
-from text2sql.equivalence.databases.plan import ColumnKey, Query
+from text2sql.equivalence.databases.plan import Query
 from text2sql.equivalence.databases.samples import Sample
 from text2sql.sql.values import Row, Value
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
+from text2sql.equivalence.databases.column_key import ColumnKey
 from text2sql.equivalence.databases.drawing.layout import Layout, RowColumn
 from text2sql.equivalence.databases.drawing.recipes import Recipe
-from text2sql.equivalence.databases.plan import ColumnKey
 from text2sql.equivalence.databases.values.comparisons import stored_as
 from text2sql.sql.values import Row, Value
 

@@ -9,7 +9,8 @@ import random
 from collections.abc import Set
 from dataclasses import dataclass, field
 
-from text2sql.equivalence.databases.plan import ColumnKey, Condition, Plan, Query
+from text2sql.equivalence.databases.column_key import ColumnKey
+from text2sql.equivalence.databases.plan import Condition, Plan, Query
 from text2sql.equivalence.databases.values.comparisons import NEGATED
 
 # Queries within queries that are followed.

@@ -6,12 +6,12 @@ import random
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
+from text2sql.equivalence.databases.column_key import ColumnKey
 from text2sql.equivalence.databases.drawing.layout import Layout
 from text2sql.equivalence.databases.drawing.recipes import Recipe
 from text2sql.equivalence.databases.drawing.row_counts import RowCounts
 from text2sql.equivalence.databases.drawing.rows import RowMaker
 from text2sql.equivalence.databases.drawing.scenarios import Scenario
-from text2sql.equivalence.databases.plan import ColumnKey
 from text2sql.equivalence.databases.values.comparisons import FLIPPED, holds, nearest_satisfying
 from text2sql.sql.values import Row, Value
 

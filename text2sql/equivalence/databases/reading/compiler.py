@@ -1,6 +1,6 @@
 """Compiles the syntax trees of a pair into a `Plan`.
 
-`QueryCompiler` compiles what the rows of each query must satisfy together; the read functions of `differences` find
+`QueryCompiler` compiles what the rows of each query must satisfy together; the read functions of `phenomena` find
 what the queries compute from columns, groups, windows and recursion.
 """
 
@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from text2sql.equivalence.databases.column_constraints import parse_check
-from text2sql.equivalence.databases.differences.aggregate_comparisons import read_aggregate_comparisons, unshared
-from text2sql.equivalence.databases.differences.collisions import FUNCTIONS, OPAQUE, RTRIM, read_column_functions
-from text2sql.equivalence.databases.differences.concatenations import read_concatenations
-from text2sql.equivalence.databases.differences.expression_pairs import read_expression_pairs
-from text2sql.equivalence.databases.differences.gaps_and_islands import finds_islands
-from text2sql.equivalence.databases.differences.numbers_in_texts import read_numbers_in_texts
-from text2sql.equivalence.databases.differences.recursive_chains import read_step_numbers, read_totals
-from text2sql.equivalence.databases.differences.relational_division import asks_of_all_rows
-from text2sql.equivalence.databases.differences.running_sums import read_running_sums, running_sum_hints
+from text2sql.equivalence.databases.phenomena.aggregate_comparisons import read_aggregate_comparisons, unshared
+from text2sql.equivalence.databases.phenomena.column_functions import FUNCTIONS, OPAQUE, RTRIM, read_column_functions
+from text2sql.equivalence.databases.phenomena.concatenations import read_concatenations
+from text2sql.equivalence.databases.phenomena.count_thresholds import COUNTING, SHARES, read_count_thresholds
+from text2sql.equivalence.databases.phenomena.expression_pairs import read_expression_pairs
+from text2sql.equivalence.databases.phenomena.gaps_and_islands import finds_islands
+from text2sql.equivalence.databases.phenomena.numbers_in_texts import read_numbers_in_texts
+from text2sql.equivalence.databases.phenomena.recursive_chains import read_step_numbers, read_totals
+from text2sql.equivalence.databases.phenomena.relational_division import asks_of_all_rows
+from text2sql.equivalence.databases.phenomena.running_sums import read_running_sums, running_sum_hints
+from text2sql.equivalence.databases.phenomena.time_mentions import read_time_mentions
 from text2sql.equivalence.databases.plan import Condition, Plan, atoms, query_tree
-from text2sql.equivalence.databases.reading.count_thresholds import COUNTING, SHARES, read_count_thresholds
 from text2sql.equivalence.databases.reading.flatten import flatten_views
 from text2sql.equivalence.databases.reading.generated_columns import inline_generated_columns
 from text2sql.equivalence.databases.reading.query_compiler import QueryCompiler
-from text2sql.equivalence.databases.reading.time_mentions import read_time_mentions
 from text2sql.equivalence.databases.values.function_hints import read_function_hints
 from text2sql.equivalence.databases.values.json_documents import JSON_FUNCTIONS, read_json_paths
 from text2sql.sql.prepare import parse

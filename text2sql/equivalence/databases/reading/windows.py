@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from sqlglot import exp
 
-from text2sql.equivalence.databases.differences.window_reach import (
+from text2sql.equivalence.databases.phenomena.window_reach import (
     WindowReach,
     named_windows,
     window_kind,

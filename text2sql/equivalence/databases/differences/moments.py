@@ -13,7 +13,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 
-from text2sql.equivalence.databases.reading.time_mentions import Span, TimeMentions
+from text2sql.equivalence.databases.phenomena.time_mentions import Span, TimeMentions
 from text2sql.sql.values import Value
 
 Moment = datetime.datetime

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from text2sql.equivalence.databases.plan import ColumnKey
+from text2sql.equivalence.databases.column_key import ColumnKey
 from text2sql.sql.schema import Schema
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import COMPARISONS, literal_value, outermost_queries, to_sqlite
