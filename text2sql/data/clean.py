@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from text2sql.data.example import Example
 from text2sql.data.facts import Facts, KnownTexts
-from text2sql.engines.dialect import DIALECTS, SHOWN
+from text2sql.engines.dialect import DIALECTS, DISPLAY_NAMES
 from text2sql.engines.trees import parse_query
 from text2sql.errors import UserError
 
@@ -101,8 +101,8 @@ def _read_elsewhere(unread: Sequence[Example]) -> str:
     best = max(counts, key=lambda dialect: counts[dialect], default=None)
     if best is None or 2 * counts[best] <= len(sample):
         return ""
-    what = f"{counts[best]} of {len(sample)} queries that do not parse as {SHOWN[sample[0].dialect]}"
-    return f"{what} do as {SHOWN[best]} (data.dialect={best}). "
+    what = f"{counts[best]} of {len(sample)} queries that do not parse as {DISPLAY_NAMES[sample[0].dialect]}"
+    return f"{what} do as {DISPLAY_NAMES[best]} (data.dialect={best}). "
 
 
 def _reason(example: Example, facts: Facts) -> str | None:

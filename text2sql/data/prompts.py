@@ -23,7 +23,7 @@ from text2sql.data.chats import Message, mark_turns
 from text2sql.data.control_tokens import are_spelt, control_tokens, count_appended, encode_plainly
 from text2sql.data.example import Example
 from text2sql.data.thinking import Thinking, TurnStart, turn_start
-from text2sql.engines.dialect import SHOWN
+from text2sql.engines.dialect import DISPLAY_NAMES
 from text2sql.errors import UserError
 
 # Raise it when a template changes; it is saved with every run.
@@ -184,7 +184,7 @@ def _fill(text: str, example: Example) -> str:
         "context": example.context if example.shown is None else example.shown,
         "question": question,
         "evidence": example.evidence or "none",
-        "dialect": SHOWN[example.dialect],
+        "dialect": DISPLAY_NAMES[example.dialect],
         "answer": example.answer,
         "reasoning": example.reasoning or f"```sql\n{example.answer}\n```",
     }

@@ -14,8 +14,8 @@ from pathlib import Path
 from sqlglot import exp
 
 from text2sql.demo.uploads import copy_database, database_schema
-from text2sql.engines.dialect import SHOWN, Dialect
-from text2sql.engines.guard import the_query
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
+from text2sql.engines.guard import parse_single_query
 from text2sql.engines.url import Location
 from text2sql.engines.user_databases.inspect import DatabaseSchema
 from text2sql.engines.user_databases.user_database import UserDatabase
@@ -126,7 +126,7 @@ class Asked:
 
 def database_source(database: UserDatabase) -> Source:
     """A source from a database that the demo was started with."""
-    return Source(database.location.shown, database.schema.text, database)
+    return Source(database.location.display_name, database.schema.text, database)
 
 
 def text_source(text: str) -> Source:
@@ -216,7 +216,7 @@ def unknown_names(sql: str, schema: Schema, dialect: Dialect = "sqlite") -> list
 def _read(sql: str, dialect: Dialect) -> exp.Expr | None:
     """A query as a tree in a dialect; None if it does not parse, so that nothing is known of its names."""
     try:
-        return the_query(sql, dialect)
+        return parse_single_query(sql, dialect)
     except QueryFailed:
         return None
 
@@ -234,4 +234,4 @@ def _explained(error: QueryFailed, dialect: Dialect) -> str:
         return f"Refused: {error}. Only queries that read are run here."
     if error.kind == "timeout":
         return f"Stopped: {error}. A query has {MAX_SECONDS:.0f} seconds here."
-    return f"{SHOWN[dialect]} says: {error}."
+    return f"{DISPLAY_NAMES[dialect]} says: {error}."

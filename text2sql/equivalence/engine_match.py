@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from text2sql.engines.answers import extract_sql_in
-from text2sql.engines.declared.qualifiers import qualifiers_of
-from text2sql.engines.dialect import SHOWN, Dialect
-from text2sql.engines.sandbox.engine import Engine, EngineLost, EngineMissing, drop_engine, open_engine
-from text2sql.engines.translation.to_sqlite import as_sqlite
+from text2sql.engines.declared.qualifiers import read_qualifiers
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
+from text2sql.engines.sandbox.engine import Engine, EngineLost, EngineMissing, close_engine, open_engine
+from text2sql.engines.translation.to_sqlite import translate_to_sqlite
 from text2sql.engines.trees import parse_query
 from text2sql.equivalence.databases.drawing.generator import Generator
 from text2sql.equivalence.engine_pair import EnginePair
@@ -59,14 +59,14 @@ def judge_in_engine(
         verdict = decided(pair, lambda: _compared(pair, max(1, effort), seed, timeout))
         return replace(verdict, judged_on=engine.version)
     except EngineLost as error:
-        drop_engine(dialect)
+        close_engine(dialect)
         return Verdict("undecided", f"{error}.", judged_on=engine.version)
     except MemoryError:
         return Verdict("timeout", "The pair takes too much memory.", judged_on=engine.version)
     except EngineMissing:
         raise
     except (Exception, RecursionError) as error:
-        drop_engine(dialect)
+        close_engine(dialect)
         reason = f"The evaluator failed on this pair: {type(error).__name__}: {error}"
         return Verdict("undecided", reason, judged_on=engine.version)
 
@@ -75,17 +75,20 @@ def judge_transpiled(
     schema: str, gold: str, predicted: str, dialect: Dialect, *, effort: int, seed: int, timeout: float
 ) -> Verdict:
     """Decides on SQLite, with both queries translated: for callers that have no engine and say so."""
-    from text2sql.engines.sandbox.tables import engine_schema
+    from text2sql.engines.sandbox.schema_reader import read_engine_schema
 
-    places = qualifiers_of(schema, dialect)
-    queries = map(places.in_query, (gold, extract_sql_in(predicted, dialect)))
+    places = read_qualifiers(schema, dialect)
+    queries = map(places.rewrite_query, (gold, extract_sql_in(predicted, dialect)))
     found = [parse_query(text, dialect) for text in queries]
-    known = engine_schema(places.in_schema(schema), dialect)
-    gold_query, query = [as_sqlite(known.with_days(tree), dialect) if tree is not None else None for tree in found]
+    known = read_engine_schema(places.rewrite_schema(schema), dialect)
+    gold_query, query = [
+        translate_to_sqlite(known.rewrite_date_arithmetic(tree), dialect) if tree is not None else None
+        for tree in found
+    ]
     if gold_query is None:
         return Verdict("undecided", "The gold query has no translation for SQLite.", judged_on=TRANSPILED)
     if query is None:
-        reason = f"The prediction does not parse as {SHOWN[dialect]}."
+        reason = f"The prediction does not parse as {DISPLAY_NAMES[dialect]}."
         return Verdict("error", reason, judged_on=TRANSPILED)
     verdict = judge_pair(known.schema, gold_query.sql, query.sql, effort=effort, seed=seed, timeout=timeout)
     return replace(verdict, judged_on=TRANSPILED)

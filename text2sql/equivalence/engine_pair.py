@@ -9,19 +9,20 @@ from functools import cached_property, lru_cache
 from sqlglot import exp
 
 from text2sql.engines.answers import read_answer_in
-from text2sql.engines.declared.created_collations import alike, with_collations_placed
-from text2sql.engines.declared.qualifiers import qualifiers_of
-from text2sql.engines.declared.spelling import OWN, with_tables_spelt, without_qualifiers
+from text2sql.engines.declared.created_collations import collation_key, qualify_collations
+from text2sql.engines.declared.qualifiers import read_qualifiers
+from text2sql.engines.declared.spelling import DEFAULT_SCHEMAS, restore_table_case, strip_qualifiers
 from text2sql.engines.declared.types import NESTED
-from text2sql.engines.dialect import SHOWN, Dialect
-from text2sql.engines.guard import Reach, guarded
-from text2sql.engines.sandbox.box import EngineBox
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
+from text2sql.engines.guard import ReadScope, guard_query
 from text2sql.engines.sandbox.engine import Engine, open_engine
-from text2sql.engines.sandbox.tables import EngineSchema, engine_schema
-from text2sql.engines.translation.json_access import with_json
-from text2sql.engines.translation.pivots import without_pivots
-from text2sql.engines.translation.to_sqlite import as_sqlite, drops_order
-from text2sql.engines.trees import canonical_in, parse_query, with_collections_ordered, written
+from text2sql.engines.sandbox.engine_sandbox import EngineSandbox
+from text2sql.engines.sandbox.engine_schema import EngineSchema
+from text2sql.engines.sandbox.schema_reader import read_engine_schema
+from text2sql.engines.translation.json_access import rewrite_json_access
+from text2sql.engines.translation.pivots import expand_pivots
+from text2sql.engines.translation.to_sqlite import loses_aggregate_order, translate_to_sqlite
+from text2sql.engines.trees import canonical_in, order_collecting_aggregates, parse_query, to_sql
 from text2sql.equivalence import ties
 from text2sql.equivalence.engine_values import engine_values, fractional_columns, padded_columns
 from text2sql.equivalence.pair import GoldFails, PreparedPair, encodable
@@ -40,7 +41,7 @@ def syntax_of(dialect: Dialect, blind: bool = False) -> Syntax:
     settled: Callable[[exp.Expr], exp.Expr] = _settled_in_mysql if dialect == "mysql" else lambda column: column.copy()
     return Syntax(
         parse=lambda sql: parse_query(sql, dialect),
-        write=lambda tree: written(tree, dialect),
+        write=lambda tree: to_sql(tree, dialect),
         chance=exp.Rand,
         settled=settled,
         tied=_tied_blindly if dialect == "mysql" or blind else _tied,
@@ -54,12 +55,12 @@ def _tied(a: Value, b: Value) -> bool:
 def _tied_blindly(a: Value, b: Value) -> bool:
     """MySQL's collations are blind for case, unless a schema says otherwise; PostgreSQL's where one says so."""
     if isinstance(a, str) and isinstance(b, str):
-        return alike(a) == alike(b)
+        return collation_key(a) == collation_key(b)
     return a == b
 
 
 def _settled_in_mysql(column: exp.Expr) -> exp.Expr:
-    name = written(column, "mysql")
+    name = to_sql(column, "mysql")
     text = f"CASE WHEN MIN({name}) <=> MAX({name}) AND COUNT({name}) IN (0, COUNT(*)) THEN MIN({name}) ELSE RAND() END"
     found = parse_query(f"SELECT {text}", "mysql")
     assert found is not None
@@ -76,7 +77,7 @@ class EnginePair(PreparedPair):
         unseen: Whether the queries are about what SQLite does not have: regular expressions, lists, lengths in bytes.
     """
 
-    box: EngineBox
+    box: EngineSandbox
     unseen = False
     # Engines divide by no zero and read no number in a word: on such rows a sound query fails, and others are tried.
     patience = 60
@@ -85,13 +86,15 @@ class EnginePair(PreparedPair):
         schema, gold, predicted = map(encodable, (schema, gold, predicted))
         self._engine, self.dialect = engine, engine.dialect
         self.answer = read_answer_in(predicted, engine.dialect)
-        places = qualifiers_of(schema, engine.dialect)
-        schema = places.in_schema(schema)
-        self._gold_text, self.predicted_text = places.in_query(clean(gold)), places.in_query(self.answer.sql)
+        places = read_qualifiers(schema, engine.dialect)
+        schema = places.rewrite_schema(schema)
+        self._gold_text, self.predicted_text = places.rewrite_query(clean(gold)), places.rewrite_query(self.answer.sql)
         self._ddl = schema
-        self.engine_schema: EngineSchema = engine_schema(schema, engine.dialect)
+        self.engine_schema: EngineSchema = read_engine_schema(schema, engine.dialect)
         self.schema = self.engine_schema.schema
-        self.syntax = syntax_of(engine.dialect, any(known.blind for known in self.engine_schema.collations.values()))
+        self.syntax = syntax_of(
+            engine.dialect, any(known.nondeterministic for known in self.engine_schema.collations.values())
+        )
         self._folded = False
         self.padded = padded_columns(self.engine_schema)
         self.fractional = fractional_columns(self.engine_schema)
@@ -109,9 +112,11 @@ class EnginePair(PreparedPair):
     def _translated(self, tree: exp.Expr | None) -> Prepared | None:
         if tree is None:
             return None
-        plain, same = without_pivots(tree, self.schema)
-        self.exact &= same and not drops_order(tree)
-        return as_sqlite(with_json(self.engine_schema.with_days(plain), self._nested), self.dialect)
+        plain, same = expand_pivots(tree, self.schema)
+        self.exact &= same and not loses_aggregate_order(tree)
+        return translate_to_sqlite(
+            rewrite_json_access(self.engine_schema.rewrite_date_arithmetic(plain), self._nested), self.dialect
+        )
 
     @property
     def refusal(self) -> str:
@@ -135,11 +140,11 @@ class EnginePair(PreparedPair):
         names = names.union(*(self._below(tree) for tree in trees if tree is not None))
         stars = bool(views) or any(tree is None or _sees_all(tree) for tree in trees)
         used = used_tables(self.schema, names, every_column=stars)
-        self.tables = self.engine_schema.bounded(used)
-        self._inherited = any(self.engine_schema.inheritance.above(name, used) for name in used)
+        self.tables = self.engine_schema.with_partition_checks(used)
+        self._inherited = any(self.engine_schema.inheritance.nearest_ancestors(name, used) for name in used)
         # To SQLite no table is seen through another.
         self.exact &= not self._inherited
-        self.box = EngineBox(self._engine, self.engine_schema, self.tables, views)
+        self.box = EngineSandbox(self._engine, self.engine_schema, self.tables, views)
 
     def _below(self, tree: exp.Expr) -> set[str]:
         """The tables that a query leaves out by ONLY."""
@@ -147,7 +152,7 @@ class EnginePair(PreparedPair):
         return {
             name
             for name in self.schema.tables
-            if any(self.engine_schema.inheritance.above(name, [top]) for top in named)
+            if any(self.engine_schema.inheritance.nearest_ancestors(name, [top]) for top in named)
         }
 
     def prepare_gold(self) -> None:
@@ -161,10 +166,10 @@ class EnginePair(PreparedPair):
         try:
             self._prepare_gold()
         except GoldFails:
-            if not self.engine_schema.has_case:
+            if not self.engine_schema.has_quoted_case:
                 raise
             self._folded = True
-            self.engine_schema = engine_schema(self._ddl, self.dialect, folded=True)
+            self.engine_schema = read_engine_schema(self._ddl, self.dialect, ignore_quotes=True)
             self.schema = self.engine_schema.schema
             self._prepare_gold()
 
@@ -178,7 +183,7 @@ class EnginePair(PreparedPair):
         try:
             self.open()
         except QueryFailed as failure:
-            raise GoldFails(f"{SHOWN[self.dialect]} does not accept the schema: {failure}") from None
+            raise GoldFails(f"{DISPLAY_NAMES[self.dialect]} does not accept the schema: {failure}") from None
         try:
             self.gold = self._prepared(self._gold_text)
         except QueryFailed as failure:
@@ -187,7 +192,7 @@ class EnginePair(PreparedPair):
     def _refuse_foreign(self) -> None:
         """Gives a pair up that does more than show a column whose values are not known here."""
         foreign = {
-            key: place.type.foreign for (_, key), place in self.engine_schema.columns.items() if place.type.foreign
+            key: place.type.opaque for (_, key), place in self.engine_schema.columns.items() if place.type.opaque
         }
         for text in (self._gold_text, self.predicted_text) if foreign else ():
             tree = parse_query(text, self.dialect)
@@ -220,27 +225,29 @@ class EnginePair(PreparedPair):
     def _shuffle(self, query: Prepared) -> None:
         tree = query.tree
         if isinstance(tree, exp.Select) and not tree.args.get("order") and not tree.args.get("limit"):
-            shuffled = written(tree.copy().order_by(exp.Rand()), self.dialect)
+            shuffled = to_sql(tree.copy().order_by(exp.Rand()), self.dialect)
             if self.check(shuffled) is None:
                 self.box.shuffle(query.sql, shuffled)
 
     def _prepared(self, text: str) -> Prepared:
-        sql = without_qualifiers(guarded(text, self.dialect, self._reach()), self.dialect, OWN)
-        sql = with_collations_placed(sql, self.engine_schema.collations)
+        sql = strip_qualifiers(guard_query(text, self.dialect, self._reach()), self.dialect, DEFAULT_SCHEMAS)
+        sql = qualify_collations(sql, self.engine_schema.collations)
         if self.dialect == "mysql":
-            sql = with_tables_spelt(sql, {fold(table.name): table.name for table in self.tables.values()})
+            sql = restore_table_case(sql, {fold(table.name): table.name for table in self.tables.values()})
         self.box.check(sql)
         tree = parse_query(sql, self.dialect)
-        ordered = with_collections_ordered(tree, self.dialect) if tree is not None else None
+        ordered = order_collecting_aggregates(tree, self.dialect) if tree is not None else None
         if ordered is not None:
-            changed = written(ordered, self.dialect)
+            changed = to_sql(ordered, self.dialect)
             if self.check(changed) is None:
                 sql, tree = changed, ordered
         return Prepared(sql, tree=tree)
 
-    def _reach(self) -> Reach:
+    def _reach(self) -> ReadScope:
         names = {*self.schema.tables, *self.schema.views}
-        return Reach(frozenset(names | {f"{own}.{name}" for own in OWN for name in names}), OWN)
+        return ReadScope(
+            frozenset(names | {f"{own}.{name}" for own in DEFAULT_SCHEMAS for name in names}), DEFAULT_SCHEMAS
+        )
 
     @cached_property
     def plan_trees(self) -> list[exp.Expr]:
@@ -253,10 +260,13 @@ class EnginePair(PreparedPair):
     def own_trees(self) -> list[exp.Expr]:
         """See `PreparedPair`; what is a number of days says so."""
         trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
-        return [self.engine_schema.with_days(tree) for tree in trees[: 1 if self.gold.sql == self.predicted.sql else 2]]
+        return [
+            self.engine_schema.rewrite_date_arithmetic(tree)
+            for tree in trees[: 1 if self.gold.sql == self.predicted.sql else 2]
+        ]
 
     @cached_property
-    def alike(self) -> bool:
+    def collation_key(self) -> bool:
         """See `PreparedPair`; asked before the scout is sent, and again."""
         return super().alike
 

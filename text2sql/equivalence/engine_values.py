@@ -9,12 +9,17 @@ from typing import Any
 
 from sqlglot import exp
 
-from text2sql.engines.declared.collations import counts_spaces
+from text2sql.engines.declared.collations import is_unpadded
 from text2sql.engines.declared.created_collations import collation_hints
 from text2sql.engines.declared.types import NESTED
-from text2sql.engines.sandbox.tables import EngineSchema, Place
+from text2sql.engines.sandbox.engine_schema import EngineColumn, EngineSchema
 from text2sql.engines.values.nested_values import nested_values
-from text2sql.engines.values.text_hints import blind_hints, compared_hints, compared_otherwise, text_hints
+from text2sql.engines.values.text_hints import (
+    columns_compared_differently,
+    literal_hints,
+    spacing_and_accent_hints,
+    text_hints,
+)
 from text2sql.equivalence.databases.values.json_documents import demands_of, documents, json_paths
 from text2sql.sql.column_paths import Path
 from text2sql.sql.trees import literal_value
@@ -54,15 +59,15 @@ def engine_values(
     columns = {column: place for (_, column), place in schema.columns.items()}
     nested = any(place.type.kind in NESTED for place in columns.values())
     made = _made(columns, trees, translated) if nested else {}
-    blind = blind_hints(trees) if schema.dialect == "mysql" else _collated(columns, trees)
+    blind = spacing_and_accent_hints(trees) if schema.dialect == "mysql" else _collated(columns, trees)
     # Conditions on a table are conditions on those whose rows are seen through it.
-    compared = compared_hints(trees) if inherited else {}
+    compared = literal_hints(trees) if inherited else {}
     told = text_hints(trees)
     hints: Values = {}
     for found in (blind, told, made, compared):
         for column, values in found.items():
             hints.setdefault(column, []).extend(values)
-    swept = {column: hints[column] for column in (*told, *(blind.keys() & compared_otherwise(trees)))}
+    swept = {column: hints[column] for column in (*told, *(blind.keys() & columns_compared_differently(trees)))}
     return EngineValues(made, hints, swept, bool(hints))
 
 
@@ -72,7 +77,7 @@ def padded_columns(schema: EngineSchema) -> frozenset[str]:
         return frozenset()
     texts = [(column, place) for (_, column), place in schema.columns.items() if place.type.kind == "text"]
     kept = [(column, place) for column, place in texts if not place.type.sql.startswith("CHAR")]
-    return frozenset(column for column, place in kept if not counts_spaces(place.collation))
+    return frozenset(column for column, place in kept if not is_unpadded(place.collation))
 
 
 def fractional_columns(schema: EngineSchema) -> frozenset[str]:
@@ -81,14 +86,14 @@ def fractional_columns(schema: EngineSchema) -> frozenset[str]:
     return frozenset(column for column, kind in timed if kind.kind in ("datetime", "time") and kind.scale)
 
 
-def _collated(columns: Mapping[str, Place], trees: Sequence[exp.Expr]) -> Values:
+def _collated(columns: Mapping[str, EngineColumn], trees: Sequence[exp.Expr]) -> Values:
     """Texts on which collations matter, where the schema or a query names one."""
     collated = {column for column, place in columns.items() if place.collation}
     named = collated or any(tree.find(exp.Collate) is not None for tree in trees)
     return collation_hints(trees, collated) if named else {}
 
 
-def _made(columns: Mapping[str, Place], trees: Sequence[exp.Expr], translated: Sequence[exp.Expr]) -> Values:
+def _made(columns: Mapping[str, EngineColumn], trees: Sequence[exp.Expr], translated: Sequence[exp.Expr]) -> Values:
     """Values for the columns whose values have parts, from the paths that the queries follow."""
     found = dict.fromkeys(literal_value(literal) for tree in trees for literal in tree.find_all(exp.Literal))
     literals = [part for value in found if value is not None for part in (value, *_scalars_in(value))]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.sandbox.engine import drop_engine, open_engine, versions_of
+from text2sql.engines.sandbox.engine import close_engine, engine_versions, open_engine
 from text2sql.equivalence.match import DEFAULT_EFFORT, judge_pair
 from text2sql.equivalence.processes.process_pool import Lost, Workers, run_tasks
 from text2sql.equivalence.processes.tasks import Work, written
@@ -144,7 +144,7 @@ def work_on_pairs(
     groups = list(places.values())
     tasks = [PairTask(*pair, effort=effort, seed=seed, timeout=timeout, transpile=transpile) for pair in places]
     # Asked before anything is judged: a server that does not answer is said at once.
-    versions = versions_of(engines_of(tasks))
+    versions = engine_versions(engines_of(tasks))
     crew = _Crew(work, workers, timeout, versions)
     found = _fresh(crew, tasks) if cache is None else _with_kept(crew, tasks, cache)
     for number, verdict, answer in found:
@@ -170,7 +170,7 @@ def _fresh(crew: _Crew[S], tasks: list[PairTask]) -> Iterator[tuple[int, Verdict
         verdict, answer = _read(reply)
         if verdict.reason.startswith(_BROKEN) and tasks[number].dialect in crew.versions:
             # A server that has gone would make all that follows undecided: the run ends, and can be gone on with.
-            drop_engine(tasks[number].dialect)
+            close_engine(tasks[number].dialect)
             open_engine(tasks[number].dialect)
         yield number, verdict, answer
 

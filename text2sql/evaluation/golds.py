@@ -11,7 +11,7 @@ from typing import NamedTuple
 from backends.paths import cache_directory
 from text2sql.config import EvaluationConfig
 from text2sql.engines.dialect import DIALECTS, Dialect
-from text2sql.engines.sandbox.engine import versions_of
+from text2sql.engines.sandbox.engine import engine_versions
 from text2sql.equivalence.match import GOLD_FAILS, ON_FILE_ROWS, ON_FILE_STEPS
 from text2sql.equivalence.pair import GoldFails, PreparedPair
 from text2sql.equivalence.processes.process_pool import Lost, run_tasks
@@ -158,7 +158,7 @@ def _examined(tasks: Sequence[PairTask], settings: EvaluationConfig, work: Exami
         seconds = 2 * settings.timeout
         chosen = [tasks[number] for number in left]
         engines = engines_of(chosen)
-        versions_of(engines)
+        engine_versions(engines)
         done = run_tasks(work, chosen, workers=settings.workers, seconds=seconds, engines=engines) if chosen else ()
         for place, answer in done:
             faults = ((UNDECIDED, answer.reason),) if isinstance(answer, Lost) else answer.kinds

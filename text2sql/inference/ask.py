@@ -20,7 +20,7 @@ from text2sql.data.example import Example
 from text2sql.data.schema_cut import USUAL_TABLES, CutSchema, cut_schema
 from text2sql.data.schema_text import show_schemas
 from text2sql.engines.answers import extract_sql_in
-from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
 from text2sql.engines.user_databases.connection import Limits
 from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.errors import UserError
@@ -138,7 +138,8 @@ class Answerer:
         if dialect == own:
             return ""
         return (
-            f"The run's queries are {SHOWN[own]}, the database is {SHOWN[dialect]}: read the SQL before you trust it."
+            f"The run's queries are {DISPLAY_NAMES[own]}, the database is {DISPLAY_NAMES[dialect]}: "
+            "read the SQL before you trust it."
         )
 
     def _example(self, question: str, cut: CutSchema, database: UserDatabase | None) -> Example:
@@ -256,7 +257,7 @@ def _print_rows(database: UserDatabase, sql: str) -> None:
     try:
         result = run_query(database, sql)
     except QueryFailed as error:
-        raise UserError(f"The query does not run on {database.location.shown}: {error}") from error
+        raise UserError(f"The query does not run on {database.location.display_name}: {error}") from error
     table = Table(*result.columns)
     for row in result.rows:
         table.add_row(*("NULL" if value is None else str(value) for value in row))

@@ -14,7 +14,7 @@ from text2sql.data.make.options import MakeOptions
 from text2sql.data.make.query import Draft, View
 from text2sql.data.make.verify import LIMITS, digest_of, tables_of
 from text2sql.data.schema_cut import cut_schema
-from text2sql.engines.dialect import SHOWN
+from text2sql.engines.dialect import DISPLAY_NAMES
 from text2sql.engines.user_databases.connection import Database
 from text2sql.engines.user_databases.inspect import DatabaseSchema
 from text2sql.equivalence.match import judge_pair
@@ -107,7 +107,7 @@ def _writing(
         few = rng.sample(view.rows[table.name], min(_ROWS, len(view.rows[table.name])))
         rows += [f"{table.name}: {json.dumps(row, ensure_ascii=False, default=str)[:400]}" for row in few]
     text = WRITE.format(
-        dialect=SHOWN[database.location.dialect],
+        dialect=DISPLAY_NAMES[database.location.dialect],
         schema=shown,
         rows="\n".join(rows),
         count=_PAIRS,
@@ -138,7 +138,7 @@ def _agreed(
     texts = [
         ANSWER.format(
             schema=cut_schema(schema.text, d.question, max_tables, needed=tables_of(d.sql, dialect)).text,
-            dialect=SHOWN[dialect],
+            dialect=DISPLAY_NAMES[dialect],
             question=d.question,
         )
         for d in drafts

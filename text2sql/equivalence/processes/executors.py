@@ -25,7 +25,7 @@ from typing import Any, Literal, Protocol
 
 from backends.extras import missing_package
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.sandbox.engine import versions_of
+from text2sql.engines.sandbox.engine import engine_versions
 from text2sql.equivalence.processes.supervisor import Supervisor
 from text2sql.equivalence.processes.tasks import A, T, Work, protocol, work_name, written
 from text2sql.equivalence.processes.worker import Lost
@@ -116,7 +116,7 @@ def run_elsewhere(
     if not tasks:
         return
     executor, spoken = open_executor(name), protocol(work)
-    versions = versions_of(engines)
+    versions = engine_versions(engines)
     size = max(1, min(_BATCH, len(tasks) // _BATCHES))
     waiting = [(range(start, min(start + size, len(tasks))), 1) for start in range(0, len(tasks), size)][::-1]
     done: queue.SimpleQueue[tuple[Future[str], range, int]] = queue.SimpleQueue()
@@ -189,7 +189,7 @@ def _refusal(batch: Batch) -> str:
     here = f"the machine {os.uname().nodename}" if hasattr(os, "uname") else "a machine"
     if evaluator_version() != batch.evaluator:
         return f"{here} has another version of text2sql, of SQLite or of sqlglot; install the same on all"
-    for dialect, version in versions_of(list(batch.engines)).items():
+    for dialect, version in engine_versions(list(batch.engines)).items():
         if version != batch.engines[dialect]:
             return f"{here} has {version}, and this one {batch.engines[dialect]}; take one version on all"
     for path, size in batch.files.items():
