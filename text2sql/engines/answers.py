@@ -5,7 +5,7 @@ from __future__ import annotations
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.guard import parse_single_query
 from text2sql.sql.extract import Answer, read_answer
-from text2sql.sql.repair import clean
+from text2sql.sql.repair import strip_semicolon
 from text2sql.sql.sandbox import QueryFailed
 
 
@@ -16,7 +16,7 @@ def read_answer_in(text: str, dialect: Dialect) -> Answer:
     text = text.strip()
     try:
         parse_single_query(text, dialect)
-        return Answer(clean(text))
+        return Answer(strip_semicolon(text))
     except QueryFailed:
         return read_answer(text)
 

@@ -18,7 +18,7 @@ from text2sql.sql.hardness import Hardness, hardness_of
 from text2sql.sql.prepare import parse as parse_sqlite_query
 from text2sql.sql.prepare import parse_statement
 from text2sql.sql.sandbox import QueryFailed
-from text2sql.sql.trees import parse_in, to_sqlite, with_nots
+from text2sql.sql.trees import parse_in, to_sqlite, wrap_negations
 
 SQLGLOT_ERRORS = (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, IndexError, KeyError)
 
@@ -43,7 +43,7 @@ def parse_query(sql: str, dialect: Dialect) -> exp.Expr | None:
         return parse_sqlite_query(sql)
     try:
         # The guard parses the same text, so that this is cached.
-        tree: exp.Expr | None = with_nots(parse_single_query(sql, dialect), sql)
+        tree: exp.Expr | None = wrap_negations(parse_single_query(sql, dialect), sql)
     except QueryFailed:
         tree = parse_statement_in(sql, dialect)
     if isinstance(tree, exp.Pivot):

@@ -28,7 +28,7 @@ from text2sql.equivalence.engine_values import engine_values, fractional_columns
 from text2sql.equivalence.pair import GoldFails, PreparedPair, encodable
 from text2sql.equivalence.syntax import Syntax
 from text2sql.sql.prepare import Prepared
-from text2sql.sql.repair import clean, word_names
+from text2sql.sql.repair import possible_table_names, strip_semicolon
 from text2sql.sql.sandbox import QueryFailed
 from text2sql.sql.schema import used_tables, used_views
 from text2sql.sql.tokens import fold
@@ -88,7 +88,10 @@ class EnginePair(PreparedPair):
         self.answer = read_answer_in(predicted, engine.dialect)
         places = read_qualifiers(schema, engine.dialect)
         schema = places.rewrite_schema(schema)
-        self._gold_text, self.predicted_text = places.rewrite_query(clean(gold)), places.rewrite_query(self.answer.sql)
+        self._gold_text, self.predicted_text = (
+            places.rewrite_query(strip_semicolon(gold)),
+            places.rewrite_query(self.answer.sql),
+        )
         self._ddl = schema
         self.engine_schema: EngineSchema = read_engine_schema(schema, engine.dialect)
         self.schema = self.engine_schema.schema
@@ -127,7 +130,7 @@ class EnginePair(PreparedPair):
     def words(self) -> set[str]:
         """Every name in either query, and in either translation."""
         texts = [self._gold_text, self.predicted_text, *(query.sql for query in self.translations if query)]
-        return set[str]().union(*map(word_names, texts))
+        return set[str]().union(*map(possible_table_names, texts))
 
     def open(self) -> None:
         """Creates the tables that either query may read."""

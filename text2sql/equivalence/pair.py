@@ -17,7 +17,7 @@ from text2sql.sql.ddl import parse_schema
 from text2sql.sql.extract import read_answer
 from text2sql.sql.files import file_schema
 from text2sql.sql.prepare import Prepared, misread_column, missing_name, prepare
-from text2sql.sql.repair import add_column, add_table, clean, qualify, word_names
+from text2sql.sql.repair import add_column, add_table, possible_table_names, qualify_column, strip_semicolon
 from text2sql.sql.sandbox import QueryFailed, Sandbox, is_write
 from text2sql.sql.schema import Schema, TableSchema, used_tables, used_views
 from text2sql.sql.tokens import tokenize
@@ -69,7 +69,7 @@ class PreparedPair:
     def __init__(self, schema: str | Schema, gold: str, predicted: str, database: str | None, seed: int) -> None:
         gold, predicted = map(encodable, (gold, predicted))
         self.answer = read_answer(predicted)
-        self._gold_text, self.predicted_text = clean(gold), self.answer.sql
+        self._gold_text, self.predicted_text = strip_semicolon(gold), self.answer.sql
         if database is not None and isinstance(schema, str) and not schema.strip():
             schema = file_schema(database)
         self.schema = parse_schema(encodable(schema)) if isinstance(schema, str) else schema
@@ -99,7 +99,7 @@ class PreparedPair:
         """Opens a sandbox with the tables that either query may read, or with those given."""
         if hasattr(self, "box"):
             self.box.close()
-        names = word_names(self._gold_text) | word_names(self.predicted_text)
+        names = possible_table_names(self._gold_text) | possible_table_names(self.predicted_text)
         views = used_views(self.schema, names)
         names = names.union(*(view.words for view in views))
         stars = any(map(_sees_all, (self._gold_text, self.predicted_text, *(view.query for view in views))))
@@ -145,7 +145,7 @@ class PreparedPair:
             return False
         kind, name = missing
         if kind == "ambiguous":
-            qualified = qualify(self._gold_text, name, self.schema)
+            qualified = qualify_column(self._gold_text, name, self.schema)
             if qualified is None or qualified == self._gold_text:
                 return False
             if self.predicted_text == self._gold_text:

@@ -19,7 +19,7 @@ from text2sql.equivalence.scoring import PairTask, engines_of, judged
 from text2sql.equivalence.verdict_cache import VerdictCache
 from text2sql.errors import UserError
 from text2sql.formats import percent
-from text2sql.sql.dialects import reading_dialects
+from text2sql.sql.foreign_dialects import reading_dialects
 from text2sql.sql.sandbox import Sandbox
 
 # What is wrong with a gold query, in the words of the tables, the worst first.

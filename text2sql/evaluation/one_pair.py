@@ -123,13 +123,13 @@ _FATES = {
 
 def _check_database(database: Path, schema: str, gold: str) -> None:
     """Raises UserError if the file is no database, or lacks a table that the gold query reads."""
-    from text2sql.sql.repair import word_names
+    from text2sql.sql.repair import possible_table_names
 
     try:
         found = parse_schema(file_schema(str(database)))
     except sqlite3.Error as error:
         raise UserError(f"--database: {database} is not a SQLite database that can be read ({error}).") from error
-    known, read = parse_schema(schema).tables, word_names(gold)
+    known, read = parse_schema(schema).tables, possible_table_names(gold)
     present = {name: table.name for name, table in found.tables.items()}
     present |= {name: view.name for name, view in found.views.items()}
     missing = [table.name for name, table in known.items() if name in read and name not in present]

@@ -14,8 +14,8 @@ from itertools import pairwise
 import sqlglot
 from sqlglot import exp
 
-from text2sql.sql.dumps import statements_alone
-from text2sql.sql.table_parts import matching, qualified_name, split_at_commas
+from text2sql.sql.dumps import blank_non_sql
+from text2sql.sql.table_parts import closing_parenthesis, qualified_name, split_at_commas
 from text2sql.sql.tokens import Token, fold, quote_identifier, quote_string, statements, tokenize
 from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
@@ -54,7 +54,7 @@ class CreatedCollation:
 def created_collations(ddl: str) -> dict[str, CreatedCollation]:
     """Reads ``CREATE COLLATION name (option = value, ...)`` and ``... FROM other``, by lower-case name."""
     collations: dict[str, CreatedCollation] = {}
-    for tokens in statements(tokenize(statements_alone(ddl))) if "collation" in ddl.lower() else ():
+    for tokens in statements(tokenize(blank_non_sql(ddl))) if "collation" in ddl.lower() else ():
         if [token.keyword for token in tokens[:2]] != ["CREATE", "COLLATION"]:
             continue
         index = 5 if [token.keyword for token in tokens[2:5]] == ["IF", "NOT", "EXISTS"] else 2
@@ -75,7 +75,7 @@ def _read(name: str, tokens: list[Token], known: Mapping[str, CreatedCollation])
     if not tokens or tokens[0].text != "(":
         return None
     options: dict[str, str] = {}
-    for part in split_at_commas(tokens[1 : matching(tokens, 0)]):
+    for part in split_at_commas(tokens[1 : closing_parenthesis(tokens, 0)]):
         if len(part) == 3 and part[1].text == "=" and fold(part[0].name) in _OPTIONS:
             options[fold(part[0].name)] = part[2].name
     # A version belongs to the server that the schema is from.

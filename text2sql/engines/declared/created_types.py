@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from text2sql.sql.dumps import statements_alone
-from text2sql.sql.table_parts import matching, split_at_commas
+from text2sql.sql.dumps import blank_non_sql
+from text2sql.sql.table_parts import closing_parenthesis, split_at_commas
 from text2sql.sql.tokens import Token, fold, statements, tokenize
 
 
@@ -59,7 +59,7 @@ def _bare(declared: str) -> str:
 
 def created_types(ddl: str) -> CreatedTypes:
     """Reads ``CREATE TYPE name AS ENUM (...)`` and ``CREATE DOMAIN name AS type ...``."""
-    text = statements_alone(ddl)
+    text = blank_non_sql(ddl)
     types = CreatedTypes()
     for tokens in statements(tokenize(text)):
         words = [token.keyword for token in tokens[:14]]
@@ -82,7 +82,11 @@ def _read_type(text: str, tokens: list[Token], as_index: int, types: CreatedType
     if tokens[as_index + 1].text != "(":
         types.domains[name] = Domain(text[tokens[as_index + 1].start : tokens[-1].end], False, "")
         return
-    parts = [part for part in split_at_commas(tokens[as_index + 2 : matching(tokens, as_index + 1)]) if len(part) > 1]
+    parts = [
+        part
+        for part in split_at_commas(tokens[as_index + 2 : closing_parenthesis(tokens, as_index + 1)])
+        if len(part) > 1
+    ]
     types.composites[name] = tuple((fold(part[0].name), text[part[1].start : part[-1].end]) for part in parts)
 
 
@@ -97,7 +101,7 @@ def _read_domain(text: str, tokens: list[Token], types: CreatedTypes) -> None:
     check = ""
     if "CHECK" in words[end:]:
         opening = words.index("CHECK", end) + 1
-        closing = min(matching(tokens, opening), len(tokens) - 1)
+        closing = min(closing_parenthesis(tokens, opening), len(tokens) - 1)
         check = text[tokens[opening].end : tokens[closing].start] if opening < len(tokens) else ""
     not_null = ("NOT", "NULL") in zip(words[end:], words[end + 1 :], strict=False)
     name = _name(tokens[: start - ("AS" in words)])

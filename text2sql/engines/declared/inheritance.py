@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from text2sql.sql.ddl import table_statements
-from text2sql.sql.dumps import statements_alone
-from text2sql.sql.table_parts import matching, qualified_name, split_at_commas
+from text2sql.sql.dumps import blank_non_sql
+from text2sql.sql.table_parts import closing_parenthesis, qualified_name, split_at_commas
 from text2sql.sql.tokens import Token, fold, statements, tokenize
 
 _DEFAULT = "DEFAULT"
@@ -75,7 +75,7 @@ def read_inheritance(ddl: str) -> Inheritance:
             parts.append((name, fold(parent), options[rest:]))
         for index, token in enumerate(options):
             if token.keyword == "INHERITS" and [t.text for t in options[index + 1 : index + 2]] == ["("]:
-                listed = split_at_commas(options[index + 2 : matching(options, index + 1)])
+                listed = split_at_commas(options[index + 2 : closing_parenthesis(options, index + 1)])
                 parents[name] = tuple(fold(qualified_name(part, 0)[0]) for part in listed)
             if token.keyword == "PARTITION" and [t.keyword for t in options[index + 1 : index + 2]] == ["BY"]:
                 keys |= _partition_key(name, options[index + 2 :])
@@ -88,12 +88,12 @@ def read_inheritance(ddl: str) -> Inheritance:
 def _partition_key(name: str, tokens: list[Token]) -> dict[str, tuple[str, str]]:
     """The kind (RANGE or LIST) and the column of a table's partitioning; empty for a hash or several columns."""
     kind = tokens[0].keyword if tokens else ""
-    inner = tokens[2 : matching(tokens, 1)] if len(tokens) > 1 and tokens[1].text == "(" else []
+    inner = tokens[2 : closing_parenthesis(tokens, 1)] if len(tokens) > 1 and tokens[1].text == "(" else []
     return {name: (kind, inner[0].text)} if kind in ("RANGE", "LIST") and len(inner) == 1 else {}
 
 
 def _attached_partitions(ddl: str) -> Iterator[tuple[str, str, list[Token]]]:
-    for tokens in statements(tokenize(statements_alone(ddl))):
+    for tokens in statements(tokenize(blank_non_sql(ddl))):
         words = [token.keyword for token in tokens]
         if words[:2] != ["ALTER", "TABLE"] or "ATTACH" not in words:
             continue
@@ -122,7 +122,7 @@ def _bound(kind: str, column: str, tokens: list[Token]) -> str:
         return _DEFAULT
     if kind == "LIST" and "IN" in words:
         at = words.index("IN") + 1
-        values = [token.text for token in tokens[at + 1 : matching(tokens, at)] if token.text != ","]
+        values = [token.text for token in tokens[at + 1 : closing_parenthesis(tokens, at)] if token.text != ","]
         non_null = [value for value in values if value.upper() != "NULL"]
         condition = f"{column} IN ({', '.join(non_null)})" if non_null else ""
         null = f"{column} IS NULL" if len(non_null) < len(values) else f"{column} IS NOT NULL"
@@ -131,7 +131,7 @@ def _bound(kind: str, column: str, tokens: list[Token]) -> str:
         ends = []
         for word, sign in (("FROM", ">="), ("TO", "<")):
             at = words.index(word) + 1
-            end = " ".join(token.text for token in tokens[at + 1 : matching(tokens, at)])
+            end = " ".join(token.text for token in tokens[at + 1 : closing_parenthesis(tokens, at)])
             ends += [f"{column} {sign} {end}"] if end.upper() not in ("MINVALUE", "MAXVALUE") else []
         return " AND ".join([f"{column} IS NOT NULL", *ends])
     return ""

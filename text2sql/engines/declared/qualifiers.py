@@ -16,7 +16,7 @@ from text2sql.engines.declared.spelling import DEFAULT_SCHEMAS
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.trees import parse_query
 from text2sql.sql.ddl import created_names
-from text2sql.sql.dumps import statements_alone
+from text2sql.sql.dumps import blank_non_sql
 from text2sql.sql.tokens import fold, quote_identifier, tokenize
 
 # The start and the end of a stretch of text, and what replaces it.
@@ -37,7 +37,7 @@ class Qualifiers:
 
     def rewrite_schema(self, ddl: str) -> str:
         """The statements of a schema with the names in made databases."""
-        ddl = statements_alone(ddl)
+        ddl = blank_non_sql(ddl)
         if not self.names:
             return ddl
         tokens, changes = tokenize(ddl), list[_Change]()

@@ -16,7 +16,7 @@ from text2sql.engines.dialect import Dialect
 from text2sql.engines.failures import first_line
 from text2sql.engines.sandbox.engine import EngineLost, EngineMissing
 from text2sql.engines.values.fetched import comparable_value
-from text2sql.sql.budget import WALL
+from text2sql.sql.budget import WALL_FACTOR
 from text2sql.sql.sandbox import QueryFailed, Result
 
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
@@ -185,7 +185,7 @@ class _QueryTimer:
 
     def start(self, seconds: float) -> None:
         """Starts the time of a query."""
-        self._limits = time.process_time() + seconds, time.monotonic() + WALL * seconds
+        self._limits = time.process_time() + seconds, time.monotonic() + WALL_FACTOR * seconds
 
     def cancel(self) -> None:
         """Stops the time: the query has ended."""

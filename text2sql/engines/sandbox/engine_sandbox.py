@@ -48,7 +48,7 @@ class EngineSandbox:
         self._sqlite_checked = {
             name
             for name, table in tables.items()
-            if table.checks or table.indexes or len(table.given) < len(table.columns)
+            if table.checks or table.indexes or len(table.stored_columns) < len(table.columns)
         }
         self._constraint_checker = None
         if self._sqlite_checked:

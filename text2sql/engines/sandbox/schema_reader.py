@@ -14,7 +14,7 @@ from text2sql.engines.dialect import Dialect
 from text2sql.engines.sandbox.engine_schema import EngineColumn, EngineSchema, quote_name, sqlite_expression
 from text2sql.sql.ddl import added_columns, parse_schema, table_statements
 from text2sql.sql.schema import TableSchema
-from text2sql.sql.table_parts import end_of_type, is_constraint, matching
+from text2sql.sql.table_parts import closing_parenthesis, end_of_type, is_constraint
 from text2sql.sql.tokens import Token, fold, quote_identifier, tokenize
 
 
@@ -121,7 +121,7 @@ class _ColumnReader:
         """The expression of a generated column; empty for all others."""
         for index in range(1, len(part) - 1):
             if part[index].keyword == "AS" and part[index + 1].text == "(":
-                closing = matching(part, index + 1)
+                closing = closing_parenthesis(part, index + 1)
                 return self._ddl[part[index + 1].end : part[min(closing, len(part) - 1)].start]
         return ""
 

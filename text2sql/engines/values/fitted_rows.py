@@ -19,7 +19,7 @@ def fit_rows(table: TableSchema, rows: Sequence[Row], types: Mapping[str, Engine
         rows: Rows made for it.
         types: The engine's types of its columns.
     """
-    stored_columns = {*table.given}
+    stored_columns = {*table.stored_columns}
     columns = [
         (kind, (table.columns[key].not_null or key in table.primary_key) and key in stored_columns)
         for key, kind in types.items()

@@ -6,7 +6,7 @@ import threading
 
 from text2sql.equivalence.processes.worker import Lost, Worker, WorkersCannotStart
 from text2sql.equivalence.processes.worker_pools import WarmWorkers
-from text2sql.sql.budget import WALL
+from text2sql.sql.budget import WALL_FACTOR
 
 # Seconds after the limit on the wall before a worker, which ends by itself there, is killed from outside.
 _GRACE = 2.0
@@ -26,7 +26,7 @@ class Supervisor:
     """
 
     def __init__(self, warm: WarmWorkers, seconds: float, stop: threading.Event | None = None) -> None:
-        self._warm, self._seconds = warm, WALL * seconds + _GRACE
+        self._warm, self._seconds = warm, WALL_FACTOR * seconds + _GRACE
         self._stop = stop or threading.Event()
         self._worker: Worker | None = None
 

@@ -96,7 +96,9 @@ class Draw:
 
     def _duel(self, query: Query, rows: Database) -> None:
         """Groups of different sizes, of which the first two share the values of all grouping columns but one."""
-        generated = {(name, key) for name, table in self._tables.items() for key in table.columns.keys() - table.given}
+        generated = {
+            (name, key) for name, table in self._tables.items() for key in table.columns.keys() - table.stored_columns
+        }
         grouping = [key for key in dict.fromkeys(self._grouping()) if key in self._domains.of and key not in generated]
         # Of equal summands, the group with the most rows has the largest sum.
         summands: dict[ColumnKey, Value] = {
@@ -265,7 +267,11 @@ class Draw:
 
     def _repeated(self, name: str, data: list[Row], times: int, fixed: set[str]) -> list[Row]:
         """More rows like those of a group, each with its own key: hundreds of them must cost little."""
-        fresh = set(self._tables[name].given) if self._recipe.distinct else {c for n, c in self._rows.keys if n == name}
+        fresh = (
+            set(self._tables[name].stored_columns)
+            if self._recipe.distinct
+            else {c for n, c in self._rows.keys if n == name}
+        )
         places = [at for at, c in enumerate(self._tables[name].columns) if c in fresh and c not in fixed]
         columns = list(self._tables[name].columns)
         found = []

@@ -19,7 +19,7 @@ from text2sql.equivalence.databases.values.column_values import FLIPPED, derived
 from text2sql.equivalence.databases.values.type_hints import constant
 from text2sql.sql.prepare import parse
 from text2sql.sql.tokens import fold
-from text2sql.sql.trees import COMPARISONS, literal_value, outermost_queries, within
+from text2sql.sql.trees import COMPARISONS, is_in_same_query, literal_value, outermost_queries
 from text2sql.sql.values import Value
 
 
@@ -133,7 +133,7 @@ class QueryCompiler:
         found = [
             self._column(column, scopes)
             for column in term.find_all(exp.Column)
-            if column is term or within(column, term)
+            if column is term or is_in_same_query(column, term)
         ]
         return list(dict.fromkeys(slot for slot in found if slot is not None))
 
@@ -339,7 +339,7 @@ class QueryCompiler:
 
     def _opaque(self, node: exp.Expr, scopes: list[Scope], ctes: dict[str, Query]) -> Condition:
         """A condition left to SQLite: the values near its literals are tried on the columns in it."""
-        own = [column for column in node.find_all(exp.Column) if within(column, node)]
+        own = [column for column in node.find_all(exp.Column) if is_in_same_query(column, node)]
         found = [self._column(column, scopes) for column in own]
         slots = tuple(dict.fromkeys(slot for slot in found if slot is not None))
         queries = self._subqueries(node, scopes, ctes)
