@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from backends.extras import missing_package
 from backends.web_origin import Hosts
 from text2sql.console import console
-from text2sql.data.schema_cut import USUAL_TABLES
+from text2sql.data.schema_cut import DEFAULT_MAX_TABLES
 from text2sql.demo import view
 from text2sql.demo.session import database_source
 from text2sql.demo.storage import Storage, open_storage
@@ -52,7 +52,7 @@ def serve_demo(
     share: bool,
     allowed_hosts: Sequence[str] = (),
     database: UserDatabase | None = None,
-    max_tables: int = USUAL_TABLES,
+    max_tables: int = DEFAULT_MAX_TABLES,
 ) -> None:
     """Serve the page of a run until interrupted or asked to end; visitors' files are then deleted.
 

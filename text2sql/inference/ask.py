@@ -17,7 +17,7 @@ from text2sql.config import Config
 from text2sql.console import console
 from text2sql.data import prompts
 from text2sql.data.example import Example
-from text2sql.data.schema_cut import USUAL_TABLES, CutSchema, cut_schema
+from text2sql.data.schema_cut import DEFAULT_MAX_TABLES, CutSchema, cut_schema
 from text2sql.data.schema_text import show_schemas
 from text2sql.engines.answers import extract_sql_in
 from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
@@ -74,7 +74,7 @@ class Answerer:
     """
 
     def __init__(
-        self, run: RunDirectory, config: Config, service: ServiceClient, max_tables: int = USUAL_TABLES
+        self, run: RunDirectory, config: Config, service: ServiceClient, max_tables: int = DEFAULT_MAX_TABLES
     ) -> None:
         self.config, self.max_tables = config, max_tables
         self._run, self._service = run, service
@@ -191,7 +191,7 @@ class Answerer:
 
 
 @contextmanager
-def answering(directory: Path, max_tables: int = USUAL_TABLES) -> Iterator[Answerer]:
+def answering(directory: Path, max_tables: int = DEFAULT_MAX_TABLES) -> Iterator[Answerer]:
     """The models of the run in a directory, until the end of the block.
 
     Args:
@@ -216,7 +216,7 @@ def answer_question(
     *,
     base: bool,
     execute: bool,
-    max_tables: int = USUAL_TABLES,
+    max_tables: int = DEFAULT_MAX_TABLES,
 ) -> None:
     """Print the query that a run's model writes for a question, and with `execute` what it returns.
 

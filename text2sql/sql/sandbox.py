@@ -155,7 +155,7 @@ class Sandbox:
         Args:
             tables: The tables.
             views: The views.
-        functions: Functions for CHECKs besides SQLite's own: by name, the function and its number of arguments.
+            functions: Functions for CHECKs besides SQLite's own: by name, the function and its number of arguments.
         """
         db = sqlite3.connect(":memory:", isolation_level=None, cached_statements=64, check_same_thread=False)
         db.execute("PRAGMA foreign_keys = OFF")

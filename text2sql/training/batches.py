@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from text2sql.config import Config
 from text2sql.data.example import Example
-from text2sql.data.facts import KnownTexts
+from text2sql.data.facts import ExampleFacts
 from text2sql.data.prompts import Tokens
 from text2sql.sql.hardness import LEVELS
 
@@ -42,7 +42,7 @@ class TrainingData:
     keys: OrderKeys
 
 
-def order_keys(config: Config, examples: Sequence[Example], known: KnownTexts) -> OrderKeys:
+def order_keys(config: Config, examples: Sequence[Example], known: ExampleFacts) -> OrderKeys:
     """What the order of supervised examples depends on, as configured; of the questions to sample for, nothing."""
     training, supervised = config.training, config.rl.method is None
     return OrderKeys(

@@ -12,7 +12,7 @@ from typing import Literal
 
 from text2sql.data.make.domain import PEOPLE, Bridge, Column, Domain, Table, plural
 from text2sql.data.make.query import Row, View
-from text2sql.data.schema_text import SpeltTable, read_tables
+from text2sql.data.schema_text import DeclaredTable, read_tables
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.user_databases.connection import Database, Limits
 from text2sql.engines.user_databases.inspect import DatabaseSchema
@@ -90,7 +90,7 @@ def describe(database: Database, schema: DatabaseSchema) -> View:
     for name, table in parse_schema(schema.text).tables.items():
         if name not in spelt:
             continue
-        place = schema.spelt.get(name) or _plain(table.name)
+        place = schema.sql_names.get(name) or _plain(table.name)
         found = _sample(database, place, spelt[name])
         if found is None:
             continue
@@ -100,10 +100,10 @@ def describe(database: Database, schema: DatabaseSchema) -> View:
             tables.append((name, described))
             rows[place] = sample
     linked = _linked(dict(tables), parse_schema(schema.text))
-    return View(Domain(database.location.shown, "train", linked, _bridges(linked)), rows)
+    return View(Domain(database.location.display_name, "train", linked, _bridges(linked)), rows)
 
 
-def _sample(database: Database, place: str, spelt: SpeltTable) -> tuple[int, list[Row]] | None:
+def _sample(database: Database, place: str, spelt: DeclaredTable) -> tuple[int, list[Row]] | None:
     """The number of a table's rows and the first of them by the names of columns as queries spell them."""
     dialect = database.location.dialect
     names = [_name(token, dialect) for token in spelt.columns]
@@ -121,7 +121,7 @@ def _kept(value: Value) -> str | int | float | None:
 
 
 def _table(
-    place: str, table: declared.TableSchema, spelt: SpeltTable, size: int, rows: list[Row], dialect: Dialect
+    place: str, table: declared.TableSchema, spelt: DeclaredTable, size: int, rows: list[Row], dialect: Dialect
 ) -> Table | None:
     noun = _words(table.name)
     if not noun:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from text2sql.config import EndpointConfig
-from text2sql.data.schema_cut import USUAL_TABLES
+from text2sql.data.schema_cut import DEFAULT_MAX_TABLES
 from text2sql.engines.url import Location
 
 
@@ -28,6 +28,6 @@ class MakeOptions:
     output: Path
     count: int = 1000
     seed: int = 0
-    max_tables: int = USUAL_TABLES
+    max_tables: int = DEFAULT_MAX_TABLES
     allow_writable_role: bool = False
     teacher: EndpointConfig | None = None

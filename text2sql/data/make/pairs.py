@@ -63,8 +63,8 @@ def make_pairs(options: MakeOptions) -> None:
         view = describe(database, schema)
         if not view.domain.tables:
             raise UserError(
-                f"--database: {options.location.shown} has no table with rows that could be asked about; fill some, or "
-                "give another database."
+                f"--database: {options.location.display_name} has no table with rows that could be asked about; fill "
+                "some, or give another database."
             )
         maker = _Maker(options, database, schema, view)
         maker.run()
@@ -126,7 +126,7 @@ class _Maker:
         console.print(f"Train on them: text2sql run quickstart data.source={options.output}{asked}", soft_wrap=True)
 
     def _check_same(self) -> None:
-        place, dialect = self._options.location.shown, self._options.location.dialect
+        place, dialect = self._options.location.display_name, self._options.location.dialect
         for row in self._kept:
             if (row.db_id, row.dialect) != (_name(self._options.location), dialect):
                 raise UserError(
@@ -212,4 +212,4 @@ class _Maker:
 
 def _name(location: Location) -> str:
     """A database's own name: of a file without its ending, on a server the last part of its place."""
-    return location.path.stem if location.path is not None else location.shown.rpartition("/")[2]
+    return location.path.stem if location.path is not None else location.display_name.rpartition("/")[2]
