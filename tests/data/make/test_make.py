@@ -19,8 +19,8 @@ from tests.support.servers import PASSWORD, TABLES, duckdb_shop, mysql_admin, po
 from tests.support.tiny_runs import read_jsonl
 from text2sql.chat_client import endpoint
 from text2sql.config import EndpointConfig, SourceConfig, load_config
-from text2sql.data.audit.reading import read
-from text2sql.data.audit.smells import smells
+from text2sql.data.audit.reading import read_example
+from text2sql.data.audit.smells import find_smells
 from text2sql.data.audit.weights import WEIGHTS
 from text2sql.data.make import pairs as pairs_module
 from text2sql.data.make.options import MakeOptions
@@ -285,9 +285,9 @@ def test_the_audit_finds_nothing_in_what_was_made(place: str, tmp_path: Path) ->
     made(place, tmp_path / "mine.jsonl", 120)
     smelling = {}
     for example in load_examples(SourceConfig(source=str(tmp_path / "mine.jsonl"))):
-        reading = read(replace(example, dialect=locate(place).dialect))
+        reading = read_example(replace(example, dialect=locate(place).dialect))
         assert reading is not None, example.answer
-        found = [smell for smell in smells(reading) if smell.kind in WEIGHTS]
+        found = [smell for smell in find_smells(reading) if smell.kind in WEIGHTS]
         if found:
             smelling[example.question, example.answer] = found
     assert not smelling
