@@ -12,7 +12,7 @@ from typing import NamedTuple
 from text2sql.config import SchemaText
 from text2sql.data.example import Example
 from text2sql.errors import UserError
-from text2sql.rows.csv_tables import read_csv_said
+from text2sql.rows.csv_tables import read_csv_with_warning
 from text2sql.sql.ddl import TableStatement, is_constraint, table_statements
 from text2sql.sql.files import first_rows
 from text2sql.sql.tokens import Token
@@ -248,7 +248,7 @@ def _descriptions(db: str, table: str) -> tuple[str, ...]:
     if file is None:
         return ()
     try:
-        described = read_csv_said(file, loose=True)
+        described = read_csv_with_warning(file, loose=True)
     except (OSError, ValueError) as error:
         raise UserError(f"prompt.schema_text.descriptions: {file} cannot be read: {error}.") from error
     lines = []

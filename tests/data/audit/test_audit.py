@@ -394,7 +394,7 @@ def test_a_table_that_multiplies_or_filters_rows_is_not(sql: str) -> None:
 def test_every_kind_that_tells_something_is_one_that_is_found() -> None:
     """Each key of the weights stands in the source of a smell, or is what a model's likelihoods are called."""
     sources = "".join(
-        p.read_text() for p in (REPOSITORY / "text2sql" / "data" / "audit").glob("*.py") if p.stem != "weights"
+        p.read_text() for p in (REPOSITORY / "text2sql" / "data" / "audit").rglob("*.py") if p.stem != "weights"
     )
     likelier = {f"{place} {far}{LESS_LIKELY}" for place in get_args(Place) for far in ("", "far ")}
     assert [kind for kind in WEIGHTS if f'"{kind}"' not in sources and kind not in likelier] == []

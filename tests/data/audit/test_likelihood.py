@@ -165,10 +165,10 @@ def test_the_scores_are_those_of_whole_queries(
 ) -> None:
     """In any order of rows, whichever of them begin alike, and as if each query were scored by itself."""
     monkeypatch.setattr(likelihood, "CHUNK", 3)
-    monkeypatch.setattr(likelihood, "TOP", 600)
-    monkeypatch.setattr(likelihood, "LEAD", -math.inf)
-    monkeypatch.setattr(likelihood, "OF_PLACE", 99)
-    monkeypatch.setattr(likelihood, "OF_QUERY", 99)
+    monkeypatch.setattr(likelihood, "TOP_TOKENS", 600)
+    monkeypatch.setattr(likelihood, "MIN_LEAD_NATS", -math.inf)
+    monkeypatch.setattr(likelihood, "MAX_PER_POSITION", 99)
+    monkeypatch.setattr(likelihood, "MAX_PER_QUERY", 99)
     sampler = open_local().create_sampling_client(base_model=tiny_model).result()
     model = ScoringModel(sampler, Config(), 512)
     rows = [
