@@ -13,7 +13,7 @@ import httpx
 from backends.paths import PARTIAL
 from text2sql.console import console
 from text2sql.data.sources import NAMED
-from text2sql.data.sources.layout import fetched
+from text2sql.data.sources.layout import fetch_directory
 from text2sql.errors import UserError
 
 # Seconds without a byte after which a download is aborted.
@@ -36,7 +36,7 @@ def fetch(name: str) -> Path | None:
     if source.archive is None:
         _fetch_from_hub(str(source.hub_id), source.revision)
         return None
-    archive, directory = source.archive, fetched(name)
+    archive, directory = source.archive, fetch_directory(name)
     marker = directory / ".complete"
     if marker.is_file():
         console.print(f"{directory} is there already.")
