@@ -262,7 +262,7 @@ def test_a_connection_that_dies_loses_no_pair(tmp_path: Path, monkeypatch: pytes
                 execute(owner, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'")
             return prove(self, draft)
 
-        monkeypatch.setattr(Verifier, "prove", dying)
+        monkeypatch.setattr(Verifier, "verify", dying)
         with pytest.raises(UserError, match=r"is lost .*Run the same command again"):
             made(reader, tmp_path / "mine.jsonl", 25)
         assert len(read_jsonl(tmp_path / "mine.jsonl")) > 5
