@@ -33,9 +33,9 @@ def start_processes(config: Config, arguments: tuple[str, list[str]], processes:
     claim = check_run(config, STAGES)
     claim.release()
     file, overrides = arguments
-    if claim.beginning != "start":
+    if claim.mode != "start":
         # Whoever was asked is not asked again.
-        overrides = [*overrides, f"on_existing={claim.beginning}"]
+        overrides = [*overrides, f"on_existing={claim.mode}"]
     # The launcher gives each process one thread, and says so in five lines, unless it is told how many.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // processes)))
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]

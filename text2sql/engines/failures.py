@@ -56,7 +56,7 @@ def to_query_failed(error: BaseException) -> QueryFailed:
     if code in _TIMEOUT_CODES:
         return QueryFailed("timeout", "it takes too long")
     if code in _MEMORY_CODES:
-        return QueryFailed("timeout", "it takes too much memory")
+        return QueryFailed("timeout", "it takes too much memory", out_of_memory=True)
     if code in _READ_ONLY_CODES:
         return QueryFailed("refused", "it writes")
     return QueryFailed("error", first_line(error))

@@ -19,7 +19,7 @@ from text2sql.data.example import Example
 from text2sql.data.prompts import FewShotPrefixes
 from text2sql.errors import UserError
 from text2sql.inference.plan import plan_run
-from text2sql.training.batches import order_keys, planned_batches, planned_passes
+from text2sql.training.batches import SHUFFLED, OrderKeys, epoch_order, order_keys, total_steps
 
 # Of SQL and schemas, where the tokenizer is not at hand.
 CHARACTERS_PER_TOKEN = 3.2
@@ -73,7 +73,7 @@ class Forecast:
 
     Attributes:
         train: Lengths of the training examples that are short enough.
-        batches: The batches of the first epoch, as places of these; see `planned_batches`.
+        batches: The batches of the first epoch, as indices of these; see `planned_batches`.
         validation: Of the validation examples.
         asked: What the evaluations ask.
         work: All of it in tokens.
@@ -100,10 +100,33 @@ def forecast(config: Config, dataset: Dataset) -> Forecast:
     kept = [np.flatnonzero(side.totals <= config.data.max_tokens) for side in sides]
     train, validation = (_at(side, places) for side, places in zip(sides, kept, strict=True))
     work = forecast_tokens(config, train, validation, asked)
-    keys = order_keys(config, [dataset.split.train[place] for place in kept[0]], dataset.known)
+    keys = SHUFFLED
+    if config.rl.method is None:
+        keys = order_keys(config, [dataset.split.train[place] for place in kept[0]], dataset.known)
     batches = planned_batches(config, len(kept[0]), keys)
     name = f"the tokenizer of {name}" if missing else "the model's tokenizer"
     return Forecast(train, batches, validation, asked, work, name)
+
+
+def planned_passes(config: Config, examples: int) -> tuple[int, float]:
+    """Optimiser steps of a run, and how often they go through the training examples, each answer to one counted."""
+    training, rl = config.training, config.rl
+    if rl.method is not None:
+        steps = rl.total_steps(examples)
+        return steps, steps * rl.questions * rl.group / examples
+    steps = total_steps(config, examples)
+    return steps, min(steps * training.batch_size, examples * training.epochs) / examples
+
+
+def planned_batches(config: Config, examples: int, keys: OrderKeys) -> list[list[int]]:
+    """The batches of the first epoch, as indices of training examples: one for each sequence in it."""
+    size, copies = config.training.batch_size, 1
+    if config.rl.method is not None:
+        size, copies = config.rl.questions, config.rl.group
+    order = epoch_order(config.seed, 0, examples, keys)
+    batches = [order[start : start + size] for start in range(0, examples, size)]
+    steps, _ = planned_passes(config, examples)
+    return [[index for index in batch for _ in range(copies)] for batch in batches[:steps]]
 
 
 def forecast_questions(config: Config, dataset: Dataset, tokenizer: Tokenizer | None) -> list[Asked]:
@@ -182,12 +205,12 @@ def forecast_tokens(config: Config, train: Lengths, validation: Lengths, asked: 
         asked.append(Asked(train, seen / config.rl.group, config.rl.group))
     answers = [(round(a.times * len(a.lengths.prompts)) * a.samples, a.only_on_failure) for a in asked]
     # The start model, or the teacher, reads every answer with its prompt.
-    read_again = seen * train.totals.sum() if config.rl.asks_another else 0.0
+    read_again = seen * train.totals.sum() if config.rl.uses_reference_model else 0.0
     if config.prompt.thinking == "on":
         # Each answer is asked for behind the prompt and what was thought.
         thought = config.evaluation.max_thinking_tokens
         read_again += sum(a.times * a.samples * (a.lengths.prompts + thought).sum() for a in asked)
-    learnt = seen * config.rl.learnt_at_most / config.rl.group if config.rl.method is not None else seen
+    learnt = seen * config.rl.max_trained_answers / config.rl.group if config.rl.method is not None else seen
     mean = min(float(train.completions.mean()), longest)
     return TokenForecast(
         steps=steps,

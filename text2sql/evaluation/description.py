@@ -12,7 +12,7 @@ from sqlglot import exp
 from text2sql.engines.answers import extract_sql_in
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.trees import canonical_in, hardness_in, parse_statement_in
-from text2sql.equivalence.scoring import PairTask, Scored, score
+from text2sql.equivalence.scoring import PairResult, PairTask, score_pair
 from text2sql.equivalence.verdict import Verdict
 from text2sql.evaluation.breakdown import Group, groups_of
 from text2sql.evaluation.labels import compile_failure, find_labels, is_syntax_error, parse_query
@@ -73,7 +73,7 @@ def describe(
 
 
 @dataclass(frozen=True)
-class Described(Scored):
+class Described(PairResult):
     """What a worker answers of an answer: the verdict, the query in it, and its description.
 
     Attributes:
@@ -92,12 +92,13 @@ class Described(Scored):
 
 
 def score_and_describe(task: PairTask) -> Described:
-    """What a worker does with an answer: the verdict as `scoring.score` has it, the query, and its description."""
-    scored = score(task).verdict
+    """What a worker does with an answer: the verdict as `scoring.score_pair` has it, the query, and its description."""
+    scored = score_pair(task)
     texts = (task.schema, task.gold, task.predicted)
-    about = describe(*texts, Verdict.from_dict(scored), task.dialect, transpile=task.transpile)
+    about = describe(*texts, Verdict.from_dict(scored.verdict), task.dialect, transpile=task.transpile)
     sql, groups = extract_sql_in(task.predicted, task.dialect), about.groups or ()
-    return Described(scored, sql, about.checks.model_dump(), about.hardness, about.labels, groups)
+    checks = about.checks.model_dump()
+    return Described(scored.verdict, scored.cause, sql, checks, about.hardness, about.labels, groups)
 
 
 def read_description(

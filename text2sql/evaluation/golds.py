@@ -12,15 +12,16 @@ from backends.paths import cache_directory
 from text2sql.config import EvaluationConfig
 from text2sql.engines.dialect import DIALECTS, Dialect
 from text2sql.engines.sandbox.engine import engine_versions
-from text2sql.equivalence.match import GOLD_FAILS, ON_FILE_ROWS, ON_FILE_STEPS
-from text2sql.equivalence.pair import GoldFails, PreparedPair
+from text2sql.equivalence.pair import GoldFails
 from text2sql.equivalence.processes.process_pool import Lost, run_tasks
-from text2sql.equivalence.scoring import PairTask, engines_of, judged
+from text2sql.equivalence.real_database import ON_FILE_ROWS, ON_FILE_STEPS
+from text2sql.equivalence.scoring import PairTask, engines_of, match_task
+from text2sql.equivalence.sqlite_pair import SqlitePreparation
 from text2sql.equivalence.verdict_cache import VerdictCache
 from text2sql.errors import UserError
 from text2sql.formats import percent
 from text2sql.sql.foreign_dialects import reading_dialects
-from text2sql.sql.sandbox import Sandbox
+from text2sql.sql.sandbox import SqliteSandbox
 
 # What is wrong with a gold query, in the words of the tables, the worst first.
 FAILS = "SQLite cannot run it"
@@ -176,7 +177,7 @@ def examine(task: PairTask) -> Examined:
     if isinstance(gold, Examined):
         return gold
     faults = [(MADE_UP, ", ".join(gold.added))] if gold.added else []
-    verdict = judged(task)
+    verdict = match_task(task)
     if verdict.status != "equivalent":
         faults.append((UNDECIDED, verdict.reason))
     elif verdict.unused_database:
@@ -203,19 +204,19 @@ class _Prepared(NamedTuple):
 
 def _prepared(task: PairTask) -> _Prepared | Examined:
     """A gold query as SQLite takes it, or that it does not run."""
-    with closing(PreparedPair(task.schema, task.gold, task.gold, task.database, task.seed)) as pair:
+    with closing(SqlitePreparation(task.schema, task.gold, task.gold, task.seed, task.database)) as preparation:
         try:
-            pair.prepare_gold()
+            gold = preparation.prepare_gold()
         except GoldFails as failure:
             return Examined(((FAILS, f"{failure}; {_dialects(task.gold)}"),))
-        return _Prepared(pair.gold.sql, pair.added)
+        return _Prepared(gold.sql, preparation.notes.made_up)
 
 
 def _examine_in_engine(task: PairTask) -> Examined:
-    verdict = judged(task)
+    verdict = match_task(task)
     if verdict.status == "equivalent":
         return Examined(())
-    if verdict.reason.startswith(GOLD_FAILS):
+    if verdict.cause == "gold_failed":
         return Examined(((FAILS_IN_ENGINE, f"{verdict.reason} ({verdict.judged_on})"),))
     return Examined(((UNDECIDED, verdict.reason),))
 
@@ -227,7 +228,7 @@ def _dialects(sql: str) -> str:
 
 def _returns_something(sql: str, path: str, seconds: float) -> bool:
     """Whether a query that runs on a real database returns a row there that is not all NULL."""
-    with closing(Sandbox.from_file(path)) as box:
+    with closing(SqliteSandbox.from_file(path)) as box:
         box.allow_json_tables()
         rows = box.run(sql, ON_FILE_STEPS, seconds, ON_FILE_ROWS).rows
     return any(value is not None for row in rows for value in row)

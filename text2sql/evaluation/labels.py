@@ -138,7 +138,7 @@ def compile_failure(
 ) -> QueryFailed | None:
     """Why a prediction cannot run on its schema; None if it can, or if nobody knows without the engine."""
     from text2sql.equivalence.engine_pair import compile_in_engine
-    from text2sql.equivalence.pair import compile_prediction
+    from text2sql.equivalence.sqlite_pair import compile_prediction
 
     try:
         if dialect != "sqlite":

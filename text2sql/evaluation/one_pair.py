@@ -103,11 +103,11 @@ def _print_challenge(found: Challenge) -> None:
     if found.failure:
         console.print(f"The challenge failed: {found.failure}.")
         return
-    if not (found.told_apart or found.survivors):
+    if not (found.killed or found.survivors):
         console.print("Challenge: the gold query has no place that could be changed.")
         return
     console.print(
-        f"Challenge: these {found.databases} databases tell {len(found.told_apart)} of {found.changing} mutations of "
+        f"Challenge: these {found.databases} databases tell {len(found.killed)} of {found.changing} mutations of "
         f"the gold query apart ({percent(found.score)}). Survivors: {len(found.survivors) or 'none'}."
     )
     for survivor in found.survivors:

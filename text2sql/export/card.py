@@ -16,7 +16,7 @@ from text2sql.engines.dialect import DISPLAY_NAMES
 from text2sql.evaluation.metrics import INTERVAL
 from text2sql.export.record import ExportRecord
 from text2sql.formats import count, interval, p_value, percent
-from text2sql.runs.records import StartRecord, describe_start
+from text2sql.runs.records import InitialWeightsRecord, describe_initial_weights
 from text2sql.runs.summary import Summary
 
 # Licences by the beginning of a Hub id, as the Hub spells them; a model that is not here is said to be unknown.
@@ -84,7 +84,7 @@ def _sources(config: Config, summary: Summary | None) -> list[str]:
     return list(dict.fromkeys([*config.data.sources, *(start.data or () if start else ())]))
 
 
-def _start(summary: Summary | None) -> StartRecord | None:
+def _start(summary: Summary | None) -> InitialWeightsRecord | None:
     """The saved weights that the run's training began with, None for none."""
     return summary.training.start_from if summary and summary.training else None
 
@@ -222,7 +222,9 @@ def _training(config: Config, summary: Summary | None) -> str:
     ]
     if start := _start(summary):
         before = ", ".join(start.data or ()) or "data that its record does not name"
-        lines.append(f"- Training began with the weights of `{describe_start(start)}`, trained before on {before}")
+        lines.append(
+            f"- Training began with the weights of `{describe_initial_weights(start)}`, trained before on {before}"
+        )
     if training and (verdicts := training.verdicts):
         lines.append(
             f"- Learnt from verdicts ({verdicts.method}): {count(training.steps)} steps of {verdicts.questions} "
@@ -251,7 +253,7 @@ def _licences(about: ExportRecord, config: Config, summary: Summary | None) -> s
         hub_id, licence = data_licence(source)
         lines.append(f"- Data {hub_id or source}: {licence or UNKNOWN}.")
     if (start := _start(summary)) and start.data is None:
-        lines.append(f"- Data of {describe_start(start)}: {UNKNOWN}.")
+        lines.append(f"- Data of {describe_initial_weights(start)}: {UNKNOWN}.")
     return "\n".join(lines)
 
 

@@ -26,9 +26,9 @@ from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.errors import UserError
 from text2sql.inference.generate import Request, generate, stream
 from text2sql.runs.directory import RunDirectory, load_run_config
-from text2sql.runs.session import context_length, open_service, with_its_arithmetic
+from text2sql.runs.session import context_length, open_service, pin_matmul_dtype
+from text2sql.runs.trained_model import tuned_checkpoint
 from text2sql.sql.sandbox import QueryFailed, Result
-from text2sql.training.early_stopping import choose_checkpoint
 
 LOG = logging.getLogger(__name__)
 
@@ -161,17 +161,10 @@ class Answerer:
             if model == "base":
                 coming = self._service.create_sampling_client(base_model=self.config.trained_model)
             else:
-                coming = self._service.create_sampling_client(model_path=self._checkpoint())
+                checkpoint = tuned_checkpoint(self._run, self.config, "ask its base model with --base")
+                coming = self._service.create_sampling_client(model_path=str(checkpoint.sampler_path))
             self._samplers[model] = coming.result()
         return self._samplers[model]
-
-    def _checkpoint(self) -> str:
-        run, checkpoints = self._run, self._run.checkpoints()
-        if not checkpoints:
-            raise UserError(
-                f"The run in {run.path} has no checkpoint yet; let it finish, or ask its base model with --base."
-            )
-        return str(choose_checkpoint(checkpoints, self.config.training).sampler_path)
 
     def _excess(self, example: Example, sampler: SamplingClient) -> tuple[int, int] | None:
         """Tokens of a prompt that is too long, and those that the model takes; None if it fits."""
@@ -204,7 +197,7 @@ def answering(directory: Path, max_tables: int = DEFAULT_MAX_TABLES) -> Iterator
     """
     run = RunDirectory(directory)
     config = load_run_config(run)
-    with open_service(with_its_arithmetic(config, run), run.file("checkpoints")) as service:
+    with open_service(pin_matmul_dtype(config, run), run.file("checkpoints")) as service:
         yield Answerer(run, config, service, max_tables)
 
 

@@ -16,9 +16,9 @@ from text2sql.faults import keeping_traceback
 from text2sql.pipeline.preflight import check_run
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.claim import Claim
-from text2sql.runs.interruption import terminations_interrupt
+from text2sql.runs.interruption import sigterm_interrupts
 from text2sql.runs.models import STAGES
-from text2sql.runs.session import BackendLost, RunSession, note_session, open_service, with_its_arithmetic
+from text2sql.runs.session import RunSession, TransientBackendError, open_service, pin_matmul_dtype, record_session
 
 
 def run_pipeline(config: Config, stages: Sequence[str] = STAGES) -> Path:
@@ -60,12 +60,12 @@ def _carry_out(claim: Claim, stages: Sequence[str]) -> Path:
     run = claim.open()
     try:
         budget = TokenBudget(run, config)
-        opened = open_service(with_its_arithmetic(config, run), run.file("checkpoints"))
-        with keeping_traceback(run.path), terminations_interrupt(), open_trackers(config, run) as trackers:
+        opened = open_service(pin_matmul_dtype(config, run), run.file("checkpoints"))
+        with keeping_traceback(run.path), sigterm_interrupts(), open_trackers(config, run) as trackers:
             if config.capabilities.computes_here:
                 console.print(f"Loading {config.trained_model} …")
             with opened as service:
-                note_session(run, config, service)
+                record_session(run, config, service)
                 carry_out(RunSession(config, run, service, budget), dataset, stages, trackers)
         if trains and not config.capabilities.checkpoints_on_disk:
             from text2sql.pipeline.adapter_download import download_at_the_end
@@ -76,7 +76,7 @@ def _carry_out(claim: Claim, stages: Sequence[str]) -> Path:
 
             push_run(run.path, config.hub)
         return run.path
-    except (KeyboardInterrupt, OSError, BackendLost) as error:
+    except (KeyboardInterrupt, OSError, TransientBackendError) as error:
         again = "the same command" if _resumes(config) else "the same command with on_existing=resume"
         error.add_note(f"What was finished is kept; {again} goes on from there.")
         raise

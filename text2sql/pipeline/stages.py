@@ -35,9 +35,9 @@ from text2sql.pipeline.given_adapter import adapter_sampler
 from text2sql.pipeline.inputs import take_fingerprints
 from text2sql.pipeline.summarize import FinishedWork, summarize_run
 from text2sql.pipeline.training import train_model
-from text2sql.rl.start import count_taught, start_sampler
+from text2sql.rl.reference import count_seen_in_training, reference_sampler
 from text2sql.rl.teacher import Teacher
-from text2sql.runs.environment import environment
+from text2sql.runs.environment import describe_environment
 from text2sql.runs.evaluation_summary import JudgeSummary
 from text2sql.runs.inputs import check_inputs
 from text2sql.runs.models import SIDES, Model
@@ -45,7 +45,7 @@ from text2sql.runs.records import Prediction, predictions_file
 from text2sql.runs.session import RunSession, context_length
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, TrainedWeights
 from text2sql.trackers.trackers import Trackers
-from text2sql.training.warm_start import check_start, find_start
+from text2sql.training.initial_weights import check_initial_weights, find_initial_weights
 
 
 def read_data(config: Config, stages: Collection[str]) -> Dataset:
@@ -115,7 +115,7 @@ def _carry_out(session: RunSession, dataset: Dataset, stages: set[str], teacher:
         if trained.sampler:
             models["tuned"] = trained.sampler
         if "start" in asked:
-            models["start"] = start_sampler(session)
+            models["start"] = reference_sampler(session)
     notes: list[str] = []
     if plan.after and config.evaluation.adapter is not None:
         models["tuned"] = adapter_sampler(session)
@@ -148,12 +148,12 @@ def _introduce(
     config, run = session.config, session.run
     introduce_run(session, dataset)
     introduce_devices(session.service.describe(), config)
-    start = find_start(config) if trains and not run.checkpoints() else None
+    start = find_initial_weights(config) if trains and not run.checkpoints() else None
     if start:
-        check_start(start, session.service, config)
+        check_initial_weights(start, session.service, config)
         introduce_start(start.record, config)
         if config.rl.method is not None:
-            introduce_questions(dataset, count_taught(start.record, dataset.split.train))
+            introduce_questions(dataset, count_seen_in_training(start.record, dataset.split.train))
     # Weights to begin with have the modules of this configuration: others are refused.
     trained = _describe_training(session) if trains else Description()
     weights = TrainedWeights.model_validate(trained) if trained else None
@@ -162,7 +162,7 @@ def _introduce(
     show_first_example(dataset.split.train[0], first, tokenizer)
     # A run that goes on keeps the record of its start.
     if run.environment() is None:
-        run.write_json(ENVIRONMENT, environment(prompts.VERSION, session.service.describe() | trained))
+        run.write_json(ENVIRONMENT, describe_environment(prompts.VERSION, session.service.describe() | trained))
     return weights
 
 

@@ -1,6 +1,6 @@
-"""Ctrl-C, and the signal with which a machine is taken back, as something that a run can heed.
+"""Ctrl-C (SIGINT) and SIGTERM, with which a machine is taken back, as requests that a run can honour.
 
-Left to themselves, the one breaks off whatever is being done, and the other ends a process without a word.
+By default SIGINT breaks off whatever is being done, and SIGTERM ends a process without a word.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from text2sql.console import console
 
 
 @contextmanager
-def terminations_interrupt() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does, which closes what is open and says what is kept; a second one ends at once."""
+def sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does; a second one ends the process at once."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
@@ -27,49 +27,53 @@ def terminations_interrupt() -> Iterator[None]:
         yield
 
 
-class Request:
-    """Whether somebody has asked a piece of work to stop."""
+class Interruption:
+    """Whether a piece of work has been asked to stop.
+
+    Attributes:
+        requested: Whether it has.
+    """
 
     def __init__(self) -> None:
-        self.made = False
+        self.requested = False
 
-    def heed(self) -> None:
-        """Raise KeyboardInterrupt where somebody has asked: nothing is lost here."""
-        if self.made:
+    def raise_if_requested(self) -> None:
+        """Raise KeyboardInterrupt where the work has been asked to stop; called where nothing is lost."""
+        if self.requested:
             raise KeyboardInterrupt
 
 
 @contextmanager
-def interruptions_wait(said: str) -> Iterator[Request]:
-    """Make a request of the first Ctrl-C or SIGTERM, for work that can stop without loss now and then.
+def defer_interruptions(message: str) -> Iterator[Interruption]:
+    """Let the first Ctrl-C or SIGTERM only be noted, for work that can stop without loss now and then.
 
     The next one interrupts at once. Of several processes each gets the signal, and they cannot wait for one another:
     there the first one interrupts already.
 
     Args:
-        said: What to tell whoever asks, in a sentence.
+        message: Printed when the first signal comes.
     """
-    request = Request()
+    interruption = Interruption()
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        if request.made or shares_work():
+    def note(number: int, frame: FrameType | None) -> None:
+        if interruption.requested or shares_work():
             raise KeyboardInterrupt
-        request.made = True
-        console.print(said, markup=False)
+        interruption.requested = True
+        console.print(message, markup=False)
 
-    with _handling(ask, signal.SIGINT, signal.SIGTERM):
-        yield request
+    with _handling(note, signal.SIGINT, signal.SIGTERM):
+        yield interruption
 
 
 @contextmanager
 def _handling(handler: Callable[[int, FrameType | None], None], *numbers: int) -> Iterator[None]:
-    # Python hears signals in its first thread alone.
+    # Python runs signal handlers in its main thread alone.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in numbers}
+    previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, own in before.items():
-            signal.signal(number, own)
+        for number, previous_handler in previous.items():
+            signal.signal(number, previous_handler)

@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from text2sql.data.audit.reading import Reading
 from text2sql.data.audit.smell import Smell
-from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
+from text2sql.sql.sandbox import QueryFailed, Result, SqliteSandbox
 
 # Limits of a query: SQLite instructions, seconds of CPU time, rows.
 _MAX_STEPS = 10**9
@@ -25,7 +25,7 @@ def run_on_database(reading: Reading) -> tuple[list[Smell], list[str]]:
     if example.db is None or example.dialect != "sqlite":
         return [], []
     try:
-        sandbox = Sandbox.from_file(example.db)
+        sandbox = SqliteSandbox.from_file(example.db)
     except (sqlite3.Error, OSError):
         return [], []
     try:
@@ -35,7 +35,7 @@ def run_on_database(reading: Reading) -> tuple[list[Smell], list[str]]:
     return [smell for smell, _ in smells_with_rows], [line for _, lines in smells_with_rows for line in lines]
 
 
-def _find_smells(r: Reading, sandbox: Sandbox) -> Iterator[tuple[Smell, list[str]]]:
+def _find_smells(r: Reading, sandbox: SqliteSandbox) -> Iterator[tuple[Smell, list[str]]]:
     try:
         result = _run(sandbox, r.example.answer)
     except QueryFailed as error:
@@ -49,7 +49,7 @@ def _find_smells(r: Reading, sandbox: Sandbox) -> Iterator[tuple[Smell, list[str
     yield from _repeated(r, result)
 
 
-def _ties(r: Reading, sandbox: Sandbox) -> Iterator[tuple[Smell, list[str]]]:
+def _ties(r: Reading, sandbox: SqliteSandbox) -> Iterator[tuple[Smell, list[str]]]:
     """Rows after a limit that tie with those before it."""
     tree = r.tree
     limit, order = tree.args.get("limit"), tree.args.get("order")
@@ -93,7 +93,7 @@ def _repeated(r: Reading, result: Result) -> Iterator[tuple[Smell, list[str]]]:
         )
 
 
-def _run(sandbox: Sandbox, sql: str) -> Result:
+def _run(sandbox: SqliteSandbox, sql: str) -> Result:
     return sandbox.run(sql, _MAX_STEPS, _MAX_SECONDS, max_rows=_MAX_ROWS)
 
 

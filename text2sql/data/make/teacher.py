@@ -17,7 +17,7 @@ from text2sql.data.schema_cut import cut_schema
 from text2sql.engines.dialect import DISPLAY_NAMES
 from text2sql.engines.user_databases.connection import Database
 from text2sql.engines.user_databases.inspect import DatabaseSchema
-from text2sql.equivalence.match import judge_pair
+from text2sql.equivalence.match import match_pair
 from text2sql.errors import UserError
 from text2sql.evaluation import extract_sql
 from text2sql.formats import dollars
@@ -176,4 +176,4 @@ def _are_equivalent(sql: str, second_query: str, database: Database, schema: Dat
         return False
     if first_result.overflow or digest_of(first_result) != digest_of(second_result):
         return False
-    return database.location.dialect != "sqlite" or judge_pair(schema.text, sql, second_query).status != "different"
+    return database.location.dialect != "sqlite" or match_pair(schema.text, sql, second_query).status != "different"

@@ -8,7 +8,7 @@ from text2sql.engines.sandbox.engine import QUERY_SECONDS, Engine
 from text2sql.engines.sandbox.engine_schema import EngineSchema
 from text2sql.engines.values.fitted_rows import fit_rows
 from text2sql.engines.values.sqlite_functions import SQLITE_FUNCTIONS
-from text2sql.sql.sandbox import MAX_ROWS, QueryFailed, Result, Sandbox
+from text2sql.sql.sandbox import MAX_ROWS, QueryFailed, Result, SqliteSandbox
 from text2sql.sql.schema import TableSchema, View
 from text2sql.sql.tokens import fold
 from text2sql.sql.values import Row
@@ -18,7 +18,7 @@ _STEPS_PER_QUERY = 20_000
 
 
 class EngineSandbox:
-    """The counterpart of SQLite's `Sandbox` for an engine; rows are written when the first query reads them.
+    """The counterpart of SQLite's `SqliteSandbox` for an engine; rows are written when the first query reads them.
 
     Args:
         engine: The engine that runs the queries.
@@ -52,7 +52,7 @@ class EngineSandbox:
         }
         self._constraint_checker = None
         if self._sqlite_checked:
-            self._constraint_checker = Sandbox.in_memory(tables.values(), functions=SQLITE_FUNCTIONS)
+            self._constraint_checker = SqliteSandbox.in_memory(tables.values(), functions=SQLITE_FUNCTIONS)
         self._is_reversed = self._is_filled = False
         # The INSERT statements whose rows the engine holds now; None if unknown.
         self._written_statements: list[str] | None = None

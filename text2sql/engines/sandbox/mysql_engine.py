@@ -188,7 +188,7 @@ class MySQLEngine:
         if number in _TIMEOUT_ERRORS:
             return QueryFailed("timeout", "it takes too long")
         if number in _MEMORY_ERRORS:
-            return QueryFailed("timeout", f"it takes too much memory ({message})")
+            return QueryFailed("timeout", f"it takes too much memory ({message})", out_of_memory=True)
         return QueryFailed("refused" if number in _DENIED_ERRORS else "error", message, by_rows=number in _DATA_ERRORS)
 
     def drop_tables(self) -> None:
