@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from tinker import types
 
-from backends.fake import ByteTokenizer, FakeSamplingClient, FakeServiceClient
+from backends.byte_tokenizer import ByteTokenizer
+from backends.fake import FakeSamplingClient, FakeServiceClient
 from backends.options import FakeOptions
 from tests.support import archives
 from tests.support.tiny_runs import read_jsonl, tiny_config

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from backends import fake
 from backends.base_models import weights_digest
+from backends.byte_tokenizer import ByteTokenizer
 from tests.support.tiny_runs import read_jsonl, rows, tiny_config, write_jsonl
 from text2sql.config.templates import TEMPLATES, Plain
 from text2sql.data import prompts
@@ -80,7 +80,7 @@ def test_another_prompt_or_tokenizer_is_refused(tmp_path: Path, monkeypatch: pyt
     run_pipeline(config, ("train",))
     changes: list[tuple[Any, str, Any, str]] = [
         (prompts, "VERSION", 99, "the prompt template or its version"),
-        (fake.ByteTokenizer, "chat_template", "another", "the tokenizer"),
+        (ByteTokenizer, "chat_template", "another", "the tokenizer"),
     ]
     for owner, name, value, match in changes:
         with monkeypatch.context() as patch:

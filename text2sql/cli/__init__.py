@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 from dotenv import load_dotenv
 
-from backends import waiting_threads
+from backends import openmp
 from text2sql import __version__
 from text2sql.cli import (
     cache,
@@ -108,7 +108,7 @@ def main() -> None:
     """Run the command line; errors for people are printed without a traceback, with exit status 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     # Here, since commands load PyTorch before they open a backend.
-    waiting_threads.keep_short()
+    openmp.limit_spin()
     # Keys, where people keep them; what the environment has goes before.
     load_dotenv(Path(".env"))
     take_debug_option()

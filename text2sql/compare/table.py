@@ -65,7 +65,7 @@ def _memory(entry: Entry) -> str:
         return MISSING
     backend = capabilities_of(entry.backend)
     # The run's own process holds no weights there, so that the numbers are of different things.
-    elsewhere = backend is not None and backend.has_weights and not backend.computes_here
+    elsewhere = backend is not None and backend.has_weights and not backend.runs_locally
     return size(entry.cost.peak_memory_bytes) + (" (the client; the server's is not known)" if elsewhere else "")
 
 

@@ -174,7 +174,7 @@ def _try_mutations(pair: PreparedPair, task: ChallengeTask) -> tuple[list[Mutati
     rng = random.Random(task.seed)
     killed, survived = list[Mutation](), list[Mutation]()
     with open_generator(pair, task.seed) as generator:
-        generator.kept = task.databases
+        generator.cached_databases = task.databases
         for mutation in mutations(pair.gold.sql, rng, _DRAWN_PER_MUTATION * task.count, pair.syntax):
             if len(killed) + len(survived) == task.count:
                 break

@@ -103,7 +103,9 @@ def _compare(pair: EnginePair, databases: int, seed: int, timeout: float) -> Ver
     trial = Trial(pair, budget)
     with open_generator(pair, seed) as generator:
         # What SQLite is told of time is a translation: the databases made for that are the engine's to see.
-        generator.kept = max(_SCOUTED_DATABASES[pair.dialect], _TIMED_DATABASES if generator.timed else 0)
+        generator.cached_databases = max(
+            _SCOUTED_DATABASES[pair.dialect], _TIMED_DATABASES if generator.is_timed else 0
+        )
         scouted = None if pair.is_same_query else _scout(pair, generator, databases, timeout)
         if scouted is not None and scouted.counterexample is not None:
             verdict = _confirm(pair, trial, generator, budget, scouted, scouted.counterexample)
@@ -116,7 +118,7 @@ def _compare(pair: EnginePair, databases: int, seed: int, timeout: float) -> Ver
             and pair.translations.exact
             and not pair.goes_beyond_sqlite
         )
-        databases = min(databases, generator.kept if seen else _UNSCOUTED_DATABASES)
+        databases = min(databases, generator.cached_databases if seen else _UNSCOUTED_DATABASES)
         return CounterexampleSearch(pair, trial, generator, databases, budget, scouted=seen).verdict()
 
 

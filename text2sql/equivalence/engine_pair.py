@@ -24,7 +24,7 @@ from text2sql.engines.translation.pivots import expand_pivots
 from text2sql.engines.translation.to_sqlite import loses_aggregate_order, translate_to_sqlite
 from text2sql.engines.trees import canonical_in, order_collecting_aggregates, parse_query, to_sql
 from text2sql.equivalence import ties
-from text2sql.equivalence.engine_values import engine_column_hints
+from text2sql.equivalence.engine_values import engine_column_facts
 from text2sql.equivalence.pair import GoldFails, PairNotes, PreparedPair, check_query, encodable
 from text2sql.equivalence.syntax import Syntax
 from text2sql.sql.prepare import Prepared
@@ -112,7 +112,7 @@ class EnginePair(PreparedPair):
     @property
     def goes_beyond_sqlite(self) -> bool:
         """Whether the queries are about what SQLite does not have: regular expressions, lists, lengths in bytes."""
-        return bool(self.column_hints.extra)
+        return bool(self.column_facts.hints)
 
     @property
     def sqlite_trees(self) -> list[exp.Expr]:
@@ -208,7 +208,7 @@ class EnginePreparation:
             rng=self._rng,
             tie_breaker=ties.TieBreaker(self._rng),
             notes=self.notes,
-            column_hints=engine_column_hints(self._schema, trees, translated, self._inherits_rows),
+            column_facts=engine_column_facts(self._schema, trees, translated, self._inherits_rows),
             max_gold_failures=_MAX_GOLD_FAILURES,
             dialect=self.dialect,
             engine_schema=self._schema,

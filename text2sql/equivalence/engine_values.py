@@ -19,8 +19,8 @@ from text2sql.engines.values.text_hints import (
     spacing_and_accent_hints,
     text_hints,
 )
-from text2sql.equivalence.databases.values.json_documents import demands_of, documents, json_paths
-from text2sql.equivalence.pair import ColumnHints
+from text2sql.equivalence.databases.reading.compiler import EngineColumnFacts
+from text2sql.equivalence.databases.values.json_documents import documents, read_json_demands, read_json_paths
 from text2sql.sql.column_paths import Path
 from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
@@ -28,9 +28,9 @@ from text2sql.sql.values import Value
 Values = dict[str, list[Value]]
 
 
-def engine_column_hints(
+def engine_column_facts(
     schema: EngineSchema, trees: Sequence[exp.Expr], translated: Sequence[exp.Expr], inherits_rows: bool
-) -> ColumnHints:
+) -> EngineColumnFacts:
     """What columns hold for a pair.
 
     Args:
@@ -46,12 +46,12 @@ def engine_column_hints(
     # Conditions on a table are conditions on those whose rows are seen through it.
     compared = literal_hints(trees) if inherits_rows else {}
     texts = text_hints(trees)
-    extra: Values = {}
+    hints: Values = {}
     for values_by_column in (spellings, texts, nested, compared):
         for column, values in values_by_column.items():
-            extra.setdefault(column, []).extend(values)
-    swept = {column: extra[column] for column in (*texts, *(spellings.keys() & columns_compared_differently(trees)))}
-    return ColumnHints(nested, extra, swept, _padded_columns(schema), _fractional_columns(schema))
+            hints.setdefault(column, []).extend(values)
+    swept = {column: hints[column] for column in (*texts, *(spellings.keys() & columns_compared_differently(trees)))}
+    return EngineColumnFacts(nested, _padded_columns(schema), _fractional_columns(schema), hints, swept)
 
 
 def _padded_columns(schema: EngineSchema) -> frozenset[str]:
@@ -84,9 +84,9 @@ def _nested_values(
     literals = [part for value in values if value is not None for part in (value, *_scalars_in(value))]
     paths: dict[str, list[Path]] = {}
     for tree in translated:
-        for column, column_paths in json_paths(tree).items():
+        for column, column_paths in read_json_paths(tree).items():
             paths.setdefault(column, []).extend(column_paths)
-    demands, nested = demands_of(trees), Values()
+    demands, nested = read_json_demands(trees), Values()
     for column, place in columns.items():
         followed = list(dict.fromkeys(paths.get(column, ())))
         if place.type.kind == "json" and followed:

@@ -132,7 +132,7 @@ def planned_batches(config: Config, examples: int, keys: OrderKeys) -> list[list
 def forecast_questions(config: Config, dataset: Dataset, tokenizer: Tokenizer | None) -> list[Asked]:
     """What the evaluations of a run ask."""
     limit = None
-    if tokenizer is not None and config.capabilities.computes_here:
+    if tokenizer is not None and config.capabilities.runs_locally:
         limit = model_shape(config.trained_model).context - config.longest_answer
     asked: list[Asked] = []
     # Most evaluations are of the same questions with the same prompts, which are counted once.

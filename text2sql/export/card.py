@@ -236,7 +236,7 @@ def _training(config: Config, summary: Summary | None) -> str:
             f"- {count(training.steps)} steps of {training.batch_size} examples, {count(training.tokens)} tokens, "
             f"learning rate {training.learning_rate:g} ({config.training.schedule})"
         )
-    quantized = config.local.quantization if config.capabilities.computes_here else "none"
+    quantized = config.local.quantization if config.capabilities.runs_locally else "none"
     lines.append(
         f"- Base weights while training: {'not quantised' if quantized == 'none' else quantized + ' (QLoRA)'}; "
         "loss on the answer alone"

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backends.capabilities import capabilities_of
-from backends.interface import Description
+from backends.facts import BackendFacts
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
 from text2sql.console import console
@@ -44,9 +44,9 @@ def introduce_run(session: RunSession, dataset: Dataset) -> None:
         )
 
 
-def introduce_devices(described: Description, config: Config) -> None:
+def introduce_devices(described: BackendFacts, config: Config) -> None:
     """That GPUs are idle, where a run that may take any uses fewer than there are."""
-    used, there = described.get("processes", 1), described.get("gpus", 1)
+    used, there = described.processes or 1, described.gpus or 1
     if there > used and config.local.device in ("auto", "cuda"):
         console.print(
             f"This machine has {there} GPUs, and this run uses {used}; `text2sql run CONFIG --processes {there}` shares"

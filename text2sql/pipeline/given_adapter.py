@@ -27,14 +27,14 @@ def check_adapter(config: Config) -> None:
     if given is None:
         return
     if given.startswith(SCHEME):
-        if config.capabilities.computes_here or not config.capabilities.has_weights:
+        if config.capabilities.runs_locally or not config.capabilities.has_weights:
             raise UserError(f"{KEY}: {given} is on a server, which backend=tinker asks; this is {config.backend}.")
         try:
             CheckpointPath.parse(given)
         except ValueError as error:
             raise UserError(f"{KEY}: {given} is no path; they look like tinker://RUN/sampler_weights/NAME.") from error
         return
-    if not config.capabilities.computes_here:
+    if not config.capabilities.runs_locally:
         raise UserError(f"{KEY}: {given} is no tinker:// path, and other adapters are evaluated with backend=local.")
     directory = expand_user(given)
     if directory.is_dir():

@@ -43,7 +43,7 @@ def take_fingerprints(config: Config, dataset: Dataset, tokenizer: Any) -> dict[
     if databases := sorted({example.db for example in split.test if example.db}):
         found["databases"] = fingerprint(map(_digest_database, databases), len(databases))
     # Of a hosted model only the name is known, and that is in the configuration.
-    if config.capabilities.computes_here and (digest := weights_digest(config.trained_model)):
+    if config.capabilities.runs_locally and (digest := weights_digest(config.trained_model)):
         found["base_weights"] = Fingerprint(digest=digest)
     if (file := adapter_file(config)) is not None and file.is_file():
         with file.open("rb") as weights:

@@ -53,7 +53,7 @@ def _carry_out(claim: Claim, stages: Sequence[str]) -> Path:
     config = claim.config
     trains = "train" in stages and config.evaluation.adapter is None
     dataset = read_data(config, stages)
-    if config.capabilities.computes_here:
+    if config.capabilities.runs_locally:
         from text2sql.estimate.warning import warn_of_memory
 
         warn_of_memory(config, dataset)
@@ -62,7 +62,7 @@ def _carry_out(claim: Claim, stages: Sequence[str]) -> Path:
         budget = TokenBudget(run, config)
         opened = open_service(pin_matmul_dtype(config, run), run.file("checkpoints"))
         with keeping_traceback(run.path), sigterm_interrupts(), open_trackers(config, run) as trackers:
-            if config.capabilities.computes_here:
+            if config.capabilities.runs_locally:
                 console.print(f"Loading {config.trained_model} …")
             with opened as service:
                 record_session(run, config, service)

@@ -6,9 +6,10 @@ Every stage writes its results as it goes and skips what an earlier start has fi
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from backends.interface import Description, SamplingClient
+from backends.facts import TrainingFacts
+from backends.interface import SamplingClient
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
 from text2sql.console import console
@@ -155,18 +156,20 @@ def _introduce(
         if config.rl.method is not None:
             introduce_questions(dataset, count_seen_in_training(start.record, dataset.split.train))
     # Weights to begin with have the modules of this configuration: others are refused.
-    trained = _describe_training(session) if trains else Description()
-    weights = TrainedWeights.model_validate(trained) if trained else None
+    trained = _describe_training(session) if trains else None
+    weights = TrainedWeights.model_validate(asdict(trained)) if trained else None
     if weights:
         introduce_training(weights)
     show_first_example(dataset.split.train[0], first, tokenizer)
     # A run that goes on keeps the record of its start.
     if run.environment() is None:
-        run.write_json(ENVIRONMENT, describe_environment(prompts.VERSION, session.service.describe() | trained))
+        facts = session.service.describe()
+        facts = replace(facts, training=trained or facts.training)
+        run.write_json(ENVIRONMENT, describe_environment(prompts.VERSION, facts))
     return weights
 
 
-def _describe_training(session: RunSession) -> Description:
+def _describe_training(session: RunSession) -> TrainingFacts | None:
     """What the training will change in the model (BackendError if the configuration asks for what cannot be done)."""
     config, flags = session.config, session.config.lora
     return session.service.describe_training(

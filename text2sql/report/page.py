@@ -344,7 +344,7 @@ def _cost(run: RunData) -> list[tuple[str, str]]:
 def _memory_of(summary: Summary) -> str:
     backend = capabilities_of(summary.backend)
     # The run's own process holds no weights there.
-    elsewhere = backend is not None and backend.has_weights and not backend.computes_here
+    elsewhere = backend is not None and backend.has_weights and not backend.runs_locally
     return "Peak memory of the client" if elsewhere else "Peak memory"
 
 

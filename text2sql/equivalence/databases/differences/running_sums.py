@@ -6,55 +6,129 @@ not. Where both rows are of one day, it depends on whether the window is sorted 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from text2sql.equivalence.databases.boundaries import ColumnKey
-from text2sql.equivalence.databases.plan import Plan
-from text2sql.equivalence.databases.runs import Running
-from text2sql.equivalence.databases.samples import Fitting, Sample
-from text2sql.sql.schema import Column
+from sqlglot import exp
+
+from text2sql.equivalence.databases.domains import Domains
+from text2sql.equivalence.databases.plan import ColumnKey, Plan
+from text2sql.equivalence.databases.samples import Sample, SampleDatabase
+from text2sql.sql.tokens import fold
+from text2sql.sql.trees import COMPARISONS, literal_value
 from text2sql.sql.values import Value
 
-# How far a sum comes back, and sums of one pair that do.
-_BACK, _MOST = 6, 3
+# How far the summands are from the number that a running sum is compared with.
+_HINT_STEPS = (0, 1, -1, 10, -10)
+# Times that names are replaced by what they stand for: an alias may be defined by another alias.
+_MAX_ALIAS_DEPTH = 3
+# What a column holds that a sum is compared with.
+_COMPARED_COLUMN_VALUE = 10
+# How far a sum comes back after it has passed its number.
+_RETURN = 6
+# Sums of one pair that have databases.
+_MAX_SUMS = 3
 
 
-def running_samples(
-    plan: Plan, columns: Mapping[ColumnKey, Column], fitting: Fitting, bases: Callable[[ColumnKey], list[Value]]
-) -> Iterator[tuple[Sample, ...]]:
-    """Databases with such sums, on two places of the order and on one.
+@dataclass(frozen=True)
+class RunningSum:
+    """A sum over the rows of a window whose result is compared with a number.
 
-    Args:
-        plan: The compiled pair.
-        columns: The columns of the tables that rows are made for.
-        fitting: Says which values a column may hold.
-        bases: Of a column some values.
+    Attributes:
+        column: The lower-case name of the column that is added up.
+        order: The lower-case names of the columns that the window is sorted by.
+        number: What a query compares the sum with, or the smallest or last of the sums.
+        compared_column: The lower-case name of the column that it is compared with instead, which holds the number or,
+            where it is negated, the number's opposite; empty for a literal number.
+        negated: Whether that column is negated.
     """
-    for running in list(dict.fromkeys(plan.running))[:_MOST]:
-        for table in dict.fromkeys(name for name, column in columns if column == running.summed):
-            order = [(table, name) for name in running.order if (table, name) in columns]
-            keys = [key for key in order if (key[1],) not in plan.schema.tables[table].keys][:1]
-            summed = (table, running.summed)
-            held = _held(running, columns, fitting)
-            if held is None:
+
+    column: str
+    order: tuple[str, ...]
+    number: int | float
+    compared_column: str = ""
+    negated: bool = False
+
+
+def read_running_sums(tree: exp.Expr) -> Iterator[RunningSum]:
+    """The sums that windows carry from row to row, however the smallest, the largest or the last one is asked for."""
+    aliases = {fold(item.alias): item.this for item in tree.find_all(exp.Alias) if item.find(exp.Window) is not None}
+    for node in tree.find_all(*COMPARISONS) if aliases or tree.args.get("qualify") else ():
+        for side, other in ((node.this, node.expression), (node.expression, node.this)):
+            compared = _compared_with(other)
+            if compared is None:
                 continue
-            places = [list(dict.fromkeys(bases(key)))[:2] for key in keys]
-            for sign in (1, -1):
-                values = [running.number + sign, -sign * _BACK]
-                if len(fitting(summed, values)) < len(values) or summed in keys:
-                    continue
-                for at in ((0, 0), (0, 1)) if all(len(own) > 1 for own in places) else ((0, 0),):
-                    rows = tuple(
-                        (*(own[n] for own in places), value, *held.values())
-                        for n, value in zip(at, values, strict=True)
-                    )
-                    yield (Sample(plan.reader(table), (*keys, summed, *held), rows, once=frozenset(held)),)
+            for window in _windows_behind(side, aliases, _MAX_ALIAS_DEPTH):
+                order = window.args.get("order")
+                terms = [term.this for term in order.expressions] if order else []
+                names = tuple(fold(term.name) for term in terms if isinstance(term, exp.Column))
+                aggregate = window.this.find(exp.Sum, exp.Avg, exp.Min, exp.Max)
+                columns = aggregate.find_all(exp.Column) if aggregate is not None else ()
+                yield from (RunningSum(fold(column.name), names, *compared) for column in columns)
 
 
-def _held(running: Running, columns: Mapping[ColumnKey, Column], fitting: Fitting) -> dict[ColumnKey, Value] | None:
-    """What the column holds that the sum is compared with; empty where that is a number, None where it cannot."""
-    if not running.against:
+def _compared_with(other: exp.Expr) -> tuple[int | float, str, bool] | None:
+    """The number that a sum is compared with, the column that holds it and whether that is negated; None if unknown."""
+    number, inner = literal_value(other), other.unnest()
+    if isinstance(number, (int, float)):
+        return number, "", False
+    negated = isinstance(inner, exp.Neg)
+    column = inner.this.unnest() if negated else inner
+    if isinstance(column, exp.Column):
+        return -_COMPARED_COLUMN_VALUE if negated else _COMPARED_COLUMN_VALUE, fold(column.name), negated
+    return None
+
+
+def _windows_behind(side: exp.Expr, aliases: Mapping[str, exp.Expr], depth: int) -> Iterator[exp.Window]:
+    """The windows in an expression, and in what its names stand for."""
+    yield from side.find_all(exp.Window)
+    for column in side.find_all(exp.Column) if depth else ():
+        named = aliases.get(fold(column.name))
+        if named is not None:
+            yield from _windows_behind(named, aliases, depth - 1)
+
+
+def running_sum_hints(sums: Iterable[RunningSum]) -> Iterator[tuple[str, list[Value]]]:
+    """By name of a column that is added up, values next to what the sum is compared with, so that it goes both ways."""
+    for running in sums:
+        yield running.column, [running.number + step for step in _HINT_STEPS]
+
+
+def running_sum_samples(plan: Plan, domains: Domains) -> Iterator[SampleDatabase]:
+    """Two rows whose sum passes the number and comes back, at one value of the order and at two."""
+    for running in list(dict.fromkeys(plan.windows.running_sums))[:_MAX_SUMS]:
+        for table in dict.fromkeys(name for name, column in domains.columns if column == running.column):
+            yield from _samples_in(table, running, plan, domains)
+
+
+def _samples_in(table: str, running: RunningSum, plan: Plan, domains: Domains) -> Iterator[SampleDatabase]:
+    """The samples for a sum over the rows of one table."""
+    order = [(table, name) for name in running.order if (table, name) in domains.columns]
+    keys = [key for key in order if (key[1],) not in plan.schema.tables[table].keys][:1]
+    summed = (table, running.column)
+    compared = _compared_column_values(running, domains)
+    if compared is None:
+        return
+    order_values = [list(dict.fromkeys(domains.start_values(key)))[:2] for key in keys]
+    for sign in (1, -1):
+        summands = [running.number + sign, -sign * _RETURN]
+        if len(domains.constraints.allowed(summed, summands)) < len(summands) or summed in keys:
+            continue
+        # Which of the two values of the order each row has.
+        for indices in ((0, 0), (0, 1)) if all(len(values) > 1 for values in order_values) else ((0, 0),):
+            rows = tuple(
+                (*(values[index] for values in order_values), summand, *compared.values())
+                for index, summand in zip(indices, summands, strict=True)
+            )
+            columns = (*keys, summed, *compared)
+            yield (Sample(plan.first_reader(table), columns, rows, constant_columns=frozenset(compared)),)
+
+
+def _compared_column_values(running: RunningSum, domains: Domains) -> dict[ColumnKey, Value] | None:
+    """What the column holds that the sum is compared with; empty for a literal, None where it may not hold that."""
+    if not running.compared_column:
         return {}
-    key = next((key for key in columns if key[1] == running.against), None)
+    key = next((key for key in domains.columns if key[1] == running.compared_column), None)
     value = -running.number if running.negated else running.number
-    return {key: value} if key is not None and key[1] != running.summed and fitting(key, [value]) else None
+    suits = key is not None and key[1] != running.column and domains.constraints.allows(key, value)
+    return {key: value} if key is not None and suits else None
