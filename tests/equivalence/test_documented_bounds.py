@@ -31,11 +31,11 @@ def test_the_page_names_the_bounds_of_the_code() -> None:
         f"{limits[sqlite3.SQLITE_LIMIT_COLUMN]:,} columns",
         f"LIKE patterns are limited to {limits[sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH]} bytes",
         f"on rows ({sandbox.MAX_ROWS:,} of a made database)",
-        f"on the memory of a query ({sandbox._MEMORY // 2**20} MiB)",
+        f"on the memory of a query ({sandbox._MAX_MEMORY_GROWTH // 2**20} MiB)",
         f"longer than {match.MAX_PREDICTION_CHARACTERS:,} characters",
         f"{process_pool.MEMORY // 2**20} MiB beyond what they begin with",
-        f"more than {complexity._LONG:,} characters",
-        f"more than {complexity._SUBQUERIES} queries inside",
+        f"more than {complexity._MAX_CHARACTERS:,} characters",
+        f"more than {complexity._MAX_SUBQUERIES} queries inside",
     ):
         assert said in PAGE, said
 

@@ -63,8 +63,8 @@ def load(schema: str, rows: Database) -> sqlite3.Connection:
     db = sqlite3.connect(":memory:")
     db.executescript(schema)
     for name, table in parse_schema(schema).tables.items():
-        places = [at for at, key in enumerate(table.columns) if key in table.given]
-        names = ",".join(f"`{column}`" for column in table.given)
+        places = [at for at, key in enumerate(table.columns) if key in table.stored_columns]
+        names = ",".join(f"`{column}`" for column in table.stored_columns)
         data = [tuple(row[at] for at in places) for row in rows[name]]
         db.executemany(f"INSERT OR IGNORE INTO `{name}` ({names}) VALUES ({','.join('?' * len(places))})", data)
     return db

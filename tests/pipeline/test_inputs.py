@@ -13,7 +13,7 @@ import pytest
 
 from backends.base_models import weights_digest
 from backends.byte_tokenizer import ByteTokenizer
-from tests.support.tiny_runs import judge_by_words, read_jsonl, rows, tiny_config, write_jsonl
+from tests.support.tiny_runs import read_jsonl, rows, tiny_config, write_jsonl
 from text2sql.config.templates import TEMPLATES, Plain
 from text2sql.data import prompts
 from text2sql.data.example import Example
@@ -22,11 +22,7 @@ from text2sql.pipeline.inputs import _of_examples
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.inputs import fingerprint
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge_by_words(monkeypatch)
-    monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def _contents(directory: Path) -> dict[str, bytes]:

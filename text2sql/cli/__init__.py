@@ -38,7 +38,7 @@ from text2sql.cli.examples import add_examples
 from text2sql.cli.faults import break_down, debugging, take_debug_option
 from text2sql.console import show_warnings
 from text2sql.errors import UserError
-from text2sql.rows.values import has_half_characters
+from text2sql.rows.values import has_lone_surrogates
 
 # Exit status after Ctrl-C, into which typer turns the exception.
 INTERRUPTED = 130
@@ -162,7 +162,7 @@ def _check_arguments(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if re.match(r"--\w+(\.\w+)+(=|$)", argument):
             raise UserError(f"Keys of a configuration are written without dashes, key=value: {argument.lstrip('-')}.")
-        if has_half_characters(argument) and not os.path.lexists(argument):
+        if has_lone_surrogates(argument) and not os.path.lexists(argument):
             raise UserError(f"An argument is not text in UTF-8: {argument!r}. Write it in UTF-8.")
 
 

@@ -20,7 +20,7 @@ from text2sql.runs.records import Checks
 from text2sql.sql.ddl import parse_schema
 from text2sql.sql.hardness import Hardness
 from text2sql.sql.prepare import missing_name
-from text2sql.sql.repair import clean
+from text2sql.sql.repair import strip_semicolon
 from text2sql.sql.tokens import tokenize
 
 
@@ -53,9 +53,9 @@ def describe(
     """Everything about a prediction that needs no database."""
     text = extract_sql_in(predicted, dialect)
     failure = compile_failure(schema, gold, predicted, dialect, transpile)
-    exact = _words(clean(gold)) == _words(text)
+    exact = _words(strip_semicolon(gold)) == _words(text)
     known = parse_schema(schema)
-    trees = [parse_query(sql, known, dialect) for sql in (clean(gold), text)]
+    trees = [parse_query(sql, known, dialect) for sql in (strip_semicolon(gold), text)]
     alike = exact or (trees[0] is not None and trees[1] is not None and _same_form(trees[0], trees[1], dialect))
     valid_syntax = bool(text) and (failure is None or not is_syntax_error(failure))
     missing = failure is not None and missing_name(failure) is not None

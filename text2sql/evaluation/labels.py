@@ -20,7 +20,7 @@ from text2sql.equivalence.verdict import Verdict
 from text2sql.evaluation.condition_labels import Condition, compare_conditions
 from text2sql.sql.ddl import parse_schema
 from text2sql.sql.prepare import missing_name
-from text2sql.sql.repair import clean
+from text2sql.sql.repair import strip_semicolon
 from text2sql.sql.sandbox import QueryFailed, is_write
 from text2sql.sql.schema import Schema
 from text2sql.sql.trees import COMPARISONS, literal_value
@@ -117,7 +117,7 @@ def find_labels(
         if missing is not None and missing[0] != "ambiguous":
             found.add(f"unknown {missing[0]}")
     known = parse_schema(schema)
-    gold_tree, tree = (parse_query(sql, known, dialect) for sql in (clean(gold), text))
+    gold_tree, tree = (parse_query(sql, known, dialect) for sql in (strip_semicolon(gold), text))
     if gold_tree is not None and tree is not None:
         features, other = _Features.of(gold_tree, known), _Features.of(tree, known)
         if "unknown column" in found:

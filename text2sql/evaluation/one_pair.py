@@ -11,7 +11,7 @@ from rich.table import Table
 
 from text2sql import evaluation
 from text2sql.console import console
-from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
 from text2sql.equivalence.challenge import Challenge, challenge
 from text2sql.equivalence.proofs import require_solver, with_proofs
 from text2sql.errors import UserError
@@ -51,12 +51,12 @@ def match_pair(
     """
     if dialect != "sqlite" and prove:
         raise UserError(
-            f"--prove knows SQLite's semantics alone, not those of {SHOWN[dialect]}: leave it out, or take "
+            f"--prove knows SQLite's semantics alone, not those of {DISPLAY_NAMES[dialect]}: leave it out, or take "
             "--challenge, which says how much the databases tell apart."
         )
     if dialect != "sqlite" and database is not None:
         raise UserError(
-            f"--database is a SQLite file, and --dialect says {SHOWN[dialect]}: give the tables with --schema."
+            f"--database is a SQLite file, and --dialect says {DISPLAY_NAMES[dialect]}: give the tables with --schema."
         )
     if transpile and mutations:
         raise UserError("--challenge runs mutations in the engine of --dialect: leave out --transpile, or --challenge.")
@@ -123,13 +123,13 @@ _FATES = {
 
 def _check_database(database: Path, schema: str, gold: str) -> None:
     """Raises UserError if the file is no database, or lacks a table that the gold query reads."""
-    from text2sql.sql.repair import word_names
+    from text2sql.sql.repair import possible_table_names
 
     try:
         found = parse_schema(file_schema(str(database)))
     except sqlite3.Error as error:
         raise UserError(f"--database: {database} is not a SQLite database that can be read ({error}).") from error
-    known, read = parse_schema(schema).tables, word_names(gold)
+    known, read = parse_schema(schema).tables, possible_table_names(gold)
     present = {name: table.name for name, table in found.tables.items()}
     present |= {name: view.name for name, view in found.views.items()}
     missing = [table.name for name, table in known.items() if name in read and name not in present]

@@ -7,7 +7,7 @@ from contextlib import closing
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
 from text2sql.engines.sandbox.engine import EngineMissing
 from text2sql.equivalence.scoring import Pair, score_pairs
 
@@ -92,8 +92,8 @@ class VerdictService:
         except EngineMissing:
             # Why there is none is the operator's affair, and may name places that are not the client's to know.
             raise ValueError(
-                f"dialect: this server has no {SHOWN[wanted.dialect]} to judge in. Send pairs of another dialect, or "
-                "have whoever runs the server set one up."
+                f"dialect: this server has no {DISPLAY_NAMES[wanted.dialect]} to judge in. Send pairs of another "
+                "dialect, or have whoever runs the server set one up."
             ) from None
         return {"verdicts": found}
 

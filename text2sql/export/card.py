@@ -12,7 +12,7 @@ from text2sql.config import Config, dump_config
 from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.data.sources import find_named
-from text2sql.engines.dialect import SHOWN
+from text2sql.engines.dialect import DISPLAY_NAMES
 from text2sql.evaluation.metrics import INTERVAL
 from text2sql.export.record import ExportRecord
 from text2sql.formats import count, interval, p_value, percent
@@ -138,7 +138,7 @@ def _lead(about: ExportRecord, config: Config) -> str:
 
 def _dialect(config: Config) -> str:
     """Of which dialect the queries are, where that is not SQLite's, which all was until others came."""
-    return "" if config.data.dialect == "sqlite" else f" Its queries are {SHOWN[config.data.dialect]}'s."
+    return "" if config.data.dialect == "sqlite" else f" Its queries are {DISPLAY_NAMES[config.data.dialect]}'s."
 
 
 def _results(summary: Summary | None) -> str:

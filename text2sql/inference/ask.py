@@ -17,10 +17,10 @@ from text2sql.config import Config
 from text2sql.console import console
 from text2sql.data import prompts
 from text2sql.data.example import Example
-from text2sql.data.schema_cut import USUAL_TABLES, CutSchema, cut_schema
+from text2sql.data.schema_cut import DEFAULT_MAX_TABLES, CutSchema, cut_schema
 from text2sql.data.schema_text import show_schemas
 from text2sql.engines.answers import extract_sql_in
-from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
 from text2sql.engines.user_databases.connection import Limits
 from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.errors import UserError
@@ -74,7 +74,7 @@ class Answerer:
     """
 
     def __init__(
-        self, run: RunDirectory, config: Config, service: ServiceClient, max_tables: int = USUAL_TABLES
+        self, run: RunDirectory, config: Config, service: ServiceClient, max_tables: int = DEFAULT_MAX_TABLES
     ) -> None:
         self.config, self.max_tables = config, max_tables
         self._run, self._service = run, service
@@ -138,7 +138,8 @@ class Answerer:
         if dialect == own:
             return ""
         return (
-            f"The run's queries are {SHOWN[own]}, the database is {SHOWN[dialect]}: read the SQL before you trust it."
+            f"The run's queries are {DISPLAY_NAMES[own]}, the database is {DISPLAY_NAMES[dialect]}: "
+            "read the SQL before you trust it."
         )
 
     def _example(self, question: str, cut: CutSchema, database: UserDatabase | None) -> Example:
@@ -183,7 +184,7 @@ class Answerer:
 
 
 @contextmanager
-def answering(directory: Path, max_tables: int = USUAL_TABLES) -> Iterator[Answerer]:
+def answering(directory: Path, max_tables: int = DEFAULT_MAX_TABLES) -> Iterator[Answerer]:
     """The models of the run in a directory, until the end of the block.
 
     Args:
@@ -208,7 +209,7 @@ def answer_question(
     *,
     base: bool,
     execute: bool,
-    max_tables: int = USUAL_TABLES,
+    max_tables: int = DEFAULT_MAX_TABLES,
 ) -> None:
     """Print the query that a run's model writes for a question, and with `execute` what it returns.
 
@@ -249,7 +250,7 @@ def _print_rows(database: UserDatabase, sql: str) -> None:
     try:
         result = run_query(database, sql)
     except QueryFailed as error:
-        raise UserError(f"The query does not run on {database.location.shown}: {error}") from error
+        raise UserError(f"The query does not run on {database.location.display_name}: {error}") from error
     table = Table(*result.columns)
     for row in result.rows:
         table.add_row(*("NULL" if value is None else str(value) for value in row))

@@ -15,7 +15,7 @@ from backends.tokenizer import vocabulary
 from text2sql.config import Config
 from text2sql.config.templates import TEMPLATES
 from text2sql.data import prompts
-from text2sql.data.chats import EFFORT, switches
+from text2sql.data.chats import EFFORT, thinking_switches
 from text2sql.data.dataset import Dataset
 from text2sql.data.example import Example
 from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
@@ -66,7 +66,7 @@ def _differences(form: prompts.PromptFormat, tokenizer: Any) -> Iterator[str]:
     """In what a model's chats differ from what its chat template makes of the turns; nothing of most models."""
     if left_out := turns_left_out(tokenizer):
         yield f"without {left_out}"
-    if EFFORT in (given := switches(tokenizer.chat_template, thinks=form.thinks)):
+    if EFFORT in (given := thinking_switches(tokenizer.chat_template, thinks=form.thinks)):
         yield f"{EFFORT}={given[EFFORT]}"
     end = prompts.end_of_turn(form, tokenizer)
     if len(end) > 1 and end[-2] in tokenizer.all_special_ids:

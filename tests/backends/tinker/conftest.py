@@ -10,6 +10,7 @@ import pytest
 
 from backends.tinker.client_futures import SDK_RETURNS_FUTURES
 from tests.backends.server.conftest import server, start_server  # noqa: F401  (fixtures)
+from tests.support.quick_runs import quick  # noqa: F401  (fixture)
 from tests.support.running import KEY, Running
 from tests.support.tiny_runs import rows, write_jsonl
 from text2sql.config import Config

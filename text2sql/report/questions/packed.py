@@ -144,11 +144,12 @@ def _detail(file: AnswerFile, page: Page, place: int, *, with_tree: bool) -> dic
 
 def _packed(value: object) -> str:
     # In ASCII: a model may write half characters. Without the time, which would be another one in every file.
-    text = json.dumps(value, allow_nan=False, default=_plain).encode("ascii")
+    text = json.dumps(value, allow_nan=False, default=json_value).encode("ascii")
     return base64.b64encode(gzip.compress(text, mtime=0)).decode()
 
 
-def _plain(value: Any) -> Any:
+def json_value(value: object) -> object:
+    """What `json.dumps` writes for a value that it does not know: the fields of a model."""
     if isinstance(value, BaseModel):
         return value.model_dump()
     raise TypeError(f"{type(value).__name__} is not shown")

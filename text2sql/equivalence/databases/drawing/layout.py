@@ -82,7 +82,7 @@ class Layout:
     def generated(self) -> frozenset[ColumnKey]:
         """The columns whose values SQLite computes."""
         return frozenset(
-            (name, key) for name, table in self.tables.items() for key in table.columns.keys() - table.given
+            (name, key) for name, table in self.tables.items() for key in table.columns.keys() - table.stored_columns
         )
 
     @cached_property

@@ -270,7 +270,7 @@ class RowDrawer:
         """More rows like those of a group, each with its own key: hundreds of them must cost little."""
         columns = list(self._tables[name].columns)
         if self._recipe.distinct_values:
-            fresh = set(self._tables[name].given)
+            fresh = set(self._tables[name].stored_columns)
         else:
             fresh = {column for table, column in self._rows.keys if table == name}
         indices = [index for index, column in enumerate(columns) if column in fresh and column not in fixed]

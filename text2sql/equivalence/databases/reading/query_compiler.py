@@ -20,7 +20,7 @@ from text2sql.equivalence.databases.values.comparisons import FLIPPED
 from text2sql.equivalence.databases.values.function_hints import constant_value
 from text2sql.sql.prepare import parse
 from text2sql.sql.tokens import fold
-from text2sql.sql.trees import COMPARISONS, literal_value, outermost_queries, within
+from text2sql.sql.trees import COMPARISONS, is_in_same_query, literal_value, outermost_queries
 from text2sql.sql.values import Value
 
 
@@ -131,7 +131,7 @@ class QueryCompiler:
         elif isinstance(term, exp.Column) and self._column(term, scopes) is None:
             items = [item for item in tree.expressions if fold(item.alias_or_name) == fold(term.name)]
             term = items[0].unalias() if items else term
-        columns = (column for column in term.find_all(exp.Column) if column is term or within(column, term))
+        columns = (column for column in term.find_all(exp.Column) if column is term or is_in_same_query(column, term))
         slots = [self._column(column, scopes) for column in columns]
         return list(dict.fromkeys(slot for slot in slots if slot is not None))
 
@@ -345,7 +345,7 @@ class QueryCompiler:
 
     def _expression(self, node: exp.Expr, scopes: list[Scope], ctes: dict[str, Query]) -> Condition:
         """A condition left to SQLite: the values near its literals are tried on the columns in it."""
-        columns = [column for column in node.find_all(exp.Column) if within(column, node)]
+        columns = [column for column in node.find_all(exp.Column) if is_in_same_query(column, node)]
         column_slots = [self._column(column, scopes) for column in columns]
         slots = tuple(dict.fromkeys(slot for slot in column_slots if slot is not None))
         subqueries = self._subqueries(node, scopes, ctes)

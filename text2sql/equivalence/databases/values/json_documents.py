@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sqlglot import exp
 
 from text2sql.equivalence.databases.values.column_values import neighbours
-from text2sql.sql.column_paths import ELEMENTS, ColumnPaths, Path, parsed_path
+from text2sql.sql.column_paths import ELEMENTS, ColumnPaths, Path, parse_path
 from text2sql.sql.tokens import fold
 from text2sql.sql.values import Value
 
@@ -71,7 +71,7 @@ def _paths_of_call(node: exp.Expr, document: exp.Expr) -> Iterator[Path]:
     for literal in (node_ for part in arguments for node_ in part.find_all(exp.Literal)):
         text = str(literal.this)
         if literal.is_string and text.startswith("$"):
-            yield parsed_path(text)
+            yield parse_path(text)
 
 
 _ARRAY_FUNCTIONS = ELEMENTS | {"jsonb_array_length"}

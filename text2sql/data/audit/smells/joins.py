@@ -1,4 +1,4 @@
-"""Joins along no key, rows that joins repeat, and types that do not fit."""
+"""Smells of joins and types: joins along no key, rows that joins repeat, comparisons of different types."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from text2sql.data.audit.smell import DISTINCT, Smell, inside_join
 from text2sql.data.schema_text import stems
 
 
-def duplicates(r: Reading) -> Iterator[Smell]:
-    """Rows that a join repeats, and DISTINCT."""
-    said = bool(DISTINCT.search(r.said))
+def repeated_rows(r: Reading) -> Iterator[Smell]:
+    """Rows that a join repeats, and a missing or unasked DISTINCT."""
+    is_asked = bool(DISTINCT.search(r.text))
     distinct = r.tree.find(exp.Distinct) is not None
-    if re.search(r"\b(?:distinct|different|unique)\b", r.said) and not distinct and not r.tree.find(exp.Group):
+    if re.search(r"\b(?:distinct|different|unique)\b", r.text) and not distinct and not r.tree.find(exp.Group):
         yield Smell("distinct missing", "the question asks for different ones, the query repeats them")
     joins = [*r.tree.find_all(exp.Join)]
     counts = [node for node in r.tree.find_all(exp.Count) if not node.find(exp.Distinct)]
     if joins and not distinct:
         for node in [*counts, *r.tree.find_all(exp.Sum, exp.Avg)]:
-            for column in _added(node):
+            for column in _aggregated_columns(node):
                 table = r.schema.tables.get(r.tables.get(column.table.lower(), ""))
                 if table is None or not _is_parent(r, table.name.lower()):
                     continue
@@ -32,7 +32,7 @@ def duplicates(r: Reading) -> Iterator[Smell]:
                     )
                 elif not isinstance(node, exp.Count):
                     yield Smell("parents added up through a join", f"{column.sql()} counts once for each row of a join")
-    if distinct and not said and not joins and not counts:
+    if distinct and not is_asked and not joins and not counts:
         yield Smell("distinct unasked", "the query drops repetitions, of which the question says nothing")
     select = r.select
     if joins and not distinct and isinstance(select, exp.Select) and not select.args.get("group") and not r.limits:
@@ -45,20 +45,20 @@ def duplicates(r: Reading) -> Iterator[Smell]:
             yield Smell("parents listed through a join", "a row is listed once for each row of a join")
 
 
-def _added(node: exp.Expr) -> list[exp.Column]:
-    """The columns whose values an aggregate takes, without those that conditions inside it compare."""
+def _aggregated_columns(node: exp.Expr) -> list[exp.Column]:
+    """The columns whose values an aggregate takes, without those in conditions."""
     tested = {id(c) for case in node.find_all(exp.If) for c in case.this.find_all(exp.Column)}
     return [column for column in node.find_all(exp.Column) if id(column) not in tested]
 
 
 def _is_parent(r: Reading, table: str) -> bool:
-    """Whether a table is pointed at by the foreign key of another table of the query."""
+    """Whether a foreign key of another table of the query refers to a table."""
     others = {*r.tables.values()} - {table}
     return any(key.parent == table for other in others if (t := r.schema.tables.get(other)) for key in t.foreign_keys)
 
 
 def joins(r: Reading) -> Iterator[Smell]:
-    """Joins along no key, and tables that are joined for nothing."""
+    """Joins along no key, and tables that are joined without use."""
     for join in r.tree.find_all(exp.Join):
         on = join.args.get("on")
         if on is None and not join.args.get("using") and join.args.get("kind") != "CROSS":
@@ -70,84 +70,86 @@ def joins(r: Reading) -> Iterator[Smell]:
             one, other = (r.tables.get(c.table.lower(), "") for c in (left, right))
             if one == other or not one or not other:
                 continue
-            if one and other and not keyed_along(r, (one, left.name.lower()), (other, right.name.lower())):
-                if _linked(r, one, other):
+            if one and other and not are_joined_by_key(r, (one, left.name.lower()), (other, right.name.lower())):
+                if _have_foreign_key(r, one, other):
                     yield Smell(
                         "declared key unused",
                         f"{left.sql()} = {right.sql()} is not how {one} and {other} belong together",
                     )
-                elif left.name.lower() != right.name.lower() and _shared(r, one, other):
+                elif left.name.lower() != right.name.lower() and _share_id_column(r, one, other):
                     yield Smell("column of one name unused", f"{left.sql()} = {right.sql()}")
-                alike = left.name.lower() == right.name.lower() or stems(left.name) & stems(right.name)
-                kind = "join along no declared key" if alike else "join of unlike columns"
+                have_similar_names = left.name.lower() == right.name.lower() or stems(left.name) & stems(right.name)
+                kind = "join along no declared key" if have_similar_names else "join of unlike columns"
                 yield Smell(kind, f"{left.sql()} = {right.sql()}")
             kinds = {r.type_of(left), r.type_of(right)} - {""}
-            keyed = keyed_along(r, (one, left.name.lower()), (other, right.name.lower()))
-            if len(kinds) == 2 and "TEXT" in kinds and not keyed:
+            is_key_join = are_joined_by_key(r, (one, left.name.lower()), (other, right.name.lower()))
+            if len(kinds) == 2 and "TEXT" in kinds and not is_key_join:
                 yield Smell("join of unlike types", f"{left.sql()} = {right.sql()}")
-    used = [c.table.lower() for c in r.columns if not inside_join(c)]
+    used_tables = [c.table.lower() for c in r.columns if not inside_join(c)]
     aliases = [node.alias_or_name.lower() for node in r.tree.find_all(exp.Table)]
     if len(aliases) > 1 and all(c.table for c in r.columns):
-        linked = [c.table.lower() for c in r.columns if inside_join(c)]
+        join_tables = [c.table.lower() for c in r.columns if inside_join(c)]
         for alias in aliases:
-            if alias not in used and linked.count(alias) == 1 and _changes_nothing(r, alias):
+            if alias not in used_tables and join_tables.count(alias) == 1 and _is_redundant(r, alias):
                 yield Smell("table joined for nothing", f"nothing of {r.tables[alias]} is used")
 
 
-def _changes_nothing(r: Reading, alias: str) -> bool:
-    """Whether a join with a table, of which nothing else is used, leaves every row there once.
+def _is_redundant(r: Reading, alias: str) -> bool:
+    """Whether a join with a table of which nothing else is used keeps every row exactly once.
 
-    It finds at most one row where it goes along a key of the table, and at least one where that is what a foreign key
-    points at, or where the table is the outer one. Any other join multiplies rows, which aggregates and lists show, or
-    filters them.
+    The join finds at most one row if it is along a key of the table, and at least one if a foreign key refers to that
+    key, or if it is an outer join. Any other join repeats rows or filters them.
     """
     for join in r.tree.find_all(exp.Join):
         on = join.args.get("on")
         for pair in on.find_all(exp.EQ) if on is not None else ():
-            for own, other in ((pair.this, pair.expression), (pair.expression, pair.this)):
-                if not (isinstance(own, exp.Column) and isinstance(other, exp.Column)) or own.table.lower() != alias:
+            for joined, other in ((pair.this, pair.expression), (pair.expression, pair.this)):
+                if (
+                    not (isinstance(joined, exp.Column) and isinstance(other, exp.Column))
+                    or joined.table.lower() != alias
+                ):
                     continue
-                table, child = (r.schema.tables.get(r.tables.get(c.table.lower(), "")) for c in (own, other))
-                column = own.name.lower()
+                table, child = (r.schema.tables.get(r.tables.get(c.table.lower(), "")) for c in (joined, other))
+                column = joined.name.lower()
                 if table is None or child is None or (column,) not in {*map(tuple, table.keys)}:
                     return False
-                pointed = any(
+                is_referenced = any(
                     key.parent == table.name.lower()
                     and (other.name.lower(), column) in zip(key.columns, key.parent_columns, strict=False)
                     for key in child.foreign_keys
                 )
-                return pointed or (join.side == "LEFT" and join.alias_or_name.lower() == alias)
+                return is_referenced or (join.side == "LEFT" and join.alias_or_name.lower() == alias)
     return False
 
 
-def _linked(r: Reading, one: str, other: str) -> bool:
-    """Whether a foreign key leads from one table to the other."""
+def _have_foreign_key(r: Reading, one: str, other: str) -> bool:
+    """Whether a foreign key of one table refers to the other."""
     pairs = ((one, other), (other, one))
     return any(key.parent == b for a, b in pairs if (t := r.schema.tables.get(a)) for key in t.foreign_keys)
 
 
-def _shared(r: Reading, one: str, other: str) -> bool:
+def _share_id_column(r: Reading, one: str, other: str) -> bool:
     tables = r.schema.tables.get(one), r.schema.tables.get(other)
     if tables[0] is None or tables[1] is None:
         return False
     return any(name.endswith("id") and name != "id" for name in tables[0].columns.keys() & tables[1].columns.keys())
 
 
-def keyed_along(r: Reading, one: tuple[str, str], other: tuple[str, str]) -> bool:
-    """Whether two columns, each as table and name in lower case, belong together by declared keys."""
+def are_joined_by_key(r: Reading, one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether declared keys connect two columns, each given as lower-case table and name."""
     for (child, column), (parent, target) in ((one, other), (other, one)):
         table = r.schema.tables.get(child)
         for key in table.foreign_keys if table else ():
-            for own, theirs in zip(key.columns, key.parent_columns, strict=False):
-                if (own, key.parent, theirs) == (column, parent, target):
+            for child_column, parent_column in zip(key.columns, key.parent_columns, strict=False):
+                if (child_column, key.parent, parent_column) == (column, parent, target):
                     return True
-    # Two children of one parent.
+    # Two children of the same parent.
     keys = [
         {
-            (key.parent, theirs)
+            (key.parent, parent_column)
             for key in t.foreign_keys
-            for own, theirs in zip(key.columns, key.parent_columns, strict=False)
-            if own == c
+            for child_column, parent_column in zip(key.columns, key.parent_columns, strict=False)
+            if child_column == c
         }
         for name, c in (one, other)
         if (t := r.schema.tables.get(name))
@@ -155,8 +157,8 @@ def keyed_along(r: Reading, one: tuple[str, str], other: tuple[str, str]) -> boo
     return len(keys) == 2 and bool(keys[0] & keys[1])
 
 
-def types(r: Reading) -> Iterator[Smell]:
-    """A text compared as a number, or a number as a text."""
+def mismatched_types(r: Reading) -> Iterator[Smell]:
+    """Texts compared as numbers, numbers compared as texts, and sums of texts."""
     for node in r.tree.find_all(exp.GT, exp.LT, exp.GTE, exp.LTE, exp.EQ, exp.NEQ):
         column, literal = node.this, node.expression
         if isinstance(literal, exp.Neg):
@@ -179,6 +181,6 @@ def types(r: Reading) -> Iterator[Smell]:
             and not isinstance(node, (exp.EQ, exp.NEQ))
         ):
             yield Smell("numbers compared as text", node.sql())
-    for added in r.tree.find_all(exp.Sum, exp.Avg):
-        if isinstance(added.this, exp.Column) and r.type_of(added.this) == "TEXT":
-            yield Smell("text added up", added.sql())
+    for aggregate in r.tree.find_all(exp.Sum, exp.Avg):
+        if isinstance(aggregate.this, exp.Column) and r.type_of(aggregate.this) == "TEXT":
+            yield Smell("text added up", aggregate.sql())

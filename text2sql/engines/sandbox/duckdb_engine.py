@@ -15,8 +15,8 @@ from backends.extras import missing_package
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.failures import first_line
 from text2sql.engines.sandbox.engine import EngineLost, EngineMissing
-from text2sql.engines.values.fetched import compared
-from text2sql.sql.budget import WALL
+from text2sql.engines.values.fetched import comparable_value
+from text2sql.sql.budget import WALL_FACTOR
 from text2sql.sql.sandbox import QueryFailed, Result
 
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
@@ -26,9 +26,9 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
-# They choose between plans by what data are worth, or save work that a few rows are not; each costs more than it saves
-# here, and none changes a result. What folds constants, moves conditions and decorrelates stays as users have it.
-_NEEDLESS = frozenset(
+# These optimizers pay off on large data; on a few rows each costs more than it saves, and none changes a result.
+# Constant folding, filter pushdown and decorrelation stay on, as users have them.
+_DISABLED_OPTIMIZERS = frozenset(
     [
         "aggregate_reuse",
         "build_side_probe_side",
@@ -60,8 +60,8 @@ _NEEDLESS = frozenset(
 )
 
 
-class DuckDB:
-    """One database in memory."""
+class DuckDBEngine:
+    """A DuckDB database in memory."""
 
     dialect: Dialect = "duckdb"
 
@@ -75,44 +75,44 @@ class DuckDB:
         self._driver = duckdb
         self._db: Any = duckdb.connect(":memory:", config=_SETTINGS)
         known = {name for (name,) in self._db.execute("SELECT name FROM duckdb_optimizers()").fetchall()}
-        self._db.execute(f"SET disabled_optimizers = '{','.join(sorted(_NEEDLESS & known))}'")
+        self._db.execute(f"SET disabled_optimizers = '{','.join(sorted(_DISABLED_OPTIMIZERS & known))}'")
         for setting in ("TimeZone = 'UTC'", "enable_external_access = false", "lock_configuration = true"):
             self._db.execute(f"SET {setting}")
         self.version = f"DuckDB {duckdb.__version__}"
-        self._removals: Sequence[str] = ()
-        self._filled = False
+        self._drop_statements: Sequence[str] = ()
+        self._in_transaction = False
         self._statements: dict[str, Any] = {}
-        self._begin, self._rollback = self._db.extract_statements("BEGIN; ROLLBACK")
-        self._watch = _Watch(self._db)
+        self._begin_statement, self._rollback_statement = self._db.extract_statements("BEGIN; ROLLBACK")
+        self._timer = _QueryTimer(self._db)
 
-    def temporary(self, views: bool) -> str:
-        """Nothing: the database is in memory."""
+    def table_modifier(self, has_views: bool) -> str:
+        """See `Engine`; nothing, because the database is in memory."""
         return ""
 
-    def begin(self, creations: Sequence[str], removals: Sequence[str]) -> None:
+    def create_tables(self, create_statements: Sequence[str], drop_statements: Sequence[str]) -> None:
         """See `Engine`."""
-        self.end()
-        self._removals = removals
+        self.drop_tables()
+        self._drop_statements = drop_statements
         try:
-            self._db.execute(";".join(creations))
+            self._db.execute(";".join(create_statements))
         except self._driver.Error as error:
             raise self._failure(error) from None
 
-    def fill(self, insertions: Sequence[str]) -> None:
+    def replace_rows(self, insert_statements: Sequence[str]) -> None:
         """See `Engine`."""
-        self._undo()
-        self._filled = True
+        self._roll_back()
+        self._in_transaction = True
         try:
-            self._db.execute(self._begin)
-            # Taken apart first, a statement costs a fifth less.
-            for statement in self._db.extract_statements(";".join(insertions)) if insertions else ():
+            self._db.execute(self._begin_statement)
+            # Parsing a statement before running it saves a fifth of its time.
+            for statement in self._db.extract_statements(";".join(insert_statements)) if insert_statements else ():
                 self._db.execute(statement)
         except self._driver.Error as error:
             raise self._failure(error) from None
 
     def query(self, sql: str, seconds: float, max_rows: int) -> Result:
         """See `Engine`."""
-        self._watch.begin(seconds)
+        self._timer.start(seconds)
         try:
             self._db.execute(self._statement(sql))
             columns = tuple(str(item[0]) for item in self._db.description or ())
@@ -120,17 +120,17 @@ class DuckDB:
         except (self._driver.Error, RuntimeError, ValueError, OverflowError) as error:
             raise self._failure(error) from None
         finally:
-            self._watch.end()
-        rows = [tuple(map(compared, row)) for row in fetched[:max_rows]]
+            self._timer.cancel()
+        rows = [tuple(map(comparable_value, row)) for row in fetched[:max_rows]]
         return Result(columns, rows, len(fetched) > max_rows)
 
     def _statement(self, sql: str) -> Any:
-        """A query taken apart once: it runs on many databases, and that is a third of what it costs."""
+        """A parsed query: it runs on many databases, and parsing is a third of its time."""
         if sql not in self._statements:
-            found = self._db.extract_statements(sql)
-            if len(found) != 1:
+            statements = self._db.extract_statements(sql)
+            if len(statements) != 1:
                 return sql
-            self._statements[sql] = found[0]
+            self._statements[sql] = statements[0]
         return self._statements[sql]
 
     def _failure(self, error: Exception) -> QueryFailed:
@@ -146,57 +146,57 @@ class DuckDB:
             return QueryFailed("refused", message)
         return QueryFailed("error", message, by_rows=isinstance(error, driver.OutOfRangeException))
 
-    def _undo(self) -> None:
-        if self._filled:
+    def _roll_back(self) -> None:
+        if self._in_transaction:
             with suppress(self._driver.Error):
-                self._db.execute(self._rollback)
-            self._filled = False
+                self._db.execute(self._rollback_statement)
+            self._in_transaction = False
 
-    def end(self) -> None:
+    def drop_tables(self) -> None:
         """See `Engine`."""
-        self._undo()
+        self._roll_back()
         self._statements.clear()
-        for statement in self._removals:
+        for statement in self._drop_statements:
             with suppress(self._driver.Error):
                 self._db.execute(statement)
-        self._removals = ()
+        self._drop_statements = ()
 
     def close(self) -> None:
         """See `Engine`."""
-        self._watch.stop()
+        self._timer.stop()
         with suppress(self._driver.Error):
             self._db.close()
 
 
-class _Watch:
-    """Interrupts a query that takes too long: DuckDB itself has no limit of time.
+class _QueryTimer:
+    """Interrupts a query that takes too long, because DuckDB itself has no time limit.
 
-    What counts is this process's processor time, which a busy machine does not run down; the clock on the wall has a
-    wider limit.
+    The limit is on this process's CPU time, which other processes do not use up; the wall-clock limit is wider.
     """
 
-    _EVERY = 0.05
+    # Seconds between two looks at the clocks.
+    _INTERVAL = 0.05
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._deadline: tuple[float, float] | None = None
+        self._limits: tuple[float, float] | None = None
         self._stopped = threading.Event()
         threading.Thread(target=self._run, name="duckdb-watch", daemon=True).start()
 
-    def begin(self, seconds: float) -> None:
-        """Says that a query begins, and what it may take."""
-        self._deadline = time.process_time() + seconds, time.monotonic() + WALL * seconds
+    def start(self, seconds: float) -> None:
+        """Starts the time of a query."""
+        self._limits = time.process_time() + seconds, time.monotonic() + WALL_FACTOR * seconds
 
-    def end(self) -> None:
-        """Says that it has ended."""
-        self._deadline = None
+    def cancel(self) -> None:
+        """Stops the time: the query has ended."""
+        self._limits = None
 
     def stop(self) -> None:
-        """Ends the watch."""
+        """Ends the timer's thread."""
         self._stopped.set()
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._EVERY):
-            deadline = self._deadline
+        while not self._stopped.wait(self._INTERVAL):
+            deadline = self._limits
             if deadline is not None and (time.process_time() > deadline[0] or time.monotonic() > deadline[1]):
                 self._connection.interrupt()

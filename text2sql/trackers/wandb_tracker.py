@@ -1,4 +1,4 @@
-"""Weights & Biases."""
+"""Weights & Biases: sends to a project of the server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from text2sql.trackers.tracker import AnswerTable
 
 
 def log_in() -> None:
-    """Take the key that is there, or ask for it at a terminal; the package raises where there is none."""
+    """Logs in with the stored key, or asks for it at a terminal; the package raises an exception if there is none."""
     import wandb
 
     wandb.login()
@@ -24,8 +24,8 @@ class WandbRun:
 
     Args:
         config: The run's configuration.
-        directory: Of the run: W&B's own files go there unless ``WANDB_DIR`` says otherwise.
-        known: The id of the W&B run that goes on; None for a new one.
+        directory: The run's directory, which W&B writes its files into unless ``WANDB_DIR`` is set.
+        known: The id of the W&B run to continue; None for a new one.
     """
 
     def __init__(self, config: Config, directory: Path, known: str | None) -> None:
@@ -40,23 +40,23 @@ class WandbRun:
             config=config.model_dump(mode="json"),
             dir=os.environ.get("WANDB_DIR", str(directory)),
         )
-        # W&B's own counter only grows, and drops what comes with a lower number: a run that goes on from a checkpoint
-        # sends some steps again.
+        # W&B's own step counter drops numbers of earlier steps, and a run that resumes from a checkpoint sends some
+        # steps again.
         self._run.define_metric("*", step_metric="step")
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:
-        """Send numbers, drawn over ``step``."""
+        """Sends numbers, plotted over ``step``."""
         self._run.log({**numbers, "step": step})
 
     def add_table(self, table: AnswerTable, step: int) -> None:
-        """Send a ``wandb.Table``."""
+        """Sends a ``wandb.Table``."""
         import wandb
 
         rows = [list(row) for row in table.rows]
         self._run.log({f"predictions/{table.name}": wandb.Table(columns=list(table.columns), data=rows), "step": step})
 
     def add_report(self, page: Path) -> None:
-        """Send the report as an artifact of the run."""
+        """Sends the report as an artifact of the run."""
         import wandb
 
         artifact = wandb.Artifact(f"report-{self.id}", type="report")
@@ -64,5 +64,5 @@ class WandbRun:
         self._run.log_artifact(artifact)
 
     def close(self, *, failed: bool) -> None:
-        """Wait until everything is sent."""
+        """Waits until everything is sent."""
         self._run.finish(exit_code=1 if failed else 0)

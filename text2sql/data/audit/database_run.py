@@ -1,4 +1,4 @@
-"""What a gold query does on its real database: nothing, a failure, or a choice among equals."""
+"""Smells of running a gold query on its real database: failures, empty results, arbitrary choices among ties."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from text2sql.data.audit.reading import Reading
 from text2sql.data.audit.smell import Smell
 from text2sql.sql.sandbox import QueryFailed, Result, SqliteSandbox
 
-_STEPS, _SECONDS, _ROWS = 10**9, 10.0, 200
+# Limits of a query: SQLite instructions, seconds of CPU time, rows.
+_MAX_STEPS = 10**9
+_MAX_SECONDS = 10.0
+_MAX_ROWS = 200
 # Rows of a witness.
-SHOWN = 3
+WITNESS_ROWS = 3
 
 
-def on_data(reading: Reading) -> tuple[list[Smell], list[str]]:
-    """Smells of a query on its SQLite database, and rows that show them; nothing without one."""
+def run_on_database(reading: Reading) -> tuple[list[Smell], list[str]]:
+    """The smells of a query on its SQLite database, and rows that show them; both empty without a database."""
     example = reading.example
     if example.db is None or example.dialect != "sqlite":
         return [], []
@@ -26,13 +29,13 @@ def on_data(reading: Reading) -> tuple[list[Smell], list[str]]:
     except (sqlite3.Error, OSError):
         return [], []
     try:
-        found = [*_look(reading, sandbox)]
+        smells_with_rows = [*_find_smells(reading, sandbox)]
     finally:
         sandbox.close()
-    return [smell for smell, _ in found], [line for _, lines in found for line in lines]
+    return [smell for smell, _ in smells_with_rows], [line for _, lines in smells_with_rows for line in lines]
 
 
-def _look(r: Reading, sandbox: SqliteSandbox) -> Iterator[tuple[Smell, list[str]]]:
+def _find_smells(r: Reading, sandbox: SqliteSandbox) -> Iterator[tuple[Smell, list[str]]]:
     try:
         result = _run(sandbox, r.example.answer)
     except QueryFailed as error:
@@ -47,7 +50,7 @@ def _look(r: Reading, sandbox: SqliteSandbox) -> Iterator[tuple[Smell, list[str]
 
 
 def _ties(r: Reading, sandbox: SqliteSandbox) -> Iterator[tuple[Smell, list[str]]]:
-    """Rows behind a limit that are as good as those before it."""
+    """Rows after a limit that tie with those before it."""
     tree = r.tree
     limit, order = tree.args.get("limit"), tree.args.get("order")
     if not isinstance(tree, exp.Select) or limit is None or order is None or tree.args.get("offset"):
@@ -56,7 +59,7 @@ def _ties(r: Reading, sandbox: SqliteSandbox) -> Iterator[tuple[Smell, list[str]
         return
     count = int(str(limit.expression.this))
     wider = tree.copy()
-    wider.set("limit", exp.Limit(expression=exp.Literal.number(count + SHOWN)))
+    wider.set("limit", exp.Limit(expression=exp.Literal.number(count + WITNESS_ROWS)))
     keys = [ordered.this.copy() for ordered in order.expressions]
     for key in keys:
         wider.append("expressions", exp.alias_(key, f"_key_{len(wider.expressions)}"))
@@ -72,12 +75,12 @@ def _ties(r: Reading, sandbox: SqliteSandbox) -> Iterator[tuple[Smell, list[str]
             kind = "tie under LIMIT 1" if count == 1 else "arbitrary cut"
             yield (
                 Smell(kind, f"rows {count} and {count + 1} are equal by its order"),
-                [_line(row) for row in tied[: SHOWN + 1]],
+                [_row_text(row) for row in tied[: WITNESS_ROWS + 1]],
             )
 
 
 def _repeated(r: Reading, result: Result) -> Iterator[tuple[Smell, list[str]]]:
-    """The same row again and again, through a join."""
+    """Rows that a join repeats."""
     rows = result.rows
     if (
         len(rows) > 1
@@ -86,13 +89,13 @@ def _repeated(r: Reading, result: Result) -> Iterator[tuple[Smell, list[str]]]:
     ) and len({*rows}) <= len(rows) // 2:
         yield (
             Smell("rows repeated by a join", f"{len(rows)} rows, {len({*rows})} different"),
-            [_line(row) for row in rows[:SHOWN]],
+            [_row_text(row) for row in rows[:WITNESS_ROWS]],
         )
 
 
 def _run(sandbox: SqliteSandbox, sql: str) -> Result:
-    return sandbox.run(sql, _STEPS, _SECONDS, max_rows=_ROWS)
+    return sandbox.run(sql, _MAX_STEPS, _MAX_SECONDS, max_rows=_MAX_ROWS)
 
 
-def _line(row: tuple[object, ...]) -> str:
+def _row_text(row: tuple[object, ...]) -> str:
     return " | ".join("NULL" if value is None else str(value)[:60] for value in row)

@@ -1,4 +1,4 @@
-"""Trackio: W&B's calls, with a database on this machine or a Space of the Hugging Face Hub behind them."""
+"""Trackio: W&B's API on a local database or a Space of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class TrackioRun:
 
     Args:
         config: The run's configuration.
-        known: The name of the trackio run that goes on; None for a new one.
+        known: The name of the trackio run to continue; None for a new one.
     """
 
     def __init__(self, config: Config, known: str | None) -> None:
         import trackio
 
-        # Trackio finds a run by its name alone, so two of one configuration need two.
+        # Trackio identifies runs by name, so that two runs of one configuration need two names.
         self.id, self.is_new = known or f"{config.name}-{uuid.uuid4().hex[:6]}", known is None
         self._run: Any = trackio.init(
             project=str(config.tracking.trackio_project),
@@ -33,11 +33,11 @@ class TrackioRun:
         )
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:
-        """Send numbers of a step."""
+        """Sends the numbers of a step."""
         self._run.log(dict(numbers), step=step)
 
     def add_table(self, table: AnswerTable, step: int) -> None:
-        """Send a ``trackio.Table``."""
+        """Sends a ``trackio.Table``."""
         import pandas
         import trackio
 
@@ -45,9 +45,9 @@ class TrackioRun:
         self._run.log({f"predictions/{table.name}": trackio.Table(dataframe=frame)}, step=step)
 
     def add_report(self, page: Path) -> None:
-        """Send the report as an artifact of the run."""
+        """Sends the report as an artifact of the run."""
         self._run.log_artifact(str(page), name=f"report-{self.id}", type="report")
 
     def close(self, *, failed: bool) -> None:
-        """Wait until everything is written."""
+        """Waits until everything is written."""
         self._run.finish()
