@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sqlglot import exp
@@ -208,7 +208,10 @@ class EnginePreparation:
             rng=self._rng,
             tie_breaker=ties.TieBreaker(self._rng),
             notes=self.notes,
-            column_facts=engine_column_facts(self._schema, trees, translated, self._inherits_rows),
+            column_facts=replace(
+                engine_column_facts(self._schema, trees, translated, self._inherits_rows),
+                allowed=self._opened_sandbox.allowed,
+            ),
             max_gold_failures=_MAX_GOLD_FAILURES,
             dialect=self.dialect,
             engine_schema=self._schema,

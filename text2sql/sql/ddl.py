@@ -84,11 +84,16 @@ def table_statements(ddl: str) -> tuple[TableStatement, ...]:
 
 def added_columns(ddl: str) -> Iterator[tuple[str, list[Token]]]:
     """The columns of ``ALTER TABLE ... ADD``, as (table in lower case, tokens)."""
+    yield from ((name, part) for name, part in added_parts(ddl) if not is_constraint(part))
+
+
+def added_parts(ddl: str) -> Iterator[tuple[str, list[Token]]]:
+    """The columns and constraints of ``ALTER TABLE ... ADD``, as (table in lower case, tokens)."""
     tokens = tokenize(blank_non_sql(ddl))
     for index, token in enumerate(tokens):
         if token.keyword == "ALTER":
             name, parts, _ = _read_additions(tokens, index + 1)
-            yield from ((name, part) for part in parts if not is_constraint(part))
+            yield from ((name, part) for part in parts)
 
 
 def created_names(ddl: str) -> Iterator[tuple[str, ...]]:

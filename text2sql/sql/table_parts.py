@@ -160,16 +160,19 @@ def _add_check(part: list[Token], index: int, table: TableSchema) -> None:
 
 
 def _join_tokens(tokens: Sequence[Token]) -> str:
-    """Joins tokens by spaces, except for the characters of one operator: ``~*`` is not ``~ *``."""
+    """Joins tokens by spaces, except for those of one operator (``~*``) or literal (``x'41'``)."""
     text = ""
     for previous, token in zip([None, *tokens], tokens, strict=False):
-        is_one_operator = (
-            previous is not None
-            and previous.end == token.start
-            and _OPERATOR_CHARACTERS.issuperset(previous.text + token.text)
-        )
-        text += token.text if is_one_operator or previous is None else f" {token.text}"
+        text += token.text if previous is None or _is_one(previous, token) else f" {token.text}"
     return text
+
+
+def _is_one(previous: Token, token: Token) -> bool:
+    """Whether two tokens are parts of one operator or literal: ``~*`` is not ``~ *``."""
+    if previous.end != token.start:
+        return False
+    is_literal = (previous.kind, token.kind) == ("word", "string")
+    return is_literal or _OPERATOR_CHARACTERS.issuperset(previous.text + token.text)
 
 
 def _parse_column(part: list[Token], table: TableSchema) -> None:

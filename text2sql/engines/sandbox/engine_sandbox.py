@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from text2sql.engines.sandbox.engine import QUERY_SECONDS, Engine
+from text2sql.engines.sandbox.engine_constraints import EngineConstraintChecker
 from text2sql.engines.sandbox.engine_schema import EngineSchema
 from text2sql.engines.values.fitted_rows import fit_rows
 from text2sql.engines.values.sqlite_functions import SQLITE_FUNCTIONS
 from text2sql.sql.sandbox import MAX_ROWS, QueryFailed, Result, SqliteSandbox
 from text2sql.sql.schema import TableSchema, View
 from text2sql.sql.tokens import fold
-from text2sql.sql.values import Row
+from text2sql.sql.values import Row, Value
 
 # The number of SQLite instructions that one query counts as where work is limited by instructions.
 _STEPS_PER_QUERY = 20_000
@@ -60,9 +61,11 @@ class EngineSandbox:
         # Results on empty tables by query.
         self._on_empty: dict[str, Result] = {}
         modifier = engine.table_modifier(bool(views))
+        self._engine_checker = EngineConstraintChecker(engine, schema, tables, modifier)
         engine.create_tables(
-            schema.create_statements(tables.values(), views, modifier),
-            schema.drop_statements(tables.values(), views, modifier),
+            schema.create_statements(tables.values(), views, modifier) + self._engine_checker.create_statements,
+            # A type is dropped after the last table that has it.
+            self._engine_checker.drop_statements + schema.drop_statements(tables.values(), views, modifier),
         )
 
     def close(self) -> None:
@@ -72,7 +75,7 @@ class EngineSandbox:
         self._engine.drop_tables()
 
     def load(self, rows: Mapping[str, tuple[TableSchema, list[Row]]]) -> None:
-        """Replaces the contents of the tables; rows that violate a key or a CHECK are left out."""
+        """Replaces the contents of the tables; rows that violate what the schema declares are left out."""
         fitted = {
             name: fit_rows(table, data, self._types[name])
             for name, (table, data) in rows.items()
@@ -86,8 +89,21 @@ class EngineSandbox:
                 if name in self._sqlite_checked
             }
             fitted |= {name: fit_rows(self._tables[name], data, self._types[name]) for name, data in stored.items()}
-        self._rows = fitted
+        self._rows = self._engine_checker.valid_rows(fitted)
         self._is_filled = False
+        self._note_checked_rows()
+
+    def allowed(self, column: tuple[str, str], values: Sequence[Value]) -> list[bool] | None:
+        """Which of some values the engine's constraints on a single column allow; None where it has none."""
+        allowed = self._engine_checker.allowed(*column, values)
+        self._note_checked_rows()
+        return allowed
+
+    def _note_checked_rows(self) -> None:
+        """Notes that the engine holds the rows that were checked last, if any were, in place of the pair's own."""
+        if self._engine_checker.has_replaced_rows:
+            self._engine_checker.has_replaced_rows = self._is_filled = False
+            self._written_statements = None
 
     def stored(self, table: TableSchema) -> list[Row]:
         """The rows of a table."""

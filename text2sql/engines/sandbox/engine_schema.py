@@ -16,6 +16,7 @@ from sqlglot import exp
 from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.generators.mysql import MySQLGenerator
 
+from text2sql.engines.declared.constraints import EngineConstraints, conjuncts, engine_conditions
 from text2sql.engines.declared.created_collations import CreatedCollation, qualify_collations
 from text2sql.engines.declared.created_types import CreatedTypes
 from text2sql.engines.declared.inheritance import Inheritance
@@ -110,6 +111,7 @@ class EngineSchema:
         inheritance: The tables whose rows are read through others.
         composites: The composite types among the created ones by name, inner types first.
         enums: The labels of the created enumerations that some column uses, by name.
+        constraints: The constraints that the engine checks itself, by lower-case name of their table.
     """
 
     dialect: Dialect
@@ -121,6 +123,7 @@ class EngineSchema:
     inheritance: Inheritance = field(default_factory=Inheritance)
     composites: dict[str, EngineType] = field(default_factory=dict)
     enums: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    constraints: dict[str, EngineConstraints] = field(default_factory=dict)
 
     @property
     def has_quoted_case(self) -> bool:
@@ -172,7 +175,7 @@ class EngineSchema:
     def drop_statements(self, tables: Iterable[TableSchema], views: Sequence[View], modifier: str) -> list[str]:
         """The statements that undo `create_statements`, for engines that do not roll the creation back."""
         statements = [f"DROP VIEW {quote_name(view.name, self.dialect)}" for view in reversed(views)]
-        statements += [f"DROP {modifier} TABLE {self._table_name(table)}" for table in tables]
+        statements += [self.drop_table_statement(table, modifier) for table in tables]
         return statements + [f"DROP TYPE {quote_type_name(name)}" for name in self.enums]
 
     def insert_statement(self, table: TableSchema, rows: Sequence[Row]) -> str:
@@ -191,9 +194,30 @@ class EngineSchema:
         """The tables with the bounds of their partitions added to their CHECKs."""
         result = dict(tables)
         for name, condition in self.inheritance.row_conditions(tables):
-            check = sqlite_expression(condition, self)
-            result[name] = replace(result[name], checks=[*result[name].checks, *([check] if check else [])])
+            result[name] = replace(result[name], checks=[*result[name].checks, *sqlite_checks(condition, self)])
         return result
+
+    def engine_constraints(self, tables: Mapping[str, TableSchema]) -> dict[str, EngineConstraints]:
+        """The constraints that the engine checks itself, of those of some tables that have any."""
+        result = {name: replace(constraints) for name, constraints in self.constraints.items() if name in tables}
+        for name, condition in self.inheritance.row_conditions(tables):
+            constraints = result.setdefault(name, EngineConstraints())
+            constraints.row_conditions = [*constraints.row_conditions, *self.engine_conditions(name, [condition])]
+        return {name: found for name, found in result.items() if found.row_conditions or found.pair_conditions}
+
+    def engine_conditions(self, table: str, conditions: Iterable[str]) -> list[str]:
+        """Those of some conditions on the rows of a table that SQLite may decide otherwise than the engine."""
+        types = {column: declared.type for (owner, column), declared in self.columns.items() if owner == table}
+        texts = (strip_qualifiers(text, self.dialect, DEFAULT_SCHEMAS) for text in conditions)
+        return engine_conditions((qualify_collations(text, self.collations) for text in texts), types, self.dialect)
+
+    def create_table_statement(self, table: TableSchema, modifier: str) -> str:
+        """The statement that creates one table, without parents."""
+        return self._create_table(table, modifier, ())
+
+    def drop_table_statement(self, table: TableSchema, modifier: str) -> str:
+        """The statement that drops one table."""
+        return f"DROP {modifier} TABLE {self._table_name(table)}"
 
     def _create_enum(self, name: str, labels: Sequence[str]) -> str:
         schema = "pg_temp." if self.dialect == "postgres" else ""
@@ -254,6 +278,13 @@ def _name_refused_part(part: str) -> Iterator[None]:
         yield
     except QueryFailed as failure:
         raise QueryFailed(failure.kind, f"{part}: {failure}") from None
+
+
+def sqlite_checks(condition: str, schema: EngineSchema) -> list[str]:
+    """A condition on rows in SQLite's dialect: those of its conjuncts that can be translated."""
+    checks = [text for part in conjuncts(condition, schema.dialect) if (text := sqlite_expression(part, schema))]
+    # A table with a CHECK keeps all of its columns, which the engine needs to check it.
+    return checks or ["1 = 1"]
 
 
 def sqlite_expression(text: str, schema: EngineSchema) -> str:

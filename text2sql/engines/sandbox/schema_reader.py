@@ -6,12 +6,19 @@ from dataclasses import replace
 from functools import lru_cache
 
 from text2sql.engines.declared.collations import engine_collation, is_nondeterministic
+from text2sql.engines.declared.constraints import EngineConstraints, read_pair_constraints
 from text2sql.engines.declared.created_collations import created_collations
 from text2sql.engines.declared.created_types import created_types
 from text2sql.engines.declared.inheritance import read_inheritance
 from text2sql.engines.declared.types import EngineType, engine_type, is_serial, quote_type_name
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.sandbox.engine_schema import EngineColumn, EngineSchema, quote_name, sqlite_expression
+from text2sql.engines.sandbox.engine_schema import (
+    EngineColumn,
+    EngineSchema,
+    quote_name,
+    sqlite_checks,
+    sqlite_expression,
+)
 from text2sql.sql.ddl import added_columns, parse_schema, table_statements
 from text2sql.sql.schema import TableSchema
 from text2sql.sql.table_parts import closing_parenthesis, end_of_type, is_constraint
@@ -33,9 +40,17 @@ def read_engine_schema(ddl: str, dialect: Dialect, *, ignore_quotes: bool = Fals
     _read_columns(ddl, result, ignore_quotes)
     for table, schema in result.schema.tables.items():
         _copy_columns_of_like(table, schema, result)
+        result.constraints[table] = _engine_constraints(ddl, table, schema, result)
         _adapt_for_row_generator(table, schema, result)
     result.enums = _used_enums(result)
     return result
+
+
+def _engine_constraints(ddl: str, name: str, table: TableSchema, schema: EngineSchema) -> EngineConstraints:
+    """The constraints of a table that the engine checks; read before its CHECKs are translated to SQLite."""
+    constraints = read_pair_constraints(ddl, name, table, schema.dialect)
+    conditions = schema.engine_conditions(name, [*table.checks, *constraints.row_conditions])
+    return EngineConstraints(conditions, constraints.pair_conditions)
 
 
 def _read_columns(ddl: str, schema: EngineSchema, ignore_quotes: bool) -> None:
@@ -132,7 +147,7 @@ def _engine_name(token: Token, dialect: Dialect, ignore_quotes: bool) -> str:
 
 def _adapt_for_row_generator(name: str, table: TableSchema, schema: EngineSchema) -> None:
     """Gives a SQLite table the types, collations and CHECKs with which its rows fit the engine's columns."""
-    table.checks = [check for text in table.checks if (check := sqlite_expression(text, schema))]
+    table.checks = [check for text in table.checks for check in sqlite_checks(text, schema)]
     for key, column in table.columns.items():
         engine_column = schema.column(name, key)
         kind = engine_column.type

@@ -61,15 +61,25 @@ def _initcap(text: Value) -> Value:
     return None if text is None else _WORD.sub(lambda word: word.group().capitalize(), str(text))
 
 
+def _num_nonnulls(*values: Value) -> Value:
+    return sum(value is not None for value in values)
+
+
+def _num_nulls(*values: Value) -> Value:
+    return sum(value is None for value in values)
+
+
 # Of a text that is padded: queries are a model's, and may ask for gigabytes.
 _MAX_LENGTH = 2000
 _WORD = re.compile(r"[^\W_]+")
 
-# The implementation and the number of arguments, by function name.
+# The implementation and the number of arguments (-1 for any), by function name.
 SQLITE_FUNCTIONS: Mapping[str, tuple[Callable[..., Value], int]] = {
     FUNCTION: (matches, ARGUMENT_COUNT),
     "initcap": (_initcap, 1),
     "lpad": (_lpad, 3),
+    "num_nonnulls": (_num_nonnulls, -1),
+    "num_nulls": (_num_nulls, -1),
     "reverse": (_reverse, 1),
     "rpad": (_rpad, 3),
     "split_part": (_split_part, 3),

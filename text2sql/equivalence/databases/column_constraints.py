@@ -25,7 +25,7 @@ from sqlglot.errors import SqlglotError
 
 from text2sql.engines.values.pattern_checks import pattern_texts
 from text2sql.equivalence.databases.column_key import ColumnKey
-from text2sql.equivalence.databases.plan import Condition
+from text2sql.equivalence.databases.plan import AllowedValues, Condition
 from text2sql.equivalence.databases.values.column_values import argument_values, like_expansions
 from text2sql.equivalence.databases.values.patterns import class_texts
 from text2sql.sql.schema import Column, TableSchema
@@ -120,6 +120,7 @@ class ColumnConstraints:
         documents: The columns that the queries read as JSON.
         truth: Asks SQLite on which values a condition holds.
         fractional: The names of columns that hold fractions of a second.
+        engine_allowed: Asks an engine which values a column may hold, where SQLite cannot say.
 
     Attributes:
         kinds: Of each column, what kind of values it holds, see `suits_kind`.
@@ -132,9 +133,10 @@ class ColumnConstraints:
         documents: Iterable[ColumnKey],
         truth: Truth,
         fractional: Collection[str] = frozenset(),
+        engine_allowed: AllowedValues | None = None,
     ) -> None:
         self._columns = {(name, key): column for name, table in tables.items() for key, column in table.columns.items()}
-        self._truth, self._fractional = truth, fractional
+        self._truth, self._fractional, self._engine_allowed = truth, fractional, engine_allowed
         self.kinds = _kinds(tables, self._columns, gold, documents)
         self._checks = _single_column_checks(tables)
         self._values_from_checks: dict[ColumnKey, list[Value]] = {}
@@ -159,11 +161,16 @@ class ColumnConstraints:
         kind, known = self.kinds[key], self._known[key]
         whole = {value: _without_fraction(value) for value in values} if key[1] in self._fractional else {}
         allowed = [value for value in values if is_storable(value) and suits_kind(whole.get(value, value), kind)]
+        is_undecided = key not in self._checks
         for check in self._checks.get(key, ()):
             truth = self._truth(check, self._columns[key], tuple(allowed)) if allowed else None
+            is_undecided |= truth is None
             if truth is not None:
                 # A CHECK that comes out NULL holds (https://sqlite.org/lang_createtable.html#check_constraints).
                 allowed = [value for value, true in zip(allowed, truth, strict=True) if true is not False]
+        by_engine = self._engine_allowed(key, allowed) if is_undecided and allowed and self._engine_allowed else None
+        if by_engine is not None:
+            allowed = [value for value, is_allowed in zip(allowed, by_engine, strict=True) if is_allowed]
         for value in values:
             known[type(value), value] = False
         for value in allowed:
@@ -231,6 +238,9 @@ def _check_candidates(check: exp.Expr, kind: str) -> Iterator[Value]:
     for literal in check.find_all(exp.Literal):
         value = literal_value(literal)
         yield from argument_values(value, kind)
+        if isinstance(value, str) and kind == "text":
+            # A CHECK may list what is allowed in one text.
+            yield from filter(None, re.split(r"\s*[,;|]\s*", value))
         if kind in ("integer", "real") and isinstance(value, (int, float)) and abs(value) < 1e9:
             yield from range(int(value), int(value) + _NUMBERS_FROM_LITERAL)
     yield from pattern_texts(check)

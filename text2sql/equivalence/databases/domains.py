@@ -261,7 +261,7 @@ def _constraints(
     ]
     facts = plan.columns
     documented = [key for key in columns if key[1] in facts.json_paths or key[1] in facts.structured_values]
-    return ColumnConstraints(tables, gold, documented, probe.truth, facts.fractional)
+    return ColumnConstraints(tables, gold, documented, probe.truth, facts.fractional, facts.allowed)
 
 
 class _ColumnSets:

@@ -8,7 +8,7 @@ windows and recursion is kept in four groups of facts, which `phenomena` reads a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,6 +25,9 @@ from text2sql.equivalence.databases.phenomena.window_reach import WindowReach
 from text2sql.sql.column_paths import Path
 from text2sql.sql.schema import Schema, TableSchema
 from text2sql.sql.values import Value
+
+# Of a column and some values, which of them it may hold; None where nothing is declared of the column alone.
+AllowedValues = Callable[[ColumnKey, Sequence[Value]], "Sequence[bool] | None"]
 
 # and, or, not: of `parts`. compare: a column with a literal, or with a list of them. equal, relate: two columns by = or
 # by another comparison. null: a column IS NULL. expression: any other condition over columns, which SQLite decides.
@@ -140,6 +143,7 @@ class ColumnFacts:
         sweep_values: Texts on which the functions of an engine differ, each of which gets a row.
         number_readings: What is read as a number out of parts of a column's texts.
         concatenations: The pairs of columns that the queries concatenate.
+        allowed: Asks an engine which values a column may hold, where SQLite cannot compute its CHECKs.
     """
 
     hints: dict[str, list[Value]] = field(default_factory=dict)
@@ -153,6 +157,7 @@ class ColumnFacts:
     sweep_values: Mapping[str, Sequence[Value]] = field(default_factory=dict)
     number_readings: Mapping[str, NumberReading] = field(default_factory=dict)
     concatenations: list[Concatenation] = field(default_factory=list)
+    allowed: AllowedValues | None = None
 
 
 @dataclass

@@ -23,7 +23,7 @@ from text2sql.equivalence.databases.phenomena.recursive_chains import read_step_
 from text2sql.equivalence.databases.phenomena.relational_division import asks_of_all_rows
 from text2sql.equivalence.databases.phenomena.running_sums import read_running_sums, running_sum_hints
 from text2sql.equivalence.databases.phenomena.time_mentions import read_time_mentions
-from text2sql.equivalence.databases.plan import Condition, Plan, atoms, query_tree
+from text2sql.equivalence.databases.plan import AllowedValues, Condition, Plan, atoms, query_tree
 from text2sql.equivalence.databases.reading.flatten import flatten_views
 from text2sql.equivalence.databases.reading.generated_columns import inline_generated_columns
 from text2sql.equivalence.databases.reading.query_compiler import QueryCompiler
@@ -50,6 +50,7 @@ class EngineColumnFacts:
         fractional: The columns that hold fractions of a second.
         hints: Values that columns should hold besides those that the plan finds.
         sweep_values: Of these, the values each of which is tried whatever the seed.
+        allowed: See `ColumnFacts`.
     """
 
     structured_values: Mapping[str, Sequence[Value]] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class EngineColumnFacts:
     fractional: Collection[str] = frozenset()
     hints: Mapping[str, Sequence[Value]] = field(default_factory=dict)
     sweep_values: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    allowed: AllowedValues | None = None
 
 
 @dataclass
@@ -97,6 +99,7 @@ def compile_plan(
     plan.columns.structured_values = engine_facts.structured_values
     plan.columns.fractional = engine_facts.fractional
     plan.columns.sweep_values = engine_facts.sweep_values
+    plan.columns.allowed = engine_facts.allowed
     queries = [_query_trees(inline_generated_columns(flatten_views(tree, schema), schema), schema) for tree in trees]
     _note_json_paths(plan, queries)
     for query in queries:
