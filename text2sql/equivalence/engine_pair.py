@@ -12,7 +12,6 @@ from text2sql.engines.answers import read_answer_in
 from text2sql.engines.declared.created_collations import collation_key, qualify_collations
 from text2sql.engines.declared.qualifiers import read_qualifiers
 from text2sql.engines.declared.spelling import DEFAULT_SCHEMAS, restore_table_case, strip_qualifiers
-from text2sql.engines.declared.types import NESTED
 from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
 from text2sql.engines.guard import ReadScope, guard_query
 from text2sql.engines.sandbox.engine import Engine, open_engine
@@ -162,10 +161,7 @@ class EnginePreparation:
         self._sandbox: EngineSandbox | None = None
 
     def _translate(self) -> Translations:
-        nested = {
-            column: place.type for (_, column), place in self._schema.columns.items() if place.type.kind in NESTED
-        }
-        exact = True
+        exact, nested = True, self._schema.nested_types
         translated: list[Prepared | None] = []
         for tree in self._parsed_texts():
             if tree is None:

@@ -21,10 +21,11 @@ from text2sql.engines.declared.created_collations import CreatedCollation, quali
 from text2sql.engines.declared.created_types import CreatedTypes
 from text2sql.engines.declared.inheritance import Inheritance
 from text2sql.engines.declared.spelling import DEFAULT_SCHEMAS, strip_qualifiers
-from text2sql.engines.declared.types import CITEXT, EngineType, engine_type, key_type, quote_type_name
+from text2sql.engines.declared.types import CITEXT, NESTED, EngineType, engine_type, key_type, quote_type_name
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.guard import ReadScope, guard_expression, guard_query, parse_single_query
 from text2sql.engines.translation.date_arithmetic import rewrite_date_arithmetic
+from text2sql.engines.translation.json_access import rewrite_json_access
 from text2sql.engines.translation.to_sqlite import translate_to_sqlite
 from text2sql.engines.trees import parse_query, to_sql
 from text2sql.engines.values.fitting import sql_literal
@@ -135,6 +136,11 @@ class EngineSchema:
         """A column by lower-case names; one that the schema does not declare is a text."""
         known = self.columns.get((table, column))
         return known or EngineColumn(quote_name(column, self.dialect), engine_type("", self.dialect, {}))
+
+    @property
+    def nested_types(self) -> dict[str, EngineType]:
+        """The types of the columns whose values have parts, by lower-case name."""
+        return {column: declared.type for (_, column), declared in self.columns.items() if declared.type.kind in NESTED}
 
     def rewrite_date_arithmetic(self, tree: exp.Expr) -> exp.Expr:
         """A query over the tables with sums and differences of dates written as date functions, in days."""
@@ -292,6 +298,7 @@ def sqlite_expression(text: str, schema: EngineSchema) -> str:
     tree = parse_query(f"SELECT {text}", schema.dialect) if text else None
     if tree is None:
         return ""
-    tree = replace_regular_expressions(schema.rewrite_date_arithmetic(tree), schema.dialect)
+    tree = rewrite_json_access(schema.rewrite_date_arithmetic(tree), schema.nested_types)
+    tree = replace_regular_expressions(tree, schema.dialect)
     translated = translate_to_sqlite(tree, schema.dialect)
     return translated.sql.removeprefix("SELECT ") if translated is not None else ""

@@ -12,6 +12,8 @@ import sqlite3
 from sqlglot import exp
 
 from text2sql.engines.dialect import Dialect
+from text2sql.engines.translation.function_semantics import rewrite_by_semantics
+from text2sql.engines.translation.week_parts import week_part
 from text2sql.engines.trees import SQLGLOT_ERRORS
 from text2sql.sql.prepare import Prepared, parse
 from text2sql.sql.trees import COMPARISONS, keeps_ties, literal_value, parse_sqlite, to_sqlite
@@ -24,11 +26,8 @@ _DATE_PART_FORMATS = {
     "HOUR": "%H",
     "MINUTE": "%M",
     "SECOND": "%S",
-    "DOW": "%w",
-    "DAYOFWEEK": "%w",
     "DOY": "%j",
     "DAYOFYEAR": "%j",
-    "WEEK": "%W",
     "EPOCH": "%s",
 }
 _TRUNCATION_FORMATS = {
@@ -48,9 +47,7 @@ _DATE_PART_NODES: dict[type[exp.Expr], str] = {
     exp.Month: "MONTH",
     exp.Day: "DAY",
     exp.DayOfMonth: "DAY",
-    exp.DayOfWeek: "DOW",
     exp.DayOfYear: "DOY",
-    exp.Week: "WEEK",
     exp.Hour: "HOUR",
     exp.Minute: "MINUTE",
     exp.Second: "SECOND",
@@ -98,6 +95,9 @@ def _rewrite_tree(tree: exp.Expr, dialect: Dialect) -> exp.Expr:
 
 
 def _rewrite_node(node: exp.Expr, dialect: Dialect) -> exp.Expr:
+    rewritten = week_part(node, dialect) or rewrite_by_semantics(node, dialect)
+    if rewritten is not None:
+        return rewritten
     if type(node) in _DATE_PART_NODES:
         return _date_part(_DATE_PART_NODES[type(node)], node.this) or node
     if type(node) in COMPARISONS:
@@ -126,7 +126,7 @@ def _rewrite_node(node: exp.Expr, dialect: Dialect) -> exp.Expr:
         return exp.Like(this=node.this, expression=node.expression, negate=node.args.get("negate"))
     if isinstance(node, exp.Like) and dialect != "duckdb" and not isinstance(node.parent, exp.Escape):
         return _with_escape(node)
-    if isinstance(node, exp.Concat):
+    if isinstance(node, exp.Concat) and not isinstance(node, exp.ConcatWs):
         return _concatenation(node)
     if isinstance(node, exp.Left):
         return exp.Substring(this=node.this, start=exp.Literal.number(1), length=node.expression)
@@ -222,14 +222,12 @@ def _strftime(form: str, node: exp.Expr) -> exp.Expr:
 
 def _date_part(name: str, node: exp.Expr | None) -> exp.Expr | None:
     form = _DATE_PART_FORMATS.get(name)
-    if node is None:
+    if node is None or form is None:
         return None
-    if form is not None:
-        return exp.Cast(this=_strftime(form, node), to=_INTEGER.copy())
-    if name == "QUARTER":
-        month = to_sqlite(exp.Cast(this=_strftime("%m", node), to=_INTEGER.copy()))
-        return parse_sqlite(f"(({month} + 2) / 3)")
-    return None
+    if isinstance(node.unnest(), exp.Sub):
+        # A part of an interval, which must fail: SQLite would read the difference of two years as a date.
+        return exp.Anonymous(this=f"{name}_OF_INTERVAL", expressions=[node.copy()])
+    return exp.Cast(this=_strftime(form, node), to=_INTEGER.copy())
 
 
 def _truncated_date(unit: str, node: exp.Expr) -> exp.Expr | None:
