@@ -18,9 +18,11 @@ from text2sql.engines.sandbox.engine import Engine, open_engine
 from text2sql.engines.sandbox.engine_sandbox import EngineSandbox
 from text2sql.engines.sandbox.engine_schema import EngineSchema
 from text2sql.engines.sandbox.schema_reader import read_engine_schema
+from text2sql.engines.translation.date_arithmetic import rewrite_midnights
+from text2sql.engines.translation.exactness import is_exact
 from text2sql.engines.translation.json_access import rewrite_json_access
 from text2sql.engines.translation.pivots import expand_pivots
-from text2sql.engines.translation.to_sqlite import loses_aggregate_order, translate_to_sqlite
+from text2sql.engines.translation.to_sqlite import translate_to_sqlite
 from text2sql.engines.trees import canonical_in, order_collecting_aggregates, parse_query, to_sql
 from text2sql.equivalence import ties
 from text2sql.equivalence.engine_values import engine_column_facts
@@ -162,13 +164,15 @@ class EnginePreparation:
 
     def _translate(self) -> Translations:
         exact, nested = True, self._schema.nested_types
+        kinds = {column: declared.type.kind for (_, column), declared in self._schema.columns.items()}
         translated: list[Prepared | None] = []
         for tree in self._parsed_texts():
             if tree is None:
                 translated.append(None)
                 continue
             plain, same = expand_pivots(tree, self._schema.schema)
-            exact &= same and not loses_aggregate_order(tree)
+            exact &= same and is_exact(tree, kinds, self.dialect)
+            plain = rewrite_midnights(plain, kinds)
             translated.append(
                 translate_to_sqlite(
                     rewrite_json_access(self._schema.rewrite_date_arithmetic(plain), nested), self.dialect

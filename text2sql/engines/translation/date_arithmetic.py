@@ -31,6 +31,9 @@ _SAME_TYPE = (
 )
 # Expressions that return one of their arguments.
 _CHOICES = (exp.Coalesce, exp.Greatest, exp.Least)
+_COMPARISONS = (
+    *(exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between, exp.In, exp.NullSafeEQ, exp.NullSafeNEQ),
+)
 _ARITHMETIC = (exp.Add, exp.Sub, exp.Mul, exp.IntDiv, exp.Mod)
 # Aliases may refer to aliases, up to this depth.
 _ALIAS_DEPTH = 3
@@ -82,6 +85,33 @@ def _both_dates(node: exp.Expr, left: _Kind, right: _Kind) -> bool:
         kind == "date" or (isinstance(side, exp.Literal) and side.is_string and bool(_DAY.fullmatch(side.name)))
         for side, kind in ((node.this, left), (node.expression, right))
     )
+
+
+def rewrite_midnights(tree: exp.Expr, kinds: Mapping[str, str]) -> exp.Expr:
+    """Writes the days that timestamps are compared with as midnights.
+
+    SQLite compares texts, and ``2024-04-01 00:00:00`` does not equal ``2024-04-01``.
+
+    Args:
+        tree: The query in its own dialect.
+        kinds: The kinds of columns' types, by lower-case name.
+    """
+    if "datetime" not in kinds.values():
+        return tree
+    tree = tree.copy()
+    for node in tree.find_all(*_COMPARISONS):
+        others = (node.args.get("expression"), node.args.get("low"), node.args.get("high"), *node.expressions)
+        sides = [side for side in (node.this, *others) if isinstance(side, exp.Expr)]
+        if any(isinstance(side, exp.Column) and kinds.get(fold(side.name)) == "datetime" for side in sides):
+            for side in sides:
+                _replace_day_by_midnight(side)
+    return tree
+
+
+def _replace_day_by_midnight(side: exp.Expr) -> None:
+    literal = side.this if isinstance(side, (exp.Cast, exp.TsOrDsToDate, exp.Date)) else side
+    if isinstance(literal, exp.Literal) and literal.is_string and _DAY.fullmatch(literal.name):
+        side.replace(exp.Literal.string(f"{literal.name.strip()} 00:00:00"))
 
 
 class _KindInference:
