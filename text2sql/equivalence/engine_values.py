@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from text2sql.engines.declared.collations import is_unpadded
 from text2sql.engines.declared.created_collations import collation_hints
-from text2sql.engines.declared.types import NESTED
+from text2sql.engines.declared.types import MYSQL_FLAG, NESTED
 from text2sql.engines.sandbox.engine_schema import EngineColumn, EngineSchema
 from text2sql.engines.values.nested_values import nested_values
 from text2sql.engines.values.text_hints import (
@@ -26,6 +26,8 @@ from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
 
 Values = dict[str, list[Value]]
+# Of MySQL's TINYINT(1): false, true, and what is true without being TRUE.
+_FLAG_TYPE, _FLAGS = ("integer", MYSQL_FLAG), (0, 1, 2)
 
 
 def engine_column_facts(
@@ -51,7 +53,8 @@ def engine_column_facts(
         for column, values in values_by_column.items():
             hints.setdefault(column, []).extend(values)
     swept = {column: hints[column] for column in (*texts, *(spellings.keys() & columns_compared_differently(trees)))}
-    return EngineColumnFacts(nested, _padded_columns(schema), _fractional_columns(schema), hints, swept)
+    flags = {column: _FLAGS for column, place in columns.items() if (place.type.kind, place.type.sql) == _FLAG_TYPE}
+    return EngineColumnFacts(nested, _padded_columns(schema), _fractional_columns(schema), hints, swept, flags)
 
 
 def _padded_columns(schema: EngineSchema) -> frozenset[str]:

@@ -63,6 +63,8 @@ _OPAQUE_TYPES = {
 }
 # PostgreSQL's case-insensitive text type, from an extension.
 CITEXT = "citext"
+# The type that MySQL has for truth values.
+MYSQL_FLAG = "TINYINT(1)"
 _SERIALS = {"SERIAL": 32, "BIGSERIAL": 64, "SMALLSERIAL": 16}
 _SERIALS_BY_WIDTH = {"SERIAL2": 16, "SERIAL4": 32, "SERIAL8": 64}
 _INTEGER_NAMES: dict[Dialect, dict[int, str]] = {
@@ -210,8 +212,11 @@ def _from_sqlglot(parsed: exp.DataType, dialect: Dialect) -> EngineType:
         return EngineType("array", f"{element.sql}[]", element=element)
     if dialect == "duckdb" and name in ("STRUCT", "MAP") and parsed.expressions:
         return _nested_type(parsed)
-    if dialect == "mysql" and (name == "BOOLEAN" or (name == "TINYINT" and numbers == [1])):
-        return EngineType("boolean", "TINYINT(1)")
+    if dialect == "mysql" and name == "BOOLEAN":
+        return EngineType("boolean", MYSQL_FLAG)
+    if dialect == "mysql" and name == "TINYINT" and numbers == [1]:
+        # It holds other numbers than 0 and 1, too: 2 is true, and does not equal TRUE.
+        return EngineType("integer", MYSQL_FLAG, _BITS[name])
     return _scalar_type(name, numbers, dialect)
 
 

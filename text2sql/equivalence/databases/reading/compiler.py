@@ -50,6 +50,7 @@ class EngineColumnFacts:
         fractional: The columns that hold fractions of a second.
         hints: Values that columns should hold besides those that the plan finds.
         sweep_values: Of these, the values each of which is tried whatever the seed.
+        flags: Of columns whose numbers are truth values, values to hold, which SQLite compares as the engine does.
         allowed: See `ColumnFacts`.
     """
 
@@ -58,6 +59,7 @@ class EngineColumnFacts:
     fractional: Collection[str] = frozenset()
     hints: Mapping[str, Sequence[Value]] = field(default_factory=dict)
     sweep_values: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    flags: Mapping[str, Sequence[Value]] = field(default_factory=dict)
     allowed: AllowedValues | None = None
 
 
@@ -118,7 +120,7 @@ def compile_plan(
         plan.groups.differing_comparisons = unshared(comparisons)
     if any(with_.args.get("recursive") for tree in roots for with_ in tree.find_all(exp.With)):
         _note_recursion(plan, roots)
-    for name, values in engine_facts.hints.items():
+    for name, values in (*engine_facts.hints.items(), *engine_facts.flags.items()):
         plan.columns.hints.setdefault(name, []).extend(values)
     _mark_differences(plan)
     return plan
