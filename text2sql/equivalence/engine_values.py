@@ -90,13 +90,30 @@ def _nested_values(
         for column, column_paths in read_json_paths(tree).items():
             paths.setdefault(column, []).extend(column_paths)
     demands, nested = read_json_demands(trees), Values()
+    lists = [values for tree in trees for values in _lists_in(tree)]
     for column, place in columns.items():
         followed = list(dict.fromkeys(paths.get(column, ())))
         if place.type.kind == "json" and followed:
             nested[column] = documents(followed, literals, demands.get(column, {}))
         elif place.type.kind in NESTED and place.type.kind != "json":
-            nested[column] = nested_values(place.type, literals, {str(step) for path in followed for step in path})
+            keys = {str(step) for path in followed for step in path}
+            nested[column] = nested_values(place.type, literals, keys, lists)
     return nested
+
+
+def _lists_in(tree: exp.Expr) -> Iterator[list[Any]]:
+    """The lists that a query writes out."""
+    for node in tree.find_all(exp.Array):
+        values = _list_of(node)
+        if values is not None:
+            yield values
+
+
+def _list_of(node: exp.Array) -> list[Any] | None:
+    parts = [part.unnest() for part in node.expressions]
+    values = [_list_of(part) if isinstance(part, exp.Array) else literal_value(part) for part in parts]
+    known = all(value is not None or isinstance(part, exp.Null) for part, value in zip(parts, values, strict=True))
+    return values if values and known else None
 
 
 def _scalars_in(value: Any) -> Iterator[Value]:

@@ -21,6 +21,8 @@ _MAX_PART_VALUES = 24
 _MAX_DEPTH = 4
 # Values near literals for one part.
 _MAX_NEAR_LITERALS = 12
+# Lists that the queries write out.
+_MAX_LISTS = 4
 _NUMBERS = ("integer", "real", "decimal")
 _USUAL_VALUES: dict[str, tuple[Value, ...]] = {
     "integer": (1, 2, 5, 6),
@@ -33,15 +35,22 @@ _USUAL_VALUES: dict[str, tuple[Value, ...]] = {
 }
 
 
-def nested_values(to: EngineType, literals: Sequence[Value], keys: Collection[str]) -> list[Value]:
+def nested_values(
+    to: EngineType, literals: Sequence[Value], keys: Collection[str], lists: Sequence[list[Any]] = ()
+) -> list[Value]:
     """Values for a column of structs, maps or lists; they do not depend on the seed.
 
     Args:
         to: The type of the column.
         literals: The literals that the queries compare with.
         keys: The keys that the queries look up in maps.
+        lists: The lists that the queries write out.
     """
-    values = _whole_values(to, literals, sorted(keys), 0)
+    written = [similar for values in lists[:_MAX_LISTS] for similar in _similar_lists(values)]
+    values = [
+        *filter(None, (_fit_list(similar, to) for similar in written)),
+        *_whole_values(to, literals, sorted(keys), 0),
+    ]
     texts = dict.fromkeys(json.dumps(value, ensure_ascii=False, separators=(",", ":")) for value in values)
     return list[Value](texts)[:_MAX_VALUES]
 
@@ -57,6 +66,28 @@ def _part_values(to: EngineType, literals: Sequence[Value], keys: Sequence[str],
     fitted = dict.fromkeys(value for item in [*near, *plain] if (value := fit_value(item, to)) is not None)
     # NULL comes second, because later values are combined more often.
     return [*list(fitted)[:1], None, *list(fitted)[1:]]
+
+
+def _similar_lists(values: list[Any]) -> Iterator[list[Any]]:
+    """A list, and others that equal it in part: reversed, longer, shorter, with an element twice."""
+    yield from (values, values[::-1], [*values, values[0]], [values[0], *values])
+    yield from (values[:-1], [*values, None], [*values[:-1], values[0]])
+
+
+def _fit_list(values: list[Any], to: EngineType) -> list[Any]:
+    """A list as a column of a type holds it; empty where it cannot."""
+    element = to.element
+    if to.kind != "array" or element is None:
+        return []
+    fitted = [_fit_element(value, element) for value in values]
+    is_fitted = all(after is not None or before is None for before, after in zip(values, fitted, strict=True))
+    return fitted if is_fitted else []
+
+
+def _fit_element(value: Any, to: EngineType) -> Any:
+    if isinstance(value, list):
+        return _fit_list(value, to) or None
+    return None if value is None or to.kind in NESTED else fit_value(value, to)
 
 
 def _near(literal: Value, to: EngineType) -> Iterator[Value]:
