@@ -4,5 +4,6 @@
   `postgres_engine`.
 - `postgres_server`: starts a PostgreSQL server from a wheel where no URL is given.
 - `engine_schema`, `schema_reader`: the tables as the engine creates them, read from CREATE TABLE statements.
+- `engine_constraints`: which made rows the engine itself refuses.
 - `engine_sandbox`: the sandbox of one pair, with the interface of SQLite's `text2sql.sql.sandbox.SqliteSandbox`.
 """
