@@ -28,7 +28,7 @@ from text2sql.data.few_shot import choose_few_shot
 from text2sql.data.prompts import PromptFormat, messages, tokenize
 from text2sql.errors import UserError
 from text2sql.estimate.ceiling import memory_ceiling
-from text2sql.estimate.devices import unsuited
+from text2sql.estimate.devices import unsupported_settings
 from text2sql.estimate.forecast import (
     CHARACTERS_PER_TOKEN,
     MARKS,
@@ -324,7 +324,7 @@ def _stop(*arguments: Any) -> None:
     ],
 )
 def test_what_a_device_cannot_compute_is_said(device: str, option: str, problem: str | None) -> None:
-    found = unsuited(load_config("llama-3.2-1b", [f"local.{option}"]), DEVICES[device])
+    found = unsupported_settings(load_config("llama-3.2-1b", [f"local.{option}"]), DEVICES[device])
     assert [problem in text for text in found if problem] == ([True] if problem else []) and bool(found) == bool(
         problem
     )

@@ -12,7 +12,7 @@ from tinker.types import RequestErrorCategory
 from backends.interface import BackendError
 from text2sql.config import Config
 from text2sql.runs.directory import RunDirectory
-from text2sql.runs.session import BackendLost, open_service, with_its_arithmetic
+from text2sql.runs.session import BackendLost, open_service, pin_matmul_dtype
 from text2sql.runs.summary import ENVIRONMENT, Environment
 
 
@@ -34,7 +34,7 @@ def test_automatic_arithmetic_is_settled_when_a_run_begins(
     if recorded is not None:
         run.write_json(ENVIRONMENT, Environment.model_validate(recorded))
     config = Config.model_validate({"data": {"source": "bundled"}, "local": {"matmul": asked, "lora_alpha": 8}})
-    local = with_its_arithmetic(config, run).local
+    local = pin_matmul_dtype(config, run).local
     assert (local.matmul, local.lora_alpha) == (used, 8)
 
 

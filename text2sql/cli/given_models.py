@@ -28,7 +28,7 @@ def load_to_evaluate(
         UserError: The options do not go together, or nobody says what the base model is.
     """
     from backends.checkpoint_paths import SCHEME
-    from text2sql.pipeline.given_adapter import base_of_adapter
+    from text2sql.pipeline.external_adapter import base_of_adapter
 
     file, given = file_and_overrides(file, overrides)
     if model is not None and (adapter or base):

@@ -83,6 +83,6 @@ def bill(run: Annotated[Path, typer.Argument(help="The run's directory.")]) -> N
     from text2sql.pipeline.preflight import check_finished_run
 
     check_finished_run(run)
-    from text2sql.pipeline.bill import print_bill
+    from text2sql.commands.bill import print_bill
 
     print_bill(run)

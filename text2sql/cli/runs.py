@@ -148,7 +148,7 @@ def _evaluate_adapter(run: Path, adapter: Path) -> None:
     from text2sql.pipeline.preflight import check_finished_run
 
     check_finished_run(run)
-    from text2sql.pipeline.adapter_download import evaluate_adapter
+    from text2sql.commands.adapter_evaluation import evaluate_adapter
 
     evaluate_adapter(run, adapter)
 
@@ -157,7 +157,7 @@ def _evaluate_run(run: Path, output: Path | None) -> None:
     from text2sql.pipeline.preflight import check_finished_run
 
     check_finished_run(run)
-    from text2sql.evaluation.files import score_run
+    from text2sql.commands.score_files import score_run
 
     score_run(run, output)
 
@@ -170,7 +170,7 @@ def _evaluate_file(
     tables: Path | None,
     output: Path | None,
 ) -> None:
-    from text2sql.evaluation.files import score_file
+    from text2sql.commands.score_files import score_file
     from text2sql.evaluation.prediction_files import Schemas
 
     config = load("quickstart", overrides)
@@ -203,6 +203,6 @@ def ask(
         raise UserError("--execute needs --database.")
     context, opened = read_schema(schema, database, allow_writable_role=allow_writable_role)
     check_models(run_directory, tuned=not base)
-    from text2sql.inference.ask import answer_question
+    from text2sql.commands.ask import answer_question
 
     answer_question(question, context, opened, run_directory, base=base, execute=execute, max_tables=max_tables)

@@ -20,8 +20,8 @@ from text2sql.runs.models import MODELS, SIDES
 from text2sql.runs.records import MetricsRow, Prediction
 from text2sql.runs.summary import RunCost, TrainingSummary
 
-# Question, schema, gold query, and which of several alike.
-Question = tuple[str, str, str, int]
+# QuestionKey, schema, gold query, and which of several alike.
+QuestionKey = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Entry:
     side: str
 
     @cached_property
-    def rows(self) -> dict[Question, Prediction]:
+    def rows(self) -> dict[QuestionKey, Prediction]:
         """The answers, by what was asked: ids may name other questions in another run."""
         seen: Counter[tuple[str, str, str]] = Counter()
         rows = {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.paths import written_aside
-from text2sql.compare.entries import Question
+from text2sql.compare.entries import QuestionKey
 from text2sql.compare.figures import draw_figures
 from text2sql.compare.paired import Comparison, Disagreement
 from text2sql.compare.table import TEST_COLUMNS, answer, measures, setting, tests
@@ -91,7 +91,7 @@ def _group(comparison: Comparison, group: Disagreement) -> GroupView:
     return GroupView(group.right, group.wrong, len(group.questions), cases)
 
 
-def _case(comparison: Comparison, question: Question) -> CaseView:
+def _case(comparison: Comparison, question: QuestionKey) -> CaseView:
     answers = []
     for entry in comparison.entries:
         sql, reason = answer(entry, question)

@@ -9,9 +9,9 @@ from itertools import combinations
 from pydantic import JsonValue
 
 from backends.capabilities import capabilities_of
-from text2sql.compare.entries import Entry, Question
+from text2sql.compare.entries import Entry, QuestionKey
 from text2sql.evaluation import PairedComparison, paired_comparison
-from text2sql.evaluation.metrics import ONE_DATABASE
+from text2sql.evaluation.metrics import SINGLE_DATABASE_NOTE
 from text2sql.evaluation.statistics import SIGNIFICANCE, holm
 from text2sql.formats import count, p_value, pluralize, unbroken
 from text2sql.report.figures import series
@@ -63,7 +63,7 @@ class Disagreement:
 
     right: list[str]
     wrong: list[str]
-    questions: list[Question]
+    questions: list[QuestionKey]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Comparison:
     """
 
     entries: list[Entry]
-    common: list[Question]
+    common: list[QuestionKey]
     pairs: list[Pair]
     cautions: list[str]
     differences: dict[str, list[JsonValue]]
@@ -129,7 +129,7 @@ def _paired(a: Entry, b: Entry) -> PairedComparison:
     return paired_comparison([a.rows[q].correct for q in both], [b.rows[q].correct for q in both])
 
 
-def _cautions(entries: Sequence[Entry], common: Sequence[Question]) -> list[str]:
+def _cautions(entries: Sequence[Entry], common: Sequence[QuestionKey]) -> list[str]:
     found = []
     if len({entry.base_model for entry in entries}) > 1:
         listed = ", ".join(f"{entry.label} on {entry.base_model}" for entry in entries)
@@ -153,7 +153,7 @@ def _cautions(entries: Sequence[Entry], common: Sequence[Question]) -> list[str]
     if changed:
         found.append(f"The questions were asked in different ways: {', '.join(changed)} differ.")
     if any(entry.on_one_database for entry in entries):
-        found.append(ONE_DATABASE)
+        found.append(SINGLE_DATABASE_NOTE)
     backends = [capabilities_of(entry.backend) for entry in entries]
     if any(backend and not backend.has_weights for backend in backends):
         found.append("A run used the scripted backend: its numbers say nothing about any model.")
@@ -166,8 +166,10 @@ def _differences(entries: Sequence[Entry]) -> dict[str, list[JsonValue]]:
     return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
 
 
-def _disagreements(entries: Sequence[Entry], common: Sequence[Question]) -> tuple[list[Disagreement], tuple[int, int]]:
-    patterns: dict[tuple[bool, ...], list[Question]] = {}
+def _disagreements(
+    entries: Sequence[Entry], common: Sequence[QuestionKey]
+) -> tuple[list[Disagreement], tuple[int, int]]:
+    patterns: dict[tuple[bool, ...], list[QuestionKey]] = {}
     for question in common:
         pattern = tuple(entry.rows[question].correct for entry in entries)
         patterns.setdefault(pattern, []).append(question)

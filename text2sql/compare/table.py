@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import JsonValue
 
 from backends.capabilities import capabilities_of
-from text2sql.compare.entries import Entry, Question
+from text2sql.compare.entries import Entry, QuestionKey
 from text2sql.compare.paired import Comparison, Pair
 from text2sql.evaluation.metrics import ACCURACY, INTERVAL, RATES
 from text2sql.formats import MISSING, bare_p_value, count, dollars, duration, interval, percent, points, size
@@ -54,7 +54,7 @@ def setting(value: JsonValue) -> str:
     return MISSING if value is None else str(value)
 
 
-def answer(entry: Entry, question: Question) -> tuple[str, str]:
+def answer(entry: Entry, question: QuestionKey) -> tuple[str, str]:
     """What an entry wrote for a question, and the evaluator's reason."""
     row = entry.rows[question]
     return row.sql or row.raw, row.verdict.reason

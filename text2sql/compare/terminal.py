@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from text2sql.compare.entries import Question
+from text2sql.compare.entries import QuestionKey
 from text2sql.compare.paired import Comparison, Disagreement
 from text2sql.compare.table import TEST_COLUMNS, answer, measures, setting, tests
 from text2sql.console import console
@@ -59,7 +59,7 @@ def _print_group(comparison: Comparison, group: Disagreement, shown: int) -> Non
         console.print(f"  ... and {len(group.questions) - shown} more (--show, or the page)")
 
 
-def _print_question(comparison: Comparison, question: Question) -> None:
+def _print_question(comparison: Comparison, question: QuestionKey) -> None:
     console.print(Text(f"  {question[0]}"))
     console.print(Text(f"    gold  {question[2]}", style="bright_black"))
     for entry in comparison.entries:

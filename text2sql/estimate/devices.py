@@ -68,7 +68,7 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def unsuited(config: Config, device: Device) -> list[str]:
+def unsupported_settings(config: Config, device: Device) -> list[str]:
     """What a device cannot compute as the configuration asks for it, or only slowly; with the way on."""
     # The GPUs before Ampere are those that have float16 alone.
     if not (device.is_gpu and device.dtype == "float16"):

@@ -117,7 +117,7 @@ def forecast_questions(config: Config, dataset: Dataset, tokenizer: Tokenizer | 
     plan = plan_run(config, dataset.split.test)
     for evaluation in (*plan.before, *plan.after):
         questions = evaluation.questions
-        strategy = evaluation.strategy.prepared(questions, dataset.split.train, tokenizer, config, limit)
+        strategy = evaluation.strategy.prepare(questions, dataset.split.train, tokenizer, config, limit)
         request = strategy.request(questions)
         if request.few_shot is not None:
             lengths = measure_lengths(questions, tokenizer, config, request.few_shot)
@@ -125,8 +125,8 @@ def forecast_questions(config: Config, dataset: Dataset, tokenizer: Tokenizer | 
             lengths = bare.get(id(questions)) or measure_lengths(questions, tokenizer, config)
             bare[id(questions)] = lengths
         asked.append(Asked(lengths, 1, request.samples))
-        if strategy.attempts:
-            asked.append(Asked(lengths, strategy.attempts, only_on_failure=True))
+        if strategy.max_retries:
+            asked.append(Asked(lengths, strategy.max_retries, only_on_failure=True))
     return asked
 
 

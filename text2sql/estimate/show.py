@@ -20,7 +20,7 @@ from backends.planning.shape import model_shape
 from text2sql.config import Config
 from text2sql.console import console
 from text2sql.data.dataset import load_dataset
-from text2sql.estimate.devices import find_device, unsuited
+from text2sql.estimate.devices import find_device, unsupported_settings
 from text2sql.estimate.forecast import CHARACTERS_PER_TOKEN, Forecast, TokenForecast, forecast
 from text2sql.estimate.memory import ROOM, describe_fit, forecast_memory, trained_parameters
 from text2sql.formats import count, duration, size
@@ -99,7 +99,7 @@ def _print_local(config: Config, seen: Forecast, device: Device) -> None:
     memory, load = forecast_memory(config, seen, device)
     _print_memory(memory, load)
     _print_verdict(memory, config, seen, device)
-    for problem in unsuited(config, device):
+    for problem in unsupported_settings(config, device):
         console.print(problem, style="bold red", markup=False)
     width = BYTES[device.dtype if config.local.dtype == "auto" else config.local.dtype]
     weights = weight_bytes(shape, quantised(config.local, device), config.local.double_quantization, width)

@@ -8,7 +8,7 @@ from text2sql.console import console
 from text2sql.data.dataset import Dataset
 from text2sql.errors import UserError
 from text2sql.estimate.ceiling import memory_ceiling
-from text2sql.estimate.devices import device_of, unsuited
+from text2sql.estimate.devices import device_of, unsupported_settings
 from text2sql.estimate.forecast import forecast
 from text2sql.estimate.memory import ROOM, describe_fit, forecast_memory
 
@@ -34,5 +34,5 @@ def warn_of_memory(config: Config, dataset: Dataset) -> None:
     except (BackendError, UserError):
         # Nothing is known of the model's shape, or no example is short enough, which is said when it is found out.
         return
-    for problem in unsuited(config, device):
+    for problem in unsupported_settings(config, device):
         console.print(problem, style="bold yellow", markup=False)

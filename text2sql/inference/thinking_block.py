@@ -1,4 +1,4 @@
-"""What a model thinks before it answers: sampled by itself, within its own limit, and closed if the model does not."""
+"""The thinking block before an answer: sampled separately, with its own token limit, and closed if still open."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ from text2sql.data.thinking import TurnStart
 
 @dataclass(frozen=True)
 class ThinkingBlock:
-    """The block of a model's chat template.
+    """The thinking block of a model's chat template.
 
     Attributes:
-        tokenizer: The model's.
-        mark: Text that ends the block: the first mark of `TurnStart.closing`.
-        closing: Ids of all of `TurnStart.closing`: the answer comes behind them.
-        most: Tokens that are thought at most.
+        tokenizer: The model's tokenizer.
+        mark: Text that ends the block: the first control token of `TurnStart.closing`.
+        closing: Token ids of the whole of `TurnStart.closing`, behind which the answer is sampled.
+        max_tokens: Maximum number of tokens in the block.
     """
 
     tokenizer: Tokenizer
     mark: str
     closing: tuple[int, ...]
-    most: int
+    max_tokens: int
 
     @classmethod
     def of(cls, start: TurnStart, tokenizer: Tokenizer, config: Config) -> ThinkingBlock | None:
-        """The block of a turn that begins so; None where nothing is thought."""
+        """The block of a turn with this start; None if the turn has no thinking block."""
         if start.closing is None:
             return None
         control = control_tokens(tokenizer)
-        spelt = control.search(start.closing) if control else None
+        match = control.search(start.closing) if control else None
         ids = tokenizer([start.closing], add_special_tokens=False)["input_ids"][0]
-        mark = spelt[0] if spelt else start.closing.strip()
+        mark = match[0] if match else start.closing.strip()
         return cls(tokenizer, mark, tuple(ids), config.evaluation.max_thinking_tokens)
 
     def params(self, answer: types.SamplingParams) -> types.SamplingParams:
-        """How what is thought is sampled, given how the answer behind it is."""
+        """The sampling parameters of the block, given those of the answer behind it."""
         stop: list[int] | list[str] = [self.mark]
         ids = self.tokenizer.encode(self.mark, add_special_tokens=False)
         if len(ids) == 1 and self.tokenizer.eos_token_id is not None:
-            # A model may also end its turn while it thinks.
+            # A model may also end its turn inside the block.
             stop = [*ids, self.tokenizer.eos_token_id]
-        return answer.model_copy(update={"max_tokens": self.most, "stop": stop})
+        return answer.model_copy(update={"max_tokens": self.max_tokens, "stop": stop})
 
     def read(self, tokens: Sequence[int]) -> tuple[list[int], str]:
-        """What was thought, as tokens and as text, without what ended it."""
+        """The content of a sampled block without the mark that ended it, as token ids and as text."""
         ids = list(tokens)
         if ids and ids[-1] == self.tokenizer.eos_token_id:
             ids.pop()
         text = self._text(ids)
-        if (at := text.find(self.mark)) < 0:
+        if (end := text.find(self.mark)) < 0:
             return ids, text
-        # The template's closing brings its own line breaks.
-        text = text[:at].rstrip("\n")
+        # `closing` has the line breaks of the template.
+        text = text[:end].rstrip("\n")
         while ids and not text.startswith(self._text(ids)):
             ids.pop()
         return ids, self._text(ids)

@@ -10,7 +10,7 @@ from text2sql.evaluation import wilson_interval
 from text2sql.formats import clip
 from text2sql.report.failures import benchmark_line, judge_line
 from text2sql.report.load import RunData
-from text2sql.report.outcomes import Outcome
+from text2sql.report.prediction_index import IndexedPrediction
 from text2sql.report.witness import WitnessView, witness_view
 from text2sql.runs.models import SIDES
 from text2sql.runs.records import Prediction
@@ -18,8 +18,8 @@ from text2sql.sql.hardness import LEVELS, Hardness
 
 T = TypeVar("T")
 # The answers of the models to one question, by side: in brief, and in full.
-Answered = dict[str, Outcome]
-Shown = dict[Outcome, Prediction]
+Answered = dict[str, IndexedPrediction]
+Shown = dict[IndexedPrediction, Prediction]
 # What the list of questions calls the groups.
 _OUTCOMES = {"won": "won", "lost": "lost", "still-wrong": "both wrong", "wrong": "wrong", "right": "right"}
 

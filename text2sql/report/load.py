@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import JsonValue
 
 from text2sql.errors import UserError
-from text2sql.report.outcomes import Outcome, Outcomes
+from text2sql.report.prediction_index import IndexedPrediction, PredictionIndex
 from text2sql.rows import read_jsonl
 from text2sql.rows.values import json_kind
 from text2sql.runs.evaluation_summary import EvaluationSummary
@@ -45,7 +45,7 @@ class RunData:
     name: str
     summary: Summary | None = None
     metrics: list[MetricsRow] = field(default_factory=list)
-    predictions: dict[str, Outcomes] = field(default_factory=dict)
+    predictions: dict[str, PredictionIndex] = field(default_factory=dict)
     config: str = ""
     environment: dict[str, JsonValue] = field(default_factory=dict)
     rollouts: list[SampledGroup | PaidGroup] = field(default_factory=list)
@@ -92,12 +92,12 @@ def load_run(run_dir: Path, sides: Sequence[str] = SIDES, *, strict: bool = Fals
     for side in sides:
         path = run_dir / predictions_file(side)
         rows = [
-            Outcome.of(line, row)
+            IndexedPrediction.of(line, row)
             for line, row in _read_rows(path, problems, Prediction, strict=strict, going_on=going_on)
         ]
         rows = _last_of_each(rows, lambda row: row.id, "id", path.name, problems)
         if rows:
-            predictions[side] = Outcomes(path, rows)
+            predictions[side] = PredictionIndex(path, rows)
     if not (summary or metrics or predictions):
         raise UserError(
             f"Nothing to report in {run_dir}: no summary.json, metrics.jsonl or predictions-*.jsonl that can be read."

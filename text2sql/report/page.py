@@ -213,11 +213,11 @@ class EvidenceView:
 
 def _evidence(run: RunData) -> EvidenceView:
     rows = [
-        (side, metrics.evidence_cells(summary.evidence))
+        (side, metrics.basis_cells(summary.evidence))
         for side, summary in failures.evaluations(run).items()
         if summary.evidence
     ]
-    return EvidenceView(metrics.EVIDENCE, rows)
+    return EvidenceView(metrics.BASIS_COLUMNS, rows)
 
 
 def _cautions(run: RunData) -> list[str]:

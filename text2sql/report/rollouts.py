@@ -15,7 +15,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class PaidQuery:
+class RewardedQuery:
     """One query of a group; ``times`` counts the answers that gave it."""
 
     sql: str
@@ -34,7 +34,7 @@ class RolloutGroup:
     question: str
     schema: str
     gold: str
-    queries: list[PaidQuery]
+    queries: list[RewardedQuery]
 
 
 def example_groups(run: RunData, limits: Limits) -> list[RolloutGroup]:
@@ -74,7 +74,7 @@ def _view(sampled: SampledGroup, paid: PaidGroup, limits: Limits) -> RolloutGrou
         schema=clip(sampled.context, limits.text),
         gold=clip(sampled.gold, limits.text),
         queries=[
-            PaidQuery(
+            RewardedQuery(
                 sql=clip(own[0].sql, limits.text),
                 times=len(own),
                 outcome=own[0].outcome,

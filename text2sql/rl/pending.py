@@ -12,7 +12,7 @@ from backends.tokenizer import Tokenizer
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
 from text2sql.errors import UserError
-from text2sql.inference.generate import check_numbers
+from text2sql.inference.generate import check_finite_logprobs
 from text2sql.inference.thinking_block import ThinkingBlock
 from text2sql.runs.budget import TokenCount
 from text2sql.runs.rollouts import SampledAnswer
@@ -133,7 +133,7 @@ class PendingGroup:
 
     def _checked(self, sequences: Sequence[types.SampledSequence]) -> Sequence[types.SampledSequence]:
         example = self.question.example
-        check_numbers(example, sequences)
+        check_finite_logprobs(example, sequences)
         for sequence in sequences:
             if sequence.logprobs is None or len(sequence.logprobs) != len(sequence.tokens):
                 raise UserError(

@@ -14,7 +14,7 @@ from backends.interface import SamplingClient, TrainingClient
 from backends.tokenizer import Tokenizer
 from text2sql.errors import UserError
 from text2sql.evaluation.match_options import match_options
-from text2sql.inference.generate import read_tokens
+from text2sql.inference.generate import decode_answer
 from text2sql.rl.journal import Journal
 from text2sql.rl.pending import Question, Snapshot
 from text2sql.rl.rewards import RewardedAnswer, pay
@@ -193,7 +193,7 @@ class RolloutSource:
         for place in missing:
             example = questions[place].example
             for number, answer in enumerate(groups[place].answers, start=1):
-                _, text = read_tokens(answer.answer, tokenizer, config)
+                _, text = decode_answer(answer.answer, tokenizer, config)
                 cut_off = answer.stop_reason == "length"
                 answers.append(
                     RewardedAnswer(

@@ -15,7 +15,7 @@ from tinker import types
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
 from text2sql.data.prompts import PromptFormat
-from text2sql.inference.generate import Request, sampling_params
+from text2sql.inference.generate import GenerationRequest, sampling_params
 from text2sql.inference.thinking_block import ThinkingBlock
 from text2sql.rl.journal import Journal
 from text2sql.rl.pending import PendingGroup, Question, Snapshot
@@ -93,11 +93,11 @@ class GroupSampler:
         read = len(question.prompt)
         if block is not None:
             # Each answer is asked for behind the prompt and what was thought.
-            read += len(question.prompt) + block.most + len(block.closing)
+            read += len(question.prompt) + block.max_tokens + len(block.closing)
         most = TokenCount(prefill=read * size, sample=config.longest_answer * size)
         self._session.budget.reserve(most)
         seed = rollout_seed(config, step, place)
-        request = Request([question.example], samples=size, temperature=config.rl.temperature, seed=seed)
+        request = GenerationRequest([question.example], samples=size, temperature=config.rl.temperature, seed=seed)
         params = sampling_params(request, snapshot.tokenizer, config)
         first = params if block is None else block.params(params)
         sampled = snapshot.sampler.sample(types.ModelInput.from_ints(question.prompt), size, first)

@@ -27,20 +27,24 @@ def terminations_interrupt() -> Iterator[None]:
         yield
 
 
-class Request:
-    """Whether somebody has asked a piece of work to stop."""
+class Interruption:
+    """A request to stop, which the work heeds where nothing is lost.
+
+    Attributes:
+        requested: Whether it has been made.
+    """
 
     def __init__(self) -> None:
-        self.made = False
+        self.requested = False
 
-    def heed(self) -> None:
-        """Raise KeyboardInterrupt where somebody has asked: nothing is lost here."""
-        if self.made:
+    def raise_if_requested(self) -> None:
+        """Raise KeyboardInterrupt if the request has been made."""
+        if self.requested:
             raise KeyboardInterrupt
 
 
 @contextmanager
-def interruptions_wait(said: str) -> Iterator[Request]:
+def interruptions_wait(said: str) -> Iterator[Interruption]:
     """Make a request of the first Ctrl-C or SIGTERM, for work that can stop without loss now and then.
 
     The next one interrupts at once. Of several processes each gets the signal, and they cannot wait for one another:
@@ -49,16 +53,16 @@ def interruptions_wait(said: str) -> Iterator[Request]:
     Args:
         said: What to tell whoever asks, in a sentence.
     """
-    request = Request()
+    interruption = Interruption()
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        if request.made or shares_work():
+    def request(number: int, frame: FrameType | None) -> None:
+        if interruption.requested or shares_work():
             raise KeyboardInterrupt
-        request.made = True
+        interruption.requested = True
         console.print(said, markup=False)
 
-    with _handling(ask, signal.SIGINT, signal.SIGTERM):
-        yield request
+    with _handling(request, signal.SIGINT, signal.SIGTERM):
+        yield interruption
 
 
 @contextmanager

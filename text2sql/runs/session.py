@@ -44,8 +44,11 @@ class RunSession:
     budget: TokenBudget
 
 
-def with_its_arithmetic(config: Config, run: RunDirectory) -> Config:
-    """The configuration with what its automatic arithmetic came to when the run began, wherever it goes on."""
+def pin_matmul_dtype(config: Config, run: RunDirectory) -> Config:
+    """The configuration with `local.matmul: auto` replaced by the dtype that the run began with.
+
+    A run that goes on, or is asked, on another machine then computes as it did before.
+    """
     recorded = run.environment()
     if config.local.matmul != "auto" or recorded is None or recorded.matmul is None:
         return config

@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from backends.paths import written_aside
-from text2sql.compare.entries import Entry, Question
+from text2sql.compare.entries import Entry, QuestionKey
 from text2sql.console import console
 from text2sql.evaluation.pooled import PooledComparison, pooled_comparison
 from text2sql.formats import MISSING, bare_p_value, count, percent, points
@@ -101,7 +101,7 @@ def _pooled(pairs: Sequence[tuple[Entry, Entry]]) -> PooledComparison | None:
     if not pairs:
         return None
     entries = [entry for pair in pairs for entry in pair]
-    common: list[Question] = [q for q in entries[0].rows if all(q in entry.rows for entry in entries)]
+    common: list[QuestionKey] = [q for q in entries[0].rows if all(q in entry.rows for entry in entries)]
     if not common:
         return None
     first, second = ([[pair[side].rows[q].correct for q in common] for pair in pairs] for side in (0, 1))

@@ -19,13 +19,13 @@ from typing import Generic
 from backends.checkpoint_paths import CheckpointPath
 from backends.interface import SamplingClient, TrainingClient
 from text2sql.config import TrainingConfig
-from text2sql.console import Stage, console, stage
+from text2sql.console import ProgressBar, console, progress_bar
 from text2sql.data.datum import make_batch
 from text2sql.data.prompts import Tokens
 from text2sql.errors import UserError
 from text2sql.formats import pluralize
 from text2sql.runs.budget import BudgetReached
-from text2sql.runs.interruption import Request, interruptions_wait
+from text2sql.runs.interruption import Interruption, interruptions_wait
 from text2sql.runs.records import METRICS, CheckpointRecord, StartRecord, Validation
 from text2sql.runs.session import RunSession
 from text2sql.runs.summary import TrainingSummary
@@ -97,11 +97,11 @@ class Trainer(Generic[S]):
         in_flight: deque[S] = deque()
         examples = self.steps.examples_before
         with (
-            interruptions_wait(STOPPING) as request,
-            stage("Training", examples(self.steps.total), examples(done)) as bar,
+            interruptions_wait(STOPPING) as interruption,
+            progress_bar("Training", examples(self.steps.total), examples(done)) as bar,
         ):
             try:
-                self._loop(client, done, in_flight, bar, request)
+                self._loop(client, done, in_flight, bar, interruption)
             except BudgetReached:
                 self._keep(client, in_flight, bar)
                 raise
@@ -113,13 +113,15 @@ class Trainer(Generic[S]):
                 self.steps.close()
         return self.chosen_checkpoint()
 
-    def _loop(self, client: TrainingClient, step: int, in_flight: deque[S], bar: Stage, request: Request) -> None:
+    def _loop(
+        self, client: TrainingClient, step: int, in_flight: deque[S], bar: ProgressBar, interruption: Interruption
+    ) -> None:
         if self._validation_missing(step):
             self._validate(client, step)
         while step < self.steps.total and not self._stopped_early:
-            if request.made:
+            if interruption.requested:
                 self._keep(client, in_flight, bar)
-                request.heed()
+                interruption.raise_if_requested()
             in_flight.append(self.steps.submit(client, step))
             step += 1
             validates, saves = self._validation_due(step), self._checkpoint_due(step)
@@ -129,9 +131,9 @@ class Trainer(Generic[S]):
             if improved or saves or self._stopped_early:
                 self._save(client, step)
 
-        request.heed()
+        interruption.raise_if_requested()
 
-    def _keep(self, client: TrainingClient, in_flight: deque[S], bar: Stage) -> None:
+    def _keep(self, client: TrainingClient, in_flight: deque[S], bar: ProgressBar) -> None:
         """Finish the steps in flight, and save what they came to."""
         self._finish(in_flight, bar)
         last = self.metrics.last_step
@@ -197,7 +199,7 @@ class Trainer(Generic[S]):
 
     # One step
 
-    def _finish(self, in_flight: deque[S], bar: Stage, leave: int = 0) -> None:
+    def _finish(self, in_flight: deque[S], bar: ProgressBar, leave: int = 0) -> None:
         """Wait for the steps in flight, all but `leave` of them, and record them."""
         while len(in_flight) > leave:
             metrics = self.steps.collect(in_flight.popleft(), self._lap)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from text2sql.config import DataConfig
-from text2sql.console import console, stage
+from text2sql.console import console, progress_bar
 from text2sql.data.audit.on_data import on_data
 from text2sql.data.audit.reading import read
 from text2sql.data.audit.samples import majorities, read_samples
@@ -78,7 +78,7 @@ def audit(
     disputed = majorities(examples, answers, workers) if answers else {}
     unlikely = _unlikely(examples, model) if model is not None else {}
     audited = []
-    with stage("Auditing", len(examples)) as bar:
+    with progress_bar("Auditing", len(examples)) as bar:
         for place, example in enumerate(examples):
             audited.append(_audited(example, disputed.get(example.id), unlikely.get(place, [])))
             bar.advance(1, 0)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from random import Random
 
-from text2sql.console import console, stage
+from text2sql.console import console, progress_bar
 from text2sql.data.make.describe import describe
 from text2sql.data.make.options import MakeOptions
 from text2sql.data.make.query import Draft, View
@@ -93,7 +93,7 @@ class _Maker:
         options, started = self._options, time.monotonic()
         by_shapes = options.count if options.teacher is None else (options.count + 1) // 2
         try:
-            with stage("Making pairs", options.count, len(self._kept)) as bar:
+            with progress_bar("Making pairs", options.count, len(self._kept)) as bar:
                 before = self._drafts
                 for row in self._by_shapes(by_shapes):
                     self._keep(row)

@@ -21,7 +21,7 @@ from text2sql.sql.hardness import Hardness
 
 # Compared by identity: two models may have been judged alike on the same line of their files.
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class IndexedPrediction:
     """One line of a file of predictions, in brief.
 
     Attributes:
@@ -41,14 +41,14 @@ class Outcome:
     labels: tuple[str, ...]
 
     @classmethod
-    def of(cls, line: int, row: Prediction) -> Outcome:
+    def of(cls, line: int, row: Prediction) -> IndexedPrediction:
         """The prediction on a line, in brief."""
         labels = tuple(map(intern, row.labels))
         return cls(line, row.id, row.correct, row.verdict.status, row.hardness, labels)
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class PredictionIndex:
     """The answers of one model.
 
     Attributes:
@@ -57,15 +57,15 @@ class Outcomes:
     """
 
     path: Path
-    rows: list[Outcome]
+    rows: list[IndexedPrediction]
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __iter__(self) -> Iterator[Outcome]:
+    def __iter__(self) -> Iterator[IndexedPrediction]:
         return iter(self.rows)
 
-    def read(self, chosen: Collection[Outcome]) -> Iterator[tuple[Outcome, Prediction]]:
+    def read(self, chosen: Collection[IndexedPrediction]) -> Iterator[tuple[IndexedPrediction, Prediction]]:
         """Some of the predictions in full, one after the other, in the order of the file."""
         wanted = {outcome.line: outcome for outcome in chosen}
         if not wanted:
