@@ -50,7 +50,7 @@ class Overview:
 def overview(path: Path) -> Overview:
     """Read what there is of a run, its answers apart; what cannot be read is named."""
     try:
-        run = load_run(path, (), going_on=True)
+        run = load_run(path, (), in_progress=True)
     except UserError:
         # There may be answers all the same.
         run = RunData(path.resolve().name)

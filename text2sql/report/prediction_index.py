@@ -1,7 +1,7 @@
-"""A file of predictions in brief: how each answer was judged, and where in the file the rest of it stands.
+"""An index of a prediction file: the verdict of each prediction, and the line with the rest of it.
 
-Of many thousand answers a page shows some dozen. The others are not kept in memory: a prediction is a hundred times as
-large as its outcome.
+Of many thousand predictions a page shows some dozen in full. The others are not kept in memory: a prediction is a
+hundred times as large as its entry here.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from text2sql.runs.records import Prediction
 from text2sql.sql.hardness import Hardness
 
 
-# Compared by identity: two models may have been judged alike on the same line of their files.
+# Compared by identity: the entries of two models for the same line may be equal.
 @dataclass(frozen=True, slots=True, eq=False)
 class IndexedPrediction:
-    """One line of a file of predictions, in brief.
+    """One line of a prediction file, without its texts.
 
     Attributes:
-        line: Its number in the file, from 1.
-        id: Of the question.
-        correct: What accuracy counts.
-        status: Of the verdict.
+        line: Number of the line in the file, from 1.
+        id: The id of the question.
+        correct: Whether it counts as correct in the accuracy.
+        status: Status of the verdict.
         hardness: Spider's level of the gold query.
-        labels: In which ways the answer departs from the gold query.
+        labels: Error labels of the prediction.
     """
 
     line: int
@@ -42,18 +42,18 @@ class IndexedPrediction:
 
     @classmethod
     def of(cls, line: int, row: Prediction) -> IndexedPrediction:
-        """The prediction on a line, in brief."""
+        """The entry of a prediction."""
         labels = tuple(map(intern, row.labels))
         return cls(line, row.id, row.correct, row.verdict.status, row.hardness, labels)
 
 
 @dataclass(frozen=True)
 class PredictionIndex:
-    """The answers of one model.
+    """The predictions of one evaluation.
 
     Attributes:
-        path: Their file.
-        rows: In the order of the file, one for each question.
+        path: The prediction file.
+        rows: One entry for each question, in the order of the file.
     """
 
     path: Path
@@ -66,11 +66,11 @@ class PredictionIndex:
         return iter(self.rows)
 
     def read(self, chosen: Collection[IndexedPrediction]) -> Iterator[tuple[IndexedPrediction, Prediction]]:
-        """Some of the predictions in full, one after the other, in the order of the file."""
-        wanted = {outcome.line: outcome for outcome in chosen}
-        if not wanted:
+        """Read some of the predictions in full, in the order of the file."""
+        by_line = {entry.line: entry for entry in chosen}
+        if not by_line:
             return
         with self.path.open("rb") as file:
-            for number, line in enumerate(islice(file, max(wanted)), start=1):
-                if number in wanted:
-                    yield wanted[number], parse(json.loads(line.decode("utf-8-sig")), Prediction)
+            for number, line in enumerate(islice(file, max(by_line)), start=1):
+                if number in by_line:
+                    yield by_line[number], parse(json.loads(line.decode("utf-8-sig")), Prediction)

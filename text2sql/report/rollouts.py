@@ -1,4 +1,4 @@
-"""Groups of answers that a run has learnt from: what each was paid, and the database that shows a wrong one."""
+"""Examples of rollouts: groups of sampled answers with their rewards, and databases that show wrong answers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from text2sql.report.load import RunData
 from text2sql.report.witness import WitnessView, witness_view
 from text2sql.runs.rollouts import PaidAnswer, PaidGroup, SampledGroup
 
-_SHOWN = 3
+# Number of groups of each kind on the page.
+_MAX_GROUPS = 3
 
 
 @dataclass(frozen=True)
 class RewardedQuery:
-    """One query of a group; ``times`` counts the answers that gave it."""
+    """One query of a group with its reward; ``times`` is the number of answers with it."""
 
     sql: str
     times: int
@@ -28,7 +29,7 @@ class RewardedQuery:
 
 @dataclass(frozen=True)
 class RolloutGroup:
-    """A question of a step, with the queries that were sampled, the best paid first."""
+    """A question of a step with the queries that were sampled, the highest reward first."""
 
     step: int
     question: str
@@ -50,14 +51,16 @@ def example_groups(run: RunData, limits: Limits) -> list[RolloutGroup]:
         and (row.step, row.place) in sampled
         and len({answer.reward for answer in row.paid if answer.reward is not None}) > 1
     ]
-    shown = min(_SHOWN, limits.cases)
+    shown = min(_MAX_GROUPS, limits.cases)
     caught = [pair for pair in telling if any(answer.passes_one for answer in pair[1].paid)]
-    chosen = {id(pair[1]): pair for pair in [*_spread(telling, shown), *_spread(caught, shown)]}
+    chosen = {id(pair[1]): pair for pair in [*_evenly_spaced(telling, shown), *_evenly_spaced(caught, shown)]}
     return [_view(*pair, limits) for pair in sorted(chosen.values(), key=lambda pair: (pair[1].step, pair[1].place))]
 
 
-def _spread(pairs: Sequence[tuple[SampledGroup, PaidGroup]], wanted: int) -> list[tuple[SampledGroup, PaidGroup]]:
-    """N of them at even distances, the first and the last among them."""
+def _evenly_spaced(
+    pairs: Sequence[tuple[SampledGroup, PaidGroup]], wanted: int
+) -> list[tuple[SampledGroup, PaidGroup]]:
+    """Some of the pairs, evenly spaced, with the first and the last among them."""
     if wanted <= 1 or len(pairs) <= wanted:
         return list(pairs[:wanted])
     return [pairs[round(place * (len(pairs) - 1) / (wanted - 1))] for place in range(wanted)]
