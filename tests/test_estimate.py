@@ -31,7 +31,7 @@ from text2sql.estimate.ceiling import memory_ceiling
 from text2sql.estimate.devices import unsupported_settings
 from text2sql.estimate.forecast import (
     CHARACTERS_PER_TOKEN,
-    MARKS,
+    TOKENS_PER_TURN,
     Forecast,
     QuestionLoad,
     forecast_questions,
@@ -238,7 +238,7 @@ def test_a_conversation_is_guessed_with_its_marks(tmp_path: Path) -> None:
     turns = messages(example, PromptFormat("chat"), few_shot)
     guessed = measure_lengths([example], None, config, [few_shot])
     content = sum(len(turn["content"]) for turn in turns[:-1]) / CHARACTERS_PER_TOKEN
-    assert guessed.prompts[0] == pytest.approx(content + MARKS * len(turns), abs=1)
+    assert guessed.prompts[0] == pytest.approx(content + TOKENS_PER_TURN * len(turns), abs=1)
     assert not guessed.counted
 
 

@@ -106,7 +106,10 @@ def _described(config: Config) -> tuple[Dataset, Tokenizer | None]:
 def _print_faults(dataset: Dataset, config: Config) -> None:
     """Every gold query that is odd, and whether a run would stop at them."""
     golds = len(dataset.split.test)
-    for sentence in [*describe_faults(dataset.faults, golds, named=None), *describe_training_golds(dataset, config)]:
+    for sentence in [
+        *describe_faults(dataset.faults, golds, max_listed=None),
+        *describe_training_golds(dataset, config),
+    ]:
         console.print(sentence, markup=False)
     try:
         check_gold_faults(dataset, config)
