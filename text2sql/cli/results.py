@@ -35,7 +35,7 @@ def report(run: Annotated[Path, typer.Argument(help="The run's directory.")]) ->
     from text2sql.console import console
     from text2sql.runs.directory import RunDirectory
 
-    # Known before what draws a report is loaded.
+    # Checked before the libraries for reports are loaded.
     if not RunDirectory(run).has_results():
         raise UserError(
             f"Nothing to report in {run}: no summary.json, metrics.jsonl or predictions. `text2sql run` makes them."
