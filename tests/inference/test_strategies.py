@@ -147,7 +147,7 @@ def test_where_queries_are_translated_no_strategy_needs_the_engine(monkeypatch: 
 
 def test_all_verdicts_of_a_run_hang_on_the_seed_of_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[Any] = []
-    monkeypatch.setattr(strategies.evaluation, "score_pairs", lambda pairs, **options: used.append(options) or ())
+    monkeypatch.setattr(strategies, "score_pairs", lambda pairs, **options: used.append(options) or ())
     config = Config.model_validate({"seed": 5, "data": {"seed": 3}, "evaluation": {"cache": True}})
     answers = [_wrote("SELECT 1", "SELECT COUNT(*) FROM berth")]
     PassAtK(SelfConsistency()).count_correct([ASKED], answers, config)
