@@ -75,7 +75,7 @@ class Forecast:
         train: Lengths of the training examples that are short enough.
         batches: The batches of the first epoch as indices of these examples; see `planned_batches`.
         validation: Lengths of the validation examples.
-        asked: The questions of the evaluations.
+        loads: The questions of the evaluations.
         work: The numbers of tokens.
         counted_with: The tokenizer that they were counted with, in words.
     """
@@ -83,7 +83,7 @@ class Forecast:
     train: Lengths
     batches: list[list[int]]
     validation: Lengths
-    asked: list[QuestionLoad]
+    loads: list[QuestionLoad]
     work: TokenForecast
     counted_with: str = "the model's tokenizer"
 
@@ -96,15 +96,15 @@ def forecast_run(config: Config, dataset: Dataset) -> Forecast:
     """
     tokenizer, name, missing = prompts.find_tokenizer_of(config, on_disk=True)
     sides = [measure_lengths(side, tokenizer, config) for side in (dataset.split.train, dataset.split.validation)]
-    asked = forecast_questions(config, dataset, tokenizer)
+    loads = forecast_questions(config, dataset, tokenizer)
     # Indices of the training and of the validation examples that are short enough.
-    kept = [np.flatnonzero(side.totals <= config.data.max_tokens) for side in sides]
-    train, validation = (_select(side, indices) for side, indices in zip(sides, kept, strict=True))
-    work = forecast_tokens(config, train, validation, asked)
-    keys = order_keys(config, [dataset.split.train[index] for index in kept[0]], dataset.known)
-    batches = planned_batches(config, len(kept[0]), keys)
+    kept_indices = [np.flatnonzero(side.totals <= config.data.max_tokens) for side in sides]
+    train, validation = (_select(side, indices) for side, indices in zip(sides, kept_indices, strict=True))
+    work = forecast_tokens(config, train, validation, loads)
+    keys = order_keys(config, [dataset.split.train[index] for index in kept_indices[0]], dataset.known)
+    batches = planned_batches(config, len(kept_indices[0]), keys)
     name = f"the tokenizer of {name}" if missing else "the model's tokenizer"
-    return Forecast(train, batches, validation, asked, work, name)
+    return Forecast(train, batches, validation, loads, work, name)
 
 
 def forecast_questions(config: Config, dataset: Dataset, tokenizer: Tokenizer | None) -> list[QuestionLoad]:
@@ -112,7 +112,7 @@ def forecast_questions(config: Config, dataset: Dataset, tokenizer: Tokenizer | 
     max_prompt_tokens = None
     if tokenizer is not None and config.capabilities.computes_here:
         max_prompt_tokens = model_shape(config.trained_model).context - config.longest_answer
-    asked: list[QuestionLoad] = []
+    loads: list[QuestionLoad] = []
     # Lengths of prompts without examples by the identity of the questions, which most evaluations share.
     zero_shot: dict[int, Lengths] = {}
     plan = plan_run(config, dataset.split.test)
@@ -125,10 +125,10 @@ def forecast_questions(config: Config, dataset: Dataset, tokenizer: Tokenizer | 
         else:
             lengths = zero_shot.get(id(questions)) or measure_lengths(questions, tokenizer, config)
             zero_shot[id(questions)] = lengths
-        asked.append(QuestionLoad(lengths, 1, request.samples))
+        loads.append(QuestionLoad(lengths, 1, request.samples))
         if strategy.max_retries:
-            asked.append(QuestionLoad(lengths, strategy.max_retries, only_on_failure=True))
-    return asked
+            loads.append(QuestionLoad(lengths, strategy.max_retries, only_on_failure=True))
+    return loads
 
 
 def measure_lengths(
@@ -172,7 +172,7 @@ def _select(lengths: Lengths, indices: np.ndarray) -> Lengths:
 
 
 def forecast_tokens(
-    config: Config, train: Lengths, validation: Lengths, asked: Sequence[QuestionLoad]
+    config: Config, train: Lengths, validation: Lengths, loads: Sequence[QuestionLoad]
 ) -> TokenForecast:
     """Compute the numbers of tokens of a run (UserError if no training example is short enough)."""
     training, longest = config.training, config.longest_answer
@@ -181,16 +181,16 @@ def forecast_tokens(
     steps, passes = planned_passes(config, len(train.prompts))
     validations = steps // training.validate_every if training.validate_every else int(len(validation.prompts) > 0)
     first = slice(training.validation_questions)
-    asked = [*asked, QuestionLoad(Lengths(validation.prompts[first], validation.completions[first], True), validations)]
+    loads = [*loads, QuestionLoad(Lengths(validation.prompts[first], validation.completions[first], True), validations)]
     if config.rl.method is not None:
-        asked.append(QuestionLoad(train, passes / config.rl.group, config.rl.group))
-    answers = [(round(a.times * len(a.lengths.prompts)) * a.samples, a.only_on_failure) for a in asked]
+        loads.append(QuestionLoad(train, passes / config.rl.group, config.rl.group))
+    answers = [(round(a.times * len(a.lengths.prompts)) * a.samples, a.only_on_failure) for a in loads]
     # The reference model, or the teacher, reads every answer with its prompt.
     read_again = passes * train.totals.sum() if config.rl.asks_another else 0.0
     if config.prompt.thinking == "on":
         # Each answer is sampled behind the prompt and the thinking block.
         thought = config.evaluation.max_thinking_tokens
-        read_again += sum(a.times * a.samples * (a.lengths.prompts + thought).sum() for a in asked)
+        read_again += sum(a.times * a.samples * (a.lengths.prompts + thought).sum() for a in loads)
     learnt = passes * config.rl.learnt_at_most / config.rl.group if config.rl.method is not None else passes
     mean = min(float(train.completions.mean()), longest)
     return TokenForecast(
@@ -198,7 +198,7 @@ def forecast_tokens(
         trained=int(learnt * train.totals.sum()),
         scored=int(learnt * train.completions.sum()),
         validated=int(validations * validation.totals.sum()),
-        prefilled=int(read_again + sum(a.times * a.lengths.prompts.sum() for a in asked)),
+        prefilled=int(read_again + sum(a.times * a.lengths.prompts.sum() for a in loads)),
         sampled=(
             int(mean * sum(n for n, on_failure in answers if not on_failure)),
             longest * sum(n for n, _ in answers),

@@ -125,7 +125,7 @@ def _halves(value: int, minimum: int) -> list[str | int]:
 
 def largest_load(config: Config, forecast: Forecast, device: Device) -> Load:
     """The load with the largest micro-batch of the first epoch and the largest batch of questions."""
-    train, validation, asked = forecast.train, forecast.validation, forecast.asked
+    train, validation, loads = forecast.train, forecast.validation, forecast.loads
     budget = tokens_at_once(config.local, on_gpu=device.is_gpu, threads=available_cores())
     packing = may_pack(config.local, on_gpu=device.is_gpu)
     sharing = may_share_prefixes(config.local, on_gpu=device.is_gpu)
@@ -142,27 +142,27 @@ def largest_load(config: Config, forecast: Forecast, device: Device) -> Load:
     evaluation = config.evaluation
     if config.rl.method is not None:
         # Each step samples a group of answers to each of its questions.
-        asked = [*asked, QuestionLoad(train, 1, config.rl.group)]
-    in_flight = [min(evaluation.concurrency, len(a.lengths.prompts)) for a in asked]
+        loads = [*loads, QuestionLoad(train, 1, config.rl.group)]
+    in_flight = [min(evaluation.concurrency, len(a.lengths.prompts)) for a in loads]
     together = max(
-        1, min(config.local.sample_batch_size, max(n * a.samples for n, a in zip(in_flight, asked, strict=True)))
+        1, min(config.local.sample_batch_size, max(n * a.samples for n, a in zip(in_flight, loads, strict=True)))
     )
-    longest = max(int(a.lengths.prompts.max(initial=0)) for a in asked)
+    longest = max(int(a.lengths.prompts.max(initial=0)) for a in loads)
     prefill = max(longest, min(budget, together * longest))
-    columns = max(map(partial(_columns, config, device), asked))
+    columns = max(map(partial(_columns, config, device), loads))
     return Load(
         tokens, scored, forward, longest, config.longest_answer, together, prefill, columns, computed / input_tokens
     )
 
 
-def _columns(config: Config, device: Device, asked: QuestionLoad) -> int:
+def _columns(config: Config, device: Device, load: QuestionLoad) -> int:
     """Positions in the key/value cache of the group of questions in flight that needs the most."""
-    lengths, answer, rows = asked.lengths, config.longest_answer, config.local.sample_batch_size
-    group_size, count = config.evaluation.concurrency, len(asked.lengths.prompts)
+    lengths, answer, rows = load.lengths, config.longest_answer, config.local.sample_batch_size
+    group_size, count = config.evaluation.concurrency, len(load.lengths.prompts)
     groups = [range(start, min(start + group_size, count)) for start in range(0, count, group_size)]
 
     def without_sharing(group: range) -> int:
-        return min(rows, len(group) * asked.samples) * (int(lengths.prompts[group].max()) + answer - 1)
+        return min(rows, len(group) * load.samples) * (int(lengths.prompts[group].max()) + answer - 1)
 
     sharing = may_hold_once(config.local, model_shape(config.trained_model).family, on_gpu=device.is_gpu)
     if lengths.ids is None or not sharing:
@@ -171,7 +171,7 @@ def _columns(config: Config, device: Device, asked: QuestionLoad) -> int:
     return max(
         (
             batch_columns(
-                [tuple(ids[k][: prompts[k]].tolist()) for k in group], asked.samples, answer, rows, sharing=True
+                [tuple(ids[k][: prompts[k]].tolist()) for k in group], load.samples, answer, rows, sharing=True
             )
             for group in sorted(groups, key=without_sharing)[-MAX_COUNTED_GROUPS:]
         ),

@@ -60,14 +60,14 @@ def _print_cost(config: Config, work: TokenForecast) -> None:
     table.add_row("prompts of evaluations", f"{work.prefilled:,}")
     table.add_row("sampled", f"about {work.sampled[0]:,}, at most {work.sampled[1]:,}")
     console.print(table)
-    found = find_prices(config.trained_model, config.tinker)
-    if found is None:
+    priced = find_prices(config.trained_model, config.tinker)
+    if priced is None:
         console.print(
             f"No price of {config.trained_model} is known: no cost. Set tinker.prices.train, tinker.prices.prefill and "
             "tinker.prices.sample, in dollars for a million tokens."
         )
         return
-    prices, source = found
+    prices, source = priced
     low, high = (prices.cost(work.trained + work.validated, work.prefilled, sampled) for sampled in work.sampled)
     console.print(
         f"Cost: about ${low:.2f}, at most ${high:.2f}, at ${prices.train:g} (training), ${prices.prefill:g} (prompts) "

@@ -63,14 +63,14 @@ def _evenly_spaced(
     """Some of the pairs, evenly spaced, with the first and the last among them."""
     if wanted <= 1 or len(pairs) <= wanted:
         return list(pairs[:wanted])
-    return [pairs[round(place * (len(pairs) - 1) / (wanted - 1))] for place in range(wanted)]
+    return [pairs[round(index * (len(pairs) - 1) / (wanted - 1))] for index in range(wanted)]
 
 
 def _view(sampled: SampledGroup, paid: PaidGroup, limits: Limits) -> RolloutGroup:
     queries: dict[tuple[str, str], list[PaidAnswer]] = {}
     for answer in paid.paid:
         queries.setdefault((answer.sql, answer.outcome), []).append(answer)
-    best = sorted(queries.values(), key=lambda own: (own[0].reward is None, -(own[0].reward or 0)))
+    by_reward = sorted(queries.values(), key=lambda answers: (answers[0].reward is None, -(answers[0].reward or 0)))
     return RolloutGroup(
         step=paid.step + 1,
         question=clip(sampled.question, limits.text),
@@ -78,15 +78,15 @@ def _view(sampled: SampledGroup, paid: PaidGroup, limits: Limits) -> RolloutGrou
         gold=clip(sampled.gold, limits.text),
         queries=[
             RewardedQuery(
-                sql=clip(own[0].sql, limits.text),
-                times=len(own),
-                outcome=own[0].outcome,
-                reward="none" if own[0].reward is None else f"{own[0].reward:g}",
-                reason=clip(own[0].verdict.reason, 400),
-                witness=witness_view(own[0].verdict.witness, own[0].verdict.judged_on)
-                if own[0].verdict.witness
+                sql=clip(answers[0].sql, limits.text),
+                times=len(answers),
+                outcome=answers[0].outcome,
+                reward="none" if answers[0].reward is None else f"{answers[0].reward:g}",
+                reason=clip(answers[0].verdict.reason, 400),
+                witness=witness_view(answers[0].verdict.witness, answers[0].verdict.judged_on)
+                if answers[0].verdict.witness
                 else None,
             )
-            for own in best
+            for answers in by_reward
         ],
     )
