@@ -1,1 +1,1 @@
-"""The commands that are no run: what they do and print, behind the arguments that `text2sql.cli` reads."""
+"""What commands other than runs do and print: match, evaluate, ask, bill, models."""
