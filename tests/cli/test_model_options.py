@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from text2sql.cli.model_options import load_to_evaluate
 
 from tests.support.command_line import Outcome
 from tests.support.tiny_runs import read_jsonl
+from text2sql.cli.model_options import load_to_evaluate
 from text2sql.config.yaml import read_yaml
 
 
