@@ -23,7 +23,7 @@ from bench_evaluator import create_context_pairs
 
 from backends.local.model.arithmetic import processor
 from text2sql.equivalence.processes.process_pool import Workers, run_tasks
-from text2sql.equivalence.scoring import Pair, PairTask, score, score_pairs
+from text2sql.equivalence.scoring import Pair, PairTask, score_pair, score_pairs
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def measure(pairs: Sequence[Pair], args: argparse.Namespace) -> dict[str, Any]:
             answers[name] = dict(score_pairs(pairs, workers=way))
             judged[name].append(time.perf_counter() - start)
             start = time.perf_counter()
-            list(run_tasks(score, empty, workers=way, seconds=2.0))
+            list(run_tasks(score_pair, empty, workers=way, seconds=2.0))
             idle[name].append(time.perf_counter() - start)
     shown = [{number: verdict.to_dict() for number, verdict in found.items()} for found in answers.values()]
     return {

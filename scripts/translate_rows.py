@@ -28,7 +28,8 @@ from text2sql.config import SourceConfig
 from text2sql.data.example import Example
 from text2sql.data.sources import load_examples
 from text2sql.engines.dialect import Dialect, read_dialect
-from text2sql.equivalence.pair import GoldFails, PreparedPair
+from text2sql.equivalence.pair import GoldFails
+from text2sql.equivalence.sqlite_pair import SqlitePreparation
 from text2sql.evaluation import Pair, score_pairs
 from text2sql.formats import pluralize
 
@@ -74,19 +75,19 @@ def kept(examples: Sequence[Example], dialect: Dialect, workers: int) -> Iterato
 
 def translated(example: Example, dialect: Dialect) -> tuple[str, str] | None:
     """Schema and gold query in another dialect; None where sqlglot does not follow, or SQLite refuses the query."""
-    pair = PreparedPair(example.context, example.answer, example.answer, None, 0)
+    preparation = SqlitePreparation(example.context, example.answer, example.answer)
     try:
         # What is in double quotes is a name or a text, which SQLite knows.
-        pair.prepare_gold()
+        gold = preparation.prepare_gold()
         statements = [tree for tree in sqlglot.parse(example.context, read="sqlite") if tree is not None]
     except (GoldFails, SqlglotError, sqlite3.Error):
         return None
     finally:
-        pair.close()
-    if pair.gold.tree is None:
+        preparation.close()
+    if gold.tree is None:
         return None
     schema = [_plain(tree).sql(dialect) for tree in statements]
-    return ";\n".join(schema) + ";", _plain(pair.gold.tree).sql(dialect)
+    return ";\n".join(schema) + ";", _plain(gold.tree).sql(dialect)
 
 
 def _plain(tree: exp.Expr) -> exp.Expr:

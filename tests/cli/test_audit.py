@@ -41,7 +41,7 @@ def test_models_that_cannot_be_had(
     untrained.mkdir()
     shutil.copy(finished / "config.yaml", untrained)
     line = text2sql("data", "audit", mine, "--model", untrained).line
-    assert line == f"--model: the run in {untrained} has no checkpoint; let it train, or name its base model."
+    assert line == f"The run in {untrained} has no checkpoint yet; let it finish, or name its base model."
     (untrained / "config.yaml").write_text("seed: none\n")
     assert "is not a configuration" in text2sql("data", "audit", mine, "--model", untrained).line
     line = text2sql("data", "audit", mine, "--model", "runs/none").line

@@ -24,7 +24,7 @@ from text2sql.data.dataset import load_dataset, tokenize_split
 from text2sql.data.datum import make_batch
 from text2sql.errors import UserError
 from text2sql.pipeline.run import run_pipeline
-from text2sql.training.batches import epoch_order
+from text2sql.training.batches import OrderKeys, epoch_order
 
 SHIPPED = {path.stem: path for path in sorted((REPOSITORY / "configs").glob("*.yaml"))}
 # Those that begin with a finished run and learn from verdicts, and whose run that is.
@@ -220,11 +220,11 @@ def test_the_later_stages_that_the_wikisql_recipe_names_are_configurations() -> 
 
 def test_easy_queries_come_first_in_a_curriculum() -> None:
     levels = [2, 0, 1, 0, 2, 1, 0]
-    order = epoch_order(0, 0, 7, levels)
+    order = epoch_order(0, 0, 7, OrderKeys(levels))
     assert [levels[i] for i in order] == sorted(levels)
-    assert order == epoch_order(0, 0, 7, levels) and sorted(order) == list(range(7))
+    assert order == epoch_order(0, 0, 7, OrderKeys(levels)) and sorted(order) == list(range(7))
     # Shuffled within a level.
-    assert len({tuple(epoch_order(0, epoch, 7, levels)) for epoch in range(8)}) > 1
+    assert len({tuple(epoch_order(0, epoch, 7, OrderKeys(levels))) for epoch in range(8)}) > 1
 
 
 # What each source gives, by the key here: the Trainer's own defaults where it names no optimiser. A recipe that wants

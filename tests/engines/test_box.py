@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.engines import require_engine
 from text2sql.engines.sandbox import in_duckdb
-from text2sql.engines.sandbox.box import EngineBox
+from text2sql.engines.sandbox.box import EngineSandbox
 from text2sql.engines.sandbox.engine import open_engine
 from text2sql.engines.sandbox.tables import engine_schema
 from text2sql.sql.sandbox import QueryFailed
@@ -18,7 +18,7 @@ SCHEMA = "CREATE TABLE t (a INTEGER PRIMARY KEY, b VARCHAR(10))"
 QUERY = "SELECT a, b FROM t ORDER BY a"
 
 
-def _box(monkeypatch: pytest.MonkeyPatch) -> tuple[EngineBox, list[list[str]]]:
+def _box(monkeypatch: pytest.MonkeyPatch) -> tuple[EngineSandbox, list[list[str]]]:
     require_engine("duckdb")
     engine, schema = open_engine("duckdb"), engine_schema(SCHEMA, "duckdb")
     written: list[list[str]] = []
@@ -29,7 +29,7 @@ def _box(monkeypatch: pytest.MonkeyPatch) -> tuple[EngineBox, list[list[str]]]:
         fill(insertions)
 
     monkeypatch.setattr(engine, "fill", counted)
-    return EngineBox(engine, schema, schema.schema.tables, []), written
+    return EngineSandbox(engine, schema, schema.schema.tables, []), written
 
 
 def test_rows_that_the_engine_holds_are_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
-from text2sql.equivalence.match import generator_of
-from text2sql.equivalence.pair import PreparedPair
+from text2sql.equivalence.match import open_generator
+from text2sql.equivalence.sqlite_pair import SqlitePreparation
 from text2sql.evaluation import execution_match
 
 SCHEMA = """CREATE TABLE c (id INTEGER PRIMARY KEY, name TEXT, credit INTEGER);
@@ -85,11 +87,6 @@ def test_what_both_queries_ask_of_their_groups_makes_no_databases_of_its_own() -
 
 
 def _samples(gold: str, predicted: str) -> int:
-    pair = PreparedPair(SCHEMA, gold, predicted, None, 0)
-    pair.prepare_gold()
-    pair.prepare_predicted()
-    try:
-        with generator_of(pair, 0) as generator:
-            return generator.aimed
-    finally:
-        pair.close()
+    preparation = SqlitePreparation(SCHEMA, gold, predicted)
+    with closing(preparation), open_generator(preparation.prepare(), 0) as generator:
+        return generator.aimed

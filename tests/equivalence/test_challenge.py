@@ -89,7 +89,7 @@ def test_a_mutation_that_changes_nothing_does_not_count_against_the_databases() 
     found = challenge(SCHEMA, gold, "SELECT id FROM staff", verdict, count=40)
     same = [left.mutation.sql for left in found.survivors if left.status == "same"]
     assert same == ["SELECT id FROM staff"]
-    assert found.score is None or found.changing == len(found.told_apart)
+    assert found.score is None or found.changing == len(found.killed)
 
 
 def test_a_query_written_alike_is_challenged_on_the_databases_that_it_would_have_had() -> None:
@@ -140,7 +140,7 @@ def test_mutations_are_run_in_the_engine_of_the_dialect(dialect: str) -> None:
     assert not found.failure and found.databases == verdict.databases
     assert found.score is not None and found.score >= 0.8
     # A change is written as the engine would be asked it, which SQLite could not be.
-    assert any("EXTRACT(" in change.sql for change in found.told_apart)
+    assert any("EXTRACT(" in change.sql for change in found.killed)
 
 
 def test_a_proof_in_another_dialect_and_a_challenge_without_engine_are_refused_by_name() -> None:

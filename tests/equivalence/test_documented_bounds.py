@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from text2sql.equivalence import match
+from text2sql.equivalence import match, real_database, search
 from text2sql.equivalence.databases import boundaries, reaches, samples
 from text2sql.equivalence.databases.differences import collisions, separate_rows
 from text2sql.equivalence.databases.drawing import chains, joint
@@ -26,7 +26,7 @@ def test_the_page_names_the_bounds_of_the_code() -> None:
         f"LIKE patterns are limited to {limits[sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH]} bytes",
         f"on rows ({sandbox.MAX_ROWS:,} of a made database)",
         f"on the memory of a query ({sandbox._MEMORY // 2**20} MiB)",
-        f"longer than {match.LONGEST:,} characters",
+        f"longer than {match.MAX_PREDICTION_CHARACTERS:,} characters",
         f"{process_pool.MEMORY // 2**20} MiB beyond what they begin with",
         f"more than {complexity._LONG:,} characters",
         f"more than {complexity._SUBQUERIES} queries inside",
@@ -39,7 +39,7 @@ def test_what_it_cannot_see_names_the_bounds_of_the_code() -> None:
     for said in (
         f"Counts beyond {thresholds.MOST:,} rows",
         f"Results beyond {sandbox.MAX_ROWS:,} rows are not compared",
-        f"on a real database beyond {match.ON_FILE_ROWS:,}",
+        f"on a real database beyond {real_database.ON_FILE_ROWS:,}",
         f"{match.DEFAULT_EFFORT} are made for a pair, {2 * match.DEFAULT_EFFORT} where groups compete",
         f"three times as many as {match.DEFAULT_EFFORT} at most",
         f"at most {boundaries._MOST} comparisons of each query",
@@ -55,4 +55,4 @@ def test_what_it_cannot_see_names_the_bounds_of_the_code() -> None:
         f"{collisions._MOST_VALUES} values are put through each",
     ):
         assert said in unseen, said
-    assert match.ENOUGH == 6 and "On at least six of the databases" in PAGE
+    assert search.MIN_INFORMATIVE == 6 and "On at least six of the databases" in PAGE

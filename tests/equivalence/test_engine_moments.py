@@ -39,6 +39,28 @@ def test_the_last_hours_and_days_are_those_before_now(dialect: Dialect, conditio
     assert execution_match(SCHEMA, gold, other, dialect=dialect).status == "different"
 
 
+# Of two moments: whole units against smaller ones, and seconds with and without their fractions.
+BETWEEN = [
+    ("mysql", "TIMESTAMPDIFF(HOUR, a, b) > 3", "TIMESTAMPDIFF(MINUTE, a, b) > 180"),
+    ("mysql", "TIMESTAMPDIFF(DAY, a, b) > 2", "DATEDIFF(b, a) > 2"),
+    ("mysql", "TIMESTAMPDIFF(MINUTE, a, b) >= 30", "TIMESTAMPDIFF(SECOND, a, b) > 1800"),
+    ("duckdb", "DATE_SUB('hour', a, b) > 3", "DATE_SUB('minute', a, b) > 180"),
+    ("duckdb", "DATE_DIFF('day', a, b) > 3", "b - a > INTERVAL 3 DAY"),
+    ("postgres", "FLOOR(EXTRACT(epoch FROM b - a) / 3600) > 3", "EXTRACT(epoch FROM b - a) / 3600 > 3"),
+    ("postgres", "EXTRACT(second FROM b) = 0", "TO_CHAR(b, 'SS')::int = 0"),
+    ("postgres", "EXTRACT(epoch FROM b)::bigint % 60 = 0", "DATE_TRUNC('minute', b) = b"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "condition", "other"), BETWEEN)
+def test_what_is_more_than_a_unit_and_less_than_a_second(dialect: Dialect, condition: str, other: str) -> None:
+    require_engine(dialect)
+    kind = "DATETIME(3)" if dialect == "mysql" else "TIMESTAMP"
+    schema = f"CREATE TABLE trip (id INT PRIMARY KEY, a {kind} NOT NULL, b {kind} NOT NULL)"
+    pair = f"SELECT id FROM trip WHERE {condition}", f"SELECT id FROM trip WHERE {other}"
+    assert [execution_match(schema, *pair, dialect=dialect, seed=seed).status for seed in range(2)] == ["different"] * 2
+
+
 @pytest.mark.parametrize(("dialect", "judged"), [("sqlite", 24), ("duckdb", 51), ("postgres", 44), ("mysql", 42)])
 def test_rows_of_mixed_dialects_are_judged_where_they_are_at_home(dialect: Dialect, judged: int) -> None:
     if dialect != "sqlite":

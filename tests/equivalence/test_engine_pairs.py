@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from tests.support.engines import ENGINES, require_engine
-from text2sql.equivalence.match import GOLD_FAILS
 from text2sql.equivalence.scoring import Pair, score_pairs
 from text2sql.equivalence.verdict import Verdict
 
@@ -49,7 +48,7 @@ def labelled(dialect: str) -> tuple[Labelled, ...]:
 def is_right(pair: Labelled, verdict: Verdict) -> bool:
     """Whether a verdict says what is true."""
     if pair.same == FAILS:
-        return verdict.status == "undecided" and verdict.reason.startswith(GOLD_FAILS)
+        return verdict.cause == "gold_failed"
     return verdict.correct if pair.same else verdict.status in ("different", "error", "refused")
 
 

@@ -17,7 +17,7 @@ from text2sql.equivalence.engine_match import TRANSPILED
 from text2sql.equivalence.execution_match import execution_match
 from text2sql.equivalence.overlap import row_overlap
 from text2sql.equivalence.processes.process_pool import Lost
-from text2sql.equivalence.scoring import Pair, score_pairs
+from text2sql.equivalence.scoring import Pair, PairResult, score_pairs
 from text2sql.equivalence.verdict import Verdict
 from text2sql.rewards.batch import reward_answers
 
@@ -347,11 +347,20 @@ def test_a_pattern_is_escaped_by_the_sign_of_its_dialect() -> None:
     assert verdict.correct, verdict.reason
 
 
-def test_a_server_that_has_gone_ends_the_run_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Lost("died", "the worker died on it (exit status 1)"),
+        PairResult(Verdict.undecided("The connection to PostgreSQL broke.").to_dict(), cause="engine_lost"),
+    ],
+)
+def test_a_server_that_has_gone_ends_the_run_with_a_sentence(
+    reply: Lost | PairResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def gone(work, tasks, **options):
         monkeypatch.setenv("TEXT2SQL_POSTGRES", "postgresql://nobody@127.0.0.1:1/none")
-        yield 0, Lost("died", "the worker died on it (exit status 1)")
-        yield 1, Lost("died", "the worker died on it (exit status 1)")
+        yield 0, reply
+        yield 1, reply
 
     require_engine("postgres")
     monkeypatch.setattr("text2sql.equivalence.scoring.run_tasks", gone)

@@ -172,9 +172,9 @@ def test_an_interrupted_batch_leaves_no_worker_that_owes_an_answer(monkeypatch: 
 
     monkeypatch.setattr(Worker, "_exchange", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        executors.carry_out(json.dumps(batch))
+        executors.run_batch(json.dumps(batch))
     monkeypatch.setattr(Worker, "_exchange", real)
-    reply = json.loads(executors.carry_out(json.dumps({**batch, "tasks": [{"how": "second"}]})))
+    reply = json.loads(executors.run_batch(json.dumps({**batch, "tasks": [{"how": "second"}]})))
     assert reply["answers"][0][1]["how"] == "second"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.engines import require_engine
+from text2sql.engines.dialect import Dialect
 from text2sql.evaluation import execution_match
 
 SCHEMA = "CREATE TABLE event (id INTEGER PRIMARY KEY, payload TEXT NOT NULL)"
@@ -43,3 +45,14 @@ def test_json_functions_run(gold: str, predicted: str, statuses: tuple[str, ...]
     verdict = execution_match(SCHEMA, gold, predicted)
     assert verdict.status in statuses, verdict
     assert "read-only" not in verdict.reason
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "postgres"])
+def test_an_element_is_counted_from_either_end(dialect: Dialect) -> None:
+    require_engine(dialect)
+    schema = f"CREATE TABLE event (id INT PRIMARY KEY, payload {'JSON' if dialect == 'duckdb' else 'JSONB'} NOT NULL)"
+    last, first = (f"SELECT id FROM event WHERE payload ->> {at} = 'a'" for at in (-1, 0))
+    assert execution_match(schema, last, first, dialect=dialect).status == "different"
+    assert (
+        execution_match(schema, last, last.replace("WHERE", "WHERE TRUE AND"), dialect=dialect).status == "equivalent"
+    )

@@ -16,7 +16,10 @@ import yaml
 from tests.support.brute_force import parted
 from text2sql.evaluation import execution_match
 
-_FILES = ("kinds.yaml", "more_kinds.yaml", "fresh_kinds.yaml", "blind_kinds.yaml", "far_kinds.yaml")
+_FILES = (
+    *("kinds.yaml", "more_kinds.yaml", "fresh_kinds.yaml", "blind_kinds.yaml", "far_kinds.yaml"),
+    "check_kinds.yaml",
+)
 # Judged by the slow tests alone.
 _FURTHER = ("compared_kinds.yaml", "thin_kinds.yaml")
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from text2sql.equivalence.match import judge_pair
+from text2sql.equivalence.match import match_pair
 from text2sql.evaluation import execution_match
 
 SCHEMA = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER, c TEXT)"
@@ -54,9 +54,9 @@ def test_a_busy_machine_changes_no_verdict(monkeypatch: pytest.MonkeyPatch) -> N
     clock = SimpleNamespace(thread_time=lambda: 0.0, monotonic=lambda: 5.0 * min(3, next(asked) // 10))
     monkeypatch.setattr("text2sql.sql.budget.time", clock)
     sql = LARGE["a CASE of 300"]
-    assert judge_pair(SCHEMA, sql, sql.replace("'x7'", "'y7'", 1)).status == "different"
+    assert match_pair(SCHEMA, sql, sql.replace("'x7'", "'y7'", 1)).status == "different"
     asked = itertools.count()
-    assert judge_pair(SCHEMA, sql, sql.replace("'x7'", "'x7' || ''", 1)).status == "equivalent"
+    assert match_pair(SCHEMA, sql, sql.replace("'x7'", "'x7' || ''", 1)).status == "equivalent"
     assert next(asked) > 30
 
 

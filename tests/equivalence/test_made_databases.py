@@ -25,8 +25,9 @@ from text2sql.equivalence.databases.probe import ConditionProbe
 from text2sql.equivalence.databases.reading.compiler import compile_plan
 from text2sql.equivalence.databases.values.json_documents import documents, json_paths
 from text2sql.equivalence.databases.values.thresholds import MOST, out_of_reach, thresholds
-from text2sql.equivalence.match import DEFAULT_EFFORT, ENOUGH
+from text2sql.equivalence.match import DEFAULT_EFFORT
 from text2sql.equivalence.results import ABSOLUTE, RELATIVE
+from text2sql.equivalence.search import MIN_INFORMATIVE
 from text2sql.sql.ddl import parse_schema
 from text2sql.sql.sandbox import MAX_ROWS
 from text2sql.sql.values import Value
@@ -234,6 +235,6 @@ def test_documentation_states_the_bounds_of_the_code() -> None:
     section = re.split(r"^## ", text.split("## What it cannot see", 1)[1], flags=re.MULTILINE)[0]
     for bound in (f"{MOST:,}", f"{MAX_ROWS:,}"):
         assert bound in section, bound
-    assert f"at least {['', 'one', 'two', 'three', 'four', 'five', 'six'][ENOUGH]} of the databases" in text
+    assert f"at least {['', 'one', 'two', 'three', 'four', 'five', 'six'][MIN_INFORMATIVE]} of the databases" in text
     assert f"default {DEFAULT_EFFORT}" in text
     assert f"relative {RELATIVE:.0e}".replace("e-0", "e-") in text and f"{ABSOLUTE:.0e}".replace("e-0", "e-") in text

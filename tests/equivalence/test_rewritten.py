@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.support.rewritten import REWRITES
-from text2sql.equivalence.match import judge_pair
+from text2sql.equivalence.match import match_pair
 from text2sql.equivalence.scoring import Pair, score_pairs
 
 _DATA = Path(__file__).parent / "data"
@@ -90,7 +90,7 @@ GROUPED = [
 @pytest.mark.parametrize("query", GROUPED)
 def test_groups_compete_under_a_collation(query: str, collation: str, seed: int) -> None:
     schema = re.sub("TEXT", f"TEXT COLLATE {collation}", SHOP)
-    verdict = judge_pair(schema, query.format("t1.shop_id"), query.format("t2.name"), seed=seed)
+    verdict = match_pair(schema, query.format("t1.shop_id"), query.format("t2.name"), seed=seed)
     assert verdict.status == "different", verdict
 
 
@@ -101,5 +101,5 @@ def test_which_spelling_stands_for_a_group_is_open(collation: str, seed: int) ->
     gold = "SELECT p.town FROM g JOIN p ON g.p_id = p.id GROUP BY p.town HAVING COUNT(*) >= 2"
     same = "SELECT p.town FROM p JOIN g ON p.id = g.p_id GROUP BY p.town HAVING COUNT(*) > 1"
     other = "SELECT p.town FROM p JOIN g ON p.id = g.p_id GROUP BY p.town HAVING COUNT(*) > 2"
-    statuses = [judge_pair(schema, gold, predicted, seed=seed).status for predicted in (same, other)]
+    statuses = [match_pair(schema, gold, predicted, seed=seed).status for predicted in (same, other)]
     assert statuses == ["equivalent", "different"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.equivalence.pair import compile_prediction
+from text2sql.equivalence.sqlite_pair import compile_prediction
 from text2sql.evaluation import execution_match
 from text2sql.sql.budget import TIMEOUT
 

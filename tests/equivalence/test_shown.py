@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from text2sql.equivalence.match import judge_pair
+from text2sql.equivalence.match import match_pair
 
 SCHEMA = "CREATE TABLE m (id INTEGER PRIMARY KEY, s TEXT, n INT, d DATE, f REAL)"
 DIFFERENT = [
@@ -114,12 +114,12 @@ SAME = [
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("gold", "predicted"), DIFFERENT)
 def test_a_difference_is_seen(gold: str, predicted: str, seed: int) -> None:
-    assert judge_pair(SCHEMA, gold, predicted, seed=seed).status == "different"
+    assert match_pair(SCHEMA, gold, predicted, seed=seed).status == "different"
 
 
 @pytest.mark.parametrize(("gold", "predicted"), SAME)
 def test_the_same_stays_the_same(gold: str, predicted: str) -> None:
-    assert judge_pair(SCHEMA, gold, predicted).status == "equivalent"
+    assert match_pair(SCHEMA, gold, predicted).status == "equivalent"
 
 
 @pytest.mark.parametrize("expression", ["src", "src || ''", "UPPER(src)"])
@@ -127,4 +127,4 @@ def test_conditions_reach_the_source_of_a_generated_column(expression: str) -> N
     schema = f"CREATE TABLE m (id INTEGER PRIMARY KEY, src TEXT, s TEXT AS ({expression}))"
     texts = ("HIGH", "MID") if "UPPER" in expression else ("high", "mid")
     queries = [f"SELECT id FROM m ORDER BY s = '{text}', id" for text in texts]
-    assert judge_pair(schema, *queries).status == "different"
+    assert match_pair(schema, *queries).status == "different"

@@ -35,6 +35,14 @@ def test_kept_verdicts_are_those_that_were_judged(tmp_path: Path, monkeypatch: p
     assert _scored(tmp_path) == fresh
 
 
+def test_the_cause_of_a_verdict_stays_in_the_process() -> None:
+    verdict = Verdict.undecided("because", cause="gold_failed")
+    assert "cause" not in verdict.to_dict() and Verdict.from_dict(verdict.to_dict()) == verdict
+    pairs = [Pair(SCHEMA, "SELECT c FROM", "SELECT a FROM t")]
+    ((_, scored),) = score_pairs(pairs)
+    assert (scored.status, scored.cause) == ("undecided", "gold_failed")
+
+
 def test_the_key_covers_every_setting_and_the_contents_of_a_database(tmp_path: Path) -> None:
     path = tmp_path / "d.sqlite"
     path.write_bytes(b"one")

@@ -71,7 +71,7 @@ def test_where_no_worker_starts_nothing_is_judged(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_worker_that_sleeps_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "_GRACE", 0.2)
+    monkeypatch.setattr(supervisor, "_GRACE_SECONDS", 0.2)
     answers = dict(run_tasks(misbehave, [Behaviour("sleep"), Behaviour()], workers=1, seconds=0.2))
     assert isinstance(answers[0], Lost) and answers[0].kind == "timeout" and isinstance(answers[1], Done)
 

@@ -80,7 +80,8 @@ def test_rewards_have_a_curve(own_runs: Path) -> None:
     steps = [json.loads(line) for line in metrics.read_text().splitlines() if '"loss"' in line]
     from text2sql.runs.rollouts import RlStepMetrics
 
-    needed = [name for name, field in RlStepMetrics.model_fields.items() if field.is_required()]
+    fields = RlStepMetrics.model_fields.items()
+    needed = [field.alias or name for name, field in fields if field.is_required()]
     rows = [{**dict.fromkeys(needed, 0), **step, "reward": step["step"] / 307, "equivalent": 0.25} for step in steps]
     write_rows(metrics, rows)
     charts = {chart["title"]: chart for chart in ask(client_of(own_runs), "overview", run="llama")["charts"]}

@@ -232,7 +232,7 @@ def test_what_cannot_be_exported(run: Path, tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(UserError, match="There is no run in"):
         export_run(tmp_path, ExportOptions())
     (run / "checkpoints.jsonl").unlink()
-    with pytest.raises(UserError, match="no checkpoint to export"):
+    with pytest.raises(UserError, match="has no checkpoint yet; let it finish, or give --adapter"):
         export_run(run, ExportOptions())
     assert not (run / "export").exists() or not list((run / "export").iterdir())
 

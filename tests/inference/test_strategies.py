@@ -31,7 +31,7 @@ from text2sql.inference.predict import predict
 from text2sql.inference.strategies import ExecutionRetry, Greedy, PassAtK, Strategy, execution_error
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.budget import TokenBudget
-from text2sql.runs.claim import open_run
+from text2sql.runs.claim import claim_run
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.records import Prediction
 from text2sql.runs.session import RunSession
@@ -196,7 +196,7 @@ def _predict(
     directory: Path, sampler: Any, retry: Retry, questions: Sequence[Example] = (ASKED,), **evaluation: Any
 ) -> list[Prediction]:
     config = tiny_config(directory, evaluation=evaluation)
-    run: RunDirectory = open_run(config)
+    run: RunDirectory = claim_run(config).open()
     session = RunSession(config, run, FakeServiceClient(), TokenBudget(run, config))
     predictions = predict(session, Evaluation("base-retry", "Base", "base", ExecutionRetry(retry), questions), sampler)
     run.unlock()

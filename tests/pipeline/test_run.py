@@ -18,7 +18,7 @@ from text2sql.pipeline.console_tables import introduce_devices
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.environment import peak_memory
-from text2sql.runs.session import BackendLost
+from text2sql.runs.session import TransientBackendError
 
 PROMISED = {
     "config.yaml",
@@ -300,7 +300,7 @@ def test_a_database_that_is_not_there_is_dropped_and_counted(tmp_path: Path) -> 
     [
         ("ask", KeyboardInterrupt, "What was finished is kept; the same command goes on from there."),
         ("overwrite", KeyboardInterrupt, "the same command with on_existing=resume goes on from there."),
-        ("new", BackendLost, "the same command with on_existing=resume goes on from there."),
+        ("new", TransientBackendError, "the same command with on_existing=resume goes on from there."),
         ("overwrite", UserError, "To go on, say on_existing=resume: on_existing=overwrite does not."),
         ("resume", UserError, ""),
     ],

@@ -154,7 +154,7 @@ def test_a_validation_loss_that_is_no_number_is_refused(
 
     monkeypatch.setattr(FakeTrainingClient, "forward_backward", forward_backward)
     monkeypatch.setattr(FakeTrainingClient, "forward", lambda *arguments: _done(nothing))
-    with pytest.raises(UserError, match="at step 3 the validation loss is nan"):
+    with pytest.raises(UserError, match="at step 3: the validation loss is nan"):
         run_pipeline(tiny_config(tmp_path, data={"validation_size": 5}))
 
 
@@ -219,5 +219,5 @@ def test_weights_that_a_backend_does_not_save_are_a_divergence(
 ) -> None:
     refusal = ValueError("The weights are not finite since optimiser step 1.")
     monkeypatch.setattr(FakeTrainingClient, "save_state", lambda *arguments, **more: _failed(refusal))
-    with pytest.raises(UserError, match=r"diverged: the weights of step 2 were not saved.*since optimiser step 1"):
+    with pytest.raises(UserError, match=r"diverged at step 2: the weights were not saved.*since optimiser step 1"):
         run_pipeline(tiny_config(tmp_path), ("train",))

@@ -34,8 +34,8 @@ def test_a_mean_near_nothing_does_not_blow_advantages_up() -> None:
 @given(REWARDS, st.sampled_from(["mean", "rloo", "std", "maxrl"]))
 def test_within_a_group_advantages_add_up_to_nothing_and_keep_the_order(rewards: list[float | None], kind: str) -> None:
     found = group_advantages(rewards, kind)  # type: ignore[arg-type]
-    paid = [reward for reward in rewards if reward is not None]
-    if len(paid) < 2 or len(set(paid)) == 1:
+    present = [reward for reward in rewards if reward is not None]
+    if len(present) < 2 or len(set(present)) == 1:
         assert found is None
         return
     assert found is not None
@@ -43,7 +43,7 @@ def test_within_a_group_advantages_add_up_to_nothing_and_keep_the_order(rewards:
     values = [value for value in found if value is not None]
     assert sum(values) == pytest.approx(0, abs=1e-9)
     for (one, a), (other, b) in zip(
-        zip(paid, values, strict=True), zip(paid[1:], values[1:], strict=False), strict=False
+        zip(present, values, strict=True), zip(present[1:], values[1:], strict=False), strict=False
     ):
         assert (one > other) == (a > b) and (one == other) == (a == b)
 
@@ -65,13 +65,13 @@ def test_a_datum_scores_the_answer_alone_and_the_batch_is_a_mean_over_its_tokens
         np.testing.assert_array_equal(inputs["advantages"][:2], 0)
         np.testing.assert_array_equal(inputs["logprobs"][:2], 0)
         np.testing.assert_allclose(inputs["advantages"][2:], of.advantage / 6, rtol=1e-6)
-        np.testing.assert_allclose(inputs["logprobs"][2:], of.sampled, rtol=1e-6)
+        np.testing.assert_allclose(inputs["logprobs"][2:], of.sampling_logprobs, rtol=1e-6)
 
 
 def test_the_divergence_from_the_start_is_part_of_the_advantages() -> None:
     answers = [answer(4, 0.5), answer(2, 0.0, seed=1)]
     data = [made.datum for made in policy_data(answers, 0.1)]
-    differences = [of.divergence for of in answers]
+    differences = [of.log_ratio for of in answers]
     mean = np.concatenate(differences).mean()
     for made, of, difference in zip(data, answers, differences, strict=True):
         expected = (of.advantage + 0.1 * (mean - difference)) / 6

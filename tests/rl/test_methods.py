@@ -21,10 +21,10 @@ from text2sql.errors import UserError
 from text2sql.pipeline.run import run_pipeline
 from text2sql.rl.answers import TrainedAnswer
 from text2sql.rl.methods import find_method
-from text2sql.rl.preferences import preference_data, preference_loss, preference_pairs, preferred
-from text2sql.rl.rejection import imitation_data, normalised, right_answers
+from text2sql.rl.preferences import preference_accuracy, preference_data, preference_loss, preference_pairs
+from text2sql.rl.rejection import imitation_data, normalise_sql, right_answers
 from text2sql.runs.directory import RunDirectory
-from text2sql.runs.rollouts import Outcome, PaidAnswer, PaidGroup, RlStepMetrics, SampledAnswer, SampledGroup
+from text2sql.runs.rollouts import AnswerOutcome, GradedAnswer, GradedGroup, RlStepMetrics, SampledAnswer, SampledGroup
 
 RFT: dict[str, Any] = {"method": "rft", "rft": {"rounds": 2}}
 
@@ -39,20 +39,20 @@ def rows(run: Path) -> list[RlStepMetrics]:
     return [row for row in RunDirectory(run).metrics() if isinstance(row, RlStepMetrics)]
 
 
-def group(*answers: tuple[str, Outcome]) -> tuple[SampledGroup, PaidGroup]:
-    """A group of queries with their outcomes; an answer has as many tokens as its place, counted from 1."""
+def group(*answers: tuple[str, AnswerOutcome]) -> tuple[SampledGroup, GradedGroup]:
+    """A group of queries with their outcomes; the n-th answer has n tokens."""
     table = RewardConfig()
-    pay = {outcome: getattr(table, outcome) for outcome in ("equivalent", "runs", "caught", "error", "truncated")}
+    rewards = {outcome: getattr(table, outcome) for outcome in ("equivalent", "runs", "caught", "error", "truncated")}
     sampled = tuple(
-        SampledAnswer(tokens=tuple(range(place + 1)), logprobs=(-0.5,) * (place + 1), stop_reason="stop")
-        for place in range(len(answers))
+        SampledAnswer(tokens=tuple(range(n)), logprobs=(-0.5,) * n, stop_reason="stop")
+        for n in range(1, len(answers) + 1)
     )
-    paid = tuple(
-        PaidAnswer(sql=sql, verdict=Verdict("undecided", ""), outcome=outcome, reward=pay.get(outcome))
+    graded = tuple(
+        GradedAnswer(sql=sql, verdict=Verdict("undecided", ""), outcome=outcome, reward=rewards.get(outcome))
         for sql, outcome in answers
     )
-    asked: dict[str, Any] = {"id": "q", "question": "?", "context": "", "gold": "", "seed": 0, "prompt": (1, 2, 3)}
-    return SampledGroup(step=0, place=0, answers=sampled, **asked), PaidGroup(step=0, place=0, paid=paid)
+    question: dict[str, Any] = {"id": "q", "question": "?", "context": "", "gold": "", "seed": 0, "prompt": (1, 2, 3)}
+    return SampledGroup(step=0, index=0, answers=sampled, **question), GradedGroup(step=0, index=0, answers=graded)
 
 
 # Rejection sampling
@@ -60,13 +60,13 @@ def group(*answers: tuple[str, Outcome]) -> tuple[SampledGroup, PaidGroup]:
 
 def test_queries_that_differ_in_their_spelling_alone_are_one() -> None:
     same = ["SELECT a FROM t WHERE b = 'X'", "select  A from T\nwhere b='X' ;", "SELECT a FROM t -- all\nWHERE b = 'X'"]
-    assert len(set(map(normalised, same))) == 1
+    assert len(set(map(normalise_sql, same))) == 1
     others = ["SELECT a FROM t WHERE b = 'x'", 'SELECT a FROM t WHERE b = "X"', "SELECT DISTINCT a FROM t"]
-    assert len({*map(normalised, others), normalised(same[0])}) == 4
+    assert len({*map(normalise_sql, others), normalise_sql(same[0])}) == 4
 
 
 def test_the_first_different_right_answers_are_imitated() -> None:
-    sampled, paid = group(
+    sampled, graded = group(
         ("SELECT 0", "runs"),
         ("SELECT 1", "equivalent"),
         ("select 1;", "equivalent"),
@@ -74,15 +74,15 @@ def test_the_first_different_right_answers_are_imitated() -> None:
         ("SELECT 3 - 2", "equivalent"),
         ("SELECT 1", "truncated"),
     )
-    kept = [right_answers(sampled, paid, RewardConfig(), most) for most in (1, 2, 9)]
+    kept = [right_answers(sampled, graded, RewardConfig(), max_count) for max_count in (1, 2, 9)]
     assert [[len(answer.tokens) for answer in own] for own in kept] == [[2], [2, 4], [2, 4, 5]]
     wrong = group(("SELECT 1", "runs"), ("SELECT 1", "caught"), ("SELECT 1", "undecided"))
     assert right_answers(*wrong, RewardConfig(), 2) == []
 
 
 def test_their_loss_is_a_mean_over_the_tokens_of_the_answers() -> None:
-    sampled, paid = group(("SELECT 1", "equivalent"), ("SELECT 2", "runs"), ("SELECT 3", "equivalent"))
-    data = [made.datum for made in imitation_data(right_answers(sampled, paid, RewardConfig(), 2))]
+    sampled, graded = group(("SELECT 1", "equivalent"), ("SELECT 2", "runs"), ("SELECT 3", "equivalent"))
+    data = [made.datum for made in imitation_data(right_answers(sampled, graded, RewardConfig(), 2))]
     weights = [datum.loss_fn_inputs["weights"].to_numpy() for datum in data]
     # Two targets are the prompt's; the answers have one token and three.
     np.testing.assert_allclose(weights[0], [0, 0, 0.25])
@@ -155,7 +155,7 @@ DPO: dict[str, Any] = {"method": "dpo"}
 
 
 def test_pairs_are_of_a_right_answer_and_one_that_runs_and_is_wrong() -> None:
-    sampled, paid = group(
+    sampled, graded = group(
         ("SELECT 2", "runs"),
         ("SELECT 1", "equivalent"),
         ("SELECT x", "error"),
@@ -163,9 +163,9 @@ def test_pairs_are_of_a_right_answer_and_one_that_runs_and_is_wrong() -> None:
         ("SELECT 3", "caught"),
         ("SELECT 4", "undecided"),
     )
-    found = {most: preference_pairs(sampled, paid, RewardConfig(), most) for most in (1, 2, 9)}
-    lengths = {most: [len(answer.tokens) for answer in pairs] for most, pairs in found.items()}
-    # An answer's place is its number of tokens: no pair comes twice, however many are wanted.
+    found = {count: preference_pairs(sampled, graded, RewardConfig(), count) for count in (1, 2, 9)}
+    lengths = {count: [len(answer.tokens) for answer in pairs] for count, pairs in found.items()}
+    # The n-th answer has n tokens: no pair comes twice, however many are wanted.
     assert lengths == {1: [2, 1], 2: [2, 1, 2, 5], 9: [2, 1, 2, 5]}
     for answers in (
         [("SELECT 1", "equivalent"), ("SELECT x", "error")],
@@ -189,7 +189,7 @@ def test_the_loss_of_pairs_is_the_formula(open_local: Any, tiny_model: str) -> N
     def expected() -> float:
         outputs = client.forward(data, "cross_entropy").result().loss_fn_outputs
         gains = [
-            float(output["logprobs"].to_numpy()[2:].sum() - answer.reference.sum())  # type: ignore[union-attr]
+            float(output["logprobs"].to_numpy()[2:].sum() - answer.reference_logprobs.sum())  # type: ignore[union-attr]
             for output, answer in zip(outputs, answers, strict=True)
         ]
         margins = [right - wrong for right, wrong in zip(gains[::2], gains[1::2], strict=True)]
@@ -199,7 +199,7 @@ def test_the_loss_of_pairs_is_the_formula(open_local: Any, tiny_model: str) -> N
     output = client.forward_backward_custom(data, loss).result()
     assert output.metrics["loss:sum"] == pytest.approx(before, rel=1e-5)
     own = [record["logprobs"].to_numpy()[2:] for record in output.loss_fn_outputs]
-    share = preferred(answers, own)
+    share = preference_accuracy(answers, own)
     assert share is not None and 2 * share == round(2 * share)
     for _ in range(3):
         client.optim_step(types.AdamParams(learning_rate=1e-2)).result()
@@ -211,25 +211,25 @@ def test_the_loss_of_pairs_is_the_formula(open_local: Any, tiny_model: str) -> N
 def test_the_preferred_answer_is_learnt_and_the_start_model_is_asked(tmp_path: Path) -> None:
     run = run_pipeline(fake_config(tmp_path, rl={**DPO, "steps": 4, "group": 8}), stages=("train",))
     found = rows(run)
-    paid = [row for row in RunDirectory(run).rollouts() if isinstance(row, PaidGroup)]
-    assert all(row.start_logprobs is not None for row in paid)
+    graded = [row for row in RunDirectory(run).rollouts() if isinstance(row, GradedGroup)]
+    assert all(row.start_logprobs is not None for row in graded)
     assert all(row.kl_start is not None and row.kl_teacher is None for row in found)
     assert found[-1].equivalent > found[0].equivalent
     for row in found:
         # One right and one wrong query are all that the fake model has.
         assert row.learnt == 2 * round(row.groups * (1 - row.dropped))
-        assert row.dropped >= 1 - row.mixed and (row.preferred is not None) == (row.dropped < 1)
+        assert row.dropped >= 1 - row.frac_mixed and (row.preferred is not None) == (row.dropped < 1)
 
 
 # Distillation
 
 
 def test_the_advantage_is_how_much_likelier_the_teacher_finds_a_token() -> None:
-    sampled, paid = group(("SELECT 1", "runs"), ("SELECT 2", "undecided"))
-    taught = paid.model_copy(update={"teacher_logprobs": ((-0.1,), (-0.5, -2.0))})
+    sampled, graded = group(("SELECT 1", "runs"), ("SELECT 2", "undecided"))
+    with_teacher = graded.model_copy(update={"teacher_logprobs": ((-0.1,), (-0.5, -2.0))})
     method = find_method(RlConfig(method="distill", distill=DistillationConfig(teacher="x", coef=2.0)))
-    answers = method.lessons(None, sampled, taught)  # type: ignore[arg-type]
-    data = [made.datum.loss_fn_inputs["advantages"].to_numpy() for made in method.data(answers)]
+    answers = method.select(None, sampled, with_teacher)  # type: ignore[arg-type]
+    data = [made.datum.loss_fn_inputs["advantages"].to_numpy() for made in method.make_data(answers)]
     # Three tokens in all; the sampled ones had -0.5 each, and two targets are the prompt's.
     np.testing.assert_allclose(data[0], [0, 0, 2 * 0.4 / 3], rtol=1e-6)
     np.testing.assert_allclose(data[1], [0, 0, 0, 2 * -1.5 / 3], rtol=1e-6)
@@ -282,7 +282,7 @@ def test_a_policy_that_follows_these_advantages_becomes_its_teacher() -> None:
             TrainedAnswer([9], tokens.tolist(), own[places, tokens], teacher[places, tokens]) for tokens in drawn
         ]
         slope = np.zeros_like(logits)
-        for tokens, made in zip(drawn, method.data(answers), strict=True):
+        for tokens, made in zip(drawn, method.make_data(answers), strict=True):
             advantages = made.datum.loss_fn_inputs["advantages"].to_numpy()
             slope += advantages[:, None] * (np.eye(5)[tokens] - np.exp(own))
         logits = logits + 2.0 * slope
@@ -296,8 +296,8 @@ def test_another_run_is_the_teacher(tmp_path: Path, tiny_model: str, distilled: 
     supervised["training"] |= {"batch_size": 5}
     teacher = run_pipeline(Config.model_validate(supervised), stages=("train",))
     run = run_pipeline(distilled(str(teacher), steps=2), stages=("train",))
-    paid = [row for row in RunDirectory(run).rollouts() if isinstance(row, PaidGroup)]
-    assert all(row.teacher_logprobs and row.start_logprobs is None for row in paid)
+    graded = [row for row in RunDirectory(run).rollouts() if isinstance(row, GradedGroup)]
+    assert all(row.teacher_logprobs and row.start_logprobs is None for row in graded)
     assert all(row.kl_teacher and row.kl_teacher > 0.1 and row.kl_start is None for row in rows(run))
     assert all(row.dropped == 0 and row.grad_norm for row in rows(run))
 

@@ -14,7 +14,7 @@ from backends.fake import FakeSamplingClient, FakeTrainingClient
 from tests.support.rl_runs import fake_config, judge_here, training_alone
 from text2sql.errors import UserError
 from text2sql.pipeline.run import run_pipeline
-from text2sql.rl.sampling import Ahead
+from text2sql.rl.background_sampler import BackgroundSampler
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.rollouts import RlStepMetrics, SampledGroup
 
@@ -104,15 +104,15 @@ def test_what_fails_ahead_ends_the_run_at_its_step_and_keeps_the_steps_before(
 
 
 def test_work_ahead_is_done_in_order_once_and_told_where_it_is_finished() -> None:
-    ahead, done = Ahead(), []
+    ahead, done = BackgroundSampler(), []
     gate = threading.Event()
 
     def fails() -> None:
         raise ValueError("of the second")
 
-    ahead.begin(1, lambda: (gate.wait(10), done.append(1))[1])
-    ahead.begin(2, fails)
-    ahead.begin(2, lambda: done.append(2))
+    ahead.submit(1, lambda: (gate.wait(10), done.append(1))[1])
+    ahead.submit(2, fails)
+    ahead.submit(2, lambda: done.append(2))
     gate.set()
     ahead.settle()
     ahead.finish(1)

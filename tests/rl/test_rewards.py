@@ -1,4 +1,4 @@
-"""What answers are paid: by the verdict on them, by whether the own database let them pass, by a function."""
+"""Rewards of answers: by the verdict on them, by whether the own database accepts them, by a function."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from text2sql.config import RewardConfig
 from text2sql.engines.sandbox.engine import drop_engine
 from text2sql.equivalence.overlap import row_f1, row_overlap
 from text2sql.errors import UserError
-from text2sql.rl.rewards import RewardedAnswer, check_function, pay
+from text2sql.rl.rewards import RewardedAnswer, check_reward_function, grade_answers
 
 SCHEMA = "CREATE TABLE book (id INTEGER PRIMARY KEY, title TEXT, pages INTEGER)"
 ASKED = RewardedAnswer("Which titles have more than 300 pages?", SCHEMA, "SELECT title FROM book WHERE pages > 300", "")
 TABLE = RewardConfig(equivalent=1, runs=0.1, caught=-0.5, error=-0.2, refused=-0.3, truncated=-0.4, databases=4)
 
 
-def paid(*texts: str, asked: RewardedAnswer = ASKED, table: RewardConfig = TABLE) -> list[tuple[str, float | None]]:
-    return [(row.outcome, row.reward) for row in pay([replace(asked, answer=text) for text in texts], table)]
+def rewards(*texts: str, asked: RewardedAnswer = ASKED, table: RewardConfig = TABLE) -> list[tuple[str, float | None]]:
+    return [(row.outcome, row.reward) for row in grade_answers([replace(asked, answer=text) for text in texts], table)]
 
 
 def test_every_verdict_has_its_reward() -> None:
-    assert paid(
+    assert rewards(
         "SELECT title FROM book WHERE 300 < pages",
         "SELECT title FROM book WHERE pages >= 300",
         "SELECT titel FROM book",
@@ -35,7 +35,7 @@ def test_every_verdict_has_its_reward() -> None:
 
 def test_an_answer_that_was_cut_off_is_paid_as_such_though_it_is_right() -> None:
     cut = replace(ASKED, truncated=True)
-    assert paid("SELECT title FROM book WHERE pages > 300", asked=cut) == [("truncated", -0.4)]
+    assert rewards("SELECT title FROM book WHERE pages > 300", asked=cut) == [("truncated", -0.4)]
 
 
 def test_where_queries_are_translated_no_engine_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,12 +44,12 @@ def test_where_queries_are_translated_no_engine_is_needed(monkeypatch: pytest.Mo
     texts = ("SELECT `title` FROM book WHERE 300 < pages", "SELECT title FROM book")
     answers = [replace(ASKED, answer=text, dialect="mysql") for text in texts]
     for table in (TABLE, TABLE.model_copy(update={"partial": 0.5})):
-        assert [row.outcome for row in pay(answers, table, transpile=True)] == ["equivalent", "runs"]
+        assert [row.outcome for row in grade_answers(answers, table, transpile=True)] == ["equivalent", "runs"]
 
 
 def test_where_the_evaluator_cannot_decide_an_answer_is_paid_nothing() -> None:
     broken = replace(ASKED, gold="SELECT nothing FROM nowhere")
-    assert paid("SELECT title FROM book", asked=broken) == [("undecided", None)]
+    assert rewards("SELECT title FROM book", asked=broken) == [("undecided", None)]
 
 
 OWN = ("SELECT title FROM book WHERE pages >= 300", "SELECT title FROM book WHERE pages > 50")
@@ -63,16 +63,18 @@ def test_what_the_own_database_lets_pass_and_a_made_one_does_not_is_caught(tmp_p
     connection.close()
     asked = replace(ASKED, database=str(database))
     # No book has exactly 300 pages there, and no answer with a wrong threshold below 100 passes.
-    assert paid(
+    assert rewards(
         "SELECT title FROM book WHERE pages >= 300",
         "SELECT title FROM book WHERE pages > 50",
         "SELECT title FROM book WHERE pages > 300",
         asked=asked,
     ) == [("caught", -0.5), ("runs", 0.1), ("equivalent", 1)]
-    assert [bool(row.passes_one) for row in pay([replace(asked, answer=text) for text in OWN], TABLE)] == [True, False]
+    assert [
+        bool(row.passes_single_database) for row in grade_answers([replace(asked, answer=text) for text in OWN], TABLE)
+    ] == [True, False]
     # A database that takes no part lets nothing pass.
     missing = replace(ASKED, database=str(tmp_path / "missing.sqlite"))
-    assert paid("SELECT title FROM book WHERE pages >= 300", asked=missing) == [("runs", 0.1)]
+    assert rewards("SELECT title FROM book WHERE pages >= 300", asked=missing) == [("runs", 0.1)]
 
 
 def test_what_the_first_made_database_lets_pass_is_counted_where_there_is_no_other(tmp_path: Path) -> None:
@@ -85,12 +87,18 @@ def test_what_the_first_made_database_lets_pass_is_counted_where_there_is_no_oth
         "SELECT pages FROM book WHERE pages > 300 ORDER BY pages": False,
         "SELECT nothing FROM book": False,
     }
-    found = pay([replace(asked, answer=text) for text in answers], RewardConfig(databases=4))
-    assert [bool(row.passes_one) for row in found] == list(answers.values())
-    assert {row.reward for row in found if row.passes_one} == {0.1}
+    found = grade_answers([replace(asked, answer=text) for text in answers], RewardConfig(databases=4))
+    assert [bool(row.passes_single_database) for row in found] == list(answers.values())
+    assert {row.reward for row in found if row.passes_single_database} == {0.1}
     # The usual reward, to be compared with ours, pays both for right.
     usual = RewardConfig(databases=4, function="text2sql.rl.rewards:pay_by_one_database")
-    assert [row.reward for row in pay([replace(asked, answer=text) for text in answers], usual)] == [1, 1, 0.1, 1, 0]
+    assert [row.reward for row in grade_answers([replace(asked, answer=text) for text in answers], usual)] == [
+        1,
+        1,
+        0.1,
+        1,
+        0,
+    ]
 
 
 def test_what_is_partly_right_is_paid_a_part_and_emptiness_nothing() -> None:
@@ -103,7 +111,7 @@ def test_what_is_partly_right_is_paid_a_part_and_emptiness_nothing() -> None:
         "SELECT title FROM book WHERE 300 < pages",
         "SELECT titel FROM book",
     )
-    near, wide, nothing, other, right, error = (reward for _, reward in paid(*answers, table=table))
+    near, wide, nothing, other, right, error = (reward for _, reward in rewards(*answers, table=table))
     assert near is not None and wide is not None
     assert 0.1 < wide < near < 0.5 + 1e-9
     # No row in common: what is empty, and rows of another width.
@@ -128,18 +136,21 @@ def test_a_function_that_fails_is_named_with_its_answer_or_the_answer_is_left_ou
     table = RewardConfig(function=function, seconds=1.0, databases=2)
     answers = [replace(ASKED, answer=text) for text in (RUNS, RIGHT)]
     with pytest.raises(UserError, match=rf"rl\.reward\.function={function} failed on the second, .*{words}.*=drop"):
-        pay(answers, table, names=["the first", "the second"])
-    dropped = pay(answers, table.model_copy(update={"on_failure": "drop"}))
+        grade_answers(answers, table, names=["the first", "the second"])
+    dropped = grade_answers(answers, table.model_copy(update={"on_failure": "drop"}))
     assert [(row.outcome, row.reward) for row in dropped] == [("runs", 0.5), ("failed", None)]
 
 
 def test_loading_a_functions_module_is_not_counted_as_its_time() -> None:
     table = RewardConfig(function="tests.support.slow_to_load:half", seconds=0.5, databases=2)
-    assert [row.reward for row in pay([replace(ASKED, answer=text) for text in (RUNS, RIGHT)], table)] == [0.5, 0.5]
+    assert [row.reward for row in grade_answers([replace(ASKED, answer=text) for text in (RUNS, RIGHT)], table)] == [
+        0.5,
+        0.5,
+    ]
 
 
 def test_a_function_that_is_not_there_is_refused_before_anything_is_sampled() -> None:
-    check_function(RewardConfig(function="tests.support.rl_runs:brevity"))
+    check_reward_function(RewardConfig(function="tests.support.rl_runs:brevity"))
     for path in ("tests.support.rl_runs:nothing", "no_such_module:brevity"):
         with pytest.raises(UserError, match=rf"rl\.reward\.function={path}"):
-            check_function(RewardConfig(function=path))
+            check_reward_function(RewardConfig(function=path))

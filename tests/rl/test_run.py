@@ -18,10 +18,10 @@ from text2sql.config import Config
 from text2sql.errors import UserError
 from text2sql.pipeline.run import run_pipeline
 from text2sql.report.page import write_report
-from text2sql.rl.loop import VerdictSteps
+from text2sql.rl.verdict_steps import VerdictSteps
 from text2sql.runs.budget import BudgetReached, TokenBudget, TokenCount
 from text2sql.runs.directory import RunDirectory
-from text2sql.runs.rollouts import PaidGroup, RlStepMetrics, SampledGroup
+from text2sql.runs.rollouts import GradedGroup, RlStepMetrics, SampledGroup
 
 TIMES = {"seconds", "tokens_per_second", "sampling_seconds", "judging_seconds", "training_seconds"}
 
@@ -44,12 +44,12 @@ def test_what_is_paid_best_is_learnt(tmp_path: Path) -> None:
     assert [row.step for row in rows] == [*range(1, 9)]
     assert rows[-1].equivalent > rows[0].equivalent and rows[-1].pass_at_group == 1
     sampled = [row for row in run.rollouts() if isinstance(row, SampledGroup)]
-    paid = [row for row in run.rollouts() if isinstance(row, PaidGroup)]
-    assert len(sampled) == len(paid) == 8 * 8 and all(len(row.answers) == 12 for row in sampled)
+    graded = [row for row in run.rollouts() if isinstance(row, GradedGroup)]
+    assert len(sampled) == len(graded) == 8 * 8 and all(len(row.answers) == 12 for row in sampled)
     # The questions of a step differ, and each epoch asks all of them.
     assert len({row.id for row in sampled if row.step == 0}) == 8
-    assert len({(row.step, row.place): row.seed for row in sampled}) == len({row.seed for row in sampled})
-    outcomes = {answer.outcome for row in paid for answer in row.paid}
+    assert len({(row.step, row.index): row.seed for row in sampled}) == len({row.seed for row in sampled})
+    outcomes = {answer.outcome for row in graded for answer in row.answers}
     assert outcomes == {"equivalent", "runs", "error", "refused"}
 
 
@@ -57,14 +57,17 @@ def test_shares_and_counts_of_a_step_are_those_of_its_rollouts(tmp_path: Path) -
     run = RunDirectory(run_pipeline(fake_config(tmp_path, rl={"kl_coef": 0.0}), stages=("train",)))
     first = run.metrics()[0]
     assert isinstance(first, RlStepMetrics)
-    groups = [row.paid for row in run.rollouts() if isinstance(row, PaidGroup) and row.step == 0]
+    groups = [row.answers for row in run.rollouts() if isinstance(row, GradedGroup) and row.step == 0]
     answers = [answer for group in groups for answer in group]
     right = [[answer.outcome == "equivalent" for answer in group] for group in groups]
     assert first.examples == len(answers) == 16
     assert first.reward == pytest.approx(sum(answer.reward or 0 for answer in answers) / 16)
     assert first.equivalent == first.pass_at_1 == sum(map(sum, right)) / 16
     assert first.refused == sum(answer.outcome == "refused" for answer in answers) / 16
-    assert first.mixed + first.all_good + first.all_bad == 1 and first.pass_at_group == sum(map(any, right)) / 4
+    assert (
+        first.frac_mixed + first.frac_all_good + first.frac_all_bad == 1
+        and first.pass_at_group == sum(map(any, right)) / 4
+    )
     assert first.distinct == sum(len({answer.sql for answer in group}) for group in groups) / 4
     # The fake start model guesses among 256 bytes; the sampler among 4 answers, once an answer.
     assert first.kl_start is not None and 5 < first.kl_start < 6
@@ -93,12 +96,12 @@ def test_a_run_that_goes_on_samples_nothing_twice(
         asked.append(params.seed)
         return sample(self, prompt, count, params, *others, **named)
 
-    def interrupted(self: Any, submitted: Any, lap: Any) -> Any:
+    def interrupted(self: Any, submitted: Any, since: float) -> Any:
         if submitted.step == stopped:
             # What is being sampled ahead at that moment is on no disk yet, and would rightly be sampled again.
             self.settle()
             raise KeyboardInterrupt
-        return collect(self, submitted, lap)
+        return collect(self, submitted, since)
 
     monkeypatch.setattr(FakeSamplingClient, "sample", counted)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -121,7 +124,7 @@ def test_rollouts_are_on_the_disk_before_the_gradient(tmp_path: Path, monkeypatc
         rows = RunDirectory(config.directory).rollouts()
         step = max(row.step for row in rows)
         kinds = [type(row) for row in rows if row.step == step]
-        seen.append((loss_fn, kinds.count(SampledGroup), kinds.count(PaidGroup)))
+        seen.append((loss_fn, kinds.count(SampledGroup), kinds.count(GradedGroup)))
         return compute(self, data, loss_fn, loss_fn_config)
 
     monkeypatch.setattr(FakeTrainingClient, "forward_backward", forward_backward)

@@ -21,7 +21,7 @@ GIT = ["git", "-c", "user.name=N", "-c", "user.email=n@example.org"]
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A place where the program is, with nothing noted of an installation."""
     (tmp_path / "place" / "text2sql").mkdir(parents=True)
-    monkeypatch.setattr(environment, "_HERE", tmp_path / "place" / "text2sql")
+    monkeypatch.setattr(environment, "_PACKAGE", tmp_path / "place" / "text2sql")
     monkeypatch.setattr(environment.metadata, "distribution", lambda name: SimpleNamespace(read_text=lambda file: None))
     return tmp_path / "place" / "text2sql"
 

@@ -12,7 +12,7 @@ from tinker.types import RequestErrorCategory
 from backends.interface import BackendError
 from text2sql.config import Config
 from text2sql.runs.directory import RunDirectory
-from text2sql.runs.session import BackendLost, open_service, pin_matmul_dtype
+from text2sql.runs.session import TransientBackendError, open_service, pin_matmul_dtype
 from text2sql.runs.summary import ENVIRONMENT, Environment
 
 
@@ -59,4 +59,4 @@ def test_a_failure_that_may_pass_is_told_from_one_that_stays(error: Exception, p
     config = Config.model_validate({"data": {"source": "bundled"}, "backend": "fake"})
     with pytest.raises(BackendError) as raised, open_service(config):
         raise error
-    assert isinstance(raised.value, BackendLost) == passes
+    assert isinstance(raised.value, TransientBackendError) == passes

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from text2sql.sql.printf import LONGEST, TooLong, careful_printf
-from text2sql.sql.sandbox import QueryFailed, Sandbox
+from text2sql.sql.sandbox import QueryFailed, SqliteSandbox
 from text2sql.sql.values import Value
 
 ORDINARY: list[tuple[Value, ...]] = [
@@ -57,7 +57,7 @@ def test_what_is_really_long_is_refused_at_once(arguments: tuple[Value, ...]) ->
 
 
 def test_a_query_says_why_it_is_refused() -> None:
-    box = Sandbox.in_memory([])
+    box = SqliteSandbox.in_memory([])
     try:
         assert box.run("SELECT printf('2024-%02d', 3), format('%*d', 4, 7)", 10_000, 5).rows == [("2024-03", "   7")]
         with pytest.raises(QueryFailed, match="printf for a text that is too long") as failure:

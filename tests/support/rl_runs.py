@@ -12,7 +12,7 @@ from tests.support.tiny_runs import rows, write_jsonl
 from text2sql.config import Config
 from text2sql.data.example import Example
 from text2sql.data.prompts import PromptFormat, render_prompt
-from text2sql.equivalence.match import judge_pair
+from text2sql.equivalence.match import match_pair
 from text2sql.equivalence.scoring import Pair
 from text2sql.equivalence.verdict import Verdict
 from text2sql.rl.rewards import RewardedAnswer
@@ -64,7 +64,7 @@ def training_alone(patch: pytest.MonkeyPatch) -> None:
 
 
 def _score_here(pairs: Sequence[Pair], *, effort: int, seed: int, **options: Any) -> Iterator[tuple[int, Verdict]]:
-    known = {pair: judge_pair(*pair[:4], effort=effort, seed=seed) for pair in dict.fromkeys(pairs)}
+    known = {pair: match_pair(*pair[:4], effort=effort, seed=seed) for pair in dict.fromkeys(pairs)}
     yield from enumerate(map(known.__getitem__, pairs))
 
 

@@ -12,7 +12,7 @@ import pytest
 from text2sql import evaluation
 from text2sql.config import Config
 from text2sql.equivalence.processes.tasks import A, T, Work
-from text2sql.equivalence.scoring import PairTask, S
+from text2sql.equivalence.scoring import PairTask, R
 from text2sql.evaluation import Pair, Verdict
 
 # Of one query: rows that differ in the answer alone share their prompt.
@@ -100,7 +100,7 @@ def _score_by_words(pairs: Sequence[Pair], **options: Any) -> Iterator[tuple[int
         yield index, Verdict("equivalent" if same else "different", "by its words", strict=same, lenient=same)
 
 
-def _work_by_words(work: Work[PairTask, S], pairs: Sequence[Pair], **options: Any) -> Iterator[tuple[int, Verdict, S]]:
+def _work_by_words(work: Work[PairTask, R], pairs: Sequence[Pair], **options: Any) -> Iterator[tuple[int, Verdict, R]]:
     for index, verdict in _score_by_words(pairs):
         task = PairTask(*pairs[index], effort=None, seed=0, timeout=options["timeout"], known=verdict.to_dict())
         yield index, verdict, work(task)

@@ -7,7 +7,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from text2sql.equivalence.scoring import PairTask, Scored, score
+from text2sql.equivalence.scoring import PairResult, PairTask, score_pair
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ def misbehave(task: Behaviour) -> Done:
     return Done(os.getpid(), task.how, refused)
 
 
-def misjudge(task: PairTask) -> Scored:
+def misjudge(task: PairTask) -> PairResult:
     """Scores a pair, or does what its prediction says."""
     _do(task.predicted)
-    return score(task)
+    return score_pair(task)
 
 
 def _do(how: str | None) -> bool:

@@ -15,7 +15,7 @@ from tests.support.rl_runs import fake_config, judge_here
 from tests.support.tiny_runs import judge_by_words, read_jsonl, timeless, tiny_config
 from text2sql.config import Config
 from text2sql.pipeline.run import run_pipeline
-from text2sql.rl.loop import VerdictSteps
+from text2sql.rl.verdict_steps import VerdictSteps
 from text2sql.training.supervised import SupervisedSteps
 
 

@@ -33,9 +33,9 @@ def start_processes(config: Config, arguments: tuple[str, list[str]], processes:
     claim = check_run(config, STAGES)
     claim.release()
     file, overrides = arguments
-    if claim.beginning != "start":
+    if claim.mode != "start":
         # The user has been asked what to do with an existing run, and the processes cannot ask.
-        overrides = [*overrides, f"on_existing={claim.beginning}"]
+        overrides = [*overrides, f"on_existing={claim.mode}"]
     # Otherwise the launcher gives each process one thread, and prints a warning of five lines.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // processes)))
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]

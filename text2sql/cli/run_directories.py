@@ -37,7 +37,7 @@ def list_runs(
     for run in listed:
         headline = run.summary.headline if run.summary else None
         scores = [headline.base, headline.tuned] if headline else [None, None]
-        modified = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.written))
+        modified = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.modified_at))
         accuracies = [percent(score.accuracy) if score else MISSING for score in scores]
         table.add_row(str(run.path), run.state, *accuracies, size(run.size), modified)
     if listed:

@@ -131,11 +131,11 @@ def _print_challenge(result: Challenge) -> None:
     if result.failure:
         console.print(f"The challenge failed: {result.failure}.")
         return
-    if not (result.told_apart or result.survivors):
+    if not (result.killed or result.survivors):
         console.print("Challenge: the gold query has no place that could be changed.")
         return
     console.print(
-        f"Challenge: these {result.databases} databases tell {len(result.told_apart)} of {result.changing} mutations "
+        f"Challenge: these {result.databases} databases tell {len(result.killed)} of {result.changing} mutations "
         f"of the gold query apart ({percent(result.score)}). Survivors: {len(result.survivors) or 'none'}."
     )
     for survivor in result.survivors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -16,9 +17,9 @@ PolicyLoss = Literal["importance_sampling", "ppo", "cispo"]
 
 
 class RewardConfig(Section):
-    """What an answer is paid, by what the evaluator says of it.
+    """The reward of an answer, by the evaluator's verdict on it.
 
-    An answer on which the evaluator cannot decide is paid nothing and leaves its group.
+    An answer on which the evaluator cannot decide has no reward and leaves its group.
     """
 
     CHANGES: ClassVar[Changes] = "learning"
@@ -30,10 +31,10 @@ class RewardConfig(Section):
         ge=0,
         le=0.5,
         description="At most so much more for what runs and differs, by the share of the gold query's rows that it "
-        "returns, on made databases where there are some; 0: no such part.",
+        "returns, on generated databases where there are some; 0: no such part.",
     )
     caught: float = Field(
-        0.0, description="Agrees with the gold query on the question's own database, and differs on one that was made."
+        0.0, description="Agrees with the gold query on the question's own database, and differs on a generated one."
     )
     error: float = Field(0.0, description="Does not run, or takes too long.")
     refused: float = Field(-0.1, description="Is not a query that only reads.")
@@ -41,8 +42,8 @@ class RewardConfig(Section):
     function: str | None = Field(
         None,
         pattern=r"^[\w.]+:\w+$",
-        description="package.module:function that is paid by instead, with a text2sql.rl.rewards.RewardedAnswer; null: "
-        "the table above.",
+        description="package.module:function of a text2sql.rl.rewards.RewardedAnswer whose value is the reward "
+        "instead; null: the table above.",
     )
     on_failure: Literal["stop", "drop"] = Field(
         "stop", description="When the function raises, hangs or returns no number. drop: the answer leaves its group."
@@ -50,10 +51,10 @@ class RewardConfig(Section):
     seconds: PositiveFloat = Field(
         10.0, description="Processor time of the function for one answer; loading its module is not counted."
     )
-    databases: PositiveInt = Field(15, description="Databases made for each answer.")
+    databases: PositiveInt = Field(15, description="Databases generated for each answer.")
 
     @model_validator(mode="after")
-    def _partly_right_is_not_right(self) -> RewardConfig:
+    def _check_partial(self) -> RewardConfig:
         if self.partial and self.runs + self.partial >= self.equivalent:
             raise ValueError("partial: runs and partial together must be less than equivalent; lower it")
         return self
@@ -92,7 +93,7 @@ class DistillationConfig(Section):
 
 
 class RlConfig(Section):
-    """Learning from verdicts: answers are sampled, judged, paid, and made more or less likely.
+    """Learning from verdicts: answers are sampled, executed, rewarded, and made more or less likely.
 
     With a method the run learns so, from `training.start_from`; learning rate, Adam, validation, checkpoints and early
     stopping are those of `training`. Without one it is supervised, and `holdout` alone has a meaning.
@@ -156,8 +157,8 @@ class RlConfig(Section):
     reward: RewardConfig = RewardConfig()
 
     @model_validator(mode="after")
-    def _of_the_method(self) -> RlConfig:
-        for key, methods in OF_METHOD.items():
+    def _check_method_keys(self) -> RlConfig:
+        for key, methods in METHODS_OF_KEY.items():
             default = _default(key)
             if self.method is not None and self.method not in methods and getattr(self, key) != default:
                 # A value that another configuration sets can be taken back on the command line as well.
@@ -179,8 +180,8 @@ class RlConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _consistent(self) -> RlConfig:
-        if self.by_policy and self.substeps > 1 and self.loss == "importance_sampling":
+    def _check_loss(self) -> RlConfig:
+        if self.uses_policy_loss and self.substeps > 1 and self.loss == "importance_sampling":
             raise ValueError(
                 "substeps: from the second on the weights have moved away from those that sampled, which "
                 "importance_sampling does not bound; set loss to ppo or cispo"
@@ -191,29 +192,33 @@ class RlConfig(Section):
             raise ValueError(f"loss_config: {error}") from None
         return self
 
+    def total_steps(self, questions: int) -> int:
+        """Steps of a run with so many questions: as many as configured, or as its rounds through them take."""
+        return math.ceil(self.rft.rounds * questions / self.questions) if self.method == "rft" else self.steps
+
     @property
     def imitates_gold(self) -> bool:
-        """Whether gold answers are learnt from."""
+        """Whether the run learns from gold answers."""
         return self.method is None or (self.method == "rft" and self.rft.gold)
 
     @property
-    def learnt_at_most(self) -> int:
-        """How many answers to a question are learnt from."""
+    def max_trained_answers(self) -> int:
+        """The most answers to a question that are learnt from."""
         return {"rft": min(self.rft.kept, self.group), "dpo": 2 * self.dpo.pairs}.get(str(self.method), self.group)
 
     @property
-    def asks_another(self) -> bool:
-        """Whether another model reads all answers: the one that the run began with, or a teacher."""
+    def uses_reference_model(self) -> bool:
+        """Whether a reference model reads all answers: the one that the run began with, or a teacher."""
         return self.method in ("dpo", "distill") or (self.method is not None and self.kl_coef is not None)
 
     @property
-    def by_policy(self) -> bool:
-        """Whether a step's loss is one of a policy, which weighs answers by their advantages."""
+    def uses_policy_loss(self) -> bool:
+        """Whether the loss of a step is that of a policy gradient, which weighs answers by their advantages."""
         return self.method in (None, "policy_gradient", "distill")
 
 
-# Keys that not all methods have.
-OF_METHOD: dict[str, tuple[Method, ...]] = {
+# The methods that have a key, of the keys that not all methods have.
+METHODS_OF_KEY: dict[str, tuple[Method, ...]] = {
     "steps": ("policy_gradient", "dpo", "distill"),
     "advantage": ("policy_gradient",),
     "loss": ("policy_gradient", "distill"),

@@ -23,7 +23,7 @@ from text2sql.errors import UserError
 from text2sql.inference.ask import MAX_ROWS, MAX_SECONDS, Answer, run_query
 from text2sql.sql.ddl import parse_schema
 from text2sql.sql.prepare import parse
-from text2sql.sql.sandbox import QueryFailed, Sandbox
+from text2sql.sql.sandbox import QueryFailed, SqliteSandbox
 from text2sql.sql.schema import Schema
 from text2sql.sql.values import Row
 
@@ -180,7 +180,7 @@ def check_query(sql: str, source: Source) -> list[str]:
     SQLite's word is what counts: a query that it compiles fits, whatever it looks like.
     """
     schema = parse_schema(source.schema)
-    sandbox = Sandbox.in_memory(schema.tables.values())
+    sandbox = SqliteSandbox.in_memory(schema.tables.values())
     try:
         sandbox.check(sql)
     except QueryFailed as error:

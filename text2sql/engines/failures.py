@@ -51,7 +51,7 @@ def query_failed(error: BaseException) -> QueryFailed:
     if code in _LATE:
         return QueryFailed("timeout", "it takes too long")
     if code in _LARGE:
-        return QueryFailed("timeout", "it takes too much memory")
+        return QueryFailed("timeout", "it takes too much memory", out_of_memory=True)
     if code in _WRITES:
         return QueryFailed("refused", "it writes")
     return QueryFailed("error", first_line(error))

@@ -13,22 +13,26 @@ from typing import Any, Literal
 from sqlglot.errors import SqlglotError
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.sandbox.engine import EngineLost, open_engine, versions_of
-from text2sql.equivalence.match import DEFAULT_EFFORT, Search, generator_of
+from text2sql.engines.sandbox.engine import EngineLost, versions_of
+from text2sql.equivalence.match import DEFAULT_EFFORT, open_generator
 from text2sql.equivalence.mutations import Mutation, mutations
 from text2sql.equivalence.pair import GoldFails, PreparedPair
+from text2sql.equivalence.preparation import open_pair
 from text2sql.equivalence.processes.process_pool import Lost, run_tasks
-from text2sql.equivalence.scoring import PairTask, judged
+from text2sql.equivalence.scoring import PairTask, match_task
+from text2sql.equivalence.search import CounterexampleSearch
 from text2sql.equivalence.trial import Trial
 from text2sql.equivalence.verdict import Status, Verdict
 from text2sql.sql.budget import TIMEOUT, Budget
 from text2sql.sql.sandbox import QueryFailed
 
-# Mutations by default, and at most.
-DEFAULT_MUTATIONS, MOST_MUTATIONS = 20, 200
+DEFAULT_MUTATIONS = 20
+MAX_MUTATIONS = 200
+# Mutations that are drawn for each that is wanted: some are no queries, and do not count.
+_DRAWN_PER_MUTATION = 4
 
-Fate = Literal["missed", "same", "unknown"]
-_FATES: dict[Status, Fate] = {"different": "missed", "equivalent": "same"}
+SurvivorStatus = Literal["missed", "same", "unknown"]
+_SURVIVOR_STATUS: dict[Status, SurvivorStatus] = {"different": "missed", "equivalent": "same"}
 
 
 @dataclass(frozen=True)
@@ -42,44 +46,44 @@ class Survivor:
     """
 
     mutation: Mutation
-    status: Fate
+    status: SurvivorStatus
 
 
 @dataclass(frozen=True)
 class Challenge:
-    """What became of the mutations.
+    """Which mutations were killed, as mutation testing calls it, and which survived.
 
     Attributes:
         databases: On how many databases each was tried.
-        told_apart: Mutations that differ from the gold query on one of them.
-        survivors: The others.
-        failure: Why there are none; empty otherwise.
+        killed: Mutations that differ from the gold query on one of them.
+        survivors: The mutations that do not.
+        failure: Why no mutation could be tried; empty otherwise.
     """
 
     databases: int = 0
-    told_apart: tuple[Mutation, ...] = ()
+    killed: tuple[Mutation, ...] = ()
     survivors: tuple[Survivor, ...] = ()
     failure: str = ""
 
     @property
     def changing(self) -> int:
-        """Mutations that may change the result at all: those called ``same`` cannot be told apart by anything."""
-        return len(self.told_apart) + sum(survivor.status != "same" for survivor in self.survivors)
+        """Mutations that may change the result at all: no database kills those called ``same``."""
+        return len(self.killed) + sum(survivor.status != "same" for survivor in self.survivors)
 
     @property
     def score(self) -> float | None:
-        """The share told apart of those that may change the result; None if there are none."""
-        return len(self.told_apart) / self.changing if self.changing else None
+        """The share killed of those that may change the result; None if there are none."""
+        return len(self.killed) / self.changing if self.changing else None
 
     def to_dict(self) -> dict[str, Any]:
         """The challenge as plain JSON."""
         return {
             "databases": self.databases,
             "score": self.score,
-            "told_apart": [{"sql": found.sql, "change": found.change} for found in self.told_apart],
+            "told_apart": [{"sql": mutation.sql, "change": mutation.change} for mutation in self.killed],
             "survivors": [
-                {"sql": left.mutation.sql, "change": left.mutation.change, "status": left.status}
-                for left in self.survivors
+                {"sql": survivor.mutation.sql, "change": survivor.mutation.change, "status": survivor.status}
+                for survivor in self.survivors
             ],
             "failure": self.failure,
         }
@@ -122,11 +126,11 @@ def challenge(
     """
     engines: list[Dialect] = [] if dialect == "sqlite" else [dialect]
     versions_of(engines)
-    count = max(1, min(count, MOST_MUTATIONS))
+    count = max(1, min(count, MAX_MUTATIONS))
     databases = DEFAULT_EFFORT if verdict.proof == "canonical" else verdict.databases
     task = ChallengeTask(schema, gold, predicted, databases, count, seed, dialect)
     seconds = 2 * TIMEOUT * (count + 1)
-    ((_, reply),) = run_tasks(_work, [task], workers=1, seconds=seconds, engines=engines)
+    ((_, reply),) = run_tasks(_run_challenge, [task], workers=1, seconds=seconds, engines=engines)
     return Challenge(failure=reply.reason) if isinstance(reply, Lost) else Challenge.from_dict(reply.challenge)
 
 
@@ -144,59 +148,47 @@ class ChallengeTask:
 
 
 @dataclass(frozen=True)
-class Challenged:
+class ChallengeReply:
     """A `Challenge` as its `to_dict` has it."""
 
     challenge: dict[str, Any]
 
 
-def _work(task: ChallengeTask) -> Challenged:
-    pair = _pair(task)
+def _run_challenge(task: ChallengeTask) -> ChallengeReply:
+    """What a worker does with a `ChallengeTask`."""
+    preparation = open_pair(task.schema, task.gold, task.predicted, task.dialect, seed=task.seed)
     try:
-        pair.prepare_gold()
-        pair.prepare_predicted()
-        gold = pair.gold.sql
-        told_apart, left = _tried(pair, task)
+        pair = preparation.prepare()
+        killed, survived = _try_mutations(pair, task)
     except (QueryFailed, GoldFails, SqlglotError, EngineLost) as error:
-        return Challenged(Challenge(failure=str(error)).to_dict())
+        return ChallengeReply(Challenge(failure=str(error)).to_dict())
     finally:
-        pair.close()
+        preparation.close()
     # Behind the end of the pair: an engine holds the tables of one.
-    survivors = tuple(Survivor(mutation, _status(task, gold, mutation)) for mutation in left)
-    return Challenged(Challenge(task.databases, tuple(told_apart), survivors).to_dict())
+    survivors = tuple(Survivor(mutation, _survivor_status(task, pair.gold.sql, mutation)) for mutation in survived)
+    return ChallengeReply(Challenge(task.databases, tuple(killed), survivors).to_dict())
 
 
-def _pair(task: ChallengeTask) -> PreparedPair:
-    if task.dialect == "sqlite":
-        return PreparedPair(task.schema, task.gold, task.predicted, None, task.seed)
-    from text2sql.equivalence.engine_pair import EnginePair
-
-    return EnginePair(task.schema, task.gold, task.predicted, task.seed, open_engine(task.dialect))
-
-
-def _tried(pair: PreparedPair, task: ChallengeTask) -> tuple[list[Mutation], list[Mutation]]:
+def _try_mutations(pair: PreparedPair, task: ChallengeTask) -> tuple[list[Mutation], list[Mutation]]:
     """The mutations that the pair's databases tell from the gold query, and those that they do not."""
     rng = random.Random(task.seed)
-    told_apart, survivors = list[Mutation](), list[Mutation]()
-    left = task.count
-    with generator_of(pair, task.seed) as generator:
+    killed, survived = list[Mutation](), list[Mutation]()
+    with open_generator(pair, task.seed) as generator:
         generator.kept = task.databases
-        # Some mutations are no queries: they do not count.
-        for mutation in mutations(pair.gold.sql, rng, 4 * task.count, pair.syntax):
-            if not left:
+        for mutation in mutations(pair.gold.sql, rng, _DRAWN_PER_MUTATION * task.count, pair.syntax):
+            if len(killed) + len(survived) == task.count:
                 break
             try:
-                pair.predicted = pair.mutated(mutation.sql)
+                mutated = pair.with_predicted(pair.prepare_query(mutation.sql))
             except QueryFailed:
                 continue
-            left -= 1
             budget = Budget(TIMEOUT)
-            search = Search(pair, Trial(pair, budget), generator, task.databases, budget)
-            (told_apart if search.told_apart(task.databases) else survivors).append(mutation)
-    return told_apart, survivors
+            search = CounterexampleSearch(mutated, Trial(mutated, budget), generator, task.databases, budget)
+            (killed if search.finds_difference(task.databases) else survived).append(mutation)
+    return killed, survived
 
 
-def _status(task: ChallengeTask, gold: str, mutation: Mutation) -> Fate:
+def _survivor_status(task: ChallengeTask, gold: str, mutation: Mutation) -> SurvivorStatus:
     pair = (task.schema, gold, mutation.sql, None, task.dialect)
-    verdict = judged(PairTask(*pair, effort=None, seed=task.seed, timeout=TIMEOUT))
-    return _FATES.get(verdict.status, "unknown")
+    verdict = match_task(PairTask(*pair, effort=None, seed=task.seed, timeout=TIMEOUT))
+    return _SURVIVOR_STATUS.get(verdict.status, "unknown")

@@ -7,174 +7,189 @@ and nothing else: a difference that it does not show is none, and agreement is a
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from text2sql.engines.answers import extract_sql_in
 from text2sql.engines.declared.qualifiers import qualifiers_of
 from text2sql.engines.dialect import SHOWN, Dialect
-from text2sql.engines.sandbox.engine import Engine, EngineLost, EngineMissing, drop_engine, open_engine
+from text2sql.engines.sandbox.engine import EngineLost, EngineMissing, drop_engine, open_engine
+from text2sql.engines.sandbox.tables import engine_schema
 from text2sql.engines.translation.to_sqlite import as_sqlite
 from text2sql.engines.trees import parse_query
-from text2sql.equivalence.databases.drawing.generator import Generator
-from text2sql.equivalence.engine_pair import EnginePair
+from text2sql.equivalence.databases.drawing.generator import Database, Generator
+from text2sql.equivalence.engine_pair import EnginePair, EnginePreparation
 from text2sql.equivalence.match import (
-    LONGEST,
-    SEARCH,
-    Search,
-    decided,
-    generator_of,
-    judge_pair,
+    MAX_PREDICTION_CHARACTERS,
+    SEARCH_SHARE,
+    decide,
+    match_pair,
+    open_generator,
+    too_long,
 )
-from text2sql.equivalence.pair import GoldFails, PreparedPair
+from text2sql.equivalence.pair import GoldFails
+from text2sql.equivalence.search import CounterexampleSearch
 from text2sql.equivalence.shrink import Shrinker
+from text2sql.equivalence.sqlite_pair import SqlitePreparation
 from text2sql.equivalence.trial import Trial
 from text2sql.equivalence.verdict import Verdict
 from text2sql.sql.budget import Budget
 from text2sql.sql.prepare import Prepared
 from text2sql.sql.sandbox import QueryFailed
+from text2sql.sql.schema import TableSchema
 
 TRANSPILED = "sqlite (transpiled)"
-# Databases in the engine for a pair that SQLite cannot run, and for one on which it has found nothing. DuckDB compares
-# texts by their bytes and divides by zero as SQLite does: where it differs, one of the first four has shown it.
-_UNSCOUTED = 40
-_SCOUTED: dict[Dialect, int] = {"duckdb": 7, "postgres": 12, "mysql": 12}
-_TIMED = 12
+# Databases in the engine for a pair that SQLite cannot run.
+_UNSCOUTED_DATABASES = 40
+# And for one on which it has found nothing. DuckDB compares texts by their bytes and divides by zero as SQLite does:
+# where it differs, one of the first four has shown it.
+_SCOUTED_DATABASES: dict[Dialect, int] = {"duckdb": 7, "postgres": 12, "mysql": 12}
+# And at least so many where the queries say something about time.
+_TIMED_DATABASES = 12
 # Seconds on the wall for each of the processor's: a server's work is not seen on this process's clock.
 _WALL = 8.0
 
 
-def judge_in_engine(
+def match_in_engine(
     schema: str, gold: str, predicted: str, dialect: Dialect, *, effort: int, seed: int, timeout: float
 ) -> Verdict:
-    """Decides in the engine of a dialect; arguments and verdict are otherwise those of `judge_pair`.
+    """Decides in the engine of a dialect; arguments and verdict are otherwise those of `match_pair`.
 
     Raises:
         EngineMissing: The engine cannot be had.
     """
-    if len(predicted) > LONGEST:
-        return Verdict("error", f"The prediction is longer than {LONGEST:,} characters.")
+    if len(predicted) > MAX_PREDICTION_CHARACTERS:
+        return too_long()
     engine = open_engine(dialect)
     try:
-        pair = EnginePair(schema, gold, predicted, seed, engine)
-        verdict = decided(pair, lambda: _compared(pair, max(1, effort), seed, timeout))
-        return replace(verdict, judged_on=engine.version)
+        preparation = EnginePreparation(schema, gold, predicted, seed, engine)
+        verdict = decide(preparation, lambda pair: _compare(pair, max(1, effort), seed, timeout))
     except EngineLost as error:
         drop_engine(dialect)
-        return Verdict("undecided", f"{error}.", judged_on=engine.version)
+        verdict = Verdict.undecided(f"{error}.", cause="engine_lost")
     except MemoryError:
-        return Verdict("timeout", "The pair takes too much memory.", judged_on=engine.version)
+        verdict = Verdict("timeout", "The pair takes too much memory.")
     except EngineMissing:
         raise
     except (Exception, RecursionError) as error:
         drop_engine(dialect)
-        reason = f"The evaluator failed on this pair: {type(error).__name__}: {error}"
-        return Verdict("undecided", reason, judged_on=engine.version)
+        verdict = Verdict.undecided(f"The evaluator failed on this pair: {type(error).__name__}: {error}")
+    return replace(verdict, judged_on=engine.version)
 
 
-def judge_transpiled(
+def match_transpiled(
     schema: str, gold: str, predicted: str, dialect: Dialect, *, effort: int, seed: int, timeout: float
 ) -> Verdict:
     """Decides on SQLite, with both queries translated: for callers that have no engine and say so."""
-    from text2sql.engines.sandbox.tables import engine_schema
-
-    places = qualifiers_of(schema, dialect)
-    queries = map(places.in_query, (gold, extract_sql_in(predicted, dialect)))
-    found = [parse_query(text, dialect) for text in queries]
-    known = engine_schema(places.in_schema(schema), dialect)
-    gold_query, query = [as_sqlite(known.with_days(tree), dialect) if tree is not None else None for tree in found]
+    qualifiers = qualifiers_of(schema, dialect)
+    texts = map(qualifiers.in_query, (gold, extract_sql_in(predicted, dialect)))
+    trees = [parse_query(text, dialect) for text in texts]
+    known = engine_schema(qualifiers.in_schema(schema), dialect)
+    gold_query, query = [as_sqlite(known.with_days(tree), dialect) if tree is not None else None for tree in trees]
     if gold_query is None:
-        return Verdict("undecided", "The gold query has no translation for SQLite.", judged_on=TRANSPILED)
-    if query is None:
-        reason = f"The prediction does not parse as {SHOWN[dialect]}."
-        return Verdict("error", reason, judged_on=TRANSPILED)
-    verdict = judge_pair(known.schema, gold_query.sql, query.sql, effort=effort, seed=seed, timeout=timeout)
+        verdict = Verdict.undecided("The gold query has no translation for SQLite.")
+    elif query is None:
+        verdict = Verdict("error", f"The prediction does not parse as {SHOWN[dialect]}.")
+    else:
+        verdict = match_pair(known.schema, gold_query.sql, query.sql, effort=effort, seed=seed, timeout=timeout)
     return replace(verdict, judged_on=TRANSPILED)
 
 
-def _compared(pair: EnginePair, effort: int, seed: int, timeout: float) -> Verdict:
-    budget = Budget(SEARCH * timeout, _WALL)
+def _compare(pair: EnginePair, databases: int, seed: int, timeout: float) -> Verdict:
+    budget = Budget(SEARCH_SHARE * timeout, _WALL)
     trial = Trial(pair, budget)
-    with generator_of(pair, seed) as generator:
+    with open_generator(pair, seed) as generator:
         # What SQLite is told of time is a translation: the databases made for that are the engine's to see.
-        generator.kept = max(_SCOUTED[pair.dialect], _TIMED if generator.timed else 0)
-        scouted = None if pair.alike else _scouted(pair, generator, effort, timeout)
-        if scouted is not None and scouted.rows is not None:
-            verdict = _confirmed(pair, trial, generator, budget, scouted)
+        generator.kept = max(_SCOUTED_DATABASES[pair.dialect], _TIMED_DATABASES if generator.timed else 0)
+        scouted = None if pair.is_same_query else _scout(pair, generator, databases, timeout)
+        if scouted is not None and scouted.counterexample is not None:
+            verdict = _confirm(pair, trial, generator, budget, scouted, scouted.counterexample)
             if verdict is not None:
                 return verdict
         # SQLite has seen the others, so that these need not be as many.
-        seen = scouted is not None and scouted.rows is None and pair.exact and not pair.unseen
-        most = generator.kept if seen else _UNSCOUTED
-        return Search(pair, trial, generator, min(effort, most), budget, scouted=seen).verdict()
+        seen = (
+            scouted is not None
+            and scouted.counterexample is None
+            and pair.translations.exact
+            and not pair.goes_beyond_sqlite
+        )
+        databases = min(databases, generator.kept if seen else _UNSCOUTED_DATABASES)
+        return CounterexampleSearch(pair, trial, generator, databases, budget, scouted=seen).verdict()
 
 
 @dataclass(frozen=True)
 class _Scouted:
-    """What SQLite has found: rows on which the translated queries differ, or none."""
+    """What SQLite has found.
 
-    rows: dict[str, list[tuple[int | float | str | bytes | None, ...]]] | None
+    Attributes:
+        counterexample: Rows on which the translated queries differ; None if they agree.
+        lenient: Whether the results agree as sets of rows, with the columns in some order.
+        databases: How many databases were compared.
+        informative: On how many of them the gold query returned something.
+    """
+
+    counterexample: Database | None
     lenient: bool = False
     databases: int = 0
     informative: int = 0
 
 
-def _scouted(pair: EnginePair, generator: Generator, effort: int, timeout: float) -> _Scouted | None:
+def _scout(pair: EnginePair, generator: Generator, databases: int, timeout: float) -> _Scouted | None:
     """Compares the translations on SQLite; None where they cannot be run there."""
-    gold, predicted = pair.translations
+    gold, predicted = pair.translations.gold, pair.translations.predicted
     if gold is None or predicted is None:
         return None
-    scout = _Scout(pair, gold, predicted)
+    preparation = _ScoutPreparation(pair, gold, predicted)
     try:
-        scout.prepare_gold()
-        scout.prepare_predicted()
-        budget = Budget(SEARCH * timeout)
-        search = Search(scout, Trial(scout, budget), generator, effort, budget)
+        scout = preparation.prepare()
+        budget = Budget(SEARCH_SHARE * timeout)
+        search = CounterexampleSearch(scout, Trial(scout, budget), generator, databases, budget)
         verdict = search.verdict()
     except (QueryFailed, GoldFails):
         return None
     finally:
-        scout.close()
+        preparation.close()
     if verdict.status == "equivalent":
         return _Scouted(None)
-    if verdict.status != "different" or search.difference is None:
+    if verdict.status != "different" or search.counterexample is None:
         return None
-    return _Scouted(search.difference, verdict.lenient, verdict.databases, verdict.informative)
+    return _Scouted(search.counterexample, verdict.lenient, verdict.databases, verdict.informative)
 
 
-class _Scout(PreparedPair):
+class _ScoutPreparation(SqlitePreparation):
     """The translations of a pair, over the tables that its engine has.
 
-    In what this program has written no double quotes are to be decided: where SQLite accepts it, it is ready.
+    A translation leaves open nothing about its double quotes: where SQLite accepts it, it is ready.
     """
 
     def __init__(self, pair: EnginePair, gold: Prepared, predicted: Prepared) -> None:
-        super().__init__(pair.schema, gold.sql, predicted.sql, None, 0)
-        self._given = pair.tables
-        self._written = gold, predicted
+        super().__init__(pair.schema, gold.sql, predicted.sql)
+        self._pair_tables = pair.tables
+        self._translated_gold, self._translated_predicted = gold, predicted
 
-    def prepare_gold(self) -> None:
-        """See `PreparedPair`."""
-        self.open()
-        if self.check(self._written[0].sql) is None:
-            self.gold = self._written[0]
-        else:
-            super().prepare_gold()
+    def _visible_tables(self, names: Collection[str], *, every_column: bool) -> dict[str, TableSchema]:
+        return self._pair_tables
 
-    def prepare_predicted(self) -> None:
-        """See `PreparedPair`."""
-        if self.check(self._written[1].sql) is None:
-            self.predicted = self._written[1]
-        else:
-            super().prepare_predicted()
+    def prepare_gold(self) -> Prepared:
+        """See `SqlitePreparation`."""
+        self.open_sandbox()
+        if self._check(self._translated_gold.sql) is None:
+            return self._translated_gold
+        return super().prepare_gold()
+
+    def prepare_predicted(self, gold: Prepared | None) -> Prepared:
+        """See `SqlitePreparation`."""
+        if self._check(self._translated_predicted.sql) is None:
+            return self._translated_predicted
+        return super().prepare_predicted(gold)
 
 
-def _confirmed(
-    pair: EnginePair, trial: Trial, generator: Generator, budget: Budget, scouted: _Scouted
+def _confirm(
+    pair: EnginePair, trial: Trial, generator: Generator, budget: Budget, scouted: _Scouted, counterexample: Database
 ) -> Verdict | None:
-    """Whether the engine differs where SQLite does; None if it does not, or fails there."""
-    assert scouted.rows is not None
-    trial.load(scouted.rows)
-    rows = {name: pair.box.stored(pair.tables[name]) for name in scouted.rows}
+    """The verdict where the engine differs as SQLite does; None if it does not, or fails there."""
+    trial.load(counterexample)
+    rows = {name: pair.sandbox.stored(pair.tables[name]) for name in counterexample}
     while generator.drop_orphans(rows):
         pass
     shrinker = Shrinker(pair, trial, generator, budget)
@@ -184,14 +199,10 @@ def _confirmed(
         witness, reason = shrinker.witness(rows)
     except QueryFailed:
         return None
-    return Verdict("different", reason, witness, False, scouted.lenient, scouted.databases + 1, scouted.informative + 1)
-
-
-def engine_version(dialect: Dialect) -> str:
-    """What the engine of a dialect is called, with its version.
-
-    Raises:
-        EngineMissing: It cannot be had.
-    """
-    engine: Engine = open_engine(dialect)
-    return engine.version
+    return Verdict.different(
+        reason,
+        witness,
+        lenient=scouted.lenient,
+        databases=scouted.databases + 1,
+        informative=scouted.informative + 1,
+    )

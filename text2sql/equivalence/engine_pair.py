@@ -1,10 +1,10 @@
-"""A pair of queries made ready to run in an engine."""
+"""Prepares a pair of queries to run in an engine."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlglot import exp
 
@@ -15,7 +15,7 @@ from text2sql.engines.declared.spelling import OWN, with_tables_spelt, without_q
 from text2sql.engines.declared.types import NESTED
 from text2sql.engines.dialect import SHOWN, Dialect
 from text2sql.engines.guard import Reach, guarded
-from text2sql.engines.sandbox.box import EngineBox
+from text2sql.engines.sandbox.box import EngineSandbox
 from text2sql.engines.sandbox.engine import Engine, open_engine
 from text2sql.engines.sandbox.tables import EngineSchema, engine_schema
 from text2sql.engines.translation.json_access import with_json
@@ -23,134 +23,201 @@ from text2sql.engines.translation.pivots import without_pivots
 from text2sql.engines.translation.to_sqlite import as_sqlite, drops_order
 from text2sql.engines.trees import canonical_in, parse_query, with_collections_ordered, written
 from text2sql.equivalence import ties
-from text2sql.equivalence.engine_values import engine_values, fractional_columns, padded_columns
-from text2sql.equivalence.pair import GoldFails, PreparedPair, encodable
+from text2sql.equivalence.engine_values import engine_column_hints
+from text2sql.equivalence.pair import GoldFails, PairNotes, PreparedPair, check_query, encodable
 from text2sql.equivalence.syntax import Syntax
 from text2sql.sql.prepare import Prepared
 from text2sql.sql.repair import clean, word_names
 from text2sql.sql.sandbox import QueryFailed
-from text2sql.sql.schema import used_tables, used_views
+from text2sql.sql.schema import TableSchema, used_tables, used_views
 from text2sql.sql.tokens import fold
 from text2sql.sql.values import Value
 
+# Engines divide by no zero and read no number in a word: on such rows a sound query fails, and others are tried.
+_MAX_GOLD_FAILURES = 60
+
 
 @lru_cache(maxsize=8)
-def syntax_of(dialect: Dialect, blind: bool = False) -> Syntax:
-    """How queries of an engine's dialect are read and written; `blind` says that collations overlook more than case."""
-    settled: Callable[[exp.Expr], exp.Expr] = _settled_in_mysql if dialect == "mysql" else lambda column: column.copy()
+def syntax_of(dialect: Dialect, ignores_spelling: bool = False) -> Syntax:
+    """How queries of an engine's dialect are read and written.
+
+    Args:
+        dialect: The engine's.
+        ignores_spelling: Whether collations of the schema overlook more than case.
+    """
     return Syntax(
         parse=lambda sql: parse_query(sql, dialect),
         write=lambda tree: written(tree, dialect),
-        chance=exp.Rand,
-        settled=settled,
-        tied=_tied_blindly if dialect == "mysql" or blind else _tied,
+        canonical=lambda tree: canonical_in(tree, dialect),
+        random_value=exp.Rand,
+        agreed_value=_agreed_value_in_mysql if dialect == "mysql" else _column_itself,
+        is_tie=_is_collated_tie if dialect == "mysql" or ignores_spelling else _is_tie,
     )
 
 
-def _tied(a: Value, b: Value) -> bool:
+def _is_tie(a: Value, b: Value) -> bool:
     return a == b
 
 
-def _tied_blindly(a: Value, b: Value) -> bool:
+def _is_collated_tie(a: Value, b: Value) -> bool:
     """MySQL's collations are blind for case, unless a schema says otherwise; PostgreSQL's where one says so."""
     if isinstance(a, str) and isinstance(b, str):
         return alike(a) == alike(b)
     return a == b
 
 
-def _settled_in_mysql(column: exp.Expr) -> exp.Expr:
+def _column_itself(column: exp.Expr) -> exp.Expr:
+    """PostgreSQL and DuckDB accept no column that is neither grouped by nor aggregated, unless a key decides it."""
+    return column.copy()
+
+
+def _agreed_value_in_mysql(column: exp.Expr) -> exp.Expr:
     name = written(column, "mysql")
     text = f"CASE WHEN MIN({name}) <=> MAX({name}) AND COUNT({name}) IN (0, COUNT(*)) THEN MIN({name}) ELSE RAND() END"
-    found = parse_query(f"SELECT {text}", "mysql")
-    assert found is not None
-    return found.expressions[0].copy()
+    query = parse_query(f"SELECT {text}", "mysql")
+    assert query is not None
+    return query.expressions[0].copy()
 
 
-class EnginePair(PreparedPair):
-    """Schema, gold query and prediction of one dialect, run in its engine.
+@dataclass(frozen=True)
+class Translations:
+    """Both queries of a pair as SQLite has them.
 
     Attributes:
-        translations: Both queries for SQLite; None where sqlglot has none.
+        gold: The gold query; None where sqlglot has no translation.
+        predicted: The prediction, likewise.
         exact: Whether the translations ask all that the queries do.
-        engine_schema: The schema as the engine is told it.
-        unseen: Whether the queries are about what SQLite does not have: regular expressions, lists, lengths in bytes.
     """
 
-    box: EngineBox
-    unseen = False
-    # Engines divide by no zero and read no number in a word: on such rows a sound query fails, and others are tried.
-    patience = 60
+    gold: Prepared | None
+    predicted: Prepared | None
+    exact: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnginePair(PreparedPair):
+    """Schema, gold query and prediction of one dialect, ready to run in its engine.
+
+    Attributes:
+        dialect: Of schema and queries.
+        engine_schema: The schema as the engine is told it.
+        translations: Both queries for SQLite.
+    """
+
+    dialect: Dialect
+    engine_schema: EngineSchema
+    translations: Translations
+
+    @property
+    def goes_beyond_sqlite(self) -> bool:
+        """Whether the queries are about what SQLite does not have: regular expressions, lists, lengths in bytes."""
+        return bool(self.column_hints.extra)
+
+    @property
+    def sqlite_trees(self) -> list[exp.Expr]:
+        """See `PreparedPair`; the queries' own trees where there is no translation."""
+        translations = (self.translations.gold, self.translations.predicted)
+        queries = zip(translations, (self.gold, self.predicted), strict=True)
+        trees = [tree for translated, query in queries if (tree := (translated or query).tree) is not None]
+        return trees[:1] if self.gold.sql == self.predicted.sql else trees
+
+    @property
+    def dialect_trees(self) -> list[exp.Expr]:
+        """See `PreparedPair`; what is a number of days says so."""
+        trees = self._trees[: 1 if self.gold.sql == self.predicted.sql else 2]
+        return [self.engine_schema.with_days(tree) for tree in trees]
+
+    def order_plan(self, tree: exp.Expr) -> ties.OrderPlan | None:
+        """See `PreparedPair`; where there is nothing to take apart, the query runs as it stands."""
+        return ties.unordered_plan(self.gold.sql, tree) or super().order_plan(tree)
+
+
+class EnginePreparation:
+    """Schema, gold query and prediction on the way to a pair that runs in an engine; see `PairPreparation`.
+
+    Args:
+        schema: ``CREATE TABLE`` statements.
+        gold: The gold query.
+        predicted: The prediction as the model wrote it.
+        seed: Of what breaks ties.
+        engine: Where they run.
+    """
 
     def __init__(self, schema: str, gold: str, predicted: str, seed: int, engine: Engine) -> None:
         schema, gold, predicted = map(encodable, (schema, gold, predicted))
         self._engine, self.dialect = engine, engine.dialect
         self.answer = read_answer_in(predicted, engine.dialect)
-        places = qualifiers_of(schema, engine.dialect)
-        schema = places.in_schema(schema)
-        self._gold_text, self.predicted_text = places.in_query(clean(gold)), places.in_query(self.answer.sql)
-        self._ddl = schema
-        self.engine_schema: EngineSchema = engine_schema(schema, engine.dialect)
-        self.schema = self.engine_schema.schema
-        self.syntax = syntax_of(engine.dialect, any(known.blind for known in self.engine_schema.collations.values()))
-        self._folded = False
-        self.padded = padded_columns(self.engine_schema)
-        self.fractional = fractional_columns(self.engine_schema)
-        self.added: list[str] = []
-        self.unused_database: str | None = None
-        self.rng = random.Random(seed)
-        self.chance = ties.Chance(self.rng)
-        found = [parse_query(text, self.dialect) for text in (self._gold_text, self.predicted_text)]
-        self._nested = {
-            column: place.type for (_, column), place in self.engine_schema.columns.items() if place.type.kind in NESTED
-        }
-        self.exact = True
-        self.translations = tuple(map(self._translated, found))
+        self.notes = PairNotes()
+        qualifiers = qualifiers_of(schema, engine.dialect)
+        self._ddl = qualifiers.in_schema(schema)
+        self._gold_text = qualifiers.in_query(clean(gold))
+        self.predicted_text = qualifiers.in_query(self.answer.sql)
+        self._schema: EngineSchema = engine_schema(self._ddl, engine.dialect)
+        self._rng = random.Random(seed)
+        self._translations = self._translate()
+        self._tables: dict[str, TableSchema] = {}
+        # Whether rows of one table are seen through another.
+        self._inherits_rows = False
+        self._sandbox: EngineSandbox | None = None
 
-    def _translated(self, tree: exp.Expr | None) -> Prepared | None:
-        if tree is None:
-            return None
-        plain, same = without_pivots(tree, self.schema)
-        self.exact &= same and not drops_order(tree)
-        return as_sqlite(with_json(self.engine_schema.with_days(plain), self._nested), self.dialect)
+    def _translate(self) -> Translations:
+        nested = {
+            column: place.type for (_, column), place in self._schema.columns.items() if place.type.kind in NESTED
+        }
+        exact = True
+        translated: list[Prepared | None] = []
+        for tree in self._parsed_texts():
+            if tree is None:
+                translated.append(None)
+                continue
+            plain, same = without_pivots(tree, self._schema.schema)
+            exact &= same and not drops_order(tree)
+            translated.append(as_sqlite(with_json(self._schema.with_days(plain), nested), self.dialect))
+        gold, predicted = translated
+        return Translations(gold, predicted, exact)
+
+    def _parsed_texts(self) -> list[exp.Expr | None]:
+        return [parse_query(text, self.dialect) for text in (self._gold_text, self.predicted_text)]
 
     @property
     def refusal(self) -> str:
-        """Why the answer is refused before the engine sees anything of it; empty if it is not."""
+        """See `PairPreparation`."""
         return f"it does more than read ({self.answer.writes})" if self.answer.writes else ""
 
-    @property
-    def words(self) -> set[str]:
-        """Every name in either query, and in either translation."""
-        texts = [self._gold_text, self.predicted_text, *(query.sql for query in self.translations if query)]
-        return set[str]().union(*map(word_names, texts))
+    def prepare(self) -> EnginePair:
+        """See `PairPreparation`."""
+        gold = self.prepare_gold()
+        predicted = self.prepare_query(self.predicted_text)
+        trees = [query.tree for query in (gold, predicted) if query.tree is not None]
+        translated = [query.tree for query in self._translated() if query.tree is not None]
+        translations = self._translations
+        ignores_spelling = any(collation.blind for collation in self._schema.collations.values())
+        return EnginePair(
+            gold=gold,
+            predicted=predicted,
+            schema=self._schema.schema,
+            tables=self._tables,
+            sandbox=self._opened_sandbox,
+            syntax=syntax_of(self.dialect, ignores_spelling),
+            prepare_query=self.prepare_query,
+            rng=self._rng,
+            tie_breaker=ties.TieBreaker(self._rng),
+            notes=self.notes,
+            column_hints=engine_column_hints(self._schema, trees, translated, self._inherits_rows),
+            max_gold_failures=_MAX_GOLD_FAILURES,
+            dialect=self.dialect,
+            engine_schema=self._schema,
+            # To SQLite no table is seen through another.
+            translations=Translations(
+                translations.gold, translations.predicted, translations.exact and not self._inherits_rows
+            ),
+        )
 
-    def open(self) -> None:
-        """Creates the tables that either query may read."""
-        if hasattr(self, "box"):
-            self.box.close()
-        names = self.words
-        views = used_views(self.schema, names)
-        names = names.union(*(view.words for view in views))
-        trees = [parse_query(text, self.dialect) for text in (self._gold_text, self.predicted_text)]
-        names = names.union(*(self._below(tree) for tree in trees if tree is not None))
-        stars = bool(views) or any(tree is None or _sees_all(tree) for tree in trees)
-        used = used_tables(self.schema, names, every_column=stars)
-        self.tables = self.engine_schema.bounded(used)
-        self._inherited = any(self.engine_schema.inheritance.above(name, used) for name in used)
-        # To SQLite no table is seen through another.
-        self.exact &= not self._inherited
-        self.box = EngineBox(self._engine, self.engine_schema, self.tables, views)
+    def _translated(self) -> list[Prepared]:
+        queries = (self._translations.gold, self._translations.predicted)
+        return [query for query in queries if query is not None]
 
-    def _below(self, tree: exp.Expr) -> set[str]:
-        """The tables that a query leaves out by ONLY."""
-        named = [fold(table.name) for table in tree.find_all(exp.Table) if table.args.get("only")]
-        return {
-            name
-            for name in self.schema.tables
-            if any(self.engine_schema.inheritance.above(name, [top]) for top in named)
-        }
-
-    def prepare_gold(self) -> None:
+    def prepare_gold(self) -> Prepared:
         """Prepares the gold query; where it takes names without case that the schema has in quotes, so does the pair.
 
         Data sets quote every name of a schema, and none in their queries.
@@ -159,113 +226,111 @@ class EnginePair(PreparedPair):
             GoldFails: It does not run.
         """
         try:
-            self._prepare_gold()
+            return self._prepare_gold()
         except GoldFails:
-            if not self.engine_schema.has_case:
+            if not self._schema.has_case:
                 raise
-            self._folded = True
-            self.engine_schema = engine_schema(self._ddl, self.dialect, folded=True)
-            self.schema = self.engine_schema.schema
-            self._prepare_gold()
+            self.notes.ignores_quoted_case = True
+            self._schema = engine_schema(self._ddl, self.dialect, folded=True)
+            return self._prepare_gold()
 
-    @property
-    def notes(self) -> list[str]:
-        """What was done to make the queries run, in words for the verdict."""
-        return ["The schema's names in quotes are taken for names without, as the gold query has them."] * self._folded
-
-    def _prepare_gold(self) -> None:
-        self._refuse_foreign()
+    def _prepare_gold(self) -> Prepared:
+        self._refuse_unknown_types()
         try:
-            self.open()
+            self.open_sandbox()
         except QueryFailed as failure:
             raise GoldFails(f"{SHOWN[self.dialect]} does not accept the schema: {failure}") from None
         try:
-            self.gold = self._prepared(self._gold_text)
+            return self._prepare_text(self._gold_text)
         except QueryFailed as failure:
             raise GoldFails(str(failure)) from None
 
-    def _refuse_foreign(self) -> None:
+    def _refuse_unknown_types(self) -> None:
         """Gives a pair up that does more than show a column whose values are not known here."""
-        foreign = {
-            key: place.type.foreign for (_, key), place in self.engine_schema.columns.items() if place.type.foreign
-        }
-        for text in (self._gold_text, self.predicted_text) if foreign else ():
-            tree = parse_query(text, self.dialect)
+        unknown = {key: place.type.foreign for (_, key), place in self._schema.columns.items() if place.type.foreign}
+        for tree in self._parsed_texts() if unknown else ():
             for column in tree.find_all(exp.Column) if tree is not None else ():
                 # A field of a DuckDB struct looks like a column of a table.
-                name = next((part for part in (fold(column.name), fold(column.table)) if part in foreign), None)
+                name = next((part for part in (fold(column.name), fold(column.table)) if part in unknown), None)
                 if name is not None and (name != fold(column.name) or not isinstance(column.parent, exp.Select)):
-                    reason = f"column {name} has the type {foreign[name]}, of which no values are made for comparisons"
+                    reason = f"column {name} has the type {unknown[name]}, of which no values are made for comparisons"
                     raise GoldFails(reason)
 
-    def prepare_predicted(self) -> None:
-        """Prepares the prediction.
+    def open_sandbox(self) -> None:
+        """Creates the tables that either query may read.
+
+        Raises:
+            QueryFailed: The engine does not accept them.
+        """
+        self.close()
+        schema = self._schema.schema
+        # Every name in either query, and in either translation.
+        texts = [self._gold_text, self.predicted_text, *(query.sql for query in self._translated())]
+        names = set[str]().union(*map(word_names, texts))
+        views = used_views(schema, names)
+        names = names.union(*(view.words for view in views))
+        trees = self._parsed_texts()
+        names = names.union(*(self._descendants(tree) for tree in trees if tree is not None))
+        every_column = bool(views) or any(tree is None or _sees_all(tree) for tree in trees)
+        used = used_tables(schema, names, every_column=every_column)
+        self._tables = self._schema.bounded(used)
+        self._inherits_rows = any(self._schema.inheritance.above(name, used) for name in used)
+        self._sandbox = EngineSandbox(self._engine, self._schema, self._tables, views)
+
+    def _descendants(self, tree: exp.Expr) -> set[str]:
+        """The tables that a query leaves out by ONLY."""
+        parents = [fold(table.name) for table in tree.find_all(exp.Table) if table.args.get("only")]
+        inheritance = self._schema.inheritance
+        return {name for name in self._schema.schema.tables if any(inheritance.above(name, [top]) for top in parents)}
+
+    @property
+    def _opened_sandbox(self) -> EngineSandbox:
+        assert self._sandbox is not None
+        return self._sandbox
+
+    def prepare_query(self, text: str) -> Prepared:
+        """Prepares a query that is not the gold one in the open sandbox.
 
         Raises:
             QueryFailed: The guard or the engine does not accept it.
         """
-        self.predicted = self.mutated(self.predicted_text)
-        trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
-        translated = [query.tree for query in self.translations if query is not None and query.tree is not None]
-        found = engine_values(self.engine_schema, trees, translated, self._inherited)
-        self.made, self.hints, self.swept, self.unseen = found.made, found.hints, found.swept, found.unseen
-
-    def mutated(self, sql: str) -> Prepared:
-        """See `PreparedPair`."""
-        found = self._prepared(sql)
+        query = self._prepare_text(text)
         if self.dialect == "mysql":
-            self._shuffle(found)
-        return found
+            self._shuffle(query)
+        return query
 
     def _shuffle(self, query: Prepared) -> None:
+        """Has a query without an order return its rows in a random one where the order of rows is perturbed."""
         tree = query.tree
         if isinstance(tree, exp.Select) and not tree.args.get("order") and not tree.args.get("limit"):
             shuffled = written(tree.copy().order_by(exp.Rand()), self.dialect)
-            if self.check(shuffled) is None:
-                self.box.shuffle(query.sql, shuffled)
+            if check_query(self._opened_sandbox, shuffled) is None:
+                self._opened_sandbox.shuffle(query.sql, shuffled)
 
-    def _prepared(self, text: str) -> Prepared:
+    def _prepare_text(self, text: str) -> Prepared:
         sql = without_qualifiers(guarded(text, self.dialect, self._reach()), self.dialect, OWN)
-        sql = with_collations_placed(sql, self.engine_schema.collations)
+        sql = with_collations_placed(sql, self._schema.collations)
         if self.dialect == "mysql":
-            sql = with_tables_spelt(sql, {fold(table.name): table.name for table in self.tables.values()})
-        self.box.check(sql)
+            sql = with_tables_spelt(sql, {fold(table.name): table.name for table in self._tables.values()})
+        self._opened_sandbox.check(sql)
         tree = parse_query(sql, self.dialect)
         ordered = with_collections_ordered(tree, self.dialect) if tree is not None else None
         if ordered is not None:
             changed = written(ordered, self.dialect)
-            if self.check(changed) is None:
+            if check_query(self._opened_sandbox, changed) is None:
                 sql, tree = changed, ordered
         return Prepared(sql, tree=tree)
 
     def _reach(self) -> Reach:
-        names = {*self.schema.tables, *self.schema.views}
+        schema = self._schema.schema
+        names = {*schema.tables, *schema.views}
         return Reach(frozenset(names | {f"{own}.{name}" for own in OWN for name in names}), OWN)
 
-    @cached_property
-    def plan_trees(self) -> list[exp.Expr]:
-        """The trees that databases are made for: in SQLite's dialect where there is a translation."""
-        found = zip(self.translations, (self.gold, self.predicted), strict=True)
-        trees = [tree for translated, query in found if (tree := (translated or query).tree) is not None]
-        return trees[:1] if self.gold.sql == self.predicted.sql else trees
-
-    @property
-    def own_trees(self) -> list[exp.Expr]:
-        """See `PreparedPair`; what is a number of days says so."""
-        trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
-        return [self.engine_schema.with_days(tree) for tree in trees[: 1 if self.gold.sql == self.predicted.sql else 2]]
-
-    @cached_property
-    def alike(self) -> bool:
-        """See `PreparedPair`; asked before the scout is sent, and again."""
-        return super().alike
-
-    def order_plan(self, tree: exp.Expr) -> ties.OrderPlan | None:
-        """See `PreparedPair`; where there is nothing to take apart, the query runs as it stands."""
-        return ties.unordered(self.gold.sql, tree) or super().order_plan(tree)
-
-    def _canonical(self, tree: exp.Expr) -> str:
-        return canonical_in(tree, self.dialect)
+    def close(self) -> None:
+        """See `PairPreparation`."""
+        if self._sandbox is not None:
+            self._sandbox.close()
+            self._sandbox = None
 
 
 def _sees_all(tree: exp.Expr) -> bool:
@@ -276,8 +341,8 @@ def _sees_all(tree: exp.Expr) -> bool:
         return True
     tables = {fold(table.alias_or_name) for table in tree.find_all(exp.Table)}
     # The name of a table stands for its whole row, and COLUMNS(...) for many columns.
-    whole = any(fold(column.name) in tables and not column.table for column in tree.find_all(exp.Column))
-    return whole or tree.find(exp.Columns, exp.Pivot) is not None
+    names_row = any(fold(column.name) in tables and not column.table for column in tree.find_all(exp.Column))
+    return names_row or tree.find(exp.Columns, exp.Pivot) is not None
 
 
 def compile_in_engine(schema: str, gold: str, predicted: str, dialect: Dialect) -> QueryFailed | None:
@@ -286,15 +351,16 @@ def compile_in_engine(schema: str, gold: str, predicted: str, dialect: Dialect) 
     Raises:
         EngineMissing: The engine cannot be had.
     """
-    pair = EnginePair(schema, gold, predicted, 0, open_engine(dialect))
-    pair.gold = Prepared("")
-    if pair.refusal or not pair.predicted_text:
-        return QueryFailed("refused" if pair.refusal else "error", pair.refusal or "there is no query in it")
+    preparation = EnginePreparation(schema, gold, predicted, 0, open_engine(dialect))
+    if preparation.refusal:
+        return QueryFailed("refused", preparation.refusal)
+    if not preparation.predicted_text:
+        return QueryFailed("error", "there is no query in it")
     try:
-        pair.open()
-        pair.prepare_predicted()
+        preparation.open_sandbox()
+        preparation.prepare_query(preparation.predicted_text)
     except QueryFailed as failure:
         return failure
     finally:
-        pair.close()
+        preparation.close()
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlglot import exp
@@ -16,6 +15,7 @@ from text2sql.engines.sandbox.tables import EngineSchema, Place
 from text2sql.engines.values.nested_values import nested_values
 from text2sql.engines.values.text_hints import blind_hints, compared_hints, compared_otherwise, text_hints
 from text2sql.equivalence.databases.values.json_documents import demands_of, documents, json_paths
+from text2sql.equivalence.pair import ColumnHints
 from text2sql.sql.column_paths import Path
 from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
@@ -23,87 +23,70 @@ from text2sql.sql.values import Value
 Values = dict[str, list[Value]]
 
 
-@dataclass(frozen=True)
-class EngineValues:
-    """Values by lower-case name of a column.
-
-    Attributes:
-        made: Of columns whose values have parts, all that they hold.
-        hints: Values that columns should hold besides others.
-        swept: Those of them each of which is tried whatever the seed.
-        unseen: Whether the queries are about what SQLite does not have: regular expressions, lists, lengths in bytes.
-    """
-
-    made: Values = field(default_factory=dict)
-    hints: Values = field(default_factory=dict)
-    swept: Values = field(default_factory=dict)
-    unseen: bool = False
-
-
-def engine_values(
-    schema: EngineSchema, trees: Sequence[exp.Expr], translated: Sequence[exp.Expr], inherited: bool
-) -> EngineValues:
+def engine_column_hints(
+    schema: EngineSchema, trees: Sequence[exp.Expr], translated: Sequence[exp.Expr], inherits_rows: bool
+) -> ColumnHints:
     """What columns hold for a pair.
 
     Args:
         schema: The schema.
         trees: The queries in their own dialect.
         translated: The same as SQLite has them, where it does.
-        inherited: Whether rows of one table are seen through another.
+        inherits_rows: Whether rows of one table are seen through another.
     """
     columns = {column: place for (_, column), place in schema.columns.items()}
-    nested = any(place.type.kind in NESTED for place in columns.values())
-    made = _made(columns, trees, translated) if nested else {}
-    blind = blind_hints(trees) if schema.dialect == "mysql" else _collated(columns, trees)
+    has_nested = any(place.type.kind in NESTED for place in columns.values())
+    nested = _nested_values(columns, trees, translated) if has_nested else {}
+    spellings = blind_hints(trees) if schema.dialect == "mysql" else _collated_texts(columns, trees)
     # Conditions on a table are conditions on those whose rows are seen through it.
-    compared = compared_hints(trees) if inherited else {}
-    told = text_hints(trees)
-    hints: Values = {}
-    for found in (blind, told, made, compared):
-        for column, values in found.items():
-            hints.setdefault(column, []).extend(values)
-    swept = {column: hints[column] for column in (*told, *(blind.keys() & compared_otherwise(trees)))}
-    return EngineValues(made, hints, swept, bool(hints))
+    compared = compared_hints(trees) if inherits_rows else {}
+    texts = text_hints(trees)
+    extra: Values = {}
+    for values_by_column in (spellings, texts, nested, compared):
+        for column, values in values_by_column.items():
+            extra.setdefault(column, []).extend(values)
+    swept = {column: extra[column] for column in (*texts, *(spellings.keys() & compared_otherwise(trees)))}
+    return ColumnHints(nested, extra, swept, _padded_columns(schema), _fractional_columns(schema))
 
 
-def padded_columns(schema: EngineSchema) -> frozenset[str]:
-    """The columns of MySQL's in whose comparisons spaces at the end do not count; CHAR keeps none there."""
+def _padded_columns(schema: EngineSchema) -> frozenset[str]:
+    """The columns of a MySQL schema whose comparisons ignore spaces at the end; CHAR keeps none there."""
     if schema.dialect != "mysql":
         return frozenset()
     texts = [(column, place) for (_, column), place in schema.columns.items() if place.type.kind == "text"]
-    kept = [(column, place) for column, place in texts if not place.type.sql.startswith("CHAR")]
-    return frozenset(column for column, place in kept if not counts_spaces(place.collation))
+    variable = [(column, place) for column, place in texts if not place.type.sql.startswith("CHAR")]
+    return frozenset(column for column, place in variable if not counts_spaces(place.collation))
 
 
-def fractional_columns(schema: EngineSchema) -> frozenset[str]:
+def _fractional_columns(schema: EngineSchema) -> frozenset[str]:
     """The columns whose type holds fractions of a second."""
     timed = [(column, place.type) for (_, column), place in schema.columns.items()]
     return frozenset(column for column, kind in timed if kind.kind in ("datetime", "time") and kind.scale)
 
 
-def _collated(columns: Mapping[str, Place], trees: Sequence[exp.Expr]) -> Values:
+def _collated_texts(columns: Mapping[str, Place], trees: Sequence[exp.Expr]) -> Values:
     """Texts on which collations matter, where the schema or a query names one."""
     collated = {column for column, place in columns.items() if place.collation}
     named = collated or any(tree.find(exp.Collate) is not None for tree in trees)
     return collation_hints(trees, collated) if named else {}
 
 
-def _made(columns: Mapping[str, Place], trees: Sequence[exp.Expr], translated: Sequence[exp.Expr]) -> Values:
+def _nested_values(columns: Mapping[str, Place], trees: Sequence[exp.Expr], translated: Sequence[exp.Expr]) -> Values:
     """Values for the columns whose values have parts, from the paths that the queries follow."""
-    found = dict.fromkeys(literal_value(literal) for tree in trees for literal in tree.find_all(exp.Literal))
-    literals = [part for value in found if value is not None for part in (value, *_scalars_in(value))]
+    values = dict.fromkeys(literal_value(literal) for tree in trees for literal in tree.find_all(exp.Literal))
+    literals = [part for value in values if value is not None for part in (value, *_scalars_in(value))]
     paths: dict[str, list[Path]] = {}
     for tree in translated:
-        for column, followed in json_paths(tree).items():
-            paths.setdefault(column, []).extend(followed)
-    demands, made = demands_of(trees), Values()
+        for column, column_paths in json_paths(tree).items():
+            paths.setdefault(column, []).extend(column_paths)
+    demands, nested = demands_of(trees), Values()
     for column, place in columns.items():
-        follow = list(dict.fromkeys(paths.get(column, ())))
-        if place.type.kind == "json" and follow:
-            made[column] = documents(follow, literals, demands.get(column, {}))
+        followed = list(dict.fromkeys(paths.get(column, ())))
+        if place.type.kind == "json" and followed:
+            nested[column] = documents(followed, literals, demands.get(column, {}))
         elif place.type.kind in NESTED and place.type.kind != "json":
-            made[column] = nested_values(place.type, literals, {str(step) for path in follow for step in path})
-    return made
+            nested[column] = nested_values(place.type, literals, {str(step) for path in followed for step in path})
+    return nested
 
 
 def _scalars_in(value: Any) -> Iterator[Value]:

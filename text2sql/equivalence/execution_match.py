@@ -1,10 +1,10 @@
-"""The door of the evaluator: one pair, judged here or, where that could hang, in a process that can be killed."""
+"""The door of the evaluator: one pair, compared here or, where that could hang, in a process that can be killed."""
 
 from __future__ import annotations
 
 from text2sql.engines.dialect import Dialect
-from text2sql.equivalence.match import DEFAULT_EFFORT, LONGEST, judge_pair
-from text2sql.equivalence.scoring import Pair, PairTask, judged, score_pairs
+from text2sql.equivalence.match import DEFAULT_EFFORT, MAX_PREDICTION_CHARACTERS, match_pair, too_long
+from text2sql.equivalence.scoring import Pair, PairTask, match_task, score_pairs
 from text2sql.equivalence.verdict import Verdict
 from text2sql.sql.budget import TIMEOUT
 from text2sql.sql.complexity import may_explode
@@ -34,7 +34,7 @@ def execution_match(
         effort: How many databases to make; more are made where agreement would be vacuous.
         seed: Of the databases.
         timeout: Seconds of processor time for the pair, a last resort: its work is limited first.
-        transpile: Without the engine: judge on SQLite, with both queries translated. The verdict says so.
+        transpile: Without the engine: compare on SQLite, with both queries translated. The verdict says so.
 
     Returns:
         A verdict; a failure of the evaluator itself is ``undecided`` with its reason.
@@ -44,12 +44,12 @@ def execution_match(
     """
     if dialect != "sqlite":
         task = PairTask(schema, gold, predicted, database, dialect, effort, seed, timeout, transpile)
-        return judged(task)
+        return match_task(task)
     # SQLite may compile such a query for minutes, and only the end of its process stops it.
     if PROCESS.limited or not (may_explode(predicted) or may_explode(gold)):
-        return judge_pair(schema, gold, predicted, database, effort=effort, seed=seed, timeout=timeout)
-    if len(predicted) > LONGEST:
-        return Verdict("error", f"The prediction is longer than {LONGEST:,} characters.")
+        return match_pair(schema, gold, predicted, database, effort=effort, seed=seed, timeout=timeout)
+    if len(predicted) > MAX_PREDICTION_CHARACTERS:
+        return too_long()
     pair = Pair(schema, gold, predicted, database)
     ((_, verdict),) = score_pairs([pair], effort=effort, seed=seed, timeout=timeout)
     return verdict

@@ -15,7 +15,8 @@ from sqlglot.errors import SqlglotError
 
 from text2sql.equivalence.syntax import SQLITE, Syntax
 
-_LONGEST = 60
+# Characters of an expression in the description of a change.
+_MAX_SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
@@ -46,29 +47,29 @@ def mutations(sql: str, rng: random.Random, count: int, syntax: Syntax = SQLITE)
     tree = syntax.parse(sql)
     if tree is None:
         raise SqlglotError("the gold query does not parse")
-    known = {syntax.write(tree)}
-    found = []
-    for place, node in enumerate(tree.walk()):
+    seen = {syntax.write(tree)}
+    candidates = []
+    for index, node in enumerate(tree.walk()):
         for changed in _changes(node):
-            mutation = _put(tree, place, changed, syntax.write)
-            if mutation.sql not in known:
-                known.add(mutation.sql)
-                found.append(mutation)
-    return rng.sample(found, min(count, len(found)))
+            mutation = _replace_node(tree, index, changed, syntax.write)
+            if mutation.sql not in seen:
+                seen.add(mutation.sql)
+                candidates.append(mutation)
+    return rng.sample(candidates, min(count, len(candidates)))
 
 
-def _put(tree: exp.Expr, place: int, changed: exp.Expr, write: Callable[[exp.Expr], str]) -> Mutation:
-    """The tree with another node in a place, counted in the order of `walk`."""
+def _replace_node(tree: exp.Expr, index: int, changed: exp.Expr, write: Callable[[exp.Expr], str]) -> Mutation:
+    """The tree with another node at an index, counted in the order of `walk`."""
     copied = tree.copy()
-    node = next(node for number, node in enumerate(copied.walk()) if number == place)
-    words = _words(node, changed, write)
+    node = next(node for number, node in enumerate(copied.walk()) if number == index)
+    description = _describe_change(node, changed, write)
     if node is copied:
-        return Mutation(write(changed), words)
+        return Mutation(write(changed), description)
     node.replace(changed)
-    return Mutation(write(copied), words)
+    return Mutation(write(copied), description)
 
 
-def _words(before: exp.Expr, after: exp.Expr, write: Callable[[exp.Expr], str]) -> str:
+def _describe_change(before: exp.Expr, after: exp.Expr, write: Callable[[exp.Expr], str]) -> str:
     """A change in words: of a query the clause, of anything else both forms."""
     if isinstance(before, exp.Select) and isinstance(after, exp.Select):
         for clause in ("distinct", *_CLAUSES):
@@ -81,14 +82,14 @@ def _words(before: exp.Expr, after: exp.Expr, write: Callable[[exp.Expr], str]) 
 
 
 def _changes(node: exp.Expr) -> Iterator[exp.Expr]:
-    """A node in all its other forms."""
+    """All that a node is changed to, by the operator for its kind."""
     for kinds, operator in _OPERATORS:
         if isinstance(node, kinds):
             yield from operator(node)
             return
 
 
-_NEAR: dict[type[exp.Expr], type[exp.Binary]] = {
+_NEIGHBOUR: dict[type[exp.Expr], type[exp.Binary]] = {
     exp.GT: exp.GTE,
     exp.GTE: exp.GT,
     exp.LT: exp.LTE,
@@ -101,7 +102,7 @@ _CLAUSES = ("where", "group", "having", "order", "limit", "offset")
 
 
 def _comparison(node: exp.Expr) -> Iterator[exp.Expr]:
-    yield _NEAR[type(node)](this=node.this.copy(), expression=node.expression.copy())
+    yield _NEIGHBOUR[type(node)](this=node.this.copy(), expression=node.expression.copy())
 
 
 def _and(node: exp.Expr) -> Iterator[exp.Expr]:
@@ -137,7 +138,7 @@ def _literal(node: exp.Expr) -> Iterator[exp.Expr]:
 def _aggregate(node: exp.Expr) -> Iterator[exp.Expr]:
     inner = node.this
     if inner is None or isinstance(inner, exp.Star):
-        for column in _columns_around(node):
+        for column in _columns_of_query(node):
             yield exp.Count(this=column.copy())
     elif isinstance(inner, exp.Distinct):
         yield type(node)(this=inner.expressions[0].copy())
@@ -149,12 +150,12 @@ def _aggregate(node: exp.Expr) -> Iterator[exp.Expr]:
 
 
 def _ordered(node: exp.Expr) -> Iterator[exp.Expr]:
-    downwards = not node.args.get("desc")
-    yield exp.Ordered(this=node.this.copy(), desc=downwards, nulls_first=not downwards)
+    descending = not node.args.get("desc")
+    yield exp.Ordered(this=node.this.copy(), desc=descending, nulls_first=not descending)
 
 
 def _column(node: exp.Expr) -> Iterator[exp.Expr]:
-    for other in _columns_around(node):
+    for other in _columns_of_query(node):
         if other.table == node.text("table") and other.name != node.name:
             yield other.copy()
 
@@ -187,7 +188,7 @@ def _union(node: exp.Expr) -> Iterator[exp.Expr]:
 
 
 _OPERATORS: tuple[tuple[type[exp.Expr] | tuple[type[exp.Expr], ...], Callable[[exp.Expr], Iterator[exp.Expr]]], ...] = (
-    (tuple(_NEAR), _comparison),
+    (tuple(_NEIGHBOUR), _comparison),
     (exp.And, _and),
     (exp.Or, _or),
     (exp.Not, _not),
@@ -202,15 +203,15 @@ _OPERATORS: tuple[tuple[type[exp.Expr] | tuple[type[exp.Expr], ...], Callable[[e
 )
 
 
-def _columns_around(node: exp.Expr) -> list[exp.Column]:
+def _columns_of_query(node: exp.Expr) -> list[exp.Column]:
     """One occurrence of each column that the whole query names."""
-    named = {
+    columns = {
         (column.table, column.name): column
         for column in node.root().find_all(exp.Column)
         if not isinstance(column.this, exp.Star)
     }
-    return list(named.values())
+    return list(columns.values())
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[: _MAX_SHOWN_CHARACTERS - 3]}..."

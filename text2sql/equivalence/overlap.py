@@ -11,17 +11,17 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.sandbox.engine import open_engine
-from text2sql.equivalence.match import generator_of
-from text2sql.equivalence.pair import GoldFails, PreparedPair
-from text2sql.equivalence.results import informative
-from text2sql.equivalence.scoring import PairTask, Scored, score
+from text2sql.equivalence.match import open_generator
+from text2sql.equivalence.pair import GoldFails
+from text2sql.equivalence.preparation import open_pair
+from text2sql.equivalence.results import is_informative
+from text2sql.equivalence.scoring import PairResult, PairTask, score_pair
 from text2sql.equivalence.trial import Trial
 from text2sql.sql.budget import Budget
 from text2sql.sql.sandbox import QueryFailed
 from text2sql.sql.values import Row
 
-# Databases that are made for it.
+# Databases that are made for the measure.
 DATABASES = 8
 
 
@@ -41,32 +41,23 @@ def row_overlap(
     Returns:
         Between 0 and 1; 0 where a query fails or the gold query returns nothing anywhere.
     """
-    found = []
-    with closing(_pair(schema, gold, predicted, seed, dialect)) as pair:
+    scores = []
+    with closing(open_pair(schema, gold, predicted, dialect, seed=seed)) as preparation:
         try:
-            pair.prepare_gold()
-            pair.prepare_predicted()
+            pair = preparation.prepare()
             budget = Budget(timeout)
             trial = Trial(pair, budget)
-            with generator_of(pair, seed) as generator:
+            with open_generator(pair, seed) as generator:
                 for index in range(DATABASES):
                     if budget.spent:
                         break
                     trial.load(generator.database(index, 1))
                     rows = trial.run_gold()[0].rows
-                    if informative(rows):
-                        found.append(row_f1(rows, trial.run_predicted().rows))
+                    if is_informative(rows):
+                        scores.append(row_f1(rows, trial.run_predicted().rows))
         except (QueryFailed, GoldFails):
             return 0.0
-    return sum(found) / len(found) if found else 0.0
-
-
-def _pair(schema: str, gold: str, predicted: str, seed: int, dialect: Dialect) -> PreparedPair:
-    if dialect == "sqlite":
-        return PreparedPair(schema, gold, predicted, None, seed)
-    from text2sql.equivalence.engine_pair import EnginePair
-
-    return EnginePair(schema, gold, predicted, seed, open_engine(dialect))
+    return sum(scores) / len(scores) if scores else 0.0
 
 
 def row_f1(gold: Sequence[Row], predicted: Sequence[Row]) -> float:
@@ -78,19 +69,17 @@ def row_f1(gold: Sequence[Row], predicted: Sequence[Row]) -> float:
 
 
 @dataclass(frozen=True)
-class ScoredOverlap(Scored):
-    """The verdict on a pair and, of a query that differs, its overlap."""
+class OverlapResult(PairResult):
+    """The verdict on a pair and, where the queries differ, their overlap; see `row_overlap`."""
 
     overlap: float = 0.0
 
 
-def score_with_overlap(task: PairTask) -> ScoredOverlap:
+def score_with_overlap(task: PairTask) -> OverlapResult:
     """What a worker does with a task of `work_on_pairs`."""
-    verdict = score(task).verdict
-    if verdict["status"] != "different":
-        return ScoredOverlap(verdict)
-    if task.transpile:
-        return ScoredOverlap(verdict)
+    result = score_pair(task)
+    if result.verdict["status"] != "different" or task.transpile:
+        return OverlapResult(result.verdict, result.cause)
     texts = (task.schema, task.gold, task.predicted)
     overlap = row_overlap(*texts, seed=task.seed, timeout=task.timeout / 2, dialect=task.dialect)
-    return ScoredOverlap(verdict, overlap)
+    return OverlapResult(result.verdict, result.cause, overlap)

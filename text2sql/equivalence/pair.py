@@ -1,26 +1,26 @@
-"""A pair of queries made ready to run on one sandbox."""
+"""A pair of queries that is ready to be compared: both accepted by the sandbox in which they will run.
+
+`text2sql.equivalence.preparation.open_pair` begins a preparation; its `prepare` returns a `PreparedPair`.
+"""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Protocol, TypeVar
 
 from sqlglot import exp
 
 from text2sql.equivalence import ties
-from text2sql.equivalence.box import Box
-from text2sql.equivalence.syntax import SHAKE, SQLITE, Syntax
-from text2sql.sql.canonical import canonical
-from text2sql.sql.ddl import parse_schema
-from text2sql.sql.extract import read_answer
-from text2sql.sql.files import file_schema
-from text2sql.sql.prepare import Prepared, misread_column, missing_name, prepare
-from text2sql.sql.repair import add_column, add_table, clean, qualify, word_names
-from text2sql.sql.sandbox import QueryFailed, Sandbox, is_write
-from text2sql.sql.schema import Schema, TableSchema, used_tables, used_views
-from text2sql.sql.tokens import tokenize
+from text2sql.equivalence.sandbox import Sandbox
+from text2sql.equivalence.syntax import Syntax
+from text2sql.sql.extract import Answer
+from text2sql.sql.prepare import Prepared
+from text2sql.sql.sandbox import QueryFailed
+from text2sql.sql.schema import Schema, TableSchema
 from text2sql.sql.values import Value
 
 
@@ -28,207 +28,195 @@ class GoldFails(Exception):
     """The gold query does not run: nothing can be decided."""
 
 
+@dataclass
+class PairNotes:
+    """What was done to make the queries run, for the reason of the verdict.
+
+    Attributes:
+        made_up: The tables and columns that the gold query reads and its schema lacks, such as ``column age``.
+        unused_database: Why the real database takes no part in the verdict; None if it does, or there is none.
+        quoted_keywords: Names of the gold query that had to be quoted, because SQLite takes them for keywords.
+        ignores_quoted_case: Whether the schema's names in quotes are taken for names without.
+    """
+
+    made_up: list[str] = field(default_factory=list)
+    unused_database: str | None = None
+    quoted_keywords: Collection[str] = ()
+    ignores_quoted_case: bool = False
+
+    def sentences(self) -> list[str]:
+        """One sentence for each thing that was done."""
+        sentences = []
+        if self.made_up:
+            sentences.append(f"Not in the schema, made up for the gold query: {', '.join(self.made_up)}.")
+        if self.unused_database:
+            sentences.append(f"The real database takes no part: {self.unused_database}.")
+        if self.quoted_keywords:
+            sentences.append(
+                f"Quoted, because SQLite takes them for keywords: {', '.join(sorted(self.quoted_keywords))}."
+            )
+        if self.ignores_quoted_case:
+            sentences.append("The schema's names in quotes are taken for names without, as the gold query has them.")
+        return sentences
+
+
+# Values by the lower-case name of a column.
+ColumnValues = Mapping[str, Sequence[Value]]
+
+
+@dataclass(frozen=True)
+class ColumnHints:
+    """What columns hold beyond what SQLite's types and the queries say; names of columns are in lower case.
+
+    Attributes:
+        nested: Of columns whose values have parts (JSON, lists, structs), all the values that they hold.
+        extra: Values that columns should hold besides those that the plan finds.
+        swept: Those of the extra values each of which is tried whatever the seed.
+        padded: Columns whose texts are equal where they differ in spaces at the end alone.
+        fractional: Columns that hold fractions of a second.
+    """
+
+    nested: ColumnValues = field(default_factory=dict)
+    extra: ColumnValues = field(default_factory=dict)
+    swept: ColumnValues = field(default_factory=dict)
+    padded: Collection[str] = frozenset()
+    fractional: Collection[str] = frozenset()
+
+
 # What makes one of several rows, so that one spelling of a text stands for others.
 _GROUPING = (exp.Distinct, exp.Group, exp.SetOperation, exp.Min, exp.Max)
 
 
+@dataclass(frozen=True, kw_only=True)
 class PreparedPair:
-    """Schema, gold query and prediction; the prediction is as the model wrote it.
+    """Schema, gold query and prediction, ready to run in a sandbox.
 
     Attributes:
-        answer: What the prediction's text holds.
-        gold: The gold query, after `prepare_gold`.
-        predicted: The prediction, after `prepare_predicted`.
+        gold: The gold query.
+        predicted: The prediction.
         schema: The schema, completed by what the gold query reads.
-        tables: The tables that either query may read, by lower-case name, with the columns that it may see.
-        added: What the gold query reads and its schema lacks.
-        unused_database: Why the real database takes no part in the verdict; None if it does, or there is none.
-        box: A sandbox with these tables.
+        tables: The tables that either query may read, by lower-case name, with the columns that it may see; those that
+            the databases need as well are added later.
+        sandbox: A sandbox with these tables.
         syntax: The dialect in which both are run.
-        patience: Databases on which the gold query may fail before it is given up.
-        made: By lower-case names of columns whose values have parts, the values that they hold.
-        padded: Lower-case names of columns whose texts are equal where they differ in spaces at the end alone.
-        fractional: Lower-case names of columns that hold fractions of a second.
-        hints: By lower-case names of columns, values that they should hold besides those that the plan finds.
-        swept: Those of them each of which is tried whatever the seed.
+        prepare_query: Makes another query of the dialect ready; raises `QueryFailed` where it is not accepted.
+        rng: Shuffles rows, and breaks ties.
+        tie_breaker: What the sandbox calls to break ties.
+        notes: What was done to make the queries run.
+        column_hints: What columns hold beyond what their types and the queries say.
+        max_gold_failures: Databases on which the gold query may fail before it is given up.
     """
 
     gold: Prepared
     predicted: Prepared
-    box: Box
+    schema: Schema
     tables: dict[str, TableSchema]
-    syntax: Syntax = SQLITE
-    patience: int = 6
-    hints: Mapping[str, Sequence[Value]] = MappingProxyType({})
-    padded: Collection[str] = frozenset()
-    fractional: Collection[str] = frozenset()
-    made: Mapping[str, Sequence[Value]] = MappingProxyType({})
-    swept: Mapping[str, Sequence[Value]] = MappingProxyType({})
-    _given: dict[str, TableSchema] | None = None
-
-    def __init__(self, schema: str | Schema, gold: str, predicted: str, database: str | None, seed: int) -> None:
-        gold, predicted = map(encodable, (gold, predicted))
-        self.answer = read_answer(predicted)
-        self._gold_text, self.predicted_text = clean(gold), self.answer.sql
-        if database is not None and isinstance(schema, str) and not schema.strip():
-            schema = file_schema(database)
-        self.schema = parse_schema(encodable(schema)) if isinstance(schema, str) else schema
-        self.added: list[str] = []
-        self.unused_database: str | None = None
-        self.rng = random.Random(seed)
-        self.chance = ties.Chance(self.rng)
-
-    @property
-    def refusal(self) -> str:
-        """Why the answer is refused before anything of it is compiled; empty if it is not."""
-        if self.answer.writes or (self.predicted_text and is_write(self.predicted_text)):
-            return f"it does more than read ({self.answer.writes or self.predicted_text[:40]})"
-        return ""
-
-    @property
-    def notes(self) -> list[str]:
-        """What was done to make the queries run, in words for the verdict."""
-        keywords = sorted(self.gold.keywords) if hasattr(self, "gold") else []
-        return [
-            *([f"Not in the schema, made up for the gold query: {', '.join(self.added)}."] if self.added else []),
-            *([f"The real database takes no part: {self.unused_database}."] if self.unused_database else []),
-            *([f"Quoted, because SQLite takes them for keywords: {', '.join(keywords)}."] if keywords else []),
-        ]
-
-    def open(self) -> None:
-        """Opens a sandbox with the tables that either query may read, or with those given."""
-        if hasattr(self, "box"):
-            self.box.close()
-        names = word_names(self._gold_text) | word_names(self.predicted_text)
-        views = used_views(self.schema, names)
-        names = names.union(*(view.words for view in views))
-        stars = any(map(_sees_all, (self._gold_text, self.predicted_text, *(view.query for view in views))))
-        self.tables = used_tables(self.schema, names, every_column=stars) if self._given is None else self._given
-        box = Sandbox.in_memory(self.tables.values(), views)
-        box.create_function(SHAKE, self.chance)
-        texts = " ".join((self._gold_text, self.predicted_text, *(view.query for view in views)))
-        ties.settle_aggregates(box, texts)
-        if "json_" in texts.lower():
-            box.allow_json_tables()
-        self.box = box
+    sandbox: Sandbox
+    syntax: Syntax
+    prepare_query: Callable[[str], Prepared]
+    rng: random.Random
+    tie_breaker: ties.TieBreaker
+    notes: PairNotes
+    column_hints: ColumnHints = field(default_factory=ColumnHints)
+    max_gold_failures: int = 6
 
     def check(self, sql: str) -> QueryFailed | None:
         """Compiles a query; returns why it failed, None if it did not."""
-        try:
-            self.box.check(sql)
-        except QueryFailed as failure:
-            return failure
-        return None
+        return check_query(self.sandbox, sql)
 
-    def prepare_gold(self) -> None:
-        """Prepares the gold query; adds the tables and columns that its schema forgot.
-
-        Raises:
-            GoldFails: If that does not make it run.
-        """
-        if not self._gold_text or is_write(self._gold_text):
-            raise GoldFails("it is not a query")
-        self.open()
-        for _ in range(12):
-            try:
-                self.gold = prepare(self._gold_text, self.schema, self.check)
-                break
-            except QueryFailed as failure:
-                if not self._repair(failure):
-                    raise GoldFails(str(failure)) from None
-        else:
-            raise GoldFails("its schema lacks too much")
-
-    def _repair(self, failure: QueryFailed) -> bool:
-        missing = missing_name(failure)
-        if missing is None:
-            return False
-        kind, name = missing
-        if kind == "ambiguous":
-            qualified = qualify(self._gold_text, name, self.schema)
-            if qualified is None or qualified == self._gold_text:
-                return False
-            if self.predicted_text == self._gold_text:
-                self.predicted_text = qualified
-            self._gold_text = qualified
-            return True
-        self.schema = self.schema.copy()
-        if kind == "table":
-            add_table(self.schema, name)
-        elif not add_column(self.schema, name, self._gold_text, self.predicted_text):
-            return False
-        self.added.append(f"{kind} {name}")
-        self.open()
-        return True
-
-    def prepare_predicted(self) -> None:
-        """Prepares the prediction.
-
-        Raises:
-            QueryFailed: If SQLite does not accept it.
-        """
-        # A keyword that the data set itself uses as a name is one; where the gold query does without, SQLite decides.
-        allowed = self.gold.keywords if self.gold.sql else None
-        self.predicted = prepare(self.predicted_text, self.schema, self.check, allowed)
-        column = misread_column(self.predicted)
-        # What the gold query itself treats as a string is one.
-        if column is not None and column not in self.gold.strings:
-            raise QueryFailed("error", f"no such column: {column} (in double quotes)")
-
-    def mutated(self, sql: str) -> Prepared:
-        """Another query of the pair's dialect, made from the gold query, ready to stand in the prediction's place.
-
-        Raises:
-            QueryFailed: It is not accepted.
-        """
-        return prepare(sql, self.schema, self.check, self.gold.keywords)
+    def with_predicted(self, predicted: Prepared) -> PreparedPair:
+        """The same pair with another query in the prediction's place, one that `prepare_query` has returned."""
+        return replace(self, predicted=predicted)
 
     @property
-    def understood(self) -> bool:
+    def is_parsed(self) -> bool:
         """Whether databases can be made for both queries; of two queries that read the same that does not matter."""
         return self.gold.sql == self.predicted.sql or (self.gold.tree is not None and self.predicted.tree is not None)
 
     @property
-    def blind(self) -> bool:
+    def groups_collated_texts(self) -> bool:
         """Whether texts of several spellings are one, so that which of them stands for a group is open."""
         collated = any(column.collation for table in self.tables.values() for column in table.columns.values())
-        trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
-        return collated and any(tree.find(*_GROUPING) is not None for tree in trees)
+        return collated and any(tree.find(*_GROUPING) is not None for tree in self._trees)
 
-    @property
-    def alike(self) -> bool:
-        """Whether both are the same query, written alike."""
+    @cached_property
+    def is_same_query(self) -> bool:
+        """Whether both are the same query, written alike: by their text, or by their normal form."""
         gold, predicted = self.gold, self.predicted
         if gold.tree is None or predicted.tree is None:
             return False
         if gold.sql == predicted.sql:
             return True
         # The normal form keeps all literals, and takes long to find.
-        same = _literals(gold.tree) == _literals(predicted.tree)
-        return same and self._canonical(gold.tree) == self._canonical(predicted.tree)
+        if _literals(gold.tree) != _literals(predicted.tree):
+            return False
+        return self.syntax.canonical(gold.tree) == self.syntax.canonical(predicted.tree)
 
     def order_plan(self, tree: exp.Expr) -> ties.OrderPlan | None:
         """How the gold query is run so that its ties can be seen."""
         return ties.plan_order(tree, self.syntax)
 
-    def _canonical(self, tree: exp.Expr) -> str:
-        return canonical(tree)
+    @property
+    def sqlite_trees(self) -> list[exp.Expr]:
+        """The trees that databases are made for, in SQLite's dialect; only the gold query's if both read the same."""
+        return self._trees[:1] if self.gold.sql == self.predicted.sql else self._trees
 
     @property
-    def plan_trees(self) -> list[exp.Expr]:
-        """The trees that databases are made for, in SQLite's dialect; that of the gold query first."""
-        trees = [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
-        return trees[:1] if self.gold.sql == self.predicted.sql else trees
+    def dialect_trees(self) -> list[exp.Expr]:
+        """The same trees in the dialect that the queries are written in."""
+        return self.sqlite_trees
 
     @property
-    def own_trees(self) -> list[exp.Expr]:
-        """The trees in the dialect that the queries are written in."""
-        return self.plan_trees
+    def _trees(self) -> list[exp.Expr]:
+        return [query.tree for query in (self.gold, self.predicted) if query.tree is not None]
+
+
+P_co = TypeVar("P_co", bound=PreparedPair, covariant=True)
+
+
+class PairPreparation(Protocol[P_co]):
+    """Schema, gold query and prediction as they were given, on the way to a `PreparedPair`.
+
+    Attributes:
+        answer: What the prediction's text holds.
+        predicted_text: The query in it; empty if there is none.
+        notes: What was done so far to make the queries run.
+    """
+
+    answer: Answer
+    predicted_text: str
+    notes: PairNotes
+
+    @property
+    def refusal(self) -> str:
+        """Why the answer is refused before anything of it is compiled; empty if it is not."""
+
+    def prepare_gold(self) -> Prepared:
+        """Prepares the gold query in a fresh sandbox.
+
+        Raises:
+            GoldFails: It does not run.
+        """
+
+    def prepare(self) -> P_co:
+        """Prepares both queries.
+
+        Raises:
+            GoldFails: The gold query does not run.
+            QueryFailed: The prediction is not accepted.
+        """
 
     def close(self) -> None:
-        """Closes the sandbox."""
-        if hasattr(self, "box"):
-            self.box.close()
+        """Closes the sandbox, that of the prepared pair too."""
+
+
+def check_query(sandbox: Sandbox, sql: str) -> QueryFailed | None:
+    """Compiles a query; returns why it failed, None if it did not."""
+    try:
+        sandbox.check(sql)
+    except QueryFailed as failure:
+        return failure
+    return None
 
 
 def _literals(tree: exp.Expr) -> Counter[tuple[str, bool]]:
@@ -238,32 +226,3 @@ def _literals(tree: exp.Expr) -> Counter[tuple[str, bool]]:
 def encodable(text: str) -> str:
     """A text that SQLite can read: without NUL, and with the replacement sign for half a surrogate pair."""
     return text.replace("\x00", " ").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _sees_all(sql: str) -> bool:
-    """Whether a query may see columns that it does not name."""
-    before = ""
-    for token in tokenize(sql):
-        if token.keyword == "NATURAL" or (token.text == "*" and before in ("SELECT", "DISTINCT", "ALL", ",", ".")):
-            return True
-        before = token.keyword
-    return False
-
-
-def compile_prediction(schema: str, gold: str, predicted: str) -> QueryFailed | None:
-    """Compiles a prediction against a schema, completed by what its gold query reads; None if SQLite accepts it."""
-    pair = PreparedPair(schema, gold, predicted, None, 0)
-    if pair.refusal or not pair.predicted_text:
-        return QueryFailed("refused" if pair.refusal else "error", pair.refusal or "there is no query in it")
-    try:
-        try:
-            pair.prepare_gold()
-        except GoldFails:
-            pair.open()
-            pair.gold = Prepared("")
-        pair.prepare_predicted()
-    except QueryFailed as failure:
-        return failure
-    finally:
-        pair.close()
-    return None

@@ -18,7 +18,7 @@ from text2sql.sql.budget import TIMEOUT
 
 
 def require_solver(needed_by: str, alternative: str) -> None:
-    """Find out whether z3 is installed.
+    """Checks that z3 is installed.
 
     Args:
         needed_by: The key or option that asks for proofs.
@@ -36,12 +36,12 @@ def require_solver(needed_by: str, alternative: str) -> None:
 def with_proofs(pairs: Sequence[Pair], verdicts: Sequence[Verdict], *, workers: Workers = 1) -> list[Verdict]:
     """Tries to prove those pairs that are ``equivalent`` because databases told nothing apart.
 
+    Proofs speak of SQLite: verdicts of other engines stay as they are.
+
     Args:
         pairs: The pairs.
         verdicts: The verdict of each.
         workers: Processes. The proofs do not depend on it.
-
-    Proofs speak of SQLite: verdicts of other engines stay as they are.
 
     Returns:
         The verdicts; of a pair that is proven, with the proof ``bounded`` and its bound.
@@ -52,14 +52,19 @@ def with_proofs(pairs: Sequence[Pair], verdicts: Sequence[Verdict], *, workers: 
     require_solver("A proof", "take the verdicts as they are")
     from text2sql.equivalence.proof.work import ProofTask, prove
 
-    tested = [place for place, verdict in enumerate(verdicts) if verdict.proof == "tested" and not verdict.judged_on]
-    tasks = [ProofTask(*Pair(*pairs[place])[:4]) for place in tested]
-    found = list(verdicts)
-    for number, reply in run_tasks(prove, tasks, workers=workers, seconds=TIMEOUT) if tasks else ():
+    tested = [index for index, verdict in enumerate(verdicts) if verdict.proof == "tested" and not verdict.judged_on]
+    if not tested:
+        return list(verdicts)
+    tasks = []
+    for index in tested:
+        pair = Pair(*pairs[index])
+        tasks.append(ProofTask(pair.schema, pair.gold, pair.predicted, pair.database))
+    proven = list(verdicts)
+    for number, reply in run_tasks(prove, tasks, workers=workers, seconds=TIMEOUT):
         if not isinstance(reply, Lost) and reply.bound:
-            place = tested[number]
-            found[place] = _proven(found[place], reply.bound)
-    return found
+            index = tested[number]
+            proven[index] = _proven(proven[index], reply.bound)
+    return proven
 
 
 def _proven(verdict: Verdict, rows: int) -> Verdict:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 from text2sql.sql.values import Row, Value
 
+# Differences between numbers that are rounding.
 RELATIVE = 1e-6
 ABSOLUTE = 1e-9
+# Partial assignments of columns that are tried before columns that look alike are taken to be the same.
 _PERMUTATION_BUDGET = 2000
 
 
@@ -37,21 +39,21 @@ def _rounded(value: Value) -> Value:
     return value
 
 
-def _key(row: Row) -> Row:
+def _rounded_row(row: Row) -> Row:
     return tuple(_rounded(value) if isinstance(value, float) else value for value in row)
 
 
-def _order(row: Row) -> tuple[tuple[int, float, str], ...]:
+def _sort_key(row: Row) -> tuple[tuple[int, float, str], ...]:
     """A total order on rows, for pairing those that rounding keeps apart."""
-    found = []
+    keys = []
     for value in row:
         if value is None:
-            found.append((0, 0.0, ""))
+            keys.append((0, 0.0, ""))
         elif isinstance(value, (int, float)):
-            found.append((1, float(f"{value:.5g}") if abs(value) < 1e300 else float("inf"), ""))
+            keys.append((1, float(f"{value:.5g}") if abs(value) < 1e300 else float("inf"), ""))
         else:
-            found.append((2, 0.0, value if isinstance(value, str) else value.hex()))
-    return tuple(found)
+            keys.append((2, 0.0, value if isinstance(value, str) else value.hex()))
+    return tuple(keys)
 
 
 def _has_float(rows: Sequence[Row]) -> bool:
@@ -66,36 +68,36 @@ def same_bag(a: Sequence[Row], b: Sequence[Row]) -> bool:
         return True
     if not (_has_float(a) or _has_float(b)):
         return False
-    if Counter(map(_key, a)) == Counter(map(_key, b)):
+    if Counter(map(_rounded_row, a)) == Counter(map(_rounded_row, b)):
         return True
-    pairs = zip(sorted(a, key=_order), sorted(b, key=_order), strict=True)
+    pairs = zip(sorted(a, key=_sort_key), sorted(b, key=_sort_key), strict=True)
     return all(len(x) == len(y) and all(map(close, x, y)) for x, y in pairs)
 
 
 def sub_bag(part: Sequence[Row], whole: Sequence[Row]) -> bool:
     """Whether the rows of ``part`` can be taken from ``whole``."""
-    return Counter(map(_key, part)) <= Counter(map(_key, whole))
+    return Counter(map(_rounded_row, part)) <= Counter(map(_rounded_row, whole))
 
 
 @dataclass(frozen=True)
-class Answers:
+class AllowedResults:
     """All results that a query allows on one database.
 
     Attributes:
         rows: Every row, as if there were no LIMIT, in order.
-        groups: Where the groups of rows that tie in the ORDER BY end, ascending; the last is ``len(rows)``.
+        group_ends: Where the groups of rows that tie in the ORDER BY end, ascending; the last is ``len(rows)``.
         offset: Rows that OFFSET skips.
         limit: Rows that LIMIT keeps, None for all.
     """
 
     rows: list[Row]
-    groups: list[int]
+    group_ends: list[int]
     offset: int = 0
     limit: int | None = None
 
     @property
     def end(self) -> int:
-        """Index behind the last row kept."""
+        """The index after that of the last row kept."""
         return len(self.rows) if self.limit is None else min(len(self.rows), self.offset + self.limit)
 
     @property
@@ -103,12 +105,12 @@ class Answers:
         """One of the allowed results: the one that SQLite gave."""
         return self.rows[self.offset : max(self.end, self.offset)]
 
-    def allow(self, other: Sequence[Row]) -> bool:
+    def includes(self, other: Sequence[Row]) -> bool:
         """Whether another result is among those allowed."""
         if len(other) != len(self.window):
             return False
         start = 0
-        for stop in self.groups:
+        for stop in self.group_ends:
             low, high = max(start, self.offset), min(stop, self.end)
             if low < high:
                 part = other[low - self.offset : high - self.offset]
@@ -119,7 +121,7 @@ class Answers:
         return True
 
 
-def informative(rows: Sequence[Row]) -> bool:
+def is_informative(rows: Sequence[Row]) -> bool:
     """Whether a result says anything: agreement on no rows, on NULLs or on a count of zero proves nothing."""
     return any(value is not None and (value != 0 or len(rows) > 1) for row in rows for value in row)
 
@@ -128,20 +130,21 @@ class LenientComparison:
     """Equality as sets of rows, with one renumbering of the columns that fits all databases seen so far."""
 
     def __init__(self) -> None:
+        # For each column of the gold query, the columns of the prediction that may stand for it.
         self._allowed: list[set[int]] | None = None
 
     def same(self, gold: Sequence[Row], predicted: Sequence[Row], width: int, other_width: int) -> bool:
         """Whether some renumbering of the columns makes the results equal as sets."""
         if width != other_width:
             return False
-        a, b = {_key(row) for row in gold}, {_key(row) for row in predicted}
+        a, b = {_rounded_row(row) for row in gold}, {_rounded_row(row) for row in predicted}
         if (not a) != (not b):
             return False
         if self._allowed is None:
             self._allowed = [set(range(width)) for _ in range(width)]
-        left = [frozenset(row[i] for row in a) for i in range(width)]
-        right = [frozenset(row[j] for row in b) for j in range(width)]
-        allowed = [{j for j in self._allowed[i] if left[i] == right[j]} for i in range(width)]
+        values_a = [frozenset(row[i] for row in a) for i in range(width)]
+        values_b = [frozenset(row[j] for row in b) for j in range(width)]
+        allowed = [{j for j in self._allowed[i] if values_a[i] == values_b[j]} for i in range(width)]
         self._budget = _PERMUTATION_BUDGET
         if not self._search(allowed, [], a, b):
             return False
@@ -150,15 +153,15 @@ class LenientComparison:
 
     def _search(self, allowed: list[set[int]], chosen: list[int], a: set[Row], b: set[Row]) -> bool:
         """Assigns columns one by one; a partial choice must already agree on the columns chosen."""
-        at = len(chosen)
+        depth = len(chosen)
         self._budget -= 1
         if self._budget < 0:
             # Too many look-alike columns to try them all: they hold the same values.
             return True
-        if chosen and {row[:at] for row in a} != {tuple(row[j] for j in chosen) for row in b}:
+        if chosen and {row[:depth] for row in a} != {tuple(row[j] for j in chosen) for row in b}:
             return False
-        if at == len(allowed):
+        if depth == len(allowed):
             return True
         # The same position first: most predictions keep the order.
-        candidates = sorted(allowed[at] - set(chosen), key=lambda j: (j != at, j))
+        candidates = sorted(allowed[depth] - set(chosen), key=lambda j: (j != depth, j))
         return any(self._search(allowed, [*chosen, j], a, b) for j in candidates)

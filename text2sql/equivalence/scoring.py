@@ -13,10 +13,10 @@ from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack
 
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.sandbox.engine import drop_engine, open_engine, versions_of
-from text2sql.equivalence.match import DEFAULT_EFFORT, judge_pair
+from text2sql.equivalence.match import DEFAULT_EFFORT, match_pair
 from text2sql.equivalence.processes.process_pool import Lost, Workers, run_tasks
-from text2sql.equivalence.processes.tasks import Work, written
-from text2sql.equivalence.verdict import Verdict
+from text2sql.equivalence.processes.tasks import Work, to_json
+from text2sql.equivalence.verdict import Cause, Verdict
 from text2sql.equivalence.verdict_cache import VerdictCache
 from text2sql.sql.budget import TIMEOUT
 
@@ -35,15 +35,15 @@ class Pair(NamedTuple):
 
 
 class MatchOptions(TypedDict, total=False):
-    """How pairs are matched; what is left out has the default of `work_on_pairs`.
+    """How pairs are compared; what is left out has the default of `work_on_pairs`.
 
     Attributes:
         workers: Processes. The verdicts do not depend on it.
         effort: Databases per pair, see `execution_match`; None for its default.
         seed: Of the databases.
         timeout: Seconds of processor time per pair; the worker is ended then.
-        cache: A directory in which verdicts are kept from run to run, see `VerdictCache`; None judges every pair.
-        transpile: Judge pairs of other dialects on SQLite, with both queries translated: such verdicts say so.
+        cache: A directory in which verdicts are kept from run to run, see `VerdictCache`; None compares every pair.
+        transpile: Compare pairs of other dialects on SQLite, with both queries translated: such verdicts say so.
     """
 
     workers: Workers
@@ -56,7 +56,11 @@ class MatchOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class PairTask:
-    """What a worker judges: the fields of `Pair`, those of `score_pairs`, and the verdict where it was kept."""
+    """What a worker compares: the fields of `Pair`, the settings of `score_pairs`, and the verdict if it is cached.
+
+    Attributes:
+        known: The cached verdict, as `Verdict.to_dict` has it.
+    """
 
     schema: str
     gold: str
@@ -71,13 +75,19 @@ class PairTask:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What a worker answers: the verdict as `Verdict.to_dict` has it. Other work adds to it."""
+class PairResult:
+    """What a worker answers; other work adds to it.
+
+    Attributes:
+        verdict: As `Verdict.to_dict` has it.
+        cause: The verdict's, which is not in that.
+    """
 
     verdict: dict[str, Any]
+    cause: Cause | None
 
 
-S = TypeVar("S", bound=Scored)
+R = TypeVar("R", bound=PairResult)
 
 
 def verdicts(pairs: Iterable[Sequence[str | None]], workers: Workers = 1) -> list[Verdict]:
@@ -91,8 +101,8 @@ def verdicts(pairs: Iterable[Sequence[str | None]], workers: Workers = 1) -> lis
         One verdict for each pair, in order. No prediction makes it raise or hang.
     """
     listed = [Pair(*pair) for pair in pairs]  # type: ignore[arg-type]
-    found = dict(score_pairs(listed, workers=workers))
-    return [found[index] for index in range(len(listed))]
+    by_index = dict(score_pairs(listed, workers=workers))
+    return [by_index[index] for index in range(len(listed))]
 
 
 def score_pairs(pairs: Sequence[Pair], **options: Unpack[MatchOptions]) -> Generator[tuple[int, Verdict], None, None]:
@@ -108,12 +118,12 @@ def score_pairs(pairs: Sequence[Pair], **options: Unpack[MatchOptions]) -> Gener
     Raises:
         EngineMissing: The engine of a pair's dialect cannot be had.
     """
-    for index, verdict, _ in work_on_pairs(score, pairs, **options):
+    for index, verdict, _ in work_on_pairs(score_pair, pairs, **options):
         yield index, verdict
 
 
 def work_on_pairs(
-    work: Work[PairTask, S],
+    work: Work[PairTask, R],
     pairs: Sequence[Pair],
     *,
     workers: Workers = 1,
@@ -122,7 +132,7 @@ def work_on_pairs(
     timeout: float = TIMEOUT,
     cache: Path | None = None,
     transpile: bool = False,
-) -> Iterator[tuple[int, Verdict, S | None]]:
+) -> Iterator[tuple[int, Verdict, R | None]]:
     """Scores pairs and has the workers find out more about each, so that no other process reads a model's text.
 
     Args:
@@ -133,66 +143,79 @@ def work_on_pairs(
         seed: Of the databases.
         timeout: Seconds of processor time per pair.
         cache: Directory of the verdict cache.
-        transpile: Whether other dialects are judged on SQLite.
+        transpile: Whether pairs of other dialects are compared on SQLite.
 
     Yields:
-        The index of a pair, its verdict, and the answer; None where no worker gave one.
+        The index of a pair, its verdict, and the worker's result; None where no worker gave one.
     """
-    places: dict[Pair, list[int]] = {}
+    indices: dict[Pair, list[int]] = {}
     for index, pair in enumerate(pairs):
-        places.setdefault(Pair(*pair), []).append(index)
-    groups = list(places.values())
-    tasks = [PairTask(*pair, effort=effort, seed=seed, timeout=timeout, transpile=transpile) for pair in places]
-    # Asked before anything is judged: a server that does not answer is said at once.
+        indices.setdefault(Pair(*pair), []).append(index)
+    index_groups = list(indices.values())
+    tasks = [PairTask(*pair, effort=effort, seed=seed, timeout=timeout, transpile=transpile) for pair in indices]
+    # Asked before anything is compared: a server that does not answer is said at once.
     versions = versions_of(engines_of(tasks))
-    crew = _Crew(work, workers, timeout, versions)
-    found = _fresh(crew, tasks) if cache is None else _with_kept(crew, tasks, cache)
-    for number, verdict, answer in found:
-        for index in groups[number]:
-            yield index, verdict, answer
+    job = _Job(work, workers, timeout, versions)
+    scored = _score(job, tasks) if cache is None else _score_with_cache(job, tasks, cache)
+    for number, verdict, result in scored:
+        for index in index_groups[number]:
+            yield index, verdict, result
 
 
 @dataclass(frozen=True)
-class _Crew(Generic[S]):
-    """Who works on pairs: with what, how many, how long, and the versions of the engines by dialect."""
+class _Job(Generic[R]):
+    """How tasks are done.
 
-    work: Work[PairTask, S]
+    Attributes:
+        work: What a worker does with each.
+        workers: How many, or the name of an executor.
+        timeout: Seconds of processor time for each.
+        versions: Of the engines that the tasks need, by dialect.
+    """
+
+    work: Work[PairTask, R]
     workers: Workers
     timeout: float
     versions: dict[Dialect, str]
 
 
-def _fresh(crew: _Crew[S], tasks: list[PairTask]) -> Iterator[tuple[int, Verdict, S | None]]:
+def _score(job: _Job[R], tasks: list[PairTask]) -> Iterator[tuple[int, Verdict, R | None]]:
+    """The index of a task, its verdict and the worker's result, as they are finished."""
     if not tasks:
         return
-    engines = sorted(crew.versions)
-    for number, reply in run_tasks(crew.work, tasks, workers=crew.workers, seconds=crew.timeout, engines=engines):
-        verdict, answer = _read(reply)
-        if verdict.reason.startswith(_BROKEN) and tasks[number].dialect in crew.versions:
+    engines = sorted(job.versions)
+    for index, reply in run_tasks(job.work, tasks, workers=job.workers, seconds=job.timeout, engines=engines):
+        verdict, result = _read_reply(reply)
+        dialect = tasks[index].dialect
+        if _may_have_lost_engine(reply, verdict) and dialect in job.versions:
             # A server that has gone would make all that follows undecided: the run ends, and can be gone on with.
-            drop_engine(tasks[number].dialect)
-            open_engine(tasks[number].dialect)
-        yield number, verdict, answer
+            drop_engine(dialect)
+            open_engine(dialect)
+        yield index, verdict, result
 
 
-def _with_kept(crew: _Crew[S], tasks: list[PairTask], directory: Path) -> Iterator[tuple[int, Verdict, S | None]]:
-    """Judges the pairs whose verdict is not kept, and keeps it."""
-    with closing(VerdictCache(directory)) as kept:
-        keys = [kept.key(_identity(task, crew.versions)) for task in tasks]
-        left = []
-        for number, key in enumerate(keys):
-            verdict = kept.get(key)
-            tasks[number] = replace(tasks[number], known=verdict.to_dict() if verdict else None)
-            if verdict is not None and crew.work is score:
-                # A kept verdict is all that `score` would answer: no process is needed for it.
-                yield number, verdict, None
+def _may_have_lost_engine(reply: PairResult | Lost, verdict: Verdict) -> bool:
+    return verdict.cause == "engine_lost" or (isinstance(reply, Lost) and reply.kind == "died")
+
+
+def _score_with_cache(job: _Job[R], tasks: list[PairTask], directory: Path) -> Iterator[tuple[int, Verdict, R | None]]:
+    """The same as `_score`: takes verdicts from the cache, and puts the others there."""
+    with closing(VerdictCache(directory)) as cache:
+        keys = [cache.key(_identity(task, job.versions)) for task in tasks]
+        remaining = []
+        for index, key in enumerate(keys):
+            verdict = cache.get(key)
+            tasks[index] = replace(tasks[index], known=verdict.to_dict() if verdict else None)
+            if verdict is not None and job.work is score_pair:
+                # A cached verdict is all that `score_pair` would answer: no process is needed for it.
+                yield index, verdict, None
             else:
-                left.append(number)
-        chosen = [tasks[number] for number in left]
-        for place, verdict, answer in _fresh(crew, chosen):
-            if chosen[place].known is None:
-                kept.put(keys[left[place]], verdict)
-            yield left[place], verdict, answer
+                remaining.append(index)
+        for position, verdict, result in _score(job, [tasks[index] for index in remaining]):
+            index = remaining[position]
+            if tasks[index].known is None:
+                cache.put(keys[index], verdict)
+            yield index, verdict, result
 
 
 def engines_of(tasks: Iterable[PairTask]) -> list[Dialect]:
@@ -202,34 +225,37 @@ def engines_of(tasks: Iterable[PairTask]) -> list[Dialect]:
 
 def _identity(task: PairTask, versions: Mapping[Dialect, str]) -> dict[str, Any]:
     """What a verdict depends on but the evaluator itself."""
-    content = {name: value for name, value in written(task).items() if name != "known"}
+    content = {name: value for name, value in to_json(task).items() if name != "known"}
     return content | ({"engine": versions[task.dialect]} if task.dialect in versions else {})
 
 
-def _read(reply: S | Lost) -> tuple[Verdict, S | None]:
-    """The verdict in a worker's answer, and the answer."""
+def _read_reply(reply: R | Lost) -> tuple[Verdict, R | None]:
+    """The verdict in a worker's result, and the result; a task that was lost has none."""
     if isinstance(reply, Lost):
         reason = f"{reply.reason[0].upper()}{reply.reason[1:]}."
         return Verdict("timeout" if reply.kind == "timeout" else "undecided", reason), None
-    return Verdict.from_dict(reply.verdict), reply
+    return replace(Verdict.from_dict(reply.verdict), cause=reply.cause), reply
 
 
-def score(task: PairTask) -> Scored:
+def score_pair(task: PairTask) -> PairResult:
     """What a worker does with a task of `score_pairs`."""
-    return Scored(task.known if task.known is not None else judged(task).to_dict())
+    if task.known is not None:
+        return PairResult(task.known, cause=None)
+    verdict = match_task(task)
+    return PairResult(verdict.to_dict(), verdict.cause)
 
 
-def judged(task: PairTask) -> Verdict:
-    """The verdict on a task, judged in this process."""
+def match_task(task: PairTask) -> Verdict:
+    """The verdict on a task, found in this process."""
     effort = task.effort or DEFAULT_EFFORT
     if task.dialect != "sqlite":
-        from text2sql.equivalence.engine_match import judge_in_engine, judge_transpiled
+        from text2sql.equivalence.engine_match import match_in_engine, match_transpiled
 
-        judge = judge_transpiled if task.transpile else judge_in_engine
+        match = match_transpiled if task.transpile else match_in_engine
         texts = (task.schema, task.gold, task.predicted)
-        verdict = judge(*texts, task.dialect, effort=effort, seed=task.seed, timeout=task.timeout)
-        return replace(verdict, unused_database=_UNUSED) if task.database else verdict
-    return judge_pair(
+        verdict = match(*texts, task.dialect, effort=effort, seed=task.seed, timeout=task.timeout)
+        return replace(verdict, unused_database=_UNUSED_DATABASE) if task.database else verdict
+    return match_pair(
         task.schema,
         task.gold,
         task.predicted,
@@ -240,9 +266,17 @@ def judged(task: PairTask) -> Verdict:
     )
 
 
-# How the reasons of verdicts begin where an engine may have gone.
-_BROKEN = ("The connection to", "DuckDB broke off", "The worker died")
 # Said of a database file where a pair is of another dialect.
-_UNUSED = "it is a SQLite database, and the queries are of another dialect"
+_UNUSED_DATABASE = "it is a SQLite database, and the queries are of another dialect"
 
-__all__ = ["MatchOptions", "Pair", "PairTask", "Scored", "judged", "score", "score_pairs", "verdicts", "work_on_pairs"]
+__all__ = [
+    "MatchOptions",
+    "Pair",
+    "PairResult",
+    "PairTask",
+    "match_task",
+    "score_pair",
+    "score_pairs",
+    "verdicts",
+    "work_on_pairs",
+]

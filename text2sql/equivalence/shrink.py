@@ -1,21 +1,26 @@
-"""Makes a difference small and says it in words."""
+"""Makes a counterexample small, and says in words how two results differ on it."""
 
 from __future__ import annotations
 
 from text2sql.equivalence.databases.drawing.generator import Database, Generator
 from text2sql.equivalence.databases.values.column_values import ordinary
 from text2sql.equivalence.pair import PreparedPair
-from text2sql.equivalence.results import Answers, LenientComparison
-from text2sql.equivalence.trial import Trial, strictly_same
+from text2sql.equivalence.results import LenientComparison
+from text2sql.equivalence.trial import BothResults, Trial
 from text2sql.equivalence.verdict import Table, Witness
 from text2sql.sql.budget import Budget
 from text2sql.sql.sandbox import QueryFailed, Result
 from text2sql.sql.schema import TableSchema
-from text2sql.sql.values import Row
+from text2sql.sql.values import Row, Value
 
-_TRIALS = 80
+# Databases that are tried for one that is smaller.
+_MAX_TRIALS = 80
+# Rows that are taken out of a table at once, the most first.
+_CHUNKS = (8, 4, 2, 1)
 # Rows of a result in a witness.
-_SHOWN = 50
+_MAX_WITNESS_ROWS = 50
+# Characters of a row in a sentence.
+_MAX_ROW_CHARACTERS = 80
 
 
 class Shrinker:
@@ -23,22 +28,21 @@ class Shrinker:
 
     def __init__(self, pair: PreparedPair, trial: Trial, generator: Generator, budget: Budget) -> None:
         self._pair, self._trial, self._generator, self._budget = pair, trial, generator, budget
-        # The last database on which they were seen to differ, with the results there.
-        self._seen: tuple[Database, Result, Answers, Result] | None = None
+        # The last database on which they were seen to differ, and the results there.
+        self._last_rows: Database | None = None
+        self._last_results: BothResults | None = None
 
     def differs(self, rows: Database) -> bool:
         """Whether the queries differ on a database, for good."""
         self._trial.load(rows)
         try:
-            gold, answers = self._trial.run_gold()
-            predicted = self._trial.run_predicted()
+            gold, allowed = self._trial.run_gold()
+            results = BothResults(gold, allowed, self._trial.run_predicted())
         except QueryFailed:
             return False
-        if gold.overflow or strictly_same(answers, gold, predicted):
+        if gold.overflow or results.agree or not self._trial.is_real(rows, allowed):
             return False
-        if not self._trial.real(rows, answers):
-            return False
-        self._seen = rows, gold, answers, predicted
+        self._last_rows, self._last_results = rows, results
         return True
 
     def shrink(self, rows: Database) -> Database:
@@ -47,10 +51,10 @@ class Shrinker:
         # A difference that shows only when scans run backwards is left as it is.
         if not self.differs(rows):
             return rows
-        for chunk in (8, 4, 2, 1):
+        for chunk in _CHUNKS:
             for name in list(rows):
                 start = 0
-                while start < len(rows[name]) and trials < _TRIALS:
+                while start < len(rows[name]) and trials < _MAX_TRIALS:
                     if chunk > 1 and len(rows[name]) < chunk:
                         break
                     smaller = {**rows, name: rows[name][:start] + rows[name][start + chunk :]}
@@ -66,41 +70,41 @@ class Shrinker:
     def witness(self, rows: Database) -> tuple[Witness, str]:
         """The database with both results, and a sentence on how they differ."""
         # What was found is not lost because the search for it, or the shrinking, took all the time.
-        self._trial.renew()
+        self._trial.renew_budget()
         self._trial.load(rows)
-        if self._seen is not None and self._seen[0] is rows:
-            _, gold, answers, predicted = self._seen
+        if self._last_rows is rows and self._last_results is not None:
+            results = self._last_results
         else:
-            gold, answers = self._trial.run_gold()
+            gold, allowed = self._trial.run_gold()
+            results = BothResults(gold, allowed, self._trial.run_predicted())
+        gold, predicted = results.gold, results.predicted
+        sandbox, schema = self._pair.sandbox, self._pair.schema
+        if self._trial.may_reverse and results.allowed.includes(predicted.rows):
+            sandbox.perturb(reverse=True)
             predicted = self._trial.run_predicted()
-        if self._trial.may_reverse and answers.allow(predicted.rows):
-            self._pair.box.perturb(reverse=True)
-            predicted = self._trial.run_predicted()
-            self._pair.box.perturb()
-        tables = {
-            self._pair.schema.tables[name].name: _widened(
-                self._pair.schema.tables[name], self._pair.tables[name], self._pair.box.stored(self._pair.tables[name])
-            )
-            for name in rows
-        }
-        cut = predicted.rows[:_SHOWN]
-        witness = Witness(tables, Table(gold.columns, tuple(gold.rows[:_SHOWN])), Table(predicted.columns, tuple(cut)))
-        return witness, explain(gold, predicted)
+            sandbox.perturb()
+        tables = {}
+        for name in rows:
+            visible = self._pair.tables[name]
+            tables[schema.tables[name].name] = _with_all_columns(schema.tables[name], visible, sandbox.stored(visible))
+        return Witness(tables, _first_rows(gold), _first_rows(predicted)), explain(gold, predicted)
 
 
-def _widened(table: TableSchema, narrow: TableSchema, rows: list[Row]) -> Table:
+def _first_rows(result: Result) -> Table:
+    return Table(result.columns, tuple(result.rows[:_MAX_WITNESS_ROWS]))
+
+
+def _with_all_columns(table: TableSchema, visible: TableSchema, rows: list[Row]) -> Table:
     """Rows with all columns of their table: those that neither query sees are NULL where they may be."""
-    places = {key: at for at, key in enumerate(narrow.columns)}
-    wide = []
-    for number, row in enumerate(rows):
-        wide.append(
-            tuple(
-                row[places[key]]
-                if key in places
-                else (ordinary(column.kind, 0, number + 1)[-1] if column.not_null else None)
-                for key, column in table.columns.items()
-            )
-        )
+    index_of = {key: index for index, key in enumerate(visible.columns)}
+
+    def value(key: str, row_number: int, row: Row) -> Value:
+        if key in index_of:
+            return row[index_of[key]]
+        column = table.columns[key]
+        return ordinary(column.kind, 0, row_number)[-1] if column.not_null else None
+
+    wide = [tuple(value(key, number, row) for key in table.columns) for number, row in enumerate(rows, 1)]
     return Table(tuple(column.name for column in table.columns.values()), tuple(wide))
 
 
@@ -110,8 +114,8 @@ def explain(gold: Result, predicted: Result) -> str:
         return f"The gold query returns {_count(len(gold.columns), 'column')}, the prediction {len(predicted.columns)}."
     if predicted.overflow:
         return f"The gold query returns {_count(len(gold.rows), 'row')}, the prediction thousands."
-    left, right = set(gold.rows), set(predicted.rows)
-    if left == right:
+    gold_rows, predicted_rows = set(gold.rows), set(predicted.rows)
+    if gold_rows == predicted_rows:
         if len(gold.rows) != len(predicted.rows):
             return (
                 f"The results differ in duplicates: the gold query returns {_count(len(gold.rows), 'row')}, "
@@ -123,8 +127,8 @@ def explain(gold: Result, predicted: Result) -> str:
     width = len(gold.columns)
     if width > 1 and LenientComparison().same(gold.rows, predicted.rows, width, width):
         return "The results hold the same columns in another order."
-    missing = next(iter(sorted(left - right, key=repr)), None)
-    extra = next(iter(sorted(right - left, key=repr)), None)
+    missing = next(iter(sorted(gold_rows - predicted_rows, key=repr)), None)
+    extra = next(iter(sorted(predicted_rows - gold_rows, key=repr)), None)
     return f"The gold query returns {_show(missing)} where the prediction returns {_show(extra)}."
 
 
@@ -136,4 +140,4 @@ def _show(row: Row | None) -> str:
     if row is None:
         return "nothing"
     text = ", ".join("NULL" if value is None else repr(value) for value in row)
-    return f"({text[:80]}…)" if len(text) > 80 else f"({text})"
+    return f"({text[:_MAX_ROW_CHARACTERS]}…)" if len(text) > _MAX_ROW_CHARACTERS else f"({text})"

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import JsonValue
 
 from text2sql.sql.values import Row, Value
+
+if TYPE_CHECKING:
+    from text2sql.sql.sandbox import QueryFailed
 
 Status = Literal["equivalent", "different", "error", "timeout", "refused", "undecided"]
 # What an ``equivalent`` rests on: both queries have one normal form; databases that told nothing apart and a proof for
 # all small databases; or such databases alone.
 Proof = Literal["canonical", "bounded", "tested"]
 PROOFS: tuple[Proof, ...] = ("canonical", "bounded", "tested")
+# Why a verdict is ``undecided``, where a caller acts on it: the gold query does not run; the engine may have gone.
+Cause = Literal["gold_failed", "engine_lost"]
 STATUSES: tuple[Status, ...] = ("equivalent", "different", "error", "timeout", "refused", "undecided")
 
 
-def _plain(value: Value) -> JsonValue:
+def _value_to_json(value: Value) -> JsonValue:
     """A value as JSON has it; bytes become ``{"hex": ...}`` and infinities their name."""
     if isinstance(value, bytes):
         return {"hex": value.hex()}
@@ -27,7 +32,7 @@ def _plain(value: Value) -> JsonValue:
     return value
 
 
-def _from_plain(value: Any) -> Value:
+def _value_from_json(value: Any) -> Value:
     if isinstance(value, Mapping):
         return bytes.fromhex(value["hex"]) if "hex" in value else float(value["float"])
     return value
@@ -42,12 +47,12 @@ class Table:
 
     def to_dict(self) -> dict[str, JsonValue]:
         """The table as plain JSON."""
-        return {"columns": list(self.columns), "rows": [[_plain(v) for v in row] for row in self.rows]}
+        return {"columns": list(self.columns), "rows": [[_value_to_json(v) for v in row] for row in self.rows]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Table:
         """The inverse of `to_dict`."""
-        return cls(tuple(data["columns"]), tuple(tuple(_from_plain(v) for v in row) for row in data["rows"]))
+        return cls(tuple(data["columns"]), tuple(tuple(_value_from_json(v) for v in row) for row in data["rows"]))
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,13 @@ class Verdict:
         strict: Equal as bags of rows with columns in order, and in row order (up to ties) if the gold query sorts.
         lenient: Equal as sets of rows, with the columns in some order and the rows in any.
         databases: How many databases were compared.
-        informative: How many of them were telling: the gold query returned something other than nothing or NULLs.
+        informative: On how many of them the gold query returned something other than nothing or NULLs.
         proof: What ``equivalent`` rests on, see `Proof`; None for any other status, and in files of earlier versions.
         bound: Of a ``bounded`` proof, how many rows a table may have.
         unused_database: Why the real database that was given took no part; None if it did, or none was given.
         judged_on: The engine and its version where it is another than SQLite; ``sqlite (transpiled)`` where the queries
             were translated because the caller asked for it.
+        cause: Why it is ``undecided``, where a caller acts on it; known to this process only, and in no file.
     """
 
     status: Status
@@ -114,6 +120,39 @@ class Verdict:
     proof: Proof | None = None
     bound: int | None = None
     judged_on: str | None = None
+    cause: Cause | None = field(default=None, compare=False)
+
+    @classmethod
+    def equivalent(cls, reason: str, proof: Proof, *, databases: int, informative: int) -> Verdict:
+        """Both queries mean the same."""
+        return cls(
+            "equivalent",
+            reason,
+            strict=True,
+            lenient=True,
+            databases=databases,
+            informative=informative,
+            proof=proof,
+        )
+
+    @classmethod
+    def different(cls, reason: str, witness: Witness, *, lenient: bool, databases: int, informative: int) -> Verdict:
+        """The queries disagree on the witness."""
+        return cls("different", reason, witness, lenient=lenient, databases=databases, informative=informative)
+
+    @classmethod
+    def undecided(cls, reason: str, *, databases: int = 0, informative: int = 0, cause: Cause | None = None) -> Verdict:
+        """The evaluator cannot decide."""
+        return cls("undecided", reason, databases=databases, informative=informative, cause=cause)
+
+    @classmethod
+    def failed(cls, failure: QueryFailed) -> Verdict:
+        """The prediction gives no result."""
+        if failure.kind == "refused":
+            return cls("refused", f"The prediction is refused: {failure}.")
+        if failure.kind == "timeout":
+            return cls("timeout", f"The prediction was stopped: {failure}.")
+        return cls("error", f"The prediction does not run: {failure}.")
 
     @property
     def correct(self) -> bool:

@@ -1,4 +1,4 @@
-"""Verdicts kept across runs: a pair that was judged before, by this very evaluator, is not judged again."""
+"""Verdicts kept across runs: a pair that this very version of the evaluator has decided is not compared again."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import sqlglot
 from text2sql.equivalence.verdict import Verdict
 from text2sql.sql.files import JOURNALS
 
-# What depends on the clock or on the machine is judged again.
-_KEPT = ("equivalent", "different", "error", "refused")
+# The others depend on the clock or on the machine.
+_CACHED_STATUSES = ("equivalent", "different", "error", "refused")
 
 
 @cache
@@ -34,15 +34,15 @@ def evaluator_version() -> str:
 class VerdictCache:
     """A table of verdicts in one SQLite file per version of the evaluator.
 
-    It only ever saves time: where it cannot be read or written, pairs are judged anew.
+    It only ever saves time: where it cannot be read or written, pairs are compared anew.
 
     Args:
-        directory: Made if it is not there.
+        directory: Created if it does not exist.
     """
 
     def __init__(self, directory: Path) -> None:
         self._db: sqlite3.Connection | None = None
-        self._files: dict[str, str] = {}
+        self._file_digests: dict[str, str] = {}
         path = directory / f"{evaluator_version()}.sqlite"
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -71,14 +71,14 @@ class VerdictCache:
         return _digest(json.dumps(content, sort_keys=True))
 
     def _digest_file(self, path: str) -> str:
-        if path not in self._files:
+        if path not in self._file_digests:
             # What is in a database is in its journals as well.
             parts = [path, *(path + suffix for suffix in JOURNALS if os.path.exists(path + suffix))]
             try:
-                self._files[path] = " ".join(map(_digest_contents, parts))
+                self._file_digests[path] = " ".join(map(_digest_contents, parts))
             except OSError as error:
-                self._files[path] = str(error)
-        return self._files[path]
+                self._file_digests[path] = str(error)
+        return self._file_digests[path]
 
     def get(self, key: str) -> Verdict | None:
         """The verdict kept under a key; None if there is none, or if it is damaged."""
@@ -90,11 +90,11 @@ class VerdictCache:
 
     def put(self, key: str, verdict: Verdict) -> None:
         """Keeps a verdict, unless it depends on more than the pair."""
-        if verdict.status in _KEPT:
+        if verdict.status in _CACHED_STATUSES:
             self.put_json(key, verdict.to_dict())
 
     def get_json(self, key: str) -> Any:
-        """What is kept under a key of something else than a verdict; None if there is nothing, or it is damaged."""
+        """JSON other than a verdict kept under a key; None if there is none, or if it is damaged."""
         try:
             row = self._db.execute("SELECT value, digest FROM verdict WHERE key = ?", (key,)).fetchone()  # type: ignore[union-attr]
             return None if row is None or _digest(row[0]) != row[1] else json.loads(row[0])
@@ -102,7 +102,7 @@ class VerdictCache:
             return None
 
     def put_json(self, key: str, content: Any) -> None:
-        """Keeps what follows from a task alone, and is no verdict."""
+        """Keeps JSON other than a verdict: what follows from a task alone."""
         if self._db is None:
             return
         value = json.dumps(content)

@@ -19,7 +19,7 @@ from text2sql.data.example import Example
 from text2sql.data.prompts import FewShotPrefixes
 from text2sql.errors import UserError
 from text2sql.inference.plan import plan_run
-from text2sql.training.batches import order_keys, planned_batches, planned_passes
+from text2sql.training.batches import SHUFFLED, OrderKeys, epoch_order, order_keys, total_steps
 
 # Characters of SQL and schemas per token, assumed where no tokenizer is on the disk.
 CHARACTERS_PER_TOKEN = 3.2
@@ -101,10 +101,33 @@ def forecast_run(config: Config, dataset: Dataset) -> Forecast:
     kept_indices = [np.flatnonzero(side.totals <= config.data.max_tokens) for side in sides]
     train, validation = (_select(side, indices) for side, indices in zip(sides, kept_indices, strict=True))
     work = forecast_tokens(config, train, validation, loads)
-    keys = order_keys(config, [dataset.split.train[index] for index in kept_indices[0]], dataset.known)
+    keys = SHUFFLED
+    if config.rl.method is None:
+        keys = order_keys(config, [dataset.split.train[index] for index in kept_indices[0]], dataset.known)
     batches = planned_batches(config, len(kept_indices[0]), keys)
     name = f"the tokenizer of {name}" if missing else "the model's tokenizer"
     return Forecast(train, batches, validation, loads, work, name)
+
+
+def planned_passes(config: Config, examples: int) -> tuple[int, float]:
+    """Optimiser steps of a run, and how often they go through the training examples, each answer to one counted."""
+    training, rl = config.training, config.rl
+    if rl.method is not None:
+        steps = rl.total_steps(examples)
+        return steps, steps * rl.questions * rl.group / examples
+    steps = total_steps(config, examples)
+    return steps, min(steps * training.batch_size, examples * training.epochs) / examples
+
+
+def planned_batches(config: Config, examples: int, keys: OrderKeys) -> list[list[int]]:
+    """The batches of the first epoch, as indices of training examples: one for each sequence in it."""
+    size, copies = config.training.batch_size, 1
+    if config.rl.method is not None:
+        size, copies = config.rl.questions, config.rl.group
+    order = epoch_order(config.seed, 0, examples, keys)
+    batches = [order[start : start + size] for start in range(0, examples, size)]
+    steps, _ = planned_passes(config, examples)
+    return [[index for index in batch for _ in range(copies)] for batch in batches[:steps]]
 
 
 def forecast_questions(config: Config, dataset: Dataset, tokenizer: Tokenizer | None) -> list[QuestionLoad]:
@@ -186,12 +209,12 @@ def forecast_tokens(
         loads.append(QuestionLoad(train, passes / config.rl.group, config.rl.group))
     answers = [(round(a.times * len(a.lengths.prompts)) * a.samples, a.only_on_failure) for a in loads]
     # The reference model, or the teacher, reads every answer with its prompt.
-    read_again = passes * train.totals.sum() if config.rl.asks_another else 0.0
+    read_again = passes * train.totals.sum() if config.rl.uses_reference_model else 0.0
     if config.prompt.thinking == "on":
         # Each answer is sampled behind the prompt and the thinking block.
         thought = config.evaluation.max_thinking_tokens
         read_again += sum(a.times * a.samples * (a.lengths.prompts + thought).sum() for a in loads)
-    learnt = passes * config.rl.learnt_at_most / config.rl.group if config.rl.method is not None else passes
+    learnt = passes * config.rl.max_trained_answers / config.rl.group if config.rl.method is not None else passes
     mean = min(float(train.completions.mean()), longest)
     return TokenForecast(
         steps=steps,

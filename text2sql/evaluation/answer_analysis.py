@@ -12,7 +12,7 @@ from sqlglot import exp
 from text2sql.engines.answers import extract_sql_in
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.trees import canonical_in, hardness_in, parse_statement_in
-from text2sql.equivalence.scoring import PairTask, Scored, score
+from text2sql.equivalence.scoring import PairResult, PairTask, score_pair
 from text2sql.equivalence.verdict import Verdict
 from text2sql.evaluation.breakdown import Group, groups_of
 from text2sql.evaluation.labels import compile_failure, find_labels, is_syntax_error, parse_query
@@ -73,7 +73,7 @@ def analyse_answer(
 
 
 @dataclass(frozen=True)
-class AnalysedAnswer(Scored):
+class AnalysedAnswer(PairResult):
     """The result of `score_and_analyse`: the verdict, the query in the answer, and its analysis as plain values.
 
     Attributes:
@@ -93,11 +93,12 @@ class AnalysedAnswer(Scored):
 
 def score_and_analyse(task: PairTask) -> AnalysedAnswer:
     """Run in a worker process: compare an answer with its gold query, and analyse it."""
-    scored = score(task).verdict
+    scored = score_pair(task)
     texts = (task.schema, task.gold, task.predicted)
-    analysis = analyse_answer(*texts, Verdict.from_dict(scored), task.dialect, transpile=task.transpile)
+    analysis = analyse_answer(*texts, Verdict.from_dict(scored.verdict), task.dialect, transpile=task.transpile)
     sql, groups = extract_sql_in(task.predicted, task.dialect), analysis.groups or ()
-    return AnalysedAnswer(scored, sql, analysis.checks.model_dump(), analysis.hardness, analysis.labels, groups)
+    checks = analysis.checks.model_dump()
+    return AnalysedAnswer(scored.verdict, scored.cause, sql, checks, analysis.hardness, analysis.labels, groups)
 
 
 def unpack_analysis(

@@ -32,7 +32,7 @@ from text2sql.runs.evaluation_summary import BenchmarkSummary, MetricValue
 from text2sql.runs.records import BenchmarkScore
 from text2sql.sql.extract import read_answer
 from text2sql.sql.repair import clean
-from text2sql.sql.sandbox import QueryFailed, Sandbox
+from text2sql.sql.sandbox import QueryFailed, SqliteSandbox
 from text2sql.sql.tokens import tokenize
 from text2sql.sql.values import Row
 
@@ -215,7 +215,7 @@ class _Scorer:
         if not sql:
             raise QueryFailed("error", "there is no SQL query")
         try:
-            with closing(Sandbox.from_file(database)) as box:
+            with closing(SqliteSandbox.from_file(database)) as box:
                 result = box.run(sql, _MAX_STEPS, self._timeout, _MAX_ROWS, _MAX_BYTES)
         except sqlite3.Error as error:
             raise QueryFailed("error", f"{database} cannot be opened: {error}") from None
@@ -243,7 +243,7 @@ class _Scorer:
         return fmean(without_outliers(ratios))
 
     def _seconds(self, database: str, sql: str) -> float:
-        with closing(Sandbox.from_file(database)) as box:
+        with closing(SqliteSandbox.from_file(database)) as box:
             start = time.perf_counter()
             box.run(sql, _MAX_STEPS, self._timeout, _MAX_ROWS, _MAX_BYTES)
             return max(time.perf_counter() - start, 1e-9)

@@ -15,15 +15,16 @@ from backends.paths import cache_directory
 from text2sql.config import EvaluationConfig
 from text2sql.engines.dialect import DIALECTS, Dialect
 from text2sql.engines.sandbox.engine import versions_of
-from text2sql.equivalence.match import GOLD_FAILS, ON_FILE_ROWS, ON_FILE_STEPS
-from text2sql.equivalence.pair import GoldFails, PreparedPair
+from text2sql.equivalence.pair import GoldFails
 from text2sql.equivalence.processes.process_pool import Lost, run_tasks
-from text2sql.equivalence.scoring import PairTask, engines_of, judged
+from text2sql.equivalence.real_database import ON_FILE_ROWS, ON_FILE_STEPS
+from text2sql.equivalence.scoring import PairTask, engines_of, match_task
+from text2sql.equivalence.sqlite_pair import SqlitePreparation
 from text2sql.equivalence.verdict_cache import VerdictCache
 from text2sql.errors import UserError
 from text2sql.formats import percent
 from text2sql.sql.dialects import reading_dialects
-from text2sql.sql.sandbox import Sandbox
+from text2sql.sql.sandbox import SqliteSandbox
 
 # Kinds of fault, in the words of the messages.
 FAILS = "SQLite cannot run it"
@@ -183,7 +184,7 @@ def examine(task: PairTask) -> Examined:
     if isinstance(gold, Examined):
         return gold
     kinds = [(MADE_UP, ", ".join(gold.added_columns))] if gold.added_columns else []
-    verdict = judged(task)
+    verdict = match_task(task)
     if verdict.status != "equivalent":
         kinds.append((UNDECIDED, verdict.reason))
     elif verdict.unused_database:
@@ -210,19 +211,19 @@ class _PreparedGold(NamedTuple):
 
 def _prepare(task: PairTask) -> _PreparedGold | Examined:
     """Prepare a gold query for SQLite; the fault where it does not run."""
-    with closing(PreparedPair(task.schema, task.gold, task.gold, task.database, task.seed)) as pair:
+    with closing(SqlitePreparation(task.schema, task.gold, task.gold, task.seed, task.database)) as preparation:
         try:
-            pair.prepare_gold()
+            gold = preparation.prepare_gold()
         except GoldFails as failure:
             return Examined(((FAILS, f"{failure}; {_other_dialects(task.gold)}"),))
-        return _PreparedGold(pair.gold.sql, pair.added)
+        return _PreparedGold(gold.sql, preparation.notes.made_up)
 
 
 def _examine_in_engine(task: PairTask) -> Examined:
-    verdict = judged(task)
+    verdict = match_task(task)
     if verdict.status == "equivalent":
         return Examined(())
-    if verdict.reason.startswith(GOLD_FAILS):
+    if verdict.cause == "gold_failed":
         return Examined(((FAILS_IN_ENGINE, f"{verdict.reason} ({verdict.judged_on})"),))
     return Examined(((UNDECIDED, verdict.reason),))
 
@@ -235,7 +236,7 @@ def _other_dialects(sql: str) -> str:
 
 def _returns_values(sql: str, path: str, seconds: float) -> bool:
     """Whether a query returns on a real database a row that is not all NULL."""
-    with closing(Sandbox.from_file(path)) as sandbox:
+    with closing(SqliteSandbox.from_file(path)) as sandbox:
         sandbox.allow_json_tables()
         rows = sandbox.run(sql, ON_FILE_STEPS, seconds, ON_FILE_ROWS).rows
     return any(value is not None for row in rows for value in row)

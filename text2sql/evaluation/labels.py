@@ -140,7 +140,7 @@ def compile_failure(
 ) -> QueryFailed | None:
     """Why a prediction does not compile on its schema; None if it does, or if that needs an engine that is not used."""
     from text2sql.equivalence.engine_pair import compile_in_engine
-    from text2sql.equivalence.pair import compile_prediction
+    from text2sql.equivalence.sqlite_pair import compile_prediction
 
     try:
         if dialect != "sqlite":

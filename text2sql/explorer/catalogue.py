@@ -127,7 +127,7 @@ def _of(id: str, name: str, path: Path, run: ListedRun) -> Entry:
         base=headline.base if headline else None,
         tuned=headline.tuned if headline else None,
         size=run.size,
-        written=run.written,
+        written=run.modified_at,
     )
 
 

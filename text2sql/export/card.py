@@ -16,7 +16,7 @@ from text2sql.engines.dialect import SHOWN
 from text2sql.evaluation.metrics import INTERVAL
 from text2sql.export.record import ExportRecord
 from text2sql.formats import count, interval, p_value, percent
-from text2sql.runs.records import StartRecord, describe_start
+from text2sql.runs.records import InitialWeightsRecord, describe_initial_weights
 from text2sql.runs.summary import Summary
 
 # Licences by prefix of the Hub id, as the Hub spells them; that of any other model is stated as unknown.
@@ -85,7 +85,7 @@ def _sources(config: Config, summary: Summary | None) -> list[str]:
     return list(dict.fromkeys([*config.data.sources, *(start.data or () if start else ())]))
 
 
-def _start(summary: Summary | None) -> StartRecord | None:
+def _start(summary: Summary | None) -> InitialWeightsRecord | None:
     """The record of the initial weights, None if the training began with the base model."""
     return summary.training.start_from if summary and summary.training else None
 
@@ -223,7 +223,9 @@ def _training(config: Config, summary: Summary | None) -> str:
     ]
     if start := _start(summary):
         before = ", ".join(start.data or ()) or "data that its record does not name"
-        lines.append(f"- Training began with the weights of `{describe_start(start)}`, trained before on {before}")
+        lines.append(
+            f"- Training began with the weights of `{describe_initial_weights(start)}`, trained before on {before}"
+        )
     if training and (verdicts := training.verdicts):
         lines.append(
             f"- Learnt from verdicts ({verdicts.method}): {count(training.steps)} steps of {verdicts.questions} "
@@ -252,7 +254,7 @@ def _licences(record: ExportRecord, config: Config, summary: Summary | None) -> 
         hub_id, licence = data_licence(source)
         lines.append(f"- Data {hub_id or source}: {licence or UNKNOWN}.")
     if (start := _start(summary)) and start.data is None:
-        lines.append(f"- Data of {describe_start(start)}: {UNKNOWN}.")
+        lines.append(f"- Data of {describe_initial_weights(start)}: {UNKNOWN}.")
     return "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ from text2sql.export.chat_template import plain_chat_template
 from text2sql.export.record import ExportRecord, Format
 from text2sql.formats import percent
 from text2sql.runs.directory import RunDirectory, load_run_config
-from text2sql.training.early_stopping import choose_checkpoint
+from text2sql.runs.trained_model import tuned_checkpoint
 
 # Number of prompts on which the effect of a merge is measured.
 PROBES = 4
@@ -132,10 +132,7 @@ def _weights(run: RunDirectory, config: Config, adapter: Path | None) -> Iterato
     if adapter is not None:
         yield open_weights(config.base_model, local, directory=adapter)
         return
-    checkpoints = run.checkpoints()
-    if not checkpoints:
-        raise UserError(f"The run in {run.path} has no checkpoint to export; let it finish, or give --adapter.")
-    checkpoint = choose_checkpoint(checkpoints, config.training)
+    checkpoint = tuned_checkpoint(run, config, "give --adapter")
     if on_disk:
         root = run.file("checkpoints")
         yield open_weights(config.base_model, local, checkpoints=root, path=checkpoint.sampler_path)

@@ -23,8 +23,8 @@ from text2sql.errors import UserError
 from text2sql.inference.generate import GenerationRequest, generate, stream
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.session import context_length, open_service, pin_matmul_dtype
+from text2sql.runs.trained_model import tuned_checkpoint
 from text2sql.sql.sandbox import Result
-from text2sql.training.early_stopping import choose_checkpoint
 
 # Limits of a query on the user's database.
 MAX_ROWS = 100
@@ -153,17 +153,10 @@ class Answerer:
             if model == "base":
                 future = self._service.create_sampling_client(base_model=self.config.trained_model)
             else:
-                future = self._service.create_sampling_client(model_path=self._checkpoint())
+                checkpoint = tuned_checkpoint(self._run, self.config, "ask its base model with --base")
+                future = self._service.create_sampling_client(model_path=str(checkpoint.sampler_path))
             self._samplers[model] = future.result()
         return self._samplers[model]
-
-    def _checkpoint(self) -> str:
-        run, checkpoints = self._run, self._run.checkpoints()
-        if not checkpoints:
-            raise UserError(
-                f"The run in {run.path} has no checkpoint yet; let it finish, or ask its base model with --base."
-            )
-        return str(choose_checkpoint(checkpoints, self.config.training).sampler_path)
 
     def _excess(self, example: Example, sampler: SamplingClient) -> tuple[int, int] | None:
         """The length of a prompt that is too long and the model's context length, in tokens; None if it fits."""

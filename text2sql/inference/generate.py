@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tinker import types
 
-from backends.interface import Future, SamplingClient, StreamingSamplingClient
+from backends.interface import SamplingClient, StreamingSamplingClient
 from backends.stop_strings import cut_at_stop
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
@@ -17,6 +18,7 @@ from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.errors import UserError
 from text2sql.inference.thinking_block import ThinkingBlock
+from text2sql.inference.thinking_sampler import PendingSamples, Sample, max_prefill_tokens
 
 
 @dataclass(frozen=True)
@@ -92,22 +94,25 @@ class PendingGenerations:
         ]
         tokens = prompts.tokenize(request.questions, self._tokenizer, form, request.few_shot)
         self._ids = [t.prompt.tolist() for t in tokens]
-        self._futures: list[Future[types.SampleResponse]] = []
+        self._pending: list[PendingSamples] = []
         self.prompt_tokens, self.cached_tokens = sum(map(len, self._ids)), 0
-        self.max_prompt_tokens = self.prompt_tokens * request.samples
         self._block = ThinkingBlock.of(form.turn_start(self._tokenizer), self._tokenizer, config)
-        if self._block is not None:
-            max_block = self._block.max_tokens + len(self._block.closing)
-            self.max_prompt_tokens += request.samples * (self.prompt_tokens + max_block * len(tokens))
+        self.max_prompt_tokens = sum(max_prefill_tokens(len(ids), request.samples, self._block) for ids in self._ids)
         self.max_tokens = config.longest_answer * len(tokens) * request.samples
 
     def submit(self) -> None:
         """Send all prompts to the sampler without waiting for answers."""
         params = sampling_params(self.request, self._tokenizer, self._config)
-        if self._block is not None:
-            params = self._block.params(params)
-        self._futures = [
-            self._sampler.sample(types.ModelInput.from_ints(ids), self.request.samples, params) for ids in self._ids
+        self._pending = [
+            PendingSamples(
+                self._sampler,
+                ids,
+                self.request.samples,
+                params,
+                self._block,
+                check=partial(check_finite_logprobs, question),
+            )
+            for question, ids in zip(self.request.questions, self._ids, strict=True)
         ]
 
     def results(self) -> list[list[Generation]]:
@@ -116,61 +121,32 @@ class PendingGenerations:
         Raises:
             UserError: The model's log-probabilities are NaN, so that its answers mean nothing.
         """
-        sampled = [self._sequences(future, len(ids)) for future, ids in zip(self._futures, self._ids, strict=True)]
-        for question, sequences in zip(self.request.questions, sampled, strict=True):
-            check_finite_logprobs(question, sequences)
-        if self._block is not None:
-            return self._after_thinking(sampled, self._block)
+        # All thoughts are there before the first answer is asked for: the sampler may decode the answers together.
+        for pending in self._pending:
+            pending.wait_for_first()
+        for pending in self._pending:
+            pending.submit_answers()
+        results = [pending.results() for pending in self._pending]
+        self.prompt_tokens = sum(result.prefill_tokens for result in results)
+        self.cached_tokens = sum(result.cached_tokens for result in results)
         return [
-            [
-                _generation(prompt, sequence.tokens, sequence.stop_reason, len(ids), self._tokenizer, self._config)
-                for sequence in sequences
-            ]
-            for prompt, ids, sequences in zip(self._prompts, self._ids, sampled, strict=True)
+            [self._generation(sample, prompt, len(ids)) for sample in result.samples]
+            for result, prompt, ids in zip(results, self._prompts, self._ids, strict=True)
         ]
 
-    def _after_thinking(
-        self, sampled: Sequence[Sequence[types.SampledSequence]], block: ThinkingBlock
-    ) -> list[list[Generation]]:
-        """Sample the answers behind the thinking blocks; a block that the model has not closed is closed first."""
-        tokenizer, config = self._tokenizer, self._config
-        params = sampling_params(self.request, tokenizer, config)
-        thoughts = [[block.read(sequence.tokens) for sequence in sequences] for sequences in sampled]
-        prefixes = [
-            [[*ids, *tokens, *block.closing] for tokens, _ in blocks]
-            for ids, blocks in zip(self._ids, thoughts, strict=True)
-        ]
-        self._futures = [
-            self._sampler.sample(types.ModelInput.from_ints(prefix), 1, params)
-            for group in prefixes
-            for prefix in group
-        ]
-        lengths = [len(prefix) for group in prefixes for prefix in group]
-        self.prompt_tokens += sum(lengths)
-        sequences_behind = map(self._sequences, self._futures, lengths)
-        answers = []
-        for question, prompt, ids, blocks in zip(
-            self.request.questions, self._prompts, self._ids, thoughts, strict=True
-        ):
-            generations = []
-            for tokens, text in blocks:
-                (sequence,) = next(sequences_behind)
-                check_finite_logprobs(question, [sequence])
-                answer = _generation(prompt, sequence.tokens, sequence.stop_reason, len(ids), tokenizer, config)
-                generations.append(replace(answer, thought=text, tokens=answer.tokens + len(tokens)))
-            answers.append(generations)
-        return answers
-
-    def _sequences(self, future: Future[types.SampleResponse], prompt_tokens: int) -> Sequence[types.SampledSequence]:
-        """Wait for the sequences of one prompt, and count its cached tokens."""
-        response = future.result()
-        self.cached_tokens += min(response.prompt_cache_hit_tokens, prompt_tokens)
-        return response.sequences
+    def _generation(self, sample: Sample, prompt: str, prompt_tokens: int) -> Generation:
+        answer = sample.answer
+        generation = _generation(
+            prompt, answer.tokens, answer.stop_reason, prompt_tokens, self._tokenizer, self._config
+        )
+        if sample.thought is None:
+            return generation
+        return replace(generation, thought=sample.thought.text, tokens=generation.tokens + len(sample.thought.tokens))
 
     def cancel(self) -> None:
         """Cancel the requests whose results are no longer needed."""
-        for future in self._futures:
-            future.future().cancel()
+        for pending in self._pending:
+            pending.cancel()
 
 
 def check_finite_logprobs(question: Example, sequences: Sequence[types.SampledSequence]) -> None:
@@ -208,7 +184,7 @@ def stream(question: Example, sampler: StreamingSamplingClient, config: Config) 
         for tokens, _ in _stream_tokens(sampler, ids, block.params(params)):
             thinking, text = block.read(tokens)
             yield Generation(prompt, "", "", "", len(thinking), prompt_tokens, thought=text)
-        ids = [*ids, *thinking, *block.closing]
+        ids = block.answer_prompt(ids, thinking)
     for tokens, stop_reason in _stream_tokens(sampler, ids, params):
         answer = _generation(prompt, tokens, stop_reason, prompt_tokens, tokenizer, config)
         yield replace(answer, thought=text, tokens=answer.tokens + len(thinking))

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 
 from text2sql.config import Config, expand_user
 from text2sql.data.audit.likelihood import ScoringModel
-from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.session import context_length, open_service, pin_matmul_dtype
-from text2sql.training.early_stopping import choose_checkpoint
+from text2sql.runs.trained_model import tuned_checkpoint
 
 
 @contextmanager
@@ -30,9 +29,7 @@ def open_scoring_model(name: str, config: Config) -> Iterator[ScoringModel]:
     checkpoints, path = None, None
     if run is not None:
         config, checkpoints = pin_matmul_dtype(load_run_config(run), run), run.file("checkpoints")
-        if not run.checkpoints():
-            raise UserError(f"--model: the run in {run.path} has no checkpoint; let it train, or name its base model.")
-        path = str(choose_checkpoint(run.checkpoints(), config.training).sampler_path)
+        path = str(tuned_checkpoint(run, config, "name its base model").sampler_path)
     with open_service(config, checkpoints) as service:
         if path is None:
             future = service.create_sampling_client(base_model=config.trained_model)

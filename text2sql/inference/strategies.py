@@ -27,12 +27,12 @@ from text2sql.data.few_shot import choose_few_shot
 from text2sql.data.prompts import PromptFormat
 from text2sql.engines.answers import extract_sql_in
 from text2sql.equivalence.engine_pair import compile_in_engine
-from text2sql.equivalence.pair import compile_prediction
 from text2sql.equivalence.scoring import Pair, score_pairs
+from text2sql.equivalence.sqlite_pair import compile_prediction
 from text2sql.evaluation.match_options import match_options
 from text2sql.inference.generate import Generation, GenerationRequest
 from text2sql.runs.models import MODELS, Model
-from text2sql.sql.sandbox import QueryFailed, Sandbox
+from text2sql.sql.sandbox import QueryFailed, SqliteSandbox
 
 Generate = Callable[[GenerationRequest], list[list[Generation]]]
 # Instructions of SQLite's virtual machine for one query on a real database.
@@ -354,7 +354,7 @@ def execution_error(question: Example, sql: str, settings: EvaluationConfig) -> 
         failure = compile_prediction(question.context, "", sql)
         return str(failure) if failure else None
     try:
-        sandbox = Sandbox.from_file(question.db)
+        sandbox = SqliteSandbox.from_file(question.db)
     except sqlite3.Error as error:
         return str(error)
     try:

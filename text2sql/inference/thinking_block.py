@@ -63,5 +63,9 @@ class ThinkingBlock:
             ids.pop()
         return ids, self._text(ids)
 
+    def answer_prompt(self, prompt: Sequence[int], thought: Sequence[int]) -> list[int]:
+        """The token ids that an answer is sampled behind: prompt, thought, and what closes the block."""
+        return [*prompt, *thought, *self.closing]
+
     def _text(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

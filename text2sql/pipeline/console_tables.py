@@ -22,7 +22,7 @@ from text2sql.formats import MISSING, count, dollars, interval, p_value, percent
 from text2sql.inference.plan import Evaluation, known_evaluations, other_strategies
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.evaluation_summary import EvaluationSummary
-from text2sql.runs.records import StartRecord, describe_start
+from text2sql.runs.records import InitialWeightsRecord, describe_initial_weights
 from text2sql.runs.session import RunSession
 from text2sql.runs.summary import NovelAnswers, Summary, TrainedWeights, describe_weights
 
@@ -60,7 +60,7 @@ def introduce_resumption(run: RunDirectory, evaluations: Sequence[Evaluation]) -
     checkpoints = run.checkpoints()
     done = [f"training at step {count(checkpoints[-1].step)}"] if checkpoints else []
     for evaluation in evaluations:
-        answered, total = run.answered(evaluation.label), len(evaluation.questions)
+        answered, total = run.count_answered(evaluation.label), len(evaluation.questions)
         if answered:
             name = evaluation.title[0].lower() + evaluation.title[1:]
             done.append(f"{name} {'done' if answered == total else f'{count(answered)} of {count(total)} answered'}")
@@ -68,11 +68,11 @@ def introduce_resumption(run: RunDirectory, evaluations: Sequence[Evaluation]) -
         console.print(f"Going on where an earlier start came to: {', '.join(done)}.", markup=False)
 
 
-def introduce_start(start: StartRecord, config: Config) -> None:
+def introduce_start(start: InitialWeightsRecord, config: Config) -> None:
     """Print the initial weights of the training."""
     console.print(
-        f"Training begins with the weights of {describe_start(start)}. The base model that it is compared with is "
-        f"{config.trained_model}, untuned.",
+        f"Training begins with the weights of {describe_initial_weights(start)}. The base model that it is compared "
+        f"with is {config.trained_model}, untuned.",
         markup=False,
     )
 

@@ -20,6 +20,7 @@ from text2sql.runs.budget import run_prices
 from text2sql.runs.claim import Claim, claim_run
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.models import run_trains
+from text2sql.runs.trained_model import no_checkpoint
 from text2sql.trackers.trackers import check_trackers
 
 
@@ -88,7 +89,7 @@ def check_weights(directory: Path, adapter: Path | None = None) -> None:
     run = RunDirectory(directory)
     load_run_config(run)
     if adapter is None and not run.checkpoints() and not run.file("adapter").is_dir():
-        raise UserError(f"The run in {run.path} has no checkpoint yet; let it finish.")
+        raise no_checkpoint(run)
 
 
 def check_models(directory: Path, *, tuned: bool = False) -> None:
@@ -105,9 +106,7 @@ def check_models(directory: Path, *, tuned: bool = False) -> None:
     run = RunDirectory(directory)
     config = load_run_config(run)
     if tuned and not run.checkpoints():
-        raise UserError(
-            f"The run in {run.path} has no checkpoint yet; let it finish, or ask its base model with --base."
-        )
+        raise no_checkpoint(run, "ask its base model with --base")
     check_backend(config.backend, config.backend_options, config.trained_model)
 
 
@@ -139,9 +138,9 @@ def _check_packages(config: Config) -> None:
 
 def _check_training(config: Config) -> None:
     """Raise UserError if the reward function or the initial weights of the training cannot be found."""
-    from text2sql.rl.rewards import check_function
-    from text2sql.training.warm_start import find_start, has_begun
+    from text2sql.rl.rewards import check_reward_function
+    from text2sql.training.initial_weights import find_initial_weights, resumes_from_checkpoint
 
-    check_function(config.rl.reward)
-    if not has_begun(config):
-        find_start(config)
+    check_reward_function(config.rl.reward)
+    if not resumes_from_checkpoint(config):
+        find_initial_weights(config)

@@ -18,9 +18,9 @@ from text2sql.pipeline.preflight import check_run
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.claim import Claim
 from text2sql.runs.directory import RunDirectory
-from text2sql.runs.interruption import terminations_interrupt
+from text2sql.runs.interruption import sigterm_interrupts
 from text2sql.runs.models import STAGES, run_trains
-from text2sql.runs.session import BackendLost, RunSession, note_session, open_service, pin_matmul_dtype
+from text2sql.runs.session import RunSession, TransientBackendError, open_service, pin_matmul_dtype, record_session
 
 if TYPE_CHECKING:
     from text2sql.data.dataset import Dataset
@@ -67,7 +67,7 @@ def _run_claimed(claim: Claim, stages: Sequence[str]) -> Path:
         if run_trains(config, stages):
             _deliver_weights(run, config)
         return run.path
-    except (KeyboardInterrupt, OSError, BackendLost) as error:
+    except (KeyboardInterrupt, OSError, TransientBackendError) as error:
         command = "the same command" if _resumes(config) else "the same command with on_existing=resume"
         error.add_note(f"What was finished is kept; {command} goes on from there.")
         raise
@@ -84,11 +84,11 @@ def _run_on_backend(run: RunDirectory, config: Config, dataset: Dataset, stages:
 
     budget = TokenBudget(run, config)
     opened = open_service(pin_matmul_dtype(config, run), run.file("checkpoints"))
-    with save_traceback(run.path), terminations_interrupt(), open_trackers(config, run) as trackers:
+    with save_traceback(run.path), sigterm_interrupts(), open_trackers(config, run) as trackers:
         if config.capabilities.computes_here:
             console.print(f"Loading {config.trained_model} …")
         with opened as service:
-            note_session(run, config, service)
+            record_session(run, config, service)
             run_stages(RunSession(config, run, service, budget), dataset, stages, trackers)
 
 

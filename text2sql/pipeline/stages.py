@@ -35,9 +35,9 @@ from text2sql.pipeline.external_adapter import adapter_sampler
 from text2sql.pipeline.inputs import take_fingerprints
 from text2sql.pipeline.summarize import FinishedRun, summarize_run
 from text2sql.pipeline.training import train_model
-from text2sql.rl.start import count_taught, start_sampler
+from text2sql.rl.reference import count_seen_in_training, reference_sampler
 from text2sql.rl.teacher import Teacher
-from text2sql.runs.environment import environment
+from text2sql.runs.environment import describe_environment
 from text2sql.runs.evaluation_summary import JudgeSummary
 from text2sql.runs.inputs import check_inputs
 from text2sql.runs.models import SIDES, Model
@@ -45,7 +45,7 @@ from text2sql.runs.records import Prediction, predictions_file
 from text2sql.runs.session import RunSession, context_length
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, TrainedWeights, TrainingSummary
 from text2sql.trackers.trackers import Trackers
-from text2sql.training.warm_start import check_start, find_start
+from text2sql.training.initial_weights import check_initial_weights, find_initial_weights
 
 
 def read_data(config: Config, stages: Collection[str]) -> Dataset:
@@ -176,7 +176,7 @@ def _train(state: _RunState, teacher: Teacher, trackers: Trackers) -> None:
     if result.sampler:
         state.samplers["tuned"] = result.sampler
     if "start" in evaluated:
-        state.samplers["start"] = start_sampler(state.session)
+        state.samplers["start"] = reference_sampler(state.session)
 
 
 def _load_adapter(state: _RunState) -> None:
@@ -217,12 +217,12 @@ def _introduce(
     config, run = session.config, session.run
     introduce_run(session, dataset)
     introduce_devices(session.service.describe(), config)
-    start = find_start(config) if trains and not run.checkpoints() else None
+    start = find_initial_weights(config) if trains and not run.checkpoints() else None
     if start:
-        check_start(start, session.service, config)
+        check_initial_weights(start, session.service, config)
         introduce_start(start.record, config)
         if config.rl.method is not None:
-            introduce_questions(dataset, count_taught(start.record, dataset.split.train))
+            introduce_questions(dataset, count_seen_in_training(start.record, dataset.split.train))
     # Initial weights have the modules of this configuration: others are refused above.
     trained = _describe_training(session) if trains else Description()
     weights = TrainedWeights.model_validate(trained) if trained else None
@@ -231,7 +231,7 @@ def _introduce(
     show_first_example(dataset.split.train[0], first, tokenizer)
     # A run that is resumed keeps the record of its first start.
     if run.environment() is None:
-        run.write_json(ENVIRONMENT, environment(prompts.VERSION, session.service.describe() | trained))
+        run.write_json(ENVIRONMENT, describe_environment(prompts.VERSION, session.service.describe() | trained))
     return weights
 
 

@@ -21,7 +21,7 @@ from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.environment import peak_memory
 from text2sql.runs.evaluation_summary import AnswerCost, EvaluationSummary, JudgeSummary
-from text2sql.runs.records import Prediction, describe_start
+from text2sql.runs.records import Prediction, describe_initial_weights
 from text2sql.runs.summary import (
     DataSummary,
     Headline,
@@ -215,13 +215,14 @@ def _notes(config: Config, evaluations: Mapping[str, EvaluationSummary], trainin
     notes = []
     if training and training.start_from:
         notes.append(
-            f"Training began with the weights of {describe_start(training.start_from)}. The base model is the untuned "
-            "one: what the tuned model has gained on it comes from both trainings."
+            f"Training began with the weights of {describe_initial_weights(training.start_from)}. The base model is "
+            "the untuned one: what the tuned model has gained on it comes from both trainings."
         )
-    if training and training.verdicts and training.verdicts.taught:
+    if training and training.verdicts and training.verdicts.seen_in_training:
         notes.append(
-            f"The model that learning from verdicts began with had been trained on {training.verdicts.taught:,} of the "
-            "questions that it was asked: there it repeats what it was shown. rl.holdout keeps questions aside."
+            "The model that learning from verdicts began with had been trained on "
+            f"{training.verdicts.seen_in_training:,} of the questions that it was asked: "
+            "there it repeats what it was shown. rl.holdout keeps questions aside."
         )
     if training and training.verdicts:
         notes.extend(training.verdicts.alarms)

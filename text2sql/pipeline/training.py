@@ -18,20 +18,20 @@ from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
 from text2sql.inference.generate import GenerationRequest
 from text2sql.inference.predict import BudgetedGenerator, score_generations
-from text2sql.rl.loop import VerdictSteps
 from text2sql.rl.measures import summarize_verdicts
-from text2sql.rl.start import count_taught
+from text2sql.rl.reference import count_seen_in_training
 from text2sql.rl.teacher import Teacher
+from text2sql.rl.verdict_steps import VerdictSteps
 from text2sql.runs.records import SAMPLES, CheckpointRecord, ValidationSample
 from text2sql.runs.rollouts import RlStepMetrics
-from text2sql.runs.session import RunSession, lost_model
+from text2sql.runs.session import RunSession, is_model_lost
 from text2sql.runs.summary import TrainingSummary
 from text2sql.training.batches import TrainingData, order_keys
 from text2sql.training.lr_schedule import auto_learning_rate
 from text2sql.training.metrics_log import Track
 from text2sql.training.steps import Steps
 from text2sql.training.supervised import SupervisedSteps
-from text2sql.training.trainer import Trainer, Validate
+from text2sql.training.trainer import MeasureAccuracy, Trainer
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ def train_model(
         BackendError: The backend failed.
     """
     config = session.config
-    validate = _validator(session, dataset.split.validation[: config.training.validation_questions])
+    measure_accuracy = _accuracy_measure(session, dataset.split.validation[: config.training.validation_questions])
     learning_rate = _peak_learning_rate(config)
     resumed_from: list[CheckpointRecord] = []
     while True:
         # A trainer resumes from the checkpoints in the run's directory.
         steps = _make_steps(session, dataset, train, learning_rate, teacher)
-        trainer = Trainer(session, steps, validation, validate, track)
+        trainer = Trainer(session, steps, validation, measure_accuracy, track)
         try:
             chosen = trainer.train()
             sampler = trainer.checkpoints.open_sampler(chosen) if to_sample else None
@@ -89,7 +89,7 @@ def train_model(
         except (TinkerError, RetryableException) as error:
             saved = session.run.checkpoints()
             # With no new checkpoint since the last time, another attempt would end in the same way.
-            if not session.service.capabilities.may_lose_model or not lost_model(error) or saved == resumed_from:
+            if not session.service.capabilities.may_lose_model or not is_model_lost(error) or saved == resumed_from:
                 raise
             resumed_from = saved
             console.print(f"The server broke off the training: {error}", markup=False)
@@ -112,9 +112,9 @@ def _with_verdict_summary(session: RunSession, dataset: Dataset, summary: Traini
     steps = [row for row in session.run.metrics() if isinstance(row, RlStepMetrics)]
     if not steps:
         return summary
-    start = session.run.recorded_start()
-    taught = count_taught(start, dataset.split.train) if start else 0
-    return summary.model_copy(update={"verdicts": summarize_verdicts(steps, session.config.rl, taught)})
+    initial = session.run.recorded_initial_weights()
+    seen = count_seen_in_training(initial, dataset.split.train) if initial else 0
+    return summary.model_copy(update={"verdicts": summarize_verdicts(steps, session.config.rl, seen)})
 
 
 def _peak_learning_rate(config: Config) -> float:
@@ -128,13 +128,13 @@ def _peak_learning_rate(config: Config) -> float:
     return rate
 
 
-def _validator(session: RunSession, questions: Sequence[Example]) -> Validate | None:
+def _accuracy_measure(session: RunSession, questions: Sequence[Example]) -> MeasureAccuracy | None:
     """A function that answers the validation questions during training; None if there are none."""
     if not questions:
         return None
     logged = session.config.training.log_samples
 
-    def validate(sampler: SamplingClient, step: int) -> float:
+    def measure_accuracy(sampler: SamplingClient, step: int) -> float:
         answers = BudgetedGenerator(session, sampler, "validation").generate(GenerationRequest(questions))
         predictions = score_generations(questions, [samples[0] for samples in answers], session.config)
         for row in predictions[:logged]:
@@ -142,4 +142,4 @@ def _validator(session: RunSession, questions: Sequence[Example]) -> Validate | 
         session.run.append(SAMPLES, [ValidationSample(**dict(row), step=step) for row in predictions[:logged]])
         return sum(row.correct for row in predictions) / len(predictions)
 
-    return validate
+    return measure_accuracy

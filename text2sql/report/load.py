@@ -17,9 +17,9 @@ from text2sql.rows import read_jsonl
 from text2sql.rows.values import json_kind
 from text2sql.runs.evaluation_summary import EvaluationSummary
 from text2sql.runs.models import SIDES
-from text2sql.runs.record_files import NotARecord, parse, refusal
+from text2sql.runs.record_files import InvalidRecord, parse, record_error
 from text2sql.runs.records import METRICS, MetricsRow, Prediction, R, StepMetrics, Validation, predictions_file
-from text2sql.runs.rollouts import ROLLOUTS, PaidGroup, RlStepMetrics, SampledGroup
+from text2sql.runs.rollouts import ROLLOUTS, GradedGroup, RlStepMetrics, SampledGroup
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Score, Summary
 
 # Keys whose values are masked, as reports are passed around.
@@ -48,7 +48,7 @@ class RunData:
     predictions: dict[str, PredictionIndex] = field(default_factory=dict)
     config: str = ""
     environment: dict[str, JsonValue] = field(default_factory=dict)
-    rollouts: list[SampledGroup | PaidGroup] = field(default_factory=list)
+    rollouts: list[SampledGroup | GradedGroup] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def evaluation(self, side: str) -> EvaluationSummary | None:
@@ -120,8 +120,8 @@ def load_run(
 
 def with_rollouts(run: RunData, run_dir: Path) -> RunData:
     """The run with its rollouts, which are large and shown only in its own report."""
-    rows: Iterator[tuple[int, SampledGroup | PaidGroup]] = _read_rows(
-        run_dir / ROLLOUTS, run.problems, SampledGroup, PaidGroup
+    rows: Iterator[tuple[int, SampledGroup | GradedGroup]] = _read_rows(
+        run_dir / ROLLOUTS, run.problems, SampledGroup, GradedGroup
     )
     return replace(run, rollouts=[row for _, row in rows])
 
@@ -154,9 +154,9 @@ def _read_object(path: Path, kind: type[R], problems: list[str]) -> R | None:
     try:
         value = json.loads(text)
         if not isinstance(value, dict):
-            raise NotARecord(f"is {json_kind(value)}, not an object")
+            raise InvalidRecord(f"is {json_kind(value)}, not an object")
         return parse(value, kind)
-    except NotARecord as error:
+    except InvalidRecord as error:
         problems.append(f"{path.name} {error}; it was left out.")
     except (ValueError, RecursionError) as error:
         problems.append(f"{path.name} is not JSON ({error}); it was left out.")
@@ -172,9 +172,9 @@ def _read_rows(
         for number, value in read_jsonl(path, skipped=unreadable, appended=in_progress):
             try:
                 record = parse(value, *kinds)
-            except NotARecord as error:
+            except InvalidRecord as error:
                 if strict:
-                    raise refusal(path, f"line {number}", error) from error
+                    raise record_error(path, f"line {number}", error) from error
                 unreadable.append(f"line {number} {error}")
             else:
                 yield number, record

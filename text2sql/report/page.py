@@ -36,7 +36,7 @@ from text2sql.report.questions.packed import Packed, pack
 from text2sql.report.rollouts import example_groups
 from text2sql.report.templates import fill
 from text2sql.runs.models import MODELS, Model
-from text2sql.runs.records import describe_start
+from text2sql.runs.records import describe_initial_weights
 from text2sql.runs.summary import Summary, TrainingSummary, VerdictSummary, describe_weights
 
 # Bytes of the page without the packed questions, above which fewer or shorter examples are shown.
@@ -256,7 +256,7 @@ def _training(run: RunData) -> list[tuple[str, str]]:
     start, expires = training.start_from, training.checkpoint_expires
     facts = [
         ("Trained", describe_weights(training.weights) if training.weights else None),
-        ("Begun with the weights of", describe_start(start) if start else None),
+        ("Begun with the weights of", describe_initial_weights(start) if start else None),
         ("Optimiser steps", count(training.steps)),
         ("Epochs", count(training.epochs)),
         ("Examples seen", count(training.examples)),
@@ -275,7 +275,7 @@ def _training(run: RunData) -> list[tuple[str, str]]:
 def _verdict_facts(verdicts: VerdictSummary | None) -> list[tuple[str, str]]:
     if verdicts is None:
         return []
-    taught = "not known" if verdicts.taught is None else count(verdicts.taught)
+    seen = "not known" if verdicts.seen_in_training is None else count(verdicts.seen_in_training)
     first, final = percent(verdicts.first_right), percent(verdicts.final_right)
     return [
         ("Method", METHOD_NAMES.get(verdicts.method, verdicts.method)),
@@ -286,7 +286,7 @@ def _verdict_facts(verdicts: VerdictSummary | None) -> list[tuple[str, str]]:
         ("Groups that taught nothing", percent(verdicts.dropped)),
         ("Wrong, and let pass by one database", count(verdicts.caught)),
         ("Undecided", count(verdicts.undecided)),
-        ("Questions that the start model knew", taught),
+        ("Questions that the start model knew", seen),
     ]
 
 

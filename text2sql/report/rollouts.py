@@ -9,7 +9,7 @@ from text2sql.formats import clip
 from text2sql.report.comparison import Limits
 from text2sql.report.load import RunData
 from text2sql.report.witness import WitnessView, witness_view
-from text2sql.runs.rollouts import PaidAnswer, PaidGroup, SampledGroup
+from text2sql.runs.rollouts import GradedAnswer, GradedGroup, SampledGroup
 
 # Number of groups of each kind on the page.
 _MAX_GROUPS = 3
@@ -43,32 +43,32 @@ def example_groups(run: RunData, limits: Limits) -> list[RolloutGroup]:
 
     As many again are of those with a wrong answer that one database lets pass, where there are some.
     """
-    sampled = {(row.step, row.place): row for row in run.rollouts if isinstance(row, SampledGroup)}
+    sampled = {(row.step, row.index): row for row in run.rollouts if isinstance(row, SampledGroup)}
     telling = [
-        (sampled[row.step, row.place], row)
+        (sampled[row.step, row.index], row)
         for row in run.rollouts
-        if isinstance(row, PaidGroup)
-        and (row.step, row.place) in sampled
-        and len({answer.reward for answer in row.paid if answer.reward is not None}) > 1
+        if isinstance(row, GradedGroup)
+        and (row.step, row.index) in sampled
+        and len({answer.reward for answer in row.answers if answer.reward is not None}) > 1
     ]
     shown = min(_MAX_GROUPS, limits.cases)
-    caught = [pair for pair in telling if any(answer.passes_one for answer in pair[1].paid)]
+    caught = [pair for pair in telling if any(answer.passes_single_database for answer in pair[1].answers)]
     chosen = {id(pair[1]): pair for pair in [*_evenly_spaced(telling, shown), *_evenly_spaced(caught, shown)]}
-    return [_view(*pair, limits) for pair in sorted(chosen.values(), key=lambda pair: (pair[1].step, pair[1].place))]
+    return [_view(*pair, limits) for pair in sorted(chosen.values(), key=lambda pair: (pair[1].step, pair[1].index))]
 
 
 def _evenly_spaced(
-    pairs: Sequence[tuple[SampledGroup, PaidGroup]], wanted: int
-) -> list[tuple[SampledGroup, PaidGroup]]:
+    pairs: Sequence[tuple[SampledGroup, GradedGroup]], wanted: int
+) -> list[tuple[SampledGroup, GradedGroup]]:
     """Some of the pairs, evenly spaced, with the first and the last among them."""
     if wanted <= 1 or len(pairs) <= wanted:
         return list(pairs[:wanted])
     return [pairs[round(index * (len(pairs) - 1) / (wanted - 1))] for index in range(wanted)]
 
 
-def _view(sampled: SampledGroup, paid: PaidGroup, limits: Limits) -> RolloutGroup:
-    queries: dict[tuple[str, str], list[PaidAnswer]] = {}
-    for answer in paid.paid:
+def _view(sampled: SampledGroup, paid: GradedGroup, limits: Limits) -> RolloutGroup:
+    queries: dict[tuple[str, str], list[GradedAnswer]] = {}
+    for answer in paid.answers:
         queries.setdefault((answer.sql, answer.outcome), []).append(answer)
     by_reward = sorted(queries.values(), key=lambda answers: (answers[0].reward is None, -(answers[0].reward or 0)))
     return RolloutGroup(

@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from text2sql.config import RewardConfig
 from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.processes.process_pool import Workers
-from text2sql.rl.rewards import RewardedAnswer, pay
-from text2sql.runs.rollouts import Outcome
+from text2sql.rl.rewards import RewardedAnswer, grade_answers
+from text2sql.runs.rollouts import AnswerOutcome
 from text2sql.sql.budget import TIMEOUT
 
 
 @dataclass(frozen=True)
 class Reward:
-    """What an answer is paid, and why.
+    """The reward of an answer, and why.
 
     Attributes:
         value: The reward; None where the evaluator cannot decide, which says nothing about the answer.
-        outcome: What it is paid for.
-        reason: The same in a sentence, with the difference found.
+        outcome: What it is rewarded for.
+        reason: The verdict in a sentence, with the difference between the results.
     """
 
     value: float | None
-    outcome: Outcome
+    outcome: AnswerOutcome
     reason: str
 
 
@@ -41,31 +41,40 @@ def reward_answers(
     timeout: float = TIMEOUT,
     dialect: Dialect = "sqlite",
 ) -> list[Reward]:
-    """Judge answers by execution on databases made to tell them from the gold queries, and say what each is paid.
+    """The rewards of answers, by execution on databases generated to tell them from the gold queries.
 
     Queries run in processes that can be killed: no answer makes this raise or hang.
 
     Args:
-        answers: What a model wrote; the query is found in it.
+        answers: What a model wrote; the query is extracted from it.
         golds: The gold query of each.
-        schemas: ``CREATE TABLE`` statements of each.
-        databases: Path of a real SQLite database of each, where there is one.
+        schemas: The ``CREATE TABLE`` statements for each.
+        databases: Path of a real SQLite database for each, where there is one.
         truncated: Whether each was cut off at the token limit.
         table: The rewards; the defaults of `rl.reward` where it is None.
         workers: Processes; the rewards do not depend on it.
-        seed: Of the databases that are made.
+        seed: Seed of the generated databases.
         timeout: Seconds of processor time for one answer.
-        dialect: Of schemas and queries; its engine runs them.
+        dialect: SQL dialect of schemas and queries, whose engine runs them.
 
     Raises:
-        EngineMissing: The engine of the dialect cannot be had.
+        EngineMissing: The engine of the dialect is not installed.
         ValueError: The lists are not of one length.
     """
     count = len(answers)
-    own, cut = databases or [None] * count, truncated or [False] * count
-    asked = [
-        RewardedAnswer("", schema, gold, answer, bool(short), database, dialect)
-        for answer, gold, schema, database, short in zip(answers, golds, schemas, own, cut, strict=True)
+    databases = databases or [None] * count
+    truncated = truncated or [False] * count
+    inputs = [
+        RewardedAnswer(
+            question="",
+            schema=schema,
+            gold=gold,
+            answer=answer,
+            truncated=bool(cut_off),
+            database=database,
+            dialect=dialect,
+        )
+        for answer, gold, schema, database, cut_off in zip(answers, golds, schemas, databases, truncated, strict=True)
     ]
-    paid = pay(asked, table or RewardConfig(), workers=workers, seed=seed, timeout=timeout)
-    return [Reward(row.reward, row.outcome, row.verdict.reason) for row in paid]
+    graded = grade_answers(inputs, table or RewardConfig(), workers=workers, seed=seed, timeout=timeout)
+    return [Reward(answer.reward, answer.outcome, answer.verdict.reason) for answer in graded]

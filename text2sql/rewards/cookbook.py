@@ -1,7 +1,7 @@
 """The reward as the Tinker cookbook takes it: a group of environments, one for each answer to a question.
 
-This module needs `tinker_cookbook`, which no extra installs. Rewards are given to the group as a whole: then one call
-judges all answers, and one that the evaluator cannot decide gets the mean of the others, so that it has no advantage.
+This module needs `tinker_cookbook`, which no extra installs. Rewards are computed for the group as a whole: one call
+executes all answers, and one that the evaluator cannot decide gets the mean of the others, so that it has no advantage.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class VerdictEnv(Env):
     """One answer to one question.
 
     Args:
-        renderer: The cookbook's, of the model.
+        renderer: The cookbook's renderer of the model.
         prompt: What the user says: schema and question.
 
     Attributes:
-        answer: What the model wrote; empty until then.
+        answer: The text that the model wrote; empty until then.
         truncated: Whether it was cut off.
     """
 
@@ -38,12 +38,12 @@ class VerdictEnv(Env):
         self.answer, self.truncated = "", False
 
     async def initial_observation(self) -> tuple[tinker.ModelInput, Any]:
-        """The question, in a conversation, and what ends an answer."""
+        """The question as a conversation, and the stop condition of an answer."""
         messages = [{"role": "user", "content": self._prompt}]
         return self._renderer.build_generation_prompt(messages), self._renderer.get_stop_sequences()
 
     async def step(self, action: list[int], *, extra: Any = None) -> StepResult:
-        """Remember the answer; `VerdictGroup` pays it."""
+        """Keep the answer; `VerdictGroup` computes its reward."""
         message, _ = self._renderer.parse_response(action)
         self.answer = renderers.get_text_content(message)
         self.truncated = bool(extra) and extra.get("stop_reason") == "length"
@@ -60,7 +60,7 @@ class VerdictGroup(EnvGroupBuilder):
     """The environments of one question, and the rewards of the answers in them.
 
     Attributes:
-        renderer: The cookbook's, of the model.
+        renderer: The cookbook's renderer of the model.
         prompt: What the user says: schema and question.
         schema: ``CREATE TABLE`` statements.
         gold: The gold query.
@@ -86,7 +86,7 @@ class VerdictGroup(EnvGroupBuilder):
     async def compute_group_rewards(
         self, trajectory_group: list[Any], env_group: Sequence[VerdictEnv]
     ) -> list[tuple[float, dict[str, float]]]:
-        """Judge all answers of the group; each gets its reward, and the share of every outcome is logged."""
+        """The reward of each answer of the group, and its outcome as a metric."""
         count = len(env_group)
         rewards: list[Reward] = await asyncio.to_thread(
             reward_answers,

@@ -16,7 +16,7 @@ Completion = str | Sequence[Mapping[str, Any]]
 
 
 class VerdictReward:
-    """Pays completions by the evaluator's verdict on them.
+    """Rewards completions by the evaluator's verdict on them.
 
     The data set has a column with the gold queries, one with the schemas, and may have one with the paths of real
     databases. What the evaluator cannot decide is None, which TRL leaves out of its group.
@@ -24,11 +24,11 @@ class VerdictReward:
     Args:
         table: The rewards; the defaults of `rl.reward` where it is None.
         gold: Name of the column with the gold queries.
-        schema: Of the one with the ``CREATE TABLE`` statements.
-        database: Of the one with the databases; a data set without it has none.
-        max_completion_length: The trainer's. A completion of N tokens was cut off; None: nothing is known of it.
+        schema: Name of the column with the ``CREATE TABLE`` statements.
+        database: Name of the column with the paths of databases; a data set without it has none.
+        max_completion_length: The trainer's. A completion of so many tokens counts as cut off; None: none does.
         workers: Processes that execute queries.
-        seed: Of the databases that are made.
+        seed: Seed of the generated databases.
         timeout: Seconds of processor time for one completion.
     """
 
@@ -49,7 +49,7 @@ class VerdictReward:
     ) -> None:
         self._table = table
         self._gold, self._schema, self._database = gold, schema, database
-        self._longest, self._workers, self._seed, self._timeout = max_completion_length, workers, seed, timeout
+        self._max_length, self._workers, self._seed, self._timeout = max_completion_length, workers, seed, timeout
 
     def __call__(
         self,
@@ -63,9 +63,9 @@ class VerdictReward:
 
         Args:
             completions: What was sampled.
-            completion_ids: The same as tokens.
-            log_metric: TRL's; is told the share of every outcome.
-            **columns: The data set's, repeated for each completion, and what else TRL passes on.
+            completion_ids: Token ids of each completion.
+            log_metric: TRL's; called with the share of every outcome.
+            **columns: Columns of the data set, repeated for each completion, and what else TRL passes on.
 
         Raises:
             KeyError: The data set lacks a column that is needed.
@@ -74,15 +74,15 @@ class VerdictReward:
             if name not in columns:
                 known = ", ".join(sorted(columns))
                 raise KeyError(f"VerdictReward needs the column {name!r}, and the data set has {known}")
-        cut = None
-        if self._longest is not None and completion_ids is not None:
-            cut = [len(ids) >= self._longest for ids in completion_ids]
+        truncated = None
+        if self._max_length is not None and completion_ids is not None:
+            truncated = [len(ids) >= self._max_length for ids in completion_ids]
         rewards = reward_answers(
             [_text(completion) for completion in completions],
             columns[self._gold],
             columns[self._schema],
             columns.get(self._database),
-            truncated=cut,
+            truncated=truncated,
             table=self._table,
             workers=self._workers,
             seed=self._seed,

@@ -15,9 +15,9 @@ import numpy as np
 from tinker import types
 
 from text2sql.config.rl import RewardConfig
-from text2sql.rl.answers import AnswerDatum, TrainedAnswer, make_datum, sampled_answers
-from text2sql.rl.rejection import distinct, is_right
-from text2sql.runs.rollouts import PaidAnswer, PaidGroup, SampledGroup
+from text2sql.rl.answers import AnswerDatum, TrainedAnswer, make_datum, trained_answers
+from text2sql.rl.rejection import first_distinct, is_right
+from text2sql.runs.rollouts import GradedAnswer, GradedGroup, SampledGroup
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,32 +25,36 @@ if TYPE_CHECKING:
     from backends.interface import CustomLoss
 
 
-def preference_pairs(sampled: SampledGroup, paid: PaidGroup, table: RewardConfig, most: int) -> list[TrainedAnswer]:
+def preference_pairs(
+    sampled: SampledGroup, graded: GradedGroup, table: RewardConfig, max_pairs: int
+) -> list[TrainedAnswer]:
     """Pairs of a group's different answers, each a right one followed by a wrong one.
 
     Args:
-        sampled: The group.
-        paid: Its rewards.
-        table: What is right is paid as much as it says of equivalent answers; wrong is what runs, or with a user's own
-            function whatever is paid less.
-        most: Pairs.
+        sampled: The sampled group.
+        graded: The rewards of its answers.
+        table: An answer is right whose reward is at least that of equivalent answers; wrong is what runs, or with a
+            user's own function whatever has a lower reward.
+        max_pairs: Most pairs.
 
     Returns:
         An even number of answers; none where no answer is right, or none is wrong.
     """
-    places = range(len(paid.paid))
-    right = distinct(paid.paid, [place for place in places if is_right(paid.paid[place], table)], most)
-    wrong = distinct(paid.paid, [place for place in places if _is_wrong(paid.paid[place], table)], most)
+    answers = graded.answers
+    right = [index for index, answer in enumerate(answers) if is_right(answer, table)]
+    wrong = [index for index, answer in enumerate(answers) if _is_wrong(answer, table)]
+    right = first_distinct(answers, right, max_pairs)
+    wrong = first_distinct(answers, wrong, max_pairs)
     if not right or not wrong:
         return []
-    answers = sampled_answers(sampled, paid)
     # The longer side is gone through once: no pair comes twice.
-    count = min(most, max(len(right), len(wrong)))
-    pairs = [(right[number % len(right)], wrong[number % len(wrong)]) for number in range(count)]
-    return [answers[place] for pair in pairs for place in pair]
+    count = min(max_pairs, max(len(right), len(wrong)))
+    pairs = [(right[i % len(right)], wrong[i % len(wrong)]) for i in range(count)]
+    trained = trained_answers(sampled, graded)
+    return [trained[index] for pair in pairs for index in pair]
 
 
-def _is_wrong(answer: PaidAnswer, table: RewardConfig) -> bool:
+def _is_wrong(answer: GradedAnswer, table: RewardConfig) -> bool:
     if answer.reward is None or answer.reward >= table.equivalent:
         return False
     return table.function is not None or answer.outcome in ("runs", "caught")
@@ -58,11 +62,12 @@ def _is_wrong(answer: PaidAnswer, table: RewardConfig) -> bool:
 
 def preference_data(answers: Sequence[TrainedAnswer]) -> list[AnswerDatum]:
     """Pairs as data for `preference_loss`, whose sum is a mean over all pairs."""
-    weight = 2.0 / len(answers)
+    pair_weight = 2.0 / len(answers)
     data = []
     for answer in answers:
-        assert answer.reference is not None
-        data.append(AnswerDatum(answer, make_datum(answer, weights=weight * answer.chosen, logprobs=answer.reference)))
+        assert answer.reference_logprobs is not None
+        weights = pair_weight * answer.sampled_mask  # [A]
+        data.append(AnswerDatum(answer, make_datum(answer, weights=weights, logprobs=answer.reference_logprobs)))
     return data
 
 
@@ -74,11 +79,16 @@ def preference_loss(beta: float) -> CustomLoss:
 def _pairs_loss(
     data: Sequence[types.Datum], logprobs: Sequence[Tensor], *, beta: float
 ) -> tuple[Tensor, dict[str, float]]:
+    """The loss of pairs, a scalar; `data` and `logprobs`, of each datum ``[T]``, have the right answer of a pair first.
+
+    Loss inputs of a datum: ``weights`` ``[T]``, the pair's weight at each token that counts and 0 elsewhere;
+    ``logprobs`` ``[T]``, those under the start model.
+    """
     # Not at the top: whoever imports this module need not wait for torch.
     import torch
     from torch.nn.functional import logsigmoid
 
-    gains = [_gain(datum, own) for datum, own in zip(data, logprobs, strict=True)]
+    gains = [_gain(datum, policy_logprobs) for datum, policy_logprobs in zip(data, logprobs, strict=True)]
     weights = [float(datum.loss_fn_inputs["weights"].to_numpy().max()) for datum in data]
     losses = [
         -weight * logsigmoid(beta * (right - wrong))
@@ -88,23 +98,23 @@ def _pairs_loss(
 
 
 def _gain(datum: types.Datum, logprobs: Tensor) -> Tensor:
-    """How much likelier an answer is than under the start model, in nats."""
+    """How much likelier an answer is than under the start model, in nats: a scalar of ``logprobs`` ``[T]``."""
     inputs = datum.loss_fn_inputs
-    scored = inputs["weights"].to_torch() > 0
+    scored = inputs["weights"].to_torch() > 0  # [T]
     return (logprobs - inputs["logprobs"].to_torch())[scored].sum()
 
 
-def preferred(answers: Sequence[TrainedAnswer], logprobs: Sequence[np.ndarray]) -> float | None:
+def preference_accuracy(answers: Sequence[TrainedAnswer], logprobs: Sequence[np.ndarray]) -> float | None:
     """Share of pairs whose right answer has gained more on the start model than the wrong one; None without pairs.
 
     Args:
         answers: Pairs, as `preference_pairs` has them.
-        logprobs: Of each answer, its tokens' log-probabilities in the training step.
+        logprobs: Log-probabilities of each answer's tokens in the training step ``[A]``.
     """
     gains = [
-        float((own - answer.reference)[answer.chosen].sum())
-        for answer, own in zip(answers, logprobs, strict=True)
-        if answer.reference is not None
+        float((policy_logprobs - answer.reference_logprobs)[answer.sampled_mask].sum())
+        for answer, policy_logprobs in zip(answers, logprobs, strict=True)
+        if answer.reference_logprobs is not None
     ]
     if not gains:
         return None

@@ -10,40 +10,42 @@ from collections.abc import Sequence
 
 from text2sql.config.rl import RewardConfig
 from text2sql.data.prompts import Tokens
-from text2sql.rl.answers import AnswerDatum, TrainedAnswer, make_datum, sampled_answers
-from text2sql.runs.rollouts import PaidAnswer, PaidGroup, SampledGroup
+from text2sql.rl.answers import AnswerDatum, TrainedAnswer, make_datum, trained_answers
+from text2sql.runs.rollouts import GradedAnswer, GradedGroup, SampledGroup
 from text2sql.sql.tokens import fold, tokenize
 
 
-def is_right(answer: PaidAnswer, table: RewardConfig) -> bool:
-    """Whether an answer is paid as much as one that is equivalent to the gold query."""
+def is_right(answer: GradedAnswer, table: RewardConfig) -> bool:
+    """Whether the reward of an answer is at least that of a query equivalent to the gold one."""
     return answer.reward is not None and answer.reward >= table.equivalent
 
 
-def normalised(sql: str) -> str:
+def normalise_sql(sql: str) -> str:
     """A query without what does not tell it from another: white space, comments, case of words, a last semicolon."""
-    # Read as tokens alone: only the processes that judge parse a model's text.
+    # Read as tokens alone: only the worker processes parse a model's text.
     return " ".join(fold(token.text) if token.kind == "word" else token.text for token in tokenize(sql)).rstrip("; ")
 
 
-def distinct(paid: Sequence[PaidAnswer], wanted: Sequence[int], most: int) -> list[int]:
-    """The first places of different queries, at most N of them."""
-    places: dict[str, int] = {}
-    for place in wanted:
-        places.setdefault(normalised(paid[place].sql), place)
-    return list(places.values())[:most]
+def first_distinct(answers: Sequence[GradedAnswer], candidates: Sequence[int], max_count: int) -> list[int]:
+    """The indices of the first different queries among the candidate indices, at most `max_count` of them."""
+    first_index: dict[str, int] = {}
+    for index in candidates:
+        first_index.setdefault(normalise_sql(answers[index].sql), index)
+    return list(first_index.values())[:max_count]
 
 
-def right_answers(sampled: SampledGroup, paid: PaidGroup, table: RewardConfig, most: int) -> list[TrainedAnswer]:
-    """The first different right answers of a group."""
-    right = [place for place, answer in enumerate(paid.paid) if is_right(answer, table)]
-    answers = sampled_answers(sampled, paid)
-    return [answers[place] for place in distinct(paid.paid, right, most)]
+def right_answers(
+    sampled: SampledGroup, graded: GradedGroup, table: RewardConfig, max_count: int
+) -> list[TrainedAnswer]:
+    """The first different right answers of a group, at most `max_count` of them."""
+    right = [index for index, answer in enumerate(graded.answers) if is_right(answer, table)]
+    answers = trained_answers(sampled, graded)
+    return [answers[index] for index in first_distinct(graded.answers, right, max_count)]
 
 
 def gold_answer(tokens: Tokens) -> TrainedAnswer:
-    """The gold answer to a question, as one that is learnt from."""
-    return TrainedAnswer(tokens.prompt.tolist(), tokens.completion.tolist(), None)
+    """The gold answer to a question, to be learnt from like a sampled one."""
+    return TrainedAnswer(prompt=tokens.prompt.tolist(), tokens=tokens.completion.tolist(), sampling_logprobs=None)
 
 
 def imitation_data(answers: Sequence[TrainedAnswer]) -> list[AnswerDatum]:

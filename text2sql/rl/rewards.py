@@ -1,9 +1,9 @@
-"""What an answer is paid: by the evaluator's verdict on it, or by a function of the user's own."""
+"""Rewards of answers: by the evaluator's verdict on them, or by a function of the user's own."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Unpack
 
@@ -12,15 +12,15 @@ from text2sql.engines.answers import extract_sql_in
 from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.overlap import score_with_overlap
 from text2sql.equivalence.processes.process_pool import Lost, Workers, run_tasks
-from text2sql.equivalence.processes.worker_process import uncounted
+from text2sql.equivalence.processes.worker_process import exclude_from_cpu_limit
 from text2sql.equivalence.scoring import MatchOptions, Pair, score_pairs, work_on_pairs
 from text2sql.equivalence.verdict import Verdict
 from text2sql.errors import UserError
 from text2sql.functions import find_function
-from text2sql.runs.rollouts import Outcome, PaidAnswer
+from text2sql.runs.rollouts import AnswerOutcome, GradedAnswer
 
 # Bytes by which a process with a user's own function may grow.
-OWN_MEMORY = 2 * 2**30
+FUNCTION_MEMORY_BYTES = 2 * 2**30
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,18 @@ class RewardedAnswer:
     """An answer as a reward function sees it.
 
     Attributes:
-        question: In natural language.
+        question: The question in natural language.
         schema: ``CREATE TABLE`` statements.
         gold: The gold query.
         answer: What the model wrote, without the stop string that ended it.
         truncated: Whether it was cut off.
         database: Path of the question's own database, None for most.
-        dialect: Of schema and queries.
-        sql: The query in it; set by `pay`, as what follows.
-        outcome: What the evaluator says of it.
-        reason: The same in a sentence.
-        reward: By the table of verdicts; None where the evaluator cannot decide.
-        passes_one: Whether it is wrong, and a comparison on one database would have taken it for right.
+        dialect: SQL dialect of schema and queries.
+        sql: The query in the answer; set by `grade_answers`, as the fields that follow.
+        outcome: What the answer is rewarded for, by the evaluator's verdict.
+        reason: The verdict in a sentence.
+        reward: The reward by the table of verdicts; None where the evaluator cannot decide.
+        passes_single_database: Whether it is wrong, and a comparison on one database would have taken it for right.
     """
 
     question: str
@@ -50,17 +50,14 @@ class RewardedAnswer:
     database: str | None = None
     dialect: Dialect = "sqlite"
     sql: str = ""
-    outcome: Outcome = "undecided"
+    outcome: AnswerOutcome = "undecided"
     reason: str = ""
     reward: float | None = None
-    passes_one: bool = False
+    passes_single_database: bool = False
 
 
-RewardFunction = Callable[[RewardedAnswer], "float | None"]
-
-
-def outcome_of(verdict: Verdict, answer: RewardedAnswer) -> Outcome:
-    """What an answer is paid for; one that was cut off does not end, whatever it says until then."""
+def outcome_of(verdict: Verdict, answer: RewardedAnswer) -> AnswerOutcome:
+    """What an answer is rewarded for; one that was cut off is ``truncated``, whatever it says until then."""
     if answer.truncated:
         return "truncated"
     if verdict.correct:
@@ -72,16 +69,16 @@ def outcome_of(verdict: Verdict, answer: RewardedAnswer) -> Outcome:
 
 
 def _passed_own_database(verdict: Verdict) -> bool:
-    """Whether the question's own database let a wrong answer pass, so that a made one had to find it out."""
+    """Whether the question's own database accepts a wrong answer, and only a generated one rejects it."""
     # A difference on the own database, which is too large to show, has a witness without tables.
     return verdict.unused_database is None and verdict.witness is not None and bool(verdict.witness.tables)
 
 
-def one_database_passes(verdict: Verdict, answer: RewardedAnswer) -> bool:
-    """Whether a wrong answer is one that a comparison on one database would have taken for a right one.
+def passes_single_database(verdict: Verdict, answer: RewardedAnswer) -> bool:
+    """Whether a wrong answer is a false positive of a comparison on a single database.
 
-    Where the question has a database of its own, that is the one. Where it has none, it is the first that was made, and
-    results are compared there as sets of rows in any order of the columns, as is the custom.
+    That is the question's own database, where it has one; else the first generated one, on which results are compared
+    as sets of rows in any order of the columns, as is the custom.
     """
     outcome = outcome_of(verdict, answer)
     if answer.database or outcome == "caught":
@@ -93,71 +90,81 @@ def one_database_passes(verdict: Verdict, answer: RewardedAnswer) -> bool:
 def pay_by_one_database(answer: RewardedAnswer) -> float | None:
     """A reward function: the usual comparison on one database, to compare what is learnt from it with ours.
 
-    Results are compared as sets of rows, on the question's own database or on the first that is made
-    (`one_database_passes`). What passes is paid 1, and anything else as the table pays it.
+    Results are compared as sets of rows, on the question's own database or on the first generated one
+    (`passes_single_database`). The reward of what passes is 1, and that of anything else is the table's.
     """
-    return 1.0 if answer.passes_one else answer.reward
+    return 1.0 if answer.passes_single_database else answer.reward
 
 
-def reward_of(outcome: Outcome, table: RewardConfig) -> float | None:
+def outcome_reward(outcome: AnswerOutcome, table: RewardConfig) -> float | None:
     """The reward of an outcome; None for what cannot be decided."""
     if outcome in ("undecided", "failed"):
         return None
     return float(getattr(table, "error" if outcome == "timeout" else outcome))
 
 
-def pay(
+def grade_answers(
     answers: Sequence[RewardedAnswer],
     table: RewardConfig,
     *,
     names: Sequence[str] | None = None,
     **options: Unpack[MatchOptions],
-) -> list[PaidAnswer]:
-    """Judge answers and say what each is paid.
+) -> list[GradedAnswer]:
+    """The verdict on each answer, and its reward.
 
     Args:
-        answers: What to judge; equal ones are judged once.
+        answers: What to grade; equal ones are executed once.
         table: The rewards of verdicts, or the user's own function.
-        names: Of the answers, for messages.
-        options: How they are matched with their gold queries; of the databases there are `table.databases`.
+        names: Names of the answers, for messages.
+        options: How they are matched with their gold queries; the number of databases is `table.databases`.
 
     Raises:
         UserError: The user's own function cannot be imported; or it raised, hung or returned no number for an answer,
             and `on_failure` is ``stop``.
     """
-    pairs = [Pair(answer.schema, answer.gold, answer.answer, answer.database, answer.dialect) for answer in answers]
+    pairs = [
+        Pair(
+            schema=answer.schema,
+            gold=answer.gold,
+            predicted=answer.answer,
+            database=answer.database,
+            dialect=answer.dialect,
+        )
+        for answer in answers
+    ]
     verdicts: dict[int, Verdict] = {}
     overlaps: dict[int, float] = {}
     options["effort"] = table.databases
     if table.partial:
-        for index, verdict, found in work_on_pairs(score_with_overlap, pairs, **options):
-            verdicts[index], overlaps[index] = verdict, found.overlap if found else 0.0
+        for index, verdict, pair_overlap in work_on_pairs(score_with_overlap, pairs, **options):
+            verdicts[index], overlaps[index] = verdict, pair_overlap.overlap if pair_overlap else 0.0
     else:
         verdicts |= score_pairs(pairs, **options)
-    paid = [
-        _pay_by_table(answer, verdicts[index], table, overlaps.get(index, 0.0)) for index, answer in enumerate(answers)
+    graded = [
+        _grade_by_table(answer, verdicts[index], table, overlaps.get(index, 0.0))
+        for index, answer in enumerate(answers)
     ]
     if table.function is None:
-        return paid
+        return graded
     names = names or [f"answer {n}" for n in range(1, len(answers) + 1)]
-    return _pay_by_function(answers, paid, table, names, options.get("workers", 1))
+    return _grade_by_function(answers, graded, table, names, options.get("workers", 1))
 
 
-def _pay_by_table(answer: RewardedAnswer, verdict: Verdict, table: RewardConfig, overlap: float) -> PaidAnswer:
+def _grade_by_table(answer: RewardedAnswer, verdict: Verdict, table: RewardConfig, overlap: float) -> GradedAnswer:
     outcome = outcome_of(verdict, answer)
-    reward = reward_of(outcome, table)
+    reward = outcome_reward(outcome, table)
     if outcome == "runs" and reward is not None:
         reward += table.partial * overlap
-    return PaidAnswer(
+    return GradedAnswer(
         sql=extract_sql_in(answer.answer, answer.dialect),
         verdict=verdict,
         outcome=outcome,
         reward=reward,
-        passes_one=one_database_passes(verdict, answer) or None,
+        passes_single_database=passes_single_database(verdict, answer) or None,
     )
 
 
-def check_function(table: RewardConfig) -> None:
+def check_reward_function(table: RewardConfig) -> None:
     """Import the user's own function, if there is one (UserError where that fails)."""
     if table.function is not None:
         try:
@@ -167,63 +174,67 @@ def check_function(table: RewardConfig) -> None:
 
 
 @dataclass(frozen=True)
-class CallTask(RewardedAnswer):
-    """An answer, and the path of the function that pays it."""
+class RewardCall(RewardedAnswer):
+    """An answer, and the path of the user's own reward function of it: a task of a worker process."""
 
     function: str = ""
 
 
 @dataclass(frozen=True)
-class Payment:
-    """What a user's own function returned, or why it did not."""
+class RewardReply:
+    """What a user's own function returned, or in words why it returned nothing that can be used."""
 
     reward: float | None = None
     failure: str = ""
 
 
-def call_function(task: CallTask) -> Payment:
-    """What a worker does with an answer and a user's own function; what that raises comes back in words."""
+def call_reward_function(task: RewardCall) -> RewardReply:
+    """Call the function, in a worker process; an exception becomes a failure in words."""
     try:
         answer = RewardedAnswer(**{field.name: getattr(task, field.name) for field in fields(RewardedAnswer)})
-        with uncounted():
+        with exclude_from_cpu_limit():
             function = find_function(task.function)
         reward = function(answer)
         if reward is not None and not math.isfinite(reward):
-            return Payment(failure=f"it returned {reward}")
-        return Payment(None if reward is None else float(reward))
+            return RewardReply(failure=f"it returned {reward}")
+        return RewardReply(None if reward is None else float(reward))
     except Exception as error:
-        return Payment(failure=f"{type(error).__name__}: {error}")
+        return RewardReply(failure=f"{type(error).__name__}: {error}")
 
 
-def _pay_by_function(
+def _grade_by_function(
     answers: Sequence[RewardedAnswer],
-    judged: Sequence[PaidAnswer],
+    graded: Sequence[GradedAnswer],
     table: RewardConfig,
     names: Sequence[str],
     workers: Workers,
-) -> list[PaidAnswer]:
-    """Pay by the user's own function, in processes that can be killed."""
-    tasks = []
-    for answer, paid in zip(answers, judged, strict=True):
-        known = replace(
-            answer,
-            sql=paid.sql,
-            outcome=paid.outcome,
-            reason=paid.verdict.reason,
-            reward=paid.reward,
-            passes_one=bool(paid.passes_one),
-        )
-        tasks.append(CallTask(**asdict(known), function=table.function or ""))
-    found = list(judged)
-    for index, reply in run_tasks(call_function, tasks, workers=workers, seconds=table.seconds, memory=OWN_MEMORY):
+) -> list[GradedAnswer]:
+    """Replace the table's rewards by those of the user's own function, in processes that can be killed."""
+    calls = [_reward_call(answer, by_table, table) for answer, by_table in zip(answers, graded, strict=True)]
+    results = list(graded)
+    for index, reply in run_tasks(
+        call_reward_function, calls, workers=workers, seconds=table.seconds, memory=FUNCTION_MEMORY_BYTES
+    ):
         failure = reply.reason if isinstance(reply, Lost) else reply.failure
         if failure and table.on_failure == "stop":
             raise UserError(
-                f"rl.reward.function={table.function} failed on {names[index]}, {judged[index].sql!r}: {failure}. What "
+                f"rl.reward.function={table.function} failed on {names[index]}, {graded[index].sql!r}: {failure}. What "
                 "was sampled is kept, and the same command goes on there; rl.reward.on_failure=drop leaves such "
                 "answers out."
             )
-        outcome: Outcome = "failed" if failure else judged[index].outcome
+        outcome: AnswerOutcome = "failed" if failure else graded[index].outcome
         reward = None if isinstance(reply, Lost) else reply.reward
-        found[index] = found[index].model_copy(update={"reward": reward, "outcome": outcome})
-    return found
+        results[index] = results[index].model_copy(update={"reward": reward, "outcome": outcome})
+    return results
+
+
+def _reward_call(answer: RewardedAnswer, graded: GradedAnswer, table: RewardConfig) -> RewardCall:
+    complete = replace(
+        answer,
+        sql=graded.sql,
+        outcome=graded.outcome,
+        reason=graded.verdict.reason,
+        reward=graded.reward,
+        passes_single_database=bool(graded.passes_single_database),
+    )
+    return RewardCall(**asdict(complete), function=table.function or "")

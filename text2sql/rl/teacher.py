@@ -13,13 +13,13 @@ from text2sql.console import console
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.session import RunSession, open_service
-from text2sql.training.early_stopping import choose_checkpoint
+from text2sql.runs.trained_model import finished_checkpoint
 
 KEY = "rl.distill.teacher"
 
 
 class Teacher:
-    """A run's teacher, opened when it is first asked; a context, which closes what was opened for it.
+    """A run's teacher, opened when it is first used; a context manager, which closes what was opened for it.
 
     Args:
         session: The run that learns.
@@ -39,60 +39,59 @@ class Teacher:
         self._opened.close()
 
     def sampler(self) -> SamplingClient:
-        """The teacher.
+        """The teacher, to compute log-probabilities with.
 
         Raises:
             UserError: There is no such run, it has not finished its training, its tokens are not those of this run's
                 model, or what it costs is not known.
         """
         if self._sampler is None:
-            sampler = self._open(str(self._session.config.rl.distill.teacher))
-            own = self._session.service.create_sampling_client(base_model=self._session.config.trained_model).result()
-            check_vocabularies(own.get_tokenizer(), sampler.get_tokenizer())
-            self._sampler = sampler
+            session = self._session
+            teacher = self._open(str(session.config.rl.distill.teacher))
+            base = session.service.create_sampling_client(base_model=session.config.trained_model).result()
+            check_vocabularies(base.get_tokenizer(), teacher.get_tokenizer())
+            self._sampler = teacher
         return self._sampler
 
-    def _open(self, given: str) -> SamplingClient:
+    def _open(self, name: str) -> SamplingClient:
         if self._session.budget.limit is not None:
             raise UserError(
                 f"{KEY}: tinker.max_cost cannot be kept, because what the teacher costs is not counted. Leave "
                 "tinker.max_cost out."
             )
-        run = RunDirectory(expand_user(given))
+        run = RunDirectory(expand_user(name))
         if run.path.is_dir() and run.file("config.yaml").is_file():
-            return self._of_run(run)
-        if given.startswith(SCHEME):
-            return self._session.service.create_sampling_client(model_path=given).result()
-        return self._session.service.create_sampling_client(base_model=given).result()
+            return self._open_run(run)
+        if name.startswith(SCHEME):
+            return self._session.service.create_sampling_client(model_path=name).result()
+        return self._session.service.create_sampling_client(base_model=name).result()
 
-    def _of_run(self, run: RunDirectory) -> SamplingClient:
-        theirs, checkpoints, summary = load_run_config(run), run.checkpoints(), run.summary()
-        if not (summary and summary.training and checkpoints):
-            raise UserError(f"{KEY}: the training in {run.path} has not finished; run its command again first.")
-        if theirs.prompt.template != self._session.config.prompt.template:
+    def _open_run(self, run: RunDirectory) -> SamplingClient:
+        config = load_run_config(run)
+        checkpoint = finished_checkpoint(run, config, KEY)
+        if config.prompt.template != self._session.config.prompt.template:
             console.print(
                 f"{KEY}: {run.path} was trained with another prompt.template than this run has: the teacher reads "
                 "prompts that it does not know.",
                 markup=False,
             )
         # Its own backend, with its own base model and options; the weights are in its own directory.
-        service = self._opened.enter_context(open_service(theirs, run.file("checkpoints")))
-        chosen = choose_checkpoint(checkpoints, theirs.training)
-        return service.create_sampling_client(model_path=chosen.sampler_path).result()
+        service = self._opened.enter_context(open_service(config, run.file("checkpoints")))
+        return service.create_sampling_client(model_path=checkpoint.sampler_path).result()
 
 
-def check_vocabularies(own: Tokenizer, theirs: Tokenizer) -> None:
+def check_vocabularies(student: Tokenizer, teacher: Tokenizer) -> None:
     """Refuse a teacher to which the same token ids are other words.
 
     Raises:
         UserError: The vocabularies differ; the message has the first difference.
     """
-    mine, other = vocabulary(own), vocabulary(theirs)
-    if mine == other:
+    student_ids, teacher_ids = vocabulary(student), vocabulary(teacher)
+    if student_ids == teacher_ids:
         return
-    words = sorted({word for word, _ in mine.items() ^ other.items()})
+    words = sorted({word for word, _ in student_ids.items() ^ teacher_ids.items()})
     raise UserError(
-        f"{KEY}: the teacher's tokenizer is another than that of base_model ({len(other):,} and {len(mine):,} tokens; "
-        f"{len(words):,} are not the same, for example {words[0]!r}), and a token's log-probability can be compared "
-        "with that of the same token alone. Give a teacher of the same family."
+        f"{KEY}: the teacher's tokenizer is another than that of base_model ({len(teacher_ids):,} and "
+        f"{len(student_ids):,} tokens; {len(words):,} are not the same, for example {words[0]!r}), and a token's "
+        "log-probability can be compared with that of the same token alone. Give a teacher of the same family."
     )

@@ -27,10 +27,10 @@ class TokenCount:
     """Tokens of one piece of work, by what the API charges for.
 
     Attributes:
-        train: Trained on.
-        prefill: In prompts.
-        sample: Sampled.
-        cached: Those in prompts that the service had read before, and says so.
+        train: Tokens trained on.
+        prefill: Tokens in prompts.
+        sample: Sampled tokens.
+        cached: Of the prompt tokens, those that the service had read before, and says so.
     """
 
     train: int = 0
@@ -46,28 +46,28 @@ class TokenCount:
 
 
 def run_prices(config: Config) -> tuple[Prices, str] | None:
-    """What a run is charged, and where the prices are from; None where it costs nothing, or nobody knows what.
+    """The prices of a run, and their source; None where it costs nothing, or where no price is known.
 
     Raises:
         UserError: There is a limit, but no price is known.
     """
     if not config.capabilities.charges:
         return None
-    found = find_prices(config.trained_model, config.tinker)
-    if found is None and config.tinker.max_cost is not None:
+    priced = find_prices(config.trained_model, config.tinker)
+    if priced is None and config.tinker.max_cost is not None:
         raise UserError(
             f'tinker.max_cost: no price of "{config.trained_model}" is known. Set tinker.prices.train, '
             "tinker.prices.prefill and tinker.prices.sample, in dollars for a million tokens."
         )
-    return found
+    return priced
 
 
 class TokenBudget:
     """The tokens of one run. Work is reserved before it is submitted, and spent when its tokens are known.
 
     Args:
-        run: Where ``usage.jsonl`` is kept.
-        config: Prices and the limit, of a remote backend; the others cost nothing.
+        run: Has ``usage.jsonl``.
+        config: Has prices and the limit, for a backend that charges; the others cost nothing.
 
     Raises:
         UserError: There is a limit, but no price is known.
@@ -90,31 +90,31 @@ class TokenBudget:
         """Cost of what has been spent; None where no price is known."""
         return self._cost(self.total)
 
-    def reserve(self, most: TokenCount) -> TokenCount:
+    def reserve(self, upper_bound: TokenCount) -> TokenCount:
         """Set the tokens of a piece of work aside before it is submitted.
 
         Args:
-            most: The most that it can take.
+            upper_bound: The most tokens that it can take.
 
         Returns:
-            What was set aside, for `spend`.
+            What was set aside: `upper_bound`, for `spend`.
 
         Raises:
             BudgetReached: It could cost more than is left.
         """
         with self._lock:
-            cost = self._cost(self.total + self._reserved + most)
+            cost = self._cost(self.total + self._reserved + upper_bound)
             if self.limit is not None and cost is not None and cost > self.limit:
                 raise BudgetReached(
                     f"tinker.max_cost={self.limit:g}: {dollars(self.dollars)} spent, and what comes next could exceed "
                     "the limit. What was finished is kept; the same command with a higher tinker.max_cost goes on "
                     "there."
                 )
-            self._reserved += most
-        return most
+            self._reserved += upper_bound
+        return upper_bound
 
     def spend(self, stage: str, reserved: TokenCount, actual: TokenCount) -> None:
-        """Count finished work in place of what was set aside for it."""
+        """Count the actual tokens of finished work in place of those that were set aside for it."""
         with self._lock:
             self._reserved -= reserved
             self.total += actual

@@ -1,6 +1,6 @@
-"""What becomes of a run's directory where something is there already: decided first, carried out when all else is well.
+"""What to do with a run's directory where there is a run in it: decided first, carried out when all else is checked.
 
-A claim asks whoever is at the terminal and holds the run, but touches nothing of it: what is wrong with data or backend
+A claim asks the user at the terminal and locks the run, but changes nothing of it: what is wrong with data or backend
 must not cost the run that was to be overwritten, and is looked for after this, since it takes longer.
 """
 
@@ -24,9 +24,9 @@ from text2sql.console import console
 from text2sql.errors import UserError
 from text2sql.runs import records
 from text2sql.runs.directory import RunDirectory
-from text2sql.runs.record_files import damaged
+from text2sql.runs.record_files import damaged_error
 
-Beginning = Literal["start", "resume", "overwrite"]
+ClaimMode = Literal["start", "resume", "overwrite"]
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,23 @@ class Claim:
     Attributes:
         run: The directory; locked where there is a run in it.
         config: The configuration of the run to come.
-        beginning: A run where there is none, one that goes on, or one in the place of another.
+        mode: ``start`` where there is no run yet, ``resume`` to go on with one, ``overwrite`` to replace one.
     """
 
     run: RunDirectory
     config: Config
-    beginning: Beginning
+    mode: ClaimMode
 
     def open(self) -> RunDirectory:
-        """Make, take over or empty the directory, and hold it.
+        """Make, take over or empty the directory, and lock it.
 
         Raises:
-            UserError: It cannot be written to, or another process has begun a run in it since.
+            UserError: The directory cannot be written to, or another process has begun a run in it since.
         """
         try:
-            if self.beginning == "overwrite":
+            if self.mode == "overwrite":
                 empty_run(self.run)
-            if self.beginning != "resume":
+            if self.mode != "resume":
                 return _start(self.run, self.config)
             _take_over(self.run, self.config)
             return self.run
@@ -61,7 +61,7 @@ class Claim:
             raise
 
     def release(self) -> None:
-        """Give the directory back as it was."""
+        """Unlock the directory."""
         self.run.unlock()
 
 
@@ -69,16 +69,16 @@ def claim_run(config: Config) -> Claim:
     """Decide what becomes of the directory of a configuration, according to `on_existing`.
 
     Raises:
-        UserError: It cannot be a run's; or it has a run in it and `on_existing` does not say what to do, or that run
-            cannot go on with this configuration. Nothing in it has been touched.
+        UserError: The directory cannot be a run's; or it has a run in it and `on_existing` does not say what to do, or
+            that run cannot go on with this configuration. Nothing in it has been touched.
     """
     run = RunDirectory(config.directory)
-    _check_place(run.path)
+    _check_writable(run.path)
     if not run.file("config.yaml").is_file():
         # A start that was killed before it wrote config.yaml leaves nothing else.
         names = [entry.name for entry in run.path.iterdir()] if run.path.is_dir() else []
         if run.has_results():
-            raise damaged(run.file("config.yaml"), "it is missing")
+            raise damaged_error(run.file("config.yaml"), "it is missing")
         if any(name != ".lock" and not name.endswith(PARTIAL) for name in names):
             raise UserError(f"output_dir: {run.path} has files in it, but no run. Choose another output_dir.")
         return Claim(run, config, "start")
@@ -94,22 +94,17 @@ def claim_run(config: Config) -> Claim:
         raise
 
 
-def open_run(config: Config) -> RunDirectory:
-    """The locked directory of a new run, or of one that goes on (UserError as `claim_run` and `Claim.open`)."""
-    return claim_run(config).open()
-
-
-def _check_place(path: Path) -> None:
+def _check_writable(path: Path) -> None:
     """Raise UserError if a directory cannot be made or written; nothing is made."""
-    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not there.is_dir():
-        raise UserError(f"output_dir: {there} is a file.")
-    if not os.access(there, os.W_OK):
-        raise UserError(f"output_dir: {there} may not be written to.")
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise UserError(f"output_dir: {existing} is a file.")
+    if not os.access(existing, os.W_OK):
+        raise UserError(f"output_dir: {existing} may not be written to.")
 
 
 def _choose(run: RunDirectory, config: Config) -> str:
-    """What to do with the run that is there: resume, overwrite or new (UserError if it must be left alone)."""
+    """What to do with the existing run: resume, overwrite or new (UserError if it must be left alone)."""
     choice: str = config.on_existing
     if choice in ("overwrite", "new"):
         return choice
@@ -126,7 +121,7 @@ def _choose(run: RunDirectory, config: Config) -> str:
     if choice == "ask":
         choice = "resume" if not refused and not finished else _ask(run, changed, finished, resumable=not refused)
     if choice == "fail":
-        # What would be refused is not advised.
+        # Resuming is not advised where it would be refused.
         ways = "on_existing=overwrite or new" if refused else "on_existing=resume, overwrite or new"
         raise UserError(
             f"{run.path} has a {'finished' if finished else 'started'} run in it"
@@ -172,14 +167,14 @@ def differences(run: RunDirectory, config: Config) -> list[Change]:
     with suppress(ValidationError):
         saved = Config.model_validate(saved).model_dump(mode="json")
     if not isinstance(saved, dict):
-        raise damaged(run.file("config.yaml"), "it has no keys and values")
+        raise damaged_error(run.file("config.yaml"), "it has no keys and values")
     if missing := [key for key in ("base_model", "data") if key not in saved]:
-        raise damaged(run.file("config.yaml"), f"it has no {' and no '.join(missing)}")
+        raise damaged_error(run.file("config.yaml"), f"it has no {' and no '.join(missing)}")
     return changes.differences(saved, config)
 
 
 def _take_over(run: RunDirectory, config: Config) -> None:
-    """Let a run go on with what has changed: evaluations that depend on it are set aside, to be done again."""
+    """Let a run go on with a changed configuration: evaluations that it affects are set aside, to be redone."""
     changed = [change for change in differences(run, config) if change.about.changes != "reports"]
     if not changed:
         return
@@ -192,7 +187,7 @@ def _take_over(run: RunDirectory, config: Config) -> None:
         aside = run.file("superseded")
         aside = _next_free(aside) if aside.exists() else aside
         aside.mkdir()
-        # Before config.yaml: whoever is killed in between sets aside what is left.
+        # Before config.yaml: after a kill in between, the next start sets aside what is left.
         for file in dict.fromkeys(outdated):
             file.rename(aside / file.name)
         why = "; ".join(str(change) for change in changed if change.measured)
@@ -206,10 +201,10 @@ def _ask(run: RunDirectory, changed: Sequence[Change], finished: bool, *, resuma
     from rich.prompt import Prompt
     from rich.text import Text
 
-    about = "finished" if finished else "unfinished"
+    state = "finished" if finished else "unfinished"
     why = f" with another configuration ({'; '.join(map(str, changed))})" if changed else ""
     choices = ["resume", "new", "overwrite", "fail"] if resumable else ["new", "overwrite", "fail"]
-    question = Text(f"{run.path} has a {about} run{why}. What now?")
+    question = Text(f"{run.path} has a {state} run{why}. What now?")
     return Prompt.ask(question, choices=choices, default="fail")
 
 

@@ -2,8 +2,8 @@
 
 ``config.yaml`` (resolved), ``environment.json``, ``metrics.jsonl``, ``rollouts.jsonl`` (of a run that learns from
 verdicts), ``checkpoints.jsonl``, ``checkpoints/``, ``predictions-*.jsonl``, ``timings.jsonl``, ``summary.json``,
-``report.html``, ``plots/``. JSON Lines files only grow, and a last line that a killed process left
-incomplete is dropped when the run goes on.
+``report.html``, ``plots/``. JSON Lines files only grow, and a last line that a killed process left incomplete is
+dropped when the run goes on.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from text2sql.console import console
 from text2sql.errors import UserError
 from text2sql.rows import dump_jsonl
 from text2sql.runs import records
-from text2sql.runs.record_files import damaged, read_record, read_records, repair
+from text2sql.runs.record_files import damaged_error, read_record, read_records, repair
 from text2sql.runs.records import (
     CheckpointRecord,
+    InitialWeightsRecord,
     MetricsRow,
     Prediction,
     Record,
     Session,
-    StartRecord,
     StepMetrics,
     Timing,
     TrainingRun,
@@ -43,13 +43,13 @@ from text2sql.runs.records import (
     Validation,
     ValidationSample,
 )
-from text2sql.runs.rollouts import ROLLOUTS, PaidGroup, RlStepMetrics, SampledGroup
+from text2sql.runs.rollouts import ROLLOUTS, GradedGroup, RlStepMetrics, SampledGroup
 from text2sql.runs.summary import ENVIRONMENT, INPUTS, SUMMARY, TRACKERS, Environment, Inputs, Summary, TrackedRuns
 
-# Files without which a run can go on, with what they hold: no answer, no weights and no setting is in them.
-BOOKKEEPING: dict[str, tuple[type[Record], ...]] = {
+# Files without which a run can go on, with the kinds of their records: they hold no answer, no weights and no setting.
+EXPENDABLE_FILES: dict[str, tuple[type[Record], ...]] = {
     records.METRICS: (RlStepMetrics, StepMetrics, Validation),
-    ROLLOUTS: (SampledGroup, PaidGroup),
+    ROLLOUTS: (SampledGroup, GradedGroup),
     records.TRAINING_RUNS: (TrainingRun,),
     records.SAMPLES: (ValidationSample,),
     records.USAGE: (Usage,),
@@ -69,7 +69,7 @@ class RunDirectory:
         self.path = path
         # Several threads may add to one file.
         self._appending = threading.Lock()
-        # Not one lock for each thread: whoever has the object may release it.
+        # Not one lock for each thread: any thread that has the object may release it.
         self._lock = FileLock(path / ".lock", thread_local=False)
 
     def file(self, name: str) -> Path:
@@ -81,19 +81,19 @@ class RunDirectory:
         return read_records(self.file(records.predictions_file(label)), Prediction)
 
     def metrics(self) -> list[MetricsRow]:
-        """What every optimiser step and every validation came to, in the order in which they were done."""
+        """The metrics of every optimiser step and every validation, in the order in which they were done."""
         return read_records(self.file(records.METRICS), RlStepMetrics, StepMetrics, Validation)
 
-    def rollouts(self) -> list[SampledGroup | PaidGroup]:
-        """The answers that the run has learnt from, and what they were paid, in the order of writing."""
-        return read_records(self.file(ROLLOUTS), SampledGroup, PaidGroup)
+    def rollouts(self) -> list[SampledGroup | GradedGroup]:
+        """The answers that the run has learnt from, and their rewards, in the order of writing."""
+        return read_records(self.file(ROLLOUTS), SampledGroup, GradedGroup)
 
     def checkpoints(self) -> list[CheckpointRecord]:
         """The checkpoints that are kept, in order."""
         path = self.file(records.CHECKPOINTS)
         # This file is replaced as a whole, so an incomplete line is damage and not an interrupted write.
         if path.is_file() and not (content := path.read_bytes()).endswith(b"\n"):
-            raise damaged(path, "its last line is incomplete" if content else "it is empty")
+            raise damaged_error(path, "its last line is incomplete" if content else "it is empty")
         return read_records(path, CheckpointRecord)
 
     def training_runs(self) -> list[TrainingRun]:
@@ -138,14 +138,14 @@ class RunDirectory:
         self.write(name, json.dumps(record.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def repair(self) -> None:
-        """Leave out what cannot be read of the files that the run can do without, and say so."""
-        for name, kinds in BOOKKEEPING.items():
+        """Drop what cannot be read of the files that the run can do without, and say so."""
+        for name, kinds in EXPENDABLE_FILES.items():
             if self.file(name).is_file() and (note := repair(self.file(name), *kinds)):
                 lost = " Tokens in the other lines are no longer counted as spent." if name == records.USAGE else ""
                 console.print(note + lost, markup=False)
 
     def lock(self) -> None:
-        """Hold the run; UserError if another process does. The lock goes with the process, however it ends."""
+        """Lock the run; UserError if another process has. The lock goes with the process, however it ends."""
         if self._lock.is_locked:
             return
         try:
@@ -158,7 +158,7 @@ class RunDirectory:
         self._lock.release()
 
     def saved_config(self) -> Any:
-        """What ``config.yaml`` holds: the configuration that the run was started with.
+        """The contents of ``config.yaml``: the configuration that the run was started with.
 
         Raises:
             UserError: There is no run, or the file cannot be read.
@@ -169,14 +169,14 @@ class RunDirectory:
         except FileNotFoundError as error:
             raise UserError(f"There is no run in {self.path}; `text2sql run` makes one.") from error
         except ValueError as error:
-            raise damaged(path, str(error)) from error
-        # Runs of earlier versions drew their data by the one seed that there was.
+            raise damaged_error(path, str(error)) from error
+        # Runs of earlier versions had a single seed, which drew their data too.
         if isinstance(saved, dict) and "seed" in saved and isinstance(data := saved.get("data"), dict):
             data.setdefault("seed", saved["seed"])
         return saved
 
     def summary(self) -> Summary | None:
-        """What the run came to; None before the end of its first stage."""
+        """The results of the run; None before the end of its first stage."""
         return read_record(self.file(SUMMARY), Summary)
 
     def environment(self) -> Environment | None:
@@ -188,30 +188,30 @@ class RunDirectory:
         summary = self.summary()
         return set(summary.stages) if summary else set()
 
-    def recorded_start(self) -> StartRecord | None:
+    def recorded_initial_weights(self) -> InitialWeightsRecord | None:
         """Which saved weights the run's training began with, None for none.
 
-        The latest client that began with some is the one whose training was gone on with.
+        Of several clients that began with some, the latest is the one whose training was continued.
         """
-        starts = [row.start_from for row in self.training_runs() if row.start_from is not None]
-        return starts[-1] if starts else None
+        initial = [row.start_from for row in self.training_runs() if row.start_from is not None]
+        return initial[-1] if initial else None
 
     def has_trained(self) -> bool:
-        """Whether training has come to anything."""
+        """Whether anything of a training has been recorded."""
         files = map(self.file, (records.METRICS, records.CHECKPOINTS, ROLLOUTS))
         return any(file.is_file() and file.stat().st_size for file in files)
 
-    def answered(self, label: str) -> int:
+    def count_answered(self, label: str) -> int:
         """How many questions of an evaluation have been answered."""
         file = self.file(records.predictions_file(label))
         return file.read_bytes().count(b"\n") if file.is_file() else 0
 
     def has_tuned_answers(self) -> bool:
-        """Whether the tuned model has been asked, so that its training had come to its end."""
+        """Whether the tuned model has answered a question, so that its training had ended."""
         return any(file.stat().st_size for file in self.path.glob(records.predictions_file("*tuned*")))
 
     def has_results(self) -> bool:
-        """Whether the run came so far that starting it anew would lose something."""
+        """Whether starting the run anew would lose something."""
         names = (records.METRICS, records.CHECKPOINTS, ROLLOUTS, SUMMARY)
         files = [*map(self.file, names), *self.path.glob("predictions-*.jsonl"), *self.path.glob("checkpoints/*")]
         return any(file.is_dir() or (file.is_file() and file.stat().st_size > 0) for file in files)
@@ -233,7 +233,7 @@ def load_run_config(run: RunDirectory) -> Config:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[Path]:
-    """Say which file could not be written, and what to do."""
+    """Raise UserError where the file cannot be written, with what to do."""
     try:
         yield path
     except OSError as error:
@@ -244,7 +244,7 @@ def _writing(path: Path) -> Iterator[Path]:
 
 
 def _end_of_last_line(file: IO[bytes]) -> int:
-    """Where the last complete line of a file ends; a process that was killed may have left half a line behind it."""
+    """The offset of the end of the last complete line; a killed process may have left half a line behind it."""
     end = file.seek(0, os.SEEK_END)
     while end:
         start = max(0, end - 65536)

@@ -14,18 +14,19 @@ from backends.interface import Description
 from text2sql import __version__
 from text2sql.runs.summary import Environment
 
-# What the program is called on an index of packages.
+# Name of the program on the package index.
 DISTRIBUTION = "text2sql-tune"
-_HERE = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parents[1]
+# Packages that the numbers of a run depend on.
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "sqlglot", "tinker", "numpy")
 
 
-def environment(prompt_version: int, described: Description) -> Environment:
+def describe_environment(prompt_version: int, described: Description) -> Environment:
     """The record of where a run was made, for ``environment.json``: versions, platform, command.
 
     Args:
         prompt_version: Version of the prompt templates (`text2sql.data.prompts.VERSION`).
-        described: What the backend has chosen (`ServiceClient.describe`).
+        described: What the backend says of itself (`ServiceClient.describe`).
     """
     known = {
         "python": platform.python_version(),
@@ -56,42 +57,42 @@ def git_commit() -> str | None:
 
 
 def describe_source() -> str:
-    """From where this program comes, in words: a commit, or how it was installed and why there is none."""
+    """The source of this program in words: a commit, or how it was installed and why there is none."""
     if commit := git_commit():
         return commit
-    if (_HERE.parent / ".git").exists():
-        return f"not known: git gives none of {_HERE.parent} ({_git().error or 'it says nothing'})"
-    return f"none: installed in {_HERE.parent}, from files that name no commit; the version above says which"
+    if (_PACKAGE.parent / ".git").exists():
+        return f"not known: git gives none of {_PACKAGE.parent} ({_git().error or 'it says nothing'})"
+    return f"none: installed in {_PACKAGE.parent}, from files that name no commit; the version above says which"
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What git says, and what it complains of."""
+class _GitResult:
+    """The output of a git command, and the first line of its error message."""
 
     output: str
     error: str
 
 
-def _git() -> _Said:
+def _git() -> _GitResult:
     # The files may be another user's, as in a container: asking for their commit runs nothing of theirs.
-    command = ["git", "-c", f"safe.directory={_HERE.parent}", "-C", str(_HERE), "describe", "--always", "--dirty"]
+    command = ["git", "-c", f"safe.directory={_PACKAGE.parent}", "-C", str(_PACKAGE), "describe", "--always", "--dirty"]
     try:
         result = subprocess.run(command, capture_output=True, text=True)
     except OSError:
-        return _Said("", "there is no git on this machine")
-    return _Said(result.stdout.strip() if result.returncode == 0 else "", result.stderr.strip().partition("\n")[0])
+        return _GitResult("", "there is no git on this machine")
+    return _GitResult(result.stdout.strip() if result.returncode == 0 else "", result.stderr.strip().partition("\n")[0])
 
 
 def _checkout_commit() -> str | None:
-    """The commit of the checkout that the program runs from; a copy inside of another repository has none of it."""
-    return _git().output or None if (_HERE.parent / ".git").exists() else None
+    """The commit of the checkout that the program runs from; None for a copy inside of another repository."""
+    return _git().output or None if (_PACKAGE.parent / ".git").exists() else None
 
 
 def _installed_commit() -> str | None:
     """The commit that pip has noted where the program was installed from a repository."""
     try:
-        noted = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
-        return json.loads(noted)["vcs_info"]["commit_id"] if noted else None
+        text = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
+        return json.loads(text)["vcs_info"]["commit_id"] if text else None
     except (metadata.PackageNotFoundError, ValueError, KeyError, TypeError):
         return None
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from text2sql.equivalence.verdict import Status
-from text2sql.runs.records import Part, Several, optional
+from text2sql.runs.records import JsonTuple, Part, optional
 from text2sql.sql.hardness import Hardness
 
 
@@ -60,10 +60,10 @@ class Breakdown(Part):
         method: How it was tested.
     """
 
-    tables: dict[str, Several[GroupScore]]
+    tables: dict[str, JsonTuple[GroupScore]]
     labels: dict[str, LabelScore]
     verdict: Literal["none", "too few", "all", "random", "systematic"]
-    statements: Several[str]
+    statements: JsonTuple[str]
     method: str
 
 
@@ -237,7 +237,7 @@ class EvaluationSummary(Part):
     clustered: ClusteredInterval | None = optional()
     judge: JudgeSummary | None = None
     cost: AnswerCost | None = optional()
-    pass_at: Several[PassAtK] | None = optional()
+    pass_at: JsonTuple[PassAtK] | None = optional()
 
     @property
     def interval(self) -> tuple[float, float]:

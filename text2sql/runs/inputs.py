@@ -20,14 +20,14 @@ from text2sql.runs.summary import INPUTS, Fingerprint, Inputs
 
 
 @dataclass(frozen=True)
-class Kind:
+class InputKind:
     """An input that runs have.
 
     Attributes:
-        title: What to call it.
+        title: Name of the input in messages.
         learnt: Whether training depends on it.
-        measured: Whether the predictions and verdicts do.
-        evaluations: Labels of those that do, where it is not all.
+        measured: Whether predictions and verdicts depend on it.
+        evaluations: Labels of the evaluations that depend on it, as patterns.
     """
 
     title: str
@@ -46,16 +46,16 @@ InputName = Literal[
     "base_weights",
     "adapter",
 ]
-KINDS: dict[InputName, Kind] = {
+KINDS: dict[InputName, InputKind] = {
     # The solved examples of few-shot evaluations are chosen from them too.
-    "training_examples": Kind("the training examples", learnt=True, measured=True),
-    "validation_examples": Kind("the validation examples", learnt=True),
-    "test_examples": Kind("the test examples", measured=True),
-    "databases": Kind("the databases of the test examples", measured=True),
-    "prompt": Kind("the prompt template or its version", learnt=True, measured=True),
-    "tokenizer": Kind("the tokenizer", learnt=True, measured=True),
-    "base_weights": Kind("the weights of the base model", learnt=True, measured=True),
-    "adapter": Kind("the adapter that is evaluated", measured=True, evaluations=("tuned*", "novel-tuned")),
+    "training_examples": InputKind("the training examples", learnt=True, measured=True),
+    "validation_examples": InputKind("the validation examples", learnt=True),
+    "test_examples": InputKind("the test examples", measured=True),
+    "databases": InputKind("the databases of the test examples", measured=True),
+    "prompt": InputKind("the prompt template or its version", learnt=True, measured=True),
+    "tokenizer": InputKind("the tokenizer", learnt=True, measured=True),
+    "base_weights": InputKind("the weights of the base model", learnt=True, measured=True),
+    "adapter": InputKind("the adapter that is evaluated", measured=True, evaluations=("tuned*", "novel-tuned")),
 }
 
 
@@ -68,29 +68,29 @@ def fingerprint(parts: Iterable[str], count: int | None = None) -> Fingerprint:
     return Fingerprint(digest=digest.hexdigest()[:32], count=count)
 
 
-def check_inputs(run: RunDirectory, now: Mapping[InputName, Fingerprint]) -> None:
-    """Record the inputs of a run, or see to it that they are those it was made from.
+def check_inputs(run: RunDirectory, current: Mapping[InputName, Fingerprint]) -> None:
+    """Record the inputs of a run, or check that they are those that it was made from.
 
-    Inputs that nothing has come of yet may be others: of training before its first step, of evaluations before the
-    first answer.
+    Inputs may change as long as no result depends on them: those of training before its first step, those of
+    evaluations before the first answer.
 
     Args:
-        run: Its directory, locked.
-        now: The inputs of this start.
+        run: The run's directory, locked.
+        current: The inputs of this start.
 
     Raises:
-        UserError: They are others than those that the results so far come from; the message says which.
+        UserError: The results so far come from other inputs; the message says which.
     """
-    before = read_record(run.file(INPUTS), Inputs)
+    recorded = read_record(run.file(INPUTS), Inputs)
     learnt = run.has_trained()
-    if before is None and (learnt or _answered(run, ("*",))):
+    if recorded is None and (learnt or _answered(run, ("*",))):
         console.print(
             "There is no record of what this run was made from, so it is not known whether data, prompts and base "
             "model are still the same. They are recorded now."
         )
     changes = []
     for name, kind in KINDS.items():
-        old, new = (before.inputs.get(name) if before else None), now.get(name)
+        old, new = (recorded.inputs.get(name) if recorded else None), current.get(name)
         # An input that was not recorded cannot be compared; one that is gone has changed.
         if (
             old is None
@@ -98,16 +98,16 @@ def check_inputs(run: RunDirectory, now: Mapping[InputName, Fingerprint]) -> Non
             or not ((kind.learnt and learnt) or (kind.measured and _answered(run, kind.evaluations)))
         ):
             continue
-        changes.append(kind.title + _counts(old, new))
+        changes.append(kind.title + _describe_counts(old, new))
     if changes:
         raise UserError(
             f"{run.path} cannot go on, because it was made from other inputs than there are now: {'; '.join(changes)}. "
             "Its results would be of both. Restore what has changed and run the same command again; or say "
             "on_existing=new, which begins another run with what there is now and keeps this one."
         )
-    after = Inputs(inputs={str(name): found for name, found in now.items()})
-    if after != before:
-        run.write_json(INPUTS, after)
+    inputs = Inputs(inputs={str(name): value for name, value in current.items()})
+    if inputs != recorded:
+        run.write_json(INPUTS, inputs)
 
 
 def _answered(run: RunDirectory, labels: Sequence[str]) -> bool:
@@ -116,7 +116,7 @@ def _answered(run: RunDirectory, labels: Sequence[str]) -> bool:
     return any(file.stat().st_size for file in files)
 
 
-def _counts(old: Fingerprint, new: Fingerprint | None) -> str:
+def _describe_counts(old: Fingerprint, new: Fingerprint | None) -> str:
     if new is None or old.count is None or new.count is None:
         return ""
     return f" ({old.count:,}, now {new.count:,})" if old.count != new.count else f" ({old.count:,}, other contents)"

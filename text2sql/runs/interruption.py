@@ -1,6 +1,6 @@
-"""Ctrl-C, and the signal with which a machine is taken back, as something that a run can heed.
+"""Ctrl-C (SIGINT) and SIGTERM, with which a machine is taken back, as requests that a run can honour.
 
-Left to themselves, the one breaks off whatever is being done, and the other ends a process without a word.
+By default SIGINT breaks off whatever is being done, and SIGTERM ends a process without a word.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from text2sql.console import console
 
 
 @contextmanager
-def terminations_interrupt() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does, which closes what is open and says what is kept; a second one ends at once."""
+def sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does; a second one ends the process at once."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
@@ -28,52 +28,52 @@ def terminations_interrupt() -> Iterator[None]:
 
 
 class Interruption:
-    """A request to stop, which the work heeds where nothing is lost.
+    """Whether a piece of work has been asked to stop.
 
     Attributes:
-        requested: Whether it has been made.
+        requested: Whether it has.
     """
 
     def __init__(self) -> None:
         self.requested = False
 
     def raise_if_requested(self) -> None:
-        """Raise KeyboardInterrupt if the request has been made."""
+        """Raise KeyboardInterrupt where the work has been asked to stop; called where nothing is lost."""
         if self.requested:
             raise KeyboardInterrupt
 
 
 @contextmanager
-def interruptions_wait(said: str) -> Iterator[Interruption]:
-    """Make a request of the first Ctrl-C or SIGTERM, for work that can stop without loss now and then.
+def defer_interruptions(message: str) -> Iterator[Interruption]:
+    """Let the first Ctrl-C or SIGTERM only be noted, for work that can stop without loss now and then.
 
     The next one interrupts at once. Of several processes each gets the signal, and they cannot wait for one another:
     there the first one interrupts already.
 
     Args:
-        said: What to tell whoever asks, in a sentence.
+        message: Printed when the first signal comes.
     """
     interruption = Interruption()
 
-    def request(number: int, frame: FrameType | None) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         if interruption.requested or shares_work():
             raise KeyboardInterrupt
         interruption.requested = True
-        console.print(said, markup=False)
+        console.print(message, markup=False)
 
-    with _handling(request, signal.SIGINT, signal.SIGTERM):
+    with _handling(note, signal.SIGINT, signal.SIGTERM):
         yield interruption
 
 
 @contextmanager
 def _handling(handler: Callable[[int, FrameType | None], None], *numbers: int) -> Iterator[None]:
-    # Python hears signals in its first thread alone.
+    # Python runs signal handlers in its main thread alone.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in numbers}
+    previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, own in before.items():
-            signal.signal(number, own)
+        for number, previous_handler in previous.items():
+            signal.signal(number, previous_handler)

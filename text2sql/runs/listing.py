@@ -1,4 +1,4 @@
-"""Which runs a directory holds: how far each is, what it came to, and what it takes of the disk."""
+"""The runs in a directory: how far each is, its results, and its size on the disk."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from text2sql.runs.directory import RunDirectory
 from text2sql.runs.records import predictions_file
 from text2sql.runs.summary import Summary
 
-# Directories within directories that are searched: those of a sweep lie one deeper than others.
-_DEPTH = 2
+# Levels of directories that are searched: the runs of a sweep are one level deeper than others.
+_MAX_DEPTH = 2
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,18 @@ class ListedRun:
     """One run.
 
     Attributes:
-        path: Its directory.
-        state: How far it is, in words.
-        summary: What it came to; None before the end of its first stage, or where it cannot be read.
-        size: Bytes of its files.
-        written: When its files were last written, in seconds since 1970.
+        path: The run's directory.
+        state: How far the run is, in words.
+        summary: The run's results; None before the end of its first stage, or where the file cannot be read.
+        size: Size of its files in bytes.
+        modified_at: Time of the last change of its files, in seconds since 1970.
     """
 
     path: Path
     state: str
     summary: Summary | None
     size: int
-    written: float
+    modified_at: float
 
 
 def list_runs(directory: Path) -> list[ListedRun]:
@@ -43,7 +43,7 @@ def list_runs(directory: Path) -> list[ListedRun]:
     """
     if not directory.is_dir():
         raise UserError(f"There is no directory {directory}. Runs are made in runs/ unless output_dir says otherwise.")
-    return sorted((list_run(path) for path in _runs(directory, _DEPTH)), key=lambda run: run.written)
+    return sorted((list_run(path) for path in _runs(directory, _MAX_DEPTH)), key=lambda run: run.modified_at)
 
 
 def check_removable(path: Path) -> None:
@@ -56,7 +56,7 @@ def remove_run(path: Path) -> None:
     """Remove a run's directory.
 
     Raises:
-        UserError: It is no run, or another process holds it.
+        UserError: It is no run, or another process has locked it.
     """
     check_removable(path)
     run = RunDirectory(path)
@@ -79,7 +79,7 @@ def _runs(directory: Path, depth: int) -> Iterator[Path]:
 
 
 def list_run(path: Path) -> ListedRun:
-    """One run; what is wrong with its files is said by its state."""
+    """One run; where its files cannot be read, its state says why."""
     files = [file.lstat() for file in path.rglob("*") if file.is_symlink() or file.is_file()]
     run = RunDirectory(path)
     try:
@@ -88,7 +88,11 @@ def list_run(path: Path) -> ListedRun:
     except UserError as error:
         summary, state = None, f"damaged: {error}"
     return ListedRun(
-        path, state, summary, sum(file.st_size for file in files), max((file.st_mtime for file in files), default=0.0)
+        path=path,
+        state=state,
+        summary=summary,
+        size=sum(file.st_size for file in files),
+        modified_at=max((file.st_mtime for file in files), default=0.0),
     )
 
 

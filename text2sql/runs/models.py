@@ -1,4 +1,4 @@
-"""The models of a run, after which its evaluations are named, and its stages."""
+"""The models of a run, which its evaluations are named after, and its stages."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Literal
 
 from text2sql.config import Config
 
-# "start": the initial weights of a run that learns from verdicts, where these are another run's model.
+# "start": the model that a run that learns from verdicts begins with, where that is another run's.
 Model = Literal["base", "start", "tuned"]
 MODELS: tuple[Model, ...] = ("base", "start", "tuned")
 # The two models that a report compares, in this order.
 SIDES: tuple[Model, Model] = ("base", "tuned")
 
-# The stages of a run, in order. Each can be carried out alone, except that `evaluate` needs `train`.
+# In order. A stage needs no other before it, except that `evaluate` needs `train`.
 STAGES = ("baseline", "train", "evaluate")
 
 

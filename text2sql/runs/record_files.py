@@ -21,11 +21,11 @@ from text2sql.rows.values import json_kind
 from text2sql.runs.records import CHECKPOINTS, FORMAT, R, Record
 
 
-class NotARecord(ValueError):
-    """An object that is no record of the kind asked for; the message goes on from "line 3 "."""
+class InvalidRecord(ValueError):
+    """An object that is no record of an expected kind; the message continues after "line 3 "."""
 
 
-class NewerFormat(NotARecord):
+class NewerFormat(InvalidRecord):
     """A record of a format that this version does not know."""
 
 
@@ -34,24 +34,24 @@ def parse(value: Mapping[str, JsonValue], *kinds: type[R]) -> R:
 
     Args:
         value: The object.
-        kinds: What it may be. It is taken for the kind of whose required keys it lacks the fewest.
+        kinds: The kinds that it may be of. It is taken for the kind of whose required keys it lacks the fewest.
 
     Raises:
-        NotARecord: It is none of them; the message names the key and the format.
+        InvalidRecord: It is of none of them; the message names the key and the format.
     """
     number = value.get("format", 1)
     if not isinstance(number, int) or number > FORMAT:
         raise NewerFormat(f"is of format {number}; text2sql {text2sql.__version__} reads formats up to {FORMAT}")
-    lacking = {kind: [key for key in _required(kind) if key not in value] for kind in kinds}
-    kind = min(kinds, key=lambda kind: len(lacking[kind]))
-    if lacking[kind]:
-        raise NotARecord(f"has no {', '.join(lacking[kind])}, which format {number} needs")
+    missing_keys = {kind: [key for key in _required(kind) if key not in value] for kind in kinds}
+    kind = min(kinds, key=lambda kind: len(missing_keys[kind]))
+    if missing_keys[kind]:
+        raise InvalidRecord(f"has no {', '.join(missing_keys[kind])}, which format {number} needs")
     try:
         return kind.model_validate(value)
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"]))
-        raise NotARecord(f"is not of format {number}: {key} {sentence(problem)}") from error
+        raise InvalidRecord(f"is not of format {number}: {key} {sentence(problem)}") from error
 
 
 def read_records(path: Path, *kinds: type[R]) -> list[R]:
@@ -62,16 +62,16 @@ def read_records(path: Path, *kinds: type[R]) -> list[R]:
     """
     if not path.is_file():
         return []
-    found = []
+    records = []
     try:
         for number, value in read_jsonl(path, appended=True):
             try:
-                found.append(parse(value, *kinds))
-            except NotARecord as error:
-                raise refusal(path, f"line {number}", error) from error
+                records.append(parse(value, *kinds))
+            except InvalidRecord as error:
+                raise record_error(path, f"line {number}", error) from error
     except ValueError as error:
-        raise damaged(path, str(error)) from error
-    return found
+        raise damaged_error(path, str(error)) from error
+    return records
 
 
 def read_record(path: Path, kind: type[R]) -> R | None:
@@ -85,27 +85,27 @@ def read_record(path: Path, kind: type[R]) -> R | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):
-            raise NotARecord(f"is {json_kind(value)}, not an object")
+            raise InvalidRecord(f"is {json_kind(value)}, not an object")
         return parse(value, kind)
-    except NotARecord as error:
-        raise refusal(path, "it", error) from error
+    except InvalidRecord as error:
+        raise record_error(path, "it", error) from error
     except (ValueError, RecursionError) as error:
-        raise damaged(path, str(error)) from error
+        raise damaged_error(path, str(error)) from error
 
 
-def refusal(path: Path, place: str, error: NotARecord) -> UserError:
-    """The error for a file of a run with something else than a record at a place in it."""
+def record_error(path: Path, location: str, error: InvalidRecord) -> UserError:
+    """The error for a file of a run that has something else than a record at a location, such as "line 3"."""
     if isinstance(error, NewerFormat):
-        return UserError(f"{path}: {place} {error}. Install the version that wrote it, or a newer one.")
-    return damaged(path, f"{place} {error}")
+        return UserError(f"{path}: {location} {error}. Install the version that wrote it, or a newer one.")
+    return damaged_error(path, f"{location} {error}")
 
 
-def damaged(path: Path, what: str) -> UserError:
-    """The error for a file of a run that cannot be used as it is, with what loses least."""
-    return UserError(f"{path} is damaged ({what}). Restore it, or {_least_loss(path)}.")
+def damaged_error(path: Path, what: str) -> UserError:
+    """The error for a file of a run that cannot be read, with the way on that loses least."""
+    return UserError(f"{path} is damaged ({what}). Restore it, or {_least_destructive_way(path)}.")
 
 
-def _least_loss(path: Path) -> str:
+def _least_destructive_way(path: Path) -> str:
     if path.name == "config.yaml":
         return (
             f"write it again: `text2sql config show CONFIG > {path}`, with the overrides that the run was started with"
@@ -121,14 +121,14 @@ def _least_loss(path: Path) -> str:
 
 
 def repair(path: Path, *kinds: type[Record]) -> str | None:
-    """Leave the lines out of a JSON Lines file, or the file itself, that cannot be read; the damaged file stays aside.
+    """Drop the lines of a JSON Lines file that cannot be read, or a whole JSON file; the damaged file is kept aside.
 
     Args:
-        path: A file of a run without which the run can go on.
-        kinds: What its records may be.
+        path: A file without which a run can go on.
+        kinds: The kinds that its records may be of.
 
     Returns:
-        What was left out and why, in a sentence; None where the file is whole.
+        What was dropped and why, in a sentence; None where the file is whole.
 
     Raises:
         UserError: A line is of a newer format: that is no damage.
@@ -141,18 +141,18 @@ def repair(path: Path, *kinds: type[Record]) -> str | None:
             raise
         why = str(error).partition(" is damaged (")[2].partition("). Restore it")[0]
     lines = path.read_bytes().splitlines(keepends=True) if path.suffix == ".jsonl" else []
-    whole = [line for line in lines if line.endswith(b"\n") and _is_record(line, *kinds)]
+    valid = [line for line in lines if line.endswith(b"\n") and _is_record(line, *kinds)]
     aside = path.with_name(f"{path.name}.damaged")
     number = 1
     while aside.exists():
         number += 1
         aside = path.with_name(f"{path.name}.damaged-{number}")
-    # A copy first: whoever is killed in between finds the damaged file once more.
+    # A copy first: after a kill in between the damaged file is found once more.
     shutil.copyfile(path, aside)
     if path.suffix == ".jsonl":
         with written_aside(path, durable=True) as target:
-            target.write_bytes(b"".join(whole))
-        kept = f"{len(whole):,} of its {len(lines):,} lines are kept"
+            target.write_bytes(b"".join(valid))
+        kept = f"{len(valid):,} of its {len(lines):,} lines are kept"
     else:
         path.unlink()
         kept = "it is made anew"

@@ -29,8 +29,8 @@ TIMINGS = "timings.jsonl"
 SESSIONS = "sessions.jsonl"
 
 T = TypeVar("T")
-# JSON has lists only, which strict validation would not take for tuples.
-Several = Annotated[tuple[T, ...], Strict(False)]
+# A tuple that is a list in JSON, which strict validation would refuse otherwise.
+JsonTuple = Annotated[tuple[T, ...], Strict(False)]
 
 
 def predictions_file(label: str) -> str:
@@ -43,17 +43,17 @@ def _is_none(value: object) -> bool:
 
 
 def optional(**more: Any) -> Any:
-    """A field that is left out of the file where it has no value."""
+    """A field that is left out of the file where it is None."""
     return Field(default=None, exclude_if=_is_none, **more)
 
 
 class Part(BaseModel):
-    """A frozen part of a record."""
+    """A part of a record, frozen."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", validate_by_name=True, serialize_by_alias=True)
 
     def to_json(self) -> dict[str, JsonValue]:
-        """The record as plain JSON, as it stands in its file."""
+        """The record as plain JSON, as written to its file."""
         return self.model_dump()
 
 
@@ -70,7 +70,7 @@ class Record(Part):
 R = TypeVar("R", bound=Record)
 
 
-# What is known of one answer
+# Predictions
 
 
 def _read_verdict(value: Any) -> Verdict:
@@ -96,17 +96,17 @@ JsonVerdict = Annotated[Verdict, PlainValidator(_read_verdict), PlainSerializer(
 
 
 class BenchmarkScore(Part):
-    """What the benchmarks' scripts say of one prediction; None where they cannot say.
+    """What the benchmarks' scripts say of one prediction; None where they say nothing.
 
     Attributes:
         spider_ex: Whether Spider's comparison accepts it on the question's database.
-        spider_test_suite: Whether it does on all databases; None where there is one.
-        bird_ex: Whether BIRD's does.
-        bird_soft_f1: Between 0 and 1.
-        bird_rves: The reward: 0 for a wrong result, else 0.25 to 1.25; None if it was not measured.
-        time_ratio: Run time of the gold query by that of the prediction, as the reward takes it.
+        spider_test_suite: Whether Spider's comparison accepts it on all databases; None where there is only one.
+        bird_ex: Whether BIRD's comparison accepts it.
+        bird_soft_f1: BIRD's Soft F1, between 0 and 1.
+        bird_rves: BIRD's R-VES reward: 0 for a wrong result, else 0.25 to 1.25; None if it was not measured.
+        time_ratio: Run time of the gold query divided by that of the prediction, as R-VES takes it.
         failure: Why the prediction gave no result.
-        gold_failure: Why the gold query gave none: then nothing is scored.
+        gold_failure: Why the gold query gave no result: then nothing is scored.
     """
 
     spider_ex: bool | None = None
@@ -124,10 +124,10 @@ class Opinion(Part):
 
     Attributes:
         status: ``judged``; ``malformed`` if no answer was the JSON object asked for; ``unanswered`` if the endpoint
-            gave none.
+            gave no answer.
         correct: The judge's verdict, None unless ``judged``.
         error_type: What is wrong, by the judge's classes; None unless ``judged``.
-        reason: Of the judge; what was wrong with its answer; or why there is none.
+        reason: The judge's reason; or what is wrong with its answer; or why there is no answer.
     """
 
     status: Literal["judged", "malformed", "unanswered"]
@@ -140,12 +140,12 @@ class Checks(Part):
     """The yes-or-no measures of one prediction that need no database.
 
     Attributes:
-        exact_match: The same words as the gold query.
-        canonical_match: The same canonical form.
-        parses: sqlglot parses it in its dialect; None where it was not asked yet.
-        valid_syntax: The engine that judges parses it.
-        valid_schema: It names only what the schema has.
-        executable: It runs.
+        exact_match: Whether it has the same words as the gold query.
+        canonical_match: Whether it has the same canonical form as the gold query.
+        parses: Whether sqlglot parses it in its dialect; None in records of versions that did not check it.
+        valid_syntax: Whether the engine that executes it parses it.
+        valid_schema: Whether it names only tables and columns of the schema.
+        executable: Whether it runs.
     """
 
     exact_match: bool
@@ -157,30 +157,30 @@ class Checks(Part):
 
 
 class Prediction(Record):
-    """One answer of a model to one question, and how it was judged: a line of ``predictions-LABEL.jsonl``.
+    """One answer of a model to one question, and the verdict on it: a line of ``predictions-LABEL.jsonl``.
 
     Attributes:
-        id: Of the question.
-        question: In natural language.
+        id: Id of the question.
+        question: The question in natural language.
         context: The schema as ``CREATE TABLE`` statements.
         gold: The gold query.
-        prompt: What the model was given.
-        raw: What it wrote, up to and including what stopped it.
+        prompt: The prompt text.
+        raw: What the model wrote, up to and including what stopped it.
         stop_reason: ``stop``, or ``length`` if it was cut off.
         tokens: Length of the answer in tokens; of all samples where it was chosen from several.
         prompt_tokens: Length of the prompt in tokens.
-        samples: Answers that it was chosen from.
-        right_samples: How many of these are right, where all are judged.
-        thought: What the model thought before the answer, where it thinks; `tokens` counts it.
+        samples: Number of answers that it was chosen from.
         cluster: What questions that are not independent share: their database or domain.
         evidence: External knowledge given with the question.
         sql: The query in the answer.
-        labels: In which ways it departs from the gold query, none for a correct one.
+        labels: Labels of the ways in which it departs from the gold query, none for a correct one.
         hardness: Spider's level of the gold query.
         checks: The measures that need no database.
-        verdict: Of the evaluator.
+        verdict: The evaluator's verdict.
         benchmark: What the benchmarks' scripts say, where there is a real database.
         judge: The second opinion of a language model, where one was asked.
+        right_samples: How many of the `samples` are right, where all have a verdict.
+        thought: What the model thought before the answer, where it thinks; `tokens` counts it.
     """
 
     id: str
@@ -196,7 +196,7 @@ class Prediction(Record):
     cluster: str | None
     evidence: str | None = optional()
     sql: str
-    labels: Several[str]
+    labels: JsonTuple[str]
     hardness: Hardness
     checks: Checks
     verdict: JsonVerdict
@@ -227,12 +227,12 @@ class StepMetrics(Record):
         step: Counted from 1.
         epoch: Passes over the training examples so far, as a fraction.
         loss: Mean loss per completion token of the batch.
-        learning_rate: Of this step.
+        learning_rate: The rate of this step.
         grad_norm: Norm of the gradient before clipping; None where the backend does not say.
-        examples: In the batch.
-        tokens: Of prompts and completions together.
-        seconds: Since the step before, without validation and saving.
-        tokens_per_second: `tokens` by `seconds`.
+        examples: Examples in the batch.
+        tokens: Tokens of their prompts and completions together.
+        seconds: Time since the step before, without validation and saving.
+        tokens_per_second: `tokens` divided by `seconds`.
     """
 
     step: int
@@ -247,7 +247,7 @@ class StepMetrics(Record):
 
     @property
     def shown(self) -> dict[str, float]:
-        """What the progress of the training shows of it."""
+        """What the progress bar of the training shows."""
         return {"loss": self.loss}
 
 
@@ -255,7 +255,7 @@ class Validation(Record):
     """One validation: a line of ``metrics.jsonl`` after that of its step.
 
     Attributes:
-        step: The steps done.
+        step: Number of steps done.
         validation_loss: Mean loss per completion token of the validation examples.
         validation_accuracy: Share of the validation questions answered right, where these are asked.
     """
@@ -272,9 +272,9 @@ class CheckpointRecord(Record):
     """A checkpoint that is kept: a line of ``checkpoints.jsonl``.
 
     Attributes:
-        name: Of the checkpoint on its backend.
-        step: The steps done.
-        state_path: ``tinker://`` path of weights and optimiser, to train on.
+        name: Name of the checkpoint on its backend.
+        step: Number of steps done.
+        state_path: ``tinker://`` path of weights and optimiser state, to continue training from.
         sampler_path: ``tinker://`` path of the weights, to sample from.
         expires: ISO time at which a server deletes it; None where it stays.
     """
@@ -286,56 +286,56 @@ class CheckpointRecord(Record):
     expires: str | None = optional()
 
 
-class StartRecord(Part):
+class InitialWeightsRecord(Part):
     """Which saved weights a training began with.
 
     Attributes:
-        run: Name of the run that trained them, where they are a run's.
-        directory: Of that run.
-        checkpoint: Their ``tinker://`` path.
-        step: Of that run.
-        data: Every source that they were trained on; None where it is not known.
-        sampler_path: Where the run keeps them to sample from, if it does.
+        run: Name of the run that trained them, where a run did.
+        directory: Directory of that run.
+        checkpoint: ``tinker://`` path of the weights.
+        step: Number of steps of that run behind them.
+        data: Every data source that they were trained on; None where it is not known.
+        sampler_path: ``tinker://`` path of the copy that the run keeps as its reference model, if it keeps one.
     """
 
     run: str | None = optional()
     directory: str | None = optional()
     checkpoint: str
     step: int | None = optional()
-    data: Several[str] | None = optional()
+    data: JsonTuple[str] | None = optional()
     sampler_path: str | None = optional()
 
 
-def describe_start(start: StartRecord) -> str:
-    """Where the weights come from that a training began with."""
-    step = f", step {start.step:,}" if start.step is not None else ""
-    return f"{start.run}{step}" if start.run else start.checkpoint
+def describe_initial_weights(initial: InitialWeightsRecord) -> str:
+    """The source of the weights that a training began with, as a phrase."""
+    step = f", step {initial.step:,}" if initial.step is not None else ""
+    return f"{initial.run}{step}" if initial.run else initial.checkpoint
 
 
 class TrainingRun(Record):
-    """A training client that the run has had: a line of ``training_runs.jsonl``.
+    """A training client of the run: a line of ``training_runs.jsonl``.
 
     Attributes:
-        training_run: The client's id on its backend.
-        start_from: The saved weights it began with, None for none.
+        training_run: Id of the client on its backend.
+        start_from: The saved weights that it began with, None for none.
     """
 
     training_run: str
-    start_from: StartRecord | None = optional()
+    start_from: InitialWeightsRecord | None = optional()
 
 
-# What the work took
+# Tokens, sessions and times
 
 
 class Usage(Record):
     """Tokens of one piece of work, by what the API charges for: a line of ``usage.jsonl``.
 
     Attributes:
-        stage: Of the run.
-        train: Trained on.
-        prefill: In prompts.
-        sample: Sampled.
-        cached: Those in prompts that the service had read before.
+        stage: What of the run they were for.
+        train: Tokens trained on.
+        prefill: Tokens in prompts.
+        sample: Sampled tokens.
+        cached: Of the prompt tokens, those that the service had read before.
     """
 
     stage: str

@@ -5,72 +5,79 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from text2sql.runs.records import JsonVerdict, Part, Record, Several, StepMetrics, optional
+from pydantic import Field
+
+from text2sql.runs.records import JsonTuple, JsonVerdict, Part, Record, StepMetrics, optional
 
 ROLLOUTS = "rollouts.jsonl"
 
-# What an answer is paid for. "undecided": the evaluator cannot say; "failed": the user's own function could not.
-Outcome = Literal["equivalent", "runs", "caught", "error", "timeout", "refused", "truncated", "undecided", "failed"]
+# What an answer is rewarded for. "caught": a wrong answer that the question's own database accepts and a generated one
+# rejects. "undecided": the evaluator cannot say. "failed": the user's own reward function could not.
+AnswerOutcome = Literal[
+    "equivalent", "runs", "caught", "error", "timeout", "refused", "truncated", "undecided", "failed"
+]
 
-# The model next to the one in training that is asked how likely it finds the answers.
-Asked = Literal["start", "teacher"]
+# The frozen model whose log-probabilities of the answers a method needs: the policy that the run began with, or a
+# teacher.
+ReferenceName = Literal["start", "teacher"]
 
 
 class SampledAnswer(Part):
     """One answer as it was sampled.
 
     Attributes:
-        tokens: Its token ids, those that ended it included.
-        logprobs: Log-probability of each, under the distribution that it was sampled from.
+        tokens: Token ids ``[A]``, those that ended it included.
+        logprobs: Log-probability of each token ``[A]``, under the distribution that it was sampled from.
         stop_reason: ``stop``, or ``length`` if it was cut off.
-        thought: How many tokens, the first ones, were thought before the answer; None where nothing is.
-        closing: How many behind these close the block of thinking. The chat template has them written there, whatever
-            the model did, so nobody sampled them, and their log-probabilities stand as 0.
+        thinking_length: Number of thinking tokens, which come first; None for a model that does not think.
+        closing_length: Number of tokens behind these that close the thinking block. The chat template puts them there,
+            whatever the model did: they were not sampled, and their log-probabilities are recorded as 0.
     """
 
-    tokens: Several[int]
-    logprobs: Several[float]
+    tokens: JsonTuple[int]
+    logprobs: JsonTuple[float]
     stop_reason: str
-    thought: int | None = optional()
-    closing: int | None = optional()
+    thinking_length: int | None = optional(alias="thought")
+    closing_length: int | None = optional(alias="closing")
 
     @property
-    def given(self) -> range:
-        """The places of tokens that nobody sampled."""
-        first = self.thought or 0
-        return range(first, first + (self.closing or 0))
+    def forced_tokens(self) -> range:
+        """Indices of the tokens that were not sampled: those that close the thinking block."""
+        first = self.thinking_length or 0
+        return range(first, first + (self.closing_length or 0))
 
     @property
-    def answer(self) -> Sequence[int]:
-        """The tokens behind what was thought."""
-        return self.tokens[self.given.stop :]
+    def answer_tokens(self) -> Sequence[int]:
+        """The tokens behind the thinking block."""
+        return self.tokens[self.forced_tokens.stop :]
 
 
 class SampledGroup(Record):
-    """The answers to one question of one step: a line of ``rollouts.jsonl``, there before they are judged.
+    """The answers to one question of one step: a line of ``rollouts.jsonl``, written before they are graded.
 
     Attributes:
         step: Counted from 0.
-        place: Of the question within the step.
-        id: Of the question.
-        question: In natural language.
+        index: Index of the question within the step.
+        id: Id of the question.
+        question: The question in natural language.
         context: The schema as ``CREATE TABLE`` statements.
         gold: The gold query.
-        seed: Of the sampling.
-        prompt: Token ids of the prompt.
-        answers: What was sampled.
-        version: The steps that the weights had learnt from which it was sampled, where these are fewer than `step`.
+        seed: Seed of the sampling.
+        prompt: Token ids of the prompt ``[P]``.
+        answers: The sampled answers.
+        version: Number of optimiser steps behind the weights that it was sampled from, where these are fewer than
+            `step`.
     """
 
     step: int
-    place: int
+    index: int = Field(alias="place")
     id: str
     question: str
     context: str
     gold: str
     seed: int
-    prompt: Several[int]
-    answers: Several[SampledAnswer]
+    prompt: JsonTuple[int]
+    answers: JsonTuple[SampledAnswer]
     version: int | None = optional()
 
     @property
@@ -79,45 +86,46 @@ class SampledGroup(Record):
         return 0 if self.version is None else self.step - self.version
 
 
-class PaidAnswer(Part):
-    """What an answer was found to be, and its reward.
+class GradedAnswer(Part):
+    """The verdict on an answer, and its reward.
 
     Attributes:
-        sql: The query in it.
-        verdict: Of the evaluator.
-        outcome: What it is paid for.
+        sql: The query in the answer.
+        verdict: The evaluator's verdict.
+        outcome: What it is rewarded for.
         reward: None where it leaves its group.
-        passes_one: Whether it is wrong, and a comparison on one database would have taken it for right: on the
-            question's own, or where it has none on the first that was made, as sets of rows. None for no.
+        passes_single_database: Whether it is a false positive of a comparison on a single database: it is wrong, and
+            its result is the gold query's, compared as sets of rows, on the question's own database or, where it has
+            none, on the first that was generated. None for no.
     """
 
     sql: str
     verdict: JsonVerdict
-    outcome: Outcome
+    outcome: AnswerOutcome
     reward: float | None
-    passes_one: bool | None = optional()
+    passes_single_database: bool | None = optional(alias="passes_one")
 
 
-class PaidGroup(Record):
-    """The rewards of a group: a line of ``rollouts.jsonl``, there before the gradient uses them.
+class GradedGroup(Record):
+    """The rewards of a group: a line of ``rollouts.jsonl``, written before the gradient uses them.
 
     Attributes:
         step: Counted from 0.
-        place: Of the question within the step.
-        paid: In the order of the group's answers.
-        start_logprobs: Of every answer, the log-probability of each token under the start model, where it is asked.
-        teacher_logprobs: The same under the teacher.
+        index: Index of the question within the step.
+        answers: The graded answers, in the order of the `SampledGroup`'s answers.
+        start_logprobs: Log-probabilities of every answer's tokens under the start model, where the method needs them.
+        teacher_logprobs: Log-probabilities of every answer's tokens under the teacher, where the method needs them.
     """
 
     step: int
-    place: int
-    paid: Several[PaidAnswer]
-    start_logprobs: Several[Several[float]] | None = optional()
-    teacher_logprobs: Several[Several[float]] | None = optional()
+    index: int = Field(alias="place")
+    answers: JsonTuple[GradedAnswer] = Field(alias="paid")
+    start_logprobs: JsonTuple[JsonTuple[float]] | None = optional()
+    teacher_logprobs: JsonTuple[JsonTuple[float]] | None = optional()
 
     @property
     def reference_logprobs(self) -> Sequence[Sequence[float]] | None:
-        """Those of the model that the run's method asks; None where it asks none."""
+        """Those under the reference model of the run's method; None where it has none."""
         return self.start_logprobs or self.teacher_logprobs
 
 
@@ -127,41 +135,48 @@ class RlStepMetrics(StepMetrics):
     `examples` are the answers sampled, `tokens` those trained on.
 
     Attributes:
-        reward: Mean of the answers that have one.
-        equivalent: Share of answers; likewise the others that outcomes are named after, but one.
-        caught: Share of answers that a comparison on one database would have taken for right, wrongly: those of that
-            outcome, and those that the first made database lets pass; see `PaidAnswer.passes_one`.
+        reward: Mean over the answers that have one.
+        equivalent: Share of answers with this outcome (`AnswerOutcome`).
+        caught: Share of answers that are false positives of a comparison on a single database
+            (`GradedAnswer.passes_single_database`); more of them than have the outcome ``caught``.
+        error: Share of answers with this outcome.
+        timeout: Share of answers with this outcome.
+        refused: Share of answers with this outcome.
+        truncated: Share of answers with this outcome.
+        undecided: Share of answers with this outcome.
+        failed: Share of answers with this outcome.
         empty: Share of answers without a query.
         groups: Groups sampled.
-        mixed: Share of groups in which some answers are right and others wrong.
-        all_good: Share of groups in which all are right.
-        all_bad: Share of groups in which none is.
-        dropped: Share of groups whose answers are all paid alike, which nothing is learnt from.
+        frac_mixed: Share of groups in which some answers are right and others wrong.
+        frac_all_good: Share of groups in which all answers are right.
+        frac_all_bad: Share of groups in which no answer is right.
+        dropped: Share of groups that nothing is learnt from, as all their rewards are equal.
         pass_at_1: Share of right answers.
         pass_at_group: Share of questions with a right answer.
         distinct: Mean number of different queries in a group.
         entropy: Mean of -log-probability over the sampled tokens, in nats.
-        kl_sample_train: Mean of q - p over the tokens trained on: q when sampled, p in the training step.
+        kl_sample_train: Mean of q - p over the tokens trained on: q the log-probability when sampled, p in the training
+            step.
         kl_sample_train_v2: Half the mean of (q - p)^2.
         kl_start: Mean of q - r, r under the start model; None where it is not measured.
-        kl_teacher: The same, r under the teacher.
-        staleness: Most steps by which the weights that sampled were behind those that learn; None for none.
-        limit: Share of answers with LIMIT; the gold queries' share follows, likewise below.
-        gold_limit: See there.
+        limit: Share of answers with LIMIT.
+        gold_limit: Share of gold queries with LIMIT.
         distinct_clause: Share of answers with DISTINCT.
-        gold_distinct_clause: See there.
+        gold_distinct_clause: Share of gold queries with DISTINCT.
         select_all: Share of answers with SELECT *.
-        gold_select_all: See there.
-        answer_tokens: Mean length of an answer.
-        sampled_tokens: Of all answers.
-        prefilled_tokens: Of all prompts, and of what a start model or teacher was asked.
+        gold_select_all: Share of gold queries with SELECT *.
+        answer_tokens: Mean length of an answer, in sampled tokens.
+        sampled_tokens: Sampled tokens of all answers.
+        prefilled_tokens: Tokens of all prompts, and of what a reference model has read.
         dollars: Cost of the step; None where no price is known.
-        sampling_seconds: Of `seconds`, those spent on sampling.
-        judging_seconds: Those spent on verdicts and rewards.
-        training_seconds: Those spent on the gradient and the optimiser step.
+        sampling_seconds: Part of `seconds` spent on sampling.
+        judging_seconds: Part of `seconds` spent on verdicts and rewards.
+        training_seconds: Part of `seconds` spent on the gradient and the optimiser step.
+        kl_teacher: Mean of q - r, r under the teacher; None where there is none.
+        staleness: Most steps by which the weights that sampled were behind those that learn; None for none.
         learnt: Answers with a gradient.
-        gold_answers: How many of these are gold ones.
-        preferred: Share of the pairs whose right answer has gained more on the start model than the wrong one.
+        preferred: Share of preference pairs whose right answer has gained more on the start model than the wrong one.
+        gold_answers: How many of the `learnt` answers are gold ones.
     """
 
     reward: float
@@ -175,9 +190,9 @@ class RlStepMetrics(StepMetrics):
     failed: float
     empty: float
     groups: int
-    mixed: float
-    all_good: float
-    all_bad: float
+    frac_mixed: float = Field(alias="mixed")
+    frac_all_good: float = Field(alias="all_good")
+    frac_all_bad: float = Field(alias="all_bad")
     dropped: float
     pass_at_1: float
     pass_at_group: float
@@ -207,5 +222,5 @@ class RlStepMetrics(StepMetrics):
 
     @property
     def shown(self) -> dict[str, float]:
-        """What the progress of the training shows of it."""
+        """What the progress bar of the training shows."""
         return {"reward": self.reward, "right": self.equivalent}

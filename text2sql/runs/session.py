@@ -1,4 +1,4 @@
-"""What all work for a run is done with, and the configured backend, opened for the length of that work."""
+"""The session of a run: its configuration, directory, budget and open backend."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from text2sql.runs.budget import TokenBudget
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.records import SESSIONS, Session
 
+# How long a server has to acknowledge that a session is closed.
 CLOSE_SECONDS = 10.0
-# Statuses below 500 of what may pass: time-out, conflict, a model that went with a restart, rate limit.
-PASSING = (408, 409, 410, 429)
+# HTTP statuses below 500 of transient failures: time-out, conflict, a model that went with a restart, rate limit.
+TRANSIENT_STATUSES = (408, 409, 410, 429)
 
 
-class BackendLost(BackendError):
-    """A backend failed in a way that may pass: what depends on it can be tried again, and goes on."""
+class TransientBackendError(BackendError):
+    """A backend failed in a way that may be transient: the same command can be run again, and goes on."""
 
 
 @dataclass(frozen=True)
 class RunSession:
-    """One run that is being worked on.
+    """What all work for a run is done with.
 
     Attributes:
-        config: Its resolved configuration.
-        run: Its directory, locked.
+        config: The run's resolved configuration.
+        run: The run's directory, locked.
         service: The open backend.
-        budget: Counts its tokens and knows what may be spent.
+        budget: Counts the run's tokens and knows what may be spent.
     """
 
     config: Config
@@ -58,15 +59,16 @@ def pin_matmul_dtype(config: Config, run: RunDirectory) -> Config:
 
 @contextmanager
 def open_service(config: Config, checkpoints: Path | None = None) -> Iterator[ServiceClient]:
-    """The configured backend, closed at the end; it is asked first whether it offers the model.
+    """The configured backend, closed at the end; the model is checked to be offered first.
 
     Raises:
-        BackendError: It cannot be opened, or it failed in the middle of the work; `BackendLost` if that may pass.
+        BackendError: It cannot be opened, or it failed in the middle of the work; `TransientBackendError` if the
+            failure may be transient.
     """
     for logger in config.capabilities.loggers:
         show_warnings(logger)
     service = open_backend(config.backend, config.backend_options, checkpoints=checkpoints)
-    # After it, since the SDK takes seconds to load, and a backend may be refused without it.
+    # Not before, since the SDK takes seconds to load, and a backend may be refused without it.
     import tinker
     from tinker.lib.retryable_exception import RetryableException
 
@@ -75,7 +77,7 @@ def open_service(config: Config, checkpoints: Path | None = None) -> Iterator[Se
         yield service
     except (tinker.TinkerError, RetryableException) as error:
         close_service(service, "errored")
-        kind = BackendLost if _may_pass(error) else BackendError
+        kind = TransientBackendError if _is_transient(error) else BackendError
         raise kind(f"backend: {config.backend} failed ({type(error).__name__}: {error}).") from error
     except BaseException as error:
         close_service(service, "interrupted" if isinstance(error, KeyboardInterrupt) else "errored")
@@ -83,39 +85,39 @@ def open_service(config: Config, checkpoints: Path | None = None) -> Iterator[Se
     close_service(service, "success")
 
 
-def note_session(run: RunDirectory, config: Config, service: ServiceClient) -> None:
-    """Write down under which session a service that charges counts the tokens of a run, for `text2sql bill`."""
+def record_session(run: RunDirectory, config: Config, service: ServiceClient) -> None:
+    """Record under which session a service that charges counts the tokens of a run, for `text2sql bill`."""
     if config.capabilities.charges:
         opened = datetime.now(UTC).isoformat(timespec="seconds")
         run.append(SESSIONS, [Session(id=cast(BillingService, service).session_id, opened=opened)])
 
 
 def close_service(service: ServiceClient, status: Status) -> None:
-    """Close the session; a server has `CLOSE_SECONDS` to acknowledge, after which nobody waits for it."""
+    """Close the session, waiting at most `CLOSE_SECONDS` for a server to acknowledge."""
     import tinker
 
-    ending = service.close(status)
-    if ending is not None:
+    closing = service.close(status)
+    if closing is not None:
         try:
             with suppress(tinker.TinkerError, TimeoutError):
-                ending.result(CLOSE_SECONDS)
+                closing.result(CLOSE_SECONDS)
         finally:
             # Otherwise the SDK goes on for five minutes with heartbeats and retries to a server that is away.
-            ending.future().cancel()
+            closing.future().cancel()
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether the same call may succeed later; what was wrong with a request stays wrong."""
+def _is_transient(error: Exception) -> bool:
+    """Whether the same call may succeed later; a request that is wrong stays wrong."""
     import tinker
     from tinker.types import RequestErrorCategory
 
     if isinstance(error, tinker.RequestFailedError):
         return error.category != RequestErrorCategory.User
     status = getattr(error, "status_code", None)
-    return status is None or status in PASSING or status >= 500
+    return status is None or status in TRANSIENT_STATUSES or status >= 500
 
 
-def lost_model(error: Exception) -> bool:
+def is_model_lost(error: Exception) -> bool:
     """Whether a call failed because the server lost the model in training, for example by a restart.
 
     Its checkpoints may still be there.

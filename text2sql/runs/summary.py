@@ -1,4 +1,4 @@
-"""What the JSON files of a run hold: what it came to, where it took place, what it was made from, who watched it."""
+"""The records of a run's JSON files: its results, environment, inputs and trackers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import Field
 
 from text2sql.formats import count
 from text2sql.runs.evaluation_summary import EvaluationSummary
-from text2sql.runs.records import Part, Record, Several, StartRecord, optional
+from text2sql.runs.records import InitialWeightsRecord, JsonTuple, Part, Record, optional
 
 SUMMARY = "summary.json"
 ENVIRONMENT = "environment.json"
@@ -15,36 +15,36 @@ TRACKERS = "trackers.json"
 
 
 class Environment(Record):
-    """Machine, versions and command of a run's start, and what the backend says of itself: a record to be read.
+    """Machine, versions and command of a run's start, and what the backend says of itself.
 
     Which keys there are differs from backend to backend, so none is required.
     """
 
     @property
     def quantization(self) -> str | None:
-        """What ``local.quantization=auto`` came to, where the backend says so."""
-        return self._said("quantization")
+        """The value that ``local.quantization=auto`` resolved to, where the backend says so."""
+        return self._text_value("quantization")
 
     @property
     def matmul(self) -> str | None:
-        """What ``local.matmul=auto`` came to, where the backend says so."""
-        return self._said("matmul")
+        """The value that ``local.matmul=auto`` resolved to, where the backend says so."""
+        return self._text_value("matmul")
 
-    def _said(self, key: str) -> str | None:
-        found = (self.model_extra or {}).get(key)
-        return found if isinstance(found, str) else None
+    def _text_value(self, key: str) -> str | None:
+        value = (self.model_extra or {}).get(key)
+        return value if isinstance(value, str) else None
 
 
 class Score(Part):
     """The accuracy of one model in the headline, with the interval to show.
 
     Attributes:
-        n: Questions.
-        correct: Those answered right.
-        accuracy: Their share.
+        n: Number of questions.
+        correct: Number answered right.
+        accuracy: Share answered right.
         low: Lower end of the 95 % interval.
-        high: Upper end.
-        clusters: Databases or domains, where the interval takes questions on one as dependent.
+        high: Upper end of the interval.
+        clusters: Number of databases or domains, where the interval takes questions on the same one as dependent.
     """
 
     n: int
@@ -63,8 +63,8 @@ class PairedComparison(Part):
         losses: Questions that only the base system answers correctly.
         difference: Accuracy of tuned minus accuracy of base.
         low: Lower end of the interval of the difference.
-        high: Upper end.
-        p_value: Of the exact McNemar test, two-sided.
+        high: Upper end of the interval of the difference.
+        p_value: P-value of the exact McNemar test, two-sided.
         n: Number of questions.
     """
 
@@ -81,12 +81,12 @@ class Headline(Part):
     """Execution accuracy before and after; a model that was not evaluated is None.
 
     Attributes:
-        metric: What is counted.
-        base: The untuned model.
-        tuned: The tuned one.
+        metric: Name of the accuracy.
+        base: Accuracy of the untuned model.
+        tuned: Accuracy of the tuned model.
         paired: The tuned model against the untuned one.
-        start: The model that learning from verdicts began with.
-        paired_start: The tuned model against that one.
+        start: Accuracy of the model that learning from verdicts began with.
+        paired_start: The tuned model against the one that learning from verdicts began with.
     """
 
     metric: str
@@ -112,22 +112,22 @@ class NovelAnswers(Part):
 
 
 class VerdictSummary(Part):
-    """What learning from verdicts came to; means at the beginning and the end are of a few steps.
+    """The results of learning from verdicts; means at the beginning and the end are over a few steps.
 
     Attributes:
         method: `rl.method`.
-        questions: In a step.
-        group: Answers to each.
-        answers: Sampled in all.
+        questions: Questions in a step.
+        group: Answers to each question.
+        answers: Answers sampled in all.
         first_reward: Mean reward at the beginning.
-        final_reward: At the end.
+        final_reward: Mean reward at the end.
         first_right: Share of right answers at the beginning.
-        final_right: At the end.
-        dropped: Share of the groups that taught nothing.
-        caught: Wrong answers that one database would have let pass (`RlStepMetrics.caught`).
-        undecided: Answers that the evaluator could not decide.
-        taught: Questions that the start model had been trained on; None where that is not known.
-        alarms: What the course warns of, in sentences.
+        final_right: Share of right answers at the end.
+        dropped: Share of the groups that nothing was learnt from.
+        caught: Number of false positives of a comparison on a single database (`RlStepMetrics.caught`).
+        undecided: Number of answers that the evaluator could not decide.
+        seen_in_training: Number of questions that the start model had been trained on; None where that is not known.
+        alarms: Warnings about the course of the training, in sentences.
     """
 
     method: str
@@ -141,52 +141,52 @@ class VerdictSummary(Part):
     dropped: float
     caught: int
     undecided: int
-    taught: int | None
-    alarms: Several[str]
+    seen_in_training: int | None = Field(alias="taught")
+    alarms: JsonTuple[str]
 
 
 class TrainedWeights(Part):
-    """What a training changes in its model.
+    """The weights of a model that a training changes.
 
     Attributes:
         adapted_modules: Names of the modules that have an adapter; empty where the whole model is trained.
-        trained_parameters: Their number.
-        trained_percent: Their share of all parameters.
+        trained_parameters: Number of parameters that are trained.
+        trained_percent: Share of all parameters that is trained, in percent.
     """
 
-    adapted_modules: Several[str]
+    adapted_modules: JsonTuple[str]
     trained_parameters: int
     trained_percent: float
 
 
 def describe_weights(weights: TrainedWeights) -> str:
-    """What a training changes, as a phrase."""
+    """The weights that a training changes, as a phrase."""
     where = ", ".join(weights.adapted_modules) or "the whole model"
     return f"{count(weights.trained_parameters)} parameters ({weights.trained_percent:.3g} % of all), in {where}"
 
 
 class TrainingSummary(Part):
-    """What training came to.
+    """The results of a training.
 
     Attributes:
         steps: Optimiser steps done.
-        epochs: As configured.
-        examples: Seen, over all steps.
-        tokens: Trained on, over all steps.
-        seconds: Without validation and saving.
-        examples_per_second: `examples` by `seconds`.
-        tokens_per_second: `tokens` by `seconds`.
-        first_loss: Of the first step.
-        final_loss: Of the last.
-        learning_rate: The peak.
-        batch_size: As configured.
+        epochs: Passes over the training examples, as configured.
+        examples: Examples seen, over all steps.
+        tokens: Tokens trained on, over all steps.
+        seconds: Time of all steps, without validation and saving.
+        examples_per_second: `examples` divided by `seconds`.
+        tokens_per_second: `tokens` divided by `seconds`.
+        first_loss: Loss of the first step.
+        final_loss: Loss of the last step.
+        learning_rate: Peak learning rate.
+        batch_size: Examples of a full step.
         start_from: The saved weights that it began with, None for none.
-        weights: What it changes in the model, where the backend says so.
-        checkpoint_step: Of the checkpoint that evaluation uses.
-        checkpoint_path: ``tinker://`` path of its weights.
-        checkpoint_expires: When a server deletes it.
+        weights: The weights that it changes, where the backend says so.
+        checkpoint_step: Step of the checkpoint that evaluation uses.
+        checkpoint_path: ``tinker://`` path of the weights of that checkpoint.
+        checkpoint_expires: ISO time at which a server deletes that checkpoint; None where it stays.
         stopped_early: Why it ended before its last step, None if it did not.
-        verdicts: Of a training that learns from verdicts.
+        verdicts: Results of a training that learns from verdicts.
     """
 
     steps: int
@@ -200,7 +200,7 @@ class TrainingSummary(Part):
     final_loss: float | None
     learning_rate: float
     batch_size: int
-    start_from: StartRecord | None
+    start_from: InitialWeightsRecord | None
     weights: TrainedWeights | None = optional()
     checkpoint_step: int
     checkpoint_path: str
@@ -217,7 +217,7 @@ class Leaks(Part):
 
 
 class DataSummary(Part):
-    """What a run trained and tested on.
+    """The data that a run trained and tested on.
 
     ``dropped`` counts what was left out, by reason, and ``held_back`` the training examples on the other side of
     `rl.holdout`.
@@ -254,16 +254,16 @@ class PricesUsed(Part):
 
 
 class RunCost(Part):
-    """What a run took.
+    """The time, memory, tokens and money that a run took.
 
     Attributes:
-        wall_seconds: By stage.
-        peak_memory_bytes: Of the GPU; without one, of the process.
-        sampled_tokens: In the answers that were kept.
-        trained_tokens: In the steps that were kept.
-        usage: Tokens worked on, also those that a killed run had to do again.
-        dollars: Their price, None where none is known.
-        prices: It is reckoned with these.
+        wall_seconds: Wall-clock time of each stage.
+        peak_memory_bytes: Peak memory of the GPU; without one, of the process.
+        sampled_tokens: Tokens in the recorded answers.
+        trained_tokens: Tokens in the recorded steps.
+        usage: Tokens worked on, also those of steps that a killed run had to do again.
+        dollars: Price of `usage`, None where no price is known.
+        prices: Prices that `dollars` is computed with.
     """
 
     wall_seconds: dict[str, float]
@@ -276,21 +276,21 @@ class RunCost(Part):
 
 
 class Summary(Record):
-    """``summary.json``: what a run came to.
+    """``summary.json``: the results of a run.
 
     Attributes:
-        name: Of the run.
-        created: ISO time.
-        backend: Where it ran.
-        base_model: As its backend calls it.
+        name: Name of the run.
+        created: ISO time at which the summary was made.
+        backend: Name of its backend.
+        base_model: Name of the base model on that backend.
         headline: Execution accuracy before and after.
-        evaluations: By label.
+        evaluations: Results of the evaluations, by label.
         novel: The answers on new schemas.
-        training: None if there was none.
-        data: What it trained and tested on.
-        cost: What it took.
+        training: Results of the training; None if there was none.
+        data: The data that it trained and tested on.
+        cost: Time, memory, tokens and money that it took.
         notes: What a reader must know, in sentences.
-        stages: Those carried out to the end.
+        stages: The stages that were carried out to the end.
     """
 
     name: str
@@ -299,20 +299,20 @@ class Summary(Record):
     base_model: str
     headline: Headline
     evaluations: dict[str, EvaluationSummary]
-    novel: Several[NovelAnswers]
+    novel: JsonTuple[NovelAnswers]
     training: TrainingSummary | None
     data: DataSummary
     cost: RunCost
-    notes: Several[str]
-    stages: Several[str]
+    notes: JsonTuple[str]
+    stages: JsonTuple[str]
 
 
 class Fingerprint(Part):
-    """One input.
+    """The fingerprint of one input.
 
     Attributes:
-        digest: Of its contents.
-        count: How many there are of it, where it is several.
+        digest: Hash of its contents.
+        count: Number of items, where it is a collection.
     """
 
     digest: str
@@ -320,7 +320,7 @@ class Fingerprint(Part):
 
 
 class Inputs(Record):
-    """``inputs.json``: a fingerprint for every input that the run has; one that it does not have is left out."""
+    """``inputs.json``: a fingerprint of every input that the run has."""
 
     inputs: dict[str, Fingerprint]
 
@@ -329,8 +329,8 @@ class TrackedRun(Part):
     """A run in an experiment tracker.
 
     Attributes:
-        project: As the configuration calls it.
-        id: By which the tracker finds it again.
+        project: Name of the project, as configured.
+        id: Id of the run on the tracker.
     """
 
     project: str
@@ -338,6 +338,6 @@ class TrackedRun(Part):
 
 
 class TrackedRuns(Record):
-    """``trackers.json``: the run of each tracker that this run is sent to, by the tracker's package."""
+    """``trackers.json``: this run on each tracker that it is sent to, by the tracker's package."""
 
     runs: dict[str, TrackedRun]

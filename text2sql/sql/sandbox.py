@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from text2sql.sql.budget import TIMEOUT, Clock
 from text2sql.sql.complexity import may_explode
@@ -78,15 +79,14 @@ class QueryFailed(Exception):
 
     Attributes:
         kind: error, timeout (time or memory) or refused; the text says why.
-        hopeless: Whether fewer rows would not help.
+        out_of_memory: Whether it took too much memory, which fewer rows would not mend.
         by_rows: Whether it is what the rows come to that has no result, as a division by their number where there are
             none: with others it may have one.
     """
 
-    def __init__(self, kind: str, message: str, *, by_rows: bool = False) -> None:
+    def __init__(self, kind: str, message: str, *, by_rows: bool = False, out_of_memory: bool = False) -> None:
         super().__init__(message)
-        self.kind, self.by_rows = kind, by_rows
-        self.hopeless = "memory" in message
+        self.kind, self.by_rows, self.out_of_memory = kind, by_rows, out_of_memory
 
 
 @dataclass
@@ -98,6 +98,16 @@ class Result:
     overflow: bool = False
 
 
+class _Stop(NamedTuple):
+    """Why the progress handler ended a query."""
+
+    reason: str
+    out_of_memory: bool = False
+
+
+_TOO_MUCH_MEMORY = _Stop("it takes too much memory", out_of_memory=True)
+
+
 def _resident() -> int:
     """Bytes of memory that the process holds, 0 where the system does not say."""
     try:
@@ -107,7 +117,7 @@ def _resident() -> int:
         return 0
 
 
-class Sandbox:
+class SqliteSandbox:
     """One connection on which hostile queries may run.
 
     Args:
@@ -124,7 +134,7 @@ class Sandbox:
         self._db = connection
         self._writing = False
         self._denied: str | None = None
-        self._stop: str | None = None
+        self._stop: _Stop | None = None
         self._steps = 0
         self._max_steps = 0
         self._clock: Clock | None = None
@@ -149,7 +159,7 @@ class Sandbox:
         tables: Iterable[TableSchema],
         views: Iterable[View] = (),
         functions: Mapping[str, tuple[Callable[..., Value], int]] = MappingProxyType({}),
-    ) -> Sandbox:
+    ) -> SqliteSandbox:
         """An empty database with these tables, and with those of the views that SQLite accepts.
 
         Args:
@@ -169,7 +179,7 @@ class Sandbox:
         return cls(db)
 
     @classmethod
-    def from_file(cls, path: str) -> Sandbox:
+    def from_file(cls, path: str) -> SqliteSandbox:
         """A database file, read-only: no lock is taken, no journal written.
 
         Raises:
@@ -235,11 +245,11 @@ class Sandbox:
     def _progress(self) -> int:
         self._steps += _STEP
         if self._steps > self._max_steps:
-            self._stop = "it takes too many steps"
+            self._stop = _Stop("it takes too many steps")
         elif self._clock is not None and self._clock.over:
-            self._stop = "it takes too long"
+            self._stop = _Stop("it takes too long")
         elif self._steps % (8 * _STEP) == 0 and self._grown():
-            self._stop = "it takes too much memory"
+            self._stop = _TOO_MUCH_MEMORY
         return self._stop is not None
 
     def _grown(self) -> bool:
@@ -354,11 +364,11 @@ class Sandbox:
     def _failure(self, error: Exception) -> QueryFailed:
         message = str(error)
         if self._stop:
-            return QueryFailed("timeout", self._stop)
+            return QueryFailed("timeout", self._stop.reason, out_of_memory=self._stop.out_of_memory)
         if self._denied or "not authorized" in message or "prohibited" in message:
             return QueryFailed("refused", self._denied or message)
         if isinstance(error, MemoryError):
-            return QueryFailed("timeout", "it takes too much memory")
+            return QueryFailed("timeout", _TOO_MUCH_MEMORY.reason, out_of_memory=True)
         if "too big" in message:
             return QueryFailed("refused", "it builds a string or blob that is too long")
         if "user-defined function raised" in message:

@@ -1,1 +1,1 @@
-"""The supervised loop: batches, schedules, early stopping, checkpoints and recovery."""
+"""The training loop: steps, schedules, early stopping, checkpoints and recovery."""

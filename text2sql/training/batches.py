@@ -1,4 +1,4 @@
-"""Which examples every optimiser step takes: a pure function of the seed and the number of the step."""
+"""Which examples every supervised step takes: a pure function of the seed and the number of the step."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ class OrderKeys(NamedTuple):
 
     Attributes:
         levels: How hard each example is, for a curriculum; None for none.
-        schemas: What each example's prompt begins with, where those that share it stand together.
+        schemas: The schema of each example, where examples on one schema stand together; None where they do not.
+        run_length: Most examples on one schema that stand together.
     """
 
-    levels: list[int] | None
-    schemas: list[str] | None
+    levels: Sequence[int] | None = None
+    schemas: Sequence[str] | None = None
+    run_length: int = 0
+
+
+# An order by chance alone.
+SHUFFLED = OrderKeys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class TrainingData:
 
     Attributes:
         train: The training examples.
-        ids: Their names, for messages.
+        ids: Ids of these examples, for messages.
         keys: What their order depends on.
     """
 
@@ -43,88 +49,55 @@ class TrainingData:
 
 
 def order_keys(config: Config, examples: Sequence[Example], known: KnownTexts) -> OrderKeys:
-    """What the order of supervised examples depends on, as configured; of the questions to sample for, nothing."""
-    training, supervised = config.training, config.rl.method is None
+    """What the order of supervised examples depends on, as configured."""
+    training = config.training
     return OrderKeys(
-        [LEVELS.index(known.of(example).level) for example in examples]
-        if supervised and training.order == "curriculum"
+        levels=[LEVELS.index(known.of(example).level) for example in examples]
+        if training.order == "curriculum"
         else None,
-        [example.context for example in examples] if supervised and training.group_by_schema else None,
+        schemas=[example.context for example in examples] if training.group_by_schema else None,
+        run_length=training.group_by_schema,
     )
 
 
-def epoch_order(
-    seed: int,
-    epoch: int,
-    count: int,
-    levels: Sequence[int] | None = None,
-    *,
-    schemas: Sequence[str] | None = None,
-    together: int = 0,
-) -> list[int]:
+def epoch_order(seed: int, epoch: int, count: int, keys: OrderKeys = SHUFFLED) -> list[int]:
     """The order in which an epoch goes through the examples: shuffled, and where they have levels, low ones first.
+
+    Where examples on one schema stand together, it is as random as before which of its examples do, and where in the
+    epoch.
 
     Args:
         seed: The run's seed.
         epoch: Counted from 0.
-        count: Examples.
-        levels: Level of each.
-        schemas: Schema of each.
-        together: N examples on one schema stand together: which of its examples do, and where in the epoch, is
-            as random as before.
+        count: Number of examples.
+        keys: What the order depends on, beside chance.
     """
+    levels, schemas, run_length = keys
     order = list(range(count))
     random.Random(f"order-{seed}-{epoch}").shuffle(order)
-    if schemas is not None and together > 1:
-        order = _in_runs(order, [(schemas[i], 0 if levels is None else levels[i]) for i in range(count)], together)
+    if schemas is not None and run_length > 1:
+        groups = [(schemas[i], 0 if levels is None else levels[i]) for i in range(count)]
+        order = _group_in_runs(order, groups, run_length)
     return order if levels is None else sorted(order, key=levels.__getitem__)
 
 
-def _in_runs(order: Sequence[int], kinds: Sequence[tuple[str, int]], size: int) -> list[int]:
-    """Examples of one kind in runs of at most `size`, each where its first example stood."""
+def _group_in_runs(order: Sequence[int], groups: Sequence[tuple[str, int]], run_length: int) -> list[int]:
+    """Examples of one group in runs of at most `run_length`, each run where its first example stood."""
     runs: list[list[int]] = []
-    filling: dict[tuple[str, int], list[int]] = {}
+    unfilled: dict[tuple[str, int], list[int]] = {}
     for i in order:
-        run = filling.get(kinds[i])
-        if run is None or len(run) == size:
-            run = filling[kinds[i]] = []
+        run = unfilled.get(groups[i])
+        if run is None or len(run) == run_length:
+            run = unfilled[groups[i]] = []
             runs.append(run)
         run.append(i)
     return [i for run in runs for i in run]
 
 
 def total_steps(config: Config, examples: int) -> int:
-    """Optimiser steps of the whole run; a last smaller batch of an epoch is a step too."""
+    """Optimiser steps of a supervised run; a last smaller batch of an epoch is a step too."""
     steps = math.ceil(examples / config.training.batch_size) * config.training.epochs
     return min(steps, config.training.max_steps or steps)
-
-
-def verdict_steps(config: Config, examples: int) -> int:
-    """Steps of a run that learns from verdicts: as many as it says, or as its rounds take."""
-    rl = config.rl
-    return math.ceil(rl.rft.rounds * examples / rl.questions) if rl.method == "rft" else rl.steps
-
-
-def planned_passes(config: Config, examples: int) -> tuple[int, float]:
-    """Optimiser steps of a run, and how often they go through the training examples, each answer to one counted."""
-    training, rl = config.training, config.rl
-    if rl.method is not None:
-        steps = verdict_steps(config, examples)
-        return steps, steps * rl.questions * rl.group / examples
-    steps = total_steps(config, examples)
-    return steps, min(steps * training.batch_size, examples * training.epochs) / examples
-
-
-def planned_batches(config: Config, examples: int, keys: OrderKeys) -> list[list[int]]:
-    """The batches of the first epoch, as places of training examples: one for each sequence in it."""
-    size, copies = config.training.batch_size, 1
-    if config.rl.method is not None:
-        size, copies = config.rl.questions, config.rl.group
-    together = config.training.group_by_schema
-    order = epoch_order(config.seed, 0, examples, keys.levels, schemas=keys.schemas, together=together)
-    batches = [order[start : start + size] for start in range(0, examples, size)]
-    steps, _ = planned_passes(config, examples)
-    return [[place for place in batch for _ in range(copies)] for batch in batches[:steps]]
 
 
 class Batches:
@@ -142,7 +115,6 @@ class Batches:
     def __init__(self, config: Config, data: TrainingData) -> None:
         self._seed, self._size = config.seed, config.training.batch_size
         self._count, self._keys = len(data.train), data.keys
-        self._together = config.training.group_by_schema
         self.total = total_steps(config, self._count)
         self.per_epoch = math.ceil(self._count / self._size)
         # The epoch that was asked for last, and its order.
@@ -150,16 +122,12 @@ class Batches:
 
     def indices(self, step: int) -> list[int]:
         """Which examples a step takes; steps are counted from 0."""
-        epoch, place = divmod(step, self.per_epoch)
+        epoch, batch = divmod(step, self.per_epoch)
         if self._order[0] != epoch:
-            keys = self._keys
-            order = epoch_order(
-                self._seed, epoch, self._count, keys.levels, schemas=keys.schemas, together=self._together
-            )
-            self._order = (epoch, order)
-        return self._order[1][place * self._size : (place + 1) * self._size]
+            self._order = (epoch, epoch_order(self._seed, epoch, self._count, self._keys))
+        return self._order[1][batch * self._size : (batch + 1) * self._size]
 
     def examples_before(self, step: int) -> int:
         """How many examples the steps before this one take; the last batch of an epoch may be smaller."""
-        epoch, place = divmod(step, self.per_epoch)
-        return epoch * self._count + place * self._size
+        epoch, batch = divmod(step, self.per_epoch)
+        return epoch * self._count + batch * self._size

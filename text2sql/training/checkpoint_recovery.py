@@ -1,4 +1,4 @@
-"""Checkpoints that a killed run had saved, but not yet recorded: found again, used if whole, deleted if not.
+"""Checkpoints that a killed run had saved, but not recorded yet: found again, used if whole, deleted if not.
 
 A checkpoint is saved by the backend first and recorded in ``checkpoints.jsonl`` afterwards. ``training_runs.jsonl``
 names every training client that a run has had, so what these saved in between can be asked for.
@@ -15,7 +15,7 @@ from backends.checkpoint_paths import CheckpointPath, Kind
 from backends.interface import BackendError, RestClient, ServiceClient, TrainingClient
 from text2sql.console import console
 from text2sql.runs.directory import RunDirectory
-from text2sql.runs.records import TRAINING_RUNS, CheckpointRecord, StartRecord, TrainingRun
+from text2sql.runs.records import TRAINING_RUNS, CheckpointRecord, InitialWeightsRecord, TrainingRun
 
 # What checkpoints.jsonl calls the path of each kind that the loop saves.
 PATH_KEYS: dict[Kind, str] = {"training": "state_path", "sampler": "sampler_path"}
@@ -28,26 +28,26 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:06d}"
 
 
-def note_client(run: RunDirectory, client: TrainingClient, start: StartRecord | None = None) -> None:
-    """Remember that this client trains for the run, and with which saved weights it began."""
-    run.append(TRAINING_RUNS, [TrainingRun(training_run=client.get_info().model_id, start_from=start)])
+def record_client(run: RunDirectory, client: TrainingClient, initial: InitialWeightsRecord | None = None) -> None:
+    """Record that this client trains for the run, and with which saved weights it began."""
+    run.append(TRAINING_RUNS, [TrainingRun(training_run=client.get_info().model_id, start_from=initial)])
 
 
 def find_leftovers(run: RunDirectory, service: ServiceClient) -> list[types.Checkpoint]:
-    """The checkpoints of the run's clients that ``checkpoints.jsonl`` does not name."""
+    """The saved checkpoints of the run's clients that ``checkpoints.jsonl`` does not name."""
     clients = [row.training_run for row in run.training_runs()]
-    start = run.recorded_start()
+    initial = run.recorded_initial_weights()
     recorded = {path for row in run.checkpoints() for path in (row.state_path, row.sampler_path)}
-    recorded |= {start.sampler_path} if start and start.sampler_path else set()
-    found: list[types.Checkpoint] = []
+    recorded |= {initial.sampler_path} if initial and initial.sampler_path else set()
+    saved: list[types.Checkpoint] = []
     rest = service.create_rest_client() if clients else None
     for client in clients:
         try:
-            found += rest.list_checkpoints(client).result().checkpoints if rest else []
+            saved += rest.list_checkpoints(client).result().checkpoints if rest else []
         except (BackendError, TinkerError) as error:
             # A backend that does not know the client any more has nothing to find.
             console.print(f"The checkpoints of {client} could not be listed: {error}")
-    return [checkpoint for checkpoint in found if checkpoint.tinker_path not in recorded]
+    return [checkpoint for checkpoint in saved if checkpoint.tinker_path not in recorded]
 
 
 def whole_checkpoints(leftovers: Sequence[types.Checkpoint]) -> dict[int, CheckpointRecord]:
@@ -59,10 +59,10 @@ def whole_checkpoints(leftovers: Sequence[types.Checkpoint]) -> dict[int, Checkp
             paths.setdefault((path.run, path.name), {})[key] = checkpoint.tinker_path
     return {
         int(match[1]): CheckpointRecord(
-            name=name, step=int(match[1]), state_path=own["state_path"], sampler_path=own["sampler_path"]
+            name=name, step=int(match[1]), state_path=by_key["state_path"], sampler_path=by_key["sampler_path"]
         )
-        for (_, name), own in paths.items()
-        if (match := STEP_NAME.fullmatch(name)) and len(own) == len(PATH_KEYS)
+        for (_, name), by_key in paths.items()
+        if (match := STEP_NAME.fullmatch(name)) and len(by_key) == len(PATH_KEYS)
     }
 
 

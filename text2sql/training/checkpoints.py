@@ -46,10 +46,10 @@ class KeptCheckpoints:
         Args:
             metrics: Everything that was measured, also after the last checkpoint.
         """
-        found = checkpoint_recovery.find_leftovers(self._session.run, self._session.service)
-        whole = checkpoint_recovery.whole_checkpoints(found)
+        leftovers = checkpoint_recovery.find_leftovers(self._session.run, self._session.service)
+        whole = checkpoint_recovery.whole_checkpoints(leftovers)
         later = [step for step in whole if step > self.step]
-        kept: list[CheckpointRecord] = []
+        recovered: list[CheckpointRecord] = []
         if later:
             newest = whole[max(later)]
             until_then = [row for row in metrics.rows if row.step <= newest.step]
@@ -58,12 +58,12 @@ class KeptCheckpoints:
                 # A run keeps its best and its last: where its metrics are lost too, the earlier is the best.
                 best = best if best in whole else min(whole)
                 if best != newest.step:
-                    kept.append(whole[best])
-                    self.rows = list(kept)
-            kept.append(newest)
-            self._keep(newest, best)
-        paths = {path for row in kept for path in (row.state_path, row.sampler_path)}
-        self._delete([leftover.tinker_path for leftover in found if leftover.tinker_path not in paths])
+                    recovered.append(whole[best])
+                    self.rows = list(recovered)
+            recovered.append(newest)
+            self._record(newest, best)
+        paths = {path for row in recovered for path in (row.state_path, row.sampler_path)}
+        self._delete([leftover.tinker_path for leftover in leftovers if leftover.tinker_path not in paths])
 
     def open_last(self, restore: Callable[[CheckpointRecord], TrainingClient]) -> TrainingClient:
         """What `restore` makes of the last checkpoint; where that is damaged, of the one before it.
@@ -72,14 +72,14 @@ class KeptCheckpoints:
             BackendError: None of them can be restored; all stay as they are.
         """
         failures: list[BackendError] = []
-        for number in reversed(range(len(self.rows))):
+        for index in reversed(range(len(self.rows))):
             try:
-                client = restore(self.rows[number])
+                client = restore(self.rows[index])
             except BackendError as error:
                 failures.append(error)
                 continue
             if failures:
-                self._fall_back(number, failures[0])
+                self._fall_back(index, failures[0])
             return client
         raise BackendError(f"{failures[0]} No earlier one is kept. {self._ways_on()}") from failures[0]
 
@@ -92,7 +92,7 @@ class KeptCheckpoints:
         Raises:
             BackendError: Nothing is left to make them from.
         """
-        service, place = self._session.service, self.rows.index(record)
+        service, index = self._session.service, self.rows.index(record)
         try:
             return service.create_sampling_client(model_path=record.sampler_path).result()
         except BackendError as error:
@@ -100,16 +100,16 @@ class KeptCheckpoints:
         try:
             client = service.create_training_client_from_state_with_optimizer(record.state_path).result()
         except BackendError as error:
-            if place == len(self.rows) - 1 and place > 0:
-                self._fall_back(place - 1, damage)
+            if index == len(self.rows) - 1 and index > 0:
+                self._fall_back(index - 1, damage)
                 return None
             raise BackendError(
                 f"{damage} The weights cannot be made again from the training state: {error} {self._ways_on()}"
             ) from error
-        checkpoint_recovery.note_client(self._session.run, client)
+        checkpoint_recovery.record_client(self._session.run, client)
         ttl = self._session.config.checkpoint_ttl_seconds
         path = client.save_weights_for_sampler(record.name, ttl_seconds=ttl).result().path
-        self.rows[place] = record.model_copy(update={"sampler_path": path})
+        self.rows[index] = record.model_copy(update={"sampler_path": path})
         self._session.run.replace_rows(CHECKPOINTS, self.rows)
         self._delete([record.sampler_path])
         console.print(f"{damage} The weights were made again from the training state of that step.", markup=False)
@@ -124,16 +124,16 @@ class KeptCheckpoints:
             "answered is kept, and training begins anew."
         )
 
-    def _fall_back(self, place: int, failure: BackendError) -> None:
+    def _fall_back(self, index: int, failure: BackendError) -> None:
         """Go on from an earlier checkpoint, and say what that costs."""
-        lost = self.step - self.rows[place].step
+        lost = self.step - self.rows[index].step
         console.print(
-            f"{failure} The one before it is used, of step {self.rows[place].step}: {lost} "
+            f"{failure} The one before it is used, of step {self.rows[index].step}: {lost} "
             f"{'step is' if lost == 1 else 'steps are'} done again.",
             markup=False,
         )
-        unusable = self.rows[place + 1 :]
-        self.rows = self.rows[: place + 1]
+        unusable = self.rows[index + 1 :]
+        self.rows = self.rows[: index + 1]
         self._session.run.replace_rows(CHECKPOINTS, self.rows)
         # Otherwise the next start would find and record them again.
         self._delete([path for row in unusable for path in (row.state_path, row.sampler_path)])
@@ -154,15 +154,15 @@ class KeptCheckpoints:
         record = CheckpointRecord(
             name=name, step=step, state_path=state_path, sampler_path=sampler_path, expires=expires
         )
-        self._keep(record, best)
+        self._record(record, best)
 
-    def _keep(self, record: CheckpointRecord, best: int | None) -> None:
+    def _record(self, record: CheckpointRecord, best: int | None) -> None:
         """Record a checkpoint as the last one."""
-        before = self.rows
-        kept = [row for row in before if row.step == best and row.step != record.step]
-        self.rows = [*kept, record]
+        previous = self.rows
+        best_rows = [row for row in previous if row.step == best and row.step != record.step]
+        self.rows = [*best_rows, record]
         self._session.run.replace_rows(CHECKPOINTS, self.rows)
-        self._delete([path for row in before if row not in kept for path in (row.state_path, row.sampler_path)])
+        self._delete([path for row in previous if row not in best_rows for path in (row.state_path, row.sampler_path)])
 
     def _delete(self, paths: Sequence[str]) -> None:
         if paths:

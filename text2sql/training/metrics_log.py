@@ -1,4 +1,4 @@
-"""What a training has measured so far: ``metrics.jsonl``, in memory and in its file."""
+"""The metrics of a training so far: ``metrics.jsonl``, in memory and in its file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class MetricsLog:
     """The steps and validations of a run, in the order in which they were done.
 
     Args:
-        run: Its directory.
-        training: Says which validation is the best, and when to stop.
-        track: Is sent every record.
+        run: The run's directory.
+        training: Settings of early stopping.
+        track: Called with every record.
 
     Attributes:
         rows: The records.
@@ -37,7 +37,7 @@ class MetricsLog:
 
     @property
     def last_step(self) -> int:
-        """The steps done, as far as they are recorded."""
+        """Number of the last recorded step, 0 for none."""
         return self.rows[-1].step if self.rows else 0
 
     @property
@@ -47,28 +47,28 @@ class MetricsLog:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether the validations say that it is time to stop."""
+        """Whether early stopping ends the training."""
         return early_stopping.stopped_early(self.rows, self._training)
 
     def is_validated(self, step: int) -> bool:
-        """Whether there is a validation after this many steps."""
+        """Whether a validation after this many steps is recorded."""
         return any(row.step == step and isinstance(row, Validation) for row in self.rows)
 
     def missing_steps(self, done: int) -> int:
-        """How many of the first `done` steps have no record; a file of a run that is whole has them all."""
+        """How many of the first `done` steps have no record; an undamaged file has them all."""
         return done - len({row.step for row in self.steps if row.step <= done})
 
     def forget_after(self, step: int) -> None:
-        """Leave out what came after a step, because it will be done again; the files keep it until `rewrite`."""
+        """Drop the records after a step, which will be done again; the files keep them until `rewrite`."""
         self.rows = [row for row in self.rows if row.step <= step]
 
     def rewrite(self, step: int) -> None:
-        """Let the files of the run end with this step too."""
+        """Cut the files of the run off after this step too."""
         self._run.replace_rows(METRICS, self.rows)
         self._run.replace_rows(SAMPLES, [row for row in self._run.samples() if row.step <= step])
 
     def record(self, row: MetricsRow) -> None:
-        """Add a record, to the file and the trackers as well."""
+        """Add a record here, to the file and to the trackers."""
         self.rows.append(row)
         self._run.append(METRICS, [row])
         self._track(row.to_json())

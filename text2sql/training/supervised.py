@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backends.interface import TrainingClient
@@ -23,7 +24,7 @@ class SubmittedBatch:
         step: Counted from 0.
         indices: Which training examples are in it.
         tokens: What it is charged for.
-        update: Of the weights.
+        update: The update of the weights.
     """
 
     step: int
@@ -33,7 +34,7 @@ class SubmittedBatch:
 
 
 class SupervisedSteps:
-    """A batch of gold answers a step; the next batch is built while the last one computes.
+    """Steps of a batch of gold answers each; the next batch is built while the last one computes.
 
     Args:
         session: The run.
@@ -42,44 +43,41 @@ class SupervisedSteps:
     """
 
     ahead = 1
-    keeps_start = False
+    keeps_reference = False
 
     def __init__(self, session: RunSession, data: TrainingData, peak: float) -> None:
         training = session.config.training
         self._session, self._data = session, data
         self.batches = Batches(session.config, data)
-        self.total, self.peak, self.batch_size, self.epochs = (
-            self.batches.total,
-            peak,
-            training.batch_size,
-            training.epochs,
-        )
+        self.total, self.peak = self.batches.total, peak
+        self.batch_size, self.epochs = training.batch_size, training.epochs
         self._updater = Updater(training, self.total, peak, training.loss, training.loss_config)
 
     def examples_before(self, step: int) -> int:
-        """The last batch of an epoch may be smaller."""
+        """How many examples the steps before this one take; the last batch of an epoch may be smaller."""
         return self.batches.examples_before(step)
 
     def submit(self, client: TrainingClient, step: int) -> SubmittedBatch:
         """Send a step's gradient calls and its optimiser step; nothing is waited for."""
         indices = self.batches.indices(step)
         batch = [self._data.train[i] for i in indices]
-        tokens = self._session.budget.reserve(charged(batch))
+        tokens = self._session.budget.reserve(charged_tokens(batch))
         names = [self._data.ids[i] for i in indices]
-        return SubmittedBatch(step, indices, tokens, self._updater.send(client, make_batch(batch), step, names))
+        update = self._updater.send(client, make_batch(batch), step, names)
+        return SubmittedBatch(step, indices, tokens, update)
 
-    def collect(self, submitted: SubmittedBatch, lap: Callable[[], float]) -> StepMetrics:
+    def collect(self, submitted: SubmittedBatch, since: float) -> StepMetrics:
         """Wait for a step, and count its tokens."""
-        loss, norm, _ = submitted.update.wait()
+        result = submitted.update.wait()
         step, tokens = submitted.step + 1, submitted.tokens
         self._session.budget.spend("train", tokens, tokens)
-        seconds = lap()
+        seconds = time.monotonic() - since
         return StepMetrics(
             step=step,
             epoch=step / self.batches.per_epoch,
-            loss=loss,
+            loss=result.loss,
             learning_rate=submitted.update.learning_rate,
-            grad_norm=norm,
+            grad_norm=result.grad_norm,
             examples=len(submitted.indices),
             tokens=tokens.train,
             seconds=seconds,
@@ -87,16 +85,16 @@ class SupervisedSteps:
         )
 
     def settle(self) -> None:
-        """Nothing is begun for later steps."""
+        """Do nothing: there is no background work."""
 
     def close(self) -> None:
-        """Nothing is under way."""
+        """Do nothing: there is no background work."""
 
     def reason_to_stop(self, done: Sequence[StepMetrics]) -> str | None:
-        """Gold answers are gone through to the end."""
+        """None: a supervised training goes through all its epochs."""
         return None
 
 
-def charged(examples: Sequence[Tokens]) -> TokenCount:
-    """What a pass over examples is charged for: every token of their sequences."""
+def charged_tokens(examples: Sequence[Tokens]) -> TokenCount:
+    """The tokens that a pass over examples is charged for: every token of their sequences."""
     return TokenCount(train=sum(map(len, examples)))

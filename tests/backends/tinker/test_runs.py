@@ -194,11 +194,11 @@ def test_a_server_that_loses_the_model_again_and_again_ends_the_run(
 ) -> None:
     collect, tried = SupervisedSteps.collect, []
 
-    def lose(self: SupervisedSteps, submitted: SubmittedBatch, lap: Callable[[], float]) -> StepMetrics:
+    def lose(self: SupervisedSteps, submitted: SubmittedBatch, since: float) -> StepMetrics:
         tried.append(submitted.step)
         if submitted.step == 2:
             raise tinker.RequestFailedError("gone", "step", RequestErrorCategory.Server)
-        return collect(self, submitted, lap)
+        return collect(self, submitted, since)
 
     monkeypatch.setattr(SupervisedSteps, "collect", lose)
     with pytest.raises(BackendError, match=r"(?s)gone.*the same command goes on from there"):

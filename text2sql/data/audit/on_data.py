@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from text2sql.data.audit.reading import Reading
 from text2sql.data.audit.smell import Smell
-from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
+from text2sql.sql.sandbox import QueryFailed, Result, SqliteSandbox
 
 _STEPS, _SECONDS, _ROWS = 10**9, 10.0, 200
 # Rows of a witness.
@@ -22,7 +22,7 @@ def on_data(reading: Reading) -> tuple[list[Smell], list[str]]:
     if example.db is None or example.dialect != "sqlite":
         return [], []
     try:
-        sandbox = Sandbox.from_file(example.db)
+        sandbox = SqliteSandbox.from_file(example.db)
     except (sqlite3.Error, OSError):
         return [], []
     try:
@@ -32,7 +32,7 @@ def on_data(reading: Reading) -> tuple[list[Smell], list[str]]:
     return [smell for smell, _ in found], [line for _, lines in found for line in lines]
 
 
-def _look(r: Reading, sandbox: Sandbox) -> Iterator[tuple[Smell, list[str]]]:
+def _look(r: Reading, sandbox: SqliteSandbox) -> Iterator[tuple[Smell, list[str]]]:
     try:
         result = _run(sandbox, r.example.answer)
     except QueryFailed as error:
@@ -46,7 +46,7 @@ def _look(r: Reading, sandbox: Sandbox) -> Iterator[tuple[Smell, list[str]]]:
     yield from _repeated(r, result)
 
 
-def _ties(r: Reading, sandbox: Sandbox) -> Iterator[tuple[Smell, list[str]]]:
+def _ties(r: Reading, sandbox: SqliteSandbox) -> Iterator[tuple[Smell, list[str]]]:
     """Rows behind a limit that are as good as those before it."""
     tree = r.tree
     limit, order = tree.args.get("limit"), tree.args.get("order")
@@ -90,7 +90,7 @@ def _repeated(r: Reading, result: Result) -> Iterator[tuple[Smell, list[str]]]:
         )
 
 
-def _run(sandbox: Sandbox, sql: str) -> Result:
+def _run(sandbox: SqliteSandbox, sql: str) -> Result:
     return sandbox.run(sql, _STEPS, _SECONDS, max_rows=_ROWS)
 
 

@@ -17,7 +17,7 @@ from text2sql.data.schema_cut import cut_schema
 from text2sql.engines.dialect import SHOWN
 from text2sql.engines.user_databases.connection import Database
 from text2sql.engines.user_databases.inspect import DatabaseSchema
-from text2sql.equivalence.match import judge_pair
+from text2sql.equivalence.match import match_pair
 from text2sql.errors import UserError
 from text2sql.evaluation import extract_sql
 from text2sql.formats import dollars
@@ -158,4 +158,4 @@ def _same(sql: str, again: str, database: Database, schema: DatabaseSchema) -> b
         return False
     if one.overflow or digest_of(one) != digest_of(other):
         return False
-    return database.location.dialect != "sqlite" or judge_pair(schema.text, sql, again).status != "different"
+    return database.location.dialect != "sqlite" or match_pair(schema.text, sql, again).status != "different"

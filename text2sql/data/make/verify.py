@@ -14,8 +14,8 @@ from text2sql.data.make.conditions import MONTHS
 from text2sql.data.make.query import Draft
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.user_databases.connection import Database, Limits
-from text2sql.equivalence.engine_match import judge_transpiled
-from text2sql.equivalence.match import DEFAULT_EFFORT, judge_pair
+from text2sql.equivalence.engine_match import match_transpiled
+from text2sql.equivalence.match import DEFAULT_EFFORT, match_pair
 from text2sql.sql.budget import TIMEOUT
 from text2sql.sql.sandbox import QueryFailed, Result
 
@@ -105,8 +105,8 @@ def means_the_same(context: str, one: str, other: str, dialect: Dialect) -> bool
     For another dialect both are translated to SQLite's first: good enough to keep near repetitions out, not to score.
     """
     if dialect == "sqlite":
-        return judge_pair(context, one, other).status == "equivalent"
-    verdict = judge_transpiled(context, one, other, dialect, effort=DEFAULT_EFFORT, seed=0, timeout=TIMEOUT)
+        return match_pair(context, one, other).status == "equivalent"
+    verdict = match_transpiled(context, one, other, dialect, effort=DEFAULT_EFFORT, seed=0, timeout=TIMEOUT)
     return verdict.status == "equivalent"
 
 

@@ -8,7 +8,7 @@ from text2sql.engines.sandbox.engine import QUERY_SECONDS, Engine
 from text2sql.engines.sandbox.tables import EngineSchema
 from text2sql.engines.values.fitted_rows import fitted
 from text2sql.engines.values.sqlite_functions import SQLITE_FUNCTIONS
-from text2sql.sql.sandbox import MAX_ROWS, QueryFailed, Result, Sandbox
+from text2sql.sql.sandbox import MAX_ROWS, QueryFailed, Result, SqliteSandbox
 from text2sql.sql.schema import TableSchema, View
 from text2sql.sql.tokens import fold
 from text2sql.sql.values import Row
@@ -17,8 +17,8 @@ from text2sql.sql.values import Row
 _STEPS = 20_000
 
 
-class EngineBox:
-    """What `Sandbox` is for SQLite, for an engine; rows are written when the first query asks for them.
+class EngineSandbox:
+    """What `SqliteSandbox` is for SQLite, for an engine; rows are written when the first query asks for them.
 
     Args:
         engine: Where the queries run.
@@ -52,7 +52,7 @@ class EngineBox:
         }
         self._keeper = None
         if self._kept_by_sqlite:
-            self._keeper = Sandbox.in_memory(tables.values(), functions=SQLITE_FUNCTIONS)
+            self._keeper = SqliteSandbox.in_memory(tables.values(), functions=SQLITE_FUNCTIONS)
         self._reverse = self._filled = False
         # The statements whose rows the engine holds; None where it is not known.
         self._held: list[str] | None = None

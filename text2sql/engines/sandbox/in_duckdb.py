@@ -141,7 +141,7 @@ class DuckDB:
         if isinstance(error, driver.InterruptException) or "Interrupted" in message:
             return QueryFailed("timeout", "it takes too long")
         if isinstance(error, driver.OutOfMemoryException):
-            return QueryFailed("timeout", "it takes too much memory")
+            return QueryFailed("timeout", "it takes too much memory", out_of_memory=True)
         if isinstance(error, driver.PermissionException):
             return QueryFailed("refused", message)
         return QueryFailed("error", message, by_rows=isinstance(error, driver.OutOfRangeException))

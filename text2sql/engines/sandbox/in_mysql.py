@@ -184,7 +184,7 @@ class MySQL:
         if number in _TIME:
             return QueryFailed("timeout", "it takes too long")
         if number in _MEMORY:
-            return QueryFailed("timeout", f"it takes too much memory ({message})")
+            return QueryFailed("timeout", f"it takes too much memory ({message})", out_of_memory=True)
         return QueryFailed("refused" if number in _DENIED else "error", message, by_rows=number in _BY_ROWS)
 
     def end(self) -> None:

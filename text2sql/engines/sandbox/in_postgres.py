@@ -175,7 +175,7 @@ class PostgreSQL:
         if state == "57014":
             return QueryFailed("timeout", "it takes too long")
         if state.startswith("53") or state == "54000":
-            return QueryFailed("timeout", f"it takes too much memory ({message})")
+            return QueryFailed("timeout", f"it takes too much memory ({message})", out_of_memory=True)
         if state in ("42501", "25006", "0A000"):
             return QueryFailed("refused" if state != "0A000" else "error", message)
         return QueryFailed("error", message, by_rows=state in _BY_ROWS)

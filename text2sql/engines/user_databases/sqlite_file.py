@@ -7,20 +7,20 @@ import sqlite3
 from text2sql.engines.url import Location
 from text2sql.engines.user_databases.connection import USUAL, Limits
 from text2sql.errors import UserError
-from text2sql.sql.sandbox import QueryFailed, Result, Sandbox
+from text2sql.sql.sandbox import QueryFailed, Result, SqliteSandbox
 
 
 class SqliteFile:
     """A file opened read-only; no lock is taken, and what may run is decided by SQLite's authorizer."""
 
-    def __init__(self, location: Location, sandbox: Sandbox) -> None:
+    def __init__(self, location: Location, sandbox: SqliteSandbox) -> None:
         self.location, self._sandbox = location, sandbox
 
     @classmethod
     def open(cls, location: Location, what: str) -> SqliteFile:
         """Open a file (UserError if it is no SQLite database)."""
         try:
-            return cls(location, Sandbox.from_file(str(location.path)))
+            return cls(location, SqliteSandbox.from_file(str(location.path)))
         except (sqlite3.Error, OSError) as error:
             raise UserError(
                 f"{what}: {location.shown} is not a SQLite database that can be read ({error}). A CSV file becomes one "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from text2sql.engines.values.sqlite_functions import SQLITE_FUNCTIONS
-from text2sql.sql.sandbox import QueryFailed, Sandbox
+from text2sql.sql.sandbox import QueryFailed, SqliteSandbox
 from text2sql.sql.schema import Column, TableSchema
 from text2sql.sql.trees import to_sqlite
 from text2sql.sql.values import Row, Value
@@ -20,7 +20,7 @@ class ConditionProbe:
     """One small table for each combination of columns; conditions are data of a hostile query, so it is a sandbox."""
 
     def __init__(self) -> None:
-        self._boxes: dict[tuple[tuple[str, str], ...], tuple[Sandbox, TableSchema]] = {}
+        self._boxes: dict[tuple[tuple[str, str], ...], tuple[SqliteSandbox, TableSchema]] = {}
         self._left, self._steps = _GROUPED_STEPS, 0
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class ConditionProbe:
             for place, (affinity, collation) in enumerate(key):
                 table.add(Column(f"v{place}", "" if affinity == "BLOB" else affinity, collation=collation))
             table.add(Column("n", "INTEGER"))
-            self._boxes[key] = Sandbox.in_memory([table], functions=SQLITE_FUNCTIONS), table
+            self._boxes[key] = SqliteSandbox.in_memory([table], functions=SQLITE_FUNCTIONS), table
         box, table = self._boxes[key]
         box.load({"probe": (table, loaded)})
         listed = ", ".join(f"({expression})" for expression in expressions)

@@ -1,6 +1,6 @@
 """Tasks done on other machines: by Ray, or by any executor with the interface of `concurrent.futures`.
 
-Tasks travel in batches, as text. Where a batch arrives, `carry_out` has it done by a worker process of that machine,
+Tasks travel in batches, as text. Where a batch arrives, `run_batch` has it done by a worker process of that machine,
 with the limits that the local pool has: what hangs or grows is killed there, and costs its task alone. What comes back
 is JSON, so that nothing in an answer can be run here. The caller's machine keeps the cache of verdicts.
 
@@ -21,25 +21,28 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from backends.extras import missing_package
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.sandbox.engine import versions_of
 from text2sql.equivalence.processes.supervisor import Supervisor
-from text2sql.equivalence.processes.tasks import A, T, Work, protocol, work_name, written
+from text2sql.equivalence.processes.tasks import A, T, Work, task_codec, to_json, work_name
 from text2sql.equivalence.processes.worker import Lost
-from text2sql.equivalence.processes.worker_pools import POOLS, worker_arguments
+from text2sql.equivalence.processes.worker_pools import POOL_CACHE, worker_arguments
 from text2sql.equivalence.verdict_cache import evaluator_version
 from text2sql.errors import UserError
 from text2sql.functions import find_function
 
 RAY = "ray"
-# Tasks in a batch at most, batches that a run is cut into where it has enough tasks, and batches under way at once: the
-# executor queues what its machines cannot do yet.
-_BATCH, _BATCHES, _UNDER_WAY = 8, 128, 1024
+# What a lost machine costs is one batch: larger ones would repeat more, smaller ones cost more messages.
+_MAX_BATCH_TASKS = 8
+# Batches that a run with few tasks is cut into, so that many machines have something to do.
+_MIN_BATCHES = 128
+# Batches that the executor holds: it queues what its machines cannot do yet.
+_MAX_BATCHES_IN_FLIGHT = 1024
 # A batch whose machine is lost is sent once more.
-_ATTEMPTS = 2
+_MAX_ATTEMPTS = 2
 
 
 class Executor(Protocol):
@@ -62,12 +65,12 @@ class ExecutorFails(UserError):
 
 @dataclass(frozen=True)
 class Batch:
-    """What a machine is asked for.
+    """What is sent to a machine.
 
     Attributes:
         work: The function that a worker does tasks with, ``module:function``.
-        seconds: See `process_pool.run_tasks`.
-        memory: See there.
+        seconds: The processor time that a task may take.
+        memory: Bytes by which a worker may grow.
         engines: The engines that the tasks need, by dialect, each with the version that the asking machine has.
         evaluator: The asking machine's `evaluator_version`.
         files: The database files of the tasks, with the size of each.
@@ -85,10 +88,27 @@ class Batch:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a machine answers: why it refuses, or for each task an answer as JSON has it, or the fields of `Lost`."""
+    """What a machine sends back.
+
+    Attributes:
+        refusal: Why it does none of the tasks; empty if it does.
+        answers: For each task, ``answer`` with the answer as JSON has it, or ``lost`` with the fields of `Lost`.
+    """
 
     refusal: str = ""
     answers: tuple[tuple[Literal["answer", "lost"], Any], ...] = ()
+
+
+class _Slice(NamedTuple):
+    """Some of a run's tasks, which travel together.
+
+    Attributes:
+        indices: Of the tasks.
+        attempt: 1 when they are first sent.
+    """
+
+    indices: range
+    attempt: int = 1
 
 
 def run_elsewhere(
@@ -104,77 +124,99 @@ def run_elsewhere(
 
     Args:
         name: The executor's.
-        work: See there, like the rest.
-        tasks: See there.
-        seconds: See there.
-        memory: See there.
-        engines: See there.
+        work: What a worker does with a task.
+        tasks: The tasks.
+        seconds: The processor time that a task may take.
+        memory: Bytes by which a worker may grow.
+        engines: The dialects whose engines each worker opens.
 
     Raises:
         ExecutorFails: It cannot be opened, a machine refuses, or the same batch was lost twice.
     """
     if not tasks:
         return
-    executor, spoken = open_executor(name), protocol(work)
+    executor, codec = open_executor(name), task_codec(work)
     versions = versions_of(engines)
-    size = max(1, min(_BATCH, len(tasks) // _BATCHES))
-    waiting = [(range(start, min(start + size, len(tasks))), 1) for start in range(0, len(tasks), size)][::-1]
-    done: queue.SimpleQueue[tuple[Future[str], range, int]] = queue.SimpleQueue()
-    under_way: set[Future[str]] = set()
+
+    def send(indices: range) -> Future[str]:
+        messages = [to_json(tasks[index]) for index in indices]
+        files = _database_sizes(messages)
+        batch = Batch(work_name(work), seconds, memory, versions, evaluator_version(), files, messages)
+        try:
+            return executor.submit(run_batch, json.dumps(asdict(batch)))
+        # Executors fail in ways of their own.
+        except Exception as error:
+            raise ExecutorFails(name, f"it takes no work ({_describe_error(error)})") from error
+
+    waiting = _slices(len(tasks))
+    done: queue.SimpleQueue[tuple[Future[str], _Slice]] = queue.SimpleQueue()
+    in_flight: set[Future[str]] = set()
     try:
-        while waiting or under_way:
-            while waiting and len(under_way) < _UNDER_WAY:
-                numbers, attempt = waiting.pop()
-                sent = [written(tasks[number]) for number in numbers]
-                batch = Batch(work_name(work), seconds, memory, versions, evaluator_version(), _files(sent), sent)
-                try:
-                    future = executor.submit(carry_out, json.dumps(asdict(batch)))
-                # Executors fail in ways of their own.
-                except Exception as error:
-                    raise ExecutorFails(name, f"it takes no work ({_described(error)})") from error
-                under_way.add(future)
-                future.add_done_callback(lambda ended, n=numbers, a=attempt: done.put((ended, n, a)))  # type: ignore[misc]
-            future, numbers, attempt = done.get()
-            under_way.remove(future)
-            try:
-                reply = Reply(**json.loads(future.result()))
-            # The machine is gone, or the executor's process on it.
-            except Exception as error:
-                if attempt == _ATTEMPTS:
-                    raise ExecutorFails(name, f"the same pairs were lost twice ({_described(error)})") from error
-                waiting.append((numbers, attempt + 1))
+        while waiting or in_flight:
+            while waiting and len(in_flight) < _MAX_BATCHES_IN_FLIGHT:
+                part = waiting.pop()
+                future = send(part.indices)
+                in_flight.add(future)
+                future.add_done_callback(lambda ended, sent=part: done.put((ended, sent)))  # type: ignore[misc]
+            future, part = done.get()
+            in_flight.remove(future)
+            reply = _read_reply(name, future, part)
+            if reply is None:
+                waiting.append(part._replace(attempt=part.attempt + 1))
                 continue
-            if reply.refusal:
-                raise ExecutorFails(name, reply.refusal)
-            for number, (kind, content) in zip(numbers, reply.answers, strict=True):
-                yield number, Lost(**content) if kind == "lost" else spoken.read_answer(content)
+            for index, (kind, content) in zip(part.indices, reply.answers, strict=True):
+                yield index, Lost(**content) if kind == "lost" else codec.read_answer(content)
     except ExecutorFails:
         # One that has broken is not used again.
         close_executor(name)
         raise
     finally:
-        for future in under_way:
+        for future in in_flight:
             future.cancel()
 
 
-def carry_out(text: str) -> str:
+def _slices(tasks: int) -> list[_Slice]:
+    """All tasks in slices, the first of them last."""
+    size = max(1, min(_MAX_BATCH_TASKS, tasks // _MIN_BATCHES))
+    return [_Slice(range(start, min(start + size, tasks))) for start in range(0, tasks, size)][::-1]
+
+
+def _read_reply(name: str, future: Future[str], part: _Slice) -> Reply | None:
+    """What a machine answered; None if it was lost, and the batch is to be sent once more.
+
+    Raises:
+        ExecutorFails: The machine refuses, or the batch was lost before.
+    """
+    try:
+        reply = Reply(**json.loads(future.result()))
+    # The machine is gone, or the executor's process on it.
+    except Exception as error:
+        if part.attempt == _MAX_ATTEMPTS:
+            raise ExecutorFails(name, f"the same pairs were lost twice ({_describe_error(error)})") from error
+        return None
+    if reply.refusal:
+        raise ExecutorFails(name, reply.refusal)
+    return reply
+
+
+def run_batch(text: str) -> str:
     """What another machine does with a `Batch`: has its tasks done by its own worker, and answers a `Reply`."""
     batch = Batch(**json.loads(text))
     try:
         if refusal := _refusal(batch):
             return json.dumps(asdict(Reply(refusal)))
         arguments = worker_arguments(batch.work, batch.seconds, batch.memory, list(batch.engines))
-        supervisor = Supervisor(POOLS.shared(arguments), batch.seconds)
+        supervisor = Supervisor(POOL_CACHE.shared(arguments), batch.seconds)
         answers: list[tuple[Literal["answer", "lost"], Any]] = []
         try:
             for task in batch.tasks:
-                answer = supervisor.carry_out(task)
+                answer = supervisor.run_task(task)
                 answers.append(("lost", asdict(answer)) if isinstance(answer, Lost) else ("answer", answer))
         except BaseException:
             # An executor interrupts what is cancelled: a worker that still owes an answer would give it to the next.
-            supervisor.end()
+            supervisor.kill()
             raise
-        supervisor.rest()
+        supervisor.release()
     except UserError as error:
         return json.dumps(asdict(Reply(str(error))))
     return json.dumps(asdict(Reply(answers=tuple(answers))))
@@ -198,13 +240,13 @@ def _refusal(batch: Batch) -> str:
     return ""
 
 
-def _files(tasks: Sequence[dict[str, Any]]) -> dict[str, int]:
+def _database_sizes(tasks: Sequence[dict[str, Any]]) -> dict[str, int]:
     """The database files that tasks name and that are there, with their sizes."""
-    named = {path for task in tasks for path in (task.get("database"), *(task.get("databases") or ())) if path}
-    return {path: os.path.getsize(path) for path in sorted(named) if os.path.isfile(path)}
+    paths = {path for task in tasks for path in (task.get("database"), *(task.get("databases") or ())) if path}
+    return {path: os.path.getsize(path) for path in sorted(paths) if os.path.isfile(path)}
 
 
-def _described(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     """The error's type, and the first line of what it says."""
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}".rstrip(": ")
@@ -212,11 +254,11 @@ def _described(error: BaseException) -> str:
 
 # An executor is opened once for all runs of a process.
 _OPEN: dict[str, Executor] = {}
-_LOCK = threading.Lock()
+_OPEN_LOCK = threading.Lock()
 
 
 def check_executor(name: str) -> None:
-    """Find out whether an executor can be opened, without opening it.
+    """Checks that an executor can be opened, without opening it.
 
     Raises:
         UserError: It cannot.
@@ -230,7 +272,7 @@ def check_executor(name: str) -> None:
     # Importing somebody's module can fail in any way.
     except Exception as error:
         raise UserError(
-            f"evaluation.workers: {name} names no function that can be imported ({_described(error)}). It takes a "
+            f"evaluation.workers: {name} names no function that can be imported ({_describe_error(error)}). It takes a "
             'number of processes, "ray", or the path package.module:function of a function that returns an executor.'
         ) from error
 
@@ -241,38 +283,38 @@ def open_executor(name: str) -> Executor:
     Raises:
         UserError: It cannot be opened.
     """
-    with _LOCK:
+    with _OPEN_LOCK:
         if name not in _OPEN:
             check_executor(name)
             try:
-                _OPEN[name] = _opened(name)
+                _OPEN[name] = _open(name)
             except UserError:
                 raise
             # Clusters refuse in ways of their own.
             except Exception as error:
-                raise ExecutorFails(name, f"it cannot be opened ({_described(error)})") from error
+                raise ExecutorFails(name, f"it cannot be opened ({_describe_error(error)})") from error
         return _OPEN[name]
 
 
-def _opened(name: str) -> Executor:
+def _open(name: str) -> Executor:
     if name == RAY:
         from text2sql.equivalence.processes.ray_executor import RayExecutor
 
         return RayExecutor()
-    made = find_function(name)()
-    if not hasattr(made, "submit"):
-        raise ExecutorFails(name, f"it returned {type(made).__name__}, which is no executor: it has no submit")
-    return made
+    executor: Executor = find_function(name)()
+    if not hasattr(executor, "submit"):
+        raise ExecutorFails(name, f"it returned {type(executor).__name__}, which is no executor: it has no submit")
+    return executor
 
 
 def close_executor(name: str) -> None:
     """Lets go of an executor; the next run opens another."""
-    with _LOCK:
-        made = _OPEN.pop(name, None)
+    with _OPEN_LOCK:
+        executor = _OPEN.pop(name, None)
     # It may be what broke.
     with suppress(Exception):
-        if made is not None and hasattr(made, "shutdown"):
-            made.shutdown(wait=False)
+        if executor is not None and hasattr(executor, "shutdown"):
+            executor.shutdown(wait=False)
 
 
 def _close_all() -> None:

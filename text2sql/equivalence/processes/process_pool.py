@@ -19,9 +19,9 @@ from typing import Generic
 
 from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.processes.supervisor import Supervisor
-from text2sql.equivalence.processes.tasks import A, Protocol, T, Work, protocol, work_name, written
+from text2sql.equivalence.processes.tasks import A, T, TaskCodec, Work, task_codec, to_json, work_name
 from text2sql.equivalence.processes.worker import Lost, WorkersCannotStart
-from text2sql.equivalence.processes.worker_pools import POOLS, WarmWorkers, close_pools, worker_arguments
+from text2sql.equivalence.processes.worker_pools import POOL_CACHE, WorkerPool, close_pools, worker_arguments
 
 # Bytes by which a worker may grow. The sandbox stops a query at less; this is for what has no limit itself, such as
 # SQLite's compiler, which puts in a common table expression anew wherever it is named.
@@ -62,78 +62,87 @@ def run_tasks(
 
         yield from run_elsewhere(workers, work, tasks, seconds=seconds, memory=memory, engines=engines)
         return
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for index in range(len(tasks)):
-        waiting.put(index)
-    done: queue.SimpleQueue[tuple[int, A | Lost] | WorkersCannotStart | None] = queue.SimpleQueue()
-    stop = threading.Event()
-    spoken = protocol(work)
     arguments = worker_arguments(work_name(work), seconds, memory, engines)
-    warm = POOLS.warm(arguments)
-    crew = [_Keeper(warm, spoken, tasks, waiting, done, stop, seconds) for _ in range(max(1, min(workers, len(tasks))))]
-    for keeper in crew:
-        keeper.start()
-    running = len(crew)
+    pool = POOL_CACHE.checkout(arguments)
+    job = _Job(tasks, task_codec(work), pool, seconds)
+    feeders = [_FeederThread(job) for _ in range(max(1, min(workers, len(tasks))))]
+    for feeder in feeders:
+        feeder.start()
+    running = len(feeders)
     try:
         while running:
-            answer = done.get()
-            if answer is None:
+            reply = job.replies.get()
+            if reply is None:
                 running -= 1
-            elif isinstance(answer, WorkersCannotStart):
-                raise answer
+            elif isinstance(reply, WorkersCannotStart):
+                raise reply
             else:
-                yield answer
+                yield reply
     finally:
-        stop.set()
-        for keeper in crew:
-            keeper.end()
+        job.stop.set()
+        for feeder in feeders:
+            feeder.kill_worker()
         # A run that is given up leaves nothing behind; one that came to its end, workers for the next.
         if running:
-            warm.close()
+            pool.close()
         else:
-            POOLS.keep(arguments, warm)
+            POOL_CACHE.checkin(arguments, pool)
 
 
-class _Keeper(threading.Thread, Generic[T, A]):
-    """Feeds one worker until nothing waits."""
+class _Job(Generic[T, A]):
+    """What the threads of one run share.
 
-    def __init__(
-        self,
-        warm: WarmWorkers,
-        spoken: Protocol[T, A],
-        tasks: Sequence[T],
-        waiting: queue.SimpleQueue[int],
-        done: queue.SimpleQueue[tuple[int, A | Lost] | WorkersCannotStart | None],
-        stop: threading.Event,
-        seconds: float,
-    ) -> None:
+    Args:
+        tasks: The tasks.
+        codec: Reads their answers.
+        pool: Where workers come from.
+        seconds: The processor time that a task may take.
+
+    Attributes:
+        waiting: The indices of tasks that no worker has yet.
+        replies: The index of a task with its answer; an error that ends the run; None from a thread that has ended.
+        stop: Set when nobody waits for answers any more.
+    """
+
+    def __init__(self, tasks: Sequence[T], codec: TaskCodec[T, A], pool: WorkerPool, seconds: float) -> None:
+        self.tasks, self.codec, self.pool, self.seconds = tasks, codec, pool, seconds
+        self.waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for index in range(len(tasks)):
+            self.waiting.put(index)
+        self.replies: queue.SimpleQueue[tuple[int, A | Lost] | WorkersCannotStart | None] = queue.SimpleQueue()
+        self.stop = threading.Event()
+
+
+class _FeederThread(threading.Thread, Generic[T, A]):
+    """Feeds one worker until no task waits."""
+
+    def __init__(self, job: _Job[T, A]) -> None:
         super().__init__(daemon=True)
-        self._spoken = spoken
-        self._warm, self._tasks, self._waiting, self._done = warm, tasks, waiting, done
-        self._stop_event = stop
-        self._supervisor = Supervisor(warm, seconds, stop)
+        self._job = job
+        self._supervisor = Supervisor(job.pool, job.seconds, job.stop)
 
     def run(self) -> None:
+        job = self._job
         try:
-            while not self._stop_event.is_set():
+            while not job.stop.is_set():
                 try:
-                    index = self._waiting.get_nowait()
+                    index = job.waiting.get_nowait()
                 except queue.Empty:
                     break
-                answer = self._supervisor.carry_out(written(self._tasks[index]))
-                self._done.put((index, answer if isinstance(answer, Lost) else self._spoken.read_answer(answer)))
-                if not self._waiting.empty():
-                    self._warm.prepare()
-            self._supervisor.rest()
+                answer = self._supervisor.run_task(to_json(job.tasks[index]))
+                job.replies.put((index, answer if isinstance(answer, Lost) else job.codec.read_answer(answer)))
+                if not job.waiting.empty():
+                    job.pool.start_spare()
+            self._supervisor.release()
         except WorkersCannotStart as error:
-            self._done.put(error)
+            job.replies.put(error)
         finally:
-            self.end()
-            self._done.put(None)
+            self.kill_worker()
+            job.replies.put(None)
 
-    def end(self) -> None:
+    def kill_worker(self) -> None:
         """Kills the worker; safe from any thread."""
-        self._supervisor.end()
+        self._supervisor.kill()
 
 
 __all__ = ["MEMORY", "Lost", "Workers", "WorkersCannotStart", "close_pools", "run_tasks"]

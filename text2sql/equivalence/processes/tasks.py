@@ -1,4 +1,4 @@
-"""What goes to a worker process and comes back: frozen dataclasses, written as JSON.
+"""The messages between a parent and its worker processes: tasks and answers, frozen dataclasses written as JSON.
 
 JSON, because a worker runs what a model wrote: what it answers is data, and nothing in it can be run by the parent.
 The types are those that the worker's function declares.
@@ -19,7 +19,6 @@ else:
 
 T = TypeVar("T", bound=DataclassInstance)
 A = TypeVar("A", bound=DataclassInstance)
-A_co = TypeVar("A_co", bound=DataclassInstance, covariant=True)
 # What a worker does with a task: a function at the top level of a module, because the worker imports it.
 Work = Callable[[T], A]
 
@@ -30,51 +29,55 @@ def work_name(work: Callable[..., Any]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol(Generic[T, A]):
-    """Between the parent and a worker: the types of a function's task and of its answer.
+class TaskCodec(Generic[T, A]):
+    """Reads the messages of one worker function from JSON.
 
     Their fields hold what JSON can write; a list comes back as a tuple.
+
+    Attributes:
+        task: The type of the function's task.
+        answer: The type of its answer.
     """
 
     task: type[T]
     answer: type[A]
 
     def read_task(self, data: object) -> T:
-        """The task that `written` gave the worker."""
-        return _made(self.task, data)
+        """The inverse of `to_json` for a task."""
+        return _from_json(self.task, data)
 
     def read_answer(self, data: object) -> A:
-        """The answer that `written` gave the parent."""
-        return _made(self.answer, data)
+        """The inverse of `to_json` for an answer."""
+        return _from_json(self.answer, data)
 
 
-def protocol(work: Work[T, A]) -> Protocol[T, A]:
-    """What a function takes and returns.
+def task_codec(work: Work[T, A]) -> TaskCodec[T, A]:
+    """The codec of a worker function.
 
     Raises:
         TypeError: It does not declare frozen dataclasses.
     """
-    found: Protocol[T, A] = _protocol(work)
-    return found
+    codec: TaskCodec[T, A] = _codec_from_hints(work)
+    return codec
 
 
 @cache
-def _protocol(work: Callable[..., Any]) -> Protocol[Any, Any]:
+def _codec_from_hints(work: Callable[..., Any]) -> TaskCodec[Any, Any]:
     hints = get_type_hints(work)
     answer = hints.pop("return", None)
     (task,) = hints.values()
     for kind in (task, answer):
         if not getattr(getattr(kind, "__dataclass_params__", None), "frozen", False):
             raise TypeError(f"{work.__qualname__} takes or returns {kind}, which is no frozen dataclass")
-    return Protocol(task, answer)
+    return TaskCodec(task, answer)
 
 
-def written(message: DataclassInstance) -> dict[str, object]:
+def to_json(message: DataclassInstance) -> dict[str, object]:
     """A task or an answer as JSON has it."""
     return {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
 
 
-def _made(kind: type[A], data: object) -> A:
+def _from_json(kind: type[A], data: object) -> A:
     assert isinstance(data, dict)
     return kind(**{name: _tuples(value) for name, value in data.items()})
 

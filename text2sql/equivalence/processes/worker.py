@@ -1,4 +1,4 @@
-"""A worker process as its parent sees it: started, asked, killed; what it does itself is in `worker_process`."""
+"""A worker process as its parent sees it: started, given tasks, killed; its own side is `worker_process`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from typing import Any, Literal
 
 from text2sql.errors import UserError
 
-# Seconds for a worker to import what it needs, on a machine that does much else.
-_START = 60.0
-# Seconds that a worker may take to end once it has stopped writing, and bytes of what it said that are looked at then.
-_ENDS, _LAST_BYTES = 1.0, 4096
+# For a worker to import what it needs, on a machine that does much else.
+_START_SECONDS = 60.0
+# For a worker to end once it has stopped writing.
+_EXIT_SECONDS = 1.0
+# The end of its error output, which says why it did not start.
+_MAX_ERROR_BYTES = 4096
 # The directory that somebody works in, which Python would look through first, may hold another package of this name.
 _COMMAND = "import sys; sys.path.pop(0); from text2sql.equivalence.processes.worker_process import serve; serve()"
 # A query allocates thousands of small pieces and frees them again. With more of them at hand in glibc's cache of each
 # thread, DuckDB takes a tenth less time (https://sourceware.org/glibc/manual/latest/html_node/Memory-Allocation-Tunables.html).
-_MEMORY = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=4000:glibc.malloc.tcache_max=4096"}
+_ALLOCATOR_SETTINGS = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=4000:glibc.malloc.tcache_max=4096"}
 
 
 @dataclass(frozen=True)
@@ -48,27 +50,30 @@ class WorkersCannotStart(UserError):
 class Worker:
     """One worker process.
 
+    Args:
+        arguments: Its command line, see `worker_pools.worker_arguments`.
+
     Attributes:
         overdue: Whether it was killed for not answering in time, be it that the answer came at that very moment.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
         # The worker must find this very package, however the parent found it.
-        places = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-        environment = {**_MEMORY, **os.environ, "PYTHONPATH": places, "PYTHONSAFEPATH": ""}
-        # What it says of itself is looked at only if it ends before its first task.
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115
+        import_path = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+        environment = {**_ALLOCATOR_SETTINGS, **os.environ, "PYTHONPATH": import_path, "PYTHONSAFEPATH": ""}
+        # Read only if it ends before its first task.
+        self._error_output = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-c", _COMMAND, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._error_output,
             text=True,
             encoding="utf-8",
             env=environment,
         )
         self._ready = False
-        self._last_words = ""
+        self._last_error = ""
         self.overdue = False
 
     def ask(self, task: dict[str, Any], seconds: float) -> dict[str, Any] | Lost:
@@ -78,9 +83,9 @@ class Worker:
             WorkersCannotStart: It ended before it could take a task.
         """
         if not self._ready:
-            begun = self._exchange(None, _START)
-            if isinstance(begun, Lost):
-                raise WorkersCannotStart(self._last_words or begun.reason)
+            started = self._exchange(None, _START_SECONDS)
+            if isinstance(started, Lost):
+                raise WorkersCannotStart(self._last_error or started.reason)
             self._ready = True
         return self._exchange(task, seconds)
 
@@ -104,19 +109,19 @@ class Worker:
             return answer
         with suppress(subprocess.TimeoutExpired):
             # It is ending by itself; killed before that, it could not say how.
-            self._process.wait(_ENDS)
-        self._last_words = self._last_line()
+            self._process.wait(_EXIT_SECONDS)
+        self._last_error = self._last_error_line()
         self.close()
-        ended = self._process.returncode
-        if self.overdue or (hasattr(signal, "SIGPROF") and ended == -signal.SIGPROF):
+        status = self._process.returncode
+        if self.overdue or (hasattr(signal, "SIGPROF") and status == -signal.SIGPROF):
             return Lost("timeout", "the worker did not answer within the time limit and was killed")
-        return Lost("died", f"exit status {ended}")
+        return Lost("died", f"exit status {status}")
 
-    def _last_line(self) -> str:
+    def _last_error_line(self) -> str:
         try:
-            self._said.seek(0, os.SEEK_END)
-            self._said.seek(max(0, self._said.tell() - _LAST_BYTES))
-            lines = self._said.read().decode(errors="replace").split("\n")
+            self._error_output.seek(0, os.SEEK_END)
+            self._error_output.seek(max(0, self._error_output.tell() - _MAX_ERROR_BYTES))
+            lines = self._error_output.read().decode(errors="replace").split("\n")
         except (OSError, ValueError):
             return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
@@ -134,7 +139,7 @@ class Worker:
         """Kills the process; safe from any thread, and more than once."""
         self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._said):
+        for stream in (self._process.stdin, self._process.stdout, self._error_output):
             try:
                 if stream is not None:
                     stream.close()

@@ -16,8 +16,8 @@ from text2sql.engines.dialect import Dialect
 from text2sql.engines.sandbox.postgres_server import shared_server
 from text2sql.equivalence.processes.worker import Worker
 
-# Functions, with their limits, whose workers are kept: of a run that trains, those that judge and those that pay.
-_KEPT = 3
+# Pools that are kept, each for one function with its limits: of a run that trains, those of verdicts and of rewards.
+_MAX_KEPT_POOLS = 3
 
 
 def worker_arguments(work: str, seconds: float, memory: int, engines: Sequence[Dialect]) -> tuple[str, ...]:
@@ -33,8 +33,8 @@ def worker_arguments(work: str, seconds: float, memory: int, engines: Sequence[D
     return (work, repr(seconds), str(memory), ",".join(engines), server)
 
 
-class WarmWorkers:
-    """Starts workers, and has one ready before it is needed, so that losing one costs the next task little.
+class WorkerPool:
+    """Workers with one command line; has a spare ready before it is needed, so that losing one costs little.
 
     Args:
         arguments: Of `worker_arguments`.
@@ -46,7 +46,7 @@ class WarmWorkers:
         self._spares: list[Worker] = []
         self._closed = False
 
-    def take(self) -> Worker:
+    def checkout(self) -> Worker:
         """A spare, or a new worker where there is none.
 
         Raises:
@@ -61,7 +61,7 @@ class WarmWorkers:
                 return spare
             spare.close()
 
-    def prepare(self) -> None:
+    def start_spare(self) -> None:
         """Starts a spare unless there is one."""
         with self._lock:
             if not self._spares and not self._closed:
@@ -71,8 +71,8 @@ class WarmWorkers:
                     # Where no more processes can be had, the run goes on without a spare.
                     self._closed = True
 
-    def give_back(self, worker: Worker) -> None:
-        """Takes a worker that has nothing to do."""
+    def checkin(self, worker: Worker) -> None:
+        """Takes a worker back, which becomes a spare."""
         with self._lock:
             if not self._closed:
                 self._spares.append(worker)
@@ -88,78 +88,78 @@ class WarmWorkers:
             spare.close()
 
 
-class Pools:
-    """The workers of earlier runs, by what they do."""
+class PoolCache:
+    """The pools of earlier runs, by the command line of their workers, the least recently used first."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[tuple[str, ...], WarmWorkers] = {}
+        self._pools: dict[tuple[str, ...], WorkerPool] = {}
 
-    def warm(self, arguments: tuple[str, ...]) -> WarmWorkers:
-        """Workers for a run, those of an earlier one if they are not in use; `keep` takes them back."""
+    def checkout(self, arguments: tuple[str, ...]) -> WorkerPool:
+        """A pool for one run, that of an earlier one if it is not in use; `checkin` takes it back."""
         with self._lock:
-            found = self._kept.pop(self._key(arguments), None)
-        return found or WarmWorkers(arguments)
+            pool = self._pools.pop(self._key(arguments), None)
+        return pool or WorkerPool(arguments)
 
-    def shared(self, arguments: tuple[str, ...]) -> WarmWorkers:
-        """Workers that stay here while they are used, for several threads that do the same work."""
+    def shared(self, arguments: tuple[str, ...]) -> WorkerPool:
+        """A pool that stays here while it is used, for several threads that do the same work."""
         key = self._key(arguments)
         with self._lock:
-            found = self._kept.pop(key, None) or WarmWorkers(arguments)
-            # Used last, it is ended last.
-            self._kept[key] = found
-            ended = self._too_many()
-        _close(ended)
-        return found
+            pool = self._pools.pop(key, None) or WorkerPool(arguments)
+            # Used last, it is evicted last.
+            self._pools[key] = pool
+            evicted = self._evict()
+        _close(evicted)
+        return pool
 
-    def keep(self, arguments: tuple[str, ...], warm: WarmWorkers) -> None:
-        """Takes workers back; those that were used longest ago are ended where there are too many."""
+    def checkin(self, arguments: tuple[str, ...], pool: WorkerPool) -> None:
+        """Takes a pool back; those that were used longest ago are closed where there are too many."""
         key = self._key(arguments)
         with self._lock:
-            ended = [self._kept.pop(key)] if key in self._kept else []
-            self._kept[key] = warm
-            ended += self._too_many()
-        _close(ended)
+            evicted = [self._pools.pop(key)] if key in self._pools else []
+            self._pools[key] = pool
+            evicted += self._evict()
+        _close(evicted)
 
-    def _too_many(self) -> list[WarmWorkers]:
-        ended = []
-        while len(self._kept) > _KEPT:
-            ended.append(self._kept.pop(next(iter(self._kept))))
-        return ended
+    def _evict(self) -> list[WorkerPool]:
+        evicted = []
+        while len(self._pools) > _MAX_KEPT_POOLS:
+            evicted.append(self._pools.pop(next(iter(self._pools))))
+        return evicted
 
     def close(self) -> None:
-        """Ends all workers that are not in use."""
+        """Closes all pools that are not in use."""
         with self._lock:
-            ended, self._kept = list(self._kept.values()), {}
-        _close(ended)
+            pools, self._pools = list(self._pools.values()), {}
+        _close(pools)
 
     def forget(self) -> None:
-        """Lets go of all workers without ending them: in a forked process they are its parent's."""
-        self._lock, self._kept = threading.Lock(), {}
+        """Lets go of all pools without closing them: in a forked process their workers are its parent's."""
+        self._lock, self._pools = threading.Lock(), {}
 
     @staticmethod
     def _key(arguments: tuple[str, ...]) -> tuple[str, ...]:
         # A worker looks for modules and for files where its parent did when it was started.
         try:
-            here = os.getcwd()
+            directory = os.getcwd()
         except OSError:
-            here = ""
-        return (*arguments, here, *sys.path)
+            directory = ""
+        return (*arguments, directory, *sys.path)
 
 
-def _close(ended: Sequence[WarmWorkers]) -> None:
-    for warm in ended:
-        warm.close()
+def _close(pools: Sequence[WorkerPool]) -> None:
+    for pool in pools:
+        pool.close()
 
 
-POOLS = Pools()
+POOL_CACHE = PoolCache()
 
 
 def close_pools() -> None:
     """Ends the workers that wait for a next run; one that begins later starts its own."""
-    POOLS.close()
+    POOL_CACHE.close()
 
 
 atexit.register(close_pools)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=POOLS.forget)
+    os.register_at_fork(after_in_child=POOL_CACHE.forget)

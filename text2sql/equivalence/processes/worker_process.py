@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import Any
 
-from text2sql.equivalence.processes.tasks import Work, protocol, written
+from text2sql.equivalence.processes.tasks import Work, task_codec, to_json
 from text2sql.sql.sandbox import PROCESS
 
 
@@ -29,22 +29,22 @@ def serve() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     module, _, function = name.partition(":")
     work: Work[Any, Any] = getattr(import_module(module), function)
-    spoken = protocol(work)
+    codec = task_codec(work)
     if engines:
         _open_engines(engines, *sys.argv[5:])
-    begun = _address_space()
-    _limit_memory(begun + memory if begun else 0)
+    initial = _address_space()
+    _limit_memory(initial + memory if initial else 0)
     _limit_sqlite(memory * 3 // 4)
     PROCESS.limited = True
     answers.write("{}\n")
     answers.flush()
     for line in sys.stdin:
-        _limit_processor(seconds)
-        answer = written(work(spoken.read_task(json.loads(line))))
-        _limit_processor(0)
+        _limit_cpu(seconds)
+        answer = to_json(work(codec.read_task(json.loads(line))))
+        _limit_cpu(0)
         # The limit is on what was there at the start and the growth: memory that did not come back would be missing
         # from the next task's share.
-        retires = _address_space() > begun + memory // 2
+        retires = _address_space() > initial + memory // 2
         answers.write(json.dumps({"answer": answer, "retires": retires}) + "\n")
         answers.flush()
 
@@ -90,20 +90,20 @@ def _limit_sqlite(limit: int) -> None:
         db.execute(f"PRAGMA hard_heap_limit = {limit}")
 
 
-def _limit_processor(seconds: float) -> None:
+def _limit_cpu(seconds: float) -> None:
     """Has the system end the process once it has computed for so long; 0 takes the limit back."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 @contextmanager
-def uncounted() -> Iterator[None]:
-    """What is done inside is not counted against a task's processor time: libraries that its first use loads."""
+def exclude_from_cpu_limit() -> Iterator[None]:
+    """Does not count what is done inside against a task's processor time: libraries that its first use loads."""
     if not PROCESS.limited or not hasattr(signal, "setitimer"):
         yield
         return
-    left, _ = signal.setitimer(signal.ITIMER_PROF, 0)
+    remaining, _ = signal.setitimer(signal.ITIMER_PROF, 0)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_PROF, left)
+        signal.setitimer(signal.ITIMER_PROF, remaining)

@@ -13,29 +13,29 @@ from text2sql.equivalence.proof.symbols import (
     Bool,
     Kind,
     NotModelled,
-    Symbol,
+    SymbolicValue,
+    and_,
     as_numeric,
-    both,
-    choose,
-    either,
+    equal,
+    if_,
     integer,
-    no,
+    not_,
+    or_,
     quotient,
-    same,
 )
 
-# A value, and whether it belongs to the group.
-Member = tuple[Bool, Symbol]
+# Whether a value belongs to the group, and the value.
+Member = tuple[Bool, SymbolicValue]
 AGGREGATES = (exp.Count, exp.Sum, exp.Avg, exp.Max, exp.Min)
 
 
-def aggregate(kind: type[exp.Expr], values: Sequence[Member], *, distinct: bool) -> Symbol:
+def aggregate(kind: type[exp.Expr], values: Sequence[Member], *, distinct: bool) -> SymbolicValue:
     """One of `AGGREGATES` over the values of a group.
 
     Raises:
         NotModelled: SUM and AVG of distinct values differ from the plain ones on three rows and more only.
     """
-    counted = [(both(member, no(value.null)), value) for member, value in values]
+    counted = [(and_(member, not_(value.null)), value) for member, value in values]
     if issubclass(kind, (exp.Max, exp.Min)):
         return _extreme(counted, largest=issubclass(kind, exp.Max))
     if issubclass(kind, exp.Count):
@@ -46,38 +46,38 @@ def aggregate(kind: type[exp.Expr], values: Sequence[Member], *, distinct: bool)
     if issubclass(kind, exp.Sum) or total.kind == "null":
         return total
     amount = z3.ToReal(count([member for member, _ in counted]))
-    return Symbol("real", total.null, quotient(total.real, amount))
+    return SymbolicValue("real", total.null, quotient(total.real, amount))
 
 
 def count(members: Sequence[Bool]) -> Any:
     """How many rows belong to a group."""
-    parts = [choose(member, z3.IntVal(1), z3.IntVal(0)) for member in members]
+    parts = [if_(member, z3.IntVal(1), z3.IntVal(0)) for member in members]
     return z3.Sum(parts) if parts else z3.IntVal(0)
 
 
-def _extreme(counted: Sequence[Member], *, largest: bool) -> Symbol:
+def _extreme(counted: Sequence[Member], *, largest: bool) -> SymbolicValue:
     if not counted:
         return NULL
     best, seen = counted[0][1].term, counted[0][0]
     for member, value in counted[1:]:
         wins = best < value.term if largest else value.term < best
-        best = choose(both(member, either(no(seen), wins)), value.term, best)
-        seen = either(seen, member)
-    return Symbol(counted[0][1].kind, no(seen), best)
+        best = if_(and_(member, or_(not_(seen), wins)), value.term, best)
+        seen = or_(seen, member)
+    return SymbolicValue(counted[0][1].kind, not_(seen), best)
 
 
-def _sum(counted: Sequence[Member]) -> Symbol:
+def _sum(counted: Sequence[Member]) -> SymbolicValue:
     kinds = {value.kind for _, value in counted if value.kind != "null"}
     if not kinds:
         return NULL
     whole = kinds == {"integer"}
     zero = z3.IntVal(0) if whole else z3.RealVal(0)
-    parts = [choose(member, value.term if whole else value.real, zero) for member, value in counted]
+    parts = [if_(member, value.term if whole else value.real, zero) for member, value in counted]
     kind: Kind = "integer" if whole else "real" if kinds == {"real"} else "number"
-    return Symbol(kind, no(either(*(member for member, _ in counted))), z3.Sum(parts))
+    return SymbolicValue(kind, not_(or_(*(member for member, _ in counted))), z3.Sum(parts))
 
 
 def _distinct(counted: Sequence[Member]) -> Iterator[Member]:
-    for place, (member, value) in enumerate(counted):
-        before = (both(other, same(value, found)) for other, found in counted[:place])
-        yield both(member, no(either(*before))), value
+    for index, (member, value) in enumerate(counted):
+        before = (and_(earlier, equal(value, earlier_value)) for earlier, earlier_value in counted[:index])
+        yield and_(member, not_(or_(*before))), value

@@ -1,4 +1,4 @@
-"""Expressions of SQL as symbols: what `queries` asks of one row, or of a group of rows."""
+"""Evaluates SQL expressions symbolically, for `queries`: on one row, or on a group of rows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import z3
 from sqlglot import exp
 
 from text2sql.equivalence.proof.aggregates import AGGREGATES, aggregate, count
-from text2sql.equivalence.proof.database import Row
-from text2sql.equivalence.proof.relations import only
+from text2sql.equivalence.proof.database import SymbolicRow
+from text2sql.equivalence.proof.relations import require_only
 from text2sql.equivalence.proof.symbols import (
     FALSE,
     NULL,
@@ -19,24 +19,24 @@ from text2sql.equivalence.proof.symbols import (
     Kind,
     Literals,
     NotModelled,
-    Symbol,
+    SymbolicValue,
     Truth,
-    applied,
+    and_,
     as_numeric,
-    both,
-    choose,
-    either,
+    equal,
+    if_,
     integer,
-    merged,
-    no,
+    not_,
+    or_,
     quotient,
-    same,
+    select_value,
+    uninterpreted,
 )
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import COMPARISONS
 
-# Functions that are left open, and what they give. Each is determined by its arguments.
-_OPEN: dict[str, Kind] = {
+# Functions that are left uninterpreted, with the kind of their results. Each is determined by its arguments.
+_UNINTERPRETED: dict[str, Kind] = {
     **dict.fromkeys(("Upper", "Lower", "Substring", "Trim", "Replace", "TimeToStr", "Date", "TsOrDsToDate"), "text"),
     **dict.fromkeys(("TsOrDsToTimestamp", "TsOrDsToTime", "Datetime", "Time", "DPipe"), "text"),
     **dict.fromkeys(("Length", "StrPosition"), "integer"),
@@ -44,13 +44,24 @@ _OPEN: dict[str, Kind] = {
     "JULIANDAY": "real",
     "Round": "real",
 }
-# Of these, NULL comes out of other arguments, too.
-_MAYBE = ("Date", "TimeToStr", "Ts", "Datetime", "Time", "DATE", "TIME", "DATETIME", "STRFTIME", "JULIANDAY")
+# How the names of those begin that may be NULL where no argument is.
+_NULLABLE_PREFIXES = (
+    "Date",
+    "TimeToStr",
+    "Ts",
+    "Datetime",
+    "Time",
+    "DATE",
+    "TIME",
+    "DATETIME",
+    "STRFTIME",
+    "JULIANDAY",
+)
 
 
 _BINARY = ("this", "expression", "negate")
-# What is read of a node; of others everything is.
-_READ: dict[type[exp.Expr], tuple[str, ...]] = {
+# The arguments that are read of a node; of others all are.
+_KNOWN_ARGS: dict[type[exp.Expr], tuple[str, ...]] = {
     **dict.fromkeys((*COMPARISONS, exp.Is, exp.Like, exp.Glob, exp.Add, exp.Sub, exp.Mul, exp.Div), _BINARY),
     exp.In: ("this", "expressions", "query", "negate"),
     exp.Between: ("this", "low", "high", "negate"),
@@ -66,7 +77,13 @@ _READ: dict[type[exp.Expr], tuple[str, ...]] = {
 
 @dataclass
 class Column:
-    """A column that a FROM gives, by the table's name there and its own; ``hidden`` behind USING."""
+    """A column of a FROM clause.
+
+    Attributes:
+        table: The table's name or alias there.
+        name: The column's.
+        hidden: Whether USING has merged it with another.
+    """
 
     table: str
     name: str
@@ -78,47 +95,47 @@ class Scope:
     """What the names of an expression mean.
 
     Attributes:
-        columns: Of the FROM.
+        columns: The columns of the FROM clause.
         row: The row that they are read from.
         outer: The scope around a subquery.
         group: The rows of the group, with whether each belongs to it; None outside groups.
         aliases: Names of result columns.
-        keys: The places of the columns that are grouped by; None without GROUP BY.
+        grouped_columns: The indices of the columns that are grouped by; None without GROUP BY.
     """
 
     columns: list[Column]
-    row: Row
+    row: SymbolicRow
     outer: Scope | None = None
-    group: list[tuple[Bool, Row]] | None = None
+    group: list[tuple[Bool, SymbolicRow]] | None = None
     aliases: dict[str, exp.Expr] = field(default_factory=dict)
-    keys: frozenset[int] | None = None
+    grouped_columns: frozenset[int] | None = None
 
-    def place(self, table: str, name: str) -> int | None:
-        """Where a column of the FROM stands, None if there is none of that name; NotModelled for several."""
-        found = [
-            place
-            for place, column in enumerate(self.columns)
+    def column_index(self, table: str, name: str) -> int | None:
+        """The index of a column of the FROM clause, None if there is none of that name; NotModelled for several."""
+        indices = [
+            index
+            for index, column in enumerate(self.columns)
             if column.name == name and (column.table == table if table else not column.hidden)
         ]
-        if len(found) > 1:
+        if len(indices) > 1:
             raise NotModelled(f"{name}, which is ambiguous")
-        return found[0] if found else None
+        return indices[0] if indices else None
 
-    def of(self, row: Row) -> Scope:
+    def for_row(self, row: SymbolicRow) -> Scope:
         """The same scope for one row outside groups."""
         return Scope(self.columns, row, self.outer)
 
 
 # Evaluates a subquery in a scope: its rows.
-Subquery = Callable[[exp.Expr, Scope], "list[Row]"]
+Subquery = Callable[[exp.Expr, Scope], "list[SymbolicRow]"]
 
 
-class Expressions:
+class ExpressionEvaluator:
     """Evaluates expressions.
 
     Args:
         literals: The texts of both queries.
-        subquery: Evaluates a query inside.
+        subquery: Evaluates a subquery in a scope.
 
     Attributes:
         violations: Each makes a result depend on more than the data: bare columns that differ within a group.
@@ -130,17 +147,17 @@ class Expressions:
 
     # Values
 
-    def compare(self, op: str, a: Symbol, b: Symbol) -> Truth:
+    def compare(self, op: str, a: SymbolicValue, b: SymbolicValue) -> Truth:
         """See `Literals.compare`."""
         return self._literals.compare(op, a, b)
 
-    def value(self, node: exp.Expr, scope: Scope) -> Symbol:
+    def value(self, node: exp.Expr, scope: Scope) -> SymbolicValue:
         """The value of an expression.
 
         Raises:
             NotModelled: It has something that proofs know nothing of.
         """
-        only(node, *_READ.get(type(node), tuple(node.args)))
+        require_only(node, *_KNOWN_ARGS.get(type(node), tuple(node.args)))
         if isinstance(node, exp.Paren):
             return self.value(node.this, scope)
         if isinstance(node, exp.Column):
@@ -159,75 +176,77 @@ class Expressions:
         if isinstance(node, exp.If):
             default = node.args.get("false")
             other = self.value(default, scope) if default is not None else NULL
-            return merged(self.truth(node.this, scope).true, self.value(node.args["true"], scope), other)
+            return select_value(self.truth(node.this, scope).true, self.value(node.args["true"], scope), other)
         if isinstance(node, exp.Coalesce):
             result = self.value([node.this, *node.expressions][-1], scope)
             for part in [node.this, *node.expressions][-2::-1]:
                 value = self.value(part, scope)
-                result = merged(no(value.null), value, result)
+                result = select_value(not_(value.null), value, result)
             return result
         if isinstance(node, exp.Nullif):
             value, other = self.value(node.this, scope), self.value(node.expression, scope)
             equal = self._literals.compare("=", value, other).true
-            return Symbol(value.kind, either(value.null, equal), value.term)
+            return SymbolicValue(value.kind, or_(value.null, equal), value.term)
         if isinstance(node, exp.Subquery):
             return self._scalar(node.this, scope)
         if isinstance(node, exp.Cast):
             return self._cast(node, scope)
         if isinstance(node, (exp.Predicate, exp.Connector, exp.Not, exp.Boolean)):
             truth = self.truth(node, scope)
-            one = choose(truth.true, z3.IntVal(1), z3.IntVal(0))
-            return Symbol("integer", no(either(truth.true, truth.false)), one)
-        return self._open(node, scope)
+            one = if_(truth.true, z3.IntVal(1), z3.IntVal(0))
+            return SymbolicValue("integer", not_(or_(truth.true, truth.false)), one)
+        return self._uninterpreted_function(node, scope)
 
-    def _column(self, node: exp.Column, scope: Scope) -> Symbol:
+    def _column(self, node: exp.Column, scope: Scope) -> SymbolicValue:
         table, name = fold(node.table), fold(node.name)
         level: Scope | None = scope
         while level is not None:
-            place = level.place(table, name)
-            if place is not None:
-                return self._read(place, level)
+            index = level.column_index(table, name)
+            if index is not None:
+                return self._read_column(index, level)
             if not table and name in level.aliases:
                 return self.value(level.aliases[name], level).plain
             level = level.outer
         raise NotModelled(f"the column {name}")
 
-    def _read(self, place: int, scope: Scope) -> Symbol:
-        if scope.group is not None and scope.keys is None:
+    def _read_column(self, index: int, scope: Scope) -> SymbolicValue:
+        if scope.group is not None and scope.grouped_columns is None:
             raise NotModelled("a bare column of all rows")
-        value = scope.row.cells[place]
-        if scope.group is not None and place not in (scope.keys or ()):
+        value = scope.row.cells[index]
+        if scope.group is not None and index not in (scope.grouped_columns or ()):
             for member, row in scope.group:
-                differs = no(same(value, row.cells[place]))
+                differs = not_(equal(value, row.cells[index]))
                 if not z3.is_false(differs):
-                    self.violations.append(both(scope.row.present, member, differs))
+                    self.violations.append(and_(scope.row.present, member, differs))
         return value
 
-    def _arithmetic(self, node: exp.Expr, scope: Scope) -> Symbol:
+    def _arithmetic(self, node: exp.Expr, scope: Scope) -> SymbolicValue:
         a = as_numeric(self.value(node.this, scope))
         if isinstance(node, exp.Neg):
             literal = -a.literal if isinstance(a.literal, (int, float)) else None
-            return Symbol(a.kind, a.null, z3.simplify(-a.term) if literal is not None else -a.term, literal=literal)
+            return SymbolicValue(
+                a.kind, a.null, z3.simplify(-a.term) if literal is not None else -a.term, literal=literal
+            )
         b = as_numeric(self.value(node.expression, scope))
         if "null" in (a.kind, b.kind):
             return NULL
-        null = either(a.null, b.null)
+        null = or_(a.null, b.null)
         whole = a.kind == b.kind == "integer"
         kind: Kind = "integer" if whole else "real" if "real" in (a.kind, b.kind) else "number"
         one, other = (a.term, b.term) if whole else (a.real, b.real)
         if isinstance(node, (exp.Add, exp.Sub)):
-            return Symbol(kind, null, one + other if isinstance(node, exp.Add) else one - other)
+            return SymbolicValue(kind, null, one + other if isinstance(node, exp.Add) else one - other)
         if isinstance(node, exp.Mul):
             if a.literal is not None or b.literal is not None:
-                return Symbol(kind, null, _scaled(one, other))
+                return SymbolicValue(kind, null, _scaled(one, other))
             sort = z3.IntSort() if whole else z3.RealSort()
             ordered = sorted((one, other), key=lambda term: term.get_id())
-            return Symbol(kind, null, z3.Function(f"times/{sort}", sort, sort, sort)(*ordered))
+            return SymbolicValue(kind, null, z3.Function(f"times/{sort}", sort, sort, sort)(*ordered))
         if kind == "number":
             raise NotModelled("a quotient of numbers that may be whole")
-        return Symbol(kind, either(null, other == 0), quotient(one, other))
+        return SymbolicValue(kind, or_(null, other == 0), quotient(one, other))
 
-    def _case(self, node: exp.Case, scope: Scope) -> Symbol:
+    def _case(self, node: exp.Case, scope: Scope) -> SymbolicValue:
         default = node.args.get("default")
         result = self.value(default, scope) if default is not None else NULL
         for branch in reversed(node.args["ifs"]):
@@ -236,49 +255,50 @@ class Expressions:
             else:
                 tested, against = self.value(node.this, scope), self.value(branch.this, scope)
                 condition = self._literals.compare("=", tested, against)
-            result = merged(condition.true, self.value(branch.args["true"], scope), result)
+            result = select_value(condition.true, self.value(branch.args["true"], scope), result)
         return result.plain
 
-    def _scalar(self, query: exp.Expr, scope: Scope) -> Symbol:
+    def _scalar(self, query: exp.Expr, scope: Scope) -> SymbolicValue:
         rows = self._subquery(query, scope)
         if len(rows) != 1 or not z3.is_true(rows[0].present) or len(rows[0].cells) != 1:
             raise NotModelled("a subquery whose first row is its value")
         return rows[0].cells[0].plain
 
-    def _cast(self, node: exp.Cast, scope: Scope) -> Symbol:
+    def _cast(self, node: exp.Cast, scope: Scope) -> SymbolicValue:
         value = self.value(node.this, scope)
         declared = str(node.to.this.value).upper()
         if value.kind == "integer" and declared in ("INT", "INTEGER", "BIGINT"):
-            return Symbol("integer", value.null, value.term, "NUMERIC")
+            return SymbolicValue("integer", value.null, value.term, "NUMERIC")
         if value.kind in ("integer", "real") and declared in ("REAL", "FLOAT", "DOUBLE"):
-            return Symbol("real", value.null, value.real, "NUMERIC")
+            return SymbolicValue("real", value.null, value.real, "NUMERIC")
         if value.kind == "text" and declared in ("TEXT", "VARCHAR", "CHAR"):
-            return Symbol("text", value.null, value.term, "TEXT")
+            return SymbolicValue("text", value.null, value.term, "TEXT")
         raise NotModelled(f"CAST AS {declared}")
 
-    def _open(self, node: exp.Expr, scope: Scope) -> Symbol:
+    def _uninterpreted_function(self, node: exp.Expr, scope: Scope) -> SymbolicValue:
         name = node.name.upper() if isinstance(node, exp.Anonymous) else type(node).__name__
-        if name not in _OPEN:
+        if name not in _UNINTERPRETED:
             raise NotModelled(name)
-        arguments, rest = [], []
-        for key, found in node.args.items():
+        arguments, signature = [], []
+        for key, parts in node.args.items():
             if key == "this" and isinstance(node, exp.Anonymous):
                 continue
-            for part in found if isinstance(found, list) else [found]:
+            for part in parts if isinstance(parts, list) else [parts]:
                 if isinstance(part, exp.Expr) and not isinstance(part, (exp.DataType, exp.Var)):
                     if isinstance(part, exp.Literal) and "now" in str(part.this).lower():
                         raise NotModelled("the time of day")
-                    rest.append(key)
+                    signature.append(key)
                     arguments.append(self.value(part, scope))
                 elif part is not None:
-                    rest.append(f"{key}={part}")
+                    signature.append(f"{key}={part}")
         if not arguments:
             raise NotModelled("the time of day")
-        return applied(f"{name}({','.join(rest)})", _OPEN[name], arguments, nullable=name.startswith(_MAYBE))
+        nullable = name.startswith(_NULLABLE_PREFIXES)
+        return uninterpreted(f"{name}({','.join(signature)})", _UNINTERPRETED[name], arguments, nullable=nullable)
 
     # Aggregates
 
-    def _aggregate(self, node: exp.AggFunc, scope: Scope) -> Symbol:
+    def _aggregate(self, node: exp.AggFunc, scope: Scope) -> SymbolicValue:
         level: Scope | None = scope
         while level is not None and level.group is None:
             level = level.outer
@@ -293,7 +313,7 @@ class Expressions:
             inner, distinct = inner.expressions[0], True
         if isinstance(node, exp.Count) and (inner is None or isinstance(inner, exp.Star)):
             return integer(count([member for member, _ in level.group]))
-        values = [(member, self.value(inner, level.of(row))) for member, row in level.group]
+        values = [(member, self.value(inner, level.for_row(row))) for member, row in level.group]
         return aggregate(type(node), values, distinct=distinct)
 
     # Conditions
@@ -304,7 +324,7 @@ class Expressions:
         Raises:
             NotModelled: It has something that proofs know nothing of.
         """
-        only(node, *_READ.get(type(node), tuple(node.args)))
+        require_only(node, *_KNOWN_ARGS.get(type(node), tuple(node.args)))
         if node.args.get("negate"):
             plain = node.copy()
             plain.set("negate", None)
@@ -331,14 +351,14 @@ class Expressions:
         if isinstance(node, exp.In):
             return self._in(node, scope)
         if isinstance(node, exp.Exists):
-            met = either(*(row.present for row in self._subquery(node.this, scope)))
-            return Truth(met, no(met))
+            met = or_(*(row.present for row in self._subquery(node.this, scope)))
+            return Truth(met, not_(met))
         if isinstance(node, (exp.Like, exp.Glob)):
             return self._like(node, scope)
         if isinstance(node, (exp.NullSafeEQ, exp.NullSafeNEQ)):
             one, other = self.value(node.this, scope), self.value(node.expression, scope)
-            equal = either(both(one.null, other.null), self.compare("=", one, other).true)
-            return Truth(equal, no(equal)) if isinstance(node, exp.NullSafeEQ) else Truth(no(equal), equal)
+            equal = or_(and_(one.null, other.null), self.compare("=", one, other).true)
+            return Truth(equal, not_(equal)) if isinstance(node, exp.NullSafeEQ) else Truth(not_(equal), equal)
         if isinstance(node, exp.Predicate):
             raise NotModelled(type(node).__name__)
         value = self.value(node, scope)
@@ -346,13 +366,13 @@ class Expressions:
             return Truth(FALSE, FALSE)
         if not value.numeric:
             raise NotModelled("a text as a condition")
-        return Truth(both(no(value.null), value.term != 0), both(no(value.null), value.term == 0))
+        return Truth(and_(not_(value.null), value.term != 0), and_(not_(value.null), value.term == 0))
 
     def _is(self, node: exp.Expr, scope: Scope) -> Truth:
         if not isinstance(node.expression, exp.Null):
             raise NotModelled("IS of two values")
         null = self.value(node.this, scope).null
-        return Truth(null, no(null))
+        return Truth(null, not_(null))
 
     def _in(self, node: exp.In, scope: Scope) -> Truth:
         if isinstance(node.this, exp.Tuple) or node.args.get("unnest") or node.args.get("field"):
@@ -368,15 +388,15 @@ class Expressions:
             if len(row.cells) != 1:
                 raise NotModelled("IN of several columns")
             equal = self._literals.compare("=", value, row.cells[0])
-            absent = no(row.present)
-            result = result | Truth(both(row.present, equal.true), either(absent, equal.false))
+            absent = not_(row.present)
+            result = result | Truth(and_(row.present, equal.true), or_(absent, equal.false))
         return result
 
     def _like(self, node: exp.Expr, scope: Scope) -> Truth:
         one, other = self.value(node.this, scope), self.value(node.expression, scope)
-        found = applied(type(node).__name__, "integer", [one, other])
-        holds = found.term == 1
-        return Truth(both(no(found.null), holds), both(no(found.null), no(holds)))
+        match = uninterpreted(type(node).__name__, "integer", [one, other])
+        holds = match.term == 1
+        return Truth(and_(not_(match.null), holds), and_(not_(match.null), not_(holds)))
 
 
 def _scaled(one: z3.ArithRef, other: z3.ArithRef) -> z3.ArithRef:

@@ -9,19 +9,19 @@ import z3
 from sqlglot import exp
 
 from text2sql.equivalence.databases.values.thresholds import thresholds
-from text2sql.equivalence.proof.database import Database, Row
-from text2sql.equivalence.proof.queries import Queries
+from text2sql.equivalence.proof.database import SymbolicDatabase, SymbolicRow
+from text2sql.equivalence.proof.queries import QueryEvaluator
 from text2sql.equivalence.proof.relations import Relation
-from text2sql.equivalence.proof.symbols import Bool, Literals, NotModelled, Symbol, all_same, both, either, no
+from text2sql.equivalence.proof.symbols import Bool, Literals, NotModelled, SymbolicValue, all_equal, and_, not_, or_
 from text2sql.sql.schema import TableSchema
 
-# Rows of a table, by how many tables the larger query names; of more tables two.
-_ROWS = {1: 4, 2: 3}
-FEWEST_ROWS = 2
-# What z3 may spend, in its own unit: about 0.2 seconds.
-WORK = 250_000
+# Rows of a table, by how many tables the larger query names; `MIN_ROWS` where it names more.
+_MAX_ROWS = {1: 4, 2: 3}
+MIN_ROWS = 2
+# What z3 may spend, in its own unit (its parameter "rlimit"): about 0.2 seconds.
+_SOLVER_RESOURCES = 250_000
 # Comparisons of values that a proof may write down.
-_MOST_COMPARED = 3000
+_MAX_COMPARISONS = 3000
 
 
 def proven_bound(tables: dict[str, TableSchema], gold: exp.Expr, predicted: exp.Expr) -> int | None:
@@ -33,16 +33,16 @@ def proven_bound(tables: dict[str, TableSchema], gold: exp.Expr, predicted: exp.
         predicted: The prediction.
 
     Raises:
-        NotModelled: Nothing is known of them.
+        NotModelled: They have something that proofs do not model.
     """
     named = max(len(list(tree.find_all(exp.Table))) for tree in (gold, predicted))
-    most = _ROWS.get(named, FEWEST_ROWS)
-    if most > FEWEST_ROWS:
+    rows = _MAX_ROWS.get(named, MIN_ROWS)
+    if rows > MIN_ROWS:
         with suppress(NotModelled):
-            known = agree(tables, gold, predicted, most)
-            if known is not None:
-                return most if known else None
-    return FEWEST_ROWS if agree(tables, gold, predicted, FEWEST_ROWS) else None
+            proven = agree(tables, gold, predicted, rows)
+            if proven is not None:
+                return rows if proven else None
+    return MIN_ROWS if agree(tables, gold, predicted, MIN_ROWS) else None
 
 
 def agree(tables: dict[str, TableSchema], gold: exp.Expr, predicted: exp.Expr, rows: int) -> bool | None:
@@ -58,25 +58,25 @@ def agree(tables: dict[str, TableSchema], gold: exp.Expr, predicted: exp.Expr, r
         None if z3 does not find out.
 
     Raises:
-        NotModelled: Nothing is known of them.
+        NotModelled: They have something that proofs do not model.
     """
     # What holds of groups of more than n rows shows on two such groups.
-    counted = [found.number for tree in (gold, predicted) for found in thresholds(tree) if found.grouped]
-    if any(2 * (number + 1) > rows for number in counted):
+    counts = [threshold.number for tree in (gold, predicted) for threshold in thresholds(tree) if threshold.grouped]
+    if any(2 * (number + 1) > rows for number in counts):
         raise NotModelled("more rows are counted than there are")
     literals = Literals(str(node.this) for tree in (gold, predicted) for node in tree.find_all(exp.Literal))
-    database = Database(tables, rows)
-    queries = Queries(database, literals)
+    database = SymbolicDatabase(tables, rows)
+    queries = QueryEvaluator(database, literals)
     one, other = queries.result(gold), queries.result(predicted)
     if len(one.names) != len(other.names):
         return False
     a, b = _sorted_rows(one, other)
-    database.link()
+    database.add_foreign_keys()
     solver = z3.SimpleSolver()
-    solver.set("rlimit", WORK)
-    solver.add(database.rules)
-    a, b = _without_common(a, b)
-    differs = either(*queries.expressions.violations, _differ(a, b))
+    solver.set("rlimit", _SOLVER_RESOURCES)
+    solver.add(database.constraints)
+    a, b = _drop_common_rows(a, b)
+    differs = or_(*queries.expressions.violations, _differ(a, b))
     if z3.is_false(differs):
         return True
     solver.add(differs)
@@ -84,66 +84,65 @@ def agree(tables: dict[str, TableSchema], gold: exp.Expr, predicted: exp.Expr, r
     return None if answer == z3.unknown else bool(answer == z3.unsat)
 
 
-def _sorted_rows(gold: Relation, predicted: Relation) -> tuple[list[Row], list[Row]]:
+def _sorted_rows(gold: Relation, predicted: Relation) -> tuple[list[SymbolicRow], list[SymbolicRow]]:
     """The rows with what they are sorted by, where the order counts: equal bags of these are equal in their order."""
-    cut = (gold.sorted.limit, gold.sorted.offset), (predicted.sorted.limit, predicted.sorted.offset)
-    if cut[0] != cut[1]:
+    one, other = gold.ordering, predicted.ordering
+    if (one.limit, one.offset) != (other.limit, other.offset):
         raise NotModelled("another LIMIT")
-    wanted = gold.sorted.directions
-    given = predicted.sorted.directions
-    if any(cut[0]) or cut[0][0] == 0:
-        if wanted != given:
+    width = len(one.directions)
+    if one.limit is not None or one.offset:
+        if one.directions != other.directions:
             raise NotModelled("another order before LIMIT")
-    elif given[: len(wanted)] != wanted:
+    elif other.directions[:width] != one.directions:
         raise NotModelled("another order")
-    width = len(wanted)
     return [
         [
-            Row(row.present, (*row.cells, *key[:width]), row.origin)
+            SymbolicRow(row.present, (*row.cells, *key[:width]), row.origin)
             for row, key in zip(side.rows, side.keys, strict=True)
         ]
         for side in (gold, predicted)
     ]  # type: ignore[return-value]
 
 
-def _without_common(a: Sequence[Row], b: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+def _drop_common_rows(
+    a: Sequence[SymbolicRow], b: Sequence[SymbolicRow]
+) -> tuple[list[SymbolicRow], list[SymbolicRow]]:
     """Both bags without the rows that are the same terms in both."""
     left, right = list(a), []
     for row in b:
-        for place, other in enumerate(left):
-            if row.present.eq(other.present) and all(_equal(x, y) for x, y in zip(row.cells, other.cells, strict=True)):
-                del left[place]
+        for index, other in enumerate(left):
+            cells = zip(row.cells, other.cells, strict=True)
+            if row.present.eq(other.present) and all(_is_same_term(x, y) for x, y in cells):
+                del left[index]
                 break
         else:
             right.append(row)
     return left, right
 
 
-def _equal(a: Symbol, b: Symbol) -> bool:
+def _is_same_term(a: SymbolicValue, b: SymbolicValue) -> bool:
     return a.kind == b.kind and a.null.eq(b.null) and (a.term.eq(b.term) or z3.is_true(a.null))
 
 
-def _differ(a: Sequence[Row], b: Sequence[Row]) -> Bool:
+def _differ(a: Sequence[SymbolicRow], b: Sequence[SymbolicRow]) -> Bool:
     """Whether two bags differ."""
     if not a and not b:
         return z3.BoolVal(False)
-    origins = [sorted((tuple(sorted(row.origin)), place) for place, row in enumerate(rows)) for rows in (a, b)]
+    origins = [sorted((tuple(sorted(row.origin)), index) for index, row in enumerate(rows)) for rows in (a, b)]
     keys = [[key for key, _ in side] for side in origins]
     if keys[0] == keys[1] and len(set(keys[0])) == len(keys[0]):
         # Each row against the one that comes from the same rows of tables.
         pairs = [(a[x], b[y]) for (_, x), (_, y) in zip(*origins, strict=True)]
-        return either(
-            *(either(x.present != y.present, both(x.present, no(all_same(x.cells, y.cells)))) for x, y in pairs)
-        )
-    if (len(a) + len(b)) ** 2 * len((*a, *b)[0].cells) > _MOST_COMPARED:
+        return or_(*(or_(x.present != y.present, and_(x.present, not_(all_equal(x.cells, y.cells)))) for x, y in pairs))
+    if (len(a) + len(b)) ** 2 * len((*a, *b)[0].cells) > _MAX_COMPARISONS:
         raise NotModelled("so many rows")
     parts = []
     for row in (*a, *b):
-        counts = [
-            z3.Sum(
-                [z3.If(both(other.present, all_same(row.cells, other.cells)), 1, 0) for other in side] or [z3.IntVal(0)]
-            )
-            for side in (a, b)
-        ]
-        parts.append(both(row.present, counts[0] != counts[1]))
-    return either(*parts)
+        parts.append(and_(row.present, _occurrences(row, a) != _occurrences(row, b)))
+    return or_(*parts)
+
+
+def _occurrences(row: SymbolicRow, rows: Sequence[SymbolicRow]) -> z3.ArithRef:
+    """How often a row is in a bag."""
+    terms = [z3.If(and_(other.present, all_equal(row.cells, other.cells)), 1, 0) for other in rows]
+    return z3.Sum(terms or [z3.IntVal(0)])

@@ -27,31 +27,31 @@ class NotModelled(Exception):
     """Something that proofs know nothing of."""
 
 
-def both(*parts: Bool) -> Bool:
-    """Conjunction, without what is constant."""
+def and_(*parts: Bool) -> Bool:
+    """Conjunction, simplified where a part is constant."""
     left = [part for part in parts if not z3.is_true(part)]
     if any(z3.is_false(part) for part in left):
         return FALSE
     return left[0] if len(left) == 1 else z3.And(left) if left else TRUE
 
 
-def either(*parts: Bool) -> Bool:
-    """Disjunction, without what is constant."""
+def or_(*parts: Bool) -> Bool:
+    """Disjunction, simplified where a part is constant."""
     left = [part for part in parts if not z3.is_false(part)]
     if any(z3.is_true(part) for part in left):
         return TRUE
     return left[0] if len(left) == 1 else z3.Or(left) if left else FALSE
 
 
-def no(part: Bool) -> Bool:
-    """Negation, without what is constant."""
+def not_(part: Bool) -> Bool:
+    """Negation, simplified where the part is constant or a negation itself."""
     if z3.is_true(part) or z3.is_false(part):
         return FALSE if z3.is_true(part) else TRUE
     return part.arg(0) if z3.is_not(part) else z3.Not(part)
 
 
-def choose(condition: Bool, one: Any, other: Any) -> Any:
-    """One of two terms."""
+def if_(condition: Bool, one: Any, other: Any) -> Any:
+    """The first term where the condition holds, else the second."""
     if z3.is_true(condition) or one.eq(other):
         return one
     return other if z3.is_false(condition) else z3.If(condition, one, other)
@@ -59,7 +59,7 @@ def choose(condition: Bool, one: Any, other: Any) -> Any:
 
 @dataclass(frozen=True)
 class Truth:
-    """A condition: true, false, or neither, which is NULL."""
+    """A condition of SQL's three-valued logic: true, false, or neither, which is NULL."""
 
     true: Bool
     false: Bool
@@ -68,15 +68,15 @@ class Truth:
         return Truth(self.false, self.true)
 
     def __and__(self, other: Truth) -> Truth:
-        return Truth(both(self.true, other.true), either(self.false, other.false))
+        return Truth(and_(self.true, other.true), or_(self.false, other.false))
 
     def __or__(self, other: Truth) -> Truth:
-        return Truth(either(self.true, other.true), both(self.false, other.false))
+        return Truth(or_(self.true, other.true), and_(self.false, other.false))
 
 
 @dataclass(frozen=True)
-class Symbol:
-    """A value.
+class SymbolicValue:
+    """A value of SQL as terms of z3.
 
     Attributes:
         kind: What it is if it is not NULL; ``number`` where SQLite may hold an integer or a real.
@@ -103,17 +103,17 @@ class Symbol:
         return z3.ToReal(self.term) if z3.is_int(self.term) else self.term
 
     @property
-    def plain(self) -> Symbol:
+    def plain(self) -> SymbolicValue:
         """The value as an expression has it: without affinity."""
         return replace(self, affinity="")
 
 
-NULL = Symbol("null", TRUE, z3.IntVal(0))
+NULL = SymbolicValue("null", TRUE, z3.IntVal(0))
 
 
-def integer(value: Any, null: Bool = FALSE) -> Symbol:
+def integer(value: Any, null: Bool = FALSE) -> SymbolicValue:
     """A whole number."""
-    return Symbol("integer", null, z3.IntVal(value) if isinstance(value, int) else value)
+    return SymbolicValue("integer", null, z3.IntVal(value) if isinstance(value, int) else value)
 
 
 class Literals:
@@ -124,27 +124,27 @@ class Literals:
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        self._places = {text: place for place, text in enumerate(sorted(set(texts), key=lambda text: text.encode()))}
+        self._ranks = {text: rank for rank, text in enumerate(sorted(set(texts), key=lambda text: text.encode()))}
 
-    def text(self, text: str) -> Symbol:
+    def text(self, text: str) -> SymbolicValue:
         """A text literal."""
-        if text not in self._places:
+        if text not in self._ranks:
             raise NotModelled("a text that the queries do not write")
-        return Symbol("text", FALSE, z3.RealVal(self._places[text]), literal=text)
+        return SymbolicValue("text", FALSE, z3.RealVal(self._ranks[text]), literal=text)
 
-    def number(self, text: str) -> Symbol:
+    def number(self, text: str) -> SymbolicValue:
         """A number literal, as it is written."""
         value = as_number(text)
         if isinstance(value, int) and text.isdecimal():
-            return Symbol("integer", FALSE, z3.IntVal(value), literal=value)
+            return SymbolicValue("integer", FALSE, z3.IntVal(value), literal=value)
         if not isinstance(value, (int, float)):
             raise NotModelled(f"the number {text}")
-        return Symbol("real", FALSE, z3.RealVal(text), literal=float(value))
+        return SymbolicValue("real", FALSE, z3.RealVal(text), literal=float(value))
 
-    def compare(self, op: str, a: Symbol, b: Symbol) -> Truth:
+    def compare(self, op: str, a: SymbolicValue, b: SymbolicValue) -> Truth:
         """A comparison by ``=``, ``<>``, ``<``, ``<=``, ``>`` or ``>=``, affinities applied as SQLite does."""
-        a, b = self._applied(a, b), self._applied(b, a)
-        known = both(no(a.null), no(b.null))
+        a, b = self._with_affinity(a, b), self._with_affinity(b, a)
+        known = and_(not_(a.null), not_(b.null))
         if "null" in (a.kind, b.kind):
             return Truth(FALSE, FALSE)
         if a.numeric != b.numeric:
@@ -158,17 +158,17 @@ class Literals:
             holds = _holds(op, a.term, b.term)
         else:
             holds = _holds(op, a.real, b.real)
-        return Truth(both(known, holds), both(known, no(holds)))
+        return Truth(and_(known, holds), and_(known, not_(holds)))
 
-    def _mixed_sign(self, a: Symbol, b: Symbol) -> Any:
+    def _mixed_sign(self, a: SymbolicValue, b: SymbolicValue) -> Any:
         """How a text that may look like a number compares with a number: left open."""
         text, number = (b, a) if a.numeric else (a, b)
         name = f"compare/{text.affinity}/{number.affinity}/{number.kind}"
         sign = z3.Function(name, z3.RealSort(), z3.RealSort(), z3.IntSort())(text.term, number.real)
         return -sign if text is b else sign
 
-    def _applied(self, a: Symbol, b: Symbol) -> Symbol:
-        """One side with the affinity that the other side gives it."""
+    def _with_affinity(self, a: SymbolicValue, b: SymbolicValue) -> SymbolicValue:
+        """``a`` with the affinity that ``b`` gives it in a comparison."""
         if b.affinity == "NUMERIC" and a.affinity != "NUMERIC" and isinstance(a.literal, str):
             if as_number(a.literal) is not None:
                 if not b.numeric:
@@ -196,46 +196,48 @@ def _holds(op: str, a: Any, b: Any) -> Bool:
     if op == "=":
         return a == b
     if op == "<>":
-        return no(a == b)
+        return not_(a == b)
     # One form for the four others: z3 sees that they are the same.
     if op in (">", "<="):
         a, b = b, a
     less = a < b
-    return less if op in ("<", ">") else no(less)
+    return less if op in ("<", ">") else not_(less)
 
 
-def same(a: Symbol, b: Symbol) -> Bool:
+def equal(a: SymbolicValue, b: SymbolicValue) -> Bool:
     """Whether two values are the same in a result: NULL is NULL, and 1 is 1.0."""
-    neither = both(a.null, b.null)
+    both_null = and_(a.null, b.null)
     if "null" in (a.kind, b.kind) or a.numeric != b.numeric:
-        return neither
+        return both_null
     whole = z3.is_int(a.term) and z3.is_int(b.term)
-    equal = _holds("=", a.term, b.term) if whole else _holds("=", a.real, b.real)
+    same_term = _holds("=", a.term, b.term) if whole else _holds("=", a.real, b.real)
     if a.null.eq(b.null):
-        return either(a.null, equal)
-    return either(neither, both(no(a.null), no(b.null), equal))
+        return or_(a.null, same_term)
+    return or_(both_null, and_(not_(a.null), not_(b.null), same_term))
 
 
-def all_same(one: Sequence[Symbol], other: Sequence[Symbol]) -> Bool:
+def all_equal(one: Sequence[SymbolicValue], other: Sequence[SymbolicValue]) -> Bool:
     """Whether two rows of equally many values are the same."""
-    return both(*(same(a, b) for a, b in zip(one, other, strict=True)))
+    return and_(*(equal(a, b) for a, b in zip(one, other, strict=True)))
 
 
-def merged(condition: Bool, one: Symbol, other: Symbol) -> Symbol:
-    """One of two values, by a condition."""
+def select_value(condition: Bool, one: SymbolicValue, other: SymbolicValue) -> SymbolicValue:
+    """The first value where the condition holds, else the second."""
     if one.kind == "null" or other.kind == "null":
         known = other if one.kind == "null" else one
-        return Symbol(known.kind, choose(condition, one.null, other.null), known.term)
+        return SymbolicValue(known.kind, if_(condition, one.null, other.null), known.term)
     if one.numeric != other.numeric:
         raise NotModelled("a value that is a text or a number")
-    null = choose(condition, one.null, other.null)
+    null = if_(condition, one.null, other.null)
     if one.kind == other.kind:
-        return Symbol(one.kind, null, choose(condition, one.term, other.term))
-    return Symbol("number", null, choose(condition, one.real, other.real))
+        return SymbolicValue(one.kind, null, if_(condition, one.term, other.term))
+    return SymbolicValue("number", null, if_(condition, one.real, other.real))
 
 
-def applied(name: str, kind: Kind, arguments: Sequence[Symbol], *, nullable: bool = False) -> Symbol:
-    """A function that is left open; NULL where an argument is.
+def uninterpreted(
+    name: str, kind: Kind, arguments: Sequence[SymbolicValue], *, nullable: bool = False
+) -> SymbolicValue:
+    """An uninterpreted function of arguments; NULL where one of these is.
 
     Args:
         name: Equal names are equal functions.
@@ -249,18 +251,18 @@ def applied(name: str, kind: Kind, arguments: Sequence[Symbol], *, nullable: boo
     sorts = [argument.term.sort() for argument in arguments]
     terms = [argument.term for argument in arguments]
     result = z3.Function(name, *sorts, z3.IntSort() if kind == "integer" else z3.RealSort())(*terms)
-    null = either(*(argument.null for argument in arguments))
+    null = or_(*(argument.null for argument in arguments))
     if nullable:
-        null = either(null, z3.Function(f"{name}/null", *sorts, z3.BoolSort())(*terms))
-    return Symbol(kind, null, result)
+        null = or_(null, z3.Function(f"{name}/null", *sorts, z3.BoolSort())(*terms))
+    return SymbolicValue(kind, null, result)
 
 
-def as_numeric(value: Symbol) -> Symbol:
+def as_numeric(value: SymbolicValue) -> SymbolicValue:
     """A value as arithmetic takes it."""
-    return applied("number", "number", [value]) if value.kind == "text" else value.plain
+    return uninterpreted("number", "number", [value]) if value.kind == "text" else value.plain
 
 
 def quotient(one: Any, other: Any) -> Any:
-    """A quotient of two terms of one sort, left open."""
+    """A quotient of two terms of one sort: an uninterpreted function."""
     sort = one.sort()
     return z3.Function(f"quotient/{sort}", sort, sort, sort)(one, other)

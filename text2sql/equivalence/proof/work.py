@@ -6,17 +6,18 @@ from dataclasses import dataclass
 
 import z3
 
-from text2sql.equivalence.pair import PreparedPair
 from text2sql.equivalence.proof.prove import proven_bound
 from text2sql.equivalence.proof.symbols import NotModelled
+from text2sql.equivalence.sqlite_pair import SqlitePreparation
 
-# MiB that z3 may take, well below what a worker may grow by.
-z3.set_param("memory_max_size", 128)
+# Well below what a worker may grow by.
+_MAX_Z3_MEBIBYTES = 128
+z3.set_param("memory_max_size", _MAX_Z3_MEBIBYTES)
 
 
 @dataclass(frozen=True)
 class ProofTask:
-    """The fields of `workers.Pair`."""
+    """A pair of SQLite queries; the fields are those of `text2sql.equivalence.scoring.Pair`."""
 
     schema: str
     gold: str
@@ -26,11 +27,11 @@ class ProofTask:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What became of a proof.
+    """The result of an attempt to prove a pair.
 
     Attributes:
         bound: The rows of a table up to which the queries are proven to agree, None if they are not.
-        unknown: What proofs know nothing of, where it lies with that.
+        unknown: What in the queries proofs do not model, or how the attempt failed; empty otherwise.
     """
 
     bound: int | None
@@ -39,12 +40,11 @@ class Attempt:
 
 def prove(task: ProofTask) -> Attempt:
     """Tries to prove a pair."""
-    pair = PreparedPair(task.schema, task.gold, task.predicted, task.database, 0)
-    if pair.refusal or pair.answer.others:
+    preparation = SqlitePreparation(task.schema, task.gold, task.predicted, database=task.database)
+    if preparation.refusal or preparation.answer.others:
         return Attempt(None, "an answer that is not one query")
     try:
-        pair.prepare_gold()
-        pair.prepare_predicted()
+        pair = preparation.prepare()
         gold, predicted = pair.gold.tree, pair.predicted.tree
         if gold is None or predicted is None:
             return Attempt(None, "a syntax that sqlglot does not read")
@@ -55,4 +55,4 @@ def prove(task: ProofTask) -> Attempt:
     except Exception as error:
         return Attempt(None, f"{type(error).__name__}: {error}")
     finally:
-        pair.close()
+        preparation.close()

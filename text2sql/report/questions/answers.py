@@ -21,8 +21,8 @@ from text2sql.equivalence.verdict import Status
 from text2sql.errors import UserError
 from text2sql.formats import clip, pluralize
 from text2sql.rows.values import json_kind
-from text2sql.runs.record_files import NotARecord, parse
-from text2sql.runs.records import FORMAT, Part, Prediction, Record, Several
+from text2sql.runs.record_files import InvalidRecord, parse
+from text2sql.runs.records import FORMAT, JsonTuple, Part, Prediction, Record
 from text2sql.sql.hardness import Hardness
 
 _BOM = b"\xef\xbb\xbf"
@@ -50,7 +50,7 @@ class _Brief(Record):
     question: str
     gold: str
     sql: str
-    labels: Several[str]
+    labels: JsonTuple[str]
     hardness: Hardness
     cluster: str | None
     verdict: _BriefVerdict
@@ -200,9 +200,9 @@ class AnswerFile:
                 line = file.readline(_MAX_LINE_BYTES)
             value = json.loads(line.removeprefix(_BOM) if offset == 0 else line)
             if not is_current or not isinstance(value, dict):
-                raise NotARecord("was written again")
+                raise InvalidRecord("was written again")
             return parse(value, Prediction)
-        except NotARecord as error:
+        except InvalidRecord as error:
             raise UserError(f"{self.path.name}: this answer {error}.") from error
         except (ValueError, RecursionError) as error:
             raise UserError(f"{self.path.name}: this answer was written again; the list is read anew.") from error
@@ -293,9 +293,9 @@ def _parse_line(text: bytes) -> _Brief | Prediction:
     try:
         value = json.loads(text)
     except UnicodeDecodeError as error:
-        raise NotARecord("is not text in UTF-8") from error
+        raise InvalidRecord("is not text in UTF-8") from error
     except (ValueError, RecursionError) as error:
-        raise NotARecord(f"is not JSON: {error}") from error
+        raise InvalidRecord(f"is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise NotARecord(f"is {json_kind(value)}, not an object")
+        raise InvalidRecord(f"is {json_kind(value)}, not an object")
     return parse(value, Prediction)

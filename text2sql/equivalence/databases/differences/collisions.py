@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,6 +31,8 @@ Evaluate = Callable[[Sequence[str], Column, Sequence[Value]], "list[Row] | None"
 _MOST_FUNCTIONS = 6
 _MOST_VALUES = 160
 _MOST_BUCKETS = 24
+# Of what functions take out of a text: steps, characters of a set, and characters of one step.
+_MAX_STEPS, _MAX_CHARACTERS, _MAX_TAKEN_OUT = 4, 8, 20
 _LOWER, RTRIM = exp.Lower(this=exp.column("v0")), exp.Anonymous(this="rtrim", expressions=[exp.column("v0")])
 # Without any of these, nothing but a declared collation makes two values equal. AND is a function in sqlglot's trees.
 FUNCTIONS = (exp.Func, exp.Binary, exp.Collate, exp.Cast, exp.Neg)
@@ -200,7 +203,24 @@ def variations(value: Value, kind: str, literals: Sequence[Value] = ()) -> list[
             found += [value[:1] + literal + value[1:], value.replace(literal, "")]
             # What stands in front of it, or behind it, may be all that is looked at.
             found += ["~" + literal + value[1:], value[:1] + literal + "~"]
-    return list(found)
+    return [*found, *_uncleaned(value, literals)]
+
+
+def _uncleaned(value: str, literals: Sequence[Value]) -> list[str]:
+    """Texts that only several steps of cleaning, or a set of characters taken out, bring to a text.
+
+    Args:
+        value: The text.
+        literals: What the functions take out: texts one after the other, or the characters of one.
+    """
+    texts = list(dict.fromkeys(text for text in literals if isinstance(text, str) and 0 < len(text) < _MAX_TAKEN_OUT))
+    sets = [list(text) for text in texts if 1 < len(set(text)) == len(text) <= _MAX_CHARACTERS and not text.isalnum()]
+    found = []
+    for parts in (*itertools.combinations(texts[:_MAX_STEPS], 2), texts[:_MAX_STEPS], *sets):
+        if len(parts) > 1:
+            first, *others = parts
+            found += [value[:1] + first + value[1:2] + "".join(others) + value[2:], first + value + "".join(others)]
+    return list(dict.fromkeys(found))
 
 
 def _document(value: Any) -> str:

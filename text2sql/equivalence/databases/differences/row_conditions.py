@@ -20,7 +20,7 @@ from text2sql.equivalence.databases.differences.collisions import Evaluate, vari
 from text2sql.equivalence.databases.plan import Condition, Plan, atoms
 from text2sql.equivalence.databases.samples import Sample
 from text2sql.sql.schema import Column
-from text2sql.sql.trees import to_sqlite
+from text2sql.sql.trees import literal_value, to_sqlite
 from text2sql.sql.values import Row, Value
 
 # Databases for a column, values near literals, and years of which every day is asked. One of the two that are always
@@ -71,7 +71,10 @@ def row_samples(
         if any(node.differs for node in nodes) and (len(nodes) > 1 or key[0] in twice):
             near = [*literals(key)[:_NEAR], *filter(fits, (value for node in nodes for value in node.candidates))]
             if declared.kinds[key] == "text":
-                near += [other for value in near[:_VARIED] for other in variations(value, "text")]
+                taken_out = _literals(plan.functions.get(key[1], ()))
+                # What the conditions compare with comes first.
+                varied = dict.fromkeys([*_literals(node.expression for node in nodes if node.expression), *near])
+                near += [other for value in list(varied)[:_VARIED] for other in variations(value, "text", taken_out)]
             values = declared.fitting(key, dict.fromkeys([*near, *_calendar(declared.kinds[key], nodes)]))
             results = ask([_text(node) for node in nodes], column, values) or ()
             # What a query does not ask about, its rows need not meet.
@@ -88,6 +91,11 @@ def row_samples(
     return list(dict.fromkeys([*found, *again]))
 
 
+def _literals(expressions: Iterable[exp.Expr]) -> list[Value]:
+    found = (literal_value(part) for expression in expressions for part in expression.find_all(exp.Literal))
+    return list(dict.fromkeys(value for value in found if value != ""))
+
+
 def _alone(plan: Plan) -> Iterator[tuple[Sample, ...]]:
     """A database for each query with the rows that it needs and no others, where rows are linked in different ways."""
     linked = (atom for query in plan.queries for atom in atoms(query) if atom.kind in ("eq", "rel"))
@@ -100,6 +108,9 @@ def _without_values(plan: Plan, columns: Mapping[ColumnKey, Column]) -> Iterator
     asked = [
         plan.column_of(slot) for query in plan.queries for node in atoms(query) if node.differs for slot in node.slots
     ]
+    if any(plan.aggregated.values()):
+        # Of no rows there is a count, and no sum; a CASE or a filter in an aggregate asks what WHERE may ask.
+        asked += [plan.column_of(slot) for query in plan.queries for node in atoms(query) for slot in node.slots]
     # So is a column that only one query counts, sums or the like.
     own = [{key for _, key in plan.aggregated.get(number, ()) if key} for number in range(len(plan.queries))]
     asked += sorted(key for found in own for key in found if any(key not in other for other in own))

@@ -109,6 +109,8 @@ class Domains:
         self.samples += reach_samples(plan.reaches, counted, plan.literals, self) if plan.reaches else []
         self.samples += concatenated_samples(plan.concatenations, self._columns, self.declared.fitting, plan.reader)
         self.samples += sweep_samples(plan, self.declared, self._columns)
+        # Where CHECKs leave nothing of what was tried, there is nothing to show.
+        self.samples = [samples for samples in self.samples if all(sample.rows for sample in samples)]
 
     def _find(self, key: ColumnKey) -> ColumnKey:
         while self._parent.get(key, key) != key:
@@ -261,7 +263,15 @@ class Domains:
     def _ask(self, expressions: Sequence[str], column: Column, values: Sequence[Value]) -> list[Row] | None:
         return self._probe.evaluate(expressions, [column], [(value,) for value in values])
 
+    def evaluate(self, expressions: Sequence[str], keys: Sequence[ColumnKey], rows: Sequence[Row]) -> list[Row] | None:
+        """What expressions over v0, v1, ... come to on rows of values of some columns; None if SQLite does not say."""
+        return self._probe.evaluate(expressions, [self._columns[key] for key in keys], rows)
+
     # -- values that suit a column
+
+    def nullable(self, key: ColumnKey) -> bool:
+        """Whether a column may be NULL."""
+        return key in self._nullable
 
     def literals(self, key: ColumnKey) -> list[Value]:
         """Values near the literals of the queries that a column may hold."""

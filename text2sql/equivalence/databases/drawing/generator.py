@@ -15,6 +15,7 @@ from functools import cached_property
 from text2sql.equivalence.databases.differences.collisions import collide
 from text2sql.equivalence.databases.differences.sweeps import holds_moments
 from text2sql.equivalence.databases.drawing.chains import Chain, Chains, planned, without_circles
+from text2sql.equivalence.databases.drawing.check_repair import CheckRepair
 from text2sql.equivalence.databases.drawing.divisions import Division, Divisions, divisions
 from text2sql.equivalence.databases.drawing.domains import Domains
 from text2sql.equivalence.databases.drawing.layout import Layout
@@ -56,6 +57,7 @@ class Generator:
             for name, table in tables.items()
         }
         self._layout = Layout(plan, tables, domains)
+        self._check_repair = CheckRepair(plan, tables, domains)
         self._chains, self._divisions = planned(plan), divisions(plan, tables, domains)
         self._purposes: list[_Purpose] = [*domains.samples, *self._chains, *self._divisions]
         self.grouped, self.aimed = plan.grouped, len(self._purposes)
@@ -114,6 +116,7 @@ class Generator:
             rows = {name: data[:: scale * 2] for name, data in rows.items()}
         for data in rows.values():
             rng.shuffle(data)
+        rows = {name: self._check_repair.repair(name, data) for name, data in rows.items()}
         return self._keep_keys(rows, draw, plan.empty)
 
     @cached_property

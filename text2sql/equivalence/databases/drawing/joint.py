@@ -82,9 +82,14 @@ class JointConditions:
         own = next((query for query in self._plan.queries if any(node is other for other in atoms(query))), None)
         for other in (o for query in self._plan.queries if query is not own and node.differs for o in atoms(query)):
             theirs = [self._plan.column_of(slot) for slot in other.slots]
-            if other.expression is None or sorted(theirs) != sorted(keys) or len(keys) != _PAIR:
+            if sorted(theirs) != sorted(keys) or len(keys) != _PAIR:
                 continue
-            text = to_sqlite(other.expression)
+            if other.expression is not None:
+                text = to_sqlite(other.expression)
+            elif other.kind in ("eq", "rel"):
+                text = f"v0 {other.op or '='} v1"
+            else:
+                continue
             swapped = _NAME.sub(lambda match: "v1" if match.group() == "v0" else "v0", text)
             found += [text if theirs == keys else swapped, swapped if theirs == keys[::-1] else text]
         return found

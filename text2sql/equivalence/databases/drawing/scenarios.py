@@ -353,6 +353,9 @@ class Draw:
             roots = [scene.root(slot) for slot in node.slots]
             if len(set(roots)) < len(roots) or any(root in values or root in scene.nulls for root in roots):
                 continue
+            if any(node is check for check in scene.checks) and any(scene.wanted.get(root) for root in roots):
+                # What a query asks of a column counts; the others follow from it, see `check_repair`.
+                continue
             found = self._domains.joint(node, want)
             if node.differs and self._rng.random() < self._recipe.boundary:
                 # Those on which the queries part, and such as meet the condition or miss it by the least, come first.

@@ -20,6 +20,7 @@ class Scene:
         parent: Of each slot that another stands for, that slot.
         wanted: Of each set of equal slots, the conditions over it, and whether they shall hold.
         joint: Conditions over several columns, and whether they shall hold.
+        checks: Those of them that are CHECKs of the tables.
         nulls: Sets of equal slots that are NULL.
         related: Comparisons between two slots.
         instances: Those that get rows.
@@ -33,6 +34,7 @@ class Scene:
     parent: dict[int, int] = field(default_factory=dict)
     wanted: dict[int, list[tuple[Condition, bool]]] = field(default_factory=dict)
     joint: list[tuple[Condition, bool]] = field(default_factory=list)
+    checks: list[Condition] = field(default_factory=list)
     nulls: set[int] = field(default_factory=set)
     related: list[tuple[int, str, int]] = field(default_factory=list)
     instances: list[int] = field(default_factory=list)
@@ -94,8 +96,10 @@ class SceneMaker:
             scene.shown += [slot for slot in query.projections if query.group and slot is not None]
             scene.together += query.partition
             scene.blocks.append(query.instances)
+            before = len(scene.joint)
             for constraint in query.constraints:
                 self._walk(constraint, True, scene, depth)
+            scene.checks += [condition for condition, _ in scene.joint[before:]]
             self._walk(query.condition, want, scene, depth)
             return
         assert query.left and query.right

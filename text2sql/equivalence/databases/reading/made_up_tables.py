@@ -8,7 +8,7 @@ from functools import lru_cache
 from sqlglot import exp
 
 from text2sql.equivalence.databases.values.column_values import neighbours
-from text2sql.sql.sandbox import QueryFailed, Sandbox
+from text2sql.sql.sandbox import QueryFailed, SqliteSandbox
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import to_sqlite
 from text2sql.sql.values import Row, Value
@@ -54,7 +54,7 @@ def _ends_of(values: Sequence[Value]) -> tuple[Value, ...]:
 
 @lru_cache(maxsize=64)
 def _evaluated(sql: str) -> tuple[tuple[str, ...], tuple[Row, ...]] | None:
-    box = Sandbox.in_memory([])
+    box = SqliteSandbox.in_memory([])
     try:
         result = box.run(sql, _STEPS, 0.1, _MOST)
     except QueryFailed:

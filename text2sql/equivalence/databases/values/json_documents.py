@@ -20,6 +20,8 @@ _MISSING = object()
 Asked = Literal["array", "number", "whole", "boolean"]
 _NOTHING: Mapping[Path, Asked] = MappingProxyType({})
 _MOST_PATHS = 8
+# Of an element in an array, from either end.
+_MAX_INDEX = 20
 _MOST = 48
 # An array and objects where json_each may look, scalars of each type, and nothing at all.
 _PLAIN: tuple[Any, ...] = (1, "a", 2.5, None, [1, "a"], {"k": 2}, "B", _MISSING, True, [], 3, ["b", "b", 4])
@@ -166,8 +168,10 @@ def _with(document: Any, path: Path, value: Any) -> Any:
     step, *rest = path
     if isinstance(step, int):
         items = list(document) if isinstance(document, list) else []
-        items += [0] * (min(step, 20) + 1 - len(items))
-        items[min(step, 20)] = _with(items[min(step, 20)], tuple(rest), value)
+        index = max(-_MAX_INDEX, min(step, _MAX_INDEX))
+        # Elements that are counted from the end are made in front.
+        items = [0] * (-index - len(items)) + items + [0] * (index + 1 - len(items))
+        items[index] = _with(items[index], tuple(rest), value)
         return items
     members = dict(document) if isinstance(document, dict) else {}
     members[step] = _with(members.get(step, {}), tuple(rest), value)

@@ -33,7 +33,9 @@ _STARTS = (_START, _NIGHT, Moment(2024, 1, 31, 12), Moment(2024, 2, 29), Moment(
 _SECOND, _DAY = datetime.timedelta(seconds=1), datetime.timedelta(days=1)
 # What lies between two moments whatever the queries say.
 _USUAL: tuple[Span, ...] = ((0, 1), (0, 43_200), (0, 86_400), (1, 0), (12, 0))
-_MOST_COUPLES, _MOST_DAYS, _MOST_NUMBERS = 48, 90, 3
+_MOST_COUPLES, _MOST_DAYS, _MOST_NUMBERS = 72, 90, 3
+# What is more than a span, and less than the unit that it is counted in.
+_MORE = (10 * _SECOND, datetime.timedelta(minutes=10), datetime.timedelta(hours=5))
 # Years at whose beginning couples stand, each two years behind the one before: what counts from 1970 holds them all.
 _FIRST_YEAR, _LAST_YEAR = 1972, 2036
 _A_WEEK: Span = (0, 604_800)
@@ -86,7 +88,14 @@ def between_seconds(literals: Iterable[Value], mentions: TimeMentions | None, ki
         days_for_clocks = [*days_named, f"{_START:%Y-%m-%d}"]
         found = [*moments, *(f"{day} {clock}" for clock in clocks for day in days_for_clocks)]
         found += written(_computed_seconds(mentions), "datetime") if mentions is not None else []
-    return [f"{text}5" if "." in text else f"{text}.5" for text in dict.fromkeys(found)][:_MOST_COUPLES]
+    behind = [f"{text}5" if "." in text else f"{text}.5" for text in dict.fromkeys(found)][:_MOST_COUPLES]
+    return [*behind, *_fractions(kind)] if mentions is not None else behind
+
+
+def _fractions(kind: str) -> list[str]:
+    """Moments with a fraction that is rounded up, or down, whatever the queries name: on a full minute, and not."""
+    (full,), (other,) = written([_START], kind), written([_START + 47 * _SECOND], kind)
+    return [f"{full}.6", f"{full}.000001", f"{other}.4", f"{other}.6"]
 
 
 def _computed_seconds(mentions: TimeMentions) -> list[Moment]:
@@ -184,6 +193,9 @@ def couples(mentions: TimeMentions) -> list[tuple[Moment, Moment]]:
         for start in _STARTS if months else _STARTS[:2]:
             end, before = later(start, span), later(start, span, -1)
             steps = [0 * _DAY, -_SECOND, _DAY if span[0] else _SECOND] if start is _START else [0 * _DAY]
+            if not span[0] and span in mentions.spans:
+                # Of whole hours or days as many, of smaller units more; from a night, one midnight more as well.
+                steps += [more for more in _MORE if more.total_seconds() < span[1]]
             # A second less than the span, but over as many beginnings of hours and minutes as it has.
             steps += [-_SECOND] if start is _NIGHT and not span[0] else []
             found.update({(start, end + step): None for step in steps} if end is not None else {})

@@ -10,7 +10,7 @@ from functools import lru_cache
 from sqlglot import exp
 
 from text2sql.equivalence.databases.values.column_values import derived, neighbours
-from text2sql.sql.sandbox import QueryFailed, Sandbox
+from text2sql.sql.sandbox import QueryFailed, SqliteSandbox
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value, to_sqlite
 from text2sql.sql.values import Value
@@ -193,7 +193,7 @@ def constant(node: exp.Expr) -> Value:
 
 @lru_cache(maxsize=256)
 def _evaluated(sql: str) -> Value:
-    box = Sandbox.in_memory([])
+    box = SqliteSandbox.in_memory([])
     try:
         rows = box.run(f"SELECT {sql}", 10_000, 0.05).rows
     except QueryFailed:

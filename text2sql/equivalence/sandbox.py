@@ -1,4 +1,4 @@
-"""Where both queries of a pair run: `text2sql.sql.sandbox` for SQLite, `text2sql.engines.sandbox` for the others."""
+"""Where both queries of a pair run: the protocol of `SqliteSandbox` and of `EngineSandbox`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from text2sql.sql.schema import TableSchema
 from text2sql.sql.values import Row
 
 
-class Box(Protocol):
-    """A database that is filled with made rows, queried, and filled again.
+class Sandbox(Protocol):
+    """A scratch database that is filled with generated rows, queried, and filled again.
 
     Every method that runs a query raises `QueryFailed`.
     """
@@ -21,7 +21,7 @@ class Box(Protocol):
 
     @property
     def steps(self) -> int:
-        """What the last query cost, in instructions of SQLite."""
+        """What the last query cost, in instructions of SQLite's virtual machine."""
 
     def load(self, rows: dict[str, tuple[TableSchema, list[Row]]]) -> object:
         """Replaces the contents of the tables."""
@@ -30,7 +30,7 @@ class Box(Protocol):
         """All rows of a table as it keeps them."""
 
     def perturb(self, *, reverse: bool = False, indexes: bool = True) -> None:
-        """Changes what SQL leaves open."""
+        """Changes what SQL leaves open, such as the order in which scans meet rows."""
 
     def check(self, sql: str) -> None:
         """Compiles a query."""
@@ -39,4 +39,4 @@ class Box(Protocol):
         """Runs a query within limits."""
 
     def close(self) -> None:
-        """Gives it up."""
+        """Drops the database."""

@@ -17,7 +17,7 @@ from text2sql.errors import UserError
 from text2sql.export import ExportOptions, export_run
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.directory import RunDirectory
-from text2sql.runs.records import StartRecord
+from text2sql.runs.records import InitialWeightsRecord
 
 
 @pytest.fixture(autouse=True)
@@ -91,12 +91,14 @@ def test_questions_that_the_start_was_trained_on_are_said_with_their_number(
     assert any("trained on 10 of the questions" in note for note in summary["notes"])
 
 
-def test_a_start_whose_run_is_gone_is_not_taken_for_untaught(tmp_path: Path) -> None:
-    from text2sql.rl.start import count_taught
+def test_a_start_whose_run_is_gone_is_not_taken_for_unseen(tmp_path: Path) -> None:
+    from text2sql.rl.reference import count_seen_in_training
 
-    gone = StartRecord(run="x", directory=str(tmp_path / "gone"), checkpoint="tinker://x/weights/y", step=1, data=None)
-    assert count_taught(gone, []) is None
-    assert count_taught(StartRecord(checkpoint="tinker://x/weights/y"), []) is None
+    gone = InitialWeightsRecord(
+        run="x", directory=str(tmp_path / "gone"), checkpoint="tinker://x/weights/y", step=1, data=None
+    )
+    assert count_seen_in_training(gone, []) is None
+    assert count_seen_in_training(InitialWeightsRecord(checkpoint="tinker://x/weights/y"), []) is None
 
 
 def test_weights_of_another_adapter_are_refused(tmp_path: Path, tiny_model: str) -> None:

@@ -161,10 +161,10 @@ def test_a_run_that_was_killed_goes_on_from_its_own_checkpoint_without_the_first
     straight = run_pipeline(second(tmp_path, tiny_model, source), stages=("train",))
     collect = SupervisedSteps.collect
 
-    def killed(steps: SupervisedSteps, submitted: SubmittedBatch, lap: Callable[[], float]) -> StepMetrics:
+    def killed(steps: SupervisedSteps, submitted: SubmittedBatch, since: float) -> StepMetrics:
         if submitted.step == 2:
             raise KeyboardInterrupt
-        return collect(steps, submitted, lap)
+        return collect(steps, submitted, since)
 
     config = second(tmp_path, tiny_model, source, output_dir=str(tmp_path / "killed"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
