@@ -252,7 +252,7 @@ def test_a_full_disk_where_no_file_of_the_run_is_written(
 def test_ctrl_c(
     text2sql: Callable[..., Outcome], tiny_file: Path, monkeypatch: pytest.MonkeyPatch, quick: None
 ) -> None:
-    def interrupt(*arguments: Any) -> None:
+    def interrupt(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
     left: list[int] = []
