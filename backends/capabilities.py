@@ -1,7 +1,7 @@
-"""What each backend can do, as data: a program asks here, never for a backend's name.
+"""The capabilities of each backend, as data: programs test these, never the name of a backend.
 
-`BACKENDS` is the one list of backends. It can be read without opening a backend, and without importing torch or the
-Tinker SDK, so a configuration is checked and a run is planned against it. A service client carries the same record as
+`BACKENDS` is the only list of backends. It can be read without opening a backend, and without importing torch or the
+Tinker SDK, so configurations are checked and runs are planned against it. A service client carries the same record as
 its attribute `capabilities`.
 
 A new backend is a module whose opener takes ``(options, *, checkpoints)``, one entry here and, if it has options, a
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a backend can do, as far as a program that uses it has to know.
+    """What a program must know of a backend in order to use it.
 
     Attributes:
-        title: The backend in a report, for example ``Tinker API``.
+        title: Name of the backend in reports, for example ``Tinker API``.
         has_weights: It trains a real model. Otherwise its results say nothing about models, and it has no weights to
             export or to begin another training with.
-        computes_here: The tensors are on this machine: `LocalOptions` say how, and what is slow or large is so here.
+        runs_locally: The tensors are on this machine: `LocalOptions` apply, and time and memory are this machine's.
         checkpoints_on_disk: ``tinker://`` paths name files in the directory that `open_backend` is given. They stay
             until somebody deletes them, and they are gone with that directory. Otherwise a server keeps them, and
             deletes them when their time to live is over.
@@ -36,7 +36,7 @@ class Capabilities:
 
     title: str
     has_weights: bool
-    computes_here: bool
+    runs_locally: bool
     checkpoints_on_disk: bool
     charges: bool
     may_lose_model: bool
@@ -50,10 +50,10 @@ class Backend:
     """One entry of `BACKENDS`.
 
     Attributes:
-        opener: ``module:function`` that makes the service client; the module is imported when it is called.
+        opener: ``module:function`` that returns the service client; the module is imported when it is called.
         capabilities: What the service client can do.
-        preflight: ``module:function`` that refuses options and a base model that cannot be had, without importing what
-            takes seconds to load; None where there is nothing to look for.
+        preflight: ``module:function`` that refuses options and base models that are not available, without slow
+            imports; None if there is nothing to check.
     """
 
     opener: str
@@ -67,7 +67,7 @@ BACKENDS: dict[str, Backend] = {
         Capabilities(
             title="local backend",
             has_weights=True,
-            computes_here=True,
+            runs_locally=True,
             checkpoints_on_disk=True,
             charges=False,
             may_lose_model=False,
@@ -81,7 +81,7 @@ BACKENDS: dict[str, Backend] = {
         Capabilities(
             title="Tinker API",
             has_weights=True,
-            computes_here=False,
+            runs_locally=False,
             checkpoints_on_disk=False,
             charges=True,
             may_lose_model=True,
@@ -97,7 +97,7 @@ BACKENDS: dict[str, Backend] = {
         Capabilities(
             title="scripted backend",
             has_weights=False,
-            computes_here=False,
+            runs_locally=False,
             checkpoints_on_disk=True,
             charges=False,
             may_lose_model=False,
@@ -109,6 +109,6 @@ BACKENDS: dict[str, Backend] = {
 
 
 def capabilities_of(recorded: object) -> Capabilities | None:
-    """What the backend can do that a record of an earlier run names; None if this version has none of that name."""
-    found = BACKENDS.get(str(recorded))
-    return found.capabilities if found else None
+    """The capabilities of the backend that the record of an earlier run names; None if it does not exist any more."""
+    backend = BACKENDS.get(str(recorded))
+    return backend.capabilities if backend else None

@@ -1,7 +1,7 @@
-"""``tinker://RUN/SEGMENT/NAME``: the kinds of checkpoints, the paths that name them, and how long they may live.
+"""``tinker://RUN/SEGMENT/NAME``: the kinds of checkpoints, their paths, and their times to live.
 
-The segment says the kind: ``weights`` are a training state (weights and optimiser), ``sampler_weights`` the weights
-alone, ``external_weights`` files for other programs. Needs neither torch nor the SDK.
+The segment gives the kind: ``weights`` is a training state (weights and optimiser), ``sampler_weights`` are the weights
+alone, ``external_weights`` are files for other programs. Imports neither torch nor the SDK.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class CheckpointPath:
 
     Attributes:
         run: Id of the training run: of the training client that saved it.
-        kind: What was saved.
-        name: The name that it was saved under.
+        kind: Kind of checkpoint.
+        name: The name under which it was saved.
     """
 
     run: str

@@ -1,6 +1,6 @@
-"""Trained weights as files that other programs load; what touches tensors is in `backends.local.checkpoints.export`.
+"""Opens trained weights for export to other programs; `backends.local.checkpoints.export` does the work with tensors.
 
-A run of any backend is exported on this machine. The local backend's checkpoints are PEFT adapters already; those of
+Runs of all backends are exported on this machine. The local backend's checkpoints are PEFT adapters already; those of
 the Tinker API are downloaded first.
 """
 
@@ -17,12 +17,13 @@ from backends.saved_weights import Probe, SavedWeights
 
 if TYPE_CHECKING:
     import tinker
-    from pydantic import BaseModel
     from tinker import types
+
+    from backends.options import BackendOptions
 
 
 class Weights(Protocol):
-    """Trained weights on disk, ready to be written in another form."""
+    """Trained weights on disk, ready to be exported."""
 
     def save_adapter(self, target: Path) -> SavedWeights:
         """Write a PEFT adapter; returns what it is (BackendError after full fine-tuning)."""
@@ -62,7 +63,7 @@ class Weights(Protocol):
 
 def open_weights(
     base_model: str,
-    options: BaseModel,
+    options: BackendOptions,
     *,
     checkpoints: Path | None = None,
     path: str = "",
@@ -88,8 +89,8 @@ def open_weights(
 def download_adapter(service: ServiceClient, path: str, target: Path) -> None:
     """Fetch a checkpoint of a Tinker server as a PEFT adapter.
 
-    A training state is exported by loading it into a training client; the export is deleted again. Weights to sample
-    from are had from `text2sql serve` as they are, and not from the hosted API.
+    A training state is exported through a training client, and the export is deleted again. Sampling weights can be
+    downloaded from `text2sql serve` directly, but not from the hosted API.
 
     Args:
         service: A `tinker.ServiceClient`, behind its interface.
@@ -99,7 +100,7 @@ def download_adapter(service: ServiceClient, path: str, target: Path) -> None:
     Raises:
         BackendError: The download fails, or names files outside `target`.
     """
-    # The interface has no exports: they are the API's alone.
+    # Exports are not part of the interface, since only the API has them.
     sdk = cast("tinker.ServiceClient", service)
     kind = CheckpointPath.parse(path).kind
     if kind == "sampler":
@@ -120,7 +121,7 @@ def download_adapter(service: ServiceClient, path: str, target: Path) -> None:
 
 
 class LinksToSamplers(Protocol):
-    """A service client that can ask for the files of weights to sample from."""
+    """A service client that offers the files of sampling weights."""
 
     def sampler_links(self, path: str) -> types.ExternalWeightsUrlsResponse:
         """A signed link to each file."""

@@ -25,7 +25,7 @@ Beyond Tinker's verbs a service client has `capabilities`, `describe`, `describe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from backends.capabilities import Capabilities
+    from backends.facts import BackendFacts, TrainingFacts
     from backends.tokenizer import Tokenizer
 
     # From data and the log-probabilities of each one's targets to a loss, and metrics.
@@ -51,54 +52,6 @@ class BackendError(Exception):
 
 class NonFiniteGradient(ValueError):
     """The accumulated gradient has a value that is not finite; the optimiser step was not applied."""
-
-
-class Description(TypedDict, total=False):
-    """What a backend has chosen so far; a key is absent until its choice is made.
-
-    Attributes:
-        processes: How many work on one run.
-        threads: CPU threads of each.
-        device: Where the tensors live, as PyTorch names it.
-        compute_dtype: Dtype of the matrix products.
-        matmul: Dtype of the products with frozen weights, where it is another.
-        adapter_dtype: Dtype of the trained weights.
-        quantization: ``none``, ``nf4`` or ``int8``.
-        attention: The attention's implementation, as transformers names it.
-        micro_batch_tokens: Most tokens in one forward pass.
-        packing: Whether rows of a micro-batch lie end to end.
-        shared_prefixes: Whether what rows of a micro-batch begin with is computed once.
-        joint_decoding: Whether sequences of unlike lengths are decoded together.
-        longest_sequence: Most tokens of a sequence.
-        sampler: Address of the engine that samples, and its log-probabilities' largest mean difference from ours, nats.
-        adapted_modules: Names of the modules that the adapter changes; empty where the whole model is trained.
-        trained_parameters: Their number.
-        trained_percent: Their share of all parameters, those of the adapter included.
-        gpu: The GPU's name.
-        gpus: How many this machine has.
-        gpu_peak_memory_bytes: Most bytes that this process held on it.
-    """
-
-    processes: int
-    threads: int
-    device: str
-    compute_dtype: str
-    matmul: str
-    adapter_dtype: str
-    quantization: str
-    attention: str
-    micro_batch_tokens: int
-    packing: bool
-    shared_prefixes: bool
-    joint_decoding: bool
-    longest_sequence: int
-    sampler: tuple[str, float | None]
-    adapted_modules: list[str]
-    trained_parameters: int
-    trained_percent: float
-    gpu: str
-    gpus: int
-    gpu_peak_memory_bytes: int
 
 
 class Future(Protocol[T_co]):
@@ -308,21 +261,17 @@ class ServiceClient(Protocol):
 
     capabilities: Capabilities
 
-    def describe(self) -> Description:
-        """What the backend has chosen so far, for the record of a run; empty where a server does not say."""
+    def describe(self) -> BackendFacts:
+        """What the backend has chosen so far, for the record of a run; a remote server does not say."""
         ...
 
     def describe_training(
         self, base_model: str, rank: int, *, train_attn: bool, train_mlp: bool, train_unembed: bool
-    ) -> Description:
-        """What a training client of these flags would train, before there is one.
-
-        Returns:
-            ``adapted_modules`` (names), ``trained_parameters`` and ``trained_percent``, for the record of a run; empty
-            where a server chooses and does not say.
+    ) -> TrainingFacts | None:
+        """What a training client with these flags would train, before there is one; None where a server does not say.
 
         Raises:
-            BackendError: A flag asks for something that the model does not have, or that cannot be adapted.
+            BackendError: A flag selects something that the model does not have, or that cannot be adapted.
         """
         ...
 

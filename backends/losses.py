@@ -1,11 +1,11 @@
-"""The loss functions of `forward_backward`: what each one takes, which positions it scores, and its formula.
+"""The loss functions of `forward_backward`: inputs, settings, scored positions and formula of each.
 
-A new loss is one more `Loss` in `LOSSES`; inputs, settings, messages and the configuration follow from it. Formulas use
-methods of tensors alone, so that names and inputs are known without importing torch.
+To add a loss, add a `Loss` to `LOSSES`; checks, messages and the configuration follow from it. Formulas use methods of
+tensors only, so that names and inputs are known without importing torch.
 
-Formulas are those of Tinker's documentation, and where it has none those of the papers named, with r = exp(lp - q),
-where lp is the current log-probability of a target, q (`logprobs`) the one that it had when it was sampled, and A its
-advantage. A loss is computed at each position; a call's is the *sum*.
+Formulas are those of Tinker's documentation, or else of the papers named, with r = exp(lp - q), where lp is the current
+log-probability of a target, q (`logprobs`) its log-probability when it was sampled, and A its advantage. A loss is
+computed at each position; the loss of a call is the *sum*.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TARGETS = "target_tokens"
 CLIPS = ("clip_low_threshold", "clip_high_threshold")
-# Which datum of a batch a position belongs to: given to every formula.
+# Input of every formula: index of the datum that each position belongs to.
 SEQUENCE = "sequence"
 RATIO_MASK = "sequence_ratio_mask"
 
@@ -35,17 +35,16 @@ class Loss:
     """One loss function.
 
     Attributes:
-        name: What `forward_backward` calls it.
-        formula: From the targets' log-probabilities ``[N, K]``, the inputs and the settings to the loss of each
-            ``[N, K]``. Inputs have the shape of the log-probabilities; one more, `SEQUENCE`, ``[N]``, numbers the data
-            that they belong to.
+        name: Its name in `forward_backward`.
+        formula: From the targets' log-probabilities ``[N, K]``, the inputs and the settings to the loss of each target
+            ``[N, K]``. Inputs have the shape of the log-probabilities, except for `SEQUENCE` ``[N]``.
         required: Inputs of every datum, in addition to `target_tokens`.
-        optional: Inputs that a datum may lack, with the number that then stands for all of its positions; None if the
-            formula does without.
-        scored_by: The input whose zeros are positions without a gradient, which are therefore not computed; None if
-            every position has one.
+        optional: Inputs that a datum may lack, with the default at all of its positions; None if the formula works
+            without.
+        scored_by: The input that is zero at positions without a gradient, whose logits are therefore not computed;
+            None if every position has a gradient.
         settings: Keys of `loss_fn_config` with their defaults.
-        hosted: Whether the Tinker API has it too.
+        hosted: Whether the Tinker API has this loss too.
     """
 
     name: str
@@ -62,12 +61,12 @@ class Loss:
         return (*self.required, *self.optional)
 
     def check_inputs(self, names: Collection[str]) -> None:
-        """Refuse a datum that lacks an input of this loss, or has one that no loss knows.
+        """Refuse a datum that lacks an input of this loss, or has one that no loss takes.
 
-        What another loss takes is accepted and has no effect: programs pass one list of data to several losses.
+        Inputs of other losses are accepted and ignored: programs pass one list of data to several losses.
 
         Raises:
-            ValueError: One is missing, or there is one that no loss takes, most likely a misspelling.
+            ValueError: An input is missing, or no loss takes it, most likely because it is misspelt.
         """
         if missing := [name for name in (TARGETS, *self.required) if name not in names]:
             noun = "loss input" if len(missing) == 1 else "loss inputs"
@@ -77,14 +76,14 @@ class Loss:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
-                own = ", ".join((TARGETS, *self.inputs))
-                raise ValueError(f"has the loss input {name!r}, which no loss takes.{hint} {self.name} takes {own}")
+                inputs = ", ".join((TARGETS, *self.inputs))
+                raise ValueError(f"has the loss input {name!r}, which no loss takes.{hint} {self.name} takes {inputs}")
 
     def complete(self, settings: Mapping[str, float | str]) -> dict[str, float]:
         """The settings of a call as numbers, defaults included.
 
         Raises:
-            ValueError: The loss has no such setting, or the value is no finite number.
+            ValueError: The loss has no such setting, or the value is not a finite number.
         """
         for key, value in settings.items():
             if key not in self.settings:
@@ -96,15 +95,15 @@ class Loss:
 
 
 def known_inputs() -> list[str]:
-    """Names of all inputs that some loss takes, here or at the API."""
+    """Names of the inputs of all losses."""
     return list(dict.fromkeys((TARGETS, *(n for loss in LOSSES.values() for n in loss.inputs))))
 
 
 def find_loss(name: str) -> Loss:
-    """The loss of a name.
+    """The loss with this name.
 
     Raises:
-        ValueError: There is none; the message says why, where the API has one of that name, and names the others.
+        ValueError: There is none; the message names the others, and says why where the API has a loss of that name.
     """
     if name in LOSSES:
         return LOSSES[name]
@@ -143,33 +142,33 @@ def _dro(lp: Tensor, inputs: Inputs, settings: Settings) -> Tensor:
 def _gspo(lp: Tensor, inputs: Inputs, settings: Settings) -> Tensor:
     """-min(s * A, clamp(s, low, high) * A), s = exp(mean of lp - q over the sequence) (Zheng et al., 2025, GSPO-token).
 
-    The mean is over the positions of `sequence_ratio_mask`, without one over those with an advantage. Every position
-    has its sequence's ratio, so that the sum of a call is the published objective times each sequence's length.
+    The mean is over the positions of `sequence_ratio_mask`, or else over those with an advantage. Every position has
+    the ratio of its sequence, so that the sum of a call is the published objective times each sequence's length.
     """
     advantages = inputs["advantages"]
     mask = inputs[RATIO_MASK] if RATIO_MASK in inputs else (advantages != 0).to(lp)
-    place = inputs[SEQUENCE]
-    sequences = lp.new_zeros((int(place.max()) + 1, lp.shape[1]))  # [B, K]
-    total = sequences.index_add(0, place, (lp - inputs["logprobs"]) * mask)
-    count = sequences.index_add(0, place, mask.to(lp))
-    ratio = (total / count.clamp(min=1)).exp()[place]  # [N, K]
+    sequence = inputs[SEQUENCE]  # [N]
+    zeros = lp.new_zeros((int(sequence.max()) + 1, lp.shape[1]))  # [B, K]
+    total = zeros.index_add(0, sequence, (lp - inputs["logprobs"]) * mask)
+    count = zeros.index_add(0, sequence, mask.to(lp))
+    ratio = (total / count.clamp(min=1)).exp()[sequence]  # [N, K]
     return -(ratio * advantages).minimum(_clip(ratio, inputs, settings) * advantages)
 
 
 def _reinforce_kl(lp: Tensor, inputs: Inputs, settings: Settings) -> Tensor:
-    """-lp * stop_gradient(A - kl_coeff * (lp - q)): REINFORCE with the distance from the sampler in the advantages."""
+    """-lp * stop_gradient(A - kl_coeff * (lp - q)): REINFORCE with a KL penalty in the advantages."""
     distance = (lp - inputs["logprobs"]).detach()
     return -lp * (inputs["advantages"] - settings["kl_coeff"] * distance)
 
 
 def _clip(ratio: Tensor, inputs: Inputs, settings: Settings) -> Tensor:
-    """Clamp by the datum's own thresholds where it has them, else by the call's."""
+    """Clamp by the thresholds of the datum, or else of the call."""
     low, high = (inputs[name] if name in inputs else ratio.new_tensor(settings[name]) for name in CLIPS)
     return ratio.maximum(low.to(ratio)).minimum(high.to(ratio))
 
 
 _SAMPLED = ("logprobs", "advantages")
-_OWN_CLIPS = dict.fromkeys(CLIPS)
+_DATUM_CLIPS = dict.fromkeys(CLIPS)
 
 LOSSES: dict[str, Loss] = {
     loss.name: loss
@@ -180,7 +179,7 @@ LOSSES: dict[str, Loss] = {
             "ppo",
             _ppo,
             required=_SAMPLED,
-            optional=_OWN_CLIPS,
+            optional=_DATUM_CLIPS,
             scored_by="advantages",
             settings=dict(zip(CLIPS, (0.8, 1.2), strict=True)),
             hosted=True,
@@ -189,19 +188,19 @@ LOSSES: dict[str, Loss] = {
             "cispo",
             _cispo,
             required=_SAMPLED,
-            optional=_OWN_CLIPS,
+            optional=_DATUM_CLIPS,
             scored_by="advantages",
             settings=dict(zip(CLIPS, (0.0, 4.0), strict=True)),
             hosted=True,
         ),
         # The squared term has a gradient where the advantage is zero, too.
         Loss("dro", _dro, required=_SAMPLED, settings={"beta": 0.05}, hosted=True),
-        # The API has a loss of this name, whose normalisation it does not say.
+        # The API has a loss of this name, whose normalisation is not documented.
         Loss(
             "gspo",
             _gspo,
             required=_SAMPLED,
-            optional={**_OWN_CLIPS, RATIO_MASK: None},
+            optional={**_DATUM_CLIPS, RATIO_MASK: None},
             settings=dict(zip(CLIPS, (1 - 3e-4, 1 + 4e-4), strict=True)),
         ),
         Loss("reinforce_kl", _reinforce_kl, required=_SAMPLED, settings={"kl_coeff": 0.01}),

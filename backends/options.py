@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
@@ -55,6 +55,11 @@ class BackendOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     CHANGES: ClassVar[Changes] = "both"
+
+    @classmethod
+    def read(cls, options: BackendOptions | None) -> Self:
+        """These options, validated as this backend's own; its defaults when None."""
+        return cls() if options is None else cls.model_validate(options.model_dump())
 
     def model_name(self, base_model: str) -> str:
         """The backend's own name of a base model."""
@@ -245,6 +250,15 @@ class Prices(BaseModel):
     cached_prefill: float | None = Field(
         None, ge=0, description="Prompt tokens that the service had read before; null: as prefill."
     )
+
+    @classmethod
+    def if_complete(
+        cls, *, train: float | None, prefill: float | None, sample: float | None, cached_prefill: float | None
+    ) -> Prices | None:
+        """These prices; None unless training, prompts and sampling all have one."""
+        if train is None or prefill is None or sample is None:
+            return None
+        return cls(train=train, prefill=prefill, sample=sample, cached_prefill=cached_prefill)
 
     def cost(self, train: float, prefill: float, sample: float, cached: float = 0) -> float:
         """Dollars for these numbers of tokens; `cached` are those among `prefill` that had been read before."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Ending of the names under which files are written aside; whatever has it was left behind by a process that was killed.
+# Suffix of temporary files; a remaining one was left behind by a process that was killed.
 PARTIAL = ".partial"
 LEFT_SECONDS = 86400.0
 

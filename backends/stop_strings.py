@@ -1,4 +1,4 @@
-"""Where an answer ends: the stop strings of a sampling request."""
+"""Cuts answers at the stop strings of a sampling request."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from collections.abc import Sequence
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> str:
     """The text before the first stop string: sampled tokens include those that complete one."""
-    ends = [place for stop in stops if (place := text.find(stop)) >= 0]
-    return text[: min(ends)] if ends else text
+    starts = [start for stop in stops if (start := text.find(stop)) >= 0]
+    return text[: min(starts)] if starts else text

@@ -5,7 +5,7 @@ Usage: python scripts/bench_at_once.py [--processes N] [--rounds N] [--settings 
 Each process trains a step of `--batch` rows and decodes `--prompts` prompts, `--rounds` times, and the median of each
 counts: first one process alone, then `--processes` of them at the same time. Settings of libgomp, which PyTorch brings:
 
-    ours       what the command line sets (backends/waiting_threads.py)
+    ours       what the command line sets (backends/openmp.py)
     default    libgomp's own: idle threads stay awake for milliseconds
     asleep     OMP_WAIT_POLICY=passive: they sleep at once
 
@@ -26,11 +26,11 @@ from typing import Any
 
 import bench_common as common
 
-from backends import waiting_threads
-from backends.local.model.arithmetic import processor
+from backends import openmp
+from backends.local.model.matmul_dtype import processor
 
 SETTINGS: dict[str, dict[str, str]] = {
-    "ours": {"GOMP_SPINCOUNT": str(waiting_threads.TURNS)},
+    "ours": {"GOMP_SPINCOUNT": str(openmp.SPIN_COUNT)},
     # Of a program that sets neither.
     "default": {"GOMP_SPINCOUNT": "300000"},
     "asleep": {"OMP_WAIT_POLICY": "passive"},
@@ -66,7 +66,7 @@ def main() -> None:
 
 def at_once(args: argparse.Namespace, setting: dict[str, str], count: int) -> list[dict[str, float]]:
     """The medians of `count` processes that compute at the same time."""
-    own = {name: value for name, value in os.environ.items() if name not in waiting_threads.SETTINGS}
+    own = {name: value for name, value in os.environ.items() if name not in openmp.VARIABLES}
     workers = [
         subprocess.Popen(
             [sys.executable, *sys.argv, "--worker"],

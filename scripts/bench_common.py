@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backends import waiting_threads
+from backends import openmp
 from text2sql.config import SourceConfig
 from text2sql.data.example import Example
 from text2sql.data.prompts import PromptFormat, Tokens, tokenize
@@ -19,7 +19,7 @@ from text2sql.data.sources import load_examples
 from text2sql.errors import UserError
 
 # As the command line does it, and for every contender.
-waiting_threads.keep_short()
+openmp.limit_spin()
 # bitsandbytes says at every start that it did not find kernels which nothing here uses.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 

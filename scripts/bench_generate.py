@@ -33,7 +33,7 @@ from typing import Any
 
 import bench_common as common
 
-from backends.local.model.arithmetic import processor
+from backends.local.model.matmul_dtype import processor
 
 Answers = list[list[int]]
 

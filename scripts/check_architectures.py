@@ -330,12 +330,13 @@ def _check_against(service: LocalServiceClient, directory: Path, found: Findings
                 return
             flags[key.removeprefix("lora.")] = False
             found.refused = f"`{key}`: " + ("3-D experts" if "three-dimensional" in why else "nothing to adapt")
-    told = service.describe()
-    found.adapted = ", ".join(f"`{target}`" for target in told["adapted_modules"])
+    facts = service.describe()
+    adapted = facts.training.adapted_modules
+    found.adapted = ", ".join(f"`{target}`" for target in adapted)
     found.fast = ", ".join(
-        word for word, taken in (("packed", told["packing"]), ("joint cache", told["joint_decoding"])) if taken
+        word for word, taken in (("packed", facts.packing), ("joint cache", facts.joint_decoding)) if taken
     )
-    plain = PlainLoop(directory, told["adapted_modules"])
+    plain = PlainLoop(directory, adapted)
     before = plain.state()
     before = {key: value.clone() for key, value in before.items()}
     adam = types.AdamParams(learning_rate=1e-2, beta1=0.9, beta2=0.95, eps=1e-8)

@@ -26,7 +26,7 @@ tests=(
   tests/backends/local/test_sampling.py
   tests/backends/local/test_service.py
   tests/backends/local/test_mixed_precision.py
-  tests/backends/local/test_packed_weights.py
+  tests/backends/local/test_prepacked_weights.py
   tests/backends/server/test_order.py
 )
 unlike="not kill and not restarted"

@@ -25,9 +25,9 @@ from sqlglot import exp
 from text2sql.config import SourceConfig, load_config
 from text2sql.data.audit.audit import UNREADABLE
 from text2sql.data.audit.likelihood import LESS_LIKELY, ScoringModel, find_likelier, likelihood_smells
-from text2sql.data.audit.reading import Reading, read
+from text2sql.data.audit.reading import Reading, read_example
 from text2sql.data.audit.smell import Smell
-from text2sql.data.audit.smells import smells
+from text2sql.data.audit.smells import find_smells
 from text2sql.data.audit.weights import CONTRARY, WEIGHTS, score
 from text2sql.data.example import Example
 from text2sql.data.sources import load_examples
@@ -224,8 +224,8 @@ def plant(readings: Sequence[Reading], seed: int) -> dict[int, tuple[str, Exampl
 
 def _smells(examples: Sequence[Example], model: ScoringModel | None) -> list[list[Smell]]:
     """What smells of each example; with a model also what it finds likelier. Equal ones are asked about once."""
-    readings = {(e.id, e.answer): read(e) for e in examples}
-    found = {key: [UNREADABLE] if reading is None else smells(reading) for key, reading in readings.items()}
+    readings = {(e.id, e.answer): read_example(e) for e in examples}
+    found = {key: [UNREADABLE] if reading is None else find_smells(reading) for key, reading in readings.items()}
     if model is not None:
         asked = {key: reading for key, reading in readings.items() if reading is not None}
         for key, likelier in zip(asked, find_likelier([*asked.values()], model), strict=True):
@@ -315,7 +315,7 @@ def report(readings: Sequence[Reading], seeds: Sequence[int], model: ScoringMode
 
 
 def _readings(file: Path) -> list[Reading]:
-    return [r for e in load_examples(SourceConfig(source=str(file))) if (r := read(e)) is not None]
+    return [r for e in load_examples(SourceConfig(source=str(file))) if (r := read_example(e)) is not None]
 
 
 def _some(readings: Sequence[Reading], databases: int, rows: int) -> list[Reading]:

@@ -30,7 +30,7 @@ REPOSITORY = Path(__file__).parent.parent
 @pytest.fixture(autouse=True)
 def no_prices_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests know the dated list of prices, and do not ask the service for another."""
-    monkeypatch.setattr("backends.planning.prices.PUBLISHED", "http://127.0.0.1:9/models.json")
+    monkeypatch.setattr("backends.planning.prices.PUBLISHED_URL", "http://127.0.0.1:9/models.json")
 
 
 @pytest.fixture(autouse=True)

@@ -58,7 +58,14 @@ PUBLISHED = {
 }
 GIB = 2**30
 LOAD = Load(
-    tokens=8192, scored=1700, forward_only=0, prompt=150, answer=150, together=64, prefill=8192, columns=64 * 299
+    tokens=8192,
+    scored=1700,
+    forward_only=0,
+    prompt=150,
+    answer=150,
+    sequences=64,
+    prefill=8192,
+    cache_positions=64 * 299,
 )
 
 
@@ -134,7 +141,7 @@ def test_what_saves_memory_saves_memory() -> None:
 @pytest.mark.parametrize("schemas", [1, 4, 40])
 def test_micro_batches_are_cut_as_the_backend_cuts_them(packing: bool, sharing: bool, schemas: int) -> None:
     torch = pytest.importorskip("torch")
-    from backends.local.step.micro_batches import make_rows, micro_batches
+    from backends.local.step.micro_batches import make_micro_batches, make_rows
     from text2sql.data.datum import make_batch
     from text2sql.data.prompts import Tokens
 
@@ -148,7 +155,7 @@ def test_micro_batches_are_cut_as_the_backend_cuts_them(packing: bool, sharing: 
         for k in range(40)
     ]
     rows = make_rows(make_batch(examples), LOSSES["cross_entropy"], 600, 512)
-    cut = micro_batches(rows, 256, everything=False, device=torch.device("cpu"), packing=packing, sharing=sharing)
+    cut = make_micro_batches(rows, 256, score_all=False, device=torch.device("cpu"), packing=packing, sharing=sharing)
     lengths = Lengths(
         np.array([len(example.prompt) for example in examples]),
         np.array([len(example.completion) for example in examples]),
@@ -156,7 +163,7 @@ def test_micro_batches_are_cut_as_the_backend_cuts_them(packing: bool, sharing: 
         ids=[np.concatenate([example.prompt, example.completion])[:-1] for example in examples],
     )
     found = micro_batch_sizes(lengths, list(range(40)), budget=256, packing=packing, sharing=sharing)
-    assert found == [(b.tokens.numel(), int(b.keep.sum())) for b in cut]
+    assert found == [(b.tokens.numel(), int(b.logits_to_keep.sum())) for b in cut]
     assert any(b.tree is not None for b in cut) == (sharing and schemas < 40)
 
 
@@ -194,7 +201,7 @@ def test_every_strategy_is_counted(tmp_path: Path, tiny_tokenizer: Any) -> None:
     every = list(range(len(train)))
     load = largest_load(config, Forecast(lengths, [every], lengths, asked, work), DEVICES["T4"])
     assert load.prompt == max(len(t.prompt) for t in solved)
-    assert load.together == 3 * min(n, config.evaluation.concurrency)
+    assert load.sequences == 3 * min(n, config.evaluation.concurrency)
 
 
 def test_examples_on_one_schema_that_stand_together_take_less_time(
@@ -396,6 +403,6 @@ def test_rollouts_and_shared_beginnings_are_part_of_the_load(tmp_path: Path, tin
         cpu = Device("cpu", 16 * GIB, 1e11, 1e10, "float32", CPU_OVERHEAD)
         load = largest_load(config, seen, cpu)
         # Three questions in flight.
-        assert load.together == 3 * 16
-        held[name] = load.columns
+        assert load.sequences == 3 * 16
+        held[name] = load.cache_positions
     assert held["once"] < 0.3 * held["copies"]

@@ -1,4 +1,4 @@
-"""The SDK's deprecated ``*_async`` methods, made from the methods that they are aliases of."""
+"""Makes the SDK's deprecated ``*_async`` methods from the methods that they are aliases of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def async_return(method: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """A coroutine function that returns what the method returns: for most verbs a future, to be awaited in turn."""
+    """A coroutine function that returns what the method returns: for most methods a future, to be awaited itself."""
 
     @functools.wraps(method)
     async def alias(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,9 +1,9 @@
-"""Several processes of one `accelerate launch`: the first runs the program, the others repeat what it does.
+"""Several processes of one `accelerate launch`: the first runs the program, the others repeat its calls.
 
-Every process has a copy of each client. When the first one calls a method of one, `broadcast` has the others call the
-same method of their copy. A batch's rows are dealt out, every process keeps the gradient of its share, and `optim_step`
-adds them up (data parallelism); all processes then take the same step. All communication is accelerate's. One process
-alone is a group of one.
+Every process has a replica of each client. When the first process calls a method of one, `broadcast` has the others
+call the same method of their replica. A batch's rows are distributed, every process keeps the gradient of its share,
+and `optim_step` sums them (data parallelism); all processes then make the same step. All communication is accelerate's.
+A single process is a group of one.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 S = TypeVar("S")
 
-# The others wait while the first one samples and evaluates.
+# The other processes wait for as long as the first one samples and evaluates.
 TIMEOUT = timedelta(days=7)
 
 
 class Replica(Protocol):
-    """An object that every process has a copy of."""
+    """An object that every process has a copy of, under one id."""
 
     @property
     def replica_id(self) -> str:
@@ -37,27 +37,27 @@ class Replica(Protocol):
         ...
 
     def discard(self) -> None:
-        """Free what it has on the device, in a process that repeats the first one's calls."""
+        """Free its tensors on the device, in a process that repeats the first one's calls."""
         ...
 
 
 @dataclass(frozen=True)
 class _Call:
-    """A method call to repeat on the copy of a replica."""
+    """A method call to repeat on another process's replica."""
 
     replica_id: str
     method: str
     arguments: tuple[object, ...]
 
     def repeat(self, replicas: dict[str, Replica]) -> None:
-        made = getattr(replicas[self.replica_id], self.method)(*self.arguments)
-        if hasattr(made, "replica_id"):
-            replicas[made.replica_id] = made
+        result = getattr(replicas[self.replica_id], self.method)(*self.arguments)
+        if hasattr(result, "replica_id"):
+            replicas[result.replica_id] = result
 
 
 @dataclass(frozen=True)
 class _Discard:
-    """A replica that nobody holds any more."""
+    """The order to discard a replica."""
 
     replica_id: str
 
@@ -66,14 +66,14 @@ class _Discard:
 
 
 class ProcessGroup:
-    """The processes that were launched together; `rank` 0 leads.
+    """The processes that were launched together; `rank` 0 runs the program.
 
     Args:
-        cpu: Compute on CPUs even where there are GPUs.
+        cpu: Compute on CPUs even if there are GPUs.
 
     Attributes:
         size: Number of processes.
-        rank: This one's number.
+        rank: Index of this process.
     """
 
     def __init__(self, *, cpu: bool = False) -> None:
@@ -87,10 +87,10 @@ class ProcessGroup:
         self._aborted: Exception | None = None
 
     def broadcast(self, method: Callable[[*Ts], object], *arguments: *Ts) -> None:
-        """From the first process to the others: call this method too. Does nothing in the others.
+        """In the first process, have the others call this method too; in the others, do nothing.
 
         Args:
-            method: A method of a `Replica`, bound to this process's copy.
+            method: A method of a `Replica`, bound to this process's replica.
             *arguments: Its arguments, which are pickled.
 
         Raises:
@@ -100,7 +100,7 @@ class ProcessGroup:
         self._send(_Call(replica.replica_id, method.__name__, arguments))
 
     def broadcast_discard(self, replica_id: str) -> None:
-        """From the first process to the others: forget this replica (TinkerError if the group has been aborted)."""
+        """In the first process, have the others discard a replica (TinkerError if the group has been aborted)."""
         self._send(_Discard(replica_id))
 
     def _send(self, message: _Call | _Discard | None) -> None:
@@ -112,10 +112,10 @@ class ProcessGroup:
             broadcast_object_list([message], from_process=0)
 
     def follow(self, service: Replica) -> None:
-        """Repeat the first process's calls, until it closes.
+        """Repeat the first process's calls until it closes the group.
 
         Args:
-            service: What the first calls are made on; replicas that a call returns can be called as well.
+            service: The replica that is called first; replicas that a call returns can be called as well.
         """
         from accelerate.utils import broadcast_object_list
 
@@ -125,19 +125,19 @@ class ProcessGroup:
             if message is None:
                 self._state.destroy_process_group()
                 return
-            # The first process learns of an error in `gather`, and raises it.
+            # The first process is told of an error in `gather`, and raises it.
             with suppress(Exception):
                 message.repeat(replicas)
 
     def close(self) -> None:
-        """End the work of the other processes."""
+        """End the other processes' `follow`."""
         if not self._closed:
             self._send(None)
             self._closed = True
             self._state.destroy_process_group()
 
     def abort(self, error: Exception) -> NoReturn:
-        """Fail where the others wait in a collective call, out of reach: the launcher ends them when this one ends.
+        """Fail while the others wait in a collective call: the launcher ends them when this process ends.
 
         Raises:
             Exception: The error itself, in the first process.
@@ -149,15 +149,15 @@ class ProcessGroup:
         raise error
 
     def shard(self, rows: Sequence[T], length: Callable[[T], int]) -> list[T]:
-        """This process's part of the rows; long and short ones are dealt out evenly."""
+        """This process's share of the rows; long and short ones are distributed evenly."""
         return sorted(rows, key=length, reverse=True)[self.rank :: self.size]
 
     def gather(self, work: Callable[[], T], report: Callable[[T], S]) -> tuple[T, list[S]]:
-        """Do the work in every process; all of them fail if one does.
+        """Run a function in every process; all of them fail if one does.
 
         Args:
-            work: What to do.
-            report: What of the result the other processes are to know; it is pickled.
+            work: The function.
+            report: Extracts from its result what the other processes receive, pickled.
 
         Returns:
             This process's result, and the reports of all processes by rank.
@@ -168,11 +168,11 @@ class ProcessGroup:
         if self.size == 1:
             result = work()
             return result, [report(result)]
-        mine: list[T] = []
+        results: list[T] = []
         part, error = None, None
         try:
-            mine.append(work())
-            part = report(mine[0])
+            results.append(work())
+            part = report(results[0])
         except Exception as raised:
             if self._aborted is not None:
                 raise
@@ -185,21 +185,21 @@ class ProcessGroup:
         for rank, (_, message) in enumerate(reports):
             if message is not None:
                 raise tinker.RequestFailedError(f"process {rank}: {message}", "local", RequestErrorCategory.Server)
-        return mine[0], [found for found, _ in reports]
+        return results[0], [part for part, _ in reports]
 
     def run_in_all(self, work: Callable[[], T]) -> T:
-        """Do the work in every process, and return this one's result; errors are those of `gather`."""
+        """Run a function in every process, and return this one's result; errors are those of `gather`."""
         return self.gather(work, lambda _: None)[0]
 
     def reduce_max(self, number: int) -> int:
-        """The largest of every process's numbers."""
+        """The maximum over all processes."""
         from accelerate.utils import gather
 
         numbers: Any = gather(torch.tensor([number], device=self._state.device))
         return int(numbers.max())
 
     def reduce_sum(self, tensors: list[Tensor]) -> list[Tensor]:
-        """The sum of every process's tensors, in one message; tensors of a group of one are returned as they are."""
+        """The sums over all processes, in one message; tensors of a group of one are returned as they are."""
         if self.size == 1:
             return tensors
         from accelerate.utils import reduce

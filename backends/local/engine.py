@@ -1,4 +1,4 @@
-"""What the local clients of one base model share: the model, its adapters, the device thread."""
+"""The engine that all local clients of one base model share: the model, its adapters, the device thread."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import cast
 
 import torch
 
-from backends.interface import Description
+from backends.facts import TrainingFacts
 from backends.local.distributed import ProcessGroup
 from backends.local.futures import Executor
 from backends.local.model.causal import CausalModel
 from backends.local.model.fsdp import lockstep
-from backends.local.model.load import BaseModel
+from backends.local.model.load import LoadedModel
 from backends.local.model.loss_scale import LossScale
-from backends.local.outside_engine import OutsideEngine
 from backends.local.prefix_cache import PrefixCache
+from backends.local.vllm_client import VllmClient
 from backends.local.weights.full import FullWeights
 from backends.local.weights.lora import LoraWeights
 from backends.local.weights.protocol import Snapshot, Weights
@@ -26,7 +26,7 @@ from backends.planning.batch_plan import tokens_at_once
 
 
 class Engine:
-    """One base model in memory and everything that runs on it. Only the executor's thread touches tensors.
+    """One base model in memory and everything that computes with it. Only the executor's thread touches tensors.
 
     Args:
         base: The base model.
@@ -35,7 +35,7 @@ class Engine:
         group: The processes that share the work.
     """
 
-    def __init__(self, base: BaseModel, options: LocalOptions, executor: Executor, group: ProcessGroup) -> None:
+    def __init__(self, base: LoadedModel, options: LocalOptions, executor: Executor, group: ProcessGroup) -> None:
         self.base = base
         self.options = options
         self.executor = executor
@@ -44,38 +44,39 @@ class Engine:
             FullWeights(base) if options.method == "full" else LoraWeights(base, sharded=options.fsdp)
         )
         self.vocabulary = base.model.get_input_embeddings().get_parameter("weight").shape[0]
-        # It has the model's attributes as well.
+        # A compiled module has the model's attributes as well.
         self._compiled = cast(CausalModel, torch.compile(base.model, dynamic=True)) if options.compile else None
-        # Beginnings of prompts that have been read with the weights that were sampled last.
-        self.prefixes = PrefixCache(options.prefix_cache_mb * 2**20)
-        # What samples in place of this process, and the farthest that its log-probabilities have been from ours.
-        self.outside = OutsideEngine(options.sampler, options.sampler_directory) if options.sampler else None
-        self.outside_difference = 0.0
+        # Prefixes of prompts under the weights that were sampled last.
+        self.prefix_cache = PrefixCache(options.prefix_cache_mb * 2**20)
+        # The server that samples in place of this process.
+        self.vllm = VllmClient(options.sampler, options.sampler_directory) if options.sampler else None
+        # The largest mean difference of its log-probabilities from ours, in nats.
+        self.sampler_logprob_gap = 0.0
         # What the latest training client trains, for the record of a run.
-        self.trained = Description()
-        # Tokens that fit in memory, once more have been tried; 0 before that.
-        self._fitting = 0
-        self._checkpointing = options.gradient_checkpointing == "on"
+        self.training_facts: TrainingFacts | None = None
+        # Most tokens of a forward pass, once more did not fit in memory; None before that.
+        self._token_limit: int | None = None
+        self._recomputes = options.gradient_checkpointing == "on"
         self.loss_scale = LossScale(base.dtype)
 
     def start_checkpointing(self) -> bool:
-        """Recompute activations from now on; False where that is forbidden, or done already."""
-        if self._checkpointing or self.options.gradient_checkpointing == "off":
+        """Recompute activations from now on; False if that is disabled, or done already."""
+        if self._recomputes or self.options.gradient_checkpointing == "off":
             return False
-        self._checkpointing = True
-        self._recompute()
+        self._recomputes = True
+        self._enable_checkpointing()
         return True
 
     @property
     def micro_batch_tokens(self) -> int:
-        """Tokens in one forward pass of training, with their padding."""
+        """Most tokens in one forward pass of training, padding included."""
         on_gpu = self.base.device.type != "cpu"
         tokens = tokens_at_once(self.options, on_gpu=on_gpu, threads=torch.get_num_threads())
-        return min(tokens, self._fitting) if self._fitting else tokens
+        return tokens if self._token_limit is None else min(tokens, self._token_limit)
 
     def limit_micro_batches(self, tokens: int) -> None:
-        """Take no more tokens into one forward pass from now on: more did not fit in memory."""
-        self._fitting = tokens
+        """Limit the tokens in one forward pass from now on, since more did not fit in memory."""
+        self._token_limit = tokens
 
     @contextmanager
     def training(self, adapter: str, *, backward: bool, dropout: float = 0.0) -> Iterator[CausalModel]:
@@ -84,39 +85,38 @@ class Engine:
         Args:
             adapter: The training client's name.
             backward: Whether each pass is followed by one backward.
-            dropout: If not 0, the dropout of the adapter is on.
+            dropout: If not 0, switch the adapter's dropout on.
         """
-        # The memory is the training's now.
-        self.prefixes.clear()
+        # Free the memory for training.
+        self.prefix_cache.clear()
         with self.weights.active(adapter) as model, self.base.autocast():
             try:
-                self._recompute()
+                self._enable_checkpointing()
                 if dropout:
                     self.weights.start_dropout()
-                with self._in_lockstep(
-                    model if self._compiled is None else self._compiled, backward=backward
-                ) as shared:
-                    yield shared
+                called = model if self._compiled is None else self._compiled
+                with self._in_lockstep(called, backward=backward) as synchronized:
+                    yield synchronized
             finally:
                 model.eval()
 
     @contextmanager
     def _in_lockstep(self, model: CausalModel, *, backward: bool) -> Iterator[CausalModel]:
-        """The model; with FSDP, in step with the other processes."""
+        """The model; with FSDP, in lockstep with the other processes."""
         if not self.options.fsdp:
             yield model
             return
-        with lockstep(model, self.group, backward=backward) as shared:
-            yield shared
+        with lockstep(model, self.group, backward=backward) as synchronized:
+            yield synchronized
 
-    def _recompute(self) -> None:
-        """Switch recomputed activations on; transformers heeds them in training mode only."""
-        if self._checkpointing:
+    def _enable_checkpointing(self) -> None:
+        """Recompute activations if that is wanted; transformers does so only in training mode."""
+        if self._recomputes:
             self.base.model.activation_checkpointing_enable({"use_reentrant": False})
             self.base.model.train()
 
     def release(self, replica_id: str) -> None:
-        """Free what a client has in every process before the next job, once nobody holds the client."""
+        """Free the weights of a client in every process before the next job; for when the client is garbage."""
         self.executor.before_next(partial(self._release, replica_id))
 
     def _release(self, replica_id: str) -> None:
@@ -126,7 +126,7 @@ class Engine:
     @contextmanager
     def inference(self, snapshot: Snapshot | None) -> Iterator[CausalModel]:
         """The model with a snapshot's weights, under autocast; None: the bare base model."""
-        self.prefixes.serve(snapshot)
+        self.prefix_cache.use_weights(snapshot)
         with (
             self.weights.sampling(snapshot) as model,
             self.base.autocast(),

@@ -1,4 +1,4 @@
-"""One thread owns the device; every verb is a job in its queue, and its answer is a Tinker future."""
+"""One thread owns the device; every call of the API is a job in its queue, and returns a Tinker future."""
 
 from __future__ import annotations
 
@@ -20,8 +20,14 @@ from backends.interface import BackendError
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 log = logging.getLogger("text2sql.local")
-THREAD = "text2sql-device"
-CLOSED = "The backend was closed before this call was finished."
+THREAD_NAME = "text2sql-device"
+
+
+class BackendClosed(tinker.TinkerError):
+    """A call that cannot be finished, since the backend is closing or closed."""
+
+    def __init__(self, message: str = "The backend was closed before this call was finished.") -> None:
+        super().__init__(message)
 
 
 class LocalFuture(tinker.APIFuture[T], Generic[T]):
@@ -29,7 +35,7 @@ class LocalFuture(tinker.APIFuture[T], Generic[T]):
 
     Args:
         future: The pending result.
-        before_wait: Called when somebody starts to wait; a sampling client uses it to stop collecting a batch.
+        before_wait: Called when somebody starts to wait; a sampling client then stops collecting a batch.
     """
 
     def __init__(self, future: Future[T], before_wait: Callable[[], None] | None = None) -> None:
@@ -38,7 +44,7 @@ class LocalFuture(tinker.APIFuture[T], Generic[T]):
 
     def result(self, timeout: float | None = None) -> T:
         """Wait for the result, at most `timeout` seconds (RuntimeError on the device thread, which would hang)."""
-        if threading.current_thread().name.startswith(THREAD) and not self._future.done():
+        if threading.current_thread().name.startswith(THREAD_NAME) and not self._future.done():
             raise RuntimeError("A result of this backend cannot be waited for inside a function that it is running.")
         if self._before_wait is not None:
             self._before_wait()
@@ -72,8 +78,8 @@ class LocalClientFuture(LocalFuture[T]):
         return getattr(self.result(), name)
 
 
-def completed(job: Callable[[*Ts], T], *args: *Ts) -> LocalFuture[T]:
-    """A finished future: `job(*args)` runs here and now, and what it raises comes out of the future."""
+def run_now(job: Callable[[*Ts], T], *args: *Ts) -> LocalFuture[T]:
+    """Run `job(*args)` on this thread; returns a finished future with its result or its exception."""
     future: Future[T] = Future()
     try:
         future.set_result(job(*args))
@@ -86,12 +92,13 @@ class Executor:
     """Runs jobs one at a time, in the order of submission, on one thread."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=THREAD)
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=THREAD_NAME)
         self._closing = threading.Event()
         self._lock = threading.Lock()
         # Held while a job runs.
-        self._running = threading.Lock()
+        self._job_lock = threading.Lock()
         self._waiting = 0
+        # To be done before the next job.
         self._tasks: deque[Callable[[], object]] = deque()
 
     @property
@@ -100,15 +107,15 @@ class Executor:
         return self._waiting
 
     def submit(self, job: Callable[[*Ts], T], *args: *Ts) -> LocalFuture[T]:
-        """Queue `job(*args)`; what it raises comes out of the future, in the SDK's terms."""
+        """Queue `job(*args)`; the future has its result, or its exception as the SDK would raise it."""
         return LocalFuture(self._queue(job, *args))
 
     def submit_client(self, job: Callable[[*Ts], T], *args: *Ts) -> LocalClientFuture[T]:
-        """The same for a job that makes a client."""
+        """Queue a job that creates a client."""
         return LocalClientFuture(self._queue(job, *args))
 
     def before_next(self, task: Callable[[], object]) -> None:
-        """Have a task done before the next job. For finalizers, which may run anywhere: it takes no lock."""
+        """Run a task before the next job. For finalizers, which may run anywhere: it takes no lock."""
         self._tasks.append(task)
 
     def _queue(self, job: Callable[[*Ts], T], *args: *Ts) -> Future[T]:
@@ -118,8 +125,8 @@ class Executor:
         except RuntimeError as error:
             # The pool has been shut down.
             self._count(-1)
-            raise tinker.TinkerError(CLOSED) from error
-        # A cancelled job never begins, so nothing else takes it off the count.
+            raise BackendClosed() from error
+        # A cancelled job never begins, so `_run` does not decrement the count.
         future.add_done_callback(lambda done: self._count(-done.cancelled()))
         return future
 
@@ -134,20 +141,20 @@ class Executor:
             try:
                 self._tasks.popleft()()
             except Exception:
-                # Nobody waits for the task, and the job is not to blame.
+                # Nobody waits for the task, and it is not the job's failure.
                 log.exception("tidying up failed")
         try:
-            with self._running:
+            with self._job_lock:
                 return job()
         except (BackendError, ValueError, tinker.TinkerError):
             raise
         except Exception as error:
-            raise failure(error) from error
+            raise as_sdk_error(error) from error
 
     def check(self) -> None:
-        """Raise if the backend is closing; long jobs call it between their steps."""
+        """Raise BackendClosed if the backend is closing; long jobs call this between their steps."""
         if self._closing.is_set():
-            raise tinker.TinkerError(CLOSED)
+            raise BackendClosed()
 
     def stop(self) -> None:
         """Ask the running job to stop at its next step, and begin no other; returns at once."""
@@ -157,18 +164,18 @@ class Executor:
         """Cancel what is queued, ask the running job to stop, and wait for it."""
         self._closing.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        # Wait for the job before the thread is joined: CPython 3.11 takes a thread whose join is interrupted (Ctrl-C,
-        # again) for one that has ended, and the interpreter would end under PyTorch's feet.
-        with self._running:
+        # Wait for the job before the thread is joined: when a join is interrupted (by another Ctrl-C), CPython 3.11
+        # regards the thread as ended, and the interpreter would exit while PyTorch computes.
+        with self._job_lock:
             pass
         self._pool.shutdown(wait=True)
 
 
-def failure(error: Exception) -> Exception:
-    """A fault of the backend in the SDK's terms: an out-of-memory error is for the user to fix, the rest is ours."""
+def as_sdk_error(error: Exception) -> Exception:
+    """An unexpected exception as the SDK's error: out of memory is for the user to fix, the rest is a server error."""
     from accelerate.utils.memory import should_reduce_batch_size
 
-    memory = should_reduce_batch_size(error)
-    category = RequestErrorCategory.User if memory else RequestErrorCategory.Server
-    advice = " (out of memory: lower local.sample_batch_size or local.micro_batch_tokens)" if memory else ""
+    out_of_memory = should_reduce_batch_size(error)
+    category = RequestErrorCategory.User if out_of_memory else RequestErrorCategory.Server
+    advice = " (out of memory: lower local.sample_batch_size or local.micro_batch_tokens)" if out_of_memory else ""
     return tinker.RequestFailedError(f"{type(error).__name__}: {error}{advice}", "local", category)

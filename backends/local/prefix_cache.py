@@ -1,76 +1,81 @@
-"""Keys and values of beginnings of prompts that have been read, kept for as long as the same weights are sampled."""
+"""Keys and values of prompt prefixes that have been prefilled, cached for as long as the same weights are sampled."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from backends.planning.decode_plan import SHARED, Prompt
+from backends.planning.decode_plan import MIN_PREFIX_TOKENS, Prompt
 
-# Of each layer, ``[1, H, T, D]``.
-Beginning = list[tuple[Tensor, Tensor]]
+# Keys and values of every layer, each [1, H, T, D].
+PrefixKV = list[tuple[Tensor, Tensor]]
 
 
 class PrefixCache:
-    """Keys and values of beginnings under one set of weights; those used last are kept.
+    """A least-recently-used cache of prefixes under one set of weights.
 
     Args:
-        limit: Bytes to keep.
+        max_bytes: Bytes to keep; a single prefix may be larger.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._owner: object = None
-        # The one used last comes last.
-        self._kept: dict[Prompt, Beginning] = {}
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._weights: object = None
+        # The most recently used prefix comes last.
+        self._entries: dict[Prompt, PrefixKV] = {}
 
-    def serve(self, owner: object) -> None:
-        """Be about these weights from now on: what was kept of others is forgotten."""
-        if owner is not self._owner:
-            self._kept.clear()
-            self._owner = owner
+    def use_weights(self, weights: object) -> None:
+        """Belong to these weights from now on: prefixes under any others are dropped."""
+        if weights is not self._weights:
+            self._entries.clear()
+            self._weights = weights
 
     def clear(self) -> None:
-        """Forget everything."""
-        self._kept.clear()
+        """Drop every prefix."""
+        self._entries.clear()
 
-    def known(self, tokens: Prompt, most: int) -> tuple[int, Prompt | None]:
-        """How many of the tokens, at most N, are kept, and in what; 0 of fewer than `SHARED`."""
-        longest, found = 0, None
-        for kept in self._kept:
-            if (common := _in_common(kept, tokens, most)) > longest:
-                longest, found = common, kept
-        return (0, None) if longest < SHARED else (longest, found)
+    def match(self, tokens: Prompt, max_length: int) -> tuple[int, Prompt | None]:
+        """Number of leading tokens that are cached, and the entry that has them; fewer than `MIN_PREFIX_TOKENS` are 0.
 
-    def find(self, tokens: Prompt, most: int) -> tuple[int, Beginning]:
-        """How many of the tokens, at most N, are kept, and their keys and values; 0 of fewer than `SHARED`."""
-        longest, found = self.known(tokens, most)
-        if found is None:
+        Args:
+            tokens: The prompt.
+            max_length: Most tokens to match.
+        """
+        longest, best = 0, None
+        for entry in self._entries:
+            if (common := _common_prefix_length(entry, tokens, max_length)) > longest:
+                longest, best = common, entry
+        return (0, None) if longest < MIN_PREFIX_TOKENS else (longest, best)
+
+    def lookup(self, tokens: Prompt, max_length: int) -> tuple[int, PrefixKV]:
+        """Number of leading tokens that are cached, as `match` finds it, and views of their keys and values."""
+        length, entry = self.match(tokens, max_length)
+        if entry is None:
             return 0, []
-        layers = self._kept[found] = self._kept.pop(found)
-        return longest, [(keys[:, :, :longest], values[:, :, :longest]) for keys, values in layers]
+        kv = self._entries[entry] = self._entries.pop(entry)
+        return length, [(keys[:, :, :length], values[:, :, :length]) for keys, values in kv]
 
-    def keep(self, tokens: Prompt, layers: Beginning) -> None:
-        """Keep a copy, in the place of what it continues, and of the rest as much as there is room for."""
-        for kept in [kept for kept in self._kept if tokens[: len(kept)] == kept]:
-            del self._kept[kept]
-        self._kept[tokens] = [(keys.clone(), values.clone()) for keys, values in layers]
-        held = sum(map(_size, self._kept.values()))
-        for kept in list(self._kept)[:-1]:
-            if held <= self._limit:
+    def store(self, tokens: Prompt, kv: PrefixKV) -> None:
+        """Store a copy in place of the entries that it extends; evict the least recently used beyond the limit."""
+        for entry in [entry for entry in self._entries if tokens[: len(entry)] == entry]:
+            del self._entries[entry]
+        self._entries[tokens] = [(keys.clone(), values.clone()) for keys, values in kv]
+        size = sum(map(_size, self._entries.values()))
+        for entry in list(self._entries)[:-1]:
+            if size <= self._max_bytes:
                 break
-            held -= _size(self._kept.pop(kept))
+            size -= _size(self._entries.pop(entry))
 
 
-def _size(layers: Beginning) -> int:
-    return sum(tensor.nbytes for pair in layers for tensor in pair)
+def _size(kv: PrefixKV) -> int:
+    return sum(tensor.nbytes for pair in kv for tensor in pair)
 
 
-def _in_common(one: Prompt, other: Prompt, most: int) -> int:
-    low, high = 0, min(len(one), len(other), most)
-    # Halves are compared as they are: token by token, long prompts would take milliseconds.
+def _common_prefix_length(first: Prompt, second: Prompt, max_length: int) -> int:
+    low, high = 0, min(len(first), len(second), max_length)
+    # Bisection compares slices at once: token by token, long prompts would take milliseconds.
     while low < high:
         middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
+        if first[low:middle] == second[low:middle]:
             low = middle
         else:
             high = middle - 1

@@ -1,4 +1,4 @@
-"""The local REST client: what is kept on this machine, listed and tidied with the methods of `tinker.RestClient`.
+"""The local REST client: lists and deletes the checkpoints of this machine, with the methods of `tinker.RestClient`.
 
 Everything is answered at once from the checkpoint directory. What only an account at the hosted service has (projects,
 billing, publishing, audit logs) is refused by name.
@@ -15,8 +15,8 @@ from tinker import types
 from backends.checkpoint_paths import LONGEST_TTL_SECONDS, SCHEME, CheckpointPath
 from backends.interface import BackendError
 from backends.local.async_aliases import async_result
-from backends.local.checkpoints.store import CheckpointStore, Stored, runs
-from backends.local.futures import LocalFuture, completed
+from backends.local.checkpoints.store import CheckpointStore, Stored, group_by_run
+from backends.local.futures import LocalFuture, run_now
 from backends.local.weights.lora import LoraSpec
 
 Scope = Literal["owned", "accessible"]
@@ -28,13 +28,13 @@ T = TypeVar("T")
 
 
 class Service(Protocol):
-    """What it needs of the service client."""
+    """The part of the service client that the REST client uses."""
 
     session_id: str
     store: CheckpointStore
 
     def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
-        """The models that can be had."""
+        """The available models."""
         ...
 
     def copy_weights(
@@ -45,7 +45,7 @@ class Service(Protocol):
 
 
 class LocalRestClient:
-    """Housekeeping on the checkpoints of one directory; made by `LocalServiceClient.create_rest_client`."""
+    """Manages the checkpoints of one directory; created by `LocalServiceClient.create_rest_client`."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -53,7 +53,7 @@ class LocalRestClient:
 
     def get_server_capabilities(self) -> LocalFuture[types.GetServerCapabilitiesResponse]:
         """The models that work without the Hub, and those in memory."""
-        return completed(self._service.get_server_capabilities)
+        return run_now(self._service.get_server_capabilities)
 
     # Training runs and sessions
 
@@ -68,7 +68,7 @@ class LocalRestClient:
                 raise BackendError(f"There is no training run {training_run_id} in {self._store.root}.")
             return _training_run(training_run_id, checkpoints)
 
-        return completed(find)
+        return run_now(find)
 
     def get_training_run_by_tinker_path(
         self, tinker_path: str, access_scope: Scope = "owned"
@@ -82,24 +82,24 @@ class LocalRestClient:
         """The training runs that have checkpoints here, the latest first."""
 
         def find() -> types.TrainingRunsResponse:
-            found = [_training_run(run, checkpoints) for run, checkpoints in runs(self._store.entries())]
+            training_runs = [_training_run(*run) for run in group_by_run(self._store.entries())]
             return types.TrainingRunsResponse(
-                training_runs=found[offset : offset + limit],
-                cursor=types.Cursor(offset=offset, limit=limit, total_count=len(found)),
+                training_runs=training_runs[offset : offset + limit],
+                cursor=types.Cursor(offset=offset, limit=limit, total_count=len(training_runs)),
             )
 
-        return completed(find)
+        return run_now(find)
 
     def get_session(self, session_id: str, access_scope: Scope = "owned") -> LocalFuture[types.GetSessionResponse]:
-        """The training runs of a session: of one service client."""
+        """The training runs of a session, that is, of one service client."""
 
         def find() -> types.GetSessionResponse:
-            mine = [run for run, _ in runs(self._store.entries()) if _session(run) == session_id]
-            if not mine and session_id != self._service.session_id:
+            session_runs = [run for run, _ in group_by_run(self._store.entries()) if _session(run) == session_id]
+            if not session_runs and session_id != self._service.session_id:
                 raise BackendError(f"There is no session {session_id} in {self._store.root}.")
-            return types.GetSessionResponse(training_run_ids=mine, sampler_ids=[])
+            return types.GetSessionResponse(training_run_ids=session_runs, sampler_ids=[])
 
-        return completed(find)
+        return run_now(find)
 
     def list_sessions(
         self, limit: int = 20, offset: int = 0, access_scope: Scope = "owned"
@@ -107,16 +107,16 @@ class LocalRestClient:
         """The sessions that have checkpoints here, the latest first."""
 
         def find() -> types.ListSessionsResponse:
-            found = list(dict.fromkeys(_session(run) for run, _ in runs(self._store.entries())))
-            return types.ListSessionsResponse(sessions=found[offset : offset + limit])
+            sessions = list(dict.fromkeys(_session(run) for run, _ in group_by_run(self._store.entries())))
+            return types.ListSessionsResponse(sessions=sessions[offset : offset + limit])
 
-        return completed(find)
+        return run_now(find)
 
     # Checkpoints
 
     def list_checkpoints(self, training_run_id: types.ModelID) -> LocalFuture[types.CheckpointsListResponse]:
         """A training run's checkpoints, the latest first."""
-        return completed(
+        return run_now(
             lambda: types.CheckpointsListResponse(
                 checkpoints=[stored.describe() for stored in self._store.entries(training_run_id)]
             )
@@ -126,22 +126,22 @@ class LocalRestClient:
         """All checkpoints, the latest first."""
 
         def find() -> types.CheckpointsListResponse:
-            found = self._store.entries()
+            entries = self._store.entries()
             return types.CheckpointsListResponse(
-                checkpoints=[stored.describe() for stored in found[offset : offset + limit]],
-                cursor=types.Cursor(offset=offset, limit=limit, total_count=len(found)),
+                checkpoints=[stored.describe() for stored in entries[offset : offset + limit]],
+                cursor=types.Cursor(offset=offset, limit=limit, total_count=len(entries)),
             )
 
-        return completed(find)
+        return run_now(find)
 
     def get_weights_info_by_tinker_path(self, tinker_path: str) -> LocalFuture[types.WeightsInfoResponse]:
         """Base model and adapter of a checkpoint."""
 
         def find() -> types.WeightsInfoResponse:
-            description = self._store.get(tinker_path).description
-            lora = description.spec if isinstance(description.spec, LoraSpec) else None
+            manifest = self._store.get(tinker_path).manifest
+            lora = manifest.spec if isinstance(manifest.spec, LoraSpec) else None
             return types.WeightsInfoResponse(
-                base_model=description.base_model,
+                base_model=manifest.base_model,
                 is_lora=lora is not None,
                 lora_rank=lora.rank if lora else None,
                 train_unembed=lora.train_unembed if lora else None,
@@ -149,19 +149,19 @@ class LocalRestClient:
                 train_attn=lora.train_attn if lora else None,
             )
 
-        return completed(find)
+        return run_now(find)
 
     def delete_checkpoint_from_tinker_path(self, tinker_path: str) -> LocalFuture[None]:
         """Delete the checkpoint that the path names."""
-        return completed(self._store.delete, tinker_path)
+        return run_now(self._store.delete, tinker_path)
 
     def delete_checkpoint(self, training_run_id: types.ModelID, checkpoint_id: str) -> LocalFuture[None]:
         """Delete a training run's checkpoint; its id is ``weights/NAME`` or ``sampler_weights/NAME``."""
-        return completed(self._store.delete, f"{SCHEME}{training_run_id}/{checkpoint_id}")
+        return run_now(self._store.delete, f"{SCHEME}{training_run_id}/{checkpoint_id}")
 
     def set_checkpoint_ttl_from_tinker_path(self, tinker_path: str, ttl_seconds: int | None) -> LocalFuture[None]:
         """Let a checkpoint expire after `ttl_seconds`, or never (None)."""
-        return completed(self._store.set_ttl, tinker_path, ttl_seconds)
+        return run_now(self._store.set_ttl, tinker_path, ttl_seconds)
 
     def copy_weights(
         self,
@@ -192,7 +192,7 @@ class LocalRestClient:
                 expires=stored.expires_at or datetime.now(UTC) + timedelta(seconds=LONGEST_TTL_SECONDS),
             )
 
-        return completed(find)
+        return run_now(find)
 
     def get_current_checkpoint_storage_usage(
         self, project_id: str | None = None
@@ -206,7 +206,7 @@ class LocalRestClient:
             )
             return types.CurrentCheckpointStorageUsageResponse(data=[usage])
 
-        return completed(find)
+        return run_now(find)
 
     # What only the hosted service has
 
@@ -282,22 +282,22 @@ def _session(run: str) -> str:
 
 
 def _training_run(run: str, checkpoints: list[Stored]) -> types.TrainingRun:
-    """A training run as its checkpoints show it, of which the latest comes first."""
-    latest, about = checkpoints[0], checkpoints[0].description
+    """A training run by its checkpoints, the latest first."""
+    latest, manifest = checkpoints[0], checkpoints[0].manifest
 
-    def last(kind: str) -> types.Checkpoint | None:
+    def latest_of(kind: str) -> types.Checkpoint | None:
         return next((stored.describe() for stored in checkpoints if stored.kind == kind), None)
 
     return types.TrainingRun(
         training_run_id=run,
-        base_model=about.base_model,
+        base_model=manifest.base_model,
         model_owner=OWNER,
-        is_lora=about.spec.method == "lora",
-        lora_rank=about.spec.rank,
+        is_lora=manifest.spec.method == "lora",
+        lora_rank=manifest.spec.rank,
         last_request_time=latest.time,
-        last_checkpoint=last("training"),
-        last_sampler_checkpoint=last("sampler"),
-        user_metadata=about.listing.run_metadata,
+        last_checkpoint=latest_of("training"),
+        last_sampler_checkpoint=latest_of("sampler"),
+        user_metadata=manifest.listing.run_metadata,
     )
 
 
@@ -307,4 +307,4 @@ def _refuse(what: str, why: str) -> NoReturn:
 
 def _refused(what: str, why: str) -> LocalFuture[T]:
     refusal: Callable[[str, str], T] = _refuse
-    return completed(refusal, what, why)
+    return run_now(refusal, what, why)

@@ -17,31 +17,31 @@ from tinker import types
 
 from backends.interface import BackendError
 from backends.local.async_aliases import async_result, async_return
-from backends.local.decode.batcher import Batcher, Call
-from backends.local.decode.prompt_logprobs import NOTHING, PromptLogprobsRequest
-from backends.local.futures import CLOSED, LocalFuture, failure
+from backends.local.decode.batcher import Batcher, SampleCall
+from backends.local.decode.prompt_logprobs import NO_PROMPT_LOGPROBS, PromptLogprobsRequest
+from backends.local.futures import BackendClosed, LocalFuture, as_sdk_error
 from backends.local.prefix_cache import PrefixCache
-from backends.local.turns import InTurns
+from backends.local.resumable import ResumableJob
 from backends.tokenizer import PretrainedTokenizer
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine
     from backends.local.weights.protocol import Snapshot
 
-# How long a batch waits for more calls when nobody is waiting for its results yet.
+# How long a batch waits for more calls while nobody waits for its results.
 COLLECT_SECONDS = 0.25
 
 
 class LocalSamplingClient:
     """Samples from one frozen set of weights; made by a service or training client.
 
-    Calls are collected until somebody waits for a result, or until none has come for `COLLECT_SECONDS`; then all that
-    have been collected run together, the longest prompts first, `sample_batch_size` sequences at a time. Calls that
-    come meanwhile join them between two tokens, unless other work waits for the device. A program that submits its
-    calls without a pause and then waits gets the same batches, and so the same numbers, every time.
+    Calls are collected until somebody waits for a result, or until none has come for `COLLECT_SECONDS`; then all of
+    them run together, the longest prompts first, `sample_batch_size` sequences at a time. Calls that come meanwhile
+    join them between two tokens, unless another job waits for the device. A program that submits its calls without a
+    pause and then waits gets the same batches, and so the same numbers, every time.
 
-    Several processes each have such a client of the same weights, and deal out what was collected. Calls that come
-    meanwhile are the next batch then, so that all processes share them too.
+    With several processes, each has such a client of the same weights, and the collected calls are distributed over
+    them. Calls that come meanwhile are then the next batch, so that they are distributed too.
 
     Args:
         engine: The base model, in memory.
@@ -57,14 +57,15 @@ class LocalSamplingClient:
         self.client_id = client_id
         self._snapshot = snapshot
         self.model_path = model_path
-        self._calls: list[Call] = []
+        self._calls: list[SampleCall] = []
         # Reentrant: a job that fails at once calls back on this thread.
         self._lock = threading.RLock()
-        # Set when somebody waits for a result, and when a call has come.
+        # Set when somebody waits for a result.
         self._awaited = threading.Event()
+        # Set when a call has come.
         self._arrived = threading.Event()
-        # Jobs that are queued, but not begun.
-        self._jobs = 0
+        # Jobs of this client that are queued and have not begun.
+        self._queued_jobs = 0
         if engine.group.rank == 0 < engine.group.size - 1:
             weakref.finalize(self, engine.release, client_id)
 
@@ -74,7 +75,7 @@ class LocalSamplingClient:
         return self.client_id
 
     def discard(self) -> None:
-        """Nothing: its weights are in main memory until they are sampled from."""
+        """Do nothing: its weights are in main memory until they are sampled from."""
 
     def sample(
         self,
@@ -106,59 +107,62 @@ class LocalSamplingClient:
         Raises:
             ValueError: The prompt is empty, too long or has ids out of range, or a parameter is out of range.
         """
-        about_prompt = PromptLogprobsRequest(
+        prompt_request = PromptLogprobsRequest(
             logprobs=include_prompt_logprobs,
             topk=topk_prompt_logprobs,
             last_n=prompt_logprobs_last_n,
             targets=target_prompt_logprobs,
             alternatives=prompt_alt_tokens_k,
         )
-        return self._submit(self.call(prompt, num_samples, sampling_params, about_prompt, topk_sample_logprobs))
+        return self._submit(self.call(prompt, num_samples, sampling_params, prompt_request, topk_sample_logprobs))
 
     def call(
         self,
         prompt: types.ModelInput,
         num_samples: int,
         sampling_params: types.SamplingParams,
-        about_prompt: PromptLogprobsRequest = NOTHING,
+        prompt_request: PromptLogprobsRequest = NO_PROMPT_LOGPROBS,
         topk: int = 0,
         on_token: Callable[[int], None] | None = None,
-    ) -> Call:
-        """A call of `sample` or, with `on_token`, of `sample_listening`, checked; what is raised is as there.
+    ) -> SampleCall:
+        """A validated call of `sample` or, with `on_token`, of `sample_with_callback`; it raises what these raise.
 
         Args:
             prompt: Token ids of the prompt.
             num_samples: Number of independent continuations.
             sampling_params: How to sample them.
-            about_prompt: Which log-probabilities of the prompt to return.
+            prompt_request: Which log-probabilities of the prompt to return.
             topk: Number of likeliest tokens to return at each sampled position.
             on_token: Called with each token of the first continuation.
         """
         seed = random.getrandbits(63) if sampling_params.seed is None else sampling_params.seed
-        call = Call(prompt.to_ints(), num_samples, sampling_params, about_prompt, topk, seed, on_token)
+        call = SampleCall(prompt.to_ints(), num_samples, sampling_params, prompt_request, topk, seed, on_token)
         self._check(call)
         return call
 
-    def in_turns(
-        self, calls: Sequence[Call], arrivals: Callable[[int], Sequence[Call]], prefixes: PrefixCache | None = None
-    ) -> InTurns[None]:
-        """Calls answered together, as work that others may interrupt.
+    def sampling_job(
+        self,
+        calls: Sequence[SampleCall],
+        arrivals: Callable[[int], Sequence[SampleCall]],
+        prefix_cache: PrefixCache | None = None,
+    ) -> ResumableJob[None]:
+        """A job that answers calls together and that others may interrupt.
 
         Args:
             calls: The calls to begin with.
-            arrivals: Asked for more calls before every token, on the device's thread, given how many more sequences
-                there is room for.
-            prefixes: Where beginnings of prompts are kept; None: where all calls of this process keep them, so that
-                the rounding depends on those before.
+            arrivals: Called before every token, on the device's thread, with the number of further sequences there is
+                room for; returns more calls.
+            prefix_cache: Where prefixes of prompts are cached; None: in the cache of this process, so that the
+                rounding depends on the calls before.
         """
         engine = self._engine
-        return InTurns(
+        return ResumableJob(
             engine.executor,
             partial(engine.inference, self._snapshot),
-            lambda model: Batcher(engine, model, prefixes or engine.prefixes).answer(calls, arrivals),
+            lambda model: Batcher(engine, model, prefix_cache or engine.prefix_cache).answer(calls, arrivals),
         )
 
-    def sample_listening(
+    def sample_with_callback(
         self, prompt: types.ModelInput, sampling_params: types.SamplingParams, on_token: Callable[[int], None]
     ) -> LocalFuture[types.SampleResponse]:
         """`sample` for one continuation, whose tokens are passed on one by one as they are sampled.
@@ -167,7 +171,7 @@ class LocalSamplingClient:
             prompt: Token ids of the prompt.
             sampling_params: As of `sample`.
             on_token: Called with each token on the device's thread, which waits for it: it should only pass it on.
-                What it raises fails this call alone.
+                If it raises, only this call fails.
         """
         return self._submit(self.call(prompt, 1, sampling_params, on_token=on_token))
 
@@ -179,7 +183,7 @@ class LocalSamplingClient:
         Whoever stops listening ends the sampling.
         """
         tokens: SimpleQueue[int | None] = SimpleQueue()
-        answer = self.sample_listening(prompt, sampling_params, tokens.put).future()
+        answer = self.sample_with_callback(prompt, sampling_params, tokens.put).future()
         answer.add_done_callback(lambda _: tokens.put(None))
         try:
             while (token := tokens.get()) is not None:
@@ -188,25 +192,25 @@ class LocalSamplingClient:
         finally:
             answer.cancel()
 
-    def _submit(self, call: Call) -> LocalFuture[types.SampleResponse]:
+    def _submit(self, call: SampleCall) -> LocalFuture[types.SampleResponse]:
         with self._lock:
             self._calls.append(call)
             self._arrived.set()
             if len(self._calls) == 1:
-                self._start()
+                self._submit_job()
         return LocalFuture(call.future, before_wait=self._awaited.set)
 
-    def _start(self) -> None:
+    def _submit_job(self) -> None:
         """Queue the job that will answer the calls collected until then."""
         self._awaited.clear()
-        self._jobs += 1
+        self._queued_jobs += 1
         try:
             job = self._engine.executor.submit(self._run)
         except tinker.TinkerError:
-            self._jobs -= 1
+            self._queued_jobs -= 1
             self._calls.clear()
             raise
-        job.future().add_done_callback(self._abandon)
+        job.future().add_done_callback(self._fail_unanswered)
 
     def compute_logprobs(
         self, prompt: types.ModelInput, prompt_logprobs_last_n: int | None = None
@@ -253,7 +257,7 @@ class LocalSamplingClient:
     compute_logprobs_async = async_result(compute_logprobs)
     get_base_model_async = async_return(get_base_model)
 
-    def _check(self, call: Call) -> None:
+    def _check(self, call: SampleCall) -> None:
         vocabulary = self._engine.vocabulary
         # At least one sampled token must fit, if any is asked for.
         longest = self._engine.base.max_length - (call.params.max_tokens != 0)
@@ -268,83 +272,88 @@ class LocalSamplingClient:
         if not 0 <= call.topk <= vocabulary:
             raise ValueError(f"topk_sample_logprobs is {call.topk}; it must be 0 to {vocabulary}.")
         stop = call.params.stop
-        # One text is no list of texts: every text holds the empty one.
+        # A single text is not searched: every text contains the empty one.
         if "" in ([stop] if isinstance(stop, str) else stop or ()):
             raise ValueError("A stop text is empty; every text would end there.")
-        call.about_prompt.check(call.prompt, vocabulary)
+        call.prompt_request.check(call.prompt, vocabulary)
         if call.params.max_tokens is not None and call.params.max_tokens < 0:
             raise ValueError(f"max_tokens is {call.params.max_tokens}; it must be 0 or more.")
 
     def _run(self) -> None:
         """Collect calls, then answer them all (on the device thread)."""
         with self._lock:
-            self._jobs -= 1
+            self._queued_jobs -= 1
         while self._calls and not self._awaited.is_set():
             self._arrived.clear()
             if not self._arrived.wait(COLLECT_SECONDS) and not self._awaited.is_set():
                 break
-        taken = self._take()
+        calls = self._take_calls()
         # None if the job before this one has answered them.
-        if not taken:
+        if not calls:
             return
         try:
-            self._answer(taken)
+            self._answer(calls)
         except (BackendError, ValueError, tinker.TinkerError) as error:
-            _fail(taken, error)
+            _fail(calls, error)
         except Exception as error:
-            _fail(taken, failure(error))
+            _fail(calls, as_sdk_error(error))
 
-    def _answer(self, calls: list[Call]) -> None:
-        """Answer the calls: those that stream here, the rest dealt out to the processes."""
+    def _answer(self, calls: list[SampleCall]) -> None:
+        """Answer the calls: those that stream in this process, the others distributed over all processes."""
         streaming = [call for call in calls if call.on_token is not None]
-        self._answer_dealt([call for call in calls if call.on_token is None], streaming, calls)
+        self._answer_distributed([call for call in calls if call.on_token is None], streaming, calls)
 
-    def _answer_dealt(self, dealt: list[Call], here: Sequence[Call] = (), joined: list[Call] | None = None) -> None:
-        """Answer this process's share of the dealt calls.
+    def _answer_distributed(
+        self,
+        calls: list[SampleCall],
+        local_calls: Sequence[SampleCall] = (),
+        open_calls: list[SampleCall] | None = None,
+    ) -> None:
+        """Answer this process's share of the calls.
 
         Args:
-            dealt: Calls that every process knows.
-            here: Calls to answer in this process as well.
-            joined: In the first process: takes up the calls that come meanwhile.
+            calls: Calls that every process knows.
+            local_calls: Calls to answer in this process as well.
+            open_calls: In the first process: all calls that are being answered, to which those that join are added.
         """
         group = self._engine.group
-        group.broadcast(self._answer_dealt, dealt)
-        mine = group.shard(list(enumerate(dealt)), lambda numbered: len(numbered[1].prompt))
+        group.broadcast(self._answer_distributed, calls)
+        share = group.shard(list(enumerate(calls)), lambda numbered: len(numbered[1].prompt))
 
-        def more(_room: int) -> list[Call]:
-            return self._more(joined) if joined is not None and group.size == 1 else []
+        def arrivals(_room: int) -> list[SampleCall]:
+            return self._take_joining(open_calls) if open_calls is not None and group.size == 1 else []
 
-        def work() -> dict[int, types.SampleResponse]:
-            self.in_turns([*here, *(call for _, call in mine)], more).run()
-            return {number: call.future.result() for number, call in mine if not call.future.cancelled()}
+        def answer_share() -> dict[int, types.SampleResponse]:
+            self.sampling_job([*local_calls, *(call for _, call in share)], arrivals).run()
+            return {number: call.future.result() for number, call in share if not call.future.cancelled()}
 
-        for answers in group.gather(work, lambda answers: answers)[1]:
-            for number, answer in answers.items():
-                dealt[number].answer(answer)
+        for responses in group.gather(answer_share, lambda responses: responses)[1]:
+            for number, response in responses.items():
+                calls[number].answer(response)
 
-    def _take(self) -> list[Call]:
-        """The calls that have come, less those that have been cancelled."""
+    def _take_calls(self) -> list[SampleCall]:
+        """Take the calls that have come, without those that have been cancelled."""
         with self._lock:
             calls, self._calls = self._calls, []
         return [call for call in calls if not call.future.done()]
 
-    def _more(self, taken: list[Call]) -> list[Call]:
-        """Calls to join those that are being answered; none while other work waits for the device."""
-        if self._engine.executor.waiting > self._jobs:
+    def _take_joining(self, open_calls: list[SampleCall]) -> list[SampleCall]:
+        """Take the calls that join those being answered; none while another job waits for the device."""
+        if self._engine.executor.waiting > self._queued_jobs:
             return []
-        calls = self._take()
-        taken += calls
+        calls = self._take_calls()
+        open_calls += calls
         return calls
 
-    def _abandon(self, job: Future[None]) -> None:
+    def _fail_unanswered(self, job: Future[None]) -> None:
         """Fail the calls of a job that was cancelled, or stopped before it could take them."""
         if job.cancelled() or job.exception() is not None:
             with self._lock:
                 calls, self._calls = self._calls, []
-            _fail(calls, tinker.TinkerError(CLOSED))
+            _fail(calls, BackendClosed())
 
 
-def _fail(calls: list[Call], error: Exception) -> None:
+def _fail(calls: list[SampleCall], error: Exception) -> None:
     for call in calls:
         call.fail(error)
 

@@ -1,4 +1,4 @@
-"""The local service client: `tinker.ServiceClient`'s methods, on this machine."""
+"""The local service client: the methods of `tinker.ServiceClient`, on this machine."""
 
 from __future__ import annotations
 
@@ -7,50 +7,50 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import tinker
 import torch
-from pydantic import BaseModel
 from tinker import types
 from tinker.lib.public_interfaces.custom_loss import trace_loss
 
 from backends.base_models import PACKAGED
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import SCHEME
-from backends.interface import Description
+from backends.facts import BackendFacts, TrainingFacts
 from backends.local.async_aliases import async_result, async_return
 from backends.local.checkpoints.files import Checkpoint, check_base, check_method
 from backends.local.checkpoints.store import CheckpointStore
-from backends.local.decode.group_decoder import decodes_jointly
+from backends.local.decode.group_decoder import can_pad
 from backends.local.distributed import ProcessGroup
 from backends.local.engine import Engine
-from backends.local.futures import Executor, LocalClientFuture, LocalFuture, completed
+from backends.local.futures import Executor, LocalClientFuture, LocalFuture, run_now
 from backends.local.model.fsdp import check_group
 from backends.local.model.load import load_base_model
-from backends.local.outside_sampling import sampling_client
 from backends.local.rest import LocalRestClient
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
 from backends.local.step.optim import check_optimizer
 from backends.local.training import LocalTrainingClient
+from backends.local.vllm_sampling import make_sampling_client
 from backends.local.weights.full import FullSpec, describe_full
 from backends.local.weights.lora import LoraSpec
 from backends.local.weights.protocol import Method, Snapshot, Spec
-from backends.options import LocalOptions
+from backends.options import BackendOptions, LocalOptions
 from backends.planning.cores import available_cores
 
 if TYPE_CHECKING:
     from tinker.lib.retry_handler import RetryConfig
 
 
-def open_local(options: BaseModel | None = None, *, checkpoints: Path | None = None) -> LocalServiceClient:
-    """A service client; in the other processes of an `accelerate launch`, their work for the first, and then the exit.
+def open_local(options: BackendOptions | None = None, *, checkpoints: Path | None = None) -> LocalServiceClient:
+    """A service client; in the other processes of an `accelerate launch`, repeat the calls of the first, then exit.
 
     Args:
         options: `LocalOptions`, or None for its defaults.
-        checkpoints: Directory for what ``tinker://`` paths name; a temporary one when None.
+        checkpoints: Directory of the checkpoints; a temporary one when None.
 
     Raises:
         SystemExit: This process is not the first, and the first has finished.
@@ -67,13 +67,13 @@ class LocalServiceClient:
 
     Args:
         options: `LocalOptions`, or None for its defaults.
-        checkpoints: Directory for what ``tinker://`` paths name; a temporary one when None.
+        checkpoints: Directory of the checkpoints; a temporary one when None.
     """
 
     capabilities = BACKENDS["local"].capabilities
 
-    def __init__(self, options: BaseModel | None = None, *, checkpoints: Path | None = None) -> None:
-        self.options = LocalOptions.model_validate((options or LocalOptions()).model_dump())
+    def __init__(self, options: BackendOptions | None = None, *, checkpoints: Path | None = None) -> None:
+        self.options = LocalOptions.read(options)
         self.session_id = uuid.uuid4().hex[:12]
         self.store = CheckpointStore(checkpoints or Path(tempfile.mkdtemp(prefix="text2sql-")))
         self.group = ProcessGroup(cpu=self.options.device == "cpu")
@@ -95,7 +95,7 @@ class LocalServiceClient:
         self.close("success" if exc_type is None else "errored")
 
     def get_server_capabilities(self) -> types.GetServerCapabilitiesResponse:
-        """The models that work without the Hub, and those in memory; any Hub id or directory may be asked for too."""
+        """The models that work without the Hub, and those in memory; any other Hub id or directory works too."""
         lengths = {**dict.fromkeys(PACKAGED), **{name: e.base.max_length for name, e in self._engines.items()}}
         models = [
             types.SupportedModel(model_name=name, max_context_length=length, trainable=True, sampleable=True)
@@ -114,7 +114,7 @@ class LocalServiceClient:
         user_metadata: dict[str, str] | None = None,
         optimizer: types.OptimizerConfig | None = None,
     ) -> LocalClientFuture[LocalTrainingClient]:
-        """A new adapter: A random from `seed`, B zero. With `method: full`, the base model itself, whatever the rank.
+        """A new adapter: A random from `seed`, B zero. With `method: full`, the base model itself; the rank is ignored.
 
         Raises:
             ValueError: The rank is not positive, every `train_*` flag is off, or the optimiser is not AdamW.
@@ -132,7 +132,7 @@ class LocalServiceClient:
         weights_access_token: str | None = None,
         optimizer: types.OptimizerConfig | None = None,
     ) -> LocalClientFuture[LocalTrainingClient]:
-        """A training client with the saved weights and a fresh optimiser. Nothing here asks for access tokens."""
+        """A training client with the saved weights and a new optimiser; access tokens are ignored."""
         check_optimizer(optimizer)
         return self._executor.submit_client(self._restore, path, base_model, self._next_id(), user_metadata, False)
 
@@ -143,7 +143,7 @@ class LocalServiceClient:
         user_metadata: dict[str, str] | None = None,
         weights_access_token: str | None = None,
     ) -> LocalClientFuture[LocalTrainingClient]:
-        """A training client that goes on exactly where the saved one was."""
+        """A training client that continues exactly where the saved one was."""
         return self._executor.submit_client(self._restore, path, base_model, self._next_id(), user_metadata, True)
 
     def create_sampling_client(
@@ -153,7 +153,7 @@ class LocalServiceClient:
         retry_config: RetryConfig | None = None,
         record_stability_info: bool = False,
     ) -> LocalClientFuture[LocalSamplingClient]:
-        """A sampling client of saved weights, or of the bare base model; nothing is to be retried here.
+        """A sampling client of saved weights, or of the bare base model; `retry_config` is ignored.
 
         Raises:
             ValueError: Neither is given, or `model_path` is not a ``tinker://`` path.
@@ -168,15 +168,15 @@ class LocalServiceClient:
     def create_custom_loss(
         self, fn: tinker.PerDatumLossFn, input_ranks: Mapping[str, types.CustomLossInputRank]
     ) -> LocalFuture[tinker.LossHandle]:
-        """A handle of a loss of one datum, for `forward_backward_custom`, traced and checked as the SDK does it."""
-        return completed(trace_loss, fn, input_ranks, self.session_id)
+        """A handle of a per-datum loss for `forward_backward_custom`, traced and checked as by the SDK."""
+        return run_now(trace_loss, fn, input_ranks, self.session_id)
 
     def copy_weights(
         self, path: str, *, ttl_seconds: int | None = None, weights_access_token: str | None = None
     ) -> LocalFuture[str]:
         """Copy a checkpoint into a new training run; returns its path."""
         run = self._next_id()
-        return completed(lambda: self.store.copy(path, run, ttl_seconds=ttl_seconds))
+        return run_now(lambda: self.store.copy(path, run, ttl_seconds=ttl_seconds))
 
     def create_rest_client(self) -> LocalRestClient:
         """Housekeeping on stored checkpoints."""
@@ -190,58 +190,62 @@ class LocalServiceClient:
         """None: nothing is reported to anybody."""
         return None
 
-    def describe(self) -> Description:
+    def describe(self) -> BackendFacts:
         """What the automatic options came to, and a GPU's peak memory, for the record of a run."""
-        about: Description = {"processes": self.group.size, "threads": torch.get_num_threads()}
+        facts = BackendFacts(processes=self.group.size, threads=torch.get_num_threads())
         for engine in self._engines.values():
             base = engine.base
-            about |= {
-                "device": str(base.device),
-                "compute_dtype": str(base.dtype).removeprefix("torch."),
-                "adapter_dtype": "float32",
-                **({"matmul": base.matmul} if str(base.dtype) == "torch.float32" else {}),
-                "quantization": base.quantization,
-                "attention": base.model.config._attn_implementation,
-                "micro_batch_tokens": engine.micro_batch_tokens,
-                "packing": base.packing,
-                "shared_prefixes": base.sharing,
-                "joint_decoding": decodes_jointly(base.model),
-                "longest_sequence": base.max_length,
-                **engine.trained,
-            }
-            if engine.outside is not None:
-                about["sampler"] = (engine.outside.url, engine.outside_difference or None)
+            facts = replace(
+                facts,
+                device=str(base.device),
+                compute_dtype=str(base.dtype).removeprefix("torch."),
+                adapter_dtype="float32",
+                matmul=base.matmul if base.dtype == torch.float32 else facts.matmul,
+                quantization=base.quantization,
+                attention=base.model.config._attn_implementation,
+                micro_batch_tokens=engine.micro_batch_tokens,
+                packing=base.packing,
+                shared_prefixes=base.sharing,
+                joint_decoding=can_pad(base.model),
+                longest_sequence=base.max_length,
+                training=engine.training_facts or facts.training,
+            )
+            if engine.vllm is not None:
+                facts = replace(facts, sampler=(engine.vllm.url, engine.sampler_logprob_gap or None))
             if base.device.type == "cuda":
-                about["gpus"] = torch.cuda.device_count()
-                about["gpu"] = torch.cuda.get_device_name(base.device)
-                about["gpu_peak_memory_bytes"] = torch.cuda.max_memory_allocated(base.device)
-        return about
+                facts = replace(
+                    facts,
+                    gpus=torch.cuda.device_count(),
+                    gpu=torch.cuda.get_device_name(base.device),
+                    gpu_peak_memory_bytes=torch.cuda.max_memory_allocated(base.device),
+                )
+        return facts
 
     def describe_training(
         self, base_model: str, rank: int, *, train_attn: bool, train_mlp: bool, train_unembed: bool
-    ) -> Description:
-        """The adapted modules, the number of trained parameters, and their share of the model's in percent.
+    ) -> TrainingFacts:
+        """What a training client with these flags would train.
 
         Raises:
-            BackendError: The model has nothing to train that a flag asks for.
+            BackendError: The model has nothing to train that a flag selects.
         """
         spec = self._spec(rank, 0, train_attn=train_attn, train_mlp=train_mlp, train_unembed=train_unembed)
         return self._executor.submit(self._describe_training, base_model, spec).result()
 
     def check_model(self, base_model: str) -> None:
-        """Any Hub id or directory may be asked for; one that cannot be loaded is refused when it is."""
+        """Do nothing: a model that cannot be loaded is refused when it is first used."""
 
     def close(
         self, status: Literal["success", "errored", "interrupted"] = "success", detail: str | None = None
     ) -> LocalFuture[None]:
-        """Cancel unfinished work and release the models; done when it returns. The status is for a server's log."""
+        """Cancel unfinished calls and release the models, before it returns; the status is ignored."""
         self._executor.close()
         self.group.close()
         for engine in self._engines.values():
-            if engine.outside is not None:
-                engine.outside.close()
+            if engine.vllm is not None:
+                engine.vllm.close()
         self._engines.clear()
-        return completed(lambda: None)
+        return run_now(lambda: None)
 
     create_lora_training_client_async = async_result(create_lora_training_client)
     create_training_client_from_state_async = async_result(create_training_client_from_state)
@@ -254,7 +258,7 @@ class LocalServiceClient:
     def _spec(
         self, rank: int, seed: int | None, *, train_attn: bool, train_mlp: bool, train_unembed: bool
     ) -> LoraSpec | FullSpec:
-        """What a new client trains, by the options."""
+        """The specification of a new client's weights, by the options."""
         if rank < 1:
             raise ValueError(f"rank is {rank}; it must be at least 1.")
         if not (train_mlp or train_attn or train_unembed):
@@ -282,7 +286,7 @@ class LocalServiceClient:
             return f"{self.session_id}:train:{self._models - 1}"
 
     def _engine(self, base_model: str, method: Method) -> Engine:
-        """A model in memory: one for all adapters, and one for each training or sampling of full weights."""
+        """A model in memory: one for all adapters, and one for each client of full weights."""
         if method == "full":
             return self._load_engine(base_model, method="full", quantization="none", fsdp=False)
         if base_model not in self._engines:
@@ -290,7 +294,7 @@ class LocalServiceClient:
         return self._engines[base_model]
 
     def _load_engine(self, base_model: str, **changes: Any) -> Engine:
-        # Options of this model: a run that trains the one kind of weights may sample from the other.
+        # A run that trains one kind of weights may sample from the other.
         options = self.options.model_copy(update=changes)
         base = load_base_model(base_model, options, self.group.size)
         return Engine(base, options, self._executor, self.group)
@@ -303,7 +307,7 @@ class LocalServiceClient:
         return "service"
 
     def discard(self) -> None:
-        """Nothing: it lives as long as its process."""
+        """Do nothing: it lives as long as its process."""
 
     def _training_client(
         self,
@@ -315,18 +319,18 @@ class LocalServiceClient:
     ) -> LocalTrainingClient:
         self.group.broadcast(self._training_client, base_model, spec, model_id, user_metadata, checkpoint)
 
-        def make() -> LocalTrainingClient:
+        def create() -> LocalTrainingClient:
             engine = self._engine(base_model, spec.method)
-            engine.trained = engine.weights.describe(spec)
+            engine.training_facts = engine.weights.describe(spec)
             return LocalTrainingClient(engine, self.store, model_id, spec, user_metadata, checkpoint)
 
-        return self.group.run_in_all(make)
+        return self.group.run_in_all(create)
 
-    def _describe_training(self, base_model: str, spec: LoraSpec | FullSpec) -> Description:
+    def _describe_training(self, base_model: str, spec: LoraSpec | FullSpec) -> TrainingFacts:
         self.group.broadcast(self._describe_training, base_model, spec)
 
-        def describe() -> Description:
-            # The base model that is sampled from: full fine-tuning will train another copy of it.
+        def describe() -> TrainingFacts:
+            # The copy of the base model that is sampled from; full fine-tuning will train another one.
             engine = self._engine(base_model, "lora")
             if isinstance(spec, FullSpec):
                 return describe_full(engine.base)
@@ -362,5 +366,5 @@ class LocalServiceClient:
         self.group.broadcast(self._sampling_client, base_model, client_id, snapshot, model_path)
         method = snapshot.spec.method if snapshot else "lora"
         return self.group.run_in_all(
-            lambda: sampling_client(self._engine(base_model, method), client_id, snapshot, model_path)
+            lambda: make_sampling_client(self._engine(base_model, method), client_id, snapshot, model_path)
         )

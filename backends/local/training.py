@@ -1,4 +1,4 @@
-"""The local training client: Tinker's training verbs on one adapter."""
+"""The local training client: Tinker's training calls on one adapter."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from backends.local.checkpoints.files import Checkpoint, check_base, check_metho
 from backends.local.checkpoints.store import CheckpointStore
 from backends.local.engine import Engine
 from backends.local.futures import LocalClientFuture, LocalFuture
-from backends.local.outside_sampling import sampling_client
+from backends.local.resumable import ResumableJob
 from backends.local.sampling import LocalSamplingClient, new_id, refuse_stability_info
-from backends.local.step.custom_loss import check_handle, linearize, targets_alone
+from backends.local.step.custom_loss import check_handle, linearize, strip_inputs
 from backends.local.step.forward_backward import StepOutput
 from backends.local.step.micro_batches import TokenRow, make_rows
 from backends.local.step.state import DetachedState, TrainingState
-from backends.local.turns import InTurns
+from backends.local.vllm_sampling import make_sampling_client
 from backends.local.weights.protocol import Snapshot, Spec
 from backends.losses import find_loss
 from backends.tokenizer import PretrainedTokenizer
@@ -42,11 +42,11 @@ class LocalTrainingClient:
 
     Args:
         engine: The base model, in memory.
-        store: Where checkpoints go.
+        store: Where checkpoints are written.
         model_id: The training run's id.
         spec: What is trained.
-        user_metadata: Kept with every checkpoint.
-        checkpoint: What to begin with; None: new weights.
+        user_metadata: Saved with every checkpoint.
+        checkpoint: Weights and optimiser to start with; None: new weights.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class LocalTrainingClient:
         self.engine = engine
         self._store = store
         self._user_metadata = user_metadata
-        # Before the state is made: what a failure leaves of it is freed as well.
+        # Registered before the state is created, so that a failure's remains are freed as well.
         if engine.group.rank == 0:
             weakref.finalize(self, engine.release, model_id)
         self._state = TrainingState(engine, model_id, spec, checkpoint)
@@ -105,21 +105,21 @@ class LocalTrainingClient:
         rows, settings = self._rows(data, loss_fn), find_loss(loss_fn).complete(config or {})
         return self.engine.executor.submit(self._forward_backward, rows, loss_fn, settings, backward)
 
-    def in_turns(
+    def forward_backward_job(
         self, data: Sequence[types.Datum], loss_fn: str, loss_fn_config: LossSettings | None = None, *, backward: bool
-    ) -> InTurns[types.ForwardBackwardOutput]:
-        """`forward_backward`, or `forward`, of a client in one process alone, as work that others may interrupt.
+    ) -> ResumableJob[types.ForwardBackwardOutput]:
+        """`forward_backward`, or `forward`, of a client in one process alone, as a job that others may interrupt.
 
-        Nothing else may be asked of the client until it is finished, but to detach its state and to attach it again.
+        Until it is finished, the client may only detach its state and attach it again.
         """
         rows, settings = self._rows(data, loss_fn), find_loss(loss_fn).complete(loss_fn_config or {})
 
-        def keep(output: StepOutput) -> types.ForwardBackwardOutput:
+        def finish(output: StepOutput) -> types.ForwardBackwardOutput:
             if backward:
                 self._state.accumulate(output.gradients)
             return _output(output.logprobs, output.loss)
 
-        return self._state.score(rows, find_loss(loss_fn), settings, backward=backward).then(keep)
+        return self._state.score(rows, find_loss(loss_fn), settings, backward=backward).then(finish)
 
     def forward_backward_custom(
         self,
@@ -139,14 +139,14 @@ class LocalTrainingClient:
             loss_type_input: "logprobs" or None; the loss always receives log-probabilities.
 
         Raises:
-            ValueError: Data, loss or handle are not fit for each other; also from the future, if the loss does not
+            ValueError: Data, loss or handle do not fit each other; also from the future, if the loss does not
                 depend on every datum's log-probabilities.
         """
         if loss_type_input not in (None, "logprobs"):
             raise ValueError(f"loss_type_input is {loss_type_input!r}; the loss always receives logprobs.")
         if isinstance(loss_fn, tinker.LossHandle):
             check_handle(loss_fn, data, session=self.model_id.partition(":")[0])
-        rows = self._rows(targets_alone(data), "cross_entropy")
+        rows = self._rows(strip_inputs(data), "cross_entropy")
         return self.engine.executor.submit(self._forward_backward_custom, list(data), rows, loss_fn)
 
     def _forward_backward_custom(
@@ -169,20 +169,20 @@ class LocalTrainingClient:
     def _forward_backward(
         self, rows: list[TokenRow], loss_fn: str, settings: Mapping[str, float], backward: bool
     ) -> types.ForwardBackwardOutput:
-        """One call's rows, dealt out to the processes; their gradient is kept only when every row has succeeded."""
+        """One call's rows, distributed over the processes; gradients are kept only when every row has succeeded."""
         group = self.engine.group
         group.broadcast(self._forward_backward, rows, loss_fn, settings, backward)
-        mine = group.shard(rows, lambda row: len(row.tokens))
+        share = group.shard(rows, lambda row: len(row.tokens))
 
         def report(output: StepOutput) -> tuple[float, dict[int, Tensor]]:
-            return output.loss, {row.index: lp for row, lp in zip(mine, output.logprobs, strict=True)}
+            return output.loss, {row.index: lp for row, lp in zip(share, output.logprobs, strict=True)}
 
         output, reports = group.gather(
-            lambda: self._state.score(mine, find_loss(loss_fn), settings, backward=backward).run(), report
+            lambda: self._state.score(share, find_loss(loss_fn), settings, backward=backward).run(), report
         )
         if backward:
             self._state.accumulate(output.gradients)
-        logprobs = {index: lp for _, found in reports for index, lp in found.items()}
+        logprobs = {index: lp for _, by_index in reports for index, lp in by_index.items()}
         return _output([logprobs[row.index] for row in rows], sum(loss for loss, _ in reports))
 
     def optim_step(
@@ -207,7 +207,7 @@ class LocalTrainingClient:
         return types.OptimStepResponse(metrics={"grad_norm:mean": self._state.optim_step(params)})
 
     def discard_gradients(self) -> LocalFuture[None]:
-        """Drop the gradient that has accumulated, as if nothing had been computed since the last step."""
+        """Drop the accumulated gradient, as if nothing had been computed since the last step."""
         return self.engine.executor.submit(self._discard_gradients)
 
     def _discard_gradients(self) -> None:
@@ -335,7 +335,7 @@ class LocalTrainingClient:
     ) -> LocalSamplingClient:
         """A sampling client of a snapshot; of the weights as they are if None, which every process has."""
         self.engine.group.broadcast(self._sampling_client, client_id, snapshot, model_path)
-        return sampling_client(self.engine, client_id, snapshot or self._state.snapshot(), model_path)
+        return make_sampling_client(self.engine, client_id, snapshot or self._state.snapshot(), model_path)
 
     # Descriptions
 

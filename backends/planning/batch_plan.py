@@ -1,6 +1,6 @@
-"""How the sequences of one call are cut into micro-batches: lengths in, groups of places out, no tensors.
+"""How the sequences of one call are cut into micro-batches: lengths in, groups of indices out, no tensors.
 
-The local backend trains by this plan and the estimate reckons with it, so that the memory foretold is the memory used.
+The local backend trains by this plan and the estimate computes with it, so the memory predicted is the memory used.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from backends.options import LocalOptions
 
-# Targets at a position, names of the inputs, and whether the row is beyond a long-rope model's first context.
+# What the rows of a micro-batch must have in common: number of targets at a position, names of the loss inputs, and
+# whether the row is longer than a long-rope model's short context.
 Kind = tuple[int, tuple[str, ...], bool]
 
 
@@ -18,42 +19,42 @@ def plan_batches(
 ) -> list[list[int]]:
     """Cut sequences into micro-batches of at most `budget` tokens, the longest first.
 
-    The longest come first so that what does not fit in memory fails at once; and sorted by length, padded rows need
-    little padding. Sequences of one length keep their order.
+    The longest come first, so that running out of memory happens at once; and sorted by length, rows need little
+    padding. Sequences of one length keep their order.
 
     Args:
         lengths: Tokens of each sequence.
         budget: Tokens in a micro-batch, padding included; a longer sequence gets a micro-batch to itself.
-        packing: Sequences lie end to end; else all of a micro-batch are padded to its longest.
+        packing: Whether sequences are packed end to end; else they are padded to the longest of their micro-batch.
         kinds: Sequences of different kinds never share a micro-batch, and kinds follow each other in sorted order;
             None if all are alike.
 
     Returns:
-        The places in `lengths` that make up each micro-batch. Each place occurs once.
+        The indices of the sequences of each micro-batch. Each index occurs once.
     """
     by_kind: dict[Kind, list[int]] = {}
-    for place, kind in enumerate([(0, (), False)] * len(lengths) if kinds is None else kinds):
-        by_kind.setdefault(kind, []).append(place)
+    for index, kind in enumerate([(0, (), False)] * len(lengths) if kinds is None else kinds):
+        by_kind.setdefault(kind, []).append(index)
     batches: list[list[int]] = []
     for kind in sorted(by_kind):
-        longest_first = sorted(by_kind[kind], key=lambda place: -lengths[place])
+        longest_first = sorted(by_kind[kind], key=lambda i: -lengths[i])
         batches += _fill(longest_first, lengths, budget, packing)
     return batches
 
 
 def _fill(longest_first: Sequence[int], lengths: Sequence[int], budget: int, packing: bool) -> list[list[int]]:
-    """One micro-batch after the other, each until the next sequence would exceed the budget."""
+    """Fill one micro-batch after the other, each until the next sequence would exceed the budget."""
     batches: list[list[int]] = []
-    held = 0
-    for place in longest_first:
+    tokens = 0
+    for index in longest_first:
         batch = batches[-1] if batches else []
-        joined = held + lengths[place] if packing or not batch else lengths[batch[0]] * (len(batch) + 1)
+        joined = tokens + lengths[index] if packing or not batch else lengths[batch[0]] * (len(batch) + 1)
         if batch and joined <= budget:
-            batch.append(place)
-            held = joined
+            batch.append(index)
+            tokens = joined
         else:
-            batches.append([place])
-            held = lengths[place]
+            batches.append([index])
+            tokens = lengths[index]
     return batches
 
 
@@ -63,21 +64,21 @@ def padded_tokens(lengths: Sequence[int], *, packing: bool) -> int:
 
 
 def tokens_at_once(options: LocalOptions, *, on_gpu: bool, threads: int) -> int:
-    """Tokens of a micro-batch, padding included, by `micro_batch_tokens`; `threads` are those of a CPU."""
+    """Most tokens of a micro-batch, padding included, by `micro_batch_tokens`; `threads` are the CPU threads."""
     if options.micro_batch_tokens != "auto":
         return options.micro_batch_tokens
     return 8192 if on_gpu else max(1024, 512 * threads)
 
 
 def may_pack(options: LocalOptions, *, on_gpu: bool) -> bool:
-    """Whether rows lie end to end, if the model's attention allows it."""
+    """Whether rows are packed end to end, if the model's attention allows it."""
     if on_gpu:
         return options.packing is True
     return options.packing is not False and options.attention in ("auto", "sdpa") and not options.compile
 
 
 def may_share_prefixes(options: LocalOptions, *, on_gpu: bool) -> bool:
-    """Whether what rows begin with alike is computed once, if the model's attention allows it."""
+    """Whether common prefixes of rows are computed once, if the model's attention allows it."""
     if options.share_prefixes != "auto":
         return options.share_prefixes
     noise = options.neftune_alpha is not None or options.lora_dropout > 0

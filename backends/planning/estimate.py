@@ -1,8 +1,9 @@
-"""Memory and time of a local run, from the shapes of the model and of the data: arithmetic, no tensors.
+"""Estimates memory and time of a local run from the shapes of the model and of the data, without tensors.
 
-What is counted follows `backends.local`: a frozen base, float32 adapters with Adam's two moments, activations that
-PyTorch saves for the backward pass, logits at the scored positions alone, the key/value cache of sampling. Training
-and sampling do not overlap, so the peak is the larger of the two. `scripts/check_estimate.py` measures it.
+The model of memory follows `backends.local`: a frozen base, float32 adapters with Adam's two moments, activations that
+PyTorch saves for the backward pass, logits at the scored positions only, the key/value cache of sampling. Training
+and sampling do not overlap, so the peak is the larger of the two. `scripts/check_estimate.py` compares with
+measurements.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from backends.planning.shape import ModelShape
 
 GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-# Weights that share a constant.
+# Weights that share a quantisation constant.
 NF4_BLOCK = 64
 
 
@@ -25,10 +26,10 @@ class Device:
     Attributes:
         name: Its name.
         memory: Bytes.
-        flops: Matrix-product rate that training sustains, FLOP/s; of the named GPUs an assumption, not a measurement.
+        flops: Rate of matrix products that training sustains, FLOP/s; for the named GPUs an assumption, not measured.
         bandwidth: Bytes/s.
-        dtype: What `local.dtype=auto` picks.
-        overhead: Bytes held before any tensor: the libraries in the process, or the CUDA context.
+        dtype: The dtype that `local.dtype=auto` selects.
+        overhead: Bytes held before any tensor is: by the libraries of the process, or by the CUDA context.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Device:
 
     @property
     def is_gpu(self) -> bool:
-        """Whether the model computes away from this process's memory."""
+        """Whether the model's tensors are in a GPU's memory."""
         return self.name != "cpu"
 
 
@@ -56,25 +57,25 @@ DEVICES = {
     "A100": _gpu("A100", 40, 140, 1555),
     "H100": _gpu("H100", 80, 350, 3350),
 }
-# Python with PyTorch, transformers and PEFT.
+# Bytes of Python with PyTorch, transformers and PEFT.
 CPU_OVERHEAD = 0.75 * GIB
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the data asks for.
+    """The load that data and options put on a device.
 
     Attributes:
         tokens: Padded tokens of the largest micro-batch.
-        scored: Scored positions in it.
-        forward_only: Padded tokens of the largest micro-batch of which all positions are scored, without gradients.
-        prompt: Longest test prompt.
-        answer: Longest answer.
-        together: Sequences decoded together.
+        scored: Scored positions in that micro-batch.
+        forward_only: Padded tokens of the largest micro-batch of a forward pass without gradients, which scores all.
+        prompt: Tokens of the longest test prompt.
+        answer: Tokens of the longest answer.
+        sequences: Sequences decoded together.
         prefill: Padded prompt tokens in one forward pass.
-        columns: Of one row, in all layers, that their keys and values take at the most.
-        computed: Tokens that training computes, padding included, for each token that it is given: fewer than 1 where
-            what rows begin with is computed once.
+        cache_positions: Most positions, over all rows, of the key/value cache.
+        computed: Tokens that training computes, padding included, per token of the data: less than 1 where common
+            prefixes are computed once.
     """
 
     tokens: int
@@ -82,15 +83,15 @@ class Load:
     forward_only: int
     prompt: int
     answer: int
-    together: int
+    sequences: int
     prefill: int
-    columns: int
+    cache_positions: int
     computed: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of each part; the peak is the larger of the two phases."""
+    """Bytes of each part: of the base at all times, and of the two phases, of which the larger is the peak."""
 
     base: dict[str, float]
     training: dict[str, float]
@@ -98,25 +99,25 @@ class Memory:
 
     @property
     def peak(self) -> float:
-        """Bytes at the worst moment."""
+        """Bytes at the peak."""
         return sum(self.base.values()) + max(sum(self.training.values()), sum(self.sampling.values()))
 
 
 def estimate_memory(
     shape: ModelShape, trained: int, rank: int, load: Load, options: LocalOptions, device: Device
 ) -> Memory:
-    """Bytes that a run holds.
+    """The memory that a run holds.
 
     Args:
         shape: The base model.
-        trained: Parameters of the adapter, or of the model with `method: full`.
+        trained: Trained parameters: of the adapter, or of the model with `method: full`.
         rank: The adapter's rank.
-        load: What the data asks for.
+        load: The load of data and options.
         options: Options of the local backend.
-        device: Where it runs.
+        device: The device that it runs on.
     """
     width = BYTES[device.dtype if options.dtype == "auto" else options.dtype]
-    quantization, lora = quantised(options, device), options.method == "lora"
+    quantization, lora = stored_quantization(options, device), options.method == "lora"
     moments = 2.0 if options.optimizer == "paged_adamw_8bit" else 8.0
     base = {
         "CUDA context" if device.is_gpu else "libraries": device.overhead,
@@ -125,12 +126,12 @@ def estimate_memory(
             quantization,
             options.double_quantization,
             width if lora else 4,
-            narrow=narrow_products(options, device),
+            narrow=stores_bfloat16(options, device),
         ),
         **({"adapter": 4.0 * trained} if lora else {}),
         "Adam's moments": moments * trained,
     }
-    # The fused layers and the merging are those of a float32 base that is not quantised.
+    # Fused layers and merging need a float32 base that is not quantised.
     plain = lora and width == 4 and quantization == "none"
     per_layer = _saved_bytes(shape, rank if lora else 0, width, fused=plain)
     if not lora:
@@ -142,8 +143,8 @@ def estimate_memory(
     training = _training_memory(shape, trained, load, width, saved, adapted=lora, dequantises=quantization != "none")
     copied = 0.0
     if plain:
-        # Packed on a CPU; elsewhere the adapter is merged into a copy of what it adapts.
-        layers = 2.0 if narrow_products(options, device) else 4.0
+        # Prepacked on a CPU; elsewhere the adapter is merged into a copy of the weights that it adapts.
+        layers = 2.0 if stores_bfloat16(options, device) else 4.0
         copied = layers * shape.layers * shape.layer_parameters + 4.0 * shape.head_parameters
     return Memory(base, training, _sampling_memory(shape, trained, load, width, adapted=lora, copied=copied))
 
@@ -176,8 +177,8 @@ def _sampling_memory(
     forward = float(load.forward_only * width * 3 * shape.inner)
     forward += _logit_bytes(shape, load.forward_only, width, adapted=adapted, backward=False)
     prefill = load.prefill * width * (3 * shape.inner + 4 * shape.width + shape.layers * 2 * shape.keys)
-    step = _logit_bytes(shape, load.together, width, adapted=True, backward=False)
-    cache = load.columns * shape.layers * 2.0 * shape.keys * width
+    step = _logit_bytes(shape, load.sequences, width, adapted=True, backward=False)
+    cache = load.cache_positions * shape.layers * 2.0 * shape.keys * width
     busy = max(prefill, forward, step)
     # The product of A and B, to which the weights are added.
     merging = 4.0 * shape.head_parameters if copied else 0.0
@@ -191,15 +192,15 @@ def _sampling_memory(
     }
 
 
-def quantised(options: LocalOptions, device: Device) -> str:
-    """How the base is stored."""
+def stored_quantization(options: LocalOptions, device: Device) -> str:
+    """The quantisation in which the base is stored."""
     if options.quantization == "auto":
         return "nf4" if device.is_gpu else "none"
     return options.quantization
 
 
-def narrow_products(options: LocalOptions, device: Device) -> bool:
-    """Whether the layers are stored in bfloat16 next to float32; `auto`, which is measured later, is taken for not."""
+def stores_bfloat16(options: LocalOptions, device: Device) -> bool:
+    """Whether the layers of a float32 model are stored in bfloat16; assumed not for `auto`, which is measured later."""
     return options.matmul == "bfloat16" and not device.is_gpu
 
 
@@ -262,8 +263,8 @@ def sampling_seconds(
     """Time to answer questions: prefill at the matrix rate; a step reads the weights or computes."""
     passed = 2.0 * shape.layers * shape.layer_parameters
     prefill = questions * load.prompt * passed / device.flops
-    cache = load.columns * shape.layers * 2.0 * shape.keys * width
+    cache = load.cache_positions * shape.layers * 2.0 * shape.keys * width
     step = max(
-        (weights + cache) / device.bandwidth, load.together * (passed + 2 * shape.head_parameters) / device.flops
+        (weights + cache) / device.bandwidth, load.sequences * (passed + 2 * shape.head_parameters) / device.flops
     )
-    return prefill + -(-questions // load.together) * load.answer * step
+    return prefill + -(-questions // load.sequences) * load.answer * step

@@ -1,8 +1,8 @@
-"""The models that the hosted Tinker API serves, what they are and what they cost, as of a date.
+"""The models that the hosted Tinker API serves, their kinds and prices, as of a date.
 
-``lineup.json`` is a copy with its date and source, not fetched by this project. Models come and go and prices change,
-so what the service publishes (`backends.planning.prices`), what it answers (`text2sql models --remote`) and
-`tinker.prices` go before it. A price that is not known is None, never zero.
+``lineup.json`` is a dated copy, not fetched by this project. Models come and go and prices change, so the prices that
+the service publishes (`backends.planning.prices`), the models that it lists (`text2sql models --remote`) and
+`tinker.prices` take precedence. An unknown price is None, never zero.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from backends.options import Prices
 
 
 class HostedModel(BaseModel):
-    """A model that is served.
+    """A model that the API serves.
 
     Attributes:
-        name: As the API takes it; the same weights at a longer context have another name.
-        kind: base (no chat format), instruct, hybrid (thinks or not, as asked) or reasoning (always thinks).
-        context: Tokens of prompt and answer.
-        renderer: The chat format that the cookbook recommends, by its name; None where it is not known.
+        name: Its name at the API; the same weights with a longer context have another name.
+        kind: base (no chat format), instruct, hybrid (thinks on request) or reasoning (always thinks).
+        context: Most tokens of prompt and answer together.
+        renderer: Name of the chat format that the cookbook recommends; None if unknown.
         train: Dollars for a million tokens of training.
         prefill: Dollars for a million prompt tokens.
-        cached_prefill: Dollars for a million prompt tokens that had been read before.
+        cached_prefill: Dollars for a million prompt tokens that the service has cached.
         sample: Dollars for a million sampled tokens.
     """
 
@@ -44,14 +44,14 @@ class HostedModel(BaseModel):
 
     @property
     def prices(self) -> Prices | None:
-        """What a run is charged; None unless training, prompts and sampling all have a price."""
-        if self.train is None or self.prefill is None or self.sample is None:
-            return None
-        return Prices(train=self.train, prefill=self.prefill, sample=self.sample, cached_prefill=self.cached_prefill)
+        """The prices of a run; None unless training, prompts and sampling all have one."""
+        return Prices.if_complete(
+            train=self.train, prefill=self.prefill, sample=self.sample, cached_prefill=self.cached_prefill
+        )
 
 
 class RetiredModel(BaseModel):
-    """A model that was served; ``since`` is the day on which it went, None where that is not known."""
+    """A model that was served; ``since`` is the day on which it was retired, None if unknown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,7 +60,7 @@ class RetiredModel(BaseModel):
 
 
 class Lineup(BaseModel):
-    """All models at a date, the smaller first within a family."""
+    """All models at a date, smaller ones first within a family."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -70,15 +70,15 @@ class Lineup(BaseModel):
     retired: list[RetiredModel]
 
     def find(self, name: str) -> HostedModel | None:
-        """The served model of a name."""
+        """The served model with this name, if there is one."""
         return next((model for model in self.models if model.name == name), None)
 
     def find_retired(self, name: str) -> RetiredModel | None:
-        """The retired model of a name."""
+        """The retired model with this name, if there is one."""
         return next((model for model in self.retired if model.name == name), None)
 
 
 @cache
 def lineup() -> Lineup:
-    """The line-up that comes with the program."""
+    """The line-up that is packaged with this project."""
     return Lineup.model_validate(json.loads(files(__package__).joinpath("lineup.json").read_text(encoding="utf-8")))

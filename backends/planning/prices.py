@@ -1,9 +1,9 @@
-"""What a hosted model's tokens cost: as the user says, as the service publishes it today, or as the dated file has it.
+"""Prices of a hosted model's tokens: configured, as the service publishes them today, or from the dated file.
 
-The service publishes its prices for programs, one object a model and context variant, next to its documentation. The
-list is asked for when a price is needed, and once in a process; where it cannot be reached, `lineup.json` stands in.
-A server at another address than the service's own, such as `text2sql serve`, charges nothing by that list. A price
-that is not known is None, never zero.
+The service publishes its prices as JSON next to its documentation, one object for each model and context variant. The
+list is fetched when a price is needed, once in a process; if it cannot be reached, `lineup.json` is used. The list says
+nothing about a server at another address than the service's own, such as `text2sql serve`. An unknown price is None,
+never zero.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from pydantic import BaseModel, ConfigDict
 from backends.options import Prices, TinkerOptions
 from backends.planning.lineup import lineup
 
-PUBLISHED = "https://tinker-docs.thinkingmachines.ai/tinker/models.json"
-# A run that cannot reach the list does without it, and is not to be held up.
-SECONDS = 2.0
-# The service's addresses end so.
-SERVICE = (".thinkingmachines.dev", ".thinkingmachines.ai")
+PUBLISHED_URL = "https://tinker-docs.thinkingmachines.ai/tinker/models.json"
+# Seconds to wait for the list; a run is not to be delayed by it.
+TIMEOUT_SECONDS = 2.0
+# Endings of the service's host names.
+SERVICE_DOMAINS = (".thinkingmachines.dev", ".thinkingmachines.ai")
 
 
 class PublishedPrices(BaseModel):
     """A model of the published list: dollars for a million tokens, None where the list has no number.
 
     Attributes:
-        note: What the list says next to the prices, for example that a discount is for a limited time.
+        note: A remark of the list on the prices, for example that a discount is temporary.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,18 +44,18 @@ class PublishedPrices(BaseModel):
 
     @property
     def prices(self) -> Prices | None:
-        """What a run is charged; None unless training, prompts and sampling all have a price."""
-        if self.train is None or self.prefill is None or self.sample is None:
-            return None
-        return Prices(train=self.train, prefill=self.prefill, sample=self.sample, cached_prefill=self.cached_prefill)
+        """The prices of a run; None unless training, prompts and sampling all have one."""
+        return Prices.if_complete(
+            train=self.train, prefill=self.prefill, sample=self.sample, cached_prefill=self.cached_prefill
+        )
 
 
 def find_prices(model: str, options: TinkerOptions) -> tuple[Prices, str] | None:
-    """The prices of a model and where they are from; None where nobody knows them all.
+    """The prices of a model and their source; None where not all of them are known.
 
     Args:
-        model: As the server names it, with the context variant in it.
-        options: Prices that were given, the address of the server, and that of its list.
+        model: The server's name of it, context variant included.
+        options: Configured prices, the address of the server, and that of its list.
     """
     if options.prices is not None:
         return options.prices, "tinker.prices"
@@ -63,12 +63,12 @@ def find_prices(model: str, options: TinkerOptions) -> tuple[Prices, str] | None
     if address is None:
         return None
     if (published := fetch_list(address)) is not None:
-        # What a list leaves out is not filled from an older one: the model may be gone, or cost more.
-        found = published.get(model)
-        if found is None or found.prices is None:
+        # A missing price is not taken from the older file: the model may be retired, or cost more.
+        entry = published.get(model)
+        if entry is None or entry.prices is None:
             return None
-        note = f", which says: {found.note}" if found.note else ""
-        return found.prices, f"the price list at {address} on {datetime.now(UTC):%Y-%m-%d}{note}"
+        note = f", which says: {entry.note}" if entry.note else ""
+        return entry.prices, f"the price list at {address} on {datetime.now(UTC):%Y-%m-%d}{note}"
     hosted = lineup().find(model)
     if hosted is None or hosted.prices is None:
         return None
@@ -76,24 +76,26 @@ def find_prices(model: str, options: TinkerOptions) -> tuple[Prices, str] | None
 
 
 def list_address(options: TinkerOptions) -> str | None:
-    """Where the prices of a server are published; None where nothing is known of it."""
+    """The address where the prices of a server are published; None if unknown."""
     if options.price_list is not None:
         return options.price_list
     server = options.base_url or os.environ.get("TINKER_BASE_URL")
     if not server:
-        return PUBLISHED
-    return PUBLISHED if (urlsplit(server).hostname or "").endswith(SERVICE) else None
+        return PUBLISHED_URL
+    return PUBLISHED_URL if (urlsplit(server).hostname or "").endswith(SERVICE_DOMAINS) else None
 
 
 @cache
 def fetch_list(address: str) -> dict[str, PublishedPrices] | None:
-    """The published list by model; None where it cannot be reached or is no such list."""
+    """The published list by model; None if it cannot be reached or has another format."""
     import httpx
 
     try:
-        # The documentation's server turns away the names that libraries give themselves.
-        answer = httpx.get(address, timeout=SECONDS, follow_redirects=True, headers={"User-Agent": "text2sql"})
-        entries = answer.raise_for_status().json()
+        # The documentation's server rejects the default user agents of HTTP libraries.
+        response = httpx.get(
+            address, timeout=TIMEOUT_SECONDS, follow_redirects=True, headers={"User-Agent": "text2sql"}
+        )
+        entries = response.raise_for_status().json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None
     if not isinstance(entries, list):
@@ -106,18 +108,18 @@ def _read(entry: dict[str, object]) -> PublishedPrices:
     note = entry.get("note")
     return PublishedPrices(
         name=str(entry["tinker_id"]),
-        train=_dollars(entry.get("train")),
-        prefill=_dollars(entry.get("prefill")),
-        cached_prefill=_dollars(entry.get("cached_prefill")),
-        sample=_dollars(entry.get("sample")),
+        train=_parse_dollars(entry.get("train")),
+        prefill=_parse_dollars(entry.get("prefill")),
+        cached_prefill=_parse_dollars(entry.get("cached_prefill")),
+        sample=_parse_dollars(entry.get("sample")),
         note=note if isinstance(note, str) and note.strip() else None,
     )
 
 
-def _dollars(written: object) -> float | None:
-    """A price such as ``$1,234.50``; None for what is none, and for zero, by which a limit would hold nothing back."""
+def _parse_dollars(text: object) -> float | None:
+    """Parse a price such as ``$1,234.50``; None for anything else, and for zero, with which no budget would end."""
     try:
-        price = float(str(written).strip().lstrip("$").replace(",", ""))
+        price = float(str(text).strip().lstrip("$").replace(",", ""))
     except ValueError:
         return None
     return price if math.isfinite(price) and price > 0 else None

@@ -1,7 +1,6 @@
-"""A model's shape, from its configuration alone; no weights are loaded.
+"""The shape of a model from its configuration, without loading weights.
 
-Shapes of common models are kept in ``model_shapes.json``, so that a gated or remote model can be spoken of without the
-Hub.
+``model_shapes.json`` has the shapes of common models, so that gated or remote models can be estimated without the Hub.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from backends.interface import BackendError
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What memory and time depend on; names as in a Llama's ``config.json``, shortened.
+    """The sizes that memory and time depend on.
 
     Attributes:
         family: ``model_type``.
@@ -44,38 +43,38 @@ class ModelShape:
 
     @property
     def layer_parameters(self) -> int:
-        """Weights of one layer's matrices."""
+        """Parameters of one layer's matrices."""
         return 2 * self.width * (self.queries + self.keys) + 3 * self.width * self.inner
 
     @property
     def head_parameters(self) -> int:
-        """Weights of the output layer; the embedding has as many."""
+        """Parameters of the output layer; the embedding has as many."""
         return self.width * self.vocabulary
 
     @property
     def parameters(self) -> int:
-        """All weights. Norms count, the biases and head norms of some families (under a thousandth) do not."""
+        """All parameters, norms included; without the biases and head norms of some families (under a thousandth)."""
         embeddings = self.head_parameters * (1 if self.tied else 2)
         return self.layers * (self.layer_parameters + 2 * self.width) + embeddings + self.width
 
     def lora_parameters(self, rank: int, *, attn: bool, mlp: bool, unembed: bool) -> int:
-        """Weights of an adapter: Tinker's target modules, ``rank * (in + out)`` for each."""
+        """Parameters of an adapter of Tinker's target modules: ``rank * (in + out)`` for each."""
         per_layer = attn * (2 * (self.width + self.queries) + 2 * (self.width + self.keys))
         per_layer += mlp * 3 * (self.width + self.inner)
         return rank * (self.layers * per_layer + unembed * (self.width + self.vocabulary))
 
 
 def model_shape(base_model: str) -> ModelShape:
-    """Look a model's shape up: in a directory, among the known ones, or on the Hub.
+    """The shape of a model in a directory, of a known one, or of one on the Hub.
 
     Args:
         base_model: Hub id, directory, or packaged name.
 
     Raises:
-        BackendError: The configuration cannot be had (a gated model without a token, no network), or is of a model
-            without the parts of a Llama.
+        BackendError: The configuration is not available (a gated model without a token, no network), or lacks sizes
+            of a Llama.
     """
-    values = _values(base_model)
+    values = _config_values(base_model)
     heads = values.get("num_attention_heads")
     try:
         size = values.get("head_dim") or values["hidden_size"] // values["num_attention_heads"]
@@ -101,7 +100,7 @@ def known_shapes() -> Mapping[str, Mapping[str, Any]]:
     return models
 
 
-def _values(base_model: str) -> Mapping[str, Any]:
+def _config_values(base_model: str) -> Mapping[str, Any]:
     file = Path(base_model) / "config.json"
     if file.is_file():
         values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

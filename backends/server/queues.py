@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.local.turns import Steps
+from backends.local.resumable import Resumable
 from backends.server.futures import Failure, PendingRequest, Result
 
 # A batch of samples is started when no request has come for `GATHER_SECONDS`, or the first has waited for
@@ -18,10 +18,10 @@ GATHER_AT_MOST_SECONDS = 0.025
 # Carries out what was taken from a queue and settles it; yields where other queues may have their turn.
 Turns = Generator[None, None, None]
 # A model's request: gives its answer at once, or in turns.
-Work = Callable[[], Result | Steps[Result]]
+Work = Callable[[], Result | Resumable[Result]]
 
 
-def carry_out(work: Work) -> Steps[Result]:
+def carry_out(work: Work) -> Resumable[Result]:
     """A model's request, in as many turns as it takes."""
     answer = work()
     return answer if isinstance(answer, Result) else (yield from answer)

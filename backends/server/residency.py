@@ -16,7 +16,7 @@ from tinker.types import AdamParams, Datum, ModelInput, TensorData
 
 from backends.base_models import hub_id
 from backends.interface import BackendError
-from backends.local.model.load import BaseModel
+from backends.local.model.load import LoadedModel
 from backends.local.prefix_cache import PrefixCache
 from backends.local.sampling import LocalSamplingClient
 from backends.local.service import LocalServiceClient
@@ -67,7 +67,7 @@ class Residency:
         for name, location in self._locations.items():
             self._bases[name] = self.service.create_sampling_client(base_model=location).result()
             # Users take turns, and to pack a model takes longer than a turn.
-            self._bases[name]._engine.weights.keep_packed(self._limits.packed_weights, _half_is_free)
+            self._bases[name]._engine.weights.keep_prepacked(self._limits.packed_weights, _half_is_free)
         self._warm_up(next(iter(self._locations.values())))
 
     def _warm_up(self, location: str) -> None:
@@ -88,7 +88,7 @@ class Residency:
             # It may be served for sampling alone.
             log.warning("%s cannot be trained here: %s", location, error)
 
-    def loaded(self, name: str) -> BaseModel:
+    def loaded(self, name: str) -> LoadedModel:
         """What was loaded as a base model: its tokenizer, place, length."""
         return self._bases[name]._engine.base
 

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 
 from tinker import types
 
-from backends.local.decode.batcher import Call
+from backends.local.decode.batcher import SampleCall
 from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
 from backends.local.sampling import LocalSamplingClient
 from backends.server import wire
@@ -43,17 +43,17 @@ class SampleBatches:
             sampler = self._residency.sampler(*wanted)
             first = self._calls(sampler, jobs, answers)
 
-            def arrivals(room: int) -> list[Call]:
+            def arrivals(room: int) -> list[SampleCall]:
                 # A sampler that follows its model may have got other weights, which the next batch has.
                 if not queue.jobs or not _are(weights, wanted):
                     return []
                 return self._calls(sampler, self._scheduler.take_joining(queue, room), answers)
 
             # What others asked for before shows neither in the time nor in the rounding of this batch.
-            batch = sampler.in_turns(first, arrivals, self._residency.new_prefixes())
+            batch = sampler.sampling_job(first, arrivals, self._residency.new_prefixes())
             finished = not first
             while not finished:
-                turn = batch.take_turn(self._scheduler.turn_is_over).future()
+                turn = batch.run_slice(self._scheduler.turn_is_over).future()
                 turn.add_done_callback(lambda _: answers.put(None))
                 # Written for the client on this thread while the device goes on.
                 while (answer := answers.get()) is not None:
@@ -66,7 +66,7 @@ class SampleBatches:
                 if not job.pending.future.done():
                     job.pending.settle(self._metrics.failed(job.pending, error))
 
-    def _calls(self, sampler: LocalSamplingClient, jobs: Iterable[Job], answers: Answers) -> list[Call]:
+    def _calls(self, sampler: LocalSamplingClient, jobs: Iterable[Job], answers: Answers) -> list[SampleCall]:
         """What the requests ask of the sampler; one that asks for what there is not is answered with that."""
         calls = []
         for job in jobs:
@@ -96,11 +96,11 @@ def _are(weights: Weights, wanted: tuple[str, str | None]) -> bool:
         return False
 
 
-def _call(sampler: LocalSamplingClient, job: Job, answers: Answers) -> Call:
+def _call(sampler: LocalSamplingClient, job: Job, answers: Answers) -> SampleCall:
     """A request as a call of the sampler. It ends when the request is settled, before its next token."""
     request: types.SampleRequest = job.work
     targets = request.target_prompt_logprobs
-    about_prompt = PromptLogprobsRequest(
+    prompt_request = PromptLogprobsRequest(
         logprobs=bool(request.prompt_logprobs),
         topk=request.topk_prompt_logprobs,
         last_n=request.prompt_logprobs_last_n or None,
@@ -111,7 +111,7 @@ def _call(sampler: LocalSamplingClient, job: Job, answers: Answers) -> Call:
         request.prompt,
         request.num_samples,
         request.sampling_params,
-        about_prompt,
+        prompt_request,
         request.topk_sample_logprobs,
         job.on_token,
     )

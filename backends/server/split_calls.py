@@ -14,7 +14,7 @@ from contextlib import suppress
 import tinker
 
 from backends.interface import BackendError
-from backends.local.turns import Steps
+from backends.local.resumable import Resumable
 from backends.server.futures import Result, failure
 from backends.server.queues import FailedPart, ModelQueue, Work, carry_out
 from backends.server.state import ServerState
@@ -24,7 +24,7 @@ def part(state: ServerState, queue: ModelQueue, seq_id: int, work: Work) -> Work
     """Carry out a `forward_backward` unless a part of its call has failed; if it fails, discard the others."""
     arrived = time.monotonic()
 
-    def in_turns() -> Steps[Result]:
+    def in_turns() -> Resumable[Result]:
         _refuse_after_failure(queue, arrived)
         try:
             return (yield from carry_out(work))
@@ -43,7 +43,7 @@ def step(queue: ModelQueue, work: Work) -> Work:
     """Carry out an optimiser step unless a part of the call before it has failed; the failure ends with it."""
     arrived = time.monotonic()
 
-    def in_turns() -> Steps[Result]:
+    def in_turns() -> Resumable[Result]:
         try:
             _refuse_after_failure(queue, arrived)
         finally:

@@ -1,4 +1,4 @@
-"""The service's own account of what sessions have cost, read in windows as long as it allows."""
+"""Reads the charges for sessions from the service, in windows of the longest period that it allows."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from backends.billing import Bill
 from backends.interface import BackendError
 
 HOUR = timedelta(hours=1)
-# The longest that the service answers for at once.
-WINDOW = timedelta(days=14)
+# The longest period of one request.
+MAX_WINDOW = timedelta(days=14)
 
 
 def read_bill(url: str, key: str | None, sessions: Collection[str], begin: datetime, end: datetime) -> Bill:
-    """What has been charged for sessions.
+    """The charges for sessions in a period, rounded to whole hours.
 
     Args:
         url: The service's address.
-        key: Its key, or None for what the SDK finds by itself.
-        sessions: Their ids.
-        begin: From when on; the service answers in whole hours.
-        end: Until when.
+        key: The API key; None: the SDK looks for one.
+        sessions: Ids of the sessions.
+        begin: Start of the period.
+        end: End of the period.
 
     Raises:
-        BackendError: The service keeps no bills, or this key may not read them.
+        BackendError: The service reports no charges, or this key may not read them.
     """
-    # Versions of the SDK before the client for administrators have the method on the client for checkpoints.
-    kind: Any = getattr(tinker, "AdminClient", tinker.RestClient)
-    client = kind(base_url=url, api_key=key)
+    # Older versions of the SDK have no AdminClient, and the method on RestClient.
+    client_type: Any = getattr(tinker, "AdminClient", tinker.RestClient)
+    client = client_type(base_url=url, api_key=key)
     bill, start = Bill(), _whole_hour(begin)
     last = _whole_hour(end) + HOUR
     while start < last:
-        until = min(start + WINDOW, last)
+        until = min(start + MAX_WINDOW, last)
         try:
             usage = client.get_billing_usage(start, until).result()
         except tinker.NotFoundError as error:

@@ -1,4 +1,4 @@
-"""A future from every call, also with an SDK whose calls wait, or return another kind of future, as 0.36 does.
+"""Makes every call of the SDK's clients return a future, also in versions where calls block, such as 0.36.
 
 The interface's `Future` is what the SDK returns since 0.38.
 """
@@ -15,10 +15,10 @@ from tinker.lib.public_interfaces.api_future import APIFuture, AwaitableConcurre
 
 Client = TypeVar("Client", tinker.ServiceClient, tinker.TrainingClient, tinker.SamplingClient, tinker.RestClient)
 
-# Whether the installed SDK does so by itself.
-GIVEN = hasattr(APIFuture, "coroutine")
-# The calls of the interface that return a future.
-CALLS: dict[type, tuple[str, ...]] = {
+# Whether the installed SDK returns futures itself.
+SDK_RETURNS_FUTURES = hasattr(APIFuture, "coroutine")
+# The methods of the interface that return a future.
+FUTURE_METHODS: dict[type, tuple[str, ...]] = {
     tinker.ServiceClient: (
         "create_lora_training_client",
         "create_training_client_from_state",
@@ -46,33 +46,33 @@ CALLS: dict[type, tuple[str, ...]] = {
 
 
 def give_futures(client: Client) -> Client:
-    """The same client; with an older SDK one around it, whose calls, and those of clients it makes, return futures."""
-    return client if GIVEN else cast(Client, _WithFutures(client))
+    """The client itself; with an older SDK, a wrapper whose methods, and those of its clients, return futures."""
+    return client if SDK_RETURNS_FUTURES else cast(Client, _FutureClient(client))
 
 
-class _WithFutures:
-    """Stands around a client: what the SDK calls of its own, it finds as it was."""
+class _FutureClient:
+    """Wraps a client; calls inside of the SDK are not affected."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._calls = next(calls for kind, calls in CALLS.items() if isinstance(client, kind))
+        self._methods = next(methods for kind, methods in FUTURE_METHODS.items() if isinstance(client, kind))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _WithFutures, (self._client,)
+        return _FutureClient, (self._client,)
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._client, name)
-        return _returning_future(self._client, found) if name in self._calls else found
+        attribute = getattr(self._client, name)
+        return _as_future_method(self._client, attribute) if name in self._methods else attribute
 
 
-def _returning_future(client: Any, call: Callable[..., Any]) -> Callable[..., APIFuture[Any]]:
+def _as_future_method(client: Any, call: Callable[..., Any]) -> Callable[..., APIFuture[Any]]:
     @functools.wraps(call)
-    def returning(*args: Any, **kwargs: Any) -> APIFuture[Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> APIFuture[Any]:
         done: futures.Future[Any] = futures.Future()
         try:
             returned = call(*args, **kwargs)
         except Exception as error:
-            # The SDK waited for the client itself; whoever asks for the result learns why there is none.
+            # A blocking call of the SDK failed: the future raises it.
             done.set_exception(error)
             return AwaitableConcurrentFuture(done)
         if isinstance(returned, futures.Future):
@@ -80,10 +80,10 @@ def _returning_future(client: Any, call: Callable[..., Any]) -> Callable[..., AP
         if isinstance(returned, AwaitableConcurrentFuture):
             return returned
         if isinstance(returned, APIFuture):
-            # Of the SDK's own kinds this one alone has no `future()`.
+            # The only future of the SDK without a `future()` method.
             waiting: APIFuture[Any] = client.holder.run_coroutine_threadsafe(returned.result_async())
             return waiting
-        done.set_result(_WithFutures(returned) if isinstance(returned, tuple(CALLS)) else returned)
+        done.set_result(_FutureClient(returned) if isinstance(returned, tuple(FUTURE_METHODS)) else returned)
         return AwaitableConcurrentFuture(done)
 
-    return returning
+    return wrapper

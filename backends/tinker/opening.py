@@ -1,29 +1,27 @@
-"""The way into the hosted API: what can be refused is refused before the SDK is loaded, which takes seconds."""
+"""Opens the hosted API; everything that can be checked is checked before the SDK is loaded, which takes seconds."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import cast
 
-from pydantic import BaseModel
-
 from backends.interface import BackendError, ServiceClient
-from backends.options import TinkerOptions
+from backends.options import BackendOptions, TinkerOptions
 from backends.tinker.preflight import check_key, check_server, server_address
 
 
-def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = None) -> ServiceClient:
+def open_remote(options: BackendOptions | None = None, *, checkpoints: Path | None = None) -> ServiceClient:
     """The SDK's service client, after a check that the server can be reached.
 
     Args:
         options: `TinkerOptions`, or None for its defaults.
-        checkpoints: Ignored: the service keeps its checkpoints.
+        checkpoints: Ignored: the service stores the checkpoints.
 
     Raises:
         BackendError: There is no usable API key, or the server cannot be reached or refuses the key.
     """
-    chosen = TinkerOptions.model_validate((options or TinkerOptions()).model_dump())
-    url = server_address(chosen.base_url)
+    settings = TinkerOptions.read(options)
+    url = server_address(settings.base_url)
     check_key()
     check_server(url)
     import tinker
@@ -32,9 +30,9 @@ def open_remote(options: BaseModel | None = None, *, checkpoints: Path | None = 
     from backends.tinker.remote import RemoteServiceClient
     from backends.tinker.sdk_patches import apply_patches
 
-    apply_patches(chosen.tokenizer)
+    apply_patches(settings.tokenizer)
     try:
-        # The SDK's clients take more than the interface asks, in part under narrower types.
+        # The SDK's clients take more arguments than the interface, in part with narrower types.
         return cast(ServiceClient, give_futures(RemoteServiceClient(url)))
     except tinker.TinkerError as error:
         raise BackendError(f"backend: the Tinker SDK could not start: {error}") from error

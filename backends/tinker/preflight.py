@@ -1,6 +1,6 @@
-"""Whether a Tinker server will take a run: key, address, model, tokenizer, asked without the SDK, which takes seconds.
+"""Checks key, address, model and tokenizer against a Tinker server, without the SDK, which takes seconds to load.
 
-The SDK retries an unreachable server for five minutes before it says so; here it is said in seconds.
+The SDK retries an unreachable server for five minutes before it reports it; this reports it in seconds.
 """
 
 from __future__ import annotations
@@ -13,48 +13,47 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
 from backends.base_models import CONNECT_SECONDS, PACKAGED, check_available, hub_refusal
 from backends.interface import BackendError
-from backends.options import TinkerOptions
+from backends.options import BackendOptions, TinkerOptions
 from backends.planning.lineup import lineup
 
 if TYPE_CHECKING:
     import httpx
 
-# For the answer of a server that has been reached.
-ANSWER_SECONDS = 10.0
-# Where the SDK takes the tokenizers of these models from: another repository, which is not gated, or a package.
+# Time to wait for the response of a server that has been reached.
+RESPONSE_SECONDS = 10.0
+# Ungated repositories from which the SDK loads the tokenizers of some models, by the prefix of their names.
 OTHER_TOKENIZERS = {"meta-llama/Llama-3": "thinkingmachineslabinc/meta-llama-3-instruct-tokenizer"}
+# Prefixes of the models whose tokenizers the SDK loads from a package.
 PACKAGED_TOKENIZERS = ("TML/", "thinkingmachines/")
 
 
-def check_remote(options: BaseModel | None, base_model: str | None) -> None:
-    """Ask a server whether it takes this key and offers a model, and see that the model's tokenizer is to be had.
+def check_remote(options: BackendOptions | None, base_model: str | None) -> None:
+    """Check that a server accepts the key and offers a model, and that the model's tokenizer is available.
 
     Args:
         options: `TinkerOptions`, or None for its defaults.
-        base_model: As the server names it; None where no model is asked for.
+        base_model: The server's name of the model; None if no model is needed.
 
     Raises:
-        BackendError: There is no usable key, the server cannot be reached or refuses it, the model is not offered, or
-            its tokenizer is neither on this machine nor on the Hub.
+        BackendError: There is no usable key, the server cannot be reached or refuses the key, the model is not
+            offered, or its tokenizer is neither on this machine nor on the Hub.
     """
-    chosen = TinkerOptions.model_validate((options or TinkerOptions()).model_dump())
-    url = server_address(chosen.base_url)
+    settings = TinkerOptions.read(options)
+    url = server_address(settings.base_url)
     check_key()
     check_server(url)
     if base_model is None:
         return
-    offered = _offered(url)
+    offered = _offered_models(url)
     if offered is not None:
         check_offered(base_model, offered)
-    _check_tokenizer(base_model, chosen.tokenizer)
+    _check_tokenizer(base_model, settings.tokenizer)
 
 
 def server_address(base_url: str | None) -> str:
-    """Where a server is, by the SDK's own rule, from the one file of it that says so."""
+    """The address of the server by the SDK's own rule, read from one file without importing the SDK."""
     package = importlib.util.find_spec("tinker")
     assert package is not None and package.submodule_search_locations
     rule = runpy.run_path(str(Path(package.submodule_search_locations[0]) / "lib" / "base_url.py"))
@@ -62,7 +61,7 @@ def server_address(base_url: str | None) -> str:
 
 
 def check_key() -> None:
-    """Raise BackendError if there is no key, or one that can be none."""
+    """Raise BackendError if there is no key, or one that cannot be valid."""
     key = os.environ.get("TINKER_API_KEY")
     if key is None:
         stored = Path.home() / ".tinker" / "credentials.json"
@@ -76,7 +75,7 @@ def check_key() -> None:
 
 
 def check_server(url: str) -> None:
-    """Raise BackendError if a server cannot be reached, is not well, or refuses the key."""
+    """Raise BackendError if a server cannot be reached, reports an error, or refuses the key."""
     response = _get(url, "healthz")
     if response.status_code in (401, 403):
         _refuse(url, response.status_code)
@@ -85,7 +84,7 @@ def check_server(url: str) -> None:
 
 
 def check_offered(base_model: str, offered: Sequence[str]) -> None:
-    """Raise BackendError for a model that a server does not offer, with the nearest that it does."""
+    """Raise BackendError for a model that a server does not offer; the message names similar ones."""
     if base_model in offered:
         return
     near = difflib.get_close_matches(base_model, offered, n=3, cutoff=0.3)
@@ -100,43 +99,43 @@ def check_offered(base_model: str, offered: Sequence[str]) -> None:
     )
 
 
-def tokenizer_place(model: str, given: str | None) -> str | None:
-    """The Hub id, directory or packaged name of a model's tokenizer; None where it comes in a package."""
-    if given is not None or model in PACKAGED:
-        return given or model
+def tokenizer_source(model: str, configured: str | None) -> str | None:
+    """The Hub id, directory or packaged name of a model's tokenizer; None if the SDK has it in a package."""
+    if configured is not None or model in PACKAGED:
+        return configured or model
     name = model.partition(":")[0]
     if name.startswith(PACKAGED_TOKENIZERS):
         return None
-    for beginning, place in OTHER_TOKENIZERS.items():
-        if name.startswith(beginning):
-            return place
-    # A variant is the third part of a name.
+    for prefix, repository in OTHER_TOKENIZERS.items():
+        if name.startswith(prefix):
+            return repository
+    # The third part of a name is a variant.
     return "/".join(name.split("/")[:2]) if name.count("/") == 2 else name
 
 
-def no_tokenizer(model: str, place: str, reason: str) -> str:
-    """The message for a tokenizer that is not to be had."""
+def no_tokenizer(model: str, source: str, reason: str) -> str:
+    """The message for a tokenizer that is not available."""
     return (
-        f'tinker.tokenizer: no tokenizer of "{model}" was found at {place} ({reason}). Set '
+        f'tinker.tokenizer: no tokenizer of "{model}" was found at {source} ({reason}). Set '
         "it to the Hub id or the directory of one."
     )
 
 
-def _check_tokenizer(model: str, given: str | None) -> None:
-    place = tokenizer_place(model, given)
-    if place is None:
+def _check_tokenizer(model: str, configured: str | None) -> None:
+    source = tokenizer_source(model, configured)
+    if source is None:
         return
-    if place in PACKAGED:
-        check_available(place)
-    elif Path(place).is_dir():
-        if not any((Path(place) / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
-            raise BackendError(no_tokenizer(model, place, "the directory has no tokenizer.json"))
-    elif refusal := hub_refusal(place, "tokenizer.json", "tokenizer_config.json"):
-        raise BackendError(no_tokenizer(model, place, refusal.reason))
+    if source in PACKAGED:
+        check_available(source)
+    elif Path(source).is_dir():
+        if not any((Path(source) / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+            raise BackendError(no_tokenizer(model, source, "the directory has no tokenizer.json"))
+    elif refusal := hub_refusal(source, "tokenizer.json", "tokenizer_config.json"):
+        raise BackendError(no_tokenizer(model, source, refusal.reason))
 
 
-def _offered(url: str) -> list[str] | None:
-    """The models of a server; None where it does not say so to this request, and the SDK has to ask."""
+def _offered_models(url: str) -> list[str] | None:
+    """The models of a server; None if it does not list them without the SDK."""
     response = _get(url, "get_server_capabilities")
     if response.status_code in (401, 403):
         _refuse(url, response.status_code)
@@ -155,7 +154,7 @@ def _get(url: str, path: str) -> httpx.Response:
         return httpx.get(
             f"{url}/api/v1/{path}",
             headers={"X-API-Key": key} if key else {},
-            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            timeout=httpx.Timeout(RESPONSE_SECONDS, connect=CONNECT_SECONDS),
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise BackendError(

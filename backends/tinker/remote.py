@@ -12,16 +12,17 @@ from tinker import types
 from backends.billing import Bill
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import CheckpointPath
-from backends.interface import BackendError, Description
+from backends.facts import BackendFacts
+from backends.interface import BackendError
 from backends.tinker.bill import read_bill
 from backends.tinker.client_futures import give_futures
 from backends.tinker.preflight import check_offered
 
 
 class RemoteServiceClient(tinker.ServiceClient):
-    """The SDK's client, with what the interface asks for beyond it.
+    """The SDK's client, extended by the other methods of the interface.
 
-    Two of its methods the SDK means to have on its `RestClient` alone.
+    Two of its methods are on the SDK's `RestClient` only.
     """
 
     capabilities = BACKENDS["tinker"].capabilities
@@ -39,21 +40,21 @@ class RemoteServiceClient(tinker.ServiceClient):
         rest = self.create_rest_client()
         if hasattr(rest, "get_server_capabilities"):
             return rest.get_server_capabilities().result()
-        # The SDK moved it to the other client in 0.38, where it needs no session.
+        # SDKs before 0.38 have it on the service client.
         return super().get_server_capabilities()
 
     def sampler_links(self, path: str) -> types.ExternalWeightsUrlsResponse:
-        """A link to each file of weights to sample from; `text2sql serve` gives some, and the SDK does not ask for any.
+        """A link to each file of sampling weights; `text2sql serve` offers them, and the SDK has no method for them.
 
         Raises:
-            BackendError: The server gives none, or has no such checkpoint.
+            BackendError: The server offers no links, or has no such checkpoint.
         """
         import httpx
 
-        of = CheckpointPath.parse(path)
-        place = f"training_runs/{of.run}/checkpoints/{of.checkpoint_id}/external_weights_urls"
+        checkpoint = CheckpointPath.parse(path)
+        url_path = f"training_runs/{checkpoint.run}/checkpoints/{checkpoint.checkpoint_id}/external_weights_urls"
         headers = {"X-API-Key": self._key} if self._key else {}
-        response = httpx.get(f"{self._url}/api/v1/{place}", headers=headers, timeout=60)
+        response = httpx.get(f"{self._url}/api/v1/{url_path}", headers=headers, timeout=60)
         if response.status_code >= 400:
             raise BackendError(
                 f"The server gives no files of {path} ({response.status_code}). A training state, "
@@ -70,13 +71,13 @@ class RemoteServiceClient(tinker.ServiceClient):
         """What the service has charged for sessions (see `backends.billing`)."""
         return read_bill(self._url, self._key, sessions, begin, end)
 
-    def describe(self) -> Description:
-        """Nothing: the server chooses devices and dtypes, and does not say."""
-        return {}
+    def describe(self) -> BackendFacts:
+        """No facts: the server chooses devices and dtypes, and does not say."""
+        return BackendFacts()
 
-    def describe_training(self, base_model: str, rank: int, **flags: bool) -> Description:
-        """Nothing: the server chooses the modules, and does not say."""
-        return {}
+    def describe_training(self, base_model: str, rank: int, **flags: bool) -> None:
+        """None: the server chooses the modules, and does not say."""
+        return None
 
     def check_model(self, base_model: str) -> None:
         """Refuse a model that the server does not offer.

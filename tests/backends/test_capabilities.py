@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_they_are_known_without_opening_a_backend() -> None:
     code = (
-        "import sys; from backends.capabilities import BACKENDS; assert BACKENDS['local'].capabilities.computes_here; "
+        "import sys; from backends.capabilities import BACKENDS; assert BACKENDS['local'].capabilities.runs_locally; "
         "print([name for name in ('torch', 'tinker', 'transformers') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

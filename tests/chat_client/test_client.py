@@ -20,7 +20,7 @@ KEY = "sk-of-the-tests-only"
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr(endpoint, "BACKOFF", 0.01)
+    monkeypatch.setattr(endpoint, "BACKOFF_SECONDS", 0.01)
     with chat_server() as state:
         yield state
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.command_line import SHOP, Outcome
+from tests.support.quick_runs import quick  # noqa: F401
 from tests.support.tiny_runs import judge_by_words, tiny_config, tiny_values
 from text2sql import cli
 from text2sql.config.yaml import dump_yaml
@@ -46,13 +47,6 @@ def tiny_file(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(dump_yaml(tiny_values(tmp_path)))
     return path
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judge by text and write no report."""
-    judge_by_words(monkeypatch)
-    monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
 
 
 @pytest.fixture(scope="module")

@@ -11,17 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import REPOSITORY
+from tests.support.config_files import write_config
 from text2sql.config import Config, dump_config, find_config, load_config
 from text2sql.config.yaml import dump_yaml, read_yaml
 from text2sql.errors import UserError
 
 SHIPPED = sorted((REPOSITORY / "configs").glob("*.yaml"))
-
-
-def _file(directory: Path, text: str) -> str:
-    path = directory / "experiment.yaml"
-    path.write_text(text, encoding="utf-8")
-    return str(path)
 
 
 # What is right
@@ -37,7 +32,7 @@ def test_the_defaults_are_those_that_the_design_fixes() -> None:
 
 
 def test_overrides_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
-    file = _file(tmp_path, "seed: 3\ntraining: {batch_size: 8, epochs: 2}\n")
+    file = write_config(tmp_path, "seed: 3\ntraining: {batch_size: 8, epochs: 2}\n")
     config = load_config(file, ["training.epochs=5", "lora.rank=4"])
     assert (config.seed, config.training.batch_size, config.training.epochs) == (3, 8, 5)
     assert (config.lora.rank, config.data.test_size) == (4, Config().data.test_size)
@@ -80,12 +75,12 @@ def test_overrides_are_read_as_what_they_mean(override: str, value: Any) -> None
 
 
 def test_numbers_in_a_file_are_read_alike(tmp_path: Path) -> None:
-    assert load_config(_file(tmp_path, "training:\n  learning_rate: 5e-4\n")).training.learning_rate == 5e-4
+    assert load_config(write_config(tmp_path, "training:\n  learning_rate: 5e-4\n")).training.learning_rate == 5e-4
 
 
 def test_an_empty_file_and_an_empty_section_mean_the_defaults(tmp_path: Path) -> None:
-    assert load_config(_file(tmp_path, "# nothing yet\n")) == Config()
-    file = _file(tmp_path, "training:\n  # epochs: 3\ndata:\n")
+    assert load_config(write_config(tmp_path, "# nothing yet\n")) == Config()
+    file = write_config(tmp_path, "training:\n  # epochs: 3\ndata:\n")
     assert load_config(file) == Config()
     assert load_config(file, ["training.epochs=3"]).training.epochs == 3
 

@@ -11,18 +11,13 @@ import pytest
 
 from backends.losses import LOSSES, Loss
 from backends.options import LOCAL_OPTIONS, LocalOptions, only_local
+from tests.support.config_files import write_config
 from text2sql.config import EndpointConfig, load_config
 from text2sql.config.json_schema import config_schema
 from text2sql.config.load import load_section
 from text2sql.config.wording import PATTERNS
 from text2sql.config.yaml import read_yaml
 from text2sql.errors import UserError
-
-
-def _file(directory: Path, text: str) -> str:
-    path = directory / "experiment.yaml"
-    path.write_text(text, encoding="utf-8")
-    return str(path)
 
 
 def _error(file: str | None, *overrides: str) -> str:
@@ -54,10 +49,10 @@ def test_a_value_that_was_left_out_is_not_called_by_pythons_name() -> None:
 
 
 def test_a_wrong_override_is_not_blamed_on_the_file(tmp_path: Path) -> None:
-    file = _file(tmp_path, "training: {epochs: 2}\n")
+    file = write_config(tmp_path, "training: {epochs: 2}\n")
     assert _error(file, "training.epochs=0").startswith('override "training.epochs=0": training.epochs: ')
     assert _error(file, "trainig.epochs=2").startswith('override "trainig.epochs=2": unknown key')
-    assert _error(_file(tmp_path, "training: {epochs: 0}\n"), "seed=1").startswith(f"{file}: training.epochs: ")
+    assert _error(write_config(tmp_path, "training: {epochs: 0}\n"), "seed=1").startswith(f"{file}: training.epochs: ")
 
 
 @pytest.mark.parametrize("override", ["training.epochs=true", "training.learning_rate=false", "evaluation.stop=true"])
@@ -71,7 +66,7 @@ def test_a_wrong_key_of_a_part_of_a_mixture_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_like_no_other_lists_what_there_is(tmp_path: Path) -> None:
-    file = _file(tmp_path, "lora: {zzz: 1}\n")
+    file = write_config(tmp_path, "lora: {zzz: 1}\n")
     assert _error(file) == f'{file}: unknown key "lora.zzz". Known keys: rank, train_attn, train_mlp, train_unembed.'
 
 
@@ -103,7 +98,7 @@ def test_a_wrong_value_is_named_with_its_key_on_one_line(override: str, key: str
 
 
 def test_every_wrong_key_of_a_file_is_reported_at_once(tmp_path: Path) -> None:
-    file = _file(tmp_path, "sed: 1\nlora: {rank: -1}\ntraining: {epochs: 0}\n")
+    file = write_config(tmp_path, "sed: 1\nlora: {rank: -1}\ntraining: {epochs: 0}\n")
     lines = _error(file).splitlines()
     assert len(lines) == 3 and all(line.startswith(f"{file}: ") for line in lines)
 
@@ -114,7 +109,7 @@ def test_what_is_not_an_override_says_how_to_write_one(override: str) -> None:
 
 
 def test_an_override_inside_a_value_and_malformed_values_are_refused(tmp_path: Path) -> None:
-    assert "seed is a value, not a section" in _error(_file(tmp_path, "seed: 3\n"), "seed.x=1")
+    assert "seed is a value, not a section" in _error(write_config(tmp_path, "seed: 3\n"), "seed.x=1")
     assert "data.limit=[" in _error(None, "data.limit=[")
 
 
@@ -130,7 +125,7 @@ def test_an_override_inside_a_value_and_malformed_values_are_refused(tmp_path: P
     ],
 )
 def test_a_malformed_file_is_named(tmp_path: Path, text: str, what: str) -> None:
-    file = _file(tmp_path, text)
+    file = write_config(tmp_path, text)
     message = _error(file)
     assert file in message and what in message
 

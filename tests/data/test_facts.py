@@ -12,7 +12,7 @@ from text2sql.config import Config
 from text2sql.data import facts
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
-from text2sql.data.facts import KnownTexts, read_facts
+from text2sql.data.facts import ExampleFacts, read_facts
 from text2sql.data.sources import load_examples
 from text2sql.data.sources.bundled import load_bundled
 
@@ -27,7 +27,7 @@ def cache_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _learnt(examples: list[Example]) -> list[facts.Facts]:
-    known = KnownTexts()
+    known = ExampleFacts()
     known.learn(examples)
     return [known.of(example) for example in examples]
 

@@ -155,7 +155,7 @@ def test_a_file_that_was_whole_when_the_program_died_is_not_fetched_again(
 ) -> None:
     data = _zip(archives.spider(tmp_path / "made"), "spider_data/")
     _offer(server, monkeypatch, "spider", data_zip=data)
-    directory = fetch.fetched("spider")
+    directory = fetch.fetch_directory("spider")
     directory.mkdir(parents=True)
     (directory / f"data.zip{fetch.PARTIAL}").write_bytes(data)
     fetch.fetch("spider")

@@ -31,7 +31,7 @@ def teacher(prompt: str) -> str:
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     monkeypatch.setenv("TEXT2SQL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(endpoint, "BACKOFF", 0.01)
+    monkeypatch.setattr(endpoint, "BACKOFF_SECONDS", 0.01)
     with chat_server() as state:
         state.reply = teacher
         yield state

@@ -93,7 +93,7 @@ def test_bodies_are_refused_before_they_are_read(address: str, route: str, lengt
 def test_all_visitors_share_a_limit(address: str, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     with httpx.Client(base_url=address) as http:
         kept = sum(file.stat().st_size for file in files(storage))
-        monkeypatch.setattr(storage_module, "MAX_KEPT", kept + 300_000)
+        monkeypatch.setattr(storage_module, "MAX_STORED_BYTES", kept + 300_000)
         statuses = [http.post(UPLOAD, files={"files": (f"{i}.csv", b"x" * 90_000)}).status_code for i in range(6)]
         assert statuses == [200, 200, 200, 413, 413, 413]
         refused = http.post(UPLOAD, files={"files": ("last.csv", b"x" * 90_000)})

@@ -15,7 +15,7 @@ from tests.support.servers import PASSWORD, mysql_admin, postgres_admin, server_
 from text2sql.demo import view
 from text2sql.demo.actions import Actions
 from text2sql.demo.page import build_page, launch_options
-from text2sql.demo.session import Source, database_source, show
+from text2sql.demo.session import Source, check_and_run, database_source
 from text2sql.demo.storage import Storage
 from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.inference.ask import open_answerer
@@ -28,7 +28,7 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_queries_run_in_the_engine(source: Source) -> None:
-    shown = show("SELECT CONCAT(name, '!') AS n FROM lisbon ORDER BY 1", source)
+    shown = check_and_run("SELECT CONCAT(name, '!') AS n FROM lisbon ORDER BY 1", source)
     assert (shown.problems, shown.columns, shown.rows) == ((), ("n",), (("Ines!",), ("Marta!",)))
     described = view.describe_source(source)
     assert "its rows can be queried" in described and PASSWORD not in described
@@ -36,15 +36,15 @@ def test_queries_run_in_the_engine(source: Source) -> None:
 
 
 def test_what_does_not_fit_is_said_with_what_is_near(source: Source) -> None:
-    assert show("SELECT nme FROM customers", source).problems == (
+    assert check_and_run("SELECT nme FROM customers", source).problems == (
         "There is no column nme in the schema. Did you mean name?",
     )
-    assert show("SELECT 1 FROM custmers", source).problems == (
+    assert check_and_run("SELECT 1 FROM custmers", source).problems == (
         "There is no table custmers in the schema. Did you mean customers?",
     )
-    (refused,) = show("DELETE FROM orders", source).problems
+    (refused,) = check_and_run("DELETE FROM orders", source).problems
     assert refused.startswith("Refused: ")
-    (said,) = show("SELECT SUM(name, 1) FROM customers", source).problems
+    (said,) = check_and_run("SELECT SUM(name, 1) FROM customers", source).problems
     assert said.split(" says: ")[0] in ("DuckDB", "PostgreSQL", "MySQL")
 
 
@@ -59,7 +59,7 @@ def test_what_is_open_can_be_left_and_comes_back(source: Source) -> None:
 def test_a_database_that_is_gone_is_said(tmp_path: Path) -> None:
     with server_shop(postgres_admin()) as (reader, _):
         gone = database_source(UserDatabase.read(reader))
-    (said,) = show("SELECT 1 FROM customers", gone).problems
+    (said,) = check_and_run("SELECT 1 FROM customers", gone).problems
     assert said.startswith("The database: PostgreSQL at ") and PASSWORD not in said
 
 

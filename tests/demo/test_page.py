@@ -13,7 +13,7 @@ import pytest
 
 from backends.fake import FakeSamplingClient
 from tests.demo.conftest import GOODS
-from text2sql.demo.actions import PACE
+from text2sql.demo.actions import UPDATE_SECONDS
 from text2sql.demo.example import NAME, QUESTION
 from text2sql.demo.page import serve_demo
 from text2sql.errors import UserError
@@ -96,7 +96,7 @@ def halted(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         tokens = written(self, *asked)
         for _ in range(len(" SELECT COUNT(*)")):
             yield next(tokens)
-        time.sleep(2 * PACE)
+        time.sleep(2 * UPDATE_SECONDS)
         yield next(tokens)
         assert go_on.wait(30)
         return (yield from tokens)

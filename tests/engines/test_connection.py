@@ -82,7 +82,7 @@ def test_the_engine_itself_refuses_what_the_guard_would_let_pass(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("server", "duckdb_file"):
-        monkeypatch.setattr(f"text2sql.engines.user_databases.{module}.admitted", lambda sql, dialect: sql)
+        monkeypatch.setattr(f"text2sql.engines.user_databases.{module}.guard_user_query", lambda sql, dialect: sql)
     for sql in ("DELETE FROM orders", "CREATE TABLE more (x INTEGER)", "SELECT 1; DELETE FROM orders"):
         with pytest.raises(QueryFailed):
             database.run(sql)
@@ -128,7 +128,7 @@ def test_a_role_that_may_write_is_refused_unless_it_is_allowed(server: tuple[str
 
 
 def test_its_transactions_are_read_only_all_the_same(server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("text2sql.engines.user_databases.server.admitted", lambda sql, dialect: sql)
+    monkeypatch.setattr("text2sql.engines.user_databases.server.guard_user_query", lambda sql, dialect: sql)
     with open_database(locate(server[1]), allow_writable_role=True) as database:
         for sql in ("DELETE FROM orders", "UPDATE orders SET price = 1"):
             with pytest.raises(QueryFailed, match="writes") as told:
@@ -249,7 +249,7 @@ def test_a_duckdb_file_that_a_program_holds(tmp_path: Path) -> None:
 
 
 def test_duckdb_reaches_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("text2sql.engines.user_databases.duckdb_file.admitted", lambda sql, dialect: sql)
+    monkeypatch.setattr("text2sql.engines.user_databases.duckdb_file.guard_user_query", lambda sql, dialect: sql)
     (tmp_path / "secret.csv").write_text("a,b\n1,2\n")
     with open_database(locate(str(duckdb_shop(tmp_path / "shop.duckdb")))) as database:
         for sql in (

@@ -1,6 +1,6 @@
 import pytest
 
-from text2sql.engines.dialect import DIALECTS, SHOWN, dialect_named
+from text2sql.engines.dialect import DIALECTS, DISPLAY_NAMES, dialect_named
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ def test_names_of_people_and_of_urls(name, dialect):
 
 
 def test_each_is_shown_by_its_own_name():
-    assert set(SHOWN) == set(DIALECTS) and len(set(SHOWN.values())) == len(DIALECTS)
+    assert set(DISPLAY_NAMES) == set(DIALECTS) and len(set(DISPLAY_NAMES.values())) == len(DIALECTS)

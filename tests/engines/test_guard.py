@@ -1,7 +1,7 @@
 import pytest
 
-from text2sql.engines.declared.spelling import with_tables_spelt, without_qualifiers
-from text2sql.engines.guard import LONGEST, Reach, guarded
+from text2sql.engines.declared.spelling import restore_table_case, strip_qualifiers
+from text2sql.engines.guard import MAX_QUERY_CHARACTERS, ReadScope, guard_query
 from text2sql.sql.sandbox import QueryFailed
 
 READ = {
@@ -117,56 +117,56 @@ WRITTEN = {
 
 @pytest.mark.parametrize(("dialect", "sql"), [(dialect, sql) for dialect, found in READ.items() for sql in found])
 def test_reading_the_schema_passes(dialect, sql):
-    assert guarded(sql, dialect).split() == sql.removesuffix("# why").rstrip("; ").split()
+    assert guard_query(sql, dialect).split() == sql.removesuffix("# why").rstrip("; ").split()
 
 
 @pytest.mark.parametrize(("dialect", "sql"), [(dialect, sql) for dialect, found in WRITTEN.items() for sql in found])
 def test_everything_else_is_refused(dialect, sql):
     with pytest.raises(QueryFailed) as failure:
-        guarded(sql, dialect)
+        guard_query(sql, dialect)
     assert failure.value.kind == "refused", str(failure.value)
 
 
 def test_comments_do_not_reach_the_engine_which_would_execute_some():
-    assert "SLEEP" not in guarded("SELECT 1 /*! + SLEEP(9) */ /*M! + SLEEP(9) */ -- x\n", "mysql")
-    assert guarded("SELECT a/* x /* y */ z */FROM t", "postgres") == "SELECT a FROM t"
+    assert "SLEEP" not in guard_query("SELECT 1 /*! + SLEEP(9) */ /*M! + SLEEP(9) */ -- x\n", "mysql")
+    assert guard_query("SELECT a/* x /* y */ z */FROM t", "postgres") == "SELECT a FROM t"
 
 
 def test_what_does_not_parse_is_an_error_with_the_place():
     with pytest.raises(QueryFailed, match="does not parse as PostgreSQL") as failure:
-        guarded("SELECT FROM WHERE (", "postgres")
+        guard_query("SELECT FROM WHERE (", "postgres")
     assert failure.value.kind == "error"
     for empty in ("", " ; ", "-- nothing"):
         with pytest.raises(QueryFailed, match="no query"):
-            guarded(empty, "duckdb")
+            guard_query(empty, "duckdb")
 
 
 def test_hostile_text_neither_hangs_nor_raises_anything_else():
     for sql in (
         "(" * 5000,
         "SELECT " + "(" * 3000 + "1" + ")" * 3000,
-        "SELECT '" + "x" * LONGEST,
+        "SELECT '" + "x" * MAX_QUERY_CHARACTERS,
         "\x00",
         "SELECT 1" * 99,
     ):
         with pytest.raises(QueryFailed):
-            guarded(sql, "postgres")
+            guard_query(sql, "postgres")
 
 
 def test_a_table_of_the_schema_may_be_named_like_a_systems():
-    reach = Reach(frozenset(("pg_games", "sys.users")), frozenset(("shop", "sys")))
-    assert guarded("SELECT * FROM pg_games JOIN sys.users USING (id)", "postgres", reach)
-    assert guarded("SELECT * FROM shop.orders", "postgres", reach)
+    reach = ReadScope(frozenset(("pg_games", "sys.users")), frozenset(("shop", "sys")))
+    assert guard_query("SELECT * FROM pg_games JOIN sys.users USING (id)", "postgres", reach)
+    assert guard_query("SELECT * FROM shop.orders", "postgres", reach)
     for sql in ("SELECT * FROM sys.config", "SELECT * FROM private.orders", "SELECT * FROM pg_roles"):
         with pytest.raises(QueryFailed) as failure:
-            guarded(sql, "postgres", reach)
+            guard_query(sql, "postgres", reach)
         assert failure.value.kind == "refused"
 
 
 def test_names_are_respelt_and_texts_are_not():
     names = {"pets": "Pets"}
-    assert with_tables_spelt("SELECT PETS.a, 'pets' FROM pets, `PETS` AS x", names) == (
+    assert restore_table_case("SELECT PETS.a, 'pets' FROM pets, `PETS` AS x", names) == (
         "SELECT Pets.a, 'pets' FROM Pets, `Pets` AS x"
     )
     sql = "SELECT public.t.a, 'public.t', x.public FROM public.t, other.public.t"
-    assert without_qualifiers(sql, "postgres", ("public",)) == "SELECT t.a, 'public.t', x.public FROM t, other.public.t"
+    assert strip_qualifiers(sql, "postgres", ("public",)) == "SELECT t.a, 'public.t', x.public FROM t, other.public.t"

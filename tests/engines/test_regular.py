@@ -9,8 +9,8 @@ import pytest
 
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.trees import parse_query
-from text2sql.engines.values.pattern_checks import ARGUMENTS, MATCHES, matches, with_pattern_function
-from text2sql.engines.values.regular_expressions import divides, matching, texts
+from text2sql.engines.values.pattern_checks import ARGUMENT_COUNT, FUNCTION, matches, replace_regular_expressions
+from text2sql.engines.values.regular_expressions import boundary_texts, has_ambiguous_repetition, matching_texts
 
 PATTERNS = [
     *("^[a-c]+$", "ab+c", r"^\d{3}-\d{4}$", "^(red|gr[ae]y)s?$", r"@example\.com$", "^[^@]+@[^@]+$", r"^\+?[0-9]+$"),
@@ -27,18 +27,18 @@ UNLIKE = [
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_some_texts_match_and_some_do_not(pattern: str) -> None:
-    found = [re.search(pattern, text) is not None for text in texts(pattern)]
+    found = [re.search(pattern, text) is not None for text in boundary_texts(pattern)]
     assert sum(found) >= 2 and found.count(False) >= 2
 
 
 @pytest.mark.parametrize(("one", "other"), UNLIKE)
 def test_a_text_tells_two_expressions_apart(one: str, other: str) -> None:
-    both = [*texts(one), *texts(other)]
+    both = [*boundary_texts(one), *boundary_texts(other)]
     assert any((re.search(one, text) is None) != (re.search(other, text) is None) for text in both)
 
 
 def test_similar_to_is_of_the_whole_text_with_its_own_signs() -> None:
-    found = texts("(a|b)%_.", similar=True)
+    found = boundary_texts("(a|b)%_.", similar=True)
     assert any(re.fullmatch(r"[ab].*.\.", text) for text in found)
 
 
@@ -46,13 +46,13 @@ def test_similar_to_is_of_the_whole_text_with_its_own_signs() -> None:
     "pattern", ["", "(", "[", "a{", "((((((((x))))))))", "*", "a{999}", "(?<", "\\", "[[:alpha:]]", "a" * 900]
 )
 def test_what_is_no_expression_or_a_long_one_gives_few_short_texts(pattern: str) -> None:
-    found = texts(pattern)
+    found = boundary_texts(pattern)
     assert len(found) <= 60 and all(len(text) <= 60 for text in found)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_texts_are_drawn_that_match(pattern: str) -> None:
-    found = matching(pattern)
+    found = matching_texts(pattern)
     assert len(found) > 1 or pattern in ("(?i)^rome$", r"\bend$", r"@example\.com$")
     assert found and all(re.search(pattern, text) for text in found if text.isascii())
 
@@ -73,9 +73,9 @@ def test_texts_are_drawn_that_match(pattern: str) -> None:
 def test_a_check_holds_by_the_function_as_in_the_engine(
     condition: str, dialect: Dialect, right: str, wrong: str
 ) -> None:
-    tree = with_pattern_function(parse_query(f"SELECT {condition}", dialect), dialect)
+    tree = replace_regular_expressions(parse_query(f"SELECT {condition}", dialect), dialect)
     connection = sqlite3.connect(":memory:")
-    connection.create_function(MATCHES, ARGUMENTS, matches)
+    connection.create_function(FUNCTION, ARGUMENT_COUNT, matches)
     for text, holds in ((right, 1), (wrong, 0), (None, None)):
         query = f"{tree.sql('sqlite')} FROM (SELECT ? AS code)"
         assert connection.execute(query, [text]).fetchone() == (holds,)
@@ -85,11 +85,13 @@ def test_a_check_holds_by_the_function_as_in_the_engine(
 def test_an_expression_that_python_does_not_read_is_left_as_it_is() -> None:
     for pattern in ("(?<=a+)b", "[", r"\ma"):
         tree = parse_query(f"SELECT code ~ '{pattern}'", "postgres")
-        assert tree is not None and with_pattern_function(tree, "postgres") == tree
+        assert tree is not None and replace_regular_expressions(tree, "postgres") == tree
 
 
 @pytest.mark.parametrize("pattern", ["^(a+)+$", r"^(\w+\s?)+$", "^(a|aa)+$", "^((a|b)c?)*$", "^(a{1,3}){2,9}$"])
 def test_a_text_that_can_be_divided_in_many_ways_is_tried_where_it_is_short(pattern: str) -> None:
-    assert divides(pattern) and matches("!", pattern, "") == 0
+    assert has_ambiguous_repetition(pattern) and matches("!", pattern, "") == 0
     assert [matches("a" * count + "!", pattern, "") for count in (19, 20, 60)] == [0, None, None]
-    assert not any(map(divides, ("^[a-z]+/[a-z]+$", "^(ab){2,9}$", "^(red|gr[ae]y)s?$", r"^\d{3}-\d{4}$")))
+    assert not any(
+        map(has_ambiguous_repetition, ("^[a-z]+/[a-z]+$", "^(ab){2,9}$", "^(red|gr[ae]y)s?$", r"^\d{3}-\d{4}$"))
+    )

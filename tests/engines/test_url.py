@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.servers import duckdb_shop, sqlite_shop
-from text2sql.engines.failures import why_closed
+from text2sql.engines.failures import explain_connection_failure
 from text2sql.engines.sandbox.engine import EngineMissing
-from text2sql.engines.sandbox.in_postgres import PostgreSQL
+from text2sql.engines.sandbox.postgres_engine import PostgreSQLEngine
 from text2sql.engines.url import locate
 from text2sql.errors import UserError
 
@@ -62,12 +62,12 @@ def test_a_password_is_in_nothing_that_is_shown(scheme: str, monkeypatch: pytest
     monkeypatch.setenv("SHOP_PASSWORD", SECRET)
     location = locate(f"{scheme}://reader:${{SHOP_PASSWORD}}@host:77/shop?connect_timeout=7777")
     assert location.url is not None and location.url.password == SECRET
-    assert location.shown.endswith("//reader@host:77/shop")
-    for text in (location.shown, str(location), repr(location)):
+    assert location.display_name.endswith("//reader@host:77/shop")
+    for text in (location.display_name, str(location), repr(location)):
         assert SECRET not in text and "7777" not in text
-    assert location.redacted(f"no {SECRET} here, nor 7777") == "no *** here, nor ***"
+    assert location.redact(f"no {SECRET} here, nor 7777") == "no *** here, nor ***"
     monkeypatch.setenv("SHOP", "postgresql://reader:pass%2Fword@host/shop")
-    assert "pass" not in locate("${SHOP}").shown
+    assert "pass" not in locate("${SHOP}").display_name
 
 
 def test_a_url_that_cannot_be_read_is_not_repeated() -> None:
@@ -102,14 +102,14 @@ def test_a_password_with_an_unwritten_sign_is_not_repeated(scheme: str, password
 
 
 def test_an_at_sign_among_the_options_is_no_part_of_a_password() -> None:
-    assert locate("postgresql://reader@127.0.0.1/shop?application_name=a@b").shown.endswith("127.0.0.1/shop")
+    assert locate("postgresql://reader@127.0.0.1/shop?application_name=a@b").display_name.endswith("127.0.0.1/shop")
 
 
 @pytest.mark.parametrize("password", ["rd#p@ss/1", "p@ss:word"])
 def test_nor_is_that_of_the_server_that_judges(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXT2SQL_POSTGRES", f"postgresql://reader:{password}@127.0.0.1:5432/shop")
     with pytest.raises(EngineMissing, match="written as %XX") as refused:
-        PostgreSQL()
+        PostgreSQLEngine()
     assert not any(part in str(refused.value) for part in password.split("@") if len(part) > 1)
 
 
@@ -124,6 +124,6 @@ def test_a_password_that_is_a_word_of_a_message_leaves_the_message_whole(passwor
         ),
         (f"nobody there, {password}", "the server cannot be reached ("),
     ):
-        said = why_closed(location, Exception(driver))
-        assert said.startswith(f"PostgreSQL at {location.shown}: {ours}")
+        said = explain_connection_failure(location, Exception(driver))
+        assert said.startswith(f"PostgreSQL at {location.display_name}: {ours}")
         assert f" {password})" not in said and "***)" in said

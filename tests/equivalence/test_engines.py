@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.engines import ENGINES, require_engine
 from text2sql.engines.sandbox import engine as engines
-from text2sql.engines.sandbox.engine import EngineMissing, drop_engine, open_engine
+from text2sql.engines.sandbox.engine import EngineMissing, close_engine, open_engine
 from text2sql.equivalence.engine_match import TRANSPILED
 from text2sql.equivalence.execution_match import execution_match
 from text2sql.equivalence.overlap import row_overlap
@@ -184,7 +184,7 @@ def test_a_connection_that_dies_in_the_middle_is_said_and_opened_again() -> None
     require_engine("postgres")
     engine = open_engine("postgres")
     number = engine._db.execute("SELECT pg_backend_pid()").fetchone()[0]  # type: ignore[attr-defined]
-    drop_engine("postgres")
+    close_engine("postgres")
     engine = open_engine("postgres")
     victim = engine._db.execute("SELECT pg_backend_pid()").fetchone()[0]  # type: ignore[attr-defined]
     assert victim != number
@@ -200,7 +200,7 @@ def test_a_connection_that_dies_in_the_middle_is_said_and_opened_again() -> None
 
 
 def test_without_a_server_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "_OPEN", {})
+    monkeypatch.setattr(engines, "_OPEN_ENGINES", {})
     monkeypatch.delenv("TEXT2SQL_MYSQL", raising=False)
     with pytest.raises(EngineMissing, match="TEXT2SQL_MYSQL"):
         execution_match(SCHEMA, "SELECT 1", "SELECT 1", dialect="mysql")
@@ -213,7 +213,7 @@ def test_without_a_server_one_sentence_says_what_to_do(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("package", ["duckdb", "psycopg", "pymysql"])
 def test_without_the_driver_one_sentence_names_the_extra(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dialect = {"duckdb": "duckdb", "psycopg": "postgres", "pymysql": "mysql"}[package]
-    monkeypatch.setattr(engines, "_OPEN", {})
+    monkeypatch.setattr(engines, "_OPEN_ENGINES", {})
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(EngineMissing, match=rf'extra "{dialect}"'):
         execution_match(SCHEMA, "SELECT 1", "SELECT 1", dialect=dialect)
@@ -364,7 +364,7 @@ def test_a_server_that_has_gone_ends_the_run_with_a_sentence(
 
     require_engine("postgres")
     monkeypatch.setattr("text2sql.equivalence.scoring.run_tasks", gone)
-    monkeypatch.setattr(engines, "_OPEN", {"postgres": type(open_engine("postgres"))()})
+    monkeypatch.setattr(engines, "_OPEN_ENGINES", {"postgres": type(open_engine("postgres"))()})
     pairs = [Pair(SCHEMA, f"SELECT {number}", "SELECT 1", None, "postgres") for number in range(2)]
     with pytest.raises(EngineMissing, match="No PostgreSQL answers"):
         list(score_pairs(pairs))
@@ -383,7 +383,7 @@ def test_a_server_that_has_gone_ends_the_run_with_a_sentence(
     ],
 )
 def test_no_message_holds_a_password(variable: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "_OPEN", {})
+    monkeypatch.setattr(engines, "_OPEN_ENGINES", {})
     monkeypatch.setenv(variable, url)
     with pytest.raises(EngineMissing, match=variable) as told:
         execution_match(SCHEMA, "SELECT 1", "SELECT 1", dialect=variable.removeprefix("TEXT2SQL_").lower())

@@ -16,15 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.generated import cases
-from text2sql.equivalence.databases.declared import suits
+from text2sql.equivalence.databases.column_constraints import suits_kind
 from text2sql.equivalence.databases.differences.collisions import variations
-from text2sql.equivalence.databases.drawing.domains import Domains
+from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.drawing.generator import Database, Generator
 from text2sql.equivalence.databases.drawing.recipes import counted_recipes
+from text2sql.equivalence.databases.limits import count_beyond_limit
+from text2sql.equivalence.databases.phenomena.count_thresholds import MAX_COUNTED_ROWS, read_count_thresholds
 from text2sql.equivalence.databases.probe import ConditionProbe
 from text2sql.equivalence.databases.reading.compiler import compile_plan
-from text2sql.equivalence.databases.values.json_documents import documents, json_paths
-from text2sql.equivalence.databases.values.thresholds import MOST, out_of_reach, thresholds
+from text2sql.equivalence.databases.values.json_documents import documents, read_json_paths
 from text2sql.equivalence.match import DEFAULT_EFFORT
 from text2sql.equivalence.results import ABSOLUTE, RELATIVE
 from text2sql.equivalence.search import MIN_INFORMATIVE
@@ -47,7 +48,7 @@ ALLOWED = {
 }
 
 
-def made(schema: str, queries: list[str], count: int = 24, seed: int = 0) -> Iterator[Database]:
+def databases_for(schema: str, queries: list[str], count: int = 24, seed: int = 0) -> Iterator[Database]:
     """The first databases for some queries."""
     parsed = parse_schema(schema)
     probe = ConditionProbe()
@@ -57,19 +58,19 @@ def made(schema: str, queries: list[str], count: int = 24, seed: int = 0) -> Ite
     probe.close()
 
 
-def stored(schema: str, rows: Database) -> sqlite3.Connection:
+def load(schema: str, rows: Database) -> sqlite3.Connection:
     """A database in SQLite with these rows, those left out that its CHECKs refuse."""
     db = sqlite3.connect(":memory:")
     db.executescript(schema)
     for name, table in parse_schema(schema).tables.items():
-        places = [at for at, key in enumerate(table.columns) if key in table.given]
-        names = ",".join(f"`{column}`" for column in table.given)
+        places = [at for at, key in enumerate(table.columns) if key in table.stored_columns]
+        names = ",".join(f"`{column}`" for column in table.stored_columns)
         data = [tuple(row[at] for at in places) for row in rows[name]]
         db.executemany(f"INSERT OR IGNORE INTO `{name}` ({names}) VALUES ({','.join('?' * len(places))})", data)
     return db
 
 
-def misfits(db: sqlite3.Connection) -> list[Any]:
+def values_of_another_kind(db: sqlite3.Connection) -> list[Any]:
     """The values that their declared types do not allow."""
     found = []
     for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE TABLE%'"):
@@ -94,9 +95,9 @@ DECLARED = [
 
 @pytest.mark.parametrize(("schema", "gold", "predicted"), DECLARED[::3])
 def test_every_value_suits_its_column_and_every_constraint_holds(schema: str, gold: str, predicted: str) -> None:
-    for rows in made(schema, [gold, predicted]):
-        db = stored(schema, rows)
-        assert not misfits(db)
+    for rows in databases_for(schema, [gold, predicted]):
+        db = load(schema, rows)
+        assert not values_of_another_kind(db)
         if "CHECK" not in schema and "COLLATE" not in schema:
             # Nothing was refused, so keys and NOT NULL hold; nothing points nowhere.
             for name, data in rows.items():
@@ -106,10 +107,10 @@ def test_every_value_suits_its_column_and_every_constraint_holds(schema: str, go
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(cases(), st.integers(0, 10**6))
-def test_every_value_suits_columns_of_made_up_schemas(case: tuple[str, str], seed: int) -> None:
+def test_every_value_suits_columns_of_generated_schemas(case: tuple[str, str], seed: int) -> None:
     schema, gold = case
-    for rows in made(schema, [gold], 12, seed):
-        assert not misfits(stored(schema, rows))
+    for rows in databases_for(schema, [gold], 12, seed):
+        assert not values_of_another_kind(load(schema, rows))
 
 
 @pytest.mark.parametrize(
@@ -131,26 +132,26 @@ def test_every_value_suits_columns_of_made_up_schemas(case: tuple[str, str], see
         (None, "date", True),
     ],
 )
-def test_what_suits(value: Value, kind: str, expected: bool) -> None:
-    assert suits(value, kind) == expected
+def test_kinds_and_their_values(value: Value, kind: str, expected: bool) -> None:
+    assert suits_kind(value, kind) == expected
 
 
 def test_a_column_holds_what_the_gold_query_says_is_in_it() -> None:
     schema = "CREATE TABLE t (score INTEGER, day DATE)"
-    kept = [rows["t"] for rows in made(schema, ["SELECT day FROM t WHERE score = 'n/a'"])]
+    kept = [rows["t"] for rows in databases_for(schema, ["SELECT day FROM t WHERE score = 'n/a'"])]
     assert any("n/a" in {row[0] for row in data} for data in kept)
     # SQLite takes nothing but whole numbers in an alias of the rowid, whatever the query says.
-    alias = made("CREATE TABLE t (id INTEGER PRIMARY KEY, day DATE)", ["SELECT day FROM t WHERE id = 'n/a'"])
+    alias = databases_for("CREATE TABLE t (id INTEGER PRIMARY KEY, day DATE)", ["SELECT day FROM t WHERE id = 'n/a'"])
     assert all(isinstance(row[0], int) for rows in alias for row in rows["t"])
     # What only the prediction says is not believed.
     queries = ["SELECT day FROM t WHERE score > 3", "SELECT day FROM t WHERE score = 'n/a'"]
-    assert all(isinstance(row[0], int | None) for rows in made(schema, queries) for row in rows["t"])
+    assert all(isinstance(row[0], int | None) for rows in databases_for(schema, queries) for row in rows["t"])
 
 
-def test_two_values_that_a_function_makes_equal_meet() -> None:
+def test_two_values_that_a_function_makes_equal_are_in_one_database() -> None:
     schema = "CREATE TABLE t (at DATETIME, name TEXT)"
     days = names = 0
-    for rows in made(schema, ["SELECT date(at), lower(name) FROM t", "SELECT at, name FROM t"]):
+    for rows in databases_for(schema, ["SELECT date(at), lower(name) FROM t", "SELECT at, name FROM t"]):
         moments = {row[0] for row in rows["t"] if row[0]}
         texts = {row[1] for row in rows["t"] if row[1]}
         days += len({moment[:10] for moment in moments}) < len(moments)
@@ -161,7 +162,7 @@ def test_two_values_that_a_function_makes_equal_meet() -> None:
 @pytest.mark.parametrize("kind", ["date", "datetime", "time"])
 def test_variations_of_a_moment_are_moments(kind: str) -> None:
     value = {"date": "2020-12-31", "datetime": "2020-12-31 23:59:59", "time": "23:59:59"}[kind]
-    assert all(suits(other, kind) for other in variations(value, kind)) and len(variations(value, kind)) > 4
+    assert all(suits_kind(other, kind) for other in variations(value, kind)) and len(variations(value, kind)) > 4
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -169,7 +170,7 @@ def test_as_many_rows_as_a_threshold_counts_whatever_the_seed(seed: int) -> None
     schema = "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE q (p_id INT NOT NULL REFERENCES p(id), w INT)"
     gold = "SELECT p_id FROM (SELECT p_id, COUNT(*) AS c FROM q GROUP BY p_id) WHERE c > 120"
     sizes = set()
-    for rows in made(schema, [gold], 20, seed):
+    for rows in databases_for(schema, [gold], 20, seed):
         keys = [row[0] for row in rows["q"]]
         sizes |= {keys.count(key) for key in set(keys)}
     assert {119, 120, 121} <= sizes
@@ -177,7 +178,7 @@ def test_as_many_rows_as_a_threshold_counts_whatever_the_seed(seed: int) -> None
 
 def test_thresholds() -> None:
     def found(sql: str) -> set[int]:
-        return {threshold.number for threshold in thresholds(sqlglot.parse_one(sql, read="sqlite"))}
+        return {threshold.number for threshold in read_count_thresholds(sqlglot.parse_one(sql, read="sqlite"))}
 
     assert found("SELECT a FROM t ORDER BY b LIMIT 5 OFFSET 20") == {25, 20}
     assert found("SELECT a FROM t GROUP BY a HAVING COUNT(*) BETWEEN 3 AND 9") == {3, 9}
@@ -187,27 +188,32 @@ def test_thresholds() -> None:
     assert found("SELECT a FROM t GROUP BY a HAVING SUM(price) > 99") == set()
 
 
-def test_what_no_database_reaches_is_undecided_only_where_the_queries_differ_in_it() -> None:
+def test_a_count_beyond_the_limit_matters_only_where_the_queries_differ_in_it() -> None:
     def both(gold: str, predicted: str) -> int | None:
-        return out_of_reach(*(thresholds(sqlglot.parse_one(sql, read="sqlite")) for sql in (gold, predicted)))
+        return count_beyond_limit(
+            *(read_count_thresholds(sqlglot.parse_one(sql, read="sqlite")) for sql in (gold, predicted))
+        )
 
-    assert both(f"SELECT a FROM t LIMIT {MOST}", "SELECT a FROM t") is None
-    assert both(f"SELECT a FROM t LIMIT {MOST + 1}", "SELECT a FROM t") == MOST + 1
-    assert both(f"SELECT a FROM t LIMIT {MOST + 1}", f"SELECT a AS b FROM t LIMIT {MOST + 1}") is None
+    assert both(f"SELECT a FROM t LIMIT {MAX_COUNTED_ROWS}", "SELECT a FROM t") is None
+    assert both(f"SELECT a FROM t LIMIT {MAX_COUNTED_ROWS + 1}", "SELECT a FROM t") == MAX_COUNTED_ROWS + 1
+    assert (
+        both(f"SELECT a FROM t LIMIT {MAX_COUNTED_ROWS + 1}", f"SELECT a AS b FROM t LIMIT {MAX_COUNTED_ROWS + 1}")
+        is None
+    )
     having = "SELECT a FROM t GROUP BY a HAVING COUNT(*) {} 9000"
     assert both(having.format("<"), having.format("<=")) == 9000
 
 
-def test_counted_recipes_reach_the_bound() -> None:
-    tree = sqlglot.parse_one(f"SELECT a FROM t GROUP BY a HAVING COUNT(*) > {MOST}", read="sqlite")
+def test_counted_recipes_reach_the_limit() -> None:
+    tree = sqlglot.parse_one(f"SELECT a FROM t GROUP BY a HAVING COUNT(*) > {MAX_COUNTED_ROWS}", read="sqlite")
     plan = compile_plan(parse_schema("CREATE TABLE t (a INT)"), [tree])
-    assert max(size for recipe in counted_recipes(plan) for size in recipe.counted) == MOST + 1
+    assert max(size for recipe in counted_recipes(plan) for size in recipe.exact_copies) == MAX_COUNTED_ROWS + 1
 
 
 def test_documents_follow_the_paths_of_the_queries() -> None:
     gold = "SELECT d ->> '$.a.b[1]', json_extract(d, '$.c') FROM t WHERE d ->> 'e' > 5"
     tree = sqlglot.parse_one(gold, read="sqlite")
-    paths = json_paths(tree)
+    paths = read_json_paths(tree)
     assert set(paths["d"]) == {("a", "b", 1), ("c",), ("e",), ()}
     found = [json.loads(str(text)) for text in documents(paths["d"], [5])]
     assert {5, 6, 4} <= {document.get("e") for document in found if isinstance(document.get("e"), int)}
@@ -217,23 +223,23 @@ def test_documents_follow_the_paths_of_the_queries() -> None:
 def test_checks_give_the_columns_their_values() -> None:
     schema = """CREATE TABLE t (a TEXT CHECK (a IN ('x', 'y')), n INTEGER CHECK (n BETWEEN 18 AND 20), m INTEGER,
       CHECK (m > n))"""
-    rows = [row for database in made(schema, ["SELECT a FROM t WHERE m > 3"]) for row in database["t"]]
+    rows = [row for database in databases_for(schema, ["SELECT a FROM t WHERE m > 3"]) for row in database["t"]]
     assert {a for a, _, _ in rows} - {None} == {"x", "y"}
     assert {n for _, n, _ in rows} - {None} == {18, 19, 20}
     # A CHECK over two columns holds wherever rows are made on purpose.
     assert sum(m is None or n is None or m > n for _, n, m in rows) > 40
 
 
-def test_seeds_give_other_databases_and_one_seed_the_same() -> None:
+def test_other_seeds_give_other_databases_and_one_seed_the_same() -> None:
     schema, gold = "CREATE TABLE t (a INT, b TEXT)", "SELECT b FROM t WHERE a > 3"
-    first, again, other = (list(made(schema, [gold], 8, seed)) for seed in (0, 0, 1))
+    first, again, other = (list(databases_for(schema, [gold], 8, seed)) for seed in (0, 0, 1))
     assert first == again and first != other
 
 
 def test_documentation_states_the_bounds_of_the_code() -> None:
     text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
     section = re.split(r"^## ", text.split("## What it cannot see", 1)[1], flags=re.MULTILINE)[0]
-    for bound in (f"{MOST:,}", f"{MAX_ROWS:,}"):
+    for bound in (f"{MAX_COUNTED_ROWS:,}", f"{MAX_ROWS:,}"):
         assert bound in section, bound
     assert f"at least {['', 'one', 'two', 'three', 'four', 'five', 'six'][MIN_INFORMATIVE]} of the databases" in text
     assert f"default {DEFAULT_EFFORT}" in text

@@ -99,7 +99,7 @@ def test_the_witness_has_every_column_of_its_tables() -> None:
 def test_work_decides_before_the_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
     budget = Budget(100.0)
     budget.spend(10**12)
-    assert budget.spent and not budget.over
+    assert budget.spent and not budget.expired
     # A machine that is busy with something else runs down the clock on the wall, not that of the processor.
     wall = time.monotonic()
     monkeypatch.setattr(

@@ -40,7 +40,7 @@ from text2sql.evaluation.golds import (
 )
 from text2sql.pipeline.run import run_pipeline
 from text2sql.pipeline.stages import read_data
-from text2sql.sql.dialects import reading_dialects
+from text2sql.sql.foreign_dialects import reading_dialects
 
 SCHEMA = "CREATE TABLE goods (name TEXT, price REAL, sold DATE)"
 SETTINGS = EvaluationConfig(workers=1, databases=8)

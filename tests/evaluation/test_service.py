@@ -152,7 +152,7 @@ def test_pairs_are_judged_in_the_dialect_that_is_named() -> None:
 
 
 def test_a_dialect_without_engine_is_said_and_nothing_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "_OPEN", {})
+    monkeypatch.setattr(engines, "_OPEN_ENGINES", {})
     monkeypatch.setenv("TEXT2SQL_MYSQL", "mysql://somebody:secret@127.0.0.1:1/")
     body = json.dumps({"pairs": PAIRS[:1], "dialect": "mysql"}).encode()
     with pytest.raises(ValueError, match="this server has no MySQL to judge in") as told:

@@ -120,7 +120,7 @@ def test_answers_in_brief_and_in_full(client: TestClient) -> None:
 
 def test_clauses_come_in_pieces(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     generation, rows = all_rows(client, "llama", "tuned")
-    monkeypatch.setattr(app_module, "_SECONDS", 0)
+    monkeypatch.setattr(app_module, "_MAX_SECONDS", 0)
     asked = {"run": "llama", "label": "tuned", "generation": generation}
     pieces = [ask(client, "clauses", start=start, **asked)["clauses"] for start in (0, 1, len(rows))]
     assert [len(piece) for piece in pieces] == [1, 1, 0]

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from tinker import types
 
-from backends.fake import ByteTokenizer, FakeSamplingClient, FakeServiceClient
+from backends.byte_tokenizer import ByteTokenizer
+from backends.fake import FakeSamplingClient, FakeServiceClient
 from backends.options import FakeOptions
 from tests.support import archives
 from tests.support.tiny_runs import read_jsonl, tiny_config
@@ -21,7 +22,7 @@ from text2sql.config import Config, EvaluationConfig, FewShot, Retry, SelfConsis
 from text2sql.data.example import Example
 from text2sql.data.few_shot import choose_few_shot
 from text2sql.data.prompts import PromptFormat
-from text2sql.engines.sandbox.engine import drop_engine
+from text2sql.engines.sandbox.engine import close_engine
 from text2sql.errors import UserError
 from text2sql.evaluation.match_options import match_options
 from text2sql.inference import strategies
@@ -134,7 +135,7 @@ def test_votes_are_taken_on_the_real_database(tmp_path: Path) -> None:
 
 def test_where_queries_are_translated_no_strategy_needs_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEXT2SQL_MYSQL", raising=False)
-    drop_engine("mysql")
+    close_engine("mysql")
     config = Config.model_validate({"data": {"dialect": "mysql"}, "evaluation": {"transpile": True, "workers": 1}})
     question = replace(ASKED, dialect="mysql")
     answers = [_wrote("SELECT MAX(depth) FROM berth", "SELECT COUNT(*) FROM berth", "SELECT COUNT(1) FROM `berth`")]

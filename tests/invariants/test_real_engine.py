@@ -96,7 +96,7 @@ def test_answers_and_logprobs_are_ours(engine: str, open_local: Any, shared_data
     same = [(theirs, ours) for theirs, ours in pairs if theirs.tokens == ours.tokens]
     print(f"{len(same)} of {len(pairs)} the same; difference {service.describe()['sampler'][1]:.5f} nats")
     # Ties in rounding are the one reason to differ.
-    assert len(same) >= len(pairs) - 1 and service.describe()["sampler"][1] < 1e-3
+    assert len(same) >= len(pairs) - 1 and service.describe().sampler[1] < 1e-3
     for theirs, ours in same:
         assert theirs.stop_reason == ours.stop_reason
         np.testing.assert_allclose(theirs.logprobs, ours.logprobs, atol=2e-3)

@@ -88,7 +88,7 @@ other = service.create_training_client_from_state_with_optimizer(path).result()
 step(other, 2)
 del client
 step(other, 3)
-found["processes"] = service.describe()["processes"]
+found["processes"] = service.describe().processes
 base = [p for name, p in other.engine.base.model.named_parameters() if "lora_" not in name]
 found["base numbers"] = sum((p.to_local() if hasattr(p, "to_local") else p).numel() for p in base)
 found["answered by"] = sorted(found["answered by"])

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from backends.interface import BackendError
 from backends.local.decode import growing_cache
-from backends.local.model.shared_attention import Level, attend_beside
+from backends.local.model.shared_attention import CascadeLevel, cascade_attention
 from scripts.check_architectures import ARCHITECTURES, VOCABULARY, make_model
 from tests.support.sampling import greedy_by_hand, ids, params, some
 
@@ -74,7 +74,7 @@ def test_calls_that_join_later_and_calls_that_are_called_off(open_local: Any, ti
             first[1].future.cancel()
         return [late[turns // 3 - 1]] if turns in (3, 6, 9) else []
 
-    client.in_turns(first, arrivals).run()
+    client.sampling_job(first, arrivals).run()
     for call, length in ((first[0], 20), *((call, 9) for call in late)):
         expected = greedy_by_hand(model, call.prompt, length)
         assert [s.tokens for s in call.future.result().sequences] == [expected] * 2
@@ -98,7 +98,7 @@ def test_beginnings_take_no_columns_of_the_joint_cache(
     real = growing_cache.GrowingLayer.rebuild
 
     def watched(self: Any, like: Any, kept: Any, first: int, shape: growing_cache.CacheShape) -> None:
-        widths.append(shape.width)
+        widths.append(shape.filled)
         real(self, like, kept, first, shape)
 
     monkeypatch.setattr(growing_cache.GrowingLayer, "rebuild", watched)
@@ -155,8 +155,8 @@ def test_attention_beside_beginnings_is_attention_over_all(heads: tuple[int, int
         }
         members = {name: found for name, found in members.items() if found}
         order = torch.tensor([row for found in members.values() for row in found])
-        levels.append(Level(order, [len(m) for m in members.values()], [[known[n] for n in members]]))  # type: ignore[misc]
-    found = attend_beside(query, key, value, hidden if length == 1 else None, levels, 0, 0.2)
+        levels.append(CascadeLevel(order, [len(m) for m in members.values()], [[known[n] for n in members]]))  # type: ignore[misc]
+    found = cascade_attention(query, key, value, hidden if length == 1 else None, levels, 0, 0.2)
     for row, own in enumerate(begins):
         keys, values = (torch.cat([*(known[n][k] for n in own), x[row, None]], 2) for k, x in ((0, key), (1, value)))
         start = keys.shape[2] - width

@@ -169,8 +169,8 @@ def test_a_model_that_mixes_what_it_is_to_keep_apart_does_not_share(
     client = open_local(dtype=dtype).create_lora_training_client(tiny_model, rank=4).result()
     assert client.engine.base.packing and not client.engine.base.sharing
     # Nor does one that knows nothing of trees.
-    monkeypatch.setattr(packed_attention, "_try", lambda *_: None)
-    assert not packed_attention.may_share(client.engine.base.model)
+    monkeypatch.setattr(packed_attention, "_probe", lambda *_: None)
+    assert not packed_attention.supports_shared_prefixes(client.engine.base.model)
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "importance_sampling", "ppo", "cispo", "dro"])
@@ -241,11 +241,11 @@ def test_out_of_memory_halves_the_budget_of_shared_rows_too(
 
 @pytest.mark.parametrize("heads", [(4, 4), (6, 2)])
 def test_attention_over_a_tree_is_attention_under_its_mask(heads: tuple[int, int]) -> None:
-    from backends.planning.prefix_tree import in_tree_order, segments
+    from backends.planning.prefix_tree import build_segments, sort_by_prefix
 
     rows = [np.array(ids) for ids in family(4)]
-    order, shared = in_tree_order(rows)
-    tree = segments([len(rows[k]) for k in order], shared)
+    order, shared = sort_by_prefix(rows)
+    tree = build_segments([len(rows[k]) for k in order], shared)
     torch.manual_seed(0)
     query, key, value = (
         torch.randn(1, tree[-1].end, h, 16).transpose(1, 2).requires_grad_() for h in (heads[0], heads[1], heads[1])

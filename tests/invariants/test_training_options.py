@@ -12,7 +12,7 @@ import torch
 from tinker import types
 
 from backends import BackendError
-from backends.local.step.micro_batches import MicroBatch, make_rows, micro_batches
+from backends.local.step.micro_batches import MicroBatch, make_micro_batches, make_rows
 from backends.local.step.noise import Noise
 from backends.losses import LOSSES
 from tests.support.datums import cross_entropy_datum, random_datums
@@ -90,14 +90,14 @@ def test_lora_plus_equals_pefts(open_local: Any, tiny_model: str) -> None:
 def micro_batch(*lengths: int, packing: bool = False) -> MicroBatch:
     data = [cross_entropy_datum(np.arange(n + 1), np.ones(n)) for n in lengths]
     rows = make_rows(data, LOSSES["cross_entropy"], 600, 512)
-    return micro_batches(rows, 10_000, everything=True, device=torch.device("cpu"), packing=packing)[0]
+    return make_micro_batches(rows, 10_000, score_all=True, device=torch.device("cpu"), packing=packing)[0]
 
 
 def test_neftune_noise_is_the_papers() -> None:
     """Uniform in ±alpha / sqrt(L D), a function of its place alone, nothing on padding, the same when packed."""
     noise = Noise((1, 2, 0), neftune_alpha=5.0)
     like = torch.zeros(1, 1, 64)
-    made = noise.on_embeddings(micro_batch(300, 40), like)
+    made = noise.embedding_noise(micro_batch(300, 40), like)
     assert made.shape == (2, 300, 64)
     for place, length in ((0, 300), (1, 40)):
         bound = 5.0 / math.sqrt(length * 64)
@@ -106,10 +106,10 @@ def test_neftune_noise_is_the_papers() -> None:
         assert float(own.std()) == pytest.approx(bound / math.sqrt(3), rel=0.03)
         assert abs(float(own.mean())) < 0.05 * bound
     assert not made[1, 40:].any()
-    packed = noise.on_embeddings(micro_batch(300, 40, packing=True), like)
+    packed = noise.embedding_noise(micro_batch(300, 40, packing=True), like)
     assert torch.equal(packed, torch.cat([made[0], made[1, :40]])[None])
-    assert torch.equal(noise.on_embeddings(micro_batch(300), like)[0], made[0])
-    assert not torch.equal(Noise((1, 3, 0), 5.0).on_embeddings(micro_batch(300), like)[0], made[0])
+    assert torch.equal(noise.embedding_noise(micro_batch(300), like)[0], made[0])
+    assert not torch.equal(Noise((1, 3, 0), 5.0).embedding_noise(micro_batch(300), like)[0], made[0])
 
 
 def test_neftune_trains_on_the_noisy_embeddings(open_local: Any, tiny_model: str) -> None:
@@ -119,8 +119,8 @@ def test_neftune_trains_on_the_noisy_embeddings(open_local: Any, tiny_model: str
     expected = 0.0
     for row in make_rows(data, LOSSES["cross_entropy"], 600, 512):
         embedded = reference.model.get_input_embeddings()(row.tokens[None])
-        alone = micro_batches([row], 10_000, everything=True, device=torch.device("cpu"))[0]
-        noise = Noise((3, 0, 0), 5.0).on_embeddings(alone, embedded)
+        alone = make_micro_batches([row], 10_000, score_all=True, device=torch.device("cpu"))[0]
+        noise = Noise((3, 0, 0), 5.0).embedding_noise(alone, embedded)
         lp = torch.log_softmax(reference.model(inputs_embeds=embedded + noise).logits[0], -1)
         expected -= float((row.inputs["weights"] * lp.gather(1, row.targets)).sum().detach())
     clean = client.forward(data, "cross_entropy").result().metrics["loss:sum"]
@@ -156,7 +156,7 @@ def test_rows_are_padded_where_attention_has_a_window(open_local: Any, tiny_mode
     torch.manual_seed(0)
     config = MistralConfig(
         vocab_size=600, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=512, sliding_window=4,
+        num_key_value_heads=1, max_positiembedding_noise=512, sliding_window=4,
     )  # fmt: skip
     MistralForCausalLM(config).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)

@@ -12,7 +12,7 @@ from text2sql.config import EvaluationConfig
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
 from text2sql.data.prompts import PromptFormat, messages
-from text2sql.engines.dialect import DIALECTS, SHOWN
+from text2sql.engines.dialect import DIALECTS, DISPLAY_NAMES
 from text2sql.equivalence.execution_match import execution_match
 from text2sql.errors import UserError
 from text2sql.evaluation.golds import FAILS_IN_ENGINE, Gold, examine_golds
@@ -72,8 +72,8 @@ def test_rows_must_parse_in_their_own_dialect(tmp_path: Path) -> None:
 def test_prompts_name_the_dialect(dialect: str, template: str) -> None:
     example = Example("x", "How many?", SCHEMA, "SELECT COUNT(*) FROM t", dialect=dialect)  # type: ignore[arg-type]
     system = messages(example, PromptFormat(template))[0]["content"]
-    assert SHOWN[dialect] in system and "{" not in system  # type: ignore[index]
-    assert [name for name in SHOWN.values() if name in system] == [SHOWN[dialect]]  # type: ignore[index]
+    assert DISPLAY_NAMES[dialect] in system and "{" not in system  # type: ignore[index]
+    assert [name for name in DISPLAY_NAMES.values() if name in system] == [DISPLAY_NAMES[dialect]]  # type: ignore[index]
 
 
 def test_the_judge_is_told_the_dialect() -> None:

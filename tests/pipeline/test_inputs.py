@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from backends import fake
 from backends.base_models import weights_digest
-from tests.support.tiny_runs import judge_by_words, read_jsonl, rows, tiny_config, write_jsonl
+from backends.byte_tokenizer import ByteTokenizer
+from tests.support.tiny_runs import read_jsonl, rows, tiny_config, write_jsonl
 from text2sql.config.templates import TEMPLATES, Plain
 from text2sql.data import prompts
 from text2sql.data.example import Example
@@ -22,11 +22,7 @@ from text2sql.pipeline.inputs import _examples_fingerprint
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.inputs import fingerprint
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge_by_words(monkeypatch)
-    monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def _contents(directory: Path) -> dict[str, bytes]:
@@ -84,7 +80,7 @@ def test_another_prompt_or_tokenizer_is_refused(tmp_path: Path, monkeypatch: pyt
     run_pipeline(config, ("train",))
     changes: list[tuple[Any, str, Any, str]] = [
         (prompts, "VERSION", 99, "the prompt template or its version"),
-        (fake.ByteTokenizer, "chat_template", "another", "the tokenizer"),
+        (ByteTokenizer, "chat_template", "another", "the tokenizer"),
     ]
     for owner, name, value, match in changes:
         with monkeypatch.context() as patch:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from backends.facts import BackendFacts
 from backends.interface import BackendError
 from tests.support.tiny_runs import VALIDATED, read_jsonl, rows, tiny_config, tiny_values, write_jsonl
 from text2sql.config import Config
@@ -321,14 +322,18 @@ def test_how_a_run_goes_on_is_said_as_it_is(
 @pytest.mark.parametrize(
     ("described", "device", "said"),
     [
-        ({"gpus": 4, "processes": 1}, "auto", "has 4 GPUs, and this run uses 1; `text2sql run CONFIG --processes 4`"),
-        ({"gpus": 4, "processes": 4}, "auto", ""),
-        ({"gpus": 4, "processes": 1}, "cuda:2", ""),
-        ({"processes": 1}, "auto", ""),
+        (
+            BackendFacts(gpus=4, processes=1),
+            "auto",
+            "has 4 GPUs, and this run uses 1; `text2sql run CONFIG --processes 4`",
+        ),
+        (BackendFacts(gpus=4, processes=4), "auto", ""),
+        (BackendFacts(gpus=4, processes=1), "cuda:2", ""),
+        (BackendFacts(processes=1), "auto", ""),
     ],
 )
 def test_idle_gpus_are_said(
-    described: Any, device: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    described: BackendFacts, device: str, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     introduce_devices(described, tiny_config(tmp_path, local={"device": device}))
     assert said in (out := " ".join(capsys.readouterr().out.split())) and bool(said) == bool(out)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tinker import types
 
-from backends.fake import ByteTokenizer, FakeTrainingClient
+from backends.byte_tokenizer import ByteTokenizer
+from backends.fake import FakeTrainingClient
 from tests.support.rl_runs import fake_config, judge_here, training_alone
 from tests.support.tiny_runs import rows as text_rows
 from tests.support.tiny_runs import write_jsonl

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from text2sql.config import RewardConfig
-from text2sql.engines.sandbox.engine import drop_engine
+from text2sql.engines.sandbox.engine import close_engine
 from text2sql.equivalence.overlap import row_f1, row_overlap
 from text2sql.errors import UserError
 from text2sql.rl.rewards import RewardedAnswer, check_reward_function, grade_answers
@@ -40,7 +40,7 @@ def test_an_answer_that_was_cut_off_is_paid_as_such_though_it_is_right() -> None
 
 def test_where_queries_are_translated_no_engine_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEXT2SQL_MYSQL", raising=False)
-    drop_engine("mysql")
+    close_engine("mysql")
     texts = ("SELECT `title` FROM book WHERE 300 < pages", "SELECT title FROM book")
     answers = [replace(ASKED, answer=text, dialect="mysql") for text in texts]
     for table in (TABLE, TABLE.model_copy(update={"partial": 0.5})):

@@ -31,7 +31,7 @@ def test_what_is_declared_is_kept() -> None:
     tables = parse_schema(SCHEMA).tables
     assert list(tables) == ["word", "pair", "docs"]
     assert tables["word"].columns["w"].collation == "NOCASE"
-    assert tables["word"].given == ["id", "w", "n"]
+    assert tables["word"].stored_columns == ["id", "w", "n"]
     assert tables["word"].columns["twice"].generated == "n * 2"
     assert tables["pair"].without_rowid and tables["pair"].rowid is None
     assert tables["word"].rowid == "id"

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from text2sql.sql.printf import LONGEST, TooLong, careful_printf
+from text2sql.sql.printf import MAX_CHARACTERS, TooLong, limited_printf
 from text2sql.sql.sandbox import QueryFailed, SqliteSandbox
 from text2sql.sql.values import Value
 
@@ -37,7 +37,7 @@ LONG: list[tuple[Value, ...]] = [
     ("%*d", -1_000_000_000, 1),
     ("%.*f", 1e9, 1.5),
     ("%%%n%.*c", 1_000_000_000, "x"),
-    (f"%{LONGEST + 1}s", "a"),
+    (f"%{MAX_CHARACTERS + 1}s", "a"),
     ("%20000s" * 600,),
 ]
 
@@ -45,14 +45,14 @@ LONG: list[tuple[Value, ...]] = [
 @pytest.mark.parametrize("arguments", ORDINARY, ids=repr)
 def test_ordinary_formats_give_what_sqlite_gives(arguments: tuple[Value, ...]) -> None:
     query = f"SELECT printf({','.join('?' * len(arguments))})"
-    assert careful_printf(*arguments) == sqlite3.connect(":memory:").execute(query, arguments).fetchone()[0]
+    assert limited_printf(*arguments) == sqlite3.connect(":memory:").execute(query, arguments).fetchone()[0]
 
 
 @pytest.mark.parametrize("arguments", LONG, ids=lambda arguments: repr(arguments)[:40])
 def test_what_is_really_long_is_refused_at_once(arguments: tuple[Value, ...]) -> None:
     start = time.monotonic()
     with pytest.raises(TooLong):
-        careful_printf(*arguments)
+        limited_printf(*arguments)
     assert time.monotonic() - start < 2
 
 

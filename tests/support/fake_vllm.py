@@ -1,4 +1,4 @@
-"""A server that speaks vLLM's protocol as far as `backends.local.outside_engine` uses it, with a real small model.
+"""A server that speaks vLLM's protocol as far as `backends.local.vllm_client` uses it, with a real small model.
 
 It computes with transformers and PEFT, token by token: nothing of this project's decoding is in it.
 """

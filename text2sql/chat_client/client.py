@@ -1,7 +1,7 @@
-"""Many conversations asked of one endpoint at once, within a budget, each answer kept.
+"""Sends many conversations to one endpoint at once, within a budget, and caches each answer.
 
-An interrupted command goes on where it stopped. What no waiting changes (a wrong key, an unknown model, an address
-where nothing answers) ends the command at once. The key comes from the environment; it is neither stored nor printed.
+An interrupted command continues where it stopped. Permanent errors (a wrong key, an unknown model, an address where
+nothing answers) end the command at once. The key comes from the environment; it is neither stored nor printed.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from text2sql.formats import dollars
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-# Requests that fail one after another, each with all its retries, before the endpoint is given up.
-GIVE_UP_AFTER = 10
+# Consecutive failed requests, each after all its retries, after which the endpoint is given up.
+MAX_CONSECUTIVE_FAILURES = 10
 
 
 class ChatClient:
     """A chat model behind an OpenAI-compatible endpoint.
 
     Attributes:
-        spent: Dollars spent so far by this object, 0 where the configuration has no prices.
-        requests: Requests that were answered, those from the cache not counted.
-        cached: Answers that came from the cache.
-        prompt_tokens: Tokens of the requests that were answered.
-        completion_tokens: Tokens of their answers.
+        spent: Dollars spent by this object so far; 0 if the configuration has no prices.
+        requests: The number of answered requests, without those from the cache.
+        cached: The number of answers from the cache.
+        prompt_tokens: The tokens of the answered requests.
+        completion_tokens: The tokens of their answers.
     """
 
     def __init__(self, config: EndpointConfig, cache: Path | None = None) -> None:
-        """Takes the key from the environment.
+        """Reads the key from the environment.
 
         Args:
-            config: Which endpoint and model, and how to ask.
-            cache: Directory of kept answers; ``endpoint`` in the cache's directory if None.
+            config: The endpoint, the model, and how it samples.
+            cache: The directory of cached answers; ``endpoint`` in the project's cache directory if None.
 
         Raises:
             UserError: The openai package or the key is missing.
@@ -67,21 +67,21 @@ class ChatClient:
         *,
         attempt: int = 0,
     ) -> list[Answer]:
-        """Ask for an answer to every conversation.
+        """Asks for an answer to every conversation.
 
-        The first request goes alone, so that a wrong set-up costs one request. An interrupt loses only what is in
+        The first request is sent alone, so that a wrong set-up costs one request. An interrupt loses only what is in
         flight.
 
         Args:
             conversations: Lists of messages, each with ``role`` and ``content``.
-            on_result: Called with the index and the answer as each is there; answers from the cache come first.
-            attempt: Which asking of the same conversation it is, where several answers are wanted: each is kept.
+            on_result: Called with the index and the answer as each arrives; answers from the cache come first.
+            attempt: The index of the attempt, where several answers to the same conversation are wanted.
 
         Returns:
             The answers, in the order of the conversations.
 
         Raises:
-            UserError: The endpoint cannot be used at all, or stopped answering; answers so far are kept.
+            UserError: The endpoint cannot be used at all, or stopped answering; answers so far are cached.
         """
         answers: dict[int, Answer] = {}
 
@@ -92,10 +92,10 @@ class ChatClient:
 
         keys = [self._cache.key(self._config, messages, attempt) for messages in conversations]
         for index, key in enumerate(keys):
-            kept = self._cache.get(key)
-            if kept is not None:
+            cached = self._cache.get(key)
+            if cached is not None:
                 self.cached += 1
-                settle(index, kept)
+                settle(index, cached)
         waiting = iter([index for index in range(len(keys)) if index not in answers])
         asyncio.run(self._ask_all(waiting, conversations, keys, settle))
         return [answers[index] for index in range(len(keys))]
@@ -127,8 +127,8 @@ class ChatClient:
                 raise failed.exceptions[0] from None
 
     async def _answer(self, client: AsyncOpenAI, messages: Messages, key: str) -> Answer:
-        """One answer, kept in the cache; failures that only waiting explains are counted."""
-        if not self._affordable():
+        """One answer, which is cached; consecutive failures are counted."""
+        if not self._is_within_budget():
             return ChatFailure(
                 "cost",
                 f"Not asked: the limit of ${self._config.max_cost:g} was reached (max_cost); {dollars(self.spent)}",
@@ -146,15 +146,15 @@ class ChatClient:
             self._cache.put(key, answer)
             return answer
         self._failures += 1
-        if self._failures >= GIVE_UP_AFTER:
+        if self._failures >= MAX_CONSECUTIVE_FAILURES:
             raise UserError(
                 f"{self._config.base_url} failed on {self._failures} requests one after another; the last: "
                 f"{answer.reason} What was answered is kept; the same command goes on from there."
             )
         return answer
 
-    def _affordable(self) -> bool:
-        """Whether one more request fits the budget, those in flight taken at the mean cost of those answered."""
+    def _is_within_budget(self) -> bool:
+        """Whether one more request fits the budget, with requests in flight at the mean cost of answered ones."""
         limit = self._config.max_cost
         if limit is None or not self.requests:
             return True

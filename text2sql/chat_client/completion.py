@@ -1,4 +1,4 @@
-"""What a chat endpoint answers: a completion, or why there is none."""
+"""The answer of a chat endpoint: a completion, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-# For the cost where an endpoint reports no usage.
+# For estimating the cost if an endpoint reports no usage.
 CHARACTERS_PER_TOKEN = 4
 
 # The turns of a conversation, each with ``role`` and ``content``.
@@ -19,12 +19,12 @@ class Completion:
     """An answer.
 
     Attributes:
-        text: What the model wrote.
-        reasoning: What it thought before, where the endpoint gives that apart from the text.
-        finish_reason: ``stop``, or ``length`` if it was cut off; other names are the endpoint's own.
-        prompt_tokens: Length of the request.
-        completion_tokens: Length of the answer, reasoning included.
-        cached: It was kept from an earlier request, and cost nothing now.
+        text: The model's answer.
+        reasoning: Its reasoning, if the endpoint returns that separately.
+        finish_reason: ``stop``, or ``length`` if it was cut off; endpoints may have other values.
+        prompt_tokens: The length of the request.
+        completion_tokens: The length of the answer, including reasoning.
+        cached: Whether it is from the cache and cost nothing.
     """
 
     text: str
@@ -37,10 +37,10 @@ class Completion:
 
 @dataclass(frozen=True)
 class ChatFailure:
-    """A request without an answer. It is not kept: the next start asks again.
+    """A request without an answer, which is not cached: the next start asks again.
 
     Attributes:
-        kind: ``refused`` by the endpoint, ``failed`` in spite of all retries, or not asked because the ``cost`` limit
+        kind: ``refused`` by the endpoint, ``failed`` after all retries, or not asked because the ``cost`` limit
             was reached.
         reason: One sentence for a person.
     """
@@ -53,11 +53,11 @@ Answer = Completion | ChatFailure
 
 
 def read_completion(body: str, messages: Messages) -> Completion:
-    """The answer in the body of a response.
+    """Reads the answer in the body of a response.
 
     Args:
-        body: Its text.
-        messages: What was asked; its length is the prompt's where the endpoint reports no usage.
+        body: The body's text.
+        messages: The conversation, for the prompt's length if the endpoint reports no usage.
 
     Raises:
         ValueError: The body is not a chat completion, for example the error page of a gateway.
@@ -66,14 +66,14 @@ def read_completion(body: str, messages: Messages) -> Completion:
         fields = json.loads(body)
         choice = fields["choices"][0]
         message = choice["message"]
-        content, thought = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
+        content, reasoning = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
         usage = fields.get("usage") or {}
-        asked = sum(len(m["content"]) for m in messages)
+        prompt_characters = sum(len(m["content"]) for m in messages)
         return Completion(
             text=content if isinstance(content, str) else "",
-            reasoning=thought if isinstance(thought, str) else "",
+            reasoning=reasoning if isinstance(reasoning, str) else "",
             finish_reason=str(choice.get("finish_reason")),
-            prompt_tokens=int(usage.get("prompt_tokens") or asked // CHARACTERS_PER_TOKEN),
+            prompt_tokens=int(usage.get("prompt_tokens") or prompt_characters // CHARACTERS_PER_TOKEN),
             completion_tokens=int(usage.get("completion_tokens") or len(content or "") // CHARACTERS_PER_TOKEN),
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):

@@ -1,11 +1,11 @@
-"""One request to a chat endpoint: sent by the openai package, tried again where that helps, explained where not.
+"""Sends a request to a chat endpoint by the openai package, with retries for temporary errors.
 
-The retries are not those of the openai package, which counts a failed connection like a rate limit. Here
+The retries differ from those of the openai package, which treats a failed connection like a rate limit:
 
-- an address where nothing has answered yet fails at once: it is wrong, or the server is not up, and a person waits;
-- a used-up quota fails at once, although its status is that of a rate limit;
-- a body that is no completion (a gateway's error page with status 200) is asked for again;
-- a time-out is one of the whole answer: the package's own is one of silence, which a byte now and then would outlast.
+- An address where nothing has answered yet fails at once: it is wrong, or the server is not up.
+- A used-up quota fails at once, although its status is that of a rate limit.
+- A body that is no completion (a gateway's error page with status 200) is retried.
+- The time-out is for the whole answer; the package's own is for silence, and a byte now and then would extend it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from text2sql.errors import UserError
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
 
-# Seconds before the first retry, doubled for each further one, and at most.
-BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
-# Seconds; an endpoint that asks for more is tried again as if it had not asked.
-LONGEST_RETRY_AFTER = 300.0
-# Statuses below 500 that pass: time-out, conflict, rate limit.
-TRANSIENT = (408, 409, 429)
+# Seconds before the first retry; doubled for each further one.
+BACKOFF_SECONDS = 0.5
+MAX_BACKOFF_SECONDS = 30.0
+# The longest Retry-After in seconds that is respected.
+MAX_RETRY_AFTER_SECONDS = 300.0
+# Statuses below 500 of temporary errors: time-out, conflict, rate limit.
+TRANSIENT_STATUSES = (408, 409, 429)
 
 
 class Endpoint:
-    """A chat model at an address, with the key that it needs.
+    """A chat model at an address, with its key.
 
     Args:
         config: Which endpoint and model, and how to ask.
@@ -55,18 +56,18 @@ class Endpoint:
             ) from error
         self._config = config
         self._key = _key_from_environment(config)
-        # Whether anything at all has answered at the address.
+        # Whether anything has answered at the address so far.
         self._reached = False
 
     def open(self) -> AsyncOpenAI:
-        """A client to pass to `ask`, to be closed by ``async with`` in the event loop that it was opened in."""
+        """A client for `ask`, to be closed by ``async with`` in the event loop that it was opened in."""
         from openai import AsyncOpenAI
 
         config = self._config
         return AsyncOpenAI(api_key=self._key, base_url=config.base_url, timeout=config.timeout, max_retries=0)
 
     async def ask(self, client: AsyncOpenAI, messages: Messages) -> Answer:
-        """Ask until there is an answer, a refusal, or no retry left.
+        """Asks until there is an answer, a refusal, or no retry left.
 
         Raises:
             UserError: The endpoint cannot be used: a wrong key, an unknown model, a used-up quota, no connection.
@@ -76,20 +77,20 @@ class Endpoint:
         reason, delay = "", 0.0
         for attempt in range(1 + self._config.max_retries):
             await asyncio.sleep(delay)
-            delay = min(BACKOFF * 2**attempt, LONGEST_BACKOFF) * random.uniform(0.75, 1)
+            delay = min(BACKOFF_SECONDS * 2**attempt, MAX_BACKOFF_SECONDS) * random.uniform(0.75, 1)
             try:
                 return read_completion(await self._send(client, messages), messages)
             except openai.APIStatusError as error:
                 self._reached = True
                 self._check_usable(error)
                 reason = self._without_key(f"HTTP {error.status_code}: {_message(error)}")
-                if error.status_code < 500 and error.status_code not in TRANSIENT:
+                if error.status_code < 500 and error.status_code not in TRANSIENT_STATUSES:
                     return ChatFailure("refused", reason)
                 delay = _retry_after(error.response.headers.get("retry-after")) or delay
             except (openai.APITimeoutError, TimeoutError):
                 reason = f"no answer within {self._config.timeout:g} s (timeout)."
             except openai.APIConnectionError as error:
-                reason = f"no connection ({_cause(error)})."
+                reason = f"no connection ({_root_cause(error)})."
             except ValueError as error:
                 reason = str(error)
             if not self._reached:
@@ -97,11 +98,11 @@ class Endpoint:
         return ChatFailure("failed", reason)
 
     async def _send(self, client: AsyncOpenAI, messages: Messages) -> str:
-        """The body of the response to one request."""
+        """Sends one request and returns the body of the response."""
         config = self._config
         limits = {"temperature": config.temperature, "max_tokens": config.max_tokens}
         fields: Any = {name: value for name, value in limits.items() if value is not None}
-        # Raw, as the package would fail on a body that is no completion without showing it.
+        # Raw, because the package would fail on a body that is no completion without showing it.
         create = client.chat.completions.with_raw_response.create
         async with asyncio.timeout(config.timeout):
             response = await create(model=config.model, messages=cast(Any, messages), extra_body=config.extra, **fields)
@@ -109,7 +110,7 @@ class Endpoint:
         return response.text
 
     def _check_usable(self, error: APIStatusError) -> None:
-        """Raise UserError for what no waiting changes."""
+        """Raises UserError for permanent errors."""
         config, status = self._config, error.status_code
         about = self._without_key(_message(error))
         if status in (401, 403) or error.code == "invalid_api_key":
@@ -139,23 +140,23 @@ def _key_from_environment(config: EndpointConfig) -> str:
 
 
 def _retry_after(header: str | None) -> float:
-    """Seconds that a Retry-After header asks to wait; 0 if it is absent, a date or beyond reason."""
+    """The seconds of a Retry-After header; 0 if it is absent, a date or too long."""
     try:
         seconds = float(header or 0)
     except ValueError:
         return 0.0
-    return seconds if 0 < seconds <= LONGEST_RETRY_AFTER else 0.0
+    return seconds if 0 < seconds <= MAX_RETRY_AFTER_SECONDS else 0.0
 
 
 def _message(error: APIStatusError) -> str:
-    """What the endpoint says of an error, in one line."""
+    """The endpoint's message about an error, in one line."""
     body = error.body
-    said = body.get("message") if isinstance(body, dict) else None
-    return " ".join(str(said or error.message).split())[:300]
+    message = body.get("message") if isinstance(body, dict) else None
+    return " ".join(str(message or error.message).split())[:300]
 
 
-def _cause(error: BaseException) -> str:
-    """The first cause of a failed connection, which names what the library's own message does not."""
+def _root_cause(error: BaseException) -> str:
+    """The root cause of a failed connection, which says more than the library's message."""
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error) or type(error).__name__

@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 from dotenv import load_dotenv
 
-from backends import waiting_threads
+from backends import openmp
 from text2sql import __version__
 from text2sql.cli import (
     cache,
@@ -38,7 +38,7 @@ from text2sql.cli.examples import add_examples
 from text2sql.cli.faults import debugging, report_bug, take_debug_option
 from text2sql.console import show_warnings
 from text2sql.errors import UserError
-from text2sql.rows.values import has_half_characters
+from text2sql.rows.values import has_lone_surrogates
 
 # Exit status after Ctrl-C; typer turns the exception into a SystemExit with it.
 INTERRUPTED = 130
@@ -108,7 +108,7 @@ def main() -> None:
     """Run the command line; expected errors are printed without a traceback, with exit status 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     # Before PyTorch is loaded, which commands do before they open a backend.
-    waiting_threads.keep_short()
+    openmp.limit_spin()
     # API keys may be in .env; variables of the environment take precedence.
     load_dotenv(Path(".env"))
     take_debug_option()
@@ -164,7 +164,7 @@ def _check_arguments(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if re.match(r"--\w+(\.\w+)+(=|$)", argument):
             raise UserError(f"Keys of a configuration are written without dashes, key=value: {argument.lstrip('-')}.")
-        if has_half_characters(argument) and not os.path.lexists(argument):
+        if has_lone_surrogates(argument) and not os.path.lexists(argument):
             raise UserError(f"An argument is not text in UTF-8: {argument!r}. Write it in UTF-8.")
 
 

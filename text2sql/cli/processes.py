@@ -28,7 +28,7 @@ def start_processes(config: Config, arguments: tuple[str, list[str]], processes:
     from text2sql.pipeline.preflight import check_run
     from text2sql.runs.models import STAGES
 
-    if not config.capabilities.computes_here:
+    if not config.capabilities.runs_locally:
         raise UserError(f"--processes shares work on this machine; with backend={config.backend} it is done elsewhere.")
     claim = check_run(config, STAGES)
     claim.release()

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from text2sql.console import console
-from text2sql.data.schema_cut import USUAL_TABLES
+from text2sql.data.schema_cut import DEFAULT_MAX_TABLES
 from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.errors import UserError
 from text2sql.inference.ask import MAX_ROWS, open_answerer, run_query
@@ -25,7 +25,7 @@ def answer_question(
     *,
     base: bool,
     execute: bool,
-    max_tables: int = USUAL_TABLES,
+    max_tables: int = DEFAULT_MAX_TABLES,
 ) -> None:
     """Print the query that a run's model writes for a question, and with `execute` what it returns.
 
@@ -56,7 +56,7 @@ def _print_rows(database: UserDatabase, sql: str) -> None:
     try:
         result = run_query(database, sql)
     except QueryFailed as error:
-        raise UserError(f"The query does not run on {database.location.shown}: {error}") from error
+        raise UserError(f"The query does not run on {database.location.display_name}: {error}") from error
     table = Table(*result.columns)
     for row in result.rows:
         table.add_row(*("NULL" if value is None else str(value) for value in row))

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table as RichTable
 
 from text2sql.console import console
-from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
 from text2sql.equivalence.challenge import Challenge, challenge
 from text2sql.equivalence.execution_match import execution_match
 from text2sql.equivalence.proofs import require_solver, with_proofs
@@ -89,12 +89,12 @@ def _check_options(
     """Raise UserError if the options of `print_match` contradict each other, or there is no solver for a proof."""
     if dialect != "sqlite" and prove:
         raise UserError(
-            f"--prove knows SQLite's semantics alone, not those of {SHOWN[dialect]}: leave it out, or take "
+            f"--prove knows SQLite's semantics alone, not those of {DISPLAY_NAMES[dialect]}: leave it out, or take "
             "--challenge, which says how much the databases tell apart."
         )
     if dialect != "sqlite" and database is not None:
         raise UserError(
-            f"--database is a SQLite file, and --dialect says {SHOWN[dialect]}: give the tables with --schema."
+            f"--database is a SQLite file, and --dialect says {DISPLAY_NAMES[dialect]}: give the tables with --schema."
         )
     if transpile and mutations:
         raise UserError("--challenge runs mutations in the engine of --dialect: leave out --transpile, or --challenge.")
@@ -144,13 +144,13 @@ def _print_challenge(result: Challenge) -> None:
 
 def _check_database(database: Path, schema: str, gold: str) -> None:
     """Raise UserError if the file is no database, or lacks a table that the gold query reads."""
-    from text2sql.sql.repair import word_names
+    from text2sql.sql.repair import possible_table_names
 
     try:
         in_file = parse_schema(file_schema(str(database)))
     except sqlite3.Error as error:
         raise UserError(f"--database: {database} is not a SQLite database that can be read ({error}).") from error
-    declared, read = parse_schema(schema).tables, word_names(gold)
+    declared, read = parse_schema(schema).tables, possible_table_names(gold)
     present = {name: table.name for name, table in in_file.tables.items()}
     present |= {name: view.name for name, view in in_file.views.items()}
     missing = [table.name for name, table in declared.items() if name in read and name not in present]

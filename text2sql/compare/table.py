@@ -65,7 +65,7 @@ def _memory(entry: Entry) -> str:
         return MISSING
     backend = capabilities_of(entry.backend)
     # With a remote backend the run's own process holds no weights: the numbers do not compare.
-    is_remote = backend is not None and backend.has_weights and not backend.computes_here
+    is_remote = backend is not None and backend.has_weights and not backend.runs_locally
     return size(entry.cost.peak_memory_bytes) + (" (the client; the server's is not known)" if is_remote else "")
 
 

@@ -186,7 +186,7 @@ class Config(Section):
             raise ValueError("rl.cold_start goes without training.start_from; set one of them")
 
     def _check_what_the_backend_can_do(self) -> None:
-        if self.capabilities.has_weights and not self.capabilities.computes_here:
+        if self.capabilities.has_weights and not self.capabilities.runs_locally:
             if not find_loss(self.training.loss).hosted:
                 raise ValueError(
                     f"training.loss={self.training.loss} cannot be had with backend={self.backend}: the API has no "
@@ -237,7 +237,7 @@ class Config(Section):
     @property
     def trains_adapter(self) -> bool:
         """Whether an adapter is trained, and not every weight of the model."""
-        return not self.capabilities.computes_here or self.local.method == "lora"
+        return not self.capabilities.runs_locally or self.local.method == "lora"
 
     @property
     def compares_start(self) -> bool:

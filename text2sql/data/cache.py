@@ -1,4 +1,4 @@
-"""Tokenised examples on disk, so that a second run of the same data starts at once."""
+"""A disk cache of tokenised examples, so that a second run on the same data starts at once."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.data.prompts import PromptFormat, Tokens
 
-# Raise it when the same texts become other ids.
+# Increase it when the same texts become other ids.
 FORMAT = 3
-# Examples from which a cache is worth a file.
+# Examples from which a cache file pays off.
 CACHE_FROM = 5_000
+# Examples between two updates of the progress bar.
 CHUNK = 2_000
 
 
 def tokenize_cached(examples: Sequence[Example], tokenizer: Tokenizer, form: PromptFormat) -> list[Tokens]:
-    """`prompts.tokenize`, kept in ``$TEXT2SQL_CACHE`` (else ``~/.cache/text2sql``) for large sets.
+    """`prompts.tokenize`, cached in ``$TEXT2SQL_CACHE`` (else ``~/.cache/text2sql``) for large sets.
 
-    The key covers the texts, the template's version and the whole tokenizer; a file that cannot be read or written is
-    done without.
+    The key covers the texts, the template's version and the whole tokenizer; a cache file that cannot be read or
+    written is ignored.
     """
-    # The tokenizer as Rust has it; only a fast one does.
+    # The Rust tokenizer, which only fast tokenizers have.
     core = getattr(tokenizer, "backend_tokenizer", None)
     if len(examples) < CACHE_FROM or core is None:
         return prompts.tokenize(examples, tokenizer, form)
@@ -47,13 +48,13 @@ def tokenize_cached(examples: Sequence[Example], tokenizer: Tokenizer, form: Pro
 
 
 def _tokenize_all(examples: Sequence[Example], tokenizer: Tokenizer, form: PromptFormat) -> list[Tokens]:
-    """Token ids of many examples, a chunk at a time: between chunks the progress is shown, and lists become arrays."""
+    """Tokenises many examples in chunks, with a progress bar."""
     tokens: list[Tokens] = []
     with progress_bar("Tokenising", len(examples)) as bar:
         for start in range(0, len(examples), CHUNK):
-            done = prompts.tokenize(examples[start : start + CHUNK], tokenizer, form)
-            tokens += done
-            bar.advance(len(done), sum(map(len, done)))
+            chunk = prompts.tokenize(examples[start : start + CHUNK], tokenizer, form)
+            tokens += chunk
+            bar.advance(len(chunk), sum(map(len, chunk)))
     return tokens
 
 
@@ -70,7 +71,7 @@ def _write(file: Path, tokens: list[Tokens]) -> None:
     ids = np.concatenate([ids for t in tokens for ids in (t.prompt, t.completion)])
     # [examples, 2]
     lengths = np.asarray([(len(t.prompt), len(t.completion)) for t in tokens])
-    # An open file: to a path without the ending .npz, `savez` would add it.
+    # An open file, because `savez` would append .npz to a path.
     with written_aside(file) as aside, aside.open("wb") as out:
         np.savez(out, ids=ids, lengths=lengths)
 

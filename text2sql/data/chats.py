@@ -1,4 +1,4 @@
-"""Turns of a conversation as a model's own chat template writes them."""
+"""Renders turns of a conversation by a model's own chat template."""
 
 from __future__ import annotations
 
@@ -10,53 +10,58 @@ from backends.tokenizer import Tokenizer
 from text2sql.errors import UserError
 
 Message = dict[str, str]
-# What templates call the switch of thinking: Qwen, GLM, Nemotron and SmolLM; DeepSeek, Granite and Kimi.
+# The template arguments that switch thinking on or off: of Qwen, GLM, Nemotron and SmolLM; of DeepSeek, Granite, Kimi.
 SWITCHES = ("enable_thinking", "thinking")
-# What some call how much is thought, among them Inkling, which has no switch: a template that knows an effort of none
-# spells it.
-EFFORT, NO_EFFORT = "reasoning_effort", "none"
+# The template argument for the amount of thinking, in Inkling for example, which has no switch.
+EFFORT = "reasoning_effort"
+# Its value for no thinking, if the template's text contains it.
+NO_EFFORT = "none"
 
 
-def mark_turns(
+def render_turns(
     turns: Sequence[Message], tokenizer: Tokenizer, *, thinks: bool = False, add_generation_prompt: bool = False
 ) -> str:
-    """Turns with the marks of the tokenizer's chat template.
+    """The text of turns by the tokenizer's chat template.
 
     Args:
-        turns: Role and content of each.
-        tokenizer: The model's, with a chat template.
-        thinks: What the template's switch of thinking is set to, if it has one.
+        turns: The role and the content of each turn.
+        tokenizer: The model's tokenizer, which has a chat template.
+        thinks: The value of the template's switch of thinking, if it has one.
         add_generation_prompt: Begin the assistant's next turn.
 
     Raises:
         UserError: The template refuses the turns.
     """
-    return str(apply(turns, tokenizer, thinks=thinks, tokenize=False, add_generation_prompt=add_generation_prompt))
+    return str(
+        apply_chat_template(
+            turns, tokenizer, thinks=thinks, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+    )
 
 
-def apply(turns: Sequence[Message], tokenizer: Tokenizer, *, thinks: bool, **options: Any) -> Any:
-    """What a tokenizer makes of turns; the user's turn begins with a system that its chat template refuses."""
+def apply_chat_template(turns: Sequence[Message], tokenizer: Tokenizer, *, thinks: bool, **options: Any) -> Any:
+    """Applies the chat template; a system turn that it refuses is prepended to the user's turn."""
     from jinja2 import TemplateError
 
     template = tokenizer.chat_template
-    given: dict[str, Any] = switches(template, thinks=thinks)
+    arguments: dict[str, Any] = thinking_switches(template, thinks=thinks)
     if (timeless := timeless_template(tokenizer)) != template:
-        given["chat_template"] = timeless
-    make: Any = tokenizer.apply_chat_template
+        arguments["chat_template"] = timeless
+    render: Any = tokenizer.apply_chat_template
     try:
-        return make(list(turns), **given, **options)
+        return render(list(turns), **arguments, **options)
     except TemplateError as error:
         if turns[0]["role"] != "system":
             raise UserError(f"prompt.template: the tokenizer's chat template refuses the turns: {error}.") from error
     first = {"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
-    return apply([first, *turns[2:]], tokenizer, thinks=thinks, **options)
+    return apply_chat_template([first, *turns[2:]], tokenizer, thinks=thinks, **options)
 
 
-def switches(template: object, *, thinks: bool) -> dict[str, bool | str]:
-    """The arguments by which a chat template has its model think or not; empty where it knows none."""
+def thinking_switches(template: object, *, thinks: bool) -> dict[str, bool | str]:
+    """The arguments that make a chat template switch thinking on or off; empty if it has none."""
     if not isinstance(template, str):
         return {}
-    given: dict[str, bool | str] = {name: thinks for name in SWITCHES if name in template}
-    if not thinks and EFFORT in template and any(f"{mark}{NO_EFFORT}{mark}" in template for mark in "'\""):
-        given[EFFORT] = NO_EFFORT
-    return given
+    arguments: dict[str, bool | str] = {name: thinks for name in SWITCHES if name in template}
+    if not thinks and EFFORT in template and any(f"{quote}{NO_EFFORT}{quote}" in template for quote in "'\""):
+        arguments[EFFORT] = NO_EFFORT
+    return arguments

@@ -1,8 +1,8 @@
-"""What a tokenizer does to text unasked: control tokens that data spell out, and an end token it appends.
+"""Guards against two habits of tokenizers: reading control tokens in data, and appending an end token.
 
-A question that says ``<|im_end|>`` is a text about a mark, not the mark. transformers tells the two apart in a chat
-(`sanitize_control_tokens`) and in a plain text (`split_special_tokens`). Both are asked for where data spell a control
-token, and nowhere else: any other example is tokenised in one go, as ever.
+A question that contains ``<|im_end|>`` is a text about the token, not the token. transformers can tell the two apart in
+a chat (`sanitize_control_tokens`) and in a plain text (`split_special_tokens`). Both options are used only for examples
+that spell a control token; all others are tokenised in one batch.
 """
 
 from __future__ import annotations
@@ -18,32 +18,36 @@ FIELDS = ("question", "context", "answer", "evidence", "reasoning", "shown")
 
 
 def control_tokens(tokenizer: Any) -> re.Pattern[str] | None:
-    """Finds what spells a control token, for example a mark of turns; None if there is none."""
+    """A pattern for the spellings of control tokens, such as marks of turns; None if the tokenizer has none."""
     template = str(getattr(tokenizer, "chat_template", None) or "")
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     spellings = [t.content for t in added if t.content.strip() and (t.special or t.content in template)]
     return re.compile("|".join(map(re.escape, spellings))) if spellings else None
 
 
-def are_spelt(control: re.Pattern[str] | None, examples: Sequence[Example]) -> bool:
+def spell_control_token(control: re.Pattern[str] | None, examples: Sequence[Example]) -> bool:
     """Whether a field of one of the examples spells a control token."""
     return control is not None and any(
         control.search(text) for e in examples for field in FIELDS if (text := getattr(e, field))
     )
 
 
-def encode_plainly(text: str, tokenizer: Any, *, marks: bool = False) -> list[int]:
-    """Ids of a text in which nothing is a control token; `marks` puts the tokenizer's own around it."""
+def encode_as_plain_text(text: str, tokenizer: Any, *, marks: bool = False) -> list[int]:
+    """Encodes a text without control tokens; `marks` adds the tokenizer's own tokens around it."""
     control = control_tokens(tokenizer)
-    spelt = {match[0] for match in control.finditer(text)} if control else set()
-    # A tokenizer leaves only tokens apart that it calls special, and Qwen's <think> is none.
+    spelled = {match[0] for match in control.finditer(text)} if control else set()
+    # `split_special_tokens` splits special tokens only, and Qwen's <think> is not one: cut it in two here.
     others = {t.content for t in getattr(tokenizer, "added_tokens_decoder", {}).values() if not t.special}
-    if not spelt & others:
+    if not spelled & others:
         return _encode(text, tokenizer, marks)
-    cuts = [0, *(match.start() + 1 for match in re.finditer("|".join(map(re.escape, spelt & others)), text)), len(text)]
+    cuts = [
+        0,
+        *(match.start() + 1 for match in re.finditer("|".join(map(re.escape, spelled & others)), text)),
+        len(text),
+    ]
     pieces = [_encode(text[a:b], tokenizer, False) for a, b in itertools.pairwise(cuts)]
-    front, behind = _around(tokenizer) if marks else ([], [])
-    return [*front, *itertools.chain(*pieces), *behind]
+    before, after = _added_tokens(tokenizer) if marks else ([], [])
+    return [*before, *itertools.chain(*pieces), *after]
 
 
 def _encode(text: str, tokenizer: Any, marks: bool) -> list[int]:
@@ -52,12 +56,12 @@ def _encode(text: str, tokenizer: Any, marks: bool) -> list[int]:
 
 
 def count_appended(tokenizer: Any) -> int:
-    """How many tokens a tokenizer puts behind every text: an end token there would end the prompt before its answer."""
-    return len(_around(tokenizer)[1])
+    """The number of tokens that a tokenizer appends to texts; an end token would end a prompt before its answer."""
+    return len(_added_tokens(tokenizer)[1])
 
 
-def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Ids that a tokenizer puts in front of a text and behind it; none where it does something else to texts."""
+def _added_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The ids that a tokenizer adds before and after a text; empty if it changes texts in another way."""
     marked, bare = (tokenizer(["a"], add_special_tokens=marks)["input_ids"][0] for marks in (True, False))
     start = next((i for i in range(len(marked)) if marked[i : i + len(bare)] == bare), None)
     return ([], []) if start is None else (marked[:start], marked[start + len(bare) :])

@@ -1,4 +1,4 @@
-"""From the configuration to examples that are ready to train and test on, and what was left out on the way."""
+"""Loads, cleans, splits and tokenises the configured data, and counts the examples that are left out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from text2sql.data.cache import tokenize_cached
 from text2sql.data.clean import SET_ASIDE, check_dropped, clean
 from text2sql.data.decisions import apply_decisions, read_decisions
 from text2sql.data.example import Example
-from text2sql.data.facts import KnownTexts
+from text2sql.data.facts import ExampleFacts
 from text2sql.data.mixture import mix
 from text2sql.data.prompts import PromptFormat, Tokens
 from text2sql.data.schema_text import show_schemas
@@ -35,15 +35,15 @@ class Dataset:
     """What a run trains and tests on.
 
     Attributes:
-        split: The three sides.
-        available: Rows of the source.
-        rows: Those that were drawn (`data.limit`).
-        dropped: Of the drawn ones, how many were left out, by reason.
+        split: The training, validation and test examples.
+        available: The number of rows in the source.
+        rows: The number of drawn rows (`data.limit`).
+        dropped: The number of drawn rows that were left out, by reason.
         leaks: See `text2sql.data.split.count_leaks`.
-        held_back: Of the training examples, those that the run does not use: kept aside for a run that learns from
-            verdicts, or by it for supervised ones.
-        known: Facts of all the examples.
-        faults: Of the test side's gold queries; see `text2sql.data.golds`.
+        held_back: The number of training examples that the run does not use (`rl.holdout`): a supervised run leaves
+            them to a reinforcement learning run, and the other way round.
+        known: The facts of all examples.
+        faults: The faults of the test side's gold queries; see `text2sql.data.golds`.
     """
 
     split: Split
@@ -52,11 +52,11 @@ class Dataset:
     dropped: dict[str, int]
     leaks: dict[str, int]
     held_back: int = 0
-    known: KnownTexts = field(default_factory=KnownTexts, compare=False, repr=False)
+    known: ExampleFacts = field(default_factory=ExampleFacts, compare=False, repr=False)
     faults: tuple[GoldFault, ...] = ()
 
     def counts(self) -> str:
-        """How many rows were used and why the others were not, in a sentence or two."""
+        """The number of used rows and the reasons for dropping the others, in a sentence or two."""
         drawn = f"{self.rows} of {self.available} rows drawn" if self.rows < self.available else f"{self.rows} rows"
         dropped = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "none"
         held_back = f" {self.held_back} training examples kept aside (rl.holdout)." if self.held_back else ""
@@ -64,8 +64,8 @@ class Dataset:
 
 
 @contextmanager
-def _collecting_later() -> Iterator[None]:
-    """Without Python's collector, which looks through all that is read over and over, though all of it stays."""
+def _without_garbage_collection() -> Iterator[None]:
+    """Switches the garbage collector off while data are read, which it would scan over and over."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -75,7 +75,7 @@ def _collecting_later() -> Iterator[None]:
             gc.enable()
 
 
-@_collecting_later()
+@_without_garbage_collection()
 def load_dataset(config: Config) -> Dataset:
     """Load, draw, clean and split the configured data.
 
@@ -83,37 +83,41 @@ def load_dataset(config: Config) -> Dataset:
         UserError: There is no such data, too little of it, or too much of it is unusable.
     """
     data = config.data
-    available = _of_dialect(_mixture(config) if data.mix else load_examples(data), data.dialect)
+    available = _with_dialect(_mixture(config) if data.mix else load_examples(data), data.dialect)
     drawn = draw(available, data)
-    decided, left_out = apply_decisions(drawn, read_decisions(expand_user(data.decisions)) if data.decisions else {})
-    known = KnownTexts()
-    examples, dropped = clean(decided, data.max_dropped, known)
-    dropped = dropped | left_out
+    examples_left, dropped_by_decision = apply_decisions(
+        drawn, read_decisions(expand_user(data.decisions)) if data.decisions else {}
+    )
+    known = ExampleFacts()
+    examples, dropped = clean(examples_left, data.max_dropped, known)
+    dropped = dropped | dropped_by_decision
     if data.test is None:
         split = split_examples(examples, data, known)
     else:
-        given, lost = clean(_of_dialect(load_examples(data.test), data.dialect), data.max_dropped, known)
-        dropped = dropped | {f"{reason} (test)": count for reason, count in lost.items()}
-        split = split_with_test(examples, given, data)
+        test_examples, test_dropped = clean(
+            _with_dialect(load_examples(data.test), data.dialect), data.max_dropped, known
+        )
+        dropped = dropped | {f"{reason} (test)": count for reason, count in test_dropped.items()}
+        split = split_with_test(examples, test_examples, data)
         examples = [*examples, *split.test]
-    aside = len(examples) - sum(map(len, split))
-    everything = len(split.train)
-    split, kept_aside = hold_back(split, config.rl, known)
-    if kept_aside and config.rl.method is not None:
-        split = split._replace(train=kept_aside)
-    held_back = everything - len(split.train)
-    # The bundled set is larger than what one run takes of it.
-    if aside and data.source != "bundled":
-        dropped = dropped | {SET_ASIDE: aside}
+    set_aside = len(examples) - sum(map(len, split))
+    train_count = len(split.train)
+    split, holdout = hold_back(split, config.rl, known)
+    if holdout and config.rl.method is not None:
+        split = split._replace(train=holdout)
+    held_back = train_count - len(split.train)
+    # A run takes only a part of the bundled set.
+    if set_aside and data.source != "bundled":
+        dropped = dropped | {SET_ASIDE: set_aside}
     trains_reasoning = needs_reasoning(config.prompt.template) or config.prompt.thinking == "on"
     if config.rl.imitates_gold and config.evaluation.adapter is None and trains_reasoning:
-        split, unreasoned = _reasoned(split)
-        dropped = dropped | ({WITHOUT_REASONING: unreasoned} if unreasoned else {})
+        split, without_reasoning = _with_reasoning(split)
+        dropped = dropped | ({WITHOUT_REASONING: without_reasoning} if without_reasoning else {})
     leaks = count_leaks(split, known)
-    return Dataset(_shown(split, config), len(available), len(drawn), dropped, leaks, held_back, known)
+    return Dataset(_complete_for_prompts(split, config), len(available), len(drawn), dropped, leaks, held_back, known)
 
 
-def _of_dialect(examples: list[Example], dialect: Dialect) -> list[Example]:
+def _with_dialect(examples: list[Example], dialect: Dialect) -> list[Example]:
     return examples if dialect == "sqlite" else [replace(example, dialect=dialect) for example in examples]
 
 
@@ -121,8 +125,8 @@ def _mixture(config: Config) -> list[Example]:
     return mix([(part.source, part.weight, load_examples(part)) for part in config.data.mix], config.data.seed)
 
 
-def _reasoned(split: Split) -> tuple[Split, int]:
-    """Without the training and validation examples that have no reasoning, and how many these are."""
+def _with_reasoning(split: Split) -> tuple[Split, int]:
+    """Drops training and validation examples without reasoning; the split, and the number of dropped examples."""
     sides = [[e for e in side if e.reasoning] for side in (split.train, split.validation)]
     if not sides[0]:
         raise UserError(
@@ -132,11 +136,11 @@ def _reasoned(split: Split) -> tuple[Split, int]:
     return Split(sides[0], sides[1], split.test), len(split.train) + len(split.validation) - sum(map(len, sides))
 
 
-def _shown(split: Split, config: Config) -> Split:
-    """With databases for the test examples, and schemas as the prompts show them."""
+def _complete_for_prompts(split: Split, config: Config) -> Split:
+    """Adds databases to the examples, and schemas as the prompts show them."""
     options, data = config.prompt.schema_text, config.data
     split = split._replace(test=with_databases(split.test, data.test or data))
-    # Verdicts on the answers to training questions use their databases too.
+    # Rewards for answers to training questions use their databases too.
     if options.sample_rows or options.descriptions or config.rl.method is not None:
         train, validation = (with_databases(side, data) for side in (split.train, split.validation))
         split = split._replace(train=train, validation=validation)
@@ -151,19 +155,19 @@ def tokenize_split(
     Args:
         dataset: The examples.
         tokenizer: The tokenizer of the model.
-        config: Its `data.max_tokens` limits prompt and completion of what is trained on.
-        context: Longest sequence that the model takes, if known: another limit, and one for the test prompts.
+        config: `data.max_tokens` limits the prompt and completion of training and validation examples.
+        context: The model's maximal sequence length, if known; it also limits test prompts.
 
     Returns:
-        The data set without the dropped examples and with their count, and the tokens of both sides.
+        The data set without the dropped examples, and the tokens of the training and the validation side.
 
     Raises:
-        UserError: Too many are over-long, or one has a token that the model's embedding does not.
+        UserError: Too many are too long, or one has a token that the model's embedding lacks.
     """
     form = PromptFormat.of(config)
     limit = min(config.data.max_tokens, context or config.data.max_tokens)
-    train, train_tokens = _fitting(dataset.split.train, tokenizer, form, limit)
-    validation, validation_tokens = _fitting(dataset.split.validation, tokenizer, form, limit)
+    train, train_tokens = _drop_too_long(dataset.split.train, tokenizer, form, limit)
+    validation, validation_tokens = _drop_too_long(dataset.split.validation, tokenizer, form, limit)
     considered = sum(map(len, dataset.split))
     _check_vocabulary(dataset.split, tokenizer, form)
     dropped: dict[str, int] = {}
@@ -172,21 +176,21 @@ def tokenize_split(
     test = dataset.split.test
     if context:
         tokens = tokenize_cached(test, tokenizer, form)
-        askable = [e for e, t in zip(test, tokens, strict=True) if len(t.prompt) < context]
-        if lost := len(test) - len(askable):
+        short_enough = [e for e, t in zip(test, tokens, strict=True) if len(t.prompt) < context]
+        if lost := len(test) - len(short_enough):
             dropped[f"test prompt longer than the model's {context} tokens"] = lost
-        test = askable
+        test = short_enough
     check_dropped(dropped, considered, config.data.max_dropped)
     if not train or not test:
         raise UserError(
             f"data.max_tokens={config.data.max_tokens}: no {'test' if train else 'training'} example is short enough."
         )
-    kept = replace(dataset, split=Split(train, validation, test), dropped=dataset.dropped | dropped)
-    return kept, train_tokens, validation_tokens
+    shortened = replace(dataset, split=Split(train, validation, test), dropped=dataset.dropped | dropped)
+    return shortened, train_tokens, validation_tokens
 
 
 def _check_vocabulary(split: Split, tokenizer: Tokenizer, form: PromptFormat) -> None:
-    """Raise UserError for examples with tokens that the tokenizer has and the model's embedding has not."""
+    """Raises UserError for examples with tokens that the model's embedding lacks."""
     location = getattr(tokenizer, "name_or_path", "")
     if not location or not isinstance(tokenizer, Sized):
         return
@@ -196,13 +200,13 @@ def _check_vocabulary(split: Split, tokenizer: Tokenizer, form: PromptFormat) ->
         return
     examples = [example for side in split for example in side]
     tokens = tokenize_cached(examples, tokenizer, form)
-    over = [(e, max(*t.prompt, *t.completion)) for e, t in zip(examples, tokens, strict=True)]
-    over = [(example, token) for example, token in over if token >= rows]
-    if over:
-        example, token = over[0]
+    too_large = [(e, max(*t.prompt, *t.completion)) for e, t in zip(examples, tokens, strict=True)]
+    too_large = [(example, token) for example, token in too_large if token >= rows]
+    if too_large:
+        example, token = too_large[0]
         raise UserError(
             f"base_model: the tokenizer of {location} has {len(tokenizer)} tokens, the model's embedding {rows} rows. "
-            f"Examples with a token beyond them: {len(over)} of {len(examples)}; the first is {example.id}, with "
+            f"Examples with a token beyond them: {len(too_large)} of {len(examples)}; the first is {example.id}, with "
             f"{tokenizer.decode([int(token)])!r} ({token}). Enlarge the embedding "
             "(model.resize_token_embeddings(len(tokenizer))) and save the model, or take such texts out of the data."
         )
@@ -218,7 +222,7 @@ def check_batch_size(dataset: Dataset, config: Config) -> None:
         raise UserError(f"{key}={size} is larger than the {count} training examples; lower it or use more data.")
 
 
-def _fitting(
+def _drop_too_long(
     examples: Sequence[Example], tokenizer: Tokenizer, form: PromptFormat, limit: int
 ) -> tuple[list[Example], list[Tokens]]:
     tokens = tokenize_cached(examples, tokenizer, form)

@@ -1,4 +1,4 @@
-"""What a person has decided of gold queries: to keep a row, to leave it out, or another query for it."""
+"""A person's decisions on gold queries: to keep a row, to drop it, or to fix its query."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Decision(Record):
     """A row of the file that `text2sql data audit` writes.
 
     Attributes:
-        id: Of the example.
-        question: Its question, by which it is known again.
-        answer: Its query.
-        decision: None where nobody has decided yet, which keeps the row.
-        fixed: The query in its place, with the decision to fix.
-        score: How much its smells tell.
-        smells: What may be wrong, in words.
+        id: The example's id.
+        question: Its question, which identifies the example together with the query.
+        answer: Its gold query.
+        decision: The decision; None if there is none yet, which keeps the row.
+        fixed: The corrected query, for the decision to fix.
+        score: The sum of its smells' weights.
+        smells: Descriptions of what may be wrong.
         witness: Rows that show it.
     """
 
@@ -43,36 +43,36 @@ class Decision(Record):
 
 
 def read_decisions(path: Path, what: str = "data.decisions") -> dict[tuple[str, str], Decision]:
-    """The decisions of a file by question and query; an id alone would be another row after rows are added.
+    """The decisions of a file by (question, query): ids may change when rows are added to the data.
 
     Raises:
-        UserError: There is no such file, a row is no decision, or a query is to be fixed and none is given.
+        UserError: The file is missing, a row is no decision, or a decision to fix lacks the query.
     """
     if not path.is_file():
         raise UserError(f"{what}: there is no file {path}; `text2sql data audit` writes one.")
-    found = {}
+    decisions = {}
     for number, row in enumerate(read_records(path, Decision), start=1):
         if row.decision == "fix" and not (row.fixed or "").strip():
             raise UserError(
                 f'{what}: {path}, row {number} ("{row.id}") is to be fixed and has no query in "fixed"; write it, or '
                 'decide "drop".'
             )
-        found[row.question, row.answer] = row
-    return found
+        decisions[row.question, row.answer] = row
+    return decisions
 
 
 def apply_decisions(
     examples: Sequence[Example], decisions: dict[tuple[str, str], Decision]
 ) -> tuple[list[Example], dict[str, int]]:
-    """The examples as they were decided, and how many were left out, by reason."""
-    kept, dropped = [], Counter[str]()
+    """Applies the decisions; the remaining examples, and the number of dropped ones by reason."""
+    remaining, dropped = [], Counter[str]()
     for example in examples:
-        decided = decisions.get((example.question, example.answer))
-        if decided is not None and decided.decision == "drop":
+        decision = decisions.get((example.question, example.answer))
+        if decision is not None and decision.decision == "drop":
             dropped[DROPPED] += 1
-        elif decided is not None and decided.decision == "fix" and decided.fixed:
-            # Reasoning leads to the query that was wrong.
-            kept.append(replace(example, answer=decided.fixed, reasoning=None))
+        elif decision is not None and decision.decision == "fix" and decision.fixed:
+            # The reasoning leads to the wrong query.
+            remaining.append(replace(example, answer=decision.fixed, reasoning=None))
         else:
-            kept.append(example)
-    return kept, dict(dropped)
+            remaining.append(example)
+    return remaining, dict(dropped)

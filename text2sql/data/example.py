@@ -1,4 +1,4 @@
-"""The record that every data source yields."""
+"""The example: the record that every data source yields."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Example:
         db: Path of a real SQLite database that has this schema, when there is one.
         db_id: Name of the schema or domain, when the source has one; examples that share it are not independent.
         evidence: External knowledge given with the question (BIRD), when there is any.
-        reasoning: A worked answer that ends in the query, to be learnt in place of the bare query.
-        shown: The schema as the prompt shows it, where that is not `context`.
-        dialect: Of schema and query.
+        reasoning: A worked answer that ends in the query, for training on in place of the bare query.
+        shown: The schema as the prompt shows it, if that differs from `context`.
+        dialect: The dialect of schema and query.
         problem: Why the source's row cannot be used; `text2sql.data.clean` counts it.
     """
 

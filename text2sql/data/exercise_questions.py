@@ -1,6 +1,6 @@
-"""The course exercise's questions on schemas that stand in none of the data, with gold queries of this project.
+"""The course exercise's questions on schemas that are in none of the data, with gold queries of this project.
 
-Runs file their answers under labels that begin with ``novel``, and their ids do too.
+Their ids, and the labels of their answers in runs, start with ``novel``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`text2sql data export`: examples as the JSON Lines that TRL, axolotl and LLaMA-Factory read."""
+"""`text2sql data export`: writes examples as JSON Lines that TRL, axolotl and LLaMA-Factory read."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ Format = Literal["prompt-completion", "messages"]
 
 
 def export(config: Config, output: Path, form: Format) -> None:
-    """Write the sides of a configuration's data, one file each.
+    """Writes the sides of a configuration's data into one file each.
 
     Args:
-        config: Which data, and with which template.
-        output: Directory of train.jsonl, validation.jsonl and test.jsonl.
-        form: ``messages`` has turns with roles, whose marks the trainer's own chat template makes;
-            ``prompt-completion`` has the two texts of a plain template.
+        config: The configuration of data and prompt template.
+        output: The directory for train.jsonl, validation.jsonl and test.jsonl.
+        form: ``messages`` writes turns with roles, which the trainer's own chat template renders;
+            ``prompt-completion`` writes the two texts of a plain template.
 
     Raises:
-        UserError: A file is there already, the directory cannot be written, or a chat is to be one text.
+        UserError: A file exists already with other contents, or a chat template is asked for as one text.
     """
-    chosen = prompts.PromptFormat.of(config)
-    if form == "prompt-completion" and prompts.is_chat(chosen):
+    prompt_format = prompts.PromptFormat.of(config)
+    if form == "prompt-completion" and prompts.is_chat(prompt_format):
         raise UserError(
             "--format prompt-completion writes the texts of a plain template, and prompt.template="
-            f"{chosen.template} is a chat; say --format messages."
+            f"{prompt_format.template} is a chat; say --format messages."
         )
     dataset = load_dataset(config)
     sides = {output / f"{name}.jsonl": side for name, side in dataset.split._asdict().items() if side}
-    texts = {path: dump_jsonl(_row(e, chosen, form) for e in side) for path, side in sides.items()}
+    texts = {path: dump_jsonl(_row(e, prompt_format, form) for e in side) for path, side in sides.items()}
     for path, text in texts.items():
-        # What an interrupted start of this very command has written stays.
+        # A file of an earlier, interrupted run of this very command may stay.
         if path.exists() and path.read_bytes() != text.encode():
             raise UserError(f"{path} exists already, with other contents; name another directory.")
     for path, text in texts.items():
@@ -48,11 +48,11 @@ def export(config: Config, output: Path, form: Format) -> None:
         console.print(f"{path}: {len(sides[path])} examples")
 
 
-def _row(example: Example, chosen: prompts.PromptFormat, form: Format) -> dict[str, Any]:
+def _row(example: Example, prompt_format: prompts.PromptFormat, form: Format) -> dict[str, Any]:
     row: dict[str, Any] = {key: getattr(example, key) for key in ("id", "question", "context", "answer")}
     if form == "messages":
-        return row | {"messages": prompts.messages(example, chosen)}
+        return row | {"messages": prompts.messages(example, prompt_format)}
     return row | {
-        "prompt": prompts.render_prompt(example, chosen),
-        "completion": prompts.render_completion(example, chosen),
+        "prompt": prompts.render_prompt(example, prompt_format),
+        "completion": prompts.render_completion(example, prompt_format),
     }

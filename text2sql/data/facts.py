@@ -1,4 +1,4 @@
-"""What the texts of examples say, whatever the configuration: read once, in several processes, and kept on disk."""
+"""Facts about examples that no configuration changes: computed once, in several processes, and cached on disk."""
 
 from __future__ import annotations
 
@@ -28,25 +28,26 @@ from text2sql.sql.hardness import Hardness, hardness_of
 from text2sql.sql.shape import shape_of
 from text2sql.sql.trees import parse_in, parse_sqlite
 
-# Raise it when the same texts give other facts.
+# Increase it when the same texts give other facts.
 FORMAT = 2
-# Examples from which worker processes pay, and from which a file does.
+# Examples from which worker processes pay off.
 PARALLEL_FROM = 4_000
+# Examples from which a cache file pays off.
 CACHE_FROM = 5_000
 CHUNK = 500
 PLACEHOLDER = re.compile(r"table_name_\d+")
-# The schema, the gold query, and their dialect.
+# (schema, gold query, dialect)
 Texts = tuple[str, str, Dialect]
 
 
 class Facts(NamedTuple):
-    """What is known of an example from its schema and its gold query.
+    """The facts of an example's schema and gold query.
 
     Attributes:
-        is_query: Whether the gold query is one query that parses.
-        tables: Of the schema, see `tables_of`; none where it has no CREATE TABLE.
+        is_query: Whether the gold answer parses as one query.
+        tables: The schema's tables, see `tables_of`; empty if it has no CREATE TABLE.
         features: The clauses of the gold query (`text2sql.sql.features`).
-        level: Its hardness.
+        level: The hardness of the gold query.
     """
 
     is_query: bool
@@ -55,8 +56,8 @@ class Facts(NamedTuple):
     level: Hardness
 
 
-class KnownTexts:
-    """The facts of examples; those that were not learnt together are read when they are asked for."""
+class ExampleFacts:
+    """The facts of examples; those that `learn` has not computed in bulk are computed on demand."""
 
     def __init__(self) -> None:
         self._facts: dict[Texts, Facts] = {}
@@ -69,10 +70,10 @@ class KnownTexts:
         return self._facts[texts]
 
     def learn(self, examples: Iterable[Example]) -> None:
-        """Read the facts of many examples, in several processes where there are many, with their progress shown.
+        """Compute the facts of many examples, in several processes and with a progress bar if they are many.
 
-        They are kept in ``$TEXT2SQL_CACHE`` (else ``~/.cache/text2sql``) for large sets; a file that cannot be read or
-        written is done without.
+        For large sets they are cached in ``$TEXT2SQL_CACHE`` (else ``~/.cache/text2sql``); a cache file that cannot be
+        read or written is ignored.
         """
         new = [
             *dict.fromkeys(texts for e in examples if (texts := (e.context, e.answer, e.dialect)) not in self._facts)
@@ -82,46 +83,46 @@ class KnownTexts:
             return
         file = cache_directory("facts") / f"{_key(new)}.json.gz"
         try:
-            found = _load(file)
-            self._facts |= zip(new, found, strict=True)
+            facts = _load(file)
+            self._facts |= zip(new, facts, strict=True)
         except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError):
-            found = _read_all(new)
-            self._facts |= zip(new, found, strict=True)
+            facts = _read_all(new)
+            self._facts |= zip(new, facts, strict=True)
             with suppress(OSError):
-                _save(file, found)
+                _save(file, facts)
 
 
 def read_facts(context: str, answer: str, dialect: Dialect = "sqlite") -> Facts:
     """The facts of one schema and gold query."""
-    # The shape of a query is by SQLite's grammar.
+    # Shapes are defined for SQLite's grammar.
     shape = shape_of(answer) if dialect == "sqlite" else None
-    is_query, found, level = _read_syntax(shape or answer, dialect)
-    return Facts(is_query, tuple(sorted(tables_of(context))), found, level)
+    is_query, features, level = _read_syntax(shape or answer, dialect)
+    return Facts(is_query, tuple(sorted(tables_of(context))), features, level)
 
 
-# Parsing is most of the work, and queries of one shape have the same syntax.
+# Cached because parsing is most of the work, and queries of one shape have the same syntax.
 @lru_cache(maxsize=16_384)
 def _read_syntax(query: str, dialect: Dialect) -> tuple[bool, tuple[str, ...], Hardness]:
     tree = _parse(query, dialect)
-    found = features_of(tree) if tree is not None else ()
-    return tree is not None, tuple(sorted(found)), hardness_of(tree)
+    features = features_of(tree) if tree is not None else ()
+    return tree is not None, tuple(sorted(features)), hardness_of(tree)
 
 
 def _parse(query: str, dialect: Dialect) -> exp.Query | None:
     try:
         tree = parse_sqlite(query) if dialect == "sqlite" else parse_in(query, dialect)
-    # Of text that is no SQL at all the parser may raise what it likes.
+    # On text that is no SQL the parser may raise any of these.
     except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, IndexError, KeyError):
         return None
     return tree if isinstance(tree, exp.Query) else None
 
 
 def tables_of(context: str) -> set[str]:
-    """The tables of a schema, by name, case aside.
+    """The tables of a schema, by lower-case name.
 
-    Data sets that show only the columns that a question needs write one table in many ways, so its columns do not
-    count. They do for sql-create-context's ``table_name_11``: those names were drawn anew for each question, and recur
-    by chance.
+    Data sets that show only the columns that a question needs have many versions of one table, so its columns do not
+    count. They count for names such as sql-create-context's ``table_name_11``, which were drawn anew for each question
+    and recur by chance.
     """
     tables = set()
     for name, table in read_tables(context).items():
@@ -133,13 +134,13 @@ def tables_of(context: str) -> set[str]:
 def _read_all(texts: Sequence[Texts]) -> list[Facts]:
     if len(texts) < PARALLEL_FROM:
         return list(starmap(read_facts, texts))
-    found: list[Facts] = []
+    facts: list[Facts] = []
     chunks = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
     with progress_bar("Reading the rows", len(texts)) as bar, ProcessPoolExecutor() as pool:
         for chunk in pool.map(_read_chunk, chunks):
-            found += chunk
+            facts += chunk
             bar.advance(len(chunk), 0)
-    return found
+    return facts
 
 
 def _read_chunk(texts: Sequence[Texts]) -> list[Facts]:
@@ -154,12 +155,13 @@ def _key(texts: Sequence[Texts]) -> str:
 
 
 def _save(file: Path, facts: Sequence[Facts]) -> None:
-    # What follows from the syntax is the same for many: it is written once.
+    # Many examples share the facts of their syntax, which are written once.
     syntax: dict[tuple[object, ...], int] = {}
     rows = [
-        (syntax.setdefault((is_query, found, level), len(syntax)), tables) for is_query, tables, found, level in facts
+        (syntax.setdefault((is_query, features, level), len(syntax)), tables)
+        for is_query, tables, features, level in facts
     ]
-    # The lowest level: most of what there is to save, in a tenth of the time.
+    # The lowest compression level saves most of the space in a tenth of the time.
     with written_aside(file) as aside, gzip.open(aside, "wt", compresslevel=1, encoding="utf-8") as out:
         json.dump({"syntax": list(syntax), "rows": rows}, out)
 
@@ -167,9 +169,9 @@ def _save(file: Path, facts: Sequence[Facts]) -> None:
 def _load(file: Path) -> list[Facts]:
     with gzip.open(file, "rt", encoding="utf-8") as stored:
         content = json.load(stored)
-    syntax = [(bool(is_query), tuple(found), level) for is_query, found, level in content["syntax"]]
-    found = []
-    for number, tables in content["rows"]:
-        is_query, features, level = syntax[number]
-        found.append(Facts(is_query, tuple(tables), features, level))
-    return found
+    syntax = [(bool(is_query), tuple(features), level) for is_query, features, level in content["syntax"]]
+    facts = []
+    for index, tables in content["rows"]:
+        is_query, features, level = syntax[index]
+        facts.append(Facts(is_query, tuple(tables), features, level))
+    return facts

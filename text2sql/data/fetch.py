@@ -1,4 +1,4 @@
-"""`text2sql data fetch`: known data sets from their official place into the cache."""
+"""`text2sql data fetch`: downloads known data sets from their official place into the cache."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import httpx
 from backends.paths import PARTIAL
 from text2sql.console import console
 from text2sql.data.sources import NAMED
-from text2sql.data.sources.layout import fetched
+from text2sql.data.sources.layout import fetch_directory
 from text2sql.errors import UserError
 
-# Seconds without a byte before a download is given up.
-SILENCE = 60.0
+# Seconds without a byte after which a download is aborted.
+TIMEOUT_SECONDS = 60.0
 
 
 def fetch(name: str) -> Path | None:
-    """Download a data set to where its name finds it; what is there already is kept.
+    """Downloads a data set to where `data.source` finds it; complete downloads are kept.
 
     Returns:
-        The directory of an official archive; None for a data set that the Hub's client keeps in its own cache.
+        The directory of the unpacked archive; None for a data set in the Hub client's own cache.
 
     Raises:
-        UserError: There is no data set of this name, or it cannot be had.
+        UserError: There is no data set of this name, or it cannot be downloaded.
     """
     source = NAMED.get(name)
     if source is None or (source.archive is None and source.hub_id is None):
@@ -36,7 +36,7 @@ def fetch(name: str) -> Path | None:
     if source.archive is None:
         _fetch_from_hub(str(source.hub_id), source.revision)
         return None
-    archive, directory = source.archive, fetched(name)
+    archive, directory = source.archive, fetch_directory(name)
     marker = directory / ".complete"
     if marker.is_file():
         console.print(f"{directory} is there already.")
@@ -57,58 +57,58 @@ def _fetch_from_hub(hub_id: str, revision: str | None) -> None:
 
 
 def _download(url: str, file: Path, page: str) -> Path:
-    """Fetch a file, going on where an earlier start stopped."""
+    """Downloads a file, resuming an earlier download."""
     if file.is_file():
         return file
-    # Not a name of `backends.paths.written_aside`: what came of a large file must be found again by the next start.
+    # Not `backends.paths.written_aside`, because the next start must find the part of a large file again.
     aside = file.with_name(f"{file.name}{PARTIAL}")
     try:
-        if not _go_on(url, aside):
-            # What is there is of another file: the server's has become shorter.
+        if not _resume(url, aside):
+            # The part belongs to another file: the server's is shorter now.
             aside.unlink()
-            _go_on(url, aside)
+            _resume(url, aside)
     except httpx.HTTPStatusError as error:
         raise _unreachable(url, file, page, f"HTTP {error.response.status_code}") from error
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise _unreachable(url, file, page, str(error) or type(error).__name__) from error
     aside.replace(file)
-    _tag(aside).unlink(missing_ok=True)
+    _etag_file(aside).unlink(missing_ok=True)
     return file
 
 
-def _go_on(url: str, aside: Path) -> bool:
-    """Fetch what is missing of a file; whether what is there was the beginning of the server's file."""
+def _resume(url: str, aside: Path) -> bool:
+    """Downloads the rest of a file; returns whether the existing part is the beginning of the server's file."""
     start = aside.stat().st_size if aside.is_file() else 0
-    # Without compression on the way, so that places in the file are places in the download.
+    # Without compression, so that offsets in the file are offsets in the download.
     headers = {"User-Agent": "text2sql", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-        if _tag(aside).is_file():
-            # Of a file that is another one by now the server sends all.
-            headers["If-Range"] = _tag(aside).read_text(encoding="ascii")
-    with httpx.stream("GET", url, headers=headers, timeout=SILENCE, follow_redirects=True) as response:
+        if _etag_file(aside).is_file():
+            # If the file has changed, the server sends all of it.
+            headers["If-Range"] = _etag_file(aside).read_text(encoding="ascii")
+    with httpx.stream("GET", url, headers=headers, timeout=TIMEOUT_SECONDS, follow_redirects=True) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-            # Where the range begins at the end, all of the file is there.
+            # A range that starts at the end means that the file is complete.
             size = response.headers.get("Content-Range", "").rpartition("/")[2]
             return not size.isdigit() or int(size) == start
         response.raise_for_status()
         tag = response.headers.get("ETag", "")
-        # A weak one promises no more than the same meaning.
+        # A weak ETag does not guarantee the same bytes.
         if tag.startswith('"') and tag.isascii():
-            _tag(aside).write_text(tag, encoding="ascii")
+            _etag_file(aside).write_text(tag, encoding="ascii")
         else:
-            _tag(aside).unlink(missing_ok=True)
+            _etag_file(aside).unlink(missing_ok=True)
         _append(response, aside, start)
     return True
 
 
-def _tag(aside: Path) -> Path:
-    """Where it is noted which version of a file what has come is of."""
+def _etag_file(aside: Path) -> Path:
+    """The file with the ETag of the version that the part belongs to."""
     return aside.with_name(f"{aside.name}.etag")
 
 
 def _append(response: httpx.Response, aside: Path, start: int) -> None:
-    """Write what comes behind the first `start` bytes of a file; from its beginning if the server sends all of it."""
+    """Appends the response to the first `start` bytes; overwrites them if the server sends the whole file."""
     resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
     length = int(response.headers.get("Content-Length") or 0) + (start if resumed else 0)
     console.print(f"{aside.stem}: {length / 1e6:,.0f} MB" if length else aside.stem)
@@ -125,7 +125,7 @@ def _unreachable(url: str, file: Path, page: str, reason: str) -> UserError:
 
 
 def _unpack(file: Path, page: str) -> None:
-    """Unpack an archive into its folder, and the archives of databases inside it; each is removed when it is done."""
+    """Unpacks an archive and the archives inside it into its folder; each is deleted afterwards."""
     try:
         if file.suffix == ".zip":
             with zipfile.ZipFile(file) as packed:
@@ -135,11 +135,11 @@ def _unpack(file: Path, page: str) -> None:
             with tarfile.open(file) as packed_tar:
                 names = packed_tar.getnames()
                 packed_tar.extractall(file.parent, filter="data")
-                # The checksum of all stands at the end, which nobody has read yet.
+                # Reading to the end verifies the checksum there.
                 while packed_tar.fileobj and packed_tar.fileobj.read(2**20):
                     pass
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-        # A disk that is full has a number; a stream of bzip2 that is damaged has none.
+        # A full disk has an errno; a damaged bzip2 stream has none.
         if isinstance(error, OSError) and error.errno is not None:
             raise
         file.unlink()

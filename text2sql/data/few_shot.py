@@ -1,4 +1,4 @@
-"""Solved training examples for the prompt of a question: what training is compared with."""
+"""Chooses solved training examples for few-shot prompts, which training is compared with."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.errors import UserError
 
-# Candidates beyond k, for those that are the question itself or show the same question twice.
-SPARE = 8
+# Candidates beyond k, to replace those that ask the same question.
+SPARE_CANDIDATES = 8
 
 
 def choose_few_shot(
-    asked: Sequence[Example],
+    questions: Sequence[Example],
     train: Sequence[Example],
     options: FewShot,
     seed: int,
     tokenizer: Tokenizer | None,
     form: prompts.PromptFormat,
-    longest: int | None,
+    max_prompt_tokens: int | None,
 ) -> dict[str, list[Example]]:
-    """Examples to stand before each question, the most similar last.
+    """Chooses the solved examples in front of each question, the most similar last.
 
-    A training example that asks the same question, case and spaces aside, is never shown, nor is one twice.
+    A training example with the same question, apart from case and spaces, is never chosen, and none is chosen twice.
 
     Args:
-        asked: The questions.
-        train: What to choose from.
-        options: How many, and how.
-        seed: Of the random choice.
-        tokenizer: The model's; None where it cannot be had, and every prompt counts as short enough.
-        form: How a question becomes text.
-        longest: Tokens that a prompt may have; the least similar examples give way.
+        questions: The questions.
+        train: The candidates.
+        options: The number of examples, and how they are chosen.
+        seed: The seed of the random choice.
+        tokenizer: The model's tokenizer; None if it is not available, and every prompt counts as short enough.
+        form: The prompt format.
+        max_prompt_tokens: The limit of a prompt, for which the least similar examples are dropped.
 
     Returns:
         The examples by the question's id.
@@ -45,33 +45,37 @@ def choose_few_shot(
         UserError: bm25s is not installed.
     """
     ranked = (
-        _by_words(asked, train, options.k) if options.select == "bm25" else _by_chance(asked, train, options.k, seed)
+        _bm25_candidates(questions, train, options.k)
+        if options.select == "bm25"
+        else _random_candidates(questions, train, options.k, seed)
     )
     chosen = {}
-    for example, candidates in zip(asked, ranked, strict=True):
+    for example, candidates in zip(questions, ranked, strict=True):
         best_first: list[Example] = []
-        seen = {_words(example)}
+        seen = {_normalized_question(example)}
         for candidate in candidates:
-            if _words(candidate) not in seen and len(best_first) < options.k:
-                seen.add(_words(candidate))
+            if _normalized_question(candidate) not in seen and len(best_first) < options.k:
+                seen.add(_normalized_question(candidate))
                 best_first.append(candidate)
         chosen[example.id] = best_first[::-1]
-    if longest is None or tokenizer is None:
+    if max_prompt_tokens is None or tokenizer is None:
         return chosen
-    return _fitting(asked, chosen, tokenizer, form, longest)
+    return _shorten(questions, chosen, tokenizer, form, max_prompt_tokens)
 
 
-def _words(example: Example) -> str:
+def _normalized_question(example: Example) -> str:
     return " ".join(example.question.lower().split())
 
 
-def _by_chance(asked: Sequence[Example], train: Sequence[Example], k: int, seed: int) -> list[list[Example]]:
-    count = min(len(train), k + SPARE)
-    return [random.Random(f"shots-{seed}-{example.id}").sample(list(train), count) for example in asked]
+def _random_candidates(
+    questions: Sequence[Example], train: Sequence[Example], k: int, seed: int
+) -> list[list[Example]]:
+    count = min(len(train), k + SPARE_CANDIDATES)
+    return [random.Random(f"shots-{seed}-{example.id}").sample(list(train), count) for example in questions]
 
 
-def _by_words(asked: Sequence[Example], train: Sequence[Example], k: int) -> list[list[Example]]:
-    """The training examples whose questions are most like each one asked, by BM25 over words."""
+def _bm25_candidates(questions: Sequence[Example], train: Sequence[Example], k: int) -> list[list[Example]]:
+    """The training examples whose questions are most similar, by BM25 over words."""
     try:
         import bm25s
     except ImportError as error:
@@ -82,23 +86,25 @@ def _by_words(asked: Sequence[Example], train: Sequence[Example], k: int) -> lis
         ) from error
     index = bm25s.BM25()
     index.index(bm25s.tokenize([e.question for e in train], show_progress=False), show_progress=False)
-    words = bm25s.tokenize([e.question for e in asked], show_progress=False)
-    places, _ = index.retrieve(words, k=min(len(train), k + SPARE), show_progress=False)
-    return [[train[place] for place in row] for row in places]
+    words = bm25s.tokenize([e.question for e in questions], show_progress=False)
+    rows, _ = index.retrieve(words, k=min(len(train), k + SPARE_CANDIDATES), show_progress=False)
+    return [[train[index] for index in indexes] for indexes in rows]
 
 
-def _fitting(
-    asked: Sequence[Example],
+def _shorten(
+    questions: Sequence[Example],
     chosen: Mapping[str, list[Example]],
     tokenizer: Tokenizer,
     form: prompts.PromptFormat,
-    longest: int,
+    max_prompt_tokens: int,
 ) -> dict[str, list[Example]]:
-    """Without the first examples of prompts that are too long."""
+    """Drops the first examples of prompts that are too long."""
     fitted = dict(chosen)
-    left = list(asked)
-    while left:
-        tokens = prompts.tokenize(left, tokenizer, form, [fitted[e.id] for e in left])
-        left = [e for e, t in zip(left, tokens, strict=True) if len(t.prompt) > longest and fitted[e.id]]
-        fitted |= {e.id: fitted[e.id][1:] for e in left}
+    too_long = list(questions)
+    while too_long:
+        tokens = prompts.tokenize(too_long, tokenizer, form, [fitted[e.id] for e in too_long])
+        too_long = [
+            e for e, t in zip(too_long, tokens, strict=True) if len(t.prompt) > max_prompt_tokens and fitted[e.id]
+        ]
+        fitted |= {e.id: fitted[e.id][1:] for e in too_long}
     return fitted

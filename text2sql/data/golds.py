@@ -1,4 +1,4 @@
-"""The gold queries of a data set, examined before a model is asked; see `text2sql.evaluation.golds`."""
+"""Checks the gold queries of a data set before the run; see `text2sql.evaluation.golds`."""
 
 from __future__ import annotations
 
@@ -21,47 +21,53 @@ from text2sql.evaluation.golds import (
 )
 from text2sql.formats import count
 
-# Queries of the training side that are looked at, and that are named.
-_SAMPLE, _NAMED = 300, 3
+# Queries of the training side that are checked.
+_SAMPLE = 300
+# Failing queries that a message names.
+_NAMED = 3
 
 
 def with_gold_faults(dataset: Dataset, config: Config) -> Dataset:
-    """The data set with what is wrong with the gold queries of its test side, as far as no tokenizer is needed."""
+    """Adds the faults of the test side's gold queries, except those that need a tokenizer."""
     test = dataset.split.test
     golds = [Gold(example.id, example.context, example.answer, example.db, example.dialect) for example in test]
     with progress_bar("Examining gold queries", len(golds)) as bar:
-        found = examine_golds(golds, config.evaluation, config.data.seed, lambda amount: bar.advance(amount, 0))
+        faults = examine_golds(golds, config.evaluation, config.data.seed, lambda amount: bar.advance(amount, 0))
     answers = {example.id: render_completion(example, PromptFormat.of(config)) for example in test}
-    return replace(dataset, faults=(*found, *stopped_golds(answers, config.evaluation.stop)))
+    return replace(dataset, faults=(*faults, *stopped_golds(answers, config.evaluation.stop)))
 
 
 def describe_training_golds(dataset: Dataset, config: Config) -> list[str]:
-    """How many queries of the training side do not run, in a sentence; none where all do.
+    """A sentence on the number of training queries that do not run; empty if all run.
 
-    Of a large data set as many as `_SAMPLE` are looked at, at even distances: that takes seconds. A training goes on
-    whatever is found, since nothing is measured on them.
+    Of a large data set, `_SAMPLE` evenly spaced queries are checked, which takes seconds. Training goes on in any case,
+    because nothing is measured on them.
     """
     train = dataset.split.train
-    taken = train if len(train) <= _SAMPLE else [train[place * len(train) // _SAMPLE] for place in range(_SAMPLE)]
+    sample = train if len(train) <= _SAMPLE else [train[index * len(train) // _SAMPLE] for index in range(_SAMPLE)]
     golds = [
         Gold(example.id, example.context, example.answer, None if example.context else example.db, example.dialect)
-        for example in taken
+        for example in sample
     ]
-    # Whether a query runs does not depend on how many databases it is run on.
+    # Whether a query runs does not depend on the number of databases.
     settings = config.evaluation.model_copy(update={"databases": 1})
     with progress_bar("Examining training queries", len(golds)) as bar:
-        found = examine_golds(golds, settings, config.data.seed, lambda amount: bar.advance(amount, 0), examine_running)
-    failing = [str(fault) for fault in found if fault.kind in (FAILS, FAILS_IN_ENGINE)]
+        faults = examine_golds(
+            golds, settings, config.data.seed, lambda amount: bar.advance(amount, 0), examine_running
+        )
+    failing = [str(fault) for fault in faults if fault.kind in (FAILS, FAILS_IN_ENGINE)]
     if not failing:
         return []
-    of = f"{count(len(failing))} of "
-    of += count(len(train)) if taken is train else f"the {count(len(taken))} looked at ({count(len(train))} in all)"
-    named = "; ".join(failing[:_NAMED]) + ("; ..." if len(failing) > _NAMED else "")
-    return [f"Training queries: {of} do not run. The model will learn to write such all the same. {named}"]
+    share = f"{count(len(failing))} of "
+    share += (
+        count(len(train)) if sample is train else f"the {count(len(sample))} looked at ({count(len(train))} in all)"
+    )
+    examples = "; ".join(failing[:_NAMED]) + ("; ..." if len(failing) > _NAMED else "")
+    return [f"Training queries: {share} do not run. The model will learn to write such all the same. {examples}"]
 
 
 def with_long_golds(dataset: Dataset, tokenizer: Tokenizer, config: Config) -> Dataset:
-    """The data set with the gold queries that no answer is long enough for, and without faults of examples now gone."""
+    """Adds gold queries longer than an answer may be, and removes the faults of examples that were dropped."""
     test = dataset.split.test
     ids = tokenizer([example.answer for example in test], add_special_tokens=False)["input_ids"] if test else []
     lengths = {example.id: len(tokens) for example, tokens in zip(test, ids, strict=True)}
@@ -70,5 +76,5 @@ def with_long_golds(dataset: Dataset, tokenizer: Tokenizer, config: Config) -> D
 
 
 def check_gold_faults(dataset: Dataset, config: Config) -> None:
-    """Raises UserError where too many gold queries are unusable (`evaluation.max_unusable_golds`)."""
+    """Raises UserError if too many gold queries are unusable (`evaluation.max_unusable_golds`)."""
     check_golds(dataset.faults, len(dataset.split.test), config.evaluation.max_unusable_golds)

@@ -1,4 +1,4 @@
-"""`text2sql data list`, `inspect` and `stats`: what a configuration trains and tests on."""
+"""`text2sql data list`, `inspect` and `stats`: print what a configuration trains and tests on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from text2sql.sql.hardness import LEVELS
 
 
 def list_sources() -> None:
-    """Print the named sources and how to name others."""
+    """Prints the named sources and how to name others."""
     from text2sql.data.sources import NAMED
     from text2sql.rows import READERS
 
@@ -42,8 +42,8 @@ def list_sources() -> None:
 
 
 def inspect(config: Config) -> None:
-    """Print counts, dropped rows, leaks, lengths and one example of each side."""
-    dataset, tokenizer = _described(config)
+    """Prints counts, dropped rows, leaks, lengths and one example of each side."""
+    dataset, tokenizer = _load_and_describe(config)
     form = prompts.PromptFormat.of(config)
     for name, side in dataset.split._asdict().items():
         if side and prompts.is_chat(form) and tokenizer is None:
@@ -57,8 +57,8 @@ def inspect(config: Config) -> None:
 
 
 def stats(config: Config) -> None:
-    """Print what `inspect` does without the examples, and what SQL the sides ask for."""
-    dataset, _ = _described(config)
+    """Prints what `inspect` prints, without the examples but with the features of the sides' SQL."""
+    dataset, _ = _load_and_describe(config)
     sides = {name: side for name, side in dataset.split._asdict().items() if side}
     table = Table("gold queries", *sides)
     known = {name: [dataset.known.of(e) for e in side] for name, side in sides.items()}
@@ -71,20 +71,20 @@ def stats(config: Config) -> None:
     console.print(table)
     if config.prompt.schema_text.tables == "linked":
         for name, side in sides.items():
-            covered = sum(_covered(e, config.prompt.schema_text) for e in side)
+            covered = sum(_shows_gold_tables(e, config.prompt.schema_text) for e in side)
             console.print(
                 f"{name}: the tables shown hold those of the gold query for {covered} of {len(side)} questions."
             )
 
 
-def _covered(example: Example, options: SchemaText) -> bool:
+def _shows_gold_tables(example: Example, options: SchemaText) -> bool:
     return set(gold_tables(read_tables(example.context), example.answer)) <= set(shown_tables(example, options))
 
 
-def _described(config: Config) -> tuple[Dataset, Tokenizer | None]:
-    """Print counts, dropped rows, leaks and lengths; the data set, and the tokenizer if it can be had."""
+def _load_and_describe(config: Config) -> tuple[Dataset, Tokenizer | None]:
+    """Prints counts, dropped rows, leaks and lengths; returns the data set, and the tokenizer if it is available."""
     dataset = with_gold_faults(load_dataset(config), config)
-    tokenizer = _tokenizer(config)
+    tokenizer = _find_tokenizer(config)
     if tokenizer is not None:
         dataset, tokens, _ = tokenize_split(dataset, tokenizer, config, None)
         dataset = with_long_golds(dataset, tokenizer, config)
@@ -104,7 +104,7 @@ def _described(config: Config) -> tuple[Dataset, Tokenizer | None]:
 
 
 def _print_faults(dataset: Dataset, config: Config) -> None:
-    """Every gold query that is odd, and whether a run would stop at them."""
+    """Prints the faults of gold queries, and whether a run would stop at them."""
     golds = len(dataset.split.test)
     for sentence in [
         *describe_faults(dataset.faults, golds, max_listed=None),
@@ -120,8 +120,8 @@ def _print_faults(dataset: Dataset, config: Config) -> None:
         )
 
 
-def _tokenizer(config: Config) -> Tokenizer | None:
-    """The tokenizer; None, saying so, where it cannot be had."""
+def _find_tokenizer(config: Config) -> Tokenizer | None:
+    """The tokenizer; prints a message if it is not available."""
     tokenizer, name, reason = prompts.find_tokenizer_of(config)
     if tokenizer is None:
         console.print(

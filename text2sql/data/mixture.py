@@ -1,4 +1,4 @@
-"""Several sources as one, in given proportions."""
+"""Mixes several sources in given proportions."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from text2sql.data.example import Example
 
 
 def mix(parts: Sequence[tuple[str, float, Sequence[Example]]], seed: int) -> list[Example]:
-    """As many examples of all parts together as their proportions allow, none twice.
+    """Draws as many examples of all parts as their proportions allow, none twice.
 
     Args:
-        parts: Name, weight and examples of each part.
-        seed: Of the draw.
+        parts: The name, the weight and the examples of each part.
+        seed: The seed of the draw.
 
     Returns:
-        The examples, shuffled; a part of weight w gives w / (sum of weights) of them. Ids begin with the part's place
+        The examples, shuffled; a part of weight w gives w / (sum of weights) of them. Ids start with the part's index
         and name.
     """
     total = sum(weight for _, weight, _ in parts)
     size = min(len(examples) * total / weight for _, weight, examples in parts)
     chosen: list[Example] = []
-    for place, (name, weight, examples) in enumerate(parts):
+    for index, (name, weight, examples) in enumerate(parts):
         count = min(len(examples), round(size * weight / total))
-        drawn = random.Random(f"mix-{seed}-{place}").sample(list(examples), count)
-        chosen += [replace(e, id=f"{place}-{name}/{e.id}") for e in drawn]
+        drawn = random.Random(f"mix-{seed}-{index}").sample(list(examples), count)
+        chosen += [replace(e, id=f"{index}-{name}/{e.id}") for e in drawn]
     random.Random(f"mix-{seed}").shuffle(chosen)
     return chosen

@@ -1,4 +1,4 @@
-"""A schema of many tables, cut to those that a question needs: BM25 over names, columns and comments."""
+"""Cuts a schema of many tables to those that a question needs, by BM25 over names, columns and comments."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from text2sql.data.schema_text import read_tables, stems
 from text2sql.errors import UserError
 from text2sql.sql.tokens import Token, tokenize
 
-# Tables that a schema may have before it is cut.
-USUAL_TABLES = 40
-# A table's name says more of what it is about than each of its columns' names.
+# Tables above which a schema is cut by default.
+DEFAULT_MAX_TABLES = 40
+# The weight of a table's name relative to other words.
 _NAME_WEIGHT = 3
 # Names of tables that a message lists.
 _NAMED = 5
@@ -23,12 +23,12 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class CutSchema:
-    """A schema as a question is shown it.
+    """A schema that is cut to the tables that a question needs.
 
     Attributes:
-        text: The statements that are left, in their order.
-        kept: Names of their tables and views.
-        left_out: Names of the others.
+        text: The remaining statements in their order.
+        kept: The names of their tables and views.
+        left_out: The names of the others.
     """
 
     text: str
@@ -37,7 +37,7 @@ class CutSchema:
 
     @property
     def note(self) -> str:
-        """What a person must know of the cut; empty if nothing is left out."""
+        """A note for the user about the cut; empty if nothing is left out."""
         if not self.left_out:
             return ""
         shown = ", ".join(self.kept[:_NAMED]) + (", …" if len(self.kept) > _NAMED else "")
@@ -48,57 +48,57 @@ class CutSchema:
         )
 
 
-def cut_schema(context: str, question: str, most: int, needed: Collection[str] = ()) -> CutSchema:
-    """The tables and views of a schema that a question needs.
+def cut_schema(context: str, question: str, max_tables: int, needed: Collection[str] = ()) -> CutSchema:
+    """Cuts a schema to the tables and views that a question needs.
 
-    The best by BM25 are kept, then the tables that their foreign keys point at, and those that link two of them: a
-    query joins through them though no question names them.
+    The best tables by BM25 are kept, then the tables that their foreign keys refer to, and those that link two of them:
+    queries join through them although questions do not name them.
 
     Args:
         context: CREATE TABLE and CREATE VIEW statements.
-        question: What is asked, in natural language.
-        most: Tables to rank in; neighbours may double that. 0 leaves the schema as it is.
-        needed: Names of tables, in lower case, that are kept in any case.
+        question: The question in natural language.
+        max_tables: Tables to choose by rank; neighbours may double that. 0 leaves the schema as it is.
+        needed: The lower-case names of tables to keep in any case.
 
     Raises:
         UserError: The schema must be cut, and bm25s is not installed.
     """
     parts = _parts(context)
     names = tuple(parts)
-    if not most or len(parts) <= most:
+    if not max_tables or len(parts) <= max_tables:
         return CutSchema(context, names, ())
-    ranked = [name for name in _ranked(context, question) if name in parts]
-    kept = (set(ranked[:most]) or {*names[:most]}) | ({*needed} & parts.keys())
-    kept |= {*_neighbours(_index(context).parents, kept)[:most]}
+    ranked = [name for name in _rank_tables(context, question) if name in parts]
+    kept = (set(ranked[:max_tables]) or {*names[:max_tables]}) | ({*needed} & parts.keys())
+    kept |= {*_neighbours(_index(context).parents, kept)[:max_tables]}
     text = "\n".join(parts[name] for name in names if name in kept)
-    # As the whole schema ends, so that a prompt looks as those of the training.
+    # Ends like the whole schema, so that the prompt looks like those in training.
     text = text if context.rstrip().endswith(";") else text.removesuffix(";")
     return CutSchema(text, tuple(n for n in names if n in kept), tuple(n for n in names if n not in kept))
 
 
 @lru_cache(maxsize=16)
 def _parts(context: str) -> dict[str, str]:
-    """The statements of a schema by the name of what they make, in lower case; those of one name together."""
+    """The statements of a schema by the lower-case name that they create; those of one name are joined."""
     tokens = tokenize(context)
-    starts = [place for place, token in enumerate(tokens) if token.keyword == "CREATE"]
+    starts = [index for index, token in enumerate(tokens) if token.keyword == "CREATE"]
     parts: dict[str, str] = {}
-    for place, following in zip(starts, [*starts[1:], len(tokens)], strict=True):
-        name = _made(tokens[place:following])
+    for index, following in zip(starts, [*starts[1:], len(tokens)], strict=True):
+        name = _created_name(tokens[index:following])
         if name is None:
             continue
         end = tokens[following].start if following < len(tokens) else len(context)
-        text = context[tokens[place].start : end].strip()
+        text = context[tokens[index].start : end].strip()
         text = text if text.rstrip().endswith(";") or "--" in text.rsplit(";", 1)[-1] else text + ";"
         parts[name] = f"{parts[name]}\n{text}" if name in parts else text
     return parts
 
 
-def _made(statement: Sequence[Token]) -> str | None:
-    """The name of the table or view that a statement makes, in lower case and without its schema."""
-    for place, token in enumerate(statement[:6]):
+def _created_name(statement: Sequence[Token]) -> str | None:
+    """The unqualified lower-case name of the table or view that a statement creates."""
+    for index, token in enumerate(statement[:6]):
         if token.keyword in ("TABLE", "VIEW"):
-            rest = statement[place + 1 :]
-            rest = rest[3:] if [t.keyword for t in rest[:3]] == ["IF", "NOT", "EXISTS"] else rest
+            rest = statement[index + 1 :]
+            rest = rest[3:] if [token.keyword for token in rest[:3]] == ["IF", "NOT", "EXISTS"] else rest
             last = 0
             while last + 2 < len(rest) and rest[last + 1].text == ".":
                 last += 2
@@ -106,23 +106,30 @@ def _made(statement: Sequence[Token]) -> str | None:
     return None
 
 
-def _ranked(context: str, question: str) -> list[str]:
-    """Names of the tables and views that share a word with the question, the best first."""
+def _rank_tables(context: str, question: str) -> list[str]:
+    """The tables and views that share a word with the question, the best first."""
     index = _index(context)
-    asked = [word for word in sorted(stems(question)) if word in index.known]
-    if not asked:
+    words = [word for word in sorted(stems(question)) if word in index.vocabulary]
+    if not words:
         return []
-    places, scores = index.bm25.retrieve([asked], k=len(index.names), show_progress=False)
-    return [index.names[place] for place, score in zip(places[0], scores[0], strict=True) if score > 0]
+    ranks, scores = index.bm25.retrieve([words], k=len(index.names), show_progress=False)
+    return [index.names[rank] for rank, score in zip(ranks[0], scores[0], strict=True) if score > 0]
 
 
 @dataclass(frozen=True)
 class _Index:
-    """What is looked up for each question on one schema: names, the ranking, its words, and foreign keys."""
+    """The search index of one schema.
+
+    Attributes:
+        names: The lower-case names of its tables and views.
+        bm25: The `bm25s.BM25` over their words.
+        known: All words in it.
+        parents: For each table, the tables that its foreign keys refer to.
+    """
 
     names: list[str]
     bm25: Any
-    known: frozenset[str]
+    vocabulary: frozenset[str]
     parents: dict[str, frozenset[str]]
 
 
@@ -137,7 +144,7 @@ def _index(context: str) -> _Index:
                 f"A schema of {len(parts):,} tables", "bm25s", "retrieval", "show all of it with --max-tables 0"
             )
         ) from error
-    # The words of a table's name, columns, values and comments, without their endings.
+    # The stems of the words in a table's name, columns, values and comments.
     documents = [
         [*sorted(stems(name)) * _NAME_WEIGHT, *(stem for word in _words(text) for stem in sorted(stems(word)))]
         for name, text in parts.items()
@@ -152,7 +159,7 @@ def _index(context: str) -> _Index:
 
 
 def _words(statement: str) -> list[str]:
-    """What a statement says besides SQL: names, texts and comments; types and keywords are the same everywhere."""
+    """The names, texts and comments of a statement; types and keywords are left out, because all tables have them."""
     return [
         re.sub(r"\A(?:--|/\*)|\*/\Z", "", token.text) if token.kind == "comment" else token.name
         for token in tokenize(statement, comments=True)
@@ -162,7 +169,7 @@ def _words(statement: str) -> list[str]:
 
 
 def _neighbours(parents: Mapping[str, frozenset[str]], kept: set[str]) -> list[str]:
-    """Tables that foreign keys of the kept ones point at, and tables whose keys point at two of those kept."""
-    found = [parent for name, own in parents.items() if name in kept for parent in sorted(own)]
-    found += [name for name, own in parents.items() if len(own & kept) > 1]
-    return [name for name in dict.fromkeys(found) if name in parents and name not in kept]
+    """The tables that foreign keys of kept tables refer to, and tables with foreign keys to two kept tables."""
+    neighbours = [parent for name, referenced in parents.items() if name in kept for parent in sorted(referenced)]
+    neighbours += [name for name, referenced in parents.items() if len(referenced & kept) > 1]
+    return [name for name in dict.fromkeys(neighbours) if name in parents and name not in kept]

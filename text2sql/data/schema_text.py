@@ -1,4 +1,4 @@
-"""The schema as a prompt shows it: which tables, sample rows, descriptions of columns."""
+"""The text of a schema in a prompt: its tables, sample rows, and descriptions of columns."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import NamedTuple
 from text2sql.config import SchemaText
 from text2sql.data.example import Example
 from text2sql.errors import UserError
-from text2sql.rows.csv_tables import read_csv_said
+from text2sql.rows.csv_tables import read_csv_with_warning
 from text2sql.sql.ddl import TableStatement, is_constraint, table_statements
 from text2sql.sql.files import first_rows
 from text2sql.sql.tokens import Token
 from text2sql.sql.values import Row, Value
 
-# Gives the names of the columns of a table and its first rows, by its name in lower case and their number.
+# (lower-case table name, number of rows) -> (column names, first rows)
 FirstRows = Callable[[str, int], tuple[list[str], list[Row]]]
-# Characters of a sample value.
-LONGEST_VALUE = 40
+# Characters of a sample value in a prompt.
+MAX_VALUE_CHARACTERS = 40
 
 
 class Reference(NamedTuple):
-    """A foreign key as it is spelt; `parent_columns` is empty where the key does not name them."""
+    """A foreign key as tokens; `parent_columns` is empty if the key does not name them."""
 
     columns: list[Token]
     parent: Token
@@ -33,12 +33,12 @@ class Reference(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SpeltTable:
-    """A table as its CREATE TABLE spells it; where several statements have one name, all of them together.
+class DeclaredTable:
+    """A table as its CREATE TABLE statements declare it; several statements of one name are joined.
 
     Attributes:
-        text: The statements, each with what follows it up to the next.
-        statements: Their tokens.
+        text: The statements, each with the text after it up to the next one.
+        statements: The statements as tokens.
     """
 
     text: str
@@ -51,7 +51,7 @@ class SpeltTable:
 
     @property
     def columns(self) -> list[Token]:
-        """The names of the columns, with or without a type behind them; each once."""
+        """The names of the columns, each once."""
         names: dict[str, Token] = {}
         for part in self._parts():
             if not is_constraint(part):
@@ -63,28 +63,28 @@ class SpeltTable:
         """The columns of the primary key."""
         for part in self._parts():
             words = [token.keyword for token in part]
-            for place in range(len(part) - 1):
-                if words[place : place + 2] == ["PRIMARY", "KEY"]:
-                    return _listed(part[place + 2 :]) if is_constraint(part) else part[:1]
+            for index in range(len(part) - 1):
+                if words[index : index + 2] == ["PRIMARY", "KEY"]:
+                    return _names_in_parentheses(part[index + 2 :]) if is_constraint(part) else part[:1]
         return []
 
     @property
     def references(self) -> list[Reference]:
         """The foreign keys, of columns and of the table."""
-        found = []
+        references = []
         for part in self._parts():
-            place = next((i for i, token in enumerate(part[:-1]) if token.keyword == "REFERENCES"), None)
-            if place is not None:
-                columns = _listed(part[:place]) if is_constraint(part) else part[:1]
-                found.append(Reference(columns, part[place + 1], _listed(part[place + 2 :])))
-        return found
+            index = next((i for i, token in enumerate(part[:-1]) if token.keyword == "REFERENCES"), None)
+            if index is not None:
+                columns = _names_in_parentheses(part[:index]) if is_constraint(part) else part[:1]
+                references.append(Reference(columns, part[index + 1], _names_in_parentheses(part[index + 2 :])))
+        return references
 
     def _parts(self) -> list[list[Token]]:
         return [part for statement in self.statements for part in statement.parts]
 
 
-def _listed(tokens: Sequence[Token]) -> list[Token]:
-    """The names in the first parentheses."""
+def _names_in_parentheses(tokens: Sequence[Token]) -> list[Token]:
+    """The names in the first parentheses of the tokens."""
     texts = [token.text for token in tokens]
     if "(" not in texts:
         return []
@@ -93,48 +93,48 @@ def _listed(tokens: Sequence[Token]) -> list[Token]:
     return [token for token in tokens[start:end] if token.text != ","]
 
 
-def read_tables(context: str) -> dict[str, SpeltTable]:
+def read_tables(context: str) -> dict[str, DeclaredTable]:
     """The tables of a schema by name, in lower case and in the order of their first statements."""
     statements = table_statements(context)
     ends = [*(statement.start for statement in statements), len(context)][1:]
-    found: dict[str, SpeltTable] = {}
+    tables: dict[str, DeclaredTable] = {}
     for statement, end in zip(statements, ends, strict=True):
         name, text = statement.name.name.lower(), context[statement.start : end].strip()
-        earlier = found.get(name)
-        found[name] = (
-            SpeltTable(f"{earlier.text}\n{text}", (*earlier.statements, statement))
+        earlier = tables.get(name)
+        tables[name] = (
+            DeclaredTable(f"{earlier.text}\n{text}", (*earlier.statements, statement))
             if earlier
-            else SpeltTable(text, (statement,))
+            else DeclaredTable(text, (statement,))
         )
-    return found
+    return tables
 
 
 def show_schemas(
     examples: Sequence[Example], options: SchemaText, first_rows: FirstRows | None = None
 ) -> list[Example]:
-    """The examples with `shown` as the options ask.
+    """Sets `shown` of the examples to the schema's text by the options.
 
     Args:
         examples: Questions on schemas.
-        options: What to show.
-        first_rows: Rows of the one database that all examples are about, where that is no SQLite file.
+        options: What the text contains.
+        first_rows: Reads rows of the one database of all examples, if it is not a SQLite file.
 
     Raises:
-        UserError: Rows or descriptions are asked for and no example has a database.
+        UserError: Rows or descriptions are asked for, but no example has a database.
     """
     if options == SchemaText():
         return list(examples)
-    wanted = options.sample_rows or options.descriptions
-    if wanted and examples and first_rows is None and not any(e.db for e in examples):
+    needs_database = options.sample_rows or options.descriptions
+    if needs_database and examples and first_rows is None and not any(e.db for e in examples):
         raise UserError(
             "prompt.schema_text: sample_rows and descriptions come out of databases, and no example has one; give "
             "them with data.databases, or set sample_rows=0 and descriptions=false."
         )
-    return [replace(e, shown=_show(e, options, first_rows)) for e in examples]
+    return [replace(e, shown=_schema_text(e, options, first_rows)) for e in examples]
 
 
-def shown_tables(example: Example, options: SchemaText) -> dict[str, SpeltTable]:
-    """The tables, by name, that the options show."""
+def shown_tables(example: Example, options: SchemaText) -> dict[str, DeclaredTable]:
+    """The tables that the options include, by name."""
     tables = read_tables(example.context)
     if options.tables == "linked":
         return {name: tables[name] for name in linked_tables(tables, f"{example.question} {example.evidence or ''}")}
@@ -143,75 +143,76 @@ def shown_tables(example: Example, options: SchemaText) -> dict[str, SpeltTable]
     return tables
 
 
-def _show(example: Example, options: SchemaText, rows_of: FirstRows | None) -> str:
+def _schema_text(example: Example, options: SchemaText, rows_of: FirstRows | None) -> str:
     from_database = bool((example.db or rows_of) and (options.sample_rows or options.descriptions))
     if not from_database and (options.tables, options.style) == ("all", "ddl"):
         return example.context
     tables = shown_tables(example, options)
     parts = []
     for name, table in tables.items():
-        parts.append(table.text.rstrip("; \n") + ";" if options.style == "ddl" else _line(table))
+        parts.append(table.text.rstrip("; \n") + ";" if options.style == "ddl" else _compact_table(table))
         if options.descriptions and example.db:
             parts += _descriptions(example.db, name)
         if options.sample_rows and rows_of is not None:
-            parts += _written(name, *rows_of(name, options.sample_rows))
+            parts += _rows_comment(name, *rows_of(name, options.sample_rows))
         elif options.sample_rows and example.db:
-            parts += _sample(example.db, name, options.sample_rows)
+            parts += _sample_rows(example.db, name, options.sample_rows)
     if options.style == "compact":
-        parts += [line for table in tables.values() for line in _joins(table, tables)]
+        parts += [line for table in tables.values() for line in _join_lines(table, tables)]
     return "\n".join(parts)
 
 
-def _line(table: SpeltTable) -> str:
-    """A table as ``name(column, column)``, its names bare where SQL takes them so."""
-    return f"{_plain(table.name)}({', '.join(map(_plain, table.columns))})"
+def _compact_table(table: DeclaredTable) -> str:
+    """A table as ``name(column, column)``, with names unquoted where SQL allows it."""
+    return f"{_unquoted(table.name)}({', '.join(map(_unquoted, table.columns))})"
 
 
-def _joins(table: SpeltTable, shown: Mapping[str, SpeltTable]) -> list[str]:
-    """A table's foreign keys into tables that are shown, as ``table.column = other.column``; a line for each column."""
+def _join_lines(table: DeclaredTable, shown: Mapping[str, DeclaredTable]) -> list[str]:
+    """A table's foreign keys to tables that are shown, as ``table.column = other.column``; a line for each column."""
     lines = []
     for reference in table.references:
         parent = shown.get(reference.parent.name.lower())
         if parent is None:
             continue
-        # A key that names no columns of its parent points at the parent's primary key.
+        # A key without parent columns refers to the parent's primary key.
         pairs = zip(reference.columns, reference.parent_columns or parent.primary_key, strict=False)
-        lines += [f"{_plain(table.name)}.{_plain(a)} = {_plain(reference.parent)}.{_plain(b)}" for a, b in pairs]
+        lines += [
+            f"{_unquoted(table.name)}.{_unquoted(a)} = {_unquoted(reference.parent)}.{_unquoted(b)}" for a, b in pairs
+        ]
     return lines
 
 
-def gold_tables(tables: Mapping[str, SpeltTable], answer: str) -> list[str]:
-    """Those of the tables that a query names, in their order; all of them if it names none."""
+def gold_tables(tables: Mapping[str, DeclaredTable], answer: str) -> list[str]:
+    """The tables that a query names, in their order; all of them if it names none."""
     words = set(re.findall(r"\w+", answer.lower()))
     return [name for name in tables if name in words or (not name.isidentifier() and name in answer.lower())] or [
         *tables
     ]
 
 
-def linked_tables(tables: Mapping[str, SpeltTable], question: str) -> list[str]:
-    """Those of the tables whose name or columns the question speaks of, and those that reference two of them.
+def linked_tables(tables: Mapping[str, DeclaredTable], question: str) -> list[str]:
+    """The tables whose name or columns the question mentions, and those that reference two of them.
 
-    Words are compared without their endings. If the question names none, all are shown: a table that is not
-    there cannot be asked for.
+    Words are compared by their stems. If the question mentions none, all tables are returned.
     """
-    asked = stems(question)
-    kept = {name for name in tables if stems(name) & asked}
+    question_stems = stems(question)
+    kept = {name for name in tables if stems(name) & question_stems}
     for name, table in tables.items():
         columns = [stems(column.text) for column in table.columns]
-        kept |= {name} if any(len(stems) and stems <= asked for stems in columns) else set()
+        kept |= {name} if any(len(stems) and stems <= question_stems for stems in columns) else set()
     for name, table in tables.items():
         if len({reference.parent.name.lower() for reference in table.references} & kept) >= 2:
             kept.add(name)
     return [name for name in tables if name in kept] or [*tables]
 
 
-def _plain(name: Token) -> str:
-    """A name without its quotes, unless it has other signs than letters, digits and underscores."""
+def _unquoted(name: Token) -> str:
+    """A name without its quotes, unless it has other characters than letters, digits and underscores."""
     return name.name if re.fullmatch(r"[^\W\d]\w*", name.name) else name.text
 
 
 def stems(text: str) -> set[str]:
-    """The words of a text or of a name, without their endings and without those that say nothing."""
+    """The stems of the words in a text or a name, without stop words."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", text)
     words = re.findall(r"[a-z0-9]+", spaced.lower())
     return {
@@ -220,26 +221,26 @@ def stems(text: str) -> set[str]:
 
 
 @lru_cache(maxsize=4096)
-def _sample(db: str, table: str, count: int) -> tuple[str, ...]:
-    return _written(table, *first_rows(db, table, count))
+def _sample_rows(db: str, table: str, count: int) -> tuple[str, ...]:
+    return _rows_comment(table, *first_rows(db, table, count))
 
 
-def _written(table: str, columns: Sequence[str], rows: Sequence[Row]) -> tuple[str, ...]:
-    """Rows of a table as a comment; nothing if there are none."""
+def _rows_comment(table: str, columns: Sequence[str], rows: Sequence[Row]) -> tuple[str, ...]:
+    """The rows of a table as a comment; empty if there are none."""
     if not rows:
         return ()
-    lines = [" | ".join(columns), *(" | ".join(_shortened(value) for value in row) for row in rows)]
+    lines = [" | ".join(columns), *(" | ".join(_value_text(value) for value in row) for row in rows)]
     return (f"/* {len(rows)} rows of {table}:", *lines[:-1], f"{lines[-1]} */")
 
 
-def _shortened(value: Value) -> str:
+def _value_text(value: Value) -> str:
     text = "NULL" if value is None else " ".join(str(value).replace("*/", "").split())
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
+    return text if len(text) <= MAX_VALUE_CHARACTERS else text[: MAX_VALUE_CHARACTERS - 1] + "…"
 
 
 @lru_cache(maxsize=4096)
 def _descriptions(db: str, table: str) -> tuple[str, ...]:
-    """A comment for each column that BIRD's ``database_description/TABLE.csv`` describes."""
+    """Comments on the columns that BIRD's ``database_description/TABLE.csv`` describes."""
     folder = Path(db).parent / "database_description"
     if not folder.is_dir():
         return ()
@@ -247,11 +248,11 @@ def _descriptions(db: str, table: str) -> tuple[str, ...]:
     if file is None:
         return ()
     try:
-        described = read_csv_said(file, loose=True)
+        described = read_csv_with_warning(file, loose=True)
     except (OSError, ValueError) as error:
         raise UserError(f"prompt.schema_text.descriptions: {file} cannot be read: {error}.") from error
     lines = []
-    # A row may be longer than the header here: a comma too many at its end.
+    # BIRD's rows may be longer than the header, because of a trailing comma.
     for _, cells in described.rows():
         row = dict(zip(described.header, cells, strict=False))
         name = " ".join((row.get("original_column_name") or "").split())

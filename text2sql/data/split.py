@@ -1,4 +1,4 @@
-"""Training, validation and test examples: by seed, by schema, and what leaks between them."""
+"""Splits examples into training, validation and test sides by seed or by schema, and counts leaks between them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from text2sql.config import DataConfig, RlConfig
 from text2sql.data.example import Example
-from text2sql.data.facts import KnownTexts
+from text2sql.data.facts import ExampleFacts
 from text2sql.errors import UserError
 from text2sql.formats import pluralize
 
@@ -22,7 +22,7 @@ class Split(NamedTuple):
 
 
 def draw(examples: Sequence[Example], data: DataConfig) -> list[Example]:
-    """Shuffle by seed and keep `limit` rows; the bundled set keeps its order, and `limit` cuts its training side."""
+    """Shuffles by seed and keeps `limit` rows; the bundled set keeps its order, and `limit` cuts its training side."""
     if data.source == "bundled":
         return list(examples)
     shuffled = list(examples)
@@ -30,16 +30,16 @@ def draw(examples: Sequence[Example], data: DataConfig) -> list[Example]:
     return shuffled[: data.limit]
 
 
-def split_examples(examples: Sequence[Example], data: DataConfig, known: KnownTexts | None = None) -> Split:
-    """Hold out the first `test_size` and `validation_size` of the drawn examples and train on the others.
+def split_examples(examples: Sequence[Example], data: DataConfig, facts: ExampleFacts | None = None) -> Split:
+    """Holds out the first `test_size` and `validation_size` of the drawn examples; the others are for training.
 
-    ``split_by: schema`` moves whole groups of examples that share a table (its name and columns), so no table stands
+    ``split_by: schema`` moves whole groups of examples that share a table (by name and columns), so no table is
     on two sides. The bundled set keeps its own test domains.
 
     Args:
-        examples: The drawn ones.
-        data: Sizes, `split_by` and `seed`.
-        known: Facts of the examples that have been read already.
+        examples: The drawn examples.
+        data: The sizes, `split_by` and `seed`.
+        facts: Facts of the examples that have been read already.
 
     Raises:
         UserError: There are too few examples, or too few that share no table with the others.
@@ -50,58 +50,58 @@ def split_examples(examples: Sequence[Example], data: DataConfig, known: KnownTe
     if held_out >= len(examples):
         raise UserError(_too_few(len(examples), data.test_size, data.validation_size))
     if data.split_by == "schema":
-        return _split_by_schema(examples, data, known or KnownTexts())
+        return _split_by_schema(examples, data, facts or ExampleFacts())
     return Split(list(examples[held_out:]), list(examples[data.test_size : held_out]), list(examples[: data.test_size]))
 
 
-def hold_back(split: Split, rl: RlConfig, known: KnownTexts | None = None) -> tuple[Split, list[Example]]:
-    """Set training examples aside, for a run that learns from verdicts; and those that were.
+def hold_back(split: Split, rl: RlConfig, facts: ExampleFacts | None = None) -> tuple[Split, list[Example]]:
+    """Splits the training examples into those that stay and a holdout for reinforcement learning.
 
-    They are the last ones; by schema, whole groups that share a table, from the last example's on. Two runs that draw
-    the same examples set the same ones aside.
+    The holdout is the last examples, or, by schema, the last groups of examples that share a table. Two runs that draw
+    the same examples hold out the same ones.
 
     Args:
         split: The three sides.
-        rl: Says how many, and by what.
-        known: Facts of the examples that have been read already.
+        rl: The size of the holdout, and whether it is by schema.
+        facts: Facts of the examples that have been read already.
 
     Raises:
-        UserError: Nothing would be left to train on, or nothing would be set aside.
+        UserError: One of the two parts would be empty.
     """
     if not rl.holdout:
         return split, []
     train = split.train
-    wanted = round(rl.holdout * len(train))
+    size = round(rl.holdout * len(train))
     if rl.holdout_by == "schema":
-        aside = _last_groups(_components(train, known or KnownTexts()), wanted)
+        holdout = _last_groups(_components(train, facts or ExampleFacts()), size)
     else:
-        aside = set(range(len(train) - wanted, len(train)))
-    if not 0 < len(aside) < len(train):
-        whole = "; they share tables: set rl.holdout_by=question" if rl.holdout_by == "schema" else ""
+        holdout = set(range(len(train) - size, len(train)))
+    if not 0 < len(holdout) < len(train):
+        advice = "; they share tables: set rl.holdout_by=question" if rl.holdout_by == "schema" else ""
         raise UserError(
-            f"rl.holdout={rl.holdout:g} of {len(train)} training examples leaves one of the sides empty{whole}."
+            f"rl.holdout={rl.holdout:g} of {len(train)} training examples leaves one of the sides empty{advice}."
         )
-    taught = [example for place, example in enumerate(train) if place not in aside]
-    return split._replace(train=taught), [train[place] for place in sorted(aside)]
+    remaining = [example for index, example in enumerate(train) if index not in holdout]
+    return split._replace(train=remaining), [train[index] for index in sorted(holdout)]
 
 
-def _last_groups(roots: Sequence[int], wanted: int) -> set[int]:
-    """The places of whole groups, those that end last, as many as come nearest to so many places."""
+def _last_groups(roots: Sequence[int], size: int) -> set[int]:
+    """The indexes of whole groups, those that end last, whose total size is nearest to `size`."""
     groups: dict[int, list[int]] = {}
-    for place in reversed(range(len(roots))):
-        groups.setdefault(roots[place], []).append(place)
-    aside: set[int] = set()
-    for places in groups.values():
-        if abs(len(aside) + len(places) - wanted) < abs(len(aside) - wanted):
-            aside.update(places)
-    return aside
+    for index in reversed(range(len(roots))):
+        groups.setdefault(roots[index], []).append(index)
+    chosen: set[int] = set()
+    for members in groups.values():
+        if abs(len(chosen) + len(members) - size) < abs(len(chosen) - size):
+            chosen.update(members)
+    return chosen
 
 
 def split_with_test(examples: Sequence[Example], test: Sequence[Example], data: DataConfig) -> Split:
-    """Hold out validation examples of the drawn ones, and draw the test examples from those given for it.
+    """Holds out validation examples of the drawn ones, and draws the test examples from the given test set.
 
     Raises:
-        UserError: There are too few of either, or ``split_by: schema`` is asked for: the test's tables are given.
+        UserError: There are too few of either, or ``split_by: schema`` is set, which a given test set excludes.
     """
     if data.split_by == "schema":
         raise UserError("data.split_by=schema splits one set of rows; data.test gives another for the test.")
@@ -117,7 +117,7 @@ def split_with_test(examples: Sequence[Example], test: Sequence[Example], data: 
 
 
 def _too_few(examples: int, test: int, validation: int) -> str:
-    """What to say where the sides that are held out leave nothing to train on, with sizes that would do."""
+    """A message for when the held-out sides leave nothing to train on, with sizes that would."""
     sizes = {"data.test_size": test, "data.validation_size": validation}
     sides = {key: size for key, size in sizes.items() if size}
     held_out = " and ".join(f"{key}={size}" for key, size in sides.items())
@@ -138,7 +138,7 @@ def _split_bundled(examples: Sequence[Example], data: DataConfig) -> Split:
     random.Random(f"validation-{data.seed}").shuffle(names)
     validation: list[Example] = []
     chosen: set[str] = set()
-    # Whole domains, so that they are unseen in training, as those of the test are.
+    # Whole domains, so that the validation domains are unseen in training, like those of the test.
     while len(validation) < data.validation_size and names:
         chosen.add(names.pop())
         validation = [e for e in rest if e.db_id in chosen]
@@ -149,14 +149,14 @@ def _split_bundled(examples: Sequence[Example], data: DataConfig) -> Split:
     return Split(train[: data.limit], validation[: data.validation_size], test[: data.test_size])
 
 
-def _split_by_schema(examples: Sequence[Example], data: DataConfig, known: KnownTexts) -> Split:
-    """Fill test, then validation, with whole groups of examples that share tables, in the order of the draw.
+def _split_by_schema(examples: Sequence[Example], data: DataConfig, facts: ExampleFacts) -> Split:
+    """Fills test, then validation, with whole groups of examples that share tables, in the order of the draw.
 
-    A group that would overfill a side is passed over, so the largest ones, which no held-out set could hold, are
-    trained on. What then is missing is taken from the smallest group left, and the rest of that group set aside.
+    A group that would overfill a side is skipped, so the largest groups are trained on. If a side is still too small,
+    it is filled from the smallest remaining group, and the rest of that group is dropped.
     """
     groups: dict[int, list[Example]] = {}
-    for example, root in zip(examples, _components(examples, known), strict=True):
+    for example, root in zip(examples, _components(examples, facts), strict=True):
         groups.setdefault(root, []).append(example)
     sides: list[list[Example]] = []
     for size in (data.test_size, data.validation_size):
@@ -173,11 +173,11 @@ def _split_by_schema(examples: Sequence[Example], data: DataConfig, known: Known
                 f"test_size={data.test_size} and validation_size={data.validation_size}; ask for fewer."
             )
         sides.append(side)
-    kept = {example.id for group in groups.values() for example in group}
-    return Split([example for example in examples if example.id in kept], sides[1], sides[0])
+    remaining = {example.id for group in groups.values() for example in group}
+    return Split([example for example in examples if example.id in remaining], sides[1], sides[0])
 
 
-def _components(examples: Sequence[Example], known: KnownTexts) -> list[int]:
+def _components(examples: Sequence[Example], facts: ExampleFacts) -> list[int]:
     """For each example, the smallest index of those it is connected to through shared tables (union-find)."""
     parent = list(range(len(examples)))
 
@@ -189,29 +189,29 @@ def _components(examples: Sequence[Example], known: KnownTexts) -> list[int]:
 
     first: dict[str, int] = {}
     for i, example in enumerate(examples):
-        for table in known.of(example).tables:
+        for table in facts.of(example).tables:
             a, b = root(first.setdefault(table, i)), root(i)
             parent[max(a, b)] = min(a, b)
     return [root(i) for i in range(len(examples))]
 
 
-def count_leaks(split: Split, known: KnownTexts | None = None) -> dict[str, int]:
-    """Test examples whose table, or whose question, also stands in the training or validation examples.
+def count_leaks(split: Split, facts: ExampleFacts | None = None) -> dict[str, int]:
+    """Counts the test examples whose table, or whose question, is also in the training or validation examples.
 
     Args:
         split: The three sides.
-        known: Facts of the examples that have been read already.
+        facts: Facts of the examples that have been read already.
     """
-    texts = known or KnownTexts()
+    known_facts = facts or ExampleFacts()
     others = [*split.train, *split.validation]
 
     def shared(key: Callable[[Example], Iterable[str]]) -> int:
-        asked = [set(key(example)) for example in split.test]
-        wanted = set().union(*asked)
-        there = {part for example in others for part in key(example) if part in wanted}
-        return sum(not there.isdisjoint(parts) for parts in asked)
+        test_keys = [set(key(example)) for example in split.test]
+        all_test_keys = set().union(*test_keys)
+        leaked = {value for example in others for value in key(example) if value in all_test_keys}
+        return sum(not leaked.isdisjoint(keys) for keys in test_keys)
 
     return {
-        "tables": shared(lambda e: texts.of(e).tables),
+        "tables": shared(lambda e: known_facts.of(e).tables),
         "questions": shared(lambda e: [" ".join(e.question.lower().split())]),
     }

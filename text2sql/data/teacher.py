@@ -1,8 +1,7 @@
-"""Worked answers from a teacher: step-by-step reasoning to the gold query, kept only where its own query proves right.
+"""`text2sql data reason`: asks a teacher model for step-by-step reasoning to the gold queries, and verifies it.
 
-The teacher sees the gold query and is asked to derive it. What it writes is believed no further than it runs: the last
-fenced query must return what the gold query returns, on the real database if there is one, else on every database that
-the evaluator makes for the schema.
+The teacher sees the gold query and is asked to derive it. A worked answer is kept only if its last fenced query returns
+what the gold query returns: on the real database if there is one, else on every database that the evaluator makes.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from text2sql.runs.directory import RunDirectory
 from text2sql.runs.record_files import read_records
 from text2sql.runs.records import Record, optional
 
-# Questions asked, judged and saved together.
+# Questions that are asked, checked and saved together.
 CHUNK = 64
 PROMPT = """You are a text to SQL query translator. Based on the DB Schema and External Knowledge, given the Text \
 Question Input and its Gold SQL Output below, generate the step-by-step reasoning to infer the Gold SQL Output from \
@@ -52,7 +51,7 @@ FENCED = re.compile(r"```[ \t]*(?:sql|sqlite)?\s*\S.*?```", re.DOTALL | re.IGNOR
 
 
 class WorkedAnswer(Record):
-    """A worked answer: a line of the output or, with the reason why it was rejected, of the file next to it."""
+    """A worked answer: a line of the output file or, with the reason for its rejection, of the rejects file."""
 
     id: str
     question: str
@@ -67,20 +66,20 @@ class WorkedAnswer(Record):
 
 
 def make_reasoning(config: Config, teacher: EndpointConfig, output: Path, limit: int | None = None) -> None:
-    """Ask for the reasoning of the training and validation examples, and write what proves right as JSON Lines.
+    """Asks for reasoning for the training and validation examples, and writes the verified answers as JSON Lines.
 
-    A second start asks for what is missing alone; answers are kept by the endpoint's client, so none is paid for twice.
+    A second start asks only for missing answers; the client caches answers, so that none is paid for twice.
     Rejected answers go into ``OUTPUT.rejected.jsonl`` with the reason.
 
     Args:
-        config: Which data.
-        teacher: Which model, and where.
-        output: The file; data.source of a configuration with prompt.template=chat-reasoning.
-        limit: Examples at most, in the order of the split.
+        config: The configuration of the data.
+        teacher: The teacher model and its endpoint.
+        output: The output file, for data.source of a configuration with prompt.template=chat-reasoning.
+        limit: The maximal number of examples, in the order of the split.
 
     Raises:
-        UserError: The data or the endpoint cannot be used, the file is of other data, or the cost limit was reached;
-            what was made is kept.
+        UserError: The data or the endpoint cannot be used, the file was made from other data, or the cost limit is
+            reached; finished answers are kept.
     """
     config = config.model_copy(update={"prompt": config.prompt.model_copy(update={"template": "chat-bird"})})
     split = load_dataset(config).split
@@ -88,29 +87,29 @@ def make_reasoning(config: Config, teacher: EndpointConfig, output: Path, limit:
     files = RunDirectory(output.parent)
     names = output.name, f"{output.stem}.rejected.jsonl"
     kept, rejected = (read_records(files.file(name), WorkedAnswer) for name in names)
-    _check_same(output, [*kept, *rejected], examples, teacher)
-    done = {row.id for row in (*kept, *rejected)}
-    waiting = [example for example in examples if example.id not in done]
+    _check_same_data(output, [*kept, *rejected], examples, teacher)
+    done_ids = {row.id for row in (*kept, *rejected)}
+    waiting = [example for example in examples if example.id not in done_ids]
     client = ChatClient(teacher)
     output.parent.mkdir(parents=True, exist_ok=True)
     unanswered: Counter[str] = Counter()
     with progress_bar("Reasoning", len(examples), len(examples) - len(waiting)) as bar:
-        right = len(kept)
+        kept_count = len(kept)
         for start in range(0, len(waiting), CHUNK):
             chunk = waiting[start : start + CHUNK]
             answers = client.complete_all([_conversation(example) for example in chunk])
-            proved, refused = _judged(chunk, answers, config, teacher)
-            for name, rows in zip(names, (proved, refused), strict=True):
+            verified, rejected_rows = _check_answers(chunk, answers, config, teacher)
+            for name, rows in zip(names, (verified, rejected_rows), strict=True):
                 if rows:
                     files.append(name, rows)
-            right += len(proved)
+            kept_count += len(verified)
             failed = [answer for answer in answers if isinstance(answer, ChatFailure)]
             unanswered.update(answer.kind for answer in failed)
-            bar.advance(len(chunk) - len(failed), 0, kept=str(right), spent=dollars(client.spent))
+            bar.advance(len(chunk) - len(failed), 0, kept=str(kept_count), spent=dollars(client.spent))
             if any(answer.kind == "cost" for answer in failed):
                 raise UserError(
-                    f"max_cost: {dollars(client.spent)} of ${teacher.max_cost:g} are spent and {right} answers kept in "
-                    f"{output}; the same command with a larger max_cost goes on from there."
+                    f"max_cost: {dollars(client.spent)} of ${teacher.max_cost:g} are spent and {kept_count} answers "
+                    f"kept in {output}; the same command with a larger max_cost goes on from there."
                 )
     _report(output, files, names, client, unanswered)
 
@@ -125,10 +124,10 @@ def _conversation(example: Example) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
-def _check_same(
+def _check_same_data(
     output: Path, rows: Sequence[WorkedAnswer], examples: Sequence[Example], teacher: EndpointConfig
 ) -> None:
-    """Raise UserError where a file that is there was made of other examples or by another teacher."""
+    """Raises UserError if an existing file was made from other examples or by another teacher."""
     questions = {example.id: example.question for example in examples}
     for row in rows:
         if row.teacher != teacher.model:
@@ -137,33 +136,33 @@ def _check_same(
             raise UserError(f'{output} was made of other data ("{row.id}" differs); name another --output.')
 
 
-def _judged(
+def _check_answers(
     examples: Sequence[Example], answers: Sequence[Answer], config: Config, teacher: EndpointConfig
 ) -> tuple[list[WorkedAnswer], list[WorkedAnswer]]:
-    """Rows of the answers whose query is right, and of the others with the reason; none of what was not answered."""
+    """Rows of the answers with a right query, and of the rejected ones with the reason; failed requests have no row."""
     answered = [(e, a) for e, a in zip(examples, answers, strict=True) if not isinstance(a, ChatFailure)]
     reasons: dict[int, str] = {}
-    pairs, places = [], []
-    for place, (example, answer) in enumerate(answered):
+    pairs, answer_indexes = [], []
+    for index, (example, answer) in enumerate(answered):
         if answer.finish_reason == "length":
-            reasons[place] = "cut off at max_tokens"
+            reasons[index] = "cut off at max_tokens"
         elif not FENCED.search(answer.text):
-            reasons[place] = "no fenced query"
+            reasons[index] = "no fenced query"
         else:
             pairs.append(evaluation.Pair(example.context, example.answer, answer.text, example.db, example.dialect))
-            places.append(place)
-    for index, verdict in evaluation.score_pairs(pairs, **match_options(config)):
+            answer_indexes.append(index)
+    for pair_index, verdict in evaluation.score_pairs(pairs, **match_options(config)):
         if not verdict.correct:
-            reasons[places[index]] = f"{verdict.status}: {verdict.reason}"
+            reasons[answer_indexes[pair_index]] = f"{verdict.status}: {verdict.reason}"
     kept: list[WorkedAnswer] = []
     rejected: list[WorkedAnswer] = []
-    for place, (example, answer) in enumerate(answered):
-        row = _worked(example, answer.text.strip(), teacher, reasons.get(place))
-        (rejected if place in reasons else kept).append(row)
+    for index, (example, answer) in enumerate(answered):
+        row = _worked_answer(example, answer.text.strip(), teacher, reasons.get(index))
+        (rejected if index in reasons else kept).append(row)
     return kept, rejected
 
 
-def _worked(example: Example, reasoning: str, teacher: EndpointConfig, reason: str | None) -> WorkedAnswer:
+def _worked_answer(example: Example, reasoning: str, teacher: EndpointConfig, reason: str | None) -> WorkedAnswer:
     return WorkedAnswer(
         id=example.id,
         question=example.question,

@@ -1,4 +1,4 @@
-"""What happens on the page: each action returns the widgets that change, with their new values."""
+"""The actions of the page: each returns the widgets that change, with their new values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import gradio as gr
 from backends.interface import BackendError
 from text2sql.demo import view
 from text2sql.demo.example import QUESTION, write_example
-from text2sql.demo.session import Asked, Session, Shown, Source, show, text_source
+from text2sql.demo.session import CheckedQuery, HistoryEntry, Session, Source, check_and_run, text_source
 from text2sql.demo.storage import Storage
 from text2sql.demo.uploads import CSV_SUFFIXES, check_size
 from text2sql.demo.widgets import BOTH, TITLES, Panel, Widgets
@@ -21,30 +21,30 @@ from text2sql.errors import UserError
 from text2sql.inference.ask import Answer, Answerer
 
 Update = dict[Any, Any]
-# Seconds between two states of an answer that is being written.
-PACE = 0.1
+# Seconds between two updates of an answer that is being written.
+UPDATE_SECONDS = 0.1
 
 
 class Actions:
     """The actions of one page.
 
     Args:
-        answerer: The run's models.
-        widgets: What is on the page.
-        storage: Where visitors' files are.
-        start: What is asked about until a visitor opens something else; None for nothing.
+        answerer: The models of the run.
+        widgets: The widgets of the page.
+        storage: The storage of visitors' files.
+        start: The source until a visitor opens another one; None for none.
     """
 
     def __init__(self, answerer: Answerer, widgets: Widgets, storage: Storage, start: Source | None = None) -> None:
         self.answerer, self.widgets, self.storage, self.start = answerer, widgets, storage, start
 
     def begin(self) -> Update:
-        """Ask about the database that the demo was started with."""
+        """Loads the source that the demo was started with."""
         schema = self.start.schema if self.start else ""
-        return self._loaded(self.start) | {self.widgets.schema: schema}
+        return self._source_update(self.start) | {self.widgets.schema: schema}
 
     def open_file(self, session: Session, upload: str) -> Update:
-        """Ask about an uploaded file from now on; one that cannot be used leaves everything as it is."""
+        """Loads an uploaded file as the source; an unusable one changes nothing."""
         file = Path(upload)
         try:
             self.storage.check_room(file.stat().st_size)
@@ -52,13 +52,13 @@ class Actions:
         except UserError as error:
             return {self.widgets.session: session, self.widgets.about: view.message(str(error))}
         finally:
-            # The copy is what is used from now on.
+            # Only the copy is used from now on.
             if file.resolve().is_relative_to(self.storage.uploads.resolve()):
                 file.unlink(missing_ok=True)
-        return self._opened(session, source)
+        return self._opened_update(session, source)
 
     def refuse_file(self, file: gr.EventData) -> str:
-        """Say why a file was not sent here."""
+        """Says why the browser did not send a file."""
         try:
             check_size(file.name, file.size, csv=Path(file.name).suffix.lower() in CSV_SUFFIXES)
         except UserError as error:
@@ -66,125 +66,131 @@ class Actions:
         return ""
 
     def try_example(self, session: Session) -> Update:
-        """Ask about the example shop, with a first question."""
+        """Loads the example shop with a first question."""
         with tempfile.TemporaryDirectory() as scratch:
             source = session.open_file(write_example(Path(scratch)))
-        return self._opened(session, source) | {self.widgets.question: QUESTION}
+        return self._opened_update(session, source) | {self.widgets.question: QUESTION}
 
     def forget_file(self) -> Update:
-        """Ask about what the demo was started with; if that is nothing, about the schema alone, whose text stays."""
-        return self.begin() if self.start else self._loaded(None)
+        """Returns to the source that the demo was started with; if there is none, to the text of the schema."""
+        return self.begin() if self.start else self._source_update(None)
 
     def ask(self, session: Session, loaded: Source | None, schema: str, question: str, which: str) -> Iterator[Update]:
-        """Let the chosen models answer, one after the other, and show each answer as it is written."""
+        """Lets the chosen models answer, one after the other, and shows each answer as it is written."""
         widgets, question = self.widgets, question.strip()
-        wanted = [model for model in widgets.panels if which in (model, BOTH)]
-        shown: dict[str, Shown] = {}
-        took: list[str] = []
+        models = [model for model in widgets.panels if which in (model, BOTH)]
+        checked: dict[str, CheckedQuery] = {}
+        durations: list[str] = []
         try:
             source = _source(loaded, schema)
             if not question:
                 raise UserError("Write a question first.")
             yield (
-                self._cleared(wanted)
-                | self._writing(True)
+                self._clear_panels(models)
+                | self._stop_button(True)
                 | {
                     widgets.asked: source,
                     widgets.status: view.message("Writing SQL …", "quiet"),
                 }
             )
-            for model in wanted:
-                for answer in _paced(self.answerer.stream(question, source.schema, model, source.database)):
+            for model in models:
+                for answer in _throttle(self.answerer.stream(question, source.schema, model, source.database)):
                     if not answer.finished:
                         yield {widgets.panels[model].sql: answer.text.strip()}
-                shown[model] = show(answer.sql, source, answer)
-                took.append(f"{TITLES[model]}: {answer.seconds:.1f} s")
-                status = view.message(", ".join(took), "quiet")
-                yield _filled(widgets.panels[model], shown[model]) | {widgets.status: status}
+                checked[model] = check_and_run(answer.sql, source, answer)
+                durations.append(f"{TITLES[model]}: {answer.seconds:.1f} s")
+                status = view.message(", ".join(durations), "quiet")
+                yield _panel_update(widgets.panels[model], checked[model]) | {widgets.status: status}
         except (UserError, BackendError) as error:
-            yield self._writing(False) | {widgets.status: view.message(str(error))}
+            yield self._stop_button(False) | {widgets.status: view.message(str(error))}
             return
-        session.history.insert(0, Asked(question, source, shown))
-        earlier = [(f"{entry.question}  ·  {entry.source.name}", i) for i, entry in enumerate(session.history)]
-        # Gradio may lose a button's change when the next state follows at once: the last one says all of them again.
-        runs = {widgets.panels[model].run: gr.Button(interactive=True) for model in shown}
+        session.history.insert(0, HistoryEntry(question, source, checked))
+        choices = [(f"{entry.question}  ·  {entry.source.name}", i) for i, entry in enumerate(session.history)]
+        # Gradio may lose a button's change if the next update follows at once, so the last one repeats all of them.
+        run_buttons = {widgets.panels[model].run: gr.Button(interactive=True) for model in checked}
         yield (
-            self._writing(False)
-            | runs
+            self._stop_button(False)
+            | run_buttons
             | {
                 widgets.session: session,
                 widgets.drawer: gr.Accordion(visible=True),
-                widgets.history: gr.Radio(earlier, value=None),
+                widgets.history: gr.Radio(choices, value=None),
             }
         )
 
     def stop(self) -> Update:
-        """Leave an answer as far as it has been written; what is there can be edited and run."""
+        """Stops an answer; the written part can be edited and run."""
         runs = {run: gr.Button(interactive=True) for run in self.widgets.runs}
-        return self._writing(False) | runs | {self.widgets.status: view.message("Stopped.", "quiet")}
+        return self._stop_button(False) | runs | {self.widgets.status: view.message("Stopped.", "quiet")}
 
     def run(self, asked: Source | None, loaded: Source | None, schema: str, sql: str) -> Iterator[tuple[str, str]]:
-        """Check and run the query in an editor; gives its result, and the status."""
+        """Checks and runs the query in an editor; yields its result and the status."""
         yield view.message("Running the query …", "quiet"), ""
         try:
-            yield view.result(show(sql, asked or _source(loaded, schema))), ""
+            yield view.result(check_and_run(sql, asked or _source(loaded, schema))), ""
         except UserError as error:
             yield "", view.message(str(error))
 
     def restore(self, session: Session, index: int) -> Update:
-        """Show an earlier question again, with its schema and its answers as they were."""
+        """Restores an earlier question with its schema and its answers."""
         widgets, entry = self.widgets, session.history[index]
-        update = self._cleared(list(entry.shown)) | self._loaded(entry.source if entry.source.database else None)
-        for model, shown in entry.shown.items():
-            update |= _filled(widgets.panels[model], shown)
+        update = self._clear_panels(list(entry.checked)) | self._source_update(
+            entry.source if entry.source.database else None
+        )
+        for model, checked in entry.checked.items():
+            update |= _panel_update(widgets.panels[model], checked)
         return update | {
             widgets.question: entry.question,
             widgets.schema: entry.source.schema,
             widgets.asked: entry.source,
-            widgets.which: BOTH if len(entry.shown) > 1 else next(iter(entry.shown)),
+            widgets.which: BOTH if len(entry.checked) > 1 else next(iter(entry.checked)),
             widgets.status: "",
         }
 
-    def _opened(self, session: Session, source: Source) -> Update:
+    def _opened_update(self, session: Session, source: Source) -> Update:
         widgets = self.widgets
-        return self._loaded(source) | {widgets.session: session, widgets.schema: source.schema, widgets.asked: None}
+        return self._source_update(source) | {
+            widgets.session: session,
+            widgets.schema: source.schema,
+            widgets.asked: None,
+        }
 
-    def _loaded(self, source: Source | None) -> Update:
+    def _source_update(self, source: Source | None) -> Update:
         return {
             self.widgets.loaded: source,
             self.widgets.about: view.describe_source(source),
             self.widgets.forget: gr.Button(visible=source is not None and source != self.start),
         }
 
-    def _writing(self, now: bool) -> Update:
-        """While an answer is being written, it can be stopped."""
-        return {self.widgets.stop: gr.Button(interactive=now)}
+    def _stop_button(self, is_writing: bool) -> Update:
+        """Enables the stop button while an answer is being written."""
+        return {self.widgets.stop: gr.Button(interactive=is_writing)}
 
-    def _cleared(self, wanted: list[str]) -> Update:
-        """Empty panels: those of the wanted models to be seen, the others not."""
+    def _clear_panels(self, models: list[str]) -> Update:
+        """Clears all panels and shows those of the given models."""
         update: Update = {}
         for model, panel in self.widgets.panels.items():
-            update[panel.column] = gr.Column(visible=model in wanted)
+            update[panel.column] = gr.Column(visible=model in models)
             update[panel.run] = gr.Button(interactive=False)
             update[panel.sql] = update[panel.result] = ""
         return update
 
 
-def _paced(answers: Iterator[Answer]) -> Iterator[Answer]:
-    """The answers that are `PACE` apart, and the finished one."""
+def _throttle(answers: Iterator[Answer]) -> Iterator[Answer]:
+    """The answers that are at least `UPDATE_SECONDS` apart, and the finished one."""
     last = 0.0
     for answer in answers:
-        if answer.finished or answer.seconds - last >= PACE:
+        if answer.finished or answer.seconds - last >= UPDATE_SECONDS:
             last = answer.seconds
             yield answer
 
 
-def _filled(panel: Panel, shown: Shown) -> Update:
-    return {panel.sql: shown.sql, panel.run: gr.Button(interactive=True), panel.result: view.result(shown)}
+def _panel_update(panel: Panel, checked: CheckedQuery) -> Update:
+    return {panel.sql: checked.sql, panel.run: gr.Button(interactive=True), panel.result: view.result(checked)}
 
 
 def _source(loaded: Source | None, schema: str) -> Source:
-    """What is asked about: the tables in the schema's field, with the rows of the open file if there is one."""
+    """The source of a question: the tables in the schema's field, with the database of the open file, if any."""
     if loaded and schema.strip() == loaded.schema.strip():
         return loaded
     source = text_source(schema)

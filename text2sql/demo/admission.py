@@ -1,4 +1,4 @@
-"""Who may use the demo, and how much may be sent: decided from a request's headers, before its body is read."""
+"""Refuses requests of foreign pages and too large bodies, by a request's headers before its body is read."""
 
 from __future__ import annotations
 
@@ -11,59 +11,59 @@ from text2sql.demo.storage import Storage
 from text2sql.demo.uploads import MAX_DATABASE
 from text2sql.errors import UserError
 
-# Bytes of a message of the page: a schema, a question, a query.
-MAX_MESSAGE = 4 * 10**6
-# What a form adds to the files in it.
-FORM = 10**5
+# Bytes of a request without a file: a schema, a question, a query.
+MAX_MESSAGE_BYTES = 4 * 10**6
+# Bytes that a form adds to its files.
+FORM_BYTES = 10**5
 
 
 class Admission:
-    """ASGI middleware: refuses pages of others, and bodies that are too large or for which there is no room.
+    """ASGI middleware that refuses foreign pages, and bodies that are too large or exceed the storage.
 
     Args:
-        app: What answers the requests that come in.
+        app: The application that answers admitted requests.
         hosts: The names under which the demo may be addressed.
-        storage: Where uploads go.
+        storage: The storage of uploads.
     """
 
     def __init__(self, app: ASGIApp, hosts: Hosts, storage: Storage) -> None:
         self._app, self._hosts, self._storage = app, hosts, storage
-        # Bytes of uploads that are on their way.
-        self._arriving = 0
+        # Bytes of uploads in progress.
+        self._uploading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or pass it on."""
+        """Refuses a request, or passes it on."""
         if scope["type"] == "websocket":
-            # The page uses none.
+            # The page uses no web sockets.
             await send({"type": "websocket.close"})
             return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        upload = _size(headers) or 0 if _is_upload(scope) else 0
-        if refused := foreign_page(headers, self._hosts) or self._too_much(scope, headers):
+        upload = _content_length(headers) or 0 if _is_upload(scope) else 0
+        if refused := foreign_page(headers, self._hosts) or self._refuse_body(scope, headers):
             await PlainTextResponse(refused.sentence, refused.status)(scope, receive, send)
             return
-        self._arriving += upload
+        self._uploading += upload
         try:
             await self._app(scope, receive, send)
         finally:
-            self._arriving -= upload
+            self._uploading -= upload
 
-    def _too_much(self, scope: Scope, headers: Headers) -> Refusal | None:
-        """Why a body is not taken, or None."""
+    def _refuse_body(self, scope: Scope, headers: Headers) -> Refusal | None:
+        """The refusal of a body; None if it is accepted."""
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return None
-        size = _size(headers)
+        size = _content_length(headers)
         if size is None:
             return Refusal(411, "Say in Content-Length how many bytes follow.")
-        most = MAX_DATABASE + FORM if _is_upload(scope) else MAX_MESSAGE
-        if size > most:
-            return Refusal(413, f"The request has {size:,} bytes; at most {most:,} are taken here.")
+        limit = MAX_DATABASE + FORM_BYTES if _is_upload(scope) else MAX_MESSAGE_BYTES
+        if size > limit:
+            return Refusal(413, f"The request has {size:,} bytes; at most {limit:,} are taken here.")
         try:
             if _is_upload(scope):
-                self._storage.check_room(size + self._arriving)
+                self._storage.check_room(size + self._uploading)
         except UserError as error:
             return Refusal(413, str(error))
         return None
@@ -73,8 +73,8 @@ def _is_upload(scope: Scope) -> bool:
     return bool(scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/upload"))
 
 
-def _size(headers: Headers) -> int | None:
-    """Bytes of the body; None where they are not said."""
+def _content_length(headers: Headers) -> int | None:
+    """The length of the body in bytes; None if it is not given."""
     length = headers.get("content-length", "")
-    # Longer numbers are no size of anything, and take long to read.
+    # Longer numbers are no real sizes, and take long to parse.
     return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None

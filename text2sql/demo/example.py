@@ -1,4 +1,4 @@
-"""A small shop to try questions on: in the demo, and as files of `text2sql example`."""
+"""An example shop for trying questions: in the demo, and as files of `text2sql example`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INSERT INTO orders VALUES (1, 1, 'lamp', 39.5, '2026-01-12'), (2, 1, 'chair', 89
 
 
 def write_example(directory: Path, name: str = NAME) -> Path:
-    """Write the shop's database into a directory."""
+    """Writes the shop's database into a directory."""
     path = directory / name
     with closing(sqlite3.connect(path)) as database, database:
         database.executescript(SCHEMA + ROWS)

@@ -1,4 +1,4 @@
-"""The demo's page: its widgets connected with its actions, and the server that serves it."""
+"""The demo's page: connects widgets and actions, and serves the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from backends.extras import missing_package
 from backends.web_origin import Hosts
 from text2sql.console import console
-from text2sql.data.schema_cut import USUAL_TABLES
+from text2sql.data.schema_cut import DEFAULT_MAX_TABLES
 from text2sql.demo import view
 from text2sql.demo.session import database_source
 from text2sql.demo.storage import Storage, open_storage
@@ -29,7 +29,7 @@ from text2sql.runs.directory import RunDirectory
 from text2sql.runs.summary import Summary
 
 STYLE = Path(__file__).with_name("style.css")
-# In the SQL editor the tabulator moves on, as everywhere, and Ctrl-Enter runs the query.
+# In the SQL editor, Tab moves the focus, and Ctrl-Enter runs the query.
 KEYS = """() => document.addEventListener("keydown", (event) => {
   const panel = event.target.closest(".answer");
   if (!panel || !event.target.closest(".cm-editor")) return;
@@ -52,18 +52,18 @@ def serve_demo(
     share: bool,
     allowed_hosts: Sequence[str] = (),
     database: UserDatabase | None = None,
-    max_tables: int = USUAL_TABLES,
+    max_tables: int = DEFAULT_MAX_TABLES,
 ) -> None:
-    """Serve the page of a run until interrupted or asked to end; visitors' files are then deleted.
+    """Serves the page of a run until interrupted or terminated; visitors' files are then deleted.
 
     Args:
-        directory: The run.
-        host: Address to listen on.
-        port: Port to listen on.
-        share: Also open gradio's public tunnel.
+        directory: The run's directory.
+        host: The address to listen on.
+        port: The port to listen on.
+        share: Whether to open gradio's public tunnel.
         allowed_hosts: Further names under which the page may be addressed.
         database: What is asked about until a visitor opens something else.
-        max_tables: Tables above which a schema is cut to what the question needs; 0 for never.
+        max_tables: The number of tables above which a schema is cut to what the question needs; 0 for never.
 
     Raises:
         UserError: There is no run, gradio is not installed, or the port is taken.
@@ -72,7 +72,7 @@ def serve_demo(
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     _check_port(host, port)
     hosts = Hosts(host, allowed_hosts, "--allowed-host NAME")
-    with _signals_are_exits(), open_storage() as storage, open_answerer(directory, max_tables) as answerer:
+    with _exit_on_signals(), open_storage() as storage, open_answerer(directory, max_tables) as answerer:
         os.environ["GRADIO_TEMP_DIR"] = str(storage.uploads)
         try:
             page = build_page(answerer, RunDirectory(directory).summary(), storage, database)
@@ -102,28 +102,28 @@ def serve_demo(
 
 
 @contextmanager
-def _signals_are_exits() -> Iterator[None]:
-    """Leave by an exception on SIGTERM and when the terminal is closed, so that what was opened is closed."""
+def _exit_on_signals() -> Iterator[None]:
+    """Raises SystemExit on SIGTERM and SIGHUP, so that resources are released."""
 
     def leave(number: int, frame: FrameType | None) -> None:
-        # A second one ends the process at once.
+        # A second signal ends the process at once.
         signal.signal(number, signal.SIG_DFL)
         sys.exit(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    previous_handlers = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 
 
 def launch_options(hosts: Hosts, storage: Storage) -> dict[str, Any]:
-    """How the page is served, wherever it is: nothing of it comes from another host, no calls are recorded.
+    """Gradio's launch options: nothing is loaded from other hosts, and no calls are recorded.
 
     Args:
-        hosts: The names under which it may be addressed.
-        storage: Where uploads go.
+        hosts: The names under which the page may be addressed.
+        storage: The storage of uploads.
     """
     import gradio as gr
     from starlette.middleware import Middleware
@@ -159,50 +159,80 @@ def launch_options(hosts: Hosts, storage: Storage) -> dict[str, Any]:
 def build_page(
     answerer: Answerer, summary: Summary | None, storage: Storage, database: UserDatabase | None = None
 ) -> Any:
-    """The page as a `gradio.Blocks`.
+    """Builds the page as a `gradio.Blocks`.
 
     Args:
-        answerer: The run's models.
-        summary: Of the run, None where it has none yet.
-        storage: Where visitors' files are.
+        answerer: The models of the run.
+        summary: The summary of the run; None if it has none yet.
+        storage: The storage of visitors' files.
         database: What is asked about until a visitor opens something else.
     """
     import gradio as gr
 
     from text2sql.demo.actions import Actions
-    from text2sql.demo.widgets import SESSION_SECONDS, lay_out
+    from text2sql.demo.widgets import SESSION_SECONDS, create_widgets
 
     with gr.Blocks(title="Ask a database", analytics_enabled=False, delete_cache=(3600, SESSION_SECONDS)) as page:
         start = database_source(database) if database else None
         dialect = start.dialect if start else "sqlite"
-        w = lay_out(answerer.models, view.header(answerer.config, summary), storage.copies, dialect)
-        actions = Actions(answerer, w, storage, start)
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        file = [w.loaded, w.about, w.forget]
-        opened = [w.session, w.schema, w.asked, *file]
-        w.file.upload(actions.open_file, [w.session, w.file], opened, **quiet)
-        shown = w.example.click(actions.try_example, w.session, [*opened, w.question], **quiet)
-        w.forget.click(actions.forget_file, None, [w.schema, *file] if start else file, **quiet)
+        widgets = create_widgets(answerer.models, view.header(answerer.config, summary), storage.copies, dialect)
+        actions = Actions(answerer, widgets, storage, start)
+        no_progress: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        source_outputs = [widgets.loaded, widgets.about, widgets.forget]
+        opened_outputs = [widgets.session, widgets.schema, widgets.asked, *source_outputs]
+        widgets.file.upload(actions.open_file, [widgets.session, widgets.file], opened_outputs, **no_progress)
+        example_loaded = widgets.example.click(
+            actions.try_example, widgets.session, [*opened_outputs, widgets.question], **no_progress
+        )
+        widgets.forget.click(
+            actions.forget_file, None, [widgets.schema, *source_outputs] if start else source_outputs, **no_progress
+        )
         if start:
-            # Not as the first value of a widget, which goes to the browser: a place may come with a password.
-            page.load(actions.begin, None, [w.schema, *file], **quiet)
-        w.about.upload(actions.refuse_file, None, w.about, **quiet)
-        asking: dict[str, Any] = {
+            # Not as a widget's initial value, which is sent to the browser: a location may contain a password.
+            page.load(actions.begin, None, [widgets.schema, *source_outputs], **no_progress)
+        widgets.about.upload(actions.refuse_file, None, widgets.about, **no_progress)
+        ask_options: dict[str, Any] = {
             "fn": actions.ask,
-            "inputs": [w.session, w.loaded, w.schema, w.question, w.which],
-            "outputs": [w.session, w.asked, w.status, w.stop, w.drawer, w.history, *w.answers],
-            # One answer at a time, whatever it was asked by.
+            "inputs": [widgets.session, widgets.loaded, widgets.schema, widgets.question, widgets.which],
+            "outputs": [
+                widgets.session,
+                widgets.asked,
+                widgets.status,
+                widgets.stop,
+                widgets.drawer,
+                widgets.history,
+                *widgets.answers,
+            ],
+            # One answer at a time, whichever event asked for it.
             "concurrency_limit": 1,
             "concurrency_id": "ask",
             "trigger_mode": "once",
-            **quiet,
+            **no_progress,
         }
-        asked = [gr.on([w.ask.click, w.question.submit], **asking), shown.then(**asking)]
-        w.stop.click(actions.stop, None, [w.status, w.stop, *w.runs], cancels=asked, **quiet)
-        for panel in w.panels.values():
-            panel.run.click(actions.run, [w.asked, w.loaded, w.schema, panel.sql], [panel.result, w.status], **quiet)
-        restored = [w.question, w.schema, w.asked, w.which, w.status, *file, *w.answers]
-        w.history.input(actions.restore, [w.session, w.history], restored, **quiet)
+        answer_events = [
+            gr.on([widgets.ask.click, widgets.question.submit], **ask_options),
+            example_loaded.then(**ask_options),
+        ]
+        widgets.stop.click(
+            actions.stop, None, [widgets.status, widgets.stop, *widgets.runs], cancels=answer_events, **no_progress
+        )
+        for panel in widgets.panels.values():
+            panel.run.click(
+                actions.run,
+                [widgets.asked, widgets.loaded, widgets.schema, panel.sql],
+                [panel.result, widgets.status],
+                **no_progress,
+            )
+        restored_outputs = [
+            widgets.question,
+            widgets.schema,
+            widgets.asked,
+            widgets.which,
+            widgets.status,
+            *source_outputs,
+            *widgets.answers,
+        ]
+        widgets.history.input(actions.restore, [widgets.session, widgets.history], restored_outputs, **no_progress)
     return page
 
 

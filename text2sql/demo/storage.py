@@ -1,7 +1,7 @@
-"""Where visitors' files lie while the demo runs: one private directory, which nothing outlives.
+"""The storage of visitors' files while the demo runs: one private directory.
 
-It is removed when the demo ends, also by a signal; what a demo that was killed left is removed by the next one. A lock
-that dies with its process says which directories are in use.
+It is deleted when the demo ends, also by a signal; the directory of a killed demo is deleted by the next one. A lock,
+which ends with its process, marks the directories that are in use.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from text2sql.errors import UserError
 
 PREFIX = "text2sql-demo-"
 # Bytes of all visitors' files, uploads and copies together.
-MAX_KEPT = 2 * 10**9
+MAX_STORED_BYTES = 2 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +27,18 @@ class Storage:
     """The directory of one demo.
 
     Attributes:
-        uploads: What browsers send; gradio serves what lies here.
-        copies: What questions are asked about; nothing serves it.
+        uploads: The files that browsers send; gradio serves this directory.
+        copies: The copies that questions are about; they are not served.
     """
 
     uploads: Path
     copies: Path
 
     def check_room(self, size: int) -> None:
-        """Raise UserError if `size` more bytes would be too many, for all visitors together or for the disk."""
-        kept = sum(_size(file) for directory in (self.uploads, self.copies) for file in directory.rglob("*"))
-        # A file that is opened is copied once.
-        room = min(MAX_KEPT - kept, shutil.disk_usage(self.copies).free // 2)
+        """Raises UserError if `size` more bytes would exceed the limit for all visitors or the free disk space."""
+        stored = sum(_file_size(file) for directory in (self.uploads, self.copies) for file in directory.rglob("*"))
+        # An opened file is copied once.
+        room = min(MAX_STORED_BYTES - stored, shutil.disk_usage(self.copies).free // 2)
         if size > room:
             raise UserError(
                 f"There is room for {max(0, room) // 10**6:,} MB of files at the moment, and this one has "
@@ -48,11 +48,11 @@ class Storage:
 
 @contextmanager
 def open_storage() -> Iterator[Storage]:
-    """A new directory for visitors' files, removed at the end; those of killed demos are removed now."""
-    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    """Creates the storage, which is deleted at the end of the block, and deletes those of killed demos."""
+    for leftover in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):
-            descriptor = _lock(left)
-            shutil.rmtree(left, ignore_errors=True)
+            descriptor = _lock(leftover)
+            shutil.rmtree(leftover, ignore_errors=True)
             os.close(descriptor)
     directory, descriptor = _locked_directory()
     try:
@@ -66,19 +66,19 @@ def open_storage() -> Iterator[Storage]:
 
 
 def _locked_directory() -> tuple[Path, int]:
-    """A new directory and the descriptor that holds its lock."""
+    """A new directory, and the file descriptor that holds its lock."""
     while True:
         directory = Path(tempfile.mkdtemp(prefix=PREFIX))
         with suppress(OSError):
             descriptor = _lock(directory)
-            # Another demo that starts at this moment may have taken it for a leftover.
+            # Another demo that starts at this moment may have deleted it as a leftover.
             if directory.exists():
                 return directory, descriptor
             os.close(descriptor)
 
 
 def _lock(directory: Path) -> int:
-    """Take the lock of a directory (OSError if a living process holds it, or the directory is somebody else's)."""
+    """Locks a directory (OSError if another process holds the lock, or the directory belongs to another user)."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         if os.fstat(descriptor).st_uid != os.getuid():
@@ -90,8 +90,8 @@ def _lock(directory: Path) -> int:
     return descriptor
 
 
-def _size(file: Path) -> int:
-    # It may have been deleted meanwhile.
+def _file_size(file: Path) -> int:
+    # The file may have been deleted meanwhile.
     with suppress(OSError):
         return file.stat().st_size
     return 0

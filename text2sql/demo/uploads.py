@@ -1,4 +1,4 @@
-"""Files that people give the demo: a SQLite database, or a CSV that becomes one. Only copies are ever opened."""
+"""Uploaded files: SQLite databases, and CSV files that become databases. Only copies are ever opened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from text2sql.rows.csv_tables import CsvTable, read_csv
 from text2sql.sql.files import file_schema
 from text2sql.sql.tokens import quote_identifier
 
-# Bytes of a SQLite file and of a CSV file.
+# Limits in bytes of a SQLite file and of a CSV file.
 MAX_DATABASE = 500 * 10**6
 MAX_CSV = 50 * 10**6
 MAX_COLUMNS = 200
@@ -23,13 +23,13 @@ MAGIC = b"SQLite format 3\x00"
 
 
 def copy_database(upload: Path, directory: Path) -> tuple[Path, str]:
-    """A read-only SQLite copy, in `directory`, of an uploaded database or CSV file.
+    """Copies an uploaded database or CSV file as a read-only SQLite database into `directory`.
 
     Returns:
-        The copy, and what must be known of how the file was read; empty if nothing.
+        The copy, and a note on how the file was read; empty if there is none.
 
     Raises:
-        UserError: The file is neither, is damaged, too large, or has no tables.
+        UserError: The file is neither, damaged, too large, or has no tables.
     """
     with upload.open("rb") as file:
         start = file.read(4096)
@@ -61,10 +61,10 @@ def database_schema(database: Path, name: str) -> str:
 
 
 def check_size(name: str, size: int, *, csv: bool) -> None:
-    """Refuse a file of `size` bytes if it is larger than what is taken of its kind.
+    """Checks the size of a file against the limit for its kind.
 
     Raises:
-        UserError: It is; with what to do instead.
+        UserError: The file is too large; the message says what to do instead.
     """
     limit = MAX_CSV if csv else MAX_DATABASE
     if size <= limit:
@@ -78,31 +78,31 @@ def check_size(name: str, size: int, *, csv: bool) -> None:
 
 
 def _load_csv(upload: Path, target: Path) -> str:
-    """Write a CSV file's rows into the one table of a new database; what must be known of how it was read."""
+    """Writes a CSV file's rows into a table of a new database; returns the note on how it was read."""
     try:
         table = read_csv(upload)
-        return _fill(table, upload, target)
+        return _create_database(table, upload, target)
     except ValueError as error:
         raise UserError(f"{upload.name} is not a CSV file that can be read: {error}.") from error
 
 
-def _fill(table: CsvTable, upload: Path, target: Path) -> str:
+def _create_database(table: CsvTable, upload: Path, target: Path) -> str:
     header, types = _column_names(table.header, upload.name), None
-    for row in _rows(table, upload.name):
-        types = [_widest(kind, value) for kind, value in zip(types or [""] * len(header), row, strict=True)]
+    for row in _checked_rows(table, upload.name):
+        types = [_wider_type(kind, value) for kind, value in zip(types or [""] * len(header), row, strict=True)]
     if types is None:
         raise UserError(f"{upload.name} has a header but no rows.")
-    name = _spelt(_identifier(upload.stem) or "data")
+    name = _quote_keyword(_identifier(upload.stem) or "data")
     columns = ", ".join(f"{column} {kind or 'TEXT'}" for column, kind in zip(header, types, strict=True))
     with closing(sqlite3.connect(target)) as database, database:
         database.execute(f"CREATE TABLE {name} ({columns})")
-        values = ([value or None for value in row] for row in _rows(table, upload.name))
+        values = ([value or None for value in row] for row in _checked_rows(table, upload.name))
         database.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(header))})", values)
     return table.note
 
 
 def _column_names(header: Sequence[str], file: str) -> list[str]:
-    """Column names that SQL can say: words of letters, digits and underscores, each once."""
+    """Column names of letters, digits and underscores, each once."""
     names: list[str] = []
     if not any(header):
         raise UserError(f"{file} is empty; its first line must name the columns.")
@@ -113,10 +113,10 @@ def _column_names(header: Sequence[str], file: str) -> list[str]:
         while name.lower() in (other.lower() for other in names):
             name = f"{name}_{number}"
         names.append(name)
-    return [_spelt(name) for name in names]
+    return [_quote_keyword(name) for name in names]
 
 
-def _rows(table: CsvTable, file: str) -> Iterator[list[str]]:
+def _checked_rows(table: CsvTable, file: str) -> Iterator[list[str]]:
     width = len(table.header)
     for line, row in table.rows():
         if len(row) != width:
@@ -129,8 +129,8 @@ def _identifier(text: str) -> str:
     return f"c_{name}" if name[:1].isdigit() else name
 
 
-def _spelt(name: str) -> str:
-    """The name as it stands in SQL: bare, as models know names, unless it is a keyword."""
+def _quote_keyword(name: str) -> str:
+    """A name for SQL, quoted only if it is a keyword."""
     with closing(sqlite3.connect(":memory:")) as database:
         try:
             database.execute(f"CREATE TABLE {name} ({name})")
@@ -139,17 +139,17 @@ def _spelt(name: str) -> str:
     return name
 
 
-NUMBERS: Sequence[tuple[str, re.Pattern[str]]] = (
+NUMBER_PATTERNS: Sequence[tuple[str, re.Pattern[str]]] = (
     ("INTEGER", re.compile(r"[+-]?\d{1,18}")),
     ("REAL", re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")),
 )
 
 
-def _widest(kind: str, value: str) -> str:
-    """The type of a column that was `kind` ("" before any value) and has this value too; 007 is a text."""
+def _wider_type(kind: str, value: str) -> str:
+    """The type of a column of type `kind` ("" before any value) that has this value too; 007 is a text."""
     if not value or kind == "TEXT":
         return kind
     if len(value) > 1 and value[0] == "0" and value.isdigit():
         return "TEXT"
-    found = next((name for name, pattern in NUMBERS if pattern.fullmatch(value)), "TEXT")
-    return "REAL" if {kind, found} == {"INTEGER", "REAL"} else found if kind in ("", found) else "TEXT"
+    value_kind = next((name for name, pattern in NUMBER_PATTERNS if pattern.fullmatch(value)), "TEXT")
+    return "REAL" if {kind, value_kind} == {"INTEGER", "REAL"} else value_kind if kind in ("", value_kind) else "TEXT"

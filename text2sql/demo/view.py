@@ -1,4 +1,4 @@
-"""What the demo shows, as HTML: results, problems, the head of the page. What came from outside is escaped."""
+"""Renders results, problems and the head of the page as HTML, with untrusted text escaped."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from html import escape
 
 from text2sql.config import Config
-from text2sql.demo.session import Shown, Source
+from text2sql.demo.session import CheckedQuery, Source
 from text2sql.demo.uploads import MAX_CSV, MAX_DATABASE
 from text2sql.formats import interval, percent
 from text2sql.runs.summary import Summary
 from text2sql.sql.values import Value
 
-# Characters of a value that are shown.
-MAX_CELL = 200
+# Characters of a value in a table.
+MAX_CELL_CHARACTERS = 200
 
 
 def header(config: Config, summary: Summary | None) -> str:
-    """The title, the run, and how good its models were found to be."""
+    """The title, the run, and the accuracy of its models."""
     facts = [f"Run <b>{escape(config.name)}</b>", escape(config.trained_model)]
     scores = {"base": summary.headline.base, "tuned": summary.headline.tuned} if summary else {}
     for label, score in scores.items():
@@ -35,13 +35,13 @@ def header(config: Config, summary: Summary | None) -> str:
 
 
 def message(text: str, kind: str = "error") -> str:
-    """A line for the person: an error, or what is being done."""
+    """A line for the user: an error, or a status."""
     role = "alert" if kind == "error" else "status"
     return f"<p class='message {kind}' role='{role}'>{escape(text)}</p>" if text else ""
 
 
 def describe_source(source: Source | None) -> str:
-    """What is loaded, or what can be."""
+    """The loaded source, or what can be loaded."""
     if source is None:
         return message(
             f"A database of up to {_megabytes(MAX_DATABASE)}, or a CSV of up to {_megabytes(MAX_CSV)}.", "quiet"
@@ -56,25 +56,25 @@ def _megabytes(size: int) -> str:
     return f"{size // 10**6} MB"
 
 
-def result(shown: Shown) -> str:
-    """A query's check and its rows."""
-    parts = [message(shown.note, "note")] if shown.note else []
-    if shown.problems:
-        items = "".join(f"<li>{escape(problem)}</li>" for problem in shown.problems)
+def result(checked: CheckedQuery) -> str:
+    """A query's problems or rows."""
+    parts = [message(checked.note, "note")] if checked.note else []
+    if checked.problems:
+        items = "".join(f"<li>{escape(problem)}</li>" for problem in checked.problems)
         parts.append(f"<ul class='problems' role='alert'>{items}</ul>")
-    elif shown.columns is None:
+    elif checked.columns is None:
         parts.append(message("It fits the schema. Give a SQLite or CSV file to see rows.", "good"))
     else:
-        count = len(shown.rows)
-        counted = f"the first {count:,} rows" if shown.overflow else f"{count:,} row{'' if count == 1 else 's'}"
-        parts.append(message(f"It fits the schema; {counted}, in {shown.seconds:.2f} s.", "good"))
-        parts.append(table(shown.columns, shown.rows))
-        parts.append(_download(shown.columns, shown.rows, "these rows" if shown.overflow else "the rows"))
+        count = len(checked.rows)
+        row_count = f"the first {count:,} rows" if checked.overflow else f"{count:,} row{'' if count == 1 else 's'}"
+        parts.append(message(f"It fits the schema; {row_count}, in {checked.seconds:.2f} s.", "good"))
+        parts.append(table(checked.columns, checked.rows))
+        parts.append(_download(checked.columns, checked.rows, "these rows" if checked.overflow else "the rows"))
     return "".join(parts)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
-    """Rows as a table that scrolls on its own, also by keyboard."""
+    """Rows as a scrollable table, also by keyboard."""
     head = "".join(f"<th scope='col'>{escape(column)}</th>" for column in columns)
     body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
     return (
@@ -84,19 +84,19 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
 
 
 def _download(columns: Sequence[str], rows: Sequence[Sequence[Value]], what: str) -> str:
-    """A link that saves rows as a CSV file, which is in the link itself: nothing of it is kept on this machine."""
-    written = io.StringIO(newline="")
-    csv.writer(written).writerows([columns, *([_plain(value) for value in row] for row in rows)])
-    # With the mark by which a spreadsheet knows UTF-8.
-    content = base64.b64encode(written.getvalue().encode("utf-8-sig", "replace")).decode()
-    place = f"data:text/csv;base64,{content}"
-    return f"<p><a class='save' download='rows.csv' href='{place}'>Download {what} as CSV</a></p>"
+    """A link that saves rows as a CSV file; the data are in the link itself, so the server stores nothing."""
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer).writerows([columns, *([_csv_value(value) for value in row] for row in rows)])
+    # With the byte-order mark by which spreadsheets recognise UTF-8.
+    content = base64.b64encode(buffer.getvalue().encode("utf-8-sig", "replace")).decode()
+    url = f"data:text/csv;base64,{content}"
+    return f"<p><a class='save' download='rows.csv' href='{url}'>Download {what} as CSV</a></p>"
 
 
-def _plain(value: Value) -> object:
+def _csv_value(value: Value) -> object:
     if isinstance(value, bytes):
         return value.hex()
-    # A spreadsheet would take what begins like this for a formula.
+    # A spreadsheet would read a text that starts like this as a formula.
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
@@ -107,5 +107,5 @@ def _cell(value: Value) -> str:
         return f"<td class='quiet'>{len(value):,} bytes</td>"
     if isinstance(value, (int, float)):
         return f"<td class='number'>{value}</td>"
-    shortened = value if len(value) <= MAX_CELL else value[:MAX_CELL] + "…"
+    shortened = value if len(value) <= MAX_CELL_CHARACTERS else value[:MAX_CELL_CHARACTERS] + "…"
     return f"<td>{escape(shortened)}</td>"

@@ -1,4 +1,4 @@
-"""The widgets of the page and their places. What they do is in `actions`, how they look in ``style.css``."""
+"""The widgets of the page and their layout. `actions` has their behaviour, ``style.css`` their style."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from text2sql.engines.dialect import Dialect
 
 TITLES = {"tuned": "Tuned model", "base": "Base model"}
 BOTH = "both"
-# The editor's names of the dialects; DuckDB's is nearest to PostgreSQL's.
-COLOURS: dict[Dialect, Any] = {
+# The editor's languages by dialect; DuckDB has none of its own, and PostgreSQL's is the most similar.
+EDITOR_LANGUAGES: dict[Dialect, Any] = {
     "sqlite": "sql-sqlite",
     "postgres": "sql-pgSQL",
     "duckdb": "sql-pgSQL",
     "mysql": "sql-mySQL",
 }
-# A file that is too large never leaves the browser: its name and size do, and are answered in our words.
-HOLD_LARGE_FILES = f"""
+# A too large file is not uploaded: the browser sends only its name and size, and gets our message.
+REFUSE_LARGE_FILES = f"""
 document.addEventListener("change", (event) => {{
   const file = event.target.type === "file" && event.target.files[0];
   const csv = file && {json.dumps(CSV_SUFFIXES)}.some((suffix) => file.name.toLowerCase().endsWith(suffix));
@@ -36,13 +36,13 @@ document.addEventListener("change", (event) => {{
   trigger("upload", {{name: file.name, size: file.size}});
 }}, true);
 """
-# After this time a visitor who has left is forgotten, with the copies of their files.
+# Seconds after which the session of a visitor who has left is deleted, with the copies of their files.
 SESSION_SECONDS = 6 * 3600
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One model's answer: the query in an editor, a button that runs it, and what came of it."""
+    """One model's answer: the query in an editor, a button that runs it, and its result."""
 
     column: gr.Column
     sql: gr.Code
@@ -52,12 +52,12 @@ class Panel:
 
 @dataclass(frozen=True)
 class Widgets:
-    """Everything on the page, and the three states behind it.
+    """The widgets of the page, and its three states.
 
     Attributes:
         session: The visitor's `Session`.
-        loaded: The `Source` of the file that is open, or None.
-        asked: The `Source` of the answers on show, or None.
+        loaded: The `Source` of the open file, or None.
+        asked: The `Source` of the displayed answers, or None.
     """
 
     session: gr.State
@@ -88,14 +88,14 @@ class Widgets:
         return [panel.run for panel in self.panels.values()]
 
 
-def lay_out(models: Sequence[str], header: str, copies: Path, dialect: Dialect = "sqlite") -> Widgets:
-    """Place the widgets inside the `gradio.Blocks` that is open.
+def create_widgets(models: Sequence[str], header: str, copies: Path, dialect: Dialect = "sqlite") -> Widgets:
+    """Creates the widgets within the open `gradio.Blocks`.
 
     Args:
-        models: Who can answer; the first one does unless another is chosen.
-        header: HTML above everything.
-        copies: Where copies of visitors' files are made.
-        dialect: How queries are coloured.
+        models: The models that can answer; the first one is preselected.
+        header: The HTML above everything.
+        copies: The directory for copies of visitors' files.
+        dialect: The dialect for highlighting queries.
     """
     states: dict[str, Any] = {
         "session": gr.State(Session(copies), time_to_live=SESSION_SECONDS, delete_callback=Session.close),
@@ -105,26 +105,26 @@ def lay_out(models: Sequence[str], header: str, copies: Path, dialect: Dialect =
     gr.HTML(header)
     with gr.Row(elem_classes="work"):
         with gr.Column(scale=2, min_width=300):
-            about_the_data = _data()
+            source_widgets = _source_widgets()
         with gr.Column(scale=3, min_width=300):
-            asking = _asking(models)
+            question_widgets = _question_widgets(models)
             with gr.Row(elem_classes="answers"):
-                panels = {model: _panel(model, dialect) for model in models}
+                panels = {model: _answer_panel(model, dialect) for model in models}
             with gr.Accordion("History", open=False, visible=False, elem_id="history") as drawer:
                 history = gr.Radio([], label="Earlier questions", show_label=False, elem_id="earlier")
-    return Widgets(**states, **about_the_data, **asking, panels=panels, drawer=drawer, history=history)
+    return Widgets(**states, **source_widgets, **question_widgets, panels=panels, drawer=drawer, history=history)
 
 
-def _data() -> dict[str, Any]:
+def _source_widgets() -> dict[str, Any]:
     with gr.Row(elem_classes="files"):
         file = gr.UploadButton("Open a SQLite or CSV file", size="sm", elem_id="file")
         example = gr.Button("Try the example shop", size="sm", elem_id="example")
-    about = gr.HTML(view.describe_source(None), elem_id="about", js_on_load=HOLD_LARGE_FILES)
+    about = gr.HTML(view.describe_source(None), elem_id="about", js_on_load=REFUSE_LARGE_FILES)
     schema = gr.Textbox(
         label="Schema",
         placeholder="CREATE TABLE customers (id INTEGER, name TEXT, city TEXT)",
         lines=12,
-        # A field that grows is measured with every key: that takes seconds for a schema of a few hundred lines.
+        # A growing field is measured with every key, which takes seconds for a schema of a few hundred lines.
         max_lines=12,
         elem_id="schema",
     )
@@ -132,7 +132,7 @@ def _data() -> dict[str, Any]:
     return {"file": file, "example": example, "about": about, "schema": schema, "forget": forget}
 
 
-def _asking(models: Sequence[str]) -> dict[str, Any]:
+def _question_widgets(models: Sequence[str]) -> dict[str, Any]:
     question = gr.Textbox(
         label="Question", placeholder=QUESTION, lines=1, max_lines=5, autofocus=True, elem_id="question"
     )
@@ -145,11 +145,11 @@ def _asking(models: Sequence[str]) -> dict[str, Any]:
     return {"question": question, "which": which, "ask": ask, "stop": stop, "status": status}
 
 
-def _panel(model: str, dialect: Dialect) -> Panel:
+def _answer_panel(model: str, dialect: Dialect) -> Panel:
     with gr.Column(visible=False, min_width=240, elem_id=f"{model}-answer", elem_classes="answer") as column:
         sql = gr.Code(
             "",
-            language=COLOURS[dialect],
+            language=EDITOR_LANGUAGES[dialect],
             label=TITLES[model],
             interactive=True,
             lines=2,

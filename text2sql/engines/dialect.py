@@ -9,9 +9,9 @@ from text2sql.errors import UserError
 Dialect = Literal["sqlite", "postgres", "duckdb", "mysql"]
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 
-# As they are called in prompts, reports and messages. sqlglot calls them as `Dialect` does.
-SHOWN: dict[Dialect, str] = {"sqlite": "SQLite", "postgres": "PostgreSQL", "duckdb": "DuckDB", "mysql": "MySQL"}
-# What people call them besides, for settings and the schemes of URLs.
+# Their names in prompts, reports and messages; sqlglot's names are those of `Dialect`.
+DISPLAY_NAMES: dict[Dialect, str] = {"sqlite": "SQLite", "postgres": "PostgreSQL", "duckdb": "DuckDB", "mysql": "MySQL"}
+# Other names, which settings and the schemes of URLs may use.
 _ALIASES: dict[str, Dialect] = {
     "postgresql": "postgres",
     "pg": "postgres",
@@ -21,26 +21,26 @@ _ALIASES: dict[str, Dialect] = {
 
 
 def dialect_named(name: str) -> Dialect | None:
-    """The dialect that a name stands for, in any case; None if it is none of those that are executed.
+    """The dialect of a name in any letter case; None if there is no engine for it.
 
     The name may be the scheme of a URL: ``postgresql+psycopg`` is ``postgres``.
     """
-    wanted = name.lower().partition("+")[0]
-    found = {dialect: dialect for dialect in DIALECTS} | _ALIASES
-    return found.get(wanted)
+    scheme = name.lower().partition("+")[0]
+    dialects = {dialect: dialect for dialect in DIALECTS} | _ALIASES
+    return dialects.get(scheme)
 
 
 def read_dialect(name: str, where: str) -> Dialect:
-    """The dialect that a person names.
+    """The dialect that a user names.
 
     Args:
-        name: As it was given.
-        where: The option or key, for the message.
+        name: The name.
+        where: The option or key that holds it, for the message.
 
     Raises:
-        UserError: It is none of those that are executed.
+        UserError: There is no engine for this dialect.
     """
-    found = dialect_named(name)
-    if found is None:
+    dialect = dialect_named(name)
+    if dialect is None:
         raise UserError(f"{where}={name}: choose one of {', '.join(DIALECTS)}.")
-    return found
+    return dialect

@@ -1,83 +1,90 @@
-"""What drivers and servers say of a failure, as one sentence that says what to do."""
+"""Turns the errors of database drivers into `QueryFailed`, and into messages that say what to do."""
 
 from __future__ import annotations
 
 import re
 
-from text2sql.engines.dialect import SHOWN
+from text2sql.engines.dialect import DISPLAY_NAMES
 from text2sql.engines.url import Location
 from text2sql.sql.sandbox import QueryFailed
 
-# PostgreSQL's classes of errors, https://www.postgresql.org/docs/current/errcodes-appendix.html; MySQL's and MariaDB's
-# numbers, https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html, https://mariadb.com/kb/en/mariadb-error-codes/.
-_LATE = ("57014", 3024, 1969, 1317)
-_LARGE = ("53200", "53400", "54000", "54001", 1037, 1038, 1114, 1041)
-_WRITES = ("25006", 1792)
-_GONE = ("57P01", "57P02", "57P03", "08003", "08006", "08000", 2006, 2013, 2055, 1053, 1927, 0)
-_PASSWORD = (1045, 1698)
-_NO_DATABASE = (1049, 1044)
-# What stands before the reason: DuckDB's name for the kind, and libpq's of the address.
+# Texts are PostgreSQL's SQLSTATEs, https://www.postgresql.org/docs/current/errcodes-appendix.html; numbers are MySQL's
+# and MariaDB's, https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html,
+# https://mariadb.com/kb/en/mariadb-error-codes/.
+_TIMEOUT_CODES = ("57014", 3024, 1969, 1317)
+_MEMORY_CODES = ("53200", "53400", "54000", "54001", 1037, 1038, 1114, 1041)
+_READ_ONLY_CODES = ("25006", 1792)
+_LOST_CODES = ("57P01", "57P02", "57P03", "08003", "08006", "08000", 2006, 2013, 2055, 1053, 1927, 0)
+_PASSWORD_CODES = (1045, 1698)
+_NO_DATABASE_CODES = (1049, 1044)
+# What precedes the reason: DuckDB's name of the error's kind, or libpq's address of the server.
 _PREFIX = re.compile(r"^(?:[A-Z]\w+ Error: |connection failed: )?(?:connection to server .*? failed: )?(?:FATAL:\s+)?")
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says of a failure, in one line and without its own name for the kind."""
-    lines = [line.strip() for line in said_by(error).splitlines() if line.strip()]
-    said = lines[0] if lines else type(error).__name__
-    return _PREFIX.sub("", said).rstrip(".!")
+    """The first line of an error's message, without the library's name for the kind of error."""
+    lines = [line.strip() for line in error_text(error).splitlines() if line.strip()]
+    line = lines[0] if lines else type(error).__name__
+    return _PREFIX.sub("", line).rstrip(".!")
 
 
-def said_by(error: BaseException) -> str:
-    """The text of a failure; PyMySQL's has its number next to it."""
+def error_text(error: BaseException) -> str:
+    """The message of an error; PyMySQL keeps it behind the error number."""
     return str(error.args[1]) if len(error.args) > 1 and isinstance(error.args[0], int) else str(error)
 
 
-def code_of(error: BaseException) -> str | int | None:
-    """PostgreSQL's code of a failure, or MySQL's number."""
+def error_code(error: BaseException) -> str | int | None:
+    """The SQLSTATE of a PostgreSQL error, or the number of a MySQL error."""
     if error.args and isinstance(error.args[0], int):
         return error.args[0]
     state = getattr(error, "sqlstate", None)
     return None if state is None else str(state)
 
 
-def is_lost(error: BaseException) -> bool:
-    """Whether a failure is the connection's, not the query's."""
-    return code_of(error) in _GONE or type(error).__name__ in ("InterfaceError", "AdminShutdown", "BrokenPipeError")
+def is_connection_lost(error: BaseException) -> bool:
+    """Whether an error comes from a broken connection and not from the query."""
+    return error_code(error) in _LOST_CODES or type(error).__name__ in (
+        "InterfaceError",
+        "AdminShutdown",
+        "BrokenPipeError",
+    )
 
 
-def query_failed(error: BaseException) -> QueryFailed:
-    """A failure of a query, by its kind."""
-    code = code_of(error)
-    if code in _LATE:
+def to_query_failed(error: BaseException) -> QueryFailed:
+    """A driver's error as a `QueryFailed` of the right kind."""
+    code = error_code(error)
+    if code in _TIMEOUT_CODES:
         return QueryFailed("timeout", "it takes too long")
-    if code in _LARGE:
+    if code in _MEMORY_CODES:
         return QueryFailed("timeout", "it takes too much memory", out_of_memory=True)
-    if code in _WRITES:
+    if code in _READ_ONLY_CODES:
         return QueryFailed("refused", "it writes")
     return QueryFailed("error", first_line(error))
 
 
-def why_closed(location: Location, error: BaseException) -> str:
-    """Why a server could not be opened, and what to do."""
-    # What we say ourselves holds no secret, and a password may be a word of it.
-    said, code = location.redacted(first_line(error)), code_of(error)
-    text = said_by(error)
-    password = location.url is not None and bool(location.url.password)
-    if code in _PASSWORD or re.search(
+def explain_connection_failure(location: Location, error: BaseException) -> str:
+    """A message about a server that could not be opened: the reason, and what to do."""
+    # Only the driver's words are redacted: a password may equal a word of our own message.
+    message, code = location.redact(first_line(error)), error_code(error)
+    text = error_text(error)
+    has_password = location.url is not None and bool(location.url.password)
+    if code in _PASSWORD_CODES or re.search(
         r"password authentication failed|no password supplied|authentication failed", text
     ):
-        what = "the password is wrong, or the user is unknown" if password else "it wants a password"
+        problem = "the password is wrong, or the user is unknown" if has_password else "it wants a password"
         advice = "Write it as USER:${NAME}@HOST and put the password into the variable NAME"
-        reason = f"{what} ({said}). {advice}."
-    elif code in _NO_DATABASE or re.search(r'database "[^"]*" does not exist', text):
+        reason = f"{problem} ({message}). {advice}."
+    elif code in _NO_DATABASE_CODES or re.search(r'database "[^"]*" does not exist', text):
         reason = (
-            f"the server has no such database, or the user may not read it ({said}). Look at the name behind the host."
+            f"the server has no such database, or the user may not read it ({message}). "
+            "Look at the name behind the host."
         )
     elif re.search(r'role "[^"]*" does not exist|no pg_hba\.conf entry', text):
-        reason = f"the server does not let this user in ({said}). Look at the user and at how the server admits it."
+        reason = f"the server does not let this user in ({message}). Look at the user and at how the server admits it."
     else:
         reason = (
-            f"the server cannot be reached ({said}). Look whether it runs, whether host and port are right, and "
+            f"the server cannot be reached ({message}). Look whether it runs, whether host and port are right, and "
             "whether this machine may connect to it."
         )
-    return f"{SHOWN[location.dialect]} at {location.shown}: {reason}"
+    engine = DISPLAY_NAMES[location.dialect]
+    return f"{engine} at {location.display_name}: {reason}"

@@ -1,9 +1,9 @@
-"""What a query may not do in an engine: anything but read the tables of a schema.
+"""The guard: refuses every query that does more than read the tables of its schema.
 
-It looks at the query's syntax tree in the engine's dialect, before the engine sees the query. It stands next to the
+The guard checks the query's syntax tree in the engine's dialect before the engine sees the query. It complements the
 engine's own protections (a read-only transaction, a role without rights, no access to files) and does not replace them:
 https://www.postgresql.org/docs/current/functions-admin.html, https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview,
-https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html. The rule is by kind: one statement; a query; no node
+https://dev.mysql.com/doc/refman/8.4/en/locking-functions.html. The rules: one statement, which is a query; no node
 that writes, locks or sets; no function that reaches files, the network, other sessions or the server's settings, that
 sleeps, or that executes text; no table of the server's own catalogues, and none of another schema.
 """
@@ -20,28 +20,28 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.tokens import Token
 
-from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
 from text2sql.sql.sandbox import QueryFailed
 
-# Characters of a query.
-LONGEST = 100_000
+# A longer query is refused.
+MAX_QUERY_CHARACTERS = 100_000
 
 
 @dataclass(frozen=True)
-class Reach:
-    """What a query may read.
+class ReadScope:
+    """The tables that a query may read.
 
     Attributes:
-        tables: Names of tables and views in lower case that are the schema's, though they look like the server's own.
-        schemas: Qualifiers in lower case that a table may have; None for any but the server's own.
+        tables: Lower-case names of the schema's tables and views, allowed even if they look like system tables.
+        schemas: Lower-case qualifiers that a table may have; None for any except those of system schemas.
     """
 
     tables: frozenset[str] = frozenset()
     schemas: frozenset[str] | None = None
 
 
-# Functions by what they do, as names in lower case.
-_FUNCTIONS: dict[Dialect, tuple[tuple[str, str], ...]] = {
+# Forbidden functions: what they do, and a regular expression for their lower-case names.
+_FORBIDDEN_FUNCTIONS: dict[Dialect, tuple[tuple[str, str], ...]] = {
     "sqlite": (("reaches files", r"load_extension|readfile|writefile|edit|fts3_tokenizer"),),
     "postgres": (
         ("sleeps", r"pg_sleep\w*"),
@@ -79,23 +79,25 @@ _FUNCTIONS: dict[Dialect, tuple[tuple[str, str], ...]] = {
         ),
     ),
 }
-_COMPILED = {
+_FUNCTION_PATTERNS = {
     dialect: [(what, re.compile(rf"(?:{names})\Z", re.IGNORECASE)) for what, names in rules]
-    for dialect, rules in _FUNCTIONS.items()
+    for dialect, rules in _FORBIDDEN_FUNCTIONS.items()
 }
-# Tables that are the server's own wherever they are found, and the schemas of such.
-_OWN_TABLES = re.compile(r"(?:pg_|duckdb_|sqlite_|pragma_)\w+\Z")
-_OWN_SCHEMAS = frozenset(
+# System tables in any schema, and system schemas.
+_SYSTEM_TABLES = re.compile(r"(?:pg_|duckdb_|sqlite_|pragma_)\w+\Z")
+_SYSTEM_SCHEMAS = frozenset(
     ("pg_catalog", "pg_toast", "information_schema", "mysql", "performance_schema", "sys", "system", "temp")
 )
-# DuckDB reads a file where a table is named like one.
-_FILE = re.compile(r"[/\\*?:]|\.(?:csv|tsv|json|ndjson|jsonl|parquet|xlsx|arrow|avro|duckdb|sqlite|txt|gz)\b", re.I)
+# DuckDB reads a file if a table is named like one.
+_FILE_NAME = re.compile(
+    r"[/\\*?:]|\.(?:csv|tsv|json|ndjson|jsonl|parquet|xlsx|arrow|avro|duckdb|sqlite|txt|gz)\b", re.I
+)
 
-# What does not parse is refused where it is surely no query; else it is a query with an error.
+# A text that does not parse is refused if it cannot be a query; otherwise it is a query with a syntax error.
 _INTO = re.compile(r"\bINTO\b", re.IGNORECASE)
 _BEGINS_QUERY = re.compile(r"\W*(?:(?:SELECT|WITH|VALUES|FROM|TABLE|PIVOT|UNPIVOT)\b|\Z)", re.IGNORECASE)
 
-_WRITING: tuple[tuple[type[exp.Expr], str], ...] = (
+_FORBIDDEN_NODES: tuple[tuple[type[exp.Expr], str], ...] = (
     (exp.Into, "it writes its rows somewhere (INTO)"),
     (exp.Lock, "it locks rows"),
     (exp.SessionParameter, "it reaches the server's settings"),
@@ -105,56 +107,61 @@ _WRITING: tuple[tuple[type[exp.Expr], str], ...] = (
 )
 
 
-def guarded(sql: str, dialect: Dialect, reach: Reach | None = None) -> str:
-    """Lets a query pass, or does not.
+def guard_query(sql: str, dialect: Dialect, scope: ReadScope | None = None) -> str:
+    """Checks that a query only reads its schema's tables.
 
     Args:
-        sql: The text of the query.
-        dialect: The engine that is to run it.
-        reach: What it may read; by default the tables of its own schema.
+        sql: The query's text.
+        dialect: The dialect of the engine that is to run it.
+        scope: The tables that it may read; by default any but system tables.
 
     Returns:
-        The query without its comments and closing semicolons: engines execute some comments (``/*! ... */``).
+        The query without comments and closing semicolons, because engines execute some comments (``/*! ... */``).
 
     Raises:
-        QueryFailed: ``refused`` for what does more than read the schema's tables; ``error`` for what does not parse.
+        QueryFailed: ``refused`` if it does more than read the schema's tables; ``error`` if it does not parse.
     """
-    tree = the_query(sql, dialect)
-    reason = next(_reasons(tree, dialect, reach or Reach()), None)
+    tree = parse_single_query(sql, dialect)
+    reason = next(_refusal_reasons(tree, dialect, scope or ReadScope()), None)
     if reason is not None:
         raise QueryFailed("refused", reason)
-    return without_comments(sql, dialect)
+    return strip_comments(sql, dialect)
 
 
-def guarded_expression(text: str, dialect: Dialect) -> exp.Expr:
-    """Lets an expression over the columns of one table pass, or does not.
+def guard_expression(text: str, dialect: Dialect) -> exp.Expr:
+    """Checks that a text is one expression over the columns of one table, and parses it.
 
     Raises:
-        QueryFailed: See `guarded`; it is more than one expression, or reads a table.
+        QueryFailed: As in `guard_query`, or the text is more than one expression, or reads a table.
     """
-    tree = the_query(f"SELECT {text}", dialect)
-    more = any(value for key, value in tree.args.items() if key not in ("expressions", "kind"))
-    if not isinstance(tree, exp.Select) or more or len(tree.expressions) != 1 or tree.find(exp.Subquery) is not None:
+    tree = parse_single_query(f"SELECT {text}", dialect)
+    has_other_clauses = any(value for key, value in tree.args.items() if key not in ("expressions", "kind"))
+    if (
+        not isinstance(tree, exp.Select)
+        or has_other_clauses
+        or len(tree.expressions) != 1
+        or tree.find(exp.Subquery) is not None
+    ):
         raise QueryFailed("refused", "it is not an expression")
-    guarded(f"SELECT {text}", dialect)
+    guard_query(f"SELECT {text}", dialect)
     return tree.expressions[0]
 
 
 @lru_cache(maxsize=32)
-def the_query(sql: str, dialect: Dialect) -> exp.Expr:
-    """The syntax tree of the one query in a text.
+def parse_single_query(sql: str, dialect: Dialect) -> exp.Expr:
+    """Parses a text that holds a single query.
 
     Raises:
-        QueryFailed: There is another number of statements, or another kind, or it does not parse.
+        QueryFailed: The text holds no statement, several, or one that is not a query, or it does not parse.
     """
-    if len(sql) > LONGEST:
-        raise QueryFailed("refused", f"it is longer than {LONGEST:,} characters")
+    if len(sql) > MAX_QUERY_CHARACTERS:
+        raise QueryFailed("refused", f"it is longer than {MAX_QUERY_CHARACTERS:,} characters")
     try:
         statements = [tree for tree in sqlglot.parse(sql, read=dialect) if tree is not None]
     except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, IndexError, KeyError) as error:
         if _INTO.search(sql) or not _BEGINS_QUERY.match(sql):
             raise QueryFailed("refused", "it is not a read-only query") from None
-        raise QueryFailed("error", f"it does not parse as {SHOWN[dialect]} ({_first_line(error)})") from None
+        raise QueryFailed("error", f"it does not parse as {DISPLAY_NAMES[dialect]} ({_first_line(error)})") from None
     if not statements:
         raise QueryFailed("error", "there is no query")
     if len(statements) > 1:
@@ -165,17 +172,17 @@ def the_query(sql: str, dialect: Dialect) -> exp.Expr:
     return tree
 
 
-def without_comments(sql: str, dialect: Dialect) -> str:
+def strip_comments(sql: str, dialect: Dialect) -> str:
     """The text of one statement without its comments and without the semicolon that ends it."""
     tokens: list[Token] = sqlglot.tokenize(sql, read=dialect)
     while tokens and tokens[-1].text == ";":
         tokens.pop()
-    parts, at = [], None
+    parts, position = [], None
     for token in tokens:
-        gap = "" if at is None else sql[at : token.start]
+        gap = "" if position is None else sql[position : token.start]
         parts.append(gap if gap.isspace() or not gap else " ")
         parts.append(sql[token.start : token.end + 1])
-        at = token.end + 1
+        position = token.end + 1
     return "".join(parts)
 
 
@@ -183,40 +190,40 @@ def _first_line(error: Exception) -> str:
     return re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 
 
-def _reasons(tree: exp.Expr, dialect: Dialect, reach: Reach) -> Iterator[str]:
-    defined = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
+def _refusal_reasons(tree: exp.Expr, dialect: Dialect, scope: ReadScope) -> Iterator[str]:
+    cte_names = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
     for node in tree.walk():
-        for kind, reason in _WRITING:
-            # A SELECT is a DDL to sqlglot as well, because it may stand behind CREATE TABLE.
+        for kind, reason in _FORBIDDEN_NODES:
+            # sqlglot's Query is a subclass of DDL, because a query may follow CREATE TABLE.
             if isinstance(node, kind) and not isinstance(node, exp.Query):
                 yield reason
         if isinstance(node, exp.PropertyEQ) and isinstance(node.this, exp.Parameter):
             yield "it sets a variable"
         if isinstance(node, exp.Func):
-            yield from _of_function(node, dialect)
+            yield from _function_reasons(node, dialect)
         if isinstance(node, exp.Table):
-            yield from _of_table(node, defined, reach)
+            yield from _table_reasons(node, cte_names, scope)
 
 
-def _of_function(node: exp.Func, dialect: Dialect) -> Iterator[str]:
+def _function_reasons(node: exp.Func, dialect: Dialect) -> Iterator[str]:
     names = [str(node.name)] if isinstance(node, (exp.Anonymous, exp.AnonymousAggFunc)) else type(node).sql_names()
     for name in names:
-        for what, pattern in _COMPILED[dialect]:
+        for what, pattern in _FUNCTION_PATTERNS[dialect]:
             if pattern.match(name):
                 yield f"it calls {name.lower()}(), which {what}"
 
 
-def _of_table(node: exp.Table, defined: set[str], reach: Reach) -> Iterator[str]:
+def _table_reasons(node: exp.Table, cte_names: set[str], scope: ReadScope) -> Iterator[str]:
     if not isinstance(node.this, exp.Identifier):
         return
     name, qualifier, catalogue = node.name.lower(), node.db.lower(), node.catalog.lower()
-    if not qualifier and (name in defined or name in reach.tables):
+    if not qualifier and (name in cte_names or name in scope.tables):
         return
     shown = ".".join(part for part in (catalogue, qualifier, name) if part)
-    if _OWN_SCHEMAS & {qualifier, catalogue} or _OWN_TABLES.match(name):
-        if f"{qualifier}.{name}" not in reach.tables:
+    if _SYSTEM_SCHEMAS & {qualifier, catalogue} or _SYSTEM_TABLES.match(name):
+        if f"{qualifier}.{name}" not in scope.tables:
             yield f"it reads the system table {shown}"
-    elif reach.schemas is not None and qualifier and (qualifier not in reach.schemas):
+    elif scope.schemas is not None and qualifier and (qualifier not in scope.schemas):
         yield f"it reads {shown}, which is not in its schema"
-    elif _FILE.search(name):
+    elif _FILE_NAME.search(name):
         yield f"it reads the file {shown}"

@@ -1,4 +1,4 @@
-"""Between text and syntax trees in the dialect of an engine, and the small rewrites that a comparison needs."""
+"""Parses and prints queries in an engine's dialect, and makes small rewrites that the comparison needs."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from sqlglot.errors import SqlglotError
 from sqlglot.generators.mysql import MySQLGenerator
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.guard import the_query
+from text2sql.engines.guard import parse_single_query
 from text2sql.sql.canonical import canonical
 from text2sql.sql.hardness import Hardness, hardness_of
 from text2sql.sql.prepare import parse as parse_sqlite_query
 from text2sql.sql.prepare import parse_statement
 from text2sql.sql.sandbox import QueryFailed
-from text2sql.sql.trees import parse_in, to_sqlite, with_nots
+from text2sql.sql.trees import parse_in, to_sqlite, wrap_negations
 
-FAILURES = (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, IndexError, KeyError)
+SQLGLOT_ERRORS = (SqlglotError, RecursionError, ValueError, AttributeError, TypeError, IndexError, KeyError)
 
 
 def parse_statement_in(sql: str, dialect: Dialect) -> exp.Expr | None:
-    """The syntax tree of one statement of any kind, None where sqlglot fails."""
+    """Parses one statement of any kind; None where sqlglot fails."""
     if dialect == "sqlite":
         return parse_statement(sql)
     if len(sql) > 100_000:
         return None
     try:
         return parse_in(sql, dialect)
-    except FAILURES:
+    except SQLGLOT_ERRORS:
         return None
 
 
-# The same two queries are read for several purposes.
+# The two queries of a pair are parsed for several purposes.
 @lru_cache(maxsize=64)
 def parse_query(sql: str, dialect: Dialect) -> exp.Expr | None:
-    """The syntax tree of one query, None where sqlglot fails. It is shared: copy what you change."""
+    """Parses one query; None where sqlglot fails. The tree is shared: copy what you change."""
     if dialect == "sqlite":
         return parse_sqlite_query(sql)
     try:
-        # The guard has read it, or will.
-        tree: exp.Expr | None = with_nots(the_query(sql, dialect), sql)
+        # The guard parses the same text, so that this is cached.
+        tree: exp.Expr | None = wrap_negations(parse_single_query(sql, dialect), sql)
     except QueryFailed:
         tree = parse_statement_in(sql, dialect)
     if isinstance(tree, exp.Pivot):
@@ -58,17 +58,17 @@ def hardness_in(sql: str, dialect: Dialect) -> Hardness:
 
 
 def canonical_in(tree: exp.Expr, dialect: Dialect) -> str:
-    """The normal form of a query's tree; where names in quotes are told apart by their case, its text."""
+    """A query in normal form; unchanged text where quoted names have capitals, which the normal form would fold."""
     if dialect == "sqlite":
         return canonical(tree)
     quoted = [name for name in tree.find_all(exp.Identifier) if name.args.get("quoted")]
     if any(str(name.this) != str(name.this).lower() for name in quoted):
-        return written(tree, dialect)
-    return canonical(tree, lambda node: written(node, dialect))
+        return to_sql(tree, dialect)
+    return canonical(tree, lambda node: to_sql(node, dialect))
 
 
-def written(tree: exp.Expr, dialect: Dialect) -> str:
-    """A tree as text of a dialect, without comments."""
+def to_sql(tree: exp.Expr, dialect: Dialect) -> str:
+    """Prints a tree in a dialect, without comments."""
     if dialect == "sqlite":
         return to_sqlite(tree)
     return tree.sql(_MySQL if dialect == "mysql" else dialect, comments=False)
@@ -88,26 +88,26 @@ class _MySQL(MySQL):
     Generator = _MySQLWriter
 
 
-# Aggregates that put their rows in a row.
-_COLLECTING = (exp.GroupConcat, exp.ArrayAgg, exp.JSONArrayAgg)
+# Aggregates that collect their values into one string or list.
+_COLLECTING_AGGREGATES = (exp.GroupConcat, exp.ArrayAgg, exp.JSONArrayAgg)
 
 
-def with_collections_ordered(tree: exp.Expr, dialect: Dialect) -> exp.Expr | None:
-    """The query with its collecting aggregates in the order of their values, where it leaves that open.
+def order_collecting_aggregates(tree: exp.Expr, dialect: Dialect) -> exp.Expr | None:
+    """Gives the string and list aggregates of a query an ORDER BY of their values where they have none.
 
     Returns:
         The changed tree; None where there is nothing to change.
     """
     changed = tree.copy()
-    found = [node for node in changed.find_all(*_COLLECTING) if _unordered(node)]
-    for node in found:
+    aggregates = [node for node in changed.find_all(*_COLLECTING_AGGREGATES) if _is_unordered(node)]
+    for node in aggregates:
         inner = node.this
         values = inner.expressions if isinstance(inner, (exp.Distinct, exp.Concat)) else [inner]
         ordered = [exp.Ordered(this=value.copy(), nulls_first=dialect == "mysql") for value in values]
         node.set("this", exp.Order(this=inner.copy(), expressions=ordered))
-    return changed if found else None
+    return changed if aggregates else None
 
 
-def _unordered(node: exp.Expr) -> bool:
+def _is_unordered(node: exp.Expr) -> bool:
     windowed = isinstance(node.find_ancestor(exp.Window, exp.Select), exp.Window)
     return not (windowed or isinstance(node.parent, exp.WithinGroup) or node.find(exp.Order) is not None)

@@ -1,4 +1,4 @@
-"""Where a database of the user's is: a file's path, or a URL. Its password is kept apart from whatever is shown."""
+"""The location of a user's database: a file's path or a URL. Passwords are kept out of everything that is displayed."""
 
 from __future__ import annotations
 
@@ -10,72 +10,75 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.extras import missing_package
-from text2sql.engines.dialect import SHOWN, Dialect, dialect_named
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect, dialect_named
 from text2sql.errors import UserError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 FORMS = "a file, sqlite:///FILE, duckdb:///FILE, postgresql://USER@HOST/NAME or mysql://USER@HOST/NAME"
-# A variable of the environment in a URL.
+# An environment variable within a URL.
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-# What the first bytes of a database file are, and where they stand.
-_MAGIC: tuple[tuple[int, bytes, Dialect], ...] = ((0, b"SQLite format 3\x00", "sqlite"), (8, b"DUCK", "duckdb"))
+# The signatures of database files: offset, bytes, dialect.
+_FILE_SIGNATURES: tuple[tuple[int, bytes, Dialect], ...] = (
+    (0, b"SQLite format 3\x00", "sqlite"),
+    (8, b"DUCK", "duckdb"),
+)
 _DUCKDB_SUFFIXES = (".duckdb", ".ddb")
-# What SQLAlchemy speaks to a server through.
+# SQLAlchemy's driver names for servers.
 DRIVERS: dict[Dialect, str] = {"postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 
 
 @dataclass(frozen=True)
 class Location:
-    """A database by its place.
+    """The location of a database.
 
     Attributes:
-        dialect: Of the engine that holds it.
-        shown: The place as messages and files may say it: without a password, and without the options of a URL.
+        dialect: The dialect of the engine that holds it.
+        display_name: The location for messages and files: without the password and the options of a URL.
         path: The file; None for a server.
         url: For SQLAlchemy, with the password; None for a file.
     """
 
     dialect: Dialect
-    shown: str
+    display_name: str
     path: Path | None = None
     url: URL | None = field(default=None, repr=False)
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Texts that no message may hold: the password, and the values of the URL's options."""
+        """Texts that no message may contain: the password, and the values of the URL's options."""
         if self.url is None:
             return ()
         options = [
             value for values in self.url.query.values() for value in ([values] if isinstance(values, str) else values)
         ]
-        # A short one, such as the number of a port, is part of other words.
+        # A short option, such as a port number, may be part of other words.
         return tuple(
             text for text in (str(self.url.password or ""), *options) if len(text) >= 4 or text == self.url.password
         )
 
-    def redacted(self, text: str) -> str:
-        """A text of a driver's without what no message may hold."""
+    def redact(self, text: str) -> str:
+        """A driver's message with the secrets masked."""
         for secret in filter(None, self.secrets):
             text = text.replace(secret, "***")
         return text
 
 
 def locate(text: str, what: str = "--database") -> Location:
-    """The place that a path or URL names; nothing is opened.
+    """The location that a path or URL names; nothing is opened.
 
-    ``${NAME}`` in a URL stands for a variable of the environment, so that a password is in no history of a shell.
+    ``${NAME}`` in a URL stands for an environment variable, so that no password is left in a shell's history.
 
     Args:
         text: The path or URL.
-        what: What it is for, for messages: an option or a key.
+        what: The option or key that the text is from, for messages.
 
     Raises:
         UserError: There is no such file, no such kind of database, no such variable, or no library to reach it.
     """
     if whole := _VARIABLE.fullmatch(text.strip()):
-        text = _variable(whole[1], what)
+        text = _environment_variable(whole[1], what)
     scheme, separator, rest = text.partition("://")
     if not separator:
         return _file(Path(text).expanduser(), what, None)
@@ -87,7 +90,7 @@ def locate(text: str, what: str = "--database") -> Location:
     return _server(dialect, rest, what)
 
 
-def _variable(name: str, what: str) -> str:
+def _environment_variable(name: str, what: str) -> str:
     value = os.environ.get(name)
     if value is None:
         raise UserError(f"{what}: the environment has no variable {name}; set it, or write ${{OTHER}} for another.")
@@ -95,8 +98,8 @@ def _variable(name: str, what: str) -> str:
 
 
 def _path_of(rest: str, dialect: Dialect, what: str) -> Path:
-    """The file behind ``sqlite://``: after a third slash relative, after a fourth absolute."""
-    rest = _VARIABLE.sub(lambda match: _variable(match[1], what), rest.partition("?")[0])
+    """The path in ``sqlite:///relative`` or ``sqlite:////absolute``."""
+    rest = _VARIABLE.sub(lambda match: _environment_variable(match[1], what), rest.partition("?")[0])
     if not rest.startswith("/") or rest in ("/", "/:memory:"):
         raise UserError(f"{what}: {dialect}:// needs the file of a database after three slashes: {dialect}:///FILE.")
     return Path(rest[1:]).expanduser()
@@ -110,20 +113,25 @@ def _file(path: Path, what: str, dialect: Dialect | None) -> Location:
             start = file.read(32)
     except OSError as error:
         raise UserError(f"{what}: {path} cannot be read: {error.strerror}.") from error
-    held = next((kind for at, magic, kind in _MAGIC if start[at : at + len(magic)] == magic), None)
-    if held and dialect and held != dialect:
-        raise UserError(f"{what}: {path} is a {SHOWN[held]} database; give {held}:///{path}, or the path alone.")
-    by_name: Dialect = "duckdb" if path.suffix.lower() in _DUCKDB_SUFFIXES else "sqlite"
-    return Location(held or dialect or by_name, str(path), path)
+    dialect_by_content = next(
+        (kind for at, magic, kind in _FILE_SIGNATURES if start[at : at + len(magic)] == magic), None
+    )
+    if dialect_by_content and dialect and dialect_by_content != dialect:
+        raise UserError(
+            f"{what}: {path} is a {DISPLAY_NAMES[dialect_by_content]} database; "
+            f"give {dialect_by_content}:///{path}, or the path alone."
+        )
+    dialect_by_suffix: Dialect = "duckdb" if path.suffix.lower() in _DUCKDB_SUFFIXES else "sqlite"
+    return Location(dialect_by_content or dialect or dialect_by_suffix, str(path), path)
 
 
-def splits_password(rest: str) -> bool:
-    """Whether what stands behind ``://`` has an @ that is no border of the host.
+def has_unescaped_at(rest: str) -> bool:
+    """Whether what follows ``://`` has an unescaped @ besides the one in front of the host.
 
-    Drivers take what follows the first one for the host and say it, and it may be the end of a password.
+    Drivers take what follows the first @ for the host and repeat it in messages; it may be the end of a password.
     """
-    place, _, options = rest.partition("@")[2].partition("?")
-    return "@" in place or ("@" in options and "/" not in place)
+    host, _, options = rest.partition("@")[2].partition("?")
+    return "@" in host or ("@" in options and "/" not in host)
 
 
 def _server(dialect: Dialect, rest: str, what: str) -> Location:
@@ -132,29 +140,29 @@ def _server(dialect: Dialect, rest: str, what: str) -> Location:
     from sqlalchemy.exc import ArgumentError
 
     drivername = DRIVERS[dialect]
-    # The text itself may hold a password, so that no message repeats it.
+    # The text itself may contain a password, so no message repeats it.
     unreadable = UserError(
         f"{what}: what stands after {dialect}:// cannot be read as USER@HOST:PORT/NAME. Signs other than letters "
         "and digits in a password are written as %XX, or the password stands in a variable: USER:${NAME}@HOST."
     )
-    if splits_password(rest):
+    if has_unescaped_at(rest):
         raise unreadable
     try:
-        given = make_url(f"{drivername}://{rest}")
+        parsed = make_url(f"{drivername}://{rest}")
     except (ArgumentError, ValueError) as error:
         raise unreadable from error
 
-    def filled(part: str | None) -> str | None:
-        return part and _VARIABLE.sub(lambda match: _variable(match[1], what), part)
+    def fill_in(part: str | None) -> str | None:
+        return part and _VARIABLE.sub(lambda match: _environment_variable(match[1], what), part)
 
-    query = {key: filled(value) if isinstance(value, str) else value for key, value in given.query.items()}
+    query = {key: fill_in(value) if isinstance(value, str) else value for key, value in parsed.query.items()}
     url = URL.create(
         drivername,
-        filled(given.username),
-        filled(given.password),
-        filled(given.host),
-        given.port,
-        filled(given.database),
+        fill_in(parsed.username),
+        fill_in(parsed.password),
+        fill_in(parsed.host),
+        parsed.port,
+        fill_in(parsed.database),
         query,  # type: ignore[arg-type]
     )
     if not url.database:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlglot.errors import SqlglotError
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.sandbox.engine import EngineLost, versions_of
+from text2sql.engines.sandbox.engine import EngineLost, engine_versions
 from text2sql.equivalence.match import DEFAULT_EFFORT, open_generator
 from text2sql.equivalence.mutations import Mutation, mutations
 from text2sql.equivalence.pair import GoldFails, PreparedPair
@@ -125,7 +125,7 @@ def challenge(
         EngineMissing: The engine of the dialect cannot be had.
     """
     engines: list[Dialect] = [] if dialect == "sqlite" else [dialect]
-    versions_of(engines)
+    engine_versions(engines)
     count = max(1, min(count, MAX_MUTATIONS))
     databases = DEFAULT_EFFORT if verdict.proof == "canonical" else verdict.databases
     task = ChallengeTask(schema, gold, predicted, databases, count, seed, dialect)
@@ -174,7 +174,7 @@ def _try_mutations(pair: PreparedPair, task: ChallengeTask) -> tuple[list[Mutati
     rng = random.Random(task.seed)
     killed, survived = list[Mutation](), list[Mutation]()
     with open_generator(pair, task.seed) as generator:
-        generator.kept = task.databases
+        generator.cached_databases = task.databases
         for mutation in mutations(pair.gold.sql, rng, _DRAWN_PER_MUTATION * task.count, pair.syntax):
             if len(killed) + len(survived) == task.count:
                 break

@@ -11,11 +11,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from text2sql.engines.answers import extract_sql_in
-from text2sql.engines.declared.qualifiers import qualifiers_of
-from text2sql.engines.dialect import SHOWN, Dialect
-from text2sql.engines.sandbox.engine import EngineLost, EngineMissing, drop_engine, open_engine
-from text2sql.engines.sandbox.tables import engine_schema
-from text2sql.engines.translation.to_sqlite import as_sqlite
+from text2sql.engines.declared.qualifiers import read_qualifiers
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
+from text2sql.engines.sandbox.engine import EngineLost, EngineMissing, close_engine, open_engine
+from text2sql.engines.sandbox.schema_reader import read_engine_schema
+from text2sql.engines.translation.to_sqlite import translate_to_sqlite
 from text2sql.engines.trees import parse_query
 from text2sql.equivalence.databases.drawing.generator import Database, Generator
 from text2sql.equivalence.engine_pair import EnginePair, EnginePreparation
@@ -65,14 +65,14 @@ def match_in_engine(
         preparation = EnginePreparation(schema, gold, predicted, seed, engine)
         verdict = decide(preparation, lambda pair: _compare(pair, max(1, effort), seed, timeout))
     except EngineLost as error:
-        drop_engine(dialect)
+        close_engine(dialect)
         verdict = Verdict.undecided(f"{error}.", cause="engine_lost")
     except MemoryError:
         verdict = Verdict("timeout", "The pair takes too much memory.")
     except EngineMissing:
         raise
     except (Exception, RecursionError) as error:
-        drop_engine(dialect)
+        close_engine(dialect)
         verdict = Verdict.undecided(f"The evaluator failed on this pair: {type(error).__name__}: {error}")
     return replace(verdict, judged_on=engine.version)
 
@@ -81,15 +81,18 @@ def match_transpiled(
     schema: str, gold: str, predicted: str, dialect: Dialect, *, effort: int, seed: int, timeout: float
 ) -> Verdict:
     """Decides on SQLite, with both queries translated: for callers that have no engine and say so."""
-    qualifiers = qualifiers_of(schema, dialect)
-    texts = map(qualifiers.in_query, (gold, extract_sql_in(predicted, dialect)))
+    qualifiers = read_qualifiers(schema, dialect)
+    texts = map(qualifiers.rewrite_query, (gold, extract_sql_in(predicted, dialect)))
     trees = [parse_query(text, dialect) for text in texts]
-    known = engine_schema(qualifiers.in_schema(schema), dialect)
-    gold_query, query = [as_sqlite(known.with_days(tree), dialect) if tree is not None else None for tree in trees]
+    known = read_engine_schema(qualifiers.rewrite_schema(schema), dialect)
+    gold_query, query = [
+        translate_to_sqlite(known.rewrite_date_arithmetic(tree), dialect) if tree is not None else None
+        for tree in trees
+    ]
     if gold_query is None:
         verdict = Verdict.undecided("The gold query has no translation for SQLite.")
     elif query is None:
-        verdict = Verdict("error", f"The prediction does not parse as {SHOWN[dialect]}.")
+        verdict = Verdict("error", f"The prediction does not parse as {DISPLAY_NAMES[dialect]}.")
     else:
         verdict = match_pair(known.schema, gold_query.sql, query.sql, effort=effort, seed=seed, timeout=timeout)
     return replace(verdict, judged_on=TRANSPILED)
@@ -100,7 +103,9 @@ def _compare(pair: EnginePair, databases: int, seed: int, timeout: float) -> Ver
     trial = Trial(pair, budget)
     with open_generator(pair, seed) as generator:
         # What SQLite is told of time is a translation: the databases made for that are the engine's to see.
-        generator.kept = max(_SCOUTED_DATABASES[pair.dialect], _TIMED_DATABASES if generator.timed else 0)
+        generator.cached_databases = max(
+            _SCOUTED_DATABASES[pair.dialect], _TIMED_DATABASES if generator.is_timed else 0
+        )
         scouted = None if pair.is_same_query else _scout(pair, generator, databases, timeout)
         if scouted is not None and scouted.counterexample is not None:
             verdict = _confirm(pair, trial, generator, budget, scouted, scouted.counterexample)
@@ -113,7 +118,7 @@ def _compare(pair: EnginePair, databases: int, seed: int, timeout: float) -> Ver
             and pair.translations.exact
             and not pair.goes_beyond_sqlite
         )
-        databases = min(databases, generator.kept if seen else _UNSCOUTED_DATABASES)
+        databases = min(databases, generator.cached_databases if seen else _UNSCOUTED_DATABASES)
         return CounterexampleSearch(pair, trial, generator, databases, budget, scouted=seen).verdict()
 
 

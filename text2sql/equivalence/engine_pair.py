@@ -9,25 +9,26 @@ from functools import lru_cache
 from sqlglot import exp
 
 from text2sql.engines.answers import read_answer_in
-from text2sql.engines.declared.created_collations import alike, with_collations_placed
-from text2sql.engines.declared.qualifiers import qualifiers_of
-from text2sql.engines.declared.spelling import OWN, with_tables_spelt, without_qualifiers
+from text2sql.engines.declared.created_collations import collation_key, qualify_collations
+from text2sql.engines.declared.qualifiers import read_qualifiers
+from text2sql.engines.declared.spelling import DEFAULT_SCHEMAS, restore_table_case, strip_qualifiers
 from text2sql.engines.declared.types import NESTED
-from text2sql.engines.dialect import SHOWN, Dialect
-from text2sql.engines.guard import Reach, guarded
-from text2sql.engines.sandbox.box import EngineSandbox
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
+from text2sql.engines.guard import ReadScope, guard_query
 from text2sql.engines.sandbox.engine import Engine, open_engine
-from text2sql.engines.sandbox.tables import EngineSchema, engine_schema
-from text2sql.engines.translation.json_access import with_json
-from text2sql.engines.translation.pivots import without_pivots
-from text2sql.engines.translation.to_sqlite import as_sqlite, drops_order
-from text2sql.engines.trees import canonical_in, parse_query, with_collections_ordered, written
+from text2sql.engines.sandbox.engine_sandbox import EngineSandbox
+from text2sql.engines.sandbox.engine_schema import EngineSchema
+from text2sql.engines.sandbox.schema_reader import read_engine_schema
+from text2sql.engines.translation.json_access import rewrite_json_access
+from text2sql.engines.translation.pivots import expand_pivots
+from text2sql.engines.translation.to_sqlite import loses_aggregate_order, translate_to_sqlite
+from text2sql.engines.trees import canonical_in, order_collecting_aggregates, parse_query, to_sql
 from text2sql.equivalence import ties
-from text2sql.equivalence.engine_values import engine_column_hints
+from text2sql.equivalence.engine_values import engine_column_facts
 from text2sql.equivalence.pair import GoldFails, PairNotes, PreparedPair, check_query, encodable
 from text2sql.equivalence.syntax import Syntax
 from text2sql.sql.prepare import Prepared
-from text2sql.sql.repair import clean, word_names
+from text2sql.sql.repair import possible_table_names, strip_semicolon
 from text2sql.sql.sandbox import QueryFailed
 from text2sql.sql.schema import TableSchema, used_tables, used_views
 from text2sql.sql.tokens import fold
@@ -39,7 +40,7 @@ _MAX_GOLD_FAILURES = 60
 
 @lru_cache(maxsize=8)
 def syntax_of(dialect: Dialect, ignores_spelling: bool = False) -> Syntax:
-    """How queries of an engine's dialect are read and written.
+    """How queries of an engine's dialect are read and to_sql.
 
     Args:
         dialect: The engine's.
@@ -47,7 +48,7 @@ def syntax_of(dialect: Dialect, ignores_spelling: bool = False) -> Syntax:
     """
     return Syntax(
         parse=lambda sql: parse_query(sql, dialect),
-        write=lambda tree: written(tree, dialect),
+        write=lambda tree: to_sql(tree, dialect),
         canonical=lambda tree: canonical_in(tree, dialect),
         random_value=exp.Rand,
         agreed_value=_agreed_value_in_mysql if dialect == "mysql" else _column_itself,
@@ -62,7 +63,7 @@ def _is_tie(a: Value, b: Value) -> bool:
 def _is_collated_tie(a: Value, b: Value) -> bool:
     """MySQL's collations are blind for case, unless a schema says otherwise; PostgreSQL's where one says so."""
     if isinstance(a, str) and isinstance(b, str):
-        return alike(a) == alike(b)
+        return collation_key(a) == collation_key(b)
     return a == b
 
 
@@ -72,7 +73,7 @@ def _column_itself(column: exp.Expr) -> exp.Expr:
 
 
 def _agreed_value_in_mysql(column: exp.Expr) -> exp.Expr:
-    name = written(column, "mysql")
+    name = to_sql(column, "mysql")
     text = f"CASE WHEN MIN({name}) <=> MAX({name}) AND COUNT({name}) IN (0, COUNT(*)) THEN MIN({name}) ELSE RAND() END"
     query = parse_query(f"SELECT {text}", "mysql")
     assert query is not None
@@ -111,7 +112,7 @@ class EnginePair(PreparedPair):
     @property
     def goes_beyond_sqlite(self) -> bool:
         """Whether the queries are about what SQLite does not have: regular expressions, lists, lengths in bytes."""
-        return bool(self.column_hints.extra)
+        return bool(self.column_facts.hints)
 
     @property
     def sqlite_trees(self) -> list[exp.Expr]:
@@ -125,7 +126,7 @@ class EnginePair(PreparedPair):
     def dialect_trees(self) -> list[exp.Expr]:
         """See `PreparedPair`; what is a number of days says so."""
         trees = self._trees[: 1 if self.gold.sql == self.predicted.sql else 2]
-        return [self.engine_schema.with_days(tree) for tree in trees]
+        return [self.engine_schema.rewrite_date_arithmetic(tree) for tree in trees]
 
     def order_plan(self, tree: exp.Expr) -> ties.OrderPlan | None:
         """See `PreparedPair`; where there is nothing to take apart, the query runs as it stands."""
@@ -148,11 +149,11 @@ class EnginePreparation:
         self._engine, self.dialect = engine, engine.dialect
         self.answer = read_answer_in(predicted, engine.dialect)
         self.notes = PairNotes()
-        qualifiers = qualifiers_of(schema, engine.dialect)
-        self._ddl = qualifiers.in_schema(schema)
-        self._gold_text = qualifiers.in_query(clean(gold))
-        self.predicted_text = qualifiers.in_query(self.answer.sql)
-        self._schema: EngineSchema = engine_schema(self._ddl, engine.dialect)
+        qualifiers = read_qualifiers(schema, engine.dialect)
+        self._ddl = qualifiers.rewrite_schema(schema)
+        self._gold_text = qualifiers.rewrite_query(strip_semicolon(gold))
+        self.predicted_text = qualifiers.rewrite_query(self.answer.sql)
+        self._schema: EngineSchema = read_engine_schema(self._ddl, engine.dialect)
         self._rng = random.Random(seed)
         self._translations = self._translate()
         self._tables: dict[str, TableSchema] = {}
@@ -170,9 +171,13 @@ class EnginePreparation:
             if tree is None:
                 translated.append(None)
                 continue
-            plain, same = without_pivots(tree, self._schema.schema)
-            exact &= same and not drops_order(tree)
-            translated.append(as_sqlite(with_json(self._schema.with_days(plain), nested), self.dialect))
+            plain, same = expand_pivots(tree, self._schema.schema)
+            exact &= same and not loses_aggregate_order(tree)
+            translated.append(
+                translate_to_sqlite(
+                    rewrite_json_access(self._schema.rewrite_date_arithmetic(plain), nested), self.dialect
+                )
+            )
         gold, predicted = translated
         return Translations(gold, predicted, exact)
 
@@ -191,7 +196,7 @@ class EnginePreparation:
         trees = [query.tree for query in (gold, predicted) if query.tree is not None]
         translated = [query.tree for query in self._translated() if query.tree is not None]
         translations = self._translations
-        ignores_spelling = any(collation.blind for collation in self._schema.collations.values())
+        ignores_spelling = any(collation.nondeterministic for collation in self._schema.collations.values())
         return EnginePair(
             gold=gold,
             predicted=predicted,
@@ -203,7 +208,7 @@ class EnginePreparation:
             rng=self._rng,
             tie_breaker=ties.TieBreaker(self._rng),
             notes=self.notes,
-            column_hints=engine_column_hints(self._schema, trees, translated, self._inherits_rows),
+            column_facts=engine_column_facts(self._schema, trees, translated, self._inherits_rows),
             max_gold_failures=_MAX_GOLD_FAILURES,
             dialect=self.dialect,
             engine_schema=self._schema,
@@ -228,10 +233,10 @@ class EnginePreparation:
         try:
             return self._prepare_gold()
         except GoldFails:
-            if not self._schema.has_case:
+            if not self._schema.has_quoted_case:
                 raise
             self.notes.ignores_quoted_case = True
-            self._schema = engine_schema(self._ddl, self.dialect, folded=True)
+            self._schema = read_engine_schema(self._ddl, self.dialect, ignore_quotes=True)
             return self._prepare_gold()
 
     def _prepare_gold(self) -> Prepared:
@@ -239,7 +244,7 @@ class EnginePreparation:
         try:
             self.open_sandbox()
         except QueryFailed as failure:
-            raise GoldFails(f"{SHOWN[self.dialect]} does not accept the schema: {failure}") from None
+            raise GoldFails(f"{DISPLAY_NAMES[self.dialect]} does not accept the schema: {failure}") from None
         try:
             return self._prepare_text(self._gold_text)
         except QueryFailed as failure:
@@ -247,7 +252,7 @@ class EnginePreparation:
 
     def _refuse_unknown_types(self) -> None:
         """Gives a pair up that does more than show a column whose values are not known here."""
-        unknown = {key: place.type.foreign for (_, key), place in self._schema.columns.items() if place.type.foreign}
+        unknown = {key: place.type.opaque for (_, key), place in self._schema.columns.items() if place.type.opaque}
         for tree in self._parsed_texts() if unknown else ():
             for column in tree.find_all(exp.Column) if tree is not None else ():
                 # A field of a DuckDB struct looks like a column of a table.
@@ -266,22 +271,26 @@ class EnginePreparation:
         schema = self._schema.schema
         # Every name in either query, and in either translation.
         texts = [self._gold_text, self.predicted_text, *(query.sql for query in self._translated())]
-        names = set[str]().union(*map(word_names, texts))
+        names = set[str]().union(*map(possible_table_names, texts))
         views = used_views(schema, names)
         names = names.union(*(view.words for view in views))
         trees = self._parsed_texts()
         names = names.union(*(self._descendants(tree) for tree in trees if tree is not None))
         every_column = bool(views) or any(tree is None or _sees_all(tree) for tree in trees)
         used = used_tables(schema, names, every_column=every_column)
-        self._tables = self._schema.bounded(used)
-        self._inherits_rows = any(self._schema.inheritance.above(name, used) for name in used)
+        self._tables = self._schema.with_partition_checks(used)
+        self._inherits_rows = any(self._schema.inheritance.nearest_ancestors(name, used) for name in used)
         self._sandbox = EngineSandbox(self._engine, self._schema, self._tables, views)
 
     def _descendants(self, tree: exp.Expr) -> set[str]:
         """The tables that a query leaves out by ONLY."""
         parents = [fold(table.name) for table in tree.find_all(exp.Table) if table.args.get("only")]
         inheritance = self._schema.inheritance
-        return {name for name in self._schema.schema.tables if any(inheritance.above(name, [top]) for top in parents)}
+        return {
+            name
+            for name in self._schema.schema.tables
+            if any(inheritance.nearest_ancestors(name, [top]) for top in parents)
+        }
 
     @property
     def _opened_sandbox(self) -> EngineSandbox:
@@ -303,28 +312,30 @@ class EnginePreparation:
         """Has a query without an order return its rows in a random one where the order of rows is perturbed."""
         tree = query.tree
         if isinstance(tree, exp.Select) and not tree.args.get("order") and not tree.args.get("limit"):
-            shuffled = written(tree.copy().order_by(exp.Rand()), self.dialect)
+            shuffled = to_sql(tree.copy().order_by(exp.Rand()), self.dialect)
             if check_query(self._opened_sandbox, shuffled) is None:
                 self._opened_sandbox.shuffle(query.sql, shuffled)
 
     def _prepare_text(self, text: str) -> Prepared:
-        sql = without_qualifiers(guarded(text, self.dialect, self._reach()), self.dialect, OWN)
-        sql = with_collations_placed(sql, self._schema.collations)
+        sql = strip_qualifiers(guard_query(text, self.dialect, self._reach()), self.dialect, DEFAULT_SCHEMAS)
+        sql = qualify_collations(sql, self._schema.collations)
         if self.dialect == "mysql":
-            sql = with_tables_spelt(sql, {fold(table.name): table.name for table in self._tables.values()})
+            sql = restore_table_case(sql, {fold(table.name): table.name for table in self._tables.values()})
         self._opened_sandbox.check(sql)
         tree = parse_query(sql, self.dialect)
-        ordered = with_collections_ordered(tree, self.dialect) if tree is not None else None
+        ordered = order_collecting_aggregates(tree, self.dialect) if tree is not None else None
         if ordered is not None:
-            changed = written(ordered, self.dialect)
+            changed = to_sql(ordered, self.dialect)
             if check_query(self._opened_sandbox, changed) is None:
                 sql, tree = changed, ordered
         return Prepared(sql, tree=tree)
 
-    def _reach(self) -> Reach:
+    def _reach(self) -> ReadScope:
         schema = self._schema.schema
         names = {*schema.tables, *schema.views}
-        return Reach(frozenset(names | {f"{own}.{name}" for own in OWN for name in names}), OWN)
+        return ReadScope(
+            frozenset(names | {f"{own}.{name}" for own in DEFAULT_SCHEMAS for name in names}), DEFAULT_SCHEMAS
+        )
 
     def close(self) -> None:
         """See `PairPreparation`."""

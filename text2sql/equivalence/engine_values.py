@@ -8,14 +8,19 @@ from typing import Any
 
 from sqlglot import exp
 
-from text2sql.engines.declared.collations import counts_spaces
+from text2sql.engines.declared.collations import is_unpadded
 from text2sql.engines.declared.created_collations import collation_hints
 from text2sql.engines.declared.types import NESTED
-from text2sql.engines.sandbox.tables import EngineSchema, Place
+from text2sql.engines.sandbox.engine_schema import EngineColumn, EngineSchema
 from text2sql.engines.values.nested_values import nested_values
-from text2sql.engines.values.text_hints import blind_hints, compared_hints, compared_otherwise, text_hints
-from text2sql.equivalence.databases.values.json_documents import demands_of, documents, json_paths
-from text2sql.equivalence.pair import ColumnHints
+from text2sql.engines.values.text_hints import (
+    columns_compared_differently,
+    literal_hints,
+    spacing_and_accent_hints,
+    text_hints,
+)
+from text2sql.equivalence.databases.reading.compiler import EngineColumnFacts
+from text2sql.equivalence.databases.values.json_documents import documents, read_json_demands, read_json_paths
 from text2sql.sql.column_paths import Path
 from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
@@ -23,9 +28,9 @@ from text2sql.sql.values import Value
 Values = dict[str, list[Value]]
 
 
-def engine_column_hints(
+def engine_column_facts(
     schema: EngineSchema, trees: Sequence[exp.Expr], translated: Sequence[exp.Expr], inherits_rows: bool
-) -> ColumnHints:
+) -> EngineColumnFacts:
     """What columns hold for a pair.
 
     Args:
@@ -37,16 +42,16 @@ def engine_column_hints(
     columns = {column: place for (_, column), place in schema.columns.items()}
     has_nested = any(place.type.kind in NESTED for place in columns.values())
     nested = _nested_values(columns, trees, translated) if has_nested else {}
-    spellings = blind_hints(trees) if schema.dialect == "mysql" else _collated_texts(columns, trees)
+    spellings = spacing_and_accent_hints(trees) if schema.dialect == "mysql" else _collated_texts(columns, trees)
     # Conditions on a table are conditions on those whose rows are seen through it.
-    compared = compared_hints(trees) if inherits_rows else {}
+    compared = literal_hints(trees) if inherits_rows else {}
     texts = text_hints(trees)
-    extra: Values = {}
+    hints: Values = {}
     for values_by_column in (spellings, texts, nested, compared):
         for column, values in values_by_column.items():
-            extra.setdefault(column, []).extend(values)
-    swept = {column: extra[column] for column in (*texts, *(spellings.keys() & compared_otherwise(trees)))}
-    return ColumnHints(nested, extra, swept, _padded_columns(schema), _fractional_columns(schema))
+            hints.setdefault(column, []).extend(values)
+    swept = {column: hints[column] for column in (*texts, *(spellings.keys() & columns_compared_differently(trees)))}
+    return EngineColumnFacts(nested, _padded_columns(schema), _fractional_columns(schema), hints, swept)
 
 
 def _padded_columns(schema: EngineSchema) -> frozenset[str]:
@@ -55,7 +60,7 @@ def _padded_columns(schema: EngineSchema) -> frozenset[str]:
         return frozenset()
     texts = [(column, place) for (_, column), place in schema.columns.items() if place.type.kind == "text"]
     variable = [(column, place) for column, place in texts if not place.type.sql.startswith("CHAR")]
-    return frozenset(column for column, place in variable if not counts_spaces(place.collation))
+    return frozenset(column for column, place in variable if not is_unpadded(place.collation))
 
 
 def _fractional_columns(schema: EngineSchema) -> frozenset[str]:
@@ -64,22 +69,24 @@ def _fractional_columns(schema: EngineSchema) -> frozenset[str]:
     return frozenset(column for column, kind in timed if kind.kind in ("datetime", "time") and kind.scale)
 
 
-def _collated_texts(columns: Mapping[str, Place], trees: Sequence[exp.Expr]) -> Values:
+def _collated_texts(columns: Mapping[str, EngineColumn], trees: Sequence[exp.Expr]) -> Values:
     """Texts on which collations matter, where the schema or a query names one."""
     collated = {column for column, place in columns.items() if place.collation}
     named = collated or any(tree.find(exp.Collate) is not None for tree in trees)
     return collation_hints(trees, collated) if named else {}
 
 
-def _nested_values(columns: Mapping[str, Place], trees: Sequence[exp.Expr], translated: Sequence[exp.Expr]) -> Values:
+def _nested_values(
+    columns: Mapping[str, EngineColumn], trees: Sequence[exp.Expr], translated: Sequence[exp.Expr]
+) -> Values:
     """Values for the columns whose values have parts, from the paths that the queries follow."""
     values = dict.fromkeys(literal_value(literal) for tree in trees for literal in tree.find_all(exp.Literal))
     literals = [part for value in values if value is not None for part in (value, *_scalars_in(value))]
     paths: dict[str, list[Path]] = {}
     for tree in translated:
-        for column, column_paths in json_paths(tree).items():
+        for column, column_paths in read_json_paths(tree).items():
             paths.setdefault(column, []).extend(column_paths)
-    demands, nested = demands_of(trees), Values()
+    demands, nested = read_json_demands(trees), Values()
     for column, place in columns.items():
         followed = list(dict.fromkeys(paths.get(column, ())))
         if place.type.kind == "json" and followed:

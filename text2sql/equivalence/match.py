@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
-from text2sql.equivalence.databases.drawing.domains import Domains
+from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.drawing.generator import Generator
 from text2sql.equivalence.databases.probe import ConditionProbe
-from text2sql.equivalence.databases.reading.compiler import Told, compile_plan
-from text2sql.equivalence.databases.values.time_mentions import read_time_mentions
+from text2sql.equivalence.databases.reading.compiler import compile_plan
 from text2sql.equivalence.pair import GoldFails, PairPreparation, PreparedPair
 from text2sql.equivalence.real_database import match_on_file
 from text2sql.equivalence.search import CounterexampleSearch
@@ -125,11 +124,7 @@ def _not_the_only_query(verdict: Verdict, other: str) -> Verdict:
 @contextmanager
 def open_generator(pair: PreparedPair, seed: int) -> Iterator[Generator]:
     """Makes databases for a prepared pair; the tables that these need are added to the pair's."""
-    hints = pair.column_hints
-    plan = compile_plan(pair.schema, pair.sqlite_trees, Told(hints.nested, hints.padded, hints.fractional))
-    for column, values in hints.extra.items():
-        plan.hints.setdefault(column, []).extend(values)
-    plan.swept, plan.time_mentions = hints.swept, read_time_mentions(pair.dialect_trees)
+    plan = compile_plan(pair.schema, pair.sqlite_trees, pair.column_facts, pair.dialect_trees)
     for name in plan.tables:
         pair.tables.setdefault(name, pair.schema.tables[name])
     probe = ConditionProbe()

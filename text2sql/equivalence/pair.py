@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 from sqlglot import exp
 
 from text2sql.equivalence import ties
+from text2sql.equivalence.databases.reading.compiler import EngineColumnFacts
 from text2sql.equivalence.sandbox import Sandbox
 from text2sql.equivalence.syntax import Syntax
 from text2sql.sql.extract import Answer
@@ -64,25 +65,6 @@ class PairNotes:
 ColumnValues = Mapping[str, Sequence[Value]]
 
 
-@dataclass(frozen=True)
-class ColumnHints:
-    """What columns hold beyond what SQLite's types and the queries say; names of columns are in lower case.
-
-    Attributes:
-        nested: Of columns whose values have parts (JSON, lists, structs), all the values that they hold.
-        extra: Values that columns should hold besides those that the plan finds.
-        swept: Those of the extra values each of which is tried whatever the seed.
-        padded: Columns whose texts are equal where they differ in spaces at the end alone.
-        fractional: Columns that hold fractions of a second.
-    """
-
-    nested: ColumnValues = field(default_factory=dict)
-    extra: ColumnValues = field(default_factory=dict)
-    swept: ColumnValues = field(default_factory=dict)
-    padded: Collection[str] = frozenset()
-    fractional: Collection[str] = frozenset()
-
-
 # What makes one of several rows, so that one spelling of a text stands for others.
 _GROUPING = (exp.Distinct, exp.Group, exp.SetOperation, exp.Min, exp.Max)
 
@@ -103,7 +85,7 @@ class PreparedPair:
         rng: Shuffles rows, and breaks ties.
         tie_breaker: What the sandbox calls to break ties.
         notes: What was done to make the queries run.
-        column_hints: What columns hold beyond what their types and the queries say.
+        column_facts: What an engine says of columns beyond what SQLite's types say.
         max_gold_failures: Databases on which the gold query may fail before it is given up.
     """
 
@@ -117,7 +99,7 @@ class PreparedPair:
     rng: random.Random
     tie_breaker: ties.TieBreaker
     notes: PairNotes
-    column_hints: ColumnHints = field(default_factory=ColumnHints)
+    column_facts: EngineColumnFacts = field(default_factory=EngineColumnFacts)
     max_gold_failures: int = 6
 
     def check(self, sql: str) -> QueryFailed | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar, Unpack
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.sandbox.engine import drop_engine, open_engine, versions_of
+from text2sql.engines.sandbox.engine import close_engine, engine_versions, open_engine
 from text2sql.equivalence.match import DEFAULT_EFFORT, match_pair
 from text2sql.equivalence.processes.process_pool import Lost, Workers, run_tasks
 from text2sql.equivalence.processes.tasks import Work, to_json
@@ -154,7 +154,7 @@ def work_on_pairs(
     index_groups = list(indices.values())
     tasks = [PairTask(*pair, effort=effort, seed=seed, timeout=timeout, transpile=transpile) for pair in indices]
     # Asked before anything is compared: a server that does not answer is said at once.
-    versions = versions_of(engines_of(tasks))
+    versions = engine_versions(engines_of(tasks))
     job = _Job(work, workers, timeout, versions)
     scored = _score(job, tasks) if cache is None else _score_with_cache(job, tasks, cache)
     for number, verdict, result in scored:
@@ -189,7 +189,7 @@ def _score(job: _Job[R], tasks: list[PairTask]) -> Iterator[tuple[int, Verdict, 
         dialect = tasks[index].dialect
         if _may_have_lost_engine(reply, verdict) and dialect in job.versions:
             # A server that has gone would make all that follows undecided: the run ends, and can be gone on with.
-            drop_engine(dialect)
+            close_engine(dialect)
             open_engine(dialect)
         yield index, verdict, result
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from text2sql.equivalence.databases.drawing.generator import Database, Generator
-from text2sql.equivalence.databases.drawing.recipes import FIRST_AIMED
-from text2sql.equivalence.databases.reaches import out_of_sight
-from text2sql.equivalence.databases.values.thresholds import MOST, out_of_reach, thresholds
+from text2sql.equivalence.databases.drawing.recipes import FIRST_TARGETED
+from text2sql.equivalence.databases.limits import count_beyond_limit, reach_beyond_limit
+from text2sql.equivalence.databases.phenomena.count_thresholds import MAX_COUNTED_ROWS, read_count_thresholds
 from text2sql.equivalence.pair import GoldFails, PreparedPair
 from text2sql.equivalence.results import LenientComparison, is_informative
 from text2sql.equivalence.shrink import Shrinker
@@ -81,8 +81,8 @@ class CounterexampleSearch:
         self._min_informative = min(MIN_INFORMATIVE, databases)
         # Groups that compete differ in many ways that rarely decide: AVG(x) against AVG(DISTINCT x). An engine that
         # has scouted has seen them.
-        enough = databases * 2 if generator.grouped and not scouted else databases
-        self._enough = enough + generator.aimed if enough > FIRST_AIMED else enough
+        enough = databases * 2 if generator.groups_compete and not scouted else databases
+        self._enough = enough + generator.target_count if enough > FIRST_TARGETED else enough
         # Those that are aimed at something take nothing from those that make the gold query find something.
         self._max_databases = max(databases * 3, self._enough + databases)
 
@@ -122,9 +122,9 @@ class CounterexampleSearch:
 
     def _try_database(self, index: int, tally: _Tally) -> Verdict | None:
         """Compares on one database; a verdict only if the search ends here without a difference."""
-        rows = self._generator.database(index, tally.shrink_factor, telling=index >= self._enough)
+        rows = self._generator.database(index, tally.shrink_factor, informative=index >= self._enough)
         self._trial.load(rows)
-        if self._generator.refusing or self._pair.sandbox.refusing:
+        if self._generator.may_refuse_rows or self._pair.sandbox.refusing:
             rows = self._drop_orphans(rows)
         reverse = self._trial.may_reverse and index % 3 == 1
         if reverse:
@@ -142,7 +142,7 @@ class CounterexampleSearch:
     def _drop_orphans(self, rows: Database) -> Database:
         """Removes from the loaded database the children of rows that a CHECK kept out."""
         stored = {name: self._pair.sandbox.stored(self._pair.tables[name]) for name in rows}
-        while not self._generator.sound(stored):
+        while not self._generator.foreign_keys_hold(stored):
             self._generator.drop_orphans(stored)
         self._trial.load(stored)
         return stored
@@ -174,9 +174,9 @@ class CounterexampleSearch:
         Raises:
             GoldFails: It has failed on too many of them, or does more than read.
         """
-        if failure.kind == "timeout" and self._generator.recursive and self._generator.circles:
+        if failure.kind == "timeout" and self._generator.is_recursive and self._generator.allow_cycles:
             # A recursion that follows rows round in circles does not end: data where it does say more.
-            self._generator.circles = False
+            self._generator.allow_cycles = False
             return
         tally.gold_failures += 1
         if failure.kind == "timeout":
@@ -231,14 +231,14 @@ class CounterexampleSearch:
                 "databases on."
             )
         trees = self._pair.sqlite_trees
-        counts = [thresholds(tree) for tree in trees]
-        uncountable = out_of_reach(*counts) if len(counts) > 1 else None
+        counts = [read_count_thresholds(tree) for tree in trees]
+        uncountable = count_beyond_limit(*counts) if len(counts) > 1 else None
         if uncountable is not None:
             yield (
-                f"Only one of the queries counts rows against {uncountable:,}; databases are made up to {MOST:,} such "
-                "rows, and the results agree on these."
+                f"Only one of the queries counts rows against {uncountable:,}; databases are made up to "
+                f"{MAX_COUNTED_ROWS:,} such rows, and the results agree on these."
             )
-        unseen = out_of_sight(trees)
+        unseen = reach_beyond_limit(trees)
         if unseen is not None:
             what, number, limit = unseen
             yield (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from text2sql.equivalence.databases.drawing.generator import Database, Generator
-from text2sql.equivalence.databases.values.column_values import ordinary
+from text2sql.equivalence.databases.values.column_values import ordinary_values
 from text2sql.equivalence.pair import PreparedPair
 from text2sql.equivalence.results import LenientComparison
 from text2sql.equivalence.trial import BothResults, Trial
@@ -59,7 +59,7 @@ class Shrinker:
                         break
                     smaller = {**rows, name: rows[name][:start] + rows[name][start + chunk :]}
                     trials += 1
-                    if self._generator.sound(smaller) and self.differs(smaller):
+                    if self._generator.foreign_keys_hold(smaller) and self.differs(smaller):
                         rows = smaller
                     else:
                         start += chunk
@@ -102,7 +102,7 @@ def _with_all_columns(table: TableSchema, visible: TableSchema, rows: list[Row])
         if key in index_of:
             return row[index_of[key]]
         column = table.columns[key]
-        return ordinary(column.kind, 0, row_number)[-1] if column.not_null else None
+        return ordinary_values(column.kind, 0, row_number)[-1] if column.not_null else None
 
     wide = [tuple(value(key, number, row) for key in table.columns) for number, row in enumerate(rows, 1)]
     return Table(tuple(column.name for column in table.columns.values()), tuple(wide))

@@ -12,7 +12,7 @@ from text2sql.sql.ddl import parse_schema
 from text2sql.sql.extract import read_answer
 from text2sql.sql.files import file_schema
 from text2sql.sql.prepare import Prepared, misread_column, missing_name, prepare
-from text2sql.sql.repair import add_column, add_table, clean, qualify, word_names
+from text2sql.sql.repair import add_column, add_table, possible_table_names, qualify_column, strip_semicolon
 from text2sql.sql.sandbox import QueryFailed, SqliteSandbox, is_write
 from text2sql.sql.schema import Schema, TableSchema, View, used_tables, used_views
 from text2sql.sql.tokens import tokenize
@@ -39,7 +39,7 @@ class SqlitePreparation:
         self.answer = read_answer(predicted)
         self.predicted_text = self.answer.sql
         self.notes = PairNotes()
-        self._gold_text = clean(gold)
+        self._gold_text = strip_semicolon(gold)
         if database is not None and isinstance(schema, str) and not schema.strip():
             schema = file_schema(database)
         self._schema = parse_schema(encodable(schema)) if isinstance(schema, str) else schema
@@ -76,7 +76,7 @@ class SqlitePreparation:
     def open_sandbox(self) -> None:
         """Opens a sandbox with the tables that either query may read."""
         self.close()
-        names = word_names(self._gold_text) | word_names(self.predicted_text)
+        names = possible_table_names(self._gold_text) | possible_table_names(self.predicted_text)
         views = used_views(self._schema, names)
         names = names.union(*(view.words for view in views))
         texts = [self._gold_text, self.predicted_text, *(view.query for view in views)]
@@ -128,7 +128,7 @@ class SqlitePreparation:
         return True
 
     def _qualify(self, name: str) -> bool:
-        qualified = qualify(self._gold_text, name, self._schema)
+        qualified = qualify_column(self._gold_text, name, self._schema)
         if qualified is None or qualified == self._gold_text:
             return False
         if self.predicted_text == self._gold_text:

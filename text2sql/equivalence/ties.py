@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from text2sql.equivalence.databases.values.column_values import stored_as
+from text2sql.equivalence.databases.values.comparisons import stored_as
 from text2sql.equivalence.results import AllowedResults
 from text2sql.equivalence.syntax import SQLITE, Syntax
 from text2sql.sql.sandbox import Result, SqliteSandbox

@@ -56,9 +56,9 @@ def memory_ceiling(config: Config, dataset: Dataset, device: Device) -> float:
         forward_only=tokens,
         prompt=longest,
         answer=config.longest_answer,
-        together=together,
+        sequences=together,
         prefill=max(longest, tokens),
-        columns=together * (longest + config.longest_answer),
+        cache_positions=together * (longest + config.longest_answer),
     )
     return estimate_memory(shape, trained_parameters(config, shape), config.lora.rank, load, options, device).peak
 

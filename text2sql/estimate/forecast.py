@@ -133,7 +133,7 @@ def planned_batches(config: Config, examples: int, keys: OrderKeys) -> list[list
 def forecast_questions(config: Config, dataset: Dataset, tokenizer: Tokenizer | None) -> list[QuestionLoad]:
     """The questions that the evaluations of a run ask."""
     max_prompt_tokens = None
-    if tokenizer is not None and config.capabilities.computes_here:
+    if tokenizer is not None and config.capabilities.runs_locally:
         max_prompt_tokens = model_shape(config.trained_model).context - config.longest_answer
     loads: list[QuestionLoad] = []
     # Lengths of prompts without examples by the identity of the questions, which most evaluations share.

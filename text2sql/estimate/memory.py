@@ -7,8 +7,8 @@ from functools import partial
 
 from backends.planning.batch_plan import may_pack, may_share_prefixes, tokens_at_once
 from backends.planning.cores import available_cores
-from backends.planning.decode_plan import batch_columns, may_hold_once
-from backends.planning.estimate import Device, Load, Memory, estimate_memory, quantised
+from backends.planning.decode_plan import can_share_prefixes, first_batch_positions
+from backends.planning.estimate import Device, Load, Memory, estimate_memory, stored_quantization
 from backends.planning.micro_batch_sizes import micro_batch_sizes
 from backends.planning.shape import ModelShape, model_shape
 from text2sql.config import Config
@@ -101,7 +101,7 @@ def _candidates(config: Config, forecast: Forecast, device: Device) -> Iterator[
     limit = USABLE_SHARE * device.memory
     # If the weights alone do not fit, smaller batches do not help.
     if base < limit and sum(memory.sampling.values()) + base > limit:
-        yield "sample_batch_size", _halves(load.together, 1)
+        yield "sample_batch_size", _halves(load.sequences, 1)
     if base < limit and sum(memory.training.values()) + base > limit:
         longest = int(max(forecast.train.totals.max(initial=1), 1))
         yield (
@@ -110,9 +110,9 @@ def _candidates(config: Config, forecast: Forecast, device: Device) -> Iterator[
         )
         if options.gradient_checkpointing != "on":
             yield "gradient_checkpointing", ["on"]
-    if device.is_gpu and config.trains_adapter and quantised(options, device) == "none":
+    if device.is_gpu and config.trains_adapter and stored_quantization(options, device) == "none":
         yield "quantization", ["nf4"]
-        yield "sample_batch_size", _halves(load.together, 1)
+        yield "sample_batch_size", _halves(load.sequences, 1)
 
 
 def _halves(value: int, minimum: int) -> list[str | int]:
@@ -164,13 +164,13 @@ def _columns(config: Config, device: Device, load: QuestionLoad) -> int:
     def without_sharing(group: range) -> int:
         return min(rows, len(group) * load.samples) * (int(lengths.prompts[group].max()) + answer - 1)
 
-    sharing = may_hold_once(config.local, model_shape(config.trained_model).family, on_gpu=device.is_gpu)
+    sharing = can_share_prefixes(config.local, model_shape(config.trained_model).family, on_gpu=device.is_gpu)
     if lengths.ids is None or not sharing:
         return max(map(without_sharing, groups), default=0)
     ids, prompts = lengths.ids, lengths.prompts
     return max(
         (
-            batch_columns(
+            first_batch_positions(
                 [tuple(ids[k][: prompts[k]].tolist()) for k in group], load.samples, answer, rows, sharing=True
             )
             for group in sorted(groups, key=without_sharing)[-MAX_COUNTED_GROUPS:]

@@ -10,8 +10,8 @@ from backends.planning.estimate import (
     Device,
     Load,
     Memory,
-    quantised,
     sampling_seconds,
+    stored_quantization,
     training_flops,
     weight_bytes,
 )
@@ -102,7 +102,7 @@ def _print_local(config: Config, forecast: Forecast, device: Device) -> None:
     for problem in unsupported_settings(config, device):
         console.print(problem, style="bold red", markup=False)
     width = BYTES[device.dtype if config.local.dtype == "auto" else config.local.dtype]
-    weights = weight_bytes(shape, quantised(config.local, device), config.local.double_quantization, width)
+    weights = weight_bytes(shape, stored_quantization(config.local, device), config.local.double_quantization, width)
     flops = training_flops(
         shape,
         trained_parameters(config, shape),
@@ -138,8 +138,8 @@ def _print_memory(memory: Memory, load: Load) -> None:
     table.add_row("at its peak", *totals, style="bold")
     console.print(table)
     console.print(
-        f"Largest micro-batch: {load.tokens:,} tokens, {load.scored:,} learnt. {load.together} questions at a time, of "
-        f"up to {load.prompt} tokens, answered in up to {load.answer}."
+        f"Largest micro-batch: {load.tokens:,} tokens, {load.scored:,} learnt. {load.sequences} questions at a time, "
+        f"of up to {load.prompt} tokens, answered in up to {load.answer}."
     )
 
 

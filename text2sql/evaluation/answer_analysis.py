@@ -20,7 +20,7 @@ from text2sql.runs.records import Checks
 from text2sql.sql.ddl import parse_schema
 from text2sql.sql.hardness import Hardness
 from text2sql.sql.prepare import missing_name
-from text2sql.sql.repair import clean
+from text2sql.sql.repair import strip_semicolon
 from text2sql.sql.tokens import tokenize
 
 
@@ -53,9 +53,9 @@ def analyse_answer(
     """Compute everything about a prediction that needs no database."""
     text = extract_sql_in(predicted, dialect)
     failure = compile_failure(schema, gold, predicted, dialect, transpile)
-    exact = _normalised_tokens(clean(gold)) == _normalised_tokens(text)
+    exact = _normalised_tokens(strip_semicolon(gold)) == _normalised_tokens(text)
     parsed_schema = parse_schema(schema)
-    gold_tree, tree = (parse_query(sql, parsed_schema, dialect) for sql in (clean(gold), text))
+    gold_tree, tree = (parse_query(sql, parsed_schema, dialect) for sql in (strip_semicolon(gold), text))
     canonical = exact or (gold_tree is not None and tree is not None and _same_canonical(gold_tree, tree, dialect))
     valid_syntax = bool(text) and (failure is None or not is_syntax_error(failure))
     has_unknown_name = failure is not None and missing_name(failure) is not None

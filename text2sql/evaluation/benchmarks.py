@@ -31,7 +31,7 @@ from text2sql.equivalence.processes.process_pool import Lost, Workers, run_tasks
 from text2sql.runs.evaluation_summary import BenchmarkSummary, MetricValue
 from text2sql.runs.records import BenchmarkScore
 from text2sql.sql.extract import read_answer
-from text2sql.sql.repair import clean
+from text2sql.sql.repair import strip_semicolon
 from text2sql.sql.sandbox import QueryFailed, SqliteSandbox
 from text2sql.sql.tokens import tokenize
 from text2sql.sql.values import Row
@@ -153,7 +153,7 @@ class _Scorer:
     def __init__(self, question: BenchmarkQuestion, timeout: float) -> None:
         answer = read_answer(question.predicted)
         # An answer that writes is run with its writing statements, so that the sandbox refuses it.
-        self._gold, self._predicted = clean(question.gold), answer.writes or answer.sql
+        self._gold, self._predicted = strip_semicolon(question.gold), answer.writes or answer.sql
         self._databases, self._timeout = question.databases, timeout
         self._results: dict[tuple[str, str], list[Row] | QueryFailed] = {}
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from backends.paths import cache_directory
 from text2sql.config import EvaluationConfig
 from text2sql.engines.dialect import DIALECTS, Dialect
-from text2sql.engines.sandbox.engine import versions_of
+from text2sql.engines.sandbox.engine import engine_versions
 from text2sql.equivalence.pair import GoldFails
 from text2sql.equivalence.processes.process_pool import Lost, run_tasks
 from text2sql.equivalence.real_database import ON_FILE_ROWS, ON_FILE_STEPS
@@ -23,7 +23,7 @@ from text2sql.equivalence.sqlite_pair import SqlitePreparation
 from text2sql.equivalence.verdict_cache import VerdictCache
 from text2sql.errors import UserError
 from text2sql.formats import percent
-from text2sql.sql.dialects import reading_dialects
+from text2sql.sql.foreign_dialects import reading_dialects
 from text2sql.sql.sandbox import SqliteSandbox
 
 # Kinds of fault, in the words of the messages.
@@ -166,7 +166,7 @@ def _run_examinations(
         seconds = 2 * settings.timeout
         chosen = [tasks[index] for index in remaining]
         engines = engines_of(chosen)
-        versions_of(engines)
+        engine_versions(engines)
         done = run_tasks(work, chosen, workers=settings.workers, seconds=seconds, engines=engines) if chosen else ()
         for i, result in done:
             kinds = ((UNDECIDED, result.reason),) if isinstance(result, Lost) else result.kinds

@@ -20,7 +20,7 @@ from text2sql.equivalence.verdict import Verdict
 from text2sql.evaluation.condition_labels import Condition, compare_conditions
 from text2sql.sql.ddl import parse_schema
 from text2sql.sql.prepare import missing_name
-from text2sql.sql.repair import clean
+from text2sql.sql.repair import strip_semicolon
 from text2sql.sql.sandbox import QueryFailed, is_write
 from text2sql.sql.schema import Schema
 from text2sql.sql.trees import COMPARISONS, literal_value
@@ -119,7 +119,7 @@ def find_labels(
         if missing is not None and missing[0] != "ambiguous":
             labels.add(f"unknown {missing[0]}")
     parsed_schema = parse_schema(schema)
-    gold_tree, tree = (parse_query(sql, parsed_schema, dialect) for sql in (clean(gold), text))
+    gold_tree, tree = (parse_query(sql, parsed_schema, dialect) for sql in (strip_semicolon(gold), text))
     if gold_tree is not None and tree is not None:
         expected, features = _Features.of(gold_tree, parsed_schema), _Features.of(tree, parsed_schema)
         if "unknown column" in labels:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
 from text2sql.equivalence.verdict import Verdict
 from text2sql.runs.evaluation_summary import Agreement, OpinionSummary
 from text2sql.runs.records import Opinion
@@ -70,7 +70,7 @@ def judge_messages(
     """The messages that ask for an opinion on one prediction."""
     case = {"question": question, "schema": schema, "evidence": evidence, "reference_query": gold, "query": predicted}
     return [
-        {"role": "system", "content": INSTRUCTIONS.replace("{dialect}", SHOWN[dialect])},
+        {"role": "system", "content": INSTRUCTIONS.replace("{dialect}", DISPLAY_NAMES[dialect])},
         {"role": "user", "content": json.dumps({k: v for k, v in case.items() if v is not None}, ensure_ascii=False)},
     ]
 

@@ -22,7 +22,7 @@ from text2sql.evaluation.benchmarks import database_files
 from text2sql.formats import pluralize
 from text2sql.rows import READERS, SourceRow, names_table, read_rows
 from text2sql.rows.encodings import read_text
-from text2sql.rows.values import json_kind, read_value, whole_characters
+from text2sql.rows.values import json_kind, read_value, replace_lone_surrogates
 from text2sql.sql.files import databases_directory, file_schema, read_tables_json
 
 # The accepted names of each required column, our own name first.
@@ -287,7 +287,7 @@ def _text(row: SourceRow, name: str, where: str) -> str:
     """A column's value as text; empty where there is none. Lone surrogates are replaced in predictions."""
     value = row.get(name)
     if name in COLUMNS["predicted"] and isinstance(value, str):
-        return whole_characters(value)
+        return replace_lone_surrogates(value)
     try:
         return read_value(name, value, number=name in _NUMERIC, listed=name in COLUMNS["schema"])
     except ValueError as error:
@@ -360,7 +360,7 @@ def _read_bird(path: Path, golds: Sequence[PredictedQuestion]) -> list[str]:
         text = values[str(index)]
         if text is not None and not isinstance(text, str):
             raise UserError(f'predictions: {path}: "{index}" is {json_kind(text)}; it must be a text or null.')
-        sql, mark, db_id = whole_characters(text or "").partition(_BIRD_MARK)
+        sql, mark, db_id = replace_lone_surrogates(text or "").partition(_BIRD_MARK)
         expected = golds[index].db_id if index < len(golds) else None
         if mark and expected and db_id.strip() != expected:
             raise UserError(

@@ -7,7 +7,7 @@ from contextlib import closing
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
 from text2sql.engines.sandbox.engine import EngineMissing
 from text2sql.equivalence.scoring import Pair, score_pairs
 
@@ -96,8 +96,8 @@ class VerdictService:
         except EngineMissing:
             # The engine's message may name hosts and paths, which clients must not see.
             raise ValueError(
-                f"dialect: this server has no {SHOWN[request.dialect]} to judge in. Send pairs of another dialect, or "
-                "have whoever runs the server set one up."
+                f"dialect: this server has no {DISPLAY_NAMES[request.dialect]} to judge in. Send pairs of another "
+                "dialect, or have whoever runs the server set one up."
             ) from None
         return {"verdicts": results}
 

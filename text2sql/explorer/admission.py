@@ -1,4 +1,4 @@
-"""Who may look: the pages of this server alone, on this machine; and what its own pages may load."""
+"""Refuses requests of foreign pages, and sets the security headers of the explorer's own pages."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backends.web_origin import Hosts, foreign_page, security_headers
 
-# The page has its scripts and styles in files; the table library sets sizes through the style of elements.
+# The page loads scripts and styles from files; the table library sets sizes by the elements' style properties.
 PAGE = security_headers("script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'")
-# A comparison is one file with a style sheet inside, and has no script.
+# A comparison is one file with an inline style sheet and without scripts.
 DOCUMENT = security_headers("style-src 'unsafe-inline'; img-src data:")
-# A report has scripts, and names them itself. The file may be anybody's: in a sandbox whatever runs there has an origin
-# that is nobody's, and reaches neither this page nor a network.
+# A report has inline scripts. Anybody may have written the file: in a sandbox its scripts have an opaque origin, and
+# can reach neither this page nor a network.
 REPORT = security_headers(
     "sandbox allow-scripts allow-downloads; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data:"
 )
 
 
 class Admission:
-    """ASGI middleware: refuses what pages of others ask, and adds the security headers.
+    """ASGI middleware that refuses requests of foreign pages and adds the security headers.
 
     Args:
-        app: What answers the requests that come in.
+        app: The application that answers admitted requests.
         hosts: The names under which the server may be addressed.
     """
 
@@ -31,9 +31,9 @@ class Admission:
         self._app, self._hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or pass it on."""
+        """Refuses a request, or passes it on."""
         if scope["type"] == "websocket":
-            # The page uses none.
+            # The page uses no web sockets.
             await send({"type": "websocket.close"})
             return
         if scope["type"] != "http":
@@ -45,7 +45,7 @@ class Admission:
                 headers = MutableHeaders(scope=message)
                 for name, value in PAGE.items():
                     headers.setdefault(name, value)
-                # What has been read is in the page; the files are the truth.
+                # The files may change, so nothing is cached.
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 

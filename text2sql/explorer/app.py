@@ -1,4 +1,4 @@
-"""The application: the page, and what it asks for."""
+"""The web application: its pages and the API that they use."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel
 
 from backends.web_origin import Hosts
 from text2sql.errors import UserError
 from text2sql.explorer.admission import DOCUMENT, REPORT, Admission
 from text2sql.explorer.catalogue import Catalogue, stamps
-from text2sql.explorer.overview import overview
+from text2sql.explorer.overview import read_overview
 from text2sql.report.questions.answer import full_answer
 from text2sql.report.questions.answers import AnswerFile
 from text2sql.report.questions.clauses import clauses_of
 from text2sql.report.questions.packed import ASSETS as QUESTIONS
+from text2sql.report.questions.packed import json_value
 from text2sql.report.questions.tree_diff import compare_trees
 from text2sql.report.templates import PALETTE
 from text2sql.runs.records import Prediction, predictions_file
 
 ASSETS = Path(__file__).with_name("assets")
-# Of one answer to the page: rows, and seconds of reading. The list shows what has come while it asks for more.
-_ROWS = 5000
-_SECONDS = 0.25
-# Files whose answers are kept in memory, some 30 MB each for 50,000.
-_KEPT = 8
+# Rows in one response of the API; the page displays them while it requests more.
+_MAX_ROWS = 5000
+# Seconds of reading for one response of the API.
+_MAX_SECONDS = 0.25
+# Answer files that are kept in memory, about 30 MB each for 50,000 answers.
+_MAX_OPEN_FILES = 8
 
 
-class _Files:
-    """The files of answers that have been looked at lately."""
+class _AnswerFiles:
+    """A cache of the recently used answer files."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -45,35 +46,35 @@ class _Files:
         self._opened: OrderedDict[Path, AnswerFile] = OrderedDict()
 
     def open(self, run: str, label: str) -> AnswerFile:
-        """The answers of an evaluation of a run (UserError if it has none)."""
+        """The answers of an evaluation of a run (UserError if there are none)."""
         directory = self._catalogue.path(run)
         path = directory / predictions_file(label)
         if path.name not in stamps(directory):
             raise UserError(f'The run "{run}" has no answers called "{label}".')
         with self._lock:
-            found = self._opened.setdefault(path, AnswerFile(path))
+            file = self._opened.setdefault(path, AnswerFile(path))
             self._opened.move_to_end(path)
-            while len(self._opened) > _KEPT:
+            while len(self._opened) > _MAX_OPEN_FILES:
                 self._opened.popitem(last=False)
-        return found
+        return file
 
     def read(self, run: str, label: str, generation: int, offset: int) -> Prediction:
-        """One prediction in full (UserError if it is not there any more)."""
+        """One prediction in full (UserError if it no longer exists)."""
         return self.open(run, label).full(generation, offset)
 
 
 def create_app(directory: Path, hosts: Hosts) -> FastAPI:
-    """The application over the runs of a directory.
+    """Creates the application for the runs of a directory.
 
     Args:
-        directory: Where the runs are.
-        hosts: The names under which it may be addressed.
+        directory: The directory of the runs.
+        hosts: The names under which the server may be addressed.
     """
     app = FastAPI(title="text2sql view", docs_url=None, redoc_url=None, openapi_url=None)
     catalogue = Catalogue(directory)
     _serve_pages(app, catalogue)
     _serve_runs(app, catalogue)
-    _serve_answers(app, _Files(catalogue))
+    _serve_answers(app, _AnswerFiles(catalogue))
 
     @app.exception_handler(UserError)
     def tell(request: Request, error: UserError) -> Response:
@@ -90,7 +91,7 @@ def create_app(directory: Path, hosts: Hosts) -> FastAPI:
 
 
 def _serve_pages(app: FastAPI, catalogue: Catalogue) -> None:
-    drawing = threading.Lock()
+    plot_lock = threading.Lock()
 
     @app.get("/")
     def page() -> Response:
@@ -115,19 +116,19 @@ def _serve_pages(app: FastAPI, catalogue: Catalogue) -> None:
 
         try:
             # The plotting library has one state for all threads.
-            with drawing:
-                return HTMLResponse(render(compare(load_entries(_named(catalogue, run)))), headers=DOCUMENT)
+            with plot_lock:
+                return HTMLResponse(render(compare(load_entries(_run_arguments(catalogue, run)))), headers=DOCUMENT)
         except UserError as error:
             return Response(f"{error}\n", 404, media_type="text/plain", headers=DOCUMENT)
 
 
-def _named(catalogue: Catalogue, runs: Sequence[str]) -> list[str]:
-    """The runs of an address, RUN or RUN:LABEL, as they are named on the command line."""
-    found = []
+def _run_arguments(catalogue: Catalogue, runs: Sequence[str]) -> list[str]:
+    """The arguments of the command line for the runs in a URL, RUN or RUN:LABEL."""
+    arguments = []
     for text in runs:
         run, colon, label = text.partition(":")
-        found.append(f"{catalogue.path(run)}{colon}{label}")
-    return found
+        arguments.append(f"{catalogue.path(run)}{colon}{label}")
+    return arguments
 
 
 def _serve_runs(app: FastAPI, catalogue: Catalogue) -> None:
@@ -136,18 +137,18 @@ def _serve_runs(app: FastAPI, catalogue: Catalogue) -> None:
         return _json({"directory": str(catalogue.directory), "runs": [asdict(entry) for entry in catalogue.entries()]})
 
     @app.get("/api/stamps")
-    def looks(run: str) -> Response:
+    def file_stamps(run: str) -> Response:
         return _json(stamps(catalogue.path(run)))
 
     @app.get("/api/overview")
-    def head(run: str) -> Response:
-        return _json(asdict(overview(catalogue.path(run))))
+    def run_overview(run: str) -> Response:
+        return _json(asdict(read_overview(catalogue.path(run))))
 
 
-def _serve_answers(app: FastAPI, files: _Files) -> None:
+def _serve_answers(app: FastAPI, files: _AnswerFiles) -> None:
     @app.get("/api/answers")
     def answers(run: str, label: str, generation: int = 0, start: Annotated[int, Query(ge=0)] = 0) -> Response:
-        page = files.open(run, label).page(generation, start, _ROWS, _SECONDS)
+        page = files.open(run, label).page(generation, start, _MAX_ROWS, _MAX_SECONDS)
         rows = [
             (r.offset, r.id, r.question, r.gold, r.sql, r.correct, r.status, r.hardness, r.labels, r.cluster)
             for r in page.rows
@@ -157,8 +158,8 @@ def _serve_answers(app: FastAPI, files: _Files) -> None:
 
     @app.get("/api/clauses")
     def clauses(run: str, label: str, generation: int, start: Annotated[int, Query(ge=0)]) -> Response:
-        page = files.open(run, label).page(generation, start, _ROWS, 0)
-        found = clauses_of([row.gold for row in page.rows], _SECONDS)
+        page = files.open(run, label).page(generation, start, _MAX_ROWS, 0)
+        found = clauses_of([row.gold for row in page.rows], _MAX_SECONDS)
         return _json({"generation": page.generation, "start": page.start, "clauses": found})
 
     @app.get("/api/answer")
@@ -172,11 +173,5 @@ def _serve_answers(app: FastAPI, files: _Files) -> None:
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    # In ASCII: a model may write half characters, which are no UTF-8.
-    return Response(json.dumps(value, allow_nan=False, default=_plain), status, media_type="application/json")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump()
-    raise TypeError(f"{type(value).__name__} is not shown")
+    # In ASCII, because a model's answer may contain lone surrogates, which UTF-8 cannot encode.
+    return Response(json.dumps(value, allow_nan=False, default=json_value), status, media_type="application/json")

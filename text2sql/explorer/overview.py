@@ -1,4 +1,4 @@
-"""What stands above the questions of a run: what it came to, and which answers there are."""
+"""The head of a run's page: its results, and the list of its answers."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Overview:
     """The head of a run's page.
 
     Attributes:
-        name: Of the run.
-        lead: Base model, backend and time.
+        name: The name of the run.
+        lead: The base model, the backend and the time.
         sentence: The paired result in words; empty before there is one.
-        scores: Execution accuracy by model.
-        charts: The course of its training.
-        answers: Which there are.
-        config: Text of ``config.yaml``, secrets masked.
+        scores: The execution accuracy by model.
+        charts: The curves of its training.
+        answers: The evaluations with answers.
+        config: The text of ``config.yaml`` with masked secrets.
         has_report: Whether there is a ``report.html``.
-        notes: What a reader must know of the numbers.
+        notes: Notes for the reader of the numbers.
         problems: What could not be read.
-        vocabulary: What answers are filtered by.
+        vocabulary: The values of the filters of answers.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Overview:
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
 
 
-def overview(path: Path) -> Overview:
-    """Read what there is of a run, its answers apart; what cannot be read is named."""
+def read_overview(path: Path) -> Overview:
+    """Reads the existing parts of a run without its answers; parts that cannot be read are listed."""
     try:
         run = load_run(path, (), in_progress=True)
     except UserError:
-        # There may be answers all the same.
+        # There may be answers anyway.
         run = RunData(path.resolve().name)
     return Overview(
         name=run.name,
@@ -77,8 +77,8 @@ def _lead(run: RunData) -> list[str]:
 
 
 def _sentence(run: RunData) -> str:
-    head = run.summary.headline if run.summary else None
-    if head is None or not (head.base or head.tuned or head.start):
+    headline = run.summary.headline if run.summary else None
+    if headline is None or not (headline.base or headline.tuned or headline.start):
         return ""
-    before, paired = ("start", head.paired_start) if head.start else ("base", head.paired)
-    return result_sentence(run.score(before), head.tuned, paired, "start" if head.start else "base")
+    baseline, paired = ("start", headline.paired_start) if headline.start else ("base", headline.paired)
+    return result_sentence(run.score(baseline), headline.tuned, paired, "start" if headline.start else "base")

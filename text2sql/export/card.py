@@ -12,7 +12,7 @@ from text2sql.config import Config, dump_config
 from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.data.sources import find_named
-from text2sql.engines.dialect import SHOWN
+from text2sql.engines.dialect import DISPLAY_NAMES
 from text2sql.evaluation.metrics import INTERVAL
 from text2sql.export.record import ExportRecord
 from text2sql.formats import count, interval, p_value, percent
@@ -139,7 +139,7 @@ def _lead(record: ExportRecord, config: Config) -> str:
 
 def _dialect(config: Config) -> str:
     """A sentence on the dialect of the queries; empty for SQLite, the default."""
-    return "" if config.data.dialect == "sqlite" else f" Its queries are {SHOWN[config.data.dialect]}'s."
+    return "" if config.data.dialect == "sqlite" else f" Its queries are {DISPLAY_NAMES[config.data.dialect]}'s."
 
 
 def _results(summary: Summary | None) -> str:
@@ -237,7 +237,7 @@ def _training(config: Config, summary: Summary | None) -> str:
             f"- {count(training.steps)} steps of {training.batch_size} examples, {count(training.tokens)} tokens, "
             f"learning rate {training.learning_rate:g} ({config.training.schedule})"
         )
-    quantized = config.local.quantization if config.capabilities.computes_here else "none"
+    quantized = config.local.quantization if config.capabilities.runs_locally else "none"
     lines.append(
         f"- Base weights while training: {'not quantised' if quantized == 'none' else quantized + ' (QLoRA)'}; "
         "loss on the answer alone"

@@ -13,10 +13,10 @@ from backends.interface import SamplingClient, ServiceClient, StreamingSamplingC
 from text2sql.config import Config
 from text2sql.data import prompts
 from text2sql.data.example import Example
-from text2sql.data.schema_cut import USUAL_TABLES, CutSchema, cut_schema
+from text2sql.data.schema_cut import DEFAULT_MAX_TABLES, CutSchema, cut_schema
 from text2sql.data.schema_text import show_schemas
 from text2sql.engines.answers import extract_sql_in
-from text2sql.engines.dialect import SHOWN, Dialect
+from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
 from text2sql.engines.user_databases.connection import Limits
 from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.errors import UserError
@@ -69,7 +69,7 @@ class Answerer:
     """
 
     def __init__(
-        self, run: RunDirectory, config: Config, service: ServiceClient, max_tables: int = USUAL_TABLES
+        self, run: RunDirectory, config: Config, service: ServiceClient, max_tables: int = DEFAULT_MAX_TABLES
     ) -> None:
         self.config, self.max_tables = config, max_tables
         self._run, self._service = run, service
@@ -130,8 +130,8 @@ class Answerer:
         if dialect == run_dialect:
             return ""
         return (
-            f"The run's queries are {SHOWN[run_dialect]}, the database is {SHOWN[dialect]}: read the SQL before you "
-            "trust it."
+            f"The run's queries are {DISPLAY_NAMES[run_dialect]}, the database is {DISPLAY_NAMES[dialect]}: "
+            "read the SQL before you trust it."
         )
 
     def _example(self, question: str, cut: CutSchema, database: UserDatabase | None) -> Example:
@@ -176,7 +176,7 @@ class Answerer:
 
 
 @contextmanager
-def open_answerer(directory: Path, max_tables: int = USUAL_TABLES) -> Iterator[Answerer]:
+def open_answerer(directory: Path, max_tables: int = DEFAULT_MAX_TABLES) -> Iterator[Answerer]:
     """Open the models of a run until the end of the block.
 
     Args:

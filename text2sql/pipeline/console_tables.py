@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backends.capabilities import capabilities_of
-from backends.interface import Description
+from backends.facts import BackendFacts
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
 from text2sql.console import console
@@ -44,9 +44,9 @@ def introduce_run(session: RunSession, dataset: Dataset) -> None:
         )
 
 
-def introduce_devices(backend: Description, config: Config) -> None:
+def introduce_devices(backend: BackendFacts, config: Config) -> None:
     """Print a note if a run uses fewer GPUs than there are."""
-    used, available = backend.get("processes", 1), backend.get("gpus", 1)
+    used, available = backend.processes or 1, backend.gpus or 1
     if available > used and config.local.device in ("auto", "cuda"):
         console.print(
             f"This machine has {available} GPUs, and this run uses {used}; "

@@ -28,7 +28,7 @@ def check_adapter(config: Config) -> None:
     if adapter is None:
         return
     if adapter.startswith(SCHEME):
-        if config.capabilities.computes_here or not config.capabilities.has_weights:
+        if config.capabilities.runs_locally or not config.capabilities.has_weights:
             raise UserError(f"{KEY}: {adapter} is on a server, which backend=tinker asks; this is {config.backend}.")
         try:
             CheckpointPath.parse(adapter)
@@ -37,7 +37,7 @@ def check_adapter(config: Config) -> None:
                 f"{KEY}: {adapter} is no path; they look like tinker://RUN/sampler_weights/NAME."
             ) from error
         return
-    if not config.capabilities.computes_here:
+    if not config.capabilities.runs_locally:
         raise UserError(f"{KEY}: {adapter} is no tinker:// path, and other adapters are evaluated with backend=local.")
     directory = expand_user(adapter)
     if directory.is_dir():

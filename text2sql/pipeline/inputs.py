@@ -15,7 +15,7 @@ from backends.tokenizer import vocabulary
 from text2sql.config import Config
 from text2sql.config.templates import TEMPLATES
 from text2sql.data import prompts
-from text2sql.data.chats import EFFORT, switches
+from text2sql.data.chats import EFFORT, thinking_switches
 from text2sql.data.dataset import Dataset
 from text2sql.data.example import Example
 from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
@@ -43,7 +43,7 @@ def take_fingerprints(config: Config, dataset: Dataset, tokenizer: Any) -> dict[
     if databases := sorted({example.db for example in split.test if example.db}):
         fingerprints["databases"] = fingerprint(map(_digest_database, databases), len(databases))
     # Of a hosted model only the name is known, which the configuration has.
-    if config.capabilities.computes_here and (digest := weights_digest(config.trained_model)):
+    if config.capabilities.runs_locally and (digest := weights_digest(config.trained_model)):
         fingerprints["base_weights"] = Fingerprint(digest=digest)
     if (file := adapter_file(config)) is not None and file.is_file():
         with file.open("rb") as weights:
@@ -66,7 +66,7 @@ def _template_differences(form: prompts.PromptFormat, tokenizer: Any) -> Iterato
     """How our chats differ from what the model's chat template makes of the turns; for most models not at all."""
     if left_out := turns_left_out(tokenizer):
         yield f"without {left_out}"
-    if EFFORT in (options := switches(tokenizer.chat_template, thinks=form.thinks)):
+    if EFFORT in (options := thinking_switches(tokenizer.chat_template, thinks=form.thinks)):
         yield f"{EFFORT}={options[EFFORT]}"
     end = prompts.end_of_turn(form, tokenizer)
     if len(end) > 1 and end[-2] in tokenizer.all_special_ids:

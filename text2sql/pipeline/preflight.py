@@ -115,7 +115,7 @@ def _check_backend(config: Config) -> None:
     try:
         check_backend(config.backend, config.backend_options, config.trained_model)
     except BackendError as error:
-        if not config.capabilities.computes_here and config.capabilities.has_weights:
+        if not config.capabilities.runs_locally and config.capabilities.has_weights:
             error.add_note("A model on this machine needs none of that: backend=local.")
         raise
 

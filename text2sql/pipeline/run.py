@@ -57,7 +57,7 @@ def _run_claimed(claim: Claim, stages: Sequence[str]) -> Path:
 
     config = claim.config
     dataset = read_data(config, stages)
-    if config.capabilities.computes_here:
+    if config.capabilities.runs_locally:
         from text2sql.estimate.warning import warn_of_memory
 
         warn_of_memory(config, dataset)
@@ -85,7 +85,7 @@ def _run_on_backend(run: RunDirectory, config: Config, dataset: Dataset, stages:
     budget = TokenBudget(run, config)
     opened = open_service(pin_matmul_dtype(config, run), run.file("checkpoints"))
     with save_traceback(run.path), sigterm_interrupts(), open_trackers(config, run) as trackers:
-        if config.capabilities.computes_here:
+        if config.capabilities.runs_locally:
             console.print(f"Loading {config.trained_model} …")
         with opened as service:
             record_session(run, config, service)

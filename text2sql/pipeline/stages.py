@@ -6,9 +6,10 @@ Every stage writes its results as it goes and skips what an earlier start has fi
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
-from backends.interface import Description, SamplingClient
+from backends.facts import TrainingFacts
+from backends.interface import SamplingClient
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
 from text2sql.console import console
@@ -224,18 +225,20 @@ def _introduce(
         if config.rl.method is not None:
             introduce_questions(dataset, count_seen_in_training(start.record, dataset.split.train))
     # Initial weights have the modules of this configuration: others are refused above.
-    trained = _describe_training(session) if trains else Description()
-    weights = TrainedWeights.model_validate(trained) if trained else None
+    trained = _describe_training(session) if trains else None
+    weights = TrainedWeights.model_validate(asdict(trained)) if trained else None
     if weights:
         introduce_training(weights)
     show_first_example(dataset.split.train[0], first, tokenizer)
     # A run that is resumed keeps the record of its first start.
     if run.environment() is None:
-        run.write_json(ENVIRONMENT, describe_environment(prompts.VERSION, session.service.describe() | trained))
+        facts = session.service.describe()
+        facts = replace(facts, training=trained or facts.training)
+        run.write_json(ENVIRONMENT, describe_environment(prompts.VERSION, facts))
     return weights
 
 
-def _describe_training(session: RunSession) -> Description:
+def _describe_training(session: RunSession) -> TrainingFacts | None:
     """What the training will change in the model (BackendError if the backend cannot train it as configured)."""
     config, lora = session.config, session.config.lora
     return session.service.describe_training(

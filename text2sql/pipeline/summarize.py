@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from backends.interface import Description
+from backends.facts import BackendFacts
 from text2sql.config import Config
 from text2sql.data.dataset import Dataset
 from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
@@ -53,7 +53,7 @@ class FinishedRun:
     run: RunDirectory
     dataset: Dataset
     budget: TokenBudget
-    backend: Description
+    backend: BackendFacts
     stages: Sequence[str]
 
 

@@ -347,7 +347,7 @@ def _cost(run: RunData) -> list[tuple[str, str]]:
 def _memory_label(summary: Summary) -> str:
     backend = capabilities_of(summary.backend)
     # With a remote backend the run's own process holds no weights.
-    is_remote = backend is not None and backend.has_weights and not backend.computes_here
+    is_remote = backend is not None and backend.has_weights and not backend.runs_locally
     return "Peak memory of the client" if is_remote else "Peak memory"
 
 

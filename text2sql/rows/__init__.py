@@ -1,7 +1,8 @@
-"""Reading rows from files: .json, .jsonl, .csv or .parquet. The one reader of them in this project.
+"""Reads rows from .json, .jsonl, .csv and .parquet files, for the whole project.
 
-Rows are mappings from column to value. JSON Lines is read on its own too, with line numbers, for the files that a run
-appends to.
+Rows are mappings from column to value. `read_jsonl` also gives line numbers, for files that a run appends to.
+
+- `csv_tables`: CSV files with any delimiter; `encodings`: text files in any usual encoding; `values`: cells as text.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from text2sql.errors import UserError
-from text2sql.rows.csv_tables import read_csv_said
+from text2sql.rows.csv_tables import read_csv_with_warning
 from text2sql.rows.encodings import decode
 from text2sql.rows.values import json_kind
 
@@ -22,12 +23,12 @@ SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
 
 def names_table(path: Path) -> bool:
-    """Whether a file has the ending of one with rows, also one that is not read here, such as a spreadsheet."""
+    """Whether a file's suffix is that of a table, including spreadsheets, which are not supported."""
     return path.suffix.casefold() in (*READERS, *SPREADSHEETS)
 
 
 def check_present(path: Path, what: str) -> None:
-    """Raise UserError if there is no such file, or it is a spreadsheet or empty; `what` as for `read_rows`."""
+    """Raises UserError if a file is missing, a spreadsheet or empty; `what` as for `read_rows`."""
     if not path.exists():
         remedy = "; set data.path or data.source" if what == "data" else ""
         raise UserError(f"{what}: there is no file {path}{remedy}.")
@@ -37,23 +38,23 @@ def check_present(path: Path, what: str) -> None:
 
 
 def _reader(path: Path, what: str) -> Callable[[Path], Iterator[SourceRow]]:
-    """What reads a file of this ending (UserError if nothing does)."""
-    ending = path.suffix.casefold()
-    if ending not in READERS:
-        advice = " Save the sheet as CSV." if ending in SPREADSHEETS else ""
+    """The reader for a file's suffix (UserError if there is none)."""
+    suffix = path.suffix.casefold()
+    if suffix not in READERS:
+        advice = " Save the sheet as CSV." if suffix in SPREADSHEETS else ""
         raise UserError(f'{what}: "{path}" must end in {", ".join(READERS)}.{advice}')
-    return READERS[ending]
+    return READERS[suffix]
 
 
 def read_rows(path: Path, what: str = "data") -> list[SourceRow]:
     """The rows of a .json, .jsonl, .csv or .parquet file.
 
     Args:
-        path: The file; its ending says how it is read.
-        what: What the file is for, as the user names it: a configuration's section or an option of a command.
+        path: The file; its suffix determines the format.
+        what: The configuration's section or the option that names the file, for messages.
 
     Raises:
-        UserError: It is missing or malformed; the message begins with `what` and names the file and the line.
+        UserError: The file is missing or malformed; the message starts with `what` and names the file and the line.
     """
     if not names_table(path) and not path.exists():
         raise UserError(f"{what}: there is no file or directory {path}.")
@@ -72,21 +73,21 @@ def read_rows(path: Path, what: str = "data") -> list[SourceRow]:
 def read_jsonl(
     path: Path, *, appended: bool = False, skipped: list[str] | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a JSON Lines file with their line numbers, from 1; blank lines are passed over.
+    """The objects of a JSON Lines file with their line numbers, from 1; blank lines are skipped.
 
     Args:
         path: The file.
-        appended: Whether a process appends to it. What follows the last newline is then a write that was interrupted,
-            and is left out.
-        skipped: Where given, lines that cannot be read are left out, and what is wrong with each is appended here.
+        appended: Whether a process appends to it. Text after the last newline is then an interrupted write, and is
+            skipped.
+        skipped: If given, malformed lines are skipped, and a message about each is appended to this list.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: A line is not a JSON object; the message begins with ``line N``.
+        ValueError: A line is not a JSON object; the message starts with ``line N``.
     """
     with path.open("rb") as file:
-        # Lines are split as bytes: a JSON text may hold U+2028 and its like, and an interrupted write may end inside
-        # a character.
+        # Lines are split as bytes: a JSON text may contain U+2028 and similar characters, and an interrupted write may
+        # end within a character.
         for number, line in enumerate(file, start=1):
             if not line.strip() or (appended and not line.endswith(b"\n")):
                 continue
@@ -102,7 +103,7 @@ def read_jsonl(
 
 def _parse_line(line: bytes, number: int) -> dict[str, Any]:
     try:
-        # A byte-order mark may stand in front of the first line.
+        # The first line may start with a byte-order mark.
         value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"line {number} is not text in UTF-8") from error
@@ -114,7 +115,7 @@ def _parse_line(line: bytes, number: int) -> dict[str, Any]:
 
 
 def dump_jsonl(rows: Iterable[SourceRow]) -> str:
-    """Rows as the text of a JSON Lines file, other scripts than Latin as they are."""
+    """Rows as the text of a JSON Lines file, without escapes of non-ASCII characters."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
@@ -139,7 +140,7 @@ def _read_jsonl(path: Path) -> Iterator[SourceRow]:
 
 
 def _json_text(raw: bytes) -> str:
-    """The text of a JSON file: UTF-8, as JSON has to be, or UTF-16 with the mark that Windows programs put in front."""
+    """The text of a JSON file: UTF-8, as the standard requires, or UTF-16 with a byte-order mark, as on Windows."""
     return decode(raw).text if _is_utf16(raw) else raw.decode("utf-8-sig")
 
 
@@ -148,7 +149,7 @@ def _is_utf16(raw: bytes) -> bool:
 
 
 def _read_csv(path: Path) -> Iterator[SourceRow]:
-    return read_csv_said(path).records()
+    return read_csv_with_warning(path).records()
 
 
 def _read_parquet(path: Path) -> Iterator[SourceRow]:

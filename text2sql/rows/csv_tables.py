@@ -1,7 +1,7 @@
-"""Tables in CSV files: the one reader of them in this project.
+"""Reads tables in CSV files, for the whole project.
 
-The standard library's parser reads the cells; which sign separates them is found here. `csv.Sniffer` looks at letter
-frequencies, takes any quote or letter for a delimiter, and is wrong on lists in brackets and on texts with commas.
+The standard library parses the cells; this module finds the delimiter. `csv.Sniffer` uses letter frequencies, may take
+any quote or letter for a delimiter, and is wrong on lists in brackets and on texts with commas.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from text2sql.rows.encodings import decode
 LOG = logging.getLogger(__name__)
 
 DELIMITERS = (",", ";", "\t", "|")
-# A schema may be one cell, and is larger than the parser's own limit of 131,072 characters.
+# A cell may be a whole schema, which is larger than the parser's default limit of 131,072 characters.
 csv.field_size_limit(2**31 - 1)
 
 
 @dataclass(frozen=True)
 class CsvTable:
-    """A table as text, parsed when its rows are asked for.
+    """A CSV table, which is parsed when its rows are read.
 
     Attributes:
-        header: The names in its first line, without spaces around them; empty for an empty file.
+        header: The stripped names in the first line; empty for an empty file.
         text: The file's text.
-        delimiter: What separates the cells.
-        skip_space: Whether a space may stand between a delimiter and a quoted cell.
-        strict: Whether a quoted cell must end where the cell does.
-        note: What a reader must know of how the file was read; empty if nothing.
+        delimiter: The delimiter of the cells.
+        skip_space: Whether a space may precede a quoted cell.
+        strict: Whether the closing quote must end the cell.
+        note: A note for the user on how the file was read; empty if there is none.
     """
 
     header: list[str]
@@ -44,7 +44,7 @@ class CsvTable:
     note: str
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """The rows after the header, each with the number of its last line; blank lines are left out.
+        """The rows after the header, each with the number of its last line; blank lines are skipped.
 
         Raises:
             ValueError: A row is malformed; the message begins with ``line N``.
@@ -54,15 +54,15 @@ class CsvTable:
         return rows
 
     def records(self) -> Iterator[dict[str, str | None]]:
-        """The rows by the names of the header; what a short row lacks is None.
+        """The rows as mappings from the header's names; missing cells of short rows are None.
 
         Raises:
-            ValueError: A row is malformed or has more cells than the header, or a name stands twice in the header.
+            ValueError: A row is malformed or has more cells than the header, or a name is in the header twice.
         """
-        named = [name for name in self.header if name]
-        twice = sorted({name for name in named if named.count(name) > 1})
-        if twice:
-            raise ValueError(f"line 1 names a column twice ({', '.join(twice)}); rename or delete one")
+        names = [name for name in self.header if name]
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        if duplicates:
+            raise ValueError(f"line 1 names a column twice ({', '.join(duplicates)}); rename or delete one")
         for line, row in self.rows():
             if len(row) > len(self.header):
                 raise ValueError(
@@ -73,39 +73,37 @@ class CsvTable:
 
 
 def read_csv(path: Path, *, loose: bool = False) -> CsvTable:
-    r"""Read a CSV file in any usual encoding (`text2sql.rows.encodings.decode`) and with any usual delimiter.
+    r"""Reads a CSV file in any usual encoding (`text2sql.rows.encodings.decode`) and with any usual delimiter.
 
-    The header says what the delimiter is: of ``, ; tab |``, the one that stands in it. If several do, it is the one by
-    which every row has as many cells as the header, and of these the one that makes most columns. A first line
-    ``sep=;``, as Excel writes it, says it itself. Cells may be quoted with ``"`` and then hold delimiters and line
-    breaks; a quote inside is doubled.
+    The delimiter is the one of ``, ; tab |`` that is in the header. If several are, it is the one with which every row
+    has as many cells as the header, and of these the one with the most columns. A first line ``sep=;``, as Excel writes
+    it, names the delimiter. Cells may be quoted with ``"`` and then contain delimiters and line breaks; a quote inside
+    is doubled.
 
     Args:
         path: The file.
-        loose: Whether a malformed file is read as far as it can be, with a note, in place of an error.
+        loose: Whether to read a malformed file as well as possible, with a note, instead of raising an error.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is not text, or its header is malformed.
+        ValueError: The file is not text, or its header is malformed.
     """
     decoded = decode(path.read_bytes())
     text, note = decoded.text, decoded.note
-    said = re.match(r"sep=([^\w\s]|\t)\r?\n", text, re.IGNORECASE)
-    if said:
-        text = text[said.end() :]
-    delimiter, skip_space = (said[1], False) if said else _find_delimiter(text)
+    separator_line = re.match(r"sep=([^\w\s]|\t)\r?\n", text, re.IGNORECASE)
+    if separator_line:
+        text = text[separator_line.end() :]
+    delimiter, skip_space = (separator_line[1], False) if separator_line else _find_delimiter(text)
     strict = True
-    if loose and (problem := _malformed(text, delimiter, skip_space)):
-        strict, note = (
-            False,
-            "; ".join(filter(None, (note, f"it is malformed ({problem}) and read as well as it can be"))),
-        )
+    if loose and (problem := _find_problem(text, delimiter, skip_space)):
+        strict = False
+        note = "; ".join(filter(None, (note, f"it is malformed ({problem}) and read as well as it can be")))
     header = next(_parse(text, delimiter, skip_space, strict), (1, []))[1]
     return CsvTable([name.strip() for name in header], text, delimiter, skip_space, strict, note)
 
 
-def read_csv_said(path: Path, *, loose: bool = False) -> CsvTable:
-    """`read_csv`, with its note logged as a warning that names the file."""
+def read_csv_with_warning(path: Path, *, loose: bool = False) -> CsvTable:
+    """`read_csv` that logs the note as a warning."""
     table = read_csv(path, loose=loose)
     if table.note:
         LOG.warning("%s: %s.", path, table.note)
@@ -124,7 +122,7 @@ def _find_delimiter(text: str) -> tuple[str, bool]:
             if len(header) > 1:
                 readings.append((delimiter, skip_space, len(header)))
     if len(readings) > 1:
-        # Without a reading that fits every row, the widest header decides, and the rows at fault are named later.
+        # If no delimiter fits every row, the widest header decides, and malformed rows are reported later.
         readings = [reading for reading in readings if _fits(text, *reading)] or readings
     delimiter, skip_space, _ = max(readings, key=lambda reading: reading[2], default=(",", False, 1))
     return delimiter, skip_space
@@ -137,7 +135,7 @@ def _fits(text: str, delimiter: str, skip_space: bool, width: int) -> bool:
         return False
 
 
-def _malformed(text: str, delimiter: str, skip_space: bool) -> str | None:
+def _find_problem(text: str, delimiter: str, skip_space: bool) -> str | None:
     try:
         for _ in _parse(text, delimiter, skip_space, True):
             pass
@@ -147,7 +145,7 @@ def _malformed(text: str, delimiter: str, skip_space: bool) -> str | None:
 
 
 def _parse(text: str, delimiter: str, skip_space: bool, strict: bool) -> Iterator[tuple[int, list[str]]]:
-    # `newline=""` keeps the line breaks inside quotes as they are.
+    # `newline=""` keeps line breaks within quotes as they are.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=skip_space, strict=strict)
     try:
         for row in reader:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from backends.interface import Description
+from backends.facts import BackendFacts
 from text2sql import __version__
 from text2sql.runs.summary import Environment
 
@@ -21,7 +21,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "sqlglot", "tinker", "numpy")
 
 
-def describe_environment(prompt_version: int, described: Description) -> Environment:
+def describe_environment(prompt_version: int, described: BackendFacts) -> Environment:
     """The record of where a run was made, for ``environment.json``: versions, platform, command.
 
     Args:
@@ -36,7 +36,7 @@ def describe_environment(prompt_version: int, described: Description) -> Environ
         "command": " ".join(sys.argv),
         "prompt_version": prompt_version,
     }
-    return Environment.model_validate({**known, **described})
+    return Environment.model_validate({**known, **described.as_dict()})
 
 
 def package_versions() -> dict[str, str | None]:
@@ -97,11 +97,11 @@ def _installed_commit() -> str | None:
         return None
 
 
-def peak_memory(described: Description) -> int:
+def peak_memory(described: BackendFacts) -> int:
     """Bytes that a GPU held at its peak; without one, the largest resident size of this process."""
     import resource
 
-    if "gpu_peak_memory_bytes" in described:
-        return described["gpu_peak_memory_bytes"]
+    if described.gpu_peak_memory_bytes is not None:
+        return described.gpu_peak_memory_bytes
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

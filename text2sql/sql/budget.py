@@ -1,76 +1,78 @@
-"""What one pair may cost.
+"""The budget of one pair: work, CPU time and wall-clock time.
 
-Work is counted first: SQLite's instructions and rows made, which are the same on every machine and under every load, so
-that a verdict is too. The clock is a last resort, for what is not counted. It is the processor's, which a busy machine
-runs down little; the clock on the wall has a separate limit, which is many times wider.
+Work comes first: SQLite's instructions and made rows, which are the same on every machine and under every load, so that
+verdicts are too. Time is a last resort for work that is not counted. The limit is on CPU time, which other processes do
+not use up; the limit on wall-clock time is many times wider.
 """
 
 from __future__ import annotations
 
 import time
 
-# Seconds of processor time for a pair. What is counted takes about one; but a slow processor, or a virtual one whose
-# clock also counts what its host gave to others, takes several times as long, and must come to the same verdict.
+# Seconds of CPU time for a pair. The counted work takes about one; but a slow processor, or a virtual one that is
+# charged for its host's other guests, takes several times as long, and must reach the same verdict.
 TIMEOUT = 8.0
-# Instructions of SQLite's virtual machine for a pair: about a second.
-_WORK = 50_000_000
-# Instructions that making and storing one row stands for.
-_ROW = 500
-# Seconds on the wall for each of the processor's. A busy machine gives a process a small fraction of its time, and may
-# let it wait for seconds at once; only what hangs without computing needs this limit.
-WALL = 16.0
+# SQLite virtual machine instructions for a pair: about a second.
+_MAX_STEPS = 50_000_000
+# The instructions that making and storing one row counts as.
+_STEPS_PER_ROW = 500
+# Wall-clock seconds for each second of CPU time. A busy machine gives a process a small fraction of its time and may
+# let it wait for seconds; this limit is only for code that hangs without computing.
+WALL_FACTOR = 16.0
 
 
 class Clock:
-    """Seconds of this thread's processor time, and many times as many on the wall.
+    """A time limit: seconds of this thread's CPU time, and many times as many wall-clock seconds.
 
     Args:
-        seconds: Of processor time.
-        wall: Seconds on the wall for each of them.
+        seconds: Seconds of CPU time.
+        wall: Wall-clock seconds for each second of CPU time.
     """
 
-    def __init__(self, seconds: float, wall: float = WALL) -> None:
+    def __init__(self, seconds: float, wall: float = WALL_FACTOR) -> None:
         now = time.monotonic()
         self._factor = wall
-        self._processor, self._wall = time.thread_time() + seconds, now + wall * seconds
-        # Until then the processor's time cannot be up, and that clock, which asks the system, need not be read.
-        self._safe = now + seconds
+        self._cpu_deadline, self._wall_deadline = time.thread_time() + seconds, now + wall * seconds
+        # Until then the CPU time cannot be up, and the system need not be asked for it.
+        self._earliest_expiry = now + seconds
 
     @property
     def seconds(self) -> float:
-        """What is left, at least a little."""
-        return max(0.01, min(self._processor - time.thread_time(), (self._wall - time.monotonic()) / self._factor))
+        """The CPU seconds that are left, at least 0.01."""
+        return max(
+            0.01, min(self._cpu_deadline - time.thread_time(), (self._wall_deadline - time.monotonic()) / self._factor)
+        )
 
     def at_most(self, seconds: float) -> float:
-        """What is left, or N seconds if that is less."""
+        """The seconds that are left, at most `seconds`."""
         now = time.monotonic()
-        plenty = self._safe - now >= seconds and self._wall - now >= self._factor * seconds
-        return seconds if plenty else min(seconds, self.seconds)
+        has_enough = self._earliest_expiry - now >= seconds and self._wall_deadline - now >= self._factor * seconds
+        return seconds if has_enough else min(seconds, self.seconds)
 
     @property
-    def over(self) -> bool:
+    def expired(self) -> bool:
         """Whether the time is up."""
         now = time.monotonic()
-        return now > self._safe and (now > self._wall or time.thread_time() > self._processor)
+        return now > self._earliest_expiry and (now > self._wall_deadline or time.thread_time() > self._cpu_deadline)
 
 
 class Budget(Clock):
-    """The work that is left for a pair.
+    """The work and the time that are left for a pair.
 
     Args:
-        seconds: Of processor time, a last resort.
-        wall: Seconds on the wall for each of them.
+        seconds: Seconds of CPU time.
+        wall: Wall-clock seconds for each second of CPU time.
     """
 
-    def __init__(self, seconds: float, wall: float = WALL) -> None:
+    def __init__(self, seconds: float, wall: float = WALL_FACTOR) -> None:
         super().__init__(seconds, wall)
-        self._work = _WORK
+        self._steps_left = _MAX_STEPS
 
     def spend(self, steps: int, rows: int = 0) -> None:
-        """Counts instructions of SQLite and rows made."""
-        self._work -= steps + _ROW * rows
+        """Counts SQLite instructions and made rows."""
+        self._steps_left -= steps + _STEPS_PER_ROW * rows
 
     @property
     def spent(self) -> bool:
-        """Whether nothing is left."""
-        return self._work < 0 or self.over
+        """Whether work or time is used up."""
+        return self._steps_left < 0 or self.expired

@@ -1,8 +1,8 @@
-"""A normal form of queries: equal forms mean equal queries, different forms mean nothing.
+"""A normal form of queries: equal forms mean equivalent queries, different forms mean nothing.
 
 Only rewrites that hold on every database are applied: letter case of names, names of aliases, order of conjuncts and of
-the sides of symmetric comparisons, redundant parentheses, spelling of operators. Collations that
-a schema gives its columns are left aside, here as in the databases that are made for a pair.
+the sides of symmetric comparisons, redundant parentheses, spelling of operators. Collations of columns in the schema
+are ignored, as in the databases that are made for a pair.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from sqlglot import exp
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import to_sqlite
 
-# Operands that would be read with others, had they changed places; and of two collations, the left one decides.
-_LOOSE = (exp.Predicate, exp.Not, exp.Connector, exp.Collate)
+# Operands that must not change sides: they bind differently, or, of two collations, the left one decides.
+_FIXED_OPERANDS = (exp.Predicate, exp.Not, exp.Connector, exp.Collate)
 
 
 def canonical(tree: exp.Expr, write: Callable[[exp.Expr], str] = to_sqlite) -> str:
     """The normal form of a query's tree, as text of a dialect."""
-    tree = _unwrapped(tree).copy()
+    tree = _unwrap(tree).copy()
     _rename_aliases(tree)
     for identifier in tree.find_all(exp.Identifier):
         identifier.set("this", fold(str(identifier.this)))
@@ -31,65 +31,65 @@ def canonical(tree: exp.Expr, write: Callable[[exp.Expr], str] = to_sqlite) -> s
     return write(tree)
 
 
-def _unwrapped(tree: exp.Expr) -> exp.Expr:
-    """The query inside ``SELECT * FROM (query)`` or ``WITH x AS (query) SELECT * FROM x``, unless it sorts."""
+def _unwrap(tree: exp.Expr) -> exp.Expr:
+    """The query within ``SELECT * FROM (query)`` or ``WITH x AS (query) SELECT * FROM x``, unless it has ORDER BY."""
     while isinstance(tree, exp.Select):
-        given = {key: value for key, value in tree.args.items() if value}
-        with_ = given.pop("with_", None) or given.pop("with", None)
-        source = given.pop("from_", None) or given.pop("from", None)
-        if set(given) != {"expressions"} or len(tree.expressions) != 1 or source is None:
+        clauses = {key: value for key, value in tree.args.items() if value}
+        with_ = clauses.pop("with_", None) or clauses.pop("with", None)
+        source = clauses.pop("from_", None) or clauses.pop("from", None)
+        if set(clauses) != {"expressions"} or len(tree.expressions) != 1 or source is None:
             break
-        inner = _wrapped(source.this, with_)
-        alone = isinstance(tree.expressions[0], exp.Star) and not any(tree.expressions[0].args.values())
-        if not alone or inner is None or any(inner.args.get(key) for key in ("order", "limit", "offset")):
+        inner = _single_source(source.this, with_)
+        selects_all = isinstance(tree.expressions[0], exp.Star) and not any(tree.expressions[0].args.values())
+        if not selects_all or inner is None or any(inner.args.get(key) for key in ("order", "limit", "offset")):
             break
         tree = inner
     return tree
 
 
-def _wrapped(source: exp.Expr, with_: exp.Expr | None) -> exp.Expr | None:
-    """The only query that a FROM reads, as a subquery or by the name of the only CTE."""
+def _single_source(source: exp.Expr, with_: exp.Expr | None) -> exp.Expr | None:
+    """The query that a FROM reads, if it is a subquery or the only CTE; else None."""
     if isinstance(source, exp.Subquery) and with_ is None:
-        extra = {key for key, value in source.args.items() if value} - {"this", "alias"}
-        inner = None if extra or source.alias_column_names else source.this
+        other_args = {key for key, value in source.args.items() if value} - {"this", "alias"}
+        inner = None if other_args or source.alias_column_names else source.this
     elif isinstance(source, exp.Table) and with_ is not None and len(with_.expressions) == 1:
         (cte,) = with_.expressions
-        extra = {key for key, value in source.args.items() if value} - {"this", "alias"}
-        named = fold(cte.alias) == fold(source.name) and not cte.args["alias"].columns
-        inner = cte.this if named and not extra and not with_.args.get("recursive") else None
+        other_args = {key for key, value in source.args.items() if value} - {"this", "alias"}
+        reads_cte = fold(cte.alias) == fold(source.name) and not cte.args["alias"].columns
+        inner = cte.this if reads_cte and not other_args and not with_.args.get("recursive") else None
     else:
         inner = None
     return inner if isinstance(inner, (exp.Select, exp.SetOperation)) else None
 
 
 def _rename_aliases(tree: exp.Expr) -> None:
-    """Gives table aliases names by order of appearance, one query block at a time.
+    """Renames table aliases by their order of appearance.
 
-    Only where every alias of the whole query is used once: shadowed aliases are left alone.
+    Queries in which an alias occurs twice, or which have CTEs or derived tables, are left unchanged.
     """
     tables = [table for table in tree.find_all(exp.Table) if table.args.get("db") is None]
     names = [fold(table.alias or table.name) for table in tables]
     ctes = {fold(cte.alias) for cte in tree.find_all(exp.CTE)}
-    if len(set(names)) < len(names) or ctes or (tree.find(exp.Subquery) is not None and _derived(tree)):
+    if len(set(names)) < len(names) or ctes or (tree.find(exp.Subquery) is not None and _has_derived_table(tree)):
         return
-    renamed = {name: f"t{number}" for number, name in enumerate(names)}
-    single = len(tables) == 1
+    new_names = {name: f"t{index}" for index, name in enumerate(names)}
+    is_single_table = len(tables) == 1
     outputs = {fold(item.alias) for item in tree.find_all(exp.Alias)}
     for column in tree.find_all(exp.Column):
-        if fold(column.table) in renamed:
-            # With one table in all of the query, a qualifier says nothing, unless a result column has the same name.
-            plain = single and fold(column.name) not in outputs
-            column.set("table", None if plain else exp.to_identifier(renamed[fold(column.table)]))
+        if fold(column.table) in new_names:
+            # In a query of one table a qualifier is redundant, unless a result column has the same name.
+            drops_qualifier = is_single_table and fold(column.name) not in outputs
+            column.set("table", None if drops_qualifier else exp.to_identifier(new_names[fold(column.table)]))
     for table, name in zip(tables, names, strict=True):
-        table.set("alias", None if single else exp.TableAlias(this=exp.to_identifier(renamed[name])))
+        table.set("alias", None if is_single_table else exp.TableAlias(this=exp.to_identifier(new_names[name])))
 
 
-def _derived(tree: exp.Expr) -> bool:
+def _has_derived_table(tree: exp.Expr) -> bool:
     return any(isinstance(sub.parent, (exp.From, exp.Join)) for sub in tree.find_all(exp.Subquery))
 
 
 def _strip_output_names(tree: exp.Expr) -> None:
-    """Drops the names of result columns where nothing else uses them: SQLite lets WHERE and ON use them, too."""
+    """Drops aliases of result columns that nothing refers to; in SQLite, WHERE and ON may refer to them too."""
     if not isinstance(tree, exp.Select) or tree.args.get("order") or tree.args.get("having") or tree.args.get("group"):
         return
     names = {item.alias for item in tree.expressions if isinstance(item, exp.Alias)}
@@ -102,11 +102,13 @@ def _strip_output_names(tree: exp.Expr) -> None:
 def _simplify(node: exp.Expr, write: Callable[[exp.Expr], str]) -> exp.Expr:
     if isinstance(node, exp.Paren) and isinstance(node.this, (exp.Column, exp.Literal, exp.Paren, exp.AggFunc)):
         return node.this
-    swaps = isinstance(node, exp.Binary) and not any(isinstance(side, _LOOSE) for side in (node.left, node.right))
-    if swaps and isinstance(node, (exp.GT, exp.GTE)):
-        flipped = exp.LT if isinstance(node, exp.GT) else exp.LTE
-        return flipped(this=node.right, expression=node.left)
-    if swaps and isinstance(node, (exp.EQ, exp.NEQ)):
+    is_swappable = isinstance(node, exp.Binary) and not any(
+        isinstance(side, _FIXED_OPERANDS) for side in (node.left, node.right)
+    )
+    if is_swappable and isinstance(node, (exp.GT, exp.GTE)):
+        mirrored = exp.LT if isinstance(node, exp.GT) else exp.LTE
+        return mirrored(this=node.right, expression=node.left)
+    if is_swappable and isinstance(node, (exp.EQ, exp.NEQ)):
         left, right = sorted((node.left, node.right), key=write)
         return type(node)(this=left, expression=right)
     if isinstance(node, exp.Ordered) and not node.args.get("desc"):

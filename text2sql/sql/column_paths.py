@@ -1,6 +1,6 @@
-"""Which part of a column an expression reads: the field of a struct, the key of a map or a document, an element.
+"""Reads which part of a column an expression accesses: a field of a struct, a key of a map or document, an element.
 
-Each dialect has its own ways to say it: ``addr.city``, ``attrs['colour']``, ``doc -> 'user' ->> 'name'``,
+The dialects have different notations: ``addr.city``, ``attrs['colour']``, ``doc -> 'user' ->> 'name'``,
 ``doc #>> '{user,name}'``, ``JSON_EXTRACT(doc, '$.user.name')``, ``tags[1]``.
 """
 
@@ -14,14 +14,14 @@ from sqlglot import exp
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import literal_value
 
-# A path as the keys and indexes that lead to a value; the empty path is the whole value.
+# The keys and indexes that lead to a value; the empty path is the whole value.
 Path = tuple[str | int, ...]
 
 _EXTRACTS = (exp.JSONExtract, exp.JSONExtractScalar, exp.JSONBExtract, exp.JSONBExtractScalar)
-_WITH_STEP = ("map_extract", "map_extract_value", "element_at", "list_extract", "array_extract", "list_element")
-_WITH_PATH = ("json_extract_string", "json_extract_path_text", "json_value", "json_extract")
-_THROUGH = ("json_unquote", "json_quote")
-# Functions that make a row of each element of an array.
+_STEP_FUNCTIONS = ("map_extract", "map_extract_value", "element_at", "list_extract", "array_extract", "list_element")
+_PATH_FUNCTIONS = ("json_extract_string", "json_extract_path_text", "json_value", "json_extract")
+_TRANSPARENT_FUNCTIONS = ("json_unquote", "json_quote")
+# Table functions that return the elements of an array as rows.
 ELEMENTS = frozenset(
     ("jsonb_array_elements", "jsonb_array_elements_text", "json_array_elements", "json_array_elements_text")
 )
@@ -33,7 +33,7 @@ class ColumnPath:
 
     Attributes:
         column: The column.
-        steps: What leads from its value to the part.
+        steps: The path from the column's value to the part.
     """
 
     column: exp.Column
@@ -42,12 +42,12 @@ class ColumnPath:
 
 @dataclass(frozen=True)
 class ColumnPaths:
-    """Reads the paths of one query.
+    """Reads the column paths of one query.
 
     Attributes:
-        nested: Columns with fields, by lower-case name.
-        tables: What the query calls its tables, in lower case: they are no columns with fields.
-        elements: By lower-case name, what stands for an element of an array, and the array.
+        nested: The lower-case names of columns with fields.
+        tables: The lower-case names and aliases of the query's tables, which are not columns with fields.
+        elements: By lower-case name of a table function's result, the path to the array's element.
     """
 
     nested: Collection[str] = ()
@@ -58,18 +58,18 @@ class ColumnPaths:
     def of(tree: exp.Expr, nested: Collection[str] = ()) -> ColumnPaths:
         """The reader for a query."""
         tables = {fold(table.alias_or_name) for table in tree.find_all(exp.Table)}
-        plain, found = ColumnPaths(nested, tables), dict[str, ColumnPath]()
+        reader, elements = ColumnPaths(nested, tables), dict[str, ColumnPath]()
         for table in tree.find_all(exp.Table):
             call, alias = table.this, table.args.get("alias")
             if isinstance(call, exp.Anonymous) and call.name.lower() in ELEMENTS and alias and call.expressions:
-                array = plain.read(call.expressions[0])
+                array = reader.read(call.expressions[0])
                 if array is not None:
                     names = [alias.name, *(column.name for column in alias.columns)]
-                    found |= {fold(name): ColumnPath(array.column, (*array.steps, 0)) for name in names}
-        return ColumnPaths(nested, tables, found)
+                    elements |= {fold(name): ColumnPath(array.column, (*array.steps, 0)) for name in names}
+        return ColumnPaths(nested, tables, elements)
 
     def read(self, node: exp.Expr) -> ColumnPath | None:
-        """The part that an expression reads; None for any other expression."""
+        """The path that an expression accesses; None for any other expression."""
         node = node.unnest()
         if isinstance(node, exp.Column):
             return self._column(node)
@@ -84,22 +84,22 @@ class ColumnPaths:
         element = self.elements.get(fold(names[0]))
         if element is not None:
             return element
-        for place, name in enumerate(names[:-1]):
-            # A struct stands alone, or behind the table's name.
+        for index, name in enumerate(names[:-1]):
+            # The name of a struct may follow the table's name.
             if fold(name) in self.nested and fold(name) not in self.tables:
-                table = exp.to_identifier(names[place - 1]) if place else None
-                return ColumnPath(exp.Column(this=exp.to_identifier(name), table=table), tuple(names[place + 1 :]))
+                table = exp.to_identifier(names[index - 1]) if index else None
+                return ColumnPath(exp.Column(this=exp.to_identifier(name), table=table), tuple(names[index + 1 :]))
         return ColumnPath(node, ())
 
     def _arrow(self, node: exp.Lambda) -> ColumnPath | None:
-        """``doc -> 'a'`` as the only argument of a function, which sqlglot takes for a function of ``doc``."""
+        """``doc -> 'a'`` as the only argument of a function, which sqlglot parses as a lambda."""
         steps: list[str | int] = []
         inner: exp.Expr = node.this
         while isinstance(inner, _EXTRACTS):
-            further = path_of(inner.expression)
-            if further is None:
+            path = path_of(inner.expression)
+            if path is None:
                 return None
-            steps[:0] = further
+            steps[:0] = path
             inner = inner.this
         first = literal_value(inner)
         if not isinstance(first, (str, int)) or len(node.expressions) != 1:
@@ -108,7 +108,7 @@ class ColumnPaths:
 
 
 def _last_step(node: exp.Expr) -> tuple[exp.Expr | None, Path | None]:
-    """What an expression reads a part of, and the steps to the part."""
+    """The inner expression of an access and the steps of its last access; (None, None) for any other expression."""
     if isinstance(node, _EXTRACTS):
         return node.this, path_of(node.expression)
     if isinstance(node, exp.StructExtract):
@@ -121,11 +121,11 @@ def _last_step(node: exp.Expr) -> tuple[exp.Expr | None, Path | None]:
         return node.this, path_of(node.args.get("path"))
     if isinstance(node, exp.Anonymous) and node.expressions:
         name = node.name.lower()
-        if name in _THROUGH:
+        if name in _TRANSPARENT_FUNCTIONS:
             return node.expressions[0], ()
-        if len(node.expressions) == 2 and name in _WITH_STEP:
+        if len(node.expressions) == 2 and name in _STEP_FUNCTIONS:
             return node.expressions[0], _step(node.expressions[1])
-        if len(node.expressions) == 2 and name in _WITH_PATH:
+        if len(node.expressions) == 2 and name in _PATH_FUNCTIONS:
             return node.expressions[0], path_of(node.expressions[1])
     return None, None
 
@@ -136,7 +136,7 @@ def _step(node: exp.Expr) -> Path | None:
 
 
 def path_of(node: exp.Expr | None) -> Path | None:
-    """The steps of a path that is written out; None for any other."""
+    """The steps of a literal path; None for any other."""
     if isinstance(node, exp.JSONPath):
         parts = (part for part in node.expressions if isinstance(part, (exp.JSONPathKey, exp.JSONPathSubscript)))
         return tuple(part.this if isinstance(part.this, (str, int)) else 0 for part in parts)
@@ -148,10 +148,10 @@ def path_of(node: exp.Expr | None) -> Path | None:
     if value.startswith("{") and value.endswith("}"):
         steps = [part.strip().strip('"') for part in value[1:-1].split(",")]
         return tuple(int(step) if step.isdigit() else step for step in steps if step)
-    return parsed_path(value) if value.startswith("$") else (value,)
+    return parse_path(value) if value.startswith("$") else (value,)
 
 
-def parsed_path(text: str) -> Path:
+def parse_path(text: str) -> Path:
     """The steps of a path such as ``$.a.b[0]`` (https://sqlite.org/json1.html#path_arguments)."""
     steps: list[str | int] = []
     for part in text[1:].replace("[", ".[").split("."):
@@ -164,9 +164,9 @@ def parsed_path(text: str) -> Path:
 
 
 def path_text(steps: Path) -> str:
-    """A path as SQLite writes it."""
-    shown = [f"[{step}]" if isinstance(step, int) else f".{_key(step)}" for step in steps]
-    return "$" + "".join(shown)
+    """A path in SQLite's notation."""
+    parts = [f"[{step}]" if isinstance(step, int) else f".{_key(step)}" for step in steps]
+    return "$" + "".join(parts)
 
 
 def _key(step: str) -> str:

@@ -1,26 +1,26 @@
-"""What dumps of PostgreSQL and MySQL hold beside statements, taken out of their text."""
+"""Blanks out everything in PostgreSQL's and MySQL's dumps that is not SQL."""
 
 from __future__ import annotations
 
 import re
 
-# Rows between COPY and its end, and what psql is told, each on lines of its own.
-_COPIED = re.compile(
+# The rows between COPY and its end, and psql's commands, each on lines of their own.
+_COPY_ROWS = re.compile(
     r"^COPY\b[^;]*\bFROM\s+stdin\b[^;]*;[^\n]*\n(?:.*?\n)??\\\.[ \t]*$", re.IGNORECASE | re.MULTILINE | re.DOTALL
 )
-_COMMAND = re.compile(r"^\\[a-z]+[^\n]*$", re.MULTILINE)
-# What MySQL of some version and later reads, and others take for a comment: ``/*!50001 CREATE VIEW ... */``.
-_CONDITIONAL = re.compile(r"(/\*!\d*)(.*?)(\*/)", re.DOTALL)
+_PSQL_COMMAND = re.compile(r"^\\[a-z]+[^\n]*$", re.MULTILINE)
+# MySQL's version comments, whose content MySQL executes: ``/*!50001 CREATE VIEW ... */``.
+_VERSION_COMMENT = re.compile(r"(/\*!\d*)(.*?)(\*/)", re.DOTALL)
 
 
-def statements_alone(text: str) -> str:
-    """The text with spaces in place of what is no SQL, so that all else keeps its place."""
+def blank_non_sql(text: str) -> str:
+    """Replaces everything that is not SQL by spaces, so that positions in the text stay the same."""
     if "\\" in text:
-        text = _COMMAND.sub(_blank, _COPIED.sub(_blank, text))
+        text = _PSQL_COMMAND.sub(_blank, _COPY_ROWS.sub(_blank, text))
     if "/*!" in text:
-        text = _CONDITIONAL.sub(lambda found: " " * len(found[1]) + found[2] + " " * len(found[3]), text)
+        text = _VERSION_COMMENT.sub(lambda match: " " * len(match[1]) + match[2] + " " * len(match[3]), text)
     return text
 
 
-def _blank(found: re.Match[str]) -> str:
-    return re.sub(r"[^\n]", " ", found[0])
+def _blank(match: re.Match[str]) -> str:
+    return re.sub(r"[^\n]", " ", match[0])

@@ -1,4 +1,4 @@
-"""Which clauses a query has."""
+"""The features of a query: its clauses and kinds of expressions."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _KINDS: dict[str, type[exp.Expr]] = {
 
 
 def features_of(tree: exp.Expr) -> set[str]:
-    """Those of `FEATURES` that a query has, by its syntax tree."""
+    """Those of `FEATURES` that a query has."""
     nodes = Counter(type(node) for node in tree.walk())
-    found = {name for name, kind in _KINDS.items() if any(issubclass(node, kind) for node in nodes)}
+    features = {name for name, kind in _KINDS.items() if any(issubclass(node, kind) for node in nodes)}
     selects, operations = (
         sum(count for node, count in nodes.items() if issubclass(node, kind)) for kind in (exp.Select, exp.SetOperation)
     )
-    return found | ({"nested query"} if selects > 1 + operations else set())
+    return features | ({"nested query"} if selects > 1 + operations else set())

@@ -1,4 +1,4 @@
-"""Databases as data sets ship them: SQLite files, opened read-only, and the schemas of a ``tables.json``."""
+"""The databases of data sets: SQLite files, opened read-only, and the schemas of a ``tables.json``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from text2sql.rows import read_rows
 from text2sql.sql.tokens import quote_identifier
 from text2sql.sql.values import Row
 
-# A program may write while its database is copied: the copy is made again, so often at most.
-_COPIES = 5
-# What SQLite keeps next to a database that a program has open, or had open when it was killed: committed pages that are
-# not in the file yet, and pages as they were before a transaction that did not end.
+# Attempts to copy a database that a program may write to at the same time.
+_MAX_COPIES = 5
+# The journals next to a database that a program has open, or had open when it was killed: committed pages that are not
+# in the file yet (WAL), and pages as they were before an unfinished transaction (rollback journal).
 JOURNALS = ("-wal", "-journal")
 
 
@@ -28,17 +28,17 @@ LOG = logging.getLogger(__name__)
 
 
 def open_read_only(path: str, **options: Any) -> sqlite3.Connection:
-    """A connection that changes nothing: not the file, not its journals, and no lock is taken.
+    """Opens a database without changing it or its journals, and without taking a lock.
 
-    A database without a journal is read in place. One with a journal is read from a private copy in which SQLite takes
-    the journal in, because it cannot do that without writing next to the file.
+    A database without a journal is read in place. One with a journal is read from a private copy, into which SQLite
+    merges the journal, because that writes to the database's directory.
 
     Args:
-        path: A database file.
+        path: The database file.
         **options: Further options of `sqlite3.connect`.
 
     Raises:
-        sqlite3.Error: The file is not there. Whether it is a database shows with the first query.
+        sqlite3.Error: The file is missing. A file that is no database fails with the first query.
         OSError: It cannot be copied.
     """
     file = Path(path).resolve()
@@ -48,42 +48,42 @@ def open_read_only(path: str, **options: Any) -> sqlite3.Connection:
 
 
 def _journals(file: Path) -> list[str]:
-    return [suffix for suffix in JOURNALS if (own := Path(f"{file}{suffix}")).is_file() and own.stat().st_size]
+    return [suffix for suffix in JOURNALS if (path := Path(f"{file}{suffix}")).is_file() and path.stat().st_size]
 
 
 def _open_copy(file: Path, options: dict[str, Any]) -> sqlite3.Connection:
-    """A connection to a copy of a database and its journals, which is gone as soon as the connection is closed."""
+    """Opens a copy of a database and its journals, which disappears when the connection is closed."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         copy = f"{folder}/copy"
-        for _ in range(_COPIES):
-            before = _state(file)
+        for _ in range(_MAX_COPIES):
+            before = _file_states(file)
             for suffix in ("", *_journals(file)):
                 shutil.copyfile(f"{file}{suffix}", f"{copy}{suffix}")
-            if _state(file) == before:
+            if _file_states(file) == before:
                 break
         db = sqlite3.connect(copy, **options)
         try:
-            # One process alone reads the copy: the index of its journal needs no file.
+            # Only this process reads the copy, so the WAL index needs no shared-memory file.
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
             db.execute("PRAGMA query_only = ON")
         except sqlite3.Error:
             db.close()
             raise
-        # The files are removed here, while they are open: a process that is killed leaves nothing behind.
+        # The files are deleted while they are open, so that even a killed process leaves nothing behind.
         return db
 
 
-def _state(file: Path) -> list[tuple[str, int, int]]:
-    """What changes when a program writes to a database."""
-    found = [Path(f"{file}{suffix}") for suffix in ("", *_journals(file))]
-    return [(path.name, status.st_mtime_ns, status.st_size) for path in found for status in [path.stat()]]
+def _file_states(file: Path) -> list[tuple[str, int, int]]:
+    """The names, modification times and sizes of a database's files, which change when a program writes."""
+    paths = [Path(f"{file}{suffix}") for suffix in ("", *_journals(file))]
+    return [(path.name, status.st_mtime_ns, status.st_size) for path in paths for status in [path.stat()]]
 
 
 def databases_directory(directory: Path) -> Path:
-    """The directory with a folder for each database: an archive unpacked into a folder of its name holds it once more.
+    """The directory with a folder for each database, also if an archive was unpacked into a folder of its own name.
 
-    ``dev_databases/dev_databases`` is gone into, and that is said, unless there are databases above it too.
+    ``dev_databases/dev_databases`` is used, with a warning, unless the outer directory has databases too.
     """
     nested = directory / directory.name
     if not nested.is_dir() or any(directory.glob("*/*.sqlite")) or any(directory.glob("*/*.db")):
@@ -93,13 +93,13 @@ def databases_directory(directory: Path) -> Path:
 
 
 def file_schema(path: str) -> str:
-    """The CREATE statements of a database file's tables and views, without the tables that SQLite keeps for itself.
+    """The CREATE statements of a file's tables and views, without SQLite's internal tables.
 
     Raises:
-        sqlite3.Error: The file is not there, or is no database.
+        sqlite3.Error: The file is missing or is no database.
     """
     with closing(open_read_only(path)) as db:
-        # A full-text table stores itself in tables of its module's.
+        # Full-text tables store their data in shadow tables.
         hidden = {row[0] for row in db.execute("SELECT name FROM pragma_table_list WHERE type = 'shadow'")}
         rows = db.execute(
             "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL"
@@ -109,10 +109,10 @@ def file_schema(path: str) -> str:
 
 
 def first_rows(path: str, table: str, count: int) -> tuple[list[str], list[Row]]:
-    """Column names and the first rows of a table.
+    """Column names and the first rows of a table; both empty if there is no such table.
 
     Raises:
-        UserError: The file is no database; a table that it does not have is an empty answer.
+        UserError: The file is no database.
     """
     try:
         with closing(open_read_only(path)) as db:
@@ -125,8 +125,8 @@ def first_rows(path: str, table: str, count: int) -> tuple[list[str], list[Row]]
         raise UserError(f"{path} is not a SQLite database that can be read ({error}).") from error
 
 
-# What the types of Spider's tables.json stand for. It has one word for DATE, DATETIME and TIMESTAMP; of the columns of
-# Spider's databases to which it gives that word, four fifths are DATETIME. BIRD names SQLite's own types.
+# The SQL types for those of Spider's tables.json. Its `time` stands for DATE, DATETIME and TIMESTAMP; four fifths of
+# such columns in Spider's databases are DATETIME. BIRD uses SQLite's own types.
 _TABLES_JSON_TYPES = {"text": "TEXT", "number": "NUMERIC", "time": "DATETIME", "boolean": "BOOLEAN", "others": "TEXT"}
 
 
@@ -135,10 +135,10 @@ def read_tables_json(path: Path, what: str) -> dict[str, str]:
 
     Args:
         path: The file.
-        what: What it is for, for messages: a key of the configuration or an option.
+        what: The configuration key or option that names the file, for messages.
 
     Raises:
-        UserError: The file is missing, or laid out otherwise.
+        UserError: The file is missing or has another layout.
     """
     rows = read_rows(path, what)
     try:
@@ -152,25 +152,26 @@ def read_tables_json(path: Path, what: str) -> dict[str, str]:
 
 
 def tables_json_schema(entry: Mapping[str, Any]) -> str:
-    """The CREATE TABLE statements of one entry, as training shows them and as `text2sql evaluate --tables` reads them.
+    """The CREATE TABLE statements of one entry, for training and for `text2sql evaluate --tables`.
 
     A key of several columns keeps the order in which the entry lists them.
     """
     names, columns, types = entry["table_names_original"], entry["column_names_original"], entry["column_types"]
-    # A key of several columns is a list, or its columns are listed one by one like keys of one column.
-    primary = [place for key in entry["primary_keys"] for place in (key if isinstance(key, list) else [key])]
+    # A composite key is a list, or its columns are listed one by one.
+    primary = [index for key in entry["primary_keys"] for index in (key if isinstance(key, list) else [key])]
     statements = []
-    for number, name in enumerate(names):
-        own = [place for place, (table, _) in enumerate(columns) if table == number]
-        lines = [f"{_quoted(columns[p][1])} {_TABLES_JSON_TYPES.get(types[p], types[p].upper())}" for p in own]
-        key = [_quoted(columns[place][1]) for place in primary if place in own]
+    for table_index, name in enumerate(names):
+        indexes = [index for index, (table, _) in enumerate(columns) if table == table_index]
+        lines = [f"{_quoted(columns[i][1])} {_TABLES_JSON_TYPES.get(types[i], types[i].upper())}" for i in indexes]
+        key = [_quoted(columns[index][1]) for index in primary if index in indexes]
         if key:
             lines.append(f"PRIMARY KEY ({', '.join(key)})")
-        for here, there in entry["foreign_keys"]:
-            if here in own:
-                target, column = columns[there]
+        for child, parent in entry["foreign_keys"]:
+            if child in indexes:
+                parent_table, parent_column = columns[parent]
                 lines.append(
-                    f"FOREIGN KEY ({_quoted(columns[here][1])}) REFERENCES {_quoted(names[target])} ({_quoted(column)})"
+                    f"FOREIGN KEY ({_quoted(columns[child][1])}) "
+                    f"REFERENCES {_quoted(names[parent_table])} ({_quoted(parent_column)})"
                 )
         statements.append(f"CREATE TABLE {_quoted(name)} (\n  " + ",\n  ".join(lines) + "\n)")
     return ";\n".join(statements)

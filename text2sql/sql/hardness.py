@@ -1,4 +1,4 @@
-"""How hard a query is, by the levels of the Spider benchmark.
+"""The hardness of a query, by the levels of the Spider benchmark.
 
 Spider (T. Yu et al., EMNLP 2018) counts three things in a query's outermost SELECT: *components* (WHERE, GROUP BY,
 ORDER BY, LIMIT, every JOIN, every OR and LIKE), *nested queries* (in conditions, and behind UNION, INTERSECT and
@@ -29,21 +29,21 @@ def hardness(sql: str) -> Hardness:
 
 
 def hardness_of(tree: exp.Expr | None) -> Hardness:
-    """Returns the level of a query by its syntax tree, None for one that cannot be parsed."""
+    """Returns the level of a query by its syntax tree (None for a query that cannot be parsed)."""
     if tree is None:
         return "extra"
     while isinstance(tree, exp.Subquery):
         tree = tree.this
-    nested = 0
+    nested_queries = 0
     select = tree
     while isinstance(select, exp.SetOperation):
-        nested += 1
+        nested_queries += 1
         select = select.left.unnest()
     if not isinstance(select, exp.Select):
         return "extra"
-    components = _components(select, tree)
-    nested += _nested(select)
-    return _level(components, nested, _others(select, tree))
+    components = _count_components(select, tree)
+    nested_queries += _count_nested(select)
+    return _level(components, nested_queries, _count_others(select, tree))
 
 
 def _level(components: int, nested: int, others: int) -> Hardness:
@@ -58,8 +58,8 @@ def _level(components: int, nested: int, others: int) -> Hardness:
     return "extra"
 
 
-def _own(node: exp.Expr | None, *kinds: type[exp.Expr]) -> Iterator[exp.Expr]:
-    """Nodes of some kinds that belong to the query itself, not to one nested in it."""
+def _nodes_of_query(node: exp.Expr | None, *kinds: type[exp.Expr]) -> Iterator[exp.Expr]:
+    """The nodes of some kinds that belong to a query itself and not to its subqueries."""
     stack = [node] if node is not None else []
     while stack:
         current = stack.pop()
@@ -69,34 +69,34 @@ def _own(node: exp.Expr | None, *kinds: type[exp.Expr]) -> Iterator[exp.Expr]:
             stack += list(current.iter_expressions())
 
 
-def _clauses(select: exp.Select) -> list[exp.Expr]:
+def _conditions(select: exp.Select) -> list[exp.Expr]:
     """The conditions of a SELECT: those of its joins, WHERE and HAVING."""
-    found = [join.args["on"] for join in select.args.get("joins") or () if join.args.get("on")]
-    return found + [select.args[key].this for key in ("where", "having") if select.args.get(key)]
+    conditions = [join.args["on"] for join in select.args.get("joins") or () if join.args.get("on")]
+    return conditions + [select.args[key].this for key in ("where", "having") if select.args.get(key)]
 
 
-def _components(select: exp.Select, tree: exp.Expr) -> int:
+def _count_components(select: exp.Select, tree: exp.Expr) -> int:
     count = sum(select.args.get(key) is not None for key in ("where", "group"))
-    # ORDER BY and LIMIT behind a set operation stand on the operation.
+    # After a set operation, ORDER BY and LIMIT belong to the operation.
     count += sum(select.args.get(key) is not None or tree.args.get(key) is not None for key in ("order", "limit"))
     count += len(select.args.get("joins") or ())
-    for clause in _clauses(select):
-        count += sum(1 for _ in _own(clause, exp.Or)) + sum(1 for _ in _own(clause, exp.Like))
+    for clause in _conditions(select):
+        count += sum(1 for _ in _nodes_of_query(clause, exp.Or)) + sum(1 for _ in _nodes_of_query(clause, exp.Like))
     return count
 
 
-def _nested(select: exp.Select) -> int:
-    return sum(1 for clause in _clauses(select) for _ in _own(clause, exp.Select, exp.SetOperation))
+def _count_nested(select: exp.Select) -> int:
+    return sum(1 for clause in _conditions(select) for _ in _nodes_of_query(clause, exp.Select, exp.SetOperation))
 
 
-def _others(select: exp.Select, tree: exp.Expr) -> int:
+def _count_others(select: exp.Select, tree: exp.Expr) -> int:
     parts: list[exp.Expr] = [*select.expressions]
     parts += [select.args[key] for key in ("where", "group", "having") if select.args.get(key)]
     order = select.args.get("order") or tree.args.get("order")
     parts += [order] if order else []
-    aggregates = sum(1 for part in parts for _ in _own(part, exp.AggFunc))
+    aggregates = sum(1 for part in parts for _ in _nodes_of_query(part, exp.AggFunc))
     where, group = select.args.get("where"), select.args.get("group")
-    conditions = 1 + sum(1 for _ in _own(where.this, exp.And, exp.Or)) if where else 0
+    conditions = 1 + sum(1 for _ in _nodes_of_query(where.this, exp.And, exp.Or)) if where else 0
     return (
         int(aggregates > 1)
         + int(len(select.expressions) > 1)

@@ -1,4 +1,4 @@
-"""Tables and rows written into a SQLite connection: what SQLite does not understand of a declaration is left out."""
+"""Creates tables in SQLite and inserts rows; parts of a declaration that SQLite does not accept are left out."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from text2sql.sql.values import Row
 
 
 def create_table(db: sqlite3.Connection, table: TableSchema) -> None:
-    """Creates a table, without what SQLite does not understand: CHECKs, then its generated columns and modules.
+    """Creates a table, if necessary without its CHECKs, then without generated columns and full-text module.
 
-    Its CHECKs are left out one by one, and so are its unique indexes of expressions or of some rows.
+    CHECKs, and unique indexes of expressions or of some rows, are left out one by one.
     """
-    for form in _forms(db, table):
+    for variant in _simplified(db, table):
         try:
-            db.execute(form.ddl())
+            db.execute(variant.ddl())
             break
         except sqlite3.Error as error:
             failure = error
@@ -31,17 +31,17 @@ def create_table(db: sqlite3.Connection, table: TableSchema) -> None:
             db.execute(f"CREATE UNIQUE INDEX {name} ON {quote_identifier(table.name)} {index}")
 
 
-def _forms(db: sqlite3.Connection, table: TableSchema) -> Iterator[TableSchema]:
-    """A table with less and less of its declaration."""
+def _simplified(db: sqlite3.Connection, table: TableSchema) -> Iterator[TableSchema]:
+    """A table with fewer and fewer parts of its declaration."""
     yield table
     if len(table.checks) > 1:
-        yield replace(table, checks=[check for check in table.checks if _understands(db, table, check)])
+        yield replace(table, checks=[check for check in table.checks if _accepts_check(db, table, check)])
     yield replace(table, checks=[])
     columns = {key: replace(column, generated="") for key, column in table.columns.items()}
     yield replace(table, checks=[], full_text="", columns=columns)
 
 
-def _understands(db: sqlite3.Connection, table: TableSchema, check: str) -> bool:
+def _accepts_check(db: sqlite3.Connection, table: TableSchema, check: str) -> bool:
     with suppress(sqlite3.Error):
         db.execute(replace(table, checks=[check]).ddl())
         db.execute(f"DROP TABLE {quote_identifier(table.name)}")
@@ -49,13 +49,13 @@ def _understands(db: sqlite3.Connection, table: TableSchema, check: str) -> bool
     return False
 
 
-def insertion(table: TableSchema, name: str, data: list[Row]) -> tuple[str, list[Row]]:
-    """The statement that stores rows, and what it is given: SQLite computes generated columns itself."""
-    given = table.given
-    places = ",".join("?" * len(given))
-    if len(given) == len(table.columns):
-        return f"INSERT OR IGNORE INTO {name} VALUES ({places})", data
-    columns = ",".join(quote_identifier(table.columns[key].name) for key in given)
-    kept = [at for at, key in enumerate(table.columns) if key in set(given)]
-    stored = [tuple(row[at] for at in kept) for row in data]
-    return f"INSERT OR IGNORE INTO {name} ({columns}) VALUES ({places})", stored
+def insert_statement(table: TableSchema, name: str, data: list[Row]) -> tuple[str, list[Row]]:
+    """The INSERT statement for rows, and its parameters; SQLite computes generated columns itself."""
+    stored_columns = table.stored_columns
+    placeholders = ",".join("?" * len(stored_columns))
+    if len(stored_columns) == len(table.columns):
+        return f"INSERT OR IGNORE INTO {name} VALUES ({placeholders})", data
+    columns = ",".join(quote_identifier(table.columns[key].name) for key in stored_columns)
+    indexes = [index for index, key in enumerate(table.columns) if key in set(stored_columns)]
+    parameters = [tuple(row[index] for index in indexes) for row in data]
+    return f"INSERT OR IGNORE INTO {name} ({columns}) VALUES ({placeholders})", parameters

@@ -1,8 +1,8 @@
-"""Makes a query ready to run: what double quotes mean, names that are keywords, columns a schema forgot.
+"""Prepares a query for execution: resolves double quotes, and quotes names that are keywords.
 
-SQLite reads ``"x"`` as a column if there is one and as a string if not (https://sqlite.org/quirks.html#dblquote).
-sql-create-context writes all its strings so, and a misspelt column in double quotes would silently become one. Here
-every double-quoted token is decided once, by asking SQLite itself, and written unambiguously.
+SQLite reads ``"x"`` as a column if there is one and else as a string (https://sqlite.org/quirks.html#dblquote).
+sql-create-context writes all strings in double quotes, and a misspelt column would silently become a string. Here every
+double-quoted token is resolved once, by compiling the query in SQLite, and then written unambiguously.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from text2sql.sql.statements import KEYWORDS
 from text2sql.sql.tokens import Token, fold, quote_identifier, quote_string, tokenize
 from text2sql.sql.trees import parse_sqlite
 
-# Compiles a query; returns the message of its failure, None if it is accepted.
+# Compiles a query; returns its failure, None if SQLite accepts it.
 Check = Callable[[str], "QueryFailed | None"]
 
-# Double-quoted names that are tried out one by one: each costs a compilation.
-_MOST_NAMES = 64
+# Double-quoted names that are resolved one by one, with a compilation each.
+_MAX_NAMES = 64
 _NO_COLUMN = re.compile(r"no such column: (.*)\Z", re.DOTALL)
 _NO_TABLE = re.compile(r"no such table: (.*)\Z", re.DOTALL)
 _AMBIGUOUS = re.compile(r"ambiguous column name: (.*)\Z", re.DOTALL)
@@ -35,10 +35,10 @@ class Prepared:
     """A query that SQLite accepts.
 
     Attributes:
-        sql: Its text, with every double-quoted token decided.
+        sql: The text, with every double-quoted token resolved.
         strings: The double-quoted tokens that turned out to be strings.
-        tree: Its syntax tree, None if sqlglot does not follow.
-        keywords: The words that SQLite takes for keywords, and that had to be quoted to be names.
+        tree: The syntax tree, None if sqlglot cannot parse it.
+        keywords: The names that had to be quoted because SQLite reads them as keywords.
     """
 
     sql: str
@@ -48,7 +48,7 @@ class Prepared:
 
 
 def parse_statement(sql: str) -> exp.Expr | None:
-    """The syntax tree of one statement of any kind, None where sqlglot fails."""
+    """Parses one statement of any kind; None where sqlglot fails."""
     if len(sql) > 100_000:
         return None
     try:
@@ -58,132 +58,131 @@ def parse_statement(sql: str) -> exp.Expr | None:
 
 
 def parse(sql: str) -> exp.Expr | None:
-    """The syntax tree of one query, None where sqlglot fails."""
+    """Parses one query; None where sqlglot fails."""
     tree = parse_statement(sql)
     return tree if isinstance(tree, (exp.Select, exp.SetOperation, exp.Subquery)) else None
 
 
 def prepare(sql: str, schema: Schema, check: Check, keywords: set[str] | None = None) -> Prepared:
-    """Decides the double quotes of a query, and quotes columns named like keywords if it takes that.
+    """Resolves the double quotes of a query, and quotes columns named like keywords if needed.
 
     Args:
         sql: The query.
-        schema: Its tables.
+        schema: The schema of its tables.
         check: Compiles a query.
-        keywords: The keywords that may be quoted, in lower case; None for any. SQLite itself quotes none.
+        keywords: The keywords that may be quoted, in lower case; None for any.
 
     Raises:
-        QueryFailed: If SQLite does not accept the query.
+        QueryFailed: SQLite does not accept the query.
     """
     prepared, failure = _resolve(sql, schema, check)
     if failure is not None and failure.kind == "error" and "syntax error" in str(failure):
         quoted, names = _quote_keywords(sql, schema)
         needed = {name for name in names if check(f"SELECT 1 AS {name}") is not None}
         if needed and (keywords is None or needed <= keywords):
-            prepared, second = _resolve(quoted, schema, check)
+            prepared, second_failure = _resolve(quoted, schema, check)
             prepared.keywords = needed
-            failure = None if second is None else failure
+            failure = None if second_failure is None else failure
     if failure is not None:
         raise failure
     prepared.tree = parse(prepared.sql)
     if prepared.tree is None:
-        # SQLite takes many keywords as names, `for` among them, that sqlglot does not.
-        named, refused = _resolve(_quote_keywords(prepared.sql, schema)[0], schema, check)
-        prepared.tree = parse(named.sql) if refused is None else None
+        # SQLite accepts many keywords as names, such as `for`, that sqlglot does not.
+        with_quoted_keywords, quoting_failure = _resolve(_quote_keywords(prepared.sql, schema)[0], schema, check)
+        prepared.tree = parse(with_quoted_keywords.sql) if quoting_failure is None else None
     return prepared
 
 
 def _resolve(sql: str, schema: Schema, check: Check) -> tuple[Prepared, QueryFailed | None]:
-    """Reads each double-quoted token as SQLite would, one compilation per unknown name."""
+    """Resolves each double-quoted token as SQLite would, with one compilation for each unknown name."""
     tokens = tokenize(sql)
     quoted = [index for index, token in enumerate(tokens) if token.kind == "dquoted"]
     aliases = {index for index in quoted if _is_alias(tokens, index)}
     known = schema.names | {fold(tokens[index].name) for index in aliases}
     known |= {fold(token.name) for token in tokens if token.kind == "word"}
-    free = [tokens[index] for index in quoted if index not in aliases and not _qualified(tokens, index)]
-    as_string = {token.start for token in free if fold(token.name) not in known}
-    doubtful = [token for token in free if token.start not in as_string]
-    failure = check(_render(sql, tokens, as_string))
-    for _ in range(min(len(doubtful), _MOST_NAMES)):
+    unresolved = [tokens[index] for index in quoted if index not in aliases and not _is_qualified(tokens, index)]
+    string_starts = {token.start for token in unresolved if fold(token.name) not in known}
+    candidates = [token for token in unresolved if token.start not in string_starts]
+    failure = check(_render(sql, tokens, string_starts))
+    for _ in range(min(len(candidates), _MAX_NAMES)):
         match = _NO_COLUMN.match(str(failure)) if failure else None
         name = fold(match.group(1)) if match else None
-        named = [token for token in doubtful if fold(token.name) == name and token.start not in as_string]
-        if not named:
+        occurrences = [token for token in candidates if fold(token.name) == name and token.start not in string_starts]
+        if not occurrences:
             break
-        as_string |= {token.start for token in named}
-        failure = check(_render(sql, tokens, as_string))
-        if failure is None and 1 < len(named) <= _MOST_NAMES:
-            as_string = _in_scope(sql, tokens, as_string, named, check)
-    strings = {token.name for token in tokens if token.start in as_string}
-    return Prepared(_render(sql, tokens, as_string), strings), failure
+        string_starts |= {token.start for token in occurrences}
+        failure = check(_render(sql, tokens, string_starts))
+        if failure is None and 1 < len(occurrences) <= _MAX_NAMES:
+            string_starts = _restore_columns(sql, tokens, string_starts, occurrences, check)
+    strings = {token.name for token in tokens if token.start in string_starts}
+    return Prepared(_render(sql, tokens, string_starts), strings), failure
 
 
-def _in_scope(sql: str, tokens: list[Token], as_string: set[int], named: list[Token], check: Check) -> set[int]:
-    """Where a name occurs several times, one of them may stand where there is such a column after all."""
-    for token in named:
-        if check(_render(sql, tokens, as_string - {token.start})) is None:
-            as_string = as_string - {token.start}
-    return as_string
+def _restore_columns(
+    sql: str, tokens: list[Token], string_starts: set[int], occurrences: list[Token], check: Check
+) -> set[int]:
+    """Turns those occurrences of a name back into columns that are in the scope of such a column."""
+    for token in occurrences:
+        if check(_render(sql, tokens, string_starts - {token.start})) is None:
+            string_starts = string_starts - {token.start}
+    return string_starts
 
 
-def _qualified(tokens: list[Token], index: int) -> bool:
-    """Whether a token is one side of a dot."""
-    before = tokens[index - 1].text if index else ""
-    after = tokens[index + 1].text if index + 1 < len(tokens) else ""
-    return "." in (before, after)
+def _is_qualified(tokens: list[Token], index: int) -> bool:
+    """Whether a token is next to a dot."""
+    previous = tokens[index - 1].text if index else ""
+    following = tokens[index + 1].text if index + 1 < len(tokens) else ""
+    return "." in (previous, following)
 
 
 def _is_alias(tokens: list[Token], index: int) -> bool:
-    """Whether a token is the name given to an expression or a table, with AS or, right behind it, without."""
+    """Whether a token is the alias of an expression or a table, with or without AS."""
     if index == 0:
         return False
-    before = tokens[index - 1]
-    if before.kind == "word":
-        return before.keyword in ("AS", "END", "NULL", "ISNULL", "NOTNULL") or before.keyword not in KEYWORDS
-    return before.kind in ("number", "string", "quoted", "dquoted") or before.text == ")"
+    previous = tokens[index - 1]
+    if previous.kind == "word":
+        return previous.keyword in ("AS", "END", "NULL", "ISNULL", "NOTNULL") or previous.keyword not in KEYWORDS
+    return previous.kind in ("number", "string", "quoted", "dquoted") or previous.text == ")"
 
 
-def _render(sql: str, tokens: list[Token], as_string: set[int]) -> str:
+def _render(sql: str, tokens: list[Token], string_starts: set[int]) -> str:
     """The text with its double quotes replaced by backticks or single quotes, and without comments."""
-    parts, at = [], 0
+    parts, position = [], 0
     for token in tokens:
-        gap = sql[at : token.start]
+        gap = sql[position : token.start]
         parts.append(gap if gap.isspace() or not gap else " ")
         if token.kind == "dquoted":
-            parts.append(quote_string(token.name) if token.start in as_string else quote_identifier(token.name))
-        elif token.kind == "string" and not token.closed:
-            # SQLite is to see that it does not end.
-            parts.append(token.text)
+            parts.append(quote_string(token.name) if token.start in string_starts else quote_identifier(token.name))
         else:
             parts.append(token.text)
-        at = token.end
+        position = token.end
     return "".join(parts).strip()
 
 
 def _quote_keywords(sql: str, schema: Schema) -> tuple[str, set[str]]:
-    """Quotes words that are columns or tables of the schema and stand where no keyword of that kind would.
+    """Quotes keywords that are names of the schema, unless they are used as keywords.
 
     Returns:
-        The query, and the words in lower case.
+        The query, and the quoted words in lower case.
     """
     known, tokens = schema.names, tokenize(sql)
-    parts, at, names = [], 0, set()
+    parts, position, names = [], 0, set()
     for index, token in enumerate(tokens):
-        parts.append(sql[at : token.start])
-        at = token.end
-        after = tokens[index + 1].keyword if index + 1 < len(tokens) else ""
-        plain = token.kind != "word" or fold(token.text) not in known or after in ("BY", "JOIN")
-        called = after == "(" and token.keyword in ("CAST", "CASE", "IN", "EXISTS", "VALUES", "REPLACE")
-        if not plain and not called:
+        parts.append(sql[position : token.start])
+        position = token.end
+        following = tokens[index + 1].keyword if index + 1 < len(tokens) else ""
+        is_kept = token.kind != "word" or fold(token.text) not in known or following in ("BY", "JOIN")
+        is_call = following == "(" and token.keyword in ("CAST", "CASE", "IN", "EXISTS", "VALUES", "REPLACE")
+        if not is_kept and not is_call:
             names.add(fold(token.text))
-        parts.append(token.text if plain or called else quote_identifier(token.text))
-    return "".join(parts) + sql[at:], names
+        parts.append(token.text if is_kept or is_call else quote_identifier(token.text))
+    return "".join(parts) + sql[position:], names
 
 
 def misread_column(prepared: Prepared) -> str | None:
-    """A double-quoted token that SQLite would read as a string where only a column makes sense.
+    """A double-quoted token that SQLite would read as a string where only a column makes sense; None if there is none.
 
-    As a string it may be compared with a column or handed to a function. Alone in SELECT, GROUP BY or ORDER BY, or
+    As a string it may be compared with a column or passed to a function. Alone in SELECT, GROUP BY or ORDER BY, or
     compared with another constant, it is a column that does not exist.
     """
     if not prepared.strings or prepared.tree is None:
@@ -194,16 +193,16 @@ def misread_column(prepared: Prepared) -> str | None:
         parent = node.parent
         while isinstance(parent, (exp.Paren, exp.Alias)):
             parent = parent.parent
-        lonely = isinstance(parent, (exp.Select, exp.Group, exp.Ordered, exp.Distinct, exp.Is, exp.AggFunc))
+        is_misread = isinstance(parent, (exp.Select, exp.Group, exp.Ordered, exp.Distinct, exp.Is, exp.AggFunc))
         if isinstance(parent, (exp.Predicate, exp.In, exp.Between, exp.Like)) and not isinstance(parent, exp.Exists):
-            lonely = parent.find(exp.Column) is None and parent.find(exp.Select) is None
-        if lonely:
+            is_misread = parent.find(exp.Column) is None and parent.find(exp.Select) is None
+        if is_misread:
             return str(node.this)
     return None
 
 
-# The same in the words of PostgreSQL, DuckDB and MySQL.
-_MISSING = (
+# The messages of SQLite, then of PostgreSQL, DuckDB and MySQL, about names that do not resolve.
+_MISSING_NAME_PATTERNS = (
     ("column", _NO_COLUMN),
     ("table", _NO_TABLE),
     ("ambiguous", _AMBIGUOUS),
@@ -220,8 +219,8 @@ _MISSING = (
 
 
 def missing_name(failure: QueryFailed) -> tuple[str, str] | None:
-    """What a failed compilation misses: ("column" | "table" | "ambiguous", name), None if nothing of the kind."""
-    for kind, pattern in _MISSING:
+    """The name that a failed compilation did not resolve, as ("column" | "table" | "ambiguous", name); None if none."""
+    for kind, pattern in _MISSING_NAME_PATTERNS:
         match = pattern.match(str(failure))
         if match:
             return kind, next(group for group in match.groups() if group is not None)

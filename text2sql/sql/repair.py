@@ -1,4 +1,4 @@
-"""Completes a schema by what its gold query reads: data sets derive schemas from queries, and sometimes forget."""
+"""Adds missing tables and columns to a schema: data sets derive schemas from queries, and sometimes incompletely."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from text2sql.sql.trees import to_sqlite
 
 
 def add_table(schema: Schema, name: str) -> None:
-    """Adds a table that a query reads and the schema lacks; its columns come one by one."""
+    """Adds a table that a query reads and the schema lacks; `add_column` adds its columns."""
     table = TableSchema(name.split(".")[-1])
     table.add(Column("_rowid", "INTEGER"))
     schema.tables[fold(table.name)] = table
@@ -24,9 +24,9 @@ def add_column(schema: Schema, name: str, gold: str, predicted: str) -> bool:
 
     Args:
         schema: Changed in place.
-        name: As SQLite names it: ``column`` or ``alias.column``.
-        gold: The gold query, which says what an alias stands for.
-        predicted: The prediction: if it says which table the column belongs to, it is believed.
+        name: The name in SQLite's message: ``column`` or ``alias.column``.
+        gold: The gold query, which defines aliases.
+        predicted: The prediction, whose choice of a table is preferred if it is possible.
 
     Returns:
         Whether a table was found for it.
@@ -40,10 +40,10 @@ def add_column(schema: Schema, name: str, gold: str, predicted: str) -> bool:
     if prefix:
         chosen = next((table for alias, table in tables if alias == fold(prefix[-1])), None)
     else:
-        hinted = _hint(predicted, column, schema)
-        near = _scope_tables(tree, column, schema)
-        choices = near or [table for _, table in tables]
-        chosen = hinted if hinted in choices else (choices[0] if choices else None)
+        preferred = _hint(predicted, column, schema)
+        in_scope = _scope_tables(tree, column, schema)
+        choices = in_scope or [table for _, table in tables]
+        chosen = preferred if preferred in choices else (choices[0] if choices else None)
     if chosen is None:
         return False
     schema.tables[chosen].add(Column(column, "VARCHAR"))
@@ -60,13 +60,13 @@ def _tables(tree: exp.Expr, schema: Schema) -> list[tuple[str, str]]:
 
 
 def _scope_tables(tree: exp.Expr, column: str, schema: Schema) -> list[str]:
-    """The tables of the SELECT in which an unqualified column stands."""
+    """The tables of the SELECT that an unqualified column is in."""
     for node in tree.find_all(exp.Column):
         if fold(node.name) == fold(column) and not node.table:
             select = node.find_ancestor(exp.Select)
             if select is not None:
-                own = [t for t in select.find_all(exp.Table) if t.find_ancestor(exp.Select) is select]
-                return [fold(t.name) for t in own if fold(t.name) in schema.tables]
+                tables = [table for table in select.find_all(exp.Table) if table.find_ancestor(exp.Select) is select]
+                return [fold(table.name) for table in tables if fold(table.name) in schema.tables]
     return []
 
 
@@ -85,8 +85,8 @@ def _hint(predicted: str, column: str, schema: Schema) -> str | None:
     return None
 
 
-def qualify(sql: str, name: str, schema: Schema) -> str | None:
-    """Gives an ambiguous column the first table in scope that has it; None if that cannot be done."""
+def qualify_column(sql: str, name: str, schema: Schema) -> str | None:
+    """Qualifies an ambiguous column by the first table in scope that has it; None if there is none."""
     tree = parse(sql)
     column = name.split(".")[-1]
     if tree is None:
@@ -97,19 +97,19 @@ def qualify(sql: str, name: str, schema: Schema) -> str | None:
         if fold(node.name) != fold(column) or node.table or select is None:
             continue
         for table in select.find_all(exp.Table):
-            known = schema.tables.get(fold(table.name))
-            if table.find_ancestor(exp.Select) is select and known and fold(column) in known.columns:
+            table_schema = schema.tables.get(fold(table.name))
+            if table.find_ancestor(exp.Select) is select and table_schema and fold(column) in table_schema.columns:
                 node.set("table", exp.to_identifier(table.alias or table.name, quoted=True))
                 changed = True
                 break
     return to_sqlite(tree) if changed else None
 
 
-def word_names(sql: str) -> set[str]:
-    """Every name in a query that could be a table, in lower case."""
+def possible_table_names(sql: str) -> set[str]:
+    """The names in a query that may be tables, in lower case."""
     return {fold(t.name) for t in tokenize(sql) if t.kind in ("word", "dquoted", "quoted")} - {""}
 
 
-def clean(sql: str) -> str:
-    """A gold query without the semicolon and space around it."""
+def strip_semicolon(sql: str) -> str:
+    """A query without surrounding white space and closing semicolons."""
     return re.sub(r"[\s;]+\Z", "", sql.strip())

@@ -21,16 +21,16 @@ from typing import NamedTuple
 from text2sql.sql.budget import TIMEOUT, Clock
 from text2sql.sql.complexity import may_explode
 from text2sql.sql.files import open_read_only
-from text2sql.sql.loading import create_table, insertion
-from text2sql.sql.printf import careful_printf
+from text2sql.sql.loading import create_table, insert_statement
+from text2sql.sql.printf import limited_printf
 from text2sql.sql.schema import TableSchema, View
 from text2sql.sql.tokens import fold, quote_identifier
 from text2sql.sql.values import Row, Value
 
-# Instructions between two calls of the progress handler: often enough for the clock, and no cost to a query.
-_STEP = 500
-# Bytes that the process may grow by during one query.
-_MEMORY = 256 * 2**20
+# Instructions between two calls of the progress handler: few enough for the clock, many enough to cost nothing.
+_HANDLER_STEPS = 500
+# Bytes that the process's memory may grow by during one query.
+_MAX_MEMORY_GROWTH = 256 * 2**20
 MAX_ROWS = 5_000
 # Bytes of text and blobs in one result.
 _MAX_BYTES = 16 * 2**20
@@ -47,7 +47,7 @@ _SYSTEM_TABLES = frozenset(
         "dbstat",
     )
 )
-# SQLite's own, but for what no honest query needs and what can take long in one step that nothing interrupts.
+# Limits of SQLite; below its defaults for what no honest query needs, or what takes long without an interruption.
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
     sqlite3.SQLITE_LIMIT_COLUMN: 2000,
@@ -62,10 +62,10 @@ _LIMITS = {
 
 
 class _Process:
-    """What holds for this process.
+    """The state of this process.
 
     Attributes:
-        limited: Whether the system limits its memory and time, so that it may compile what may explode.
+        limited: Whether the operating system limits its memory and time, so that it may compile any query.
     """
 
     limited = False
@@ -91,7 +91,7 @@ class QueryFailed(Exception):
 
 @dataclass
 class Result:
-    """Rows and column names; ``overflow`` when there were more rows than may be fetched."""
+    """Column names and rows; ``overflow`` if there were more rows than the limit."""
 
     columns: tuple[str, ...]
     rows: list[Row]
@@ -108,8 +108,8 @@ class _Stop(NamedTuple):
 _TOO_MUCH_MEMORY = _Stop("it takes too much memory", out_of_memory=True)
 
 
-def _resident() -> int:
-    """Bytes of memory that the process holds, 0 where the system does not say."""
+def _resident_memory() -> int:
+    """The process's resident memory in bytes; 0 where the system does not report it."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -118,14 +118,14 @@ def _resident() -> int:
 
 
 class SqliteSandbox:
-    """One connection on which hostile queries may run.
+    """A connection on which untrusted queries may run.
 
     Args:
-        connection: A connection that nothing else uses, autocommit; in memory or a file opened read-only.
+        connection: A connection in autocommit mode that nothing else uses; in memory, or to a file opened read-only.
         max_length: The longest string or blob, in bytes.
 
     Attributes:
-        refusing: False: rows are stored as they are given, but for what a schema itself refuses.
+        refusing: Whether stored rows may differ from loaded ones: never in SQLite, except for rows that are left out.
     """
 
     refusing = False
@@ -139,19 +139,19 @@ class SqliteSandbox:
         self._max_steps = 0
         self._clock: Clock | None = None
         self._memory: int | None = None
-        # Off, SQLite would refuse JSON functions and this printf in the schema's own checks, generated columns and
-        # views; what is dangerous there, the authorizer refuses.
+        # If it were off, SQLite would refuse JSON functions and our printf in the schema's CHECKs, generated columns
+        # and views. The authorizer refuses what is dangerous there.
         self._db.execute("PRAGMA trusted_schema = ON")
         self._db.execute("PRAGMA query_only = ON")
-        alike = self._db.execute("SELECT name FROM sqlite_master WHERE name LIKE 'pragma%' OR name LIKE 'dbstat%'")
-        self._own = {fold(row[0]) for row in alike}
+        names = self._db.execute("SELECT name FROM sqlite_master WHERE name LIKE 'pragma%' OR name LIKE 'dbstat%'")
+        self._lookalike_tables = {fold(row[0]) for row in names}
         for limit, value in {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: max_length}.items():
             self._db.setlimit(limit, value)
-        self._knows_json = False
+        self._has_json_tables = False
         for name in ("printf", "format"):
-            self._db.create_function(name, -1, careful_printf)
+            self._db.create_function(name, -1, limited_printf)
         self._db.set_authorizer(self._authorize)
-        self._db.set_progress_handler(self._progress, _STEP)
+        self._db.set_progress_handler(self._progress, _HANDLER_STEPS)
 
     @classmethod
     def in_memory(
@@ -160,12 +160,12 @@ class SqliteSandbox:
         views: Iterable[View] = (),
         functions: Mapping[str, tuple[Callable[..., Value], int]] = MappingProxyType({}),
     ) -> SqliteSandbox:
-        """An empty database with these tables, and with those of the views that SQLite accepts.
+        """An empty database with the tables, and with those of the views that SQLite accepts.
 
         Args:
             tables: The tables.
             views: The views.
-            functions: By name, what CHECKs may call beside SQLite's own functions, with the number of arguments.
+            functions: Functions for CHECKs besides SQLite's own: by name, the function and its number of arguments.
         """
         db = sqlite3.connect(":memory:", isolation_level=None, cached_statements=64, check_same_thread=False)
         db.execute("PRAGMA foreign_keys = OFF")
@@ -180,15 +180,15 @@ class SqliteSandbox:
 
     @classmethod
     def from_file(cls, path: str) -> SqliteSandbox:
-        """A database file, read-only: no lock is taken, no journal written.
+        """A database file, read-only: takes no lock and writes no journal.
 
         Raises:
-            sqlite3.Error: If the file is no database, or is not there.
+            sqlite3.Error: The file is no database or is missing.
         """
         db = open_read_only(path, isolation_level=None, check_same_thread=False)
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         virtual = db.execute("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'").fetchall()
-        _declare(db, [quote_identifier(name) for (name,) in virtual])
+        _declare_virtual_tables(db, [quote_identifier(name) for (name,) in virtual])
         return cls(db, max_length=10_000_000)
 
     def close(self) -> None:
@@ -197,15 +197,15 @@ class SqliteSandbox:
 
     @property
     def steps(self) -> int:
-        """Instructions that the last query took, to the nearest few hundred."""
+        """The number of instructions of the last query, to the nearest few hundred."""
         return self._steps
 
     def create_function(self, name: str, function: Callable[..., Value], arguments: int = 0) -> None:
-        """Registers a function that is called anew for every row."""
+        """Registers a nondeterministic function, which is called for every row."""
         self._db.create_function(name, arguments, function, deterministic=False)
 
     def allow_json_tables(self) -> None:
-        """Makes json_each and json_tree known: their first use declares columns, which looks like a CREATE TABLE."""
+        """Uses json_each and json_tree once, because their first use looks like a CREATE TABLE to the authorizer."""
         self._writing = True
         try:
             with suppress(sqlite3.Error):
@@ -213,9 +213,9 @@ class SqliteSandbox:
         finally:
             self._writing = False
 
-    def create_aggregate(self, name: str, arguments: int, collected: type) -> None:
-        """Registers an aggregate that is also a window function: step, inverse, value and finalize."""
-        self._db.create_window_function(name, arguments, collected)
+    def create_aggregate(self, name: str, arguments: int, aggregate: type) -> None:
+        """Registers an aggregate that is also a window function, with step, inverse, value and finalize."""
+        self._db.create_window_function(name, arguments, aggregate)
 
     def _authorize(self, action: int, arg1: str | None, arg2: str | None, _db: str | None, _by: str | None) -> int:
         if action == sqlite3.SQLITE_FUNCTION and (arg2 or "").lower() in _DENIED_FUNCTIONS:
@@ -230,43 +230,43 @@ class SqliteSandbox:
                 self._denied = f"it reads the system table {arg1}"
                 return sqlite3.SQLITE_DENY
             return sqlite3.SQLITE_OK
-        # Full-text search asks whether its tables have changed, and how large a page is.
+        # Full-text search reads whether its tables have changed, and the page size.
         if action == sqlite3.SQLITE_PRAGMA and arg1 in ("data_version", "page_size") and arg2 is None:
             return sqlite3.SQLITE_OK
         self._denied = "it is not a read-only query"
         return sqlite3.SQLITE_DENY
 
     def _is_system(self, table: str) -> bool:
-        """Whether a table, in lower case, is one of SQLite's own; a table of the data may be named much like one."""
-        if table in self._own:
+        """Whether a table, in lower case, is a system table and not a table of the schema with a similar name."""
+        if table in self._lookalike_tables:
             return False
         return table in _SYSTEM_TABLES or table.startswith("pragma_")
 
     def _progress(self) -> int:
-        self._steps += _STEP
+        self._steps += _HANDLER_STEPS
         if self._steps > self._max_steps:
             self._stop = _Stop("it takes too many steps")
-        elif self._clock is not None and self._clock.over:
+        elif self._clock is not None and self._clock.expired:
             self._stop = _Stop("it takes too long")
-        elif self._steps % (8 * _STEP) == 0 and self._grown():
+        elif self._steps % (8 * _HANDLER_STEPS) == 0 and self._exceeds_memory():
             self._stop = _TOO_MUCH_MEMORY
         return self._stop is not None
 
-    def _grown(self) -> bool:
-        """Whether the process has grown too much since it was first asked about this query.
+    def _exceeds_memory(self) -> bool:
+        """Whether the process's memory has grown too much since the first call for this query.
 
-        Most queries end before that, and asking costs as much as a small query.
+        Memory is not measured before the query, because that takes as long as a small query, and most end before.
         """
         if self._memory is None:
-            self._memory = _resident()
+            self._memory = _resident_memory()
             return False
-        return _resident() > self._memory + _MEMORY
+        return _resident_memory() > self._memory + _MAX_MEMORY_GROWTH
 
     def load(self, rows: dict[str, tuple[TableSchema, list[Row]]]) -> dict[str, list[Row]]:
-        """Replaces the contents of the tables; rows that break a key or a CHECK are left out.
+        """Replaces the contents of the tables; rows that violate a key or a CHECK are left out.
 
         Returns:
-            The rows given, by table: what was really stored is told by `stored`.
+            The given rows by table; `stored` returns those that are really stored.
         """
         db = self._db
         self._writing = True
@@ -278,7 +278,7 @@ class SqliteSandbox:
                 name = quote_identifier(table.name)
                 db.execute(f"DELETE FROM {name}")
                 if data:
-                    db.executemany(*insertion(table, name, data))
+                    db.executemany(*insert_statement(table, name, data))
             db.execute("COMMIT")
         finally:
             if db.in_transaction:
@@ -288,13 +288,13 @@ class SqliteSandbox:
         return {name: data for name, (_, data) in rows.items()}
 
     def stored(self, table: TableSchema) -> list[Row]:
-        """All rows of a table as SQLite keeps them."""
+        """The rows of a table as SQLite stores them."""
         return self.run(f"SELECT * FROM {quote_identifier(table.name)}", 10**8, 10.0).rows
 
     def perturb(self, *, reverse: bool = False, indexes: bool = True) -> None:
-        """Changes what SQL leaves open: the direction of scans, and whether joins may build their own index.
+        """Changes the row order where SQL leaves it undefined: the direction of scans, and automatic indexes of joins.
 
-        Such an index meets rows in the order of their values, so that shuffling the rows alone changes nothing
+        An automatic index returns rows in the order of their values, so that shuffling the rows alone changes nothing
         (https://sqlite.org/pragma.html#pragma_reverse_unordered_selects, #pragma_automatic_index).
         """
         self._writing = True
@@ -308,7 +308,7 @@ class SqliteSandbox:
         """Compiles a query without running it.
 
         Raises:
-            QueryFailed: If SQLite does not accept it, or it may not run.
+            QueryFailed: SQLite does not accept it, or it is not allowed.
         """
         self._guarded("EXPLAIN " + sql, 10**7, TIMEOUT, keep=False)
 
@@ -319,8 +319,8 @@ class SqliteSandbox:
 
         Args:
             sql: A single statement.
-            max_steps: Instructions of SQLite's virtual machine that it may take: a limit without chance in it.
-            seconds: A limit on the processor's clock, for steps that are slow.
+            max_steps: The limit on SQLite virtual machine instructions, which is deterministic.
+            seconds: The limit on CPU time, for instructions that are slow.
             max_rows: Rows to fetch at most.
             max_bytes: Bytes of text and blobs to fetch at most.
 
@@ -342,9 +342,9 @@ class SqliteSandbox:
         self._denied = self._stop = None
         if not PROCESS.limited and may_explode(sql):
             raise QueryFailed("refused", "it is too long or nested to be compiled outside a worker process")
-        if not self._knows_json and "json_" in sql.lower():
-            self._knows_json = self._writing = True
-            _declare(self._db, ("json_each('[]')", "json_tree('[]')"))
+        if not self._has_json_tables and "json_" in sql.lower():
+            self._has_json_tables = self._writing = True
+            _declare_virtual_tables(self._db, ("json_each('[]')", "json_tree('[]')"))
             self._writing = False
         self._steps, self._max_steps = 0, max_steps
         self._clock = Clock(seconds)
@@ -378,22 +378,22 @@ class SqliteSandbox:
         return QueryFailed("error", message or type(error).__name__)
 
 
-def _declare(db: sqlite3.Connection, tables: Iterable[str]) -> None:
-    """Has modules declare their tables, which they do when one is first read: it looks like a change of the schema."""
+def _declare_virtual_tables(db: sqlite3.Connection, tables: Iterable[str]) -> None:
+    """Reads virtual tables once, because their first use looks like a change of the schema to the authorizer."""
     for table in tables:
-        # A library without the module cannot read the table, and a query says so.
+        # A SQLite without the module cannot read the table; a query on it then fails with a message.
         with suppress(sqlite3.Error):
             db.execute(f"SELECT 1 FROM {table} LIMIT 0")
 
 
 def _fetch(cursor: sqlite3.Cursor, max_rows: int, max_bytes: int) -> tuple[list[Row], bool]:
-    """Fetches rows up to the cap on their number and on their bytes."""
+    """Fetches rows up to the limits on their number and on their bytes."""
     rows: list[Row] = []
-    weight = 0
+    size = 0
     for row in cursor:
         rows.append(row)
-        weight += sum(len(value) for value in row if isinstance(value, (str, bytes)))
-        if len(rows) > max_rows or weight > max_bytes:
+        size += sum(len(value) for value in row if isinstance(value, (str, bytes)))
+        if len(rows) > max_rows or size > max_bytes:
             return rows[:max_rows], True
     return rows, False
 

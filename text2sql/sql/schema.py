@@ -1,4 +1,4 @@
-"""The nouns of a schema: columns, tables, views and keys, and their text as SQLite accepts it.
+"""The parts of a schema, which are columns, tables, views and keys, and their DDL for SQLite.
 
 `text2sql.sql.ddl` reads them from ``CREATE TABLE`` statements.
 """
@@ -11,8 +11,8 @@ from functools import lru_cache
 
 from text2sql.sql.tokens import fold, quote_identifier, tokenize
 
-# Unused tables that a foreign key is followed through.
-_DEEPEST = 4
+# Unused tables that a chain of foreign keys is followed through.
+_MAX_CHAIN = 4
 
 
 @lru_cache(maxsize=1024)
@@ -31,10 +31,10 @@ def _affinity(declared: str) -> str:
 
 @dataclass
 class Column:
-    """One column: its name, declared type and SQLite affinity.
+    """A column.
 
     Attributes:
-        collation: NOCASE or RTRIM where texts compare so; empty for SQLite's own, by bytes.
+        collation: NOCASE or RTRIM; empty for SQLite's default, which compares bytes.
         generated: The expression of a generated column, empty for all others.
     """
 
@@ -51,7 +51,7 @@ class Column:
 
     @property
     def kind(self) -> str:
-        """What the column holds in practice: integer, real, text, date, datetime, time or boolean."""
+        """The kind of its values by its declared type: integer, real, text, date, datetime, time or boolean."""
         declared = self.type.upper()
         if "BOOL" in declared:
             return "boolean"
@@ -78,13 +78,13 @@ class ForeignKey:
 
 @dataclass
 class TableSchema:
-    """One table. Column names are looked up in lower case, as SQLite does.
+    """A table; its columns are stored by lower-case name.
 
     Attributes:
-        indexes: Unique indexes of expressions or of some rows alone, as they stand behind ``ON table``.
+        indexes: Unique indexes of expressions or of some rows, as written after ``ON table``.
         without_rowid: Whether the primary key alone identifies rows (https://sqlite.org/withoutrowid.html).
-        full_text: The module of a full-text table, ``fts5`` or an older one, with its options; empty for others.
-        like: The tables, in lower case, that columns were taken over from.
+        full_text: The module of a full-text table with its options, such as ``fts5``; empty for other tables.
+        like: The lower-case names of the tables that columns were copied from.
     """
 
     name: str
@@ -99,7 +99,7 @@ class TableSchema:
     like: list[str] = field(default_factory=list)
 
     def add(self, column: Column) -> Column:
-        """Adds a column unless there is one of that name; returns the one that the table has."""
+        """Adds a column unless there is one of that name; returns the table's column."""
         return self.columns.setdefault(fold(column.name), column)
 
     @property
@@ -109,19 +109,19 @@ class TableSchema:
 
     @property
     def rowid(self) -> str | None:
-        """The column that is an alias of SQLite's rowid and so can hold integers only."""
+        """The column that is an alias of SQLite's rowid and so holds integers only; None if there is none."""
         if self.without_rowid or len(self.primary_key) != 1:
             return None
         (key,) = self.primary_key
         return key if self.columns[key].type.upper() == "INTEGER" else None
 
     @property
-    def given(self) -> list[str]:
-        """The columns that an INSERT gives, in lower case: all but the generated ones."""
+    def stored_columns(self) -> list[str]:
+        """The lower-case names of the columns that an INSERT has values for: all except generated ones."""
         return [key for key, column in self.columns.items() if not column.generated]
 
     def ddl(self) -> str:
-        """The table for SQLite, without its foreign keys: the generator of rows keeps those."""
+        """The CREATE TABLE statement for SQLite, without foreign keys, which the row generator satisfies."""
         if self.full_text:
             module, _, options = self.full_text.partition(" ")
             names = [quote_identifier(column.name) for column in self.columns.values()]
@@ -129,7 +129,7 @@ class TableSchema:
             return f"CREATE VIRTUAL TABLE {quote_identifier(self.name)} USING {module}({arguments})"
         parts = []
         for key, column in self.columns.items():
-            # A primary key is NOT NULL in SQL; SQLite alone would let NULL in.
+            # A primary key is NOT NULL in SQL; only SQLite would accept NULL.
             words = [quote_identifier(column.name), _safe_type(column.type)]
             words += ["NOT NULL"] if column.not_null or key in self.primary_key else []
             words += [f"COLLATE {column.collation}"] if column.collation else []
@@ -145,7 +145,7 @@ class TableSchema:
 
 @dataclass(frozen=True)
 class View:
-    """One view.
+    """A view.
 
     Attributes:
         columns: Its column names where the declaration gives them, else empty.
@@ -158,12 +158,12 @@ class View:
 
     @property
     def words(self) -> set[str]:
-        """Every name in its declaration, in lower case."""
-        found = {fold(t.name) for t in tokenize(self.query) if t.kind in ("word", "dquoted", "quoted")}
-        return found | {fold(name) for name in self.columns}
+        """The names in its declaration, in lower case."""
+        names = {fold(token.name) for token in tokenize(self.query) if token.kind in ("word", "dquoted", "quoted")}
+        return names | {fold(name) for name in self.columns}
 
     def ddl(self) -> str:
-        """The view for SQLite."""
+        """The CREATE VIEW statement for SQLite."""
         columns = f" ({', '.join(map(quote_identifier, self.columns))})" if self.columns else ""
         return f"CREATE VIEW {quote_identifier(self.name)}{columns} AS {self.query}"
 
@@ -181,77 +181,79 @@ class Schema:
 
     @property
     def names(self) -> set[str]:
-        """Every name that a query may use for a table, a view or a column, in lower case."""
-        found = {name for table in self.tables.values() for name in table.columns} | self.tables.keys()
+        """The names that a query may use for tables, views and columns, in lower case."""
+        names = {name for table in self.tables.values() for name in table.columns} | self.tables.keys()
         for name, view in self.views.items():
-            found |= {name} | view.words
-        return found
+            names |= {name} | view.words
+        return names
 
 
 def used_views(schema: Schema, names: set[str]) -> list[View]:
-    """The views that queries of these words read, and those that these read, in the order of creation."""
-    found: set[str] = set()
+    """The views that queries with these names read, directly or through other views, in the order of creation."""
+    used: set[str] = set()
     for name, view in reversed(schema.views.items()):
         if name in names:
-            found.add(name)
+            used.add(name)
             names = names | view.words
-    return [view for name, view in schema.views.items() if name in found]
+    return [view for name, view in schema.views.items() if name in used]
 
 
 def used_tables(schema: Schema, names: set[str], *, every_column: bool) -> dict[str, TableSchema]:
-    """The tables that queries can read, with the columns that they can see; what they cannot see costs only time.
+    """The tables that queries can read, with the columns that they can refer to.
 
     Args:
-        schema: All tables.
-        names: Every word of the queries in lower case.
-        every_column: Whether the queries see columns that they do not name, by ``*`` or NATURAL.
+        schema: The whole schema.
+        names: The names in the queries, in lower case.
+        every_column: Whether the queries refer to columns without naming them, by ``*`` or NATURAL.
 
     Returns:
-        By lower-case name, tables with the columns named, and those that keys and CHECKs are about.
+        By lower-case name, the tables with the named columns and the columns of keys and CHECKs.
     """
-    used = {name: _with_keys(schema, schema.tables[name], names) for name in sorted(names & schema.tables.keys())}
+    used = {
+        name: _with_implied_keys(schema, schema.tables[name], names) for name in sorted(names & schema.tables.keys())
+    }
     if every_column:
         return used
-    return {name: _narrowed(table, names, used.keys()) for name, table in used.items()}
+    return {name: _narrow(table, names, used.keys()) for name, table in used.items()}
 
 
-def _with_keys(schema: Schema, table: TableSchema, names: Collection[str]) -> TableSchema:
-    """A table with the foreign keys that it has through tables that are not used."""
-    implied = [key for own in table.foreign_keys for key in _implied(schema, table, own, names, 0)]
-    if not implied:
+def _with_implied_keys(schema: Schema, table: TableSchema, names: Collection[str]) -> TableSchema:
+    """A table with additional foreign keys, which follow from those of tables that are not used."""
+    implied_keys = [implied for key in table.foreign_keys for implied in _implied_keys(schema, table, key, names, 0)]
+    if not implied_keys:
         return table
     copied = _copy_table(table)
-    copied.foreign_keys = [*table.foreign_keys, *(key for key in implied if key not in table.foreign_keys)]
+    copied.foreign_keys = [*table.foreign_keys, *(key for key in implied_keys if key not in table.foreign_keys)]
     return copied
 
 
-def _implied(
+def _implied_keys(
     schema: Schema, table: TableSchema, key: ForeignKey, names: Collection[str], depth: int
 ) -> Iterator[ForeignKey]:
     parent = schema.tables.get(key.parent)
-    if key.parent in names or parent is None or depth > _DEEPEST or len(key.columns) != len(key.parent_columns):
+    if key.parent in names or parent is None or depth > _MAX_CHAIN or len(key.columns) != len(key.parent_columns):
         return
     columns = dict(zip(key.parent_columns, key.columns, strict=True))
-    for further in parent.foreign_keys:
-        if not columns.keys() >= set(further.columns):
+    for parent_key in parent.foreign_keys:
+        if not columns.keys() >= set(parent_key.columns):
             continue
-        mapped = tuple(columns[column] for column in further.columns)
-        # NULL in one column leaves the whole key open.
+        mapped = tuple(columns[column] for column in parent_key.columns)
+        # If one column is NULL, the key refers to nothing.
         others = [table.columns.get(column) for column in key.columns if column not in mapped]
         if all(column is not None and (column.not_null or fold(column.name) in table.primary_key) for column in others):
-            found = ForeignKey(mapped, further.parent, further.parent_columns)
-            if found.parent in names:
-                yield found
-            yield from _implied(schema, table, found, names, depth + 1)
+            implied = ForeignKey(mapped, parent_key.parent, parent_key.parent_columns)
+            if implied.parent in names:
+                yield implied
+            yield from _implied_keys(schema, table, implied, names, depth + 1)
 
 
-def _narrowed(table: TableSchema, names: set[str], others: Collection[str]) -> TableSchema:
+def _narrow(table: TableSchema, names: set[str], used_tables: Collection[str]) -> TableSchema:
     if table.checks or table.indexes or table.full_text:
         return table
-    names = names | {name for column in table.columns.values() for name in _words(column.generated)}
-    references = [key for key in table.foreign_keys if key.parent in others]
-    kept = names | {column for key in table.keys for column in key} | {c for key in references for c in key.columns}
-    columns = {key: column for key, column in table.columns.items() if key in kept}
+    names = names | {name for column in table.columns.values() for name in _names_in_text(column.generated)}
+    references = [key for key in table.foreign_keys if key.parent in used_tables]
+    needed = names | {column for key in table.keys for column in key} | {c for key in references for c in key.columns}
+    columns = {key: column for key, column in table.columns.items() if key in needed}
     narrow = _copy_table(table)
     narrow.columns = columns or dict(list(table.columns.items())[:1])
     narrow.foreign_keys = references
@@ -273,10 +275,10 @@ def _copy_table(table: TableSchema) -> TableSchema:
     )
 
 
-def _words(text: str) -> set[str]:
+def _names_in_text(text: str) -> set[str]:
     return {fold(token.name) for token in tokenize(text)} if text else set()
 
 
 def _safe_type(declared: str) -> str:
-    """The declared type, quoted word by word so that no keyword in it can end the declaration."""
+    """The declared type, quoted word by word so that a keyword in it cannot end the declaration."""
     return " ".join(f'"{word}"' for word in declared.replace('"', "").split())

@@ -1,6 +1,7 @@
-"""What is left of a query once its names and literals are taken out: queries of one shape have the same syntax.
+"""The shape of a query: its text with names and literals replaced, so that queries of one shape have the same syntax.
 
-77,115 queries of sql-create-context have 4,900 shapes. What depends on the syntax alone is found once for each of them.
+The 77,115 queries of sql-create-context have 4,900 shapes. Facts that depend on the syntax alone are computed once for
+each shape.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ _PART = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
-# Comments and JSON's arrows are more than the signs that they are made of.
-_SELDOM = ("--", "/*", "->")
-# Words behind which an operand stands. Behind any other word, a name may be a word of the grammar: NULLS LAST.
+# Comments and JSON's arrows, which the pattern would split into operators.
+_UNSUPPORTED = ("--", "/*", "->")
+# Keywords before an operand. After any other word, a name may be part of the grammar: NULLS LAST.
 _BEFORE_OPERANDS = frozenset(
     {"SELECT", "DISTINCT", "FROM", "JOIN", "WHERE", "AND", "OR", "NOT", "ON", "BY", "HAVING", "AS", "BETWEEN", "LIKE"}
     | {"IN", "CASE", "WHEN", "THEN", "ELSE"}
@@ -29,7 +30,7 @@ _BEFORE_OPERANDS = frozenset(
 
 
 def _reserved() -> frozenset[str]:
-    """Words that sqlglot's grammar knows where they stand by themselves; functions stand before a parenthesis."""
+    """The words of sqlglot's grammar, without functions, which are followed by a parenthesis."""
     known = set(SQLite.Tokenizer.KEYWORDS)
     for name in dir(SQLite.Parser):
         table = getattr(SQLite.Parser, name)
@@ -42,36 +43,41 @@ _RESERVED = _reserved()
 
 
 def shape_of(query: str) -> str | None:
-    """The shape of a query, itself a query; None where nothing is said of it, as of one with comments.
+    """The shape of a query, itself a query; None for an unsupported one, such as one with comments.
 
-    A name stays as it is where it may be a word of the grammar: unless an operand has to stand there, and before a
-    parenthesis, a literal or another name.
+    A name is replaced only where an operand must be. It stays as it is before a parenthesis, a literal or another name,
+    where it may be a part of the grammar.
     """
     parts: list[str] = []
     kinds: list[str] = []
-    place = 0
-    for found in _PART.finditer(query):
-        kind = found.lastgroup
-        if found.start() != place:
+    position = 0
+    for match in _PART.finditer(query):
+        kind = match.lastgroup
+        if match.start() != position:
             return None
-        place = found.end()
+        position = match.end()
         if kind is None:
             continue
-        text = found[0]
+        text = match[0]
         if kind == "word":
             text = text.upper()
             kind = "reserved" if text in _RESERVED else "name"
         parts.append(text)
         kinds.append(kind)
-    if place != len(query) or any(sign in query for sign in _SELDOM):
+    if position != len(query) or any(sign in query for sign in _UNSUPPORTED):
         return None
     generic = []
-    before = before_kind = ""
-    for text, kind, after, after_kind in zip(parts, kinds, [*parts[1:], ""], [*kinds[1:], ""], strict=False):
-        operand = (before_kind == "sign" and before != ")") or before in _BEFORE_OPERANDS
-        if kind == "name" and operand and after != "(" and after_kind not in ("name", "string", "number"):
+    previous = previous_kind = ""
+    for text, kind, following, following_kind in zip(parts, kinds, [*parts[1:], ""], [*kinds[1:], ""], strict=False):
+        expects_operand = (previous_kind == "sign" and previous != ")") or previous in _BEFORE_OPERANDS
+        if (
+            kind == "name"
+            and expects_operand
+            and following != "("
+            and following_kind not in ("name", "string", "number")
+        ):
             generic.append("name")
         else:
             generic.append({"string": text[0] * 2, "number": "0"}.get(kind, text))
-        before, before_kind = text, kind
+        previous, previous_kind = text, kind
     return " ".join(generic)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from text2sql.sql.schema import Column, ForeignKey, TableSchema
 from text2sql.sql.tokens import Token, fold
 
-# What operators are made of, but for signs of numbers and quotients.
-_SIGNS = frozenset("~!@#%^&|<>=*?")
-# Words that end a column's type and begin one of its constraints.
+# The characters of operators, without signs of numbers and the slash.
+_OPERATOR_CHARACTERS = frozenset("~!@#%^&|<>=*?")
+# Keywords that end a column's type and start one of its constraints.
 _CONSTRAINT_WORDS = frozenset(
     [
         "CONSTRAINT",
@@ -38,29 +38,29 @@ _TABLE_CONSTRAINTS = frozenset(("CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN", "C
 
 
 def end_of_type(part: list[Token]) -> int:
-    """Where a column's type ends, which begins behind its name: at its first constraint, or with it."""
-    for at, token in enumerate(part[1:], 1):
-        # CHARACTER begins a type (CHARACTER VARYING) as well as what follows one (CHARACTER SET).
-        character_set = token.keyword == "CHARACTER" and at + 1 < len(part) and part[at + 1].keyword == "SET"
+    """The index of the token after a column's type: its first constraint, or the end."""
+    for index, token in enumerate(part[1:], 1):
+        # CHARACTER starts a type (CHARACTER VARYING) or follows one (CHARACTER SET).
+        character_set = token.keyword == "CHARACTER" and index + 1 < len(part) and part[index + 1].keyword == "SET"
         if character_set or token.keyword in _CONSTRAINT_WORDS:
-            return at
+            return index
     return len(part)
 
 
-def qualified_name(tokens: list[Token], at: int) -> tuple[str, int]:
-    """The last part of ``schema.table``."""
-    name = tokens[at].name
-    at += 1
-    while at + 1 < len(tokens) and tokens[at].text == ".":
-        name = tokens[at + 1].name
-        at += 2
-    return name, at
+def qualified_name(tokens: list[Token], index: int) -> tuple[str, int]:
+    """The last part of ``schema.table``, and the index of the token after the name."""
+    name = tokens[index].name
+    index += 1
+    while index + 1 < len(tokens) and tokens[index].text == ".":
+        name = tokens[index + 1].name
+        index += 2
+    return name, index
 
 
-def matching(tokens: list[Token], at: int) -> int:
-    """The index of the parenthesis that closes the one at ``at``, or of the end of the text."""
+def closing_parenthesis(tokens: list[Token], opening: int) -> int:
+    """The index of the parenthesis that closes the one at `opening`, or of the end of the text."""
     depth = 0
-    for index in range(at, len(tokens)):
+    for index in range(opening, len(tokens)):
         if tokens[index].text == "(":
             depth += 1
         elif tokens[index].text == ")":
@@ -88,7 +88,7 @@ def split_at_commas(tokens: list[Token]) -> Iterator[list[Token]]:
 def is_constraint(part: list[Token]) -> bool:
     """Whether a comma-separated part of a table's body is a constraint, not a column."""
     first = part[0].keyword
-    # A column may be called "key" or "index": a constraint is followed by what belongs to it.
+    # A column may be named "key" or "index"; a constraint is followed by its columns or condition.
     following = part[1].keyword if len(part) > 1 else ""
     return first in _TABLE_CONSTRAINTS and (
         (first in ("PRIMARY", "FOREIGN") and following == "KEY")
@@ -107,8 +107,8 @@ def parse_part(part: list[Token], table: TableSchema) -> None:
 
 
 _COLLATIONS = frozenset(("NOCASE", "RTRIM"))
-# Columns that number their rows take no NULL.
-_NUMBERED = frozenset(("IDENTITY", "AUTO_INCREMENT"))
+# Auto-incrementing columns refuse NULL.
+_AUTO_INCREMENT = frozenset(("IDENTITY", "AUTO_INCREMENT"))
 _TYPE_WORDS = frozenset(
     ["INT", "INTEGER", "VARCHAR", "CHAR", "TEXT", "REAL", "FLOAT", "DECIMAL", "NUMERIC", "DOUBLE", "NUMBER", "DATE"]
 )
@@ -118,12 +118,12 @@ def _has_paren(part: list[Token]) -> bool:
     return len(part) > 2 and part[2].text == "(" and part[1].keyword not in _TYPE_WORDS
 
 
-def names_in(tokens: list[Token], at: int) -> tuple[tuple[str, ...], int]:
-    """A parenthesised list of names from ``at`` on, in lower case, and the index behind it."""
-    while at < len(tokens) and tokens[at].text != "(":
-        at += 1
-    end = matching(tokens, at) if at < len(tokens) else len(tokens)
-    return tuple(fold(piece[0].name) for piece in split_at_commas(tokens[at + 1 : end])), end + 1
+def parenthesized_names(tokens: list[Token], index: int) -> tuple[tuple[str, ...], int]:
+    """The names in the next parentheses from `index` on, in lower case, and the index after them."""
+    while index < len(tokens) and tokens[index].text != "(":
+        index += 1
+    end = closing_parenthesis(tokens, index) if index < len(tokens) else len(tokens)
+    return tuple(fold(piece[0].name) for piece in split_at_commas(tokens[index + 1 : end])), end + 1
 
 
 def _parse_table_constraint(part: list[Token], table: TableSchema) -> None:
@@ -131,68 +131,72 @@ def _parse_table_constraint(part: list[Token], table: TableSchema) -> None:
         part = part[2:]
     kind = part[0].keyword
     if kind == "PRIMARY":
-        table.primary_key = table.primary_key or names_in(part, 1)[0]
+        table.primary_key = table.primary_key or parenthesized_names(part, 1)[0]
     elif kind == "UNIQUE":
-        table.uniques.append(names_in(part, 1)[0])
+        table.uniques.append(parenthesized_names(part, 1)[0])
     elif kind == "FOREIGN":
-        columns, at = names_in(part, 1)
-        if at < len(part) and part[at].keyword == "REFERENCES":
-            _add_reference(part, at, columns, table)
+        columns, index = parenthesized_names(part, 1)
+        if index < len(part) and part[index].keyword == "REFERENCES":
+            _add_reference(part, index, columns, table)
     elif kind == "CHECK":
         _add_check(part, 1, table)
 
 
-def _add_reference(part: list[Token], at: int, columns: tuple[str, ...], table: TableSchema) -> None:
-    """``REFERENCES parent [(columns)]`` at ``at``."""
-    if at + 1 >= len(part):
+def _add_reference(part: list[Token], index: int, columns: tuple[str, ...], table: TableSchema) -> None:
+    """Adds the foreign key ``REFERENCES parent [(columns)]`` at `index`."""
+    if index + 1 >= len(part):
         return
-    parent, at = qualified_name(part, at + 1)
+    parent, index = qualified_name(part, index + 1)
     targets: tuple[str, ...] = ()
-    if at < len(part) and part[at].text == "(":
-        targets, _ = names_in(part, at)
+    if index < len(part) and part[index].text == "(":
+        targets, _ = parenthesized_names(part, index)
     table.foreign_keys.append(ForeignKey(columns, fold(parent), targets))
 
 
-def _add_check(part: list[Token], at: int, table: TableSchema) -> None:
-    if at < len(part) and part[at].text == "(":
-        end = matching(part, at)
-        table.checks.append(_spelt(part[at + 1 : end]))
+def _add_check(part: list[Token], index: int, table: TableSchema) -> None:
+    if index < len(part) and part[index].text == "(":
+        end = closing_parenthesis(part, index)
+        table.checks.append(_join_tokens(part[index + 1 : end]))
 
 
-def _spelt(tokens: Sequence[Token]) -> str:
-    """Tokens with a space between any two but the signs of one operator: ``~*`` is not ``~ *``."""
-    found = ""
-    for before, token in zip([None, *tokens], tokens, strict=False):
-        joined = before is not None and before.end == token.start and _SIGNS.issuperset(before.text + token.text)
-        found += token.text if joined or before is None else f" {token.text}"
-    return found
+def _join_tokens(tokens: Sequence[Token]) -> str:
+    """Joins tokens by spaces, except for the characters of one operator: ``~*`` is not ``~ *``."""
+    text = ""
+    for previous, token in zip([None, *tokens], tokens, strict=False):
+        is_one_operator = (
+            previous is not None
+            and previous.end == token.start
+            and _OPERATOR_CHARACTERS.issuperset(previous.text + token.text)
+        )
+        text += token.text if is_one_operator or previous is None else f" {token.text}"
+    return text
 
 
 def _parse_column(part: list[Token], table: TableSchema) -> None:
-    name, words, at, end = part[0].name, [], 1, end_of_type(part)
-    while at < end:
-        # Length or precision are no part of the affinity.
-        if part[at].text == "(":
-            at = matching(part, at)
-        elif part[at].kind in ("word", "dquoted", "quoted"):
-            words.append(part[at].name)
-        at += 1
+    name, words, index, end = part[0].name, [], 1, end_of_type(part)
+    while index < end:
+        # Length and precision do not affect the affinity.
+        if part[index].text == "(":
+            index = closing_parenthesis(part, index)
+        elif part[index].kind in ("word", "dquoted", "quoted"):
+            words.append(part[index].name)
+        index += 1
     column = table.add(Column(name, " ".join(words)))
-    while at < len(part):
-        word = part[at].keyword
+    while index < len(part):
+        word = part[index].keyword
         if word == "PRIMARY":
             table.primary_key = table.primary_key or (fold(name),)
-        elif word in _NUMBERED or [token.keyword for token in part[at : at + 2]] == ["NOT", "NULL"]:
+        elif word in _AUTO_INCREMENT or [token.keyword for token in part[index : index + 2]] == ["NOT", "NULL"]:
             column.not_null = True
         elif word == "UNIQUE":
             table.uniques.append((fold(name),))
         elif word == "CHECK":
-            _add_check(part, at + 1, table)
-        elif word == "COLLATE" and at + 1 < len(part) and part[at + 1].keyword in _COLLATIONS:
-            column.collation = part[at + 1].keyword
-        elif word == "AS" and at + 1 < len(part) and part[at + 1].text == "(":
-            column.generated = _spelt(part[at + 2 : matching(part, at + 1)])
+            _add_check(part, index + 1, table)
+        elif word == "COLLATE" and index + 1 < len(part) and part[index + 1].keyword in _COLLATIONS:
+            column.collation = part[index + 1].keyword
+        elif word == "AS" and index + 1 < len(part) and part[index + 1].text == "(":
+            column.generated = _join_tokens(part[index + 2 : closing_parenthesis(part, index + 1)])
         elif word == "REFERENCES":
-            _add_reference(part, at, (fold(name),), table)
-        at = matching(part, at) if part[at].text == "(" else at
-        at += 1
+            _add_reference(part, index, (fold(name),), table)
+        index = closing_parenthesis(part, index) if part[index].text == "(" else index
+        index += 1

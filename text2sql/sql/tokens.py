@@ -1,4 +1,4 @@
-"""A forgiving SQL tokenizer: enough structure to cut, quote and classify text that may be no valid SQL."""
+"""A tolerant SQL tokenizer: enough structure to cut, quote and classify text that may not be valid SQL."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _TOKEN = re.compile(
 )
 
 
-# Characters up to which the tokens of a text are remembered.
-_SHORT = 4_000
+# Characters below which the tokens of a text are cached.
+_MAX_CACHED_CHARACTERS = 4_000
 
 
 class Token(NamedTuple):
-    """One lexeme with its place in the text.
+    """One lexeme with its position in the text.
 
     ``kind`` is one of word, string, dquoted, quoted, number, op, comment.
     """
@@ -53,7 +53,7 @@ class Token(NamedTuple):
 
     @property
     def closed(self) -> bool:
-        """False for a quoted token that the end of the text cut off."""
+        """Whether a quoted token has its closing quote, which the end of the text may have cut off."""
         if self.kind in ("string", "dquoted"):
             return len(self.text) > 1 and self.text.endswith(self.text[0])
         return not self.text.startswith("`") or (len(self.text) > 1 and self.text.endswith("`"))
@@ -66,34 +66,33 @@ def tokenize(text: str, *, comments: bool = False) -> list[Token]:
         text: Any text at all.
         comments: Whether comments are returned too. White space never is.
     """
-    found = _short(text) if len(text) < _SHORT else _scanned(text)
-    return [token for token in found if comments or token.kind != "comment"]
+    tokens = _cached_scan(text) if len(text) < _MAX_CACHED_CHARACTERS else _scan(text)
+    return [token for token in tokens if comments or token.kind != "comment"]
 
 
-def _scanned(text: str) -> list[Token]:
+def _scan(text: str) -> list[Token]:
     matches = ((match.lastgroup or "op", match) for match in _TOKEN.finditer(text))
     return [Token(kind, match.group(), match.start(), match.end()) for kind, match in matches if kind != "space"]
 
 
-# What judges a pair of queries asks for their tokens several times.
-_short = lru_cache(maxsize=32)(_scanned)
+# The comparison of two queries tokenizes each of them several times.
+_cached_scan = lru_cache(maxsize=32)(_scan)
 
 
 def fold(name: str) -> str:
-    """A name as SQLite compares it: it knows the two cases of ASCII letters only, so that É is not é."""
+    """A name in lower case as SQLite compares names: ASCII letters only, so that É is not é."""
     return name.lower() if name.isascii() else re.sub("[A-Z]+", lambda match: match.group().lower(), name)
 
 
-def quote_identifier(name: str, mark: str = "`") -> str:
+def quote_identifier(name: str, quote: str = "`") -> str:
     """An identifier in quotes.
 
     Args:
         name: The bare name.
-        mark: The backtick for SQL that is run: SQLite never reads it as the mark of a string
-            (https://sqlite.org/quirks.html#dblquote). The double quote of the standard for SQL that people and models
-            read.
+        quote: The quotation mark: a backtick for SQL that is run, because SQLite may read double quotes as a string
+            (https://sqlite.org/quirks.html#dblquote); the standard's double quote for SQL that people and models read.
     """
-    return mark + name.replace(mark, mark * 2) + mark
+    return quote + name.replace(quote, quote * 2) + quote
 
 
 def quote_string(value: str) -> str:

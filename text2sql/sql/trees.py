@@ -1,4 +1,4 @@
-"""Between text and syntax trees, in the one dialect that is executed, and small questions about trees."""
+"""Parses and prints SQLite queries with sqlglot, and answers small questions about syntax trees."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from text2sql.sql.schema import Column
 from text2sql.sql.tokens import tokenize
 from text2sql.sql.values import Value, as_number
 
-# Its warnings are about SQL of other dialects: what it cannot follow is run all the same.
+# Its warnings concern SQL that it cannot parse, which is executed all the same.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 
-# Found out when a query is written, it would leave every pair undecided.
+# Checked here, because a failure while printing a query would leave every pair undecided.
 if str(generator.__file__).endswith(tuple(EXTENSION_SUFFIXES)):
     raise UserError(
         "sqlglot is installed in its compiled form (the package sqlglotc, which sqlglot[c] brings). Its classes cannot "
@@ -34,7 +34,7 @@ if str(generator.__file__).endswith(tuple(EXTENSION_SUFFIXES)):
 
 _NEGATION = re.compile(r"\bNOT\b", re.IGNORECASE)
 
-# The comparisons by their operator.
+# The operators of comparisons.
 COMPARISONS: dict[type[exp.Expr], str] = {
     exp.EQ: "=",
     exp.NEQ: "<>",
@@ -45,7 +45,7 @@ COMPARISONS: dict[type[exp.Expr], str] = {
 }
 
 
-class _Writer(SQLiteGenerator):
+class _Generator(SQLiteGenerator):
     def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
         target = expression.args["to"]
         declared = str(target.args.get("kind") or getattr(target.this, "value", target.this))
@@ -54,20 +54,20 @@ class _Writer(SQLiteGenerator):
         return f"CAST({self.sql(expression, 'this')} AS {affinity})"
 
 
-class _Quotes(SQLite.Tokenizer):
-    # The first is what is written. SQLite would read a name in double quotes as a string where there is no such column.
+class _Tokenizer(SQLite.Tokenizer):
+    # The first is printed. SQLite would read a double-quoted name as a string where there is no such column.
     IDENTIFIERS: ClassVar[list[str | tuple[str, str]]] = ["`", '"', ("[", "]")]
 
 
-class _Faithful(SQLite):
-    """SQLite, written so that it means what was read: sqlglot itself turns ``CAST(x AS DATE)`` into ``DATE(x)``."""
+class _SQLiteDialect(SQLite):
+    """SQLite, printed without changes of meaning: sqlglot itself turns ``CAST(x AS DATE)`` into ``DATE(x)``."""
 
-    Tokenizer = _Quotes
-    Generator = _Writer
+    Tokenizer = _Tokenizer
+    Generator = _Generator
 
 
 def parse_sqlite(sql: str) -> exp.Expr:
-    """The tree of a statement; the inverse of `to_sqlite`.
+    """Parses a statement; the inverse of `to_sqlite`.
 
     Raises:
         SqlglotError: It does not parse. Of hostile text also RecursionError and others; `prepare.parse` catches them.
@@ -76,10 +76,10 @@ def parse_sqlite(sql: str) -> exp.Expr:
 
 
 def parse_in(sql: str, dialect: str | type[Dialect]) -> exp.Expr:
-    """The tree of a statement of a dialect.
+    """Parses a statement of a dialect.
 
-    What is negated is always an `exp.Not` of it: sqlglot marks ``NOT LIKE`` on the node of LIKE since 30.0, and a
-    reader of trees would take the one for the other.
+    Negations are always `exp.Not` nodes: since version 30.0, sqlglot marks ``NOT LIKE`` on the node of LIKE, which code
+    that reads trees would take for LIKE.
 
     Raises:
         SqlglotError: It does not parse. Of hostile text also RecursionError and others; `prepare.parse` catches them.
@@ -87,61 +87,61 @@ def parse_in(sql: str, dialect: str | type[Dialect]) -> exp.Expr:
     try:
         tree = sqlglot.parse_one(sql, read=dialect)
     except ParseError:
-        bracketed = _with_brackets(sql)
+        bracketed = _parenthesize_limits(sql)
         if bracketed == sql:
             raise
         tree = sqlglot.parse_one(bracketed, read=dialect)
-    return with_nots(tree, sql)
+    return wrap_negations(tree, sql)
 
 
-def with_nots(tree: exp.Expr, sql: str) -> exp.Expr:
-    """A tree as sqlglot reads it, with an `exp.Not` of what is negated; a changed copy where that is another one.
+def wrap_negations(tree: exp.Expr, sql: str) -> exp.Expr:
+    """A tree with `exp.Not` nodes in place of sqlglot's marks of negation; a copy if anything changes.
 
     Args:
         tree: The tree.
-        sql: Its text.
+        sql: The text that it was parsed from.
     """
     if _NEGATION.search(sql):
         tree = tree.copy()
-        # The innermost first, because what is replaced is copied.
+        # Innermost nodes first, because replaced nodes are copied.
         for node in reversed([node for node in tree.walk() if node.args.get("negate")]):
-            _spell_out(node)
+            _wrap_negation(node)
     return tree
 
 
-def _with_brackets(sql: str) -> str:
-    """A query with what its LIMITs are in brackets: sqlglot takes the sign of a remainder there for per cent."""
-    found: list[str] = []
-    depth, opened, end = 0, list[int](), 0
+def _parenthesize_limits(sql: str) -> str:
+    """Parenthesizes the operands of LIMIT, where sqlglot reads the modulo operator as per cent."""
+    parts: list[str] = []
+    depth, limit_depths, end = 0, list[int](), 0
     for token in tokenize(sql):
-        # A LIMIT ends with its bracket, its statement, or where OFFSET or what a comma stands before begins.
-        if opened and depth == opened[-1] and token.keyword in (")", ";", ",", "OFFSET"):
-            found.append(")")
-            opened.pop()
+        # The operand of LIMIT ends at a parenthesis, a semicolon, a comma or OFFSET.
+        if limit_depths and depth == limit_depths[-1] and token.keyword in (")", ";", ",", "OFFSET"):
+            parts.append(")")
+            limit_depths.pop()
         depth += (token.keyword == "(") - (token.keyword == ")")
-        found.append(sql[end : token.end])
+        parts.append(sql[end : token.end])
         end = token.end
         if token.keyword == "LIMIT":
-            found.append("(")
-            opened.append(depth)
-    return "".join([*found, ")" * len(opened), sql[end:]])
+            parts.append("(")
+            limit_depths.append(depth)
+    return "".join([*parts, ")" * len(limit_depths), sql[end:]])
 
 
-def _spell_out(node: exp.Expr) -> None:
-    """Puts an `exp.Not` around what is marked as negated."""
+def _wrap_negation(node: exp.Expr) -> None:
+    """Puts an `exp.Not` around a node that is marked as negated."""
     node.set("negate", None)
     # ESCAPE belongs to its LIKE.
     whole = node.parent if isinstance(node.parent, exp.Escape) else node
     negated: exp.Expr = exp.Not(this=whole.copy())
-    # NOT takes in more to its right than NOT LIKE does: (a NOT LIKE b) = 0.
+    # NOT binds less tightly than NOT LIKE: (a NOT LIKE b) = 0.
     if isinstance(whole.parent, exp.Binary) and not isinstance(whole.parent, exp.Connector):
         negated = exp.Paren(this=negated)
     whole.replace(negated)
 
 
 def to_sqlite(node: exp.Expr) -> str:
-    """A tree as text for SQLite, without comments."""
-    return node.sql(_Faithful, comments=False)
+    """Prints a tree for SQLite, without comments."""
+    return node.sql(_SQLiteDialect, comments=False)
 
 
 def literal_value(node: exp.Expr | None) -> Value:
@@ -150,7 +150,7 @@ def literal_value(node: exp.Expr | None) -> Value:
         if node.is_string:
             return str(node.this)
         number = as_number(str(node.this))
-        # A column of text compares with the digits: 2.0 is not 2 there.
+        # A text column is compared with the digits, where 2.0 is not 2.
         return float(number) if isinstance(number, int) and "." in str(node.this) else number
     if isinstance(node, exp.Neg):
         value = literal_value(node.this)
@@ -188,22 +188,22 @@ def sums(literals: Sequence[Value]) -> list[int | float]:
 def products(literals: Sequence[Value]) -> list[int | float]:
     """Products and quotients of the numbers in an expression, for ``column / 1000 > 0.75``; whole ones as int."""
     numbers = [value for value in literals if isinstance(value, (int, float)) and 0 < abs(value) < 1e9][:3]
-    found = [result for a in numbers for b in numbers if a is not b for result in (a * b, a / b)]
-    return [int(value) if float(value).is_integer() else value for value in found]
+    results = [result for a in numbers for b in numbers if a is not b for result in (a * b, a / b)]
+    return [int(value) if float(value).is_integer() else value for value in results]
 
 
 def outermost_queries(node: exp.Expr) -> list[exp.Expr]:
-    """The queries directly inside an expression, not those inside them."""
+    """The outermost queries within an expression."""
     if isinstance(node, (exp.Select, exp.SetOperation)):
         return [node]
-    found: list[exp.Expr] = []
+    queries: list[exp.Expr] = []
     for child in node.iter_expressions():
-        found += outermost_queries(child)
-    return found
+        queries += outermost_queries(child)
+    return queries
 
 
-def within(column: exp.Expr, root: exp.Expr) -> bool:
-    """Whether no subquery lies between a column and the expression."""
+def is_in_same_query(column: exp.Expr, root: exp.Expr) -> bool:
+    """Whether no subquery is between a column and an expression that contains it."""
     node = column.parent
     while node is not None and node is not root:
         if isinstance(node, (exp.Select, exp.SetOperation)):
@@ -213,6 +213,6 @@ def within(column: exp.Expr, root: exp.Expr) -> bool:
 
 
 def keeps_ties(limit: exp.Expr | None) -> bool:
-    """Whether it is FETCH FIRST ... WITH TIES."""
+    """Whether a limit is FETCH FIRST ... WITH TIES."""
     options = limit.args.get("limit_options") if isinstance(limit, exp.Fetch) else None
     return bool(options is not None and options.args.get("with_ties") and not options.args.get("percent"))

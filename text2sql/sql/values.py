@@ -1,4 +1,4 @@
-"""The values that SQLite keeps in a row, and how its affinities read them."""
+"""The types of SQLite's values and rows, and the conversion to numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NUMBER = re.compile(r"\A\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*\Z")
 
 
 def as_number(value: Value) -> int | float | None:
-    """The number that a column of numeric affinity makes of a value, if it is one."""
+    """The number that numeric affinity converts a value to; None if the value is not numeric."""
     if isinstance(value, int):
         return value
     if isinstance(value, str) and len(value) < 300 and _NUMBER.match(value):

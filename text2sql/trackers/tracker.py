@@ -1,4 +1,4 @@
-"""What every experiment tracker can do, as far as a run needs it."""
+"""The interface of an experiment tracker."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Cell = str | float | bool | None
 
 @dataclass(frozen=True)
 class AnswerTable:
-    """The predictions of one evaluation, as rows to look at.
+    """The predictions of one evaluation, as a table for display.
 
     Attributes:
         name: The evaluation's label.
-        columns: Their names.
+        columns: The names of the columns.
         rows: The cells of each row, in the order of `columns`.
     """
 
@@ -29,21 +29,21 @@ class Tracker(Protocol):
     """One run in an experiment tracker.
 
     Attributes:
-        id: By which the tracker finds the run again.
-        is_new: Whether it has nothing of this run yet.
+        id: The tracker's identifier of the run.
+        is_new: Whether the tracker has no data of this run yet.
     """
 
     id: str
     is_new: bool
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:
-        """Send numbers of an optimiser step."""
+        """Sends the numbers of an optimiser step."""
 
     def add_table(self, table: AnswerTable, step: int) -> None:
-        """Send a table, in the place of an earlier one of its name."""
+        """Sends a table, which replaces an earlier one of the same name."""
 
     def add_report(self, page: Path) -> None:
-        """Send the run's report."""
+        """Sends the run's report."""
 
     def close(self, *, failed: bool) -> None:
-        """Send what is left, and say how the run has ended."""
+        """Sends the remaining data and the final status of the run."""

@@ -1,7 +1,7 @@
-"""The experiment trackers that a configuration names: opened before anything is paid for, closed with the run.
+"""Opens the experiment trackers of a configuration before anything is paid for, and closes them with the run.
 
-Which run of a tracker belongs to a directory is kept in its ``trackers.json``, so that a run that goes on continues
-there.
+The identifiers of the trackers' runs are stored in ``trackers.json`` of the run's directory, so that a resumed run
+continues them.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ COLUMNS = ("id", "question", "gold", "sql", "correct", "verdict", "reason", "err
 
 @dataclass(frozen=True)
 class _Kind:
-    """One kind of tracker.
+    """A kind of tracker.
 
     Attributes:
-        title: Its name for people.
-        key: Of ``tracking`` that asks for it.
-        log_in: What must succeed before anything is begun, if anything.
-        open: Makes or finds the run; given the configuration, the run's directory and the known id.
+        title: The name for people.
+        key: The key of ``tracking`` that enables it.
+        log_in: A check that must succeed before the run starts, if there is one.
+        open: Creates or continues the tracker's run, from (configuration, run directory, known id).
     """
 
     title: str
@@ -45,39 +45,39 @@ class _Kind:
 
 
 def _tensorboard(config: Config, directory: Path, known: str | None) -> Tracker:
-    from text2sql.trackers.in_tensorboard import TensorBoardRun
+    from text2sql.trackers.tensorboard_tracker import TensorBoardRun
 
     return TensorBoardRun(directory)
 
 
 def _wandb(config: Config, directory: Path, known: str | None) -> Tracker:
-    from text2sql.trackers.in_wandb import WandbRun
+    from text2sql.trackers.wandb_tracker import WandbRun
 
     return WandbRun(config, directory, known)
 
 
 def _trackio(config: Config, directory: Path, known: str | None) -> Tracker:
-    from text2sql.trackers.in_trackio import TrackioRun
+    from text2sql.trackers.trackio_tracker import TrackioRun
 
     return TrackioRun(config, known)
 
 
 def _mlflow(config: Config, directory: Path, known: str | None) -> Tracker:
-    from text2sql.trackers.in_mlflow import MlflowRun
+    from text2sql.trackers.mlflow_tracker import MlflowRun
 
     return MlflowRun(config, known)
 
 
 def _log_into_wandb() -> None:
-    from text2sql.trackers.in_wandb import log_in
+    from text2sql.trackers.wandb_tracker import log_in
 
     log_in()
 
 
 def _reach_mlflow() -> None:
-    from text2sql.trackers.in_mlflow import reach
+    from text2sql.trackers.mlflow_tracker import check_reachable
 
-    reach()
+    check_reachable()
 
 
 KINDS: dict[str, _Kind] = {
@@ -91,7 +91,7 @@ KINDS: dict[str, _Kind] = {
 class Trackers:
     """All trackers of a run as one.
 
-    A tracker that fails while the run goes on is left out and named: what it would show is in the run's files.
+    A tracker that fails during the run is dropped with a message: its data are in the run's files too.
     """
 
     def __init__(self, opened: dict[str, Tracker]) -> None:
@@ -99,33 +99,33 @@ class Trackers:
         self._failed: list[Tracker] = []
 
     def log(self, row: Mapping[str, JsonValue]) -> None:
-        """Send the numbers of one row of metrics, with its ``step``."""
+        """Sends the numbers of one row of metrics, with its ``step``."""
         self._send(self._opened, row)
 
     def send_history(self, rows: Sequence[Mapping[str, JsonValue]]) -> None:
-        """Send what an earlier start has measured to the trackers that are new since."""
+        """Sends the metrics of earlier starts to trackers that are new."""
         new = {name: tracker for name, tracker in self._opened.items() if tracker.is_new}
         for row in rows:
             self._send(new, row)
 
     def send_results(self, summary: Summary, answers: Mapping[str, Sequence[Prediction]], report: Path) -> None:
-        """Send what the run came to: accuracies with their intervals, the answers, the report."""
+        """Sends the results of the run: accuracies with their intervals, the answers, the report."""
         step = summary.training.steps if summary.training else 0
         tables = [_table(label, rows) for label, rows in answers.items()]
         for name, tracker in list(self._opened.items()):
-            with self._going_on(name):
+            with self._drop_if_failing(name):
                 tracker.log(_results(summary), step)
                 for table in tables:
                     tracker.add_table(table, step)
                 tracker.add_report(report)
 
     def close(self, *, failed: bool) -> None:
-        """Wait until everything is sent."""
+        """Closes all trackers, which waits until everything is sent."""
         for name, tracker in list(self._opened.items()):
-            with self._going_on(name):
+            with self._drop_if_failing(name):
                 tracker.close(failed=failed)
         for tracker in self._failed:
-            # A client that holds one run at a time would go on with this one in the next.
+            # Some clients have one run at a time, and would continue this one in the next.
             with suppress(Exception):
                 tracker.close(failed=True)
 
@@ -136,14 +136,14 @@ class Trackers:
         step = int(numbers.pop("step"))
         for name, tracker in list(trackers.items()):
             if name in self._opened:
-                with self._going_on(name):
+                with self._drop_if_failing(name):
                     tracker.log(numbers, step)
 
     @contextmanager
-    def _going_on(self, name: str) -> Iterator[None]:
+    def _drop_if_failing(self, name: str) -> Iterator[None]:
         try:
             yield
-        # Whatever a tracker's client raises, a run that may have been paid for is worth more than its picture.
+        # No exception of a tracker may end a run that may have been paid for.
         except Exception as error:
             self._failed.append(self._opened.pop(name))
             console.print(
@@ -154,46 +154,48 @@ class Trackers:
 
 
 def check_trackers(config: Config) -> None:
-    """See to it that every tracker of a configuration can be opened, and log in where one wants that.
+    """Checks that every tracker of a configuration can be opened, and logs in where needed.
 
     Raises:
-        UserError: Its package is not installed, or it lets nobody in.
+        UserError: A package is not installed, or a log-in fails.
     """
-    for name, kind in _asked(config):
+    for name, kind in _enabled(config):
         key = f"tracking.{kind.key}"
         if find_spec(name) is None:
-            raise UserError(_missing(name, key))
+            raise UserError(_missing_message(name, key))
         if kind.log_in is not None:
-            with _refusing(kind):
+            with _explain_failures(kind):
                 kind.log_in()
 
 
 @contextmanager
 def open_trackers(config: Config, run: RunDirectory) -> Iterator[Trackers]:
-    """The trackers of a configuration, closed at the end; those of an earlier start go on.
+    """Opens the trackers of a configuration until the end of the block; those of an earlier start are continued.
 
-    A tracker that an earlier start did not have, or in another project, gets what has been measured since then.
+    A tracker that is new, or has another project than in an earlier start, receives the metrics so far.
 
     Args:
         config: The run's configuration.
-        run: Its directory, which is held.
+        run: The run's directory, which is locked.
 
     Raises:
-        UserError: One cannot be opened.
+        UserError: A tracker cannot be opened.
     """
-    known = read_record(run.file(TRACKERS), TrackedRuns)
-    before = dict(known.runs) if known else {}
+    record = read_record(run.file(TRACKERS), TrackedRuns)
+    tracked = dict(record.runs) if record else {}
     opened: dict[str, Tracker] = {}
     trackers = Trackers(opened)
     try:
-        for name, kind in _asked(config):
+        for name, kind in _enabled(config):
             project = str(getattr(config.tracking, kind.key))
-            there = before.get(name)
-            with _refusing(kind):
-                opened[name] = kind.open(config, run.path, there.id if there and there.project == project else None)
-            before[name] = TrackedRun(project=project, id=opened[name].id)
+            earlier = tracked.get(name)
+            with _explain_failures(kind):
+                opened[name] = kind.open(
+                    config, run.path, earlier.id if earlier and earlier.project == project else None
+                )
+            tracked[name] = TrackedRun(project=project, id=opened[name].id)
         if opened:
-            run.write_json(TRACKERS, TrackedRuns(runs=before))
+            run.write_json(TRACKERS, TrackedRuns(runs=tracked))
             trackers.send_history([row.to_json() for row in run.metrics()])
         yield trackers
     except BaseException:
@@ -202,13 +204,13 @@ def open_trackers(config: Config, run: RunDirectory) -> Iterator[Trackers]:
     trackers.close(failed=False)
 
 
-def _asked(config: Config) -> list[tuple[str, _Kind]]:
+def _enabled(config: Config) -> list[tuple[str, _Kind]]:
     return [(name, kind) for name, kind in KINDS.items() if getattr(config.tracking, kind.key)]
 
 
 @contextmanager
-def _refusing(kind: _Kind) -> Iterator[None]:
-    """Say in a sentence why a tracker cannot be opened, whatever its client raises."""
+def _explain_failures(kind: _Kind) -> Iterator[None]:
+    """Turns any exception of a tracker's client into a UserError that says why it cannot be opened."""
     try:
         yield
     except Exception as error:
@@ -218,7 +220,7 @@ def _refusing(kind: _Kind) -> Iterator[None]:
         ) from error
 
 
-def _missing(name: str, key: str) -> str:
+def _missing_message(name: str, key: str) -> str:
     if name == "mlflow":
         return missing_package(key, name, "mlflow", f"leave {key} out")
     return missing_package(key, name, "tracking", f"leave {key} out")
@@ -229,16 +231,16 @@ def _first_line(error: Exception) -> str:
 
 
 def _results(summary: Summary) -> dict[str, float]:
-    """Accuracies, intervals, pass@k and the paired difference, by the names that a tracker shows."""
+    """Accuracies, intervals, pass@k and the paired difference, by their names in a tracker."""
     numbers: dict[str, float | None] = {}
-    for label, found in summary.evaluations.items():
+    for label, evaluation in summary.evaluations.items():
         key = f"evaluation/{label}"
-        low, high = found.interval
-        numbers |= {f"{key}/n": found.n, f"{key}/execution_accuracy": found.accuracy}
+        low, high = evaluation.interval
+        numbers |= {f"{key}/n": evaluation.n, f"{key}/execution_accuracy": evaluation.accuracy}
         numbers |= {f"{key}/execution_accuracy_low": low, f"{key}/execution_accuracy_high": high}
-        for own in found.pass_at or ():
-            numbers |= {f"{key}/pass_at_{own.k}": own.value}
-            numbers |= {f"{key}/pass_at_{own.k}_low": own.low, f"{key}/pass_at_{own.k}_high": own.high}
+        for pass_at in evaluation.pass_at or ():
+            numbers |= {f"{key}/pass_at_{pass_at.k}": pass_at.value}
+            numbers |= {f"{key}/pass_at_{pass_at.k}_low": pass_at.low, f"{key}/pass_at_{pass_at.k}_high": pass_at.high}
     if paired := summary.headline.paired:
         numbers |= {"evaluation/difference": paired.difference, "evaluation/difference_low": paired.low}
         numbers |= {"evaluation/difference_high": paired.high, "evaluation/mcnemar_p": paired.p_value}
@@ -251,5 +253,12 @@ def _table(label: str, rows: Sequence[Prediction]) -> AnswerTable:
 
 def _cells(row: Prediction) -> tuple[str | bool | None, ...]:
     verdict = row.verdict
-    shown = (row.correct, str(verdict.status), verdict.reason, ", ".join(row.labels), str(row.hardness), row.cluster)
-    return (row.id, row.question, row.gold, row.sql, *shown)
+    judgement = (
+        row.correct,
+        str(verdict.status),
+        verdict.reason,
+        ", ".join(row.labels),
+        str(row.hardness),
+        row.cluster,
+    )
+    return (row.id, row.question, row.gold, row.sql, *judgement)

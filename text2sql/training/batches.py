@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from text2sql.config import Config
 from text2sql.data.example import Example
-from text2sql.data.facts import KnownTexts
+from text2sql.data.facts import ExampleFacts
 from text2sql.data.prompts import Tokens
 from text2sql.sql.hardness import LEVELS
 
@@ -48,7 +48,7 @@ class TrainingData:
     keys: OrderKeys
 
 
-def order_keys(config: Config, examples: Sequence[Example], known: KnownTexts) -> OrderKeys:
+def order_keys(config: Config, examples: Sequence[Example], known: ExampleFacts) -> OrderKeys:
     """What the order of supervised examples depends on, as configured."""
     training = config.training
     return OrderKeys(

@@ -1,9 +1,9 @@
-"""Trained weights as files for other programs: a PEFT adapter, or the base model with the adapter merged in.
+"""Exports trained weights for other programs: as a PEFT adapter, or as the base model with the adapter merged in.
 
-Merging never happens in the quantised weights: the base is loaded again as it is stored, the adapter is added in that
-dtype by PEFT, and the result is rounded once to the dtype of the export. An output layer that is tied to the input
-embedding is untied first (`backends.local.model.load.untie`), since the adapter changes one of the two only. How far
-the rounding, and the change of base, move the logits is measured on real prompts and kept with the files.
+An adapter is never merged into quantised weights: the base is loaded again in its stored dtype, PEFT adds the adapter
+in that dtype, and the result is rounded once to the dtype of the export. An output layer that is tied to the input
+embedding is untied first (`backends.local.model.load.untie`), since the adapter changes only one of the two. How far
+the rounding, and the change of base, move the logits is measured on real prompts and recorded with the files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import BaseModel as Options
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -25,17 +24,18 @@ from backends.base_models import hub_id, locate
 from backends.interface import BackendError
 from backends.local.checkpoints.files import Checkpoint, write_adapter
 from backends.local.checkpoints.store import CheckpointStore
-from backends.local.model.load import DTYPES, BaseModel, load_base_model
+from backends.local.model.load import DTYPES, LoadedModel, load_base_model
 from backends.local.weights.full import FullSpec, FullWeights
 from backends.local.weights.lora import LoraSpec, LoraWeights
-from backends.options import LocalOptions
+from backends.options import BackendOptions, LocalOptions
 from backends.saved_weights import LogitGap, Probe, SavedWeights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+# Name of the adapter, and of the checkpoint and its run, while exporting.
 NAME = "export"
-# What Tinker's flags adapt of the models that it trains; an adapter of other modules names them itself.
+# Modules that Tinker's three flags adapt in the models that it trains; an adapter of other modules names them.
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"}
 MLP = {"gate_proj", "up_proj", "down_proj", "gate_up_proj"}
 UNEMBED = {"lm_head"}
@@ -43,21 +43,21 @@ UNEMBED = {"lm_head"}
 
 @dataclass
 class LocalWeights:
-    """An adapter read from disk, and the base model that it belongs to."""
+    """Trained weights read from disk, with the options of their training."""
 
     checkpoint: Checkpoint
     options: LocalOptions
 
     @classmethod
     def open(
-        cls, base_model: str, options: Options, checkpoints: Path | None, path: str, directory: Path | None
+        cls, base_model: str, options: BackendOptions, checkpoints: Path | None, path: str, directory: Path | None
     ) -> LocalWeights:
         """See `backends.exporting.open_weights`."""
         if directory is not None:
             checkpoint = read_adapter(directory, base_model)
         else:
             checkpoint = CheckpointStore(checkpoints or Path()).read(path, optimizer=False)
-        return cls(checkpoint, LocalOptions.model_validate(options.model_dump()))
+        return cls(checkpoint, LocalOptions.read(options))
 
     def save_adapter(self, target: Path) -> SavedWeights:
         """Write the adapter as plain PEFT reads it, with the base model named as the Hub knows it."""
@@ -65,10 +65,10 @@ class LocalWeights:
         return self._record()
 
     def save_checkpoint(self, checkpoints: Path, seed: int | None = None) -> str:
-        """Write the weights where the local backend finds them, to sample from them or to train them further."""
+        """Write a checkpoint of the local backend, to sample from it or to train it further."""
         checkpoint = self.checkpoint
         if seed is not None:
-            # How the weights are trained, unlike what they are, is for the new training to say.
+            # Seed and dropout are those of the new training.
             spec = checkpoint.spec
             if isinstance(spec, LoraSpec):
                 spec = replace(spec, seed=seed, dropout=self.options.lora_dropout)
@@ -81,16 +81,16 @@ class LocalWeights:
         """Write the merged model, or a fully trained one, with its tokenizer and generation settings, in `dtype`."""
         if self.checkpoint.spec.method == "full":
             return self._save_full(target, dtype)
-        compared = self._compare_trained(probes)
+        trained_logits = self._trained_logits(probes)
         base, adapters = self._load(quantization="none")
         spec = self.checkpoint.spec
         adapts_head = isinstance(spec, LoraSpec) and adapters.adapts_head(spec)
-        tied = _ties(base)
+        tied = _is_tied(base)
         with torch.no_grad():
             before = _logits(base, adapters, probes)
             model = adapters.merge_into_base(NAME)
             _cast(model, DTYPES[dtype])
-            # Rounded, and computed with as before, so that the gap is the weights' alone.
+            # Rounded, and then computed in the dtype of before, so that the gap is due to the weights alone.
             _cast(model, base.dtype)
             after = _logits(base, None, probes)
         if tied and not adapts_head:
@@ -101,13 +101,13 @@ class LocalWeights:
         return replace(
             self._record(),
             dtype=dtype,
-            logit_gap=replace(gap(before, after), computed_in=str(base.dtype).removeprefix("torch.")),
-            not_compared=compared if isinstance(compared, str) else None,
-            logit_gap_to_quantized=gap(compared, after) if isinstance(compared, list) else None,
+            logit_gap=replace(logit_gap(before, after), computed_in=str(base.dtype).removeprefix("torch.")),
+            not_compared=trained_logits if isinstance(trained_logits, str) else None,
+            logit_gap_to_quantized=logit_gap(trained_logits, after) if isinstance(trained_logits, list) else None,
         )
 
     def _save_full(self, target: Path, dtype: str) -> SavedWeights:
-        """Write the weights of full fine-tuning, which merges nothing; the only gap is the rounding to `dtype`."""
+        """Write the weights of full fine-tuning, which need no merge, rounded to `dtype`."""
         base = load_base_model(self.checkpoint.base_model, LocalOptions(method="full", device="cpu", dtype="float32"))
         FullWeights(base).load(NAME, self.checkpoint.weights)
         _cast(base.model, DTYPES[dtype])
@@ -123,9 +123,9 @@ class LocalWeights:
             lora=self.checkpoint.spec.as_dict() if isinstance(self.checkpoint.spec, LoraSpec) else None,
         )
 
-    def _load(self, quantization: str) -> tuple[BaseModel, LoraWeights]:
+    def _load(self, quantization: str) -> tuple[LoadedModel, LoraWeights]:
         name, options = self.checkpoint.base_model, self.options
-        # In main memory, which holds models that the GPU holds only quantised.
+        # On the CPU: the model may fit on the GPU only if it is quantised.
         if quantization == "none":
             options = LocalOptions.model_validate({"device": "cpu", "dtype": _stored_dtype(name)})
         base = load_base_model(name, options)
@@ -135,14 +135,14 @@ class LocalWeights:
         adapters.add(NAME, spec, self.checkpoint.weights)
         return base, adapters
 
-    def _compare_trained(self, probes: Sequence[Probe]) -> list[Tensor] | str | None:
-        """Logits of the model as it was trained, on the quantised base; or why not; None if it was not quantised."""
+    def _trained_logits(self, probes: Sequence[Probe]) -> list[Tensor] | str | None:
+        """Logits with the quantised base of the training, or why there are none; None if it was not quantised."""
         if self.options.quantization == "none":
             return None
         try:
             base, adapters = self._load(self.options.quantization)
         except BackendError as error:
-            # There is no such device here, or no bitsandbytes.
+            # The device or bitsandbytes is missing.
             return str(error)
         with torch.no_grad(), base.autocast():
             logits = _logits(base, adapters, probes)
@@ -152,10 +152,10 @@ class LocalWeights:
 
 
 def read_adapter(directory: Path, base_model: str) -> Checkpoint:
-    """Read a PEFT adapter, the Tinker API's spelling of it included (``unembed_tokens`` for ``lm_head``).
+    """Read a PEFT adapter, or one of the Tinker API, which writes ``unembed_tokens`` for ``lm_head``.
 
     Raises:
-        BackendError: The directory has no adapter of this kind.
+        BackendError: The directory has no such adapter.
     """
     try:
         config = json.loads((directory / "adapter_config.json").read_text())
@@ -186,8 +186,8 @@ def read_adapter(directory: Path, base_model: str) -> Checkpoint:
     return Checkpoint(base_model, spec, dict(sorted(state.items())), None, list(spec.modules or sorted(adapted)))
 
 
-def gap(before: Sequence[Tensor], after: Sequence[Tensor]) -> LogitGap:
-    """How far apart two lists of logits are, each ``[T, V]``: over all positions of all probes."""
+def logit_gap(before: Sequence[Tensor], after: Sequence[Tensor]) -> LogitGap:
+    """The differences of two lists of logits, each ``[T, V]``, over all positions of all probes."""
     old, new = torch.cat([*before]).double(), torch.cat([*after]).double()  # [N, V]
     difference = (old - new).abs()
     divergence = (old.log_softmax(-1).exp() * (old.log_softmax(-1) - new.log_softmax(-1))).sum(-1)  # [N]
@@ -201,13 +201,13 @@ def gap(before: Sequence[Tensor], after: Sequence[Tensor]) -> LogitGap:
     )
 
 
-def _logits(base: BaseModel, adapters: LoraWeights | None, probes: Sequence[Probe]) -> list[Tensor]:
+def _logits(base: LoadedModel, adapters: LoraWeights | None, probes: Sequence[Probe]) -> list[Tensor]:
     """Logits ``[T, V]`` at the positions that predict each probe's answer, in float32 on the CPU."""
-    found = []
+    logits_of_probes = []
     for probe in probes:
-        # A chat template wrote the BOS already.
-        marked = probe.prompt.startswith(base.tokenizer.bos_token or "\0")
-        prompt = base.tokenizer.encode(probe.prompt, add_special_tokens=not marked)
+        # A chat template has written the BOS already.
+        has_bos = probe.prompt.startswith(base.tokenizer.bos_token or "\0")
+        prompt = base.tokenizer.encode(probe.prompt, add_special_tokens=not has_bos)
         answer = base.tokenizer.encode(probe.answer, add_special_tokens=False)
         ids = torch.tensor([prompt + answer], device=base.device)[:, : base.max_length]
         if adapters is None:
@@ -215,26 +215,26 @@ def _logits(base: BaseModel, adapters: LoraWeights | None, probes: Sequence[Prob
         else:
             with adapters.active(NAME) as model:
                 logits = model(ids).logits
-        found.append(logits[0, len(prompt) - 1 :].float().cpu())
-    return found
+        logits_of_probes.append(logits[0, len(prompt) - 1 :].float().cpu())
+    return logits_of_probes
 
 
 def _cast(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Change the dtype of the parameters alone; rounded buffers (rotary frequencies) would change the model."""
+    """Change the dtype of the parameters only; rounding buffers (rotary frequencies) would change the model."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
 
 
 def _stored_dtype(name: str) -> str:
-    """The dtype that a model's files are in; float32 where they do not say."""
+    """The dtype of a model's files; float32 if they do not say."""
     from transformers import AutoConfig
 
     dtype = str(getattr(AutoConfig.from_pretrained(locate(name)), "dtype", None)).removeprefix("torch.")
     return dtype if dtype in DTYPES else "float32"
 
 
-def _ties(base: BaseModel) -> bool:
-    """Whether the model as it is stored ties its output layer to the input embedding."""
+def _is_tied(base: LoadedModel) -> bool:
+    """Whether the stored model ties its output layer to the input embedding."""
     from transformers import AutoConfig
 
     return bool(AutoConfig.from_pretrained(base.location).get_text_config().tie_word_embeddings)

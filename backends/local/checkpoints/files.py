@@ -19,14 +19,14 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
 from backends.interface import BackendError
-from backends.local.checkpoints.description import FILE, Description, Listing, write_json
+from backends.local.checkpoints.manifest import MANIFEST_FILE, CheckpointManifest, Listing, write_json
+from backends.local.weights.finite_weights import MAX_MAGNITUDE
 from backends.local.weights.lora import LoraSpec
 from backends.local.weights.protocol import Method, Pretrained, Spec
-from backends.local.weights.soundness import LARGEST
 from backends.paths import flush_to_disk
 
-# Tensors of up to N bytes are copied once in memory when they are written.
-COPIED_BYTES = 1 << 30
+# Tensors up to this size, in bytes, are copied in memory before they are written.
+MAX_COPIED_BYTES = 1 << 30
 ADAPTER = "adapter_model.safetensors"
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
@@ -35,7 +35,7 @@ PACKAGES = ("torch", "transformers", "peft", "tinker")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a checkpoint holds.
+    """The contents of a checkpoint.
 
     Attributes:
         base_model: Name of the base model.
@@ -43,7 +43,7 @@ class Checkpoint:
         weights: Tensors by PEFT's key; by the model's own names after full fine-tuning.
         optimizer: The optimiser's tensors; None in weights for sampling.
         target_modules: Names of the modules that an adapter changes.
-        step: Optimiser steps so far; with the seed it fixes all randomness that is to come.
+        step: Optimiser steps so far; together with the seed it determines all further random draws.
         pretrained: Configuration and tokenizer to write next to full weights.
     """
 
@@ -57,45 +57,44 @@ class Checkpoint:
 
 
 def check_weights(weights: dict[str, Tensor]) -> None:
-    """Refuse to save weights that are not finite, or so large that nothing can be computed with them.
+    """Refuse weights that are not finite, or so large that nothing can be computed with them.
 
     Raises:
-        BackendError: A weight is NaN, infinite, or beyond `LARGEST`; the message names the tensor.
+        BackendError: A weight is NaN, infinite, or beyond `MAX_MAGNITUDE`; the message names the tensor.
     """
     for name, tensor in weights.items():
         if not tensor.is_floating_point() or not tensor.numel():
             continue
-        # NaN is the largest of what it is among, and both bounds are one pass without a copy.
+        # `aminmax` propagates NaN, and takes one pass without a copy.
         low, high = (float(bound) for bound in tensor.aminmax())
-        if not (abs(low) <= LARGEST and abs(high) <= LARGEST):
+        if not (abs(low) <= MAX_MAGNITUDE and abs(high) <= MAX_MAGNITUDE):
             raise BackendError(
-                f"The weights are no model's any more, and were not saved: {name} goes from {low:.3g} to {high:.3g}. "
-                "Training has diverged; the checkpoints before are untouched. Lower training.learning_rate, or set "
-                "training.grad_clip_norm=1."
+                f"The weights are not finite, or beyond {MAX_MAGNITUDE:g}, and were not saved: {name} goes from "
+                f"{low:.3g} to {high:.3g}. Earlier checkpoints are untouched."
             )
 
 
-def write_files(directory: Path, checkpoint: Checkpoint, listing: Listing, known_as: str) -> None:
+def write_files(directory: Path, checkpoint: Checkpoint, listing: Listing, public_name: str) -> None:
     """Write a checkpoint into an empty directory and flush it to the disk.
 
     Args:
-        directory: Where to.
-        checkpoint: What to.
+        directory: The directory.
+        checkpoint: What to write.
         listing: How it is listed.
-        known_as: The name of its base model for other programs; where that is loaded from is this machine's affair.
+        public_name: The name of its base model for other programs, which may be another than where it is loaded from.
 
     Raises:
-        OSError: The disk is full, or may not be written to; from safetensors a `SafetensorError`.
+        OSError: The disk is full or not writable; safetensors raises a `SafetensorError`.
     """
     if checkpoint.spec.method == "lora":
-        write_adapter(directory, checkpoint, known_as)
+        write_adapter(directory, checkpoint, public_name)
     else:
         save_file(checkpoint.weights, directory / MODEL, metadata={"format": "pt"})
     if checkpoint.optimizer is not None:
         _write_tensors(checkpoint.optimizer, directory / OPTIMIZER)
     for part in checkpoint.pretrained:
         part.save_pretrained(directory)
-    description = Description(
+    manifest = CheckpointManifest(
         base_model=checkpoint.base_model,
         spec=checkpoint.spec,
         has_optimizer=checkpoint.optimizer is not None,
@@ -104,7 +103,7 @@ def write_files(directory: Path, checkpoint: Checkpoint, listing: Listing, known
         versions={package: metadata.version(package) for package in PACKAGES},
         sha256={file.name: _digest(file) for file in sorted(directory.iterdir())},
     )
-    description.write(directory / FILE)
+    manifest.write(directory / MANIFEST_FILE)
     for file in directory.iterdir():
         flush_to_disk(file)
     # `mkdtemp` made it private.
@@ -112,7 +111,7 @@ def write_files(directory: Path, checkpoint: Checkpoint, listing: Listing, known
 
 
 def write_adapter(directory: Path, checkpoint: Checkpoint, base_model: str) -> None:
-    """Write an adapter as plain PEFT reads it; `base_model` is the name that the base goes by there.
+    """Write an adapter as plain PEFT reads it; `base_model` is the base model's name in its configuration.
 
     Raises:
         BackendError: The checkpoint is of full fine-tuning and has no adapter.
@@ -137,8 +136,8 @@ def write_adapter(directory: Path, checkpoint: Checkpoint, base_model: str) -> N
 
 
 def _write_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file; while the disk takes it, other threads go on, as `save_file` does not let them."""
-    if sum(tensor.nbytes for tensor in tensors.values()) > COPIED_BYTES:
+    """Write a safetensors file; other threads run while the disk writes, which `save_file` does not allow."""
+    if sum(tensor.nbytes for tensor in tensors.values()) > MAX_COPIED_BYTES:
         save_file(tensors, file, metadata=metadata)
     else:
         file.write_bytes(save(tensors, metadata=metadata))
@@ -149,37 +148,37 @@ def read_files(directory: Path, path: str, *, optimizer: bool) -> Checkpoint:
 
     Raises:
         BackendError: It is incomplete or damaged, another version wrote it, or it has no optimiser though one is
-            asked for.
+            requested.
     """
     try:
-        description = Description.read(directory)
-        for file, digest in description.sha256.items():
+        manifest = CheckpointManifest.read(directory)
+        for file, digest in manifest.sha256.items():
             if _digest(directory / file) != digest:
                 raise BackendError(f"{path} is damaged: {file} does not have the checksum it was saved with.")
-        if optimizer and not description.has_optimizer:
+        if optimizer and not manifest.has_optimizer:
             raise BackendError(f"{path} has no optimiser state; it can be sampled from, not continued.")
-        adapter = description.spec.method == "lora"
+        adapter = manifest.spec.method == "lora"
         config = json.loads((directory / "adapter_config.json").read_text()) if adapter else {"target_modules": []}
         return Checkpoint(
-            base_model=description.base_model,
-            spec=description.spec,
+            base_model=manifest.base_model,
+            spec=manifest.spec,
             weights=load_file(directory / (ADAPTER if adapter else MODEL)),
             optimizer=load_file(directory / OPTIMIZER) if optimizer else None,
             target_modules=config["target_modules"],
-            step=description.step,
+            step=manifest.step,
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise BackendError(f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged.") from error
 
 
 def check_base(path: str, saved: str, wanted: str | None) -> None:
-    """Raise BackendError if a checkpoint is of another base model than the one that is wanted."""
+    """Raise BackendError if a checkpoint belongs to another base model than the requested one; None accepts any."""
     if wanted is not None and wanted != saved:
         raise BackendError(f'{path} was trained on "{saved}", not on "{wanted}".')
 
 
 def check_method(path: str, saved: Spec, wanted: Method) -> None:
-    """Raise BackendError if a checkpoint has an adapter where full weights are wanted, or the other way round."""
+    """Raise BackendError if a checkpoint has an adapter where full weights are expected, or vice versa."""
     if saved.method != wanted:
         raise BackendError(f"{path} was trained with local.method={saved.method}; set it so to use this checkpoint.")
 

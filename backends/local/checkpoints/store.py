@@ -1,7 +1,7 @@
 """``tinker://`` paths on disk: atomic to write, listed, expired, deleted.
 
-``tinker://RUN/weights/NAME`` is the directory ``ROOT/RUN/weights/NAME``; ``sampler_weights`` and ``external_weights``
-likewise. `backends.local.checkpoints.files` says what is in it.
+``tinker://RUN/weights/NAME`` is the directory ``ROOT/RUN/weights/NAME``, and so are ``sampler_weights`` and
+``external_weights``. `backends.local.checkpoints.files` describes their contents.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from tinker import types
 from backends.base_models import hub_id
 from backends.checkpoint_paths import KINDS, SEGMENTS, CheckpointPath, Kind, check_ttl
 from backends.interface import BackendError
-from backends.local.checkpoints.description import FILE, Description, Listing
 from backends.local.checkpoints.files import Checkpoint, check_weights, read_files, write_files
+from backends.local.checkpoints.manifest import MANIFEST_FILE, CheckpointManifest, Listing
 from backends.paths import flush_to_disk, leftovers, written_aside
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# A directory that a process is writing, or an old checkpoint ("replaced") while its new one takes its place. The
-# process holds a lock on it, which dies with the process. Host and number are for people alone: in a container every
-# process has the number of the one before it.
-UNDER_WAY = re.compile(r"\.(?P<name>.+)~(?P<host>.+)~(?P<pid>\d+)~(?P<what>.+)")
+# A temporary directory: one that a process is writing, or an old checkpoint ("replaced") while the new one takes its
+# place. The process holds a lock on it, which ends with the process. Host and process id are informative only: in a
+# container every process may have the same id.
+TEMPORARY = re.compile(r"\.(?P<name>.+)~(?P<host>.+)~(?P<pid>\d+)~(?P<what>.+)")
 REPLACED = "replaced"
 DELETED = "deleted"
-# What a damaged or foreign description raises.
+# Exceptions of reading a damaged or foreign manifest.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, BackendError)
 
 
@@ -46,15 +46,15 @@ class Stored:
 
     Attributes:
         path: Its ``tinker://`` path.
-        kind: What was saved.
-        directory: Where its files are.
-        description: What it is of, and how it is listed.
+        kind: Kind of checkpoint.
+        directory: Directory of its files.
+        manifest: Its manifest.
     """
 
     path: str
     kind: Kind
     directory: Path
-    description: Description
+    manifest: CheckpointManifest
 
     @property
     def run(self) -> str:
@@ -64,36 +64,36 @@ class Stored:
     @property
     def time(self) -> datetime:
         """When it was written."""
-        return self.description.listing.time
+        return self.manifest.listing.time
 
     @property
     def expires_at(self) -> datetime | None:
         """When it expires; None: never."""
-        return self.description.listing.expires_at
+        return self.manifest.listing.expires_at
 
-    def relisted(self, **changes: Any) -> Description:
-        """The description with fields of its listing changed."""
-        return replace(self.description, listing=replace(self.description.listing, **changes))
+    def with_listing(self, **changes: Any) -> CheckpointManifest:
+        """The manifest with fields of its listing changed."""
+        return replace(self.manifest, listing=replace(self.manifest.listing, **changes))
 
     def describe(self) -> types.Checkpoint:
-        """The SDK's description of it."""
+        """The checkpoint as the SDK describes it."""
         return types.Checkpoint(
             checkpoint_id=CheckpointPath.parse(self.path).checkpoint_id,
             checkpoint_type=self.kind,
             time=self.time,
             tinker_path=self.path,
             size_bytes=sum(file.stat().st_size for file in self.directory.iterdir()),
-            user_metadata=self.description.listing.user_metadata,
+            user_metadata=self.manifest.listing.user_metadata,
             expires_at=self.expires_at,
         )
 
 
 class CheckpointStore:
-    """The checkpoints under one directory. Opening it clears away what has expired and what was never finished.
+    """The checkpoints under one directory. Opening it removes what has expired and what was never finished.
 
     Attributes:
         root: The directory.
-        public_names: Of base models that others know by another name than the place that they are loaded from.
+        public_names: Names of base models for other programs, by where they are loaded from.
     """
 
     def __init__(self, root: Path) -> None:
@@ -115,14 +115,14 @@ class CheckpointStore:
     ) -> str:
         """Write a checkpoint and return its ``tinker://`` path.
 
-        The files are written aside, flushed to the disk and renamed into place: at any moment the name holds the old
-        checkpoint, the new one or nothing, never a part; and an old one that a kill has caught half way out of the
-        way is put back when the store is opened again.
+        The files are written to a temporary directory, flushed to the disk and renamed into place: at any moment the
+        name holds the old checkpoint, the new one or nothing, never a part. An old one that was being replaced when
+        the process was killed is put back when the store is opened again.
 
         Raises:
             ValueError: The name has other characters than letters, digits, ``.``, ``_`` and ``-``, or is taken; or
                 `ttl_seconds` is out of range.
-            BackendError: The disk is full, or may not be written to; or the weights are no model's (`check_weights`).
+            BackendError: The disk is full, or not writable; or the weights are not finite (`check_weights`).
         """
         check_weights(checkpoint.weights)
         target = self._target(run, kind, name)
@@ -137,8 +137,8 @@ class CheckpointStore:
             run_metadata=dict(run_metadata) if run_metadata else None,
         )
         base_model = checkpoint.base_model
-        known_as = self.public_names.get(base_model) or hub_id(base_model)
-        self._place(target, lambda aside: write_files(aside, checkpoint, listing, known_as))
+        public_name = self.public_names.get(base_model) or hub_id(base_model)
+        self._write_directory(target, lambda aside: write_files(aside, checkpoint, listing, public_name))
         return path
 
     def read(self, path: str, *, optimizer: bool) -> Checkpoint:
@@ -147,42 +147,42 @@ class CheckpointStore:
         Raises:
             ValueError: `path` is not a ``tinker://`` path.
             BackendError: The checkpoint is missing, expired, incomplete, damaged, or has no optimiser though one is
-                asked for.
+                requested.
         """
-        return read_files(self._present(path), path, optimizer=optimizer)
+        return read_files(self._existing(path), path, optimizer=optimizer)
 
     def locate(self, path: str) -> Path:
-        """The directory that a ``tinker://`` path names (ValueError if it is none)."""
+        """The directory of a ``tinker://`` path (ValueError if it is not one)."""
         parsed = CheckpointPath.parse(path)
         if not NAME.fullmatch(parsed.name):
             raise ValueError(f"Invalid tinker path: {path}")
         return self.root / _directory(parsed.run) / SEGMENTS[parsed.kind] / parsed.name
 
     def get(self, path: str) -> Stored:
-        """The description of one checkpoint (BackendError if there is none, or it is damaged)."""
-        directory = self._present(path)
+        """One checkpoint, without tensors (BackendError if there is none, or it is damaged)."""
+        directory = self._existing(path)
         try:
-            return Stored(path, CheckpointPath.parse(path).kind, directory, Description.read(directory))
+            return Stored(path, CheckpointPath.parse(path).kind, directory, CheckpointManifest.read(directory))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BackendError(f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged.") from error
 
     def entries(self, run: str | None = None) -> list[Stored]:
         """The checkpoints of a training run, or all; the newest first. Expired ones are deleted, damaged ones left."""
         pattern = _directory(run) if run is not None else "*"
-        found = []
+        entries = []
         for segment, kind in KINDS.items():
             for directory in self.root.glob(f"{pattern}/{segment}/*"):
                 if NAME.fullmatch(directory.name):
                     with suppress(*UNREADABLE):
-                        found.append(self._stored(kind, directory))
-        expired = [stored for stored in found if _is_past(stored.expires_at)]
+                        entries.append(self._stored(kind, directory))
+        expired = [stored for stored in entries if _is_past(stored.expires_at)]
         for stored in expired:
             self._remove(stored.directory)
-        return sorted((s for s in found if s not in expired), key=lambda s: (s.time, s.path), reverse=True)
+        return sorted((s for s in entries if s not in expired), key=lambda s: (s.time, s.path), reverse=True)
 
     def delete(self, path: str) -> None:
         """Delete a checkpoint (BackendError if there is none)."""
-        self._remove(self._present(path))
+        self._remove(self._existing(path))
 
     def set_ttl(self, path: str, ttl_seconds: int | None) -> None:
         """Let a checkpoint expire this many seconds from now, or never.
@@ -192,8 +192,8 @@ class CheckpointStore:
             BackendError: There is no such checkpoint.
         """
         stored = self.get(path)
-        with written_aside(stored.directory / FILE, durable=True) as aside:
-            stored.relisted(expires_at=_expiry(ttl_seconds)).write(aside)
+        with written_aside(stored.directory / MANIFEST_FILE, durable=True) as aside:
+            stored.with_listing(expires_at=_expiry(ttl_seconds)).write(aside)
 
     def copy(self, path: str, run: str, *, ttl_seconds: int | None = None) -> str:
         """Copy a checkpoint into another training run under the same name; returns its path."""
@@ -201,29 +201,29 @@ class CheckpointStore:
         name = stored.directory.name
         target = self._target(run, stored.kind, name)
         copied = str(CheckpointPath(run, stored.kind, name))
-        description = stored.relisted(tinker_path=copied, expires_at=_expiry(ttl_seconds))
+        manifest = stored.with_listing(tinker_path=copied, expires_at=_expiry(ttl_seconds))
 
-        def fill(aside: Path) -> None:
+        def copy_files(aside: Path) -> None:
             shutil.copytree(stored.directory, aside, dirs_exist_ok=True)
-            description.write(aside / FILE)
+            manifest.write(aside / MANIFEST_FILE)
             for file in aside.iterdir():
                 flush_to_disk(file)
 
-        self._place(target, fill)
+        self._write_directory(target, copy_files)
         return copied
 
     def clean(self) -> None:
-        """Delete what has expired and what dead processes left unfinished; put back what was being replaced."""
+        """Delete expired checkpoints and what killed processes left unfinished; restore what was being replaced."""
         self.entries()
         for leftover in self.root.glob("*/*/.*"):
-            match = UNDER_WAY.fullmatch(leftover.name)
+            match = TEMPORARY.fullmatch(leftover.name)
             if match is None:
                 continue
             with ExitStack() as stack:
                 try:
                     stack.enter_context(_locked(leftover))
                 except OSError:
-                    # Its process lives, or has finished with it just now.
+                    # Its process is running, or has just finished.
                     continue
                 target = leftover.with_name(match["name"])
                 if match["what"] == REPLACED and not target.exists():
@@ -232,18 +232,18 @@ class CheckpointStore:
                     shutil.rmtree(leftover, ignore_errors=True)
         for segment in KINDS:
             for directory in self.root.glob(f"*/{segment}/*"):
-                # A checkpoint gets its name as a whole: one without a description is what a kill left of a deletion.
+                # A checkpoint is complete when it gets its name: one without a manifest is an interrupted deletion.
                 if not NAME.fullmatch(directory.name) or not directory.is_dir():
                     continue
-                if not (directory / FILE).exists():
+                if not (directory / MANIFEST_FILE).exists():
                     shutil.rmtree(directory, ignore_errors=True)
                     continue
-                # A kill in `set_ttl` leaves the description that it was writing.
+                # A process killed in `set_ttl` leaves the manifest that it was writing.
                 for leftover in leftovers(directory):
                     leftover.unlink(missing_ok=True)
 
     def _remove(self, directory: Path) -> None:
-        """Delete a checkpoint: its name first, so that a kill leaves what `clean` knows to be a leftover."""
+        """Delete a checkpoint: its name first, so that a killed process leaves what `clean` recognises."""
         aside = directory.with_name(f".{directory.name}~{_host()}~{os.getpid()}~{DELETED}")
         with suppress(FileNotFoundError):
             directory.rename(aside)
@@ -254,11 +254,11 @@ class CheckpointStore:
             raise ValueError(f'Checkpoint name "{name}" may only have letters, digits, ".", "_" and "-".')
         return self.root / _directory(run) / SEGMENTS[kind] / name
 
-    def _place(self, target: Path, fill: Callable[[Path], object]) -> None:
-        """Let `fill(directory)` write aside, then rename the directory to `target`.
+    def _write_directory(self, target: Path, fill: Callable[[Path], object]) -> None:
+        """Let `fill(directory)` write a temporary directory, then rename it to `target`.
 
-        `backends.paths.directory_written_aside` would not do: a checkpoint may take the place of another, and the
-        name of the directory and the lock on it distinguish what a living process writes from what a killed one left.
+        `backends.paths.directory_written_aside` does not suffice: a checkpoint may replace another, and the name of
+        the directory and the lock on it distinguish what a running process writes from what a killed one left.
         """
         aside: Path | None = None
         locks = ExitStack()
@@ -292,15 +292,15 @@ class CheckpointStore:
                 shutil.rmtree(aside, ignore_errors=True)
             locks.close()
 
-    def _present(self, path: str) -> Path:
-        """The directory of a checkpoint that is there and has not expired."""
+    def _existing(self, path: str) -> Path:
+        """The directory of a checkpoint that exists and has not expired."""
         directory = self.locate(path)
-        if not (directory / FILE).is_file():
+        if not (directory / MANIFEST_FILE).is_file():
             raise BackendError(f"There is no checkpoint {path} (looked in {directory}).")
         try:
             expiry = self._stored("training", directory).expires_at
         except UNREADABLE:
-            # The reader says in what way it is damaged.
+            # Whoever reads it reports what is damaged.
             return directory
         if _is_past(expiry):
             shutil.rmtree(directory, ignore_errors=True)
@@ -308,15 +308,15 @@ class CheckpointStore:
         return directory
 
     def _stored(self, kind: Kind, directory: Path) -> Stored:
-        description = Description.read(directory)
-        # An older version kept no path; the names of the directories say it.
+        manifest = CheckpointManifest.read(directory)
+        # An older version wrote no path; it follows from the names of the directories.
         run = directory.parent.parent.name.replace("-train-", ":train:")
-        path = description.listing.tinker_path or str(CheckpointPath(run, kind, directory.name))
-        # Parsed once here, so that a damaged path raises here and nowhere else.
-        return Stored(str(CheckpointPath.parse(path)), kind, directory, description)
+        path = manifest.listing.tinker_path or str(CheckpointPath(run, kind, directory.name))
+        # Parsed here, so that a damaged path raises here and nowhere else.
+        return Stored(str(CheckpointPath.parse(path)), kind, directory, manifest)
 
 
-def runs(stored: list[Stored]) -> Iterator[tuple[str, list[Stored]]]:
+def group_by_run(stored: list[Stored]) -> Iterator[tuple[str, list[Stored]]]:
     """Checkpoints by training run, in the order in which the runs first occur."""
     ids = dict.fromkeys(checkpoint.run for checkpoint in stored)
     for run in ids:
@@ -324,7 +324,7 @@ def runs(stored: list[Stored]) -> Iterator[tuple[str, list[Stored]]]:
 
 
 def _directory(run: str) -> str:
-    # ':' may not stand in a file name everywhere.
+    # ':' is not allowed in file names everywhere.
     name = run.replace(":", "-")
     if not NAME.fullmatch(name):
         raise ValueError(f"Invalid training run id: {run}")

@@ -1,8 +1,8 @@
 """What `sample` returns about a prompt: log-probabilities, likeliest tokens, alternatives.
 
-All of it comes from one forward pass over the prompt, which prompts of similar length share. Where the last tokens
-alone are asked about, what stands before them is read once for all prompts that have it, and kept. Log-probabilities of
-prompt tokens are the model's own, at temperature 1; those of sampled tokens, and so of the likeliest tokens at sampled
+All of it comes from one forward pass over the prompt, which prompts of similar length share. Where only the last tokens
+are requested, the prefix before them is read once for all prompts that have it, and cached. Log-probabilities of prompt
+tokens are the model's own, at temperature 1; those of sampled tokens, and so of the likeliest tokens at sampled
 positions, are of the temperature-scaled distribution.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -20,29 +20,29 @@ from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from backends.local.decode.reader import PromptReader
+from backends.local.decode.prompt_reader import PromptReader
+from backends.local.model.architecture_traits import short_context
 from backends.local.model.causal import CausalModel
-from backends.local.model.mixers import short_context
 from backends.local.prefix_cache import PrefixCache
-from backends.local.turns import Steps
-from backends.planning.decode_plan import SHARED, Prompt
+from backends.local.resumable import Resumable
+from backends.planning.decode_plan import MIN_PREFIX_TOKENS, Prompt
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine
 
-# Numbers in the logits of one forward pass: 256 MB in float32.
-LOGITS = 2**26
+# Most numbers in the logits of one forward pass: 256 MB in float32.
+MAX_LOGITS = 2**26
 
 
 @dataclass(frozen=True, slots=True)
 class PromptLogprobsRequest:
-    """Which of the prompt's log-probabilities a call asks for.
+    """Which of the prompt's log-probabilities a call wants.
 
     Attributes:
-        logprobs: Whether the log-probability of every token but the first.
+        logprobs: Whether to return the log-probability of every token but the first.
         topk: Number of likeliest tokens at each position.
         last_n: `logprobs` and `topk` of the last n tokens alone; None for all.
-        targets: Ids ``[T - 1, K]`` to score; row i is about position i + 1, and -1 asks for nothing.
+        targets: Ids ``[T - 1, K]`` to score; row i is about position i + 1, and -1 is no id.
         alternatives: Number of tokens drawn at each position after the first.
     """
 
@@ -55,13 +55,13 @@ class PromptLogprobsRequest:
     def __bool__(self) -> bool:
         return self.logprobs or bool(self.topk) or self.targets is not None or bool(self.alternatives)
 
-    def first(self, length: int) -> int:
-        """The first position of a prompt of this length whose successor is scored."""
+    def first_position(self, length: int) -> int:
+        """The first position of a prompt of this length whose logits are needed."""
         narrow = self.last_n is not None and self.targets is None and not self.alternatives
         return length - 1 - self.last_n if narrow and self.last_n else 0
 
     def check(self, prompt: list[int], vocabulary: int) -> None:
-        """Raise ValueError if the prompt cannot be scored so."""
+        """Raise ValueError if this cannot be computed for the prompt."""
         length = len(prompt)
         if not 0 <= self.topk <= vocabulary:
             raise ValueError(f"topk_prompt_logprobs is {self.topk}; it must be 0 to {vocabulary}.")
@@ -76,7 +76,20 @@ class PromptLogprobsRequest:
             _check_targets(self.targets, length, vocabulary)
 
 
-NOTHING = PromptLogprobsRequest()
+NO_PROMPT_LOGPROBS = PromptLogprobsRequest()
+
+
+class PromptToScore(NamedTuple):
+    """A prompt, what to return about it, and the sampling parameters of its call."""
+
+    prompt: list[int]
+    request: PromptLogprobsRequest
+    params: types.SamplingParams
+
+    @property
+    def first_position(self) -> int:
+        """The first position whose logits are needed."""
+        return self.request.first_position(len(self.prompt))
 
 
 def _check_targets(targets: types.TensorData, length: int, vocabulary: int) -> None:
@@ -93,110 +106,110 @@ def _check_targets(targets: types.TensorData, length: int, vocabulary: int) -> N
 
 @torch.no_grad()
 def score_prompts(
-    engine: Engine,
-    model: CausalModel,
-    prompts: Sequence[tuple[list[int], PromptLogprobsRequest, types.SamplingParams]],
-    prefixes: PrefixCache,
-) -> Steps[list[types.SampleResponse]]:
-    """What is asked about each prompt, as responses that have no sequences yet; a step is a forward pass.
+    engine: Engine, model: CausalModel, prompts: Sequence[PromptToScore], prefix_cache: PrefixCache
+) -> Resumable[list[types.SampleResponse]]:
+    """What is requested about each prompt, as responses that have no sequences yet; a step is a forward pass.
 
-    Prompts of similar length share a pass; its logits are no larger than `LOGITS` unless one prompt's are.
+    Prompts of similar length share a pass; its logits are no larger than `MAX_LOGITS` unless one prompt's are.
     """
     responses = [types.SampleResponse(sequences=[]) for _ in prompts]
-    reader = PromptReader(model, engine.base.device, prefixes)
-    ends = _ends(prompts) if reader.goes_on else {}
-    yield from _score_ends(engine, reader, prompts, ends, responses)
-    done = {place for places in ends.values() for place in places}
+    reader = PromptReader(model, engine.base.device, prefix_cache)
+    by_prefix = _group_by_unscored_prefix(prompts) if reader.can_read_prefixes else {}
+    yield from _score_suffixes(engine, reader, prompts, by_prefix, responses)
+    done = {i for indices in by_prefix.values() for i in indices}
     order = sorted(
-        (i for i, (_, request, _) in enumerate(prompts) if request and i not in done), key=lambda i: -len(prompts[i][0])
+        (i for i, prompt in enumerate(prompts) if prompt.request and i not in done),
+        key=lambda i: -len(prompts[i].prompt),
     )
-    budget = min(engine.micro_batch_tokens, LOGITS // engine.vocabulary)
+    budget = _logits_budget(engine)
     bound = short_context(engine.base.model)
     while order:
-        count = max(1, budget // len(prompts[order[0]][0]))
-        if bound and len(prompts[order[0]][0]) > bound:
-            # The longest come first, and those within the bound go by themselves.
-            count = min(count, sum(len(prompts[i][0]) > bound for i in order))
+        max_length = len(prompts[order[0]].prompt)
+        count = max(1, budget // max_length)
+        if bound and max_length > bound:
+            # The longest come first, and those within the bound share no pass with them.
+            count = min(count, sum(len(prompts[i].prompt) > bound for i in order))
         batch, order = order[:count], order[count:]
-        ids = pad_sequence([torch.tensor(prompts[i][0]) for i in batch], batch_first=True)  # [B, T]
+        ids = pad_sequence([torch.tensor(prompts[i].prompt) for i in batch], batch_first=True)  # [B, T]
         keep = torch.zeros_like(ids, dtype=torch.bool)
         for row, i in enumerate(batch):
-            keep[row, prompts[i][1].first(len(prompts[i][0])) : len(prompts[i][0]) - 1] = True
+            keep[row, prompts[i].first_position : len(prompts[i].prompt) - 1] = True
         counts = keep.sum(dim=1).tolist()
         device = engine.base.device
         logits = model(input_ids=ids.to(device), use_cache=False, logits_to_keep=keep.to(device)).logits  # [N, V]
-        for i, rows in zip(batch, logits.split(counts), strict=True):
-            responses[i] = _scores(rows.float(), *prompts[i])
+        for i, prompt_logits in zip(batch, logits.split(counts), strict=True):
+            responses[i] = _make_response(prompt_logits.float(), prompts[i])
         yield
     return responses
 
 
-def _ends(
-    prompts: Sequence[tuple[list[int], PromptLogprobsRequest, types.SamplingParams]],
-) -> dict[Prompt, list[int]]:
-    """Places of the prompts whose last tokens alone are asked about, by what stands before these."""
-    found: dict[Prompt, list[int]] = {}
-    for place, (prompt, request, _) in enumerate(prompts):
-        if request and (first := request.first(len(prompt))) >= SHARED:
-            found.setdefault(tuple(prompt[:first]), []).append(place)
-    return found
+def _logits_budget(engine: Engine) -> int:
+    """Tokens whose logits one forward pass may compute."""
+    return min(engine.micro_batch_tokens, MAX_LOGITS // engine.vocabulary)
 
 
-def _score_ends(
+def _group_by_unscored_prefix(prompts: Sequence[PromptToScore]) -> dict[Prompt, list[int]]:
+    """Indices of the prompts of which only the last tokens are scored, by the prefix before these."""
+    groups: dict[Prompt, list[int]] = {}
+    for index, scored in enumerate(prompts):
+        if scored.request and (first := scored.first_position) >= MIN_PREFIX_TOKENS:
+            groups.setdefault(tuple(scored.prompt[:first]), []).append(index)
+    return groups
+
+
+def _score_suffixes(
     engine: Engine,
     reader: PromptReader,
-    prompts: Sequence[tuple[list[int], PromptLogprobsRequest, types.SamplingParams]],
-    ends: Mapping[Prompt, Sequence[int]],
+    prompts: Sequence[PromptToScore],
+    by_prefix: Mapping[Prompt, Sequence[int]],
     responses: list[types.SampleResponse],
-) -> Steps[None]:
-    """Put in the responses about the last tokens of prompts, whose beginnings are read first.
+) -> Resumable[None]:
+    """Set the responses about the last tokens of prompts, whose prefixes are read first.
 
     Args:
         engine: Whose limits hold.
-        reader: What reads.
-        prompts: As of `score_prompts`.
-        ends: Places of those that are meant, by their beginnings.
+        reader: Reads prefixes and suffixes.
+        prompts: All prompts.
+        by_prefix: Indices of the prompts to score, by their prefixes.
         responses: Of all prompts.
     """
-    budget = min(engine.micro_batch_tokens, LOGITS // engine.vocabulary)
-    # Those that begin alike after one another, while what they share is at hand.
-    for beginning, places in sorted(ends.items()):
-        _, layers = reader.keep(beginning)
+    budget = _logits_budget(engine)
+    # Sorted, so that similar prefixes follow each other while what they share is cached.
+    for prefix, indices in sorted(by_prefix.items()):
+        _, prefix_kv = reader.cache_prefix(prefix)
         yield
-        order = sorted(places, key=lambda i: -len(prompts[i][0]))
+        order = sorted(indices, key=lambda i: -len(prompts[i].prompt))
         while order:
-            count = max(1, budget // (len(prompts[order[0]][0]) - len(beginning)))
+            count = max(1, budget // (len(prompts[order[0]].prompt) - len(prefix)))
             batch, order = order[:count], order[count:]
-            # The last token is only scored; what comes after it is not asked.
-            read = [tuple(prompts[i][0][:-1]) for i in batch]
-            _, logits = reader.read(read, layers, [len(beginning)] * len(batch))
-            counts = [len(prompt) - len(beginning) for prompt in read]
-            for i, rows in zip(batch, logits.split(counts), strict=True):
-                responses[i] = _scores(rows, *prompts[i])
+            # The last token is only scored, never an input.
+            inputs = [tuple(prompts[i].prompt[:-1]) for i in batch]
+            _, logits = reader.read(inputs, prefix_kv, [len(prefix)] * len(batch))  # [N, V]
+            counts = [len(prompt) - len(prefix) for prompt in inputs]
+            for i, prompt_logits in zip(batch, logits.split(counts), strict=True):
+                responses[i] = _make_response(prompt_logits, prompts[i])
             yield
 
 
-def _scores(
-    logits: Tensor, prompt: list[int], request: PromptLogprobsRequest, params: types.SamplingParams
-) -> types.SampleResponse:
-    """The response about one prompt from the logits ``[T - 1 - first, V]`` of its positions from `request.first` on."""
-    length, first = len(prompt), request.first(len(prompt))
+def _make_response(logits: Tensor, scored: PromptToScore) -> types.SampleResponse:
+    """The response about one prompt from its logits ``[T - 1 - first_position, V]``."""
+    prompt, request = scored.prompt, scored.request
     logprobs = torch.log_softmax(logits, dim=-1)
-    # Row of the first token that is asked for.
-    start = length - 1 - request.last_n if request.last_n else 0
-    asked = logprobs[start - first :]
+    # Position before the first token that is scored.
+    start = len(prompt) - 1 - request.last_n if request.last_n else 0
+    wanted = logprobs[start - scored.first_position :]
     scores = None
     if request.logprobs:
-        scores = np.full(length, np.nan, dtype=np.float32)
+        scores = np.full(len(prompt), np.nan, dtype=np.float32)
         tokens = torch.tensor(prompt[start + 1 :], device=logits.device)
-        scores[start + 1 :] = asked.gather(1, tokens[:, None])[:, 0].cpu().numpy()
-    k, drawn = request.topk, request.alternatives
+        scores[start + 1 :] = wanted.gather(1, tokens[:, None])[:, 0].cpu().numpy()
+    k, alternatives = request.topk, request.alternatives
     return types.SampleResponse(
         sequences=[],
         prompt_logprobs_np=scores,
-        topk_prompt_logprobs_np=_likeliest(asked, k, before=start + 1) if k else None,
-        target_prompt_logprobs=None if request.targets is None else _targets(logprobs, request.targets),
-        prompt_alt_tokens=_alternatives(logits, logprobs, drawn, params) if drawn else None,
+        topk_prompt_logprobs_np=_topk(wanted, k, before=start + 1) if k else None,
+        target_prompt_logprobs=None if request.targets is None else _target_logprobs(logprobs, request.targets),
+        prompt_alt_tokens=_draw_alternatives(logits, logprobs, alternatives, scored.params) if alternatives else None,
     )
 
 
@@ -209,11 +222,11 @@ def topk_sample_logprobs(
         return TopkLogprobs(np.zeros((0, k), np.int32), np.zeros((0, k), np.float32))
     ids = torch.tensor([[*prompt, *tokens[:-1]]], device=device)
     logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(tokens)).logits[0].float()  # [len(tokens), V]
-    return _likeliest(torch.log_softmax(logits / (temperature or 1.0), dim=-1), k)
+    return _topk(torch.log_softmax(logits / (temperature or 1.0), dim=-1), k)
 
 
-def _likeliest(logprobs: Tensor, k: int, before: int = 0) -> TopkLogprobs:
-    """The k likeliest of each row ``[n, V]``, after `before` empty rows."""
+def _topk(logprobs: Tensor, k: int, before: int = 0) -> TopkLogprobs:
+    """The k likeliest tokens of each row of ``logprobs [n, V]``, after `before` empty rows."""
     top = logprobs.topk(k, dim=-1)
     ids = np.zeros((before + len(logprobs), k), dtype=np.int32)
     values = np.full(ids.shape, MASK_LOGPROB, dtype=np.float32)
@@ -221,15 +234,15 @@ def _likeliest(logprobs: Tensor, k: int, before: int = 0) -> TopkLogprobs:
     return TopkLogprobs(token_ids=ids, logprobs=values)
 
 
-def _targets(logprobs: Tensor, targets: types.TensorData) -> types.TensorData:
-    """Log-probabilities of the named ids, in the shape and layout in which they were named."""
+def _target_logprobs(logprobs: Tensor, targets: types.TensorData) -> types.TensorData:
+    """Log-probabilities of the target ids, in the shape and layout of `targets`."""
     ids = targets.to_torch(pad_value=-1).to(logprobs.device)  # [T-1, K]
-    found = logprobs.gather(1, ids.clamp(min=0)).masked_fill(ids < 0, 0.0).cpu()
+    scores = logprobs.gather(1, ids.clamp(min=0)).masked_fill(ids < 0, 0.0).cpu()
     if targets.sparse_crow_indices is None or targets.sparse_col_indices is None:
-        return types.TensorData.from_torch(found)
-    rows = np.repeat(np.arange(len(found)), np.diff(targets.sparse_crow_indices))
+        return types.TensorData.from_torch(scores)
+    rows = np.repeat(np.arange(len(scores)), np.diff(targets.sparse_crow_indices))
     return types.TensorData(
-        data=found.numpy()[rows, targets.sparse_col_indices],
+        data=scores.numpy()[rows, targets.sparse_col_indices],
         dtype="float32",
         shape=targets.shape,
         sparse_crow_indices=targets.sparse_crow_indices,
@@ -237,18 +250,18 @@ def _targets(logprobs: Tensor, targets: types.TensorData) -> types.TensorData:
     )
 
 
-def _alternatives(logits: Tensor, logprobs: Tensor, k: int, params: types.SamplingParams) -> PromptAltTokens:
+def _draw_alternatives(logits: Tensor, logprobs: Tensor, k: int, params: types.SamplingParams) -> PromptAltTokens:
     """Draw k tokens at each position with replacement, at the request's temperature; log-probabilities are at 1."""
     if params.temperature == 0:
         drawn = logits.argmax(dim=-1, keepdim=True).expand(-1, k).cpu()
     else:
-        stream = torch.Generator()
+        generator = torch.Generator()
         if params.seed is None:
-            stream.seed()
+            generator.seed()
         else:
-            stream.manual_seed(params.seed)
+            generator.manual_seed(params.seed)
         probabilities = torch.softmax(logits / params.temperature, dim=-1).cpu()
-        drawn = torch.multinomial(probabilities, k, replacement=True, generator=stream)
+        drawn = torch.multinomial(probabilities, k, replacement=True, generator=generator)
     return PromptAltTokens(
         tokens=types.TensorData.from_torch(drawn.contiguous()),
         logprobs=types.TensorData.from_torch(logprobs.cpu().gather(1, drawn)),

@@ -1,4 +1,4 @@
-"""What the local backend asks of a causal language model, be it transformers' own, compiled, or in step with others."""
+"""The interface of a causal language model here: transformers' own, compiled, or in lockstep with other processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class CausalOutput(Protocol):
-    """What a forward pass returns."""
+    """The result of a forward pass."""
 
     @property
     def logits(self) -> Tensor:
@@ -29,7 +29,7 @@ class CausalModel(Protocol):
         ...
 
     def __call__(self, **inputs: Any) -> CausalOutput:
-        """A forward pass of what the model's own `forward` takes."""
+        """A forward pass; it takes what the model's own `forward` takes."""
         ...
 
     def parameters(self) -> Iterator[nn.Parameter]:

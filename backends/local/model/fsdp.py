@@ -1,11 +1,11 @@
-"""A base model whose weights are split over the processes (FSDP), for one that does not fit a single card.
+"""A base model whose weights are sharded over the processes (FSDP), for one that does not fit a single GPU.
 
 Each process keeps its part of every layer; PyTorch's `fully_shard` gathers a layer's weights from all of them when the
-layer is computed, forward and backward, and releases them afterwards. Only the frozen base is split: adapters, their
-gradients and the optimiser are as large as ever and whole in every process.
+layer is computed, forward and backward, and releases them afterwards. Only the frozen base is sharded: adapters, their
+gradients and the optimiser are complete in every process.
 
-Since gathering needs everybody, all processes make the same number of passes through the model: who has finished
-makes empty ones until all have.
+Since gathering needs all processes, they make the same number of forward passes: a process that has finished makes
+empty ones until all have.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import tinker
 import torch
 
 from backends.interface import BackendError
 from backends.local.distributed import ProcessGroup
-from backends.local.futures import CLOSED
+from backends.local.futures import BackendClosed
 from backends.local.model.causal import CausalModel, CausalOutput
 from backends.local.model.quantization import remember_quantisation
 
@@ -27,11 +26,12 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedModel
 
+# What a process is about to do: nothing, a forward pass, or to leave.
 IDLE, BUSY, LEAVING = range(3)
 
 
 def check_group(group: ProcessGroup) -> None:
-    """Raise BackendError if one process is to share a model with no other."""
+    """Raise BackendError if there is a single process, with which no model can be shared."""
     if group.size == 1:
         raise BackendError(
             "local.fsdp splits the base over several processes, and this is a single one. Start it with "
@@ -41,7 +41,7 @@ def check_group(group: ProcessGroup) -> None:
 
 
 def shard(model: PreTrainedModel, device: torch.device, size: int) -> None:
-    """Keep this process's part of a frozen model that is still in main memory, layer by layer; NF4 weights as they are.
+    """Shard a frozen model that is still in main memory, layer by layer; NF4 weights stay as they are.
 
     Args:
         model: A Hugging Face causal language model; its output layer shares no parameter with its embedding.
@@ -58,7 +58,7 @@ def shard(model: PreTrainedModel, device: torch.device, size: int) -> None:
 
 
 class Lockstep:
-    """A sharded model that is called when every process is ready for a pass; otherwise like the model.
+    """A sharded model whose forward passes wait until every process is ready for one; otherwise like the model.
 
     Args:
         model: The model.
@@ -68,11 +68,11 @@ class Lockstep:
     def __init__(self, model: CausalModel, group: ProcessGroup) -> None:
         self._model, self._group = model, group
         # Whether some process has left, and all know it.
-        self.parted = False
+        self.someone_left = False
 
     def __call__(self, **inputs: Any) -> CausalOutput:
-        """A pass, as the model makes it (TinkerError if another process is closing)."""
-        self.meet(BUSY)
+        """A forward pass of the model (BackendClosed if another process is closing)."""
+        self.synchronize(BUSY)
         return self._model(**inputs)
 
     def __getattr__(self, name: str) -> Any:
@@ -91,18 +91,18 @@ class Lockstep:
         """The model's layer that embeds token ids."""
         return self._model.get_input_embeddings()
 
-    def meet(self, state: int) -> int:
-        """Wait for the others, and learn what the busiest of them is at."""
-        found = self._group.reduce_max(state)
-        self.parted = found == LEAVING
-        if found == LEAVING != state:
-            raise tinker.TinkerError(CLOSED)
-        return found
+    def synchronize(self, state: int) -> int:
+        """Wait for the others; returns the largest state of all processes."""
+        largest = self._group.reduce_max(state)
+        self.someone_left = largest == LEAVING
+        if largest == LEAVING != state:
+            raise BackendClosed
+        return largest
 
 
 @contextmanager
 def lockstep(model: CausalModel, group: ProcessGroup, *, backward: bool) -> Iterator[Lockstep]:
-    """The sharded model for as many passes as this process likes, then empty ones while others still need it.
+    """The sharded model for as many passes as this process needs, then empty ones while others still compute.
 
     Args:
         model: The model.
@@ -112,15 +112,13 @@ def lockstep(model: CausalModel, group: ProcessGroup, *, backward: bool) -> Iter
     stepping = Lockstep(model, group)
     try:
         yield stepping
-    except tinker.TinkerError as error:
-        if str(error) != CLOSED:
-            group.abort(error)
-        if not stepping.parted:
-            stepping.meet(LEAVING)
+    except BackendClosed:
+        if not stepping.someone_left:
+            stepping.synchronize(LEAVING)
         raise
     except Exception as error:
         group.abort(error)
-    while stepping.meet(IDLE) == BUSY:
+    while stepping.synchronize(IDLE) == BUSY:
         _empty_pass(model, backward)
 
 

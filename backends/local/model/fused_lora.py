@@ -1,4 +1,4 @@
-"""Linear layers of one input with their LoRA adapters, as plain matrix products, forward and backward by hand."""
+"""Linear layers of one input with their LoRA adapters, as plain matrix products with hand-written backward passes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Projection(NamedTuple):
 
 
 def projection_of(layer: nn.Module) -> Projection | None:
-    """What a linear layer computes, or None if it is more than this module knows."""
+    """The computation of a linear layer as a projection, or None if it is more than this module supports."""
     from peft.tuners.lora import Linear
 
     base = layer.base_layer if type(layer) is Linear else layer
@@ -45,8 +45,8 @@ def projection_of(layer: nn.Module) -> Projection | None:
     if not active:
         return bare
     name = active[0]
-    drops = layer.training and type(layer.lora_dropout[name]) is not nn.Identity
-    if len(active) > 1 or name in layer.lora_variant or drops:
+    has_dropout = layer.training and type(layer.lora_dropout[name]) is not nn.Identity
+    if len(active) > 1 or name in layer.lora_variant or has_dropout:
         return None
     a, b = layer.lora_A[name], layer.lora_B[name]
     if a.weight.dtype != torch.float32 or b.bias is not None:
@@ -55,7 +55,7 @@ def projection_of(layer: nn.Module) -> Projection | None:
 
 
 class Projections:
-    """Projections of one input. Their adapters' A are multiplied as one matrix, R the sum of their ranks."""
+    """Projections of one input; the matrices A of their adapters are multiplied as one, R being the sum of ranks."""
 
     def __init__(self, parts: Sequence[Projection]) -> None:
         self.parts = parts
@@ -65,10 +65,10 @@ class Projections:
 
     @classmethod
     def of(cls, *layers: nn.Module) -> Projections | None:
-        """What linear layers of one input compute, or None if it is more than this module knows."""
-        found = [p for p in map(projection_of, layers) if p is not None]
-        alike = len({projection.weight.dtype for projection in found}) == 1
-        return cls(found) if alike and len(found) == len(layers) else None
+        """The projections of linear layers of one input, or None if one is more than this module supports."""
+        projections = [p for p in map(projection_of, layers) if p is not None]
+        has_one_dtype = len({p.weight.dtype for p in projections}) == 1
+        return cls(projections) if has_one_dtype and len(projections) == len(layers) else None
 
     def adapters(self) -> list[Tensor | None]:
         """A and B of each projection, in order."""
@@ -79,14 +79,14 @@ class Projections:
 
         Args:
             x: ``[T, in]``.
-            plus: ``[T, out]``, to add to the output.
+            plus: Summand of the output, ``[T, out]``; for a single projection.
         """
         inner = None if self._a is None else torch.mm(x, self._a.t())
         outputs = []
         x = x.to(self._dtype)
-        for projection, z in zip(self.parts, self._each(inner), strict=True):
-            added = plus if plus is not None else projection.bias
-            y = product(x, projection.weight.t(), added)
+        for projection, z in zip(self.parts, self._split(inner), strict=True):
+            summand = plus if plus is not None else projection.bias
+            y = product(x, projection.weight.t(), summand)
             if plus is not None and projection.bias is not None:
                 y.add_(projection.bias)
             if z is not None and projection.b is not None:
@@ -123,18 +123,18 @@ class Projections:
             return None, [None] * (2 * len(self.parts))
         d_inner = torch.empty_like(inner)
         dbs: list[Tensor | None] = []
-        for projection, dy, z, dz in zip(self.parts, dys, self._each(inner), self._each(d_inner), strict=True):
+        for projection, dy, z, dz in zip(self.parts, dys, self._split(inner), self._split(d_inner), strict=True):
             if z is None or dz is None or projection.b is None:
                 dbs.append(None)
                 continue
             dz.copy_(torch.mm(dy, projection.b).mul_(projection.scale))
             dbs.append(torch.mm(dy.t(), z).mul_(projection.scale))
         da = torch.mm(d_inner.t(), x)
-        das = [None if part is None else part.t() for part in self._each(da.t())]
+        das = [None if part is None else part.t() for part in self._split(da.t())]
         return d_inner, [matrix for pair in zip(das, dbs, strict=True) for matrix in pair]
 
-    def _each(self, inner: Tensor | None) -> Iterator[Tensor | None]:
-        """The columns of ``[T, R]`` that are each projection's."""
+    def _split(self, inner: Tensor | None) -> Iterator[Tensor | None]:
+        """The columns of ``inner [T, R]`` of each projection; None where there are none."""
         start = 0
         for projection in self.parts:
             if inner is None or projection.a is None:

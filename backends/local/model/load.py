@@ -1,4 +1,4 @@
-"""Loading the frozen base model: device, dtype, quantisation, attention; and the errors that loading meets."""
+"""Loading the base model: device, dtype, quantisation, attention; and what to do about errors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch import nn
 from backends.base_models import PACKAGED, load_tokenizer, locate
 from backends.interface import BackendError
 from backends.local.model import packed_attention
-from backends.local.model.arithmetic import pick_matmul
+from backends.local.model.architecture_traits import attention_alone, text_config
 from backends.local.model.fsdp import shard
 from backends.local.model.fused_llama import fuse
+from backends.local.model.matmul_dtype import pick_matmul
 from backends.local.model.mixed_precision import use_bfloat16
-from backends.local.model.mixers import attention_alone, text_config
 from backends.local.model.quantization import load_peft, pick_quantization, quantization_config, settle_on_cpu
 from backends.local.preflight import no_device, no_gpu
 from backends.options import LocalOptions
@@ -29,14 +29,13 @@ from backends.tokenizer import PretrainedTokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Transformers builds models under a default device that holds for every thread.
+# Held while loading: transformers sets a default device for all threads meanwhile.
 LOADING = threading.Lock()
-# Tokenizers that know no limit have one beyond this.
+# Tokenizers without a limit have a `model_max_length` beyond this.
 UNLIMITED = 10**9
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-
-# Kinds of model that scripts/check_architectures.py finds wrong, by transformers' name, and why they are refused.
+# Architectures with which scripts/check_architectures.py finds wrong results, by `model_type`, and why.
 UNSUPPORTED = {
     "bloom": "its positions come from an attention mask of two dimensions, which batches of examples do not have",
     "bamba": "what it samples in a batch is not what it samples alone",
@@ -44,21 +43,21 @@ UNSUPPORTED = {
 
 
 @dataclass
-class BaseModel:
+class LoadedModel:
     """A frozen causal language model with its tokenizer.
 
     Attributes:
-        name: The name it was asked for by.
+        name: The name by which it was requested.
         location: Hub id or directory that it was loaded from.
-        model: The Hugging Face model; its parameters do not require gradients.
+        model: The Hugging Face model; its parameters require no gradients.
         tokenizer: Its tokenizer.
-        device: Where it lives.
+        device: The device of its weights.
         dtype: Dtype of the unquantised weights and of the matrix products.
         quantization: ``none``, ``nf4`` or ``int8``.
         max_length: Longest sequence, in tokens.
-        packing: Whether rows of a micro-batch lie end to end; else they are padded.
-        sharing: Whether what rows of a micro-batch begin with is computed once.
-        matmul: ``bfloat16`` if the frozen weights of a float32 model are stored and multiplied so; else ``float32``.
+        packing: Whether rows of a micro-batch are packed end to end; else they are padded.
+        sharing: Whether common prefixes of the rows of a micro-batch are computed once.
+        matmul: ``bfloat16`` if the frozen weights of a float32 model are stored and multiplied in it; else ``float32``.
     """
 
     name: str
@@ -78,34 +77,83 @@ class BaseModel:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
 
-def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> BaseModel:
+def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> LoadedModel:
     """Load a base model.
 
     Args:
         name: A Hub id, a directory, or a name of `backends.base_models.PACKAGED`.
         options: Device, dtype, quantisation, attention.
-        processes: How many share it, with FSDP.
+        processes: Number of processes that share it, with FSDP.
 
     Raises:
-        BackendError: The model, the device or a package that it needs is not there; the message says what to do.
+        BackendError: The model, the device or a required package is missing; the message says what to do.
     """
     device = pick_device(options.device)
     if device.type == "cuda":
-        # The device of this thread: Triton's kernels look nowhere else.
+        # Triton's kernels use the current device of the thread.
         torch.cuda.set_device(device)
     dtype = pick_dtype(options.dtype, device)
-    attention = _attention(options.attention, device, dtype)
+    attention = _pick_attention(options.attention, device, dtype)
     check_packing(options.packing, attention, device)
-    liger = _liger(device) if options.liger else None
+    apply_liger = _import_liger(device) if options.liger else None
+    quantization = pick_quantization(options.quantization, device)
     location = locate(name)
+    model, tokenizer = _load_files(name, location, options, device, dtype, quantization, attention)
+    attention = model.config._attn_implementation
+    if quantization == "none" and not options.fsdp:
+        # Transformers wraps `to` in a decorator without types.
+        model = model.to(device)  # type: ignore[arg-type]
+    if quantization != "none" and (options.fsdp or device.type == "cpu"):
+        settle_on_cpu(model)
+    model.requires_grad_(False).eval()
+    matmul = pick_matmul(options, device, dtype, quantization)
+    if options.method == "lora":
+        load_peft(quantised=quantization != "none")
+        if dtype == torch.float32 and quantization == "none" and not (options.compile or apply_liger):
+            fuse(model)
+    packing = _enable_packing(model, options, attention, device)
+    sharing = _can_share_prefixes(model, options, packing=packing, device=device)
+    if matmul == "bfloat16":
+        # After packing and sharing were probed in float32, in which rounding is small beside a wrong result.
+        use_bfloat16(model)
+    if options.method == "lora":
+        untie(model)
+    if options.fsdp:
+        shard(model, device, processes)
+    if apply_liger:
+        # The loss is computed by `backends.local.step`.
+        apply_liger(model, fused_linear_cross_entropy=False, cross_entropy=False)
+    return LoadedModel(
+        name=name,
+        location=location,
+        model=model,
+        tokenizer=tokenizer,
+        device=device,
+        dtype=dtype,
+        quantization=quantization,
+        max_length=_max_length(model, tokenizer),
+        packing=packing,
+        sharing=sharing,
+        matmul=matmul,
+    )
+
+
+def _load_files(
+    name: str,
+    location: str,
+    options: LocalOptions,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: str,
+    attention: str,
+) -> tuple[PreTrainedModel, PretrainedTokenizer]:
+    """Load model and tokenizer with transformers (BackendError if that fails, or the architecture is unsupported)."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    # Small steps vanish in 16 bits.
-    stored = torch.float32 if options.method == "full" else dtype
-    arguments: dict[str, Any] = {"dtype": stored}
-    quantization = pick_quantization(options.quantization, device)
+    # Weights that are trained are float32: in 16 bits, small optimiser steps vanish.
+    arguments: dict[str, Any] = {"dtype": torch.float32 if options.method == "full" else dtype}
     if quantization != "none":
         arguments["quantization_config"] = quantization_config(quantization, options.double_quantization, dtype, device)
         arguments["device_map"] = {"": "cpu" if options.fsdp else device}
@@ -117,36 +165,11 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Bas
     except (OSError, ValueError, ImportError) as error:
         raise BackendError(_explain(name, options, error)) from error
     check_architecture(name, model.config.model_type)
-    attention = model.config._attn_implementation
-    if quantization == "none" and not options.fsdp:
-        # Transformers wraps `to` in a decorator without types.
-        model = model.to(device)  # type: ignore[arg-type]
-    if quantization != "none" and (options.fsdp or device.type == "cpu"):
-        settle_on_cpu(model)
-    model.requires_grad_(False).eval()
-    matmul = pick_matmul(options, device, dtype, quantization)
-    if options.method == "lora":
-        load_peft(quantised=quantization != "none")
-        if dtype == torch.float32 and quantization == "none" and not (options.compile or liger):
-            fuse(model)
-    packing = _pack(model, options, attention, device)
-    sharing = _share(model, options, packing=packing, device=device)
-    if matmul == "bfloat16":
-        # After the model was tried, in float32, in which what is right and what is not are far apart.
-        use_bfloat16(model)
-    if options.method == "lora":
-        untie(model)
-    if options.fsdp:
-        shard(model, device, processes)
-    if liger:
-        # The loss is computed by `backends.local.step`.
-        liger(model, fused_linear_cross_entropy=False, cross_entropy=False)
-    longest = _longest(model, tokenizer)
-    return BaseModel(name, location, model, tokenizer, device, dtype, quantization, longest, packing, sharing, matmul)
+    return model, tokenizer
 
 
 def check_architecture(name: str, model_type: str) -> None:
-    """Raise BackendError for a kind of model that is known to come out wrong here."""
+    """Raise BackendError for an architecture that is known to give wrong results here."""
     if reason := UNSUPPORTED.get(model_type):
         raise BackendError(
             f'base_model: "{name}" is of the kind {model_type}, which is not supported here: {reason}. Choose a model '
@@ -155,7 +178,7 @@ def check_architecture(name: str, model_type: str) -> None:
 
 
 def _load_with_attention(load: Callable[..., PreTrainedModel], attention: str, *, auto: bool) -> PreTrainedModel:
-    """The model with this attention; if it is not offered and the choice is ours, with transformers' own choice."""
+    """Load with this attention; with `auto`, fall back to transformers' own choice if the model does not offer it."""
     try:
         return load(attn_implementation=attention)
     except ValueError as error:
@@ -170,19 +193,19 @@ def _is_about_attention(error: Exception) -> bool:
     )
 
 
-def _longest(model: PreTrainedModel, tokenizer: Any) -> int:
-    """The longest sequence, in tokens, that the model says it takes; else what its tokenizer says, or 2,048."""
-    said = getattr(text_config(model), "max_position_embeddings", None)
-    if not said and tokenizer.model_max_length < UNLIMITED:
-        said = tokenizer.model_max_length
-    return int(said or 2048)
+def _max_length(model: PreTrainedModel, tokenizer: Any) -> int:
+    """The longest sequence, in tokens, by the model's configuration; else by its tokenizer's, or 2,048."""
+    max_length = getattr(text_config(model), "max_position_embeddings", None)
+    if not max_length and tokenizer.model_max_length < UNLIMITED:
+        max_length = tokenizer.model_max_length
+    return int(max_length or 2048)
 
 
 def untie(model: PreTrainedModel) -> None:
     """Give a tied output layer its own parameter over the same memory.
 
-    LoRA on a tied `lm_head` trains right but merges wrong, since merging would change the input embedding as well.
-    Both weights are frozen, so they can share storage; whoever writes to one replaces it instead.
+    LoRA on a tied `lm_head` trains correctly, but merging it would change the input embedding as well. Both weights are
+    frozen, so they can share storage; code that changes one replaces it.
     """
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     if head is not None and head.weight is embedding.weight:
@@ -194,7 +217,7 @@ def pick_device(wanted: str) -> torch.device:
     """The device to use; ``auto`` takes CUDA, then MPS, then the CPU.
 
     Raises:
-        BackendError: The device is absent, or the name is none.
+        BackendError: There is no such device.
     """
     if wanted == "auto":
         if torch.cuda.is_available():
@@ -223,17 +246,17 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _attention(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
+def _pick_attention(wanted: str, device: torch.device, dtype: torch.dtype) -> str:
     if wanted != "auto":
         return wanted
     from transformers.utils import is_flash_attn_2_available
 
-    able = device.type == "cuda" and dtype != torch.float32 and torch.cuda.get_device_capability(device) >= (8, 0)
-    return "flash_attention_2" if able and is_flash_attn_2_available() else "sdpa"
+    supported = device.type == "cuda" and dtype != torch.float32 and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "flash_attention_2" if supported and is_flash_attn_2_available() else "sdpa"
 
 
 def check_packing(wanted: bool | str, attention: str, device: torch.device) -> None:
-    """Raise BackendError if rows are to be packed where nothing keeps them apart at no cost."""
+    """Raise BackendError if packing is requested with an attention that does not keep rows separate at no cost."""
     if wanted is True and attention != "flash_attention_2" and (device.type, attention) != ("cpu", "sdpa"):
         raise BackendError(
             f"local.packing: attention is {attention} on {device.type} here; on a GPU only flash_attention_2 keeps "
@@ -241,8 +264,8 @@ def check_packing(wanted: bool | str, attention: str, device: torch.device) -> N
         )
 
 
-def _pack(model: PreTrainedModel, options: LocalOptions, attention: str, device: torch.device) -> bool:
-    """Whether rows of a micro-batch lie end to end."""
+def _enable_packing(model: PreTrainedModel, options: LocalOptions, attention: str, device: torch.device) -> bool:
+    """Prepare the model for packed rows, if the options ask for it and the attention allows it."""
     if options.packing is True and not attention_alone(model):
         raise BackendError(
             f"local.packing: a model of the kind {model.config.model_type} carries a state along the sequence, which "
@@ -250,7 +273,7 @@ def _pack(model: PreTrainedModel, options: LocalOptions, attention: str, device:
         )
     if attention == "flash_attention_2":
         return options.packing is True
-    if device.type == "cpu" and may_pack(options, on_gpu=False) and packed_attention.use(model):
+    if device.type == "cpu" and may_pack(options, on_gpu=False) and packed_attention.enable(model):
         return True
     if options.packing is True:
         raise BackendError(
@@ -260,13 +283,15 @@ def _pack(model: PreTrainedModel, options: LocalOptions, attention: str, device:
     return False
 
 
-def _share(model: PreTrainedModel, options: LocalOptions, *, packing: bool, device: torch.device) -> bool:
-    """Whether what rows begin with alike is computed once."""
+def _can_share_prefixes(model: PreTrainedModel, options: LocalOptions, *, packing: bool, device: torch.device) -> bool:
+    """Whether common prefixes of rows are computed once."""
     if options.share_prefixes == "auto":
         return (
-            may_share_prefixes(options, on_gpu=device.type != "cpu") and packing and packed_attention.may_share(model)
+            may_share_prefixes(options, on_gpu=device.type != "cpu")
+            and packing
+            and packed_attention.supports_shared_prefixes(model)
         )
-    if options.share_prefixes and not packed_attention.may_share(model):
+    if options.share_prefixes and not packed_attention.supports_shared_prefixes(model):
         raise BackendError(
             f"local.share_prefixes: a model of the kind {model.config.model_type} has no way here, with "
             f"local.attention={options.attention}, for continuations to attend to a beginning in common. Set "
@@ -275,8 +300,8 @@ def _share(model: PreTrainedModel, options: LocalOptions, *, packing: bool, devi
     return options.share_prefixes
 
 
-def _liger(device: torch.device) -> Callable[..., None]:
-    """What puts Liger's kernels into a model."""
+def _import_liger(device: torch.device) -> Callable[..., None]:
+    """The function that replaces parts of a model by Liger's kernels (BackendError if it is not available)."""
     if device.type != "cuda":
         raise BackendError(f"local.liger: Liger's kernels need a CUDA GPU, not {device.type}; set local.liger=false.")
     try:

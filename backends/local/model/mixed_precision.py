@@ -1,8 +1,9 @@
 """Products with frozen weights in bfloat16, everything else in float32: `local.matmul`.
 
-A frozen weight is stored in bfloat16, and the input of its product is rounded to it; the product adds up in float32
-inside, and its result is rounded once more before it goes on in float32. Adapters, norms, softmax, the output layer and
-so the logits, the loss and the optimiser are float32. Weights of a model that was released in bfloat16 lose nothing.
+A frozen weight is stored in bfloat16, and the input of its product is rounded to bfloat16; the product accumulates in
+float32, and its result is rounded once more before the computation continues in float32. Adapters, norms, softmax, the
+output layer and so the logits, the loss and the optimiser are float32. The weights of a model that was released in
+bfloat16 lose nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 
 class Bfloat16Linear(nn.Linear):
-    """A frozen linear layer over float32 whose weight is stored, and multiplied, in bfloat16."""
+    """A frozen linear layer of float32 inputs whose weight is stored, and multiplied, in bfloat16."""
 
     def forward(self, input: Tensor) -> Tensor:
         """``[..., in]`` to ``[..., out]``, float32."""
@@ -44,7 +45,7 @@ def product(x: Tensor, weight: Tensor, plus: Tensor | None = None) -> Tensor:
     Args:
         x: ``[T, in]``.
         weight: ``[in, out]``.
-        plus: To add, float32 ``[T, out]`` or ``[out]``.
+        plus: Summand, float32 ``[T, out]`` or ``[out]``.
     """
     if weight.dtype == torch.float32:
         return torch.mm(x, weight) if plus is None else torch.addmm(plus, x, weight)
@@ -53,7 +54,7 @@ def product(x: Tensor, weight: Tensor, plus: Tensor | None = None) -> Tensor:
 
 
 def use_bfloat16(model: Any) -> None:
-    """Store the weights of the frozen linear layers of a float32 model in bfloat16, but for the output layer's.
+    """Store the weights of the frozen linear layers of a float32 model in bfloat16, except for the output layer.
 
     The output layer keeps float32, as logits need more than bfloat16's eight bits; it shares its weight with the input
     embedding in many models.
@@ -63,7 +64,7 @@ def use_bfloat16(model: Any) -> None:
         if type(module) is nn.Linear and module is not head:
             module.weight = nn.Parameter(module.weight.detach().to(torch.bfloat16), requires_grad=False)
             module.__class__ = Bfloat16Linear
-    # What stays as loaded is a view of the file, all of which stays in memory while any of it is used.
+    # Unchanged weights are views of the mapped file, which stays in memory while any of it is used.
     for parameter in model.parameters():
         if parameter.dtype == torch.float32:
             parameter.data = parameter.data.clone()

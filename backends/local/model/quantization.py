@@ -1,4 +1,4 @@
-"""A base model that bitsandbytes quantises as it is loaded: how to ask for it, and what to fix afterwards."""
+"""Base models that bitsandbytes quantises while they are loaded: configuration, and fixes afterwards."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from backends.interface import BackendError
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
 
-# Of glibc's malloc.h, and its value in bytes.
-M_MMAP_THRESHOLD, LARGE = -3, 2**20
-# The flag of bitsandbytes' `Linear4bit`.
-AVX512 = "support_avx512bf16_for_cpu"
+# The parameter of mallopt in glibc's malloc.h.
+M_MMAP_THRESHOLD = -3
+# Allocations from this size on, in bytes, are mapped one by one.
+MMAP_BYTES = 2**20
+# A flag of bitsandbytes' `Linear4bit`.
+AVX512_FLAG = "support_avx512bf16_for_cpu"
 
 
 def pick_quantization(wanted: str, device: torch.device) -> str:
@@ -31,16 +33,16 @@ def pick_quantization(wanted: str, device: torch.device) -> str:
 
 
 def quantization_config(kind: str, double: bool, dtype: torch.dtype, device: torch.device) -> BitsAndBytesConfig:
-    """What transformers is to do while loading.
+    """The configuration for loading with transformers.
 
     Args:
         kind: ``nf4`` or ``int8``.
         double: Quantise NF4's constants too.
-        dtype: Of the matrix products.
-        device: Where the model goes.
+        dtype: Dtype of the matrix products.
+        device: The device of the model.
 
     Raises:
-        BackendError: bitsandbytes is not installed, or has nothing for the device.
+        BackendError: bitsandbytes is not installed, or does not support the device.
     """
     try:
         import bitsandbytes  # noqa: F401
@@ -65,21 +67,21 @@ def quantization_config(kind: str, double: bool, dtype: torch.dtype, device: tor
 
 
 def load_peft(*, quantised: bool) -> None:
-    """Load PEFT, without bitsandbytes where nothing is quantised: that brings PyTorch's compiler, two seconds of it.
+    """Import PEFT, without bitsandbytes where nothing is quantised: that imports PyTorch's compiler, two seconds of it.
 
-    PEFT takes it wherever it is installed. A process may load a quantised model after another; PEFT is then told.
+    PEFT imports bitsandbytes wherever it is installed. If a process loads a quantised model later, PEFT is updated.
     """
     left_out = not quantised and "bitsandbytes" not in sys.modules
     if left_out:
-        # An import fails as if there were no such package.
+        # An import then fails as if there were no such package.
         sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
     try:
         from peft import helpers, import_utils
 
-        for known in (import_utils.is_bnb_available, import_utils.is_bnb_4bit_available):
-            known.cache_clear()
-            # What it answers is kept.
-            known()
+        for is_available in (import_utils.is_bnb_available, import_utils.is_bnb_4bit_available):
+            is_available.cache_clear()
+            # Its result is cached.
+            is_available()
     finally:
         if left_out:
             del sys.modules["bitsandbytes"]
@@ -88,39 +90,39 @@ def load_peft(*, quantised: bool) -> None:
 
 
 def settle_on_cpu(model: nn.Module) -> None:
-    """Keep a quantised model on a CPU as it was loaded, and in memory that it does not share.
+    """Keep a quantised model on a CPU as it was loaded, and use less memory.
 
-    - Where the processor multiplies bfloat16, bitsandbytes' `Linear4bit` packs its weights anew at the first pass
-      without a gradient: rounded, and for a kernel that has no backward pass. Training would go on with other numbers
-      and without most of its gradient, so the layers' flag for such a processor is cleared.
-    - What is not quantised is as loaded a view of the file, which stays mapped as a whole while any of it is used.
-    - Between the activations that a pass saves, each weight is dequantised and released again, which leaves holes all
-      over glibc's heap: large blocks are mapped one by one, and so given back at once.
+    - Where the processor multiplies bfloat16, bitsandbytes' `Linear4bit` repacks its weights at the first pass without
+      gradients: rounded, and for a kernel without a backward pass. Training would continue with other numbers and
+      without most of its gradient, so the layers' flag for such processors is cleared.
+    - Weights that are not quantised are views of the file, which stays mapped as a whole while any of it is used.
+    - Between the activations that a pass saves, each weight is dequantised and released again, which fragments glibc's
+      heap: large blocks are therefore mapped one by one, and returned at once.
     """
     for module in model.modules():
-        if hasattr(module, AVX512):
-            setattr(module, AVX512, False)
-    # A tied one comes once.
+        if hasattr(module, AVX512_FLAG):
+            setattr(module, AVX512_FLAG, False)
+    # A tied parameter occurs once.
     for parameter in model.parameters():
         if parameter.is_floating_point():
             parameter.data = parameter.data.clone()
-    # Another C library has no such call.
+    # Other C libraries have no such function.
     with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)
 
 
 @contextmanager
 def remember_quantisation(part: nn.Module) -> Iterator[None]:
-    """While the parameters of a module are exchanged for others of the same bits: keep what NF4 weights say of theirs.
+    """Keep the attributes of NF4 weights while the parameters of a module are replaced by others of the same bits.
 
-    bitsandbytes finds the constants again in the layer; PEFT looks at the weight itself.
+    bitsandbytes finds the constants in the layer; PEFT looks at the weight itself.
     """
-    said = {
+    attributes = {
         module: {name: getattr(module.weight, name) for name in ("compress_statistics", "quant_type")}
         for module in part.modules()
         if hasattr(getattr(module, "weight", None), "quant_type")
     }
     yield
-    for module, facts in said.items():
-        for name, value in facts.items():
+    for module, values in attributes.items():
+        for name, value in values.items():
             setattr(module.weight, name, value)

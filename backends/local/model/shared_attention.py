@@ -1,7 +1,7 @@
-"""Attention of rows to beginnings that they have in common and that are held once, and to what follows in each row.
+"""Cascade attention: rows attend to prefixes that are stored once for several of them, and to their own positions.
 
-All queries of the rows that share a beginning meet its keys in one product, where each row with a copy of its own would
-read that copy for one query. What a row makes of its own keys and of the beginnings is put together by log-sum-exp,
+All queries of the rows that share a prefix meet its keys in one product, where each row with a copy of its own would
+read that copy for one query. The outputs over a row's own keys and over its prefixes are merged by their log-sum-exps,
 which is exact (Juravsky et al., 2024, "Hydragen").
 """
 
@@ -13,25 +13,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Of one layer, each ``[B, H, T, D]``.
-KeysValues = tuple[Tensor, Tensor]
+# Keys and values of one layer, each [B, H, T, D].
+LayerKV = tuple[Tensor, Tensor]
 
 
-class Level(NamedTuple):
-    """Beginnings of which a row of the batch attends to one at most.
+class CascadeLevel(NamedTuple):
+    """Prefixes of which each row of the batch attends to at most one.
 
     Attributes:
-        rows: The rows ``[M]`` that attend to one, those of the same one next to each other.
-        counts: How many rows each beginning has, together M.
-        layers: Of each layer the keys and values of each beginning, ``[1, H, P, D]``.
+        rows: Rows ``[M]`` that attend to one, those of the same prefix next to each other.
+        counts: Number of rows of each prefix, M in sum.
+        layers: For each layer, the keys and values of each prefix, ``[1, H, P, D]``.
     """
 
     rows: Tensor
     counts: list[int]
-    layers: list[list[KeysValues]]
+    layers: list[list[LayerKV]]
 
     def attend(self, query: Tensor, layer: int, scale: float) -> tuple[Tensor, Tensor]:
-        """What the beginnings alone make of ``query [B, H, T, D]``: ``[M, H, T, D]`` and log-sum-exps ``[M, H, T]``."""
+        """Attention of ``query [B, H, T, D]`` to the prefixes alone: ``[M, H, T, D]``, log-sum-exps ``[M, H, T]``."""
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         length = query.shape[2]
         joined = query.index_select(0, self.rows).transpose(0, 1).flatten(1, 2)[None]  # [1, H, M x T, D]
@@ -41,35 +41,41 @@ class Level(NamedTuple):
                 joined.split([count * length for count in self.counts], dim=2), self.layers[layer], strict=True
             )
         ]
-        mixed, sums = (torch.cat(found, dim=2)[0].unflatten(1, (-1, length)) for found in zip(*parts, strict=True))
-        return mixed.transpose(0, 1), sums.transpose(0, 1)
+        output, log_sums = (torch.cat(part, dim=2)[0].unflatten(1, (-1, length)) for part in zip(*parts, strict=True))
+        return output.transpose(0, 1), log_sums.transpose(0, 1)
 
 
-def attend_beside(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, levels: Sequence[Level], layer: int, scale: float
+def cascade_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    levels: Sequence[CascadeLevel],
+    layer: int,
+    scale: float,
 ) -> Tensor:
-    """Attention ``[B, T, H, D]`` of rows to themselves and to beginnings.
+    """Attention ``[B, T, H, D]`` of rows to their own positions and to shared prefixes.
 
     Args:
         query: ``[B, H, T, D]``: several new tokens, causal among themselves, or one.
-        key: Of the rows alone, ``[B, K, L, D]`` with K a divisor of H; L is T where T is not 1.
-        value: Like `key`, of the same width.
-        mask: Which of its columns a single token sees, ``[B, 1, 1, L]``, 0 or -inf; one at least.
-        levels: The beginnings.
-        layer: Which layer this is.
-        scale: Of the products of queries and keys.
+        key: The rows' own keys, ``[B, K, L, D]`` with K a divisor of H; L is T where T is not 1.
+        value: The rows' own values, of the shape of `key`.
+        mask: Own positions that a single token attends to, ``[B, 1, 1, L]``, 0 or -inf; at least one is 0.
+        levels: The shared prefixes.
+        layer: Index of the layer.
+        scale: Factor of the products of queries and keys.
     """
     batch, heads, length, size = query.shape
     if length == 1:
-        # The heads that read one head of keys are as good as so many tokens: one product instead of several.
+        # Query heads that share a key head are computed like so many tokens: one product instead of several.
         query = query.reshape(batch, key.shape[1], -1, size)
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     visible = mask if length == 1 else None
-    mixed, total = kernel(query, key, value, 0.0, length > 1, attn_mask=visible, scale=scale)
+    output, log_sums = kernel(query, key, value, 0.0, length > 1, attn_mask=visible, scale=scale)
     for level in levels:
-        part, sums = level.attend(query, layer, scale)
-        so_far = total.index_select(0, level.rows)
-        share = torch.sigmoid(sums - so_far).unsqueeze(-1).to(part.dtype)
-        mixed.index_copy_(0, level.rows, mixed.index_select(0, level.rows).lerp_(part, share))
-        total.index_copy_(0, level.rows, torch.logaddexp(so_far, sums))
-    return mixed.reshape(batch, heads, length, size).transpose(1, 2).contiguous()
+        prefix_output, prefix_log_sums = level.attend(query, layer, scale)
+        so_far = log_sums.index_select(0, level.rows)
+        weight = torch.sigmoid(prefix_log_sums - so_far).unsqueeze(-1).to(prefix_output.dtype)
+        output.index_copy_(0, level.rows, output.index_select(0, level.rows).lerp_(prefix_output, weight))
+        log_sums.index_copy_(0, level.rows, torch.logaddexp(so_far, prefix_log_sums))
+    return output.reshape(batch, heads, length, size).transpose(1, 2).contiguous()

@@ -1,6 +1,6 @@
-"""Losses that a caller writes as a function of log-probabilities, turned into a cross-entropy with the same gradient.
+"""Custom losses: functions of log-probabilities, linearised into a weighted cross-entropy with the same gradient.
 
-As the SDK does it: the function is differentiated by the log-probabilities, and -dloss/dlogprob are the weights of a
+As in the SDK, the function is differentiated by the log-probabilities, and -dloss/dlogprob are the weights of a
 cross-entropy, whose gradient by the parameters is exactly that of the loss.
 """
 
@@ -32,19 +32,19 @@ def check_handle(handle: tinker.LossHandle, data: Sequence[types.Datum], session
     check_loss_inputs(handle, list(data))
 
 
-def targets_alone(data: Sequence[types.Datum]) -> list[types.Datum]:
-    """The data for a forward pass of cross-entropy: the function's own inputs are not for the model."""
+def strip_inputs(data: Sequence[types.Datum]) -> list[types.Datum]:
+    """The data for a forward pass of cross-entropy, without the inputs that only the function reads."""
     return [_datum(datum, torch.ones(_shape(datum))) for datum in data]
 
 
 def linearize(
     loss_fn: CustomLoss | tinker.LossHandle, data: Sequence[types.Datum], logprobs: Sequence[Tensor]
 ) -> tuple[float, dict[str, float], list[types.Datum]]:
-    """The loss at these log-probabilities, and the data whose cross-entropy has its gradient.
+    """The loss at these log-probabilities, and data whose cross-entropy has the same gradient.
 
     Args:
         loss_fn: The function, or a traced one.
-        data: What it is given.
+        data: Its first argument.
         logprobs: Log-probabilities of each datum's targets, ``[T]`` or ``[T, K]``.
 
     Returns:
@@ -58,12 +58,12 @@ def linearize(
         loss, metrics = run_loss_handle(loss_fn, list(data), leaves)
     else:
         loss, metrics = loss_fn(list(data), leaves)
-    slopes = torch.autograd.grad(loss, leaves, allow_unused=True)
+    gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
     weighted = []
-    for datum, slope in zip(data, slopes, strict=True):
-        if slope is None:
+    for datum, gradient in zip(data, gradients, strict=True):
+        if gradient is None:
             raise ValueError("No gradient computed for logprob tensor")
-        weighted.append(_datum(datum, -slope))
+        weighted.append(_datum(datum, -gradient))
     return float(loss.detach()), metrics, weighted
 
 
@@ -73,7 +73,7 @@ def _shape(datum: types.Datum) -> list[int]:
 
 
 def _datum(datum: types.Datum, weights: Tensor) -> types.Datum:
-    """The datum as one of cross-entropy: its own targets, these weights."""
+    """The datum as one of cross-entropy, with these weights."""
     return types.Datum(
         model_input=datum.model_input,
         loss_fn_inputs={

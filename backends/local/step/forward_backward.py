@@ -1,4 +1,4 @@
-"""One call of `forward` or `forward_backward`: micro-batch by micro-batch, and what to do when one does not fit."""
+"""One call of `forward` or `forward_backward`: micro-batch by micro-batch, with smaller ones when memory runs out."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from backends.local.model import packed_attention
+from backends.local.model.architecture_traits import short_context
 from backends.local.model.causal import CausalModel
-from backends.local.model.mixers import short_context
-from backends.local.step import micro_batches
-from backends.local.step.micro_batches import MicroBatch, TokenRow
+from backends.local.resumable import Resumable
+from backends.local.step.micro_batches import MicroBatch, TokenRow, make_micro_batches
 from backends.local.step.noise import Noise
-from backends.local.turns import Steps
 from backends.losses import Loss
 
 if TYPE_CHECKING:
     from backends.local.engine import Engine
 
-# A temporary is as large as this many rows of logits: it stays in the cache, and memory never holds all of them twice.
+# Rows of logits that are exponentiated at once: the temporary stays in the processor's cache, and memory never holds
+# all logits twice.
 LOGIT_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class StepRequest:
-    """What one call computes of its rows.
+    """What one call computes.
 
     Attributes:
         loss: The loss.
         settings: Its settings, defaults included.
-        backward: Whether gradients are asked for.
-        noise: Noise of this call, which is for training alone; None for none.
+        backward: Whether to compute gradients.
+        noise: Noise of this call, in training only; None for none.
     """
 
     loss: Loss
@@ -49,12 +49,13 @@ class StepRequest:
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """What came of the rows of one call.
+    """The result of one call.
 
     Attributes:
-        loss: Summed over rows and tokens.
-        logprobs: Of the targets, in the order of the rows: ``[T]``, or ``[T, K]`` for several targets at a position.
-        gradients: Of the loss, one per parameter; None of a forward pass alone.
+        loss: Sum over rows and tokens.
+        logprobs: Log-probabilities of the targets of each row, in order: ``[T]``, or ``[T, K]`` for several targets at
+            a position.
+        gradients: Gradients of the loss, one per parameter; None after a forward pass alone.
     """
 
     loss: float
@@ -68,46 +69,46 @@ def run_rows(
     parameters: Callable[[], Sequence[Tensor]],
     rows: Sequence[TokenRow],
     request: StepRequest,
-) -> Steps[StepOutput]:
-    """Loss, log-probabilities and, if asked for, gradients of all rows; a step is a micro-batch.
+) -> Resumable[StepOutput]:
+    """Loss, log-probabilities and, if requested, gradients of all rows; a step is a micro-batch.
 
     Targets of zero weight read 0.0 in a backward pass unless `unscored_logprobs` is set.
 
     Args:
-        engine: Where it is computed.
+        engine: The engine of the model.
         model: The model with the training client's weights, ready for training.
-        parameters: Gives what the gradients are of: they may have been off the device between two steps.
+        parameters: Returns the trained parameters, which may have been off the device between two steps.
         rows: Checked rows.
         request: What to compute.
 
     Raises:
         tinker.RequestFailedError: A single sequence does not fit in memory.
     """
-    everything = not request.backward or engine.options.unscored_logprobs
+    score_all = not request.backward or engine.options.unscored_logprobs
     total, logprobs = 0.0, [Tensor()] * len(rows)
-    places = {row.index: place for place, row in enumerate(rows)}
+    output_index = {row.index: i for i, row in enumerate(rows)}
     gradients: list[Tensor] | None = None
-    # Noise is each row's own, from its first token on.
+    # Noise differs from row to row, from the first token on.
     sharing = engine.base.sharing and request.noise is None
-    pending = _cut(engine, rows, everything, sharing)
+    pending = _cut(engine, rows, score_all, sharing)
     while pending:
         batch = pending.pop(0)
         try:
-            loss, scored, parts = run_micro_batch(engine, model, parameters(), batch, request)
+            loss, batch_logprobs, batch_gradients = run_micro_batch(engine, model, parameters(), batch, request)
         except RuntimeError as error:
-            # With FSDP the other processes are amid the same pass and cannot begin it again.
+            # With FSDP the other processes are in the middle of the same pass and cannot repeat it.
             if not should_reduce_batch_size(error) or engine.options.fsdp:
                 raise
-            pending = _smaller(engine, [batch, *pending], everything, sharing)
+            pending = _cut_smaller(engine, [batch, *pending], score_all, sharing)
             continue
-        if parts is not None and not engine.loss_scale.undo(parts):
+        if batch_gradients is not None and not engine.loss_scale.undo(batch_gradients):
             pending.insert(0, batch)
             continue
         total += loss
-        for row, lp in zip(batch.rows, _scatter(batch, scored), strict=True):
-            logprobs[places[row.index]] = lp[:, 0] if row.one_dimensional else lp
-        if parts is not None:
-            gradients = add(gradients, parts)
+        for row, lp in zip(batch.rows, _scatter(batch, batch_logprobs), strict=True):
+            logprobs[output_index[row.index]] = lp[:, 0] if row.one_dimensional else lp
+        if batch_gradients is not None:
+            gradients = add_gradients(gradients, batch_gradients)
         if pending:
             yield
     return StepOutput(total, logprobs, gradients)
@@ -118,36 +119,37 @@ def run_micro_batch(
 ) -> tuple[float, Tensor, list[Tensor] | None]:
     """Loss (summed), log-probabilities ``[N, K]`` and gradients of one micro-batch.
 
-    Gradients come from `torch.autograd.grad`, not from `.backward()`: a micro-batch that runs out of memory half way
-    leaves nothing behind.
+    Gradients come from `torch.autograd.grad`, not from `.backward()`: a micro-batch that runs out of memory half-way
+    leaves no partial gradients.
     """
     backward, noise = request.backward, request.noise
-    if not batch.keep.any():
+    if not batch.logits_to_keep.any():
         zeros = [torch.zeros_like(p) for p in parameters]
         return 0.0, torch.zeros(batch.targets.shape), zeros if backward else None
     with torch.set_grad_enabled(backward), noise.seeded(batch.rows, batch.tokens.device) if noise else nullcontext():
-        logits = model(**_inputs(model, batch, noise), use_cache=False, logits_to_keep=batch.keep).logits  # [M, V]
+        inputs = _inputs(model, batch, noise)
+        logits = model(**inputs, use_cache=False, logits_to_keep=batch.logits_to_keep).logits  # [M, V]
         lp = target_logprobs(logits, batch.targets, batch.logit_rows)  # [N, K]
         loss = request.loss.formula(lp, batch.inputs, request.settings).sum()
         scaled = loss * engine.loss_scale.value
-    parts = list(torch.autograd.grad(scaled, parameters, materialize_grads=True)) if backward else None
-    return float(loss.detach()), lp.detach().float().cpu(), parts
+    gradients = list(torch.autograd.grad(scaled, parameters, materialize_grads=True)) if backward else None
+    return float(loss.detach()), lp.detach().float().cpu(), gradients
 
 
-def _inputs(model: CausalModel, batch: MicroBatch, noise: Noise | None) -> dict[str, packed_attention.Inputs]:
-    ends: dict[str, packed_attention.Inputs] = {}
-    if batch.positions is not None:
+def _inputs(model: CausalModel, batch: MicroBatch, noise: Noise | None) -> dict[str, packed_attention.ModelInput]:
+    packed: dict[str, packed_attention.ModelInput] = {}
+    if batch.position_ids is not None:
         lengths = [len(row.tokens) for row in batch.rows]
-        ends = packed_attention.inputs(model, lengths, batch.positions, batch.tree)
+        packed = packed_attention.model_inputs(model, lengths, batch.position_ids, batch.tree)
     if noise is None or noise.neftune_alpha is None:
-        return {"input_ids": batch.tokens, **ends}
+        return {"input_ids": batch.tokens, **packed}
     embedded = model.get_input_embeddings()(batch.tokens)  # [B, T, D]
-    return {"inputs_embeds": embedded + noise.on_embeddings(batch, embedded), **ends}
+    return {"inputs_embeds": embedded + noise.embedding_noise(batch, embedded), **packed}
 
 
-def add(total: list[Tensor] | None, parts: list[Tensor]) -> list[Tensor]:
-    """The sum of two gradients, of which the first may not be there yet."""
-    return parts if total is None else list(torch._foreach_add(total, parts))
+def add_gradients(total: list[Tensor] | None, gradients: list[Tensor]) -> list[Tensor]:
+    """The sum of gradients, one per parameter; None is zero."""
+    return gradients if total is None else list(torch._foreach_add(total, gradients))
 
 
 def target_logprobs(logits: Tensor, targets: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -156,14 +158,14 @@ def target_logprobs(logits: Tensor, targets: Tensor, rows: Tensor | None = None)
     Args:
         logits: ``[M, V]``.
         targets: Token ids.
-        rows: Of which row of the logits each position's targets are ``[N]``; None: M is N, and each has its own.
+        rows: Row of the logits for each position's targets ``[N]``; None if M is N, in order.
     """
     lp: Tensor = _TargetLogprobs.apply(logits.float(), targets, rows)
     return lp
 
 
 class _TargetLogprobs(torch.autograd.Function):
-    """Log-softmax at the targets. Its backward pass turns the logits into their own gradient, in place."""
+    """Log-softmax at the targets. The backward pass overwrites the logits with their gradient."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, rows: Tensor | None) -> Tensor:
@@ -177,20 +179,20 @@ class _TargetLogprobs(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         targets, total, rows = ctx.saved_tensors
         gradient, ctx.logits = ctx.logits, None
-        each = grad.sum(dim=1, keepdim=True)  # [N, 1]
+        position_grad = grad.sum(dim=1, keepdim=True)  # [N, 1]
         if rows is None:
-            gradient.sub_(total).exp_().mul_(-each).scatter_add_(1, targets, grad)
+            gradient.sub_(total).exp_().mul_(-position_grad).scatter_add_(1, targets, grad)
         else:
-            of_row = torch.zeros_like(total).index_add_(0, rows, each)
-            gradient.sub_(total).exp_().mul_(-of_row)
+            row_grad = torch.zeros_like(total).index_add_(0, rows, position_grad)  # [M, 1]
+            gradient.sub_(total).exp_().mul_(-row_grad)
             gradient.index_put_((rows[:, None].expand_as(targets), targets), grad, accumulate=True)
         return gradient, None, None
 
 
-def _smaller(engine: Engine, batches: Sequence[MicroBatch], everything: bool, sharing: bool) -> list[MicroBatch]:
-    """What to try after the first of these did not fit in memory: half the tokens; for one row, recomputed activations.
+def _cut_smaller(engine: Engine, batches: Sequence[MicroBatch], score_all: bool, sharing: bool) -> list[MicroBatch]:
+    """Cut again after the first batch did not fit in memory: half the tokens; for one row, recomputed activations.
 
-    The smaller budget stays, so that later steps do not run out of memory again.
+    The smaller budget remains, so that later steps do not run out of memory again.
     """
     if engine.base.device.type == "cuda":
         torch.cuda.empty_cache()
@@ -204,17 +206,17 @@ def _smaller(engine: Engine, batches: Sequence[MicroBatch], everything: bool, sh
             "local",
             types.RequestErrorCategory.User,
         )
-    # More than the budget where its rows begin alike.
+    # The failed batch may exceed the budget where its rows share a prefix.
     engine.limit_micro_batches(min(failed.tokens.numel(), engine.micro_batch_tokens) // 2)
     rows = [row for batch in batches for row in batch.rows]
-    return _cut(engine, rows, everything, sharing)
+    return _cut(engine, rows, score_all, sharing)
 
 
-def _cut(engine: Engine, rows: Sequence[TokenRow], everything: bool, sharing: bool) -> list[MicroBatch]:
-    return micro_batches.micro_batches(
+def _cut(engine: Engine, rows: Sequence[TokenRow], score_all: bool, sharing: bool) -> list[MicroBatch]:
+    return make_micro_batches(
         rows,
         engine.micro_batch_tokens,
-        everything=everything,
+        score_all=score_all,
         device=engine.base.device,
         packing=engine.base.packing,
         sharing=sharing,
@@ -223,12 +225,12 @@ def _cut(engine: Engine, rows: Sequence[TokenRow], everything: bool, sharing: bo
 
 
 def _scatter(batch: MicroBatch, logprobs: Tensor) -> list[Tensor]:
-    """The kept positions' log-probabilities back in their rows ``[T, K]``; 0.0 where none was computed."""
-    placed, start = [], 0
-    for row, mask in zip(batch.rows, batch.kept, strict=True):
+    """The log-probabilities ``[N, K]`` by row, each ``[T, K]``; 0.0 at positions that are not scored."""
+    by_row, start = [], 0
+    for row, mask in zip(batch.rows, batch.scored_masks, strict=True):
         count = int(mask.sum())
         lp = torch.zeros(row.targets.shape)
         lp[mask] = logprobs[start : start + count]
-        placed.append(lp)
+        by_row.append(lp)
         start += count
-    return placed
+    return by_row

@@ -1,10 +1,10 @@
-"""From `tinker.Datum` to micro-batches, and back.
+"""Conversion of `tinker.Datum` to micro-batches of tensors.
 
-Micro-batches are cut by a budget of tokens from the rows sorted by length. Their rows lie end to end where attention
-keeps them apart, else they are padded, of which sorting leaves little to do. Padding goes to the right and needs no
-attention mask: causal attention never looks at it. Where the model lets continuations attend to a beginning that lies
-elsewhere, what several rows begin with is computed once (`backends.planning.prefix_tree`). Sorting stays inside one
-call, so what the optimiser sees does not depend on it.
+Micro-batches are cut by a budget of tokens from the rows sorted by length. Their rows are packed end to end where the
+attention keeps them apart; else they are padded, of which sorting leaves little to do. Padding goes to the right and
+needs no attention mask: causal attention never looks at it. Where the model's attention supports it, common prefixes of
+several rows are computed once (`backends.planning.prefix_tree`). Rows are sorted within one call only, so what the
+optimiser sees does not depend on it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from backends.losses import SEQUENCE, TARGETS, Loss
 from backends.planning.batch_plan import Kind, plan_batches
-from backends.planning.prefix_tree import Segment, cut, in_tree_order, segments
+from backends.planning.prefix_tree import Segment, build_segments, cut_micro_batches, sort_by_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,11 @@ class TokenRow:
     """One datum, checked.
 
     Attributes:
-        index: Place in the caller's list.
+        index: Index in the caller's list.
         tokens: Input ids ``[T]``.
         targets: Target ids ``[T, K]``; K is 1 for ordinary targets.
         inputs: The loss's float inputs, each ``[T, K]``.
-        scored: Positions that the loss depends on, bool ``[T]``.
+        scored: Which positions the loss depends on, bool ``[T]``.
         one_dimensional: Whether the caller's targets had shape ``(T,)``, which the outputs then have too.
     """
 
@@ -47,36 +47,36 @@ class TokenRow:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Rows of similar length, padded together; or packed end to end, and then B is 1 and T the sum of their lengths.
+    """Rows padded to one length; or packed end to end, and then B is 1 and T the sum of their lengths.
 
-    Packed rows may have beginnings in common, whose tokens then lie there once.
+    Packed rows may have common prefixes, whose tokens then occur once.
 
     Attributes:
-        rows: Their rows, in the order of the tensors.
+        rows: The rows, in the order of the tensors.
         tokens: Input ids ``[B, T]``, padded on the right with 0.
-        keep: Positions whose logits are computed, bool ``[B, T]``, M of them true.
-        kept: Each row's positions that are scored, bool ``[T]`` on the CPU, N of them true in all.
-        targets: Target ids at the rows' kept positions ``[N, K]``.
-        inputs: Loss inputs at the rows' kept positions, each ``[N, K]``, and which row each is of (`SEQUENCE`) ``[N]``.
-        positions: Of packed tokens in their rows ``[1, T]``, from which the attention kernel knows where rows
-            begin; else None.
-        tree: Which packed tokens are attended to by which; None unless beginnings are shared.
-        logit_rows: Which of the M logits is each of the N kept positions' ``[N]``; None if they are the same.
+        logits_to_keep: Positions whose logits are computed, bool ``[B, T]``, M of them true.
+        scored_masks: Each row's scored positions, bool ``[T]`` on the CPU, N of them true in all.
+        targets: Target ids at the scored positions ``[N, K]``.
+        inputs: Loss inputs at the scored positions, each ``[N, K]``, and the row of each position (`SEQUENCE`) ``[N]``.
+        position_ids: Positions of packed tokens in their rows ``[1, T]``, which tell the attention kernel where rows
+            begin; None of padded rows.
+        tree: Which packed tokens attend to which; None unless prefixes are shared.
+        logit_rows: Index of the logits, 0 to M - 1, of each scored position ``[N]``; None if M is N, in order.
     """
 
     rows: list[TokenRow]
     tokens: Tensor
-    keep: Tensor
-    kept: list[Tensor]
+    logits_to_keep: Tensor
+    scored_masks: list[Tensor]
     targets: Tensor
     inputs: dict[str, Tensor]
-    positions: Tensor | None = None
+    position_ids: Tensor | None = None
     tree: list[Segment] | None = None
     logit_rows: Tensor | None = None
 
 
-class Scored(TypedDict):
-    """The fields of a micro-batch that are about its kept positions."""
+class ScoredPositions(NamedTuple):
+    """Targets ``[N, K]`` and loss inputs of the scored positions of a micro-batch."""
 
     targets: Tensor
     inputs: dict[str, Tensor]
@@ -87,13 +87,13 @@ def make_rows(data: Sequence[types.Datum], loss: Loss, vocabulary: int, max_leng
 
     Args:
         data: The caller's data.
-        loss: What they are for.
-        vocabulary: Token ids are below it.
+        loss: The loss that they are for.
+        vocabulary: Size of the vocabulary.
         max_length: Most tokens of one datum.
 
     Raises:
         ValueError: The list is empty, or a datum has a missing, unknown, misshapen, out-of-range or non-finite input.
-            The message names the datum by its place.
+            The message names the datum by its index.
     """
     if not data:
         raise ValueError("No data provided")
@@ -107,7 +107,7 @@ def make_rows(data: Sequence[types.Datum], loss: Loss, vocabulary: int, max_leng
 
 
 def _row(index: int, datum: types.Datum, loss: Loss, vocabulary: int, max_length: int) -> TokenRow:
-    """One datum; what is wrong with it continues a sentence that begins with its name."""
+    """Check one datum; an error's message continues a sentence that begins with the datum."""
     tokens = np.asarray(datum.model_input.to_ints(), dtype=np.int64)
     length = len(tokens)
     if not 0 < length <= max_length:
@@ -153,106 +153,113 @@ def _dense(data: types.TensorData) -> np.ndarray:
     return data.to_numpy()
 
 
-def micro_batches(
+def make_micro_batches(
     rows: Sequence[TokenRow],
     budget: int,
     *,
-    everything: bool,
+    score_all: bool,
     device: torch.device,
     packing: bool = False,
     sharing: bool = False,
     short_context: int | None = None,
 ) -> list[MicroBatch]:
-    """Cut the rows into micro-batches, the longest first (what does not fit in memory fails at once).
+    """Cut the rows into micro-batches, the longest first, so that running out of memory happens at once.
 
     Args:
         rows: Checked rows.
         budget: Tokens in a micro-batch, with their padding; a longer row gets one to itself.
-        everything: Compute the logits of every position, not of the scored ones alone.
+        score_all: Compute the logits of all positions, not only of those that the loss depends on.
         device: Where the tensors go.
-        packing: Put rows end to end instead of padding them; the attention kernel must keep them apart.
-        sharing: Compute what several rows begin with once, if that pays.
-        short_context: Rows beyond it and others never share a micro-batch; None for no such bound.
+        packing: Pack rows end to end instead of padding them; the attention kernel must keep them apart.
+        sharing: Compute common prefixes once, if that pays.
+        short_context: Rows within it and longer ones never share a micro-batch; None for no such bound.
     """
     rows = sorted(rows, key=lambda row: row.index)
     by_kind: dict[Kind, list[TokenRow]] = {}
     for row in rows:
         by_kind.setdefault(_kind(row, short_context), []).append(row)
-    made = []
+    batches = []
     for kind in sorted(by_kind):
-        alike = by_kind[kind]
+        members = by_kind[kind]
         if sharing:
-            order, shared = in_tree_order([row.tokens.numpy() for row in alike])
+            order, shared = sort_by_prefix([row.tokens.numpy() for row in members])
             if any(shared):
-                alike = [alike[place] for place in order]
-                plan = cut([len(row.tokens) for row in alike], shared, budget)
-                made += [
-                    _collate_tree(alike[p.start : p.stop], shared[p.start : p.stop], everything, device) for p in plan
+                members = [members[i] for i in order]
+                cuts = cut_micro_batches([len(row.tokens) for row in members], shared, budget)
+                batches += [
+                    _collate_tree(members[c.start : c.stop], shared[c.start : c.stop], score_all, device) for c in cuts
                 ]
                 continue
-        plan_ = plan_batches([len(row.tokens) for row in alike], budget, packing=packing)
-        made += [_collate([alike[place] for place in places], everything, device, packing) for places in plan_]
-    return made
+        plan = plan_batches([len(row.tokens) for row in members], budget, packing=packing)
+        batches += [_collate([members[i] for i in indices], score_all, device, packing) for indices in plan]
+    return batches
 
 
 def _kind(row: TokenRow, short_context: int | None) -> Kind:
-    """Rows go together if they have equally many targets at a position, the same inputs, and one rotary embedding."""
+    """Rows can share a micro-batch if number of targets, loss inputs and rotary embedding agree."""
     long = short_context is not None and len(row.tokens) > short_context
     return row.targets.shape[1], tuple(sorted(row.inputs)), long
 
 
-def _collate(rows: list[TokenRow], everything: bool, device: torch.device, packing: bool) -> MicroBatch:
-    kept = _kept(rows, everything)
-    positions = torch.cat([torch.arange(len(row.tokens)) for row in rows])[None] if packing else None  # [1, T]
+def _collate(rows: list[TokenRow], score_all: bool, device: torch.device, packing: bool) -> MicroBatch:
+    masks = _scored_masks(rows, score_all)
+    position_ids = torch.cat([torch.arange(len(row.tokens)) for row in rows])[None] if packing else None  # [1, T]
+    targets, inputs = _scored_positions(rows, masks, device)
     return MicroBatch(
         rows=rows,
-        tokens=joined([row.tokens for row in rows], packing).to(device),  # [B, T]
-        keep=joined(kept, packing).to(device),  # [B, T], padding is False
-        kept=kept,
-        positions=None if positions is None else positions.to(device),
-        **_scored(rows, kept, device),
+        tokens=join_rows([row.tokens for row in rows], packing).to(device),  # [B, T]
+        logits_to_keep=join_rows(masks, packing).to(device),  # [B, T], padding is False
+        scored_masks=masks,
+        targets=targets,
+        inputs=inputs,
+        position_ids=None if position_ids is None else position_ids.to(device),
     )
 
 
-def _collate_tree(rows: list[TokenRow], shared: Sequence[int], everything: bool, device: torch.device) -> MicroBatch:
-    """Rows in tree order, each of which takes `shared` tokens over from the row before."""
-    kept = _kept(rows, everything)
-    places: list[Tensor] = []
+def _collate_tree(rows: list[TokenRow], shared: Sequence[int], score_all: bool, device: torch.device) -> MicroBatch:
+    """Pack rows in tree order, each of which shares its first `shared` tokens with its predecessor."""
+    masks = _scored_masks(rows, score_all)
+    # Of each row, where its tokens are in the packed row, [T].
+    columns: list[Tensor] = []
     count = 0
     for row, taken in zip(rows, [0, *shared[1:]], strict=True):
         new = torch.arange(count, count + len(row.tokens) - taken)
-        places.append(torch.cat([places[-1][:taken], new]) if taken else new)
+        columns.append(torch.cat([columns[-1][:taken], new]) if taken else new)
         count += len(new)
-    tokens, positions, keep = (torch.zeros(count, dtype=dtype) for dtype in (torch.long, torch.long, torch.bool))
-    for row, at, mask in zip(rows, places, kept, strict=True):
-        tokens[at], positions[at] = row.tokens, torch.arange(len(at))
+    tokens, position_ids = torch.zeros(count, dtype=torch.long), torch.zeros(count, dtype=torch.long)
+    keep = torch.zeros(count, dtype=torch.bool)
+    for row, at, mask in zip(rows, columns, masks, strict=True):
+        tokens[at], position_ids[at] = row.tokens, torch.arange(len(at))
         keep[at[mask]] = True
-    numbers = keep.cumsum(0) - 1
+    logit_indices = keep.cumsum(0) - 1
+    targets, inputs = _scored_positions(rows, masks, device)
     return MicroBatch(
         rows=rows,
         tokens=tokens[None].to(device),  # [1, T]
-        keep=keep[None].to(device),
-        kept=kept,
-        positions=positions[None].to(device),
-        tree=segments([len(row.tokens) for row in rows], shared),
-        logit_rows=torch.cat([numbers[at[mask]] for at, mask in zip(places, kept, strict=True)]).to(device),  # [N]
-        **_scored(rows, kept, device),
+        logits_to_keep=keep[None].to(device),
+        scored_masks=masks,
+        targets=targets,
+        inputs=inputs,
+        position_ids=position_ids[None].to(device),
+        tree=build_segments([len(row.tokens) for row in rows], shared),
+        logit_rows=torch.cat([logit_indices[at[mask]] for at, mask in zip(columns, masks, strict=True)]).to(device),
     )
 
 
-def _kept(rows: Sequence[TokenRow], everything: bool) -> list[Tensor]:
-    return [torch.ones_like(row.scored) if everything else row.scored for row in rows]
+def _scored_masks(rows: Sequence[TokenRow], score_all: bool) -> list[Tensor]:
+    return [torch.ones_like(row.scored) if score_all else row.scored for row in rows]
 
 
-def _scored(rows: Sequence[TokenRow], kept: Sequence[Tensor], device: torch.device) -> Scored:
-    """Targets and loss inputs of the kept positions, row after row."""
-    pairs = list(zip(rows, kept, strict=True))
+def _scored_positions(rows: Sequence[TokenRow], masks: Sequence[Tensor], device: torch.device) -> ScoredPositions:
+    """Targets and loss inputs of the scored positions, row after row."""
+    pairs = list(zip(rows, masks, strict=True))
     inputs = {name: torch.cat([row.inputs[name][mask] for row, mask in pairs]).to(device) for name in rows[0].inputs}
-    lengths = torch.tensor([int(mask.sum()) for mask in kept])
+    lengths = torch.tensor([int(mask.sum()) for mask in masks])
     inputs[SEQUENCE] = torch.repeat_interleave(torch.arange(len(rows)), lengths).to(device)  # [N]
-    return {"targets": torch.cat([row.targets[mask] for row, mask in pairs]).to(device), "inputs": inputs}  # [N, K]
+    targets = torch.cat([row.targets[mask] for row, mask in pairs]).to(device)  # [N, K]
+    return ScoredPositions(targets, inputs)
 
 
-def joined(parts: list[Tensor], packing: bool) -> Tensor:
-    """Tensors ``[T, ...]`` end to end in one row, or under each other, padded with 0."""
+def join_rows(parts: list[Tensor], packing: bool) -> Tensor:
+    """Tensors ``[T, ...]`` packed end to end as one row, or stacked and padded with 0."""
     return torch.cat(parts)[None] if packing else torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)

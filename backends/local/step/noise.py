@@ -1,8 +1,8 @@
 """Randomness in training: NEFTune's noise on the embeddings, and dropout in front of the adapters.
 
-It is a pure function of (seed of the client, step, call, datum), so a run that goes on from a checkpoint meets the
-noise of one that was never interrupted, and nothing of a generator's state has to be saved. NEFTune's noise does not
-depend on how rows share micro-batches either; dropout's does.
+The noise is a pure function of (seed of the client, step, call, datum), so a run that continues from a checkpoint gets
+the noise of one that was never interrupted, and no generator state has to be saved. NEFTune's noise does not depend on
+how rows share micro-batches either; dropout does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backends.local.step.micro_batches import MicroBatch, TokenRow, joined
+from backends.local.step.micro_batches import MicroBatch, TokenRow, join_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +24,16 @@ class Noise:
     """The noise of one `forward_backward` call.
 
     Attributes:
-        place: (seed, step, call), where in the training this is.
+        key: (seed of the client, optimiser step, call within the step).
         neftune_alpha: Strength of the noise on the embeddings; None for none.
         dropout: Probability of dropout.
     """
 
-    place: tuple[int, int, int]
+    key: tuple[int, int, int]
     neftune_alpha: float | None = None
     dropout: float = 0.0
 
-    def on_embeddings(self, batch: MicroBatch, like: Tensor) -> Tensor:
+    def embedding_noise(self, batch: MicroBatch, like: Tensor) -> Tensor:
         """NEFTune's noise for a micro-batch ``[B, T, D]``: uniform in ±alpha / sqrt(length * D) (Jain et al., 2023).
 
         The length is the row's own, so padding changes nothing.
@@ -44,11 +44,11 @@ class Noise:
             generator = torch.Generator().manual_seed(self._seed(row.index, 0))
             scale = (self.neftune_alpha or 0.0) / math.sqrt(length * width)
             parts.append((torch.rand(length, width, generator=generator) * 2 - 1) * scale)
-        return joined(parts, packing=batch.positions is not None).to(like)
+        return join_rows(parts, packing=batch.position_ids is not None).to(like)
 
     @contextmanager
     def seeded(self, rows: list[TokenRow], device: torch.device) -> Iterator[None]:
-        """PyTorch's own generators, which dropout uses, seeded for a micro-batch and put back afterwards."""
+        """Seed PyTorch's global generators, which dropout uses, for a micro-batch, and restore them afterwards."""
         if not self.dropout:
             yield
             return
@@ -57,4 +57,4 @@ class Noise:
             yield
 
     def _seed(self, row: int, purpose: int) -> int:
-        return int(np.random.SeedSequence([*self.place, row, purpose]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        return int(np.random.SeedSequence([*self.key, row, purpose]).generate_state(1, np.uint64)[0] >> np.uint64(1))

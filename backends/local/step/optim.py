@@ -18,13 +18,15 @@ class Optimizer:
     """AdamW over one client's parameters, given its hyperparameters at every step (decoupled weight decay).
 
     Args:
-        parameters: By name; with LoRA+ the matrices B, and DoRA's magnitudes, learn faster than the rest.
-        options: `optimizer` and `lora_plus_ratio`.
+        parameters: The parameters by name; with LoRA+ the matrices B, and DoRA's magnitudes, have a higher learning
+            rate.
+        options: `optimizer` and `lora_plus_ratio` are used.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], options: LocalOptions) -> None:
         self.parameters = list(parameters.values())
         ratio = options.lora_plus_ratio
+        # Factor of the learning rate of each group.
         self._ratios = [1.0] if ratio is None else [1.0, ratio]
         fast = [name for name, p in parameters.items() if ratio is not None and ("lora_B" in name or p.ndim == 1)]
         groups: list[dict[str, list[Tensor]]] = [{"params": [p for name, p in parameters.items() if name not in fast]}]
@@ -70,19 +72,19 @@ class Optimizer:
         return norm
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of moments and steps, on the CPU, by ``{place of the parameter}.{field}``; empty before any step."""
+        """A copy of moments and steps, on the CPU, by ``{index of the parameter}.{field}``; empty before any step."""
         flat = {}
-        for place, parameter in enumerate(self.parameters):
+        for index, parameter in enumerate(self.parameters):
             for field, value in self._adamw.state.get(parameter, {}).items():
                 # A copy, since bitsandbytes shares some tensors between parameters.
-                flat[f"{place}.{field}"] = torch.as_tensor(value).to("cpu", copy=True)
+                flat[f"{index}.{field}"] = torch.as_tensor(value).to("cpu", copy=True)
         return flat
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` returned.
+        """Restore what `state` returned.
 
         Raises:
-            BackendError: It is of the other kind of optimiser.
+            BackendError: It was written by the other kind of optimiser.
         """
         fields = {name.partition(".")[2] for name in state}
         if state and ("exp_avg" in fields) == self._eight_bit:
@@ -90,17 +92,17 @@ class Optimizer:
         grouped = [id(p) for group in self._adamw.param_groups for p in group["params"]]
         nested: dict[int, dict[str, Tensor | int]] = {}
         for name, value in state.items():
-            place, _, field = name.partition(".")
+            index, _, field = name.partition(".")
             # Bitsandbytes counts steps with a Python number.
-            whole = self._eight_bit and field == "step"
+            is_number = self._eight_bit and field == "step"
             # PyTorch numbers parameters group by group.
-            index = grouped.index(id(self.parameters[int(place)]))
-            nested.setdefault(index, {})[field] = int(value) if whole else value
+            group_index = grouped.index(id(self.parameters[int(index)]))
+            nested.setdefault(group_index, {})[field] = int(value) if is_number else value
         self._adamw.load_state_dict({"state": nested, "param_groups": self._adamw.state_dict()["param_groups"]})
 
 
 def check_optimizer(config: types.OptimizerConfig | None) -> None:
-    """Refuse the configuration of an optimiser that is not here; None is the default, AdamW.
+    """Refuse the configuration of an optimiser that is not available here; None is the default, AdamW.
 
     Raises:
         ValueError: It is not `tinker.types.AdamOptimizerConfig`.

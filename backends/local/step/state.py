@@ -1,4 +1,4 @@
-"""What a training client has on the device: weights, optimiser, accumulated gradient, and its place in the training."""
+"""The state of a training client on the device: weights, optimiser, accumulated gradient, step count."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor
 
 from backends.local.checkpoints.files import Checkpoint
 from backends.local.model.causal import CausalModel
-from backends.local.step.forward_backward import StepOutput, StepRequest, add, run_rows
+from backends.local.resumable import Resumable, ResumableJob
+from backends.local.step.forward_backward import StepOutput, StepRequest, add_gradients, run_rows
 from backends.local.step.micro_batches import TokenRow
 from backends.local.step.noise import Noise
 from backends.local.step.optim import Optimizer
-from backends.local.turns import InTurns, Steps
+from backends.local.weights.finite_weights import MAX_MAGNITUDE, all_finite
 from backends.local.weights.protocol import Snapshot, Spec
-from backends.local.weights.soundness import LARGEST, are_sound
 from backends.losses import Loss
 
 if TYPE_CHECKING:
@@ -48,26 +48,28 @@ class TrainingState:
         engine: The base model, in memory.
         name: The client's id.
         spec: What is trained.
-        checkpoint: What to begin with; None: new weights.
+        checkpoint: Weights and optimiser to start with; None: new weights.
 
     Raises:
-        BackendError: The model has nothing to train that the spec asks for, or the checkpoint does not fit.
+        BackendError: The model has nothing to train that the spec selects, or the checkpoint does not fit.
     """
 
     def __init__(self, engine: Engine, name: str, spec: Spec, checkpoint: Checkpoint | None) -> None:
         self._engine, self._name, self.spec = engine, name, spec
         engine.weights.add(name, spec, checkpoint.weights if checkpoint else None)
         self._parameters = engine.weights.parameters(name)
-        self._begin(checkpoint)
+        self._reset(checkpoint)
 
-    def _begin(self, checkpoint: Checkpoint | None) -> None:
-        """Begin with no gradient and the checkpoint's optimiser, or a fresh one."""
+    def _reset(self, checkpoint: Checkpoint | None) -> None:
+        """Start with no gradient and the checkpoint's optimiser, or a new one."""
         self._gradients: list[Tensor] | None = None
         self._optimizer = Optimizer(self._parameters, self._engine.options)
-        # Optimiser steps, and calls of forward_backward since the last of them: the noise is made from both.
-        self._step = self._calls = 0
-        # The optimiser step after which the weights were a model's no more.
-        self._broken_at: int | None = None
+        # Optimiser steps.
+        self._step = 0
+        # Calls of forward_backward since the last optimiser step; with it, they seed the noise.
+        self._calls = 0
+        # The optimiser step after which the weights were not finite any more.
+        self._diverged_at: int | None = None
         if checkpoint and checkpoint.optimizer is not None:
             self._optimizer.load_state(checkpoint.optimizer)
             self._step = checkpoint.step
@@ -75,20 +77,22 @@ class TrainingState:
     def load(self, checkpoint: Checkpoint) -> None:
         """Take over saved weights, and the optimiser if the checkpoint has it (BackendError if they do not fit)."""
         self._engine.weights.load(self._name, checkpoint.weights)
-        self._begin(checkpoint)
+        self._reset(checkpoint)
 
     def score(
         self, rows: Sequence[TokenRow], loss: Loss, settings: Mapping[str, float], *, backward: bool
-    ) -> InTurns[StepOutput]:
-        """Loss, log-probabilities and, for `backward`, gradients of rows; `accumulate` keeps the gradients."""
+    ) -> ResumableJob[StepOutput]:
+        """A job that computes loss, log-probabilities and, for `backward`, gradients; `accumulate` keeps these."""
         engine, noise = self._engine, self._noise() if backward else None
         request = StepRequest(loss, settings, backward, noise)
 
-        def begin(model: CausalModel) -> Steps[StepOutput]:
+        def start(model: CausalModel) -> Resumable[StepOutput]:
             return run_rows(engine, model, lambda: list(self._parameters.values()), rows, request)
 
         dropout = noise.dropout if noise else 0.0
-        return InTurns(engine.executor, partial(engine.training, self._name, backward=backward, dropout=dropout), begin)
+        return ResumableJob(
+            engine.executor, partial(engine.training, self._name, backward=backward, dropout=dropout), start
+        )
 
     def _noise(self) -> Noise | None:
         alpha, dropout = self._engine.options.neftune_alpha, self.spec.dropout
@@ -97,9 +101,9 @@ class TrainingState:
         return Noise((self.spec.seed, self._step, self._calls), alpha, dropout)
 
     def accumulate(self, gradients: list[Tensor] | None) -> None:
-        """Add the gradients of one call, one tensor per parameter; None of a process that had no row."""
+        """Add the gradients of one call, one tensor per parameter; None from a process that had no rows."""
         parts = gradients or [torch.zeros_like(p) for p in self._parameters.values()]
-        self._gradients = add(self._gradients, parts)
+        self._gradients = add_gradients(self._gradients, parts)
         self._calls += 1
 
     def optim_step(self, params: types.AdamParams) -> float:
@@ -116,38 +120,38 @@ class TrainingState:
             raise ValueError("optim_step needs a forward_backward since the last step; no gradient has accumulated.")
         norm = self._optimizer.step(self._engine.group.reduce_sum(accumulated), params)
         self._step, self._calls = self._step + 1, 0
-        if self._broken_at is None and not are_sound(self._optimizer.parameters):
-            self._broken_at = self._step
+        if self._diverged_at is None and not all_finite(self._optimizer.parameters):
+            self._diverged_at = self._step
         return norm
 
     def discard_gradients(self) -> None:
-        """Drop what has accumulated, as if nothing had been computed since the last step."""
+        """Drop the accumulated gradient, as if nothing had been computed since the last step."""
         self._gradients, self._calls = None, 0
 
-    def _check_sound(self) -> None:
-        if self._broken_at is not None:
+    def _check_finite(self) -> None:
+        if self._diverged_at is not None:
             raise ValueError(
-                f"The weights of {self._name} are not finite since optimiser step {self._broken_at}, or beyond "
-                f"{LARGEST:g}, so they are neither saved nor sampled from. Go back to a checkpoint from before that "
-                "step, with a smaller learning rate."
+                f"The weights of {self._name} are not finite since optimiser step {self._diverged_at}, or beyond "
+                f"{MAX_MAGNITUDE:g}, so they are neither saved nor sampled from. Go back to a checkpoint from before "
+                "that step, with a smaller learning rate."
             )
 
     def snapshot(self) -> Snapshot:
-        """A copy of the weights as they are now, to be sampled from.
+        """A copy of the current weights, to be sampled from.
 
         Raises:
-            ValueError: They are not finite, or absurdly large; the message says since which step.
+            ValueError: They are not finite, or far too large; the message says since which step.
         """
-        self._check_sound()
+        self._check_finite()
         return Snapshot(self.spec, self._engine.weights.state(self._name))
 
     def checkpoint(self, *, optimizer: bool) -> Checkpoint:
-        """A copy of the weights as they are now, with the optimiser if asked for, to be saved.
+        """A copy of the current weights, with the optimiser if requested, to be saved.
 
         Raises:
-            ValueError: They are not finite, or absurdly large; the message says since which step.
+            ValueError: They are not finite, or far too large; the message says since which step.
         """
-        self._check_sound()
+        self._check_finite()
         return Checkpoint(
             base_model=self._engine.base.name,
             spec=self.spec,
@@ -159,7 +163,7 @@ class TrainingState:
         )
 
     def detach(self) -> DetachedState:
-        """Take all tensors off the device; `attach` brings them back, and nothing else may be called before."""
+        """Move all tensors off the device; only `attach` may be called next."""
         state = DetachedState(
             weights=self._engine.weights.state(self._name),
             optimizer=self._optimizer.state(),
@@ -171,7 +175,7 @@ class TrainingState:
         return state
 
     def attach(self, state: DetachedState) -> None:
-        """Bring back what `detach` took off the device, bit for bit."""
+        """Restore what `detach` moved off the device, bit for bit."""
         self._engine.weights.add(self._name, self.spec, state.weights)
         self._parameters = self._engine.weights.parameters(self._name)
         self._optimizer = Optimizer(self._parameters, self._engine.options)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
-from backends.interface import BackendError, Description
-from backends.local.model.load import BaseModel
+from backends.facts import TrainingFacts
+from backends.interface import BackendError
+from backends.local.model.load import LoadedModel
 from backends.local.weights.protocol import Method, Pretrained, Snapshot, Spec
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FullSpec:
-    """What defines a fully trained model apart from its weights: the seed of the noise in its training."""
+    """What defines a fully trained model besides its weights: the seed of the noise in training."""
 
     method: ClassVar[Method] = "full"
     rank: ClassVar[None] = None
@@ -37,38 +38,39 @@ class FullSpec:
         return asdict(self)
 
 
-def describe_full(base: BaseModel) -> Description:
-    """What is trained of a model, for the record of a run: everything, a tied weight counted once."""
+def describe_full(base: LoadedModel) -> TrainingFacts:
+    """What full fine-tuning trains: all weights, a tied one counted once."""
     count = sum(parameter.numel() for parameter in base.model.parameters())
-    return {"adapted_modules": [], "trained_parameters": count, "trained_percent": 100.0}
+    return TrainingFacts(adapted_modules=[], trained_parameters=count, trained_percent=100.0)
 
 
 class FullWeights:
     """All weights of a model that belongs to one training client."""
 
-    def __init__(self, base: BaseModel) -> None:
+    def __init__(self, base: LoadedModel) -> None:
         self.base = base
         base.model.requires_grad_(True)
+        # The snapshot that was sampled last, and its weights on the device.
         self._sampled: tuple[Snapshot, dict[str, Tensor]] | None = None
 
     def add(self, name: str, spec: Spec, state: dict[str, Tensor] | None = None) -> None:
-        """Begin with the weights of `state`, or with those that were loaded."""
+        """Start with the weights of `state`, or with those that were loaded."""
         if state is not None:
             self.load(name, state)
 
     def remove(self, name: str) -> None:
-        """Nothing is kept outside the model itself."""
+        """Do nothing: there are no weights outside of the model."""
 
     def targets(self, spec: Spec) -> list[str]:
-        """No modules are singled out."""
+        """No names: all modules are trained."""
         return []
 
-    def describe(self, spec: Spec) -> Description:
-        """What is trained: everything."""
+    def describe(self, spec: Spec) -> TrainingFacts:
+        """What is trained: all weights."""
         return describe_full(self.base)
 
     def parameters(self, name: str) -> dict[str, Tensor]:
-        """The parameters by name, as in the model's state; a tied one once."""
+        """The parameters by name, as in the model's state dict; a tied one once."""
         return dict(self.base.model.named_parameters())
 
     def state(self, name: str) -> dict[str, Tensor]:
@@ -76,7 +78,7 @@ class FullWeights:
         return {key: p.detach().to("cpu", copy=True) for key, p in self.parameters(name).items()}
 
     def load(self, name: str, state: dict[str, Tensor]) -> None:
-        """Set the weights (BackendError if `state` is of another model)."""
+        """Set the weights (BackendError if `state` is that of another model)."""
         parameters = self.parameters(name)
         if {k: p.shape for k, p in parameters.items()} != {k: t.shape for k, t in state.items()}:
             raise BackendError(
@@ -96,30 +98,30 @@ class FullWeights:
         yield self.base.model
 
     def start_dropout(self) -> None:
-        """There is no adapter for it to stand in front of."""
+        """Do nothing: dropout is in front of adapters only."""
 
     @contextmanager
     def sampling(self, snapshot: Snapshot | None) -> Iterator[PreTrainedModel]:
-        """The model with a snapshot's weights, and the trained ones back afterwards; None: as it is.
+        """The model with a snapshot's weights, which are exchanged for the trained ones meanwhile; None: as it is.
 
-        The snapshot's weights stay on the device until another one is asked for.
+        The snapshot's weights stay on the device until another snapshot is sampled.
         """
         if snapshot is None:
             yield self.base.model
             return
         if self._sampled is None or self._sampled[0] is not snapshot:
-            # Release the last ones first: memory has no place for three models.
+            # Release the previous ones first: memory may not hold three models.
             self._sampled = None
             self._sampled = (snapshot, {key: tensor.to(self.base.device) for key, tensor in snapshot.state.items()})
         parameters = self.parameters("")
-        own = {key: parameter.data for key, parameter in parameters.items()}
+        trained = {key: parameter.data for key, parameter in parameters.items()}
         try:
             for key, parameter in parameters.items():
                 parameter.data = self._sampled[1][key]
             yield self.base.model
         finally:
             for key, parameter in parameters.items():
-                parameter.data = own[key]
+                parameter.data = trained[key]
 
-    def keep_packed(self, copies: int, has_room: Callable[[], bool]) -> None:
-        """Nothing: a whole model's weights are sampled from as they are."""
+    def keep_prepacked(self, max_copies: int, has_room: Callable[[], bool]) -> None:
+        """Do nothing: the weights of a whole model are not prepacked."""

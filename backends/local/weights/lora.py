@@ -1,4 +1,4 @@
-"""LoRA adapters on one shared base model (PEFT): add, select, copy, merge for a while, save.
+"""LoRA adapters on one shared base model (PEFT): add, select, copy, merge temporarily, save.
 
 Target modules are Tinker's: the projections of every attention and every MLP, and the output layer; never the input
 embedding (`backends.local.weights.targets` finds them). Scale is ``alpha / rank``; A starts random from the seed, B at
@@ -15,18 +15,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from backends.facts import TrainingFacts
 from backends.interface import BackendError
-from backends.local.model.load import BaseModel
-from backends.local.model.packed_weights import pack, pack_again, unpack
-from backends.local.weights.packed_copies import PackedCopies
+from backends.local.model.load import LoadedModel
+from backends.local.model.prepacked_weights import attach_prepacked, detach_prepacked, prepack
+from backends.local.weights.prepacked_copies import PrepackedCopies
 from backends.local.weights.protocol import Method, Pretrained, Snapshot, Spec
-from backends.local.weights.targets import adaptable, choose_targets, matched
+from backends.local.weights.targets import choose_targets, find_adaptable, match_modules
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
     from transformers import PreTrainedModel
-
-    from backends.interface import Description
 
 # The adapter that a snapshot is loaded into to be sampled; clients' ids have colons in them.
 SAMPLER_SLOT = "sampler"
@@ -45,8 +44,8 @@ class LoraSpec:
         train_unembed: Adapt the output layer.
         dropout: Dropout in front of A while training.
         rslora: Scale by ``alpha / sqrt(rank)`` instead.
-        dora: Train direction and magnitude apart.
-        modules: Names of the adapted modules, in place of the three flags; None: by the flags.
+        dora: Train direction and magnitude separately.
+        modules: Names of the adapted modules, in place of the three flags; None: the flags decide.
     """
 
     method: ClassVar[Method] = "lora"
@@ -67,6 +66,26 @@ class LoraSpec:
         return asdict(self)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Merged:
+    """An adapter is merged into the base's weights.
+
+    Attributes:
+        adapter: Its name.
+        originals: The changed weights, each with its data before.
+    """
+
+    adapter: str
+    originals: list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Prepacked:
+    """The base's weights are prepacked with the adapter of a snapshot; None: without one."""
+
+    snapshot: Snapshot | None
+
+
 class LoraWeights:
     """The adapters that live on one base model; one of them is active at a time.
 
@@ -75,31 +94,27 @@ class LoraWeights:
         sharded: Whether its weights are split over processes, so that none of them can be changed.
     """
 
-    def __init__(self, base: BaseModel, *, sharded: bool = False) -> None:
+    def __init__(self, base: LoadedModel, *, sharded: bool = False) -> None:
         self.base = base
-        # Looked for before there is an adapter, which renames what it adapts.
-        self._adaptable = adaptable(base.model)
+        # Determined before there is an adapter, which renames the modules that it adapts.
+        self._adaptable = find_adaptable(base.model)
         self._base_parameters = base.model.num_parameters()
-        plain = base.dtype == torch.float32 and base.quantization == "none" and base.matmul == "float32"
-        self._mergeable = plain and not sharded
-        on_cpu = base.device.type == "cpu" and base.dtype == torch.float32 and base.quantization == "none"
-        self._packable = on_cpu and not sharded
+        plain = base.dtype == torch.float32 and base.quantization == "none"
+        self._can_merge = plain and base.matmul == "float32" and not sharded
+        self._can_prepack = plain and base.device.type == "cpu" and not sharded
         self._peft: Any = None
         self._specs: dict[str, LoraSpec] = {}
-        # The snapshot in SAMPLER_SLOT.
-        self._sampled: Snapshot | None = None
-        # The adapter that is added into the base's weights; those weights, each with what it was.
-        self._merged: str | None = None
-        self._unmerged: list[tuple[Tensor, Tensor]] = []
-        # What the packed weights are of, in a tuple: the snapshot, or None for the bare base; None if none are packed.
-        self._packed: tuple[Snapshot | None] | None = None
-        self._packed_copies = PackedCopies()
+        # The snapshot whose weights are in SAMPLER_SLOT.
+        self._sampler_snapshot: Snapshot | None = None
+        # What the base computes with in place of its own weights; None: nothing.
+        self._resident: _Merged | _Prepacked | None = None
+        self._prepacked_copies = PrepackedCopies()
 
     def add(self, name: str, spec: Spec, state: dict[str, Tensor] | None = None) -> None:
         """Add an adapter, with the weights of `state` if given.
 
         Raises:
-            BackendError: The model has no module that the flags ask for, or `state` does not fit the spec.
+            BackendError: The model has no module that the flags select, or `state` does not fit the spec.
         """
         from peft import LoraConfig, get_peft_model
 
@@ -141,31 +156,31 @@ class LoraWeights:
             named=spec.modules,
         )
 
-    def describe(self, spec: Spec) -> Description:
-        """What is trained: adapted modules, parameters, and their share of all in percent, as PEFT counts it."""
+    def describe(self, spec: Spec) -> TrainingFacts:
+        """What is trained; the percentage is counted as PEFT does."""
         assert isinstance(spec, LoraSpec)
         names = self.targets(spec)
-        trained = sum(self._adapter_size(path, spec) for path in matched(names, self._adaptable.modules))
-        return {
-            "adapted_modules": names,
-            "trained_parameters": trained,
-            "trained_percent": round(100 * trained / (self._base_parameters + trained), 4),
-        }
+        trained = sum(self._adapter_size(path, spec) for path in match_modules(names, self._adaptable.modules))
+        return TrainingFacts(
+            adapted_modules=names,
+            trained_parameters=trained,
+            trained_percent=round(100 * trained / (self._base_parameters + trained), 4),
+        )
 
     def _adapter_size(self, path: str, spec: LoraSpec) -> int:
         """Parameters of the adapter of one module."""
         layer: Any = self.base.model.get_submodule(path)
         layer = getattr(layer, "base_layer", layer)
-        # GPT-2's layers say their widths by their weight alone, which quantised ones do not.
-        wide = (layer.in_features, layer.out_features) if hasattr(layer, "in_features") else layer.weight.shape
-        return spec.rank * sum(wide) + (wide[1] if spec.dora else 0)
+        # GPT-2's layers have no width but that of their weight, which quantised layers store in another shape.
+        widths = (layer.in_features, layer.out_features) if hasattr(layer, "in_features") else layer.weight.shape
+        return spec.rank * sum(widths) + (widths[1] if spec.dora else 0)
 
     def adapts_head(self, spec: LoraSpec) -> bool:
         """Whether an adapter of this spec changes the output layer."""
-        return bool(matched(self.targets(spec), self._adaptable.unembed))
+        return bool(match_modules(self.targets(spec), self._adaptable.unembed))
 
     def remove(self, name: str) -> None:
-        """Forget an adapter; that of an offloaded client is forgotten already."""
+        """Remove an adapter, if it is there: that of an offloaded client has been removed."""
         if self._specs.pop(name, None) is None:
             return
         self.restore()
@@ -181,11 +196,12 @@ class LoraWeights:
     def parameters(self, name: str) -> dict[str, Tensor]:
         """The adapter's parameters by PEFT's checkpoint key, sorted; A is ``[r, in]``, B is ``[out, r]``."""
         marker = f".{name}."
-        found = {}
-        for key, parameter in self._peft.named_parameters():
-            if "lora_" in key and marker in key:
-                found[key.replace(marker, ".")] = parameter
-        return dict(sorted(found.items()))
+        parameters = {
+            key.replace(marker, "."): parameter
+            for key, parameter in self._peft.named_parameters()
+            if "lora_" in key and marker in key
+        }
+        return dict(sorted(parameters.items()))
 
     def state(self, name: str) -> dict[str, Tensor]:
         """A copy of the weights, on the CPU."""
@@ -195,7 +211,7 @@ class LoraWeights:
         """Set the weights.
 
         Raises:
-            BackendError: `state` is of other modules or other shapes.
+            BackendError: `state` has other modules or other shapes.
         """
         parameters = self.parameters(name)
         if {k: p.shape for k, p in parameters.items()} != {k: t.shape for k, t in state.items()}:
@@ -208,7 +224,7 @@ class LoraWeights:
                 parameter.copy_(state[key])
 
     def pretrained(self) -> tuple[Pretrained, ...]:
-        """Nothing: an adapter's files are complete."""
+        """Nothing else: an adapter's files are complete."""
         return ()
 
     def start_dropout(self) -> None:
@@ -217,7 +233,7 @@ class LoraWeights:
 
         for module in list(self.base.model.modules()):
             if isinstance(module, LoraLayer):
-                # Its subclasses are modules.
+                # PEFT's class is a mixin; its subclasses are modules.
                 module.train()
 
     @contextmanager
@@ -243,15 +259,15 @@ class LoraWeights:
     def sampling(self, snapshot: Snapshot | None) -> Iterator[PreTrainedModel]:
         """The model with a snapshot's adapter, or bare.
 
-        A float32 base gets the adapter merged in for the time, which is faster and exact to rounding; another base
-        keeps it apart, since merging into low precision would change the weights that were trained, and so does one
-        that is split over the processes. DoRA is kept apart too: its weight is not base plus product. On a CPU the
-        weights are packed instead (`backends.local.model.packed_weights`).
+        An adapter is merged into a float32 base meanwhile, which is faster and exact to rounding. It is kept apart
+        from another base, since merging into low precision would change the weights that were trained; from a base
+        that is split over processes; and with DoRA, whose weight is not base plus product. On a CPU the weights are
+        prepacked instead (`backends.local.model.prepacked_weights`).
         """
-        packed = self._packed_again(snapshot)
-        if not packed and snapshot is not None:
+        prepacked = self._reuse_prepacked(snapshot)
+        if not prepacked and snapshot is not None:
             self._load_snapshot(snapshot)
-        if packed or self._pack(snapshot):
+        if prepacked or self._prepack(snapshot):
             with nullcontext() if self._peft is None else self._peft.disable_adapter():
                 yield self.base.model
             return
@@ -260,55 +276,60 @@ class LoraWeights:
                 yield model
             return
         assert isinstance(snapshot.spec, LoraSpec)
-        mergeable = self._mergeable and not snapshot.spec.dora
-        with (self.merged if mergeable else self.active)(SAMPLER_SLOT) as model:
+        can_merge = self._can_merge and not snapshot.spec.dora
+        with (self.merged if can_merge else self.active)(SAMPLER_SLOT) as model:
             yield model
 
     def _load_snapshot(self, snapshot: Snapshot) -> None:
-        """Put a snapshot's weights into the adapter that is sampled from."""
-        if self._sampled is not snapshot:
-            if self._sampled is not None:
+        """Load a snapshot's weights into the adapter that is sampled from."""
+        if self._sampler_snapshot is not snapshot:
+            if self._sampler_snapshot is not None:
                 self.remove(SAMPLER_SLOT)
-                self._sampled = None
+                self._sampler_snapshot = None
             self.add(SAMPLER_SLOT, snapshot.spec, snapshot.state)
-            self._sampled = snapshot
+            self._sampler_snapshot = snapshot
 
-    def keep_packed(self, copies: int, has_room: Callable[[], bool]) -> None:
-        """Keep packed weights for later while something else is asked of the model.
+    def keep_prepacked(self, max_copies: int, has_room: Callable[[], bool]) -> None:
+        """Keep prepacked weights for later while the model is used for something else.
 
         Args:
-            copies: How many, each as large as the base model.
+            max_copies: How many, each as large as the base model.
             has_room: Whether memory is free.
         """
-        self._packed_copies.keep(copies, has_room)
+        self._prepacked_copies.set_limit(max_copies, has_room)
 
-    def _packed_again(self, snapshot: Snapshot | None) -> bool:
-        """Take up what is packed of a snapshot, adapter included, if it is in use or was kept."""
-        if self._packed is not None and self._packed[0] is snapshot:
+    def _reuse_prepacked(self, snapshot: Snapshot | None) -> bool:
+        """Use the prepacked weights of a snapshot, adapter included; False if there are none."""
+        if self._is_prepacked(snapshot):
             return True
-        kept = self._packed_copies.take(snapshot)
-        if kept is None:
+        copy = self._prepacked_copies.take(snapshot)
+        if copy is None:
             return False
         self.restore()
-        # Not if a module has got its first adapter since, or lost its last.
-        if pack_again(self.base.model, kept):
-            self._packed = (snapshot,)
-        return self._packed is not None
+        # It no longer fits if a module has got its first adapter since, or lost its last.
+        if attach_prepacked(self.base.model, copy):
+            self._resident = _Prepacked(snapshot)
+        return self._resident is not None
 
-    def _pack(self, snapshot: Snapshot | None) -> bool:
-        """Pack the base's weights with the adapter of the snapshot, unless they are already; False if they cannot be.
+    def _prepack(self, snapshot: Snapshot | None) -> bool:
+        """Prepack the base's weights with the adapter of the snapshot, unless they are; False if that is impossible.
 
-        They stay packed, in addition to the base's own, until something else is asked of it.
+        They stay, in addition to the base's own, until the model is used for something else.
         """
-        if not self._packable:
+        if not self._can_prepack:
             return False
-        if self._packed is None or self._packed[0] is not snapshot:
-            with self.active(None if snapshot is None else SAMPLER_SLOT) as model, torch.no_grad():
-                self._packed = (snapshot,) if pack(model) else None
-        return self._packed is not None
+        if self._is_prepacked(snapshot):
+            return True
+        with self.active(None if snapshot is None else SAMPLER_SLOT) as model, torch.no_grad():
+            if prepack(model):
+                self._resident = _Prepacked(snapshot)
+        return self._resident is not None
+
+    def _is_prepacked(self, snapshot: Snapshot | None) -> bool:
+        return isinstance(self._resident, _Prepacked) and self._resident.snapshot is snapshot
 
     def merge_into_base(self, name: str) -> PreTrainedModel:
-        """Add this adapter into the base model for good, and return the plain model. No other adapter survives it.
+        """Merge this adapter into the base model for good, and return the plain model. No other adapter survives it.
 
         Raises:
             BackendError: The merged weights are not finite.
@@ -323,12 +344,12 @@ class LoraWeights:
 
     @contextmanager
     def merged(self, name: str) -> Iterator[PreTrainedModel]:
-        """The base model with this adapter added into its weights.
+        """The base model with this adapter merged into its weights.
 
-        The base gets its own weights back, bit for bit, when something else is asked of it: until then the next
+        The base gets its own weights back, bit for bit, when the model is used for something else: until then the next
         `merged` costs nothing. Only for an unquantised base; takes a second copy of the adapted weights meanwhile.
         """
-        if self._merged != name:
+        if not (isinstance(self._resident, _Merged) and self._resident.adapter == name):
             self.restore()
             try:
                 self._merge(name)
@@ -342,22 +363,23 @@ class LoraWeights:
     def _merge(self, name: str) -> None:
         from peft.tuners.lora import LoraLayer
 
+        merged = self._resident = _Merged(name, [])
         for module in self.base.model.modules():
             if isinstance(module, LoraLayer) and name in module.lora_A:
                 weight: Any = module.get_base_layer().weight
-                # Its subclasses have the method.
+                # The method is that of the subclasses.
                 delta: Tensor = module.get_delta_weight(name)  # type: ignore[operator]
-                total = delta.add_(weight.data).to(weight.dtype)
-                self._unmerged.append((weight, weight.data))
+                total = delta.add_(weight.data).to(weight.dtype)  # [out, in]
+                merged.originals.append((weight, weight.data))
                 # Stored by input: with few rows, the products of decoding read it up to a third faster so.
                 weight.data = total.t().contiguous().t()
-        self._merged = name
 
     def restore(self) -> None:
-        """Give the base its own weights back, if an adapter is merged into them or they are packed."""
-        if self._packed is not None:
-            self._packed_copies.put(self._packed[0], unpack(self.base.model))
-            self._packed = None
-        for weight, data in self._unmerged:
-            weight.data = data
-        self._merged, self._unmerged = None, []
+        """Give the base its own weights back, if an adapter is merged into them or they are prepacked."""
+        match self._resident:
+            case _Prepacked(snapshot):
+                self._prepacked_copies.put(snapshot, detach_prepacked(self.base.model))
+            case _Merged(_, originals):
+                for weight, data in originals:
+                    weight.data = data
+        self._resident = None

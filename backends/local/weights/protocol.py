@@ -1,4 +1,4 @@
-"""What the engine needs of the weights that are trained, whichever they are: an adapter's or the whole model's."""
+"""The interface of trained weights to the engine: an adapter's or the whole model's."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
     from transformers import PreTrainedModel
 
-    from backends.interface import Description
+    from backends.facts import TrainingFacts
 
 Method = Literal["lora", "full"]
 
 
 class Spec(Protocol):
-    """What defines a training client's weights apart from their values. It is saved with every checkpoint."""
+    """What defines a training client's weights besides their values; saved with every checkpoint."""
 
     @property
     def method(self) -> Method:
@@ -29,7 +29,7 @@ class Spec(Protocol):
 
     @property
     def seed(self) -> int:
-        """Seed of the first values and of the noise in training."""
+        """Seed of the initial values and of the noise in training."""
         ...
 
     @property
@@ -48,7 +48,7 @@ class Spec(Protocol):
 
 
 class Pretrained(Protocol):
-    """What transformers reads from files."""
+    """A part of a model that transformers reads from files."""
 
     def save_pretrained(self, directory: Path, /) -> object:
         """Write the files."""
@@ -57,10 +57,10 @@ class Pretrained(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Trained weights frozen at one point of training; two are the same only if they are one object.
+    """Trained weights at one point of training; snapshots compare by identity.
 
     Attributes:
-        spec: What the weights are of.
+        spec: What defines the weights besides their values.
         state: The weights by name, on the CPU.
     """
 
@@ -75,28 +75,28 @@ class Weights(Protocol):
         """Create a client's weights, with the values of `state` if given.
 
         Raises:
-            BackendError: The model has nothing to train that the spec asks for, or `state` does not fit.
+            BackendError: The model has nothing to train that the spec selects, or `state` does not fit.
         """
         ...
 
     def remove(self, name: str) -> None:
-        """Forget a client's weights; those of an offloaded client are forgotten already."""
+        """Remove a client's weights, if they are there: those of an offloaded client have been removed."""
         ...
 
     def targets(self, spec: Spec) -> list[str]:
-        """Names of the modules that are changed; empty if none are singled out."""
+        """Names of the modules that are trained; empty if all are."""
         ...
 
-    def describe(self, spec: Spec) -> Description:
-        """What is trained, for the record of a run: adapted modules, parameters, and their share of all in percent.
+    def describe(self, spec: Spec) -> TrainingFacts:
+        """What is trained, for the record of a run.
 
         Raises:
-            BackendError: The model has nothing to train that the spec asks for.
+            BackendError: The model has nothing to train that the spec selects.
         """
         ...
 
     def parameters(self, name: str) -> dict[str, Tensor]:
-        """The parameters that are trained, by the name under which they are saved; a tied one once."""
+        """The trained parameters by the names under which they are saved; a tied one once."""
         ...
 
     def state(self, name: str) -> dict[str, Tensor]:
@@ -108,7 +108,7 @@ class Weights(Protocol):
         ...
 
     def pretrained(self) -> tuple[Pretrained, ...]:
-        """What is written next to the weights so that other programs load them."""
+        """Configuration and tokenizer to save with the weights, so that other programs can load them."""
         ...
 
     def active(self, name: str | None) -> AbstractContextManager[PreTrainedModel]:
@@ -123,11 +123,11 @@ class Weights(Protocol):
         """The model with the weights of a snapshot, to be sampled from; None: the bare base model."""
         ...
 
-    def keep_packed(self, copies: int, has_room: Callable[[], bool]) -> None:
-        """Keep weights that are packed for sampling while something else is asked of the model.
+    def keep_prepacked(self, max_copies: int, has_room: Callable[[], bool]) -> None:
+        """Keep prepacked weights for later while the model is used for something else.
 
         Args:
-            copies: How many, each as large as the base model.
+            max_copies: How many, each as large as the base model.
             has_room: Whether memory is free.
         """
         ...

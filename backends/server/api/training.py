@@ -16,8 +16,8 @@ from tinker.types.save_weights_request import SaveWeightsRequest
 from tinker.types.shared.untyped_api_future import UntypedAPIFuture
 
 from backends.checkpoint_paths import CheckpointPath
+from backends.local.resumable import Resumable
 from backends.local.step.optim import check_optimizer
-from backends.local.turns import Steps
 from backends.server import external_weights, split_calls, wire
 from backends.server.api.request import explain, hold, owner_of, parse, parsed, read_body, state_of
 from backends.server.errors import ApiError
@@ -189,15 +189,15 @@ async def forward_backward(request: Request) -> UntypedAPIFuture:
         raise ApiError(400, str(error)) from error
     queue = state.model_queue(owner, message.model_id)
 
-    def work() -> Steps[Result]:
+    def work() -> Resumable[Result]:
         wire.check_size(message, state.limits.tokens_per_request, state.limits.cells_per_request)
         data = wire.datums(message)
         approximated = message.loss_fn == "stable_reinforce" and state.settings.server.stable_reinforce != "refused"
         loss = state.settings.server.stable_reinforce if approximated else message.loss_fn
-        asked = state.residency.model(queue.name).in_turns(
+        asked = state.residency.model(queue.name).forward_backward_job(
             data, loss, wire.loss_config(message), backward=not message.forward_only
         )
-        while not asked.take_turn(state.scheduler.turn_is_over).result():
+        while not asked.run_slice(state.scheduler.turn_is_over).result():
             yield
             # Others may have taken the model's place on the device.
             state.residency.model(queue.name)

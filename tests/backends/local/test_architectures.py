@@ -12,8 +12,8 @@ from tinker import types
 
 from backends.interface import BackendError
 from backends.local.model import packed_attention
-from backends.local.model.mixers import cache_argument
-from backends.local.weights.targets import names_of
+from backends.local.model.architecture_traits import cache_argument
+from backends.local.weights.targets import shortest_names
 from scripts import check_architectures
 from scripts.check_architectures import ARCHITECTURES, check, make_model
 
@@ -62,13 +62,13 @@ def test_the_flags_adapt_what_they_say(
     name: str, adapted: list[str], model: Callable[[str], str], open_local: Callable[..., Any]
 ) -> None:
     directory, service = model(name), open_local()
-    told = service.describe_training(directory, 4, train_attn=True, train_mlp=True, train_unembed=True)
-    assert sorted(told["adapted_modules"]) == sorted(adapted)
+    facts = service.describe_training(directory, 4, train_attn=True, train_mlp=True, train_unembed=True)
+    assert sorted(facts.adapted_modules) == sorted(adapted)
     client = service.create_lora_training_client(directory, rank=4, seed=0).result()
     parameters = client.engine.weights.parameters(client.model_id)
-    assert told["trained_parameters"] == sum(p.numel() for p in parameters.values())
+    assert facts.trained_parameters == sum(p.numel() for p in parameters.values())
     whole = client.engine.base.model.num_parameters()
-    assert told["trained_percent"] == pytest.approx(100 * told["trained_parameters"] / whole, rel=1e-3)
+    assert facts.trained_percent == pytest.approx(100 * facts.trained_parameters / whole, rel=1e-3)
 
 
 @pytest.mark.parametrize(("name", "flag"), [("Mixtral", "train_mlp"), ("gpt-oss", "train_mlp")])
@@ -118,7 +118,7 @@ def test_a_class_that_only_claims_to_use_the_attention_interface_is_found_out(tm
 
     make_model("Nemotron", tmp_path)
     nemotron = AutoModelForCausalLM.from_pretrained(tmp_path)
-    assert nemotron._supports_attention_backend and not packed_attention.use(nemotron)
+    assert nemotron._supports_attention_backend and not packed_attention.enable(nemotron)
     assert nemotron.config._attn_implementation == "sdpa"
 
 
@@ -140,9 +140,9 @@ def test_the_cache_is_passed_under_the_name_that_the_forward_pass_has() -> None:
 
 def test_a_name_of_a_target_fits_nothing_else() -> None:
     modules = ["h.0", "h.0.attn", "h.0.attn.c_proj", "h.0.mlp", "h.0.mlp.c_proj", "vision.0.attn.q", "text.0.attn.q"]
-    assert names_of(["h.0.attn.c_proj", "h.0.mlp.c_proj"], modules) == ["c_proj"]
-    assert names_of(["h.0.attn.c_proj"], modules) == ["attn.c_proj"]
-    assert names_of(["text.0.attn.q"], modules) == ["text.0.attn.q"]
+    assert shortest_names(["h.0.attn.c_proj", "h.0.mlp.c_proj"], modules) == ["c_proj"]
+    assert shortest_names(["h.0.attn.c_proj"], modules) == ["attn.c_proj"]
+    assert shortest_names(["text.0.attn.q"], modules) == ["text.0.attn.q"]
 
 
 def test_prompts_on_both_sides_of_a_long_rope_models_first_context_do_not_change_each_other(

@@ -1,4 +1,4 @@
-"""What decoding holds of keys and values: never more than there is memory for, and what was foretold."""
+"""What decoding holds of keys and values: never more than there is memory for, and what was predicted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backends.local.decode import decoder
-from backends.planning.decode_plan import batch_columns
+from backends.planning.decode_plan import first_batch_positions
 from tests.support.sampling import greedy_by_hand, ids, params, some
 
 
@@ -33,9 +33,9 @@ class Watched:
         return SimpleNamespace(available=2 * self.limit * self._column)
 
     def note(self, held: decoder.Decoder) -> None:
-        rows = [row for row in held._slots if row is not None]
-        stems = {id(stem): stem for row in rows for stem in row.stems}.values()
-        tensors = [t for stem in stems for pair in stem.layers for t in pair]
+        rows = [row for row in held._rows if row is not None]
+        prefixes = {id(prefix): prefix for row in rows for prefix in row.prefixes}.values()
+        tensors = [t for prefix in prefixes for pair in prefix.kv for t in pair]
         if rows:
             tensors += [t for layer in held._layers for t in (layer.key_buffer, layer.value_buffer)]
         self.most = max(self.most, sum(tensor.nbytes for tensor in tensors) // self._column)
@@ -111,7 +111,7 @@ def test_no_mixture_holds_more_than_there_is_memory_for(
 
     first, late = [call() for _ in range(8)], [call() for _ in range(8)]
     calls, turns = [*first, *late], iter(range(10**6))
-    client.in_turns(first, lambda room: [late.pop()] if late and next(turns) % 4 == 0 else []).run()
+    client.sampling_job(first, lambda room: [late.pop()] if late and next(turns) % 4 == 0 else []).run()
     assert not late and all(len(c.future.result().sequences) == c.num_samples for c in calls)
     assert watched.most <= watched.limit
     assert watched.together > 1
@@ -124,9 +124,9 @@ def test_no_mixture_holds_more_than_there_is_memory_for(
 def test_a_decode_holds_what_the_estimate_says(
     open_local: Any, tiny_model: str, watched: Watched, prompts: list[list[int]], samples: int, copies: bool
 ) -> None:
-    """Answers that go on to their ends: at most what is foretold, and five sixths of it at least."""
+    """Answers that go on to their ends: at most what is predicted, and five sixths of it at least."""
     client = open_local(packing=False if copies else "auto").create_sampling_client(base_model=tiny_model).result()
     futures = [client.sample(ids(prompt), samples, params(max_tokens=80, temperature=1, seed=2)) for prompt in prompts]
     assert all(future.result() for future in futures)
-    foretold = batch_columns([tuple(prompt) for prompt in prompts], samples, 80, 64, sharing=not copies)
-    assert 5 / 6 * foretold <= watched.most <= foretold
+    predicted = first_batch_positions([tuple(prompt) for prompt in prompts], samples, 80, 64, sharing=not copies)
+    assert 5 / 6 * predicted <= watched.most <= predicted

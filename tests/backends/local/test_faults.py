@@ -176,15 +176,15 @@ def test_float16_overflow_lowers_the_scale(open_local: Any, tiny_model: str) -> 
 def test_a_failed_merge_leaves_the_base_as_it_was(client: Any, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
     from peft.tuners.lora import Linear
 
-    from backends.local.model import packed_products
+    from backends.local.model import prepacked_products
 
     client.forward_backward(random_datums(3, 600), "cross_entropy")
     client.optim_step(ADAM).result()
     weights = {n: p.clone() for n, p in client.engine.base.model.named_parameters() if "lora" not in n}
     sampler = client.save_weights_and_get_sampling_client().result()
     # Elsewhere than on a CPU, adapters are merged.
-    client.engine.weights._packable = packed
-    owner, name = (packed_products, "_merged") if packed else (Linear, "get_delta_weight")
+    client.engine.weights._can_prepack = packed
+    owner, name = (prepacked_products, "_merged") if packed else (Linear, "get_delta_weight")
     real, calls = getattr(owner, name), []
 
     def failing(*arguments: Any) -> Any:

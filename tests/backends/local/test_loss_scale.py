@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from backends.local.model import loss_scale
-from backends.local.model.loss_scale import FIRST, LossScale
+from backends.local.model.loss_scale import INITIAL_SCALE, LossScale
 
 OVERFLOWN = [torch.tensor([1.0, float("inf")])]
 
@@ -43,7 +43,7 @@ def test_it_falls_and_rises_as_torchs_does() -> None:
 def test_undone_exactly() -> None:
     scale = LossScale(torch.float16)
     assert [_pass(scale) for _ in range(7)] == [[3.0, -0.5]] * 7
-    assert scale.value == FIRST * 4
+    assert scale.value == INITIAL_SCALE * 4
 
 
 def test_numbers_that_no_scale_helps_are_passed_on() -> None:

@@ -12,7 +12,7 @@ import torch
 from tinker import types
 
 from backends import BackendError
-from backends.local.model import arithmetic
+from backends.local.model import matmul_dtype
 from backends.local.model.fused_llama import FusedLayer
 from backends.local.model.mixed_precision import Bfloat16Linear
 from backends.options import LocalOptions
@@ -130,10 +130,10 @@ def test_it_is_refused_where_it_would_mean_nothing(open_local: Any, tiny_model: 
 def test_auto_takes_what_is_clearly_faster_and_says_so(
     open_local: Any, tiny_model: str, monkeypatch: pytest.MonkeyPatch, bfloat16: float, chosen: str
 ) -> None:
-    monkeypatch.setattr(arithmetic, "rates", lambda: arithmetic.Rates(1e11, bfloat16))
+    monkeypatch.setattr(matmul_dtype, "rates", lambda: matmul_dtype.Rates(1e11, bfloat16))
     service = open_local(matmul="auto")
     service.create_lora_training_client(tiny_model, rank=4).result()
-    assert service.describe()["matmul"] == chosen
+    assert service.describe().matmul == chosen
 
 
 @pytest.mark.parametrize(("bfloat16", "said"), [(2e11, False), (4e10, True)])
@@ -145,7 +145,7 @@ def test_bfloat16_where_it_is_slow_is_said(
     bfloat16: float,
     said: bool,
 ) -> None:
-    monkeypatch.setattr(arithmetic, "rates", lambda: arithmetic.Rates(1e11, bfloat16))
+    monkeypatch.setattr(matmul_dtype, "rates", lambda: matmul_dtype.Rates(1e11, bfloat16))
     open_local(matmul="bfloat16").create_lora_training_client(tiny_model, rank=4).result()
     assert ("at 40 % of the rate of float32" in caplog.text) == said
 
@@ -153,17 +153,17 @@ def test_bfloat16_where_it_is_slow_is_said(
 def test_rates_of_a_quiet_machine_are_measured_once_and_kept(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXT2SQL_CACHE", str(tmp_path))
     measured: list[bool] = []
-    real, quiet = arithmetic._measure, [False]
+    real, quiet = matmul_dtype._measure, [False]
 
-    def measure() -> tuple[arithmetic.Rates, bool]:
+    def measure() -> tuple[matmul_dtype.Rates, bool]:
         measured.append(True)
         return real()[0], quiet[0]
 
-    def again() -> arithmetic.Rates:
-        arithmetic.rates.cache_clear()
-        return arithmetic.rates()
+    def again() -> matmul_dtype.Rates:
+        matmul_dtype.rates.cache_clear()
+        return matmul_dtype.rates()
 
-    monkeypatch.setattr(arithmetic, "_measure", measure)
+    monkeypatch.setattr(matmul_dtype, "_measure", measure)
     found = again()
     assert found.float32 > 0 and found.bfloat16 > 0 and not list(tmp_path.rglob("*.json"))
     quiet[0] = True
@@ -173,7 +173,7 @@ def test_rates_of_a_quiet_machine_are_measured_once_and_kept(tmp_path: Any, monk
     next(tmp_path.rglob("*.json")).write_text('{"float32": ')
     again()
     assert len(measured) == 3
-    arithmetic.rates.cache_clear()
+    matmul_dtype.rates.cache_clear()
 
 
 def test_the_default_is_exact() -> None:

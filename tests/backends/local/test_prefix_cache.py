@@ -8,20 +8,20 @@ import pytest
 import torch
 from tinker import types
 
-from backends.local.decode import reader
+from backends.local.decode import prompt_reader
 from backends.local.prefix_cache import PrefixCache
 from tests.support.datums import random_datums
 from tests.support.sampling import PROMPTS, greedy_by_hand, ids, params, some
 
 
 def test_equal_prompts_are_read_once(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, read = reader.PromptReader.read, []
+    real, read = prompt_reader.PromptReader.read, []
 
     def watched(self: Any, prompts: Any, beginning: Any, first: Any) -> Any:
         read.extend(prompts)
         return real(self, prompts, beginning, first)
 
-    monkeypatch.setattr(reader.PromptReader, "read", watched)
+    monkeypatch.setattr(prompt_reader.PromptReader, "read", watched)
     futures = [base.sample(ids(p), 3, params(temperature=1, seed=2)) for p in (PROMPTS[0], PROMPTS[1], PROMPTS[0])]
     first, _, last = ([s.tokens for s in future.result().sequences] for future in futures)
     assert first == last
@@ -31,14 +31,14 @@ def test_equal_prompts_are_read_once(base: Any, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Prompt tokens of each forward pass."""
-    real, counts = reader.PromptReader.read, []
+    real, counts = prompt_reader.PromptReader.read, []
 
     def watched(self: Any, prompts: Any, beginning: Any, first: Any) -> Any:
         known = beginning[0][0].shape[2] if beginning else 0
         counts.append(sum(len(prompt) - known for prompt in prompts))
         return real(self, prompts, beginning, first)
 
-    monkeypatch.setattr(reader.PromptReader, "read", watched)
+    monkeypatch.setattr(prompt_reader.PromptReader, "read", watched)
     return counts
 
 
@@ -126,15 +126,15 @@ def test_the_cache_of_beginnings_keeps_within_its_memory() -> None:
     cache = PrefixCache(2 * each)
     names = [tuple(some(40, seed)) for seed in range(3)]
     for name in names[:2]:
-        cache.keep(name, layers(40))
+        cache.store(name, layers(40))
     # The first is used, so the second goes.
-    assert cache.find(names[0], 40)[0] == 40
-    cache.keep(names[2], layers(40))
-    assert [cache.find(name, 40)[0] for name in names] == [40, 0, 40]
+    assert cache.lookup(names[0], 40)[0] == 40
+    cache.store(names[2], layers(40))
+    assert [cache.lookup(name, 40)[0] for name in names] == [40, 0, 40]
     # Part of a beginning is one, if it is long enough; a longer one takes its place.
-    assert cache.find((*names[0][:35], 0), 36)[0] == 35 and cache.find(names[0][:20], 20)[0] == 0
-    cache.keep((*names[0], 1), layers(41))
-    assert cache.find((*names[0], 1, 2), 42)[0] == 41
+    assert cache.lookup((*names[0][:35], 0), 36)[0] == 35 and cache.lookup(names[0][:20], 20)[0] == 0
+    cache.store((*names[0], 1), layers(41))
+    assert cache.lookup((*names[0], 1, 2), 42)[0] == 41
     # One alone stays, however large.
-    cache.keep(tuple(some(500, 9)), layers(500))
-    assert cache.find(tuple(some(500, 9)), 500)[0] == 500 and cache.find(names[2], 40)[0] == 0
+    cache.store(tuple(some(500, 9)), layers(500))
+    assert cache.lookup(tuple(some(500, 9)), 500)[0] == 500 and cache.lookup(names[2], 40)[0] == 0

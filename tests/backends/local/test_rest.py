@@ -163,7 +163,7 @@ store, target = CheckpointStore(Path(sys.argv[1])), Path(sys.argv[2])
 if "overwrite" in sys.argv:
     rename = Path.rename
     Path.rename = lambda self, to: os._exit(9) if to == target else rename(self, to)
-    store._place(target, lambda aside: (aside / "new").write_text("x"))
+    store._write_directory(target, lambda aside: (aside / "new").write_text("x"))
 print(*sorted(entry.name for entry in target.parent.iterdir()))
 """
 NAMESPACE = ["unshare", "--user", "--pid", "--fork", "--mount-proc"]

@@ -114,10 +114,10 @@ def test_no_step_copies_more_than_one_layer_of_the_cache(
     monkeypatch.setattr(growing_cache.GrowingLayer, "rebuild", counted)
     lengths = (100, 3, 140)
     calls = [client.call(ids(p), 1, params(max_tokens=n)) for p, n in zip(PROMPTS, lengths, strict=False)]
-    work, finished, times = client.in_turns(calls, lambda room: []), False, 0
+    work, finished, times = client.sampling_job(calls, lambda room: []), False, 0
     while not finished:
         copied = 0
-        finished = work.take_turn(lambda: True).result()
+        finished = work.run_slice(lambda: True).result()
         most, times = max(most, copied), times + copied
     assert most == 1 and times >= 3 * len(model.model.layers)
     for prompt, length, call in zip(PROMPTS, lengths, calls, strict=False):
@@ -132,7 +132,7 @@ def test_a_call_behind_others_is_answered_as_if_alone(open_local: Any, tiny_mode
         return client.call(ids(prompt), 1, params(max_tokens=length, temperature=1, seed=3, stop=stop))
 
     def last_answer(*calls: Any) -> Any:
-        client.in_turns(calls, lambda room: [], PrefixCache(2**20)).run()
+        client.sampling_job(calls, lambda room: [], PrefixCache(2**20)).run()
         return calls[-1].future.result().sequences[0]
 
     ended = last_answer(call(PROMPTS[2], 100, [])).tokens[60]
@@ -147,7 +147,7 @@ def test_a_batch_takes_nobody_up_once_all_are_answered(base: Any) -> None:
     """A client that has its answer may ask again before the batch has ended: what that keeps would be shared."""
     calls = [base.call(ids(PROMPTS[0]), 1, params(max_tokens=n)) for n in (1, 4)]
     asked: list[bool] = []
-    base.in_turns(calls, lambda room: asked.append(all(c.future.done() for c in calls)) or []).run()
+    base.sampling_job(calls, lambda room: asked.append(all(c.future.done() for c in calls)) or []).run()
     assert asked and not any(asked)
 
 
@@ -326,7 +326,7 @@ def test_a_stream_has_the_tokens_of_the_sample_and_its_neighbours_keep_theirs(ba
     assert list(base.stream(ids(PROMPTS[0]), params())) == alone[0]
     assert busy.result().sequences[0].tokens == alone[1]
     heard: list[int] = []
-    listening = base.sample_listening(ids(PROMPTS[2]), params(), heard.append)
+    listening = base.sample_with_callback(ids(PROMPTS[2]), params(), heard.append)
     assert listening.result().sequences[0].tokens == heard == alone[2]
     with pytest.raises(ValueError, match="prompt has 0 tokens"):
         next(base.stream(ids([]), params()))
@@ -357,7 +357,9 @@ def test_cancelling_stops_a_running_call_between_two_tokens(base: Any) -> None:
     alone = base.sample(ids(PROMPTS[0]), 1, params(max_tokens=40)).result().sequences[0].tokens
     heard: list[int] = []
     begun = threading.Event()
-    endless = base.sample_listening(ids(PROMPTS[1]), params(max_tokens=400), lambda t: (heard.append(t), begun.set()))
+    endless = base.sample_with_callback(
+        ids(PROMPTS[1]), params(max_tokens=400), lambda t: (heard.append(t), begun.set())
+    )
     neighbour = base.sample(ids(PROMPTS[0]), 1, params(max_tokens=40))
     endless.future()
     assert begun.wait(20)
@@ -378,7 +380,10 @@ def test_a_listener_that_fails_fails_its_call_alone(base: Any) -> None:
     def deaf(token: int) -> None:
         raise OSError("the line is dead")
 
-    call, neighbour = base.sample_listening(ids(PROMPTS[0]), params(), deaf), base.sample(ids(PROMPTS[1]), 1, params())
+    call, neighbour = (
+        base.sample_with_callback(ids(PROMPTS[0]), params(), deaf),
+        base.sample(ids(PROMPTS[1]), 1, params()),
+    )
     with pytest.raises(OSError, match="the line is dead"):
         call.result()
     assert len(neighbour.result().sequences[0].tokens) == 12

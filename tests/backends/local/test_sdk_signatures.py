@@ -12,7 +12,7 @@ from backends.local.rest import LocalRestClient
 from backends.local.sampling import LocalSamplingClient
 from backends.local.service import LocalServiceClient
 from backends.local.training import LocalTrainingClient
-from backends.tinker.client_futures import GIVEN
+from backends.tinker.client_futures import SDK_RETURNS_FUTURES
 
 CLIENTS = [
     (tinker.ServiceClient, LocalServiceClient),
@@ -54,7 +54,7 @@ def test_signature_is_the_sdks(theirs: Any, ours: Any, name: str) -> None:
     assert ours is not None, f"{name} is missing"
     # What a later SDK added at the end, an older one lacks.
     expected = parameters(theirs)
-    same = (parameters(ours) if GIVEN else parameters(ours)[: len(expected)]) == expected
+    same = (parameters(ours) if SDK_RETURNS_FUTURES else parameters(ours)[: len(expected)]) == expected
     assert same != (name in DIFFERENT), f"{name}: {inspect.signature(ours)}, the SDK has {inspect.signature(theirs)}"
     assert inspect.iscoroutinefunction(ours) == inspect.iscoroutinefunction(inspect.unwrap(theirs))
 

@@ -115,7 +115,7 @@ def test_info_and_capabilities(open_local: Any, tiny_model: str) -> None:
     assert (info.model_id, info.lora_rank, info.model_data.model_name) == (client.model_id, 4, tiny_model)
     names = [model.model_name for model in service.get_server_capabilities().supported_models]
     assert {tiny_model, "smollm2-135m-instruct"} <= set(names)
-    assert service.describe()["compute_dtype"] == "float32"
+    assert service.describe().compute_dtype == "float32"
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.planning import prefix_tree
-from backends.planning.prefix_tree import cut, in_tree_order, segments
+from backends.planning.prefix_tree import build_segments, cut_micro_batches, sort_by_prefix
 
 # Two letters, so that much begins alike; some are repeated, or begin another.
 sequences = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=30), min_size=1, max_size=12)
@@ -30,7 +30,7 @@ def paths(lengths: list[int], shared: list[int]) -> list[list[int]]:
 
 @given(sequences)
 def test_neighbours_take_over_what_they_have_in_common_and_no_more(rows: list[list[int]]) -> None:
-    order, shared = in_tree_order(arrays(rows))
+    order, shared = sort_by_prefix(arrays(rows))
     assert sorted(order) == list(range(len(rows))) and shared[0] == 0
     for k in range(1, len(order)):
         before, own = rows[order[k - 1]], rows[order[k]]
@@ -41,11 +41,11 @@ def test_neighbours_take_over_what_they_have_in_common_and_no_more(rows: list[li
 def test_every_token_sees_what_stands_before_it_in_its_sequences_and_nothing_else(
     rows: list[list[int]], budget: int
 ) -> None:
-    order, shared = in_tree_order(arrays(rows))
+    order, shared = sort_by_prefix(arrays(rows))
     lengths = [len(rows[place]) for place in order]
-    for places in cut(lengths, shared, budget):
+    for places in cut_micro_batches(lengths, shared, budget):
         own, taken = [lengths[k] for k in places], [shared[k] for k in places]
-        tree, ways = segments(own, taken), paths(own, taken)
+        tree, ways = build_segments(own, taken), paths(own, taken)
         count = 1 + max(way[-1] for way in ways)
         assert [s.start for s in tree] == [0, *(s.end for s in tree[:-1])] and tree[-1].end == count
         sees = np.zeros((count, count), bool)
@@ -60,9 +60,9 @@ def test_every_token_sees_what_stands_before_it_in_its_sequences_and_nothing_els
 
 @given(sequences, st.integers(1, 80))
 def test_batches_hold_every_sequence_once_within_the_budget(rows: list[list[int]], budget: int) -> None:
-    order, shared = in_tree_order(arrays(rows))
+    order, shared = sort_by_prefix(arrays(rows))
     lengths = [len(rows[place]) for place in order]
-    batches = cut(lengths, shared, budget)
+    batches = cut_micro_batches(lengths, shared, budget)
     assert sorted(k for places in batches for k in places) == list(range(len(rows)))
     for places in batches:
         inner = [shared[k] for k in places][1:]
@@ -72,17 +72,25 @@ def test_batches_hold_every_sequence_once_within_the_budget(rows: list[list[int]
 
 def test_a_beginning_that_saves_little_is_left_to_each() -> None:
     tail = [list(np.random.default_rng(k).integers(0, 99, 9)) for k in range(4)]
-    few = prefix_tree.WORTH - 1
-    assert in_tree_order(arrays([[7] * few + t for t in tail[:2]]))[1] == [0, 0]
+    few = prefix_tree.MIN_SAVED_TOKENS - 1
+    assert sort_by_prefix(arrays([[7] * few + t for t in tail[:2]]))[1] == [0, 0]
     # Of four it saves three times as much.
-    assert in_tree_order(arrays([[7] * few + t for t in tail]))[1][1:] == [few] * 3
+    assert sort_by_prefix(arrays([[7] * few + t for t in tail]))[1][1:] == [few] * 3
 
 
 def test_cuts_fall_between_prompts_not_amid_their_answers() -> None:
     """Three prompts of 50 tokens with four answers of 10: a budget of 100 tokens has room for one prompt's."""
     rows = [[prompt] * 50 + [10 + answer] * 10 for prompt in range(3) for answer in range(4)]
-    order, shared = in_tree_order(arrays(rows))
-    assert [list(places) for places in cut([60] * 12, shared, 100)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    order, shared = sort_by_prefix(arrays(rows))
+    assert [list(places) for places in cut_micro_batches([60] * 12, shared, 100)] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9, 10, 11],
+    ]
     assert [order[k] // 4 for k in range(12)] == [0] * 4 + [1] * 4 + [2] * 4
     # A prompt alone is longer than the budget: its answers still stand behind it together.
-    assert [list(places) for places in cut([60] * 12, shared, 40)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert [list(places) for places in cut_micro_batches([60] * 12, shared, 40)] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9, 10, 11],
+    ]

@@ -20,7 +20,7 @@ FOUR_B = "Qwen/Qwen3.5-4B"
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostedService]:
     """The published list, at another address."""
     with serving() as running:
-        monkeypatch.setattr(prices, "PUBLISHED", running.price_list)
+        monkeypatch.setattr(prices, "PUBLISHED_URL", running.price_list)
         fetch_list.cache_clear()
         yield running
         fetch_list.cache_clear()
@@ -80,7 +80,7 @@ def test_another_server_does_not_charge_by_the_services_list(monkeypatch: pytest
     assert find_prices(FOUR_B, TinkerOptions(base_url=own)) is None
     monkeypatch.setenv("TINKER_BASE_URL", own)
     assert list_address(TinkerOptions()) is None
-    assert list_address(TinkerOptions(base_url="https://eu.thinkingmachines.dev/services/x")) == prices.PUBLISHED
+    assert list_address(TinkerOptions(base_url="https://eu.thinkingmachines.dev/services/x")) == prices.PUBLISHED_URL
     assert list_address(TinkerOptions(base_url="https://thinkingmachines.dev.example")) is None
     assert list_address(TinkerOptions(price_list="https://prices.example")) == "https://prices.example"
 

@@ -119,7 +119,7 @@ def model(running: list[Running], bird: Path) -> str:
 def gateway(running: list[Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     monkeypatch.setenv("TEXT2SQL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OWN_KEY", KEY)
-    monkeypatch.setattr(endpoint, "BACKOFF", 0.01)
+    monkeypatch.setattr(endpoint, "BACKOFF_SECONDS", 0.01)
     with chat_server() as state:
         state.upstream = f"{running[-1].url}/v1"
         yield state
@@ -155,7 +155,7 @@ def test_a_teacher_is_asked_through_every_failure_and_paid_once(reason: Any, gat
 def test_a_server_that_dies_in_the_middle_loses_nothing(
     reason: Any, gateway: ChatServer, running: list[Running], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_client, "GIVE_UP_AFTER", 2)
+    monkeypatch.setattr(chat_client, "MAX_CONSECUTIVE_FAILURES", 2)
     forward = ChatServer._forward
 
     def dying(self: ChatServer, *asked: Any) -> Any:

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from backends.tinker.client_futures import GIVEN
+from backends.tinker.client_futures import SDK_RETURNS_FUTURES
 from tests.backends.server.conftest import server, start_server  # noqa: F401  (fixtures)
+from tests.support.quick_runs import quick  # noqa: F401  (fixture)
 from tests.support.running import KEY, Running
 from tests.support.tiny_runs import rows, write_jsonl
 from text2sql.config import Config
 
 # Programs against the plain SDK are written for one whose every call returns a future.
-plain_sdk = pytest.mark.skipif(not GIVEN, reason="tinker makes clients without a future before 0.38")
+plain_sdk = pytest.mark.skipif(not SDK_RETURNS_FUTURES, reason="tinker makes clients without a future before 0.38")
 PRICES = {"train": 1.0, "prefill": 0.5, "sample": 2.0}
 
 

@@ -65,8 +65,8 @@ def _run(awaited: Any) -> futures.Future[Any]:
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(client_futures, "GIVEN", False)
-    monkeypatch.setattr(client_futures, "CALLS", {Older: ("create", "sample", "save", "train", "fail")})
+    monkeypatch.setattr(client_futures, "SDK_RETURNS_FUTURES", False)
+    monkeypatch.setattr(client_futures, "FUTURE_METHODS", {Older: ("create", "sample", "save", "train", "fail")})
     return client_futures.give_futures(Older())
 
 
@@ -94,6 +94,6 @@ def test_all_else_is_the_clients_own(client: Any) -> None:
 
 def test_a_newer_sdk_is_left_alone() -> None:
     older = Older()
-    assert client_futures.GIVEN is hasattr(APIFuture, "coroutine")
-    if client_futures.GIVEN:
+    assert client_futures.SDK_RETURNS_FUTURES is hasattr(APIFuture, "coroutine")
+    if client_futures.SDK_RETURNS_FUTURES:
         assert client_futures.give_futures(older) is older

@@ -24,7 +24,7 @@ from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.rollouts import SampledGroup
 
-PUBLISHED = prices.PUBLISHED
+PUBLISHED = prices.PUBLISHED_URL
 MODEL = os.environ.get("TINKER_TEST_MODEL", "Qwen/Qwen3.5-4B")
 
 pytestmark = [
@@ -35,7 +35,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def prices_of_today(no_prices_of_today: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prices, "PUBLISHED", PUBLISHED)
+    monkeypatch.setattr(prices, "PUBLISHED_URL", PUBLISHED)
     prices.fetch_list.cache_clear()
 
 

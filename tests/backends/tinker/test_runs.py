@@ -16,7 +16,7 @@ from backends.interface import BackendError
 from tests.backends.server.conftest import Running
 from tests.backends.tinker.conftest import PRICES
 from tests.support import forked
-from tests.support.tiny_runs import judge_by_words, read_jsonl
+from tests.support.tiny_runs import read_jsonl
 from text2sql.commands.adapter_evaluation import evaluate_adapter
 from text2sql.config import Config, dump_config
 from text2sql.pipeline.run import run_pipeline
@@ -28,11 +28,7 @@ from text2sql.training.supervised import SubmittedBatch, SupervisedSteps
 MEASURED = ("step", "loss", "grad_norm", "learning_rate", "tokens")
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judge by text and write no report."""
-    judge_by_words(monkeypatch)
-    monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def metrics(directory: Path) -> list[dict[str, Any]]:

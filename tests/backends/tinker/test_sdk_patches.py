@@ -18,7 +18,7 @@ import tinker
 from backends.options import TinkerOptions
 from backends.planning.lineup import lineup
 from backends.tinker.opening import open_remote
-from backends.tinker.preflight import tokenizer_place
+from backends.tinker.preflight import tokenizer_source
 from backends.tinker.sdk_patches import PAUSE_SECONDS
 from tests.support.running import Running
 from text2sql.config import Config
@@ -91,7 +91,7 @@ def test_the_preflight_looks_for_tokenizers_where_the_sdk_does(model: str, monke
     asked: list[str] = []
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda place, **options: asked.append(place))
     load = _unpatched("tinker.lib.public_interfaces.sampling_client")._load_tokenizer_from_model_info
-    if (place := tokenizer_place(model, None)) is None:
+    if (place := tokenizer_source(model, None)) is None:
         with pytest.raises((RuntimeError, ImportError)):
             load(model)
     else:

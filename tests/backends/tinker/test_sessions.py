@@ -9,7 +9,6 @@ import pytest
 
 from backends.server.tables import Session
 from tests.support.running import Running
-from tests.support.tiny_runs import judge_by_words
 from text2sql.commands.ask import answer_question
 from text2sql.config import Config
 from text2sql.errors import UserError
@@ -20,12 +19,7 @@ from text2sql.runs.directory import RunDirectory
 from text2sql.runs.session import open_service
 from text2sql.training.metrics_log import MetricsLog
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judge by text and write no report."""
-    judge_by_words(monkeypatch)
-    monkeypatch.setattr("text2sql.report.page.write_report", lambda path: path / "report.html")
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 from tests.support.repository import REPOSITORY
 from tests.support.smelling import smell_kinds
 from text2sql.data.audit.alternatives import Place
+from text2sql.data.audit.database_run import run_on_database
 from text2sql.data.audit.likelihood import LESS_LIKELY
-from text2sql.data.audit.on_data import on_data
-from text2sql.data.audit.reading import read
-from text2sql.data.audit.smells import smells
+from text2sql.data.audit.reading import read_example
+from text2sql.data.audit.smells import find_smells
 from text2sql.data.audit.weights import WEIGHTS
 from text2sql.data.example import Example
 
@@ -316,9 +316,9 @@ def test_a_flag_and_a_column_called_as_a_comparison() -> None:
         ("The 3 names with the earliest since?", "SELECT name FROM members ORDER BY since LIMIT 3", set()),
         ("Names with a since before 3?", "SELECT name FROM members WHERE since > 3", {"comparison"}),
     ):
-        reading = read(Example("x", question, schema, sql, dialect="postgres"))
+        reading = read_example(Example("x", question, schema, sql, dialect="postgres"))
         assert reading is not None
-        assert {smell.kind for smell in smells(reading) if smell.kind in WEIGHTS} == expected, question
+        assert {smell.kind for smell in find_smells(reading) if smell.kind in WEIGHTS} == expected, question
 
 
 @pytest.mark.parametrize(
@@ -349,16 +349,16 @@ def test_a_column_that_is_said_wholly_is_better_than_one_that_is_said_in_part() 
     found = []
     for column in ("birth_region", "birth_place"):
         query = f"SELECT {column} FROM person WHERE name = 'Dan'"
-        reading = read(Example("x", "What is the birthplace of Dan?", schema, query))
+        reading = read_example(Example("x", "What is the birthplace of Dan?", schema, query))
         assert reading is not None
-        found.append("column said better" in {smell.kind for smell in smells(reading)})
+        found.append("column said better" in {smell.kind for smell in find_smells(reading)})
     assert found == [True, False]
 
 
 def test_the_key_of_what_is_asked_about_is_no_better_column() -> None:
     schema = "CREATE TABLE teacher (teacher_id INTEGER PRIMARY KEY, hometown TEXT)"
-    reading = read(Example("x", "Where are the teachers from?", schema, "SELECT hometown FROM teacher"))
-    assert reading is not None and not [s for s in smells(reading) if "teacher_id" in s.detail]
+    reading = read_example(Example("x", "Where are the teachers from?", schema, "SELECT hometown FROM teacher"))
+    assert reading is not None and not [s for s in find_smells(reading) if "teacher_id" in s.detail]
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def test_a_table_that_multiplies_or_filters_rows_is_not(sql: str) -> None:
 def test_every_kind_that_tells_something_is_one_that_is_found() -> None:
     """Each key of the weights stands in the source of a smell, or is what a model's likelihoods are called."""
     sources = "".join(
-        p.read_text() for p in (REPOSITORY / "text2sql" / "data" / "audit").glob("*.py") if p.stem != "weights"
+        p.read_text() for p in (REPOSITORY / "text2sql" / "data" / "audit").rglob("*.py") if p.stem != "weights"
     )
     likelier = {f"{place} {far}{LESS_LIKELY}" for place in get_args(Place) for far in ("", "far ")}
     assert [kind for kind in WEIGHTS if f'"{kind}"' not in sources and kind not in likelier] == []
@@ -434,10 +434,10 @@ def shop(tmp_path: Path) -> str:
     ],
 )
 def test_real_data_tell(kind: str, sql: str, shop: str) -> None:
-    reading = read(Example("x", "q", SCHEMA, sql, db=shop))
+    reading = read_example(Example("x", "q", SCHEMA, sql, db=shop))
     assert reading is not None
-    found, witness = on_data(reading)
+    found, witness = run_on_database(reading)
     assert kind in {smell.kind for smell in found}
     assert witness or kind.startswith(("empty", "fails"))
-    fine = read(Example("x", "q", SCHEMA, "SELECT name FROM customers ORDER BY age LIMIT 1", db=shop))
-    assert fine is not None and on_data(fine) == ([], [])
+    fine = read_example(Example("x", "q", SCHEMA, "SELECT name FROM customers ORDER BY age LIMIT 1", db=shop))
+    assert fine is not None and run_on_database(fine) == ([], [])

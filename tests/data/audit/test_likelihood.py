@@ -19,7 +19,7 @@ from text2sql.data.audit import likelihood
 from text2sql.data.audit.alternatives import choice_of
 from text2sql.data.audit.audit import audit
 from text2sql.data.audit.likelihood import ScoringModel, find_likelier
-from text2sql.data.audit.reading import Reading, read
+from text2sql.data.audit.reading import Reading, read_example
 from text2sql.data.audit.weights import WEIGHTS
 from text2sql.data.example import Example
 from text2sql.errors import UserError
@@ -33,7 +33,7 @@ SCHEMA = f"""-- A shop.
 
 
 def reading(sql: str, question: str = "What is the average price?", schema: str = SCHEMA) -> Reading:
-    found = read(Example(f"mine/{question}", question, schema, sql))
+    found = read_example(Example(f"mine/{question}", question, schema, sql))
     assert found is not None
     return found
 
@@ -71,7 +71,7 @@ def test_alternatives_differ_in_one_place() -> None:
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgres", "mysql", "duckdb"])
 def test_an_order_is_turned_in_any_dialect_without_a_word_of_null(dialect: Any) -> None:
-    r = read(Example("x", "q", SCHEMA, "SELECT clerk FROM orders ORDER BY day", dialect=dialect))
+    r = read_example(Example("x", "q", SCHEMA, "SELECT clerk FROM orders ORDER BY day", dialect=dialect))
     assert r is not None
     choice = choice_of(r)
     turned = [a.sql for a in choice.alternatives if a.place == "direction"]
@@ -80,7 +80,7 @@ def test_an_order_is_turned_in_any_dialect_without_a_word_of_null(dialect: Any) 
 
 def places(sql: str, **said: str) -> set[str]:
     """What alternatives there are to a query on orders."""
-    r = read(Example("x", said.get("question", "q"), SCHEMA, sql, evidence=said.get("evidence")))
+    r = read_example(Example("x", said.get("question", "q"), SCHEMA, sql, evidence=said.get("evidence")))
     assert r is not None
     return {a.place for a in choice_of(r).alternatives}
 
@@ -165,10 +165,10 @@ def test_the_scores_are_those_of_whole_queries(
 ) -> None:
     """In any order of rows, whichever of them begin alike, and as if each query were scored by itself."""
     monkeypatch.setattr(likelihood, "CHUNK", 3)
-    monkeypatch.setattr(likelihood, "TOP", 600)
-    monkeypatch.setattr(likelihood, "LEAD", -math.inf)
-    monkeypatch.setattr(likelihood, "OF_PLACE", 99)
-    monkeypatch.setattr(likelihood, "OF_QUERY", 99)
+    monkeypatch.setattr(likelihood, "TOP_TOKENS", 600)
+    monkeypatch.setattr(likelihood, "MIN_LEAD_NATS", -math.inf)
+    monkeypatch.setattr(likelihood, "MAX_PER_POSITION", 99)
+    monkeypatch.setattr(likelihood, "MAX_PER_QUERY", 99)
     sampler = open_local().create_sampling_client(base_model=tiny_model).result()
     model = ScoringModel(sampler, Config(), 512)
     rows = [
@@ -205,7 +205,7 @@ def test_the_scores_are_those_of_whole_queries(
 def test_a_row_that_is_too_long_is_ranked_without_the_model(
     learnt: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = learnt("SELECT AVG(price) FROM orders", longest=100)
+    model = learnt("SELECT AVG(price) FROM orders", max_tokens=100)
     rows = [{"question": "What is the average price?", "context": SCHEMA, "answer": "SELECT SUM(id) FROM orders"}]
     (ranked,) = audit(
         DataConfig(source=str(write_jsonl(tmp_path / "mine.jsonl", rows))), tmp_path / "d.jsonl", model=model

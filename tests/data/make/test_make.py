@@ -19,13 +19,13 @@ from tests.support.servers import PASSWORD, TABLES, duckdb_shop, mysql_admin, po
 from tests.support.tiny_runs import read_jsonl
 from text2sql.chat_client import endpoint
 from text2sql.config import EndpointConfig, SourceConfig, load_config
-from text2sql.data.audit.reading import read
-from text2sql.data.audit.smells import smells
+from text2sql.data.audit.reading import read_example
+from text2sql.data.audit.smells import find_smells
 from text2sql.data.audit.weights import WEIGHTS
 from text2sql.data.make import pairs as pairs_module
 from text2sql.data.make.options import MakeOptions
 from text2sql.data.make.pairs import make_pairs
-from text2sql.data.make.verify import means_the_same, says_values
+from text2sql.data.make.verify import are_equivalent, mentions_values
 from text2sql.data.sources import load_examples
 from text2sql.engines.url import locate
 from text2sql.engines.user_databases.connection import Limits
@@ -78,7 +78,7 @@ def test_every_pair_is_true_of_its_database(place: str, tmp_path: Path) -> None:
             result = database.run(row["answer"], Limits(rows=1000))
             assert any(value is not None for values in result.rows for value in values), row
             assert (row["dialect"], row["made_by"]) == (location.dialect, "shapes")
-            assert says_values(row["question"], row["answer"], location.dialect)
+            assert mentions_values(row["question"], row["answer"], location.dialect)
             for table in re.findall(r"(?:FROM|JOIN) (\w+)", row["answer"]):
                 assert re.search(rf'CREATE (?:TABLE|VIEW) ["`]?{table}\b', row["context"]), row
     kinds = " ".join(row["answer"] for row in rows)
@@ -93,7 +93,7 @@ def test_no_two_mean_the_same(lite: str, tmp_path: Path) -> None:
     by_result: dict[str, list[str]] = {}
     for row in rows:
         for other in by_result.setdefault(row["digest"], []):
-            assert not means_the_same(row["context"], other, row["answer"], "sqlite")
+            assert not are_equivalent(row["context"], other, row["answer"], "sqlite")
         by_result[row["digest"]].append(row["answer"])
 
 
@@ -154,7 +154,7 @@ def test_a_file_of_another_database_is_kept(lite: str, tmp_path: Path) -> None:
 def test_a_schema_that_gives_no_more_ends_with_a_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pairs_module, "_DRY", 40)
+    monkeypatch.setattr(pairs_module, "_MAX_REJECTED_IN_A_ROW", 40)
     rows = made(str(sqlite_shop(tmp_path / "small.db")), tmp_path / "mine.jsonl", 10_000)
     assert 5 < len(rows) < 10_000
     assert "given what they have" in capsys.readouterr().out
@@ -180,7 +180,7 @@ def test_a_database_without_rows(tmp_path: Path) -> None:
     ],
 )
 def test_a_question_says_the_values_of_its_query(question: str, sql: str, says: bool) -> None:
-    assert says_values(question, sql, "sqlite") is says
+    assert mentions_values(question, sql, "sqlite") is says
 
 
 # A teacher
@@ -210,7 +210,7 @@ def teacher(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[ChatServer, Callable[..., EndpointConfig]]]:
     monkeypatch.setenv("TEXT2SQL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(endpoint, "BACKOFF", 0.01)
+    monkeypatch.setattr(endpoint, "BACKOFF_SECONDS", 0.01)
     with chat_server() as state:
         state.reply = reply
 
@@ -252,7 +252,7 @@ def test_a_connection_that_dies_loses_no_pair(tmp_path: Path, monkeypatch: pytes
 
     with server_shop(postgres_admin(), *MORE) as (reader, owner):
         straight = made(reader, tmp_path / "straight.jsonl", 25)
-        prove, count = Verifier.prove, 0
+        prove, count = Verifier.verify, 0
 
         def dying(self: Verifier, draft: Any) -> str:
             nonlocal count
@@ -262,7 +262,7 @@ def test_a_connection_that_dies_loses_no_pair(tmp_path: Path, monkeypatch: pytes
                 execute(owner, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'")
             return prove(self, draft)
 
-        monkeypatch.setattr(Verifier, "prove", dying)
+        monkeypatch.setattr(Verifier, "verify", dying)
         with pytest.raises(UserError, match=r"is lost .*Run the same command again"):
             made(reader, tmp_path / "mine.jsonl", 25)
         assert len(read_jsonl(tmp_path / "mine.jsonl")) > 5
@@ -285,9 +285,9 @@ def test_the_audit_finds_nothing_in_what_was_made(place: str, tmp_path: Path) ->
     made(place, tmp_path / "mine.jsonl", 120)
     smelling = {}
     for example in load_examples(SourceConfig(source=str(tmp_path / "mine.jsonl"))):
-        reading = read(replace(example, dialect=locate(place).dialect))
+        reading = read_example(replace(example, dialect=locate(place).dialect))
         assert reading is not None, example.answer
-        found = [smell for smell in smells(reading) if smell.kind in WEIGHTS]
+        found = [smell for smell in find_smells(reading) if smell.kind in WEIGHTS]
         if found:
             smelling[example.question, example.answer] = found
     assert not smelling

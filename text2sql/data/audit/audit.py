@@ -1,4 +1,4 @@
-"""`text2sql data audit`: gold queries ranked by what may be wrong with them, and a file to decide in."""
+"""`text2sql data audit`: ranks gold queries by what may be wrong with them, and writes a file of decisions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from text2sql.config import DataConfig
 from text2sql.console import console, progress_bar
-from text2sql.data.audit.on_data import on_data
-from text2sql.data.audit.reading import read
-from text2sql.data.audit.samples import majorities, read_samples
+from text2sql.data.audit.database_run import run_on_database
+from text2sql.data.audit.reading import read_example
+from text2sql.data.audit.samples import find_disputed, read_samples
 from text2sql.data.audit.smell import Smell
-from text2sql.data.audit.smells import smells
+from text2sql.data.audit.smells import find_smells
 from text2sql.data.audit.weights import WEIGHTS, score
 from text2sql.data.decisions import Decision, read_decisions
 from text2sql.data.example import Example
@@ -30,13 +30,13 @@ UNREADABLE = Smell("unreadable", "the query does not parse in its dialect")
 
 
 @dataclass(frozen=True)
-class Audited:
-    """One example with what may be wrong with its query.
+class AuditedExample:
+    """An example with the smells of its query.
 
     Attributes:
         example: The example.
-        score: How much the smells tell together.
-        smells: Those, the most telling first.
+        score: The sum of the smells' weights.
+        smells: The smells, the heaviest first.
         witness: Rows that show them.
     """
 
@@ -54,74 +54,78 @@ def audit(
     model: ScoringModel | None = None,
     top: int = 10,
     workers: Workers = 1,
-) -> list[Audited]:
-    """Rank the gold queries of a source, print the first, and write all with a smell into a file of decisions.
+) -> list[AuditedExample]:
+    """Ranks the gold queries of a source, prints the first ones, and writes those with a smell into a decisions file.
 
-    Decisions that are in the file already stay.
+    Decisions that the file has already are kept.
 
     Args:
-        data: The source.
-        output: The file; `data.decisions` of a configuration.
-        samples: A run's directory or a file of predictions, several for each question.
-        model: A model whose likelihoods count too.
-        top: How many to print.
-        workers: Processes that judge samples.
+        data: The configuration of the source.
+        output: The decisions file, for `data.decisions` of a configuration.
+        samples: A run's directory or a file with several predictions for each question.
+        model: A model whose likelihoods are used too.
+        top: The number of examples to print.
+        workers: The number of processes that compare samples.
 
     Raises:
         UserError: The data, the samples or the file cannot be read.
     """
     answers = read_samples(samples) if samples is not None else {}
-    decided = read_decisions(output, "--output") if output.exists() else {}
+    decisions = read_decisions(output, "--output") if output.exists() else {}
     examples = with_databases(load_examples(data), data)
     if data.dialect != "sqlite":
         examples = [replace(example, dialect=data.dialect) for example in examples]
-    disputed = majorities(examples, answers, workers) if answers else {}
-    unlikely = _unlikely(examples, model) if model is not None else {}
+    disputed = find_disputed(examples, answers, workers) if answers else {}
+    unlikely = _likelihood_smells(examples, model) if model is not None else {}
     audited = []
     with progress_bar("Auditing", len(examples)) as bar:
-        for place, example in enumerate(examples):
-            audited.append(_audited(example, disputed.get(example.id), unlikely.get(place, [])))
+        for index, example in enumerate(examples):
+            audited.append(_audit_example(example, disputed.get(example.id), unlikely.get(index, [])))
             bar.advance(1, 0)
     ranked = sorted((a for a in audited if a.smells), key=lambda a: -a.score)
-    _write(output, ranked, decided)
+    _write(output, ranked, decisions)
     _print(ranked, len(examples), output, top)
     return ranked
 
 
-def _unlikely(examples: Sequence[Example], model: ScoringModel) -> dict[int, list[Smell]]:
-    """What a model finds likelier, by the places of the examples whose query can be read."""
+def _likelihood_smells(examples: Sequence[Example], model: ScoringModel) -> dict[int, list[Smell]]:
+    """The smells by a model's likelihoods, by the index of the example."""
     # Not at the top: the SDK takes seconds to load, and most audits do without.
     from text2sql.data.audit.likelihood import find_likelier, likelihood_smells
 
-    readings = {place: reading for place, example in enumerate(examples) if (reading := read(example)) is not None}
-    found = find_likelier([*readings.values()], model)
-    if left_out := sum(likelier is None for likelier in found):
+    readings = {
+        index: reading for index, example in enumerate(examples) if (reading := read_example(example)) is not None
+    }
+    results = find_likelier([*readings.values()], model)
+    if too_long_count := sum(likelier is None for likelier in results):
         console.print(
-            f"{left_out:,} of {len(examples):,} rows are longer than the {model.longest:,} tokens that the model "
-            "takes, and are ranked without it."
+            f"{too_long_count:,} of {len(examples):,} rows are longer than the {model.max_tokens:,} tokens that the "
+            "model takes, and are ranked without it."
         )
-    return {place: likelihood_smells(likelier or []) for place, likelier in zip(readings, found, strict=True)}
+    return {index: likelihood_smells(likelier or []) for index, likelier in zip(readings, results, strict=True)}
 
 
-def _audited(example: Example, disputed: tuple[Smell, list[str]] | None, unlikely: Sequence[Smell]) -> Audited:
-    reading = read(example)
+def _audit_example(
+    example: Example, disputed: tuple[Smell, list[str]] | None, unlikely: Sequence[Smell]
+) -> AuditedExample:
+    reading = read_example(example)
     if reading is None:
         found, witness = [UNREADABLE], list[str]()
     else:
-        real, witness = on_data(reading)
-        found = [*smells(reading), *real, *unlikely]
+        database_smells, witness = run_on_database(reading)
+        found = [*find_smells(reading), *database_smells, *unlikely]
     if disputed is not None:
         found, witness = [*found, disputed[0]], [*disputed[1], *witness]
-    # What hardly tells anything would hide what does.
+    # Smells without a weight would hide those that matter.
     found = sorted((smell for smell in found if smell.kind in WEIGHTS), key=lambda smell: -WEIGHTS[smell.kind])
-    return Audited(example, score(found), tuple(found), tuple(witness))
+    return AuditedExample(example, score(found), tuple(found), tuple(witness))
 
 
-def _write(output: Path, ranked: list[Audited], decided: dict[tuple[str, str], Decision]) -> None:
+def _write(output: Path, ranked: list[AuditedExample], decisions: dict[tuple[str, str], Decision]) -> None:
     rows = []
     for a in ranked:
         example = a.example
-        earlier = decided.pop((example.question, example.answer), None)
+        earlier = decisions.pop((example.question, example.answer), None)
         rows.append(
             Decision(
                 id=example.id,
@@ -134,13 +138,13 @@ def _write(output: Path, ranked: list[Audited], decided: dict[tuple[str, str], D
                 witness=list(a.witness) or None,
             )
         )
-    # Decisions on rows that smell of nothing any more, or that another source has.
-    rows += [row for row in decided.values() if row.decision]
+    # Decisions on rows that have no smell any more, or that belong to another source.
+    rows += [row for row in decisions.values() if row.decision]
     output.parent.mkdir(parents=True, exist_ok=True)
     RunDirectory(output.parent).replace_rows(output.name, rows)
 
 
-def _print(ranked: list[Audited], total: int, output: Path, top: int) -> None:
+def _print(ranked: list[AuditedExample], total: int, output: Path, top: int) -> None:
     if not total:
         raise UserError("data: the source has no rows.")
     for number, a in enumerate(ranked[:top], start=1):

@@ -1,4 +1,4 @@
-"""What a question says and what its query does, as the smells compare them."""
+"""Reads an example for the smells: the words of its question and evidence, and the parts of its query."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ NUMBERS = {
 _QUOTED = re.compile(r"\"([^\"]+)\"|“([^”]+)”|(?<![A-Za-z])'([^']+)'(?![A-Za-z])")
 _NUMBER = re.compile(r"(?<![\w.])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?![\w.]*\d)(?!(?:st|nd|rd|th) century)")
 _CURRENCY = re.compile(r"(?:\b[A-Z]{2,3}S?)?\$(?=\d)|\b(?:USD|EUR|GBP|CZK)(?=\d)")
-# Words that begin a sentence of a question, or stand in capitals for another reason.
-_COMMON = frozenset(
+# Words that start a question's sentence, or that are capitalized without being names.
+_COMMON_WORDS = frozenset(
     [
         "what",
         "which",
@@ -144,18 +144,18 @@ _COMMON = frozenset(
 
 @dataclass(frozen=True)
 class Reading:
-    """One example, taken apart.
+    """An example with the parts that the smells compare.
 
     Attributes:
         example: The example.
-        tree: Of its query.
+        tree: The syntax tree of its query.
     """
 
     example: Example
     tree: exp.Expr
 
     @cached_property
-    def said(self) -> str:
+    def text(self) -> str:
         """Question and evidence, in lower case."""
         return f"{self.question} {(self.example.evidence or '').lower()}"
 
@@ -172,11 +172,11 @@ class Reading:
     @cached_property
     def all_words(self) -> frozenset[str]:
         """The words of question and evidence, in lower case."""
-        return frozenset(re.findall(r"\w+", self.said))
+        return frozenset(re.findall(r"\w+", self.text))
 
     @cached_property
     def stems(self) -> frozenset[str]:
-        """The words of question and evidence, without their endings."""
+        """The stems of the words of question and evidence."""
         return frozenset(stems(f"{self.example.question} {self.example.evidence or ''}"))
 
     @cached_property
@@ -190,13 +190,13 @@ class Reading:
         return [node for node in self.tree.find_all(exp.Literal) if not node.find_ancestor(exp.Limit, exp.Offset)]
 
     @cached_property
-    def texts(self) -> str:
-        """All literals of the query, limits included, in lower case."""
+    def literal_text(self) -> str:
+        """All literals of the query, including limits, in lower case and joined."""
         return " | ".join(str(node.this).lower() for node in self.tree.find_all(exp.Literal))
 
     @cached_property
     def values(self) -> frozenset[str]:
-        """The literals of the query, each by itself, in lower case and without what LIKE reads as any text."""
+        """The literals of the query in lower case, without the wildcards of LIKE."""
         return frozenset(plain_value(str(node.this)) for node in self.tree.find_all(exp.Literal))
 
     @cached_property
@@ -206,7 +206,7 @@ class Reading:
 
     @cached_property
     def column_names(self) -> frozenset[str]:
-        """Their names, in lower case."""
+        """The names of the columns that the query names, in lower case."""
         return frozenset(column.name.lower() for column in self.columns)
 
     @cached_property
@@ -214,7 +214,7 @@ class Reading:
         """The columns of the schema, in lower case."""
         return frozenset(name for table in self.schema.tables.values() for name in table.columns)
 
-    def keyed(self, column: str) -> bool:
+    def is_key_column(self, column: str) -> bool:
         """Whether a column, in lower case, is a key or refers to one somewhere in the schema."""
         return any(
             column in table.primary_key or any(column in key.columns for key in table.foreign_keys)
@@ -223,82 +223,82 @@ class Reading:
         )
 
     def stems_of(self, name: str) -> set[str]:
-        """The words of a column's name as the schema spells it: of ``MailStreet`` two."""
-        return stems(self.spelt.get(name.lower(), name))
+        """The stems of a column's name as the schema spells it: two for ``MailStreet``."""
+        return stems(self.column_spellings.get(name.lower(), name))
 
     @cached_property
-    def spelt(self) -> dict[str, str]:
-        """The columns of the query's tables, by their names in lower case, as the schema spells them."""
+    def column_spellings(self) -> dict[str, str]:
+        """The spellings in the schema of the columns of the query's tables, by lower-case name."""
         tables = [table for key in self.tables.values() if (table := self.schema.tables.get(key)) is not None]
         return {name: column.name for table in tables for name, column in table.columns.items()}
 
     @cached_property
     def tables(self) -> dict[str, str]:
-        """What each alias or name of a table stands for, in lower case."""
+        """The table of each alias or table name of the query, in lower case."""
         return {node.alias_or_name.lower(): node.name.lower() for node in self.tree.find_all(exp.Table)}
 
     @cached_property
     def select(self) -> exp.Select | None:
-        """The outermost SELECT; of a set operation the first."""
+        """The outermost SELECT; the first one of a set operation."""
         return self.tree if isinstance(self.tree, exp.Select) else self.tree.find(exp.Select)
 
     @cached_property
     def limits(self) -> list[int]:
-        """The numbers of its limits."""
-        found = [node.expression for node in self.tree.find_all(exp.Limit)]
-        return [int(node.this) for node in found if isinstance(node, exp.Literal) and str(node.this).isdigit()]
+        """The numbers of the query's limits."""
+        limits = [node.expression for node in self.tree.find_all(exp.Limit)]
+        return [int(node.this) for node in limits if isinstance(node, exp.Literal) and str(node.this).isdigit()]
 
     @cached_property
     def numbers(self) -> list[str]:
-        """The numbers that the question says, in digits; years of other centuries and ordinals among them."""
+        """The numbers in the question, in digits, including years and ordinals."""
         return [match.replace(",", "") for match in _NUMBER.findall(_CURRENCY.sub(" ", self.example.question))]
 
     @cached_property
-    def quoted(self) -> list[str]:
-        """What the question quotes, in lower case."""
+    def quoted_texts(self) -> list[str]:
+        """The quoted texts of the question, in lower case."""
         return ["".join(match).strip().lower() for match in _QUOTED.findall(self.example.question)]
 
-    def names(self) -> Iterator[str]:
-        """Words in capitals inside the question, in lower case, which are most often values."""
-        # An initial, as in Elizabeth A. White, ends no sentence.
+    def capitalized_words(self) -> Iterator[str]:
+        """The capitalized words within the question's sentences, in lower case; most are values."""
+        # An initial, as in Elizabeth A. White, does not end a sentence.
         for sentence in re.split(r"(?<=[a-z0-9)\]'\"][.?!])\s+", self.example.question):
             words = re.findall(r"[A-Za-zÀ-ÿ][\w'À-ÿ-]*", sentence)
             for word in words[1:]:
                 plain = re.sub(r"'s?$", "", word)
-                if plain[:1].isupper() and plain.lower() not in _COMMON and len(plain) > 2:
+                if plain[:1].isupper() and plain.lower() not in _COMMON_WORDS and len(plain) > 2:
                     yield plain.lower()
 
     def type_of(self, column: exp.Column) -> str:
-        """The affinity of a column, empty where it cannot be told."""
+        """The affinity of a column; empty if it is unknown."""
         name, table = column.name.lower(), self.tables.get(column.table.lower(), "")
         tables = [table] if table else [*self.tables.values()]
         kinds = {
-            found.columns[name].affinity
-            for known in tables
-            if (found := self.schema.tables.get(known)) is not None and name in found.columns
+            table_schema.columns[name].affinity
+            for key in tables
+            if (table_schema := self.schema.tables.get(key)) is not None and name in table_schema.columns
         }
         return kinds.pop() if len(kinds) == 1 else ""
 
 
 def plain_value(text: str) -> str:
-    """A value in lower case and without what LIKE reads as any text: ``19`` of ``'%/%/19'``."""
+    """A value in lower case and without LIKE's wildcards: ``19`` for ``'%/%/19'``."""
     return (
         text.lower().rpartition("%")[2] if text.startswith("%") and not text.endswith("%") else text.lower().strip("%")
     )
 
 
-def read(example: Example) -> Reading | None:
-    """An example, taken apart; None where its query does not parse."""
+def read_example(example: Example) -> Reading | None:
+    """Reads an example; None if its query does not parse."""
     try:
         if example.dialect == "sqlite":
-            return Reading(example, _with_texts(parse_sqlite(example.answer), example))
+            return Reading(example, _resolve_double_quotes(parse_sqlite(example.answer), example))
         return Reading(example, sqlglot.parse_one(example.answer, read=example.dialect))
     except (SqlglotError, RecursionError, ValueError, TypeError):
         return None
 
 
-def _with_texts(tree: exp.Expr, example: Example) -> exp.Expr:
-    """The tree with what stands in double quotes and names no column as the text that SQLite takes it for."""
+def _resolve_double_quotes(tree: exp.Expr, example: Example) -> exp.Expr:
+    """Replaces double-quoted names that are no columns by strings, as SQLite reads them."""
     if '"' not in example.answer:
         return tree
     known = {name for table in parse_schema(example.context).tables.values() for name in table.columns}
@@ -306,7 +306,7 @@ def _with_texts(tree: exp.Expr, example: Example) -> exp.Expr:
     for column in [*tree.find_all(exp.Column)]:
         name = column.name
         quoted = isinstance(column.this, exp.Identifier) and column.this.quoted and f'"{name}"' in example.answer
-        alone = isinstance(column.parent, (exp.Select, exp.Ordered, exp.Group, exp.AggFunc, exp.Distinct))
-        if quoted and not column.table and not alone and name.lower() not in known:
+        is_bare = isinstance(column.parent, (exp.Select, exp.Ordered, exp.Group, exp.AggFunc, exp.Distinct))
+        if quoted and not column.table and not is_bare and name.lower() not in known:
             column.replace(exp.Literal.string(name))
     return tree

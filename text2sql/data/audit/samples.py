@@ -1,4 +1,4 @@
-"""Gold queries that most answers of a model contradict, where the answers agree with one another."""
+"""Finds gold queries that most answers of a model contradict while agreeing with one another."""
 
 from __future__ import annotations
 
@@ -16,70 +16,73 @@ from text2sql.evaluation import extract_sql
 from text2sql.rows import read_rows
 from text2sql.runs.directory import RunDirectory
 
-# Columns that hold an answer, and those that hold several.
-_ONE, _MANY = ("predicted", "prediction", "sql", "answer_text", "text"), ("predictions", "samples", "candidates")
+# Columns with one answer.
+_ANSWER_COLUMNS = ("predicted", "prediction", "sql", "answer_text", "text")
+# Columns with several answers.
+_ANSWERS_COLUMNS = ("predictions", "samples", "candidates")
 
 
-def read_samples(place: Path) -> dict[str, list[str]]:
+def read_samples(path: Path) -> dict[str, list[str]]:
     """Answers by question, from a run's directory or a file of predictions.
 
     Raises:
-        UserError: There is no such place, or its rows have no question with an answer.
+        UserError: The path does not exist, or its rows have no question with an answer.
     """
-    files = sorted(place.glob("predictions-*.jsonl")) if place.is_dir() else [place]
+    files = sorted(path.glob("predictions-*.jsonl")) if path.is_dir() else [path]
     if not files or not all(file.is_file() for file in files):
-        raise UserError(f"--samples: there are no predictions in {place}; give a run's directory, or a file of them.")
-    if place.is_dir():
-        RunDirectory(place).saved_config()
-    found: defaultdict[str, list[str]] = defaultdict(list)
+        raise UserError(f"--samples: there are no predictions in {path}; give a run's directory, or a file of them.")
+    if path.is_dir():
+        RunDirectory(path).saved_config()
+    answers: defaultdict[str, list[str]] = defaultdict(list)
     for file in files:
         for row in read_rows(file, "--samples"):
             question = row.get("question")
-            texts = [row[name] for name in _ONE if isinstance(row.get(name), str)][:1]
-            texts += [text for name in _MANY for text in row.get(name) or [] if isinstance(text, str)]
+            texts = [row[name] for name in _ANSWER_COLUMNS if isinstance(row.get(name), str)][:1]
+            texts += [text for name in _ANSWERS_COLUMNS for text in row.get(name) or [] if isinstance(text, str)]
             if isinstance(question, str):
-                found[question] += [sql for text in texts if (sql := extract_sql(text))]
-    if not any(found.values()):
-        raise UserError(f"--samples: {place} has no rows with a question and an answer ({', '.join((*_ONE, *_MANY))}).")
-    return dict(found)
+                answers[question] += [sql for text in texts if (sql := extract_sql(text))]
+    if not any(answers.values()):
+        columns = ", ".join((*_ANSWER_COLUMNS, *_ANSWERS_COLUMNS))
+        raise UserError(f"--samples: {path} has no rows with a question and an answer ({columns}).")
+    return dict(answers)
 
 
-def majorities(
+def find_disputed(
     examples: Sequence[Example], samples: Mapping[str, Sequence[str]], workers: Workers
 ) -> dict[str, tuple[Smell, list[str]]]:
-    """By id, examples whose samples mostly agree with each other and not with the gold query; with a witness.
+    """The examples, by id, whose samples mostly agree with each other and not with the gold query; with a witness.
 
     Args:
-        examples: With their gold queries.
-        samples: Answers by question.
-        workers: Processes that judge.
+        examples: The examples.
+        samples: The sampled queries by question.
+        workers: The number of processes that compare queries.
     """
-    asked = [e for e in examples if len(samples.get(e.question, ())) > 1]
-    against = [(e, sql) for e in asked for sql in samples[e.question]]
-    verdicts = _judged([(e, e.answer, sql) for e, sql in against], workers)
+    sampled = [e for e in examples if len(samples.get(e.question, ())) > 1]
+    pairs_with_gold = [(e, sql) for e in sampled for sql in samples[e.question]]
+    verdicts = _compare([(e, e.answer, sql) for e, sql in pairs_with_gold], workers)
     wrong: defaultdict[str, list[tuple[str, Verdict]]] = defaultdict(list)
-    for (example, sql), verdict in zip(against, verdicts, strict=True):
+    for (example, sql), verdict in zip(pairs_with_gold, verdicts, strict=True):
         if verdict.status == "different":
             wrong[example.id].append((sql, verdict))
-    disputed = [e for e in asked if 2 * len(wrong[e.id]) > len(samples[e.question])]
+    disputed = [e for e in sampled if 2 * len(wrong[e.id]) > len(samples[e.question])]
     pairs = [(e, wrong[e.id][0][0], sql) for e in disputed for sql, _ in wrong[e.id][1:]]
-    agreed: defaultdict[str, int] = defaultdict(int)
-    for (example, _, _), verdict in zip(pairs, _judged(pairs, workers), strict=True):
-        agreed[example.id] += verdict.status == "equivalent"
-    found = {}
+    agreeing: defaultdict[str, int] = defaultdict(int)
+    for (example, _, _), verdict in zip(pairs, _compare(pairs, workers), strict=True):
+        agreeing[example.id] += verdict.status == "equivalent"
+    result = {}
     for example in disputed:
-        votes, total = 1 + agreed[example.id], len(samples[example.question])
+        votes, total = 1 + agreeing[example.id], len(samples[example.question])
         if 2 * votes > total:
             sql, verdict = wrong[example.id][0]
-            said = f"{votes} of {total} samples agree on another query: {sql}"
-            found[example.id] = Smell("most samples disagree", said), _witness(verdict)
-    return found
+            detail = f"{votes} of {total} samples agree on another query: {sql}"
+            result[example.id] = Smell("most samples disagree", detail), _witness(verdict)
+    return result
 
 
-def _judged(pairs: Sequence[tuple[Example, str, str]], workers: Workers) -> list[Verdict]:
-    listed = [evaluation.Pair(e.context, gold, sql, e.db, e.dialect) for e, gold, sql in pairs]
-    found = dict(evaluation.score_pairs(listed, workers=workers))
-    return [found[place] for place in range(len(listed))]
+def _compare(pairs: Sequence[tuple[Example, str, str]], workers: Workers) -> list[Verdict]:
+    to_compare = [evaluation.Pair(e.context, gold, sql, e.db, e.dialect) for e, gold, sql in pairs]
+    verdicts = dict(evaluation.score_pairs(to_compare, workers=workers))
+    return [verdicts[index] for index in range(len(to_compare))]
 
 
 def _witness(verdict: Verdict) -> list[str]:

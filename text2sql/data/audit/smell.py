@@ -1,4 +1,4 @@
-"""A smell, and the words by which questions say what a query should do."""
+"""The type of a smell, the words by which questions ask for comparisons and aggregates, and helpers of the smells."""
 
 from __future__ import annotations
 
@@ -63,7 +63,12 @@ DISTINCT = re.compile(r"\b(?:distinct|different|unique|kinds?|types?|various|wit
 
 
 class Smell(NamedTuple):
-    """One thing about a gold query: a key of `weights.WEIGHTS`, and what it is about."""
+    """Something about a gold query that may be wrong.
+
+    Attributes:
+        kind: A key of `weights.WEIGHTS`.
+        detail: What it is about.
+    """
 
     kind: str
     detail: str
@@ -72,17 +77,17 @@ class Smell(NamedTuple):
 Finder = Callable[[Reading], Iterator[Smell]]
 
 
-def same_number(value: str, said: str) -> bool:
-    """Whether a number is among those of a text, perhaps as a percentage or in thousands."""
+def same_number(value: str, text: str) -> bool:
+    """Whether a number is in a text, possibly as a percentage or in thousands."""
     if not re.fullmatch(r"\d+(?:\.\d+)?", value):
         return False
     number = float(value)
-    spoken = {float(text.replace(",", "")) for text in re.findall(r"\d[\d,]*(?:\.\d+)?", said) if text.strip(",")}
-    return number in spoken or number / 100 in spoken or number * 100 in spoken or number / 1000 in spoken
+    numbers = {float(match.replace(",", "")) for match in re.findall(r"\d[\d,]*(?:\.\d+)?", text) if match.strip(",")}
+    return number in numbers or number / 100 in numbers or number * 100 in numbers or number / 1000 in numbers
 
 
 def reads_column(node: exp.Expr, column: str) -> bool:
-    """Whether a column of this name, in lower case, is in a part of a query."""
+    """Whether a part of a query contains a column of this lower-case name."""
     return any(c.name.lower() == column for c in node.find_all(exp.Column))
 
 
@@ -95,12 +100,12 @@ def is_key(r: Reading, column: exp.Column) -> bool:
     return table is not None and (name in table.primary_key or any(name in key.columns for key in table.foreign_keys))
 
 
-def named_so(r: Reading, *words: str) -> bool:
-    """Whether a column of the query has one of the words in its name."""
+def names_contain(r: Reading, *words: str) -> bool:
+    """Whether the name of a column of the query contains one of the words."""
     return any(word in name for name in r.column_names for word in words)
 
 
 def inside_join(column: exp.Column) -> bool:
-    """Whether a column stands in the condition of a join."""
+    """Whether a column is in the condition of a join."""
     join = column.find_ancestor(exp.Join, exp.Select)
     return isinstance(join, exp.Join)

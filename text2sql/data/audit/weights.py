@@ -1,8 +1,8 @@
-"""How much each smell tells: by how much it raises the odds that a row has a planted fault.
+"""The weight of each smell: by how much it raises the log-odds that a row has a planted fault.
 
-The weights are those of a logistic regression, none below 0, of planted faults against rows as they are, on half of the
+The weights are those of a logistic regression, none below 0, of planted faults against unchanged rows, on half of the
 databases of BIRD's sample of training rows and its sample of dev rows (`scripts/plant_faults.py --tune`). A smell that
-is not listed tells less than 0.2, and is not told.
+is not listed has a weight below 0.2 and is not reported.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from text2sql.data.audit.smell import Smell
 
-# Where the query says the contrary of its question, or makes no sense. They are taken for telling until the data speak
-# against it; all others are taken for hints.
+# Smells of queries that contradict their question or make no sense. The regression's prior for them is a high weight;
+# for all others it is a low one.
 CONTRARY = frozenset(
     (
         "another aggregate for how many",
@@ -64,7 +64,7 @@ CONTRARY = frozenset(
 )
 
 WEIGHTS: dict[str, float] = {
-    # On real data, and by a model's answers: by judgement.
+    # From real databases and a model's answers; set by hand.
     "unreadable": 9.0,
     "fails on its database": 6.0,
     "too slow on its database": 1.0,
@@ -74,7 +74,7 @@ WEIGHTS: dict[str, float] = {
     "arbitrary cut": 1.0,
     "rows repeated by a join": 1.0,
     "most samples disagree": 3.0,
-    # By a model's likelihoods, where there is one: by the regression, beside all others.
+    # From a model's likelihoods; by the regression, together with all others.
     "aggregate far less likely": 0.79,
     "comparison far less likely": 2.65,
     "comparison less likely": 0.52,
@@ -85,12 +85,12 @@ WEIGHTS: dict[str, float] = {
     "shown column less likely": 1.63,
     "used column far less likely": 1.84,
     "used column less likely": 0.32,
-    # On the text alone, and too rare in those rows to be counted: by judgement.
+    # From the text alone, and too rare in those rows for the regression; set by hand.
     "distinct missing": 0.8,
     "join without condition": 2.0,
     "negation unasked": 1.2,
     "numbers compared as text": 0.8,
-    # On the text alone, by the regression.
+    # From the text alone; by the regression.
     "about something else": 0.51,
     "another aggregate for how many": 2.56,
     "another aggregate for the average": 2.64,
@@ -173,6 +173,6 @@ WEIGHTS: dict[str, float] = {
 }
 
 
-def score(found: Iterable[Smell]) -> float:
-    """The sum of what the smells of a gold query tell; 0 for none."""
-    return sum(WEIGHTS.get(smell.kind, 0.0) for smell in found)
+def score(smells: Iterable[Smell]) -> float:
+    """The sum of the weights of smells; 0 for none."""
+    return sum(WEIGHTS.get(smell.kind, 0.0) for smell in smells)

@@ -1,1 +1,7 @@
-"""Questions with their SQL, made from a schema and its values by shapes: the bundled data, and a user's own."""
+"""Makes questions with SQL from a schema and its values: for the bundled data and for a user's database.
+
+- `pairs`: the command `text2sql data make` (`options`); `describe`: a user's database as a domain; `verify`: checks.
+- `domain`, `query`: the vocabulary of a domain (tables, columns, words); queries by clauses, and drafts of pairs.
+- `shapes/`: the query shapes, each of which draws a question with its query; `conditions`, `phrasing`: their parts.
+- `teacher`: pairs that a teacher model writes.
+"""

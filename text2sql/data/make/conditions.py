@@ -34,9 +34,9 @@ class Condition:
 
     Attributes:
         column: The column.
-        test: What stands after the column in SQL: ``> 30``.
-        words: The words, next to the noun.
-        before: Whether the words stand before the noun.
+        test: The SQL after the column: ``> 30``.
+        words: The words next to the noun.
+        before: Whether the words precede the noun.
     """
 
     column: Column
@@ -76,7 +76,7 @@ def on_column(rng: Random, view: View, table: Table, column: Column) -> Conditio
 def equals(rng: Random, column: Column) -> Condition:
     """Draw ``= value`` for a category."""
     value = rng.choice(column.values)
-    return _worded(column, f"= {literal(value)}", _category_words(rng, column), value)
+    return _make_condition(column, f"= {literal(value)}", _category_words(rng, column), value)
 
 
 def one_of(rng: Random, column: Column) -> Condition:
@@ -84,7 +84,7 @@ def one_of(rng: Random, column: Column) -> Condition:
     values = rng.sample(column.values, 2 if len(column.values) < 5 or rng.random() < 0.7 else 3)
     words = rng.choice([*column.where, f"whose {rng.choice(column.phrases)} is {{}}"])
     spoken = f"{', '.join(values[:-1])} or {values[-1]}"
-    return _worded(column, f"IN ({', '.join(map(literal, values))})", words, spoken)
+    return _make_condition(column, f"IN ({', '.join(map(literal, values))})", words, spoken)
 
 
 def other_than(rng: Random, column: Column) -> Condition:
@@ -92,7 +92,7 @@ def other_than(rng: Random, column: Column) -> Condition:
     value = rng.choice(column.values)
     phrase = rng.choice(column.phrases)
     words = rng.choice([f"whose {phrase} is not {{}}", f"with {article(phrase)} other than {{}}"])
-    return _worded(column, f"!= {literal(value)}", words, value)
+    return _make_condition(column, f"!= {literal(value)}", words, value)
 
 
 def is_set(rng: Random, column: Column) -> Condition:
@@ -101,14 +101,14 @@ def is_set(rng: Random, column: Column) -> Condition:
     value = str(on).upper() if column.stored == "boolean" else str(int(on))
     if column.values:
         value = literal(column.values[0 if on else 1])
-    return _worded(column, f"= {value}", rng.choice(column.where if on else column.unless), "")
+    return _make_condition(column, f"= {value}", rng.choice(column.where if on else column.unless), "")
 
 
 def has_value(rng: Random, column: Column) -> Condition:
     """Draw ``IS NULL`` or ``IS NOT NULL`` for a sparse column."""
     missing = rng.random() < 0.55
     words = rng.choice(column.missing if missing else column.present)
-    return _worded(column, "IS NULL" if missing else "IS NOT NULL", words, "")
+    return _make_condition(column, "IS NULL" if missing else "IS NOT NULL", words, "")
 
 
 def compare(rng: Random, column: Column) -> Condition:
@@ -117,7 +117,9 @@ def compare(rng: Random, column: Column) -> Condition:
     value = _round_value(rng, column)
     if column.high - column.low <= 20 and column.step == 1 and rng.random() < 0.3:
         test = "="
-    return _worded(column, f"{test} {literal(value)}", rng.choice(_number_words(rng, column, test)), literal(value))
+    return _make_condition(
+        column, f"{test} {literal(value)}", rng.choice(_number_words(rng, column, test)), literal(value)
+    )
 
 
 def between(rng: Random, column: Column) -> Condition | None:
@@ -132,7 +134,9 @@ def between(rng: Random, column: Column) -> Condition | None:
         words = rng.choice(_number_words(rng, column, "between"))
     if first == last:
         return None
-    return _worded(column, f"BETWEEN {literal(first)} AND {literal(last)}", words, literal(first), literal(last))
+    return _make_condition(
+        column, f"BETWEEN {literal(first)} AND {literal(last)}", words, literal(first), literal(last)
+    )
 
 
 def in_years(rng: Random, column: Column) -> Condition:
@@ -143,7 +147,9 @@ def in_years(rng: Random, column: Column) -> Condition:
         preposition = "after"
     if not column.verb and test == "=":
         preposition = "of"
-    return _worded(column, f"{test} {value}", f"{rng.choice(_verbs(rng, column))} {preposition} {{}}", str(value))
+    return _make_condition(
+        column, f"{test} {value}", f"{rng.choice(_verbs(rng, column))} {preposition} {{}}", str(value)
+    )
 
 
 def in_time(rng: Random, column: Column) -> Condition:
@@ -152,30 +158,30 @@ def in_time(rng: Random, column: Column) -> Condition:
     day = random_day(rng, column)
     shape = rng.choice(("year", "year", "month", "before_year", "after", "before", "between"))
     if column.stored == "time" and shape in ("year", "month", "between"):
-        # The last moment of a span has no literal.
+        # The last moment of a period has no literal.
         shape = "before_year"
     if shape == "year":
-        return _worded(column, _span(column, day, month=False), f"{verb} in {{}}", str(day.year))
+        return _make_condition(column, _within_period(column, day, month=False), f"{verb} in {{}}", str(day.year))
     if shape == "month":
         words = (MONTHS[day.month - 1], str(day.year))
-        return _worded(column, _span(column, day, month=True), f"{verb} in {{}} {{}}", *words)
+        return _make_condition(column, _within_period(column, day, month=True), f"{verb} in {{}} {{}}", *words)
     if shape == "before_year":
         year = max(day.year, int(column.low) + 1)
-        return _worded(column, f"< '{year}-01-01'", f"{verb} before {{}}", str(year))
+        return _make_condition(column, f"< '{year}-01-01'", f"{verb} before {{}}", str(year))
     if shape == "between":
         first, last = sorted((day, random_day(rng, column)))
         test = f"BETWEEN '{first}' AND '{last}'"
-        return _worded(column, test, f"{verb} between {{}} and {{}}", str(first), str(last))
+        return _make_condition(column, test, f"{verb} between {{}} and {{}}", str(first), str(last))
     spoken = str(day) if rng.random() < 0.6 else f"{MONTHS[day.month - 1]} {day.day}, {day.year}"
-    # The day after a day has moments that are later than its first.
+    # For a timestamp, "after a day" starts with the next day.
     sign, limit = (">", day) if shape == "after" else ("<", day)
     if shape == "after" and column.stored == "time":
         sign, limit = ">=", day + timedelta(days=1)
-    return _worded(column, f"{sign} '{limit}'", f"{verb} {shape} {{}}", spoken)
+    return _make_condition(column, f"{sign} '{limit}'", f"{verb} {shape} {{}}", spoken)
 
 
-def _span(column: Column, day: date, *, month: bool) -> str:
-    """The test for all days of the year or month of a day."""
+def _within_period(column: Column, day: date, *, month: bool) -> str:
+    """The test for the days in the year or month of a day."""
     if column.stored == "text":
         return f"LIKE '{day:%Y-%m}-%'" if month else f"LIKE '{day.year}-%'"
     first = day.replace(day=1) if month else date(day.year, 1, 1)
@@ -197,13 +203,13 @@ def like(rng: Random, view: View, table: Table, column: Column) -> Condition:
     if shape == "starts":
         part = rng.choice((text[0], text.split()[0]))
         words = (f"whose {phrase} starts with {{}}", f"whose {phrase} begins with {{}}")
-        return _worded(column, f"LIKE '{part}%'", rng.choice(words), f'"{part}"')
+        return _make_condition(column, f"LIKE '{part}%'", rng.choice(words), f'"{part}"')
     if shape == "ends":
         part = rng.choice((text[-1], text.split()[-1]))
-        return _worded(column, f"LIKE '%{part}'", f"whose {phrase} ends with {{}}", f'"{part}"')
+        return _make_condition(column, f"LIKE '%{part}'", f"whose {phrase} ends with {{}}", f'"{part}"')
     part = rng.choice(text.split())
     words = (f"whose {phrase} contains {{}}", f"with {{}} in the {phrase}")
-    return _worded(column, f"LIKE '%{part}%'", rng.choice(words), f'"{part}"')
+    return _make_condition(column, f"LIKE '%{part}%'", rng.choice(words), f'"{part}"')
 
 
 def article(noun: str) -> str:
@@ -213,7 +219,7 @@ def article(noun: str) -> str:
     return f"{'an' if vowel else 'a'} {noun}"
 
 
-def _worded(column: Column, test: str, template: str, *values: str) -> Condition:
+def _make_condition(column: Column, test: str, template: str, *values: str) -> Condition:
     words = template.removeprefix("^").format(*values)
     return Condition(column, test, words, before=template.startswith("^"))
 

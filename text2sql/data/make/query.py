@@ -15,7 +15,7 @@ Rows = dict[str, list[Row]]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One SELECT statement, written in the one style of the data set."""
+    """A SELECT statement by its clauses, printed in the style of the data set."""
 
     select: str
     source: str
@@ -41,9 +41,9 @@ class Query:
         return " ".join(parts)
 
     def cut(self) -> str | None:
-        """Return a query for the sort keys up to one row past the limit, which must differ at the cut.
+        """Return a query for the sort keys up to one row past the limit; the last two keys must differ.
 
-        Without a limit all sort keys are returned: an order that is asked for must be the only one.
+        Without a limit it returns all sort keys, which must all differ, so that the order is unique.
         """
         if not self.order:
             return None
@@ -70,7 +70,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a shape may look at: the domain and its rows."""
+    """The input of a shape: the domain and its rows."""
 
     domain: Domain
     rows: Rows

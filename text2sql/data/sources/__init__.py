@@ -1,4 +1,8 @@
-"""Where examples come from: data sets known by name, local files, the Hugging Face Hub."""
+"""Loads examples from named data sets, local files and the Hugging Face Hub.
+
+- `named`: the data sets that are known by name; `bird`, `bundled`, `spider`, `wikisql`: readers of their own forms.
+- `records`: rows as examples by the names of columns; `layout`: files of official archives; `hub`: the Hub.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from backends.paths import cache_directory
 from text2sql.config import SourceConfig, expand_user
 from text2sql.data.example import Example
 from text2sql.data.sources.hub import read_hub
-from text2sql.data.sources.layout import fetched, wrong_layout
+from text2sql.data.sources.layout import fetch_directory, wrong_layout
 from text2sql.data.sources.named import NAMED, NamedSource, find_named
 from text2sql.data.sources.records import check_columns, to_examples
 from text2sql.errors import UserError
@@ -21,9 +25,9 @@ __all__ = ["NAMED", "NamedSource", "find_named", "load_examples", "with_database
 
 
 def load_examples(data: SourceConfig) -> list[Example]:
-    """All rows of the configured source, as they are; `text2sql.data.clean` judges them.
+    """Loads all rows of the configured source; `text2sql.data.clean` drops unusable ones.
 
-    A named source is read from `path` (a file, or a directory in the official archive's layout), else from where
+    A named source is read from `path` (a file, or a directory in the layout of the official archive), else from where
     `text2sql data fetch` puts it, else from the Hub.
 
     Raises:
@@ -44,7 +48,7 @@ def load_examples(data: SourceConfig) -> list[Example]:
 
 
 def with_databases(examples: Sequence[Example], data: SourceConfig) -> list[Example]:
-    """The examples with databases to run on, where a source has them in another form than files (WikiSQL's tables)."""
+    """Adds databases to examples of a source that has them in another form than files, such as WikiSQL's tables."""
     named = NAMED.get(data.source)
     if named is None or named.make_databases is None or (directory := _archive_directory(data, named)) is None:
         return list(examples)
@@ -54,10 +58,10 @@ def with_databases(examples: Sequence[Example], data: SourceConfig) -> list[Exam
 
 
 def _archive_directory(data: SourceConfig, named: NamedSource | None) -> Path | None:
-    """The directory of an official archive to read, if there is one."""
+    """The directory of the official archive, if there is one."""
     readable = named is not None and named.read_directory is not None
     if not data.path:
-        return fetched(data.source) if readable and fetched(data.source).is_dir() else None
+        return fetch_directory(data.source) if readable and fetch_directory(data.source).is_dir() else None
     path = expand_user(data.path)
     if not path.is_dir():
         return None
@@ -87,7 +91,7 @@ def _load_rows(data: SourceConfig, named: NamedSource | None) -> list[Example]:
 
 
 def _with_unique_ids(examples: list[Example]) -> list[Example]:
-    """Predictions are keyed by id: a column of ids that repeat is replaced by row numbers."""
+    """Appends row numbers to ids that are not unique, because predictions are keyed by id."""
     if len({e.id for e in examples}) == len(examples):
         return examples
     return [replace(e, id=f"{e.id}#{index}") for index, e in enumerate(examples)]

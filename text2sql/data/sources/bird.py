@@ -1,11 +1,11 @@
-"""BIRD (J. Li et al., NeurIPS 2023) as its official archives lay it out."""
+"""Reads BIRD (J. Li et al., NeurIPS 2023) in the layout of its official archives."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from text2sql.data.example import Example
-from text2sql.data.sources.layout import archive_split, check_row, database, find, wrong_layout
+from text2sql.data.sources.layout import archive_split, check_row, database_file, find_file, wrong_layout
 from text2sql.data.sources.records import make_example, name_first_rows, with_database
 from text2sql.rows import read_rows
 from text2sql.sql.files import databases_directory
@@ -17,7 +17,7 @@ FILES = {
 
 
 def read_directory(directory: Path, split: str) -> list[Example]:
-    """A split with its external knowledge; the schema comes out of each database, which must be there.
+    """Reads a split with its external knowledge; schemas come from the databases, which must be present.
 
     Args:
         directory: The unpacked archives: train.json next to train_databases/, dev.json next to dev_databases/, both
@@ -28,19 +28,19 @@ def read_directory(directory: Path, split: str) -> list[Example]:
         UserError: A file is missing or of another shape.
     """
     key = archive_split(split, FILES, "BIRD")
-    file = find(directory, FILES[key], f"BIRD's {key} questions")
+    file = find_file(directory, FILES[key], f"BIRD's {key} questions")
     databases = databases_directory(file.parent / f"{key}_databases")
     if not databases.is_dir():
-        packed = " (unpack the .zip of the same name)" if databases.with_suffix(".zip").is_file() else ""
-        wrong_layout(file.parent, f"{databases.name}/ next to {file.name}{packed}")
+        advice = " (unpack the .zip of the same name)" if databases.with_suffix(".zip").is_file() else ""
+        wrong_layout(file.parent, f"{databases.name}/ next to {file.name}{advice}")
     examples = []
     for index, row in enumerate(read_rows(file)):
-        # Copies that were made for Spider's tools call the column "query".
+        # Copies for Spider's tools call the column "query".
         answer = "query" if "query" in row and "SQL" not in row else "SQL"
         check_row(row, ("question", answer, "db_id"), index, file)
         values = {field: row.get(field) for field in ("question", "db_id", "evidence")} | {"answer": row[answer]}
         example = make_example(
             f"bird/{key}/{row.get('question_id', index)}", values, stripped=("question", "answer", "evidence")
         )
-        examples.append(with_database(example, database(databases, example.db_id)) if example.db_id else example)
+        examples.append(with_database(example, database_file(databases, example.db_id)) if example.db_id else example)
     return name_first_rows(examples)

@@ -19,14 +19,14 @@ from text2sql.errors import UserError
 
 # Changes whenever the rows do; results are comparable within one version only.
 VERSION = "1"
-# Of the file's contents before compression.
+# The hash of the uncompressed file.
 SHA256 = "f01ce884b6d5c4108c50b8dbcf1a15a9aa4fc2ccb3a2a1895322b057e5ffe8bc"
 FILE = Path(__file__).with_name("bundled.jsonl.gz")
 SPLITS = ("train", "test")
 
 
 def load_bundled(split: str = "train") -> list[Example]:
-    """The examples of one split, with kinds of query and domains interleaved: any prefix is a fair sample.
+    """The examples of one split, with kinds of query and domains interleaved, so that any prefix is a fair sample.
 
     Args:
         split: ``"train"`` or ``"test"``; they share no domain, hence no schema.

@@ -1,4 +1,4 @@
-"""Rows of a data set on the Hugging Face Hub."""
+"""Reads data sets on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from text2sql.errors import UserError
 from text2sql.rows import SourceRow
 
-# Seconds to find out whether a data set exists, before anything is downloaded.
-LOOK_UP = 10.0
+# The time limit for finding out whether a data set exists, before anything is downloaded.
+LOOK_UP_SECONDS = 10.0
 
 
 def read_hub(location: str, split: str, known: Sequence[str], revision: str | None = None) -> Iterable[SourceRow]:
-    """The rows of one split.
+    """Reads the rows of one split.
 
     Args:
         location: A Hub id, ``owner/name``.
@@ -36,16 +36,16 @@ def read_hub(location: str, split: str, known: Sequence[str], revision: str | No
 
     reached = _look_up(location, split)
     try:
-        with _from_cache_unless(reached):
+        with _offline_unless(reached):
             return datasets.load_dataset(location, split=split, revision=revision)
     # `datasets` raises exceptions of many kinds for an absent set, an absent split, the network or a licence.
     except Exception as error:
-        raise _refused(location, split, error) from error
+        raise _hub_error(location, split, error) from error
 
 
 @contextmanager
-def _from_cache_unless(reached: bool) -> Iterator[None]:
-    """Let the Hub's client read its cache alone where the Hub was not reached: it would try for half a minute."""
+def _offline_unless(reached: bool) -> Iterator[None]:
+    """Makes the Hub's client read only its cache if the Hub was not reached, to avoid half a minute of retries."""
     import datasets
     from huggingface_hub import constants
 
@@ -59,28 +59,28 @@ def _from_cache_unless(reached: bool) -> Iterator[None]:
 
 
 def _look_up(location: str, split: str) -> bool:
-    """Ask the Hub for the data set first: `datasets` retries a name that is not there for a minute.
+    """Looks the data set up on the Hub, because `datasets` retries a missing name for a minute.
 
     Returns:
-        Whether the Hub has answered; where it has not, there is a copy in the cache.
+        Whether the Hub has answered; if not, there may be a copy in the cache.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
-        HfApi().dataset_info(location, timeout=LOOK_UP)
+        HfApi().dataset_info(location, timeout=LOOK_UP_SECONDS)
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
-        # Absent, private or gated: waiting does not help.
+        # The data set is missing, private or gated.
         if status is not None and 400 <= status < 500:
-            raise _refused(location, split, error) from error
+            raise _hub_error(location, split, error) from error
     except OfflineModeIsEnabled:
         # A copy may be in the cache.
         return False
-    # No network, in the words of whichever HTTP library the Hub's client uses.
+    # No network; the exception depends on the HTTP library of the Hub's client.
     except Exception as error:
         if not _is_cached(location):
-            raise _refused(location, split, error) from error
+            raise _hub_error(location, split, error) from error
         return False
     return True
 
@@ -94,7 +94,7 @@ def _is_cached(location: str) -> bool:
     return (expand_user(str(datasets.config.HF_DATASETS_CACHE)) / folder).is_dir()
 
 
-def _refused(location: str, split: str, error: Exception) -> UserError:
+def _hub_error(location: str, split: str, error: Exception) -> UserError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return UserError(
         f'data.source: the Hugging Face Hub did not give us "{location}" (split "{split}"): {reason}. Check the '
@@ -103,13 +103,13 @@ def _refused(location: str, split: str, error: Exception) -> UserError:
 
 
 def load_all(location: str, revision: str | None = None) -> dict[str, int]:
-    """Download every split into the cache of `datasets`; their numbers of rows (UserError as `read_hub`)."""
+    """Downloads all splits into the cache of `datasets`; returns their numbers of rows (UserError as in `read_hub`)."""
     import datasets
 
     reached = _look_up(location, "all")
     try:
-        with _from_cache_unless(reached):
+        with _offline_unless(reached):
             return {name: len(rows) for name, rows in datasets.load_dataset(location, revision=revision).items()}
-    # Of as many kinds as in `read_hub`.
+    # Exceptions of many kinds, as in `read_hub`.
     except Exception as error:
-        raise _refused(location, "all", error) from error
+        raise _hub_error(location, "all", error) from error

@@ -1,4 +1,4 @@
-"""Finding the files of an official archive, and saying what was expected where they are not."""
+"""Finds the files of official archives, and says what was expected if they are missing."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from backends.paths import cache_directory
 from text2sql.errors import UserError
 from text2sql.rows import SourceRow
 
-# Names in a message.
-SHOWN = 12
-# What the Hub and the archives call one split.
+# File names in a message.
+MAX_NAMES = 12
+# The archives' names for the Hub's names of splits.
 SPLIT_ALIASES = {"validation": "dev", "train_others": "others"}
 
 
-def fetched(name: str) -> Path:
-    """Where `text2sql data fetch` puts a data set."""
+def fetch_directory(name: str) -> Path:
+    """The directory where `text2sql data fetch` puts a data set."""
     return cache_directory("data", name)
 
 
 def archive_split(split: str, known: Iterable[str], data_set: str) -> str:
-    """The name of a split in an archive, for the name that the user gave it.
+    """The archive's name of a split.
 
     Args:
         split: `data.hub_split`.
@@ -39,44 +39,44 @@ def archive_split(split: str, known: Iterable[str], data_set: str) -> str:
 
 
 def check_row(row: SourceRow, names: Sequence[str], index: int, file: Path) -> None:
-    """Raise UserError for the row of that index (from 0) of a file if it lacks one of these columns."""
+    """Raises UserError if a row of a file (index from 0) lacks one of the columns."""
     missing = [name for name in names if name not in row]
     if missing:
         raise UserError(f"data.path: row {index + 1} of {file} has no {', '.join(missing)}; it has {', '.join(row)}.")
 
 
-def find(directory: Path, names: Sequence[str], what: str) -> Path:
-    """The first of these files or folders, in a directory or in a folder of it.
+def find_file(directory: Path, names: Sequence[str], what: str) -> Path:
+    """Finds the first existing file or folder of the given names, in a directory or in a folder of it.
 
     Args:
-        directory: Where an archive was unpacked.
-        names: Names that versions of the archive give the same thing.
+        directory: The directory of the unpacked archive.
+        names: The names in different versions of the archive.
         what: What is looked for, for the message, for example ``"Spider's train split"``.
 
     Raises:
-        UserError: None of them is there.
+        UserError: None of them exists.
     """
     for name in names:
-        places = [directory / name, *sorted(directory.glob(f"*/{name}"))]
-        found = next((place for place in places if place.exists()), None)
+        paths = [directory / name, *sorted(directory.glob(f"*/{name}"))]
+        found = next((path for path in paths if path.exists()), None)
         if found:
             return found
     wrong_layout(directory, f"{what}: {' or '.join(names)}, in it or in a folder of it")
 
 
 def wrong_layout(directory: Path, expected: str) -> NoReturn:
-    """Say what was expected in a directory and what was found (UserError)."""
+    """Raises UserError about what was expected in a directory and what was found."""
     if not directory.is_dir():
         found = "there is no such directory"
     else:
         names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in directory.iterdir())
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        found = f"found {', '.join(names[:SHOWN])}{more}" if names else "it is empty"
+        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        found = f"found {', '.join(names[:MAX_NAMES])}{more}" if names else "it is empty"
     raise UserError(f"data.path: {directory} should hold {expected}; {found}.")
 
 
-def database(directory: Path, db_id: str) -> Path:
-    """The SQLite file of a database in a directory of them, laid out as Spider and BIRD lay theirs out."""
+def database_file(directory: Path, db_id: str) -> Path:
+    """The SQLite file of a database, in the directory layout of Spider and BIRD."""
     folder = directory / db_id
     return next(
         (f for f in (folder / f"{db_id}.sqlite", folder / f"{db_id}.db") if f.is_file()), folder / f"{db_id}.sqlite"

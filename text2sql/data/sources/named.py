@@ -1,7 +1,7 @@
 """The data sets that are known by name: the values of `data.source` besides files and Hub ids.
 
-A new one is an entry in `NAMED`. If the columns of its rows are not those of an `Example`, it names them in `aliases`;
-if its form is another altogether, it has a module next to this one that reads it.
+A new data set is an entry in `NAMED`. If the columns of its rows differ from those of an `Example`, the entry names
+them in `aliases`; if its form is entirely different, a module next to this one reads it.
 """
 
 from __future__ import annotations
@@ -28,18 +28,17 @@ class NamedSource:
     """A data set known by name.
 
     Attributes:
-        about: What it is.
+        about: A description.
         licence: Its SPDX identifier.
-        hub_id: The data set on the Hugging Face Hub, if it is there.
-        revision: Branch of it.
-        aliases: Columns that it names otherwise, by field of `Example`, tried in order.
-        archive: What `text2sql data fetch` downloads; a source without one is fetched from the Hub.
-        load: Makes its examples out of nothing but the installed package.
-        read_directory: Reads a split of its unpacked archive: directory and split.
-        from_rows: Makes examples of rows whose form no `aliases` can describe: rows, prefix of the ids, and where they
-            come from.
-        make_databases: Writes SQLite files for tables that its archive holds in another form: directory, split, names
-            of the tables, and where to; returns the file of each table.
+        hub_id: Its id on the Hugging Face Hub, if it is there.
+        revision: The branch on the Hub.
+        aliases: Its names of columns by field of `Example`, tried in order.
+        archive: The archive that `text2sql data fetch` downloads; a source without one is fetched from the Hub.
+        load: Loads its examples from the installed package.
+        read_directory: Reads a split of its unpacked archive, from (directory, split).
+        from_rows: Converts rows that `aliases` cannot describe, from (rows, prefix of the ids, location for messages).
+        make_databases: Writes SQLite files for tables in another form, from (directory, split, names of tables, target
+            directory); returns the file of each table.
     """
 
     about: str
@@ -122,5 +121,5 @@ NAMED = {
 
 
 def find_named(source: str) -> NamedSource | None:
-    """The named source that `data.source` means, by its name or by its id on the Hub; None if it means another."""
+    """The named source for a value of `data.source`, by its name or its id on the Hub; None if there is none."""
     return NAMED.get(source) or next((named for named in NAMED.values() if named.hub_id == source), None)

@@ -1,4 +1,4 @@
-"""A row of a table as an `Example`, by the names of its columns."""
+"""Converts rows into examples by the names of their columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from text2sql.data.example import Example
-from text2sql.data.sources.layout import database
+from text2sql.data.sources.layout import database_file
 from text2sql.errors import UserError
 from text2sql.rows import SourceRow
 from text2sql.rows.values import read_value
@@ -30,21 +30,21 @@ def to_examples(
     aliases: Aliases,
     databases: Path | None,
 ) -> list[Example]:
-    """Rows as examples.
+    """Converts rows into examples.
 
     Args:
         rows: Mappings from column to value.
-        name: Prefix of the ids of rows that have none.
-        location: Where the rows come from, for messages.
-        columns: The column of a field, as configured.
-        aliases: Columns that a known data set names otherwise, by field, tried in order.
-        databases: Directory of the databases that ``db_id`` names; a row without a schema gets its database's.
+        name: The prefix of ids for rows without one.
+        location: The origin of the rows, for messages.
+        columns: The configured column of each field.
+        aliases: The column names of a known data set by field, tried in order.
+        databases: The directory of the databases that ``db_id`` names; they provide missing schemas.
 
     Raises:
         UserError: A row lacks a column.
     """
     check_columns(columns)
-    # By the names in a row, which are the same in most: where the value of each field stands.
+    # The column of each field, by the names in a row, which are the same for most rows.
     layouts: dict[tuple[str, ...], dict[str, str]] = {}
     examples = []
     for index, row in enumerate(rows):
@@ -54,13 +54,13 @@ def to_examples(
             _check_layout(layouts[names], row, index, location, columns, has_schemas=databases is not None)
         example = make_example(f"{name}/{index}", {field: row[column] for field, column in layouts[names].items()})
         if databases and example.db_id and not example.problem:
-            example = with_database(example, database(databases, example.db_id))
+            example = with_database(example, database_file(databases, example.db_id))
         examples.append(example)
     return name_first_rows(examples)
 
 
 def check_columns(columns: Mapping[str, str]) -> None:
-    """Raise UserError for a field that no example has."""
+    """Raises UserError for a field that examples do not have."""
     for field in columns:
         if field not in (*FIELDS, *OPTIONAL_FIELDS):
             raise UserError(
@@ -69,16 +69,16 @@ def check_columns(columns: Mapping[str, str]) -> None:
 
 
 def _layout(names: Sequence[str], columns: Mapping[str, str], aliases: Aliases) -> dict[str, str]:
-    """The column of each field that a row with these names has."""
-    found = {}
+    """The column of each field in a row with these names."""
+    layout = {}
     for field in (*FIELDS, *OPTIONAL_FIELDS):
-        wanted = [columns[field]] if field in columns else [field, *aliases.get(field, ())]
-        column = next((name for name in wanted if name in names), None)
+        candidates = [columns[field]] if field in columns else [field, *aliases.get(field, ())]
+        column = next((name for name in candidates if name in names), None)
         if column is None and field in FIELDS:
-            column = _in_another_case(names, wanted)
+            column = _find_ignoring_case(names, candidates)
         if column is not None:
-            found[field] = column
-    return found
+            layout[field] = column
+    return layout
 
 
 def _check_layout(
@@ -90,17 +90,17 @@ def _check_layout(
     *,
     has_schemas: bool,
 ) -> None:
-    """Raise UserError where a row lacks a column; `has_schemas` says that databases may give the schema."""
+    """Raises UserError if a row lacks a column; with `has_schemas`, databases may provide the schema."""
     for field in FIELDS:
         if field not in layout and not (field == "context" and has_schemas):
             raise UserError(_no_column(row, index, field, columns.get(field, field), location))
 
 
-def _in_another_case(names: Sequence[str], wanted: Sequence[str]) -> str | None:
-    """The one column that has one of these names but for capitals and spaces around it."""
-    meant = {name.casefold() for name in wanted}
-    found = [name for name in names if str(name).strip().casefold() in meant]
-    return found[0] if len(found) == 1 else None
+def _find_ignoring_case(names: Sequence[str], candidates: Sequence[str]) -> str | None:
+    """The only column that has one of the names, ignoring case and surrounding spaces."""
+    folded = {name.casefold() for name in candidates}
+    matches = [name for name in names if str(name).strip().casefold() in folded]
+    return matches[0] if len(matches) == 1 else None
 
 
 def _no_column(row: SourceRow, index: int, field: str, column: str, location: str) -> str:
@@ -116,13 +116,13 @@ def _no_column(row: SourceRow, index: int, field: str, column: str, location: st
 def make_example(
     identity: str, values: Mapping[str, Any], *, stripped: Collection[str] = FIELDS, problem: str | None = None
 ) -> Example:
-    """A row's values as an example; a value that is no text is the example's problem, and never made one by `str`.
+    """Converts a row's values into an example; a value that is not text becomes the example's problem.
 
     Args:
-        identity: Its id where the values have none.
-        values: A value for each field of `FIELDS` and `OPTIONAL_FIELDS`; None, or none at all, is an empty one.
-        stripped: Fields that lose the spaces around them.
-        problem: Why the row cannot be used, if that is known already.
+        identity: The id, if the values have none.
+        values: The values by field of `FIELDS` and `OPTIONAL_FIELDS`; None and missing values are empty.
+        stripped: The fields whose surrounding spaces are removed.
+        problem: The reason why the row cannot be used, if it is known already.
     """
     read: dict[str, str] = dict.fromkeys(FIELDS, "")
     for field, value in values.items():
@@ -140,7 +140,7 @@ def make_example(
 
 
 def with_database(example: Example, file: Path) -> Example:
-    """The example with its database, and with that one's schema if it has none; a file that is absent is its problem.
+    """Adds a database to an example, and its schema if the example has none; a missing file becomes its problem.
 
     Raises:
         UserError: The file is no database.
@@ -153,12 +153,12 @@ def with_database(example: Example, file: Path) -> Example:
 
 
 def name_first_rows(examples: Sequence[Example]) -> list[Example]:
-    """The examples of a file in its order, each problem with the first row that has it, and the file that is absent."""
+    """Adds to each problem the first row that has it and, if a database is missing, its file."""
     first: dict[str, str] = {}
     for number, example in enumerate(examples, start=1):
         if example.problem:
-            absent = f", {example.db}" if example.problem == NO_DATABASE else ""
-            first.setdefault(example.problem, f"{example.problem} (first: row {number}{absent})")
+            missing_file = f", {example.db}" if example.problem == NO_DATABASE else ""
+            first.setdefault(example.problem, f"{example.problem} (first: row {number}{missing_file})")
     return [replace(e, problem=first[e.problem]) if e.problem else e for e in examples]
 
 

@@ -1,4 +1,4 @@
-"""Spider (T. Yu et al., EMNLP 2018) as its official archive lays it out."""
+"""Reads Spider (T. Yu et al., EMNLP 2018) in the layout of its official archive."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from text2sql.data.example import Example
-from text2sql.data.sources.layout import archive_split, check_row, database, find, wrong_layout
+from text2sql.data.sources.layout import archive_split, check_row, database_file, find_file, wrong_layout
 from text2sql.data.sources.records import make_example, name_first_rows, with_database
 from text2sql.rows import read_rows
 from text2sql.sql.files import databases_directory, read_tables_json
 
-# The questions of each split, under the names that copies of the archive give them.
+# The files of each split, by their names in copies of the archive.
 FILES = {
     "train": ("train_spider.json", "train.json"),
     "others": ("train_others.json",),
@@ -21,7 +21,7 @@ FILES = {
 
 
 def read_directory(directory: Path, split: str) -> list[Example]:
-    """A split, with the schema out of each database, or out of tables.json where the databases are not there.
+    """Reads a split, with schemas from the databases, or from tables.json if they are missing.
 
     Args:
         directory: The unpacked archive: train_spider.json, dev.json, tables.json and database/.
@@ -31,7 +31,7 @@ def read_directory(directory: Path, split: str) -> list[Example]:
         UserError: A file is missing or of another shape.
     """
     key = archive_split(split, FILES, "Spider")
-    file = find(directory, FILES[key], f"Spider's {key} questions")
+    file = find_file(directory, FILES[key], f"Spider's {key} questions")
     tables = _tables(file.parent, key)
     databases = _databases(file.parent, key)
     examples = []
@@ -40,7 +40,7 @@ def read_directory(directory: Path, split: str) -> list[Example]:
         values = {"question": row["question"], "answer": row["query"], "db_id": row["db_id"]}
         example = make_example(f"spider/{key}/{index}", values)
         if databases and example.db_id:
-            example = with_database(example, database(databases, example.db_id))
+            example = with_database(example, database_file(databases, example.db_id))
         if not example.context:
             example = replace(example, context=tables.get(example.db_id or "", ""))
         examples.append(example)

@@ -1,9 +1,9 @@
-"""WikiSQL (V. Zhong et al., 2017): its structured queries as SQL that runs, and the Hub's unquoted form repaired.
+"""Reads WikiSQL (V. Zhong et al., 2017): converts its structured queries to SQL, and repairs the Hub's unquoted form.
 
-The original has, for each question, a table and a query as numbers: the selected column, an aggregate, conditions. From
-these the SQL is exact. A copy on the Hub (columns instruction, input, output) keeps only a rendering such as
-``SELECT SUM Week FROM table WHERE Date = september 28, 1986``, which no database runs. Its grammar is narrow enough to
-read the structure back; what reads in more than one way, or in none, is refused with the reason and counted.
+The original has a table and a query as numbers for each question: the selected column, an aggregate, conditions. These
+convert exactly to SQL. A copy on the Hub (columns instruction, input, output) has only a rendering such as
+``SELECT SUM Week FROM table WHERE Date = september 28, 1986``, which no database can run. Its grammar is narrow enough
+to parse; queries with several readings, or none, are refused with the reason and counted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import JsonValue
 
 from backends.paths import written_aside
 from text2sql.data.example import Example
-from text2sql.data.sources.layout import archive_split, check_row, find
+from text2sql.data.sources.layout import archive_split, check_row, find_file
 from text2sql.data.sources.records import make_example
 from text2sql.errors import UserError
 from text2sql.rows import SourceRow, read_rows
@@ -31,11 +31,11 @@ AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 OPERATORS = ("=", ">", "<")
 SPLITS = ("train", "dev", "test")
 NO_FORM = "WikiSQL query of no form that can be read"
-TWO_WAYS = "WikiSQL query that reads in two ways"
+AMBIGUOUS = "WikiSQL query that reads in two ways"
 
 
 class Unusable(ValueError):
-    """Why a row cannot become SQL."""
+    """A row cannot be converted to SQL; the message says why."""
 
 
 class WikiTable(NamedTuple):
@@ -54,14 +54,14 @@ class WikiTable(NamedTuple):
 
 
 def read_directory(directory: Path, split: str) -> list[Example]:
-    """A split of the original: ``SPLIT.jsonl`` with ``SPLIT.tables.jsonl`` next to it.
+    """Reads a split of the original: ``SPLIT.jsonl`` with ``SPLIT.tables.jsonl`` next to it.
 
     Raises:
         UserError: A file is missing or of another shape.
     """
     key = archive_split(split, SPLITS, "WikiSQL")
-    file = find(directory, (f"{key}.jsonl",), f"WikiSQL's {key} questions")
-    tables_file = find(file.parent, (f"{key}.tables.jsonl",), f"WikiSQL's {key} tables")
+    file = find_file(directory, (f"{key}.jsonl",), f"WikiSQL's {key} questions")
+    tables_file = find_file(file.parent, (f"{key}.tables.jsonl",), f"WikiSQL's {key} tables")
     try:
         tables = {row["id"]: _table(row["id"], row["header"], row["types"]) for row in read_rows(tables_file)}
     except (KeyError, TypeError) as error:
@@ -71,12 +71,14 @@ def read_directory(directory: Path, split: str) -> list[Example]:
     examples = []
     for index, row in enumerate(read_rows(file)):
         check_row(row, ("question", "table_id", "sql"), index, file)
-        examples.append(_structured(f"wikisql/{key}/{index}", row["question"], row["sql"], tables.get(row["table_id"])))
+        examples.append(
+            _from_structure(f"wikisql/{key}/{index}", row["question"], row["sql"], tables.get(row["table_id"]))
+        )
     return examples
 
 
 def from_rows(rows: Iterable[SourceRow], name: str, location: str) -> list[Example]:
-    """Rows of a Hub copy: with table and structured query, or in the instruction form.
+    """Converts rows of a Hub copy, with table and structured query, or in the instruction form.
 
     Raises:
         UserError: A row is of neither form.
@@ -85,7 +87,7 @@ def from_rows(rows: Iterable[SourceRow], name: str, location: str) -> list[Examp
     for index, row in enumerate(rows):
         if isinstance(row.get("sql"), Mapping) and isinstance(row.get("table"), Mapping):
             table = _table(row["table"].get("id") or f"{index}", row["table"]["header"], row["table"]["types"])
-            examples.append(_structured(f"{name}/{index}", row["question"], row["sql"], table))
+            examples.append(_from_structure(f"{name}/{index}", row["question"], row["sql"], table))
         elif "input" in row and "output" in row:
             examples.append(_from_text(f"{name}/{index}", row, index))
         else:
@@ -97,10 +99,10 @@ def from_rows(rows: Iterable[SourceRow], name: str, location: str) -> list[Examp
 
 
 def _table(identity: str, header: Sequence[str], types: Sequence[str]) -> WikiTable:
-    """Columns whose names repeat, case aside, or are empty get a number."""
+    """A table with numbers appended to column names that repeat (ignoring case) or are empty."""
     columns: list[str] = []
-    for place, title in enumerate(header):
-        column = " ".join(str(title).split()) or f"column {place + 1}"
+    for index, title in enumerate(header):
+        column = " ".join(str(title).split()) or f"column {index + 1}"
         taken, number = {c.lower() for c in columns}, 2
         while column.lower() in taken:
             column, number = f"{title} {number}", number + 1
@@ -108,7 +110,7 @@ def _table(identity: str, header: Sequence[str], types: Sequence[str]) -> WikiTa
     return WikiTable("table_" + str(identity).replace("-", "_"), columns, list(types))
 
 
-def _structured(identity: str, question: str, sql: Mapping[str, Any], table: WikiTable | None) -> Example:
+def _from_structure(identity: str, question: str, sql: Mapping[str, Any], table: WikiTable | None) -> Example:
     try:
         if table is None:
             raise Unusable("WikiSQL table not found")
@@ -155,11 +157,11 @@ def _literal(value: object, kind: str) -> str:
 
 
 def _number(value: object) -> str | None:
-    """A number as SQL writes it, without the commas between thousands; None if it is no number."""
-    found = re.fullmatch(r"\s*([-+]?)(\d{1,3}(?:,\d{3})+|\d+)?(\.\d+)?\s*", str(value))
-    if not found or not (found[2] or found[3]):
+    """A number in SQL's notation, without thousands separators; None if the value is no number."""
+    match = re.fullmatch(r"\s*([-+]?)(\d{1,3}(?:,\d{3})+|\d+)?(\.\d+)?\s*", str(value))
+    if not match or not (match[2] or match[3]):
         return None
-    return f"{found[1].replace('+', '')}{(found[2] or '0').replace(',', '')}{found[3] or ''}"
+    return f"{match[1].replace('+', '')}{(match[2] or '0').replace(',', '')}{match[3] or ''}"
 
 
 def _quoted(name: str) -> str:
@@ -173,36 +175,36 @@ _QUERY = re.compile(
 )
 
 
-class Pseudo(NamedTuple):
-    """What an unquoted query says; names and values are texts."""
+class PseudoQuery(NamedTuple):
+    """The structure of an unquoted query; names and values are texts."""
 
     aggregate: str
     selected: str
     conditions: list[tuple[str, str, str]]
 
 
-def read_pseudo(query: str) -> Pseudo:
-    """The structure of an unquoted query.
+def read_pseudo(query: str) -> PseudoQuery:
+    """Parses an unquoted query.
 
     Raises:
         Unusable: It has another form, or more than one reading.
     """
-    found = _QUERY.fullmatch(query.strip())
-    if not found or " FROM table" in found[2]:
+    match = _QUERY.fullmatch(query.strip())
+    if not match or " FROM table" in match[2]:
         raise Unusable(NO_FORM)
-    return Pseudo(
-        found[1] or "", " ".join(found[2].split()), [_condition(c) for c in re.split(r"\s+AND\s+", found[3] or "") if c]
+    return PseudoQuery(
+        match[1] or "", " ".join(match[2].split()), [_condition(c) for c in re.split(r"\s+AND\s+", match[3] or "") if c]
     )
 
 
 def _condition(condition: str) -> tuple[str, str, str]:
     parts = re.split(r"(?<=\s)(=|>|<)(?=\s)", f" {condition} ")
-    # An operator stands inside a name or a value too.
+    # A name or a value contains an operator too.
     if len(parts) > 3:
-        raise Unusable(TWO_WAYS)
-    # The AND before it stood inside a value.
+        raise Unusable(AMBIGUOUS)
+    # The AND before it was part of a value.
     if len(parts) < 3:
-        raise Unusable(TWO_WAYS if condition else NO_FORM)
+        raise Unusable(AMBIGUOUS if condition else NO_FORM)
     column, operator, value = (" ".join(part.split()) for part in parts)
     if not column or not value:
         raise Unusable(NO_FORM)
@@ -210,7 +212,7 @@ def _condition(condition: str) -> tuple[str, str, str]:
 
 
 def _from_text(identity: str, row: SourceRow, index: int) -> Example:
-    """A row of the instruction form: its question, a table of the columns that it names, and its query repaired."""
+    """Converts a row of the instruction form: the question, a table of the named columns, and the repaired query."""
     unread = make_example(identity, {"question": row["input"], "answer": row["output"]})
     try:
         pseudo = read_pseudo(unread.answer)
@@ -221,10 +223,10 @@ def _from_text(identity: str, row: SourceRow, index: int) -> Example:
     values = {c.lower(): v for c, _, v in pseudo.conditions}
     real = {c for c in real if c not in values or _number(values[c]) is not None}
     columns = list({c.lower(): c for c in [pseudo.selected, *(c for c, _, _ in pseudo.conditions)]}.values())
-    places = {c.lower(): i for i, c in enumerate(columns)}
+    indexes = {c.lower(): i for i, c in enumerate(columns)}
     table = WikiTable(f"table_name_{index}", columns, ["real" if c.lower() in real else "text" for c in columns])
-    conditions = [(places[c.lower()], o, v) for c, o, v in pseudo.conditions]
-    answer = render(pseudo.aggregate, places[pseudo.selected.lower()], conditions, table)
+    conditions = [(indexes[c.lower()], o, v) for c, o, v in pseudo.conditions]
+    answer = render(pseudo.aggregate, indexes[pseudo.selected.lower()], conditions, table)
     return replace(unread, context=table.ddl(), answer=answer)
 
 
@@ -232,15 +234,15 @@ def _from_text(identity: str, row: SourceRow, index: int) -> Example:
 
 
 def make_databases(directory: Path, split: str, names: set[str], into: Path) -> dict[str, Path]:
-    """Write a SQLite file for each of these tables, with the column names that prompts and queries use.
+    """Writes a SQLite file for each of the tables, with the column names that prompts and queries use.
 
     WikiSQL's own .db files call the columns col0, col1, ...
 
     Args:
-        directory: The original's directory.
-        split: Split whose tables they are.
-        names: Tables, as `Table.name` has them.
-        into: Directory of the files; those that are there are kept.
+        directory: The directory of the original.
+        split: The split of the tables.
+        names: The names of the tables.
+        into: The directory of the files; existing ones are kept.
 
     Returns:
         The file of each table.
@@ -250,7 +252,7 @@ def make_databases(directory: Path, split: str, names: set[str], into: Path) -> 
     missing = {name for name, file in files.items() if not file.is_file()}
     if not missing:
         return files
-    for row in read_rows(find(directory, (f"{key}.tables.jsonl",), f"WikiSQL's {key} tables")):
+    for row in read_rows(find_file(directory, (f"{key}.tables.jsonl",), f"WikiSQL's {key} tables")):
         table = _table(row["id"], row["header"], row["types"])
         if table.name not in missing:
             continue
@@ -263,10 +265,10 @@ def _write_database(path: Path, table: WikiTable, rows: Sequence[Sequence[JsonVa
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA synchronous = OFF")
         db.execute("BEGIN")
-        # WikiSQL compares texts case aside.
+        # WikiSQL compares texts ignoring case.
         db.execute(table.ddl().replace(" TEXT", " TEXT COLLATE NOCASE"))
-        places = ",".join("?" * len(table.columns))
-        db.executemany(f"INSERT INTO {_quoted(table.name)} VALUES ({places})", rows)
+        placeholders = ",".join("?" * len(table.columns))
+        db.executemany(f"INSERT INTO {_quoted(table.name)} VALUES ({placeholders})", rows)
         db.execute("COMMIT")
 
 

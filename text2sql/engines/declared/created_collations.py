@@ -1,7 +1,7 @@
-"""Collations that a PostgreSQL schema creates itself, among them such as take texts for equal that differ.
+"""Collations that a PostgreSQL schema creates itself, including nondeterministic ones: different texts may be equal.
 
-They are made where a pair's tables are, and named there: PostgreSQL looks for no collation among what is temporary
-unless it is told to.
+They are created in the schema of temporary tables, as a pair's tables are. PostgreSQL searches that schema for no
+collation, so queries name it explicitly.
 """
 
 from __future__ import annotations
@@ -14,119 +14,122 @@ from itertools import pairwise
 import sqlglot
 from sqlglot import exp
 
-from text2sql.sql.dumps import statements_alone
-from text2sql.sql.table_parts import matching, qualified_name, split_at_commas
+from text2sql.sql.dumps import blank_non_sql
+from text2sql.sql.table_parts import closing_parenthesis, qualified_name, split_at_commas
 from text2sql.sql.tokens import Token, fold, quote_identifier, quote_string, statements, tokenize
 from text2sql.sql.trees import literal_value
 from text2sql.sql.values import Value
 
 _OPTIONS = frozenset(("locale", "lc_collate", "lc_ctype", "provider", "deterministic", "rules", "version"))
-# Collations that every server has, whatever its operating system.
-EVERYWHERE = frozenset(("C", "POSIX", "ucs_basic"))
-_PLACE, _MARK = "pg_temp", '"'
+# Collations that every PostgreSQL server has, whatever its operating system.
+BUILTIN_COLLATIONS = frozenset(("C", "POSIX", "ucs_basic"))
+_SCHEMA, _QUOTE = "pg_temp", '"'
 
 
 @dataclass(frozen=True)
 class CreatedCollation:
-    """A collation.
+    """A collation that a schema creates.
 
     Attributes:
-        name: In lower case.
-        definition: What follows its name where it is created.
-        blind: Whether texts are equal to it that are not the same.
+        name: The name in lower case.
+        definition: What follows the name in CREATE COLLATION.
+        blind: Whether different texts may be equal.
     """
 
     name: str
     definition: str
-    blind: bool
+    nondeterministic: bool
 
     @property
-    def spelt(self) -> str:
-        """Its name, where it lies."""
-        return f"{_PLACE}.{quote_identifier(self.name, _MARK)}"
+    def qualified_name(self) -> str:
+        """The name with the schema that it is created in."""
+        return f"{_SCHEMA}.{quote_identifier(self.name, _QUOTE)}"
 
     @property
-    def creation(self) -> str:
+    def create_statement(self) -> str:
         """The statement that creates it."""
-        return f"CREATE COLLATION {self.spelt} {self.definition}"
+        return f"CREATE COLLATION {self.qualified_name} {self.definition}"
 
 
 def created_collations(ddl: str) -> dict[str, CreatedCollation]:
     """Reads ``CREATE COLLATION name (option = value, ...)`` and ``... FROM other``, by lower-case name."""
-    found: dict[str, CreatedCollation] = {}
-    for tokens in statements(tokenize(statements_alone(ddl))) if "collation" in ddl.lower() else ():
+    collations: dict[str, CreatedCollation] = {}
+    for tokens in statements(tokenize(blank_non_sql(ddl))) if "collation" in ddl.lower() else ():
         if [token.keyword for token in tokens[:2]] != ["CREATE", "COLLATION"]:
             continue
-        at = 5 if [token.keyword for token in tokens[2:5]] == ["IF", "NOT", "EXISTS"] else 2
-        if at >= len(tokens):
+        index = 5 if [token.keyword for token in tokens[2:5]] == ["IF", "NOT", "EXISTS"] else 2
+        if index >= len(tokens):
             continue
-        name, behind = qualified_name(tokens, at)
-        known = _read(fold(name), tokens[behind:], found)
-        found |= {known.name: known} if known is not None else {}
-    return found
+        name, behind = qualified_name(tokens, index)
+        collation = _read(fold(name), tokens[behind:], collations)
+        collations |= {collation.name: collation} if collation is not None else {}
+    return collations
 
 
 def _read(name: str, tokens: list[Token], known: Mapping[str, CreatedCollation]) -> CreatedCollation | None:
     if len(tokens) > 1 and tokens[0].keyword == "FROM":
         other = known.get(fold(tokens[-1].name))
         if other is not None:
-            return CreatedCollation(name, other.definition, other.blind)
-        return CreatedCollation(name, f"FROM {quote_identifier(tokens[-1].name, _MARK)}", False)
+            return CreatedCollation(name, other.definition, other.nondeterministic)
+        return CreatedCollation(name, f"FROM {quote_identifier(tokens[-1].name, _QUOTE)}", False)
     if not tokens or tokens[0].text != "(":
         return None
     options: dict[str, str] = {}
-    for part in split_at_commas(tokens[1 : matching(tokens, 0)]):
+    for part in split_at_commas(tokens[1 : closing_parenthesis(tokens, 0)]):
         if len(part) == 3 and part[1].text == "=" and fold(part[0].name) in _OPTIONS:
             options[fold(part[0].name)] = part[2].name
-    # A version is that of another server.
+    # A version belongs to the server that the schema is from.
     options.pop("version", None)
     listed = ", ".join(f"{key} = {quote_string(value)}" for key, value in options.items())
-    blind = fold(options.get("deterministic", "true")) in ("false", "off", "no", "0", "f")
-    return CreatedCollation(name, f"({listed})", blind) if options else None
+    nondeterministic = fold(options.get("deterministic", "true")) in ("false", "off", "no", "0", "f")
+    return CreatedCollation(name, f"({listed})", nondeterministic) if options else None
 
 
-def with_collations_placed(sql: str, created: Mapping[str, CreatedCollation]) -> str:
-    """The text of a query with created collations named where they lie."""
+def qualify_collations(sql: str, created: Mapping[str, CreatedCollation]) -> str:
+    """The text of a query with the schema in front of created collations."""
     if not created or "collate" not in sql.lower():
         return sql
     tokens = sqlglot.tokenize(sql, read="postgres")
-    parts, at = list[str](), 0
-    for before, token in pairwise(tokens):
-        known = created.get(token.text.lower()) if before.text.upper() == "COLLATE" else None
-        if known is not None:
-            parts += [sql[at : token.start], known.spelt]
-            at = token.end + 1
-    return "".join(parts) + sql[at:]
+    parts, position = list[str](), 0
+    for previous, token in pairwise(tokens):
+        collation = created.get(token.text.lower()) if previous.text.upper() == "COLLATE" else None
+        if collation is not None:
+            parts += [sql[position : token.start], collation.qualified_name]
+            position = token.end + 1
+    return "".join(parts) + sql[position:]
 
 
-def alike(text: str) -> str:
-    """What a text shares with those that a blind collation may take for it: without case, accents, spaces behind."""
-    plain = unicodedata.normalize("NFD", text.casefold())
-    return "".join(sign for sign in plain if not unicodedata.combining(sign)).rstrip(" ")
+def collation_key(text: str) -> str:
+    """A text without case, accents and trailing spaces; a nondeterministic collation may equate texts of one key."""
+    decomposed = unicodedata.normalize("NFD", text.casefold())
+    return "".join(char for char in decomposed if not unicodedata.combining(char)).rstrip(" ")
 
 
 def collation_hints(trees: Sequence[exp.Expr], collated: Iterable[str]) -> dict[str, list[Value]]:
-    """Texts that collations order in different ways, or take for equal.
+    """Texts that collations order differently, or take for equal.
 
     Args:
-        trees: The queries.
-        collated: The columns whose texts have a collation, by lower-case name.
+        trees: The syntax trees of the queries.
+        collated: The lower-case names of columns that declare a collation.
     """
     columns = set(collated)
     for tree in trees:
         for node in tree.find_all(exp.Collate):
             columns |= {fold(column.name) for column in node.this.find_all(exp.Column)}
     literals = (literal_value(literal) for tree in trees for literal in tree.find_all(exp.Literal))
-    texts = sorted({text for text in literals if isinstance(text, str) and 0 < len(text) < _LONGEST})[:_MOST_TEXTS]
-    near = [form for text in [*texts, "cafe"] for form in _forms(text)]
-    return {column: [*near, *_ORDERED] for column in columns}
+    texts = sorted({text for text in literals if isinstance(text, str) and 0 < len(text) < _MAX_LITERAL_CHARACTERS})[
+        :_MAX_TEXTS
+    ]
+    near = [form for text in [*texts, "cafe"] for form in _variants(text)]
+    return {column: [*near, *_SORTED_DIFFERENTLY] for column in columns}
 
 
-# Numbers in texts, signs that some collations pass over, and letter case that others put first.
-_ORDERED: tuple[Value, ...] = ("a2", "a10", "a-b", "ab", "B", "b", "Ab", "áb")
-_MOST_TEXTS, _LONGEST = 6, 80
+# Numbers in texts, punctuation that some collations ignore, and letter case that others sort first.
+_SORTED_DIFFERENTLY: tuple[Value, ...] = ("a2", "a10", "a-b", "ab", "B", "b", "Ab", "áb")
+_MAX_TEXTS = 6
+_MAX_LITERAL_CHARACTERS = 80
 _ACCENTS = str.maketrans("aeiouAEIOU", "áéíóúÁÉÍÓÚ")
 
 
-def _forms(text: str) -> tuple[str, ...]:
+def _variants(text: str) -> tuple[str, ...]:
     return text, text.upper(), text.title(), text.translate(_ACCENTS), text + "x"

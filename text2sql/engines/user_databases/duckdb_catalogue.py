@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from text2sql.engines.sandbox.tables import engine_schema
+from text2sql.engines.sandbox.schema_reader import read_engine_schema
 from text2sql.engines.user_databases.connection import Database
 from text2sql.engines.user_databases.table_text import Column, ForeignKey, Quote, Table
 from text2sql.sql.tokens import fold, quote_identifier
@@ -36,7 +36,7 @@ _RESERVED = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category =
 
 
 def duckdb_tables(database: Database) -> tuple[list[Table], Quote]:
-    """The tables and views of a file, and how its names are spelt (QueryFailed where it cannot be read)."""
+    """The tables and views of a file, and the function that quotes its names (QueryFailed if it cannot be read)."""
     reserved = {str(name).lower() for (name,) in database.fetch(_RESERVED).rows}
 
     def quote(name: str) -> str:
@@ -47,50 +47,54 @@ def duckdb_tables(database: Database) -> tuple[list[Table], Quote]:
         )
 
     columns: dict[tuple[Any, Any], list[Column]] = defaultdict(list)
-    for schema, table, name, kind, nullable, default, comment in database.fetch(_COLUMNS).rows:
-        columns[schema, table].append(Column(str(name), str(kind), nullable == "false", _text(default), _text(comment)))
+    for schema, table, name, data_type, nullable, default, comment in database.fetch(_COLUMNS).rows:
+        columns[schema, table].append(
+            Column(str(name), str(data_type), nullable == "false", _optional_text(default), _optional_text(comment))
+        )
     constraints: dict[tuple[Any, Any], list[Row]] = defaultdict(list)
     for schema, table, *rest in database.fetch(_CONSTRAINTS).rows:
         constraints[schema, table].append(tuple(rest))
     tables = []
-    for schema, name, comment, text, is_view in database.fetch(_TABLES).rows:
-        spelt = quote(str(name)) if schema == "main" else f"{quote(str(schema))}.{quote(str(name))}"
+    for schema, name, comment, create_statement, is_view in database.fetch(_TABLES).rows:
+        sql_name = quote(str(name)) if schema == "main" else f"{quote(str(schema))}.{quote(str(name))}"
         keys = _keys(constraints[schema, name], quote)
-        found, query = columns[schema, name], None
+        table_columns, query = columns[schema, name], None
         if is_view == "true":
-            query = re.sub(r"\A.*?\bAS\b", "", str(text), count=1, flags=re.IGNORECASE | re.DOTALL)
+            query = re.sub(r"\A.*?\bAS\b", "", str(create_statement), count=1, flags=re.IGNORECASE | re.DOTALL)
         else:
-            found = [_as_created(column, str(name), str(text)) for column in found]
-        tables.append(Table(str(name), spelt, tuple(found), **keys, comment=_text(comment), view=query))
+            table_columns = [_as_created(column, str(name), str(create_statement)) for column in table_columns]
+        tables.append(
+            Table(str(name), sql_name, tuple(table_columns), **keys, comment=_optional_text(comment), view=query)
+        )
     return tables, quote
 
 
-def _as_created(column: Column, table: str, text: str) -> Column:
-    """A column with what the catalogue alone does not say: its expression, and its collation."""
-    place = engine_schema(text, "duckdb").columns.get((fold(table), fold(column.name)))
-    if place is None:
+def _as_created(column: Column, table: str, create_statement: str) -> Column:
+    """A column with the generated expression and the collation, which only the CREATE statement has."""
+    created = read_engine_schema(create_statement, "duckdb").columns.get((fold(table), fold(column.name)))
+    if created is None:
         return column
-    kind = f"{column.type} COLLATE {place.collation}" if place.collation else column.type
-    generated = place.generated or None
-    return replace(column, type=kind, generated=generated, default=None if generated else column.default)
+    data_type = f"{column.type} COLLATE {created.collation}" if created.collation else column.type
+    generated = created.generated or None
+    return replace(column, type=data_type, generated=generated, default=None if generated else column.default)
 
 
 def _keys(constraints: Sequence[Row], quote: Quote) -> dict[str, Any]:
-    """The keys and conditions of a table as fields of `Table`."""
+    """The keys and CHECKs of a table, as keyword arguments of `Table`."""
     primary: tuple[str, ...] = ()
     uniques, foreign, checks = [], [], []
-    for kind, own, parent, targets, expression in constraints:
-        names = tuple(json.loads(str(own or "[]")))
+    for kind, columns, parent, parent_columns, expression in constraints:
+        names = tuple(json.loads(str(columns or "[]")))
         if kind == "PRIMARY KEY":
             primary = names
         elif kind == "UNIQUE":
             uniques.append(names)
         elif kind == "FOREIGN KEY":
-            foreign.append(ForeignKey(names, quote(str(parent)), tuple(json.loads(str(targets or "[]")))))
+            foreign.append(ForeignKey(names, quote(str(parent)), tuple(json.loads(str(parent_columns or "[]")))))
         elif kind == "CHECK":
             checks.append(str(expression))
     return {"primary_key": primary, "uniques": tuple(uniques), "foreign_keys": tuple(foreign), "checks": tuple(checks)}
 
 
-def _text(value: Any) -> str | None:
+def _optional_text(value: Any) -> str | None:
     return None if value is None else str(value)

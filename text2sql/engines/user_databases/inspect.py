@@ -1,4 +1,4 @@
-"""The schema of a database of the user's, read from its catalogue: the tables that its role may read, and no others."""
+"""The schema of a user's database, from its catalogue: the tables that the connection's role may read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from text2sql.engines.dialect import SHOWN
+from text2sql.engines.dialect import DISPLAY_NAMES
 from text2sql.engines.user_databases.connection import Database
 from text2sql.engines.user_databases.duckdb_catalogue import duckdb_tables
 from text2sql.engines.user_databases.server_catalogue import server_tables
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DatabaseSchema:
-    """What a database holds, as far as its role may read it.
+    """The schema of a database, as far as its role may read it.
 
     Attributes:
         text: CREATE TABLE and CREATE VIEW statements.
-        spelt: Each table's name in lower case, and as queries spell it; empty for a SQLite file, where all do.
+        sql_names: By lower-case name of a table, the name as queries must write it; empty for a SQLite file.
     """
 
     text: str
-    spelt: Mapping[str, str]
+    sql_names: Mapping[str, str]
 
     def first_rows(self, database: Database, table: str, count: int) -> tuple[list[str], list[Row]]:
         """Column names and the first rows of a table; empty for one that is not there or cannot be read.
 
         Args:
-            database: The one that this is the schema of.
+            database: An open connection to the database of this schema.
             table: The table's name, in lower case.
             count: Rows at most.
         """
         location = database.location
         if location.dialect == "sqlite":
             return first_rows(str(location.path), table, count)
-        if table not in self.spelt:
+        if table not in self.sql_names:
             return [], []
         try:
-            result = database.fetch(f"SELECT * FROM {self.spelt[table]} LIMIT {count}")
+            result = database.fetch(f"SELECT * FROM {self.sql_names[table]} LIMIT {count}")
         except QueryFailed:
             return [], []
         return [*result.columns], result.rows
@@ -62,23 +62,24 @@ def read_schema(database: Database, what: str = "--database") -> DatabaseSchema:
     try:
         if location.dialect == "sqlite":
             text = file_schema(str(location.path))
-            return _found(text, {}, database, what)
+            return _require_tables(text, {}, database, what)
         tables, quote = (
             duckdb_tables(database) if location.dialect == "duckdb" else server_tables(cast("Server", database))
         )
     except QueryFailed as error:
-        raise UserError(f"{what}: the schema of {location.shown} cannot be read ({error}).") from error
+        raise UserError(f"{what}: the schema of {location.display_name} cannot be read ({error}).") from error
     text = statements(tables, location.dialect, quote)
-    return _found(text, {table.name.lower(): table.spelt for table in tables}, database, what)
+    return _require_tables(text, {table.name.lower(): table.sql_name for table in tables}, database, what)
 
 
-def _found(text: str, spelt: Mapping[str, str], database: Database, what: str) -> DatabaseSchema:
+def _require_tables(text: str, sql_names: Mapping[str, str], database: Database, what: str) -> DatabaseSchema:
     if text:
-        return DatabaseSchema(text, spelt)
-    shown = database.location.shown
+        return DatabaseSchema(text, sql_names)
+    name = database.location.display_name
     if database.location.path is not None:
-        raise UserError(f"{what}: {shown} has no tables.")
+        raise UserError(f"{what}: {name} has no tables.")
+    engine = DISPLAY_NAMES[database.location.dialect]
     raise UserError(
-        f"{what}: {SHOWN[database.location.dialect]} at {shown} has no tables that its role may read; give the role "
+        f"{what}: {engine} at {name} has no tables that its role may read; give the role "
         "SELECT on some, or look at the name of the database."
     )

@@ -1,4 +1,4 @@
-"""Opening a database of the user's, to be read."""
+"""Opens a user's database for reading."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from text2sql.engines.user_databases.connection import Database
 def open_database(
     location: Location, *, allow_writable_role: bool = False, what: str = "--database"
 ) -> Iterator[Database]:
-    """Open a database to be read, until the end of the block.
+    """Open a database for reading, until the end of the block.
 
     A file is opened read-only. On a server every query runs in a read-only transaction, under a role that has no right
     to write unless that is allowed.
 
     Args:
-        location: Where it is.
-        allow_writable_role: Whether the role may be one that could write.
-        what: What it is for, for messages: an option or a key.
+        location: The database's location.
+        allow_writable_role: Whether to accept a role with rights to write.
+        what: The option or key that named the database, for messages.
 
     Raises:
         UserError: It cannot be reached or read, its engine is too old, or its role may write.

@@ -8,11 +8,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.failures import first_line, is_lost, query_failed, why_closed
+from text2sql.engines.failures import explain_connection_failure, first_line, is_connection_lost, to_query_failed
 from text2sql.engines.url import Location
-from text2sql.engines.user_databases.connection import USUAL, Limits, admitted
+from text2sql.engines.user_databases.connection import DEFAULT_LIMITS, Limits, guard_user_query
 from text2sql.engines.user_databases.roles import mysql_rights, postgres_rights
-from text2sql.engines.values.fetched import shown
+from text2sql.engines.values.fetched import display_value
 from text2sql.errors import UserError
 from text2sql.sql.sandbox import QueryFailed, Result
 from text2sql.sql.values import Row
@@ -20,16 +20,18 @@ from text2sql.sql.values import Row
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-# Seconds until a server must have answered, and that a query of this program's own may take.
-_CONNECT, _OWN = 10, 300
-# Rows that are fetched at once.
-_PART = 100
-# The oldest versions in which everything used here is there.
+# Seconds until a server must have accepted a connection.
+_CONNECT_SECONDS = 10
+# Seconds that a query of this program's own, such as one that reads a catalogue, may take.
+_CATALOGUE_SECONDS = 300
+# Rows per fetch.
+_FETCH_ROWS = 100
+# The oldest versions that have everything used here.
 _OLDEST: dict[str, tuple[int, int]] = {"PostgreSQL": (12, 0), "MySQL": (8, 0), "MariaDB": (10, 5)}
 _SESSION: dict[Dialect, tuple[str, ...]] = {
     "postgres": (
         "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
-        f"SET statement_timeout = '{_OWN}s'",
+        f"SET statement_timeout = '{_CATALOGUE_SECONDS}s'",
         "SET lock_timeout = '5s'",
         "SET idle_in_transaction_session_timeout = '600s'",
     ),
@@ -38,7 +40,7 @@ _SESSION: dict[Dialect, tuple[str, ...]] = {
 
 
 class Server:
-    """One connection to a server; a lost one is opened again by the next query."""
+    """A connection to a server; after it is lost, the next query opens another."""
 
     def __init__(self, location: Location, engine: Engine, connection: Connection) -> None:
         self.location, self.connection = location, connection
@@ -61,27 +63,27 @@ class Server:
             server = cls(location, engine, engine.connect())
         except (SQLAlchemyError, OSError, UnicodeError, _driver_error(location.dialect)) as error:
             engine.dispose()
-            raise UserError(f"{what}: {why_closed(location, _cause(error))}") from None
+            raise UserError(f"{what}: {explain_connection_failure(location, _cause(error))}") from None
         try:
             server._check_version(what)
             if not allow_writable_role:
                 server._check_role(what)
         except QueryFailed as error:
             server.close()
-            raise UserError(f"{what}: {location.shown} does not tell what its role may do ({error}).") from error
+            raise UserError(f"{what}: {location.display_name} does not tell what its role may do ({error}).") from error
         except BaseException:
             server.close()
             raise
         return server
 
-    def run(self, sql: str, limits: Limits = USUAL) -> Result:
+    def run(self, sql: str, limits: Limits = DEFAULT_LIMITS) -> Result:
         """Run one query that reads.
 
         Raises:
             QueryFailed: It fails, does more than read, or exceeds a limit.
             UserError: The connection is lost; the next query opens another.
         """
-        return self._run(admitted(sql, self.location.dialect), limits)
+        return self._run(guard_user_query(sql, self.location.dialect), limits)
 
     def fetch(self, sql: str) -> Result:
         """Run a query of this program's own.
@@ -90,7 +92,7 @@ class Server:
             QueryFailed: It fails.
             UserError: The connection is lost; the next query opens another.
         """
-        return self._run(sql, Limits(_OWN, 10**9, 2**31))
+        return self._run(sql, Limits(_CATALOGUE_SECONDS, 10**9, 2**31))
 
     def close(self) -> None:
         """Close the connection."""
@@ -100,7 +102,7 @@ class Server:
 
     @contextmanager
     def failures(self) -> Iterator[None]:
-        """Turn what the driver raises inside the block into what this program raises.
+        """Translate the driver's errors inside the block.
 
         Raises:
             QueryFailed: The server refuses what it is asked.
@@ -112,10 +114,10 @@ class Server:
             yield
         except (SQLAlchemyError, OSError, _driver_error(self.location.dialect)) as error:
             cause = _cause(error)
-            if is_lost(cause) or isinstance(cause, OSError) or self.connection.invalidated:
+            if is_connection_lost(cause) or isinstance(cause, OSError) or self.connection.invalidated:
                 self.connection.invalidate()
                 raise UserError(self._lost(cause)) from None
-            raise query_failed(cause) from None
+            raise to_query_failed(cause) from None
         except (ValueError, OverflowError) as error:
             raise QueryFailed("error", f"a value of its result cannot be read ({error})") from None
 
@@ -126,22 +128,22 @@ class Server:
                 return _run_postgres(raw, sql, limits)
             result, whole = _run_mysql(raw, sql, limits, mariadb=self._name == "MariaDB")
             if not whole:
-                # What is left of the result would have to be read before the connection serves again.
+                # The rest of the result would have to be read before the connection can be used again.
                 self.connection.invalidate()
             return result
 
     def _lost(self, cause: BaseException) -> str:
-        said = self.location.redacted(first_line(cause))
-        place = self.location.shown
-        return f"The connection to {place} is lost ({said}). Run the same command again when the server answers."
+        message = self.location.redact(first_line(cause))
+        name = self.location.display_name
+        return f"The connection to {name} is lost ({message}). Run the same command again when the server answers."
 
     def _check_version(self, what: str) -> None:
         name, version = _version(self.connection)
         oldest = _OLDEST[name]
         if version[:2] < oldest:
             raise UserError(
-                f"{what}: {self.location.shown} is {self.engine}; at least {name} {'.'.join(map(str, oldest))} is "
-                "needed. Load a dump of it into a newer server."
+                f"{what}: {self.location.display_name} is {self.engine}; at least {name} "
+                f"{'.'.join(map(str, oldest))} is needed. Load a dump of it into a newer server."
             )
 
     def _check_role(self, what: str) -> None:
@@ -153,8 +155,8 @@ class Server:
             advice = "GRANT SELECT ON NAME.* TO READER"
         if rights:
             raise UserError(
-                f"{what}: the role of {self.location.shown} may write: {rights}. Make one that only reads ({advice}), "
-                "or add --allow-writable-role; queries run in read-only transactions all the same."
+                f"{what}: the role of {self.location.display_name} may write: {rights}. Make one that only reads "
+                f"({advice}), or add --allow-writable-role; queries run in read-only transactions all the same."
             )
 
     def _rows(self, sql: str) -> Sequence[Row]:
@@ -166,11 +168,11 @@ def _engine(location: Location) -> Engine:
     from sqlalchemy.pool import NullPool
 
     assert location.url is not None
-    arguments: dict[str, Any] = {"connect_timeout": _CONNECT}
+    arguments: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS}
     if location.dialect == "postgres":
         arguments |= {"application_name": "text2sql"}
     elif location.url.password:
-        # As text, PyMySQL would send it in Latin-1; servers keep what a client in UTF-8 has set.
+        # PyMySQL would encode a str as Latin-1; servers store passwords that clients have set in UTF-8.
         arguments |= {"password": str(location.url.password).encode()}
     engine = create_engine(location.url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
 
@@ -191,22 +193,22 @@ def _run_postgres(raw: Any, sql: str, limits: Limits) -> Result:
     try:
         with raw.cursor() as cursor:
             cursor.execute(f"SET LOCAL statement_timeout = {int(limits.seconds * 1000)}")
-            stream = cursor.stream(sql, size=_PART)
+            stream = cursor.stream(sql, size=_FETCH_ROWS)
             rows, overflow = _fetch(stream, limits)
-            # Ends the query on the server if there is more.
+            # Ends the query on the server if rows are left.
             stream.close()
-            columns = tuple(column.name for column in cursor.description or ()) or _columns(raw, sql)
+            columns = tuple(column.name for column in cursor.description or ()) or _describe_columns(raw, sql)
             return Result(columns, rows, overflow)
     finally:
         if not raw.closed:
             raw.rollback()
 
 
-def _columns(raw: Any, sql: str) -> tuple[str, ...]:
-    """The names of the columns of a query without rows, which the driver does not tell."""
+def _describe_columns(raw: Any, sql: str) -> tuple[str, ...]:
+    """The column names of a query without rows, for which the driver reports none."""
     raw.pgconn.prepare(b"", sql.encode())
     described = raw.pgconn.describe_prepared(b"")
-    return tuple((described.fname(place) or b"").decode() for place in range(described.nfields))
+    return tuple((described.fname(index) or b"").decode() for index in range(described.nfields))
 
 
 def _run_mysql(raw: Any, sql: str, limits: Limits, *, mariadb: bool) -> tuple[Result, bool]:
@@ -237,13 +239,13 @@ def _fetch(stream: Iterator[Sequence[Any]], limits: Limits) -> tuple[list[Row], 
     for row in islice(stream, limits.rows + 1):
         if len(rows) == limits.rows or size > limits.size:
             return rows, True
-        rows.append(tuple(shown(value) for value in row))
+        rows.append(tuple(display_value(value) for value in row))
         size += sum(len(value) for value in rows[-1] if isinstance(value, (str, bytes)))
     return rows, False
 
 
 def _version(connection: Connection) -> tuple[str, tuple[int, ...]]:
-    """Which server it is, and its version."""
+    """The server's product name and version."""
     dialect: Any = connection.dialect
     version = tuple(part for part in dialect.server_version_info or (0,) if isinstance(part, int))
     if dialect.name == "postgresql":
@@ -263,5 +265,5 @@ def _driver_error(dialect: Dialect) -> type[Exception]:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What the driver raised, which SQLAlchemy wraps."""
+    """The driver's error within SQLAlchemy's wrapper."""
     return getattr(error, "orig", None) or error

@@ -12,7 +12,7 @@ from text2sql.engines.user_databases.server import Server
 from text2sql.engines.user_databases.table_text import Column, ForeignKey, Quote, Table
 from text2sql.sql.sandbox import QueryFailed
 
-# Tables and views that the role may read; parts of a table and what an extension has brought are left out.
+# Tables and views that the role may read, without partitions and without the objects of extensions.
 _READABLE = r"""
 SELECT n.nspname, c.relname, n.nspname = current_schema() FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition AND n.nspname NOT LIKE 'pg\_%'
@@ -25,7 +25,7 @@ WHERE constraint_schema = DATABASE() AND level = 'Column' ORDER BY 1, 2"""
 
 
 def server_tables(server: Server) -> tuple[list[Table], Quote]:
-    """The tables and views that the role may read, and how their names are spelt.
+    """The tables and views that the role may read, and the function that quotes their names.
 
     Raises:
         QueryFailed: The server refuses to tell.
@@ -42,14 +42,14 @@ def server_tables(server: Server) -> tuple[list[Table], Quote]:
     with server.failures():
         try:
             for schema in sorted(readable, key=lambda name: name or ""):
-                tables += _reflected(server, schema, readable[schema] if postgres else None)
+                tables += _reflect_schema(server, schema, readable[schema] if postgres else None)
         finally:
             server.connection.rollback()
     return [replace(table, checks=table.checks + tuple(extra.get(table.name, ()))) for table in tables], quote
 
 
 def _column_checks(server: Server) -> dict[str, list[str]]:
-    """Conditions that stand behind a column, by table: MariaDB keeps them apart, unseen by the inspector."""
+    """The CHECKs of single columns, by table: MariaDB lists them apart, where SQLAlchemy's inspector does not look."""
     checks: dict[str, list[str]] = {}
     with suppress(QueryFailed):
         for table, condition in server.fetch(_MARIADB_CHECKS).rows:
@@ -57,56 +57,56 @@ def _column_checks(server: Server) -> dict[str, list[str]]:
     return checks
 
 
-def _reflected(server: Server, schema: str | None, readable: set[str] | None) -> list[Table]:
+def _reflect_schema(server: Server, schema: str | None, readable: set[str] | None) -> list[Table]:
     """The tables and views of one schema, tables first."""
     from sqlalchemy import inspect
     from sqlalchemy.engine.reflection import ObjectKind
 
     inspector = inspect(server.connection)
     quote: Quote = server.connection.dialect.identifier_preparer.quote
-    asked: dict[str, Any] = {"schema": schema, "filter_names": sorted(readable) if readable is not None else None}
-    everything, tables = {**asked, "kind": ObjectKind.ANY}, {**asked, "kind": ObjectKind.TABLE}
+    filters: dict[str, Any] = {"schema": schema, "filter_names": sorted(readable) if readable is not None else None}
+    everything, tables = {**filters, "kind": ObjectKind.ANY}, {**filters, "kind": ObjectKind.TABLE}
     columns: Mapping[Any, Any] = inspector.get_multi_columns(**everything)
     comments: Mapping[Any, Any] = inspector.get_multi_table_comment(**everything)
     primary: Mapping[Any, Any] = inspector.get_multi_pk_constraint(**tables)
     foreign: Mapping[Any, Any] = inspector.get_multi_foreign_keys(**tables)
     uniques: Mapping[Any, Any] = inspector.get_multi_unique_constraints(**tables)
     checks: Mapping[Any, Any] = inspector.get_multi_check_constraints(**tables)
-    views = {*inspector.get_view_names(schema), *_materialized(inspector, schema)}
-    found = []
+    views = {*inspector.get_view_names(schema), *_materialized_views(inspector, schema)}
+    result = []
     for key in sorted(columns, key=lambda key: (key[1] in views, key[1])):
         name = key[1]
-        found.append(
+        result.append(
             Table(
                 name=name,
-                spelt=_spelt(schema, name, quote),
+                sql_name=_sql_name(schema, name, quote),
                 columns=tuple(_column(column, server) for column in columns[key]),
                 primary_key=tuple((primary.get(key) or {}).get("constrained_columns") or ()),
                 uniques=tuple(tuple(unique["column_names"]) for unique in uniques.get(key) or ()),
                 foreign_keys=tuple(
                     ForeignKey(
                         tuple(reference["constrained_columns"]),
-                        _spelt(reference["referred_schema"], reference["referred_table"], quote),
+                        _sql_name(reference["referred_schema"], reference["referred_table"], quote),
                         tuple(reference["referred_columns"]),
                     )
                     for reference in foreign.get(key) or ()
                 ),
                 checks=tuple(check["sqltext"] for check in checks.get(key) or ()),
                 comment=(comments.get(key) or {}).get("text"),
-                view=_view(inspector, name, schema) if name in views else None,
+                view=_view_query(inspector, name, schema) if name in views else None,
             )
         )
-    return found
+    return result
 
 
-def _materialized(inspector: Any, schema: str | None) -> list[str]:
+def _materialized_views(inspector: Any, schema: str | None) -> list[str]:
     try:
         return list(inspector.get_materialized_view_names(schema))
     except NotImplementedError:
         return []
 
 
-def _view(inspector: Any, name: str, schema: str | None) -> str:
+def _view_query(inspector: Any, name: str, schema: str | None) -> str:
     """The query of a view; empty where the role may not see it."""
     from sqlalchemy.exc import NoSuchTableError
 
@@ -117,36 +117,36 @@ def _view(inspector: Any, name: str, schema: str | None) -> str:
     return re.sub(r"\ACREATE\b.*?\bVIEW\b.*?\bAS\b", "", text, count=1, flags=re.IGNORECASE | re.DOTALL).strip()
 
 
-def _spelt(schema: str | None, name: str, quote: Quote) -> str:
+def _sql_name(schema: str | None, name: str, quote: Quote) -> str:
     return str(quote(name)) if schema is None else f"{quote(schema)}.{quote(name)}"
 
 
 def _column(column: Mapping[str, Any], server: Server) -> Column:
-    kind = column["type"]
-    # A domain is a type with conditions; its name means nothing outside its server.
-    kind = getattr(kind, "data_type", None) or kind
-    named = server.location.dialect == "postgres" and getattr(kind, "enums", None)
+    sql_type = column["type"]
+    # A domain stands for its base type: its name means nothing outside its server.
+    sql_type = getattr(sql_type, "data_type", None) or sql_type
+    has_enum_values = server.location.dialect == "postgres" and getattr(sql_type, "enums", None)
     generated = column.get("computed") or column.get("identity")
     return Column(
         name=column["name"],
-        type="TEXT" if named else _type(kind, server),
+        type="TEXT" if has_enum_values else _type_text(sql_type, server),
         not_null=not column["nullable"],
         default=None if generated else column["default"],
         comment=column.get("comment"),
-        choices=tuple(kind.enums) if named else (),
+        choices=tuple(sql_type.enums) if has_enum_values else (),
         generated=(column.get("computed") or {}).get("sqltext"),
     )
 
 
-def _type(kind: Any, server: Server) -> str:
-    """A type as the server spells it; empty if it is unknown.
+def _type_text(sql_type: Any, server: Server) -> str:
+    """A type as the server spells it; empty if SQLAlchemy cannot compile it.
 
-    Left out is what says little: the width that MySQL shows integers with, and collations that are blind for case.
+    MySQL's display widths of integers and case-insensitive collations are left out, because they say little.
     """
     from sqlalchemy.exc import CompileError
 
     try:
-        text = str(kind.compile(dialect=server.connection.dialect))
+        text = str(sql_type.compile(dialect=server.connection.dialect))
     except CompileError:
         return ""
     text = re.sub(r" (?:CHARACTER SET|CHARSET) \S+| COLLATE (?!\S+_(?:bin|cs)\b)\S+", "", text)

@@ -1,17 +1,17 @@
-"""A SQLite file of the user's, read in the evaluator's sandbox."""
+"""A user's SQLite file, read through the evaluator's sandbox."""
 
 from __future__ import annotations
 
 import sqlite3
 
 from text2sql.engines.url import Location
-from text2sql.engines.user_databases.connection import USUAL, Limits
+from text2sql.engines.user_databases.connection import DEFAULT_LIMITS, Limits
 from text2sql.errors import UserError
 from text2sql.sql.sandbox import QueryFailed, Result, SqliteSandbox
 
 
 class SqliteFile:
-    """A file opened read-only; no lock is taken, and what may run is decided by SQLite's authorizer."""
+    """A read-only connection to a SQLite file; it takes no lock, and SQLite's authorizer decides what may run."""
 
     def __init__(self, location: Location, sandbox: SqliteSandbox) -> None:
         self.location, self._sandbox = location, sandbox
@@ -23,8 +23,8 @@ class SqliteFile:
             return cls(location, SqliteSandbox.from_file(str(location.path)))
         except (sqlite3.Error, OSError) as error:
             raise UserError(
-                f"{what}: {location.shown} is not a SQLite database that can be read ({error}). A CSV file becomes one "
-                "with sqlite3 new.sqlite '.import --csv FILE data', and `text2sql demo` opens it as it is."
+                f"{what}: {location.display_name} is not a SQLite database that can be read ({error}). A CSV file "
+                "becomes one with sqlite3 new.sqlite '.import --csv FILE data', and `text2sql demo` opens it as it is."
             ) from error
 
     @property
@@ -32,7 +32,7 @@ class SqliteFile:
         """SQLite with its version."""
         return f"SQLite {sqlite3.sqlite_version}"
 
-    def run(self, sql: str, limits: Limits = USUAL) -> Result:
+    def run(self, sql: str, limits: Limits = DEFAULT_LIMITS) -> Result:
         """Run one query that reads.
 
         Raises:
@@ -43,7 +43,7 @@ class SqliteFile:
             return self._sandbox.run(sql, limits.steps, limits.seconds, limits.rows, limits.size)
         except QueryFailed as error:
             if "malformed" in str(error) or "not a database" in str(error):
-                raise UserError(f"{self.location.shown} is a damaged SQLite database: {error}.") from error
+                raise UserError(f"{self.location.display_name} is a damaged SQLite database: {error}.") from error
             raise
 
     def fetch(self, sql: str) -> Result:

@@ -1,4 +1,4 @@
-"""Tables of a database of the user's, and their text as CREATE TABLE statements, which prompts show."""
+"""The tables of a user's database, and their CREATE TABLE statements as prompts show them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sqlglot.errors import SqlglotError
 from text2sql.engines.dialect import Dialect
 from text2sql.sql.tokens import quote_string
 
-# Characters of a comment that a prompt shows.
-_LONGEST_COMMENT = 160
-# Defaults that say something: a literal, or the time.
+# Characters of a comment in a prompt.
+_MAX_COMMENT_CHARACTERS = 160
+# Defaults that a prompt shows: literals and the current time.
 _DEFAULT = re.compile(r"(?:-?\d+(?:\.\d+)?|'(?:[^']|'')*'|true|false|null|current_\w+(?:\(\))?)", re.IGNORECASE)
 
 Quote = Callable[[str], str]
@@ -31,7 +31,7 @@ class Column:
         not_null: Whether it refuses NULL.
         default: As the engine spells it.
         comment: The database's own.
-        choices: The values of an enumeration that has a name, which CREATE TABLE alone cannot say.
+        choices: The labels of a named enumeration, which CREATE TABLE alone does not show.
         generated: The expression of a generated column as the engine spells it.
     """
 
@@ -46,7 +46,7 @@ class Column:
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """A foreign key; `parent` is as queries spell the table."""
+    """A foreign key; `parent` is the table's name as queries must write it."""
 
     columns: tuple[str, ...]
     parent: str
@@ -59,18 +59,18 @@ class Table:
 
     Attributes:
         name: Bare.
-        spelt: As queries spell it: in quotes where it needs them, behind its schema where that is not the usual one.
-        columns: In their order.
-        primary_key: Names of its columns.
-        uniques: Names of the columns of each further key.
-        foreign_keys: Those that are declared.
+        sql_name: The name as queries must write it: quoted where needed, qualified outside the default schema.
+        columns: The columns in their order.
+        primary_key: The names of its columns.
+        uniques: The names of the columns of each UNIQUE key.
+        foreign_keys: The declared foreign keys.
         checks: Conditions as the engine spells them.
         comment: The database's own.
         view: The query of a view, empty where the role may not see it; None for a table.
     """
 
     name: str
-    spelt: str
+    sql_name: str
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...] = ()
     uniques: tuple[tuple[str, ...], ...] = ()
@@ -81,12 +81,12 @@ class Table:
 
 
 def statements(tables: Sequence[Table], dialect: Dialect, quote: Quote) -> str:
-    """The text of a schema: a CREATE statement for each table and view, comments behind what they are about.
+    """The text of a schema: a CREATE statement for each table and view, with comments at the end of lines.
 
     Args:
-        tables: In the order in which they are to stand.
-        dialect: Of the engine that they are from.
-        quote: Spells a name as its queries must.
+        tables: The tables in their order in the text.
+        dialect: The dialect of their engine.
+        quote: Quotes a name where queries must.
     """
     return "\n".join(_statement(table, dialect, quote) for table in tables)
 
@@ -94,16 +94,16 @@ def statements(tables: Sequence[Table], dialect: Dialect, quote: Quote) -> str:
 def _statement(table: Table, dialect: Dialect, quote: Quote) -> str:
     if table.view:
         names = ", ".join(quote(column.name) for column in table.columns)
-        about = f" -- {_one_line(table.comment)}" if table.comment else ""
-        return f"CREATE VIEW {table.spelt} ({names}) AS {_tidied(table.view, dialect)};{about}"
-    about = _one_line(table.comment or ("a view" if table.view is not None else ""))
-    lines = [*_lines(table, dialect, quote)]
+        comment_text = f" -- {_one_line(table.comment)}" if table.comment else ""
+        return f"CREATE VIEW {table.sql_name} ({names}) AS {_one_line_query(table.view, dialect)};{comment_text}"
+    comment_text = _one_line(table.comment or ("a view" if table.view is not None else ""))
+    definitions = [*_lines(table, dialect, quote)]
     # The comma goes before the comment.
     parts = [
-        f"  {text}{',' if place < len(lines) - 1 else ''}{f' -- {comment}' if comment else ''}"
-        for place, (text, comment) in enumerate(lines)
+        f"  {text}{',' if index < len(definitions) - 1 else ''}{f' -- {comment}' if comment else ''}"
+        for index, (text, comment) in enumerate(definitions)
     ]
-    return "\n".join([f"CREATE TABLE {table.spelt} ({f' -- {about}' if about else ''}", *parts, ");"])
+    return "\n".join([f"CREATE TABLE {table.sql_name} ({f' -- {comment_text}' if comment_text else ''}", *parts, ");"])
 
 
 def _lines(table: Table, dialect: Dialect, quote: Quote) -> Iterator[tuple[str, str]]:
@@ -144,11 +144,11 @@ def _column(column: Column, table: Table, dialect: Dialect, quote: Quote) -> str
 
 def _one_line(comment: str) -> str:
     text = " ".join(comment.split())
-    return text if len(text) <= _LONGEST_COMMENT else text[: _LONGEST_COMMENT - 1] + "…"
+    return text if len(text) <= _MAX_COMMENT_CHARACTERS else text[: _MAX_COMMENT_CHARACTERS - 1] + "…"
 
 
-def _tidied(query: str, dialect: Dialect) -> str:
-    """The query of a view in one line; as it is where it does not parse."""
+def _one_line_query(query: str, dialect: Dialect) -> str:
+    """The query of a view in one line, normalized where it parses."""
     try:
         return sqlglot.parse_one(query.strip().rstrip(";"), read=dialect).sql(dialect=dialect)
     except (SqlglotError, RecursionError, ValueError):
@@ -156,26 +156,26 @@ def _tidied(query: str, dialect: Dialect) -> str:
 
 
 def _condition(check: str, dialect: Dialect) -> str:
-    """A condition without the casts and arrays that servers write into it; as it is where it does not parse."""
+    """A condition without the casts and arrays that servers add to it; unchanged where it does not parse."""
     try:
         tree = sqlglot.parse_one(check, read=dialect)
     except (SqlglotError, RecursionError, ValueError):
         return " ".join(check.split())
-    return tree.transform(_plainer).transform(_as_list).unnest().sql(dialect=dialect)
+    return tree.transform(_drop_cast).transform(_any_to_in).unnest().sql(dialect=dialect)
 
 
-def _plainer(node: exp.Expr) -> exp.Expr:
+def _drop_cast(node: exp.Expr) -> exp.Expr:
     inner = node.this
     while isinstance(node, (exp.Cast, exp.Paren)) and isinstance(inner, (exp.Cast, exp.Paren)):
         inner = inner.this
     if isinstance(node, exp.Cast) and isinstance(inner, (exp.Literal, exp.Column, exp.Array)):
-        return inner.transform(_plainer)
+        return inner.transform(_drop_cast)
     if isinstance(node, exp.Paren) and isinstance(inner, (exp.Literal, exp.Column)):
         return inner
     return node
 
 
-def _as_list(node: exp.Expr) -> exp.Expr:
+def _any_to_in(node: exp.Expr) -> exp.Expr:
     """``x = ANY (ARRAY[...])`` as ``x IN (...)``."""
     if isinstance(node, exp.EQ) and isinstance(node.expression, exp.Any):
         array = node.expression.this

@@ -1,6 +1,6 @@
-"""A database that questions are asked about: where it is, its schema, and its rows, each time by a fresh connection.
+"""A database that questions are asked about; every query opens its own connection.
 
-Between a question and the next minutes may pass, in which a server may end what is idle: nothing is kept open.
+Minutes may pass between two questions, in which a server may end an idle session, so no connection is kept open.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.url import Location, locate
-from text2sql.engines.user_databases.connection import USUAL, Database, Limits
+from text2sql.engines.user_databases.connection import DEFAULT_LIMITS, Database, Limits
 from text2sql.engines.user_databases.inspect import DatabaseSchema, read_schema
 from text2sql.engines.user_databases.opening import open_database
 from text2sql.errors import UserError
@@ -21,11 +21,11 @@ from text2sql.sql.values import Row
 
 @dataclass(frozen=True)
 class UserDatabase:
-    """A database of the user's.
+    """A user's database.
 
     Attributes:
-        location: Where it is.
-        schema: What it held when it was read.
+        location: The database's location.
+        schema: The schema at the time of reading.
         engine: The engine with its version.
         allow_writable_role: Whether its role may be one that could write.
     """
@@ -37,19 +37,19 @@ class UserDatabase:
 
     @classmethod
     def read(
-        cls, place: str | Path | Location, *, allow_writable_role: bool = False, what: str = "--database"
+        cls, source: str | Path | Location, *, allow_writable_role: bool = False, what: str = "--database"
     ) -> UserDatabase:
         """Read the schema of a database.
 
         Args:
-            place: A path or URL.
+            source: A path, a URL, or a location.
             allow_writable_role: Whether its role may be one that could write.
             what: What it is for, for messages: an option or a key.
 
         Raises:
             UserError: It cannot be reached or read, its role may write, or it has no tables.
         """
-        location = place if isinstance(place, Location) else locate(str(place), what)
+        location = source if isinstance(source, Location) else locate(str(source), what)
         with open_database(location, allow_writable_role=allow_writable_role, what=what) as database:
             return cls(location, read_schema(database, what), database.engine, allow_writable_role)
 
@@ -58,7 +58,7 @@ class UserDatabase:
         """The dialect of its queries."""
         return self.location.dialect
 
-    def run(self, sql: str, limits: Limits = USUAL) -> Result:
+    def run(self, sql: str, limits: Limits = DEFAULT_LIMITS) -> Result:
         """Run one query that reads.
 
         Raises:
@@ -75,5 +75,5 @@ class UserDatabase:
 
     def _opened(self) -> AbstractContextManager[Database]:
         if self.location.path is not None and not self.location.path.is_file():
-            raise UserError(f"{self.location.shown} cannot be read any more: the file is gone.")
+            raise UserError(f"{self.location.display_name} cannot be read any more: the file is gone.")
         return open_database(self.location, allow_writable_role=self.allow_writable_role, what="The database")

@@ -1,7 +1,7 @@
-"""What an engine's values are as values of a result: to compare the results of two queries, or to show one.
+"""Converts the Python values of database drivers: for comparing the results of two queries, or for display.
 
-Two values that are compared are equal here where the engine's own ``=`` says so: TRUE is 1, a moment at midnight is its
-date, a decimal is its number, an interval is its length. What is shown is as the engine shows it.
+Comparable values are equal where the engine's own ``=`` says so: TRUE is 1, a timestamp at midnight is its date, a
+decimal is its number, an interval is its length. Display values look as the engine displays them.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 
 from text2sql.sql.values import Value
 
-# Digits that a float keeps of a decimal number.
-_DIGITS = 15
+# Decimal digits that a float represents exactly.
+_FLOAT_DIGITS = 15
 
 
-def shown(value: Any) -> Value:
-    """A Python value of a database driver for people: TRUE is true, and no digit of a decimal is lost."""
+def display_value(value: Any) -> Value:
+    """A driver's value for display: TRUE is `true`, and no digit of a decimal is lost."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, decimal.Decimal):
-        return _every_digit(value)
+        return _display_decimal(value)
     if isinstance(value, datetime.datetime):
         return value.isoformat(" ")
     if isinstance(value, datetime.timedelta):
@@ -32,68 +32,68 @@ def shown(value: Any) -> Value:
         return value
     if isinstance(value, (list, tuple, dict, set)):
         return json.dumps(value, ensure_ascii=False, default=str)
-    return compared(value)
+    return comparable_value(value)
 
 
-def _every_digit(value: decimal.Decimal) -> Value:
+def _display_decimal(value: decimal.Decimal) -> Value:
     if not value.is_finite():
         return str(value)
     _, digits, exponent = value.as_tuple()
     if isinstance(exponent, int) and exponent >= 0:
         return int(value)
-    return float(value) if len(digits) <= _DIGITS else str(value)
+    return float(value) if len(digits) <= _FLOAT_DIGITS else str(value)
 
 
-def compared(value: Any) -> Value:
-    """A Python value of a database driver as results are compared by."""
+def comparable_value(value: Any) -> Value:
+    """A driver's value for comparison."""
     if value is None or isinstance(value, (str, bytes)):
         return value
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, (int, float)):
-        return number(value)
+        return comparable_number(value)
     if isinstance(value, decimal.Decimal):
-        return exact(value)
+        return comparable_decimal(value)
     if isinstance(value, datetime.datetime):
-        return moment(value.replace(tzinfo=None).isoformat(" "))
+        return comparable_timestamp(value.replace(tzinfo=None).isoformat(" "))
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, datetime.timedelta):
-        return seconds(value.total_seconds())
+        return comparable_interval(value.total_seconds())
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
     if isinstance(value, (list, tuple, dict, set)):
-        return json.dumps(_listed(value), sort_keys=True, default=str)
+        return json.dumps(_comparable_parts(value), sort_keys=True, default=str)
     return str(value)
 
 
-def _listed(value: Any) -> Any:
+def _comparable_parts(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _listed(part) for key, part in value.items()}
+        return {str(key): _comparable_parts(part) for key, part in value.items()}
     if isinstance(value, (list, tuple, set)):
-        return [_listed(part) for part in value]
-    found = compared(value)
-    return found.hex() if isinstance(found, bytes) else found
+        return [_comparable_parts(part) for part in value]
+    comparable = comparable_value(value)
+    return comparable.hex() if isinstance(comparable, bytes) else comparable
 
 
-def number(value: int | float) -> Value:
-    """A number; what is none, under its name, since it is not equal to itself."""
+def comparable_number(value: int | float) -> Value:
+    """A number; NaN becomes the text "NaN", because NaN is not equal to itself."""
     return "NaN" if isinstance(value, float) and math.isnan(value) else value
 
 
-def exact(value: decimal.Decimal) -> Value:
-    """A decimal as the number that it is: whole ones as int."""
+def comparable_decimal(value: decimal.Decimal) -> Value:
+    """A decimal as an int if it is whole, else as a float."""
     if not value.is_finite():
-        return number(float(value))
+        return comparable_number(float(value))
     return int(value) if value == value.to_integral_value() else float(value)
 
 
-def moment(text: str) -> str:
-    """A date and time; at midnight the date alone."""
+def comparable_timestamp(text: str) -> str:
+    """A timestamp's text; at midnight only its date."""
     return text[:10] if text.endswith(" 00:00:00") else text
 
 
-def seconds(length: float) -> str:
-    """An interval by its length."""
-    shown = int(length) if float(length).is_integer() else round(length, 6)
-    return f"{shown} seconds"
+def comparable_interval(length: float) -> str:
+    """An interval's length as text."""
+    rounded = int(length) if float(length).is_integer() else round(length, 6)
+    return f"{rounded} seconds"

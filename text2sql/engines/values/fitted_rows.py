@@ -1,55 +1,55 @@
-"""Rows as an engine's table keeps them."""
+"""Fits made rows to the tables of an engine."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from text2sql.engines.declared.created_collations import alike
+from text2sql.engines.declared.created_collations import collation_key
 from text2sql.engines.declared.types import EngineType
-from text2sql.engines.values.fitting import fit, ordinary
+from text2sql.engines.values.fitting import default_value, fit_value
 from text2sql.sql.schema import TableSchema
 from text2sql.sql.values import Row
 
 
-def fitted(table: TableSchema, rows: Sequence[Row], types: Mapping[str, EngineType]) -> list[Row]:
-    """Rows as the engine's columns keep them, without those that then repeat a key.
+def fit_rows(table: TableSchema, rows: Sequence[Row], types: Mapping[str, EngineType]) -> list[Row]:
+    """Fits rows to the engine's columns, and drops those that then repeat a key.
 
     Args:
         table: The table.
-        rows: Made for it.
-        types: Of its columns.
+        rows: Rows made for it.
+        types: The engine's types of its columns.
     """
-    given = {*table.given}
+    stored_columns = {*table.stored_columns}
     columns = [
-        (kind, (table.columns[key].not_null or key in table.primary_key) and key in given)
+        (kind, (table.columns[key].not_null or key in table.primary_key) and key in stored_columns)
         for key, kind in types.items()
     ]
-    kept = []
+    fitted = []
     for row in rows:
-        values = [fit(value, kind) for value, (kind, _) in zip(row, columns, strict=True)]
-        kept.append(
+        values = [fit_value(value, kind) for value, (kind, _) in zip(row, columns, strict=True)]
+        fitted.append(
             tuple(
-                ordinary(kind) if value is None and needed else value
+                default_value(kind) if value is None and needed else value
                 for value, (kind, needed) in zip(values, columns, strict=True)
             )
         )
     order = list(table.columns)
     for key in table.keys:
-        # A collation of the generator's stands for one that is blind for case.
-        places = [(order.index(column), bool(table.columns[column].collation)) for column in key]
-        kept = _distinct(kept, places, key == table.primary_key)
-    return kept
+        # The row generator marks nondeterministic columns by a collation.
+        key_columns = [(order.index(column), bool(table.columns[column].collation)) for column in key]
+        fitted = _distinct(fitted, key_columns, key == table.primary_key)
+    return fitted
 
 
-def _distinct(rows: list[Row], places: list[tuple[int, bool]], primary: bool) -> list[Row]:
-    seen, kept = set(), []
+def _distinct(rows: list[Row], key_columns: list[tuple[int, bool]], is_primary: bool) -> list[Row]:
+    seen, distinct = set(), []
     for row in rows:
-        key = tuple(_compared(row[place], blind) for place, blind in places)
-        if (None in key and not primary) or key not in seen:
+        key = tuple(_key_value(row[index], nondeterministic) for index, nondeterministic in key_columns)
+        if (None in key and not is_primary) or key not in seen:
             seen.add(key)
-            kept.append(row)
-    return kept
+            distinct.append(row)
+    return distinct
 
 
-def _compared(value: object, blind: bool) -> object:
-    return alike(value) if blind and isinstance(value, str) else value
+def _key_value(value: object, nondeterministic: bool) -> object:
+    return collation_key(value) if nondeterministic and isinstance(value, str) else value

@@ -1,8 +1,8 @@
-"""Made values as values of a column in an engine.
+"""Fits made values to the type of a column in an engine, and writes them as SQL literals.
 
-Databases are made of SQLite's values: numbers, texts, dates as text. A column of PostgreSQL, DuckDB or MySQL takes less
-than that, so each value is fitted to its column: cut to a length, rounded to a scale, kept within a range, read as a
-date. What cannot be read so becomes NULL, or an ordinary value where the column takes none.
+Databases are made of SQLite's values: numbers, texts, dates as text. Columns of PostgreSQL, DuckDB and MySQL accept
+fewer values, so each value is fitted to its column: cut to a length, rounded to a scale, clamped to a range, parsed as
+a date. A value that cannot be fitted becomes NULL, or a default value in a column that refuses NULL.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import uuid
 from typing import Any
 
-from text2sql.engines.declared.types import NESTED, EngineType, Kind
+from text2sql.engines.declared.types import NESTED, EngineType, TypeKind
 from text2sql.engines.dialect import Dialect
 from text2sql.sql.tokens import quote_string
 from text2sql.sql.values import Value, as_number
@@ -21,7 +21,7 @@ from text2sql.sql.values import Value, as_number
 _TEXT = EngineType("text", "TEXT")
 _DAY = re.compile(r"\A(\d{4})-(\d{1,2})-(\d{1,2})")
 _TIME_OF_DAY = re.compile(r"\d\d:\d\d:\d\d(?:\.\d{1,6})?\Z")
-_ORDINARY: dict[Kind, Value] = {
+_DEFAULT_VALUES: dict[TypeKind, Value] = {
     "text": "alpha",
     "date": "2001-01-01",
     "datetime": "2001-01-01 10:00:00",
@@ -36,16 +36,16 @@ _ORDINARY: dict[Kind, Value] = {
 }
 
 
-def fit(value: Value, to: EngineType) -> Value:
-    """The value as the column keeps it; None for what it cannot be."""
+def fit_value(value: Value, to: EngineType) -> Value:
+    """The value as the column stores it; None if it cannot."""
     if value is None:
         return None
-    return _FITTING[to.kind](to, value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
+    return _FIT_BY_KIND[to.kind](to, value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
 
 
-def ordinary(to: EngineType) -> Value:
-    """A value for a column that takes no NULL."""
-    return to.labels[0] if to.labels else _ORDINARY.get(to.kind, 1)
+def default_value(to: EngineType) -> Value:
+    """A value for a column that refuses NULL."""
+    return to.labels[0] if to.labels else _DEFAULT_VALUES.get(to.kind, 1)
 
 
 def _fit_integer(to: EngineType, value: Value) -> Value:
@@ -66,31 +66,31 @@ def _fit_decimal(to: EngineType, value: Value) -> Value:
     number = as_number(value)
     if number is None or not to.size:
         return number
-    most = 10 ** (to.size - to.scale) - 1
-    kept = min(max(round(number, to.scale), -most), most)
-    return int(kept) if float(kept).is_integer() and abs(kept) < 2**53 else kept
+    largest = 10 ** (to.size - to.scale) - 1
+    clamped = min(max(round(number, to.scale), -largest), largest)
+    return int(clamped) if float(clamped).is_integer() and abs(clamped) < 2**53 else clamped
 
 
 def _fit_text(to: EngineType, value: Value) -> Value:
     text = str(value).replace("\x00", "")
-    if to.labels and to.several:
-        return _members(to.labels, text)
+    if to.labels and to.is_set:
+        return _set_members(to.labels, text)
     if to.labels:
         if text in to.labels:
             return text
         return to.labels[sum(map(ord, text)) % len(to.labels)]
     if to.size:
         text = text[: to.size]
-    # A text of fixed length is filled up with spaces, which do not count.
+    # The padding of a fixed-length text does not count.
     return text.rstrip(" ") if to.sql.startswith("CHAR") else text
 
 
-def _members(labels: tuple[str, ...], text: str) -> str:
-    """Some of the labels of a SET, in their order: those that a text lists, or such as it chooses."""
+def _set_members(labels: tuple[str, ...], text: str) -> str:
+    """A subset of the labels of a SET in their order: those that the text lists, or else a subset by its checksum."""
     listed = [label for label in labels if label in text.split(",")]
     if not listed:
-        chosen = sum(map(ord, text)) % 2 ** min(len(labels), 10)
-        listed = [label for place, label in enumerate(labels[:10]) if chosen >> place & 1]
+        bits = sum(map(ord, text)) % 2 ** min(len(labels), 10)
+        listed = [label for index, label in enumerate(labels[:10]) if bits >> index & 1]
     return ",".join(listed)
 
 
@@ -99,11 +99,11 @@ def _fit_boolean(_to: EngineType, value: Value) -> Value:
     return None if number is None else int(number != 0)
 
 
-def _day(text: str) -> str | None:
-    found = _DAY.match(text)
-    if found is None:
+def _iso_date(text: str) -> str | None:
+    match = _DAY.match(text)
+    if match is None:
         return None
-    year, month, day = map(int, found.groups())
+    year, month, day = map(int, match.groups())
     try:
         return datetime.date(year, month, day).isoformat() if year >= 1000 else None
     except ValueError:
@@ -111,32 +111,32 @@ def _day(text: str) -> str | None:
 
 
 def _fit_date(_to: EngineType, value: Value) -> Value:
-    return _day(str(value))
+    return _iso_date(str(value))
 
 
 def _fit_datetime(to: EngineType, value: Value) -> Value:
     text = str(value)
-    day = _day(text)
+    day = _iso_date(text)
     if day is None:
         return None
     try:
-        clock = _clock(datetime.datetime.fromisoformat(text).time(), to)
+        clock = _iso_time(datetime.datetime.fromisoformat(text).time(), to)
     except ValueError:
         clock = "00:00:00"
     return f"{day} {clock}"
 
 
-def _clock(time: datetime.time, to: EngineType) -> str:
-    """A time of the day with as many digits of its second as a type keeps."""
-    kept = time.replace(microsecond=time.microsecond // 10 ** (6 - to.scale) * 10 ** (6 - to.scale), tzinfo=None)
-    return kept.isoformat()
+def _iso_time(time: datetime.time, to: EngineType) -> str:
+    """A time of day with as many fractional digits as the type stores."""
+    truncated = time.replace(microsecond=time.microsecond // 10 ** (6 - to.scale) * 10 ** (6 - to.scale), tzinfo=None)
+    return truncated.isoformat()
 
 
 def _fit_time(to: EngineType, value: Value) -> Value:
     text = str(value)
-    found = _TIME_OF_DAY.search(text)
+    match = _TIME_OF_DAY.search(text)
     try:
-        return _clock(datetime.time.fromisoformat(found[0] if found else text), to)
+        return _iso_time(datetime.time.fromisoformat(match[0] if match else text), to)
     except ValueError:
         return None
 
@@ -154,53 +154,55 @@ def _fit_uuid(_to: EngineType, value: Value) -> Value:
     try:
         return str(uuid.UUID(str(value)))
     except ValueError:
-        # Equal texts stay equal.
+        # Equal texts get equal UUIDs.
         return str(uuid.uuid5(uuid.NAMESPACE_OID, value if isinstance(value, str) else repr(value)))
 
 
 def _fit_array(to: EngineType, value: Value) -> Value:
-    """A list as it stands; of another value one that it is in, alone, twice, beside others or beside NULL, or none."""
-    parts = _parts(value)
+    """A list itself; for another value, a list without it or with it alone, twice, beside others or beside NULL."""
+    parts = _read_json(value)
     if not isinstance(parts, list):
         other = value + 1 if isinstance(value, (int, float)) else str(value) + "x"
         forms: tuple[list[Value], ...] = ([value], [value, other], [other, value], [], [value, None], [value, value])
         parts = forms[sum(map(ord, str(value))) % len(forms)]
     element = to.element or _TEXT
-    fitted = [_inside(fit(_plain(part), element), element) for part in parts]
+    fitted = [_as_json(fit_value(_as_scalar(part), element), element) for part in parts]
     return json.dumps(fitted, ensure_ascii=False, separators=(",", ":"))
 
 
 def _fit_struct(to: EngineType, value: Value) -> Value:
-    """A struct with the fields that a document has of it; of another value one that has it in its first field."""
-    parts = _parts(value)
-    given = parts if isinstance(parts, dict) else {to.fields[0][0]: value} if to.fields else {}
-    found = {name: fit(_plain(given.get(name)), kind) for name, kind in to.fields}
-    return json.dumps({name: _inside(part, dict(to.fields)[name]) for name, part in found.items()}, ensure_ascii=False)
+    """The fields of a document as a struct; for another value, a struct with the value in its first field."""
+    parts = _read_json(value)
+    members = parts if isinstance(parts, dict) else {to.fields[0][0]: value} if to.fields else {}
+    fitted = {name: fit_value(_as_scalar(members.get(name)), kind) for name, kind in to.fields}
+    return json.dumps(
+        {name: _as_json(part, dict(to.fields)[name]) for name, part in fitted.items()}, ensure_ascii=False
+    )
 
 
 def _fit_map(to: EngineType, value: Value) -> Value:
-    """A map of the members of a document; of another value one that has it under one key."""
-    parts = _parts(value)
-    given = parts if isinstance(parts, dict) else {"a": value}
+    """The members of a document as a map; for another value, a map with the value under one key."""
+    parts = _read_json(value)
+    members = parts if isinstance(parts, dict) else {"a": value}
     key, element = to.key or _TEXT, to.element or _TEXT
-    fitted = {fit(name, key): fit(_plain(part), element) for name, part in given.items()}
-    kept = {str(name): _inside(part, element) for name, part in fitted.items() if name is not None}
-    return json.dumps(kept, ensure_ascii=False)
+    fitted = {fit_value(name, key): fit_value(_as_scalar(part), element) for name, part in members.items()}
+    non_null = {str(name): _as_json(part, element) for name, part in fitted.items() if name is not None}
+    return json.dumps(non_null, ensure_ascii=False)
 
 
-def _parts(value: Value) -> Any:
+def _read_json(value: Value) -> Any:
     try:
         return json.loads(str(value))
     except (ValueError, RecursionError):
         return value
 
 
-def _plain(part: Any) -> Value:
+def _as_scalar(part: Any) -> Value:
     return part if part is None or isinstance(part, (int, float, str)) else json.dumps(part, ensure_ascii=False)
 
 
-def _inside(part: Value, to: EngineType) -> Any:
-    """A fitted part as it stands in a document."""
+def _as_json(part: Value, to: EngineType) -> Any:
+    """A fitted value as a part of a JSON document."""
     return json.loads(str(part)) if to.kind in NESTED and part is not None else part
 
 
@@ -209,7 +211,7 @@ def _fit_year(_to: EngineType, value: Value) -> Value:
     return None if number is None else min(max(round(number), 1901), 2155)
 
 
-_FITTING = {
+_FIT_BY_KIND = {
     "integer": _fit_integer,
     "real": _fit_real,
     "decimal": _fit_decimal,
@@ -229,8 +231,8 @@ _FITTING = {
 }
 
 
-def literal(value: Value, to: EngineType, dialect: Dialect) -> str:
-    """A fitted value as the engine's INSERT takes it."""
+def sql_literal(value: Value, to: EngineType, dialect: Dialect) -> str:
+    """A fitted value as a literal of the engine's INSERT."""
     if value is None:
         return "NULL"
     if to.kind == "boolean":
@@ -238,24 +240,25 @@ def literal(value: Value, to: EngineType, dialect: Dialect) -> str:
     if to.kind == "interval":
         return repr(value) if dialect == "mysql" else f"'{value!r} days'"
     if to.kind in ("array", "struct", "map"):
-        return f"{_literal_of_parts(json.loads(str(value)), to, dialect)}::{to.sql}"
+        return f"{_nested_literal(json.loads(str(value)), to, dialect)}::{to.sql}"
     if isinstance(value, (int, float)):
         return value if isinstance(value, str) else repr(value)
     text = str(value).replace("'", "''")
     return "'" + (text.replace("\\", "\\\\") if dialect == "mysql" else text) + "'"
 
 
-def _literal_of_parts(parts: Any, to: EngineType, dialect: Dialect) -> str:
-    def one(part: Any, kind: EngineType) -> str:
-        return literal(_plain(part), kind, dialect)
+def _nested_literal(parts: Any, to: EngineType, dialect: Dialect) -> str:
+    def literal_of(part: Any, kind: EngineType) -> str:
+        return sql_literal(_as_scalar(part), kind, dialect)
 
     element = to.element or _TEXT
     if to.kind == "array":
-        listed = ", ".join(one(part, element) for part in parts)
+        listed = ", ".join(literal_of(part, element) for part in parts)
         return f"ARRAY[{listed}]" if dialect == "postgres" else f"[{listed}]"
     if to.kind == "map":
         key = to.key or _TEXT
-        return f"MAP {{{', '.join(f'{one(name, key)}: {one(part, element)}' for name, part in parts.items())}}}"
+        members = (f"{literal_of(name, key)}: {literal_of(part, element)}" for name, part in parts.items())
+        return f"MAP {{{', '.join(members)}}}"
     if dialect == "postgres":
-        return f"ROW({', '.join(one(parts.get(name), kind) for name, kind in to.fields)})"
-    return f"{{{', '.join(f'{quote_string(name)}: {one(parts.get(name), kind)}' for name, kind in to.fields)}}}"
+        return f"ROW({', '.join(literal_of(parts.get(name), kind) for name, kind in to.fields)})"
+    return f"{{{', '.join(f'{quote_string(name)}: {literal_of(parts.get(name), kind)}' for name, kind in to.fields)}}}"

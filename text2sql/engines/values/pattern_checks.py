@@ -1,7 +1,6 @@
-"""CHECKs by regular expressions, which SQLite does not have: a function of its own stands for them.
+"""CHECKs with regular expressions for SQLite, which has none: they call a function that Python's `re` implements.
 
-What the engines read alike is taken over into Python's expressions. An expression that is more than that is left as it
-is; SQLite then does without the CHECK.
+Only expressions that Python reads as the engines do are replaced. SQLite ignores a CHECK with any other expression.
 """
 
 from __future__ import annotations
@@ -13,71 +12,84 @@ from functools import lru_cache
 from sqlglot import exp
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.values.regular_expressions import POSIX, divides, from_similar, matching, texts
+from text2sql.engines.values.regular_expressions import (
+    POSIX,
+    boundary_texts,
+    has_ambiguous_repetition,
+    matching_texts,
+    similar_to_regex,
+)
 from text2sql.sql.values import Value
 
-# The function's name, and how many arguments it has: the text, the expression, and letters of `WHOLE` and `ANY_CASE`.
-MATCHES, ARGUMENTS = "text2sql_matches", 3
-WHOLE, ANY_CASE = "w", "i"
+# The function's name.
+FUNCTION = "text2sql_matches"
+# Its arguments: the text, the pattern, and flags, which are a text of `WHOLE` and `ANY_CASE`.
+ARGUMENT_COUNT = 3
+# The flag for a pattern that must match the whole text.
+WHOLE = "w"
+# The flag for a pattern that ignores letter case.
+ANY_CASE = "i"
 
-_KINDS = (exp.RegexpLike, exp.RegexpILike, exp.RegexpFullMatch, exp.SimilarTo)
-# Characters of a text that is tried, and of one on which Python may try all ways to divide it: these can take for ever.
-_LONGEST, _LONGEST_DIVIDED = 200, 20
+_MATCH_NODES = (exp.RegexpLike, exp.RegexpILike, exp.RegexpFullMatch, exp.SimilarTo)
+# Characters of a text that is matched.
+_MAX_CHARACTERS = 200
+# Characters of a text for a pattern whose matching may take exponential time (catastrophic backtracking).
+_MAX_BACKTRACKED_CHARACTERS = 20
 
 
-def with_pattern_function(tree: exp.Expr, dialect: Dialect) -> exp.Expr:
-    """A query with the function in place of the regular expressions that are written out in it."""
+def replace_regular_expressions(tree: exp.Expr, dialect: Dialect) -> exp.Expr:
+    """Replaces matches of literal regular expressions in a query by calls of the function."""
     tree = tree.copy()
-    for node in list(tree.find_all(*_KINDS)):
+    for node in list(tree.find_all(*_MATCH_NODES)):
         arguments = _arguments(node, dialect)
         if arguments is not None:
-            call = exp.Anonymous(this=MATCHES, expressions=[node.this.copy(), *map(exp.Literal.string, arguments)])
+            call = exp.Anonymous(this=FUNCTION, expressions=[node.this.copy(), *map(exp.Literal.string, arguments)])
             node.replace(call)
     return tree
 
 
 def _arguments(node: exp.Expr, dialect: Dialect) -> tuple[str, str] | None:
-    """The expression and the letters of a function that asks for one; None where it cannot be had."""
+    """The pattern and the flags of a match; None where Python cannot read the pattern."""
     pattern, flag = node.expression, node.args.get("flag")
     if not isinstance(pattern, exp.Literal) or not pattern.is_string:
         return None
     if flag is not None and flag.name not in ("c", "i"):
         return None
-    similar, whole = isinstance(node, exp.SimilarTo), isinstance(node, (exp.SimilarTo, exp.RegexpFullMatch))
-    # Whether MySQL looks at case is up to the collation: what holds either way holds.
-    either = dialect == "mysql" and node.find_ancestor(exp.Not) is not None
-    blind = isinstance(node, exp.RegexpILike) or (flag is not None and flag.name == "i") or either
-    text = from_similar(pattern.name) if similar else pattern.name
-    letters = (WHOLE if whole else "") + (ANY_CASE if blind else "")
-    return (text, letters) if _compiled(text, blind) is not None else None
+    is_similar_to, whole = isinstance(node, exp.SimilarTo), isinstance(node, (exp.SimilarTo, exp.RegexpFullMatch))
+    # Whether MySQL ignores case depends on the collation; a negated match must hold either way.
+    is_negated_in_mysql = dialect == "mysql" and node.find_ancestor(exp.Not) is not None
+    ignores_case = isinstance(node, exp.RegexpILike) or (flag is not None and flag.name == "i") or is_negated_in_mysql
+    python_pattern = similar_to_regex(pattern.name) if is_similar_to else pattern.name
+    flags = (WHOLE if whole else "") + (ANY_CASE if ignores_case else "")
+    return (python_pattern, flags) if _compiled(python_pattern, ignores_case) is not None else None
 
 
-def matches(text: Value, pattern: Value, letters: Value) -> Value:
-    """Whether a regular expression matches: what the function does; None where that is not found out."""
-    compiled = _compiled(str(pattern), ANY_CASE in str(letters))
-    longest = _LONGEST_DIVIDED if divides(str(pattern)) else _LONGEST
-    if text is None or compiled is None or len(shown := str(text)) > longest:
+def matches(text: Value, pattern: Value, flags: Value) -> Value:
+    """Whether a pattern matches a text: the function's implementation; None where that would take too long."""
+    compiled = _compiled(str(pattern), ANY_CASE in str(flags))
+    max_characters = _MAX_BACKTRACKED_CHARACTERS if has_ambiguous_repetition(str(pattern)) else _MAX_CHARACTERS
+    if text is None or compiled is None or len(subject := str(text)) > max_characters:
         return None
-    return int(bool(compiled.fullmatch(shown) if WHOLE in str(letters) else compiled.search(shown)))
+    return int(bool(compiled.fullmatch(subject) if WHOLE in str(flags) else compiled.search(subject)))
 
 
 @lru_cache(maxsize=256)
-def _compiled(pattern: str, blind: bool) -> re.Pattern[str] | None:
+def _compiled(pattern: str, ignores_case: bool) -> re.Pattern[str] | None:
     for name, ranges in POSIX.items():
         members = "".join(f"{re.escape(first)}-{re.escape(last)}" for first, last in ranges)
         pattern = pattern.replace(f"[:{name}:]", members)
     # Python's $ also matches before a line break at the end.
     pattern = re.sub(r"(?<!\\)\$(?=\)*\Z)", r"\\Z", pattern)
     try:
-        return re.compile(pattern, re.IGNORECASE if blind else 0)
+        return re.compile(pattern, re.IGNORECASE if ignores_case else 0)
     except (re.error, RecursionError, OverflowError):
         return None
 
 
 def pattern_texts(check: exp.Expr) -> Iterator[str]:
-    """Texts that the regular expressions of a CHECK match, or nearly do."""
+    """Texts that the regular expressions of a CHECK match or nearly match."""
     for call in check.find_all(exp.Anonymous):
-        if call.name.lower() == MATCHES and len(call.expressions) == ARGUMENTS:
-            pattern, letters = (argument.name for argument in call.expressions[1:])
-            yield from matching(pattern)
-            yield from texts(pattern, whole=WHOLE in letters)
+        if call.name.lower() == FUNCTION and len(call.expressions) == ARGUMENT_COUNT:
+            pattern, flags = (argument.name for argument in call.expressions[1:])
+            yield from matching_texts(pattern)
+            yield from boundary_texts(pattern, whole=WHOLE in flags)

@@ -1,9 +1,9 @@
 """Texts that a regular expression matches, and texts that it misses by one of its parts.
 
-The expression is read into its parts. One text has each of them once; every other one differs from it in a single part:
-another end of a class, the character next to it, one repetition more or fewer, the other alternative, something in
-front or behind. So for two expressions that differ in a part, texts are among them on which they do not agree. What the
-engines write differently and what none of them has is read as well as may be: all texts are tried in the engine.
+The expression is parsed into parts. A base text has each part once; every other text differs from it in a single part:
+another end of a character class, the character next to it, one repetition more or fewer, another alternative, something
+in front or behind. Two expressions that differ in a part therefore disagree on some of these texts. Syntax that the
+engines do not share is parsed approximately, which is safe because all texts are tried in the engine.
 """
 
 from __future__ import annotations
@@ -15,15 +15,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-# Texts of an expression, characters of one, how deep groups are read, and repetitions that are written out.
-_MOST, _LONGEST, _DEEPEST, _REPEATED = 56, 60, 6, 30
-# Texts that are drawn of those that an expression matches, and repetitions of what has no bound.
-_DRAWN, _FURTHER = 60, 4
-# Members of a class that are tried, and characters outside of it.
-_INSIDE, _OUTSIDE = 4, 4
-_DIGITS, _LETTERS = (("0", "9"),), (("a", "z"), ("A", "Z"), ("0", "9"), ("_", "_"))
+# Boundary texts of one expression.
+_MAX_TEXTS = 56
+# Characters of one text.
+_MAX_CHARACTERS = 60
+# Groups within groups.
+_MAX_DEPTH = 6
+# Repetitions that are written out.
+_MAX_REPETITIONS = 30
+# Texts that are drawn from those that an expression matches.
+_DRAWN_TEXTS = 60
+# Repetitions beyond the minimum of an unbounded quantifier.
+_UNBOUNDED_EXTRA = 4
+# Members of a character class that are tried.
+_INSIDE_CHARACTERS = 4
+# Characters outside of a character class that are tried.
+_OUTSIDE_CHARACTERS = 4
+_DIGITS = (("0", "9"),)
+_LETTERS = (("a", "z"), ("A", "Z"), ("0", "9"), ("_", "_"))
 _SPACES = ((" ", " "), ("\t", "\t"))
-_SHORT = {"d": _DIGITS, "w": _LETTERS, "s": _SPACES}
+_CLASS_ESCAPES = {"d": _DIGITS, "w": _LETTERS, "s": _SPACES}
 POSIX = {
     **{"alpha": (("a", "z"), ("A", "Z")), "digit": _DIGITS, "alnum": (("a", "z"), ("A", "Z"), ("0", "9"))},
     **{"upper": (("A", "Z"),), "lower": (("a", "z"),), "space": _SPACES, "blank": _SPACES},
@@ -31,61 +42,72 @@ POSIX = {
 }
 _CONTROLS = {"t": "\t", "n": "\n", "r": "\r"}
 _COUNT = re.compile(r"\{(\d{1,3})(,?)(\d{0,3})\}")
-# What stands for no character: bounds of words and of the text.
-_BOUNDS = "bBmMyYAzZ<>"
-_ANY = "yY1 -"
-_CANDIDATES = "aA1 -_~.éz"
+# Escapes that match no character: bounds of words and of the text.
+_ANCHORS = "bBmMyYAzZ<>"
+_ANY_CHARACTER = "yY1 -"
+_OTHER_CHARACTERS = "aA1 -_~.éz"
 
-# First and last characters.
+# First and last characters of ranges.
 _Ranges = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One character, or a group, and how often it stands there."""
+    """One character or group with its quantifier.
+
+    Attributes:
+        inside: Characters that match.
+        outside: Characters that do not match.
+        group: The alternatives of a group; empty for a character.
+        min_count: The fewest repetitions.
+        max_count: The most repetitions; None for no limit.
+        ranges: The ranges of a character class, for drawing.
+    """
 
     inside: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
     group: tuple[tuple[_Part, ...], ...] = ()
-    least: int = 1
-    most: int | None = 1
+    min_count: int = 1
+    max_count: int | None = 1
     ranges: _Ranges = ()
 
 
-def texts(pattern: str, *, whole: bool = False, similar: bool = False) -> list[str]:
-    """Texts on either side of a regular expression, the plainest first.
+def boundary_texts(pattern: str, *, whole: bool = False, similar: bool = False) -> list[str]:
+    """Texts that match or nearly match a regular expression, the plainest first.
 
     Args:
-        pattern: The expression.
-        whole: Whether it is to match the whole text.
-        similar: Whether it is one of SIMILAR TO, with ``%`` and ``_``.
+        pattern: The regular expression.
+        whole: Whether it must match the whole text.
+        similar: Whether it is a pattern of SIMILAR TO, with ``%`` and ``_``.
     """
-    alternatives = _Reader(from_similar(pattern) if similar else pattern).alternatives()
+    alternatives = _Parser(similar_to_regex(pattern) if similar else pattern).alternatives()
     anchored = whole or similar or (pattern.startswith("^") and pattern.endswith("$"))
-    found: list[str] = []
-    for own in alternatives[:4]:
-        base = "".join(map(_base, own))
-        found += [base, *_around(base, anchored=anchored)]
-    varied = [_varied(own, 0) for own in alternatives]
-    found += [text for one in itertools.zip_longest(*varied) for text in one if text is not None]
-    return list(dict.fromkeys(text for text in found if len(text) <= _LONGEST))[:_MOST]
+    result: list[str] = []
+    for parts in alternatives[:4]:
+        base = "".join(map(_base_text, parts))
+        result += [base, *_surroundings(base, anchored=anchored)]
+    varied = [_variations(parts, 0) for parts in alternatives]
+    result += [text for texts in itertools.zip_longest(*varied) for text in texts if text is not None]
+    return list(dict.fromkeys(text for text in result if len(text) <= _MAX_CHARACTERS))[:_MAX_TEXTS]
 
 
-def matching(pattern: str) -> list[str]:
-    """Texts that an expression matches, drawn from all of its characters and repetitions; the same ones each time."""
-    alternatives, rng = _Reader(pattern).alternatives(), random.Random(pattern)
-    drawn = ("".join(_drawn(part, rng) for part in rng.choice(alternatives)) for _ in range(_DRAWN))
-    return list(dict.fromkeys(text for text in drawn if len(text) <= _LONGEST))
+def matching_texts(pattern: str) -> list[str]:
+    """Texts that an expression matches, drawn at random from its characters and repetitions with a fixed seed."""
+    alternatives, rng = _Parser(pattern).alternatives(), random.Random(pattern)
+    drawn = ("".join(_draw(part, rng) for part in rng.choice(alternatives)) for _ in range(_DRAWN_TEXTS))
+    return list(dict.fromkeys(text for text in drawn if len(text) <= _MAX_CHARACTERS))
 
 
-def _drawn(part: _Part, rng: random.Random) -> str:
-    further = _FURTHER if part.most is None else part.most - part.least
-    return "".join(_drawn_once(part, rng) for _ in range(min(part.least + rng.randint(0, further), _REPEATED)))
+def _draw(part: _Part, rng: random.Random) -> str:
+    further = _UNBOUNDED_EXTRA if part.max_count is None else part.max_count - part.min_count
+    return "".join(
+        _draw_once(part, rng) for _ in range(min(part.min_count + rng.randint(0, further), _MAX_REPETITIONS))
+    )
 
 
-def _drawn_once(part: _Part, rng: random.Random) -> str:
+def _draw_once(part: _Part, rng: random.Random) -> str:
     if part.group:
-        return "".join(_drawn(inner, rng) for inner in rng.choice(part.group))
+        return "".join(_draw(inner, rng) for inner in rng.choice(part.group))
     if part.ranges:
         first, last = rng.choice(part.ranges)
         return chr(rng.randint(ord(first), max(ord(first), ord(last))))
@@ -93,169 +115,180 @@ def _drawn_once(part: _Part, rng: random.Random) -> str:
 
 
 @lru_cache(maxsize=256)
-def divides(pattern: str) -> bool:
-    """Whether an expression repeats a group of several lengths, so that a text can be divided in many ways."""
-    alternatives = _Reader(pattern).alternatives()
-    return any(_divides(part) for own in alternatives for part in own)
+def has_ambiguous_repetition(pattern: str) -> bool:
+    """Whether an expression repeats a group of varying length, so that backtracking may take exponential time."""
+    alternatives = _Parser(pattern).alternatives()
+    return any(_part_is_ambiguous(part) for parts in alternatives for part in parts)
 
 
-def _divides(part: _Part) -> bool:
-    inner = [inside for option in part.group for inside in option]
-    several = len(part.group) > 1 or any(inside.most != inside.least for inside in inner)
-    return (several and (part.most is None or part.most > 1)) or any(map(_divides, inner))
+def _part_is_ambiguous(part: _Part) -> bool:
+    children = [child for option in part.group for child in option]
+    has_many_lengths = len(part.group) > 1 or any(child.max_count != child.min_count for child in children)
+    return (has_many_lengths and (part.max_count is None or part.max_count > 1)) or any(
+        map(_part_is_ambiguous, children)
+    )
 
 
-def _around(text: str, *, anchored: bool) -> list[str]:
-    """A text with something in front or behind, in other cases, with less of it."""
+def _surroundings(text: str, *, anchored: bool) -> list[str]:
+    """A text with something in front or behind, in other letter case, or shortened."""
     other = [text.swapcase(), f"{text}x", f"x{text}", f"{text} ", f" {text}"]
     other += [] if anchored else [f"x {text} y", f"~{text}~", f"{text}{text}"]
     return [*other, text.upper(), text.lower(), text[:-1], text[1:], ""]
 
 
-def _base(part: _Part) -> str:
-    once = "".join(map(_base, part.group[0])) if part.group else (part.inside or ("",))[0]
-    return once * min(max(part.least, 1) if part.most != 0 else 0, _REPEATED)
+def _base_text(part: _Part) -> str:
+    once = "".join(map(_base_text, part.group[0])) if part.group else (part.inside or ("",))[0]
+    return once * min(max(part.min_count, 1) if part.max_count != 0 else 0, _MAX_REPETITIONS)
 
 
-def _varied(parts: Sequence[_Part], depth: int) -> Iterator[str]:
-    """Texts that differ from the plainest one in a single part, the parts in turn."""
-    bases = list(map(_base, parts))
-    ends = [("".join(bases[:place]), "".join(bases[place + 1 :])) for place in range(len(bases))]
-    for others in itertools.zip_longest(*(_ways(part, depth) for part in parts)):
-        pairs = zip(others, ends, strict=True)
+def _variations(parts: Sequence[_Part], depth: int) -> Iterator[str]:
+    """Texts that differ from the base text in a single part, taking the parts in turn."""
+    bases = list(map(_base_text, parts))
+    surroundings = [("".join(bases[:index]), "".join(bases[index + 1 :])) for index in range(len(bases))]
+    for others in itertools.zip_longest(*(_part_variations(part, depth) for part in parts)):
+        pairs = zip(others, surroundings, strict=True)
         yield from (f"{before}{other}{behind}" for other, (before, behind) in pairs if other is not None)
 
 
-def _ways(part: _Part, depth: int) -> Iterator[str]:
-    """What may stand, or not quite, where a part does."""
-    base = _base(part)
-    once = "".join(map(_base, part.group[0])) if part.group else (part.inside or ("",))[0]
-    counts = [part.least - 1, *((part.most + 1,) if part.most is not None else (part.least + 1, part.least + 3))]
-    counts += [part.least, *((part.most,) if part.most is not None else ()), 0, 2]
-    yield from (once * count for count in dict.fromkeys(counts) if 0 <= count <= _REPEATED)
+def _part_variations(part: _Part, depth: int) -> Iterator[str]:
+    """Texts in the place of one part: some match it, some nearly do."""
+    base = _base_text(part)
+    once = "".join(map(_base_text, part.group[0])) if part.group else (part.inside or ("",))[0]
+    counts = [
+        part.min_count - 1,
+        *((part.max_count + 1,) if part.max_count is not None else (part.min_count + 1, part.min_count + 3)),
+    ]
+    counts += [part.min_count, *((part.max_count,) if part.max_count is not None else ()), 0, 2]
+    yield from (once * count for count in dict.fromkeys(counts) if 0 <= count <= _MAX_REPETITIONS)
     for option in part.group[1:]:
-        yield "".join(map(_base, option))
-    if depth < _DEEPEST:
+        yield "".join(map(_base_text, option))
+    if depth < _MAX_DEPTH:
         for option in part.group:
-            yield from _varied(option, depth + 1)
-    # Of what is repeated, the last one is another.
+            yield from _variations(option, depth + 1)
+    # The last repetition is replaced.
     for other in (*part.outside, *part.inside[1:]):
         yield base[:-1] + other
 
 
-class _Reader:
-    """Reads one expression from its beginning to its end."""
+class _Parser:
+    """Parses one expression from left to right."""
 
     def __init__(self, pattern: str) -> None:
         self._text, self._at, self._depth = pattern[:400], 0, 0
 
     def alternatives(self) -> tuple[tuple[_Part, ...], ...]:
-        """The alternatives up to the end of the group, or of the expression."""
-        found: list[list[_Part]] = [[]]
+        """Parses the alternatives up to the end of the group or of the expression."""
+        alternatives: list[list[_Part]] = [[]]
         while self._at < len(self._text):
-            sign = self._next()
-            if sign == "|":
-                found.append([])
-            elif sign == ")":
+            character = self._next()
+            if character == "|":
+                alternatives.append([])
+            elif character == ")":
                 if self._depth:
                     break
-            elif sign not in "^$":
-                part = self._part(sign)
-                found[-1] += [self._counted(part)] if part is not None else []
-        return tuple(map(tuple, found))
+            elif character not in "^$":
+                part = self._part(character)
+                alternatives[-1] += [self._counted(part)] if part is not None else []
+        return tuple(map(tuple, alternatives))
 
     def _next(self) -> str:
         self._at += 1
         return self._text[self._at - 1]
 
-    def _part(self, sign: str) -> _Part | None:
-        if sign == "(":
+    def _part(self, character: str) -> _Part | None:
+        if character == "(":
             return self._group()
-        if sign == "[":
+        if character == "[":
             return self._class()
-        if sign == ".":
-            return _Part(tuple(_ANY), ("",))
-        if sign == "\\" and self._at < len(self._text):
+        if character == ".":
+            return _Part(tuple(_ANY_CHARACTER), ("",))
+        if character == "\\" and self._at < len(self._text):
             escaped = self._next()
-            if escaped.lower() in _SHORT:
-                return _class_of(_SHORT[escaped.lower()], negated=escaped.isupper())
-            if escaped in _BOUNDS or escaped.isdigit():
+            if escaped.lower() in _CLASS_ESCAPES:
+                return _class_of(_CLASS_ESCAPES[escaped.lower()], negated=escaped.isupper())
+            if escaped in _ANCHORS or escaped.isdigit():
                 return None
-            sign = _CONTROLS.get(escaped, escaped)
-        return _class_of(((sign, sign),), negated=False)
+            character = _CONTROLS.get(escaped, escaped)
+        return _class_of(((character, character),), negated=False)
 
     def _group(self) -> _Part | None:
         if self._text.startswith("?", self._at):
-            opened = re.compile(r"\?(?:P?<\w+>|[:>]|[=!]|<[=!]|[a-zA-Z-]+:?)").match(self._text, self._at)
-            self._at = opened.end() if opened is not None else self._at
-            if opened is not None and opened[0][1:].rstrip("-").isalpha() and self._text.startswith(")", self._at):
+            opening = re.compile(r"\?(?:P?<\w+>|[:>]|[=!]|<[=!]|[a-zA-Z-]+:?)").match(self._text, self._at)
+            self._at = opening.end() if opening is not None else self._at
+            if opening is not None and opening[0][1:].rstrip("-").isalpha() and self._text.startswith(")", self._at):
                 # Flags alone.
                 self._at += 1
                 return None
         self._depth += 1
-        found = self.alternatives() if self._depth <= _DEEPEST else ((),)
+        alternatives = self.alternatives() if self._depth <= _MAX_DEPTH else ((),)
         self._depth -= 1
-        return _Part(group=found)
+        return _Part(group=alternatives)
 
     def _class(self) -> _Part:
         start = self._at
         negated = self._text.startswith(("^", "!"), start)
         start += negated
-        # A bracket that comes first is a member.
-        closed = re.compile(r"\]?(?:\[:\w+:\]|\\.|[^\]\\])*\]", re.DOTALL).match(self._text, start)
-        if closed is None:
+        # A closing bracket in first position is a member of the class.
+        closing = re.compile(r"\]?(?:\[:\w+:\]|\\.|[^\]\\])*\]", re.DOTALL).match(self._text, start)
+        if closing is None:
             return _class_of((("[", "["),), negated=False)
-        self._at = closed.end()
-        return _class_of(tuple(_members(self._text[start : closed.end() - 1])), negated=negated)
+        self._at = closing.end()
+        return _class_of(tuple(_members(self._text[start : closing.end() - 1])), negated=negated)
 
     def _counted(self, part: _Part) -> _Part:
         rest = self._text[self._at : self._at + 1]
         counted = _COUNT.match(self._text, self._at)
         if counted is not None:
-            least = int(counted[1])
-            most = int(counted[3]) if counted[3] else None if counted[2] else least
+            min_count = int(counted[1])
+            max_count = int(counted[3]) if counted[3] else None if counted[2] else min_count
             self._at = counted.end()
         elif rest and rest in "*+?":
-            least, most = (1 if rest == "+" else 0), (1 if rest == "?" else None)
+            min_count, max_count = (1 if rest == "+" else 0), (1 if rest == "?" else None)
             self._at += 1
         else:
             return part
         if self._text[self._at : self._at + 1] in ("?", "+"):
             # Lazy, or possessive.
             self._at += 1
-        return replace(part, least=least, most=most)
+        return replace(part, min_count=min_count, max_count=max_count)
 
 
 def _members(inner: str) -> Iterator[tuple[str, str]]:
-    found = re.findall(r"\[:(\w+):\]|\\([dwsDWS])|(\\.|.)-(\\.|[^\]])|(\\.|.)", inner, re.DOTALL)
-    for posix, short, first, last, single in found:
+    matches = re.findall(r"\[:(\w+):\]|\\([dwsDWS])|(\\.|.)-(\\.|[^\]])|(\\.|.)", inner, re.DOTALL)
+    for posix, short, first, last, single in matches:
         if posix or short:
-            yield from POSIX.get(posix, ()) if posix else _SHORT[short.lower()]
+            yield from POSIX.get(posix, ()) if posix else _CLASS_ESCAPES[short.lower()]
         else:
             ends = (first, last) if first else (single, single)
-            yield _plain(ends[0]), _plain(ends[1])
+            yield _unescape(ends[0]), _unescape(ends[1])
 
 
-def _plain(sign: str) -> str:
-    return _CONTROLS.get(sign[1], sign[1]) if len(sign) == 2 else sign
+def _unescape(character: str) -> str:
+    return _CONTROLS.get(character[1], character[1]) if len(character) == 2 else character
 
 
 def _class_of(ranges: _Ranges, *, negated: bool) -> _Part:
-    """A part that is one of some characters, with those next to them outside."""
-    ends = list(dict.fromkeys(sign for pair in ranges for sign in pair))
-    near = [chr(code) for first, last in ranges for code in (ord(last) + 1, ord(first) - 1) if 32 < code < 0xD800]
-    swapped = [sign.swapcase() for sign in ends]
-    known = [sign for sign in (*near, *swapped, *_CANDIDATES) if not any(a <= sign <= b for a, b in ranges)]
+    """A part that matches a character class; characters next to the ranges are outside."""
+    ends = list(dict.fromkeys(character for pair in ranges for character in pair))
+    adjacent = [chr(code) for first, last in ranges for code in (ord(last) + 1, ord(first) - 1) if 32 < code < 0xD800]
+    swapped = [character.swapcase() for character in ends]
+    outside = [
+        character
+        for character in (*adjacent, *swapped, *_OTHER_CHARACTERS)
+        if not any(a <= character <= b for a, b in ranges)
+    ]
     if negated:
-        return _Part(tuple(_letters_first(known))[:_INSIDE], tuple(ends[:_OUTSIDE]))
-    return _Part(tuple(ends[: _INSIDE * 2]), tuple(dict.fromkeys(known))[:_OUTSIDE], ranges=ranges)
+        return _Part(tuple(_letters_first(outside))[:_INSIDE_CHARACTERS], tuple(ends[:_OUTSIDE_CHARACTERS]))
+    return _Part(
+        tuple(ends[: _INSIDE_CHARACTERS * 2]), tuple(dict.fromkeys(outside))[:_OUTSIDE_CHARACTERS], ranges=ranges
+    )
 
 
-def _letters_first(signs: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(sorted(signs, key=lambda sign: not sign.isalnum())))
+def _letters_first(characters: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(sorted(characters, key=lambda character: not character.isalnum())))
 
 
-def from_similar(pattern: str) -> str:
+def similar_to_regex(pattern: str) -> str:
     """An expression of SIMILAR TO as a plain one."""
-    found = re.findall(r"\\.|\[[^\]]*\]|.", pattern, re.DOTALL)
-    return "".join({"%": ".*", "_": ".", ".": r"\.", "^": r"\^", "$": r"\$"}.get(piece, piece) for piece in found)
+    pieces = re.findall(r"\\.|\[[^\]]*\]|.", pattern, re.DOTALL)
+    return "".join({"%": ".*", "_": ".", ".": r"\.", "^": r"\^", "$": r"\$"}.get(piece, piece) for piece in pieces)

@@ -1,6 +1,6 @@
-"""Functions of the engines that SQLite lacks and that made databases need: in CHECKs, and where SQLite is asked.
+"""Functions of the engines that SQLite lacks, for CHECKs and for evaluating conditions on made values in SQLite.
 
-They are as the engines have them, as far as made values reach. A query never sees them.
+They agree with the engines' functions on made values. The compared queries themselves never call them.
 """
 
 from __future__ import annotations
@@ -8,23 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from text2sql.engines.values.pattern_checks import ARGUMENTS, MATCHES, matches
+from text2sql.engines.values.pattern_checks import ARGUMENT_COUNT, FUNCTION, matches
 from text2sql.sql.values import Value
 
 
-def _split_part(text: Value, mark: Value, place: Value) -> Value:
-    if text is None or not isinstance(mark, str) or not isinstance(place, int):
+def _split_part(text: Value, delimiter: Value, position: Value) -> Value:
+    if text is None or not isinstance(delimiter, str) or not isinstance(position, int):
         return None
-    parts = str(text).split(mark) if mark else [str(text)]
-    at = place - 1 if place > 0 else place + len(parts)
-    return parts[at] if place and 0 <= at < len(parts) else ""
+    parts = str(text).split(delimiter) if delimiter else [str(text)]
+    index = position - 1 if position > 0 else position + len(parts)
+    return parts[index] if position and 0 <= index < len(parts) else ""
 
 
-def _substring_index(text: Value, mark: Value, count: Value) -> Value:
-    if text is None or not isinstance(mark, str) or not isinstance(count, int):
+def _substring_index(text: Value, delimiter: Value, count: Value) -> Value:
+    if text is None or not isinstance(delimiter, str) or not isinstance(count, int):
         return None
-    parts = str(text).split(mark) if mark and count else []
-    return mark.join(parts[:count] if count > 0 else parts[count:])
+    parts = str(text).split(delimiter) if delimiter and count else []
+    return delimiter.join(parts[:count] if count > 0 else parts[count:])
 
 
 def _translate(text: Value, characters: Value, others: Value) -> Value:
@@ -65,9 +65,9 @@ def _initcap(text: Value) -> Value:
 _MAX_LENGTH = 2000
 _WORD = re.compile(r"[^\W_]+")
 
-# By name, with the number of arguments.
+# The implementation and the number of arguments, by function name.
 SQLITE_FUNCTIONS: Mapping[str, tuple[Callable[..., Value], int]] = {
-    MATCHES: (matches, ARGUMENTS),
+    FUNCTION: (matches, ARGUMENT_COUNT),
     "initcap": (_initcap, 1),
     "lpad": (_lpad, 3),
     "reverse": (_reverse, 1),

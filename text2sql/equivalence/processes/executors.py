@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from backends.extras import missing_package
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.sandbox.engine import versions_of
+from text2sql.engines.sandbox.engine import engine_versions
 from text2sql.equivalence.processes.supervisor import Supervisor
 from text2sql.equivalence.processes.tasks import A, T, Work, task_codec, to_json, work_name
 from text2sql.equivalence.processes.worker import Lost
@@ -136,7 +136,7 @@ def run_elsewhere(
     if not tasks:
         return
     executor, codec = open_executor(name), task_codec(work)
-    versions = versions_of(engines)
+    versions = engine_versions(engines)
 
     def send(indices: range) -> Future[str]:
         messages = [to_json(tasks[index]) for index in indices]
@@ -231,7 +231,7 @@ def _refusal(batch: Batch) -> str:
     here = f"the machine {os.uname().nodename}" if hasattr(os, "uname") else "a machine"
     if evaluator_version() != batch.evaluator:
         return f"{here} has another version of text2sql, of SQLite or of sqlglot; install the same on all"
-    for dialect, version in versions_of(list(batch.engines)).items():
+    for dialect, version in engine_versions(list(batch.engines)).items():
         if version != batch.engines[dialect]:
             return f"{here} has {version}, and this one {batch.engines[dialect]}; take one version on all"
     for path, size in batch.files.items():

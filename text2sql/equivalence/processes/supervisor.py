@@ -6,7 +6,7 @@ import threading
 
 from text2sql.equivalence.processes.worker import Lost, Worker, WorkersCannotStart
 from text2sql.equivalence.processes.worker_pools import WorkerPool
-from text2sql.sql.budget import WALL
+from text2sql.sql.budget import WALL_FACTOR
 
 # Seconds after the limit on the wall before a worker, which ends by itself there, is killed from outside.
 _GRACE_SECONDS = 2.0
@@ -26,7 +26,7 @@ class Supervisor:
     """
 
     def __init__(self, pool: WorkerPool, seconds: float, stop: threading.Event | None = None) -> None:
-        self._pool, self._wall_seconds = pool, WALL * seconds + _GRACE_SECONDS
+        self._pool, self._wall_seconds = pool, WALL_FACTOR * seconds + _GRACE_SECONDS
         self._stop = stop or threading.Event()
         self._worker: Worker | None = None
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 
 from text2sql.engines.dialect import Dialect
-from text2sql.engines.sandbox.postgres_server import shared_server
+from text2sql.engines.sandbox.postgres_server import shared_server_url
 from text2sql.equivalence.processes.worker import Worker
 
 # Pools that are kept, each for one function with its limits: of a run that trains, those of verdicts and of rewards.
@@ -29,7 +29,7 @@ def worker_arguments(work: str, seconds: float, memory: int, engines: Sequence[D
         memory: Bytes by which the worker may grow.
         engines: The dialects whose engines it opens.
     """
-    server = shared_server() if "postgres" in engines else ""
+    server = shared_server_url() if "postgres" in engines else ""
     return (work, repr(seconds), str(memory), ",".join(engines), server)
 
 

@@ -53,10 +53,10 @@ def _open_engines(dialects: list[str], server: str = "") -> None:
     """Opens engines before memory is limited: they take theirs once."""
     from text2sql.engines.dialect import dialect_named
     from text2sql.engines.sandbox.engine import open_engine
-    from text2sql.engines.sandbox.postgres_server import give_server
+    from text2sql.engines.sandbox.postgres_server import set_parent_server
 
     if server:
-        give_server(server)
+        set_parent_server(server)
     for name in dialects:
         dialect = dialect_named(name)
         assert dialect is not None

@@ -8,7 +8,7 @@ from contextlib import suppress
 import z3
 from sqlglot import exp
 
-from text2sql.equivalence.databases.values.thresholds import thresholds
+from text2sql.equivalence.databases.phenomena.count_thresholds import read_count_thresholds
 from text2sql.equivalence.proof.database import SymbolicDatabase, SymbolicRow
 from text2sql.equivalence.proof.queries import QueryEvaluator
 from text2sql.equivalence.proof.relations import Relation
@@ -61,7 +61,9 @@ def agree(tables: dict[str, TableSchema], gold: exp.Expr, predicted: exp.Expr, r
         NotModelled: They have something that proofs do not model.
     """
     # What holds of groups of more than n rows shows on two such groups.
-    counts = [threshold.number for tree in (gold, predicted) for threshold in thresholds(tree) if threshold.grouped]
+    counts = [
+        threshold.number for tree in (gold, predicted) for threshold in read_count_thresholds(tree) if threshold.grouped
+    ]
     if any(2 * (number + 1) > rows for number in counts):
         raise NotModelled("more rows are counted than there are")
     literals = Literals(str(node.this) for tree in (gold, predicted) for node in tree.find_all(exp.Literal))

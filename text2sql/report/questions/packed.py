@@ -150,11 +150,12 @@ def _detail(file: AnswerFile, page: Page, index: int, *, with_diff: bool) -> dic
 def _compress(value: object) -> str:
     """A value as gzipped JSON in base64."""
     # ASCII, as a model may write lone surrogates; no time stamp, so that the same value gives the same bytes.
-    text = json.dumps(value, allow_nan=False, default=_to_json).encode("ascii")
+    text = json.dumps(value, allow_nan=False, default=json_value).encode("ascii")
     return base64.b64encode(gzip.compress(text, mtime=0)).decode()
 
 
-def _to_json(value: Any) -> Any:
+def json_value(value: object) -> object:
+    """What `json.dumps` writes for a value that it does not know: the fields of a model."""
     if isinstance(value, BaseModel):
         return value.model_dump()
     raise TypeError(f"{type(value).__name__} is not shown")

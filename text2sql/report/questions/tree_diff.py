@@ -18,7 +18,7 @@ from sqlglot.generators.sqlite import SQLiteGenerator
 
 from text2sql.evaluation.labels import parse_query
 from text2sql.sql.ddl import parse_schema
-from text2sql.sql.repair import clean
+from text2sql.sql.repair import strip_semicolon
 
 # How a piece differs: only in the gold query, only in the prediction, with another value, at another position.
 Change = Literal["", "missing", "extra", "changed", "moved"]
@@ -70,7 +70,7 @@ def compare_trees(schema: str, gold: str, predicted: str) -> TreeDiff:
     if _BEGIN in gold + predicted or _END in gold + predicted:
         return TreeDiff(*as_written, "The queries have signs of the private use area and are not compared by tree.")
     known = parse_schema(schema)
-    trees = [parse_query(clean(gold), known), parse_query(predicted, known)]
+    trees = [parse_query(strip_semicolon(gold), known), parse_query(predicted, known)]
     for name, tree in zip(("gold query", "model's query"), trees, strict=True):
         if tree is None:
             return TreeDiff(*as_written, f"The {name} does not parse, so there are no trees to compare.")

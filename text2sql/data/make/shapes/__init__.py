@@ -1,4 +1,7 @@
-"""The query shapes: each draws one example of its kind from a domain, or declines."""
+"""The query shapes: each draws one question with its query from a domain, or returns None.
+
+- `single`: one table; `grouped`: groups, orders, several conditions; `joined`: joins; `nested`: subqueries and sets.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,13 @@ Tier = Literal["easy", "medium", "hard"]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A shape, its tier, and its share within the tier."""
+    """A shape.
+
+    Attributes:
+        tier: Its difficulty.
+        weight: Its share within the tier.
+        make: Draws a question with its query; None if the domain has nothing for it.
+    """
 
     tier: Tier
     weight: int

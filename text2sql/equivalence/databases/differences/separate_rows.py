@@ -1,163 +1,154 @@
-"""Conditions that different rows of a table meet: two EXISTS against one that asks both of the same row.
+"""Conditions that different rows of a table satisfy: two EXISTS against one that asks both of the same row.
 
-What several parts of a query ask of one table may be met by several rows, and by none of them alone. Rows drawn to meet
-one part meet the other by luck too often, so there is a database in which each row meets one part and fails the rest.
+What several parts of a query ask of one table may be satisfied by several rows, and by none of them alone. Rows drawn
+to satisfy one part satisfy the other by luck too often, so there is a database in which each row satisfies one part and
+fails the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import Protocol
 
-from text2sql.equivalence.databases.boundaries import ColumnKey
-from text2sql.equivalence.databases.plan import Condition, Plan, Query, atoms, subqueries
-from text2sql.equivalence.databases.samples import Sample
-from text2sql.sql.values import Row, Value
+from text2sql.equivalence.databases.column_key import ColumnKey
+from text2sql.equivalence.databases.domains import Domains
+from text2sql.equivalence.databases.plan import Condition, Plan, Query, atoms, query_tree
+from text2sql.equivalence.databases.samples import Group, Sample, SampleDatabase
+from text2sql.sql.values import Value
 
-# Parts of a query that are told apart, and databases for a pair.
-_PARTS, _MOST = 4, 3
+# References of a query to one table that are told apart.
+MAX_REFERENCES = 4
+# Databases for a pair.
+_MAX_DATABASES = 3
 
 # A condition, and whether it is to hold.
 _Wanted = tuple[Condition, bool]
-# What is asked of a column: that one of these is as wanted.
-_Asked = tuple[ColumnKey, tuple[_Wanted, ...]]
+# A requirement on a column: one of these conditions is as wanted.
+_Requirement = tuple[ColumnKey, tuple[_Wanted, ...]]
+# What identifies a requirement, wherever a query states it.
+_Signature = tuple[object, ...]
 
 
-class Choosing(Protocol):
-    """Says which values make a condition true, or not; see `Domains`."""
-
-    def choices(self, node: Condition, want: bool) -> list[Value]:
-        """Values for the column of a condition that make it true, or not true."""
-
-    def satisfies(self, node: Condition, want: bool, value: Value) -> bool:
-        """Whether a value is known to make a condition (not) true."""
-
-
-def separate_row_samples(plan: Plan, choosing: Choosing, nullable: set[ColumnKey]) -> list[tuple[Sample, ...]]:
-    """Databases in which what a query asks of one table several times is met by a row each.
-
-    Args:
-        plan: The compiled pair.
-        choosing: Says which values make a condition true, or not.
-        nullable: The columns that may be NULL.
-    """
-    found: dict[tuple[Sample, ...], None] = {}
+def separate_row_samples(plan: Plan, domains: Domains) -> list[SampleDatabase]:
+    """Databases in which what a query asks of one table several times is satisfied by a row each."""
+    databases: dict[SampleDatabase, None] = {}
     # What links the rows must stay equal in all of them.
-    linked = set().union(*(_links(plan, query) for query in plan.queries))
-    parts = [_parts(plan, query, linked) for query in plan.queries]
-    for own in parts:
-        for table, asked in own.items():
-            rows = _rows(asked[:_PARTS], choosing, nullable) if len(asked) > 1 else None
-            if rows is not None:
-                columns, values = rows
-                # Where the table is read only once, nothing else of it is there.
-                reader = min(range(len(parts)), key=lambda number: _readings(plan, plan.queries[number], table))
-                found[(Sample(reader, columns, values, ranked=True),)] = None
-    return list(found)[:_MOST]
+    linked = set().union(*(_link_columns(plan, query) for query in plan.queries))
+    for query in plan.queries:
+        for table, references in _references(plan, query, linked).items():
+            sample_rows = _separate_rows(references[:MAX_REFERENCES], domains) if len(references) > 1 else None
+            if sample_rows is not None:
+                columns, rows = sample_rows
+                # For the query that reads the table least often: there, nothing else of it need exist.
+                reader = min(range(len(plan.queries)), key=lambda q: _reading_count(plan, plan.queries[q], table))
+                databases[(Sample(reader, columns, rows, no_other_rows=True),)] = None
+    return list(databases)[:_MAX_DATABASES]
 
 
-def _readings(plan: Plan, query: Query, table: str) -> int:
-    """How often a query reads a table; one that does not read it at all comes last."""
-    number = sum(plan.tables[instance] == table for part in subqueries(query) for instance in part.instances)
-    return number or len(plan.tables) + 1
+def _reading_count(plan: Plan, query: Query, table: str) -> int:
+    """How often a query reads a table; a number above all others for one that does not read it at all."""
+    count = sum(plan.tables[instance] == table for part in query_tree(query) for instance in part.instances)
+    return count or len(plan.tables) + 1
 
 
-def _links(plan: Plan, query: Query) -> set[ColumnKey]:
+def _link_columns(plan: Plan, query: Query) -> set[ColumnKey]:
     """The columns by which rows of a query belong together."""
-    slots = [slot for atom in atoms(query) if atom.kind in ("eq", "in") for slot in atom.slots]
-    slots += [slot for part in subqueries(query) for slot in part.projections if slot is not None and part is not query]
+    slots = [slot for node in atoms(query) if node.kind in ("equal", "in") for slot in node.slots]
+    slots += [slot for part in query_tree(query) for slot in part.projections if slot is not None and part is not query]
     return {plan.column_of(slot) for slot in slots}
 
 
-def _parts(plan: Plan, query: Query, linked: Set[ColumnKey]) -> dict[str, list[list[_Asked]]]:
-    """Of each table what a query asks of it in each place where it reads it, less places that ask more than others."""
-    places: dict[int, list[_Asked]] = {}
-    for slot, wanted in _walk_query(query):
+def _references(plan: Plan, query: Query, linked: Set[ColumnKey]) -> dict[str, list[list[_Requirement]]]:
+    """Of each table what a query asks of it in each reference, less references that ask more than others."""
+    by_instance: dict[int, list[_Requirement]] = {}
+    for slot, wanted in _requirements(query):
         if plan.column_of(slot) not in linked:
-            places.setdefault(plan.slots[slot][0], []).append((plan.column_of(slot), wanted))
-    found: dict[str, list[list[_Asked]]] = {}
-    for instance, asked in places.items():
-        found.setdefault(plan.tables[instance], []).append(asked)
-    return {table: _least(asked) for table, asked in found.items()}
+            by_instance.setdefault(plan.slots[slot][0], []).append((plan.column_of(slot), wanted))
+    by_table: dict[str, list[list[_Requirement]]] = {}
+    for instance, requirements in by_instance.items():
+        by_table.setdefault(plan.tables[instance], []).append(requirements)
+    return {table: _minimal(references) for table, references in by_table.items()}
 
 
-def _least(parts: Sequence[list[_Asked]]) -> list[list[_Asked]]:
-    """Those that do not hold all that another one holds, each once."""
-    distinct = {frozenset(map(_signature, part)): part for part in parts}
-    return [part for own, part in distinct.items() if not any(other < own for other in distinct)]
+def _minimal(references: Sequence[list[_Requirement]]) -> list[list[_Requirement]]:
+    """The references that do not ask all that another one asks, each once."""
+    distinct = {frozenset(map(_signature, reference)): reference for reference in references}
+    return [reference for own, reference in distinct.items() if not any(other < own for other in distinct)]
 
 
-def _signature(asked: _Asked) -> tuple[object, ...]:
-    key, wanted = asked
+def _signature(requirement: _Requirement) -> _Signature:
+    key, wanted = requirement
     return key, *((node.kind, node.op, node.literal, str(node.expression), want) for node, want in wanted)
 
 
-def _walk_query(query: Query) -> Iterator[tuple[int, tuple[_Wanted, ...]]]:
-    """What a query asks of one column each; a subquery's conditions are to hold, whatever is asked of its result."""
-    for part in subqueries(query):
-        yield from _walk(part.condition, True)
+def _requirements(query: Query) -> Iterator[tuple[int, tuple[_Wanted, ...]]]:
+    """What a query asks of one slot each; a subquery's conditions are to hold, whatever is asked of its result."""
+    for part in query_tree(query):
+        yield from _requirements_of(part.condition, True)
 
 
-def _walk(node: Condition, want: bool) -> Iterator[tuple[int, tuple[_Wanted, ...]]]:
+def _requirements_of(node: Condition, want: bool) -> Iterator[tuple[int, tuple[_Wanted, ...]]]:
     if node.kind == "not":
-        yield from _walk(node.parts[0], not want)
-    elif len(node.slots) == 1 and node.kind in ("cmp", "func", "null") and node.op != "aggregate":
+        yield from _requirements_of(node.parts[0], not want)
+    elif len(node.slots) == 1 and node.kind in ("compare", "expression", "null") and not node.over_groups:
         yield node.slots[0], ((node, want),)
     elif node.kind in ("and", "or"):
-        found = [list(_walk(part, want)) for part in node.parts]
+        parts = [list(_requirements_of(part, want)) for part in node.parts]
         if want == (node.kind == "and"):
-            yield from (one for part in found for one in part)
-        elif all(len(part) == 1 for part in found) and len({slot for part in found for slot, _ in part}) == 1:
-            # Alternatives on several columns say of none what it must be.
-            yield found[0][0][0], tuple(wanted for ((_, alternatives),) in found for wanted in alternatives)
+            yield from (requirement for part in parts for requirement in part)
+        elif all(len(part) == 1 for part in parts) and len({slot for part in parts for slot, _ in part}) == 1:
+            # Alternatives on several columns require nothing of any one of them.
+            yield parts[0][0][0], tuple(wanted for ((_, alternatives),) in parts for wanted in alternatives)
 
 
-def _rows(
-    parts: Sequence[list[_Asked]], choosing: Choosing, nullable: set[ColumnKey]
-) -> tuple[tuple[ColumnKey, ...], tuple[Row, ...]] | None:
-    """Columns, and for each part a row that meets it and fails all others; None where there are no two such rows."""
-    by_column: dict[ColumnKey, dict[tuple[object, ...], _Asked]] = {}
-    for part in parts:
-        for asked in part:
-            by_column.setdefault(asked[0], {})[_signature(asked)] = asked
+def _separate_rows(
+    references: Sequence[list[_Requirement]], domains: Domains
+) -> tuple[tuple[ColumnKey, ...], Group] | None:
+    """Columns, and for each reference a row that satisfies it and fails all others; None unless there are two."""
+    by_column: dict[ColumnKey, dict[_Signature, _Requirement]] = {}
+    for reference in references:
+        for requirement in reference:
+            by_column.setdefault(requirement[0], {})[_signature(requirement)] = requirement
     rows = []
-    for part in parts:
-        own = set(map(_signature, part))
-        values = {key: _value(asked, own, choosing, key in nullable) for key, asked in by_column.items()}
-        if any(not found for found in values.values()):
+    for reference in references:
+        own = set(map(_signature, reference))
+        values = {key: _values(key, requirements, own, domains) for key, requirements in by_column.items()}
+        if any(not candidates for candidates in values.values()):
             continue
-        row = {key: found[0] for key, found in values.items()}
-        failed = [any(not _met(a, row[a[0]], choosing) for a in other) for other in parts if other is not part]
-        # Of a part that follows from another one, no row fails that: its own row would be one for both.
-        if all(failed):
+        row = {key: candidates[0] for key, candidates in values.items()}
+        others = [other for other in references if other is not reference]
+        # If a reference asks less than this one, this row satisfies it as well: it would be one row for both.
+        if all(any(not _satisfied(wanted, row[key], domains) for key, wanted in other) for other in others):
             rows.append(tuple(row.values()))
     return (tuple(by_column), tuple(rows)) if len(rows) > 1 else None
 
 
-def _value(
-    asked: Mapping[tuple[object, ...], _Asked], own: set[tuple[object, ...]], choosing: Choosing, nullable: bool
+def _values(
+    key: ColumnKey, requirements: Mapping[_Signature, _Requirement], own: Set[_Signature], domains: Domains
 ) -> list[Value]:
-    """A value that meets one's own conditions on a column, and as few others as may be; none if there is none."""
-    # The nearest that meets what is its own: the literal itself.
-    first = sorted(asked.items(), key=lambda item: item[0] not in own)
-    nodes = [node for _, (_, wanted) in first for node, _ in wanted if node.kind != "null"]
-    candidates = [value for node in nodes for value in _choices(node, choosing)]
-    # A column that is asked for NULL alone needs something else as well.
+    """A value that satisfies a reference's own requirements on a column, and as few others as may be; at most one.
+
+    Args:
+        key: The column.
+        requirements: All requirements on the column.
+        own: Those of the reference.
+        domains: The values of the columns.
+    """
+    # The nearest value that satisfies an own requirement comes first: the literal itself.
+    ordered = sorted(requirements.items(), key=lambda item: item[0] not in own)
+    nodes = [node for _, (_, wanted) in ordered for node, _ in wanted if node.kind != "null"]
+    candidates = [value for node in nodes for want in (True, False) for value in domains.choices(node, want)]
+    # A column of which only NULL is required needs something else as well.
     candidates = [value for value in candidates if value is not None] or [1, "a"]
-    candidates += [None] if nullable else []
-    mine = [a for signature, a in asked.items() if signature in own]
-    others = [a for signature, a in asked.items() if signature not in own]
-    good = [value for value in dict.fromkeys(candidates) if all(_met(a, value, choosing) for a in mine)]
-    return sorted(good, key=lambda value: sum(_met(a, value, choosing) for a in others))[:1]
+    candidates += [None] if key in domains.nullable else []
+    mine = [wanted for signature, (_, wanted) in requirements.items() if signature in own]
+    others = [wanted for signature, (_, wanted) in requirements.items() if signature not in own]
+    good = [value for value in dict.fromkeys(candidates) if all(_satisfied(wanted, value, domains) for wanted in mine)]
+    return sorted(good, key=lambda value: sum(_satisfied(wanted, value, domains) for wanted in others))[:1]
 
 
-def _choices(node: Condition, choosing: Choosing) -> list[Value]:
-    return [*choosing.choices(node, True), *choosing.choices(node, False)]
-
-
-def _met(asked: _Asked, value: Value, choosing: Choosing) -> bool:
-    """Whether a value meets what is asked; nothing that is asked of NULL holds but that it is NULL."""
+def _satisfied(wanted: Sequence[_Wanted], value: Value, domains: Domains) -> bool:
+    """Whether a value satisfies a requirement; NULL satisfies none but that the column be NULL."""
     return any(
-        (value is None) == want if node.kind == "null" else value is not None and choosing.satisfies(node, want, value)
-        for node, want in asked[1]
+        (value is None) == want if node.kind == "null" else value is not None and domains.satisfies(node, want, value)
+        for node, want in wanted
     )

@@ -1,199 +1,146 @@
-"""Databases through which everything passes on which two queries may part, one value a row, whatever the seed.
+"""Sweeps: one row for each of many values on which two queries may differ, whatever the seed.
 
-Where a query asks something of one row, a row for every value shows it at once: the moments of `calendars`, the texts
-that regular expressions match and nearly match. Drawn a few at a time, the one that decides would come up by luck.
+Where a query asks something of one row, a row for every value shows it at once: the moments of `values.moments`, the
+texts that regular expressions match and nearly match. Drawn a few at a time, the value that decides would come up by
+luck.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from text2sql.equivalence.databases.boundaries import ColumnKey
-from text2sql.equivalence.databases.declared import Declared
-from text2sql.equivalence.databases.plan import Plan, atoms, subqueries
-from text2sql.equivalence.databases.samples import Sample
-from text2sql.equivalence.databases.values.moments import (
-    between_seconds,
-    couples,
-    crossings,
-    days,
-    days_on,
-    run,
-    written,
+from text2sql.equivalence.databases.column_constraints import ColumnConstraints
+from text2sql.equivalence.databases.column_key import ColumnKey
+from text2sql.equivalence.databases.differences.moments import (
+    format_moments,
+    moment_pairs,
+    progression_of_moments,
+    turning_moments,
+    unit_crossings,
+    within_seconds,
 )
-from text2sql.equivalence.databases.values.time_mentions import TimeMentions
-from text2sql.sql.schema import Column
+from text2sql.equivalence.databases.domains import Domains
+from text2sql.equivalence.databases.phenomena.time_mentions import TimeMentions
+from text2sql.equivalence.databases.plan import Plan, query_tree
+from text2sql.equivalence.databases.samples import Group, Sample, SampleDatabase
 from text2sql.sql.values import Row, Value
 
-_CLOCKS = ("date", "datetime", "moment")
-# Columns that hold moments, and couples of them; columns of texts, and the texts of one.
-_MOST_COLUMNS, _MOST_COUPLES, _MOST_TEXTS, _LONGEST = 3, 2, 3, 130
-# Couples of one column that are a database each.
-_MOST_ALONE = 6
-# Days in a row, and numbers of days in a row.
-_LONGEST_STREAK, _MOST_STREAKS = 40, 2
-# Values of a column that follow each other in every order.
-_MOST_FOLLOWING = 3
-# The length of a run where none is counted.
-_RUN = 3
+_DATE_KINDS = ("date", "datetime", "moment")
+# Columns of dates, and of fractions of a second, that are swept.
+_MAX_COLUMNS = 3
+# Pairs of such columns.
+_MAX_COLUMN_PAIRS = 2
+# Columns of texts that are swept.
+_MAX_TEXT_COLUMNS = 3
+# Texts of one column.
+_MAX_TEXTS = 130
+# Pairs of moments that are a database each.
+_MAX_SINGLE_PAIRS = 6
 
 
-def holds_moments(kind: str) -> bool:
+def holds_dates(kind: str) -> bool:
     """Whether a column of a kind holds dates or moments."""
-    return kind in _CLOCKS
+    return kind in _DATE_KINDS
 
 
-def sweep_samples(plan: Plan, declared: Declared, columns: Mapping[ColumnKey, Column]) -> list[tuple[Sample, ...]]:
-    """The databases for a pair.
-
-    Args:
-        plan: The compiled pair.
-        declared: Which values suit the columns.
-        columns: The columns of the tables that rows are made for.
-    """
-    found: list[Sample] = []
-    groups: list[tuple[Sample, ...]] = []
+def sweep_samples(plan: Plan, domains: Domains) -> list[SampleDatabase]:
+    """The sweeps of a pair: of moments, of fractions of a second, and of texts."""
+    constraints = domains.constraints
+    given = [key for key, column in domains.columns.items() if not column.generated]
+    databases: list[SampleDatabase] = []
+    samples: list[Sample] = []
     if plan.time_mentions is not None:
-        timed = [key for key in columns if holds_moments(declared.kinds[key]) and not columns[key].generated]
-        found += _timed(plan, plan.time_mentions, declared, timed[:_MOST_COLUMNS])
-        if plan.time_mentions.strides:
-            groups += _coupled(plan, plan.time_mentions, declared, timed[:_MOST_COLUMNS])
-    asked = {plan.column_of(slot) for slot in range(len(plan.slots))}
-    fine = [key for key in columns if key[1] in plan.fractional and not columns[key].generated]
-    for key in sorted(fine, key=lambda key: key not in asked)[:_MOST_COLUMNS]:
-        near = between_seconds(plan.literals, plan.time_mentions, declared.kinds[key])
-        found += _both(plan, key, _fitting(declared, (key,), [near]))
-    texts = [key for key in columns if key[1] in plan.swept and not holds_moments(declared.kinds[key])]
-    for key in [key for key in texts if not columns[key].generated][:_MOST_TEXTS]:
-        values = declared.fitting(key, dict.fromkeys(plan.swept[key[1]]))[:_LONGEST]
-        found += _both(plan, key, [(value,) for value in values])
-    found += _streaks(plan, declared)
-    found += _left_out(plan, declared)
-    return [*groups, *((sample,) for sample in dict.fromkeys(found))]
+        dates = [key for key in given if holds_dates(constraints.kinds[key])][:_MAX_COLUMNS]
+        samples += _moment_samples(plan, plan.time_mentions, constraints, dates)
+        if plan.time_mentions.compare_rows:
+            databases += _crossing_samples(plan, plan.time_mentions, constraints, dates)
+    read = {plan.column_of(slot) for slot in range(len(plan.slots))}
+    fractional = sorted((key for key in given if key[1] in plan.columns.fractional), key=lambda key: key not in read)
+    for key in fractional[:_MAX_COLUMNS]:
+        moments = within_seconds(plan.literals, plan.time_mentions, constraints.kinds[key])
+        samples += _in_groups(plan, key, allowed_rows(constraints, (key,), [moments]))
+    sweep_values = plan.columns.sweep_values
+    texts = [key for key in given if key[1] in sweep_values and not holds_dates(constraints.kinds[key])]
+    for key in texts[:_MAX_TEXT_COLUMNS]:
+        values = constraints.allowed(key, dict.fromkeys(sweep_values[key[1]]))[:_MAX_TEXTS]
+        samples += _in_groups(plan, key, [(value,) for value in values])
+    return [*databases, *((sample,) for sample in dict.fromkeys(samples))]
 
 
-def _timed(plan: Plan, mentions: TimeMentions, declared: Declared, keys: Sequence[ColumnKey]) -> Iterator[Sample]:
+def _moment_samples(
+    plan: Plan, mentions: TimeMentions, constraints: ColumnConstraints, keys: Sequence[ColumnKey]
+) -> Iterator[Sample]:
+    """Moments in each column of dates, and pairs of moments in each two of them."""
     for key in keys:
-        kind = declared.kinds[key]
-        yield from _both(plan, key, _fitting(declared, (key,), [[*written(days(mentions, kind), kind), None]]))
-        if mentions.strides:
-            rows = _fitting(declared, (key,), [written(run(mentions, kind), kind)])
-            yield Sample(plan.reader(key[0]), (key,), rows, apart=True)
-    for pair in list(itertools.combinations(keys, 2))[:_MOST_COUPLES]:
-        found = couples(mentions)
-        found += [couple for couple in crossings(mentions, _coarser(declared, pair)) if couple not in found]
+        kind = constraints.kinds[key]
+        moments = [*format_moments(turning_moments(mentions, kind), kind), None]
+        yield from _in_groups(plan, key, allowed_rows(constraints, (key,), [moments]))
+        if mentions.compare_rows:
+            ascending = format_moments(progression_of_moments(mentions, kind), kind)
+            rows = allowed_rows(constraints, (key,), [ascending])
+            yield Sample(plan.first_reader(key[0]), (key,), rows, separate_groups=True)
+    for columns in list(itertools.combinations(keys, 2))[:_MAX_COLUMN_PAIRS]:
+        pairs = moment_pairs(mentions)
+        crossings = unit_crossings(mentions, _coarser_kind(constraints, columns))
+        pairs += [pair for pair in crossings if pair not in pairs]
         # Which of the two columns is the later one is not known.
-        ways = [[a for a, _ in found] + [b for _, b in found], [b for _, b in found] + [a for a, _ in found]]
-        texts = [written(way, declared.kinds[key]) for key, way in zip(pair, ways, strict=True)]
+        first, second = [a for a, _ in pairs], [b for _, b in pairs]
+        orders = [first + second, second + first]
+        texts = [format_moments(order, constraints.kinds[key]) for key, order in zip(columns, orders, strict=True)]
         known = texts[0][0], texts[1][0]
-        rows = (*_fitting(declared, pair, texts), (None, known[1]), (known[0], None))
-        yield Sample(plan.reader(pair[0][0]), pair, tuple(dict.fromkeys(rows)), apart=True)
+        rows = (*allowed_rows(constraints, columns, texts), (None, known[1]), (known[0], None))
+        yield Sample(plan.first_reader(columns[0][0]), columns, tuple(dict.fromkeys(rows)), separate_groups=True)
 
 
-def _coarser(declared: Declared, pair: Sequence[ColumnKey]) -> str:
-    return "date" if any(declared.kinds[key] == "date" for key in pair) else "datetime"
+def _coarser_kind(constraints: ColumnConstraints, keys: Sequence[ColumnKey]) -> str:
+    return "date" if any(constraints.kinds[key] == "date" for key in keys) else "datetime"
 
 
-def _coupled(
-    plan: Plan, mentions: TimeMentions, declared: Declared, keys: Sequence[ColumnKey]
-) -> Iterator[tuple[Sample, ...]]:
+def _crossing_samples(
+    plan: Plan, mentions: TimeMentions, constraints: ColumnConstraints, keys: Sequence[ColumnKey]
+) -> Iterator[SampleDatabase]:
     """Groups of two rows each, between whose moments units begin more or less often than they pass.
 
-    Where all rows are one group, whose ends alone matter, there is a database for each of a few couples.
+    Where all rows are one group, of which only the ends matter, each of a few pairs has a database.
     """
-    parts = [part for query in plan.queries for part in subqueries(query)]
-    alone = not any(part.group or part.partition or part.spread for part in parts)
+    parts = [part for query in plan.queries for part in query_tree(query)]
+    one_group = not any(part.group_by or part.partition_by or part.one_row_per_group for part in parts)
     for key in keys:
-        found = [written(couple, declared.kinds[key]) for couple in crossings(mentions, declared.kinds[key])]
-        good = set(declared.fitting(key, [text for couple in found for text in couple]))
-        rows = [tuple((text,) for text in couple) for couple in found if good.issuperset(couple)]
-        samples = [Sample(plan.reader(key[0]), (key,), couple) for couple in rows]
+        kind = constraints.kinds[key]
+        pairs = [format_moments(pair, kind) for pair in unit_crossings(mentions, kind)]
+        allowed = set(constraints.allowed(key, [text for pair in pairs for text in pair]))
+        groups = [tuple((text,) for text in pair) for pair in pairs if allowed.issuperset(pair)]
+        samples = [Sample(plan.first_reader(key[0]), (key,), group) for group in groups]
         if samples:
             yield tuple(samples)
-        if alone and key in plan.extremes:
-            yield from ((sample,) for sample in samples[:_MOST_ALONE])
+        if one_group and key in plan.groups.extreme_columns:
+            yield from ((sample,) for sample in samples[:_MAX_SINGLE_PAIRS])
 
 
-def _streaks(plan: Plan, declared: Declared) -> Iterator[Sample]:
-    """Days, or numbers, in runs without a gap: as many as are counted, one fewer and one more.
+def _in_groups(plan: Plan, key: ColumnKey, rows: Sequence[Row]) -> Iterator[Sample]:
+    """All rows in one group, so that what an expression makes equal meets, and each row in a group of its own."""
+    parts = [part for query in plan.queries for part in query_tree(query)]
+    grouped_by = any(plan.column_of(slot) == key for part in parts for slot in part.group_by)
+    has_groups = any(part.group_by or part.one_row_per_group for part in parts)
+    if not rows:
+        return
+    # Of rows that are grouped by the column itself, each is a group of its own anyway.
+    choices = (False,) if grouped_by else (False, True) if has_groups else (True,)
+    for separate in choices:
+        yield Sample(plan.first_reader(key[0]), (key,), tuple(rows), separate_groups=separate)
 
-    What a window sorts by and a query counts may be days in a row, by their distance from their number.
+
+def allowed_rows(
+    constraints: ColumnConstraints, keys: Sequence[ColumnKey], columns: Sequence[Sequence[Value]]
+) -> Group:
+    """Rows of the values of some columns that all of the columns may hold.
+
+    Args:
+        constraints: Which values the columns may hold.
+        keys: The columns.
+        columns: The values of each column, one for each row.
     """
-    counted = [threshold.number for threshold in plan.thresholds if threshold.grouped]
-    counted += [_RUN] if plan.runs else []
-    lengths = list(dict.fromkeys(number for number in counted if 1 < number <= _LONGEST_STREAK))[:_MOST_STREAKS]
-    steps: list[int] = []
-    for length in (size for number in lengths for size in (number, number - 1, number + 1)):
-        steps += range(start := max(steps, default=0) + 3, start + length)
-    for key in sorted(plan.ordered & declared.kinds.keys()) if steps else ():
-        kind = declared.kinds[key]
-        values = days_on(steps, kind) if holds_moments(kind) else steps if kind == "integer" else []
-        rows = _fitting(declared, (key,), [values])
-        if rows:
-            yield Sample(plan.reader(key[0]), (key,), rows, apart=True)
-        if rows and plan.runs:
-            # One that comes twice is no gap, but takes a number.
-            twice = [row for place, row in enumerate(rows) for row in [row] * (1 + place % 2)]
-            yield Sample(plan.reader(key[0]), (key,), tuple(twice), apart=True)
-
-
-def _left_out(plan: Plan, declared: Declared) -> Iterator[Sample]:
-    """Rows in an order in which every three of some values follow each other, where a window is sorted.
-
-    What one query leaves out before its window looks at the row before, the other one leaves out after it.
-    """
-    for key, literals in _compared(plan).items() if plan.ordered else ():
-        order = sorted(own for own in plan.ordered if own[0] == key[0] and own != key and own in declared.kinds)
-        values = declared.fitting(key, dict.fromkeys([*literals, "zzz", 0]))[:_MOST_FOLLOWING]
-        if len(values) < 2 or not order:
-            continue
-        followed = [values[place] for place in _every_three(len(values))]
-        columns: list[Sequence[Value]] = [followed]
-        for own in order:
-            kind = declared.kinds[own]
-            places = range(1, len(followed) + 1)
-            columns.append(days_on(places, kind) if holds_moments(kind) else places if kind == "integer" else [])
-        if all(columns):
-            yield Sample(plan.reader(key[0]), (key, *order), _fitting(declared, (key, *order), columns), apart=True)
-
-
-def _compared(plan: Plan) -> dict[ColumnKey, list[Value]]:
-    """The literals with which the queries compare each column, of those with which they do not do so alike."""
-    found: dict[ColumnKey, list[Value]] = {}
-    differing = set[ColumnKey]()
-    for node in (node for query in plan.queries for node in atoms(query) if node.kind == "cmp" and node.op == "="):
-        key = plan.column_of(node.slots[0])
-        found.setdefault(key, []).append(node.literal if not isinstance(node.literal, tuple) else None)
-        differing |= {key} if node.differs else set()
-    return {key: [value for value in own if value is not None] for key, own in found.items() if key in differing}
-
-
-def _every_three(size: int) -> list[int]:
-    """Numbers below a size in an order in which every three of them follow each other."""
-    found = [0, 0]
-    seen = set[tuple[int, int, int]]()
-    while True:
-        # The largest that has not followed these two (https://en.wikipedia.org/wiki/De_Bruijn_sequence).
-        ahead = next((n for n in reversed(range(size)) if (found[-2], found[-1], n) not in seen), None)
-        if ahead is None:
-            return found
-        seen.add((found[-2], found[-1], ahead))
-        found.append(ahead)
-
-
-def _both(plan: Plan, key: ColumnKey, rows: Sequence[Row]) -> Iterator[Sample]:
-    """All rows in one group, so that what is equal by an expression meets, and each in a group of its own."""
-    parts = [part for query in plan.queries for part in subqueries(query)]
-    by_it = any(plan.column_of(slot) == key for part in parts for slot in part.group)
-    groups = any(part.group or part.spread for part in parts)
-    ways = (False,) if by_it else (False, True) if groups else (True,)
-    for apart in ways if rows else ():
-        yield Sample(plan.reader(key[0]), (key,), tuple(rows), apart=apart)
-
-
-def _fitting(declared: Declared, keys: Sequence[ColumnKey], values: Sequence[Sequence[Value]]) -> tuple[Row, ...]:
-    """Rows of the values, one column each, that all of the columns may hold."""
-    good = [set(declared.fitting(key, list(own))) for key, own in zip(keys, values, strict=True)]
-    rows = zip(*values, strict=True)
-    return tuple(row for row in rows if all(value in own for value, own in zip(row, good, strict=True)))
+    allowed = [set(constraints.allowed(key, list(values))) for key, values in zip(keys, columns, strict=True)]
+    rows = zip(*columns, strict=True)
+    return tuple(row for row in rows if all(value in own for value, own in zip(row, allowed, strict=True)))

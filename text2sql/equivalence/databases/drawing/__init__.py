@@ -1,1 +1,1 @@
-"""The rows of one database, drawn from the plan by a seed."""
+"""Draws the rows of databases: recipes, scenarios of queries, samples, random rows, keys that hold."""

@@ -11,17 +11,19 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from text2sql.equivalence.databases.declared import check_conditions
-from text2sql.equivalence.databases.drawing.domains import Domains
-from text2sql.equivalence.databases.plan import ColumnKey, Plan, parts, subqueries
-from text2sql.equivalence.databases.values.column_values import beyond
+from text2sql.equivalence.databases.column_constraints import multi_column_checks
+from text2sql.equivalence.databases.column_key import ColumnKey
+from text2sql.equivalence.databases.domains import Domains
+from text2sql.equivalence.databases.plan import Plan, condition_tree, query_tree
+from text2sql.equivalence.databases.values.comparisons import nearest_satisfying
 from text2sql.sql.schema import TableSchema
 from text2sql.sql.tokens import fold
 from text2sql.sql.trees import to_sqlite
 from text2sql.sql.values import Row, Value
 
-# Rows of a table that are repaired in one database, and values tried for one column of a row.
+# Rows of a table that are repaired in one database.
 MAX_ROWS = 40
+# Values tried for one column of a row.
 MAX_VALUES = 16
 _NUMERIC = ("integer", "real")
 
@@ -47,7 +49,7 @@ class _Checks:
 
     Attributes:
         keys: Their columns, which ``conditions`` and ``solutions`` call v0, v1, ...
-        positions: Where these are in a row.
+        positions: Their indices in a row.
         conditions: The CHECKs, for SQLite.
         free: The columns that may take another value, by number, those that no query asks about first.
         solutions: What equalities among the CHECKs make columns equal.
@@ -66,12 +68,14 @@ class CheckRepair:
     Args:
         plan: The compiled pair.
         tables: The tables that rows are made for, by lower-case name.
-        domains: What their columns hold.
+        domains: The values of their columns.
     """
 
     def __init__(self, plan: Plan, tables: Mapping[str, TableSchema], domains: Domains) -> None:
         self._domains = domains
-        conditions = (node for query in plan.queries for part in subqueries(query) for node in parts(part.condition))
+        conditions = (
+            node for query in plan.queries for part in query_tree(query) for node in condition_tree(part.condition)
+        )
         conditioned = {plan.column_of(slot) for node in conditions for slot in node.slots}
         self._checks = {
             name: checks
@@ -107,12 +111,12 @@ class CheckRepair:
 
     def _evaluate(self, checks: _Checks, expressions: Sequence[str], rows: Sequence[Row]) -> list[Row] | None:
         values = [tuple(row[position] for position in checks.positions) for row in rows]
-        return self._domains.evaluate(expressions, checks.keys, values) if values else []
+        return self._domains.evaluate_rows(expressions, checks.keys, values) if values else []
 
     def _solve(self, checks: _Checks, rows: Sequence[Row]) -> list[list[Value]]:
         """Of each row the value of each of the solutions."""
-        found = self._evaluate(checks, [solution.text for solution in checks.solutions], rows)
-        return [[_whole(value) for value in values] for values in found or [()] * len(rows)]
+        results = self._evaluate(checks, [solution.text for solution in checks.solutions], rows)
+        return [[_whole(value) for value in values] for values in results or [()] * len(rows)]
 
     def _candidates(self, name: str, checks: _Checks, row: Row, solved: Sequence[Value], turn: int) -> Iterator[Row]:
         """The row with another value for one column; which column comes first takes turns."""
@@ -120,17 +124,21 @@ class CheckRepair:
         for number in checks.free[start:] + checks.free[:start]:
             key, position = checks.keys[number], checks.positions[number]
             for solution, value in zip(checks.solutions, solved, strict=False):
-                if solution.number == number and value is not None and self._domains.declared.suits(key, value):
+                if solution.number == number and value is not None and self._domains.constraints.allows(key, value):
                     changed = list(row)
                     changed[position] = value
                     if solution.with_one is not None:
                         changed[checks.positions[solution.with_one]] = 1
                     yield tuple(changed)
             others = [row[at] for at in checks.positions if at != position and row[at] is not None]
-            near = [value for other in others for value in (other, beyond(other, ">"), beyond(other, "<"))]
+            near = [
+                value
+                for other in others
+                for value in (other, nearest_satisfying(other, ">"), nearest_satisfying(other, "<"))
+            ]
             values = dict.fromkeys([*near, *self._domains.literals(key)[:4], *self._domains.pool(key, 0, 4)])
-            fitting = self._domains.declared.fitting(key, [value for value in values if value is not None])
-            for value in (*fitting[:MAX_VALUES], *((None,) if self._domains.nullable(key) else ())):
+            allowed = self._domains.constraints.allowed(key, [value for value in values if value is not None])
+            for value in (*allowed[:MAX_VALUES], *((None,) if key in self._domains.nullable else ())):
                 yield (*row[:position], value, *row[position + 1 :])
 
 
@@ -138,7 +146,7 @@ def _read_checks(name: str, table: TableSchema, domains: Domains, conditioned: s
     """The CHECKs of a table over several columns; None where there are none, or no column may change."""
     columns = list(table.columns)
     conditions = []
-    for check in check_conditions(table):
+    for check in multi_column_checks(table):
         used = {fold(column.name) for column in check.find_all(exp.Column)}
         # What SQLite generates is not in the rows.
         if used <= table.columns.keys() and not any(table.columns[column].generated for column in used):
@@ -150,11 +158,11 @@ def _read_checks(name: str, table: TableSchema, domains: Domains, conditioned: s
         return None
     free.sort(key=lambda number: (name, names[number]) in conditioned)
     renamed = [_renamed(check, names) for check in conditions]
-    kinds = [domains.declared.kinds[name, column] for column in names]
+    kinds = [domains.constraints.kinds[name, column] for column in names]
     keys = [(name, column) for column in names]
 
     def computes(text: str) -> bool:
-        return domains.evaluate([text], keys, [(None,) * len(keys)]) is not None
+        return domains.evaluate_rows([text], keys, [(None,) * len(keys)]) is not None
 
     solutions = [solution for number in free for solution in _solutions(renamed, number, kinds, free)]
     return _Checks(
@@ -208,12 +216,12 @@ def _mentions(node: exp.Expr, name: str) -> bool:
 
 
 def _substituted(node: exp.Expr, name: str, value: int) -> exp.Expr:
-    def put(part: exp.Expr) -> exp.Expr:
+    def replaced(part: exp.Expr) -> exp.Expr:
         return exp.Literal.number(value) if isinstance(part, exp.Column) and part.name == name else part
 
-    return node.copy().transform(put)
+    return node.copy().transform(replaced)
 
 
 def _whole(value: Value) -> Value:
-    """A number without a fraction as a whole one: only so does a column of whole numbers hold it."""
+    """A number without a fraction as an integer: an integer column may hold nothing else."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

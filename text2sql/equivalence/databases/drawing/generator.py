@@ -1,32 +1,42 @@
-"""Draws small databases on which two queries are likely to part ways if they can.
+"""Makes small databases on which two queries are likely to differ if they can.
 
 Each database is built from *scenarios*: one row per table reference of a query, drawn so that the query's condition
-holds on them together, or so that exactly one part of it fails. Random rows, copies that share a group, NULLs,
-orphans and empty tables are added by a recipe that varies from database to database.
+holds on them together, or so that exactly one part of it fails. Random rows, copies that share a group, NULLs, orphans
+and empty tables are added by a recipe that varies from database to database. Some databases are made for one purpose
+each: the samples of `differences`, chains of rows for recursive queries, relational divisions.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
 
-from text2sql.equivalence.databases.differences.collisions import collide
-from text2sql.equivalence.databases.differences.sweeps import holds_moments
-from text2sql.equivalence.databases.drawing.chains import Chain, Chains, planned, without_circles
+from text2sql.equivalence.databases.differences.aggregate_comparison_samples import gold_comparison_samples
+from text2sql.equivalence.databases.differences.all_samples import difference_samples
+from text2sql.equivalence.databases.differences.collisions import apply_collision, find_collisions
+from text2sql.equivalence.databases.differences.sweeps import holds_dates
+from text2sql.equivalence.databases.domains import Domains
 from text2sql.equivalence.databases.drawing.check_repair import CheckRepair
-from text2sql.equivalence.databases.drawing.divisions import Division, Divisions, divisions
-from text2sql.equivalence.databases.drawing.domains import Domains
+from text2sql.equivalence.databases.drawing.integrity import Integrity, column_indices, movable_columns
 from text2sql.equivalence.databases.drawing.layout import Layout
-from text2sql.equivalence.databases.drawing.recipes import CHAINED, DIVIDED, FIRST_AIMED, Recipe, aimed, recipe
-from text2sql.equivalence.databases.drawing.scenarios import Database, Draw
+from text2sql.equivalence.databases.drawing.recipes import (
+    CHAINED,
+    DIVIDED,
+    FIRST_TARGETED,
+    Recipe,
+    choose_recipe,
+    sample_recipe,
+)
+from text2sql.equivalence.databases.drawing.recursive_chains import Chain, ChainMaker, read_chains, remove_cycles
+from text2sql.equivalence.databases.drawing.relational_division import Division, DivisionMaker, find_divisions
+from text2sql.equivalence.databases.drawing.row_drawer import Database, RowDrawer
 from text2sql.equivalence.databases.plan import Plan, Query
-from text2sql.equivalence.databases.samples import Sample
-from text2sql.equivalence.databases.values.column_values import stored_as
-from text2sql.sql.schema import Column, TableSchema
-from text2sql.sql.tokens import fold
-from text2sql.sql.values import Row, Value
+from text2sql.equivalence.databases.samples import SampleDatabase
+from text2sql.sql.schema import TableSchema
+
+# What a database is made for.
+_Target = SampleDatabase | Chain | Division
 
 
 class Generator:
@@ -35,263 +45,151 @@ class Generator:
     Args:
         plan: The compiled pair.
         tables: The tables to fill, by lower-case name.
-        domains: What their columns hold.
+        domains: The values of their columns.
         seed: Equal seeds give equal databases.
 
     Attributes:
-        grouped: Whether groups compete in the queries.
-        aimed: How many of the databases are made for one purpose each, see `samples` and `chains`.
-        refusing: Whether SQLite may refuse rows that were made: CHECKs, unique indexes, collated keys, generated
+        groups_compete: Whether groups compete in the queries.
+        target_count: How many of the databases are made for one purpose each.
+        may_refuse_rows: Whether SQLite may refuse rows that were made: CHECKs, unique indexes, collated keys, generated
             columns.
-        timed: Whether the queries say something about time, and columns hold it.
-        recursive: Whether a query follows rows of tables from one to the next.
-        circles: Whether rows that a recursion follows may lead back to themselves.
-        kept: How many of the first databases are kept for a second search, which then costs nothing.
+        is_timed: Whether the queries say something about time, and columns hold it.
+        is_recursive: Whether a query follows rows of tables from one to the next.
+        allow_cycles: Whether rows that a recursion follows may lead back to themselves.
+        cached_databases: How many of the first databases are kept, so that a second search costs nothing.
     """
 
-    def __init__(self, plan: Plan, tables: dict[str, TableSchema], domains: Domains, seed: int) -> None:
+    def __init__(self, plan: Plan, tables: Mapping[str, TableSchema], domains: Domains, seed: int) -> None:
         self._plan, self._tables, self._domains, self._seed = plan, tables, domains, seed
-        self._references = _references(tables)
-        self._keys = {
-            name: [_key(_places(table, key), [table.columns[c] for c in key]) for key in table.keys]
-            for name, table in tables.items()
-        }
-        self._layout = Layout(plan, tables, domains)
+        self._integrity = Integrity(tables)
+        collisions = find_collisions(plan, domains)
+        self._collisions = collisions.collisions
+        databases = [*collisions.databases, *difference_samples(plan, domains)]
+        # Where CHECKs leave nothing of what was tried, there is nothing to show.
+        self._samples = [samples for samples in databases if all(sample.rows for sample in samples)]
+        self._chains, self._divisions = read_chains(plan), find_divisions(plan, tables, domains)
+        self._targets: list[_Target] = [*self._samples, *self._chains, *self._divisions]
+        self._layout = Layout(plan, tables, domains, self._collisions)
         self._check_repair = CheckRepair(plan, tables, domains)
-        self._chains, self._divisions = planned(plan), divisions(plan, tables, domains)
-        self._purposes: list[_Purpose] = [*domains.samples, *self._chains, *self._divisions]
-        self.grouped, self.aimed = plan.grouped, len(self._purposes)
-        self.timed = plan.time_mentions is not None and any(map(holds_moments, domains.declared.kinds.values()))
-        self.recursive, self.circles = bool(plan.recursions), True
-        self.kept, self._made = 0, dict[tuple[int, int, bool, bool], Database]()
-        # A foreign key, or an alias of the rowid, keeps its value whatever meets; under a collation it still points at
-        # its parent.
-        self._movable = {name: _movable(table) for name, table in tables.items()}
+        self._movable = {name: movable_columns(table) for name, table in tables.items()}
+        self._cache = dict[tuple[int, int, bool, bool], Database]()
+        self.groups_compete, self.target_count = plan.groups.compete, len(self._targets)
+        self.is_timed = plan.time_mentions is not None and any(map(holds_dates, domains.constraints.kinds.values()))
+        self.is_recursive, self.allow_cycles = bool(plan.recursion.recursions), True
+        self.cached_databases = 0
         columns = [column for table in tables.values() for column in table.columns.values()]
-        self.refusing = any(table.checks or table.indexes for table in tables.values()) or any(
+        self.may_refuse_rows = any(table.checks or table.indexes for table in tables.values()) or any(
             column.collation or column.generated for column in columns
         )
 
-    def database(self, index: int, scale: int = 1, *, telling: bool = False) -> Database:
+    def database(self, index: int, shrink_factor: int = 1, *, informative: bool = False) -> Database:
         """The ``index``-th database. It may be handed out again: copy what you change.
 
         Args:
             index: Which one.
-            scale: Above 1 for fewer rows, where the queries proved too slow.
-            telling: Whether too few databases have shown anything: every other one is then made for that alone, where
-                it is known how.
+            shrink_factor: Above 1 for fewer rows, where the queries proved too slow.
+            informative: Whether too few databases have been informative: every other one is then made so that the gold
+                query finds something, where it is known how.
         """
-        which = index, scale, telling, self.circles
-        if which in self._made:
-            return self._made[which]
-        rows = self._database(index, scale, telling)
-        if index < self.kept:
-            self._made[which] = rows
+        key = index, shrink_factor, informative, self.allow_cycles
+        if key in self._cache:
+            return self._cache[key]
+        rows = self._database(index, shrink_factor, informative)
+        if index < self.cached_databases:
+            self._cache[key] = rows
         return rows
 
-    def _database(self, index: int, scale: int, telling: bool) -> Database:
+    def _database(self, index: int, shrink_factor: int, informative: bool) -> Database:
         rng = random.Random(f"{self._seed}/{index}")
-        number = index - FIRST_AIMED
-        telling = telling and index % 2 == 1 and bool(self._telling)
-        purpose: _Purpose | None = None
-        if telling:
-            purpose = self._telling[index // 2 % len(self._telling)]
-        elif 0 <= number < self.aimed:
-            purpose = self._purposes[number]
-        else:
-            index -= self.aimed if number > 0 else 0
-        plan = _recipe_for(purpose) if purpose else recipe(index, self._plan, self._tables, rng)
+        target = self._target(index, informative)
+        recipe = _target_recipe(target) if target else self._untargeted_recipe(index, rng)
         rows: Database = {name: [] for name in self._tables}
-        if plan is None:
+        if recipe is None:
             return rows
-        draw = Draw(self._layout, plan, rng)
-        self._draw(draw, plan, purpose, rows, rng)
-        if index % 3 == 0 and purpose is None:
-            self._chain(rows)
-        if not self.circles:
-            without_circles(self._plan, self._tables, rows)
-        if plan.empty:
-            rows[plan.empty] = []
-        if scale > 1:
-            rows = {name: data[:: scale * 2] for name, data in rows.items()}
+        drawer = RowDrawer(self._layout, recipe, rng)
+        self._draw(drawer, recipe, target, rows, rng)
+        if self._untargeted_index(index) % 3 == 0 and target is None:
+            self._link_rows(rows)
+        if not self.allow_cycles:
+            remove_cycles(self._plan, self._tables, rows)
+        if recipe.empty_table:
+            rows[recipe.empty_table] = []
+        if shrink_factor > 1:
+            rows = {name: data[:: shrink_factor * 2] for name, data in rows.items()}
         for data in rows.values():
             rng.shuffle(data)
         rows = {name: self._check_repair.repair(name, data) for name, data in rows.items()}
-        return self._keep_keys(rows, draw, plan.empty)
+        return self._integrity.enforce(rows, drawer, recipe.empty_table)
+
+    def _target(self, index: int, informative: bool) -> _Target | None:
+        """What the ``index``-th database is made for; None where recipes and chance decide."""
+        if informative and index % 2 == 1 and self._informative_targets:
+            return self._informative_targets[index // 2 % len(self._informative_targets)]
+        number = index - FIRST_TARGETED
+        return self._targets[number] if 0 <= number < self.target_count else None
+
+    def _untargeted_index(self, index: int) -> int:
+        """The index of a database among those that are made for no purpose of their own."""
+        return index - self.target_count if index >= FIRST_TARGETED + self.target_count else index
+
+    def _untargeted_recipe(self, index: int, rng: random.Random) -> Recipe | None:
+        return choose_recipe(self._untargeted_index(index), self._plan, self._tables, rng)
 
     @cached_property
-    def _telling(self) -> list[_Purpose]:
+    def _informative_targets(self) -> list[_Target]:
         """The databases on which the gold query is the likeliest to find something."""
-        long = [samples for samples in self._domains.samples if any(sample.apart for sample in samples)]
-        some = [division for division in self._divisions if division.number and division.shown]
-        return [*self._domains.telling, *long, *self._chains, *some]
+        gold = gold_comparison_samples(self._plan, self._domains)
+        long = [samples for samples in self._samples if any(sample.separate_groups for sample in samples)]
+        divisions = [division for division in self._divisions if division.size and division.shown]
+        return [*gold, *long, *self._chains, *divisions]
 
-    def _draw(self, draw: Draw, plan: Recipe, purpose: _Purpose | None, rows: Database, rng: random.Random) -> None:
+    def _draw(
+        self, drawer: RowDrawer, recipe: Recipe, target: _Target | None, rows: Database, rng: random.Random
+    ) -> None:
         """Adds the rows that a recipe asks for, and those that a database is made for."""
-        for query in self._counted(plan):
-            draw.scenarios(query, rows)
-        if isinstance(purpose, Chain):
-            Chains(self._plan, self._tables, self._domains, draw).grow(purpose, rows)
-        elif isinstance(purpose, Division):
-            Divisions(self._plan, self._tables, self._domains, draw).grow(purpose, rows)
-        elif purpose is not None:
-            draw.aimed(purpose, rows)
-        if plan.deciding:
-            draw.deciding(rows)
-        draw.noise(rows)
-        for collision in self._domains.collisions:
-            if rng.random() < plan.meet:
-                collide(collision, rows, self._movable, rng)
+        for query in self._queries_with_scenarios(recipe):
+            drawer.add_scenarios(query, rows)
+        if isinstance(target, Chain):
+            ChainMaker(self._plan, self._tables, self._domains, drawer).make(target, rows)
+        elif isinstance(target, Division):
+            DivisionMaker(self._plan, self._tables, self._domains, drawer).make(target, rows)
+        elif target is not None:
+            drawer.add_samples(target, rows)
+        if recipe.extreme_turn:
+            drawer.add_extremes(rows)
+        drawer.add_random_rows(rows)
+        for collision in self._collisions:
+            if rng.random() < recipe.collision_share:
+                apply_collision(collision, rows, self._movable, rng)
 
-    def _chain(self, rows: Database) -> None:
+    def _link_rows(self, rows: Database) -> None:
         """Makes the rows of a table follow each other, so that a recursive query goes deep."""
-        for name, pairs in self._plan.chains.items():
+        for name, links in self._plan.recursion.row_links.items():
             table = self._tables.get(name)
-            if table is None or pairs[0][0] not in table.columns or pairs[0][1] not in table.columns:
+            if table is None or not table.columns.keys() >= set(links[0]):
                 continue
-            (child,), (parent,) = (_places(table, (column,)) for column in pairs[0])
+            child, parent = column_indices(table, links[0])
             data = rows[name]
             for number, row in enumerate(data[1:], 1):
                 data[number] = (*row[:child], data[number - 1][parent], *row[child + 1 :])
-            if data and not table.columns[pairs[0][0]].not_null:
+            if data and not table.columns[links[0][0]].not_null:
                 data[0] = (*data[0][:child], None, *data[0][child + 1 :])
 
-    def _counted(self, plan: Recipe) -> list[Query]:
+    def _queries_with_scenarios(self, recipe: Recipe) -> list[Query]:
         """The queries whose scenarios a database holds: one alone where the number of its rows is what matters."""
-        return self._plan.queries[plan.whose :][:1] if plan.counted or plan.only else self._plan.queries
-
-    def _keep_keys(self, rows: Database, draw: Draw, empty: str | None) -> Database:
-        """Drops rows that repeat a key; adds the parents that foreign keys ask for, drops what stays an orphan."""
-        for _ in range(3 if self._references else 0):
-            if not self._add_parents(rows, draw, empty):
-                break
-        rows = {name: self._unique(self._tables[name], self._keys[name], data) for name, data in rows.items()}
-        while self.drop_orphans(rows):
-            pass
-        return rows
-
-    def _add_parents(self, rows: Database, draw: Draw, empty: str | None) -> bool:
-        added = False
-        for reference in self._references:
-            # A table that is to be empty takes its children with it.
-            if reference.parent == empty:
-                continue
-            parent = reference.parent
-            known = {reference.target(row) for row in rows[parent]}
-            for row in list(rows[reference.child]):
-                key = reference.source(row)
-                if key not in known and None not in key:
-                    known.add(key)
-                    given = [row[place] for place in reference.places]
-                    named = dict(zip(reference.targets, given, strict=True))
-                    made = draw.row(parent, {**self._rootless(parent), **named})
-                    # In front, so that it wins over a random row with the same other key.
-                    rows[parent].insert(0, made)
-                    added = True
-        return added
-
-    def _rootless(self, parent: str) -> dict[str, Value]:
-        """NULL for the foreign keys by which a new parent would need a parent in its own table."""
-        table = self._tables[parent]
-        own = {column for key in table.foreign_keys if key.parent == parent for column in key.columns}
-        return {column: None for column in own if not table.columns[column].not_null}
-
-    def _unique(self, table: TableSchema, keys: list[_Key], data: list[Row]) -> list[Row]:
-        for columns, key in zip(table.keys, keys, strict=True):
-            seen: set[tuple[Value, ...]] = set()
-            kept = []
-            for row in data:
-                value = key(row)
-                if None in value and columns != table.primary_key:
-                    kept.append(row)
-                elif value not in seen:
-                    seen.add(value)
-                    kept.append(row)
-            data = kept
-        return data
+        alone = recipe.exact_copies or recipe.single_query
+        return self._plan.queries[recipe.query :][:1] if alone else self._plan.queries
 
     def drop_orphans(self, rows: Database) -> bool:
-        """Drops the rows whose declared parents are missing; whether there were any."""
-        dropped = False
-        for reference in self._references:
-            known = {reference.target(row) for row in rows[reference.parent]}
-            data = rows[reference.child]
-            kept = [row for row in data if (key := reference.source(row)) in known or None in key]
-            dropped |= len(kept) < len(data)
-            rows[reference.child] = kept
-        return dropped
+        """Drops the rows whose declared parents are missing, in place; whether there were any."""
+        return self._integrity.drop_orphans(rows)
 
-    def sound(self, rows: Database) -> bool:
+    def foreign_keys_hold(self, rows: Database) -> bool:
         """Whether every declared foreign key holds."""
-        return not self._references or not self.drop_orphans({name: list(data) for name, data in rows.items()})
+        return self._integrity.foreign_keys_hold(rows)
 
 
-# What a database is made for alone: some samples, a chain of rows, or those who have all of something.
-_Purpose = tuple[Sample, ...] | Chain | Division
-
-
-def _recipe_for(purpose: _Purpose) -> Recipe:
-    if isinstance(purpose, Division):
+def _target_recipe(target: _Target) -> Recipe:
+    if isinstance(target, Division):
         return DIVIDED
-    return CHAINED if isinstance(purpose, Chain) else aimed(purpose)
-
-
-# Takes the values of a key out of a row, as SQLite stores them.
-_Key = Callable[[Row], tuple[Value, ...]]
-
-
-@dataclass(frozen=True)
-class _Reference:
-    """A foreign key between two of the tables: ``places`` of the child point at ``targets`` of the parent."""
-
-    child: str
-    places: tuple[int, ...]
-    parent: str
-    targets: tuple[str, ...]
-    source: _Key
-    target: _Key
-
-
-def _movable(table: TableSchema) -> list[str]:
-    """The columns of a table in order; empty names stand for those that must keep their values."""
-    children = {column for key in table.foreign_keys for column in key.columns}
-    fixed = {column for column in children if not table.columns[column].collation} | {table.rowid}
-    return ["" if key in fixed else key for key in table.columns]
-
-
-def _references(tables: dict[str, TableSchema]) -> list[_Reference]:
-    found = []
-    for name, table in tables.items():
-        for key in table.foreign_keys:
-            parent = tables.get(key.parent)
-            if parent is not None:
-                places = _places(table, key.columns)
-                like = [parent.columns[column] for column in key.parent_columns]
-                target = _key(_places(parent, key.parent_columns), like)
-                found.append(_Reference(name, places, key.parent, key.parent_columns, _key(places, like), target))
-    return found
-
-
-def _places(table: TableSchema, columns: tuple[str, ...]) -> tuple[int, ...]:
-    order = list(table.columns)
-    return tuple(order.index(column) for column in columns)
-
-
-def _key(places: tuple[int, ...], columns: Sequence[Column]) -> _Key:
-    """Takes values out of a row, as they compare in columns like these."""
-    if any(column.collation for column in columns):
-        pairs = list(zip(places, columns, strict=True))
-        return lambda row: tuple([_compared(row[place], column) for place, column in pairs])
-    if len(places) == 1:
-        place, affinity = places[0], columns[0].affinity
-        return lambda row: (stored_as(row[place], affinity),)
-    stored = [(place, column.affinity) for place, column in zip(places, columns, strict=True)]
-    return lambda row: tuple([stored_as(row[place], affinity) for place, affinity in stored])
-
-
-def _compared(value: Value, column: Column) -> Value:
-    """What a value stands for under the collation of a column (https://sqlite.org/datatype3.html, section 7)."""
-    kept = stored_as(value, column.affinity)
-    if isinstance(kept, str) and column.collation == "NOCASE":
-        return fold(kept)
-    return kept.rstrip(" ") if isinstance(kept, str) and column.collation == "RTRIM" else kept
+    return CHAINED if isinstance(target, Chain) else sample_recipe(target)

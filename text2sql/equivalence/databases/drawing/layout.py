@@ -1,21 +1,31 @@
-"""What all databases that are made for a pair have in common: worked out once, since some twenty are made."""
+"""What all databases of a pair have in common: computed once, since some twenty databases are made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from text2sql.equivalence.databases.drawing.domains import Domains
-from text2sql.equivalence.databases.plan import ColumnKey, Plan
+from text2sql.equivalence.databases.column_key import ColumnKey
+from text2sql.equivalence.databases.differences.collisions import Collision
+from text2sql.equivalence.databases.domains import Domains
+from text2sql.equivalence.databases.plan import Plan
 from text2sql.sql.schema import TableSchema
 
-# Of each instance the columns that are slots, with their numbers.
-Columns = Mapping[int, list[tuple[str, int]]]
+# Of each instance the columns that are slots, with the numbers of the slots.
+InstanceColumns = Mapping[int, list[tuple[str, int]]]
 
 
-class Place(NamedTuple):
-    """What a row needs to know of one of its columns."""
+class RowColumn(NamedTuple):
+    """One column of a row.
+
+    Attributes:
+        name: Its lower-case name.
+        key: Its table and name.
+        generated: Whether SQLite computes its values.
+        not_null: Whether it holds no NULL.
+        affinity: SQLite's type affinity.
+    """
 
     name: str
     key: ColumnKey
@@ -30,15 +40,18 @@ class Layout:
     Args:
         plan: The compiled pair.
         tables: The tables that rows are made for, by lower-case name.
-        domains: What their columns hold.
+        domains: The values of their columns.
+        collisions: Values that an expression makes equal.
 
     Attributes:
-        columns: Of each instance the columns that are slots, with their numbers.
+        columns: Of each instance the columns that are slots, with the numbers of the slots.
     """
 
-    def __init__(self, plan: Plan, tables: Mapping[str, TableSchema], domains: Domains) -> None:
-        self.plan, self.tables, self.domains = plan, tables, domains
-        self.columns: Columns = plan.columns_by_instance()
+    def __init__(
+        self, plan: Plan, tables: Mapping[str, TableSchema], domains: Domains, collisions: Sequence[Collision] = ()
+    ) -> None:
+        self.plan, self.tables, self.domains, self.collisions = plan, tables, domains, collisions
+        self.columns: InstanceColumns = plan.columns_by_instance()
 
     @cached_property
     def single_keys(self) -> frozenset[ColumnKey]:
@@ -66,11 +79,18 @@ class Layout:
         return frozenset((name, table.rowid) for name, table in self.tables.items() if table.rowid)
 
     @cached_property
-    def places(self) -> dict[str, list[Place]]:
+    def generated(self) -> frozenset[ColumnKey]:
+        """The columns whose values SQLite computes."""
+        return frozenset(
+            (name, key) for name, table in self.tables.items() for key in table.columns.keys() - table.stored_columns
+        )
+
+    @cached_property
+    def row_columns(self) -> dict[str, list[RowColumn]]:
         """The columns of each table in order."""
         return {
             name: [
-                Place(key, (name, key), bool(column.generated), (name, key) in self.not_null, column.affinity)
+                RowColumn(key, (name, key), bool(column.generated), (name, key) in self.not_null, column.affinity)
                 for key, column in table.columns.items()
             ]
             for name, table in self.tables.items()
@@ -78,12 +98,12 @@ class Layout:
 
     @cached_property
     def key_slots(self) -> dict[int, list[tuple[int, ColumnKey]]]:
-        """Of each instance the slots that are keys, with these."""
+        """Of each instance the slots that are keys of their table, with these keys."""
         return {
             instance: [
                 (slot, key)
-                for column, slot in found
+                for column, slot in columns
                 if (key := (self.plan.tables[instance], column)) in self.single_keys
             ]
-            for instance, found in self.columns.items()
+            for instance, columns in self.columns.items()
         }

@@ -1,4 +1,4 @@
-"""What the names of a query stand for: a column of a table reference, or of a subquery, or values that it makes up."""
+"""What the names of a query stand for: a column of a table reference or of a subquery, or constants."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ Scope = dict[str, "int | Query"]
 
 
 def slot_in(plan: Plan, source: int | Query | None, name: str) -> int | None:
-    """The slot of a column of one source, None where it has none."""
+    """The slot of a column of one source; None where the source has no such column, or it shows no slot."""
     if isinstance(source, Query):
-        # Of VALUES there are names and no columns.
-        return dict(zip(source.names, source.projections, strict=False)).get(name)
+        # VALUES has names and shows no columns.
+        return dict(zip(source.column_names, source.projections, strict=False)).get(name)
     if source is not None and name in plan.schema.tables[plan.tables[source]].columns:
         return plan.slot(source, name)
     return None
 
 
 def slot_of(plan: Plan, node: exp.Expr, scopes: Sequence[Scope], *, through: bool = False) -> int | None:
-    """The slot that an expression names; with ``through``, also inside MAX, MIN, DISTINCT and the like."""
+    """The slot that an expression names; None for any other expression.
+
+    Args:
+        plan: The plan.
+        node: The expression.
+        scopes: The scopes around it, the innermost last.
+        through: Whether it may stand inside MAX, MIN, AVG or SUM.
+    """
     while isinstance(node, (exp.Paren, exp.Cast, exp.Collate, exp.Distinct)) or (
         through and isinstance(node, (exp.Max, exp.Min, exp.Avg, exp.Sum))
     ):
@@ -51,8 +58,8 @@ def constants_of(node: exp.Column, scopes: Sequence[Scope]) -> tuple[Value, ...]
 
 
 def _sources(node: exp.Column, scopes: Sequence[Scope]) -> list[int | Query]:
-    """Where a column may come from, the innermost first."""
-    table, found = fold(node.table), list[int | Query]()
+    """The sources that a column may come from, the innermost first."""
+    table, sources = fold(node.table), list[int | Query]()
     for scope in reversed(scopes):
-        found += [scope[table]] if table in scope else [] if table else list(scope.values())
-    return found
+        sources += [scope[table]] if table in scope else [] if table else list(scope.values())
+    return sources

@@ -6,13 +6,18 @@ from collections.abc import Callable, Sequence
 
 from sqlglot import exp
 
+from text2sql.equivalence.databases.phenomena.window_reach import (
+    WindowReach,
+    named_windows,
+    window_kind,
+    window_offset,
+)
 from text2sql.equivalence.databases.plan import Plan, Query
-from text2sql.equivalence.databases.reaches import Reach, named_windows, window_reach, window_way
 from text2sql.sql.tokens import fold
 
 
 def note_windows(
-    plan: Plan, tree: exp.Select, query: Query, slots: Callable[[exp.Expr], list[int]], below: Sequence[Query]
+    plan: Plan, tree: exp.Select, query: Query, slots_in: Callable[[exp.Expr], list[int]], sources: Sequence[Query]
 ) -> None:
     """Notes the partitions of a SELECT's windows, and the windows that look some rows away.
 
@@ -20,27 +25,30 @@ def note_windows(
         plan: Added to.
         tree: The SELECT.
         query: What it has been compiled to; added to.
-        slots: Those of the columns in an expression.
-        below: The subqueries that it reads.
+        slots_in: Returns the slots of the columns in an expression.
+        sources: The subqueries that it reads.
     """
     named = named_windows(tree)
     for window in tree.find_all(exp.Window):
         for term in window.args.get("partition_by") or ():
-            query.partition += slots(term)
-        other = named.get(fold(window.alias))
-        number, way = window_reach(window, other), window_way(window)
+            query.partition_by += slots_in(term)
+        definition = named.get(fold(window.alias))
+        offset, kind = window_offset(window, definition), window_kind(window)
         if window.find_ancestor(exp.Select) is not tree:
             continue
-        order = window.args.get("order") or (other.args.get("order") if other else None)
+        order = window.args.get("order") or (definition.args.get("order") if definition else None)
         terms = [term.this for term in order.expressions] if order else []
-        places = [(slot, isinstance(term, exp.Column)) for term in terms for slot in slots(term)]
-        plan.ordered |= {plan.column_of(slot) for slot, alone in places if alone}
-        if way == "rows" and not number:
+        # The slots that the window is sorted by; whether each stands there alone.
+        ordered = [(slot, isinstance(term, exp.Column)) for term in terms for slot in slots_in(term)]
+        plan.windows.order_columns |= {plan.column_of(slot) for slot, alone in ordered if alone}
+        if kind == "offset" and not offset:
             continue
         # Of a grouped query, its groups are the rows.
-        grouped = query.group or [slot for inner in below for slot in inner.group]
-        places += [(slot, False) for slot in grouped if slot not in query.partition]
-        keys = dict(reversed([(plan.column_of(slot), alone) for slot, alone in places]))
-        measured = dict.fromkeys(map(plan.column_of, slots(window.this)))
-        reach = Reach(len(plan.queries), way, number, tuple(reversed(keys.items())), tuple(measured))
-        plan.reaches += [reach] if reach not in plan.reaches else []
+        grouped = query.group_by or [slot for source in sources for slot in source.group_by]
+        ordered += [(slot, False) for slot in grouped if slot not in query.partition_by]
+        # Each column once, as it stands first.
+        keys = dict(reversed([(plan.column_of(slot), alone) for slot, alone in ordered]))
+        measured = dict.fromkeys(map(plan.column_of, slots_in(window.this)))
+        reach = WindowReach(len(plan.queries), kind, offset, tuple(reversed(keys.items())), tuple(measured))
+        if reach not in plan.windows.reaches:
+            plan.windows.reaches.append(reach)

@@ -1,1 +1,1 @@
-"""Values that columns are given, by what the queries compare, call and say about time."""
+"""Values to put into columns: near literals, dates, patterns, documents, and on either side of what functions do."""
