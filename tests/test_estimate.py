@@ -28,18 +28,18 @@ from text2sql.data.few_shot import choose_few_shot
 from text2sql.data.prompts import PromptFormat, messages, tokenize
 from text2sql.errors import UserError
 from text2sql.estimate.ceiling import memory_ceiling
-from text2sql.estimate.devices import unsuited
+from text2sql.estimate.devices import unsupported_settings
 from text2sql.estimate.forecast import (
     CHARACTERS_PER_TOKEN,
-    MARKS,
-    Asked,
+    TOKENS_PER_TURN,
     Forecast,
-    forecast,
+    QuestionLoad,
     forecast_questions,
+    forecast_run,
     forecast_tokens,
     measure_lengths,
 )
-from text2sql.estimate.memory import ROOM, describe_fit, find_remedies, forecast_memory, largest_load
+from text2sql.estimate.memory import USABLE_SHARE, describe_fit, find_remedies, forecast_memory, largest_load
 from text2sql.estimate.show import print_estimate
 from text2sql.estimate.warning import warn_of_memory
 from text2sql.pipeline.preflight import check_device
@@ -218,7 +218,7 @@ def test_examples_on_one_schema_that_stand_together_take_less_time(
             local={"share_prefixes": sharing, "packing": True},
         )
         dataset = load_dataset(config)
-        seen, examples = forecast(config, dataset), dataset.split.train
+        seen, examples = forecast_run(config, dataset), dataset.split.train
         keys = order_keys(config, examples, dataset.known)
         tokens = tokenize(examples, tiny_tokenizer, PromptFormat.of(config))
         batches = Batches(config, TrainingData(tokens, [example.id for example in examples], keys))
@@ -235,7 +235,7 @@ def test_prompts_are_read_again_behind_what_is_thought(tmp_path: Path) -> None:
         config = tiny_config(
             tmp_path, prompt={"template": "chat", "thinking": thinking}, evaluation={"max_thinking_tokens": 7}
         )
-        prefilled[thinking] = forecast_tokens(config, lengths, none, [Asked(lengths, 1, samples=2)]).prefilled
+        prefilled[thinking] = forecast_tokens(config, lengths, none, [QuestionLoad(lengths, 1, samples=2)]).prefilled
     assert prefilled == {"off": 30, "on": 30 + 2 * (10 + 7 + 20 + 7)}
 
 
@@ -245,7 +245,7 @@ def test_a_conversation_is_guessed_with_its_marks(tmp_path: Path) -> None:
     turns = messages(example, PromptFormat("chat"), few_shot)
     guessed = measure_lengths([example], None, config, [few_shot])
     content = sum(len(turn["content"]) for turn in turns[:-1]) / CHARACTERS_PER_TOKEN
-    assert guessed.prompts[0] == pytest.approx(content + MARKS * len(turns), abs=1)
+    assert guessed.prompts[0] == pytest.approx(content + TOKENS_PER_TURN * len(turns), abs=1)
     assert not guessed.counted
 
 
@@ -281,23 +281,26 @@ def test_the_command_says_what_a_local_run_takes(tmp_path: Path, tiny_model: str
 
 def test_what_is_named_as_a_remedy_is_one(tmp_path: Path, tiny_model: str, capsys: Any) -> None:
     config = tiny_config(tmp_path, backend="local", base_model="meta-llama/Llama-3.1-8B")
-    seen = forecast(config, load_dataset(config))
+    seen = forecast_run(config, load_dataset(config))
     card = replace(DEVICES["T4"], dtype="bfloat16")
     remedies = find_remedies(config, seen, card)
     assert "local.quantization=nf4" in remedies
     helped = load_config(None, [f"base_model={config.base_model}", f"data.source={config.data.source}", *remedies])
     helped = config.model_copy(update={"local": helped.local})
     assert forecast_memory(config, seen, card)[0].peak > card.memory
-    assert forecast_memory(helped, seen, card)[0].peak <= ROOM * card.memory
+    assert forecast_memory(helped, seen, card)[0].peak <= USABLE_SHARE * card.memory
     # None of them can be left out.
     for left_out in remedies:
         others = load_config(None, [way for way in remedies if way != left_out]).local
-        assert forecast_memory(config.model_copy(update={"local": others}), seen, card)[0].peak > ROOM * card.memory
+        assert (
+            forecast_memory(config.model_copy(update={"local": others}), seen, card)[0].peak
+            > USABLE_SHARE * card.memory
+        )
 
 
 def test_where_nothing_helps_no_setting_is_named(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, backend="local", base_model="meta-llama/Llama-3.1-8B")
-    seen = forecast(config, load_dataset(config))
+    seen = forecast_run(config, load_dataset(config))
     small = replace(DEVICES["T4"], memory=2 * 2**30)
     assert find_remedies(config, seen, small) == []
     said = describe_fit(forecast_memory(config, seen, small)[0], config, seen, small)
@@ -331,7 +334,7 @@ def _stop(*arguments: Any) -> None:
     ],
 )
 def test_what_a_device_cannot_compute_is_said(device: str, option: str, problem: str | None) -> None:
-    found = unsuited(load_config("llama-3.2-1b", [f"local.{option}"]), DEVICES[device])
+    found = unsupported_settings(load_config("llama-3.2-1b", [f"local.{option}"]), DEVICES[device])
     assert [problem in text for text in found if problem] == ([True] if problem else []) and bool(found) == bool(
         problem
     )
@@ -368,7 +371,7 @@ def test_no_run_is_foretold_more_memory_than_its_ceiling(
     config = tiny_config(tmp_path, backend="local", base_model=model, **settings)
     dataset = load_dataset(config)
     for device in (DEVICES["T4"], Device("cpu", 16 * GIB, 1e11, 1e10, "float32", CPU_OVERHEAD)):
-        memory, _ = forecast_memory(config, forecast(config, dataset), device)
+        memory, _ = forecast_memory(config, forecast_run(config, dataset), device)
         assert memory.peak <= memory_ceiling(config, dataset, device)
 
 
@@ -377,8 +380,8 @@ def test_nothing_is_tokenised_to_say_that_a_run_fits(
 ) -> None:
     config = tiny_config(tmp_path, backend="local", base_model=tiny_model)
     dataset, counted = load_dataset(config), []
-    real = forecast
-    monkeypatch.setattr("text2sql.estimate.warning.forecast", lambda *given: counted.append(1) or real(*given))
+    real = forecast_run
+    monkeypatch.setattr("text2sql.estimate.warning.forecast_run", lambda *given: counted.append(1) or real(*given))
     for memory, times in ((1000 * GIB, 0), (GIB // 2, 1)):
         device = Device("cpu", memory, 1e11, 1e10, "float32", CPU_OVERHEAD)
         monkeypatch.setattr("text2sql.estimate.warning.device_of", lambda config, device=device: device)
@@ -396,7 +399,7 @@ def test_rollouts_and_shared_beginnings_are_part_of_the_load(tmp_path: Path, tin
         )
         rl = config.rl.model_copy(update={"method": "policy_gradient", "questions": 4, "group": 16})
         config = config.model_copy(update={"rl": rl})
-        seen = forecast(config, load_dataset(config))
+        seen = forecast_run(config, load_dataset(config))
         cpu = Device("cpu", 16 * GIB, 1e11, 1e10, "float32", CPU_OVERHEAD)
         load = largest_load(config, seen, cpu)
         # Three questions in flight.

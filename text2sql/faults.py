@@ -16,11 +16,11 @@ FORESEEN = (UserError, BackendError, OSError)
 
 
 @contextmanager
-def keeping_traceback(directory: Path) -> Iterator[None]:
+def save_traceback(directory: Path) -> Iterator[None]:
     """Write the traceback of an unforeseen exception into a directory, and say so in a note of the exception.
 
     Args:
-        directory: Of the run at hand.
+        directory: The run's directory.
     """
     try:
         yield

@@ -68,7 +68,7 @@ def test_a_warning_does_not_tear_a_live_bar(monkeypatch: pytest.MonkeyPatch) -> 
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120, legacy_windows=False)
     monkeypatch.setattr(console, "console", terminal)
     show_warnings("tinker")
-    with console.stage("Training", 10) as bar:
+    with console.progress_bar("Training", 10) as bar:
         bar.advance(5, 50)
         logging.getLogger("tinker.server").warning("No connection.")
     written = terminal.file.getvalue()

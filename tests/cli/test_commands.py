@@ -182,7 +182,7 @@ def test_an_interrupt_says_what_is_kept(
     scored = {"schema": "CREATE TABLE t (a INT)", "gold": "SELECT a FROM t", "predicted": "SELECT a FROM t"}
     (tmp_path / "rows.jsonl").write_text(json.dumps(scored) + "\n")
     handler = signal.getsignal(signal.SIGINT)
-    for target in ("text2sql.evaluation.files.judge_answers", "text2sql.pipeline.stages.carry_out"):
+    for target in ("text2sql.commands.score_files.score_answers", "text2sql.pipeline.stages.run_stages"):
         monkeypatch.setattr(target, interrupted)
     file = text2sql("evaluate", "rows.jsonl", f"evaluation.cache={str(cached).lower()}")
     run, export = text2sql("run", tiny_file), "text2sql.data.export.load_dataset"

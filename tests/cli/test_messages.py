@@ -252,7 +252,7 @@ def test_a_full_disk_where_no_file_of_the_run_is_written(
 def test_ctrl_c(
     text2sql: Callable[..., Outcome], tiny_file: Path, monkeypatch: pytest.MonkeyPatch, quick: None
 ) -> None:
-    def interrupt(*arguments: Any) -> None:
+    def interrupt(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
     left: list[int] = []
@@ -304,9 +304,9 @@ def test_an_argument_in_another_encoding_is_refused_in_words() -> None:
 
 
 FAULTY = (
-    "import sys; from text2sql import cli; from text2sql.evaluation import one_pair\n"
+    "import sys; from text2sql import cli; from text2sql.commands import match\n"
     "def fail(*a, **k): raise RuntimeError('unforeseen')\n"
-    "one_pair.match_pair = fail; sys.argv[1:] = ['match', '--schema', 'S', '--gold', 'G', '--predicted', 'P']\n"
+    "match.print_match = fail; sys.argv[1:] = ['match', '--schema', 'S', '--gold', 'G', '--predicted', 'P']\n"
 )
 
 

@@ -17,7 +17,7 @@ from text2sql.compare.entries import load_entries
 from text2sql.compare.paired import compare
 from text2sql.compare.terminal import print_comparison
 from text2sql.errors import UserError
-from text2sql.evaluation.metrics import ONE_DATABASE
+from text2sql.evaluation.metrics import SINGLE_DATABASE_NOTE
 
 
 def run_of(directory: Path, correct: list[bool], **changes: Any) -> Path:
@@ -226,9 +226,9 @@ def test_whose_memory_it_is(tmp_path: Path, backend: str, whose: bool) -> None:
 def test_one_database_says_nothing_of_others(tmp_path: Path) -> None:
     a, b = run_of(tmp_path / "a", [True] * 6), run_of(tmp_path / "b", [True] * 6)
     entries = load_entries([str(a), str(b)])
-    assert ONE_DATABASE not in compare(entries).cautions
+    assert SINGLE_DATABASE_NOTE not in compare(entries).cautions
     for run in (a, b):
         rows = [json.loads(line) for line in (run / "predictions-tuned.jsonl").read_text().splitlines()]
         write_rows(run / "predictions-tuned.jsonl", [row | {"cluster": "shop"} for row in rows])
     comparison = compare(load_entries([str(a), str(b)]))
-    assert comparison.entries[0].interval == (0, 1) and ONE_DATABASE in comparison.cautions
+    assert comparison.entries[0].interval == (0, 1) and SINGLE_DATABASE_NOTE in comparison.cautions

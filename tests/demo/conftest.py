@@ -15,7 +15,7 @@ from text2sql.demo.example import QUESTION, write_example
 from text2sql.demo.page import build_page, launch_options
 from text2sql.demo.session import Session
 from text2sql.demo.storage import Storage, open_storage
-from text2sql.inference.ask import answering
+from text2sql.inference.ask import open_answerer
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.directory import RunDirectory
 
@@ -54,7 +54,7 @@ def storage() -> Iterator[Storage]:
 def address(run: Path, storage: Storage) -> Iterator[str]:
     """The page, served on this machine."""
     pytest.importorskip("gradio")
-    with pytest.MonkeyPatch.context() as patch, answering(run) as answerer:
+    with pytest.MonkeyPatch.context() as patch, open_answerer(run) as answerer:
         patch.setenv("GRADIO_TEMP_DIR", str(storage.uploads))
         patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
         page = build_page(answerer, RunDirectory(run).summary(), storage)

@@ -18,7 +18,7 @@ from text2sql.demo.page import build_page, launch_options
 from text2sql.demo.session import Source, check_and_run, database_source
 from text2sql.demo.storage import Storage
 from text2sql.engines.user_databases.user_database import UserDatabase
-from text2sql.inference.ask import answering
+from text2sql.inference.ask import open_answerer
 
 
 @pytest.fixture(scope="module", params=["duckdb", "postgres", "mysql"])
@@ -71,7 +71,7 @@ def test_the_page_never_says_the_password(
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(storage.uploads))
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
     admin = postgres_admin() if kind == "postgres" else mysql_admin()
-    with server_shop(admin) as (reader, _), answering(run) as answerer:
+    with server_shop(admin) as (reader, _), open_answerer(run) as answerer:
         page = build_page(answerer, None, storage, UserDatabase.read(reader))
         options = launch_options(Hosts("127.0.0.1", [], "--allowed-host NAME"), storage)
         _, where, _ = page.launch(prevent_thread_lock=True, quiet=True, share=False, **options)

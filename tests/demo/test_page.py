@@ -17,7 +17,7 @@ from text2sql.demo.actions import UPDATE_SECONDS
 from text2sql.demo.example import NAME, QUESTION
 from text2sql.demo.page import serve_demo
 from text2sql.errors import UserError
-from text2sql.inference.ask import answering
+from text2sql.inference.ask import open_answerer
 
 
 @pytest.fixture(params=[1200, 390], ids=["wide", "phone"])
@@ -240,7 +240,7 @@ def test_the_page_listens_on_this_machine_and_is_not_shared(run: Path, monkeypat
 
 def test_a_prompt_that_is_too_long_is_refused_by_its_length(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("text2sql.inference.ask.context_length", lambda service, model: 400)
-    with answering(run) as answerer:
+    with open_answerer(run) as answerer:
         with pytest.raises(UserError, match=r"tokens long; with 150 for the answer they do not fit the 400 tokens"):
             answerer.answer("Which are dear?", GOODS * 20, "tuned")
         assert answerer.answer("Which are dear?", GOODS, "base").sql == "SELECT nmae FROM goods WHERE price > 100"

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from tests.support.engines import ENGINES, require_engine
+from text2sql.commands.match import print_match
 from text2sql.equivalence.challenge import Challenge, challenge
 from text2sql.equivalence.mutations import mutations
 from text2sql.errors import UserError
 from text2sql.evaluation import Verdict, execution_match
-from text2sql.evaluation.one_pair import match_pair
 
 SCHEMA = "CREATE TABLE staff (id INTEGER PRIMARY KEY, name TEXT, dept TEXT, age INTEGER)"
 GOLD = "SELECT dept, AVG(age) FROM staff WHERE age > 30 GROUP BY dept"
@@ -105,7 +105,7 @@ def test_a_gold_query_that_cannot_be_challenged_is_said() -> None:
 
 
 def test_match_shows_the_score_and_names_survivors(capsys: pytest.CaptureFixture[str]) -> None:
-    match_pair(SCHEMA, "SELECT DISTINCT id FROM staff", "SELECT id FROM staff", None, mutations=5)
+    print_match(SCHEMA, "SELECT DISTINCT id FROM staff", "SELECT id FROM staff", None, mutations=5)
     shown = " ".join(capsys.readouterr().out.split())
     assert "Survivors: 1." in shown
     assert "changes nothing that was found: DISTINCT dropped" in shown
@@ -116,7 +116,7 @@ def test_match_writes_the_challenge_as_json(tmp_path: Path, capsys: pytest.Captu
     db = sqlite3.connect(file)
     db.execute(SCHEMA)
     db.close()
-    match_pair(None, GOLD, PREDICTED, file, mutations=5, as_json=True)
+    print_match(None, GOLD, PREDICTED, file, mutations=5, as_json=True)
     shown: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert shown["proof"] == "tested"
     assert shown["informative"] >= 6
@@ -124,7 +124,7 @@ def test_match_writes_the_challenge_as_json(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_pairs_that_differ_are_not_challenged(capsys: pytest.CaptureFixture[str]) -> None:
-    match_pair(SCHEMA, GOLD, "SELECT dept FROM staff", None, mutations=5)
+    print_match(SCHEMA, GOLD, "SELECT dept FROM staff", None, mutations=5)
     assert "Challenge" not in capsys.readouterr().out
 
 
@@ -145,8 +145,8 @@ def test_mutations_are_run_in_the_engine_of_the_dialect(dialect: str) -> None:
 
 def test_a_proof_in_another_dialect_and_a_challenge_without_engine_are_refused_by_name() -> None:
     with pytest.raises(UserError, match=r"--prove knows SQLite's semantics alone, not those of DuckDB"):
-        match_pair(SCHEMA, GOLD, PREDICTED, None, prove=True, dialect="duckdb")
+        print_match(SCHEMA, GOLD, PREDICTED, None, prove=True, dialect="duckdb")
     with pytest.raises(UserError, match=r"leave out --transpile"):
-        match_pair(SCHEMA, GOLD, PREDICTED, None, mutations=5, dialect="duckdb", transpile=True)
+        print_match(SCHEMA, GOLD, PREDICTED, None, mutations=5, dialect="duckdb", transpile=True)
     with pytest.raises(UserError, match=r"--database is a SQLite file"):
-        match_pair(SCHEMA, GOLD, PREDICTED, Path("x.sqlite"), dialect="duckdb")
+        print_match(SCHEMA, GOLD, PREDICTED, Path("x.sqlite"), dialect="duckdb")

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from text2sql.commands.match import print_match
 from text2sql.equivalence.mutations import mutations
 from text2sql.equivalence.proofs import require_solver, with_proofs
 from text2sql.errors import UserError
 from text2sql.evaluation import Pair, Verdict, execution_match
-from text2sql.evaluation.one_pair import match_pair
 
 pytest.importorskip("z3", reason="needs z3, of the extra proof")
 from text2sql.equivalence.proof.work import Attempt, ProofTask, prove
@@ -156,7 +156,7 @@ def test_verdicts_that_databases_reached_become_proven() -> None:
 
 def test_match_proves(capsys: pytest.CaptureFixture[str]) -> None:
     gold, predicted = "SELECT name FROM emp WHERE age > 30", "SELECT name FROM emp WHERE age >= 31"
-    match_pair(SCHEMA, gold, predicted, None, prove=True, as_json=True)
+    print_match(SCHEMA, gold, predicted, None, prove=True, as_json=True)
     shown = json.loads(capsys.readouterr().out)
     assert (shown["proof"], shown["bound"]) == ("bounded", 4)
 
@@ -166,7 +166,7 @@ def test_without_the_solver_the_message_names_the_extra(monkeypatch: pytest.Monk
     with pytest.raises(UserError, match="proof"):
         require_solver("--prove", "leave it out")
     with pytest.raises(UserError, match="--prove needs the package z3"):
-        match_pair(SCHEMA, "SELECT 1", "SELECT 1", None, prove=True)
+        print_match(SCHEMA, "SELECT 1", "SELECT 1", None, prove=True)
 
 
 def test_labelled_pairs(equivalence_pairs: list[dict[str, Any]], traps: list[dict[str, Any]]) -> None:

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from text2sql.evaluation.benchmarks import (
+    BenchmarkQuestion,
     BenchmarkScore,
-    Question,
     database_files,
-    reward_of,
-    same_in_spider,
+    rves_reward,
     score_benchmarks,
     soft_f1,
+    spider_results_match,
     summarize_benchmarks,
     without_outliers,
 )
@@ -44,7 +44,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _score(root: Path, gold: str, predicted: str, **options: Any) -> BenchmarkScore:
-    ((_, score),) = score_benchmarks([Question(gold, predicted, database_files(root, "shop"))], **options)
+    ((_, score),) = score_benchmarks([BenchmarkQuestion(gold, predicted, database_files(root, "shop"))], **options)
     return score
 
 
@@ -104,14 +104,14 @@ def test_spiders_comparison_is_that_of_all_permutations(
         for places in itertools.permutations(range(3))
         for permuted in [[tuple(row[i] for i in places) for row in predicted]]
     )
-    assert same_in_spider(gold, predicted, ordered) == expected
+    assert spider_results_match(gold, predicted, ordered) == expected
     assert expected or mutate
 
 
 def test_wide_results_are_compared_without_trying_all_orders() -> None:
     gold = [tuple((i * j) % 3 for j in range(14)) for i in range(30)]
-    assert same_in_spider(gold, [tuple(reversed(row)) for row in gold], False)
-    assert not same_in_spider(gold, [(*row[:-1], 9) for row in gold], False)
+    assert spider_results_match(gold, [tuple(reversed(row)) for row in gold], False)
+    assert not spider_results_match(gold, [(*row[:-1], 9) for row in gold], False)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_soft_f1(predicted: Rows, gold: Rows, expected: float) -> None:
     [(9, 1.25), (2, 1.25), (1.99, 1), (1, 1), (0.99, 0.75), (0.5, 0.75), (0.3, 0.5), (0.25, 0.5), (0.1, 0.25)],
 )
 def test_rewards(ratio: float, reward: float) -> None:
-    assert reward_of(ratio) == reward
+    assert rves_reward(ratio) == reward
 
 
 def test_outliers_are_left_out_and_equal_times_are_not() -> None:
@@ -173,7 +173,7 @@ def test_hostile_predictions_change_nothing_and_end(root: Path) -> None:
     before = hashlib.sha256(file.read_bytes()).hexdigest()
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT COUNT(*) FROM n"
     hostile = ["DROP TABLE goods", "DELETE FROM goods", "ATTACH 'x' AS y", endless, "SELECT randomblob(1e9)", ""]
-    questions = [Question("SELECT name FROM goods", text, (str(file),)) for text in hostile]
+    questions = [BenchmarkQuestion("SELECT name FROM goods", text, (str(file),)) for text in hostile]
     scores = dict(score_benchmarks(questions, workers=2, timeout=0.3))
     assert len(scores) == len(hostile)
     for score in scores.values():

@@ -12,10 +12,10 @@ import pytest
 
 from tests.support.chat_server import ChatServer, chat_server
 from tests.support.tiny_runs import judge_by_words, read_jsonl, tiny_config, write_jsonl
+from text2sql.commands.score_files import score_file
 from text2sql.config import Config
-from text2sql.console import Stage
+from text2sql.console import ProgressBar
 from text2sql.errors import UserError
-from text2sql.evaluation.files import score_file
 from text2sql.evaluation.prediction_files import Schemas, read_predictions
 from text2sql.pipeline.run import run_pipeline
 from text2sql.sql.ddl import parse_schema
@@ -208,13 +208,13 @@ def test_the_bar_is_full_when_the_work_is_done(
     """Nothing of an answer is left to be read in this process once the last one is judged."""
     bars: list[tuple[int, int]] = []
 
-    class Bar(Stage):
+    class Bar(ProgressBar):
         def advance(self, examples: int, tokens: int, **values: Any) -> None:
             super().advance(examples, tokens, **values)
             if self._name.startswith("Judging"):
                 bars.append((self._done, self._total))
 
-    monkeypatch.setattr("text2sql.console.Stage", Bar)
+    monkeypatch.setattr("text2sql.console.ProgressBar", Bar)
     monkeypatch.setattr(
         "text2sql.evaluation.breakdown.parse_query", lambda sql, dialect: pytest.fail(f"read once more: {sql}")
     )

@@ -14,13 +14,13 @@ from rich.console import Console
 
 from tests.support.tiny_runs import judge_by_words, rows, tiny_config, write_jsonl
 from text2sql import console
+from text2sql.commands.score_files import score_file
 from text2sql.config import Config, EvaluationConfig
 from text2sql.data.dataset import load_dataset
 from text2sql.data.golds import describe_training_golds
 from text2sql.data.inspect import inspect
 from text2sql.equivalence.processes import process_pool
 from text2sql.errors import UserError
-from text2sql.evaluation.files import score_file
 from text2sql.evaluation.golds import (
     EMPTY,
     FAILS,
@@ -147,7 +147,7 @@ def test_what_no_answer_can_equal_counts_once_against_the_threshold() -> None:
     many = [GoldFault(str(number), EMPTY) for number in range(9)]
     (sentence,) = describe_faults(many, 20)
     assert "9 of 20" in sentence and sentence.endswith("0; 1; 2; 3; 4; ...")
-    assert describe_faults(many, 20, named=None)[0].endswith("7; 8")
+    assert describe_faults(many, 20, max_listed=None)[0].endswith("7; 8")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_dialect_in_which_most_golds_are_read_is_advised(dialects: list[str], 
 
 def test_a_file_of_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "console", Console(record=True, width=500))
-    monkeypatch.setattr("text2sql.evaluation.files.console", console.console)
+    monkeypatch.setattr("text2sql.commands.score_files.console", console.console)
     judge_by_words(monkeypatch)
     config = Config(evaluation=SETTINGS)
     score_file(_predictions(tmp_path / "one.jsonl", 1), config, output=tmp_path / "out.jsonl")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from text2sql.evaluation import Scored, execution_match, summarize
-from text2sql.evaluation.description import Description, describe
+from text2sql.evaluation.answer_analysis import AnswerAnalysis, analyse_answer
 from text2sql.evaluation.metrics import BENCHMARKS, RATES, TRUNCATED
 from text2sql.formats import MISSING
 from text2sql.runs.evaluation_summary import BenchmarkSummary, EvaluationSummary
@@ -41,7 +41,7 @@ def test_a_value_is_shown_by_its_unit() -> None:
 def test_syntax_is_measured_by_sqlglot_and_by_sqlite(predicted: str, sqlglot: bool, sqlite: bool, runs: bool) -> None:
     schema = "CREATE TABLE t (a INTEGER, b TEXT)"
     verdict = execution_match(schema, "SELECT a FROM t", predicted)
-    checks = describe(schema, "SELECT a FROM t", predicted, verdict).checks
+    checks = analyse_answer(schema, "SELECT a FROM t", predicted, verdict).checks
     assert (checks.parses, checks.valid_syntax, checks.executable) == (sqlglot, sqlite, runs)
 
 
@@ -49,6 +49,6 @@ def test_an_earlier_run_has_one_measure_of_syntax() -> None:
     old = Checks(exact_match=True, canonical_match=True, valid_syntax=True, valid_schema=True, executable=True)
     assert old.parses is None and "parses" not in old.to_json()
     verdict = execution_match("CREATE TABLE t (a INTEGER)", "SELECT a FROM t", "SELECT a FROM t")
-    scored = Scored("", "SELECT a FROM t", "SELECT a FROM t", verdict, description=Description(old, "easy", ()))
+    scored = Scored("", "SELECT a FROM t", "SELECT a FROM t", verdict, description=AnswerAnalysis(old, "easy", ()))
     summary = summarize([scored])
     assert summary.parses is None and summary.valid_syntax == 1.0 and "parses" not in summary.to_json()

@@ -26,10 +26,10 @@ from text2sql.engines.sandbox.engine import close_engine
 from text2sql.errors import UserError
 from text2sql.evaluation.match_options import match_options
 from text2sql.inference import strategies
-from text2sql.inference.generate import Generation, Request
+from text2sql.inference.generate import Generation, GenerationRequest
 from text2sql.inference.plan import Evaluation, known_evaluations, other_strategies, plan_run
 from text2sql.inference.predict import predict
-from text2sql.inference.strategies import AskAgain, Greedy, JudgeAll, Strategy, Vote, execution_error
+from text2sql.inference.strategies import ExecutionRetry, Greedy, PassAtK, Strategy, execution_error
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.budget import TokenBudget
 from text2sql.runs.claim import claim_run
@@ -46,7 +46,7 @@ def _wrote(*texts: str) -> list[Generation]:
     return [Generation("prompt", f"{text}\n\n", text, "stop", 10, 100) for text in texts]
 
 
-def _never(request: Request) -> list[list[Generation]]:
+def _never(request: GenerationRequest) -> list[list[Generation]]:
     raise AssertionError("nothing is to be asked again")
 
 
@@ -96,7 +96,7 @@ def test_the_least_similar_examples_give_way_to_the_context() -> None:
 
 
 def _vote(*texts: str, example: Example = ASKED) -> str:
-    (chosen,) = Vote(SelfConsistency()).choose([example], [_wrote(*texts)], _never, CONFIG)
+    (chosen,) = strategies.SelfConsistency(SelfConsistency()).choose([example], [_wrote(*texts)], _never, CONFIG)
     assert chosen.tokens == 10 * len(texts) and chosen.samples == len(texts)
     return chosen.text
 
@@ -139,20 +139,20 @@ def test_where_queries_are_translated_no_strategy_needs_the_engine(monkeypatch: 
     config = Config.model_validate({"data": {"dialect": "mysql"}, "evaluation": {"transpile": True, "workers": 1}})
     question = replace(ASKED, dialect="mysql")
     answers = [_wrote("SELECT MAX(depth) FROM berth", "SELECT COUNT(*) FROM berth", "SELECT COUNT(1) FROM `berth`")]
-    (voted,) = Vote(SelfConsistency()).choose([question], answers, _never, config)
+    (voted,) = strategies.SelfConsistency(SelfConsistency()).choose([question], answers, _never, config)
     assert voted.text == "SELECT COUNT(*) FROM berth"
-    assert JudgeAll(SelfConsistency()).count_right([question], answers, config) == [2]
-    (kept,) = AskAgain(Retry()).choose([question], answers, _never, config)
+    assert PassAtK(SelfConsistency()).count_correct([question], answers, config) == [2]
+    (kept,) = ExecutionRetry(Retry()).choose([question], answers, _never, config)
     assert kept.text == "SELECT MAX(depth) FROM berth"
 
 
 def test_all_verdicts_of_a_run_hang_on_the_seed_of_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[Any] = []
-    monkeypatch.setattr(strategies.evaluation, "score_pairs", lambda pairs, **options: used.append(options) or ())
+    monkeypatch.setattr(strategies, "score_pairs", lambda pairs, **options: used.append(options) or ())
     config = Config.model_validate({"seed": 5, "data": {"seed": 3}, "evaluation": {"cache": True}})
     answers = [_wrote("SELECT 1", "SELECT COUNT(*) FROM berth")]
-    JudgeAll(SelfConsistency()).count_right([ASKED], answers, config)
-    Vote(SelfConsistency()).choose([ASKED], answers, _never, config)
+    PassAtK(SelfConsistency()).count_correct([ASKED], answers, config)
+    strategies.SelfConsistency(SelfConsistency()).choose([ASKED], answers, _never, config)
     assert used == [match_options(config)] * 2
     assert used[0]["seed"] == 3 and used[0]["cache"] is not None
 
@@ -162,18 +162,18 @@ def test_all_verdicts_of_a_run_hang_on_the_seed_of_its_data(monkeypatch: pytest.
 
 def test_only_what_does_not_run_is_asked_again_with_its_error() -> None:
     answers = [_wrote("SELECT COUNT(*) FROM berth"), _wrote("SELECT COUNT(*) FROM ships")]
-    requests: list[Request] = []
+    requests: list[GenerationRequest] = []
 
-    def ask(request: Request) -> list[list[Generation]]:
+    def ask(request: GenerationRequest) -> list[list[Generation]]:
         requests.append(request)
         return [_wrote("SELECT 1") for _ in request.questions]
 
-    chosen = AskAgain(Retry()).choose([ASKED, ASKED], answers, ask, CONFIG)
+    chosen = ExecutionRetry(Retry()).choose([ASKED, ASKED], answers, ask, CONFIG)
     assert [(g.text, g.samples, g.tokens) for g in chosen] == [(answers[0][0].text, 1, 10), ("SELECT 1", 2, 20)]
     (again,) = requests[0].questions
     assert "This query failed: SELECT COUNT(*) FROM ships\nError: no such table: ships" in again.question
     assert ASKED.answer not in again.question
-    AskAgain(Retry(show_error=False)).choose([ASKED, ASKED], answers, ask, CONFIG)
+    ExecutionRetry(Retry(show_error=False)).choose([ASKED, ASKED], answers, ask, CONFIG)
     assert requests[1].questions == [ASKED]
 
 
@@ -199,7 +199,7 @@ def _predict(
     config = tiny_config(directory, evaluation=evaluation)
     run: RunDirectory = claim_run(config).open()
     session = RunSession(config, run, FakeServiceClient(), TokenBudget(run, config))
-    predictions = predict(session, Evaluation("base-retry", "Base", "base", AskAgain(retry), questions), sampler)
+    predictions = predict(session, Evaluation("base-retry", "Base", "base", ExecutionRetry(retry), questions), sampler)
     run.unlock()
     return predictions
 
@@ -263,8 +263,8 @@ class Twice(Greedy):
 
     name = title = about = "twice"
 
-    def request(self, questions: Sequence[Example]) -> Request:
-        return Request(questions, samples=2)
+    def request(self, questions: Sequence[Example]) -> GenerationRequest:
+        return GenerationRequest(questions, samples=2)
 
     def choose(self, questions: Any, answers: Sequence[Sequence[Generation]], ask: Any, config: Any) -> Any:
         return [own[1] for own in answers]

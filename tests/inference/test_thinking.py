@@ -13,7 +13,7 @@ from tests.support.tiny_runs import rows, tiny_config
 from text2sql.config import Config, EvaluationConfig, PromptConfig
 from text2sql.data.example import Example
 from text2sql.errors import UserError
-from text2sql.inference.generate import Generation, PendingGenerations, Request, generate, stream
+from text2sql.inference.generate import Generation, GenerationRequest, PendingGenerations, generate, stream
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.directory import RunDirectory
 
@@ -35,7 +35,7 @@ def _texts(answer: Generation) -> tuple[str, str, int]:
 def test_the_block_is_closed_within_its_limit(open_local: Callable[..., Any], thinking_model: str) -> None:
     sampler = open_local().create_sampling_client(base_model=thinking_model).result()
     config = _config("on")
-    pending = PendingGenerations(Request([ASKED], samples=2, temperature=1.0), sampler, config)
+    pending = PendingGenerations(GenerationRequest([ASKED], samples=2, temperature=1.0), sampler, config)
     pending.submit()
     (answers,) = pending.results()
     for answer in answers:
@@ -44,19 +44,19 @@ def test_the_block_is_closed_within_its_limit(open_local: Callable[..., Any], th
         assert answer.tokens <= 9 + 6 and answer.thought not in answer.text
     assert len({answer.thought for answer in answers}) == 2
     # What a budget sets aside is at least what it then pays.
-    assert pending.prompt_tokens <= pending.most_prompt_tokens
-    assert sum(answer.tokens for answer in answers) <= pending.most_tokens
+    assert pending.prompt_tokens <= pending.max_prompt_tokens
+    assert sum(answer.tokens for answer in answers) <= pending.max_tokens
 
 
 def test_the_answer_is_what_the_model_says_behind_its_thoughts(
     open_local: Callable[..., Any], thinking_model: str
 ) -> None:
     sampler = open_local().create_sampling_client(base_model=thinking_model).result()
-    ((thought,),) = generate(Request([ASKED]), sampler, _config("on"))
+    ((thought,),) = generate(GenerationRequest([ASKED]), sampler, _config("on"))
     *growing, last = stream(ASKED, sampler, _config("on"))
     assert _texts(last) == _texts(thought) and last.stop_reason == thought.stop_reason
     assert growing[0].thought and not growing[0].text
-    ((direct,),) = generate(Request([ASKED]), sampler, _config("off"))
+    ((direct,),) = generate(GenerationRequest([ASKED]), sampler, _config("off"))
     assert not direct.thought and direct.prompt.endswith("<think>\n\n</think>\n\n")
 
 

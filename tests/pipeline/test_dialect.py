@@ -17,7 +17,7 @@ from text2sql.equivalence.execution_match import execution_match
 from text2sql.errors import UserError
 from text2sql.evaluation.golds import FAILS_IN_ENGINE, Gold, examine_golds
 from text2sql.evaluation.labels import error_labels
-from text2sql.evaluation.llm_judge import conversation
+from text2sql.evaluation.llm_judge import judge_messages
 from text2sql.inference.strategies import execution_error
 from text2sql.pipeline.run import run_pipeline
 
@@ -77,8 +77,8 @@ def test_prompts_name_the_dialect(dialect: str, template: str) -> None:
 
 
 def test_the_judge_is_told_the_dialect() -> None:
-    assert "a SQLite database" in conversation("q", SCHEMA, "SELECT 1", "SELECT 2")[0]["content"]
-    told = conversation("q", SCHEMA, "SELECT 1", "SELECT 2", dialect="postgres")[0]["content"]
+    assert "a SQLite database" in judge_messages("q", SCHEMA, "SELECT 1", "SELECT 2")[0]["content"]
+    told = judge_messages("q", SCHEMA, "SELECT 1", "SELECT 2", dialect="postgres")[0]["content"]
     assert "a PostgreSQL database" in told and "SQLite" not in told
 
 

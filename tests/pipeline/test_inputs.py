@@ -18,7 +18,7 @@ from text2sql.config.templates import TEMPLATES, Plain
 from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.errors import UserError
-from text2sql.pipeline.inputs import _of_examples
+from text2sql.pipeline.inputs import _examples_fingerprint
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.inputs import fingerprint
 
@@ -158,4 +158,4 @@ def test_the_fingerprint_of_examples_is_that_of_their_json() -> None:
     ]
     names = [None if field.name == "db" else field.name for field in fields(Example)]
     texts = [json.dumps([name and getattr(example, name) for name in names]) for example in examples]
-    assert _of_examples(examples) == fingerprint(texts, 2)
+    assert _examples_fingerprint(examples) == fingerprint(texts, 2)

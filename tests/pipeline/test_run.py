@@ -312,7 +312,7 @@ def test_how_a_run_goes_on_is_said_as_it_is(
     def fail(*arguments: Any, **more: Any) -> Any:
         raise error("no more")
 
-    monkeypatch.setattr("text2sql.pipeline.stages.carry_out", fail)
+    monkeypatch.setattr("text2sql.pipeline.stages.run_stages", fail)
     with pytest.raises(error) as raised:
         run_pipeline(tiny_config(tmp_path, on_existing=on_existing))
     assert said in " ".join(getattr(raised.value, "__notes__", [""]))

@@ -57,7 +57,7 @@ def test_every_answer_is_in_the_page(whole: Path) -> None:
 
 
 def test_the_pieces_are_those_that_the_page_asks_for(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed, "_PIECE", 30)
+    monkeypatch.setattr(packed, "_CHUNK_SIZE", 30)
     run = load_run(whole)
     found = pack(whole, run.name, run.metrics).parts
     pieces = [name for name in found if name.startswith("packed-details-")]
@@ -74,7 +74,7 @@ def test_nothing_of_a_model_is_outside_of_what_is_packed_or_escaped(whole: Path)
 
 
 def test_without_room_the_list_is_whole_all_the_same(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed, "_ROOM", 1)
+    monkeypatch.setattr(packed, "_MAX_DETAIL_CHARACTERS", 1)
     run = load_run(whole)
     parts = pack(whole, run.name, run.metrics).parts
     assert len([name for name in parts if "details" in name]) == 1

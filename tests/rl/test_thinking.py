@@ -17,7 +17,7 @@ from text2sql.config import Config
 from text2sql.data.example import Example
 from text2sql.data.prompts import PromptFormat, tokenize
 from text2sql.equivalence.verdict import Verdict
-from text2sql.inference.generate import Request, sampling_params
+from text2sql.inference.generate import GenerationRequest, sampling_params
 from text2sql.pipeline.run import run_pipeline
 from text2sql.rl.advantages import policy_data, token_advantage_data
 from text2sql.rl.answers import TrainedAnswer, trained_answers
@@ -64,7 +64,7 @@ def test_an_answer_is_what_was_thought_its_end_and_the_query(
     block = thinking_block(tokenizer, config)
     assert block is not None
     question = TokenizedQuestion(ASKED, tokenize([ASKED], tokenizer, PromptFormat.of(config))[0])
-    params = sampling_params(Request([ASKED], samples=3, temperature=1.0, seed=5), tokenizer, config)
+    params = sampling_params(GenerationRequest([ASKED], samples=3, temperature=1.0, seed=5), tokenizer, config)
     samples = submit_samples(question, sampler, 3, params, block)
     pending = PendingGroup(0, 0, question, 5, PolicySnapshot(sampler, tokenizer, 0), TokenCount(), samples)
     results = pending.results()

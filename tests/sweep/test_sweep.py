@@ -60,9 +60,9 @@ def test_what_is_no_sweep_is_refused_in_words(tiny_file: str, overrides: list[st
 
 @given(st.lists(st.sampled_from(["1", "[1, 2]", "{a: 1, b: 2}", "'a,b'", "1e-3", "x y"]), min_size=2, unique=True))
 def test_commas_in_brackets_and_quotes_belong_to_the_value(values: list[str]) -> None:
-    from text2sql.sweep.plan import _values
+    from text2sql.sweep.plan import _split_values
 
-    assert _values(",".join(values)) == values
+    assert _split_values(",".join(values)) == values
 
 
 def test_a_sweep_runs_resumes_and_says_what_came_of_it(

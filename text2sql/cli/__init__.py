@@ -35,17 +35,17 @@ from text2sql.cli import (
     view,
 )
 from text2sql.cli.examples import add_examples
-from text2sql.cli.faults import break_down, debugging, take_debug_option
+from text2sql.cli.faults import debugging, report_bug, take_debug_option
 from text2sql.console import show_warnings
 from text2sql.errors import UserError
 from text2sql.rows.values import has_lone_surrogates
 
-# Exit status after Ctrl-C, into which typer turns the exception.
+# Exit status after Ctrl-C; typer turns the exception into a SystemExit with it.
 INTERRUPTED = 130
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(requested: bool) -> None:
+    if requested:
         print(f"text2sql {__version__}")
         raise typer.Exit
 
@@ -97,23 +97,23 @@ def options(
     """Fine-tune small language models to write SQL, and say honestly whether they got better."""
 
 
-# What the system's own words leave out, where a directory was to be made.
-_IN_THE_WAY: dict[type[OSError], str] = {
+# Clearer messages than the system's for errors in creating a directory.
+_DIRECTORY_ERRORS: dict[type[OSError], str] = {
     FileExistsError: "A file stands where one is to be made, or a directory",
     NotADirectoryError: "A part of the path is a file",
 }
 
 
 def main() -> None:
-    """Run the command line; errors for people are printed without a traceback, with exit status 2."""
+    """Run the command line; expected errors are printed without a traceback, with exit status 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    # Here, since commands load PyTorch before they open a backend.
+    # Before PyTorch is loaded, which commands do before they open a backend.
     openmp.limit_spin()
-    # Keys, where people keep them; what the environment has goes before.
+    # API keys may be in .env; variables of the environment take precedence.
     load_dotenv(Path(".env"))
     take_debug_option()
     _quiet_libraries()
-    _make_streams_patient()
+    _escape_unencodable()
     from backends.interface import BackendError
 
     try:
@@ -121,28 +121,30 @@ def main() -> None:
         _check_arguments(sys.argv[1:])
         app(prog_name="text2sql")
     except (UserError, BackendError) as error:
-        _fail(f"{error} {_said_of(error)}".rstrip(), error)
+        _fail(f"{error} {_notes_of(error)}".rstrip(), error)
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
-        print(f"\nInterrupted. {_said_of(stop)}".rstrip(), file=sys.stderr)
-        # The interpreter's end waits for the step that a device is at. A second Ctrl-C ends that wait at once, without
-        # the interpreter's own cleanup: after it, PyTorch's thread would end in std::terminate.
+        print(f"\nInterrupted. {_notes_of(stop)}".rstrip(), file=sys.stderr)
+        # At exit the interpreter waits for the device to finish its step. A second Ctrl-C ends that wait at once, and
+        # without the interpreter's cleanup, after which PyTorch's thread would end in std::terminate.
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
         sys.exit(INTERRUPTED)
     except OSError as error:
         if error.filename is None and error.errno is None:
-            break_down(error, _said_of(error))
+            report_bug(error, _notes_of(error))
         where = f" ({error.filename})" if error.filename else ""
-        why = next((said for kind, said in _IN_THE_WAY.items() if isinstance(error, kind)), error.strerror or error)
-        message = f"{why}{where}. Fix this and run the same command again. {_said_of(error)}"
+        why = next(
+            (text for kind, text in _DIRECTORY_ERRORS.items() if isinstance(error, kind)), error.strerror or error
+        )
+        message = f"{why}{where}. Fix this and run the same command again. {_notes_of(error)}"
         _fail(message.rstrip(), error)
     except Exception as error:
-        break_down(error, _said_of(error))
+        report_bug(error, _notes_of(error))
 
 
 def _check_platform() -> None:
-    """Raise UserError on Windows: workers that can be stopped and locks that die with a process are POSIX's here."""
+    """Raise UserError on Windows: killable workers, and locks that end with their process, need POSIX here."""
     if sys.platform == "win32":
         raise UserError(
             "text2sql runs on Linux and macOS. On Windows, install it inside the Windows Subsystem for Linux "
@@ -150,15 +152,15 @@ def _check_platform() -> None:
         )
 
 
-def _make_streams_patient() -> None:
-    """Let a terminal or a log in another encoding than UTF-8 show escapes for the signs that it does not have."""
+def _escape_unencodable() -> None:
+    """Print escapes for characters that the encoding of a terminal or a log does not have."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:
-    """Raise UserError for an argument in another encoding, unless it is a file's name, and for a key with dashes."""
+    """Raise UserError for an argument that is not UTF-8, unless it names a file, and for a key with dashes."""
     for argument in arguments:
         if re.match(r"--\w+(\.\w+)+(=|$)", argument):
             raise UserError(f"Keys of a configuration are written without dashes, key=value: {argument.lstrip('-')}.")
@@ -166,8 +168,8 @@ def _check_arguments(arguments: Sequence[str]) -> None:
             raise UserError(f"An argument is not text in UTF-8: {argument!r}. Write it in UTF-8.")
 
 
-def _said_of(error: BaseException | None) -> str:
-    """What work that was broken off says of its results: notes of the exception, or of the one it came from."""
+def _notes_of(error: BaseException | None) -> str:
+    """The notes of an exception and of its causes, which say what is kept of interrupted work."""
     notes: list[str] = []
     while error is not None:
         notes += getattr(error, "__notes__", [])
@@ -191,12 +193,12 @@ def _escaped(message: str) -> str:
 
 
 def _quiet_libraries() -> None:
-    """Silence what libraries say about themselves; their warnings about the user's data still show."""
+    """Silence messages of libraries about themselves; warnings about the user's data are still shown."""
     import logging
     import warnings
 
     warnings.filterwarnings("ignore", category=FutureWarning)
-    # What must be known of how a file was read.
+    # Warnings on how files were read.
     show_warnings("text2sql")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     logging.getLogger("sqlglot").setLevel(logging.ERROR)

@@ -23,7 +23,7 @@ Overrides = Annotated[
 
 
 def load(file: str, overrides: list[str] | None) -> Config:
-    """The configuration that the arguments name: a file or shipped name, or ``quickstart`` where there is none.
+    """Load the configuration that the arguments name: a file or shipped name, or ``quickstart`` without one.
 
     Raises:
         UserError: As `text2sql.config.load_config`.
@@ -33,8 +33,8 @@ def load(file: str, overrides: list[str] | None) -> Config:
     return load_config(*file_and_overrides(file, overrides))
 
 
-def load_to_read(file: str, overrides: list[str] | None) -> Config:
-    """The configuration of a command that reads data, its files checked (UserError if one is not there)."""
+def load_with_data(file: str, overrides: list[str] | None) -> Config:
+    """Load the configuration of a command that reads data, and check its data files (UserError if one is missing)."""
     from text2sql.pipeline.preflight import check_data
 
     config = load(file, overrides)
@@ -43,7 +43,7 @@ def load_to_read(file: str, overrides: list[str] | None) -> Config:
 
 
 def file_and_overrides(file: str, overrides: list[str] | None) -> tuple[str, list[str]]:
-    """What the two arguments mean: `text2sql run training.epochs=2` names no file, only a first override."""
+    """The file and the overrides; in `text2sql run training.epochs=2` the first argument is an override."""
     if "=" in file and not Path(file).exists():
         return "quickstart", [file, *(overrides or [])]
     return file, overrides or []

@@ -1,4 +1,4 @@
-"""The commands on the cache: what is kept there, how large it is, and how to be rid of it."""
+"""The commands on the cache: list, size, prune."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+# The entries of the cache and what they hold.
 ABOUT = {
     "data": "fetched data sets",
     "verdicts": "verdicts of the evaluator (evaluation.cache)",
@@ -31,11 +32,11 @@ def list_entries() -> None:
     """Name what is in the cache, with sizes and when it was last written."""
     root = cache_directory()
     for entry in _entries():
-        written = time.strftime(
+        modified = time.strftime(
             "%Y-%m-%d", time.localtime(max(file.stat().st_mtime for file in [entry, *_files(entry)]))
         )
         about = "left by a killed process" if entry.name.startswith(".") else ABOUT.get(entry.name, "")
-        print(f"{entry.relative_to(root)!s:<40} {_megabytes([entry]):>12}  {written}  {about}".rstrip())
+        print(f"{entry.relative_to(root)!s:<40} {_megabytes([entry]):>12}  {modified}  {about}".rstrip())
     size()
 
 
@@ -62,12 +63,12 @@ def prune(
     chosen = [known[name] for name in names] if names else list(known.values())
     if not names and older_than is None:
         chosen = list(leftovers(cache_directory())) if known else []
-    before = time.time() - 86400 * (older_than or 0)
+    cutoff = time.time() - 86400 * (older_than or 0)
     freed = 0
     for item in (item for entry in chosen for item in _items(entry)):
         files = _files(item)
-        # What belongs together goes together: half a data set would be taken for a whole one.
-        if older_than is None or max((file.lstat().st_mtime for file in files), default=0) < before:
+        # An item is removed as a whole: half a data set would be taken for a complete one.
+        if older_than is None or max((file.lstat().st_mtime for file in files), default=0) < cutoff:
             freed += sum(file.lstat().st_size for file in files)
             shutil.rmtree(item, ignore_errors=True) if item.is_dir() else item.unlink(missing_ok=True)
     print(f"{freed / 1e6:,.1f} MB removed; {_megabytes(_entries())} left in {cache_directory()}.")
@@ -79,7 +80,7 @@ def _entries() -> list[Path]:
 
 
 def _items(entry: Path) -> list[Path]:
-    """What can be removed alone: a file of verdicts or tokens, one data set, one model."""
+    """The parts of an entry that can be removed alone: a file of verdicts or tokens, one data set, one model."""
     return sorted(entry.iterdir()) if entry.name in ABOUT and entry.is_dir() else [entry]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from text2sql.cli.arguments import ConfigFile, Overrides, load, load_to_read
+from text2sql.cli.arguments import ConfigFile, Overrides, load, load_with_data
 from text2sql.cli.completion import complete_config
 from text2sql.cli.schemas import DatabaseOption, MaxTables, WritableRole
 from text2sql.errors import UserError
@@ -30,19 +30,19 @@ def list_all() -> None:
 @app.command("inspect")
 def inspect(config: ConfigFile = "quickstart", overrides: Overrides = None) -> None:
     """Show what a configuration would train and test on: counts, what is dropped and why, leaks, lengths, examples."""
-    checked = load_to_read(config, overrides)
+    loaded = load_with_data(config, overrides)
     from text2sql.data.inspect import inspect
 
-    inspect(checked)
+    inspect(loaded)
 
 
 @app.command("stats")
 def stats(config: ConfigFile = "quickstart", overrides: Overrides = None) -> None:
     """Count what a configuration would train and test on: lengths in tokens, drops, leaks, features of SQL."""
-    checked = load_to_read(config, overrides)
+    loaded = load_with_data(config, overrides)
     from text2sql.data.inspect import stats
 
-    stats(checked)
+    stats(loaded)
 
 
 @app.command("fetch")
@@ -65,10 +65,10 @@ def export(
     ),
 ) -> None:
     """Write a configuration's examples as JSON Lines that TRL, axolotl and LLaMA-Factory read."""
-    checked = load_to_read(config, overrides)
+    loaded = load_with_data(config, overrides)
     from text2sql.data.export import export
 
-    export(checked, output, form)
+    export(loaded, output, form)
 
 
 @app.command("reason")
@@ -114,7 +114,7 @@ def make(
     max_tables: MaxTables = 40,
     allow_writable_role: WritableRole = False,
 ) -> None:
-    """Make questions with SQL from a database's schema and values, each checked on it, to train on."""
+    """Make questions with SQL from a database's schema and values, each loaded on it, to train on."""
     from text2sql.config import EndpointConfig
     from text2sql.config.load import load_section
     from text2sql.data.make.options import MakeOptions
@@ -160,7 +160,7 @@ def audit(
 
     if names_table(Path(config)):
         config, overrides = "quickstart", [f"data.source={config}", *(overrides or [])]
-    checked = load_to_read(config, overrides)
+    loaded = load_with_data(config, overrides)
     from text2sql.data.audit.audit import audit
 
     with ExitStack() as opened:
@@ -170,4 +170,4 @@ def audit(
 
             by_name = load(config, [*(overrides or []), f"base_model={model}", "tinker.base_model=null"])
             scoring = opened.enter_context(open_scoring_model(model, by_name))
-        audit(checked.data, output, samples=samples, model=scoring, top=top, workers=checked.evaluation.workers)
+        audit(loaded.data, output, samples=samples, model=scoring, top=top, workers=loaded.evaluation.workers)

@@ -32,13 +32,13 @@ def demo(
     from text2sql.demo.page import serve_demo
     from text2sql.engines.user_databases.user_database import UserDatabase
 
-    opened = None if database is None else UserDatabase.read(database, allow_writable_role=allow_writable_role)
+    user_database = None if database is None else UserDatabase.read(database, allow_writable_role=allow_writable_role)
     serve_demo(
         run,
         host,
         port,
         share=share,
         allowed_hosts=allowed_host or (),
-        database=opened,
+        database=user_database,
         max_tables=max_tables,
     )

@@ -1,4 +1,4 @@
-"""The command that says what it runs on."""
+"""The command that prints versions and the machine: env."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def env() -> None:
     console.print(f"{'platform':<14} {platform.platform()}, {os.cpu_count()} cores")
     console.print(f"{'cache':<14} {cache_directory()}")
     console.print(f"{'configurations':<14} {SHIPPED}")
-    set_here = sorted(name for name in os.environ if name.startswith(("TEXT2SQL_", "TINKER_", "HF_")))
-    # Names alone: a value may be a key.
-    console.print(f"{'set':<14} {', '.join(set_here) or 'none of TEXT2SQL_*, TINKER_*, HF_*'}")
+    variables = sorted(name for name in os.environ if name.startswith(("TEXT2SQL_", "TINKER_", "HF_")))
+    # Names only, as values may be API keys.
+    console.print(f"{'set':<14} {', '.join(variables) or 'none of TEXT2SQL_*, TINKER_*, HF_*'}")
     try:
         import torch
     except ImportError:

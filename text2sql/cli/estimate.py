@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from text2sql.cli.arguments import ConfigFile, Overrides, load_to_read
+from text2sql.cli.arguments import ConfigFile, Overrides, load_with_data
 
 
 def estimate(
@@ -17,7 +17,7 @@ def estimate(
     """Say what a run would take: memory and time on a device, or tokens and cost on the Tinker API."""
     from text2sql.pipeline.preflight import check_device
 
-    known, checked = check_device(device), load_to_read(config, overrides)
+    device_name, loaded = check_device(device), load_with_data(config, overrides)
     from text2sql.estimate.show import print_estimate
 
-    print_estimate(checked, known)
+    print_estimate(loaded, device_name)

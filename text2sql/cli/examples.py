@@ -1,4 +1,4 @@
-"""An example of each command, for the end of its help."""
+"""The examples at the end of each command's help."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ EXAMPLES = {
 }
 
 
-def add_examples(app: typer.Typer, above: str = "") -> None:
-    """Put each command's examples at the end of its help."""
+def add_examples(app: typer.Typer, prefix: str = "") -> None:
+    """Add each command's examples to the end of its help; `prefix` is the name of the command group."""
     for command in app.registered_commands:
         name = command.name or getattr(command.callback, "__name__", "")
-        # The help shows one line for each paragraph.
-        command.epilog = "\n\n".join(["Examples:", *EXAMPLES[f"{above}{name}"]])
+        # Rich joins the lines of a paragraph.
+        command.epilog = "\n\n".join(["Examples:", *EXAMPLES[f"{prefix}{name}"]])
     for group in app.registered_groups:
         assert group.typer_instance is not None
         add_examples(group.typer_instance, f"{group.name} ")

@@ -67,7 +67,7 @@ def merge(
 ) -> None:
     """Merge an adapter into its base model, exactly: one that was downloaded, or that anyone has made."""
     from backends.base_models import check_available
-    from text2sql.pipeline.given_adapter import base_of_adapter
+    from text2sql.pipeline.external_adapter import base_of_adapter
 
     if not adapter.is_dir():
         raise UserError(f"There is no directory {adapter}.")

@@ -1,4 +1,4 @@
-"""What the command line says of an exception that nobody foresaw: that it is a bug, and where its traceback is."""
+"""The report of an unexpected exception on the command line: that it is a bug, and where its traceback is."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import NoReturn
 
 from text2sql.faults import TRACEBACK
 
-# Exit status after a fault of this program (sysexits.h, EX_SOFTWARE); 1 would say of `match` that the queries differ.
+# Exit status after a bug of this program (sysexits.h, EX_SOFTWARE); 1 would say of `match` that the queries differ.
 FAULT = 70
+# Environment variable that shows tracebacks.
 DEBUG = "TEXT2SQL_DEBUG"
 
 
 def take_debug_option() -> None:
-    """Take ``--debug`` out of the command line, wherever it stands, and remember it."""
+    """Remove ``--debug`` from the command line, wherever it stands, and set the environment variable instead."""
     if "--debug" in sys.argv[1:]:
         sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != "--debug"]
         os.environ[DEBUG] = "1"
@@ -27,26 +28,26 @@ def debugging() -> bool:
     return os.environ.get(DEBUG, "") not in ("", "0")
 
 
-def break_down(error: Exception, said: str) -> NoReturn:
-    """Report an unforeseen exception, and exit.
+def report_bug(error: Exception, notes: str) -> NoReturn:
+    """Report an unexpected exception, and exit.
 
     Args:
         error: The exception.
-        said: What the work that it ended says of its results, and of where the traceback is.
+        notes: The notes of the exception: what is kept, and where the traceback is if it has been written.
     """
     if debugging():
         traceback.print_exception(error)
     name = type(error).__name__
     lines = str(error).splitlines()
-    what = f"{name}: {lines[0]}" if lines else name
-    print(f"This is a bug of text2sql: {what}", file=sys.stderr)
-    print(said if TRACEBACK in said else f"{said} {_kept(error)}".strip(), file=sys.stderr)
+    summary = f"{name}: {lines[0]}" if lines else name
+    print(f"This is a bug of text2sql: {summary}", file=sys.stderr)
+    print(notes if TRACEBACK in notes else f"{notes} {_write_traceback(error)}".strip(), file=sys.stderr)
     print("Report it with that file and what `text2sql env` prints; --debug shows the traceback here.", file=sys.stderr)
     sys.exit(FAULT)
 
 
-def _kept(error: Exception) -> str:
-    """Where the traceback is that belongs to no run; the traceback itself where no file can be written."""
+def _write_traceback(error: Exception) -> str:
+    """Write the traceback to a temporary file and say where; return the traceback if that fails."""
     text = "".join(traceback.format_exception(error))
     try:
         with tempfile.NamedTemporaryFile(

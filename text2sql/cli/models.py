@@ -17,7 +17,7 @@ def models(
 ) -> None:
     """List the models that the hosted Tinker API serves: kind, context, prices for a million tokens."""
     from backends.planning.lineup import lineup
-    from text2sql.pipeline.hosted_models import print_lineup, print_served
+    from text2sql.commands.hosted_models import print_lineup, print_served
 
     if remote:
         print_served(base_url)

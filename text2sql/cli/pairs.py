@@ -45,10 +45,10 @@ def match(
 
     The exit status is 0 if they are equivalent, 1 if they are not or it cannot be told, 2 if the input is wrong.
     """
+    from text2sql.commands.match import print_match
     from text2sql.engines.dialect import read_dialect
-    from text2sql.evaluation.one_pair import match_pair
 
-    verdict = match_pair(
+    verdict = print_match(
         schema,
         gold,
         predicted,

@@ -1,4 +1,4 @@
-"""A run on several devices: the same command again, in as many processes, by PyTorch's own launcher."""
+"""A run on several devices: the command is started again in several processes by PyTorch's launcher."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def start_processes(config: Config, arguments: tuple[str, list[str]], processes: int) -> NoReturn:
-    """Become the launcher of a run's processes; what is wrong with the run is said once, before there are several.
+    """Replace this process by the launcher of a run's processes, after the checks of the run, so that they fail once.
 
     Args:
         config: The resolved configuration.
-        arguments: Its file and overrides.
-        processes: How many.
+        arguments: The file and the overrides of the command line.
+        processes: Number of processes.
 
     Raises:
         UserError: The backend computes elsewhere, or the run is refused.
-        BackendError: The backend cannot be had.
+        BackendError: The backend is not available.
     """
     from text2sql.pipeline.preflight import check_run
     from text2sql.runs.models import STAGES
@@ -34,9 +34,9 @@ def start_processes(config: Config, arguments: tuple[str, list[str]], processes:
     claim.release()
     file, overrides = arguments
     if claim.mode != "start":
-        # Whoever was asked is not asked again.
+        # The user has been asked what to do with an existing run, and the processes cannot ask.
         overrides = [*overrides, f"on_existing={claim.mode}"]
-    # The launcher gives each process one thread, and says so in five lines, unless it is told how many.
+    # Otherwise the launcher gives each process one thread, and prints a warning of five lines.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // processes)))
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     sys.stdout.flush()

@@ -35,7 +35,7 @@ def report(run: Annotated[Path, typer.Argument(help="The run's directory.")]) ->
     from text2sql.console import console
     from text2sql.runs.directory import RunDirectory
 
-    # Known before what draws a report is loaded.
+    # Checked before the libraries for reports are loaded.
     if not RunDirectory(run).has_results():
         raise UserError(
             f"Nothing to report in {run}: no summary.json, metrics.jsonl or predictions. `text2sql run` makes them."
@@ -83,6 +83,6 @@ def bill(run: Annotated[Path, typer.Argument(help="The run's directory.")]) -> N
     from text2sql.pipeline.preflight import check_finished_run
 
     check_finished_run(run)
-    from text2sql.pipeline.bill import print_bill
+    from text2sql.commands.bill import print_bill
 
     print_bill(run)

@@ -1,4 +1,4 @@
-"""The commands on the directories of runs: which there are, and how to be rid of one."""
+"""The commands on run directories: list, remove."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def list_runs(
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("run", "state", "base", "tuned", "on disk", "written"):
         table.add_column(column, overflow="fold")
-    found = listing.list_runs(directory)
-    for run in found:
+    listed = listing.list_runs(directory)
+    for run in listed:
         headline = run.summary.headline if run.summary else None
         scores = [headline.base, headline.tuned] if headline else [None, None]
-        written = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.modified_at))
+        modified = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.modified_at))
         accuracies = [percent(score.accuracy) if score else MISSING for score in scores]
-        table.add_row(str(run.path), run.state, *accuracies, size(run.size), written)
-    if found:
+        table.add_row(str(run.path), run.state, *accuracies, size(run.size), modified)
+    if listed:
         console.print(table)
-    console.print(f"{len(found)} in {directory}, {size(sum(run.size for run in found))} in all")
+    console.print(f"{len(listed)} in {directory}, {size(sum(run.size for run in listed))} in all")
 
 
 @app.command()

@@ -27,14 +27,14 @@ def run(
     ] = 1,
 ) -> None:
     """Evaluate the base model, train, evaluate the tuned model, report."""
-    checked = load(config, overrides)
+    loaded = load(config, overrides)
     if processes > 1:
         from text2sql.cli.processes import start_processes
 
-        start_processes(checked, file_and_overrides(config, overrides), processes)
+        start_processes(loaded, file_and_overrides(config, overrides), processes)
     from text2sql.pipeline.run import run_pipeline
 
-    run_pipeline(checked)
+    run_pipeline(loaded)
 
 
 def sweep(
@@ -101,46 +101,46 @@ def evaluate(
         from text2sql.engines.dialect import read_dialect
 
         overrides = [*(overrides or []), f"data.dialect={read_dialect(dialect, '--dialect')}"]
-    of_files = {"--gold": gold, "--databases": databases, "--tables": tables}
-    given = [name for name, value in of_files.items() if value is not None]
-    of_models = {"--adapter": adapter, "--base": base, "--model": model}
-    models = [name for name, value in of_models.items() if value is not None]
-    predictions = gold is not None or _is_predictions(path)
-    if models and (given or output or predictions):
-        raise UserError(f"{', '.join(models)} goes with a configuration or a run, not with predictions.")
+    file_options = {"--gold": gold, "--databases": databases, "--tables": tables}
+    file_flags = [name for name, value in file_options.items() if value is not None]
+    model_options = {"--adapter": adapter, "--base": base, "--model": model}
+    model_flags = [name for name, value in model_options.items() if value is not None]
+    is_predictions = gold is not None or _is_predictions(path)
+    if model_flags and (file_flags or output or is_predictions):
+        raise UserError(f"{', '.join(model_flags)} goes with a configuration or a run, not with predictions.")
     if path.is_dir() and adapter is not None:
         if overrides or base or model:
             raise UserError("--adapter goes with a run's directory, and with nothing else.")
         _evaluate_adapter(path, Path(adapter))
-    elif models:
-        from text2sql.cli.given_models import load_to_evaluate
+    elif model_flags:
+        from text2sql.cli.model_options import load_to_evaluate
 
         if path.is_dir():
-            raise UserError(f"{', '.join(models)} goes with a configuration; {target} is a directory.")
+            raise UserError(f"{', '.join(model_flags)} goes with a configuration; {target} is a directory.")
         _evaluate_model(load_to_evaluate(target, overrides, adapter=adapter, base=base, model=model))
     elif path.is_dir() or _is_missing_run(path):
-        if overrides or given:
+        if overrides or file_flags:
             raise UserError(
-                f"A run is scored with its own configuration; leave out {', '.join([*(overrides or []), *given])}."
+                f"A run is scored with its own configuration; leave out {', '.join([*(overrides or []), *file_flags])}."
             )
         _evaluate_run(path, output)
-    elif predictions:
+    elif is_predictions:
         _evaluate_file(path, overrides, gold, databases, tables, output)
     else:
-        if given or output:
-            raise UserError(f"{', '.join(given) or '--output'} goes with a file of predictions; {target} is none.")
+        if file_flags or output:
+            raise UserError(f"{', '.join(file_flags) or '--output'} goes with a file of predictions; {target} is none.")
         _evaluate_model(load(target, overrides))
 
 
 def _is_predictions(path: Path) -> bool:
-    """Whether a target is a file of predictions: by its ending, or as a file that is no configuration."""
+    """Whether a target is a prediction file, by its suffix or as a file that is no configuration."""
     from text2sql.rows import names_table
 
     return names_table(path) or (path.is_file() and path.suffix not in ("", *CONFIG_SUFFIXES))
 
 
 def _is_missing_run(path: Path) -> bool:
-    """Whether a target that is not there has the form of a run's directory, not that of a configuration."""
+    """Whether a target that does not exist looks like a run directory, not like a configuration."""
     return path.parent not in (Path(), Path("configs")) and path.suffix not in CONFIG_SUFFIXES and not path.exists()
 
 
@@ -148,7 +148,7 @@ def _evaluate_adapter(run: Path, adapter: Path) -> None:
     from text2sql.pipeline.preflight import check_finished_run
 
     check_finished_run(run)
-    from text2sql.pipeline.adapter_download import evaluate_adapter
+    from text2sql.commands.adapter_evaluation import evaluate_adapter
 
     evaluate_adapter(run, adapter)
 
@@ -157,7 +157,7 @@ def _evaluate_run(run: Path, output: Path | None) -> None:
     from text2sql.pipeline.preflight import check_finished_run
 
     check_finished_run(run)
-    from text2sql.evaluation.files import score_run
+    from text2sql.commands.score_files import score_run
 
     score_run(run, output)
 
@@ -170,7 +170,7 @@ def _evaluate_file(
     tables: Path | None,
     output: Path | None,
 ) -> None:
-    from text2sql.evaluation.files import score_file
+    from text2sql.commands.score_files import score_file
     from text2sql.evaluation.prediction_files import Schemas
 
     config = load("quickstart", overrides)
@@ -180,8 +180,8 @@ def _evaluate_file(
 def _evaluate_model(config: Config) -> None:
     from text2sql.pipeline.run import run_pipeline
 
-    adapter = config.evaluation.adapter is not None
-    run_pipeline(config, stages=("baseline", "evaluate") if adapter else ("baseline",))
+    has_adapter = config.evaluation.adapter is not None
+    run_pipeline(config, stages=("baseline", "evaluate") if has_adapter else ("baseline",))
 
 
 def ask(
@@ -203,6 +203,6 @@ def ask(
         raise UserError("--execute needs --database.")
     context, opened = read_schema(schema, database, allow_writable_role=allow_writable_role)
     check_models(run_directory, tuned=not base)
-    from text2sql.inference.ask import answer_question
+    from text2sql.commands.ask import answer_question
 
     answer_question(question, context, opened, run_directory, base=base, execute=execute, max_tables=max_tables)

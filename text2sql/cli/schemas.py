@@ -1,4 +1,4 @@
-"""The schema that a command is given: a file of statements, or a database that has it."""
+"""The options for a schema: CREATE TABLE statements, a file of them, or a database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from text2sql.rows.encodings import read_text
 if TYPE_CHECKING:
     from text2sql.engines.user_databases.user_database import UserDatabase
 
-# A schema instead of the name of a file that has one.
+# Matches CREATE statements, behind comments; anything else is the name of a file.
 _STATEMENT = re.compile(r"\s*(--[^\n]*\n\s*|/\*.*?\*/\s*)*create\s", re.IGNORECASE | re.DOTALL)
 DatabaseOption = Annotated[
     str | None,
@@ -34,10 +34,10 @@ MaxTables = Annotated[
 def read_schema(
     schema: str | None, database: str | None, *, allow_writable_role: bool = False
 ) -> tuple[str, UserDatabase | None]:
-    """The statements that a command is given (as text, in a file, or as those of a database), and the database.
+    """Read the CREATE TABLE statements of --schema or --database, and open the database.
 
     Raises:
-        UserError: Neither is given, or what is given cannot be read or has none.
+        UserError: Neither option is given, or a file or database cannot be read or has no statements.
     """
     from text2sql.engines.user_databases.user_database import UserDatabase
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from backends.server.settings import ServerSettings
 
 
-# Addresses that stand for all of a machine's.
-EVERYWHERE = ("0.0.0.0", "::", "")
+# Addresses that stand for all network interfaces.
+ALL_INTERFACES = ("0.0.0.0", "::", "")
 
 
 def serve(
@@ -59,14 +59,14 @@ def serve(
         if not override.startswith(("local.", "limits.", "server.")):
             raise UserError(f'"{override}": write local.KEY=value, limits.KEY=value or server.KEY=value.')
         apply_override(values, override)
-    keys = (*(api_key or []), *_keys_of(api_key_file))
+    keys = (*(api_key or []), *_read_keys(api_key_file))
     try:
         settings = ServerSettings(
-            base_models=dict(map(_named, base_model)), data=data, host=host, port=port, keys=keys, **values
+            base_models=dict(map(_name_and_location, base_model)), data=data, host=host, port=port, keys=keys, **values
         )
     except ValidationError as error:
         raise UserError("\n".join(line for _, line in explain(error.errors(), ServerSettings))) from error
-    # What is known in a moment is said before the libraries that take seconds to load.
+    # Quick checks come before the libraries that take seconds to load.
     check_exposure(settings.host, settings.keys)
     if settings.data.exists() and not settings.data.is_dir():
         raise UserError(f"--data: {settings.data} is a file; give a directory.")
@@ -76,7 +76,7 @@ def serve(
 
 
 def _start(settings: ServerSettings) -> None:
-    """Say how to use the server, and serve."""
+    """Serve, and print how to use the server once it is ready."""
     from rich.console import Console
 
     from text2sql.evaluation.service import VerdictService
@@ -97,7 +97,7 @@ def _start(settings: ServerSettings) -> None:
     console.print(f"Loading {', '.join(settings.base_models)} …")
 
     model = next(iter(settings.base_models))
-    asked = shlex.quote(json.dumps({"model": model, "prompt": "SELECT", "max_tokens": 16}))
+    request = shlex.quote(json.dumps({"model": model, "prompt": "SELECT", "max_tokens": 16}))
 
     def ready(url: str) -> None:
         console.print(
@@ -107,22 +107,22 @@ def _start(settings: ServerSettings) -> None:
             f"OpenAI clients:\n"
             f"  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n"
             f'  curl {url}/v1/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" '
-            f"-d {asked}",
+            f"-d {request}",
             markup=False,
         )
-        if settings.host in EVERYWHERE:
+        if settings.host in ALL_INTERFACES:
             console.print(f"Other machines reach it as http://{socket.gethostname()}:{urlsplit(url).port}.")
 
     verdicts = VerdictService(settings.limits.pairs_per_request, workers=min(4, os.cpu_count() or 1))
     serve(settings, ready, [JsonService("/v1/verdicts", verdicts.answer, settings.limits.waiting_verdict_requests)])
 
 
-def _named(text: str) -> tuple[str, str]:
+def _name_and_location(text: str) -> tuple[str, str]:
     name, equals, location = text.partition("=")
     return (name, location) if equals else (text, text)
 
 
-def _keys_of(file: Path | None) -> list[str]:
+def _read_keys(file: Path | None) -> list[str]:
     if file is None:
         return []
     try:

@@ -1,4 +1,4 @@
-"""Finished runs side by side, on the terminal and as one HTML page."""
+"""Comparison of finished runs, on the terminal and as one HTML page."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from text2sql.errors import UserError
 
 
 def compare_runs(
-    names: Sequence[str], output: Path, shown: int, *, as_json: Path | None = None, as_csv: Path | None = None
+    names: Sequence[str], output: Path, max_printed: int, *, as_json: Path | None = None, as_csv: Path | None = None
 ) -> Path:
     """Print a comparison of runs and write its page.
 
     Args:
-        names: Two or more runs: directories, each with ``:base`` or ``:tuned`` behind it to say which model is meant. A
+        names: Two or more run directories, each with an optional ``:base`` or ``:tuned`` to select the model. A
             directory of runs, such as a sweep's, stands for all of them.
         output: The HTML file.
-        shown: How many of the disagreements to print; the page has more.
-        as_json: Where to write the numbers, if anywhere.
-        as_csv: Where to write the common questions with everybody's answers, if anywhere.
+        max_printed: How many disagreements of each kind to print; the page has more.
+        as_json: A file for the numbers, if wanted.
+        as_csv: A file for the common questions with all answers, if wanted.
 
     Returns:
         The HTML file.
@@ -28,8 +28,8 @@ def compare_runs(
         UserError: There are fewer than two runs, one has no predictions, or the file cannot be written.
     """
     names = [run for name in names for run in _runs_within(name)]
-    check_number(names)
-    # What follows loads the libraries of statistics and of figures.
+    check_run_count(names)
+    # Imported here, as these modules load the libraries for statistics and figures.
     from text2sql.compare.entries import load_entries
     from text2sql.compare.files import write_csv, write_json
     from text2sql.compare.page import write_page
@@ -41,19 +41,19 @@ def compare_runs(
         write_json(comparison, as_json)
     if as_csv:
         write_csv(comparison, as_csv)
-    print_comparison(comparison, shown)
+    print_comparison(comparison, max_printed)
     return write_page(comparison, output)
 
 
 def _runs_within(name: str) -> list[str]:
-    """The runs in a directory that is none itself; else what was named."""
+    """The runs in a directory of runs; the name itself if it is anything else."""
     path = Path(name)
     if not path.is_dir() or (path / "config.yaml").is_file():
         return [name]
     return sorted(str(entry) for entry in path.iterdir() if (entry / "config.yaml").is_file()) or [name]
 
 
-def check_number(names: Sequence[str]) -> None:
-    """Raise UserError if there is nothing to compare."""
+def check_run_count(names: Sequence[str]) -> None:
+    """Raise UserError if there are fewer than two runs."""
     if len(names) < 2:
         raise UserError("Name at least two runs to compare; RUN:base is the base model of a run.")

@@ -1,4 +1,4 @@
-"""What is compared: one model of one run, with its answers question by question."""
+"""The entries of a comparison: one model of one run each, with its answers question by question."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from text2sql.compare import check_number
+from text2sql.compare import check_run_count
 from text2sql.config.yaml import read_yaml
 from text2sql.errors import UserError
-from text2sql.evaluation import clustered_interval, wilson_interval
+from text2sql.evaluation.statistics import clustered_interval, wilson_interval
 from text2sql.inference.plan import known_evaluations, other_strategies
 from text2sql.report.load import RunData, flatten, load_run
 from text2sql.runs.models import MODELS, SIDES
 from text2sql.runs.records import MetricsRow, Prediction
 from text2sql.runs.summary import RunCost, TrainingSummary
 
-# Question, schema, gold query, and which of several alike.
-Question = tuple[str, str, str, int]
+# Question, schema, gold query, and the number of equal questions before it. Ids differ from run to run.
+QuestionKey = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Entry:
     """One model of one run.
 
     Attributes:
-        label: Its name in the comparison; no two are alike.
+        label: Unique name in the comparison.
         run: The run.
         side: ``base``, ``tuned``, or the label of another strategy (`text2sql.inference.plan.other_strategies`).
     """
@@ -39,40 +40,40 @@ class Entry:
     side: str
 
     @cached_property
-    def rows(self) -> dict[Question, Prediction]:
-        """The answers, by what was asked: ids may name other questions in another run."""
+    def rows(self) -> dict[QuestionKey, Prediction]:
+        """The answers by question."""
         seen: Counter[tuple[str, str, str]] = Counter()
         rows = {}
         answers = self.run.predictions[self.side]
         full = dict(answers.read(answers.rows))
         for row in map(full.__getitem__, answers):
-            asked = (row.question, row.context, row.gold)
-            rows[(*asked, seen[asked])] = row
-            seen[asked] += 1
+            key = (row.question, row.context, row.gold)
+            rows[(*key, seen[key])] = row
+            seen[key] += 1
         return rows
 
     @property
     def base_model(self) -> str:
-        """The base model, as its backend calls it."""
+        """Name of the base model at the backend."""
         return self.run.summary.base_model if self.run.summary else "unknown"
 
     @property
     def backend(self) -> str:
-        """Where it ran."""
+        """Name of the backend."""
         return self.run.summary.backend if self.run.summary else "unknown"
 
     @cached_property
     def correct(self) -> int:
-        """How many answers are right."""
+        """Number of correct answers."""
         return sum(row.correct for row in self.rows.values())
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers among the run's own test questions."""
+        """Accuracy on the run's own test questions."""
         return self.correct / len(self.rows)
 
     def share(self, name: str) -> float | None:
-        """Share of the answers of which a check holds; None where one of them does not say."""
+        """Share of the answers for which a check holds; None if it is not known of one of them."""
         values = [getattr(row.checks, name) for row in self.rows.values()]
         return None if None in values else sum(values) / len(values)
 
@@ -87,7 +88,7 @@ class Entry:
 
     @property
     def on_one_database(self) -> bool:
-        """Whether all questions are about one database, as far as they say."""
+        """Whether all questions are known to be about one database."""
         clusters = {row.cluster for row in self.rows.values()}
         return len(clusters) == 1 and None not in clusters
 
@@ -99,17 +100,17 @@ class Entry:
 
     @property
     def losses(self) -> list[MetricsRow]:
-        """The rows of metrics; a base model has not been trained."""
+        """The rows of metrics; none for a base model."""
         return self.run.metrics if self.side == "tuned" else []
 
     @property
     def training(self) -> TrainingSummary | None:
-        """What its training came to; None for a base model."""
+        """The summary of its training; None for a base model."""
         return self.run.summary.training if self.run.summary and self.side == "tuned" else None
 
     @property
     def cost(self) -> RunCost | None:
-        """What its run took."""
+        """The cost of its run."""
         return self.run.summary.cost if self.run.summary else None
 
     @property
@@ -119,7 +120,7 @@ class Entry:
 
     @property
     def evaluation_seconds(self) -> float | None:
-        """Time that answering and judging the test questions took."""
+        """Time for answering and scoring the test questions."""
         return self.cost.wall_seconds.get(known_evaluations()[self.side].stage) if self.cost else None
 
 
@@ -127,39 +128,48 @@ def load_entries(names: Sequence[str]) -> list[Entry]:
     """Read the runs that are named.
 
     Raises:
-        UserError: A run cannot be read, or has no answers of the model that is meant.
+        UserError: A run cannot be read, or has no answers of the selected model.
     """
-    check_number(names)
-    found = [_find(name) for name in names]
-    if len({(directory, side) for _, side, directory in found}) < len(found):
+    check_run_count(names)
+    selected = [_select(name) for name in names]
+    if len({(model.directory, model.side) for model in selected}) < len(selected):
         raise UserError("The same model of the same run is named twice; RUN:base is its base model.")
-    directories = {directory: run.name for run, _, directory in found}
+    run_names = {model.directory: model.run.name for model in selected}
     entries = []
-    for run, side, directory in found:
-        alike = [d for d, name in directories.items() if name == run.name]
-        label = run.name if len(alike) == 1 else _distinct(directory, alike)
-        usual = side == "tuned" or (side == "base" and "tuned" not in run.predictions)
-        entries.append(Entry(label if usual else f"{label}:{side}", run, side))
+    for run, side, directory in selected:
+        namesakes = [other for other, name in run_names.items() if name == run.name]
+        label = run.name if len(namesakes) == 1 else _distinguishing_path(directory, namesakes)
+        is_default = side == "tuned" or (side == "base" and "tuned" not in run.predictions)
+        entries.append(Entry(label if is_default else f"{label}:{side}", run, side))
     return entries
 
 
-def _distinct(directory: Path, others: Sequence[Path]) -> str:
-    """As much of the end of a path as distinguishes it from the others."""
+def _distinguishing_path(directory: Path, others: Sequence[Path]) -> str:
+    """The shortest end of a path that distinguishes it from the others."""
     depth = 1
     while sum(other.parts[-depth:] == directory.parts[-depth:] for other in others) > 1:
         depth += 1
     return "/".join(directory.parts[-depth:])
 
 
-def _find(name: str) -> tuple[RunData, str, Path]:
+class _SelectedModel(NamedTuple):
+    """A run, the side of the selected model, and the run's resolved directory."""
+
+    run: RunData
+    side: str
+    directory: Path
+
+
+def _select(name: str) -> _SelectedModel:
+    """Read the run of ``DIRECTORY`` or ``DIRECTORY:SIDE``."""
     directory, _, side = name.rpartition(":")
     if Path(name).is_dir() or side not in (*MODELS, *other_strategies()):
         directory, side = name, ""
-    # A prediction that cannot be read is neither a right answer nor a wrong one.
+    # Strict, as a prediction that cannot be read is neither a correct answer nor a wrong one.
     run = load_run(Path(directory), tuple(dict.fromkeys((*SIDES, *([side] if side else ())))), strict=True)
     if not run.predictions:
         raise UserError(f"{directory} has no predictions yet; evaluate the run first.")
     side = side or ("tuned" if "tuned" in run.predictions else "base")
     if side not in run.predictions:
         raise UserError(f"{directory} has no answers of its {side} model, only of: {', '.join(run.predictions)}.")
-    return run, side, Path(directory).resolve()
+    return _SelectedModel(run, side, Path(directory).resolve())

@@ -1,4 +1,4 @@
-"""A comparison for other programs: its numbers as JSON, its questions as CSV."""
+"""A comparison for other programs: the numbers as JSON, the questions as CSV."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_json(comparison: Comparison, path: Path) -> None:
                 **pair.paired.to_json(),
                 "p_value_corrected": pair.adjusted,
                 "equal_answers": pair.equal_answers,
-                "largest_loss_difference": pair.loss_difference[0] if pair.loss_difference else None,
+                "largest_loss_difference": pair.loss_difference.largest if pair.loss_difference else None,
             }
             for pair in comparison.pairs
         ],
@@ -60,15 +60,15 @@ def _numbers(entry: Entry, comparison: Comparison) -> dict[str, str | int | floa
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
-    """Write a row for each common question: what was asked, the gold query, and of each model right, status and query.
+    """Write a row for each common question: question, schema, gold query, and of each model right, status and query.
 
     Raises:
         UserError: The file cannot be written.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    shown = [f"{entry.label} {what}" for entry in comparison.entries for what in ("right", "status", "sql")]
-    table.writerow(["question", "schema", "gold", *shown])
+    columns = [f"{entry.label} {column}" for entry in comparison.entries for column in ("right", "status", "sql")]
+    table.writerow(["question", "schema", "gold", *columns])
     for question in comparison.common:
         rows = [entry.rows[question] for entry in comparison.entries]
         answers = [value for row in rows for value in (int(row.correct), row.verdict.status, row.sql or row.raw)]
@@ -79,7 +79,7 @@ def write_csv(comparison: Comparison, path: Path) -> None:
 def _write(path: Path, text: str) -> None:
     try:
         with written_aside(path) as aside:
-            # Line ends as they are: those in an answer too.
+            # Bytes, so that the line ends in answers stay as they are.
             aside.write_bytes(text.encode())
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.paths import written_aside
-from text2sql.compare.entries import Question
+from text2sql.compare.entries import QuestionKey
 from text2sql.compare.figures import draw_figures
 from text2sql.compare.paired import Comparison, Disagreement
 from text2sql.compare.table import TEST_COLUMNS, answer, measures, setting, tests
@@ -15,9 +15,10 @@ from text2sql.errors import UserError
 from text2sql.formats import clip
 from text2sql.report.templates import fill
 
-# Of each kind of disagreement.
-_CASES = 20
-_TEXT = 2500
+# Number of questions shown of each kind of disagreement.
+_MAX_CASES = 20
+# Characters of a query or schema.
+_MAX_TEXT = 2500
 
 
 def write_page(comparison: Comparison, output: Path) -> Path:
@@ -58,7 +59,7 @@ def render(comparison: Comparison) -> str:
 
 @dataclass(frozen=True)
 class AnswerView:
-    """What one entry wrote for a question, and why it is right or wrong."""
+    """The answer of one entry to a question, with the reason of the verdict."""
 
     label: str
     correct: bool
@@ -78,7 +79,7 @@ class CaseView:
 
 @dataclass(frozen=True)
 class GroupView:
-    """Questions on which the same entries are right; ``total`` counts them all, ``cases`` are those shown."""
+    """Questions on which the same entries are right: their number, and the cases that are shown."""
 
     right: list[str]
     wrong: list[str]
@@ -87,15 +88,15 @@ class GroupView:
 
 
 def _group(comparison: Comparison, group: Disagreement) -> GroupView:
-    cases = [_case(comparison, question) for question in group.questions[:_CASES]]
+    cases = [_case(comparison, question) for question in group.questions[:_MAX_CASES]]
     return GroupView(group.right, group.wrong, len(group.questions), cases)
 
 
-def _case(comparison: Comparison, question: Question) -> CaseView:
+def _case(comparison: Comparison, question: QuestionKey) -> CaseView:
     answers = []
     for entry in comparison.entries:
         sql, reason = answer(entry, question)
         correct = entry.rows[question].correct
-        answers.append(AnswerView(entry.label, correct, clip(sql, _TEXT), clip(reason, 600)))
-    asked, schema, gold, _ = question
-    return CaseView(clip(asked, 600), clip(schema, _TEXT), clip(gold, _TEXT), answers)
+        answers.append(AnswerView(entry.label, correct, clip(sql, _MAX_TEXT), clip(reason, 600)))
+    text, schema, gold, _ = question
+    return CaseView(clip(text, 600), clip(schema, _MAX_TEXT), clip(gold, _MAX_TEXT), answers)

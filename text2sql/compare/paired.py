@@ -1,24 +1,26 @@
-"""The comparison itself: what differs between the runs, who is right where the others are not, and is it chance."""
+"""The comparison of entries: paired tests, disagreements, and differences between the configurations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
 from backends.capabilities import capabilities_of
-from text2sql.compare.entries import Entry, Question
-from text2sql.evaluation import PairedComparison, paired_comparison
-from text2sql.evaluation.metrics import ONE_DATABASE
-from text2sql.evaluation.statistics import SIGNIFICANCE, holm
+from text2sql.compare.entries import Entry, QuestionKey
+from text2sql.evaluation.metrics import SINGLE_DATABASE_NOTE
+from text2sql.evaluation.statistics import SIGNIFICANCE, holm, paired_comparison
 from text2sql.formats import count, p_value, pluralize, unbroken
 from text2sql.report.figures import series
 from text2sql.report.headline import evidence_of
+from text2sql.runs.summary import PairedComparison
 
-# Keys in which two runs always differ.
+# Configuration keys in which any two runs differ.
 IGNORED = ("name", "output_dir", "on_existing")
+# Configuration keys that change how questions are asked.
 SAMPLING = (
     "evaluation.max_new_tokens",
     "evaluation.temperature",
@@ -28,13 +30,20 @@ SAMPLING = (
 )
 
 
+class LossDifference(NamedTuple):
+    """The largest difference of two training losses at the same step, and the number of common steps."""
+
+    largest: float
+    steps: int
+
+
 @dataclass(frozen=True)
-class Pair:
+class EntryPair:
     """Two entries on the questions that both answered.
 
     Attributes:
-        first: What is compared against.
-        second: What is compared with it; wins are its.
+        first: The entry that is compared against.
+        second: The entry whose wins and losses are counted.
         paired: Wins, losses, difference with its interval, p-value.
         adjusted: The p-value after Holm's correction for all pairs of the comparison.
     """
@@ -46,15 +55,15 @@ class Pair:
 
     @property
     def equal_answers(self) -> int:
-        """On how many of their common questions both wrote the same, to the letter."""
+        """Number of common questions to which both gave the same answer, to the letter."""
         return sum(row.raw == self.second.rows[q].raw for q, row in self.first.rows.items() if q in self.second.rows)
 
     @property
-    def loss_difference(self) -> tuple[float, int] | None:
-        """The largest difference of their training losses at one step, and at how many steps both have one."""
-        one, other = (dict(zip(*series(entry.losses, "loss"), strict=True)) for entry in (self.first, self.second))
-        apart = [abs(loss - other[step]) for step, loss in one.items() if step in other]
-        return (max(apart), len(apart)) if apart else None
+    def loss_difference(self) -> LossDifference | None:
+        """How far their training losses differ; None if they have no step in common."""
+        first, second = (dict(zip(*series(entry.losses, "loss"), strict=True)) for entry in (self.first, self.second))
+        differences = [abs(loss - second[step]) for step, loss in first.items() if step in second]
+        return LossDifference(max(differences), len(differences)) if differences else None
 
 
 @dataclass(frozen=True)
@@ -63,26 +72,26 @@ class Disagreement:
 
     right: list[str]
     wrong: list[str]
-    questions: list[Question]
+    questions: list[QuestionKey]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that is shown.
+    """The comparison of several entries.
 
     Attributes:
-        entries: What is compared, in the order given.
-        common: Questions that all of them answered.
-        pairs: Every two entries.
-        cautions: Sentences on why the entries may not be comparable; they belong into the headline.
+        entries: The entries in the order given.
+        common: Questions that all entries answered.
+        pairs: Every pair of entries.
+        cautions: Sentences on why the entries may not be comparable, shown above the headline.
         differences: Configuration keys that differ, with the value of each entry (None where not recorded).
-        disagreements: Common questions on which they disagree, by who is right, the most frequent first.
-        agreed: Common questions that all got right, and that all got wrong.
+        disagreements: Common questions on which the entries disagree, by who is right, the most frequent first.
+        agreed: Number of common questions that all got right, and that all got wrong.
     """
 
     entries: list[Entry]
-    common: list[Question]
-    pairs: list[Pair]
+    common: list[QuestionKey]
+    pairs: list[EntryPair]
     cautions: list[str]
     differences: dict[str, list[JsonValue]]
     disagreements: list[Disagreement]
@@ -90,13 +99,12 @@ class Comparison:
 
     @property
     def headline(self) -> list[str]:
-        """The results in words, one sentence for each pair; those against the first entry where there are many."""
-        shown = [pair for pair in self.pairs if pair.first is self.entries[0]]
-        return [_sentence(pair, len(self.pairs)) for pair in shown]
+        """A sentence with the result of each other entry against the first."""
+        return [_result(pair, len(self.pairs)) for pair in self.pairs if pair.first is self.entries[0]]
 
     @property
     def closeness(self) -> list[str]:
-        """How close every two entries are, answer by answer and step by step, one sentence for each pair."""
+        """A sentence for each pair on how many answers are equal and how far the training losses differ."""
         return [_closeness(pair) for pair in self.pairs if pair.paired.n]
 
     def common_accuracy(self, entry: Entry) -> float | None:
@@ -111,12 +119,12 @@ def compare(entries: Sequence[Entry]) -> Comparison:
     entries = list(entries)
     common = [q for q in entries[0].rows if all(q in entry.rows for entry in entries[1:])]
     tests = [(a, b, _paired(a, b)) for a, b in combinations(entries, 2)]
-    adjusted = holm({place: paired.p_value for place, (_, _, paired) in enumerate(tests)})
+    adjusted = holm({index: paired.p_value for index, (_, _, paired) in enumerate(tests)})
     disagreements, agreed = _disagreements(entries, common)
     return Comparison(
         entries=entries,
         common=common,
-        pairs=[Pair(a, b, paired, adjusted[place]) for place, (a, b, paired) in enumerate(tests)],
+        pairs=[EntryPair(a, b, paired, adjusted[index]) for index, (a, b, paired) in enumerate(tests)],
         cautions=_cautions(entries, common),
         differences=_differences(entries),
         disagreements=disagreements,
@@ -129,45 +137,49 @@ def _paired(a: Entry, b: Entry) -> PairedComparison:
     return paired_comparison([a.rows[q].correct for q in both], [b.rows[q].correct for q in both])
 
 
-def _cautions(entries: Sequence[Entry], common: Sequence[Question]) -> list[str]:
-    found = []
+def _cautions(entries: Sequence[Entry], common: Sequence[QuestionKey]) -> list[str]:
+    cautions = []
     if len({entry.base_model for entry in entries}) > 1:
         listed = ", ".join(f"{entry.label} on {entry.base_model}" for entry in entries)
         configured = {entry.settings.get("base_model") for entry in entries}
-        # Where the configurations name one base model, tinker.base_model alone differs.
-        named_alike = len(configured) == 1 and None not in configured
-        doubt = "Unless these are the same weights under several names, a" if named_alike else "A"
-        found.append(f"Different base models: {listed}. {doubt} difference is not one of training or backend alone.")
+        # With the same base_model only tinker.base_model differs, which may be another name of the same weights.
+        may_be_same = len(configured) == 1 and None not in configured
+        doubt = "Unless these are the same weights under several names, a" if may_be_same else "A"
+        cautions.append(f"Different base models: {listed}. {doubt} difference is not one of training or backend alone.")
     sizes = {len(entry.rows) for entry in entries}
     if sizes != {len(common)}:
         listed = ", ".join(f"{entry.label} {len(entry.rows)}" for entry in entries)
         tested = f"each test is on the {len(common)} that all of them answered" if len(entries) == 2 else (
             f"{len(common)} are common to all, and each test is on those that its two runs share"
         )  # fmt: skip
-        found.append(
+        cautions.append(
             f"Different test questions ({listed}): {tested}."
             if common
             else f"Different test questions ({listed}), none in common: the accuracies cannot be compared."
         )
     changed = [key for key in SAMPLING if len({str(entry.settings.get(key)) for entry in entries}) > 1]
     if changed:
-        found.append(f"The questions were asked in different ways: {', '.join(changed)} differ.")
+        cautions.append(f"The questions were asked in different ways: {', '.join(changed)} differ.")
     if any(entry.on_one_database for entry in entries):
-        found.append(ONE_DATABASE)
+        cautions.append(SINGLE_DATABASE_NOTE)
     backends = [capabilities_of(entry.backend) for entry in entries]
     if any(backend and not backend.has_weights for backend in backends):
-        found.append("A run used the scripted backend: its numbers say nothing about any model.")
-    return found
+        cautions.append("A run used the scripted backend: its numbers say nothing about any model.")
+    return cautions
 
 
 def _differences(entries: Sequence[Entry]) -> dict[str, list[JsonValue]]:
     keys = dict.fromkeys(key for entry in entries for key in entry.settings if key not in IGNORED)
     values = {key: [entry.settings.get(key) for entry in entries] for key in keys}
-    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
+    return {
+        key: of_entries for key, of_entries in values.items() if any(value != of_entries[0] for value in of_entries)
+    }
 
 
-def _disagreements(entries: Sequence[Entry], common: Sequence[Question]) -> tuple[list[Disagreement], tuple[int, int]]:
-    patterns: dict[tuple[bool, ...], list[Question]] = {}
+def _disagreements(
+    entries: Sequence[Entry], common: Sequence[QuestionKey]
+) -> tuple[list[Disagreement], tuple[int, int]]:
+    patterns: dict[tuple[bool, ...], list[QuestionKey]] = {}
     for question in common:
         pattern = tuple(entry.rows[question].correct for entry in entries)
         patterns.setdefault(pattern, []).append(question)
@@ -183,7 +195,7 @@ def _disagreements(entries: Sequence[Entry], common: Sequence[Question]) -> tupl
     return sorted(listed, key=lambda group: -len(group.questions)), (agreed[0], agreed[1])
 
 
-def _sentence(pair: Pair, tests: int) -> str:
+def _result(pair: EntryPair, tests: int) -> str:
     first, second, paired = pair.first.label, pair.second.label, pair.paired
     if not paired.n:
         return f"{first} and {second} have no test question in common."
@@ -200,10 +212,10 @@ def _sentence(pair: Pair, tests: int) -> str:
     return f"{second} is significantly {better} than {first}: {evidence}"
 
 
-def _closeness(pair: Pair) -> str:
+def _closeness(pair: EntryPair) -> str:
     equal = f"{count(pair.equal_answers)} of {pluralize(pair.paired.n, 'answer')} are equal to the letter"
-    found = f"{pair.first.label} and {pair.second.label}: {equal}"
+    answers = f"{pair.first.label} and {pair.second.label}: {equal}"
     if (loss := pair.loss_difference) is None:
-        return f"{found}."
-    apart = f"differ by {loss[0]:.3g} at most" if loss[0] else "are the same"
-    return f"{found}, and the training losses {apart}, over {pluralize(loss[1], 'step')}."
+        return f"{answers}."
+    losses = f"differ by {loss.largest:.3g} at most" if loss.largest else "are the same"
+    return f"{answers}, and the training losses {losses}, over {pluralize(loss.steps, 'step')}."

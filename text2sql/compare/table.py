@@ -1,19 +1,19 @@
-"""The numbers of a comparison in words, the same on the terminal and on the page."""
+"""The rows of a comparison's tables, for the terminal and the page."""
 
 from __future__ import annotations
 
 from pydantic import JsonValue
 
 from backends.capabilities import capabilities_of
-from text2sql.compare.entries import Entry, Question
-from text2sql.compare.paired import Comparison, Pair
+from text2sql.compare.entries import Entry, QuestionKey
+from text2sql.compare.paired import Comparison, EntryPair
 from text2sql.evaluation.metrics import ACCURACY, INTERVAL, RATES
 from text2sql.formats import MISSING, bare_p_value, count, dollars, duration, interval, percent, points, size
 from text2sql.runs.records import Checks
 
 
 def measures(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    """Name and one text per entry; a row in which nobody has anything is left out."""
+    """For each measure its name and the text of each entry; rows without any value are left out."""
     entries = comparison.entries
     trainings, costs = [entry.training for entry in entries], [entry.cost for entry in entries]
     rows = [
@@ -42,7 +42,7 @@ def measures(comparison: Comparison) -> list[tuple[str, list[str]]]:
 
 
 def tests(comparison: Comparison) -> list[tuple[str, ...]]:
-    """One row for each pair: who, questions, wins, losses, difference, interval, p, p corrected."""
+    """A row under `TEST_COLUMNS` for each pair of entries."""
     return [(f"{pair.second.label} against {pair.first.label}", *_numbers(pair)) for pair in comparison.pairs]
 
 
@@ -50,12 +50,12 @@ TEST_COLUMNS = ("Paired test", "n", "won", "lost", "points", INTERVAL, "p", "p (
 
 
 def setting(value: JsonValue) -> str:
-    """A configuration value as it stands in a file; a dash where the run does not record the key."""
+    """A configuration value as in a file; a dash where the run does not record the key."""
     return MISSING if value is None else str(value)
 
 
-def answer(entry: Entry, question: Question) -> tuple[str, str]:
-    """What an entry wrote for a question, and the evaluator's reason."""
+def answer(entry: Entry, question: QuestionKey) -> tuple[str, str]:
+    """The answer of an entry to a question, and the reason of the verdict."""
     row = entry.rows[question]
     return row.sql or row.raw, row.verdict.reason
 
@@ -64,21 +64,21 @@ def _memory(entry: Entry) -> str:
     if entry.cost is None:
         return MISSING
     backend = capabilities_of(entry.backend)
-    # The run's own process holds no weights there, so that the numbers are of different things.
-    elsewhere = backend is not None and backend.has_weights and not backend.runs_locally
-    return size(entry.cost.peak_memory_bytes) + (" (the client; the server's is not known)" if elsewhere else "")
+    # With a remote backend the run's own process holds no weights: the numbers do not compare.
+    is_remote = backend is not None and backend.has_weights and not backend.runs_locally
+    return size(entry.cost.peak_memory_bytes) + (" (the client; the server's is not known)" if is_remote else "")
 
 
-def _numbers(pair: Pair) -> tuple[str, ...]:
-    found = pair.paired
-    if not found.n:
+def _numbers(pair: EntryPair) -> tuple[str, ...]:
+    paired = pair.paired
+    if not paired.n:
         return ("0", *[MISSING] * 6)
     return (
-        count(found.n),
-        count(found.wins),
-        count(found.losses),
-        points(found.difference),
-        f"{points(found.low)} to {points(found.high)}",
-        bare_p_value(found.p_value),
+        count(paired.n),
+        count(paired.wins),
+        count(paired.losses),
+        points(paired.difference),
+        f"{points(paired.low)} to {points(paired.high)}",
+        bare_p_value(paired.p_value),
         bare_p_value(pair.adjusted),
     )

@@ -8,17 +8,17 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from text2sql.compare.entries import Question
+from text2sql.compare.entries import QuestionKey
 from text2sql.compare.paired import Comparison, Disagreement
 from text2sql.compare.table import TEST_COLUMNS, answer, measures, setting, tests
 from text2sql.console import console
 
 # Characters of a configuration value.
-_VALUE = 60
+_MAX_VALUE = 60
 
 
-def print_comparison(comparison: Comparison, shown: int) -> None:
-    """Print headline, measures, tests, configuration and the first `shown` disagreements of each kind."""
+def print_comparison(comparison: Comparison, max_printed: int) -> None:
+    """Print headline, measures, tests, configuration and the first disagreements of each kind."""
     for sentence in comparison.cautions:
         console.print(Text(sentence, style="bold yellow"))
     for sentence in comparison.headline:
@@ -30,7 +30,7 @@ def print_comparison(comparison: Comparison, shown: int) -> None:
     if len(comparison.pairs) > 1:
         _print_table(TEST_COLUMNS, tests(comparison))
     if comparison.differences:
-        rows = [(key, *(setting(v)[:_VALUE] for v in values)) for key, values in comparison.differences.items()]
+        rows = [(key, *(setting(v)[:_MAX_VALUE] for v in values)) for key, values in comparison.differences.items()]
         _print_table(["configuration", *labels], rows)
     else:
         console.print("The configurations do not differ.")
@@ -38,7 +38,7 @@ def print_comparison(comparison: Comparison, shown: int) -> None:
         right, wrong = comparison.agreed
         console.print(f"All right on {right} common questions, all wrong on {wrong}.")
     for group in comparison.disagreements:
-        _print_group(comparison, group, shown)
+        _print_group(comparison, group, max_printed)
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -50,16 +50,16 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console.print(table)
 
 
-def _print_group(comparison: Comparison, group: Disagreement, shown: int) -> None:
+def _print_group(comparison: Comparison, group: Disagreement, max_printed: int) -> None:
     right = ", ".join(group.right)
     console.print(Text(f"\nRight: {right}; wrong: {', '.join(group.wrong)}: {len(group.questions)}", style="bold"))
-    for question in group.questions[:shown]:
+    for question in group.questions[:max_printed]:
         _print_question(comparison, question)
-    if len(group.questions) > shown:
-        console.print(f"  ... and {len(group.questions) - shown} more (--show, or the page)")
+    if len(group.questions) > max_printed:
+        console.print(f"  ... and {len(group.questions) - max_printed} more (--show, or the page)")
 
 
-def _print_question(comparison: Comparison, question: Question) -> None:
+def _print_question(comparison: Comparison, question: QuestionKey) -> None:
     console.print(Text(f"  {question[0]}"))
     console.print(Text(f"    gold  {question[2]}", style="bright_black"))
     for entry in comparison.entries:

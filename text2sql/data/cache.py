@@ -14,7 +14,7 @@ import numpy as np
 from backends.chat_template import timeless_template
 from backends.paths import cache_directory, written_aside
 from backends.tokenizer import Tokenizer
-from text2sql.console import stage
+from text2sql.console import progress_bar
 from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.data.prompts import PromptFormat, Tokens
@@ -50,7 +50,7 @@ def tokenize_cached(examples: Sequence[Example], tokenizer: Tokenizer, form: Pro
 def _tokenize_all(examples: Sequence[Example], tokenizer: Tokenizer, form: PromptFormat) -> list[Tokens]:
     """Tokenises many examples in chunks, with a progress bar."""
     tokens: list[Tokens] = []
-    with stage("Tokenising", len(examples)) as bar:
+    with progress_bar("Tokenising", len(examples)) as bar:
         for start in range(0, len(examples), CHUNK):
             chunk = prompts.tokenize(examples[start : start + CHUNK], tokenizer, form)
             tokens += chunk

@@ -18,7 +18,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from backends.paths import cache_directory, written_aside
-from text2sql.console import stage
+from text2sql.console import progress_bar
 from text2sql.data.example import Example
 from text2sql.data.schema_text import read_tables
 from text2sql.engines.dialect import Dialect
@@ -136,7 +136,7 @@ def _read_all(texts: Sequence[Texts]) -> list[Facts]:
         return list(starmap(read_facts, texts))
     facts: list[Facts] = []
     chunks = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
-    with stage("Reading the rows", len(texts)) as bar, ProcessPoolExecutor() as pool:
+    with progress_bar("Reading the rows", len(texts)) as bar, ProcessPoolExecutor() as pool:
         for chunk in pool.map(_read_chunk, chunks):
             facts += chunk
             bar.advance(len(chunk), 0)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
-from text2sql.console import stage
+from text2sql.console import progress_bar
 from text2sql.data.dataset import Dataset
 from text2sql.data.prompts import PromptFormat, render_completion
 from text2sql.evaluation.golds import (
@@ -31,7 +31,7 @@ def with_gold_faults(dataset: Dataset, config: Config) -> Dataset:
     """Adds the faults of the test side's gold queries, except those that need a tokenizer."""
     test = dataset.split.test
     golds = [Gold(example.id, example.context, example.answer, example.db, example.dialect) for example in test]
-    with stage("Examining gold queries", len(golds)) as bar:
+    with progress_bar("Examining gold queries", len(golds)) as bar:
         faults = examine_golds(golds, config.evaluation, config.data.seed, lambda amount: bar.advance(amount, 0))
     answers = {example.id: render_completion(example, PromptFormat.of(config)) for example in test}
     return replace(dataset, faults=(*faults, *stopped_golds(answers, config.evaluation.stop)))
@@ -51,7 +51,7 @@ def describe_training_golds(dataset: Dataset, config: Config) -> list[str]:
     ]
     # Whether a query runs does not depend on the number of databases.
     settings = config.evaluation.model_copy(update={"databases": 1})
-    with stage("Examining training queries", len(golds)) as bar:
+    with progress_bar("Examining training queries", len(golds)) as bar:
         faults = examine_golds(
             golds, settings, config.data.seed, lambda amount: bar.advance(amount, 0), examine_running
         )

@@ -106,7 +106,10 @@ def _load_and_describe(config: Config) -> tuple[Dataset, Tokenizer | None]:
 def _print_faults(dataset: Dataset, config: Config) -> None:
     """Prints the faults of gold queries, and whether a run would stop at them."""
     golds = len(dataset.split.test)
-    for sentence in [*describe_faults(dataset.faults, golds, named=None), *describe_training_golds(dataset, config)]:
+    for sentence in [
+        *describe_faults(dataset.faults, golds, max_listed=None),
+        *describe_training_golds(dataset, config),
+    ]:
         console.print(sentence, markup=False)
     try:
         check_gold_faults(dataset, config)

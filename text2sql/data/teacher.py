@@ -14,7 +14,7 @@ from pathlib import Path
 from text2sql import evaluation
 from text2sql.chat_client import Answer, ChatClient, ChatFailure
 from text2sql.config import Config, EndpointConfig
-from text2sql.console import console, stage
+from text2sql.console import console, progress_bar
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
 from text2sql.errors import UserError
@@ -93,7 +93,7 @@ def make_reasoning(config: Config, teacher: EndpointConfig, output: Path, limit:
     client = ChatClient(teacher)
     output.parent.mkdir(parents=True, exist_ok=True)
     unanswered: Counter[str] = Counter()
-    with stage("Reasoning", len(examples), len(examples) - len(waiting)) as bar:
+    with progress_bar("Reasoning", len(examples), len(examples) - len(waiting)) as bar:
         kept_count = len(kept)
         for start in range(0, len(waiting), CHUNK):
             chunk = waiting[start : start + CHUNK]

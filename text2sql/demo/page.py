@@ -24,7 +24,7 @@ from text2sql.demo.storage import Storage, open_storage
 from text2sql.demo.uploads import MAX_DATABASE
 from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.errors import UserError
-from text2sql.inference.ask import Answerer, answering
+from text2sql.inference.ask import Answerer, open_answerer
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.summary import Summary
 
@@ -72,7 +72,7 @@ def serve_demo(
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     _check_port(host, port)
     hosts = Hosts(host, allowed_hosts, "--allowed-host NAME")
-    with _exit_on_signals(), open_storage() as storage, answering(directory, max_tables) as answerer:
+    with _exit_on_signals(), open_storage() as storage, open_answerer(directory, max_tables) as answerer:
         os.environ["GRADIO_TEMP_DIR"] = str(storage.uploads)
         try:
             page = build_page(answerer, RunDirectory(directory).summary(), storage, database)

@@ -1,4 +1,4 @@
-"""What a configuration would take in memory, time and dollars, on the terminal."""
+"""The estimate of a run's memory, time and cost, on the terminal."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from backends.planning.shape import model_shape
 from text2sql.config import Config
 from text2sql.console import console
 from text2sql.data.dataset import load_dataset
-from text2sql.estimate.devices import find_device, unsuited
-from text2sql.estimate.forecast import CHARACTERS_PER_TOKEN, Forecast, TokenForecast, forecast
-from text2sql.estimate.memory import ROOM, describe_fit, forecast_memory, trained_parameters
+from text2sql.estimate.devices import find_device, unsupported_settings
+from text2sql.estimate.forecast import CHARACTERS_PER_TOKEN, Forecast, TokenForecast, forecast_run
+from text2sql.estimate.memory import USABLE_SHARE, describe_fit, forecast_memory, trained_parameters
 from text2sql.formats import count, duration, size
 
 
@@ -34,20 +34,20 @@ def print_estimate(config: Config, device: str) -> None:
         BackendError: The shape of the model cannot be had.
     """
     local = None if config.capabilities.charges else find_device(device)
-    seen = forecast(config, load_dataset(config))
-    work = seen.work
-    own = config.backend_options.tokenizer_name(config.base_model)
-    how = f"counted with {seen.counted_with}" if seen.train.counted else (
-        f"estimated at {CHARACTERS_PER_TOKEN} characters a token: {own} has no tokenizer on this disk"
+    forecast = forecast_run(config, load_dataset(config))
+    work = forecast.work
+    tokenizer = config.backend_options.tokenizer_name(config.base_model)
+    how = f"counted with {forecast.counted_with}" if forecast.train.counted else (
+        f"estimated at {CHARACTERS_PER_TOKEN} characters a token: {tokenizer} has no tokenizer on this disk"
     )  # fmt: skip
     console.print(
-        f"{config.name}: {config.trained_model}, {len(seen.train.prompts):,} training examples, {work.steps} steps, "
-        f"{work.trained:,} tokens of which {work.scored:,} are learnt ({how})."
+        f"{config.name}: {config.trained_model}, {len(forecast.train.prompts):,} training examples, "
+        f"{work.steps} steps, {work.trained:,} tokens of which {work.scored:,} are learnt ({how})."
     )
     if local is None:
         _print_cost(config, work)
     else:
-        _print_local(config, seen, local)
+        _print_local(config, forecast, local)
 
 
 # The Tinker API
@@ -60,19 +60,19 @@ def _print_cost(config: Config, work: TokenForecast) -> None:
     table.add_row("prompts of evaluations", f"{work.prefilled:,}")
     table.add_row("sampled", f"about {work.sampled[0]:,}, at most {work.sampled[1]:,}")
     console.print(table)
-    found = find_prices(config.trained_model, config.tinker)
-    if found is None:
+    priced = find_prices(config.trained_model, config.tinker)
+    if priced is None:
         console.print(
             f"No price of {config.trained_model} is known: no cost. Set tinker.prices.train, tinker.prices.prefill and "
             "tinker.prices.sample, in dollars for a million tokens."
         )
         return
-    prices, source = found
+    prices, source = priced
     low, high = (prices.cost(work.trained + work.validated, work.prefilled, sampled) for sampled in work.sampled)
     console.print(
         f"Cost: about ${low:.2f}, at most ${high:.2f}, at ${prices.train:g} (training), ${prices.prefill:g} (prompts) "
         f"and ${prices.sample:g} (sampling) for a million tokens, after {source}; storage not included. "
-        f"{_cached(prices, work.prefilled)}",
+        f"{_cache_note(prices, work.prefilled)}",
         markup=False,
     )
     if config.rl.method == "distill":
@@ -83,8 +83,8 @@ def _print_cost(config: Config, work: TokenForecast) -> None:
         console.print(f"tinker.max_cost=${limit:g} {verdict}.")
 
 
-def _cached(prices: Prices, prefilled: int) -> str:
-    """What prompts that the service has read before would save at most."""
+def _cache_note(prices: Prices, prefilled: int) -> str:
+    """A sentence on how much cached prompts would save at most."""
     if prices.cached_prefill is None:
         return "All prompts are counted in full."
     saved = prices.cost(0, prefilled, 0) - prices.cost(0, prefilled, 0, cached=prefilled)
@@ -94,12 +94,12 @@ def _cached(prices: Prices, prefilled: int) -> str:
 # A device
 
 
-def _print_local(config: Config, seen: Forecast, device: Device) -> None:
-    shape, work = model_shape(config.trained_model), seen.work
-    memory, load = forecast_memory(config, seen, device)
+def _print_local(config: Config, forecast: Forecast, device: Device) -> None:
+    shape, work = model_shape(config.trained_model), forecast.work
+    memory, load = forecast_memory(config, forecast, device)
     _print_memory(memory, load)
-    _print_verdict(memory, config, seen, device)
-    for problem in unsuited(config, device):
+    _print_verdict(memory, config, forecast, device)
+    for problem in unsupported_settings(config, device):
         console.print(problem, style="bold red", markup=False)
     width = BYTES[device.dtype if config.local.dtype == "auto" else config.local.dtype]
     weights = weight_bytes(shape, stored_quantization(config.local, device), config.local.double_quantization, width)
@@ -108,7 +108,7 @@ def _print_local(config: Config, seen: Forecast, device: Device) -> None:
         trained_parameters(config, shape),
         load.computed * work.trained,
         work.scored,
-        float(seen.train.totals.mean()),
+        float(forecast.train.totals.mean()),
         config.local,
     )
     seconds = flops / device.flops
@@ -143,9 +143,9 @@ def _print_memory(memory: Memory, load: Load) -> None:
     )
 
 
-def _print_verdict(memory: Memory, config: Config, seen: Forecast, device: Device) -> None:
-    text = describe_fit(memory, config, seen, device)
-    fits = memory.peak <= ROOM * device.memory
+def _print_verdict(memory: Memory, config: Config, forecast: Forecast, device: Device) -> None:
+    text = describe_fit(memory, config, forecast, device)
+    fits = memory.peak <= USABLE_SHARE * device.memory
     console.print(text, style="bold green" if fits else "bold red")
     if config.local.fsdp:
         console.print("local.fsdp: each process holds its share of the weights; here they are counted whole.")

@@ -1,6 +1,7 @@
-"""Answers judged and counted: execution accuracy, statistics, benchmarks' own metrics, error labels.
+"""Execution accuracy, statistics, the benchmarks' own metrics and error labels.
 
-Its names are the public door of the evaluator, `text2sql.equivalence` included.
+This module is the evaluator's public interface, that of `text2sql.equivalence` included. Other rooms of this package
+import each name from its home module.
 """
 
 from __future__ import annotations
@@ -9,20 +10,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from text2sql.equivalence.execution_match import execution_match, sql_matches
-    from text2sql.equivalence.scoring import Pair, score_pairs, verdicts
-    from text2sql.equivalence.verdict import Table, Verdict, Witness
-    from text2sql.evaluation.aggregate import Scored, summarize
-    from text2sql.evaluation.labels import error_labels
-    from text2sql.evaluation.statistics import clustered_interval, paired_comparison, wilson_interval
-    from text2sql.runs.summary import PairedComparison
-    from text2sql.sql.extract import extract_sql
-    from text2sql.sql.hardness import hardness
+    from text2sql.equivalence.execution_match import execution_match as execution_match
+    from text2sql.equivalence.execution_match import sql_matches as sql_matches
+    from text2sql.equivalence.scoring import Pair as Pair
+    from text2sql.equivalence.scoring import score_pairs as score_pairs
+    from text2sql.equivalence.scoring import verdicts as verdicts
+    from text2sql.equivalence.verdict import Table as Table
+    from text2sql.equivalence.verdict import Verdict as Verdict
+    from text2sql.equivalence.verdict import Witness as Witness
+    from text2sql.evaluation.aggregate import Scored as Scored
+    from text2sql.evaluation.aggregate import summarize as summarize
+    from text2sql.evaluation.labels import error_labels as error_labels
+    from text2sql.evaluation.statistics import clustered_interval as clustered_interval
+    from text2sql.evaluation.statistics import paired_comparison as paired_comparison
+    from text2sql.evaluation.statistics import wilson_interval as wilson_interval
+    from text2sql.runs.summary import PairedComparison as PairedComparison
+    from text2sql.sql.extract import extract_sql as extract_sql
+    from text2sql.sql.hardness import hardness as hardness
 
-# Where each public name lives. They are imported on first use, so that `import text2sql.evaluation` costs nothing.
+# The home module of each public name. It is imported on first use, so that `import text2sql.evaluation` costs nothing.
 _HOMES = {
-    "PairedComparison": "text2sql.runs.summary",
     "Pair": "text2sql.equivalence.scoring",
+    "PairedComparison": "text2sql.runs.summary",
     "Scored": "text2sql.evaluation.aggregate",
     "Table": "text2sql.equivalence.verdict",
     "Verdict": "text2sql.equivalence.verdict",
@@ -40,25 +49,7 @@ _HOMES = {
     "wilson_interval": "text2sql.evaluation.statistics",
 }
 
-__all__ = [
-    "Pair",
-    "PairedComparison",
-    "Scored",
-    "Table",
-    "Verdict",
-    "Witness",
-    "clustered_interval",
-    "error_labels",
-    "execution_match",
-    "extract_sql",
-    "hardness",
-    "paired_comparison",
-    "score_pairs",
-    "sql_matches",
-    "summarize",
-    "verdicts",
-    "wilson_interval",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,11 @@
 """Where the failures lie: accuracy by kind of question, and whether a kind fails more than chance explains.
 
 A question is grouped by its gold query: Spider's hardness, the clauses it has, the number of its tables, its length.
-*Systematic* means: in a group, failures are more frequent than among the other questions by more than chance would
-give (Fisher's exact test, one-sided), also after Holm's correction for all the groups looked at (S. Holm, Scandinavian
-Journal of Statistics 6, 1979). The same test, on the failures that carry one error label, says whether that error
-belongs to a kind of question. What is not systematic is called random: it may still be real, but this many questions do
-not show it. Questions on one database are counted as independent.
+A group is *systematic* if failures are more frequent in it than among the other questions by Fisher's exact test
+(one-sided), after Holm's correction for all groups tested (S. Holm, Scandinavian Journal of Statistics 6, 1979). The
+same test on the failures with one error label says whether that error goes with a kind of question. What is not
+systematic is called random: it may still be real, but this many questions do not show it. Questions on one database are
+counted as independent.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from text2sql.runs.evaluation_summary import Breakdown, GroupScore, LabelScore
 from text2sql.sql.hardness import LEVELS, hardness_of
 from text2sql.sql.tokens import tokenize
 
-# Failures from which anything is said of them.
-FEWEST = 5
+# Number of failures from which it is tested whether they are systematic.
+MIN_FAILURES = 5
 METHOD = (
     "Fisher's exact test, one-sided: failures in a group against failures among all other questions; Holm's "
     f"correction for all groups, systematic below {SIGNIFICANCE}."
 )
-# The groups of each dimension; where groups stand equal, the first dimension is named.
+# The groups of each dimension. Of groups with equal p-values, that of the first dimension is reported.
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "clause": (
         "WHERE", "JOIN", "GROUP BY", "HAVING", "ORDER BY", "LIMIT", "DISTINCT", "aggregate", "nested", "set operation",
@@ -52,45 +52,47 @@ _CLAUSES: tuple[tuple[str, type[exp.Expr]], ...] = (
     ("set operation", exp.SetOperation),
 )
 
-# Dimension and group.
+# A dimension and one of its groups.
 Group = tuple[str, str]
-Outcome = Literal["none", "too few", "all", "random", "systematic"]
+BreakdownVerdict = Literal["none", "too few", "all", "random", "systematic"]
 
 
 def groups_of(gold: str, dialect: Dialect = "sqlite") -> tuple[Group, ...]:
-    """The groups that a question belongs to, from its gold query: one of each dimension, several of clauses."""
+    """The groups that a question belongs to by its gold query: one of each dimension, but any number of clauses."""
     tree = parse_query(gold, dialect)
     length = len(tokenize(gold))
-    found = [("hardness", hardness_of(tree)), ("length", DIMENSIONS["length"][_band(length, (10, 20, 40))])]
+    groups = [("hardness", hardness_of(tree)), ("length", DIMENSIONS["length"][_band_index(length, (10, 20, 40))])]
     if tree is None:
-        return tuple(found)
+        return tuple(groups)
     nodes = list(tree.walk())
     clauses = [name for name, kind in _CLAUSES if any(isinstance(node, kind) for node in nodes)]
-    branches = sum(isinstance(node, exp.SetOperation) for node in nodes)
-    if sum(isinstance(node, exp.Select) for node in nodes) > 1 + branches:
+    set_operations = sum(isinstance(node, exp.SetOperation) for node in nodes)
+    if sum(isinstance(node, exp.Select) for node in nodes) > 1 + set_operations:
         clauses.append("nested")
-    with_names = {node.alias_or_name.lower() for node in nodes if isinstance(node, exp.CTE)}
-    tables = {node.name.lower() for node in nodes if isinstance(node, exp.Table)} - with_names
+    cte_names = {node.alias_or_name.lower() for node in nodes if isinstance(node, exp.CTE)}
+    tables = {node.name.lower() for node in nodes if isinstance(node, exp.Table)} - cte_names
     if tables:
-        found.append(("tables", DIMENSIONS["tables"][_band(len(tables), (1, 2, 3))]))
-    return (*found, *(("clause", name) for name in clauses or ["none of these"]))
+        groups.append(("tables", DIMENSIONS["tables"][_band_index(len(tables), (1, 2, 3))]))
+    return (*groups, *(("clause", name) for name in clauses or ["none of these"]))
 
 
-def _band(value: int, ends: Sequence[int]) -> int:
-    return next((place for place, end in enumerate(ends) if value <= end), len(ends))
+def _band_index(value: int, upper_bounds: Sequence[int]) -> int:
+    return next((index for index, bound in enumerate(upper_bounds) if value <= bound), len(upper_bounds))
 
 
-def break_down(members: Sequence[Sequence[Group]], right: Sequence[bool], labels: Sequence[Sequence[str]]) -> Breakdown:
-    """Accuracy by group, and what is systematic about the failures.
+def break_down(
+    memberships: Sequence[Sequence[Group]], correct: Sequence[bool], labels: Sequence[Sequence[str]]
+) -> Breakdown:
+    """Compute accuracy by group, and which failures are systematic.
 
     Args:
-        members: The groups of each question, see `groups_of`.
-        right: Whether each was answered correctly.
+        memberships: The groups of each question, see `groups_of`.
+        correct: Whether each question was answered correctly.
         labels: The error labels of each answer, none for a correct one.
     """
-    wrong = [not value for value in right]
-    sizes, failures = _count(members), _count(members, wrong)
-    corrected = holm({group: _tail(failures[group], n, sum(wrong), len(wrong)) for group, n in sizes.items()})
+    wrong = [not value for value in correct]
+    sizes, failures = _group_sizes(memberships), _group_sizes(memberships, wrong)
+    corrected = holm({group: _fisher_p_value(failures[group], n, sum(wrong), len(wrong)) for group, n in sizes.items()})
     tables = {
         dimension: tuple(
             GroupScore(
@@ -106,37 +108,39 @@ def break_down(members: Sequence[Sequence[Group]], right: Sequence[bool], labels
         )
         for dimension, names in DIMENSIONS.items()
     }
-    by_label = _labels(members, labels, sizes)
-    verdict, statements = _in_words(tables, by_label, sum(wrong))
+    by_label = _label_scores(memberships, labels, sizes)
+    verdict, statements = _state(tables, by_label, sum(wrong))
     return Breakdown(tables=tables, labels=by_label, verdict=verdict, statements=tuple(statements), method=METHOD)
 
 
-def _count(members: Sequence[Sequence[Group]], where: Sequence[bool] | None = None) -> Counter[Group]:
-    chosen = members if where is None else [found for found, here in zip(members, where, strict=True) if here]
-    return Counter(group for found in chosen for group in found)
+def _group_sizes(memberships: Sequence[Sequence[Group]], mask: Sequence[bool] | None = None) -> Counter[Group]:
+    """Number of questions in each group, only those where `mask` is true if there is one."""
+    if mask is not None:
+        memberships = [groups for groups, counts in zip(memberships, mask, strict=True) if counts]
+    return Counter(group for groups in memberships for group in groups)
 
 
-def _labels(
-    members: Sequence[Sequence[Group]], labels: Sequence[Sequence[str]], sizes: Mapping[Group, int]
+def _label_scores(
+    memberships: Sequence[Sequence[Group]], labels: Sequence[Sequence[str]], sizes: Mapping[Group, int]
 ) -> dict[str, LabelScore]:
-    """For each label the group in which it is most out of proportion; all labels and groups count as looks."""
-    totals = Counter(label for found in labels for label in found)
-    looks: dict[tuple[str, Group], float] = {}
+    """For each label the group with the smallest p-value, corrected for all pairs of a label and a group."""
+    totals = Counter(label for answer_labels in labels for label in answer_labels)
+    p_values: dict[tuple[str, Group], float] = {}
     for label, total in totals.items():
-        inside = _count(members, [label in found for found in labels])
+        inside = _group_sizes(memberships, [label in answer_labels for answer_labels in labels])
         for group, size in sizes.items():
-            looks[label, group] = _tail(inside[group], size, total, len(members))
-    corrected = holm(looks)
-    found = {}
+            p_values[label, group] = _fisher_p_value(inside[group], size, total, len(memberships))
+    corrected = holm(p_values)
+    scores = {}
     for label, total in totals.most_common():
-        group = min(sizes, key=lambda group: (looks[label, group], list(DIMENSIONS).index(group[0])))
+        group = min(sizes, key=lambda group: (p_values[label, group], list(DIMENSIONS).index(group[0])))
         p = corrected[label, group]
-        found[label] = LabelScore(n=total, dimension=group[0], group=group[1], p_value=p, systematic=p < SIGNIFICANCE)
-    return found
+        scores[label] = LabelScore(n=total, dimension=group[0], group=group[1], p_value=p, systematic=p < SIGNIFICANCE)
+    return scores
 
 
-def _tail(inside: int, size: int, failures: int, n: int) -> float:
-    """Chance that `inside` or more of `failures` failures fall into a group of `size` among `n` (hypergeometric)."""
+def _fisher_p_value(inside: int, size: int, failures: int, n: int) -> float:
+    """Probability that `inside` or more of `failures` failures among `n` fall into a group of `size` by chance."""
     if inside <= max(0, size + failures - n):
         return 1.0
     # Imported here: a command that tests nothing should not wait for it.
@@ -145,39 +149,40 @@ def _tail(inside: int, size: int, failures: int, n: int) -> float:
     return min(1.0, float(hypergeom.sf(inside - 1, n, size, failures)))
 
 
-def _in_words(
+def _state(
     tables: Mapping[str, Sequence[GroupScore]], labels: Mapping[str, LabelScore], failures: int
-) -> tuple[Outcome, list[str]]:
-    if failures < FEWEST:
-        many = {0: "There are no failures", 1: "There is 1 failure"}.get(failures, f"There are {failures} failures")
-        more = ": too few to tell what is systematic" if failures else ""
-        return "too few" if failures else "none", [f"{many}{more}."]
+) -> tuple[BreakdownVerdict, list[str]]:
+    """The verdict on the failures, and sentences that state it."""
+    if failures < MIN_FAILURES:
+        count = {0: "There are no failures", 1: "There is 1 failure"}.get(failures, f"There are {failures} failures")
+        reason = ": too few to tell what is systematic" if failures else ""
+        return "too few" if failures else "none", [f"{count}{reason}."]
     if all(row.correct == 0 for rows in tables.values() for row in rows):
         return "all", [f"All {failures} questions fail: no kind of question stands out."]
-    found = [(dimension, row) for dimension, rows in tables.items() for row in rows if row.systematic]
-    worst = sorted(found, key=lambda item: item[1].p_value)
+    systematic = [(dimension, row) for dimension, rows in tables.items() for row in rows if row.systematic]
+    systematic.sort(key=lambda item: item[1].p_value)
     statements = [
         f"Systematic: {row.n - row.correct} of {row.n} questions {_phrase(dimension, row.group)} fail "
         f"({p_value(row.p_value)})."
-        for dimension, row in worst
+        for dimension, row in systematic
     ]
     statements += [
-        f'Systematic: the error "{label}" ({about.n} times) comes with questions '
-        f"{_phrase(about.dimension, about.group)} ({p_value(about.p_value)})."
-        for label, about in labels.items()
-        if about.systematic
+        f'Systematic: the error "{label}" ({score.n} times) comes with questions '
+        f"{_phrase(score.dimension, score.group)} ({p_value(score.p_value)})."
+        for label, score in labels.items()
+        if score.systematic
     ]
     if not statements:
-        said = "no kind of question fails, and no error occurs, more than chance explains"
-        return "random", [f"Random: {said} ({failures} failures)."]
-    rest = [label for label, about in labels.items() if not about.systematic]
-    if rest:
-        statements.append(f"Random, as far as these questions show: the errors {', '.join(rest)}.")
+        text = "no kind of question fails, and no error occurs, more than chance explains"
+        return "random", [f"Random: {text} ({failures} failures)."]
+    random_labels = [label for label, score in labels.items() if not score.systematic]
+    if random_labels:
+        statements.append(f"Random, as far as these questions show: the errors {', '.join(random_labels)}.")
     return "systematic", statements
 
 
 def _phrase(dimension: str, group: str) -> str:
-    """A group behind the word "questions"."""
+    """The phrase that describes a group after the word "questions"."""
     if group == "none of these":
         return "without any clause"
     return {"clause": f"with {group}", "hardness": f"of hardness {group}", "tables": f"on {group}"}.get(

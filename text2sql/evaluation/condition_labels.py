@@ -1,46 +1,46 @@
-"""In which ways the conditions of a prediction depart from those of its gold query.
+"""Error labels for the conditions of a prediction that differ from those of its gold query.
 
-Conditions that stand for each other are paired first, so that a changed one is not a missing and an extra one.
+Similar conditions are matched first, so that a changed condition is not labelled as a missing and an extra one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-# Of a comparison the column, the operator, and what it is compared with.
+# Column, operator and operand of a comparison.
 Condition = tuple[str, str, str]
-# Which parts two conditions must share to stand for each other; the more they share, the sooner they are paired.
-_ALIKE = ((0, 1), (0, 2), (0,), (1, 2))
+# Parts of a `Condition` that two conditions must share to be matched, tried in this order: closer matches come first.
+_SHARED_PARTS = ((0, 1), (0, 2), (0,), (1, 2))
 
 
 def compare_conditions(gold: Counter[Condition], other: Counter[Condition]) -> set[str]:
-    """The labels for what differs between the conditions of two queries."""
+    """The labels for the differences between the conditions of two queries."""
     missing, extra = list((gold - other).elements()), list((other - gold).elements())
-    found: set[str] = set()
-    for parts in _ALIKE:
+    labels: set[str] = set()
+    for parts in _SHARED_PARTS:
         for condition in list(missing):
-            twin = next((each for each in extra if all(each[part] == condition[part] for part in parts)), None)
-            if twin is not None:
+            match = next((each for each in extra if all(each[part] == condition[part] for part in parts)), None)
+            if match is not None:
                 missing.remove(condition)
-                extra.remove(twin)
-                found |= _changes(condition, twin)
-    return found | ({"missing condition"} if missing else set()) | ({"extra condition"} if extra else set())
+                extra.remove(match)
+                labels |= _compare_matched(condition, match)
+    return labels | ({"missing condition"} if missing else set()) | ({"extra condition"} if extra else set())
 
 
-def _changes(condition: Condition, twin: Condition) -> set[str]:
-    """The labels for a condition that stands for another."""
-    found = set()
-    if twin[0] != condition[0]:
-        found.add("condition column")
-    if twin[1] != condition[1]:
-        found.add("wrong operator")
-    if twin[2] != condition[2]:
-        found.add(_compare_literals(condition[2], twin[2]))
-    return found
+def _compare_matched(gold: Condition, other: Condition) -> set[str]:
+    """The labels for the differences between two matched conditions."""
+    labels = set()
+    if other[0] != gold[0]:
+        labels.add("condition column")
+    if other[1] != gold[1]:
+        labels.add("wrong operator")
+    if other[2] != gold[2]:
+        labels.add(_compare_literals(gold[2], other[2]))
+    return labels
 
 
 def _compare_literals(gold: str, other: str) -> str:
-    """The label for two values, that a column is compared with."""
+    """The label for two different operands."""
     if "subquery" in gold + other:
         return "nesting"
     if gold.casefold() == other.casefold():

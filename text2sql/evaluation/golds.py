@@ -1,4 +1,7 @@
-"""Gold queries are data, too: which of them no answer can equal, or prove little, found before anything is asked."""
+"""Examination of the gold queries before a run: which of them no answer can match, and which prove little.
+
+Every gold query is compared with itself, by the evaluator and on the question's real database.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from text2sql.formats import percent
 from text2sql.sql.foreign_dialects import reading_dialects
 from text2sql.sql.sandbox import SqliteSandbox
 
-# What is wrong with a gold query, in the words of the tables, the worst first.
+# Kinds of fault, in the words of the messages.
 FAILS = "SQLite cannot run it"
 FAILS_IN_ENGINE = "the engine of its dialect cannot run it"
 UNDECIDED = "undecided against itself"
@@ -32,30 +35,31 @@ TOO_LONG = "longer than an answer may be"
 MADE_UP = "reads what its schema lacks"
 FAILS_ON_FILE = "fails on its real database"
 EMPTY = "empty result on its real database"
+# All kinds, the worst first.
 KINDS = (FAILS, FAILS_IN_ENGINE, UNDECIDED, STOPPED, TOO_LONG, MADE_UP, FAILS_ON_FILE, EMPTY)
-# No answer that is like such a query can be right. The others count as usual; what is odd about them is said.
+# Kinds with which no answer equal to the gold query can be right. The other kinds are reported, and count as usual.
 UNUSABLE = (FAILS, FAILS_IN_ENGINE, UNDECIDED, STOPPED, TOO_LONG)
-# Faults that a gold query has whatever the machine.
-_LASTING = (FAILS, MADE_UP, EMPTY)
-# Raise it when the same gold query has other faults.
+# Kinds that do not depend on the machine or its load, and may be cached.
+_DETERMINISTIC = (FAILS, MADE_UP, EMPTY)
+# Version of the cached results: increase it when the same gold query has other faults.
 FORMAT = 1
-# Gold queries from which what was found is kept whatever `evaluation.cache` says, which is about answers.
+# Number of gold queries from which results are cached even without `evaluation.cache`, which is about answers.
 CACHE_FROM = 100
 _READ_AS = "sqlglot reads it as"
-# Rows that a note names for each kind.
-_NAMED = 5
+# Number of ids that a message lists for each kind.
+_MAX_LISTED = 5
 
 
 @dataclass(frozen=True)
 class Gold:
-    """A gold query with what it is judged on.
+    """A gold query with its schema.
 
     Attributes:
-        id: Of the question.
-        schema: ``CREATE TABLE`` statements; empty where those of the database count.
+        id: The id of the question.
+        schema: ``CREATE TABLE`` statements; empty where the schema is that of the database.
         sql: The query.
         database: A real database file of the question.
-        dialect: Of schema and query.
+        dialect: SQL dialect of schema and query.
     """
 
     id: str
@@ -70,9 +74,9 @@ class GoldFault:
     """One thing that is wrong with one gold query.
 
     Attributes:
-        id: Of the question.
+        id: The id of the question.
         kind: One of `KINDS`.
-        reason: More of it, in a few words; may be empty.
+        reason: Details in a few words; may be empty.
     """
 
     id: str
@@ -83,9 +87,13 @@ class GoldFault:
         return f"{self.id} ({self.reason})" if self.reason else self.id
 
 
+# Kinds of fault, each with a reason.
+Kinds = Sequence[tuple[str, str]]
+
+
 @dataclass(frozen=True)
 class Examined:
-    """What a worker answers of a gold query: the kinds of its faults, each with a reason."""
+    """The result of `examine`: the kinds of a gold query's faults, each with a reason."""
 
     kinds: tuple[tuple[str, str], ...]
 
@@ -100,21 +108,22 @@ def examine_golds(
     advance: Callable[[int], None] = lambda count: None,
     work: Examine | None = None,
 ) -> list[GoldFault]:
-    """Judges every gold query against itself, in worker processes, and runs it on its real database.
+    """Compare every gold query with itself, in worker processes, and run it on its real database.
 
     Args:
         golds: The gold queries.
-        settings: `workers`, `databases`, `timeout` and `cache` count here.
-        seed: Of the databases.
+        settings: The settings `workers`, `databases`, `timeout`, `transpile` and `cache` are used.
+        seed: Seed of the generated databases.
         advance: Called with the number of queries examined since the last call.
-        work: What a worker does with each: `examine`, or `examine_running` where only that counts.
+        work: What to examine: `examine` by default, or `examine_running` where only execution matters.
 
     Returns:
-        What is wrong, in the order of the golds; a query that does not run has no other fault.
+        The faults, in the order of the golds; a query that does not run has no other fault.
     """
-    places: dict[Gold, list[int]] = {}
-    for place, gold in enumerate(golds):
-        places.setdefault(replace(gold, id=""), []).append(place)
+    # Equal queries are examined once.
+    indices: dict[Gold, list[int]] = {}
+    for index, gold in enumerate(golds):
+        indices.setdefault(replace(gold, id=""), []).append(index)
     tasks = [
         PairTask(
             gold.schema,
@@ -127,89 +136,87 @@ def examine_golds(
             timeout=settings.timeout,
             transpile=settings.transpile,
         )
-        for gold in places
+        for gold in indices
     ]
-    groups = list(places.values())
-    found: dict[int, list[GoldFault]] = {}
-    for number, kinds in _examined(tasks, settings, work or examine):
-        for place in groups[number]:
-            found[place] = [GoldFault(golds[place].id, kind, reason) for kind, reason in kinds]
-        advance(len(groups[number]))
-    return [fault for place in sorted(found) for fault in found[place]]
+    groups = list(indices.values())
+    faults: dict[int, list[GoldFault]] = {}
+    for task_index, kinds in _run_examinations(tasks, settings, work or examine):
+        for index in groups[task_index]:
+            faults[index] = [GoldFault(golds[index].id, kind, reason) for kind, reason in kinds]
+        advance(len(groups[task_index]))
+    return [fault for index in sorted(faults) for fault in faults[index]]
 
 
-# Kinds of fault, each with a reason.
-Kinds = Sequence[tuple[str, str]]
-
-
-def _examined(tasks: Sequence[PairTask], settings: EvaluationConfig, work: Examine) -> Iterator[tuple[int, Kinds]]:
-    """The numbers of the tasks with the faults of each; what an earlier start has found is taken from the cache."""
+def _run_examinations(
+    tasks: Sequence[PairTask], settings: EvaluationConfig, work: Examine
+) -> Iterator[tuple[int, Kinds]]:
+    """The index of each task with its kinds of fault, from the cache where an earlier run has examined it."""
     with ExitStack() as stack:
         caching = settings.cache or len(tasks) >= CACHE_FROM
-        kept = stack.enter_context(closing(VerdictCache(cache_directory("verdicts")))) if caching else None
-        keys = [kept.key({work.__name__: FORMAT, **asdict(task)}) for task in tasks] if kept else []
-        left = []
-        for number in range(len(tasks)):
-            faults: Kinds | None = kept.get_json(keys[number]) if kept else None
-            if faults is None:
-                left.append(number)
+        cache = stack.enter_context(closing(VerdictCache(cache_directory("verdicts")))) if caching else None
+        keys = [cache.key({work.__name__: FORMAT, **asdict(task)}) for task in tasks] if cache else []
+        remaining = []
+        for index in range(len(tasks)):
+            kinds: Kinds | None = cache.get_json(keys[index]) if cache else None
+            if kinds is None:
+                remaining.append(index)
             else:
-                yield number, faults
-        # The verdict has its own limit of time, and the result on a real database is fetched once more.
+                yield index, kinds
+        # The comparison has its own time limit, and the query then runs once more on the real database.
         seconds = 2 * settings.timeout
-        chosen = [tasks[number] for number in left]
+        chosen = [tasks[index] for index in remaining]
         engines = engines_of(chosen)
         engine_versions(engines)
         done = run_tasks(work, chosen, workers=settings.workers, seconds=seconds, engines=engines) if chosen else ()
-        for place, answer in done:
-            faults = ((UNDECIDED, answer.reason),) if isinstance(answer, Lost) else answer.kinds
-            # What may depend on the time that was left is found anew.
-            if kept and all(kind in _LASTING for kind, _ in faults):
-                kept.put_json(keys[left[place]], faults)
-            yield left[place], faults
+        for i, result in done:
+            kinds = ((UNDECIDED, result.reason),) if isinstance(result, Lost) else result.kinds
+            # A fault that may come from a time limit is examined again the next time.
+            if cache and all(kind in _DETERMINISTIC for kind, _ in kinds):
+                cache.put_json(keys[remaining[i]], kinds)
+            yield remaining[i], kinds
 
 
 def examine(task: PairTask) -> Examined:
-    """What a worker does with a gold query, which is its own prediction."""
+    """Run in a worker process: compare a gold query with itself, and run it on its real database."""
     if task.dialect != "sqlite":
         return _examine_in_engine(task)
-    gold = _prepared(task)
+    gold = _prepare(task)
     if isinstance(gold, Examined):
         return gold
-    faults = [(MADE_UP, ", ".join(gold.added))] if gold.added else []
+    kinds = [(MADE_UP, ", ".join(gold.added_columns))] if gold.added_columns else []
     verdict = match_task(task)
     if verdict.status != "equivalent":
-        faults.append((UNDECIDED, verdict.reason))
+        kinds.append((UNDECIDED, verdict.reason))
     elif verdict.unused_database:
-        faults.append((FAILS_ON_FILE, verdict.unused_database))
-    elif task.database and not _returns_something(gold.sql, task.database, task.timeout):
-        faults.append((EMPTY, ""))
-    return Examined(tuple(faults))
+        kinds.append((FAILS_ON_FILE, verdict.unused_database))
+    elif task.database and not _returns_values(gold.sql, task.database, task.timeout):
+        kinds.append((EMPTY, ""))
+    return Examined(tuple(kinds))
 
 
 def examine_running(task: PairTask) -> Examined:
-    """What a worker does with a gold query of which only counts whether it runs: nothing is compared."""
+    """Run in a worker process: check only that a gold query runs, without comparing results."""
     if task.dialect != "sqlite":
         return _examine_in_engine(task)
-    gold = _prepared(task)
+    gold = _prepare(task)
     return gold if isinstance(gold, Examined) else Examined(())
 
 
-class _Prepared(NamedTuple):
-    """A gold query that runs in SQLite, and the columns that were made up for it."""
+class _PreparedGold(NamedTuple):
+    """A gold query that runs in SQLite, and the columns that its schema lacks and that were added for it."""
 
     sql: str
-    added: Sequence[str]
+    added_columns: Sequence[str]
 
 
-def _prepared(task: PairTask) -> _Prepared | Examined:
-    """A gold query as SQLite takes it, or that it does not run."""
+def _prepare(task: PairTask) -> _PreparedGold | Examined:
+    """Prepare a gold query for SQLite; the fault where it does not run."""
     with closing(SqlitePreparation(task.schema, task.gold, task.gold, task.seed, task.database)) as preparation:
         try:
             gold = preparation.prepare_gold()
         except GoldFails as failure:
-            return Examined(((FAILS, f"{failure}; {_dialects(task.gold)}"),))
-        return _Prepared(gold.sql, preparation.notes.made_up)
+            return Examined(((FAILS, f"{failure}; {_other_dialects(task.gold)}"),))
+        return _PreparedGold(gold.sql, preparation.notes.made_up)
 
 
 def _examine_in_engine(task: PairTask) -> Examined:
@@ -221,93 +228,96 @@ def _examine_in_engine(task: PairTask) -> Examined:
     return Examined(((UNDECIDED, verdict.reason),))
 
 
-def _dialects(sql: str) -> str:
-    found = reading_dialects(sql)
-    return f"{_READ_AS} {', '.join(found)}" if found else "sqlglot reads it in no other dialect either"
+def _other_dialects(sql: str) -> str:
+    """Which dialects sqlglot parses a query in, in words."""
+    dialects = reading_dialects(sql)
+    return f"{_READ_AS} {', '.join(dialects)}" if dialects else "sqlglot reads it in no other dialect either"
 
 
-def _returns_something(sql: str, path: str, seconds: float) -> bool:
-    """Whether a query that runs on a real database returns a row there that is not all NULL."""
-    with closing(SqliteSandbox.from_file(path)) as box:
-        box.allow_json_tables()
-        rows = box.run(sql, ON_FILE_STEPS, seconds, ON_FILE_ROWS).rows
+def _returns_values(sql: str, path: str, seconds: float) -> bool:
+    """Whether a query returns on a real database a row that is not all NULL."""
+    with closing(SqliteSandbox.from_file(path)) as sandbox:
+        sandbox.allow_json_tables()
+        rows = sandbox.run(sql, ON_FILE_STEPS, seconds, ON_FILE_ROWS).rows
     return any(value is not None for row in rows for value in row)
 
 
 def stopped_golds(answers: Mapping[str, str], stop: Sequence[str]) -> list[GoldFault]:
-    """The golds that hold a text at which answers are cut.
+    """The golds that contain a stop string, at which answers are cut.
 
     Args:
-        answers: By id what a model would have to write.
-        stop: The texts.
+        answers: By id the text that a model would have to write.
+        stop: The stop strings.
     """
     return [
-        GoldFault(name, STOPPED, f"evaluation.stop: {text!r}")
-        for name, answer in answers.items()
+        GoldFault(id_, STOPPED, f"evaluation.stop: {text!r}")
+        for id_, answer in answers.items()
         if (text := next((text for text in stop if text in answer.strip()), None)) is not None
     ]
 
 
-def long_golds(lengths: Mapping[str, int], limit: int) -> list[GoldFault]:
+def long_golds(lengths: Mapping[str, int], max_new_tokens: int) -> list[GoldFault]:
     """The golds that are longer than an answer may be.
 
     Args:
-        lengths: By id the tokens that a model would have to write.
-        limit: `evaluation.max_new_tokens`.
+        lengths: By id the number of tokens that a model would have to write.
+        max_new_tokens: The limit, `evaluation.max_new_tokens`.
     """
     return [
-        GoldFault(name, TOO_LONG, f"{length} tokens, evaluation.max_new_tokens={limit}")
-        for name, length in lengths.items()
-        if length > limit
+        GoldFault(id_, TOO_LONG, f"{length} tokens, evaluation.max_new_tokens={max_new_tokens}")
+        for id_, length in lengths.items()
+        if length > max_new_tokens
     ]
 
 
 def count_faults(faults: Sequence[GoldFault]) -> dict[str, int]:
-    """How many golds have each kind of fault, the worst kind first."""
+    """Number of golds with each kind of fault, the worst kind first."""
     counts = Counter(fault.kind for fault in faults)
     return {kind: counts[kind] for kind in KINDS if counts[kind]}
 
 
-def describe_faults(faults: Sequence[GoldFault], golds: int, named: int | None = _NAMED) -> list[str]:
+def describe_faults(faults: Sequence[GoldFault], golds: int, max_listed: int | None = _MAX_LISTED) -> list[str]:
     """A sentence for each kind of fault: how many golds have it, and which.
 
     Args:
-        faults: What was found.
-        golds: How many gold queries there are.
-        named: Rows to name of each kind, None for all.
+        faults: The faults.
+        golds: Number of gold queries.
+        max_listed: How many golds of each kind to list, None for all.
     """
     sentences = []
     for kind, count in count_faults(faults).items():
         rows = [str(fault) for fault in faults if fault.kind == kind]
-        shown = "; ".join(rows[:named]) + ("; ..." if named is not None and len(rows) > named else "")
-        right = "No answer like them can be right" if kind in UNUSABLE else "They count all the same"
-        sentences.append(f"Gold queries, {kind}: {count} of {golds}. {right}. {shown}")
+        is_cut = max_listed is not None and len(rows) > max_listed
+        listed = "; ".join(rows[:max_listed]) + ("; ..." if is_cut else "")
+        consequence = "No answer like them can be right" if kind in UNUSABLE else "They count all the same"
+        sentences.append(f"Gold queries, {kind}: {count} of {golds}. {consequence}. {listed}")
     return sentences
 
 
-def check_golds(faults: Sequence[GoldFault], golds: int, most: float) -> None:
-    """Raises UserError where more than a share of the gold queries are unusable.
+def check_golds(faults: Sequence[GoldFault], golds: int, max_unusable: float) -> None:
+    """Raise UserError if more than a share of the gold queries are unusable.
 
     Args:
-        faults: What was found.
-        golds: How many gold queries there are.
-        most: The share, `evaluation.max_unusable_golds`.
+        faults: The faults.
+        golds: Number of gold queries.
+        max_unusable: The share, `evaluation.max_unusable_golds`.
     """
     unusable = [fault for fault in faults if fault.kind in UNUSABLE]
-    lost = len({fault.id for fault in unusable})
-    if lost > most * golds:
-        first = "\n".join(f"  {sentence}" for sentence in describe_faults(unusable, golds, 3))
-        longer = any(fault.kind == TOO_LONG for fault in unusable)
-        more = "Raise evaluation.max_new_tokens for those that are longer, correct" if longer else "Correct"
+    count = len({fault.id for fault in unusable})
+    if count > max_unusable * golds:
+        sentences = "\n".join(f"  {sentence}" for sentence in describe_faults(unusable, golds, 3))
+        has_long = any(fault.kind == TOO_LONG for fault in unusable)
+        advice = "Raise evaluation.max_new_tokens for those that are longer, correct" if has_long else "Correct"
         raise UserError(
-            f"Of {golds} gold queries, {lost} ({percent(lost / golds)}) are such that no answer like them can be "
-            f"right, more than evaluation.max_unusable_golds={most:g}:\n{first}\n{more} or drop these rows, or raise "
-            f"evaluation.max_unusable_golds to go on and count them as wrong.{_other_dialects(unusable)}"
+            f"Of {golds} gold queries, {count} ({percent(count / golds)}) are such that no answer like them can be "
+            f"right, more than evaluation.max_unusable_golds={max_unusable:g}:\n{sentences}\n{advice} or drop these "
+            f"rows, or raise evaluation.max_unusable_golds to go on and count them as wrong."
+            f"{_suggest_dialect(unusable)}"
         )
 
 
-def _other_dialects(faults: Sequence[GoldFault]) -> str:
-    """What to try where most queries that SQLite cannot run are read in a dialect that can be judged."""
+def _suggest_dialect(faults: Sequence[GoldFault]) -> str:
+    """The advice to set data.dialect, where most queries that SQLite cannot run parse in a supported dialect."""
     foreign = [fault.reason.rpartition(_READ_AS)[2].split(", ") for fault in faults if fault.kind == FAILS]
     reads = Counter(name.strip() for names in foreign for name in names if name.strip() in DIALECTS)
     likely = [name for name in DIALECTS if 2 * reads[name] > len(foreign)]

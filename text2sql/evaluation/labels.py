@@ -1,7 +1,7 @@
-"""In which ways a wrong prediction departs from its gold query, read from the syntax trees.
+"""Error labels: how a wrong prediction differs from its gold query, read from the syntax trees.
 
-A new error label is an entry of `LABELS` and the place below that finds it. The module is not
-named `error_labels`: that is a function of the package.
+A new error label needs an entry in `LABELS` and the code below that assigns it. The module is not named `error_labels`,
+which is a function of the package.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ LABELS = {
     "other": "None of these.",
 }
 
-# What the guard says of a text that no parser follows.
+# Message of `text2sql.engines.guard` for a text that does not parse.
 _UNPARSED = "it does not parse as"
+# Parts of the engines' messages for syntax errors.
 _SYNTAX = (
     "syntax error",
     "incomplete input",
@@ -78,22 +79,23 @@ _OPERATORS: dict[type[exp.Expr], str] = {
     exp.Exists: "exists",
     exp.Glob: "glob",
 }
-_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+# Comparisons with their operands swapped.
+_MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
 def error_labels(schema: str, gold: str, predicted: str, verdict: Verdict, dialect: Dialect = "sqlite") -> list[str]:
-    """Says in which ways a wrong prediction departs from the gold query.
+    """Label how a wrong prediction differs from the gold query.
 
     Args:
         schema: ``CREATE TABLE`` statements.
         gold: The gold query.
         predicted: The raw prediction.
-        verdict: What `execution_match` said of it.
-        dialect: Of schema and queries.
+        verdict: The verdict of `execution_match`.
+        dialect: SQL dialect of schema and queries.
 
     Returns:
-        Labels in a fixed order, none for a correct prediction. They describe how the trees differ, so they are hints:
-        two queries may differ in more ways than those that matter.
+        Labels in the order of `LABELS`, none for a correct prediction. They describe how the syntax trees differ, so
+        they are hints: not every difference makes the query wrong.
     """
     text = extract_sql_in(predicted, dialect)
     return find_labels(schema, gold, text, verdict, compile_failure(schema, gold, predicted, dialect), dialect)
@@ -102,30 +104,30 @@ def error_labels(schema: str, gold: str, predicted: str, verdict: Verdict, diale
 def find_labels(
     schema: str, gold: str, text: str, verdict: Verdict, failure: QueryFailed | None, dialect: Dialect = "sqlite"
 ) -> list[str]:
-    """The labels of the query `text`, as `error_labels`, where `failure` is known already."""
+    """The labels of a query as in `error_labels`, with `failure` the known result of `compile_failure`."""
     if verdict.correct or verdict.status == "undecided":
         return []
     if not text:
         return ["syntax"]
     if verdict.status == "refused":
         return ["not a query" if is_write(text) else "unsafe"]
-    found = {"too slow"} if verdict.status == "timeout" else set()
+    labels = {"too slow"} if verdict.status == "timeout" else set()
     if failure is not None:
         missing = missing_name(failure)
         if is_syntax_error(failure):
             return ["syntax"]
         if missing is not None and missing[0] != "ambiguous":
-            found.add(f"unknown {missing[0]}")
-    known = parse_schema(schema)
-    gold_tree, tree = (parse_query(sql, known, dialect) for sql in (strip_semicolon(gold), text))
+            labels.add(f"unknown {missing[0]}")
+    parsed_schema = parse_schema(schema)
+    gold_tree, tree = (parse_query(sql, parsed_schema, dialect) for sql in (strip_semicolon(gold), text))
     if gold_tree is not None and tree is not None:
-        features, other = _Features.of(gold_tree, known), _Features.of(tree, known)
-        if "unknown column" in found:
-            other = other.without_unknown(features, known)
-        found |= _compare(features, other)
-        if "unknown table" in found:
-            found -= {"wrong table", "extra join", "missing join"}
-    return [label for label in LABELS if label in found] or ["other"]
+        expected, features = _Features.of(gold_tree, parsed_schema), _Features.of(tree, parsed_schema)
+        if "unknown column" in labels:
+            features = features.without_unknown(expected, parsed_schema)
+        labels |= _compare(expected, features)
+        if "unknown table" in labels:
+            labels -= {"wrong table", "extra join", "missing join"}
+    return [label for label in LABELS if label in labels] or ["other"]
 
 
 def is_syntax_error(failure: QueryFailed) -> bool:
@@ -136,7 +138,7 @@ def is_syntax_error(failure: QueryFailed) -> bool:
 def compile_failure(
     schema: str, gold: str, predicted: str, dialect: Dialect = "sqlite", transpile: bool = False
 ) -> QueryFailed | None:
-    """Why a prediction cannot run on its schema; None if it can, or if nobody knows without the engine."""
+    """Why a prediction does not compile on its schema; None if it does, or if that needs an engine that is not used."""
     from text2sql.equivalence.engine_pair import compile_in_engine
     from text2sql.equivalence.sqlite_pair import compile_prediction
 
@@ -149,9 +151,9 @@ def compile_failure(
 
 
 def parse_query(sql: str, schema: Schema, dialect: Dialect = "sqlite") -> exp.Expr | None:
-    """The tree of a query; double quotes around what is no column of the schema make a string, as SQLite has it.
+    """Parse a query; as in SQLite, a name in double quotes that is no column of the schema is a string.
 
-    sql-create-context writes all its strings so.
+    All strings of sql-create-context are written in this way.
     """
     tree = parse_in_dialect(sql, dialect)
     if tree is None or dialect != "sqlite":
@@ -160,15 +162,15 @@ def parse_query(sql: str, schema: Schema, dialect: Dialect = "sqlite") -> exp.Ex
     columns |= {alias.alias.lower() for alias in tree.find_all(exp.Alias)}
     for column in list(tree.find_all(exp.Column)):
         name = column.this
-        quoted = isinstance(name, exp.Identifier) and name.quoted and not column.table
-        if quoted and name.name.lower() not in columns and column is not tree:
+        is_quoted = isinstance(name, exp.Identifier) and name.quoted and not column.table
+        if is_quoted and name.name.lower() not in columns and column is not tree:
             column.replace(exp.Literal.string(name.name))
     return tree
 
 
 @dataclass
 class _Features:
-    """The parts of a query that labels speak of, with aliases resolved."""
+    """The parts of a query that error labels compare, with table aliases resolved to table names."""
 
     columns: list[str] = field(default_factory=list)
     nested_columns: list[str] = field(default_factory=list)
@@ -188,13 +190,13 @@ class _Features:
 
     @classmethod
     def of(cls, tree: exp.Expr, schema: Schema) -> _Features:
-        """Reads the features of a tree."""
+        """Extract the features of a syntax tree."""
         features, names = cls(), _Names(tree, schema)
         for select in tree.find_all(exp.Select):
-            features._select(select, names)
+            features._add_select(select, names)
         for node in tree.find_all(exp.SetOperation):
             features.set_operations[type(node).__name__.lower() + ("" if node.args.get("distinct") else " all")] += 1
-        features._operators(tree, names)
+        features._add_tables_and_operators(tree, names)
         for order in tree.find_all(exp.Order):
             features.order += [_direction(term, names) for term in order.expressions]
         features.limit = [str(literal_value(node.expression)) for node in tree.find_all(exp.Limit)]
@@ -203,55 +205,56 @@ class _Features:
         return features
 
     def without_unknown(self, gold: _Features, schema: Schema) -> _Features:
-        """These features with the columns that are not there put right, where the gold query has one in their place.
+        """These features with each unknown column replaced by the gold query's column at the same position.
 
-        That they are not there is one error, and has its label.
+        An unknown column has its own label, and should not also cause others.
         """
 
-        def unknown(name: str) -> bool:
+        def is_unknown(name: str) -> bool:
             table, _, column = name.removesuffix(" desc").rpartition(".")
             return re.fullmatch(r"[\w.]+", name.removesuffix(" desc")) is not None and (
                 table not in schema.tables or column not in schema.tables[table].columns
             )
 
-        def put_right(own: Sequence[str], meant: Sequence[str]) -> list[str]:
-            if len(own) != len(meant):
-                return list(own)
-            return [right if unknown(name) else name for name, right in zip(own, meant, strict=True)]
+        def replace_unknown(names: Sequence[str], gold_names: Sequence[str]) -> list[str]:
+            if len(names) != len(gold_names):
+                return list(names)
+            return [right if is_unknown(name) else name for name, right in zip(names, gold_names, strict=True)]
 
         conditions: Counter[Condition] = Counter()
-        for own in self.conditions.elements():
-            meant = next((g for g in gold.conditions if g[1:] == own[1:]), own) if unknown(own[0]) else own
-            conditions[meant] += 1
-        alike = _functions(self.aggregates) == _functions(gold.aggregates)
+        for condition in self.conditions.elements():
+            if is_unknown(condition[0]):
+                condition = next((other for other in gold.conditions if other[1:] == condition[1:]), condition)
+            conditions[condition] += 1
+        known_first = sorted(self.group, key=is_unknown)
+        shared_first = sorted(gold.group, key=lambda name: name not in self.group)
+        same_functions = _functions(self.aggregates) == _functions(gold.aggregates)
         return replace(
             self,
-            columns=put_right(self.columns, gold.columns),
-            order=put_right(self.order, gold.order),
-            group=set(
-                put_right(sorted(self.group, key=unknown), sorted(gold.group, key=lambda g: g not in self.group))
-            ),
-            aggregates=gold.aggregates if alike else self.aggregates,
+            columns=replace_unknown(self.columns, gold.columns),
+            order=replace_unknown(self.order, gold.order),
+            group=set(replace_unknown(known_first, shared_first)),
+            aggregates=gold.aggregates if same_functions else self.aggregates,
             conditions=conditions,
         )
 
-    def _select(self, select: exp.Select, names: _Names) -> None:
+    def _add_select(self, select: exp.Select, names: _Names) -> None:
         if select.parent is None or isinstance(select.parent, (exp.SetOperation, exp.Subquery)):
             nested = select.find_ancestor(exp.Where, exp.Having) is not None
             for item in select.expressions:
-                found = [names.resolve(column) for column in item.find_all(exp.Column, exp.Star)]
-                (self.nested_columns if nested else self.columns).extend(found)
+                columns = [names.resolve(column) for column in item.find_all(exp.Column, exp.Star)]
+                (self.nested_columns if nested else self.columns).extend(columns)
         self.distinct += select.args.get("distinct") is not None
         for join in select.args.get("joins") or ():
             self.join_types[(join.side or "").upper()] += 1
         group = select.args.get("group")
         self.group |= {names.render(term) for term in group.expressions} if group else set()
 
-    def _operators(self, tree: exp.Expr, names: _Names) -> None:
+    def _add_tables_and_operators(self, tree: exp.Expr, names: _Names) -> None:
         for table in tree.find_all(exp.Table):
             self.tables[table.name.lower()] += 1
         for call in tree.find_all(exp.AggFunc):
-            # Those have a label of their own.
+            # Aggregates in HAVING and ORDER BY are covered by the labels of these clauses.
             if isinstance(call.find_ancestor(exp.Having, exp.Order, exp.Select), (exp.Having, exp.Order)):
                 continue
             inner = call.this.name.lower() if isinstance(call.this, exp.Column) else ""
@@ -260,24 +263,24 @@ class _Features:
         for kind in (exp.Or, exp.Not):
             self.connectives[kind.__name__] += sum(1 for _ in tree.find_all(kind))
         for node in tree.find_all(*_OPERATORS):
-            self._condition(node, names)
+            self._add_condition(node, names)
 
-    def _condition(self, node: exp.Expr, names: _Names) -> None:
+    def _add_condition(self, node: exp.Expr, names: _Names) -> None:
         op = _OPERATORS[type(node)]
         left, right = node.this, node.args.get("expression")
         if isinstance(left, exp.Column) and isinstance(right, exp.Column) and op == "=":
             self.joins.add(frozenset((names.resolve(left), names.resolve(right))))
             return
         if isinstance(left, exp.Literal) and right is not None and not isinstance(right, exp.Literal):
-            left, right, op = right, left, _FLIPPED.get(op, op)
-        target = self.having if node.find_ancestor(exp.Having, exp.Where, exp.Select).__class__ is exp.Having else None
+            left, right, op = right, left, _MIRRORED.get(op, op)
+        in_having = isinstance(node.find_ancestor(exp.Having, exp.Where, exp.Select), exp.Having)
+        operands = [right] if right is not None else [v for k, v in node.args.items() if k in ("low", "high")]
+        operands += node.expressions if isinstance(node, exp.In) else []
+        operands += [node.args["query"]] if node.args.get("query") else []
         value = ", ".join(
-            repr(literal_value(item)) if not item.find(exp.Select) else "subquery"
-            for item in ([right] if right is not None else [v for k, v in node.args.items() if k in ("low", "high")])
-            + list(node.expressions if isinstance(node, exp.In) else [])
-            + ([node.args["query"]] if node.args.get("query") else [])
+            "subquery" if operand.find(exp.Select) else repr(literal_value(operand)) for operand in operands
         )
-        (self.conditions if target is None else target)[names.render(left), op, value] += 1
+        (self.having if in_having else self.conditions)[names.render(left), op, value] += 1
 
 
 def _direction(term: exp.Expr, names: _Names) -> str:
@@ -286,7 +289,7 @@ def _direction(term: exp.Expr, names: _Names) -> str:
 
 
 class _Names:
-    """Resolves the columns of a query to ``table.column``."""
+    """Resolves the column references of a query to ``table.column``."""
 
     def __init__(self, tree: exp.Expr, schema: Schema) -> None:
         self._aliases = {(t.alias or t.name).lower(): t.name.lower() for t in tree.find_all(exp.Table)}
@@ -300,8 +303,8 @@ class _Names:
         if table:
             return f"{self._aliases.get(table, table)}.{name}"
         for candidate in dict.fromkeys(self._aliases.values()):
-            known = self._schema.tables.get(candidate)
-            if known is not None and name in known.columns:
+            table_schema = self._schema.tables.get(candidate)
+            if table_schema is not None and name in table_schema.columns:
                 return f"{candidate}.{name}"
         return name
 
@@ -316,13 +319,13 @@ class _Names:
 
 
 def _compare(gold: _Features, other: _Features) -> set[str]:
-    """The labels for what differs."""
-    found = (
+    """The labels for the differences between two queries' features."""
+    labels = (
         compare_conditions(*_conditions(gold, other)) | _compare_tables(gold, other) | _compare_aggregates(gold, other)
     )
     if gold.connectives != other.connectives:
-        found.add("wrong operator")
-    pairs: Iterable[tuple[str, bool]] = (
+        labels.add("wrong operator")
+    differences: Iterable[tuple[str, bool]] = (
         ("wrong column", _selected(gold, other) != _selected(other, gold)),
         ("wrong column", gold.nesting == other.nesting and gold.nested_columns != other.nested_columns),
         ("distinct", bool(gold.distinct) != bool(other.distinct)),
@@ -333,11 +336,11 @@ def _compare(gold: _Features, other: _Features) -> set[str]:
         ("set operation", gold.set_operations != other.set_operations),
         ("nesting", gold.nesting != other.nesting),
     )
-    return found | {label for label, differs in pairs if differs}
+    return labels | {label for label, differs in differences if differs}
 
 
 def _selected(features: _Features, other: _Features) -> list[str]:
-    """The columns selected, without their tables where the queries read other tables: that is another error."""
+    """The selected columns, without their tables if the queries read different tables, which is a label of its own."""
     if features.tables == other.tables:
         return features.columns
     return [name.rpartition(".")[2] for name in features.columns]
@@ -348,38 +351,42 @@ def _compare_tables(gold: _Features, other: _Features) -> set[str]:
         missing, extra = gold.tables - other.tables, other.tables - gold.tables
         return {"wrong table"} if missing and extra else {"missing join"} if missing else {"extra join"}
     if gold.nesting != other.nesting:
-        # What is nested is not joined.
+        # One query nests what the other joins, which the label "nesting" says.
         return set()
-    labels = (("join key", gold.joins != other.joins), ("join type", gold.join_types != other.join_types))
-    return {label for label, differs in labels if differs}
+    differences = (("join key", gold.joins != other.joins), ("join type", gold.join_types != other.join_types))
+    return {label for label, differs in differences if differs}
 
 
 def _compare_aggregates(gold: _Features, other: _Features) -> set[str]:
-    """What is aggregated is a column: only where the same columns are selected has another aggregate one of them."""
-    functions = (_functions(gold.aggregates), _functions(other.aggregates))
-    if functions[0] == functions[1] and _selected(gold, other) == _selected(other, gold):
-        functions = (gold.aggregates, other.aggregates)
-    missing, extra = functions[0] - functions[1], functions[1] - functions[0]
+    """The labels for different aggregates.
+
+    Their columns are compared only if the selected columns are the same; "wrong column" covers the other case.
+    """
+    expected, actual = _functions(gold.aggregates), _functions(other.aggregates)
+    if expected == actual and _selected(gold, other) == _selected(other, gold):
+        expected, actual = gold.aggregates, other.aggregates
+    missing, extra = expected - actual, actual - expected
     if missing and extra:
         return {"wrong aggregate"}
     return {"missing aggregate"} if missing else {"extra aggregate"} if extra else set()
 
 
 def _functions(aggregates: Counter[str]) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for call, times in aggregates.items():
-        found[call.partition("(")[0]] += times
-    return found
+    """The aggregate functions without their columns."""
+    functions: Counter[str] = Counter()
+    for call, count in aggregates.items():
+        functions[call.partition("(")[0]] += count
+    return functions
 
 
 def _conditions(gold: _Features, other: _Features) -> tuple[Counter[Condition], Counter[Condition]]:
-    """The conditions of both, less what has another label: other tables, and what is nested in one query alone."""
-    found = []
+    """The conditions of both queries, without the differences that have other labels: tables and nesting."""
+    comparable: list[Counter[Condition]] = []
     for features in (gold, other):
-        plain: Counter[Condition] = Counter()
-        for (column, operator, value), times in features.conditions.items():
+        conditions: Counter[Condition] = Counter()
+        for (column, operator, value), count in features.conditions.items():
             if "subquery" not in value or gold.nesting == other.nesting:
                 name = column if gold.tables == other.tables else column.rpartition(".")[2]
-                plain[name, operator, value] += times
-        found.append(plain)
-    return found[0], found[1]
+                conditions[name, operator, value] += count
+        comparable.append(conditions)
+    return comparable[0], comparable[1]

@@ -1,7 +1,7 @@
-"""A language model as a second opinion: what it is asked, what counts as its answer, and how often it agrees.
+"""The LLM judge: the prompt, the parser of its answers, and its agreement with execution.
 
-The opinion stands next to the verdicts of execution and never replaces them. It is worth what `agreement` says: Cohen's
-kappa with execution on the same predictions.
+Its opinion stands next to the evaluator's verdicts and never replaces them. How far it can be trusted is measured by
+Cohen's kappa between the two on the same predictions.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from text2sql.equivalence.verdict import Verdict
 from text2sql.runs.evaluation_summary import Agreement, OpinionSummary
 from text2sql.runs.records import Opinion
 
-# Questions put to the judge before its answer counts as malformed.
+# How often the judge is asked before its answer counts as malformed.
 ATTEMPTS = 3
 ERROR_TYPES = ("none", "incomplete", "irrelevant", "logic_error")
-_FENCED = re.compile(r"\A```(?:json)?\s*\n(.*?)\n?```\Z", re.DOTALL | re.IGNORECASE)
-_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+_CODE_FENCE = re.compile(r"\A```(?:json)?\s*\n(.*?)\n?```\Z", re.DOTALL | re.IGNORECASE)
+_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 
 INSTRUCTIONS = """\
 You judge SQL queries that a program wrote to answer a question about a {dialect} database. You are given one JSON \
@@ -45,7 +45,16 @@ Messages = list[dict[str, str]]
 
 
 class JudgeCase(NamedTuple):
-    """What the judge is shown of one prediction."""
+    """A prediction as the judge is shown it.
+
+    Attributes:
+        question: The question in natural language.
+        schema: ``CREATE TABLE`` statements.
+        gold: The gold query.
+        predicted: The query to judge.
+        evidence: External knowledge given with the question, as in BIRD.
+        dialect: SQL dialect of schema and queries.
+    """
 
     question: str
     schema: str
@@ -55,7 +64,7 @@ class JudgeCase(NamedTuple):
     dialect: Dialect = "sqlite"
 
 
-def conversation(
+def judge_messages(
     question: str, schema: str, gold: str, predicted: str, evidence: str | None = None, dialect: Dialect = "sqlite"
 ) -> Messages:
     """The messages that ask for an opinion on one prediction."""
@@ -66,22 +75,22 @@ def conversation(
     ]
 
 
-def again(messages: Messages, answer: str, problem: str) -> Messages:
-    """The conversation gone on after a malformed answer."""
+def ask_again(messages: Messages, answer: str, problem: str) -> Messages:
+    """The conversation with a malformed answer and the complaint about it appended."""
     complaint = f"That is not the answer asked for: {problem}. Answer with the one JSON object and nothing else."
     return [*messages, {"role": "assistant", "content": answer}, {"role": "user", "content": complaint}]
 
 
 def read_opinion(answer: str) -> Opinion:
-    """The opinion in an answer; ``malformed``, with what is wrong as its reason, if it is not what was asked for.
+    """Parse the judge's answer; the opinion is ``malformed``, with the problem as its reason, if that fails.
 
-    The whole answer must be one JSON object with the three fields, in a code fence or not; a judge's reasoning before
-    it, in ``<think>`` tags, is left out.
+    The whole answer must be one JSON object with the three fields, in a code fence or not. Reasoning in ``<think>``
+    tags before it is ignored.
     """
-    text = _THOUGHT.sub("", answer).strip()
-    fenced = _FENCED.match(text)
+    text = _THINKING.sub("", answer).strip()
+    fence = _CODE_FENCE.match(text)
     try:
-        value = json.loads(fenced[1] if fenced else text)
+        value = json.loads(fence[1] if fence else text)
     except (ValueError, RecursionError):
         return Opinion(status="malformed", reason="it is not JSON")
     if not isinstance(value, dict) or set(value) != {"correct", "error_type", "reason"}:
@@ -102,7 +111,8 @@ def cohens_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
     """Agreement of two judges beyond chance (J. Cohen, Educational and Psychological Measurement 20, 1960).
 
     Returns:
-        1 for perfect agreement, 0 for what chance gives; None where chance alone agrees always (or nothing is judged).
+        1 for perfect agreement, 0 for agreement by chance; None where it is undefined: nothing was judged, or chance
+        alone gives full agreement.
     """
     n = len(first)
     if n == 0:
@@ -114,11 +124,11 @@ def cohens_kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
 
 
 def summarize_opinions(opinions: Sequence[Opinion], verdicts: Sequence[Verdict]) -> OpinionSummary:
-    """What the judge says of a set, and how far it agrees with execution.
+    """Summarise the judge's opinions of a set of predictions, and its agreement with execution.
 
     Args:
         opinions: One per prediction.
-        verdicts: Of execution, in the same order; those that are ``undecided`` take no part in the agreement.
+        verdicts: The evaluator's verdicts in the same order; ``undecided`` ones take no part in the agreement.
     """
     judged = [opinion for opinion in opinions if opinion.status == "judged"]
     statuses = Counter(opinion.status for opinion in opinions)
@@ -127,24 +137,24 @@ def summarize_opinions(opinions: Sequence[Opinion], verdicts: Sequence[Verdict])
         for opinion, verdict in zip(opinions, verdicts, strict=True)
         if opinion.status == "judged" and verdict.status != "undecided"
     ]
-    kinds = Counter(both)
+    confusion = Counter(both)
     errors = Counter(opinion.error_type for opinion in judged if not opinion.correct)
-    right = sum(bool(opinion.correct) for opinion in judged)
+    correct = sum(bool(opinion.correct) for opinion in judged)
     return OpinionSummary(
         n=len(opinions),
         judged=statuses["judged"],
         malformed=statuses["malformed"],
         unanswered=statuses["unanswered"],
-        correct=right,
-        accuracy=right / len(judged) if judged else None,
+        correct=correct,
+        accuracy=correct / len(judged) if judged else None,
         error_types={name: errors[name] for name in ERROR_TYPES[1:]},
         agreement=Agreement(
             n=len(both),
-            kappa=cohens_kappa([ours for ours, _ in both], [theirs for _, theirs in both]),
-            both_right=kinds[True, True],
-            both_wrong=kinds[False, False],
-            judge_only=kinds[True, False],
-            execution_only=kinds[False, True],
+            kappa=cohens_kappa([judge for judge, _ in both], [execution for _, execution in both]),
+            both_right=confusion[True, True],
+            both_wrong=confusion[False, False],
+            judge_only=confusion[True, False],
+            execution_only=confusion[False, True],
         ),
     )
 
@@ -154,9 +164,9 @@ __all__ = [
     "ERROR_TYPES",
     "JudgeCase",
     "Opinion",
-    "again",
+    "ask_again",
     "cohens_kappa",
-    "conversation",
+    "judge_messages",
     "read_opinion",
     "summarize_opinions",
 ]

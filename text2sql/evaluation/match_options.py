@@ -1,4 +1,4 @@
-"""How the answers of a run are matched with their gold queries, as its configuration says."""
+"""The options for matching a run's answers with their gold queries, from its configuration."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from text2sql.equivalence.scoring import MatchOptions
 
 
 def match_options(config: Config) -> MatchOptions:
-    """The options of `score_pairs` and its kin for every verdict of a run.
+    """The options of `score_pairs` and related functions for every verdict of a run.
 
-    The databases hang on `data.seed`, so that runs of several seeds are judged alike.
+    The databases are seeded with `data.seed`, so that runs with different seeds are scored on the same databases.
     """
     settings = config.evaluation
     return MatchOptions(

@@ -1,4 +1,4 @@
-"""The metrics of an evaluation: one table from which terminal, report, model card and comparison take their words.
+"""The metrics of an evaluation: one table from which terminal, report, model card and comparison take their labels.
 
 A new metric is a field of `text2sql.runs.evaluation_summary.EvaluationSummary`, its value in
 `text2sql.evaluation.aggregate.summarize`, and an entry here.
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from text2sql.formats import MISSING, count, dollars, percent
-from text2sql.runs.evaluation_summary import Evidence, JudgeSummary
+from text2sql.runs.evaluation_summary import EquivalenceBasis, JudgeSummary
 
-# What every table calls the two ends of an interval.
+# Label of a confidence interval in every table.
 INTERVAL = "95% interval"
 
 
@@ -21,11 +21,11 @@ class Metric:
     """One metric.
 
     Attributes:
-        name: In ``summary.json``.
-        label: In tables.
+        name: Key in ``summary.json``.
+        label: Label in tables.
         unit: ``share`` of the questions, shown in percent; ``questions``, a number of them; or ``score``.
-        decimals: Shown.
-        explanation: What it says, in one sentence.
+        decimals: Number of decimals shown.
+        explanation: What it measures, in one sentence.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Metric:
     explanation: str
 
     def show(self, value: float | None) -> str:
-        """A value as it is shown everywhere."""
+        """Format a value for tables and sentences."""
         if value is None:
             return MISSING
         if self.unit == "share":
@@ -85,31 +85,30 @@ BENCHMARKS = (
     Metric("bird_rves", "BIRD R-VES", "score", 1, "BIRD Mini-Dev's reward for speed."),
 )
 
+# The columns of the table of an `EquivalenceBasis`, see `basis_cells`.
+BASIS_COLUMNS = ("Equivalent", "Same query", "Proven in a bound", "Tested", "Telling databases, median", "Fewest")
 
-# The columns of `evidence_cells`.
-EVIDENCE = ("Equivalent", "Same query", "Proven in a bound", "Tested", "Telling databases, median", "Fewest")
-
-# Where all questions are about one database.
-ONE_DATABASE = (
+# Note on the interval where all questions are about one database.
+SINGLE_DATABASE_NOTE = (
     "All questions are about one database, and one says nothing of others: the interval is that of the accuracy on "
     "databases at large, and would be narrower for this one."
 )
 
 
-def evidence_cells(evidence: Evidence) -> list[str]:
-    """What the verdicts ``equivalent`` of a model rest on, as a row under `EVIDENCE`."""
+def basis_cells(basis: EquivalenceBasis) -> list[str]:
+    """What the verdicts ``equivalent`` of a model rest on, as a row under `BASIS_COLUMNS`."""
     return [
-        count(evidence.canonical + evidence.bounded + evidence.tested),
-        count(evidence.canonical),
-        count(evidence.bounded),
-        count(evidence.tested),
-        count(evidence.median_telling),
-        count(evidence.fewest_telling),
+        count(basis.canonical + basis.bounded + basis.tested),
+        count(basis.canonical),
+        count(basis.bounded),
+        count(basis.tested),
+        count(basis.median_telling),
+        count(basis.fewest_telling),
     ]
 
 
 def judge_facts(judge: JudgeSummary) -> list[tuple[str, str]]:
-    """What a table says of a language model's opinion: for each fact its name and its value."""
+    """The rows of the table of an LLM judge's opinions: name and value."""
     agreement = judge.agreement
     kappa = "undefined" if agreement.kappa is None else f"{agreement.kappa:.2f}"
     tokens = f"{count(judge.prompt_tokens + judge.completion_tokens)} tokens"
@@ -126,5 +125,5 @@ def judge_facts(judge: JudgeSummary) -> list[tuple[str, str]]:
 
 
 def status_name(status: str) -> str:
-    """A verdict's status as tables name it: a model that does not answer at all has been refused nothing."""
+    """A verdict's status in tables; ``refused`` is explained, as it includes answers without a query."""
     return "refused: it is no query, or does more than read" if status == "refused" else status

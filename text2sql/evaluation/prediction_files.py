@@ -1,4 +1,4 @@
-"""Files of predictions that exist already: rows with columns, or the pairs of files that Spider and BIRD score.
+"""Readers of prediction files: rows with columns, or the pairs of files that Spider's and BIRD's scripts take.
 
 Spider's gold file has ``SQL<tab>db_id`` on each line, its prediction file one query on each. BIRD's gold file is the
 same; its predictions are a JSON object ``{"0": "SQL<tab>----- bird -----<tab>db_id", ...}``. Either gold may also be
@@ -25,28 +25,32 @@ from text2sql.rows.encodings import read_text
 from text2sql.rows.values import json_kind, read_value, replace_lone_surrogates
 from text2sql.sql.files import databases_directory, file_schema, read_tables_json
 
-# The accepted names of each column, ours first.
+# The accepted names of each required column, our own name first.
 COLUMNS = {
     "schema": ("context", "schema", "schema_sql"),
     "gold": ("gold", "gold_sql", "answer", "query", "SQL"),
     "predicted": ("sql", "predicted", "predicted_sql", "pred_sql", "prediction", "raw"),
 }
-# Further columns that are kept.
+# Optional columns that are read.
 _OPTIONAL = ("question", "evidence", "db", "db_id", "stop_reason", "cluster")
-_NAMES = ("id", "db_id", "cluster")
+# Columns whose values may be numbers.
+_NUMERIC = ("id", "db_id", "cluster")
+# What messages call the required columns.
 _ROLES = {"schema": "schema", "gold": "gold query", "predicted": "prediction"}
-# Ids in a note.
-_SHOWN = 5
+# Number of ids that a note lists.
+_MAX_IDS = 5
 _BIRD_MARK = "\t----- bird -----\t"
-_SPIDER_LINE, _BIRD_VALUE = "SQL<tab>db_id", '{"0": "SQL<tab>----- bird -----<tab>db_id", ...}'
+# The layouts, as messages describe them.
+_SPIDER_LINE = "SQL<tab>db_id"
+_BIRD_VALUE = '{"0": "SQL<tab>----- bird -----<tab>db_id", ...}'
 
 
 @dataclass(frozen=True)
 class Schemas:
-    """Where the schema and the databases of a db_id come from.
+    """Source of the schema and the databases of each db_id.
 
     Attributes:
-        databases: Directory with ``DB_ID/DB_ID.sqlite`` for each, as Spider and BIRD ship it.
+        databases: Directory with ``DB_ID/DB_ID.sqlite`` for each db_id, as Spider and BIRD ship it.
         tables: Schemas by db_id, from a ``tables.json``.
     """
 
@@ -55,10 +59,10 @@ class Schemas:
 
     @classmethod
     def open(cls, databases: Path | None, tables: Path | None) -> Schemas:
-        """Checks the directory and reads the ``tables.json``.
+        """Check the directory and read the ``tables.json``.
 
         Raises:
-            UserError: One of them is not what it should be.
+            UserError: The directory does not exist, or the file cannot be read.
         """
         if databases is not None and not databases.is_dir():
             raise UserError(f"--databases: there is no directory {databases}.")
@@ -66,11 +70,11 @@ class Schemas:
         return cls(databases, read_tables_json(tables, "--tables") if tables else {})
 
     def files(self, db_id: str | None) -> tuple[str, ...]:
-        """The database files of a db_id, its own first; none where it is missing or empty."""
+        """The database files of a db_id, that of the same name first; none where it is missing or empty."""
         return database_files(self.databases, db_id) if self.databases and db_id else ()
 
     def schema(self, db_id: str | None) -> str | None:
-        """The CREATE TABLE statements of a db_id: of its database, its ``schema.sql`` or the ``tables.json``."""
+        """The CREATE TABLE statements of a db_id, from its database, its ``schema.sql`` or the ``tables.json``."""
         if not db_id:
             return None
         files = self.files(db_id)
@@ -90,19 +94,19 @@ class Schemas:
 
 @dataclass(frozen=True)
 class PredictedQuestion:
-    """A question with a prediction, ready to be judged.
+    """A question with a prediction, ready to be scored.
 
     Attributes:
-        id: Its name in the file, or its place.
+        id: The id in the file, else the index of the row.
         gold: The gold query.
         predicted: The prediction as it is in the file.
-        context: The schema, empty where none is known: the evaluator takes the database's, or guesses.
+        context: The schema; empty where none is known, and the evaluator takes the database's or guesses it.
         databases: The real database files.
         db_id: Name of the schema.
         question: The question in natural language.
         evidence: External knowledge given with it.
         stop_reason: Why sampling of the prediction ended.
-        cluster: What examples that are not independent share; `db_id` unless the file says otherwise.
+        cluster: The cluster of dependent questions; `db_id` unless the file says otherwise.
     """
 
     id: str
@@ -117,7 +121,7 @@ class PredictedQuestion:
     cluster: str | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
-        """What the output of `text2sql evaluate` repeats of it."""
+        """The fields that the output of `text2sql evaluate` repeats."""
         fields = ("id", "question", "evidence", "db_id", "stop_reason", "cluster", "context", "gold")
         values = {name: getattr(self, name) for name in fields}
         return {name: value for name, value in values.items() if value is not None or name == "cluster"}
@@ -125,11 +129,11 @@ class PredictedQuestion:
 
 @dataclass(frozen=True)
 class PredictionFile:
-    """What a file holds.
+    """The contents of a prediction file.
 
     Attributes:
-        questions: In the order of the file.
-        notes: What a reader must know: questions without a database or a schema.
+        questions: The questions in the order of the file.
+        notes: Sentences on questions without a database or a schema, and on empty predictions.
     """
 
     questions: list[PredictedQuestion]
@@ -137,15 +141,15 @@ class PredictionFile:
 
 
 def read_predictions(path: Path, gold: Path | None, schemas: Schemas) -> PredictionFile:
-    """Reads predictions and what they are judged by.
+    """Read predictions, their gold queries and their schemas.
 
     Args:
         path: Rows (.jsonl, .json, .csv, .parquet); with `gold`, one query a line, or BIRD's JSON object.
         gold: Spider's or BIRD's gold file, or their ``dev.json``.
-        schemas: Where schemas and databases are.
+        schemas: Source of schemas and databases.
 
     Raises:
-        UserError: A file is not laid out as it must be: the message says what was expected, and what was found.
+        UserError: A file has another layout; the message says what was expected, and what was found.
     """
     if gold is None and path.is_file() and not names_table(path):
         raise UserError(
@@ -153,7 +157,7 @@ def read_predictions(path: Path, gold: Path | None, schemas: Schemas) -> Predict
             "--gold."
         )
     if gold is None:
-        questions = _questions_of_rows(path, schemas)
+        questions = _read_rows(path, schemas)
     else:
         schema_of, golds = cache(schemas.schema), _read_gold(gold)
         predicted = _read_answers(path, golds, gold)
@@ -179,18 +183,18 @@ def read_predictions(path: Path, gold: Path | None, schemas: Schemas) -> Predict
 
 def _notes(questions: Sequence[PredictedQuestion], schemas: Schemas) -> list[str]:
     notes = []
-    missing = [question.db_id for question in questions if not question.databases]
-    if schemas.databases and missing:
-        names = ", ".join(sorted({str(name) for name in missing}))
-        notes.append(f"{pluralize(len(missing), 'question')} without a database in {schemas.databases} ({names}).")
-    bare = [question.db_id for question in questions if not question.context]
-    if bare:
-        names = ", ".join(sorted({str(name) for name in bare}))
-        counted = pluralize(len(bare), "question")
-        notes.append(f"{counted} without a schema, which is guessed from the gold query ({names}).")
+    no_database = [question.db_id for question in questions if not question.databases]
+    if schemas.databases and no_database:
+        names = ", ".join(sorted({str(name) for name in no_database}))
+        notes.append(f"{pluralize(len(no_database), 'question')} without a database in {schemas.databases} ({names}).")
+    no_schema = [question.db_id for question in questions if not question.context]
+    if no_schema:
+        names = ", ".join(sorted({str(name) for name in no_schema}))
+        count = pluralize(len(no_schema), "question")
+        notes.append(f"{count} without a schema, which is guessed from the gold query ({names}).")
     empty = [question.id for question in questions if not question.predicted.strip()]
     if empty:
-        names = ", ".join(empty[:_SHOWN]) + (", ..." if len(empty) > _SHOWN else "")
+        names = ", ".join(empty[:_MAX_IDS]) + (", ..." if len(empty) > _MAX_IDS else "")
         notes.append(f"Predictions that are null or empty, and count as wrong: {len(empty)} (ids {names}).")
     return notes
 
@@ -198,8 +202,8 @@ def _notes(questions: Sequence[PredictedQuestion], schemas: Schemas) -> list[str
 # Rows with columns
 
 
-def _questions_of_rows(path: Path, schemas: Schemas) -> list[PredictedQuestion]:
-    schema_of, rows = cache(schemas.schema), _named_as_known(read_rows(path, "predictions"))
+def _read_rows(path: Path, schemas: Schemas) -> list[PredictedQuestion]:
+    schema_of, rows = cache(schemas.schema), _normalise_names(read_rows(path, "predictions"))
     _check_columns(rows, path)
     questions = [_question_of_row(row, index, path, schemas, schema_of) for index, row in enumerate(rows)]
     if len({question.id for question in questions}) == len(questions):
@@ -207,87 +211,87 @@ def _questions_of_rows(path: Path, schemas: Schemas) -> list[PredictedQuestion]:
     return [replace(question, id=f"{question.id}#{index}") for index, question in enumerate(questions)]
 
 
-def _named_as_known(rows: Sequence[SourceRow]) -> Sequence[SourceRow]:
-    """The rows with the accepted name in place of one that differs from it in letter case or outer spaces alone.
+def _normalise_names(rows: Sequence[SourceRow]) -> Sequence[SourceRow]:
+    """Rename columns that differ from an accepted name only in letter case or surrounding spaces.
 
-    A name that two accepted ones differ from so (``Sql``: a gold query or a prediction) stays, and so does one whose
-    accepted name the rows have too.
+    A name that could stand for two accepted ones (``Sql``: a gold query or a prediction) stays, and so does one whose
+    accepted name the rows have as well.
     """
     accepted = [*(name for names in COLUMNS.values() for name in names), *_OPTIONAL, "id"]
-    folded = Counter(name.casefold() for name in accepted)
-    meant = {name.casefold(): name for name in accepted if folded[name.casefold()] == 1}
-    there = {name: None for row in rows for name in row}
-    renamed = {name: meant.get(str(name).strip().casefold(), name) for name in there if name not in accepted}
-    taken = Counter(renamed.values())
-    renamed = {name: new for name, new in renamed.items() if new != name and new not in there and taken[new] == 1}
+    spellings = Counter(name.casefold() for name in accepted)
+    unambiguous = {name.casefold(): name for name in accepted if spellings[name.casefold()] == 1}
+    present = {name: None for row in rows for name in row}
+    renamed = {name: unambiguous.get(str(name).strip().casefold(), name) for name in present if name not in accepted}
+    uses = Counter(renamed.values())
+    renamed = {name: new for name, new in renamed.items() if new != name and new not in present and uses[new] == 1}
     return [{renamed.get(name, name): value for name, value in row.items()} for row in rows] if renamed else rows
 
 
 def _check_columns(rows: Sequence[SourceRow], path: Path) -> None:
-    """Raises UserError if no row has a gold query or a prediction, or if two columns may be one thing and differ."""
+    """Raise UserError if no row has a gold query or a prediction, or if two columns for one of them differ."""
     for key, names in COLUMNS.items():
         if rows and key != "schema" and not any(name in row for row in rows for name in names):
             raise UserError(_no_column(f"{path}: row 1", names, rows[0]))
         for number, row in enumerate(rows, start=1):
-            rivals = {name: str(row[name]) for name in names if row.get(name) not in (None, "")}
-            # A schema's name may stand next to its text.
+            values = {name: str(row[name]) for name in names if row.get(name) not in (None, "")}
+            # One column may hold the schema's name, another one its text.
             if key == "schema":
-                rivals = {name: value for name, value in rivals.items() if "create" in value.lower()}
-            # Our own files hold the answer and the query found in it.
-            if len(set(rivals.values())) > 1 and rivals.keys() != {"sql", "raw"}:
+                values = {name: value for name, value in values.items() if "create" in value.lower()}
+            # Our own files hold the raw answer and the query extracted from it.
+            if len(set(values.values())) > 1 and values.keys() != {"sql", "raw"}:
                 raise UserError(
-                    f"{path}: row {number} has {len(rivals)} columns that may be its {_ROLES[key]} and differ: "
-                    f"{', '.join(rivals)}. Keep the right one, and delete the others or give them names that are none "
+                    f"{path}: row {number} has {len(values)} columns that may be its {_ROLES[key]} and differ: "
+                    f"{', '.join(values)}. Keep the right one, and delete the others or give them names that are none "
                     f"of {', '.join(names)}."
                 )
 
 
-def _no_column(place: str, names: Sequence[str], row: SourceRow, hint: str = "") -> str:
-    return f"{place} has no column {' or '.join(names)}{hint}; it has {', '.join(map(str, row))}."
+def _no_column(where: str, names: Sequence[str], row: SourceRow, hint: str = "") -> str:
+    return f"{where} has no column {' or '.join(names)}{hint}; it has {', '.join(map(str, row))}."
 
 
 def _question_of_row(
     row: SourceRow, index: int, path: Path, schemas: Schemas, schema_of: Callable[[str | None], str | None]
 ) -> PredictedQuestion:
-    place = f"{path}: row {index + 1}"
-    optional = {name: _text(row, name, place) or None for name in _OPTIONAL}
-    own, db_id = optional.pop("db"), optional["db_id"]
-    context = _first(row, COLUMNS["schema"], place)
-    gold = _first(row, COLUMNS["gold"], place)
+    where = f"{path}: row {index + 1}"
+    optional = {name: _text(row, name, where) or None for name in _OPTIONAL}
+    database, db_id = optional.pop("db"), optional["db_id"]
+    context = _first_text(row, COLUMNS["schema"], where)
+    gold = _first_text(row, COLUMNS["gold"], where)
     if not gold.strip():
-        raise UserError(f"{place} has no gold query; its columns are {', '.join(map(str, row))}.")
-    if own is not None and not Path(own).is_file():
-        raise UserError(f"{place}: there is no database {own} (column db).")
-    # The evaluator takes the schema of a row's own database.
-    if not context and not own:
+        raise UserError(f"{where} has no gold query; its columns are {', '.join(map(str, row))}.")
+    if database is not None and not Path(database).is_file():
+        raise UserError(f"{where}: there is no database {database} (column db).")
+    # With a database of its own the row needs no schema: the evaluator reads that of the database.
+    if not context and not database:
         if not db_id or schemas == Schemas():
             hint = " with a schema; or give db_id and --databases or --tables"
-            raise UserError(_no_column(place, COLUMNS["schema"], row, hint))
+            raise UserError(_no_column(where, COLUMNS["schema"], row, hint))
         context = schema_of(db_id) or ""
     return PredictedQuestion(
-        id=_text(row, "id", place) or str(index),
+        id=_text(row, "id", where) or str(index),
         gold=gold,
-        predicted=_first(row, COLUMNS["predicted"], place),
+        predicted=_first_text(row, COLUMNS["predicted"], where),
         context=context,
-        databases=(own,) if own else schemas.files(db_id),
+        databases=(database,) if database else schemas.files(db_id),
         **(optional | {"cluster": optional["cluster"] or db_id}),
     )
 
 
-def _first(row: SourceRow, names: Sequence[str], place: str) -> str:
-    """The value in the first of these columns that has one; empty if none has."""
-    return next((text for name in names if (text := _text(row, name, place))), "")
+def _first_text(row: SourceRow, names: Sequence[str], where: str) -> str:
+    """The text of the first of these columns that has a value; empty if none has."""
+    return next((text for name in names if (text := _text(row, name, where))), "")
 
 
-def _text(row: SourceRow, name: str, place: str) -> str:
-    """A column's value as text; empty where there is none. What a model wrote may hold half of a character."""
+def _text(row: SourceRow, name: str, where: str) -> str:
+    """A column's value as text; empty where there is none. Lone surrogates are replaced in predictions."""
     value = row.get(name)
     if name in COLUMNS["predicted"] and isinstance(value, str):
         return replace_lone_surrogates(value)
     try:
-        return read_value(name, value, number=name in _NAMES, listed=name in COLUMNS["schema"])
+        return read_value(name, value, number=name in _NUMERIC, listed=name in COLUMNS["schema"])
     except ValueError as error:
-        raise UserError(f"{place}: {error}.") from error
+        raise UserError(f"{where}: {error}.") from error
 
 
 # Spider's and BIRD's files
@@ -297,24 +301,24 @@ def _read_gold(path: Path) -> list[PredictedQuestion]:
     """The questions of a gold file, without predictions."""
     if path.suffix in (".json", ".jsonl"):
         return [_gold_of_row(row, index, path) for index, row in enumerate(read_rows(path, "--gold"))]
-    found: list[PredictedQuestion] = []
+    questions: list[PredictedQuestion] = []
     for number, line in enumerate(_lines(path, "--gold"), start=1):
-        # An empty line stands between the interactions of SParC and CoSQL.
+        # Empty lines separate the interactions of SParC and CoSQL.
         if not line.strip():
             continue
         sql, tab, db_id = line.rpartition("\t")
         if not tab or not sql.strip() or not db_id.strip() or " " in db_id.strip():
             raise UserError(f"--gold: {path}: line {number} must be {_SPIDER_LINE}; it is {line[:100]!r}.")
-        found.append(PredictedQuestion(id=str(len(found)), gold=sql.strip(), db_id=db_id.strip()))
-    return found
+        questions.append(PredictedQuestion(id=str(len(questions)), gold=sql.strip(), db_id=db_id.strip()))
+    return questions
 
 
 def _gold_of_row(row: SourceRow, index: int, path: Path) -> PredictedQuestion:
-    place = f"--gold: {path}: row {index + 1}"
-    sql, db_id = _first(row, COLUMNS["gold"], place), _text(row, "db_id", place)
+    where = f"--gold: {path}: row {index + 1}"
+    sql, db_id = _first_text(row, COLUMNS["gold"], where), _text(row, "db_id", where)
     if not sql or not db_id:
-        raise UserError(f"{place} must have db_id and one of {', '.join(COLUMNS['gold'])}.")
-    question, evidence = (_text(row, name, place) or None for name in ("question", "evidence"))
+        raise UserError(f"{where} must have db_id and one of {', '.join(COLUMNS['gold'])}.")
+    question, evidence = (_text(row, name, where) or None for name in ("question", "evidence"))
     return PredictedQuestion(id=str(index), gold=sql, db_id=db_id, question=question, evidence=evidence)
 
 
@@ -330,7 +334,10 @@ def _read_answers(path: Path, golds: Sequence[PredictedQuestion], gold_path: Pat
 
 
 def _read_lines(path: Path, golds: Sequence[PredictedQuestion]) -> list[str]:
-    """One query a line; what follows a tab is left out. Empty lines are empty answers if that makes the count right."""
+    """Read one query a line; what follows a tab is ignored.
+
+    Empty lines are empty answers if that gives as many lines as gold queries, else they are skipped.
+    """
     lines = [line.split("\t")[0].strip() for line in _lines(path, "predictions")]
     return lines if len(lines) == len(golds) else [line for line in lines if line]
 

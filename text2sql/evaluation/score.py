@@ -1,4 +1,4 @@
-"""Answers judged: by execution, by the benchmarks' own metrics where there are databases, by a language model."""
+"""Scoring of answers: by execution, by the benchmarks' own metrics where there are databases, by an LLM judge."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from text2sql import evaluation
-from text2sql.config import Config, EndpointConfig
-from text2sql.console import stage
+from text2sql.config import Config, EndpointConfig, EvaluationConfig
+from text2sql.console import progress_bar
 from text2sql.engines.dialect import Dialect
 from text2sql.equivalence.proofs import with_proofs
-from text2sql.equivalence.scoring import work_on_pairs
+from text2sql.equivalence.scoring import Pair, work_on_pairs
 from text2sql.equivalence.verdict import Verdict
-from text2sql.evaluation.benchmarks import Question, score_benchmarks
-from text2sql.evaluation.description import Description, read_description, score_and_describe
+from text2sql.evaluation.answer_analysis import AnswerAnalysis, score_and_analyse, unpack_analysis
+from text2sql.evaluation.benchmarks import BenchmarkQuestion, score_benchmarks
 from text2sql.evaluation.llm_judge import (
     ATTEMPTS,
     JudgeCase,
-    again,
-    conversation,
+    ask_again,
+    judge_messages,
     read_opinion,
     summarize_opinions,
 )
@@ -28,15 +27,15 @@ from text2sql.runs.evaluation_summary import JudgeSummary
 from text2sql.runs.records import BenchmarkScore, Opinion
 
 
-class Case(NamedTuple):
-    """One answer to judge.
+class ScoringCase(NamedTuple):
+    """An answer with what it is scored against.
 
     Attributes:
         schema: ``CREATE TABLE`` statements.
         gold: The gold query.
         answer: The raw text of the answer.
-        databases: The real database files of the question, its own first; none for most.
-        dialect: Of schema and queries.
+        databases: Paths of the question's real database files, its own first; empty for most questions.
+        dialect: SQL dialect of schema and queries.
     """
 
     schema: str
@@ -47,86 +46,95 @@ class Case(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What is known of an answer once it is judged.
+class ScoredAnswer:
+    """An answer with its verdict, its analysis and the benchmarks' metrics.
 
     Attributes:
-        sql: The query in it.
-        description: What needs no database: labels, hardness, checks.
-        verdict: Of the evaluator.
-        benchmark: What the benchmarks' scripts say; None without a database.
+        sql: The query in the answer.
+        analysis: What needs no database: checks, hardness, error labels.
+        verdict: The evaluator's verdict.
+        benchmark: The benchmarks' own metrics; None without a database.
     """
 
     sql: str
-    description: Description
+    analysis: AnswerAnalysis
     verdict: Verdict
     benchmark: BenchmarkScore | None
 
 
-def judge_answers(
-    cases: Sequence[Case], config: Config, advance: Callable[[int], None] = lambda count: None
-) -> list[Judgement]:
-    """Execute and compare answers with their gold queries.
+Advance = Callable[[int], None]
+
+
+def score_answers(
+    cases: Sequence[ScoringCase], config: Config, advance: Advance = lambda count: None
+) -> list[ScoredAnswer]:
+    """Execute answers and compare them with their gold queries.
 
     Args:
         cases: The answers.
-        config: Its `evaluation` section and the seed.
-        advance: Called with the number of steps done since the last call; there are `judging_steps` of them.
+        config: Its `evaluation` section and the seed are used.
+        advance: Called with the number of steps done since the last call, of `scoring_steps` in all.
     """
     settings = config.evaluation
     pairs = [
-        evaluation.Pair(case.schema, case.gold, case.answer, next(iter(case.databases), None), case.dialect)
-        for case in cases
+        Pair(case.schema, case.gold, case.answer, next(iter(case.databases), None), case.dialect) for case in cases
     ]
     verdicts: dict[int, Verdict] = {}
-    descriptions: dict[int, Description] = {}
+    analyses: dict[int, AnswerAnalysis] = {}
     queries: dict[int, str] = {}
     for index, verdict, answer in work_on_pairs(
-        score_and_describe,
+        score_and_analyse,
         pairs,
         **match_options(config),
     ):
+        pair = pairs[index]
         verdicts[index] = verdict
-        queries[index], descriptions[index] = read_description(
-            *pairs[index][1:3], verdict, answer, pairs[index].dialect
-        )
+        queries[index], analyses[index] = unpack_analysis(pair.gold, pair.predicted, verdict, answer, pair.dialect)
         advance(1)
     if settings.proof:
         proven = with_proofs(pairs, [verdicts[index] for index in range(len(pairs))], workers=settings.workers)
         verdicts = dict(enumerate(proven))
-    having = [index for index, case in enumerate(cases) if case.databases]
-    questions = [Question(cases[i].gold, cases[i].answer, tuple(cases[i].databases)) for i in having]
-    benchmarks: dict[int, BenchmarkScore] = {}
-    for place, score in score_benchmarks(
+    benchmarks = _score_benchmarks(cases, settings, advance)
+    return [ScoredAnswer(queries[i], analyses[i], verdicts[i], benchmarks.get(i)) for i in range(len(cases))]
+
+
+def _score_benchmarks(
+    cases: Sequence[ScoringCase], settings: EvaluationConfig, advance: Advance
+) -> dict[int, BenchmarkScore]:
+    """The benchmarks' own metrics by index of the case, for the cases that have a real database."""
+    indices = [index for index, case in enumerate(cases) if case.databases]
+    questions = [BenchmarkQuestion(cases[i].gold, cases[i].answer, tuple(cases[i].databases)) for i in indices]
+    scores: dict[int, BenchmarkScore] = {}
+    for i, score in score_benchmarks(
         questions,
         workers=settings.workers,
         timeout=settings.query_timeout,
         rves=settings.rves,
         keep_distinct=settings.keep_distinct,
     ):
-        benchmarks[having[place]] = score
+        scores[indices[i]] = score
         advance(1)
-    return [Judgement(queries[i], descriptions[i], verdicts[i], benchmarks.get(i)) for i in range(len(cases))]
+    return scores
 
 
-def judging_steps(cases: Sequence[Case]) -> int:
-    """Steps of `judge_answers`: every answer is one, and one more where the benchmarks' metrics are taken."""
+def scoring_steps(cases: Sequence[ScoringCase]) -> int:
+    """Number of steps of `score_answers`: one for each answer, and one more for each with a real database."""
     return len(cases) + sum(bool(case.databases) for case in cases)
 
 
 def ask_judge(
     cases: Sequence[JudgeCase], verdicts: Sequence[Verdict], title: str, config: EndpointConfig
 ) -> tuple[list[Opinion], JudgeSummary]:
-    """A language model's opinion of every prediction; see `text2sql.evaluation.llm_judge`.
+    """Ask a language model for its opinion of every prediction; see `text2sql.evaluation.llm_judge`.
 
     Args:
         cases: The predictions.
-        verdicts: Of execution on them.
-        title: Of the progress shown.
+        verdicts: The evaluator's verdict of each.
+        title: Title of the progress bar.
         config: The endpoint.
 
     Returns:
-        The opinions, and what they come to: counts, agreement with execution, tokens and cost.
+        The opinions, and their summary: counts, agreement with execution, tokens and cost.
 
     Raises:
         UserError: The endpoint cannot be used; what was answered is kept in the cache.
@@ -134,26 +142,26 @@ def ask_judge(
     from text2sql.chat_client import ChatClient, Completion
 
     endpoint = ChatClient(config)
-    asked = [conversation(*case) for case in cases]
+    conversations = [judge_messages(*case) for case in cases]
     opinions: dict[int, Opinion] = {}
-    waiting = list(range(len(cases)))
-    with stage(title, len(cases)) as bar:
+    pending = list(range(len(cases)))
+    with progress_bar(title, len(cases)) as bar:
         for attempt in range(ATTEMPTS):
             answers = endpoint.complete_all(
-                [asked[index] for index in waiting],
+                [conversations[index] for index in pending],
                 on_result=None if attempt else lambda index, answer: bar.advance(1, 0),
             )
-            repeated = []
-            for index, answer in zip(waiting, answers, strict=True):
+            malformed = []
+            for index, answer in zip(pending, answers, strict=True):
                 if not isinstance(answer, Completion):
-                    # Asked again after rubbish and not answered, it has still written rubbish.
+                    # A judge that does not answer the second time keeps its first opinion, which is malformed.
                     opinions.setdefault(index, Opinion(status="unanswered", reason=answer.reason))
                     continue
                 opinions[index] = opinion = read_opinion(answer.text)
                 if opinion.status == "malformed":
-                    asked[index] = again(asked[index], answer.text, opinion.reason)
-                    repeated.append(index)
-            waiting = repeated
+                    conversations[index] = ask_again(conversations[index], answer.text, opinion.reason)
+                    malformed.append(index)
+            pending = malformed
     ordered = [opinions[index] for index in range(len(cases))]
     return ordered, JudgeSummary(
         model=config.model,

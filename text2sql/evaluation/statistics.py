@@ -16,7 +16,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The score interval of a proportion (E. B. Wilson, JASA 22, 1927): honest for small n and near 0 and 1.
+    """The score interval of a proportion (E. B. Wilson, JASA 22, 1927), which is accurate for small n and near 0 and 1.
 
     Returns:
         Lower and upper end; (0, 1) when nothing was counted.
@@ -40,9 +40,9 @@ def pass_at_k(right: int, samples: int, k: int) -> float:
     """The chance that at least one of k samples is right, without bias (Chen et al., 2021): 1 - C(n-c, k) / C(n, k).
 
     Args:
-        right: How many of the samples are right (c).
-        samples: How many there are (n).
-        k: At most as many.
+        right: Number of correct samples (c).
+        samples: Number of samples (n).
+        k: Number of samples drawn, at most n.
     """
     return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)
 
@@ -50,11 +50,12 @@ def pass_at_k(right: int, samples: int, k: int) -> float:
 def mean_interval(
     values: Sequence[float], clusters: Sequence[Hashable], confidence: float = 0.95
 ) -> tuple[float, float]:
-    """The interval of a mean of values between 0 and 1, where those that share a cluster are not independent.
+    """The confidence interval of a mean of values between 0 and 1, where values of one cluster are not independent.
 
-    The normal approximation with the variance of the clusters' sums of residuals (Miller, 2024); each value its own
-    cluster gives the usual one. Where all values are alike there is no variance to see: Wilson's interval of as many
-    observations as there are clusters is taken, and one cluster says nothing of others (as `clustered_interval`).
+    It is the normal approximation with the variance of the clusters' sums of residuals (Miller, 2024); with each value
+    in a cluster of its own it is the usual one. Where all values are equal the variance cannot be estimated: Wilson's
+    interval for as many observations as there are clusters is taken. A single cluster says nothing of others, so the
+    interval is then (0, 1), as in `clustered_interval`.
     """
     mean = sum(values) / len(values)
     residuals: dict[Hashable, float] = defaultdict(float)
@@ -63,9 +64,9 @@ def mean_interval(
     if len(residuals) < 2:
         return 0.0, 1.0
     if min(values) == max(values):
-        return _wilson(mean, len(residuals), _quantile_of_few(len(residuals), confidence))
-    reach = _quantile(confidence) * math.sqrt(sum(r * r for r in residuals.values())) / len(values)
-    return max(0.0, mean - reach), min(1.0, mean + reach)
+        return _wilson(mean, len(residuals), _t_quantile(len(residuals), confidence))
+    margin = _quantile(confidence) * math.sqrt(sum(r * r for r in residuals.values())) / len(values)
+    return max(0.0, mean - margin), min(1.0, mean + margin)
 
 
 def clustered_interval(
@@ -80,9 +81,9 @@ def clustered_interval(
     narrower than `wilson_interval`.
 
     Args:
-        correct: One entry per question.
+        correct: Whether each question was answered correctly.
         clusters: The cluster of each question.
-        confidence: Of the interval.
+        confidence: Confidence level of the interval.
     """
     if len(correct) != len(clusters):
         raise ValueError(f"{len(correct)} answers but {len(clusters)} clusters")
@@ -91,22 +92,22 @@ def clustered_interval(
         return 0.0, 1.0
     p = sum(correct) / n
     residuals: dict[str, float] = defaultdict(float)
-    for right, cluster in zip(correct, clusters, strict=True):
-        residuals[cluster] += right - p
+    for is_correct, cluster in zip(correct, clusters, strict=True):
+        residuals[cluster] += is_correct - p
     k = len(residuals)
     if k < 2:
         # One cluster says nothing about others.
         return 0.0, 1.0
     variance = k / (k - 1) * sum(value * value for value in residuals.values()) / n**2
-    # Where all answers are alike there is no variance to see: clusters are counted, not questions.
-    effective = float(k) if p in (0.0, 1.0) else min(n, p * (1 - p) / variance) if variance else float(n)
-    plain = wilson_interval(sum(correct), n, confidence)
-    low, high = _wilson(p, effective, _quantile_of_few(k, confidence))
-    return min(low, plain[0]), max(high, plain[1])
+    # Where all answers are equally right the variance cannot be estimated: clusters are counted, not questions.
+    effective_n = float(k) if p in (0.0, 1.0) else min(n, p * (1 - p) / variance) if variance else float(n)
+    independent = wilson_interval(sum(correct), n, confidence)
+    low, high = _wilson(p, effective_n, _t_quantile(k, confidence))
+    return min(low, independent[0]), max(high, independent[1])
 
 
-def _quantile_of_few(clusters: int, confidence: float) -> float:
-    """Student's t for as many clusters, in place of the normal quantile."""
+def _t_quantile(clusters: int, confidence: float) -> float:
+    """The quantile of Student's t distribution for this number of clusters."""
     # Imported here: a command that tests nothing should not wait for it.
     from scipy.stats import t
 
@@ -116,16 +117,16 @@ def _quantile_of_few(clusters: int, confidence: float) -> float:
 def _wilson(p: float, n: float, z: float) -> tuple[float, float]:
     """Wilson's formula for a share `p` of `n` observations, with `z` standard errors to each side.
 
-    `n` need not be whole: an effective sample size is none.
+    `n` may be fractional, as an effective sample size is.
     """
     centre = p + z * z / (2 * n)
-    spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    half_width = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    return max(0.0, (centre - half_width) / scale), min(1.0, (centre + half_width) / scale)
 
 
 def paired_comparison(base: Sequence[bool], tuned: Sequence[bool], confidence: float = 0.95) -> PairedComparison:
-    """Compares two systems question by question.
+    """Compare two systems question by question.
 
     The test is McNemar's in its exact binomial form (Q. McNemar, Psychometrika 12, 1947): among the questions on which
     the systems disagree, wins are Binomial(wins + losses, 1/2) if neither is better. The interval is the score-based
@@ -134,7 +135,7 @@ def paired_comparison(base: Sequence[bool], tuned: Sequence[bool], confidence: f
     Args:
         base: Whether the base system was right, per question.
         tuned: The same for the tuned system, in the same order.
-        confidence: Of the interval.
+        confidence: Confidence level of the interval.
     """
     if len(base) != len(tuned):
         raise ValueError(f"the systems answered {len(base)} and {len(tuned)} questions")
@@ -178,16 +179,16 @@ def _newcombe(both: int, wins: int, losses: int, n: int, confidence: float) -> t
     phi = cross / math.sqrt(product) if product else 0.0
     d = tuned - base
 
-    def reach(a: float, b: float) -> float:
+    def margin(a: float, b: float) -> float:
         return math.sqrt(max(0.0, a * a - 2 * phi * a * b + b * b))
 
-    return max(-1.0, d - reach(tuned - tuned_low, base_high - base)), min(
-        1.0, d + reach(tuned_high - tuned, base - base_low)
-    )
+    low = d - margin(tuned - tuned_low, base_high - base)
+    high = d + margin(tuned_high - tuned, base - base_low)
+    return max(-1.0, low), min(1.0, high)
 
 
 def holm(values: Mapping[_Key, float]) -> dict[_Key, float]:
-    """P-values adjusted for their number (S. Holm, Scandinavian Journal of Statistics 6, 1979).
+    """Adjust p-values for multiple comparisons (S. Holm, Scandinavian Journal of Statistics 6, 1979).
 
     Args:
         values: The p-value of each test.
@@ -196,8 +197,8 @@ def holm(values: Mapping[_Key, float]) -> dict[_Key, float]:
         The adjusted p-values, the smallest first.
     """
     adjusted: dict[_Key, float] = {}
-    worst = 0.0
+    largest = 0.0
     for rank, (key, value) in enumerate(sorted(values.items(), key=lambda item: item[1])):
-        worst = max(worst, min(1.0, value * (len(values) - rank)))
-        adjusted[key] = worst
+        largest = max(largest, min(1.0, value * (len(values) - rank)))
+        adjusted[key] = largest
     return adjusted

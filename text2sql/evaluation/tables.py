@@ -1,4 +1,4 @@
-"""The measures of a list of predictions, as tables on the terminal."""
+"""The summary of an evaluation as tables on the terminal."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from rich.table import Table
 from text2sql.console import console
 from text2sql.evaluation.metrics import (
     ACCURACY,
+    BASIS_COLUMNS,
     BENCHMARKS,
-    EVIDENCE,
     INTERVAL,
-    ONE_DATABASE,
     RATES,
+    SINGLE_DATABASE_NOTE,
     TRUNCATED,
-    evidence_cells,
+    basis_cells,
     judge_facts,
     status_name,
 )
 from text2sql.formats import count, interval, percent
-from text2sql.runs.evaluation_summary import BenchmarkSummary, EvaluationSummary, Evidence, JudgeSummary
+from text2sql.runs.evaluation_summary import BenchmarkSummary, EquivalenceBasis, EvaluationSummary, JudgeSummary
 
-_MOST_LABELS = 12
+_MAX_LABELS = 12
 
 
 def show_measures(title: str, summary: EvaluationSummary) -> None:
-    """Accuracy and the other rates, what became of the answers, and where the failures lie.
+    """Print accuracy and the other rates, the statuses of the verdicts, and the breakdown of the failures.
 
     Args:
-        title: Of the first table.
-        summary: Of the predictions.
+        title: Title of the first table.
+        summary: The evaluation.
     """
     # Not as the table's own title, which wraps at the width of narrow tables.
     console.print(title)
@@ -41,14 +41,14 @@ def show_measures(title: str, summary: EvaluationSummary) -> None:
             table.add_row(metric.label, metric.show(value))
     table.add_section()
     unused = ("Real database took no part", summary.unused_databases)
-    for status, amount in (*summary.counts.items(), (TRUNCATED.label, summary.truncated), unused):
-        if amount:
-            table.add_row(status_name(status), str(amount))
+    for status, count_ in (*summary.counts.items(), (TRUNCATED.label, summary.truncated), unused):
+        if count_:
+            table.add_row(status_name(status), str(count_))
     console.print(table)
     if summary.clustered and summary.clustered.clusters == 1:
-        console.print(ONE_DATABASE)
+        console.print(SINGLE_DATABASE_NOTE)
     if summary.evidence:
-        show_evidence(summary.evidence)
+        show_basis(summary.evidence)
     if summary.benchmarks:
         show_benchmarks(summary.benchmarks)
     if summary.judge:
@@ -57,35 +57,35 @@ def show_measures(title: str, summary: EvaluationSummary) -> None:
         show_breakdown(summary)
 
 
-def show_evidence(evidence: Evidence) -> None:
-    """What the verdicts ``equivalent`` rest on."""
+def show_basis(basis: EquivalenceBasis) -> None:
+    """Print what the verdicts ``equivalent`` rest on."""
     console.print("What the verdicts equivalent rest on")
-    table = Table(*EVIDENCE)
+    table = Table(*BASIS_COLUMNS)
     for column in table.columns:
         column.justify = "right"
-    table.add_row(*evidence_cells(evidence))
+    table.add_row(*basis_cells(basis))
     console.print(table)
 
 
 def show_benchmarks(benchmarks: BenchmarkSummary) -> None:
-    """The benchmarks' own metrics."""
+    """Print the benchmarks' own metrics."""
     console.print("The benchmarks' own metrics, on their databases")
     table = Table(show_header=False)
     for metric in BENCHMARKS:
-        found = getattr(benchmarks, metric.name)
-        if found:
-            table.add_row(metric.label, metric.show(found.value), f"{found.n} questions")
-    for amount, name in (
+        result = getattr(benchmarks, metric.name)
+        if result:
+            table.add_row(metric.label, metric.show(result.value), f"{result.n} questions")
+    for excluded, reason in (
         (benchmarks.no_database, "without a database"),
         (benchmarks.gold_failed, "whose gold query fails there"),
     ):
-        if amount:
-            table.add_row(name, str(amount), "not counted above")
+        if excluded:
+            table.add_row(reason, str(excluded), "not counted above")
     console.print(table)
 
 
 def show_judge(judge: JudgeSummary) -> None:
-    """A language model's opinion and how far it agrees with execution."""
+    """Print an LLM judge's opinions and their agreement with execution."""
     console.print(f"Second opinion of {judge.model}")
     table = Table(show_header=False)
     for name, text in judge_facts(judge):
@@ -96,26 +96,26 @@ def show_judge(judge: JudgeSummary) -> None:
 
 
 def show_breakdown(summary: EvaluationSummary) -> None:
-    """The error labels, accuracy by kind of question, and what is systematic."""
+    """Print the error labels, accuracy by kind of question, and which failures are systematic."""
     breakdown = summary.breakdown
     console.print("Errors (an answer may have several)")
     labels = Table("error", "answers")
     labels.columns[1].justify = "right"
-    found = list(summary.error_labels.items())
-    for label, amount in found[:_MOST_LABELS]:
-        labels.add_row(label, str(amount))
-    if len(found) > _MOST_LABELS:
-        rest = found[_MOST_LABELS:]
-        labels.add_row(f"{len(rest)} other kinds", str(sum(amount for _, amount in rest)))
+    counts = list(summary.error_labels.items())
+    for label, answers in counts[:_MAX_LABELS]:
+        labels.add_row(label, str(answers))
+    if len(counts) > _MAX_LABELS:
+        rest = counts[_MAX_LABELS:]
+        labels.add_row(f"{len(rest)} other kinds", str(sum(answers for _, answers in rest)))
     console.print(labels)
     console.print("Accuracy by kind of question")
     table = Table("", "", "right", "of", "accuracy", "")
     for column in table.columns[2:5]:
         column.justify = "right"
     for dimension, rows in breakdown.tables.items():
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             mark = "systematic" if row.systematic else ""
-            name = "" if place else dimension
+            name = "" if index else dimension
             table.add_row(name, row.group, str(row.correct), str(row.n), percent(row.accuracy), mark)
         table.add_section()
     console.print(table)

@@ -50,7 +50,7 @@ class Overview:
 def read_overview(path: Path) -> Overview:
     """Reads the existing parts of a run without its answers; parts that cannot be read are listed."""
     try:
-        run = load_run(path, (), going_on=True)
+        run = load_run(path, (), in_progress=True)
     except UserError:
         # There may be answers anyway.
         run = RunData(path.resolve().name)

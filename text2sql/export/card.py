@@ -1,4 +1,4 @@
-"""The model card of an export: what it is, what it was trained on, how good it is, and how it is asked."""
+"""The model card of an export: the model, its training data, its results, and how to prompt it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from text2sql.formats import count, interval, p_value, percent
 from text2sql.runs.records import InitialWeightsRecord, describe_initial_weights
 from text2sql.runs.summary import Summary
 
-# Licences by the beginning of a Hub id, as the Hub spells them; a model that is not here is said to be unknown.
+# Licences by prefix of the Hub id, as the Hub spells them; that of any other model is stated as unknown.
 BASE_LICENCES = {
     "HuggingFaceTB/SmolLM2": "apache-2.0",
     "meta-llama/Llama-3.2": "llama3.2",
@@ -28,13 +28,14 @@ BASE_LICENCES = {
     "mistralai/Mistral-7B": "apache-2.0",
     "m-a-p/OpenCodeInterpreter": "apache-2.0",
 }
+# Text for an unknown licence.
 UNKNOWN = "unknown: look it up before you pass this on"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def write_card(
     directory: Path,
-    about: ExportRecord,
+    record: ExportRecord,
     config: Config,
     summary: Summary | None,
     tokenizer: Tokenizer,
@@ -43,31 +44,31 @@ def write_card(
     """Write ``README.md`` into an export.
 
     Args:
-        directory: The export.
-        about: What `text2sql.export` records in ``export.json``.
+        directory: Directory of the export.
+        record: The record that is written to ``export.json``.
         config: The run's configuration.
-        summary: Of the run, None where it has none.
-        tokenizer: The model's, for a prompt with a chat template.
-        repository: ``owner/name`` on the Hub, if it goes there.
+        summary: The run's summary, None if there is none.
+        tokenizer: The model's tokenizer, for a prompt with a chat template.
+        repository: ``owner/name`` on the Hub, if it is pushed.
     """
     from huggingface_hub import ModelCard
 
     sections = [
-        _metadata(about, config, summary),
-        f"# {repository or config.name}\n\n{_lead(about, config)}",
+        _metadata(record, config, summary),
+        f"# {repository or config.name}\n\n{_lead(record, config)}",
         "## Results\n\n" + _results(summary),
-        "## How to ask it\n\n" + _prompt(config, tokenizer) + "\n\n" + _loading(about, config, tokenizer, repository),
+        "## How to ask it\n\n" + _prompt(config, tokenizer) + "\n\n" + _loading(record, config, tokenizer, repository),
         "## Data and training\n\n" + _training(config, summary),
-        "## Licences\n\n" + _licences(about, config, summary),
+        "## Licences\n\n" + _licences(record, config, summary),
         "## Configuration\n\n```yaml\n" + dump_config(config).strip() + "\n```",
     ]
-    if about.logit_gap is not None:
-        sections.insert(4, "## What merging changed\n\n" + _merge(about, about.logit_gap))
+    if record.logit_gap is not None:
+        sections.insert(4, "## What merging changed\n\n" + _merge(record, record.logit_gap))
     ModelCard("\n\n".join(sections) + "\n").save(directory / "README.md")
 
 
 def base_licence(base_model: str) -> str | None:
-    """The licence of a base model, as the Hub spells it, where it is known."""
+    """The licence of a base model, as the Hub spells it; None if it is not known."""
     return next((name for start, name in BASE_LICENCES.items() if base_model.startswith(start)), None)
 
 
@@ -79,20 +80,20 @@ def data_licence(source: str) -> tuple[str | None, str | None]:
 
 
 def _sources(config: Config, summary: Summary | None) -> list[str]:
-    """What was trained on: the run's own sources, and those of the weights that it began with."""
+    """The data sources of the training: the run's own, and those of its initial weights."""
     start = _start(summary)
     return list(dict.fromkeys([*config.data.sources, *(start.data or () if start else ())]))
 
 
 def _start(summary: Summary | None) -> InitialWeightsRecord | None:
-    """The saved weights that the run's training began with, None for none."""
+    """The record of the initial weights, None if the training began with the base model."""
     return summary.training.start_from if summary and summary.training else None
 
 
-def _metadata(about: ExportRecord, config: Config, summary: Summary | None) -> str:
+def _metadata(record: ExportRecord, config: Config, summary: Summary | None) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    base, source = about.base_model, (config.data.test or config.data).source
+    base, source = record.base_model, (config.data.test or config.data).source
     hub_id, _ = data_licence(source)
     trained_on = [name for part in _sources(config, summary) if (name := data_licence(part)[0])]
     head = summary.headline.tuned if summary else None
@@ -115,29 +116,29 @@ def _metadata(about: ExportRecord, config: Config, summary: Summary | None) -> s
         datasets=trained_on or None,
         license=base_licence(base),
         language="en",
-        library_name={"adapter": "peft", "gguf": "gguf"}.get(about.format, "transformers"),
+        library_name={"adapter": "peft", "gguf": "gguf"}.get(record.format, "transformers"),
         pipeline_tag="text-generation",
-        tags=["text-to-sql", "sql", "text2sql", *(["lora"] if about.format == "adapter" else [])],
+        tags=["text-to-sql", "sql", "text2sql", *(["lora"] if record.format == "adapter" else [])],
         eval_results=results or None,
     )
     return f"---\n{data.to_yaml()}\n---"
 
 
-def _lead(about: ExportRecord, config: Config) -> str:
-    trained = "with its LoRA adapter merged in" if about.lora else "every weight trained"
+def _lead(record: ExportRecord, config: Config) -> str:
+    trained = "with its LoRA adapter merged in" if record.lora else "every weight trained"
     kind = {
         "adapter": "A LoRA adapter (PEFT) for",
-        "merged": f"In {about.dtype}, {trained}:",
+        "merged": f"In {record.dtype}, {trained}:",
         "gguf": f"A GGUF file for llama.cpp and Ollama, {trained}:",
-    }[about.format]
+    }[record.format]
     return (
-        f"{kind} `{about.base_model}`, fine-tuned to write SQL for a question and a schema. Trained, evaluated and "
-        f"exported by text2sql {about.text2sql} (run `{config.name}`, {config.backend} backend).{_dialect(config)}"
+        f"{kind} `{record.base_model}`, fine-tuned to write SQL for a question and a schema. Trained, evaluated and "
+        f"exported by text2sql {record.text2sql} (run `{config.name}`, {config.backend} backend).{_dialect(config)}"
     )
 
 
 def _dialect(config: Config) -> str:
-    """Of which dialect the queries are, where that is not SQLite's, which all was until others came."""
+    """A sentence on the dialect of the queries; empty for SQLite, the default."""
     return "" if config.data.dialect == "sqlite" else f" Its queries are {DISPLAY_NAMES[config.data.dialect]}'s."
 
 
@@ -175,9 +176,9 @@ def _prompt(config: Config, tokenizer: Tokenizer) -> str:
     )
 
 
-def _loading(about: ExportRecord, config: Config, tokenizer: Tokenizer, repository: str | None) -> str:
-    place = repository or "path/to/this/directory"
-    if about.format == "gguf":
+def _loading(record: ExportRecord, config: Config, tokenizer: Tokenizer, repository: str | None) -> str:
+    path = repository or "path/to/this/directory"
+    if record.format == "gguf":
         return (
             "```bash\nollama create my-sql -f Modelfile\nollama run my-sql\n"
             '>>> /set system "CREATE TABLE ..."\n>>> How many customers live in Lisbon?\n```'
@@ -185,29 +186,29 @@ def _loading(about: ExportRecord, config: Config, tokenizer: Tokenizer, reposito
     example = Example(id="card", question="How many goods?", context="CREATE TABLE goods (name TEXT)", answer="")
     example = replace(example, dialect=config.data.dialect)
     stops = f", stop_strings={config.evaluation.stop!r}, tokenizer=tokenizer" if config.evaluation.stop else ""
-    # A chat template's text holds the special tokens already.
+    # The text of a chat template contains the special tokens already.
     special = ", add_special_tokens=False" if prompts.is_chat(prompts.PromptFormat.of(config)) else ""
     lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
-    model = f'AutoModelForCausalLM.from_pretrained("{place}")'
-    if about.format == "adapter":
+    model = f'AutoModelForCausalLM.from_pretrained("{path}")'
+    if record.format == "adapter":
         lines.insert(0, "from peft import PeftModel")
-        base = f'AutoModelForCausalLM.from_pretrained("{about.base_model}")'
-        model = f'PeftModel.from_pretrained({base}, "{place}")'
+        base = f'AutoModelForCausalLM.from_pretrained("{record.base_model}")'
+        model = f'PeftModel.from_pretrained({base}, "{path}")'
     lines += [
         f"model = {model}",
-        f'tokenizer = AutoTokenizer.from_pretrained("{place}")',
+        f'tokenizer = AutoTokenizer.from_pretrained("{path}")',
         f"prompt = {prompts.render_prompt(example, prompts.PromptFormat.of(config), tokenizer)!r}",
         f'inputs = tokenizer(prompt, return_tensors="pt"{special})',
         f"output = model.generate(**inputs, max_new_tokens={config.evaluation.max_new_tokens}, do_sample=False{stops})",
         'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))',
     ]
     code = "```python\n" + "\n".join(lines) + "\n```"
-    if about.trained_base != about.base_model and about.format == "adapter":
+    if record.trained_base != record.base_model and record.format == "adapter":
         code += (
-            f"\n\nThe run trained on `{about.trained_base}`, this model's weights as a 4-bit file holds them. The "
+            f"\n\nThe run trained on `{record.trained_base}`, this model's weights as a 4-bit file holds them. The "
             "Hub's own differ a little from those, and the answers with them; a merged export is what was trained."
         )
-    if about.format == "adapter" and about.lora and about.lora.train_unembed:
+    if record.format == "adapter" and record.lora and record.lora.train_unembed:
         code += (
             "\n\nThe adapter also changes the output layer. On a base model that ties its embeddings, use it unmerged "
             "or take a merged export: `merge_and_unload` on the tied model would change the input embeddings as well."
@@ -246,9 +247,9 @@ def _training(config: Config, summary: Summary | None) -> str:
     return "\n".join(lines)
 
 
-def _licences(about: ExportRecord, config: Config, summary: Summary | None) -> str:
-    base = base_licence(about.base_model) or UNKNOWN
-    lines = [f"- Base model `{about.base_model}`: {base}. These weights derive from it."]
+def _licences(record: ExportRecord, config: Config, summary: Summary | None) -> str:
+    base = base_licence(record.base_model) or UNKNOWN
+    lines = [f"- Base model `{record.base_model}`: {base}. These weights derive from it."]
     for source in _sources(config, summary):
         hub_id, licence = data_licence(source)
         lines.append(f"- Data {hub_id or source}: {licence or UNKNOWN}.")
@@ -258,32 +259,32 @@ def _licences(about: ExportRecord, config: Config, summary: Summary | None) -> s
 
 
 def rounding(dtype: str | None) -> str:
-    """What differences of logits are normal for a merge into a dtype."""
+    """A sentence on the differences of logits that are normal for a merge into a dtype."""
     if dtype == "float32":
         return "In float32 differences below 0.001 are normal."
     return f"Tenths of a logit are what rounding weights to {dtype} comes to; a merge in float32 has next to none."
 
 
-def _merge(about: ExportRecord, gap: LogitGap) -> str:
+def _merge(record: ExportRecord, gap: LogitGap) -> str:
     text = (
-        f"Merged into the unquantised base and rounded to {about.dtype}. Against the unmerged adapter on the same "
+        f"Merged into the unquantised base and rounded to {record.dtype}. Against the unmerged adapter on the same "
         f"base, at {gap.positions} positions of {gap.prompts} answers, computed in {gap.computed_in}: "
         f"largest difference of a logit {gap.max_abs:.3g}, mean {gap.mean_abs:.2g}, mean KL "
         f"{gap.mean_kl:.2g}, the same best token at {percent(gap.same_top_token)} of the positions. "
-        + rounding(about.dtype)
+        + rounding(record.dtype)
     )
-    if about.gguf:
-        text += f" What the conversion to GGUF ({about.gguf.type}) rounds is not measured."
-    if about.not_compared is not None:
+    if record.gguf:
+        text += f" What the conversion to GGUF ({record.gguf.type}) rounds is not measured."
+    if record.not_compared is not None:
         text += (
             f"\n\nThe adapter was trained, and the results above were measured, on a base quantised to "
-            f"{about.trained_quantization}, with which it was not compared."
+            f"{record.trained_quantization}, with which it was not compared."
         )
-    trained = about.logit_gap_to_quantized
+    trained = record.logit_gap_to_quantized
     if trained:
         text += (
             f"\n\nThe adapter was trained, and the results above were measured, on a base quantised to "
-            f"{about.trained_quantization}. Against that model: largest difference {trained.max_abs:.3g}, mean "
+            f"{record.trained_quantization}. Against that model: largest difference {trained.max_abs:.3g}, mean "
             f"KL {trained.mean_kl:.2g}, the same best token at {percent(trained.same_top_token)}."
         )
     return text

@@ -1,4 +1,4 @@
-"""GGUF by llama.cpp's own converter, and a Modelfile that makes Ollama ask as the run did."""
+"""GGUF by llama.cpp's own converter, and a Modelfile with which Ollama prompts the model as the run did."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from text2sql.data.example import Example
 from text2sql.errors import UserError
 from text2sql.export.record import GgufFile
 
+# The converter as a script of llama.cpp, and as an installed command.
 SCRIPT = "convert_hf_to_gguf.py"
 COMMAND = "convert-hf-to-gguf"
 OutType = Literal["auto", "bf16", "f16", "f32", "q8_0"]
 
 
-def find_converter(given: Path | None) -> list[str]:
-    """The command of llama.cpp's converter: given, in $LLAMA_CPP, or on the path.
+def find_converter(path: Path | None) -> list[str]:
+    """Find the command of llama.cpp's converter: at `path`, in $LLAMA_CPP, or on the PATH.
 
     Raises:
         UserError: There is none.
     """
-    place = given or (Path(os.environ["LLAMA_CPP"]) if os.environ.get("LLAMA_CPP") else None)
-    if place is not None:
-        # The converter runs in another directory.
-        script = (place / SCRIPT if place.is_dir() else place).resolve()
+    path = path or (Path(os.environ["LLAMA_CPP"]) if os.environ.get("LLAMA_CPP") else None)
+    if path is not None:
+        # Absolute, as the converter runs in another directory.
+        script = (path / SCRIPT if path.is_dir() else path).resolve()
         if not script.is_file():
             raise UserError(f"--converter: there is no {script}; give llama.cpp's directory, or its {SCRIPT}.")
         return [sys.executable, str(script)] if script.suffix == ".py" else [str(script)]
     for name in (COMMAND, SCRIPT):
-        found = shutil.which(name)
-        if found:
-            return [found]
+        command = shutil.which(name)
+        if command:
+            return [command]
     raise UserError(
         f"--format gguf needs llama.cpp's converter, which is not here. Clone llama.cpp and give its directory with "
         f"--converter or $LLAMA_CPP, or install it as a separate tool: pipx install {COMMAND}."
@@ -49,9 +50,9 @@ def convert(merged: Path, converter: list[str], outtype: OutType, modelfile: str
 
     Args:
         merged: Directory of the merged model; its other files are removed.
-        converter: From `find_converter`.
-        outtype: Of the weights, as the converter's ``--outtype`` has it.
-        modelfile: What `modelfile` gives.
+        converter: The command, see `find_converter`.
+        outtype: Type of the weights, the converter's ``--outtype``.
+        modelfile: Text of the Modelfile, see `modelfile`.
 
     Raises:
         UserError: The converter fails.
@@ -74,7 +75,7 @@ def convert(merged: Path, converter: list[str], outtype: OutType, modelfile: str
 
 
 def modelfile(config: Config, tokenizer: PretrainedTokenizer) -> str:
-    """Ollama's Modelfile: the schema is the system message, the question the prompt. Ollama adds the BOS itself."""
+    """Ollama's Modelfile: the schema is the system message, the question the prompt; Ollama adds the BOS token."""
     blank = Example(id="template", question="{{ .Prompt }}", context="{{ .System }}", answer="")
     form = prompts.PromptFormat.of(config)
     text = prompts.render_prompt(blank, form, tokenizer)

@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 def check(repository: str) -> None:
-    """See that a push could succeed, before anything long is begun: the name, the token, whose it is.
+    """Check name, token and permission, so that a push does not fail after a long export.
 
     Raises:
-        UserError: The name is none, there is no token, the Hub refuses it, or it may not write to that owner.
+        UserError: The name is invalid, there is no token, the Hub refuses it, or it may not write to that owner.
     """
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HFValidationError
@@ -30,20 +30,20 @@ def check(repository: str) -> None:
         raise UserError(f'Hub: "{repository}" needs an owner: write owner/name.')
     if not get_token():
         raise UserError("Hub: there is no token. Set HF_TOKEN to one that may write, or run `hf auth login`.")
-    me = _asked(HfApi().whoami, "the token could not be checked")
-    owners = [me.get("name"), *(organization.get("name") for organization in me.get("orgs", ()))]
+    user = _call_hub(HfApi().whoami, "the token could not be checked")
+    owners = [user.get("name"), *(organization.get("name") for organization in user.get("orgs", ()))]
     if owner not in owners:
         raise UserError(
-            f'Hub: this token is {me.get("name")}\'s and cannot write to "{owner}". Push to one of '
+            f'Hub: this token is {user.get("name")}\'s and cannot write to "{owner}". Push to one of '
             f"{', '.join(str(name) for name in owners)}."
         )
 
 
 def push(directory: Path, repository: str, *, private: bool) -> str:
-    """Upload an exported directory in one commit; the repository is made if it is not there.
+    """Upload an exported directory in one commit; the repository is created if needed.
 
     Returns:
-        Its address.
+        The address of the repository.
 
     Raises:
         UserError: The Hub refuses, or cannot be reached. The export itself is kept.
@@ -51,24 +51,25 @@ def push(directory: Path, repository: str, *, private: bool) -> str:
     from huggingface_hub import HfApi
 
     api = HfApi()
-    kept = f"the export is kept in {directory}, and the same push can be tried again"
-    address = _asked(lambda: api.create_repo(repository, private=private, exist_ok=True), kept)
-    _asked(
-        lambda: api.upload_folder(repo_id=repository, folder_path=directory, commit_message="Export of text2sql"), kept
+    consequence = f"the export is kept in {directory}, and the same push can be tried again"
+    address = _call_hub(lambda: api.create_repo(repository, private=private, exist_ok=True), consequence)
+    _call_hub(
+        lambda: api.upload_folder(repo_id=repository, folder_path=directory, commit_message="Export of text2sql"),
+        consequence,
     )
     return str(address)
 
 
-def _asked(call: Callable[[], T], consequence: str) -> T:
-    """Call the Hub; what goes wrong becomes one message."""
+def _call_hub(call: Callable[[], T], consequence: str) -> T:
+    """Call the Hub; an error becomes a UserError that also states the consequence."""
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
     try:
         return call()
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "?")
-        said = error.server_message or str(error).splitlines()[0]
+        message = error.server_message or str(error).splitlines()[0]
         hint = " Use a token with write access (HF_TOKEN)." if status in (401, 403) else ""
-        raise UserError(f"Hub: it answered {status} ({said}).{hint} Note: {consequence}.") from error
+        raise UserError(f"Hub: it answered {status} ({message}).{hint} Note: {consequence}.") from error
     except (HTTPError, OSError) as error:
         raise UserError(f"Hub: it cannot be reached ({type(error).__name__}: {error}); {consequence}.") from error

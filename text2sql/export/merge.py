@@ -1,4 +1,4 @@
-"""An adapter that no run here has made, merged into its base model: downloaded from a Tinker server, or anyone's."""
+"""Merging of an adapter without a run, such as a downloaded one, into its base model."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from text2sql.data import prompts
 from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
 from text2sql.errors import UserError
 from text2sql.export.record import ExportRecord
-from text2sql.export.run import PROBES, announce, written_whole
+from text2sql.export.run import PROBES, announce, writing_directory
 
 
 def merge_adapter(adapter: Path, base_model: str, target: Path, dtype: str) -> Path:
-    """Write a base model with an adapter merged in, and measure what rounding it to a dtype changes.
+    """Write a base model with an adapter merged in, and measure what rounding to a dtype changes.
 
-    An output layer that is tied to the input embeddings is untied first, as an adapter changes one of the two only.
+    An output layer that is tied to the input embeddings is untied first, as an adapter changes only one of the two.
 
     Args:
-        adapter: Its directory.
+        adapter: Directory of the adapter.
         base_model: Hub id, directory or packaged name.
-        target: Directory to make.
-        dtype: Of the merged weights.
+        target: Directory to create.
+        dtype: Dtype of the merged weights.
 
     Returns:
         The directory.
@@ -44,10 +44,10 @@ def merge_adapter(adapter: Path, base_model: str, target: Path, dtype: str) -> P
         for example in EXERCISE_QUESTIONS[:PROBES]
     ]
     weights = open_weights(base_model, LocalOptions(), directory=adapter)
-    with written_whole(target) as aside:
+    with writing_directory(target) as aside:
         saved = weights.save_merged(aside, dtype, probes)
-        made = {"format": "merged", "text2sql": text2sql.__version__, "run": adapter.resolve().name}
-        about = ExportRecord.model_validate({**made, **vars(saved)})
-        (aside / "export.json").write_text(json.dumps(about.to_json(), indent=2) + "\n", encoding="utf-8")
-    announce(target, about)
+        fields = {"format": "merged", "text2sql": text2sql.__version__, "run": adapter.resolve().name}
+        record = ExportRecord.model_validate({**fields, **vars(saved)})
+        (aside / "export.json").write_text(json.dumps(record.to_json(), indent=2) + "\n", encoding="utf-8")
+    announce(target, record)
     return target

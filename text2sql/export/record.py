@@ -1,4 +1,4 @@
-"""``export.json``: what an export is, for programs, and for the model card."""
+"""The record of an export, in ``export.json`` and for the model card."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JsonLogitGap = Annotated[LogitGap | None, PlainSerializer(_gap_to_json)]
 
 
 class LoraShape(Part):
-    """The adapter, as the backend describes it: rank, what is adapted, and the rest of its settings.
+    """The LoRA settings of an adapter, as the backend describes them.
 
     Attributes:
         train_unembed: Whether it adapts the output layer.
@@ -31,7 +31,7 @@ class LoraShape(Part):
 
 
 class GgufFile(Part):
-    """The file that llama.cpp's converter made, with the type of its weights and its size in bytes."""
+    """A GGUF file, the type of its weights, and its size in bytes."""
 
     file: str
     type: str
@@ -39,20 +39,20 @@ class GgufFile(Part):
 
 
 class ExportRecord(Part):
-    """What an export is.
+    """The record of an export.
 
     Attributes:
-        format: What was asked for.
-        text2sql: Version that made it.
+        format: Format of the export.
+        text2sql: Version of the program.
         run: Name of the run.
-        base_model: As the Hub calls it, where the Hub has it.
-        trained_base: As the run calls it.
-        trained_quantization: Of the base model while training.
-        lora: The adapter; None after full fine-tuning.
-        dtype: Of merged weights.
-        logit_gap: What merging changed.
+        base_model: Name of the base model on the Hub, if it is there.
+        trained_base: Name of the base model in the run.
+        trained_quantization: Quantization of the base model during training.
+        lora: The adapter's settings; None after full fine-tuning.
+        dtype: Dtype of merged weights.
+        logit_gap: Difference of the logits before and after the merge.
         not_compared: Why a merge was not compared with the quantised model that was trained.
-        logit_gap_to_quantized: Of the merge against the quantised model that was trained.
+        logit_gap_to_quantized: Difference of the logits between the merge and the quantised model that was trained.
         gguf: The converted file.
     """
 

@@ -1,4 +1,4 @@
-"""Export a run: its weights into a new directory, with a record and a card; then, if asked for, to the Hub."""
+"""Export of a run: its weights in a new directory with a record and a model card, and on the Hub if wanted."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from text2sql.formats import percent
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.trained_model import tuned_checkpoint
 
-# Prompts on which a merge is measured.
+# Number of prompts on which the effect of a merge is measured.
 PROBES = 4
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to export, and how.
+    """The options of an export.
 
     Attributes:
         format: A PEFT adapter, the whole model, or one GGUF file.
-        output: Directory to make; ``RUN/export/FORMAT`` if None.
+        output: Directory to create; ``RUN/export/FORMAT`` if None.
         dtype: Dtype of a merged model; for GGUF it follows from `gguf_type`.
         adapter: Directory of a downloaded adapter, instead of the run's own checkpoint.
         gguf_type: The converter's ``--outtype``.
         converter: llama.cpp's ``convert_hf_to_gguf.py``, or its directory; searched for if None.
         push_to: ``owner/name`` on the Hugging Face Hub.
-        private: Make the repository private if it is made.
+        private: Whether a repository that the push creates is private.
     """
 
     format: Format = "adapter"
@@ -62,11 +62,11 @@ def export_run(directory: Path, options: ExportOptions) -> Path:
     """Export the checkpoint that the run was evaluated with.
 
     Returns:
-        The directory that was made.
+        The directory that was created.
 
     Raises:
-        UserError: The run has no checkpoint, the output exists, a converter or a token is missing. Nothing is left
-            half done.
+        UserError: The run has no checkpoint, the output exists, or a converter or a token is missing; no incomplete
+            directory is left.
         BackendError: The checkpoint or the base model cannot be read.
     """
     run = RunDirectory(directory)
@@ -80,34 +80,34 @@ def export_run(directory: Path, options: ExportOptions) -> Path:
     if options.push_to:
         hub.check(options.push_to)
     tokenizer = prompts.load_tokenizer(config.base_model)
-    with _weights(run, config, options.adapter) as weights, written_whole(target) as aside:
+    with _weights(run, config, options.adapter) as weights, writing_directory(target) as aside:
         if options.format == "adapter":
             saved = weights.save_adapter(aside)
         else:
             saved = weights.save_merged(aside, _dtype(options), _probes(run, config, tokenizer))
             _save_generation_config(config, aside)
         form = prompts.PromptFormat.of(config)
-        # Programs that speak in turns are to ask the model as it was trained.
-        chat = prompts.is_chat(form)
-        tokenizer.chat_template = timeless_template(tokenizer) if chat else plain_chat_template(form, tokenizer)
+        # With this template chat programs prompt the model as it was trained.
+        is_chat = prompts.is_chat(form)
+        tokenizer.chat_template = timeless_template(tokenizer) if is_chat else plain_chat_template(form, tokenizer)
         tokenizer.save_pretrained(aside)
-        made = {"format": options.format, "text2sql": text2sql.__version__, "run": config.name}
-        about = ExportRecord.model_validate({**made, **vars(saved)})
+        fields = {"format": options.format, "text2sql": text2sql.__version__, "run": config.name}
+        record = ExportRecord.model_validate({**fields, **vars(saved)})
         if converter is not None:
-            # The converter takes name and licence from the card.
-            write_card(aside, about, config, run.summary(), tokenizer, options.push_to)
+            # The converter reads name and licence from the card.
+            write_card(aside, record, config, run.summary(), tokenizer, options.push_to)
             converted = gguf.convert(aside, converter, options.gguf_type, gguf.modelfile(config, tokenizer))
-            about = about.model_copy(update={"gguf": converted})
-        (aside / "export.json").write_text(json.dumps(about.to_json(), indent=2) + "\n", encoding="utf-8")
-        write_card(aside, about, config, run.summary(), tokenizer, options.push_to)
-    announce(target, about)
+            record = record.model_copy(update={"gguf": converted})
+        (aside / "export.json").write_text(json.dumps(record.to_json(), indent=2) + "\n", encoding="utf-8")
+        write_card(aside, record, config, run.summary(), tokenizer, options.push_to)
+    announce(target, record)
     if options.push_to:
         _push(target, options.push_to, private=options.private)
     return target
 
 
 def push_run(directory: Path, settings: HubConfig) -> None:
-    """Carry out a configuration's section `hub`, at the end of a run: export, unless that is done already, and push.
+    """Export a finished run, unless that has been done, and push it as its configuration's section `hub` says.
 
     Raises:
         UserError: The export or the push fails; the run is kept, and the message says how to push later.
@@ -122,12 +122,12 @@ def push_run(directory: Path, settings: HubConfig) -> None:
 def _weights(run: RunDirectory, config: Config, adapter: Path | None) -> Iterator[Weights]:
     """The run's trained weights: from its own checkpoints, a downloaded adapter, or the Tinker API."""
     environment = run.environment()
-    # What `auto` came to.
-    used = environment.quantization if environment and environment.quantization else config.local.quantization
-    local = config.local.model_copy(update={"quantization": used})
+    # With `auto`, the quantization that the run used.
+    quantization = environment.quantization if environment and environment.quantization else config.local.quantization
+    local = config.local.model_copy(update={"quantization": quantization})
     on_disk = config.capabilities.checkpoints_on_disk
     if adapter is None and not on_disk and (run.file("adapter") / "adapter_config.json").is_file():
-        # `text2sql download` has been here; the checkpoint itself may have expired.
+        # The adapter has been downloaded before; the checkpoint itself may have expired.
         adapter = run.file("adapter")
     if adapter is not None:
         yield open_weights(config.base_model, local, directory=adapter)
@@ -147,8 +147,8 @@ def _weights(run: RunDirectory, config: Config, adapter: Path | None) -> Iterato
 
 
 @contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
-    """`directory_written_aside`, with what goes wrong said to the user."""
+def writing_directory(target: Path) -> Iterator[Path]:
+    """`directory_written_aside` with UserError in place of OSError."""
     try:
         with directory_written_aside(target) as aside:
             yield aside
@@ -157,14 +157,14 @@ def written_whole(target: Path) -> Iterator[Path]:
 
 
 def _dtype(options: ExportOptions) -> str:
-    """The dtype to merge into: what a converter rounds itself, it gets unrounded."""
+    """The dtype to merge into: float32 where the GGUF converter rounds the weights itself."""
     if options.format == "merged":
         return options.dtype
     return "bfloat16" if options.gguf_type in ("auto", "bf16") else "float32"
 
 
 def _probes(run: RunDirectory, config: Config, tokenizer: Tokenizer) -> list[Probe]:
-    """Prompts with the tuned model's own answers to them; the new-schema questions if the run has not answered any."""
+    """Prompts with the tuned model's answers; the questions on new schemas if the run has no answers."""
     rows = run.predictions("tuned")[:PROBES]
     if rows:
         return [Probe(row.prompt, row.raw or " SELECT") for row in rows]
@@ -176,7 +176,7 @@ def _probes(run: RunDirectory, config: Config, tokenizer: Tokenizer) -> list[Pro
 
 
 def _save_generation_config(config: Config, target: Path) -> None:
-    """The base model's generation settings, with the run's own length and temperature."""
+    """Write the base model's generation settings with the run's answer length and temperature."""
     from transformers import GenerationConfig
 
     settings = GenerationConfig.from_pretrained(target)
@@ -192,20 +192,20 @@ def _push(target: Path, repository: str, *, private: bool) -> None:
     console.print(f"Pushed to {hub.push(target, repository, private=private)}", soft_wrap=True)
 
 
-def announce(target: Path, about: ExportRecord) -> None:
-    """Say what was made, and what merging changed."""
+def announce(target: Path, record: ExportRecord) -> None:
+    """Print where the export is, and what merging changed."""
     lines = [f"Exported to {target}"]
-    measured, trained = about.logit_gap, about.logit_gap_to_quantized
-    if about.not_compared is not None:
+    measured, trained = record.logit_gap, record.logit_gap_to_quantized
+    if record.not_compared is not None:
         lines.append(
-            f"The run trained on a base in {about.trained_quantization}, and a merge goes into the unquantised one; "
-            f"the two could not be compared here: {about.not_compared}"
+            f"The run trained on a base in {record.trained_quantization}, and a merge goes into the unquantised one; "
+            f"the two could not be compared here: {record.not_compared}"
         )
     if measured:
-        lines.append(f"Logits after the merge against before: {_gap(measured)}. {rounding(about.dtype)}")
+        lines.append(f"Logits after the merge against before: {_gap(measured)}. {rounding(record.dtype)}")
     if trained:
         lines.append(
-            f"The run trained on a base in {about.trained_quantization}, and a merge goes into the unquantised one. "
+            f"The run trained on a base in {record.trained_quantization}, and a merge goes into the unquantised one. "
             f"Against the model as it was trained and scored: {_gap(trained)}."
         )
     console.print("\n".join(lines), soft_wrap=True)

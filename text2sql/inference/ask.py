@@ -1,8 +1,7 @@
-"""Questions on a schema, answered by the models of a run: what `text2sql ask` prints and `text2sql demo` shows."""
+"""Questions on a schema, answered by the models of a run: behind `text2sql ask` and `text2sql demo`."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from rich.table import Table
-
 from backends.interface import SamplingClient, ServiceClient, StreamingSamplingClient
 from text2sql.config import Config
-from text2sql.console import console
 from text2sql.data import prompts
 from text2sql.data.example import Example
 from text2sql.data.schema_cut import DEFAULT_MAX_TABLES, CutSchema, cut_schema
@@ -24,29 +20,28 @@ from text2sql.engines.dialect import DISPLAY_NAMES, Dialect
 from text2sql.engines.user_databases.connection import Limits
 from text2sql.engines.user_databases.user_database import UserDatabase
 from text2sql.errors import UserError
-from text2sql.inference.generate import Request, generate, stream
+from text2sql.inference.generate import GenerationRequest, generate, stream
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.session import context_length, open_service, pin_matmul_dtype
 from text2sql.runs.trained_model import tuned_checkpoint
-from text2sql.sql.sandbox import QueryFailed, Result
+from text2sql.sql.sandbox import Result
 
-LOG = logging.getLogger(__name__)
-
+# Limits of a query on the user's database.
 MAX_ROWS = 100
 MAX_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model answered.
+    """A model's answer to a question.
 
     Attributes:
-        sql: The query in it; empty if there is none, or while the answer grows.
-        text: The answer as it came, without what stopped it.
-        truncated: It was cut off at `evaluation.max_new_tokens`.
-        seconds: Time it took.
-        finished: False while it grows.
-        note: What must be known of how it was asked for, such as tables that were not shown.
+        sql: The query in the answer; empty if there is none, or while the answer is streamed.
+        text: The answer without the stop string.
+        truncated: Whether it was cut off at `evaluation.max_new_tokens`.
+        seconds: Time since the question was asked.
+        finished: False while the answer is streamed.
+        note: A sentence on how the question was asked, such as which tables were left out of the prompt.
     """
 
     sql: str
@@ -58,19 +53,19 @@ class Answer:
 
     @property
     def without_query(self) -> str:
-        """What to say of an answer in which there is no query: what was written instead."""
-        said = self.text.strip()[:200]
-        return f'The model wrote no query, but: "{said}"' if said else "The model wrote nothing."
+        """The message for an answer without a query, with what was written instead."""
+        text = self.text.strip()[:200]
+        return f'The model wrote no query, but: "{text}"' if text else "The model wrote nothing."
 
 
 class Answerer:
-    """The base model of a run and, if it has a checkpoint, the tuned one; each is loaded when it is first asked.
+    """The base model of a run and, if there is a checkpoint, the tuned model; each is loaded when it is first asked.
 
     Args:
         run: The run's directory.
-        config: Its configuration.
-        service: Its backend.
-        max_tables: Tables of a schema above which it is cut to what the question needs; 0 for never.
+        config: The run's configuration.
+        service: The run's backend.
+        max_tables: Number of tables above which a schema is cut to what the question needs; 0 for never.
     """
 
     def __init__(
@@ -86,12 +81,12 @@ class Answerer:
         return ["tuned", "base"] if self._run.checkpoints() else ["base"]
 
     def load(self) -> None:
-        """Load the models now, which otherwise happens when they are first asked."""
+        """Load all models now instead of when they are first asked."""
         for model in self.models:
             self._sampler(model)
 
     def answer(self, question: str, schema: str, model: str, database: UserDatabase | None = None) -> Answer:
-        """Ask `model`, one of ``tuned`` and ``base``; the prompt shows the schema as it did in training.
+        """Ask `model`, ``tuned`` or ``base``; the prompt shows the schema as in training.
 
         Raises:
             UserError: The run has no such model yet, or the prompt is longer than the model takes.
@@ -100,14 +95,14 @@ class Answerer:
         return answer
 
     def stream(self, question: str, schema: str, model: str, database: UserDatabase | None = None) -> Iterator[Answer]:
-        """The same answer as it grows, where the backend streams; the finished one is the last."""
+        """Yield the answer as it grows, if the backend streams, and the finished answer last."""
         sampler = self._sampler(model)
-        example, note = self._fitting(question, schema, database, sampler)
+        example, note = self._fit_schema(question, schema, database, sampler)
         config, started = self.config, time.monotonic()
         if self._service.capabilities.streams:
             generations = stream(example, cast("StreamingSamplingClient", sampler), config)
         else:
-            generations = iter(generate(Request([example]), sampler, config)[0])
+            generations = iter(generate(GenerationRequest([example]), sampler, config)[0])
         for generation in generations:
             text, seconds = generation.text, time.monotonic() - started
             if generation.stop_reason:
@@ -116,42 +111,39 @@ class Answerer:
             else:
                 yield Answer("", text, False, seconds, finished=False)
 
-    def _fitting(
+    def _fit_schema(
         self, question: str, schema: str, database: UserDatabase | None, sampler: SamplingClient
     ) -> tuple[Example, str]:
-        """The question with as much of its schema as may be shown, and what to say of what is left out.
-
-        A schema that is cut is cut further until the prompt fits the model.
-        """
+        """The question with its schema cut until the prompt fits the model, and a note on what is left out."""
         cut = cut_schema(schema, question, self.max_tables)
         while True:
             example = self._example(question, cut, database)
             tables = len(cut.kept)
             if not self.max_tables or tables < 2 or self._excess(example, sampler) is None:
                 self._check_length(example, sampler)
-                return example, " ".join(filter(None, (self._other_dialect(example.dialect), cut.note)))
+                return example, " ".join(filter(None, (self._dialect_note(example.dialect), cut.note)))
             cut = cut_schema(schema, question, tables // 2)
 
-    def _other_dialect(self, dialect: Dialect) -> str:
-        """What to say where a database speaks another dialect than the run was trained in."""
-        own = self.config.data.dialect
-        if dialect == own:
+    def _dialect_note(self, dialect: Dialect) -> str:
+        """The note for a database whose dialect is not that of the run; else empty."""
+        run_dialect = self.config.data.dialect
+        if dialect == run_dialect:
             return ""
         return (
-            f"The run's queries are {DISPLAY_NAMES[own]}, the database is {DISPLAY_NAMES[dialect]}: "
+            f"The run's queries are {DISPLAY_NAMES[run_dialect]}, the database is {DISPLAY_NAMES[dialect]}: "
             "read the SQL before you trust it."
         )
 
     def _example(self, question: str, cut: CutSchema, database: UserDatabase | None) -> Example:
-        """The question with its schema shown as configured, as far as that is possible without a gold query or rows."""
+        """The question with its schema shown as configured, as far as possible without a gold query and rows."""
         options = self.config.prompt.schema_text
         if options.tables == "gold":
             options = options.model_copy(update={"tables": "all"})
         if database is None:
             options = options.model_copy(update={"sample_rows": 0, "descriptions": False})
-        file = database is not None and database.dialect == "sqlite"
-        db = str(database.location.path) if database and file else None
-        rows = database.first_rows if database and not file else None
+        is_sqlite = database is not None and database.dialect == "sqlite"
+        db = str(database.location.path) if database and is_sqlite else None
+        rows = database.first_rows if database and not is_sqlite else None
         dialect = database.dialect if database else self.config.data.dialect
         example = Example(id="ask", question=question, context=cut.text, answer="", db=db, dialect=dialect)
         return show_schemas([example], options, rows)[0]
@@ -159,15 +151,15 @@ class Answerer:
     def _sampler(self, model: str) -> SamplingClient:
         if model not in self._samplers:
             if model == "base":
-                coming = self._service.create_sampling_client(base_model=self.config.trained_model)
+                future = self._service.create_sampling_client(base_model=self.config.trained_model)
             else:
                 checkpoint = tuned_checkpoint(self._run, self.config, "ask its base model with --base")
-                coming = self._service.create_sampling_client(model_path=str(checkpoint.sampler_path))
-            self._samplers[model] = coming.result()
+                future = self._service.create_sampling_client(model_path=str(checkpoint.sampler_path))
+            self._samplers[model] = future.result()
         return self._samplers[model]
 
     def _excess(self, example: Example, sampler: SamplingClient) -> tuple[int, int] | None:
-        """Tokens of a prompt that is too long, and those that the model takes; None if it fits."""
+        """The length of a prompt that is too long and the model's context length, in tokens; None if it fits."""
         limit = context_length(self._service, self.config.trained_model)
         tokens = prompts.tokenize([example], sampler.get_tokenizer(), prompts.PromptFormat.of(self.config))[0]
         fits = limit is None or len(tokens.prompt) + self.config.longest_answer <= limit
@@ -184,16 +176,16 @@ class Answerer:
 
 
 @contextmanager
-def answering(directory: Path, max_tables: int = DEFAULT_MAX_TABLES) -> Iterator[Answerer]:
-    """The models of the run in a directory, until the end of the block.
+def open_answerer(directory: Path, max_tables: int = DEFAULT_MAX_TABLES) -> Iterator[Answerer]:
+    """Open the models of a run until the end of the block.
 
     Args:
-        directory: The run's.
-        max_tables: Tables of a schema above which it is cut to what the question needs; 0 for never.
+        directory: The run's directory.
+        max_tables: Number of tables above which a schema is cut to what the question needs; 0 for never.
 
     Raises:
         UserError: There is no run, or it cannot be read.
-        BackendError: Its backend cannot be opened, or fails.
+        BackendError: The backend cannot be opened, or fails.
     """
     run = RunDirectory(directory)
     config = load_run_config(run)
@@ -201,59 +193,11 @@ def answering(directory: Path, max_tables: int = DEFAULT_MAX_TABLES) -> Iterator
         yield Answerer(run, config, service, max_tables)
 
 
-def answer_question(
-    question: str,
-    context: str,
-    database: UserDatabase | None,
-    run_directory: Path,
-    *,
-    base: bool,
-    execute: bool,
-    max_tables: int = DEFAULT_MAX_TABLES,
-) -> None:
-    """Print the query that a run's model writes for a question, and with `execute` what it returns.
-
-    Args:
-        question: In natural language.
-        context: ``CREATE TABLE`` statements.
-        database: What has that schema, if it is more than a text.
-        run_directory: The run's.
-        base: Let its base model answer.
-        execute: Run the query on the database.
-        max_tables: Tables above which the schema is cut to what the question needs; 0 for never.
-
-    Raises:
-        UserError: The run is missing or unusable, the model writes nothing, or the query fails on the database.
-    """
-    with answering(run_directory, max_tables) as answerer:
-        answer = answerer.answer(question, context, "base" if base else "tuned", database)
-    if answer.note:
-        LOG.warning("%s", answer.note)
-    if not answer.sql:
-        raise UserError(f"{answer.without_query.rstrip('.')}. Ask in other words, or train it further.")
-    console.print(answer.sql, markup=False, soft_wrap=True)
-    if execute and database is not None:
-        _print_rows(database, answer.sql)
-
-
 def run_query(database: UserDatabase, sql: str) -> Result:
-    """Run a query that reads; time, memory and rows are limited.
+    """Run a read-only query with limits on time, memory and rows.
 
     Raises:
         QueryFailed: It fails, does more than read, or exceeds a limit.
         UserError: The database cannot be reached any more.
     """
     return database.run(sql, Limits(seconds=MAX_SECONDS, rows=MAX_ROWS))
-
-
-def _print_rows(database: UserDatabase, sql: str) -> None:
-    try:
-        result = run_query(database, sql)
-    except QueryFailed as error:
-        raise UserError(f"The query does not run on {database.location.display_name}: {error}") from error
-    table = Table(*result.columns)
-    for row in result.rows:
-        table.add_row(*("NULL" if value is None else str(value) for value in row))
-    console.print(table)
-    if result.overflow:
-        console.print(f"Only the first {MAX_ROWS} rows are shown.")

@@ -22,15 +22,15 @@ from text2sql.inference.thinking_sampler import PendingSamples, Sample, max_pref
 
 
 @dataclass(frozen=True)
-class Request:
-    """Questions that are asked together, and how.
+class GenerationRequest:
+    """Questions to sample answers to, and the sampling settings.
 
     Attributes:
-        questions: What to ask; their gold queries are not shown.
-        few_shot: For each question, the solved examples to put in front; None for none at all.
-        samples: Answers to each question.
-        temperature: In place of `evaluation.temperature`, where it is not None.
-        seed: Of the sampling, in place of the run's, where it is not None.
+        questions: The questions; their gold queries are not shown to the model.
+        few_shot: For each question the solved examples in front of it; None for no examples at all.
+        samples: Number of answers to each question.
+        temperature: Sampling temperature; None for `evaluation.temperature`.
+        seed: Sampling seed; None for that of the run.
     """
 
     questions: Sequence[Example]
@@ -42,17 +42,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a model wrote.
+    """One sampled answer.
 
     Attributes:
-        prompt: The text that it was given.
-        raw: Its answer, as it came, up to and including what stopped it.
-        text: Its answer without the stop string that ended it.
-        stop_reason: ``stop``, or ``length`` if it was cut off; empty while it grows.
+        prompt: Text of the prompt.
+        raw: Text of the answer, including the stop string that ended it.
+        text: Text of the answer without the stop string.
+        stop_reason: ``stop``, or ``length`` if it was cut off; empty while it is streamed.
         tokens: Length of the answer in tokens.
         prompt_tokens: Length of the prompt in tokens.
-        samples: Answers that it was chosen from; `tokens` counts them all.
-        thought: What it thought before, where it thinks; no part of the answer.
+        samples: Number of answers that it was chosen from; `tokens` counts them all.
+        thought: Text of the thinking block before the answer, which is no part of it.
     """
 
     prompt: str
@@ -66,55 +66,60 @@ class Generation:
 
 
 class PendingGenerations:
-    """Answers to a request, prepared when this is made, under way after `submit`.
+    """The answers to a request: prompts are tokenised at construction, and sampling starts with `submit`.
 
     Args:
-        request: What to ask, and how.
-        sampler: Which model.
+        request: The questions and the sampling settings.
+        sampler: The model.
         config: Prompt template, length, temperature, stop strings and seed.
 
     Attributes:
-        request: The same.
-        prompt_tokens: Tokens of all prompts together, each counted once however many answers it gets; of a model that
-            thinks also those of each answer's, once there are `results`.
-        cached_tokens: Those of them that the sampler had read before and says so, once there are `results`.
-        most_prompt_tokens: The most that these may be.
-        most_tokens: The most that all answers together may have.
+        request: The request.
+        prompt_tokens: Number of prompt tokens, each prompt counted once whatever its number of answers. With a thinking
+            block the prompts of the answers behind it are added in `results`.
+        cached_tokens: Number of prompt tokens that the sampler reports as cached; set in `results`.
+        max_prompt_tokens: Upper bound of `prompt_tokens`.
+        max_tokens: Upper bound of the tokens of all answers together.
     """
 
-    def __init__(self, request: Request, sampler: SamplingClient, config: Config) -> None:
+    def __init__(self, request: GenerationRequest, sampler: SamplingClient, config: Config) -> None:
         self.request = request
         self._sampler, self._config = sampler, config
         self._tokenizer = sampler.get_tokenizer()
         form = prompts.PromptFormat.of(config)
         few_shot = request.few_shot or [()] * len(request.questions)
         self._prompts = [
-            prompts.render_prompt(question, form, self._tokenizer, own)
-            for question, own in zip(request.questions, few_shot, strict=True)
+            prompts.render_prompt(question, form, self._tokenizer, examples)
+            for question, examples in zip(request.questions, few_shot, strict=True)
         ]
         tokens = prompts.tokenize(request.questions, self._tokenizer, form, request.few_shot)
         self._ids = [t.prompt.tolist() for t in tokens]
         self._pending: list[PendingSamples] = []
         self.prompt_tokens, self.cached_tokens = sum(map(len, self._ids)), 0
         self._block = ThinkingBlock.of(form.turn_start(self._tokenizer), self._tokenizer, config)
-        self.most_prompt_tokens = sum(max_prefill_tokens(len(ids), request.samples, self._block) for ids in self._ids)
-        self.most_tokens = config.longest_answer * len(tokens) * request.samples
+        self.max_prompt_tokens = sum(max_prefill_tokens(len(ids), request.samples, self._block) for ids in self._ids)
+        self.max_tokens = config.longest_answer * len(tokens) * request.samples
 
     def submit(self) -> None:
-        """Send all questions to the sampler; nothing is waited for."""
+        """Send all prompts to the sampler without waiting for answers."""
         params = sampling_params(self.request, self._tokenizer, self._config)
         self._pending = [
             PendingSamples(
-                self._sampler, ids, self.request.samples, params, self._block, check=partial(check_numbers, question)
+                self._sampler,
+                ids,
+                self.request.samples,
+                params,
+                self._block,
+                check=partial(check_finite_logprobs, question),
             )
             for question, ids in zip(self.request.questions, self._ids, strict=True)
         ]
 
     def results(self) -> list[list[Generation]]:
-        """Wait for all answers: those to each question, in the order of the questions.
+        """Wait for all answers and return them by question: ``[questions][samples]``.
 
         Raises:
-            UserError: The model's probabilities are not numbers, so that its answers mean nothing.
+            UserError: The model's log-probabilities are NaN, so that its answers mean nothing.
         """
         # All thoughts are there before the first answer is asked for: the sampler may decode the answers together.
         for pending in self._pending:
@@ -139,13 +144,13 @@ class PendingGenerations:
         return replace(generation, thought=sample.thought.text, tokens=generation.tokens + len(sample.thought.tokens))
 
     def cancel(self) -> None:
-        """Call off the answers that nobody will collect."""
+        """Cancel the requests whose results are no longer needed."""
         for pending in self._pending:
             pending.cancel()
 
 
-def check_numbers(question: Example, sequences: Sequence[types.SampledSequence]) -> None:
-    """Raise UserError where a model's probabilities are not numbers, so that its answers mean nothing."""
+def check_finite_logprobs(question: Example, sequences: Sequence[types.SampledSequence]) -> None:
+    """Raise UserError if a log-probability is NaN, so that the model's answers mean nothing."""
     if not any(map(math.isnan, (value for sequence in sequences for value in sequence.logprobs or ()))):
         return
     raise UserError(
@@ -156,44 +161,44 @@ def check_numbers(question: Example, sequences: Sequence[types.SampledSequence])
     )
 
 
-def generate(request: Request, sampler: SamplingClient, config: Config) -> list[list[Generation]]:
-    """Ask, and wait for the answers: those to each question, in the order of the questions."""
+def generate(request: GenerationRequest, sampler: SamplingClient, config: Config) -> list[list[Generation]]:
+    """Sample the answers to a request and wait for them: ``[questions][samples]``."""
     pending = PendingGenerations(request, sampler, config)
     pending.submit()
     return pending.results()
 
 
 def stream(question: Example, sampler: StreamingSamplingClient, config: Config) -> Iterator[Generation]:
-    """One answer as it grows, the whole of it last; what is unfinished has no `stop_reason`.
+    """Yield an answer as it grows, and the finished answer last; an unfinished one has an empty `stop_reason`.
 
-    Whoever stops listening ends the sampling.
+    Closing the iterator ends the sampling.
     """
     tokenizer = sampler.get_tokenizer()
     form = prompts.PromptFormat.of(config)
     prompt = prompts.render_prompt(question, form, tokenizer)
     ids = prompts.tokenize([question], tokenizer, form)[0].prompt.tolist()
-    params, asked = sampling_params(Request([question]), tokenizer, config), len(ids)
+    params, prompt_tokens = sampling_params(GenerationRequest([question]), tokenizer, config), len(ids)
     text = ""
     thinking: list[int] = []
     if (block := ThinkingBlock.of(form.turn_start(tokenizer), tokenizer, config)) is not None:
-        for tokens, _ in _growing(sampler, ids, block.params(params)):
+        for tokens, _ in _stream_tokens(sampler, ids, block.params(params)):
             thinking, text = block.read(tokens)
-            yield Generation(prompt, "", "", "", len(thinking), asked, thought=text)
+            yield Generation(prompt, "", "", "", len(thinking), prompt_tokens, thought=text)
         ids = block.answer_prompt(ids, thinking)
-    for tokens, stop_reason in _growing(sampler, ids, params):
-        answer = _generation(prompt, tokens, stop_reason, asked, tokenizer, config)
+    for tokens, stop_reason in _stream_tokens(sampler, ids, params):
+        answer = _generation(prompt, tokens, stop_reason, prompt_tokens, tokenizer, config)
         yield replace(answer, thought=text, tokens=answer.tokens + len(thinking))
 
 
-def _growing(
+def _stream_tokens(
     sampler: StreamingSamplingClient, ids: list[int], params: types.SamplingParams
 ) -> Iterator[tuple[Sequence[int], str]]:
-    """The tokens of a sample so far, and with all of them what stopped it."""
+    """Yield the tokens sampled so far with an empty stop reason, and finally all tokens with the stop reason."""
     tokens: list[int] = []
-    with closing(sampler.stream(types.ModelInput.from_ints(ids), params)) as coming:
+    with closing(sampler.stream(types.ModelInput.from_ints(ids), params)) as stream_:
         while True:
             try:
-                tokens.append(next(coming))
+                tokens.append(next(stream_))
             except StopIteration as end:
                 (sequence,) = end.value.sequences
                 yield sequence.tokens, sequence.stop_reason
@@ -201,11 +206,11 @@ def _growing(
             yield tokens, ""
 
 
-def sampling_params(request: Request, tokenizer: Tokenizer, config: Config) -> types.SamplingParams:
-    """How a request is sampled: length, temperature, what ends an answer, and the seed."""
+def sampling_params(request: GenerationRequest, tokenizer: Tokenizer, config: Config) -> types.SamplingParams:
+    """The sampling parameters of a request: maximum length, temperature, stop strings or tokens, and seed."""
     evaluation, form = config.evaluation, prompts.PromptFormat.of(config)
-    # Without stop strings an answer ends with the sequence, or in a chat with the turn, whose mark is its own token. An
-    # empty list would not even stop at the end of the sequence.
+    # Without stop strings an answer ends at the end-of-sequence token, or in a chat at the end-of-turn token. An empty
+    # list would disable even the end-of-sequence token.
     stop = evaluation.stop or prompts.end_of_turn(form, tokenizer)[-1:] or None
     return types.SamplingParams(
         max_tokens=evaluation.max_new_tokens,
@@ -218,12 +223,12 @@ def sampling_params(request: Request, tokenizer: Tokenizer, config: Config) -> t
 def _generation(
     prompt: str, tokens: Sequence[int], stop_reason: str, prompt_tokens: int, tokenizer: Tokenizer, config: Config
 ) -> Generation:
-    raw, text = read_tokens(tokens, tokenizer, config)
+    raw, text = decode_answer(tokens, tokenizer, config)
     return Generation(prompt, raw, text, stop_reason, len(tokens), prompt_tokens)
 
 
-def read_tokens(tokens: Sequence[int], tokenizer: Tokenizer, config: Config) -> tuple[str, str]:
-    """Sampled tokens as text, as it came and without the stop string that ended it."""
+def decode_answer(tokens: Sequence[int], tokenizer: Tokenizer, config: Config) -> tuple[str, str]:
+    """Decode the tokens of an answer: its raw text, and the text without the stop string that ended it."""
     # The clean-up of older tokenizers would rewrite " ," and " 's" inside SQL.
     raw = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return raw, cut_at_stop(raw, config.evaluation.stop)

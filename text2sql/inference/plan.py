@@ -1,4 +1,4 @@
-"""Which evaluations a run consists of: models, strategies and questions, in order."""
+"""The plan of a run: its evaluations (models, strategies and questions) before and after training."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from text2sql.config import Config
 from text2sql.data.example import Example
 from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
 from text2sql.inference import strategies
-from text2sql.inference.strategies import Greedy, Strategy, wanted_strategies
-from text2sql.runs.models import MODELS, SIDES, STAGES, Model
+from text2sql.inference.strategies import Greedy, Strategy, configured_strategies
+from text2sql.runs.models import MODELS, SIDES, STAGES, Model, run_trains
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Evaluation:
     """One model's answers to a list of questions.
 
     Attributes:
-        label: Of the predictions' file, in the summary, on the command line.
-        title: What to call it while it is under way.
-        model: Which model answers.
-        strategy: How.
-        questions: What is asked.
+        label: Name of the evaluation in file names, in the summary and on the command line.
+        title: Title of its progress bar.
+        model: The model that answers.
+        strategy: The answering strategy.
+        questions: The questions.
     """
 
     label: str
@@ -34,12 +34,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run does, in order.
+    """The evaluations and the training of a run, in order.
 
     Attributes:
-        before: Evaluations before training, of the base model.
-        trains: Whether there is a training.
-        after: Evaluations after it.
+        before: Evaluations of the base model before training.
+        trains: Whether the run trains.
+        after: Evaluations after training.
     """
 
     before: tuple[Evaluation, ...]
@@ -48,17 +48,18 @@ class Plan:
 
 
 def plan_run(config: Config, test: Sequence[Example], stages: Collection[str] = STAGES) -> Plan:
-    """The evaluations that a configuration asks for.
+    """Plan the evaluations that a configuration asks for.
 
     Args:
         config: The resolved configuration.
         test: The held-out examples.
-        stages: Which of `STAGES` are carried out.
+        stages: Those of `STAGES` that are carried out.
     """
     settings = config.evaluation
-    trains = "train" in stages and settings.adapter is None
+    trains = run_trains(config, stages)
+    has_tuned = trains or bool(settings.adapter)
     before = _evaluations("base", config, test) if "baseline" in stages else []
-    after = _evaluations("tuned", config, test) if (trains or settings.adapter) and "evaluate" in stages else []
+    after = _evaluations("tuned", config, test) if has_tuned and "evaluate" in stages else []
     if after and config.compares_start:
         after = [*_evaluations("start", config, test), *after]
     if settings.novel_questions:
@@ -71,26 +72,26 @@ def plan_run(config: Config, test: Sequence[Example], stages: Collection[str] = 
 
 def _evaluations(model: Model, config: Config, test: Sequence[Example]) -> list[Evaluation]:
     evaluations = []
-    for strategy in wanted_strategies(model, config.evaluation):
+    for strategy in configured_strategies(model, config.evaluation):
         title = f"{model.title()} model, {strategy.title}" if strategy.title else f"{model.title()} model"
         evaluations.append(Evaluation(strategy.label(model), title, model, strategy, test))
     return evaluations
 
 
 def _novel(model: Model) -> Evaluation:
-    """The exercise's questions on new schemas, which nobody counts."""
+    """The evaluation of the few questions on new schemas, which is shown but not scored."""
     return Evaluation(f"novel-{model}", f"New schemas, {model}", model, Greedy(), EXERCISE_QUESTIONS)
 
 
 @dataclass(frozen=True)
 class KnownEvaluation:
-    """What to call an evaluation that a run can have.
+    """The names of an evaluation that a run can have.
 
     Attributes:
-        name: In tables.
-        stage: Under which its time is counted.
-        strategy: How the model answers.
-        scored: Whether it counts; the few questions on new schemas are only looked at.
+        name: Name in tables.
+        stage: The stage under which its time is reported.
+        strategy: Class of the answering strategy.
+        scored: Whether it is scored; the few questions on new schemas are only shown.
     """
 
     name: str
@@ -100,19 +101,19 @@ class KnownEvaluation:
 
 
 def known_evaluations() -> dict[str, KnownEvaluation]:
-    """Every evaluation that a run can have, by its label."""
+    """Every evaluation that a run can have, by label."""
     known = {}
-    for model, plain in zip(MODELS, ("baseline", "start evaluation", "tuned evaluation"), strict=True):
-        for kind in strategies.STRATEGIES:
-            if model in kind.models:
-                label = kind.label(model)
-                name = f"{model}, {kind.about}" if kind.about else model
-                known[label] = KnownEvaluation(name, label if kind.name else plain, kind)
+    for model, greedy_stage in zip(MODELS, ("baseline", "start evaluation", "tuned evaluation"), strict=True):
+        for strategy in strategies.STRATEGIES:
+            if model in strategy.models:
+                label = strategy.label(model)
+                name = f"{model}, {strategy.about}" if strategy.about else model
+                known[label] = KnownEvaluation(name, label if strategy.name else greedy_stage, strategy)
         if model in SIDES:
             known[f"novel-{model}"] = KnownEvaluation(f"{model}, new schemas", "new schemas", Greedy, scored=False)
     return known
 
 
 def other_strategies() -> tuple[str, ...]:
-    """Labels of the evaluations by another strategy than `Greedy`."""
+    """Labels of the evaluations with another strategy than `Greedy`."""
     return tuple(label for label, evaluation in known_evaluations().items() if evaluation.strategy is not Greedy)

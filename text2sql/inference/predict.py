@@ -1,4 +1,4 @@
-"""Answer and judge a list of examples, in a file that grows as it goes and that a second start continues."""
+"""Generate and score the answers of an evaluation, into a file that grows and that a second start continues."""
 
 from __future__ import annotations
 
@@ -11,128 +11,143 @@ from dataclasses import dataclass
 
 from backends.interface import SamplingClient
 from text2sql.config import Config
-from text2sql.console import stage
+from text2sql.console import progress_bar
 from text2sql.data.example import Example
 from text2sql.errors import UserError
-from text2sql.evaluation.score import Case, judge_answers
+from text2sql.evaluation.score import ScoringCase, score_answers
 from text2sql.evaluation.statistics import paired_comparison
-from text2sql.inference.generate import Generation, PendingGenerations, Request
+from text2sql.inference.generate import Generation, GenerationRequest, PendingGenerations
 from text2sql.inference.plan import Evaluation, known_evaluations
+from text2sql.inference.strategies import Strategy
 from text2sql.runs.budget import TokenCount
 from text2sql.runs.records import TIMINGS, Prediction, Timing, predictions_file
 from text2sql.runs.session import RunSession
 from text2sql.runs.summary import PairedComparison
 
-# Groups in flight where calls are answered one by one.
-WINDOW = 8
+# Groups in flight where the sampler answers calls one by one.
+MAX_GROUPS_IN_FLIGHT = 8
 
 
 @dataclass(frozen=True)
-class Asker:
-    """A model as a run asks it: tokens are set aside in its budget before a request, and counted after it.
+class BudgetedGenerator:
+    """A model whose tokens count towards a run's budget: reserved before a request, and spent after it.
 
     Attributes:
         session: The run.
         sampler: The model.
-        stage: What the tokens are counted under.
+        stage: The stage under which the tokens are counted.
     """
 
     session: RunSession
     sampler: SamplingClient
     stage: str
 
-    def submit(self, request: Request) -> PendingGenerations:
-        """Send a request; nothing is waited for.
+    def submit(self, request: GenerationRequest) -> PendingGenerations:
+        """Send a request without waiting for the answers.
 
         Raises:
-            BudgetReached: It could cost more than the run may; nothing was sent.
+            BudgetReached: It could cost more than the run may spend; nothing was sent.
         """
         pending = PendingGenerations(request, self.sampler, self.session.config)
-        self.session.budget.reserve(_most(pending))
+        self.session.budget.reserve(_max_tokens(pending))
         pending.submit()
         return pending
 
     def collect(self, pending: PendingGenerations) -> list[list[Generation]]:
         """Wait for the answers to each question."""
         answers = pending.results()
-        sampled = sum(answer.tokens for own in answers for answer in own)
+        sampled = sum(generation.tokens for generations in answers for generation in generations)
         actual = TokenCount(prefill=pending.prompt_tokens, sample=sampled, cached=pending.cached_tokens)
-        self.session.budget.spend(self.stage, _most(pending), actual)
+        self.session.budget.spend(self.stage, _max_tokens(pending), actual)
         return answers
 
-    def ask(self, request: Request) -> list[list[Generation]]:
+    def generate(self, request: GenerationRequest) -> list[list[Generation]]:
         """Send a request and wait for the answers to each question."""
         return self.collect(self.submit(request))
 
 
-def _most(pending: PendingGenerations) -> TokenCount:
-    return TokenCount(prefill=pending.most_prompt_tokens, sample=pending.most_tokens)
+def _max_tokens(pending: PendingGenerations) -> TokenCount:
+    return TokenCount(prefill=pending.max_prompt_tokens, sample=pending.max_tokens)
 
 
 def predict(session: RunSession, evaluation: Evaluation, sampler: SamplingClient) -> list[Prediction]:
-    """Answer and judge the questions of an evaluation into ``predictions-LABEL.jsonl``.
+    """Answer and score the questions of an evaluation into ``predictions-LABEL.jsonl``.
 
     At most `evaluation.concurrency` questions are in flight. A sampler that decodes calls together gets them in groups
-    of that size, and only whole groups are kept from an earlier start: every group is sampled in the same company
-    whether or not the run was interrupted, and comes out the same. Any other gets smaller groups, `WINDOW` of them at
-    a time, so that the flight stays full while answers come in.
+    of that size, and only whole groups are kept from an earlier start: every question is then sampled in the same batch
+    whether or not the run was interrupted, with the same result. Any other sampler gets smaller groups,
+    `MAX_GROUPS_IN_FLIGHT` of them at a time, so that it stays busy while answers come in.
 
     Returns:
         One prediction for each question, in order.
 
     Raises:
-        BudgetReached: The next questions could cost more than the run may; the answers so far are kept.
+        BudgetReached: The next questions could cost more than the run may spend; the answers so far are kept.
     """
     run, config, label = session.run, session.config, evaluation.label
     questions, strategy = evaluation.questions, evaluation.strategy
-    asker = Asker(session, sampler, label)
-    ahead = 1 if config.capabilities.batches_sampling else WINDOW
-    size = math.ceil(config.evaluation.concurrency / ahead)
-    predictions = _kept(session, evaluation, size)
+    generator = BudgetedGenerator(session, sampler, label)
+    max_in_flight = 1 if config.capabilities.batches_sampling else MAX_GROUPS_IN_FLIGHT
+    group_size = math.ceil(config.evaluation.concurrency / max_in_flight)
+    predictions = _resumable_predictions(session, evaluation, group_size)
     done = len(predictions)
     run.replace_rows(predictions_file(label), predictions)
-    groups = deque(questions[start : start + size] for start in range(done, len(questions), size))
+    groups = deque(questions[start : start + group_size] for start in range(done, len(questions), group_size))
     in_flight: deque[PendingGenerations] = deque()
-    with stage(evaluation.title, len(questions), done) as bar, _called_off(in_flight):
+
+    def submit_next() -> None:
+        in_flight.append(generator.submit(strategy.request(groups.popleft())))
+
+    with progress_bar(evaluation.title, len(questions), done) as bar, _cancelling_on_error(in_flight):
         start = time.monotonic()
         while groups or in_flight:
-            while groups and len(in_flight) < ahead:
-                in_flight.append(asker.submit(strategy.request(groups.popleft())))
-            asked = in_flight[0].request.questions
-            answers = asker.collect(in_flight[0])
+            while groups and len(in_flight) < max_in_flight:
+                submit_next()
+            group = in_flight[0].request.questions
+            answers = generator.collect(in_flight[0])
             in_flight.popleft()
-            # The device goes on while queries are executed, unless it has second tries to make first.
-            if groups and not strategy.attempts:
-                in_flight.append(asker.submit(strategy.request(groups.popleft())))
-            generations = strategy.choose(asked, answers, asker.ask, config)
-            right = strategy.count_right(asked, answers, config)
-            judged = judge_generations(asked, generations, config)
-            if right is not None:
-                judged = [
-                    row.model_copy(update={"right_samples": count}) for row, count in zip(judged, right, strict=True)
-                ]
-            predictions.extend(judged)
-            run.append(predictions_file(label), judged)
+            # The device works on the next group while queries are executed, unless this one may be asked again first.
+            if groups and not strategy.max_retries:
+                submit_next()
+            generations = strategy.choose(group, answers, generator.generate, config)
+            scored = _score_group(strategy, group, answers, generations, config)
+            predictions.extend(scored)
+            run.append(predictions_file(label), scored)
             now = time.monotonic()
             run.append(TIMINGS, [Timing(stage=label, seconds=now - start)])
             start = now
             correct = sum(prediction.correct for prediction in predictions)
-            # The rate counts what was written: prompts are read much faster.
+            # Sampled tokens alone count for the rate: prompts are read much faster.
             tokens = sum(generation.tokens for generation in generations)
-            bar.advance(len(asked), tokens, correct=f"{correct}/{len(predictions)}")
+            bar.advance(len(group), tokens, correct=f"{correct}/{len(predictions)}")
     return predictions
 
 
-def _kept(session: RunSession, evaluation: Evaluation, size: int) -> list[Prediction]:
-    """The predictions of an earlier start that stay: whole groups of `size`, or all where it had finished.
+def _score_group(
+    strategy: Strategy,
+    questions: Sequence[Example],
+    answers: Sequence[Sequence[Generation]],
+    generations: Sequence[Generation],
+    config: Config,
+) -> list[Prediction]:
+    """Score the chosen answers and, where the strategy asks for it, count the correct ones among all samples."""
+    correct_samples = strategy.count_correct(questions, answers, config)
+    scored = score_generations(questions, generations, config)
+    if correct_samples is None:
+        return scored
+    return [row.model_copy(update={"right_samples": count}) for row, count in zip(scored, correct_samples, strict=True)]
+
+
+def _resumable_predictions(session: RunSession, evaluation: Evaluation, group_size: int) -> list[Prediction]:
+    """The predictions of an earlier start that are kept: whole groups, or all if the evaluation was finished.
 
     Raises:
-        UserError: They are predictions of other questions than are asked now.
+        UserError: They are predictions for other questions than those of the evaluation.
     """
-    kept = session.run.predictions(evaluation.label)
+    predictions = session.run.predictions(evaluation.label)
     questions = evaluation.questions
-    if (other := first_other(kept, questions)) is not None:
-        # Those on new schemas belong to the program, which may have been replaced by a later version.
+    if (other := first_mismatch(predictions, questions)) is not None:
+        # The questions on new schemas come with the program, and a later version may have others.
         known = known_evaluations().get(evaluation.label)
         if known and not known.scored:
             return []
@@ -141,24 +156,27 @@ def _kept(session: RunSession, evaluation: Evaluation, size: int) -> list[Predic
             f"{other.id} is not the same any more. Restore the data and run the same command again; or say "
             "on_existing=new, which begins another run with what there is now and keeps this one."
         )
-    return kept[: len(kept) if len(kept) == len(questions) else len(kept) // size * size]
+    if len(predictions) == len(questions):
+        return predictions
+    return predictions[: len(predictions) // group_size * group_size]
 
 
-def first_other(predictions: Sequence[Prediction], questions: Sequence[Example]) -> Prediction | None:
-    """The first prediction that is not of the question in its place; None where all are."""
-    for number, row in enumerate(predictions):
-        if number == len(questions):
+def first_mismatch(predictions: Sequence[Prediction], questions: Sequence[Example]) -> Prediction | None:
+    """The first prediction that does not belong to the question at its index; None if all belong."""
+    for index, row in enumerate(predictions):
+        if index == len(questions):
             return row
-        question = questions[number]
-        theirs = (row.id, row.question, row.context, row.gold, row.evidence)
-        if theirs != (question.id, question.question, question.context, question.answer, question.evidence or None):
+        question = questions[index]
+        predicted_for = (row.id, row.question, row.context, row.gold, row.evidence)
+        expected = (question.id, question.question, question.context, question.answer, question.evidence or None)
+        if predicted_for != expected:
             return row
     return None
 
 
 @contextmanager
-def _called_off(in_flight: deque[PendingGenerations]) -> Iterator[None]:
-    """Call off what is in flight when the work ends early."""
+def _cancelling_on_error(in_flight: deque[PendingGenerations]) -> Iterator[None]:
+    """Cancel the requests in flight if the block ends with an exception."""
     try:
         yield
     except BaseException:
@@ -167,16 +185,17 @@ def _called_off(in_flight: deque[PendingGenerations]) -> Iterator[None]:
         raise
 
 
-def judge_generations(
+def score_generations(
     questions: Sequence[Example], generations: Sequence[Generation], config: Config
 ) -> list[Prediction]:
-    """Execute and compare answers with their gold queries."""
+    """Execute answers, compare them with their gold queries, and make predictions of them."""
     cases = [
-        Case(
+        ScoringCase(
             question.context, question.answer, generation.text, (question.db,) if question.db else (), question.dialect
         )
         for question, generation in zip(questions, generations, strict=True)
     ]
+    answers = score_answers(cases, config)
     return [
         Prediction(
             id=question.id,
@@ -192,14 +211,14 @@ def judge_generations(
             thought=generation.thought or None,
             cluster=question.db_id,
             evidence=question.evidence or None,
-            sql=judgement.sql,
-            labels=judgement.description.labels,
-            hardness=judgement.description.hardness,
-            checks=judgement.description.checks,
-            verdict=judgement.verdict,
-            benchmark=judgement.benchmark,
+            sql=answer.sql,
+            labels=answer.analysis.labels,
+            hardness=answer.analysis.hardness,
+            checks=answer.analysis.checks,
+            verdict=answer.verdict,
+            benchmark=answer.benchmark,
         )
-        for question, generation, judgement in zip(questions, generations, judge_answers(cases, config), strict=True)
+        for question, generation, answer in zip(questions, generations, answers, strict=True)
     ]
 
 

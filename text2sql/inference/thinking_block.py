@@ -1,4 +1,4 @@
-"""The thinking block in front of an answer: sampled by itself, within its own limit, and closed in any case."""
+"""The thinking block before an answer: sampled separately, with its own token limit, and closed if still open."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class ThinkingBlock:
     Attributes:
         tokenizer: The model's tokenizer.
         mark: Text that ends the block: the first control token of `TurnStart.closing`.
-        closing: Token ids of all of `TurnStart.closing`: the answer follows them.
-        max_tokens: Most tokens of thinking.
+        closing: Token ids of the whole of `TurnStart.closing`, behind which the answer is sampled.
+        max_tokens: Maximum number of tokens in the block.
     """
 
     tokenizer: Tokenizer
@@ -31,7 +31,7 @@ class ThinkingBlock:
 
     @classmethod
     def of(cls, start: TurnStart, tokenizer: Tokenizer, config: Config) -> ThinkingBlock | None:
-        """The block of a turn that begins so; None where the model does not think."""
+        """The block of a turn with this start; None if the turn has no thinking block."""
         if start.closing is None:
             return None
         control = control_tokens(tokenizer)
@@ -41,23 +41,23 @@ class ThinkingBlock:
         return cls(tokenizer, mark, tuple(ids), config.evaluation.max_thinking_tokens)
 
     def params(self, answer: types.SamplingParams) -> types.SamplingParams:
-        """The sampling parameters of the thinking, given those of the answer."""
+        """The sampling parameters of the block, given those of the answer behind it."""
         stop: list[int] | list[str] = [self.mark]
         ids = self.tokenizer.encode(self.mark, add_special_tokens=False)
         if len(ids) == 1 and self.tokenizer.eos_token_id is not None:
-            # A model may also end its turn while it thinks.
+            # A model may also end its turn inside the block.
             stop = [*ids, self.tokenizer.eos_token_id]
         return answer.model_copy(update={"max_tokens": self.max_tokens, "stop": stop})
 
     def read(self, tokens: Sequence[int]) -> tuple[list[int], str]:
-        """The thought in sampled tokens, as token ids and as text, without what ended it."""
+        """The content of a sampled block without the mark that ended it, as token ids and as text."""
         ids = list(tokens)
         if ids and ids[-1] == self.tokenizer.eos_token_id:
             ids.pop()
         text = self._text(ids)
         if (end := text.find(self.mark)) < 0:
             return ids, text
-        # The template's closing brings its own line breaks.
+        # `closing` has the line breaks of the template.
         text = text[:end].rstrip("\n")
         while ids and not text.startswith(self._text(ids)):
             ids.pop()

@@ -1,4 +1,4 @@
-"""What a run prints, its progress aside: its introduction, the first example with its mask, and its results."""
+"""The messages and tables that a run prints besides its progress: introduction, first example, results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from text2sql.runs.summary import NovelAnswers, Summary, TrainedWeights, describ
 
 
 def introduce_run(session: RunSession, dataset: Dataset) -> None:
-    """Which model is trained and tested on what, and what of the test examples leaks."""
+    """Print the model, the data, and how many test examples leak into training."""
     config, split, leaks = session.config, dataset.split, dataset.leaks
     console.print(
         f"Run {session.run.path}: {config.trained_model} on {config.data.source} with the {config.backend} backend; "
@@ -44,32 +44,32 @@ def introduce_run(session: RunSession, dataset: Dataset) -> None:
         )
 
 
-def introduce_devices(described: BackendFacts, config: Config) -> None:
-    """That GPUs are idle, where a run that may take any uses fewer than there are."""
-    used, there = described.processes or 1, described.gpus or 1
-    if there > used and config.local.device in ("auto", "cuda"):
+def introduce_devices(backend: BackendFacts, config: Config) -> None:
+    """Print a note if a run uses fewer GPUs than there are."""
+    used, available = backend.processes or 1, backend.gpus or 1
+    if available > used and config.local.device in ("auto", "cuda"):
         console.print(
-            f"This machine has {there} GPUs, and this run uses {used}; `text2sql run CONFIG --processes {there}` shares"
-            " its work among all of them.",
+            f"This machine has {available} GPUs, and this run uses {used}; "
+            f"`text2sql run CONFIG --processes {available}` shares its work among all of them.",
             markup=False,
         )
 
 
 def introduce_resumption(run: RunDirectory, evaluations: Sequence[Evaluation]) -> None:
-    """How far earlier starts came, where the run goes on; nothing at its first start."""
+    """Print what earlier starts have finished, if the run is resumed."""
     checkpoints = run.checkpoints()
     done = [f"training at step {count(checkpoints[-1].step)}"] if checkpoints else []
     for evaluation in evaluations:
-        answered, asked = run.count_answered(evaluation.label), len(evaluation.questions)
+        answered, total = run.count_answered(evaluation.label), len(evaluation.questions)
         if answered:
             name = evaluation.title[0].lower() + evaluation.title[1:]
-            done.append(f"{name} {'done' if answered == asked else f'{count(answered)} of {count(asked)} answered'}")
+            done.append(f"{name} {'done' if answered == total else f'{count(answered)} of {count(total)} answered'}")
     if done:
         console.print(f"Going on where an earlier start came to: {', '.join(done)}.", markup=False)
 
 
 def introduce_start(start: InitialWeightsRecord, config: Config) -> None:
-    """Which saved weights the training begins with."""
+    """Print the initial weights of the training."""
     console.print(
         f"Training begins with the weights of {describe_initial_weights(start)}. The base model that it is compared "
         f"with is {config.trained_model}, untuned.",
@@ -78,24 +78,24 @@ def introduce_start(start: InitialWeightsRecord, config: Config) -> None:
 
 
 def introduce_questions(dataset: Dataset, taught: int | None) -> None:
-    """How many of the questions that a run learns from verdicts on the start model was trained on."""
-    asked = len(dataset.split.train)
+    """Print how many of the questions of a training from verdicts the start model was already trained on."""
+    total = len(dataset.split.train)
     if taught is None:
         console.print("Whether the start model was trained on these questions is not known.")
     elif taught:
         console.print(
-            f"The start model was trained on {count(taught)} of the {count(asked)} questions that it will be asked: "
+            f"The start model was trained on {count(taught)} of the {count(total)} questions that it will be asked: "
             "verdicts teach less there. rl.holdout, in both runs, keeps questions aside."
         )
 
 
 def introduce_training(weights: TrainedWeights) -> None:
-    """What the training changes, as the backend describes it."""
+    """Print what the training changes in the model."""
     console.print(f"Trained: {describe_weights(weights)}.", markup=False)
 
 
 def show_first_example(example: Example, tokens: Tokens, tokenizer: Tokenizer) -> None:
-    """The first training example as the model sees it: grey carries no weight, green is learnt."""
+    """Print the first training example: the prompt, without loss, in grey, and the completion, with loss, in green."""
     text = Text(f"First example ({example.id}; {len(tokens.prompt)} prompt tokens grey, ", style="bold")
     text.append(f"{len(tokens.completion)} learnt tokens green):\n")
     text.append(tokenizer.decode(tokens.prompt.tolist()), style="not bold bright_black")
@@ -104,7 +104,7 @@ def show_first_example(example: Example, tokens: Tokens, tokenizer: Tokenizer) -
 
 
 def show_results(summary: Summary) -> None:
-    """What a run came to: the measures of its best model, before and after, strategies, cost, new schemas."""
+    """Print the results of a run: the measures of its last model, before and after, strategies, cost, new schemas."""
     for label in [label for label in ("tuned", "base") if label in summary.evaluations][:1]:
         show_measures(f"The {label} model", summary.evaluations[label])
     show_headline(summary)
@@ -114,7 +114,7 @@ def show_results(summary: Summary) -> None:
 
 
 def show_headline(summary: Summary) -> None:
-    """Execution accuracy before and after, with intervals and the paired test."""
+    """Print execution accuracy before and after training, with intervals and the paired test."""
     head = summary.headline
     table = Table(title=f"Execution accuracy: {summary.name}", title_justify="left")
     for column in ("model", "correct", "accuracy", INTERVAL):
@@ -137,7 +137,7 @@ def show_headline(summary: Summary) -> None:
 
 
 def show_spending(summary: Summary) -> None:
-    """What a remote run cost, and how long its checkpoints stay."""
+    """Print the tokens and cost of a remote run, and when its checkpoint expires."""
     backend = capabilities_of(summary.backend)
     if backend is None or not backend.charges:
         return
@@ -154,7 +154,7 @@ def show_spending(summary: Summary) -> None:
 
 
 def show_strategies(evaluations: Mapping[str, EvaluationSummary]) -> None:
-    """Every evaluation with what it cost, where there are more than the two of the headline."""
+    """Print every evaluation with its cost, if there are other strategies than greedy decoding."""
     if not set(evaluations) & set(other_strategies()):
         return
     known = known_evaluations()
@@ -175,16 +175,16 @@ def show_strategies(evaluations: Mapping[str, EvaluationSummary]) -> None:
 
 
 def show_passes(evaluations: Mapping[str, EvaluationSummary]) -> None:
-    """pass@k of the models of which several samples were judged."""
-    found = {label: row.pass_at for label, row in evaluations.items() if row.pass_at}
-    if not found:
+    """Print pass@k of the models of which several samples were scored."""
+    passes = {label: row.pass_at for label, row in evaluations.items() if row.pass_at}
+    if not passes:
         return
     known = known_evaluations()
     table = Table(title="Share of questions with a right answer among k samples", title_justify="left")
     table.add_column("model")
-    for rate in next(iter(found.values())):
+    for rate in next(iter(passes.values())):
         table.add_column(f"pass@{rate.k}", justify="right")
-    for label, rates in found.items():
+    for label, rates in passes.items():
         table.add_row(
             known[label].name, *[f"{percent(rate.value)} ({interval(rate.low, rate.high)})" for rate in rates]
         )
@@ -192,17 +192,17 @@ def show_passes(evaluations: Mapping[str, EvaluationSummary]) -> None:
 
 
 def show_novel(rows: Sequence[NovelAnswers]) -> None:
-    """The answers on new schemas, those of the base model before those of the tuned one."""
+    """Print the answers on new schemas, those of the base model first."""
     for row in rows:
         text = Text(row.question + "\n", style="bold")
-        for label, sql, right in (
+        for label, sql, correct in (
             ("base", row.base_sql, row.base_correct),
             ("tuned", row.tuned_sql, row.tuned_correct),
         ):
             if sql is not None:
                 text.append(
-                    f"  {label:5} {'right' if right else 'wrong'}  ",
-                    style="not bold green" if right else "not bold red",
+                    f"  {label:5} {'right' if correct else 'wrong'}  ",
+                    style="not bold green" if correct else "not bold red",
                 )
                 text.append(sql.replace("\n", " ") + "\n", style="not bold")
         console.print(text, markup=False)

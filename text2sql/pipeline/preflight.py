@@ -1,7 +1,7 @@
-"""What is wrong with a command, found before libraries that take seconds to load, and before data are read.
+"""Checks of a command before libraries that take seconds are loaded, and before data are read.
 
-This is the one home of such checks. What costs nothing comes first, then what asks a server; who imports this module
-imports neither PyTorch nor transformers nor the Tinker SDK.
+All such checks are here. Those that cost nothing come first, then those that ask a server. Importing this module loads
+neither PyTorch nor transformers nor the Tinker SDK.
 """
 
 from __future__ import annotations
@@ -14,30 +14,32 @@ from backends.interface import BackendError
 from backends.planning.estimate import DEVICES
 from text2sql.config import Config, SourceConfig, expand_user
 from text2sql.errors import UserError
-from text2sql.pipeline.given_adapter import check_adapter
+from text2sql.pipeline.external_adapter import check_adapter
 from text2sql.rows import check_present, names_table
 from text2sql.runs.budget import run_prices
 from text2sql.runs.claim import Claim, claim_run
 from text2sql.runs.directory import RunDirectory, load_run_config
+from text2sql.runs.models import run_trains
 from text2sql.runs.trained_model import no_checkpoint
 from text2sql.trackers.trackers import check_trackers
 
 
 def check_run(config: Config, stages: Collection[str]) -> Claim:
-    """Find out what is wrong with a run, and claim its directory.
+    """Check a run, and claim its directory.
 
     Args:
         config: The resolved configuration.
-        stages: Which of `text2sql.runs.models.STAGES` are to be carried out.
+        stages: Those of `text2sql.runs.models.STAGES` that are to be carried out.
 
     Returns:
         The claim, with which the run is begun; nothing in the directory has been touched.
 
     Raises:
-        UserError: A file, a package, a key or a start for the training is missing, or the directory is taken.
-        BackendError: The backend cannot be had: its device, its key, its server, its model.
+        UserError: A file, a package, a key or the initial weights of the training are missing, or the directory is
+            taken.
+        BackendError: The backend is not available: its device, its key, its server, its model.
     """
-    trains = "train" in stages and config.evaluation.adapter is None
+    trains = run_trains(config, stages)
     check_data(config)
     _check_packages(config)
     if config.evaluation.adapter is not None and not {"baseline", "evaluate"} & {*stages}:
@@ -61,7 +63,7 @@ def check_run(config: Config, stages: Collection[str]) -> Claim:
 
 
 def check_data(config: Config) -> None:
-    """Raise UserError if a file that the configuration names as data is not there, empty, or none that is read."""
+    """Raise UserError if a data file of the configuration is missing, empty, or of a format that is not read."""
     parts: list[SourceConfig] = [*config.data.mix] if config.data.mix else [config.data]
     for part in [*parts, *([config.data.test] if config.data.test else [])]:
         path = expand_user(part.path or part.source)
@@ -69,12 +71,12 @@ def check_data(config: Config) -> None:
             check_present(path, "data")
 
 
-def check_device(given: str) -> str:
-    """The name of a device of `text2sql estimate`, given in any case (UserError if it is none)."""
+def check_device(device: str) -> str:
+    """The name of a device of `text2sql estimate` in its usual letter case (UserError if there is none)."""
     names = {name.casefold(): name for name in ("here", "cpu", *DEVICES)}
-    if given.casefold() not in names:
-        raise UserError(f'--device: "{given}" is none of {", ".join(names.values())}.')
-    return names[given.casefold()]
+    if device.casefold() not in names:
+        raise UserError(f'--device: "{device}" is none of {", ".join(names.values())}.')
+    return names[device.casefold()]
 
 
 def check_finished_run(directory: Path) -> None:
@@ -83,7 +85,7 @@ def check_finished_run(directory: Path) -> None:
 
 
 def check_weights(directory: Path, adapter: Path | None = None) -> None:
-    """Raise UserError if there is no run in a directory, or it has no weights yet and no adapter is given for them."""
+    """Raise UserError if there is no run in a directory, or it has no weights yet and no adapter is given instead."""
     run = RunDirectory(directory)
     load_run_config(run)
     if adapter is None and not run.checkpoints() and not run.file("adapter").is_dir():
@@ -91,15 +93,15 @@ def check_weights(directory: Path, adapter: Path | None = None) -> None:
 
 
 def check_models(directory: Path, *, tuned: bool = False) -> None:
-    """Find out whether the models of a run can be asked.
+    """Check that the models of a run can be asked.
 
     Args:
-        directory: The run's.
-        tuned: Whether it is to be its tuned model.
+        directory: The run's directory.
+        tuned: Whether the tuned model is to be asked.
 
     Raises:
         UserError: There is no run, or it has no tuned model yet.
-        BackendError: Its backend cannot be had.
+        BackendError: The backend is not available.
     """
     run = RunDirectory(directory)
     config = load_run_config(run)
@@ -109,7 +111,7 @@ def check_models(directory: Path, *, tuned: bool = False) -> None:
 
 
 def _check_backend(config: Config) -> None:
-    """Raise BackendError where the backend cannot be had; where it computes elsewhere, with what works without it."""
+    """Raise BackendError if the backend is not available; for a remote backend with a note on the local one."""
     try:
         check_backend(config.backend, config.backend_options, config.trained_model)
     except BackendError as error:
@@ -119,7 +121,7 @@ def _check_backend(config: Config) -> None:
 
 
 def _check_packages(config: Config) -> None:
-    """Raise UserError where something that is asked for needs a package or a key that is not there."""
+    """Raise UserError if the configuration needs a package or a key that is missing."""
     if config.judge:
         from text2sql.chat_client import ChatClient
 
@@ -135,7 +137,7 @@ def _check_packages(config: Config) -> None:
 
 
 def _check_training(config: Config) -> None:
-    """Raise UserError where a training cannot begin as it is to: its reward function, its first weights."""
+    """Raise UserError if the reward function or the initial weights of the training cannot be found."""
     from text2sql.rl.rewards import check_reward_function
     from text2sql.training.initial_weights import find_initial_weights, resumes_from_checkpoint
 

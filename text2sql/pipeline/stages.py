@@ -1,12 +1,12 @@
-"""What a run does, stage by stage, once its directory and its backend are open.
+"""The stages of a run, once its directory and its backend are open: evaluate, train, evaluate, report.
 
 Every stage writes its results as it goes and skips what an earlier start has finished.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import asdict, replace
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 from backends.facts import TrainingFacts
 from backends.interface import SamplingClient
@@ -20,7 +20,7 @@ from text2sql.data.prompts import Tokens
 from text2sql.errors import UserError
 from text2sql.evaluation.llm_judge import JudgeCase
 from text2sql.evaluation.score import ask_judge
-from text2sql.inference.plan import Evaluation, plan_run
+from text2sql.inference.plan import Evaluation, Plan, plan_run
 from text2sql.inference.predict import predict
 from text2sql.pipeline.console_tables import (
     introduce_devices,
@@ -32,9 +32,9 @@ from text2sql.pipeline.console_tables import (
     show_first_example,
     show_results,
 )
-from text2sql.pipeline.given_adapter import adapter_sampler
+from text2sql.pipeline.external_adapter import adapter_sampler
 from text2sql.pipeline.inputs import take_fingerprints
-from text2sql.pipeline.summarize import FinishedWork, summarize_run
+from text2sql.pipeline.summarize import FinishedRun, summarize_run
 from text2sql.pipeline.training import train_model
 from text2sql.rl.reference import count_seen_in_training, reference_sampler
 from text2sql.rl.teacher import Teacher
@@ -44,16 +44,16 @@ from text2sql.runs.inputs import check_inputs
 from text2sql.runs.models import SIDES, Model
 from text2sql.runs.records import Prediction, predictions_file
 from text2sql.runs.session import RunSession, context_length
-from text2sql.runs.summary import ENVIRONMENT, SUMMARY, TrainedWeights
+from text2sql.runs.summary import ENVIRONMENT, SUMMARY, TrainedWeights, TrainingSummary
 from text2sql.trackers.trackers import Trackers
 from text2sql.training.initial_weights import check_initial_weights, find_initial_weights
 
 
 def read_data(config: Config, stages: Collection[str]) -> Dataset:
-    """The examples of a run, once it is certain that they do for it: before an earlier run is overwritten.
+    """Load and check the examples of a run, before an earlier run in its directory is overwritten.
 
     Raises:
-        UserError: The data are unusable, or nothing is asked for.
+        UserError: The data are unusable, or the stages have nothing to do.
     """
     plan = plan_run(config, (), stages)
     if not (plan.trains or plan.before or plan.after):
@@ -72,65 +72,134 @@ def read_data(config: Config, stages: Collection[str]) -> Dataset:
     return dataset
 
 
-def carry_out(session: RunSession, dataset: Dataset, stages: Collection[str], trackers: Trackers) -> None:
+def run_stages(session: RunSession, dataset: Dataset, stages: Collection[str], trackers: Trackers) -> None:
     """Evaluate, train, evaluate, and report, in a run's directory.
 
     Args:
         session: The run.
         dataset: Its examples.
-        stages: Which of `STAGES` to carry out. Those that an earlier start has finished cost nothing, and are summed
-            up too.
-        trackers: Are sent what is measured, and what it comes to.
+        stages: Those of `STAGES` to carry out. Stages that an earlier start has finished cost nothing, and are part of
+            the summary too.
+        trackers: Receive the metrics and the results.
     """
     with Teacher(session) as teacher:
-        _carry_out(session, dataset, {*stages, *session.run.stages()}, teacher, trackers)
+        state = _prepare(session, dataset, {*stages, *session.run.stages()})
+        if state.plan.trains and session.config.rl.method == "distill" and not session.run.checkpoints():
+            # The teacher is loaded before hours of evaluation, not when it is first asked.
+            teacher.sampler()
+        _evaluate_all(state, state.plan.before)
+        if state.plan.trains:
+            _train(state, teacher, trackers)
+        if state.plan.after and session.config.evaluation.adapter is not None:
+            _load_adapter(state)
+        _evaluate_all(state, state.plan.after)
+        _summarize_and_report(state, trackers)
 
 
-def _carry_out(session: RunSession, dataset: Dataset, stages: set[str], teacher: Teacher, trackers: Trackers) -> None:
+@dataclass
+class _RunState:
+    """What the stages of a run hand on to one another.
+
+    Attributes:
+        session: The run.
+        stages: The stages that are carried out or were before.
+        plan: The evaluations and the training of the run.
+        dataset: The examples, without those that are too long.
+        train: The training examples as tokens.
+        validation: The validation examples as tokens.
+        context: Context length of the model in tokens; None where it is not known.
+        weights: What the training changes in the model; None without training, or where the backend does not say.
+        samplers: The models that are ready to answer.
+        predictions: The predictions by label of the evaluation.
+        training: Summary of the training, once it is finished.
+        notes: Sentences for the summary.
+    """
+
+    session: RunSession
+    stages: Collection[str]
+    plan: Plan
+    dataset: Dataset
+    train: list[Tokens]
+    validation: list[Tokens]
+    context: int | None
+    weights: TrainedWeights | None
+    samplers: dict[Model, SamplingClient]
+    predictions: dict[str, list[Prediction]] = field(default_factory=dict)
+    training: TrainingSummary | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def _prepare(session: RunSession, dataset: Dataset, stages: Collection[str]) -> _RunState:
+    """Load the base model, tokenise the examples, check the inputs against those of an earlier start, and plan."""
     config, service = session.config, session.service
     base = service.create_sampling_client(base_model=config.trained_model).result()
+    tokenizer = base.get_tokenizer()
     context = context_length(service, config.trained_model)
-    dataset, train, validation = tokenize_split(dataset, base.get_tokenizer(), config, context)
-    dataset = with_long_golds(dataset, base.get_tokenizer(), config)
+    dataset, train, validation = tokenize_split(dataset, tokenizer, config, context)
+    dataset = with_long_golds(dataset, tokenizer, config)
     check_gold_faults(dataset, config)
-    check_inputs(session.run, take_fingerprints(config, dataset, base.get_tokenizer()))
+    check_inputs(session.run, take_fingerprints(config, dataset, tokenizer))
     plan = plan_run(config, dataset.split.test, stages)
     introduce_resumption(session.run, [*plan.before, *plan.after])
-    weights = _introduce(session, dataset, train[0], base.get_tokenizer(), trains=plan.trains)
-    if plan.trains and config.rl.method == "distill" and not session.run.checkpoints():
-        # Before the hours of an evaluation, and not only when it is first asked.
-        teacher.sampler()
-    models: dict[Model, SamplingClient] = {"base": base}
-    answers: dict[str, list[Prediction]] = {}
-    for evaluation in plan.before:
-        answers[evaluation.label] = _evaluate(session, dataset, evaluation, models[evaluation.model], context)
-    training = None
-    if plan.trains:
-        # Over-long examples, which `_check` still counted, are gone now.
-        check_batch_size(dataset, config)
-        asked = {evaluation.model for evaluation in plan.after}
-        trained = train_model(
-            session, dataset, train, validation, teacher, to_sample="tuned" in asked, track=trackers.log
+    weights = _introduce(session, dataset, train[0], tokenizer, trains=plan.trains)
+    return _RunState(session, stages, plan, dataset, train, validation, context, weights, samplers={"base": base})
+
+
+def _evaluate_all(state: _RunState, evaluations: Sequence[Evaluation]) -> None:
+    """Answer and score the questions of some evaluations."""
+    config, train = state.session.config, state.dataset.split.train
+    max_prompt_tokens = state.context - config.longest_answer if state.context else None
+    for evaluation in evaluations:
+        sampler = state.samplers[evaluation.model]
+        strategy = evaluation.strategy.prepare(
+            evaluation.questions, train, sampler.get_tokenizer(), config, max_prompt_tokens
         )
-        training = trained.summary.model_copy(update={"weights": weights})
-        if trained.sampler:
-            models["tuned"] = trained.sampler
-        if "start" in asked:
-            models["start"] = reference_sampler(session)
-    notes: list[str] = []
-    if plan.after and config.evaluation.adapter is not None:
-        models["tuned"] = adapter_sampler(session)
-        notes.append(f"The tuned model is the adapter {config.evaluation.adapter}, which this run has not trained.")
-    for evaluation in plan.after:
-        answers[evaluation.label] = _evaluate(session, dataset, evaluation, models[evaluation.model], context)
-    opinions, problems = _ask_judge(session, answers)
-    work = FinishedWork(config, session.run, dataset, session.budget, service.describe(), sorted(stages))
-    summary = summarize_run(work, answers, training, opinions, [*notes, *problems])
+        if strategy.note:
+            console.print(strategy.note)
+        state.predictions[evaluation.label] = predict(state.session, replace(evaluation, strategy=strategy), sampler)
+
+
+def _train(state: _RunState, teacher: Teacher, trackers: Trackers) -> None:
+    """Train, and open the samplers that the evaluations after training need."""
+    # Examples that are too long, which `read_data` still counted, have been dropped.
+    check_batch_size(state.dataset, state.session.config)
+    evaluated = {evaluation.model for evaluation in state.plan.after}
+    result = train_model(
+        state.session,
+        state.dataset,
+        state.train,
+        state.validation,
+        teacher,
+        to_sample="tuned" in evaluated,
+        track=trackers.log,
+    )
+    state.training = result.summary.model_copy(update={"weights": state.weights})
+    if result.sampler:
+        state.samplers["tuned"] = result.sampler
+    if "start" in evaluated:
+        state.samplers["start"] = reference_sampler(state.session)
+
+
+def _load_adapter(state: _RunState) -> None:
+    """Open the adapter of `evaluation.adapter` as the tuned model."""
+    state.samplers["tuned"] = adapter_sampler(state.session)
+    adapter = state.session.config.evaluation.adapter
+    state.notes.append(f"The tuned model is the adapter {adapter}, which this run has not trained.")
+
+
+def _summarize_and_report(state: _RunState, trackers: Trackers) -> None:
+    """Ask the LLM judge, write the summary and the report, and print the results."""
+    session = state.session
+    opinions, problems = _ask_judge(session, state.predictions)
+    finished = FinishedRun(
+        session.config, session.run, state.dataset, session.budget, session.service.describe(), sorted(state.stages)
+    )
+    summary = summarize_run(finished, state.predictions, state.training, opinions, [*state.notes, *problems])
     session.run.write_json(SUMMARY, summary)
     from text2sql.report import write_report
 
     page = write_report(session.run.path)
-    trackers.send_results(summary, answers, page)
+    trackers.send_results(summary, state.predictions, page)
     show_results(summary)
     console.print(f"Report: {page}")
 
@@ -138,13 +207,13 @@ def _carry_out(session: RunSession, dataset: Dataset, stages: set[str], teacher:
 def _introduce(
     session: RunSession, dataset: Dataset, first: Tokens, tokenizer: Tokenizer, *, trains: bool
 ) -> TrainedWeights | None:
-    """Say what the run is about, and record where it takes place.
+    """Print what the run does, and record its environment.
 
     Returns:
-        What the training will change in the model, where there is one and the backend says so.
+        What the training will change in the model; None without training, or where the backend does not say.
 
     Raises:
-        UserError: The saved weights that the training is to begin with are not there, or do not fit.
+        UserError: The initial weights of the training are missing, or do not fit.
     """
     config, run = session.config, session.run
     introduce_run(session, dataset)
@@ -155,13 +224,13 @@ def _introduce(
         introduce_start(start.record, config)
         if config.rl.method is not None:
             introduce_questions(dataset, count_seen_in_training(start.record, dataset.split.train))
-    # Weights to begin with have the modules of this configuration: others are refused.
+    # Initial weights have the modules of this configuration: others are refused above.
     trained = _describe_training(session) if trains else None
     weights = TrainedWeights.model_validate(asdict(trained)) if trained else None
     if weights:
         introduce_training(weights)
     show_first_example(dataset.split.train[0], first, tokenizer)
-    # A run that goes on keeps the record of its start.
+    # A run that is resumed keeps the record of its first start.
     if run.environment() is None:
         facts = session.service.describe()
         facts = replace(facts, training=trained or facts.training)
@@ -170,45 +239,39 @@ def _introduce(
 
 
 def _describe_training(session: RunSession) -> TrainingFacts | None:
-    """What the training will change in the model (BackendError if the configuration asks for what cannot be done)."""
-    config, flags = session.config, session.config.lora
+    """What the training will change in the model (BackendError if the backend cannot train it as configured)."""
+    config, lora = session.config, session.config.lora
     return session.service.describe_training(
         config.trained_model,
-        flags.rank,
-        train_attn=flags.train_attn,
-        train_mlp=flags.train_mlp,
-        train_unembed=flags.train_unembed,
+        lora.rank,
+        train_attn=lora.train_attn,
+        train_mlp=lora.train_mlp,
+        train_unembed=lora.train_unembed,
     )
 
 
-def _evaluate(
-    session: RunSession, dataset: Dataset, evaluation: Evaluation, sampler: SamplingClient, context: int | None
-) -> list[Prediction]:
-    """Answer and judge the questions of one evaluation; `context` is the longest sequence that the model takes."""
-    config, train = session.config, dataset.split.train
-    limit = context - config.longest_answer if context else None
-    strategy = evaluation.strategy.prepared(evaluation.questions, train, sampler.get_tokenizer(), config, limit)
-    if strategy.note:
-        console.print(strategy.note)
-    return predict(session, replace(evaluation, strategy=strategy), sampler)
+def _ask_judge(
+    session: RunSession, predictions: dict[str, list[Prediction]]
+) -> tuple[dict[str, JudgeSummary], list[str]]:
+    """Ask the LLM judge, and add its opinions to the predictions; a judge that fails does not stop the run.
 
-
-def _ask_judge(session: RunSession, answers: dict[str, list[Prediction]]) -> tuple[dict[str, JudgeSummary], list[str]]:
-    """A language model's opinions by label, and why there are none where it failed: they hold nothing up."""
+    Returns:
+        The summaries of its opinions by label, and a note if it failed.
+    """
     summaries: dict[str, JudgeSummary] = {}
     for label in SIDES:
-        if session.config.judge is None or label not in answers:
+        if session.config.judge is None or label not in predictions:
             continue
-        asked, dialect = answers[label], session.config.data.dialect
-        cases = [JudgeCase(row.question, row.context, row.gold, row.sql, row.evidence, dialect) for row in asked]
-        verdicts = [row.verdict for row in asked]
+        rows, dialect = predictions[label], session.config.data.dialect
+        cases = [JudgeCase(row.question, row.context, row.gold, row.sql, row.evidence, dialect) for row in rows]
+        verdicts = [row.verdict for row in rows]
         try:
             opinions, summaries[label] = ask_judge(cases, verdicts, f"Judge on {label}", session.config.judge)
         except UserError as error:
             console.print(f"The judge did not answer: {error}", markup=False)
             return summaries, [f"The language model asked for a second opinion did not answer: {error}"]
-        answers[label] = [
-            row.model_copy(update={"judge": opinion}) for row, opinion in zip(asked, opinions, strict=True)
+        predictions[label] = [
+            row.model_copy(update={"judge": opinion}) for row, opinion in zip(rows, opinions, strict=True)
         ]
-        session.run.replace_rows(predictions_file(label), answers[label])
+        session.run.replace_rows(predictions_file(label), predictions[label])
     return summaries, []

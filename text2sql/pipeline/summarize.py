@@ -1,4 +1,4 @@
-"""summary.json: what a run came to."""
+"""The summary of a run, written to ``summary.json``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from text2sql.data.dataset import Dataset
 from text2sql.data.exercise_questions import EXERCISE_QUESTIONS
 from text2sql.evaluation.aggregate import Scored, summarize
 from text2sql.evaluation.golds import describe_faults
-from text2sql.evaluation.metrics import ONE_DATABASE
+from text2sql.evaluation.metrics import SINGLE_DATABASE_NOTE
 from text2sql.evaluation.passes import summarize_passes
 from text2sql.inference.plan import known_evaluations
 from text2sql.inference.predict import compare
@@ -37,40 +37,40 @@ from text2sql.runs.summary import (
 
 
 @dataclass(frozen=True)
-class FinishedWork:
-    """What a summary is made of besides the answers.
+class FinishedRun:
+    """A finished run, except its predictions.
 
     Attributes:
         config: The run's configuration.
         run: Its directory.
-        dataset: What it trained and tested on.
-        budget: What it spent.
-        described: What the backend says of itself.
-        stages: What has been carried out to the end.
+        dataset: The examples that it trained and tested on.
+        budget: The tokens that it spent.
+        backend: The backend's description of itself.
+        stages: The stages that have been carried out.
     """
 
     config: Config
     run: RunDirectory
     dataset: Dataset
     budget: TokenBudget
-    described: BackendFacts
+    backend: BackendFacts
     stages: Sequence[str]
 
 
 def summarize_run(
-    work: FinishedWork,
+    work: FinishedRun,
     answers: Mapping[str, Sequence[Prediction]],
     training: TrainingSummary | None,
     opinions: Mapping[str, JudgeSummary],
     problems: Sequence[str],
 ) -> Summary:
-    """The summary of a run.
+    """Summarise a run.
 
     Args:
         work: The run.
-        answers: Its predictions by label.
-        training: What training came to, if there was any.
-        opinions: The judge's, by label.
+        answers: Its predictions by label of the evaluation.
+        training: The summary of the training, if there was any.
+        opinions: The summaries of the LLM judge's opinions, by label.
         problems: Further notes.
     """
     config, known = work.config, known_evaluations()
@@ -92,7 +92,7 @@ def summarize_run(
         base_model=config.trained_model,
         headline=_headline(evaluations, answers),
         evaluations=evaluations,
-        novel=tuple(_side_by_side(answers.get("novel-base"), answers.get("novel-tuned"))),
+        novel=tuple(_novel_answers(answers.get("novel-base"), answers.get("novel-tuned"))),
         training=training,
         data=_data(config, work.dataset),
         cost=_run_cost(work, answers, training),
@@ -118,7 +118,7 @@ def _headline(evaluations: Mapping[str, EvaluationSummary], answers: Mapping[str
 
 
 def _score(summary: EvaluationSummary | None) -> Score | None:
-    """An evaluation in the headline, with the clustered interval where questions share schemas."""
+    """The score of an evaluation in the headline, with the clustered interval where questions share schemas."""
     if summary is None:
         return None
     low, high = summary.interval
@@ -147,7 +147,7 @@ def _data(config: Config, dataset: Dataset) -> DataSummary:
 
 
 def _answer_cost(run: RunDirectory, label: str, rows: Sequence[Prediction]) -> AnswerCost:
-    """What the answers of an evaluation took."""
+    """The tokens and the time that the answers of an evaluation took."""
     return AnswerCost(
         samples=sum(row.samples for row in rows),
         prompt_tokens=sum(row.prompt_tokens for row in rows),
@@ -157,14 +157,14 @@ def _answer_cost(run: RunDirectory, label: str, rows: Sequence[Prediction]) -> A
 
 
 def _run_cost(
-    work: FinishedWork, answers: Mapping[str, Sequence[Prediction]], training: TrainingSummary | None
+    work: FinishedRun, answers: Mapping[str, Sequence[Prediction]], training: TrainingSummary | None
 ) -> RunCost:
     budget, before = work.budget, work.run.summary()
     prices = budget.prices
     return RunCost(
         wall_seconds=_wall_seconds(work.run, training),
-        # A run that goes on forgets no peak.
-        peak_memory_bytes=max(peak_memory(work.described), before.cost.peak_memory_bytes if before else 0),
+        # A resumed run keeps the peak of its earlier starts.
+        peak_memory_bytes=max(peak_memory(work.backend), before.cost.peak_memory_bytes if before else 0),
         sampled_tokens=sum(row.tokens for rows in answers.values() for row in rows),
         trained_tokens=training.tokens if training else 0,
         usage=TokenUsage(
@@ -182,7 +182,7 @@ def _wall_seconds(run: RunDirectory, training: TrainingSummary | None) -> dict[s
     known = known_evaluations()
     seconds: dict[str, float] = defaultdict(float)
     for timing in run.timings():
-        # Answers of an adapter that was tried after the run are no part of it.
+        # Answers of an adapter that was evaluated after the run do not count.
         if evaluation := known.get(timing.stage):
             seconds[evaluation.stage] += timing.seconds
     if training:
@@ -190,12 +190,12 @@ def _wall_seconds(run: RunDirectory, training: TrainingSummary | None) -> dict[s
     return dict(seconds)
 
 
-def _side_by_side(base: Sequence[Prediction] | None, tuned: Sequence[Prediction] | None) -> list[NovelAnswers]:
-    """The new-schema answers of both models, question by question."""
-    merged = []
+def _novel_answers(base: Sequence[Prediction] | None, tuned: Sequence[Prediction] | None) -> list[NovelAnswers]:
+    """The answers of both models to the questions on new schemas."""
+    answers = []
     for index, example in enumerate(EXERCISE_QUESTIONS if base or tuned else []):
         b, t = base[index] if base else None, tuned[index] if tuned else None
-        merged.append(
+        answers.append(
             NovelAnswers(
                 question=example.question,
                 context=example.context,
@@ -208,7 +208,7 @@ def _side_by_side(base: Sequence[Prediction] | None, tuned: Sequence[Prediction]
                 tuned_reason=t.verdict.reason if t else None,
             )
         )
-    return merged
+    return answers
 
 
 def _notes(config: Config, evaluations: Mapping[str, EvaluationSummary], training: TrainingSummary | None) -> list[str]:
@@ -228,7 +228,7 @@ def _notes(config: Config, evaluations: Mapping[str, EvaluationSummary], trainin
         notes.extend(training.verdicts.alarms)
     for clusters in {summary.clustered.clusters for summary in evaluations.values() if summary.clustered}:
         notes.append(
-            ONE_DATABASE
+            SINGLE_DATABASE_NOTE
             if clusters == 1
             else f"The intervals of the two accuracies treat questions on one domain or database as dependent "
             f"({clusters} of these); the paired comparison counts each question for itself."

@@ -1,4 +1,4 @@
-"""The training of a run: its data, its rate, its validation questions, and going on where a server lost the model."""
+"""The training of a run: data, learning rate, validation questions, and recovery where a server loses the model."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from text2sql.console import console
 from text2sql.data.dataset import Dataset
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
-from text2sql.inference.generate import Request
-from text2sql.inference.predict import Asker, judge_generations
+from text2sql.inference.generate import GenerationRequest
+from text2sql.inference.predict import BudgetedGenerator, score_generations
 from text2sql.rl.measures import summarize_verdicts
 from text2sql.rl.reference import count_seen_in_training
 from text2sql.rl.teacher import Teacher
@@ -35,12 +35,12 @@ from text2sql.training.trainer import MeasureAccuracy, Trainer
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """A finished training.
 
     Attributes:
-        summary: What it came to.
-        sampler: The tuned model, where it was asked for.
+        summary: Its summary.
+        sampler: The tuned model, if it was asked for.
     """
 
     summary: TrainingSummary
@@ -56,17 +56,17 @@ def train_model(
     *,
     to_sample: bool,
     track: Track,
-) -> Trained:
-    """Train to the end; where a server loses the model, as one that is restarted does, from the last checkpoint.
+) -> TrainingResult:
+    """Train to the end; if a server loses the model, as one that restarts does, resume from the last checkpoint.
 
     Args:
         session: The run.
         dataset: Its examples.
         train: The training examples as tokens.
         validation: The validation examples as tokens.
-        teacher: Asked where the run distils one.
-        to_sample: Whether the tuned model will be asked.
-        track: Is sent every record of metrics.
+        teacher: The teacher model, asked if the run distils one.
+        to_sample: Whether to open the tuned model for sampling.
+        track: Called with every record of metrics.
 
     Raises:
         UserError: The training diverged.
@@ -74,39 +74,41 @@ def train_model(
     """
     config = session.config
     measure_accuracy = _accuracy_measure(session, dataset.split.validation[: config.training.validation_questions])
-    peak = _peak_rate(config)
-    taken_up: list[CheckpointRecord] = []
+    learning_rate = _peak_learning_rate(config)
+    resumed_from: list[CheckpointRecord] = []
     while True:
-        # A trainer goes on where the run's files say that the one before it got.
-        steps = _steps(session, dataset, train, peak, teacher)
+        # A trainer resumes from the checkpoints in the run's directory.
+        steps = _make_steps(session, dataset, train, learning_rate, teacher)
         trainer = Trainer(session, steps, validation, measure_accuracy, track)
         try:
             chosen = trainer.train()
             sampler = trainer.checkpoints.open_sampler(chosen) if to_sample else None
-            # Without it the checkpoint was damaged beyond repair, and the training goes on from the one before.
+            # No sampler: the checkpoint is damaged beyond repair, and the training resumes from the one before.
             if sampler or not to_sample:
-                return Trained(_with_verdicts(session, dataset, trainer.summary()), sampler)
+                return TrainingResult(_with_verdict_summary(session, dataset, trainer.summary()), sampler)
         except (TinkerError, RetryableException) as error:
             saved = session.run.checkpoints()
-            # Where nothing is saved, or nothing more than the last time, another try would end in the same way.
-            if not session.service.capabilities.may_lose_model or not is_model_lost(error) or saved == taken_up:
+            # With no new checkpoint since the last time, another attempt would end in the same way.
+            if not session.service.capabilities.may_lose_model or not is_model_lost(error) or saved == resumed_from:
                 raise
-            taken_up = saved
+            resumed_from = saved
             console.print(f"The server broke off the training: {error}", markup=False)
 
 
-def _steps(session: RunSession, dataset: Dataset, train: list[Tokens], peak: float, teacher: Teacher) -> Steps[Any]:
-    """What each step learns from: verdicts on the model's own answers, or gold ones."""
+def _make_steps(
+    session: RunSession, dataset: Dataset, train: list[Tokens], learning_rate: float, teacher: Teacher
+) -> Steps[Any]:
+    """The training steps: from verdicts on the model's own answers, or from gold answers."""
     if session.config.rl.method is not None:
-        return VerdictSteps(session, dataset.split.train, train, peak, teacher)
+        return VerdictSteps(session, dataset.split.train, train, learning_rate, teacher)
     examples = dataset.split.train
     keys = order_keys(session.config, examples, dataset.known)
     data = TrainingData(train, [example.id for example in examples], keys)
-    return SupervisedSteps(session, data, peak)
+    return SupervisedSteps(session, data, learning_rate)
 
 
-def _with_verdicts(session: RunSession, dataset: Dataset, summary: TrainingSummary) -> TrainingSummary:
-    """The summary of a training, with what verdicts came to where it learnt from them."""
+def _with_verdict_summary(session: RunSession, dataset: Dataset, summary: TrainingSummary) -> TrainingSummary:
+    """The summary of a training, with that of its verdicts where it learnt from them."""
     steps = [row for row in session.run.metrics() if isinstance(row, RlStepMetrics)]
     if not steps:
         return summary
@@ -115,8 +117,8 @@ def _with_verdicts(session: RunSession, dataset: Dataset, summary: TrainingSumma
     return summary.model_copy(update={"verdicts": summarize_verdicts(steps, session.config.rl, seen)})
 
 
-def _peak_rate(config: Config) -> float:
-    """The configured peak of the learning rate; an automatic one is printed with its reason."""
+def _peak_learning_rate(config: Config) -> float:
+    """The peak learning rate; an automatic one is printed with its reason."""
     if config.training.learning_rate != "auto":
         return config.training.learning_rate
     shape = model_shape(config.trained_model)
@@ -127,17 +129,17 @@ def _peak_rate(config: Config) -> float:
 
 
 def _accuracy_measure(session: RunSession, questions: Sequence[Example]) -> MeasureAccuracy | None:
-    """Answers validation questions in the middle of training; None where there are none."""
+    """A function that answers the validation questions during training; None if there are none."""
     if not questions:
         return None
-    shown = session.config.training.log_samples
+    logged = session.config.training.log_samples
 
     def measure_accuracy(sampler: SamplingClient, step: int) -> float:
-        answers = Asker(session, sampler, "validation").ask(Request(questions))
-        predictions = judge_generations(questions, [own[0] for own in answers], session.config)
-        for row in predictions[:shown]:
+        answers = BudgetedGenerator(session, sampler, "validation").generate(GenerationRequest(questions))
+        predictions = score_generations(questions, [samples[0] for samples in answers], session.config)
+        for row in predictions[:logged]:
             console.print(f"  step {step}  {row.question}\n    wrote  {row.sql}\n    gold   {row.gold}", markup=False)
-        session.run.append(SAMPLES, [ValidationSample(**dict(row), step=step) for row in predictions[:shown]])
+        session.run.append(SAMPLES, [ValidationSample(**dict(row), step=step) for row in predictions[:logged]])
         return sum(row.correct for row in predictions) / len(predictions)
 
     return measure_accuracy

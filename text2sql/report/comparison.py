@@ -1,32 +1,33 @@
-"""The two models question by question: accuracy by hardness, and which answers were won and lost."""
+"""The two models of a run question by question: accuracy by hardness, and examples of questions won and lost."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from text2sql.evaluation import wilson_interval
+from text2sql.evaluation.statistics import wilson_interval
 from text2sql.formats import clip
 from text2sql.report.failures import benchmark_line, judge_line
 from text2sql.report.load import RunData
-from text2sql.report.outcomes import Outcome
+from text2sql.report.prediction_index import IndexedPrediction
 from text2sql.report.witness import WitnessView, witness_view
 from text2sql.runs.models import SIDES
 from text2sql.runs.records import Prediction
 from text2sql.sql.hardness import LEVELS, Hardness
 
 T = TypeVar("T")
-# The answers of the models to one question, by side: in brief, and in full.
-Answered = dict[str, Outcome]
-Shown = dict[Outcome, Prediction]
-# What the list of questions calls the groups.
+# The predictions of the models for one question, by side.
+BySide = dict[str, IndexedPrediction]
+# The full prediction of each index entry that is shown.
+FullPredictions = dict[IndexedPrediction, Prediction]
+# The filter in the list of questions for each group.
 _OUTCOMES = {"won": "won", "lost": "lost", "still-wrong": "both wrong", "wrong": "wrong", "right": "right"}
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Correct answers among ``n``, with the 95% Wilson interval."""
+    """Number of questions and of correct answers."""
 
     n: int
     correct: int
@@ -44,7 +45,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one model wrote for one question, and how it was judged."""
+    """A model's answer to one question with its verdict."""
 
     side: str
     sql: str
@@ -59,7 +60,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Case:
-    """One question with the answers of the models that were asked."""
+    """One question with the answers of the models."""
 
     question: str
     schema: str
@@ -70,7 +71,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Group:
-    """Cases with the same outcome; ``total`` counts them all, ``cases`` are those shown, ``outcome`` finds them all."""
+    """Questions with the same outcome.
+
+    Attributes:
+        key: Id of the section in the page.
+        title: Heading.
+        explanation: Sentence below the heading.
+        total: Number of questions.
+        cases: The questions that are shown.
+        outcome: Value of the filter that selects all of them in the list of questions.
+    """
 
     key: str
     title: str
@@ -82,7 +92,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of the examples goes on the page."""
+    """Limits on the examples of the page: cases of a group, and characters of a text."""
 
     cases: int = 12
     text: int = 2500
@@ -93,20 +103,20 @@ class Limits:
 
 
 def by_hardness(run: RunData) -> dict[Hardness, dict[str, Tally]]:
-    """Tallies by hardness, easiest first, then by side; levels that no question has are absent."""
+    """Correct answers by hardness, easiest first, and side; levels without a question are left out."""
     tallies: dict[Hardness, dict[str, list[bool]]] = {level: {} for level in LEVELS}
     for side, rows in run.predictions.items():
         for row in rows:
             tallies[row.hardness].setdefault(side, []).append(row.correct)
     return {
-        level: {side: Tally(len(found), sum(found)) for side, found in own.items()}
-        for level, own in tallies.items()
-        if own
+        level: {side: Tally(len(values), sum(values)) for side, values in by_side.items()}
+        for level, by_side in tallies.items()
+        if by_side
     }
 
 
 def status_counts(run: RunData) -> dict[str, dict[str, int]]:
-    """Verdict statuses by side: from the summary, else counted in the predictions."""
+    """Number of verdicts by side and status, from the summary or, without it, from the predictions."""
     counts: dict[str, dict[str, int]] = {}
     for side in SIDES:
         if evaluation := run.evaluation(side):
@@ -117,7 +127,7 @@ def status_counts(run: RunData) -> dict[str, dict[str, int]]:
 
 
 def label_counts(run: RunData) -> dict[str, dict[str, int]]:
-    """Error labels by side: from the summary, else counted in the predictions."""
+    """Number of error labels by side, from the summary or, without it, from the predictions."""
     counts: dict[str, dict[str, int]] = {}
     for side in SIDES:
         if evaluation := run.evaluation(side):
@@ -128,51 +138,61 @@ def label_counts(run: RunData) -> dict[str, dict[str, int]]:
 
 
 def groups(run: RunData, limits: Limits) -> list[Group]:
-    """Cases by outcome: won, lost, still wrong; with one model only, wrong and right.
+    """Questions by outcome: won, lost, still wrong; with one model only, wrong and right.
 
-    Of a group larger than the limit, cases at even distances through the file are taken, so that what is
-    shown does not depend on how the file is ordered.
+    Of a group larger than the limit, cases evenly spaced through the file are taken, so that the selection does not
+    depend on how the file is ordered.
     """
     if not run.predictions:
         return []
     outcomes = _outcomes_of_one(run) if len(run.predictions) == 1 else _outcomes_of_two(run)
-    chosen = {key: _spread(found, limits.cases) for key, _, _, found in outcomes}
-    shown: Shown = {}
-    for side, file in run.predictions.items():
-        shown |= file.read([pair[side] for pairs in chosen.values() for pair in pairs])
+    chosen = {outcome.key: _evenly_spaced(outcome.questions, limits.cases) for outcome in outcomes}
+    full: FullPredictions = {}
+    for side, index in run.predictions.items():
+        full |= index.read([by_side[side] for questions in chosen.values() for by_side in questions])
     return [
         Group(
-            key,
-            title,
-            explanation,
-            len(found),
-            [_case(pair, shown, limits) for pair in chosen[key]],
-            _OUTCOMES[key],
+            key=outcome.key,
+            title=outcome.title,
+            explanation=outcome.explanation,
+            total=len(outcome.questions),
+            cases=[_case(by_side, full, limits) for by_side in chosen[outcome.key]],
+            outcome=_OUTCOMES[outcome.key],
         )
-        for key, title, explanation, found in outcomes
+        for outcome in outcomes
     ]
 
 
-def _outcomes_of_one(run: RunData) -> list[tuple[str, str, str, list[Answered]]]:
+class _Outcome(NamedTuple):
+    """All questions with one outcome, before some of them are chosen for a `Group`."""
+
+    key: str
+    title: str
+    explanation: str
+    questions: list[BySide]
+
+
+def _outcomes_of_one(run: RunData) -> list[_Outcome]:
     ((side, rows),) = run.predictions.items()
     wrong = [{side: row} for row in rows if not row.correct]
     right = [{side: row} for row in rows if row.correct]
     return [
-        ("wrong", "Wrong", f"The {side} model got these wrong.", wrong),
-        ("right", "Right", f"The {side} model got these right.", right),
+        _Outcome("wrong", "Wrong", f"The {side} model got these wrong.", wrong),
+        _Outcome("right", "Right", f"The {side} model got these right.", right),
     ]
 
 
-def _outcomes_of_two(run: RunData) -> list[tuple[str, str, str, list[Answered]]]:
+def _outcomes_of_two(run: RunData) -> list[_Outcome]:
     tuned = {row.id: row for row in run.predictions["tuned"]}
-    by_outcome: dict[tuple[bool, bool], list[Answered]] = {}
+    # By whether the base and the tuned model are correct.
+    by_correct: dict[tuple[bool, bool], list[BySide]] = {}
     for base in run.predictions["base"]:
         if base.id in tuned:
-            pair = {"base": base, "tuned": tuned[base.id]}
-            by_outcome.setdefault((base.correct, pair["tuned"].correct), []).append(pair)
+            by_side = {"base": base, "tuned": tuned[base.id]}
+            by_correct.setdefault((base.correct, by_side["tuned"].correct), []).append(by_side)
     return [
-        (key, title, explanation, by_outcome.get(outcome, []))
-        for key, title, explanation, outcome in (
+        _Outcome(key, title, explanation, by_correct.get(correct, []))
+        for key, title, explanation, correct in (
             ("won", "Won", "The base model got these wrong, the tuned model right.", (False, True)),
             ("lost", "Lost", "The base model got these right, the tuned model wrong.", (True, False)),
             ("still-wrong", "Still wrong", "Both models got these wrong.", (False, False)),
@@ -181,7 +201,7 @@ def _outcomes_of_two(run: RunData) -> list[tuple[str, str, str, list[Answered]]]
 
 
 def both_right(run: RunData) -> int | None:
-    """How many questions both models got right, or None when there are not two models."""
+    """Number of questions that both models got right; None if there are not two models."""
     if len(run.predictions) < 2:
         return None
     tuned = {row.id: row.correct for row in run.predictions["tuned"]}
@@ -190,7 +210,7 @@ def both_right(run: RunData) -> int | None:
 
 @dataclass(frozen=True)
 class NovelAnswer:
-    """What one model answered to a question on a new schema; ``correct`` is None where it was not judged."""
+    """A model's answer to a question on a new schema; ``correct`` is None where it was not scored."""
 
     side: str
     sql: str
@@ -200,7 +220,7 @@ class NovelAnswer:
 
 @dataclass(frozen=True)
 class NovelCase:
-    """A question on a new schema with the answers of the models that were asked."""
+    """A question on a new schema with the answers of the models."""
 
     question: str
     schema: str
@@ -209,7 +229,7 @@ class NovelCase:
 
 
 def novel_cases(run: RunData, limits: Limits) -> list[NovelCase]:
-    """The questions on new schemas with the answers side by side."""
+    """The questions on new schemas with the answers of both models."""
     cases = []
     for item in (run.summary.novel if run.summary else ())[:20]:
         answers = [
@@ -225,17 +245,17 @@ def novel_cases(run: RunData, limits: Limits) -> list[NovelCase]:
     return cases
 
 
-def _spread(items: list[T], limit: int) -> list[T]:
+def _evenly_spaced(items: list[T], limit: int) -> list[T]:
     if len(items) <= limit:
         return items
     return [items[index * len(items) // limit] for index in range(limit)]
 
 
-def _case(pair: Answered, shown: Shown, limits: Limits) -> Case:
-    first = shown[next(iter(pair.values()))]
+def _case(by_side: BySide, full: FullPredictions, limits: Limits) -> Case:
+    first = full[next(iter(by_side.values()))]
     answers = []
-    for side, outcome in pair.items():
-        row = shown[outcome]
+    for side, entry in by_side.items():
+        row = full[entry]
         witness = row.verdict.witness
         answers.append(
             Answer(

@@ -1,4 +1,4 @@
-"""The course of a training as curves to draw: losses, accuracies, rewards by step."""
+"""The metrics of a training as charts: losses, accuracies and rewards by step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from text2sql.report.figures import series
 from text2sql.runs.records import MetricsRow
 
-# Of a chart its title, and of each curve the key of `metrics.jsonl` and its name.
+# The title of each chart, and for each of its curves the key in `metrics.jsonl` and the name.
 _CHARTS = (
     ("Loss per completion token", (("loss", "training"), ("validation_loss", "validation"))),
     ("Accuracy", (("validation_accuracy", "validation questions"), ("equivalent", "right answers"))),
@@ -36,17 +36,18 @@ class Chart:
 
 def charts(metrics: Sequence[MetricsRow]) -> list[Chart]:
     """The charts of a training; those without a value are left out."""
-    found = []
-    for title, named in _CHARTS:
-        drawn = {name: _values(metrics, key) for key, name in named}
-        drawn = {name: values for name, values in drawn.items() if values}
-        steps = sorted({step for values in drawn.values() for step in values})
+    result = []
+    for title, keys in _CHARTS:
+        by_name = {name: _values(metrics, key) for key, name in keys}
+        by_name = {name: values for name, values in by_name.items() if values}
+        steps = sorted({step for values in by_name.values() for step in values})
         if steps:
-            curves = [Curve(name, [values.get(step) for step in steps]) for name, values in drawn.items()]
-            found.append(Chart(title, steps, curves))
-    return found
+            curves = [Curve(name, [values.get(step) for step in steps]) for name, values in by_name.items()]
+            result.append(Chart(title, steps, curves))
+    return result
 
 
 def _values(metrics: Sequence[MetricsRow], key: str) -> dict[int, float]:
+    """The finite values of a metric by step."""
     steps, values = series(metrics, key)
     return {int(step): value for step, value in zip(steps, values, strict=True) if math.isfinite(value)}

@@ -1,6 +1,6 @@
-"""What the page says after the headline: failures by kind of question, the benchmarks' metrics, the judge's opinion.
+"""The sections on failures: accuracy by kind of question, the benchmarks' metrics, the LLM judge's opinions.
 
-Everything here is read from the run's summary and its predictions; what is absent is left out of the page.
+Everything is read from the run's summary and predictions; what is absent there is left out of the page.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DIMENSIONS = {"clause": "Clause of the gold query", "hardness": "Hardness", "ta
 
 @dataclass(frozen=True)
 class Cell:
-    """One group of questions, one model: the accuracy, the counts, whether it fails more than chance explains."""
+    """A model's accuracy on one group of questions, the counts, and whether failures are systematic there."""
 
     share: str = MISSING
     amount: str = ""
@@ -37,7 +37,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class BreakdownView:
-    """The tables of kinds of questions, and for each side what is systematic and how that was tested."""
+    """The tables of accuracy by kind of question, and for each side the statements on what is systematic."""
 
     sides: list[str]
     tables: list[tuple[str, list[Kind]]]
@@ -47,7 +47,7 @@ class BreakdownView:
 
 @dataclass(frozen=True)
 class JudgeView:
-    """The second opinion of a language model: a row for each fact, a value for each side that was judged."""
+    """The opinions of the LLM judge: a row for each fact, with a value for each side."""
 
     sides: list[str] = field(default_factory=list)
     model: str = ""
@@ -55,56 +55,58 @@ class JudgeView:
 
 
 def evaluations(run: RunData) -> dict[str, EvaluationSummary]:
-    """The evaluations that a report is about, by side."""
-    return {side: found for side in SIDES if (found := run.evaluation(side))}
+    """The evaluations that the report compares, by side."""
+    return {side: summary for side in SIDES if (summary := run.evaluation(side))}
 
 
 def benchmark_rows(run: RunData) -> list[tuple[str, list[str]]]:
-    """The benchmarks' own metrics, each with a value for each side."""
+    """The rows of the benchmarks' own metrics, with a value for each side."""
     rows = []
     for metric in BENCHMARKS:
-        found = [getattr(summary.benchmarks, metric.name, None) for summary in evaluations(run).values()]
-        if any(found):
+        values = [getattr(summary.benchmarks, metric.name, None) for summary in evaluations(run).values()]
+        if any(values):
             label = f"{metric.label}, by its script's rule"
-            rows.append((label, [metric.show(value.value if value else None) for value in found]))
+            rows.append((label, [metric.show(value.value if value else None) for value in values]))
     return rows
 
 
 def status_rows(run: RunData) -> list[tuple[str, list[str]]]:
-    """How many answers came to something else than equivalent, status by status."""
+    """The rows of the verdicts' statuses other than ``equivalent``, with the number of answers of each side."""
     rows = []
     for status in STATUSES:
-        found = [summary.counts.get(status, 0) for summary in evaluations(run).values()]
-        if status != "equivalent" and any(found):
-            rows.append((f"Answers: {status_name(status)}", [count(value) for value in found]))
+        counts = [summary.counts.get(status, 0) for summary in evaluations(run).values()]
+        if status != "equivalent" and any(counts):
+            rows.append((f"Answers: {status_name(status)}", [count(value) for value in counts]))
     return rows
 
 
 def breakdown(run: RunData) -> BreakdownView:
-    """Accuracy by kind of question, and what is systematic about the failures."""
-    found = {side: summary.breakdown for side, summary in evaluations(run).items()}
+    """The section on accuracy by kind of question and systematic failures."""
+    breakdowns = {side: summary.breakdown for side, summary in evaluations(run).items()}
     tables = []
     for dimension, title in _DIMENSIONS.items():
         kinds: dict[str, dict[str, Cell]] = {}
-        for side, own in found.items():
-            for row in own.tables.get(dimension, ()):
+        for side, result in breakdowns.items():
+            for row in result.tables.get(dimension, ()):
                 cell = Cell(percent(row.accuracy), f"{count(row.correct)} of {count(row.n)}", row.systematic)
                 kinds.setdefault(clip(row.group, 60), {})[side] = cell
         if kinds:
-            shown = [Kind(name, [cells.get(side, Cell()) for side in found]) for name, cells in kinds.items()]
-            tables.append((title, shown))
+            rows = [Kind(name, [cells.get(side, Cell()) for side in breakdowns]) for name, cells in kinds.items()]
+            tables.append((title, rows))
     return BreakdownView(
-        sides=list(found),
+        sides=list(breakdowns),
         tables=tables,
         statements=[
-            (side, [clip(text, 400) for text in own.statements[:20]]) for side, own in found.items() if own.statements
+            (side, [clip(text, 400) for text in result.statements[:20]])
+            for side, result in breakdowns.items()
+            if result.statements
         ],
-        method=next((clip(own.method, 400) for own in found.values()), ""),
+        method=next((clip(result.method, 400) for result in breakdowns.values()), ""),
     )
 
 
 def judge(run: RunData) -> JudgeView:
-    """The second opinion of a language model."""
+    """The section on the LLM judge's opinions."""
     opinions = {side: summary.judge for side, summary in evaluations(run).items() if summary.judge}
     if not opinions:
         return JudgeView()
@@ -114,14 +116,14 @@ def judge(run: RunData) -> JudgeView:
 
 
 def benchmark_line(row: Prediction) -> str:
-    """What the benchmarks' scripts say of one answer, in one line; empty where there is no database."""
-    found = {metric.label: getattr(row.benchmark, metric.name, None) for metric in BENCHMARKS}
-    said = [f"{label} {'right' if value else 'wrong'}" for label, value in found.items() if isinstance(value, bool)]
-    return f"On the real database: {', '.join(said)}." if said else ""
+    """The benchmarks' metrics of one answer in one line; empty where there is no database."""
+    values = {metric.label: getattr(row.benchmark, metric.name, None) for metric in BENCHMARKS}
+    parts = [f"{label} {'right' if value else 'wrong'}" for label, value in values.items() if isinstance(value, bool)]
+    return f"On the real database: {', '.join(parts)}." if parts else ""
 
 
 def judge_line(row: Prediction) -> str:
-    """The judge's opinion of one answer, in one line; empty where none was asked."""
+    """The LLM judge's opinion of one answer in one line; empty where it was not asked."""
     if row.judge is None:
         return ""
     if row.judge.status != "judged":

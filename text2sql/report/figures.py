@@ -1,8 +1,8 @@
-"""How figures look and how they are kept: SVG file, PNG file, SVG inside the page.
+"""The style of figures, and their three forms: SVG file, PNG file, and SVG inside the page.
 
-Inside the page every colour becomes a CSS variable and every text takes the page's fonts, so that the figures
-follow the light and the dark theme. Figures are narrow (360 points) so that they stay readable on a phone.
-The same data give the same bytes.
+Inside the page every colour becomes a CSS variable and every text takes the page's fonts, so that the figures follow
+the light and the dark theme. Figures are narrow (360 points) so that they stay readable on a phone. The same data give
+the same bytes.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, MUTED, RULE, PAPER, BACKGROUND = "#20242b", "#5c6470", "#d9dce1", "#fdfdfc", "#fefefd"
-# Of the things compared, in their order; readable on both themes and apart for the colour-blind.
-SERIES = ("#7c8798", "#0f7663", "#b3561d", "#4b62c4", "#a0468c", "#8a7a1f")
+# Colours of the things compared, in their order; readable on both themes and distinct for the colour-blind.
+SERIES_COLOURS = ("#7c8798", "#0f7663", "#b3561d", "#4b62c4", "#a0468c", "#8a7a1f")
 _VARIABLES = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
     RULE: "var(--rule)",
     PAPER: "var(--paper)",
     BACKGROUND: "none",
-    **{colour: f"var(--series-{place})" for place, colour in enumerate(SERIES)},
+    **{colour: f"var(--series-{index})" for index, colour in enumerate(SERIES_COLOURS)},
 }
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -57,11 +57,12 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": 11.0,
     "path.simplify": True,
 }
-# Inches, 360 points.
+# Width of a figure in inches: 360 points.
 _WIDTH = 5.0
+# Number of points above which a curve is downsampled.
 _MAX_POINTS = 800
-# Share of the figure's width that a legend may take: the ticks are to its left.
-_LEGEND = 0.9
+# Share of the figure's width that a legend may take, as the tick labels are to its left.
+_MAX_LEGEND_WIDTH = 0.9
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,11 @@ class Plot:
 
     Attributes:
         key: File name without suffix, and prefix of the ids inside the page.
-        title: Heading over the figure.
-        alt: What the figure says, for those who do not see it.
-        svg: The SVG file.
-        png: The PNG file.
-        inline: The SVG as it stands inside the page.
+        title: Heading above the figure.
+        alt: Text alternative.
+        svg: Contents of the SVG file.
+        png: Contents of the PNG file.
+        inline: The SVG for the page.
     """
 
     key: str
@@ -85,8 +86,8 @@ class Plot:
     inline: str
 
 
-def keep(key: str, title: str, figure: Figure, alt: str) -> Plot:
-    """Save a figure in its three forms; `alt` is what it says, for those who do not see it."""
+def make_plot(key: str, title: str, figure: Figure, alt: str) -> Plot:
+    """Render a figure in its three forms; `alt` is the text alternative."""
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
@@ -101,14 +102,14 @@ def _inline(key: str, svg: str) -> str:
     svg = re.sub(r'href="#', f'href="#{key}-', svg)
     svg = re.sub(r"url\(#", f"url(#{key}-", svg)
     svg = re.sub(r"'DejaVu Sans'", "var(--sans)", svg)
-    svg = re.sub(r"#[0-9a-f]{6}\b", lambda found: _VARIABLES.get(found[0], found[0]), svg)
+    svg = re.sub(r"#[0-9a-f]{6}\b", lambda match: _VARIABLES.get(match[0], match[0]), svg)
     return re.sub(
         r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", r'<svg \1 aria-hidden="true" focusable="false">', svg, count=1
     )
 
 
 def new_figure(height: float) -> tuple[Figure, Axes]:
-    """An empty figure of the common width, and its axes; `height` is in inches."""
+    """Create an empty figure of the common width, and its axes; `height` is in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, height), facecolor=BACKGROUND, layout="constrained")
@@ -126,11 +127,11 @@ def percent_axis(axis: Axis) -> None:
 
 
 def legend(axes: Axes) -> None:
-    """A legend over the figure, as many entries in a row as the figure is wide."""
+    """Add a legend above the axes, with as many entries in a row as fit."""
     width = axes.figure.bbox.width
     _, labels = axes.get_legend_handles_labels()
     for columns in range(len(labels), 0, -1):
-        made = axes.legend(
+        box = axes.legend(
             loc="lower left",
             bbox_to_anchor=(-0.01, 1.0),
             ncols=columns,
@@ -138,13 +139,13 @@ def legend(axes: Axes) -> None:
             handlelength=1.3,
             columnspacing=1.4,
         )
-        # A wider one would push the axes together.
-        if made.get_window_extent().width <= _LEGEND * width:
+        # A wider legend would shrink the axes.
+        if box.get_window_extent().width <= _MAX_LEGEND_WIDTH * width:
             return
 
 
 def whisker(axes: Axes, y: float, colour: str, rate: float, low: float, high: float, scale: float) -> None:
-    """A point with its interval as a broad pale bar."""
+    """Draw a point with its interval as a broad pale bar."""
     axes.plot([low, high], [y, y], color=colour, alpha=0.35, linewidth=7 * scale, solid_capstyle="butt")
     for end in (low, high):
         axes.plot([end, end], [y - 0.12, y + 0.12], color=colour, linewidth=1.5, solid_capstyle="butt")
@@ -156,12 +157,12 @@ class Accuracy:
     """One row of `draw_accuracies`.
 
     Attributes:
-        name: What it is of.
-        colour: Its colour.
-        rate: Share of right answers.
+        name: Name of the model.
+        colour: Colour of the row.
+        rate: Accuracy.
         low: Lower end of its 95% interval.
-        high: Upper end.
-        n: Questions.
+        high: Upper end of it.
+        n: Number of questions.
     """
 
     name: str
@@ -173,59 +174,59 @@ class Accuracy:
 
 
 def draw_accuracies(rows: Sequence[Accuracy], labels: Sequence[str], fontsize: float = 11.0) -> tuple[Figure, str]:
-    """Accuracies with their intervals, one below the other.
+    """Draw accuracies with their intervals, one below the other.
 
     Args:
-        rows: From top to bottom, at least one.
-        labels: What to write at each.
-        fontsize: Of labels and rates, in points.
+        rows: The rows from top to bottom, at least one.
+        labels: The label of each row.
+        fontsize: Font size of labels and rates, in points.
 
     Returns:
-        The figure, and what it says in words.
+        The figure, and its text alternative.
     """
     figure, axes = new_figure(0.6 + 0.62 * len(rows))
-    for place, row in enumerate(rows):
-        whisker(axes, place, row.colour, row.rate, row.low, row.high, 1.0)
+    for y, row in enumerate(rows):
+        whisker(axes, y, row.colour, row.rate, row.low, row.high, 1.0)
         rate = percent(row.rate)
-        axes.text(row.rate, place - 0.24, rate, ha="center", va="bottom", fontsize=fontsize, fontweight="bold")
+        axes.text(row.rate, y - 0.24, rate, ha="center", va="bottom", fontsize=fontsize, fontweight="bold")
     axes.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.5, -0.75), xticks=[0, 0.25, 0.5, 0.75, 1])
     axes.set_yticks(range(len(rows)), labels, color=INK, fontsize=fontsize)
     percent_axis(axes.xaxis)
     axes.grid(axis="x")
     axes.spines[["left", "bottom"]].set_visible(False)
-    said = [
+    sentences = [
         f"{row.name} {percent(row.rate)}, 95% interval {interval(row.low, row.high)}, n = {count(row.n)}"
         for row in rows
     ]
-    return figure, "Execution accuracy on a scale from 0% to 100%. " + ". ".join(said) + "."
+    return figure, "Execution accuracy on a scale from 0% to 100%. " + ". ".join(sentences) + "."
 
 
 def series(metrics: Sequence[MetricsRow], key: str) -> tuple[list[float], list[float]]:
     """Steps and values of one metric where it is a finite number."""
     values = [(float(row.step), getattr(row, key, None)) for row in metrics]
-    found = [(step, value) for step, value in values if value is not None and math.isfinite(value)]
-    return [step for step, _ in found], [value for _, value in found]
+    finite = [(step, value) for step, value in values if value is not None and math.isfinite(value)]
+    return [step for step, _ in finite], [value for _, value in finite]
 
 
-def thin(values: list[float]) -> list[float]:
-    """Means of equal runs of values, so that at most ``_MAX_POINTS`` are drawn."""
+def downsample(values: list[float]) -> list[float]:
+    """Means over windows of equal length, so that at most ``_MAX_POINTS`` are drawn."""
     width = -(-len(values) // _MAX_POINTS)
     return [sum(part) / len(part) for part in (values[i : i + width] for i in range(0, len(values), width))]
 
 
 def smooth(values: list[float]) -> list[float]:
     """Centred moving average over about a twentieth of the run, narrower towards the ends."""
-    reach = max(1, len(values) // 40)
-    out = []
+    max_radius = max(1, len(values) // 40)
+    smoothed = []
     for index in range(len(values)):
-        near = min(reach, index, len(values) - 1 - index)
-        part = values[index - near : index + near + 1]
-        out.append(sum(part) / len(part))
-    return out
+        radius = min(max_radius, index, len(values) - 1 - index)
+        window = values[index - radius : index + radius + 1]
+        smoothed.append(sum(window) / len(window))
+    return smoothed
 
 
-def curve(axes: Axes) -> None:
-    """The look of a curve over the steps of training."""
+def style_curve_axes(axes: Axes) -> None:
+    """Set labels, ticks and grid of axes with curves over the steps of training."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel("Optimiser step")
@@ -245,6 +246,6 @@ def scientific(value: float) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
-def plain(text: str, keep: Iterable[str] = ()) -> str:
-    """Text without characters that an SVG file or a font cannot hold."""
+def drawable(text: str, keep: Iterable[str] = ()) -> str:
+    """Text with a question mark for each character that an SVG file or the font cannot show."""
     return "".join(c if c in keep or (c.isprintable() and ord(c) < 0x250) else "?" for c in text)

@@ -1,4 +1,4 @@
-"""The paired result of a run in one sentence that a person understands."""
+"""The paired result of a run in one sentence."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from text2sql.runs.summary import PairedComparison, Score
 def result_sentence(
     base: Score | None, tuned: Score | None, paired: PairedComparison | None, before: Model = "base"
 ) -> str:
-    """Which way it went, by how much, and whether that is more than chance.
+    """State the direction and the size of the difference, and whether it is significant.
 
     Args:
-        base: The score of the model before, None if it was not evaluated.
-        tuned: The tuned model's, likewise.
+        base: The score of the model before training, None if it was not evaluated.
+        tuned: The score of the tuned model, None if it was not evaluated.
         paired: The paired comparison, None if there is none.
-        before: Which model that is.
+        before: The model before training: ``base`` or ``start``.
     """
     if not base or not tuned:
         present, side = (tuned, "tuned") if tuned else (base, before)
@@ -30,23 +30,23 @@ def result_sentence(
     if not paired:
         return "Both models were evaluated, but no paired comparison was recorded: the difference was not tested."
     if not paired.wins and not paired.losses:
-        # What else is measured may well have changed: how many answers run, say.
+        # Other measures may have changed, such as how many answers run.
         if not tuned.correct:
             return f"Neither model is right on any of the {pluralize(tuned.n, 'question')}."
         return "The two models are right on exactly the same questions: their execution accuracy is the same."
-    moved = (
+    changes = (
         f"On the same {pluralize(tuned.n, 'question')}, the tuned model is right on {count(paired.wins)} that the "
         f"{before} model got wrong, and wrong on {count(paired.losses)} that it got right"
     )
     evidence = evidence_of(paired)
     if paired.p_value >= SIGNIFICANCE:
-        return f"No significant difference. {moved}: {evidence}). A difference of this size can be chance."
+        return f"No significant difference. {changes}: {evidence}). A difference of this size can be chance."
     direction = "better" if paired.difference > 0 else "worse"
-    return f"The tuned model is significantly {direction}. {moved}: {evidence})."
+    return f"The tuned model is significantly {direction}. {changes}: {evidence})."
 
 
 def evidence_of(paired: PairedComparison) -> str:
-    """Difference, interval and p-value; the bracket is left open for what else is known of the test."""
+    """Difference, interval and p-value; the closing bracket is left to the caller, who may add to them."""
     return (
         f"{points(paired.difference)} percentage points (95% interval {points(paired.low)} to {points(paired.high)}; "
         f"exact McNemar {unbroken(p_value(paired.p_value))}"

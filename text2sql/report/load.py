@@ -1,4 +1,4 @@
-"""A run directory as one value: whatever is there, and a sentence about what could not be read."""
+"""A run directory as one value: everything that is there, and sentences about what could not be read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import JsonValue
 
 from text2sql.errors import UserError
-from text2sql.report.outcomes import Outcome, Outcomes
+from text2sql.report.prediction_index import IndexedPrediction, PredictionIndex
 from text2sql.rows import read_jsonl
 from text2sql.rows.values import json_kind
 from text2sql.runs.evaluation_summary import EvaluationSummary
@@ -22,37 +22,37 @@ from text2sql.runs.records import METRICS, MetricsRow, Prediction, R, StepMetric
 from text2sql.runs.rollouts import ROLLOUTS, GradedGroup, RlStepMetrics, SampledGroup
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Score, Summary
 
-# Values of such keys are not shown: reports are passed around.
+# Keys whose values are masked, as reports are passed around.
 _SECRET = re.compile(r"(?im)^(\s*[\w.-]*(?:api_key|secret|password|(?:hf|access|auth)_token)\s*:\s*)(?!null\b)(\S.*)$")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class RunData:
-    """What a run directory holds.
+    """The contents of a run directory.
 
     Attributes:
         name: Name of the run, from the summary or from the directory.
-        summary: None where there is none that can be read.
+        summary: The summary; None if there is none that can be read.
         metrics: One row per optimiser step and validation, in order of step.
-        predictions: By side (``"base"``, ``"tuned"``), in brief; a side that is absent has no key.
+        predictions: Index of the predictions by side (``"base"``, ``"tuned"``); an absent side has no key.
         config: Text of ``config.yaml``, secrets masked.
         environment: ``environment.json``, flattened to dotted keys.
-        rollouts: Of a run that learns from verdicts; empty until `with_rollouts` has read them.
-        problems: Sentences about what was skipped or does not agree.
+        rollouts: Rollouts of a run that learns from verdicts; empty until `with_rollouts` has read them.
+        problems: Sentences about what was skipped or is inconsistent.
     """
 
     name: str
     summary: Summary | None = None
     metrics: list[MetricsRow] = field(default_factory=list)
-    predictions: dict[str, Outcomes] = field(default_factory=dict)
+    predictions: dict[str, PredictionIndex] = field(default_factory=dict)
     config: str = ""
     environment: dict[str, JsonValue] = field(default_factory=dict)
     rollouts: list[SampledGroup | GradedGroup] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def evaluation(self, side: str) -> EvaluationSummary | None:
-        """What the predictions of one side came to."""
+        """The evaluation summary of one side."""
         return self.summary.evaluations.get(side) if self.summary else None
 
     def score(self, side: str) -> Score | None:
@@ -63,17 +63,19 @@ class RunData:
         return {"base": head.base, "start": head.start, "tuned": head.tuned}.get(side)
 
 
-def load_run(run_dir: Path, sides: Sequence[str] = SIDES, *, strict: bool = False, going_on: bool = False) -> RunData:
+def load_run(
+    run_dir: Path, sides: Sequence[str] = SIDES, *, strict: bool = False, in_progress: bool = False
+) -> RunData:
     """Read every part of a run that is there.
 
     Args:
         run_dir: The run directory.
-        sides: Whose predictions to read, by label.
-        strict: Refuse predictions of which one cannot be read, where else it is left out and named.
-        going_on: Whether a process may be writing: a last line that is not complete is then no damage.
+        sides: Labels of the evaluations whose predictions are read.
+        strict: Refuse a prediction that cannot be read; otherwise it is left out and reported in ``problems``.
+        in_progress: Whether a process may be writing: an incomplete last line is then no damage.
 
     Returns:
-        The run; parts that are absent are empty, parts that cannot be read are named in ``problems``.
+        The run; absent parts are empty, parts that cannot be read are reported in ``problems``.
 
     Raises:
         UserError: The directory does not exist or holds nothing that a report could be made from.
@@ -83,21 +85,21 @@ def load_run(run_dir: Path, sides: Sequence[str] = SIDES, *, strict: bool = Fals
         raise UserError(f"No run directory at {run_dir}: give the directory that `text2sql run` or `evaluate` wrote.")
     problems: list[str] = []
     summary = _read_object(run_dir / SUMMARY, Summary, problems)
-    measured: Iterator[tuple[int, MetricsRow]] = _read_rows(
-        run_dir / METRICS, problems, RlStepMetrics, StepMetrics, Validation, going_on=going_on
+    metrics_rows: Iterator[tuple[int, MetricsRow]] = _read_rows(
+        run_dir / METRICS, problems, RlStepMetrics, StepMetrics, Validation, in_progress=in_progress
     )
-    metrics = [row for _, row in measured]
+    metrics = [row for _, row in metrics_rows]
     metrics = _last_of_each(metrics, lambda row: (isinstance(row, Validation), row.step), "step", METRICS, problems)
     predictions = {}
     for side in sides:
         path = run_dir / predictions_file(side)
         rows = [
-            Outcome.of(line, row)
-            for line, row in _read_rows(path, problems, Prediction, strict=strict, going_on=going_on)
+            IndexedPrediction.of(line, row)
+            for line, row in _read_rows(path, problems, Prediction, strict=strict, in_progress=in_progress)
         ]
         rows = _last_of_each(rows, lambda row: row.id, "id", path.name, problems)
         if rows:
-            predictions[side] = Outcomes(path, rows)
+            predictions[side] = PredictionIndex(path, rows)
     if not (summary or metrics or predictions):
         raise UserError(
             f"Nothing to report in {run_dir}: no summary.json, metrics.jsonl or predictions-*.jsonl that can be read."
@@ -112,12 +114,12 @@ def load_run(run_dir: Path, sides: Sequence[str] = SIDES, *, strict: bool = Fals
         environment=flatten(environment.to_json()) if environment else {},
         problems=problems,
     )
-    problems.extend(_disagreements(run))
+    problems.extend(_inconsistencies(run))
     return run
 
 
 def with_rollouts(run: RunData, run_dir: Path) -> RunData:
-    """The run with what it has sampled, which is large and which only its own report shows."""
+    """The run with its rollouts, which are large and shown only in its own report."""
     rows: Iterator[tuple[int, SampledGroup | GradedGroup]] = _read_rows(
         run_dir / ROLLOUTS, run.problems, SampledGroup, GradedGroup
     )
@@ -162,12 +164,12 @@ def _read_object(path: Path, kind: type[R], problems: list[str]) -> R | None:
 
 
 def _read_rows(
-    path: Path, problems: list[str], *kinds: type[R], strict: bool = False, going_on: bool = False
+    path: Path, problems: list[str], *kinds: type[R], strict: bool = False, in_progress: bool = False
 ) -> Iterator[tuple[int, R]]:
-    """The records of a file with the numbers of their lines; at its end, what could not be read is among `problems`."""
+    """Yield the records of a file with their line numbers; `problems` gets a sentence on lines that cannot be read."""
     unreadable: list[str] = []
     try:
-        for number, value in read_jsonl(path, skipped=unreadable, appended=going_on):
+        for number, value in read_jsonl(path, skipped=unreadable, appended=in_progress):
             try:
                 record = parse(value, *kinds)
             except InvalidRecord as error:
@@ -186,16 +188,16 @@ def _read_rows(
 
 
 def _last_of_each(rows: list[T], key: Callable[[T], Hashable], name: str, file: str, problems: list[str]) -> list[T]:
-    """One row for each key: the one written last, at the place of the first."""
-    kept = {key(row): row for row in rows}
-    if len(kept) < len(rows):
-        problems.append(f"{file}: {len(rows) - len(kept)} repeated rows; the last one for each {name} is shown.")
-    return list(kept.values())
+    """Deduplicate rows by key: the last one of each key, at the position of the first."""
+    last = {key(row): row for row in rows}
+    if len(last) < len(rows):
+        problems.append(f"{file}: {len(rows) - len(last)} repeated rows; the last one for each {name} is shown.")
+    return list(last.values())
 
 
-def _disagreements(run: RunData) -> list[str]:
-    """Sentences about counts that do not agree between the summary and the predictions."""
-    found = []
+def _inconsistencies(run: RunData) -> list[str]:
+    """Sentences about counts that differ between the summary and the predictions."""
+    sentences = []
     for side, rows in run.predictions.items():
         evaluation = run.evaluation(side)
         if evaluation is None:
@@ -206,11 +208,11 @@ def _disagreements(run: RunData) -> list[str]:
             ("correct answers", evaluation.correct, correct),
         ):
             if stated != counted:
-                found.append(
+                sentences.append(
                     f"The summary counts {stated} {what} for the {side} model, predictions-{side}.jsonl {counted}: "
                     "headline and examples may come from different evaluations."
                 )
     sizes = {evaluation.n for side in SIDES if (evaluation := run.evaluation(side))}
     if len(sizes) > 1:
-        found.append("The two models were evaluated on different numbers of questions.")
-    return found
+        sentences.append("The two models were evaluated on different numbers of questions.")
+    return sentences

@@ -1,7 +1,7 @@
-"""The page: a run as ``report.html``, one file that needs nothing else, and its figures in ``plots/``.
+"""The report of a run: ``report.html``, one self-contained file, and its figures in ``plots/``.
 
-What is known of the run stands in the page as it is, and can be read and printed without scripts. The list of all
-questions, and curves with the values under the pointer, come with the scripts of `text2sql.report.questions`.
+The results can be read and printed without scripts. The list of all questions, and curves with the values under the
+pointer, need the scripts of `text2sql.report.questions`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from text2sql.runs.models import MODELS, Model
 from text2sql.runs.records import describe_initial_weights
 from text2sql.runs.summary import Summary, TrainingSummary, VerdictSummary, describe_weights
 
+# Bytes of the page without the packed questions, above which fewer or shorter examples are shown.
 _MAX_BYTES = 1_800_000
 METHOD_NAMES = {
     "policy_gradient": "Policy gradient",
@@ -51,7 +52,7 @@ METHOD_NAMES = {
 def write_report(run_dir: Path) -> Path:
     """Write ``report.html`` and ``plots/`` from the files of a run directory.
 
-    Parts of the run that are absent are left out of the page. The same files give the same bytes.
+    Parts that the run does not have are left out of the page. The same files give the same bytes.
 
     Args:
         run_dir: The run directory.
@@ -69,8 +70,8 @@ def write_report(run_dir: Path) -> Path:
     target = run_dir / "report.html"
     try:
         for plot in plots.values():
-            for ending, image in (("svg", plot.svg), ("png", plot.png)):
-                with written_aside(run_dir / "plots" / f"{plot.key}.{ending}") as aside:
+            for suffix, image in (("svg", plot.svg), ("png", plot.png)):
+                with written_aside(run_dir / "plots" / f"{plot.key}.{suffix}") as aside:
                     aside.write_bytes(image)
         with written_aside(target) as aside:
             aside.write_text(html, encoding="utf-8")
@@ -83,10 +84,10 @@ def write_report(run_dir: Path) -> Path:
 
 
 def render(run: RunData, plots: dict[str, Plot], questions: Packed) -> str:
-    """The page as text, at most about 2 MB apart from what is packed: with many or long examples fewer are shown."""
+    """The page as text, at most about 2 MB without the packed questions: if needed, fewer examples are shown."""
     limits = Limits()
-    bare = replace(questions, parts={}, scripts=[], list_style="")
-    while len(_fill(run, plots, bare, limits).encode("utf-8")) > _MAX_BYTES and limits != limits.halved():
+    unpacked = replace(questions, parts={}, scripts=[], list_style="")
+    while len(_fill(run, plots, unpacked, limits).encode("utf-8")) > _MAX_BYTES and limits != limits.halved():
         limits = limits.halved()
     return _fill(run, plots, questions, limits)
 
@@ -102,7 +103,7 @@ def _fill(run: RunData, plots: dict[str, Plot], questions: Packed, limits: Limit
         lead=_lead(run),
         headline=_headline(run),
         rates=_rates(run),
-        evidence=_evidence(run),
+        evidence=_equivalence_basis(run),
         levels=by_hardness(run),
         groups=groups(run, limits),
         both_right=both_right(run),
@@ -122,7 +123,7 @@ def _fill(run: RunData, plots: dict[str, Plot], questions: Packed, limits: Limit
 
 
 def _versions(run: RunData) -> str:
-    """The program that made the run, to make it again: ``text2sql 0.1.0, commit abc``; empty where it is not known."""
+    """Version and commit of the program that made the run: ``text2sql 0.1.0, commit abc``; empty if unknown."""
     version, commit = run.environment.get("packages.text2sql"), run.environment.get("git")
     parts = [f"text2sql {version}"] if version else []
     return clip(", ".join([*parts, *([f"commit {commit}"] if commit else [])]), 200)
@@ -180,7 +181,7 @@ def _headline(run: RunData) -> HeadlineView:
 
 @dataclass(frozen=True)
 class RatesView:
-    """The table of all rates: which sides there are, and for each rate its name, a value for each, the change."""
+    """The table of all rates: the sides, and for each rate its name, the value of each side, and the change."""
 
     sides: list[str]
     rows: list[tuple[str, list[str], str]]
@@ -198,52 +199,54 @@ def _rates(run: RunData) -> RatesView:
     rows += [(name, shown, "") for name, shown in failures.benchmark_rows(run)]
     rows += [(name, shown, "") for name, shown in failures.status_rows(run)]
     if summaries:
-        cut = metrics.TRUNCATED
-        rows.append((cut.label, [cut.show(summary.truncated) for summary in summaries.values()], ""))
+        truncated = metrics.TRUNCATED
+        rows.append((truncated.label, [truncated.show(summary.truncated) for summary in summaries.values()], ""))
     return RatesView(list(summaries), rows)
 
 
 @dataclass(frozen=True)
-class EvidenceView:
-    """What the verdicts ``equivalent`` rest on: the columns, and for each side that says so a row."""
+class EquivalenceBasisView:
+    """What the verdicts ``equivalent`` rest on: the columns, and a row for each side where it is known."""
 
     columns: tuple[str, ...]
     rows: list[tuple[str, list[str]]]
 
 
-def _evidence(run: RunData) -> EvidenceView:
+def _equivalence_basis(run: RunData) -> EquivalenceBasisView:
     rows = [
-        (side, metrics.evidence_cells(summary.evidence))
+        (side, metrics.basis_cells(summary.evidence))
         for side, summary in failures.evaluations(run).items()
         if summary.evidence
     ]
-    return EvidenceView(metrics.EVIDENCE, rows)
+    return EquivalenceBasisView(metrics.BASIS_COLUMNS, rows)
 
 
 def _cautions(run: RunData) -> list[str]:
     if run.summary is None:
         return []
-    found = []
+    cautions = []
     backend = capabilities_of(run.summary.backend)
     if backend and not backend.has_weights:
-        found.append("This run used the scripted backend: its numbers say nothing about any model.")
+        cautions.append("This run used the scripted backend: its numbers say nothing about any model.")
     leaks = run.summary.data.leaks
     for what, amount in (("question", leaks.questions), ("table", leaks.tables)):
         if amount:
-            found.append(f"In both the training and the test set: {pluralize(amount, what)}.")
+            cautions.append(f"In both the training and the test set: {pluralize(amount, what)}.")
     for side, summary in failures.evaluations(run).items():
         if undecided := summary.counts.get("undecided"):
-            found.append(f"{pluralize(undecided, 'answer')} of the {side} model could not be decided.")
+            cautions.append(f"{pluralize(undecided, 'answer')} of the {side} model could not be decided.")
         if summary.unused_databases:
-            found.append(
+            cautions.append(
                 f"The real databases took no part for {pluralize(summary.unused_databases, 'answer')} of the {side} "
                 "model: the gold query fails on them, or they cannot be read."
             )
         if summary.truncated:
-            found.append(f"Cut off at the token limit: {pluralize(summary.truncated, 'answer')} of the {side} model.")
+            cautions.append(
+                f"Cut off at the token limit: {pluralize(summary.truncated, 'answer')} of the {side} model."
+            )
     if run.summary.training and run.summary.training.stopped_early:
-        found.append(f"Training stopped early: {clip(run.summary.training.stopped_early, 300)}")
-    return found
+        cautions.append(f"Training stopped early: {clip(run.summary.training.stopped_early, 300)}")
+    return cautions
 
 
 def _training(run: RunData) -> list[tuple[str, str]]:
@@ -259,17 +262,17 @@ def _training(run: RunData) -> list[tuple[str, str]]:
         ("Examples seen", count(training.examples)),
         ("Batch size", count(training.batch_size)),
         ("Learning rate", count(training.learning_rate)),
-        # What a policy's loss is says nothing of how good the policy is.
+        # The loss of RL does not measure how good the policy is.
         ("First loss", None if training.verdicts or training.first_loss is None else count(training.first_loss)),
         ("Final loss", None if training.verdicts or training.final_loss is None else count(training.final_loss)),
         ("Stopped early", training.stopped_early),
-        *_verdicts(training.verdicts),
+        *_verdict_facts(training.verdicts),
         ("Checkpoints expire", timestamp(expires) if expires else None),
     ]
     return [(name, clip(text, 300)) for name, text in facts if text is not None]
 
 
-def _verdicts(verdicts: VerdictSummary | None) -> list[tuple[str, str]]:
+def _verdict_facts(verdicts: VerdictSummary | None) -> list[tuple[str, str]]:
     if verdicts is None:
         return []
     seen = "not known" if verdicts.seen_in_training is None else count(verdicts.seen_in_training)
@@ -289,7 +292,7 @@ def _verdicts(verdicts: VerdictSummary | None) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class DataView:
-    """What was trained and tested on, what was left out, and what both sides share."""
+    """The data of a run: sources and sizes, dropped examples, and leaks between training and test set."""
 
     facts: list[tuple[str, str]] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
@@ -317,7 +320,7 @@ def _data(run: RunData) -> DataView:
 
 
 def _stages(run: RunData) -> list[tuple[str, str, float]]:
-    """Stage, time in words, share of the longest stage in percent."""
+    """For each stage its name, its time in words, and its share of the longest stage in percent."""
     times = run.summary.cost.wall_seconds if run.summary else {}
     longest = max(times.values(), default=0.0) or 1.0
     return [
@@ -332,7 +335,7 @@ def _cost(run: RunData) -> list[tuple[str, str]]:
     cost, training = run.summary.cost, run.summary.training
     facts = [
         ("All stages", duration(sum(cost.wall_seconds.values())) if cost.wall_seconds else None),
-        (_memory_of(run.summary), size(cost.peak_memory_bytes)),
+        (_memory_label(run.summary), size(cost.peak_memory_bytes)),
         ("Tokens trained on", count(cost.trained_tokens)),
         ("Tokens sampled", count(cost.sampled_tokens)),
         ("Training speed", _speed(training) if training else None),
@@ -341,11 +344,11 @@ def _cost(run: RunData) -> list[tuple[str, str]]:
     return [(name, text) for name, text in facts if text is not None]
 
 
-def _memory_of(summary: Summary) -> str:
+def _memory_label(summary: Summary) -> str:
     backend = capabilities_of(summary.backend)
-    # The run's own process holds no weights there.
-    elsewhere = backend is not None and backend.has_weights and not backend.runs_locally
-    return "Peak memory of the client" if elsewhere else "Peak memory"
+    # With a remote backend the run's own process holds no weights.
+    is_remote = backend is not None and backend.has_weights and not backend.runs_locally
+    return "Peak memory of the client" if is_remote else "Peak memory"
 
 
 def _speed(training: TrainingSummary) -> str:

@@ -1,4 +1,4 @@
-"""From a template and its values to one self-contained HTML page."""
+"""Rendering of a template to one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from text2sql.report.figures import Plot
 _HERE = Path(__file__).parent
 PALETTE = _HERE / "palette.css"
 STYLES = (PALETTE.name, "report.css")
-# Controls that HTML forbids, lone surrogates, and the marks that reorder text: shown as escapes.
+# Control characters that HTML forbids, lone surrogates, and marks that reorder text: shown as escapes.
 _UNSHOWABLE = re.compile(
     "[\x00-\x08\x0b-\x0d\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
 
 
 def fill(template: str, plots: Mapping[str, Plot], **values: object) -> str:
-    """The page as text, with the style sheet and the figures inside; what HTML cannot show is escaped.
+    """Render a page with the style sheets and the figures inside; characters that HTML cannot show are escaped.
 
     Args:
-        template: A file next to this one.
+        template: Name of a template file next to this module.
         plots: Figures by key.
-        **values: What the template asks for.
+        **values: The variables of the template.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -41,4 +41,4 @@ def fill(template: str, plots: Mapping[str, Plot], **values: object) -> str:
         svg={key: Markup(plot.inline) for key, plot in plots.items()},
         **values,
     )
-    return _UNSHOWABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", html)
+    return _UNSHOWABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", html)

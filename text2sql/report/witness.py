@@ -1,4 +1,4 @@
-"""A witness as tables to show: the database on which two queries differ, and what each returns there."""
+"""A witness as tables: the database on which two queries differ, and the result of each."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from text2sql.equivalence.verdict import Table, Witness
 from text2sql.formats import clip
 from text2sql.sql.values import Value
 
-# Strings that could be taken for a number, for nothing, or for less than they are.
+# Strings that without quotes look like numbers, NULL or other strings.
 _AMBIGUOUS = re.compile(r"\s*|\s.*|.*\s|[-+.\d].*|(?i:null|inf|nan)", re.DOTALL)
-_MAX_ROWS, _MAX_COLUMNS, _MAX_TABLES, _MAX_CELL = 8, 12, 6, 60
+_MAX_TABLES = 6
+_MAX_ROWS = 8
+_MAX_COLUMNS = 12
+# Characters of a cell.
+_MAX_CELL = 60
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A small table: ``left_out`` counts the rows and columns that are not shown, in words."""
+    """A small table; ``left_out`` says in words how many rows and columns are not shown."""
 
     title: str
     columns: list[str]
@@ -26,7 +30,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class WitnessView:
-    """Tables of the database, results of the queries, and what is not shown."""
+    """The tables of the database, the results of the queries, and remarks: what is not shown, and the engine."""
 
     tables: list[Grid]
     results: list[Grid]
@@ -34,11 +38,11 @@ class WitnessView:
 
 
 def witness_view(witness: Witness, judged_on: str | None = None) -> WitnessView:
-    """Turn a witness into tables; of another engine than SQLite, with its name."""
-    named = list(witness.tables.items())
-    more = len(named) - _MAX_TABLES
+    """Convert a witness to tables; `judged_on` is the name of an engine other than SQLite."""
+    tables = list(witness.tables.items())
+    more = len(tables) - _MAX_TABLES
     return WitnessView(
-        tables=[_grid(name, table) for name, table in named[:_MAX_TABLES]],
+        tables=[_grid(name, table) for name, table in tables[:_MAX_TABLES]],
         results=[_grid("Gold query returns", witness.gold), _grid("Model's query returns", witness.predicted)],
         remarks=[
             *([("Not shown", f"{more} more tables")] if more > 0 else []),
@@ -65,7 +69,7 @@ def _grid(title: str, table: Table) -> Grid:
 
 
 def _cell(value: Value) -> str | None:
-    """A value as SQL would show it: a string that could be taken for something else in quotes."""
+    """Format a value; an ambiguous string is put in quotes."""
     if value is None:
         return None
     if isinstance(value, bytes):

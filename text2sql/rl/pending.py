@@ -12,7 +12,7 @@ from backends.tokenizer import Tokenizer
 from text2sql.data.example import Example
 from text2sql.data.prompts import Tokens
 from text2sql.errors import UserError
-from text2sql.inference.generate import check_numbers
+from text2sql.inference.generate import check_finite_logprobs
 from text2sql.inference.thinking_block import ThinkingBlock
 from text2sql.inference.thinking_sampler import PendingSamples, Sample
 from text2sql.runs.budget import TokenCount
@@ -119,7 +119,7 @@ def submit_samples(
 
 def check_logprobs(example: Example, sequences: Sequence[types.SampledSequence]) -> None:
     """Raise UserError where a sequence lacks the log-probability of a token, or where one is not a number."""
-    check_numbers(example, sequences)
+    check_finite_logprobs(example, sequences)
     for sequence in sequences:
         if sequence.logprobs is None or len(sequence.logprobs) != len(sequence.tokens):
             raise UserError(

@@ -14,7 +14,7 @@ from backends.interface import TrainingClient
 from backends.tokenizer import Tokenizer
 from text2sql.errors import UserError
 from text2sql.evaluation.match_options import match_options
-from text2sql.inference.generate import read_tokens
+from text2sql.inference.generate import decode_answer
 from text2sql.rl.background_sampler import BackgroundSampler
 from text2sql.rl.journal import Journal
 from text2sql.rl.pending import PolicySnapshot, TokenizedQuestion
@@ -206,7 +206,7 @@ class RolloutSource:
         self, question: TokenizedQuestion, answer: SampledAnswer, tokenizer: Tokenizer
     ) -> RewardedAnswer:
         example = question.example
-        _, text = read_tokens(answer.answer_tokens, tokenizer, self._session.config)
+        _, text = decode_answer(answer.answer_tokens, tokenizer, self._session.config)
         return RewardedAnswer(
             question=example.question,
             schema=example.context,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
 from text2sql.data.prompts import PromptFormat
-from text2sql.inference.generate import Request, sampling_params
+from text2sql.inference.generate import GenerationRequest, sampling_params
 from text2sql.inference.thinking_block import ThinkingBlock
 from text2sql.inference.thinking_sampler import max_prefill_tokens
 from text2sql.rl.journal import Journal
@@ -117,7 +117,7 @@ class GroupSampler:
             )
         )
         seed = rollout_seed(config, step, index)
-        request = Request([question.example], samples=size, temperature=config.rl.temperature, seed=seed)
+        request = GenerationRequest([question.example], samples=size, temperature=config.rl.temperature, seed=seed)
         params = sampling_params(request, snapshot.tokenizer, config)
         return PendingGroup(
             step=step,

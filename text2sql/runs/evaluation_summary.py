@@ -163,15 +163,15 @@ class AnswerCost(Part):
     seconds: float
 
 
-class Evidence(Part):
+class EquivalenceBasis(Part):
     """What the verdicts ``equivalent`` of an evaluation rest on.
 
     Attributes:
-        canonical: Those where both queries have one normal form.
-        tested: Those where the results agreed on databases made for the pair, and nothing more is known.
-        bounded: Those where, besides, that is proven of all small databases.
-        median_telling: How many of the made databases were telling, the median over ``tested`` and ``bounded``; None if
-            these are 0.
+        canonical: Verdicts where both queries have the same normal form.
+        tested: Verdicts where the results agree on the databases made for the pair, and nothing more is known.
+        bounded: Verdicts where equivalence is also proven for all databases up to a small size.
+        median_telling: Median number of informative databases over the ``tested`` and ``bounded`` verdicts; None if
+            there are none.
         fewest_telling: The smallest such number.
     """
 
@@ -233,7 +233,7 @@ class EvaluationSummary(Part):
     by_hardness: dict[Hardness, HardnessScore]
     breakdown: Breakdown
     benchmarks: BenchmarkSummary | None = optional()
-    evidence: Evidence | None = optional()
+    evidence: EquivalenceBasis | None = optional()
     clustered: ClusteredInterval | None = optional()
     judge: JudgeSummary | None = None
     cost: AnswerCost | None = optional()

@@ -1,4 +1,4 @@
-"""Which runs a sweep is: one for each combination of the values that its keys are given."""
+"""The plan of a sweep: one run for each combination of the values of its keys."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from text2sql.config import Config, load_config
 from text2sql.errors import UserError
 
-# The key whose values are repetitions of one experiment, not experiments.
+# The key whose values are repetitions of the same experiment.
 SEED = "seed"
-# Keys that name a run or its place, which a sweep sets itself.
-_OWN = ("name", "output_dir", "on_existing")
+# Keys that the sweep sets for each run itself.
+_RESERVED_KEYS = ("name", "output_dir", "on_existing")
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class PlannedRun:
     """One run of a sweep.
 
     Attributes:
-        values: The value of each key that the sweep varies, as written.
-        config: The run's configuration; it resumes what is there.
+        values: The value of each varied key, as written on the command line.
+        config: The run's configuration, which resumes an existing run.
     """
 
     values: dict[str, str]
@@ -31,17 +31,17 @@ class PlannedRun:
 
     @property
     def label(self) -> str:
-        """The values in words: ``training.batch_size=8 seed=1``."""
+        """The values as text: ``training.batch_size=8 seed=1``."""
         return " ".join(f"{key}={value}" for key, value in self.values.items())
 
     @property
     def setting(self) -> str:
-        """The values but for the seed; empty where the seed alone varies."""
+        """The values without the seed; empty where only the seed varies."""
         return " ".join(f"{key}={value}" for key, value in self.values.items() if key != SEED)
 
 
 def plan_sweep(file: str, overrides: Sequence[str], directory: Path | None = None) -> list[PlannedRun]:
-    """The runs of a sweep, the last key varying fastest.
+    """Plan the runs of a sweep, with the last key varying fastest.
 
     Args:
         file: Path or shipped name of a YAML file.
@@ -56,8 +56,8 @@ def plan_sweep(file: str, overrides: Sequence[str], directory: Path | None = Non
     varied: dict[str, list[str]] = {}
     for override in overrides:
         key, _, text = override.partition("=")
-        values = _values(text)
-        if key in _OWN and len(values) > 1:
+        values = _split_values(text)
+        if key in _RESERVED_KEYS and len(values) > 1:
             raise UserError(f"{override}: a sweep names its runs itself; vary another key.")
         if len(values) == 1:
             fixed.append(override)
@@ -70,25 +70,25 @@ def plan_sweep(file: str, overrides: Sequence[str], directory: Path | None = Non
             "No key has several values. Write them with commas, for example seed=0,1,2 "
             "training.learning_rate=1e-3,5e-4; a list that is one value goes in brackets."
         )
-    usual = load_config(file, fixed)
-    place = directory or usual.directory.with_name(f"{usual.directory.name}-sweep")
+    base = load_config(file, fixed)
+    directory = directory or base.directory.with_name(f"{base.directory.name}-sweep")
     return [
-        _planned(file, fixed, dict(zip(varied, values, strict=True)), usual.name, place)
+        _plan_run(file, fixed, dict(zip(varied, values, strict=True)), base.name, directory)
         for values in product(*varied.values())
     ]
 
 
-def _planned(file: str, fixed: Sequence[str], values: dict[str, str], name: str, place: Path) -> PlannedRun:
-    own = re.sub(r"[^A-Za-z0-9._=-]+", "_", ",".join(f"{key}={value}" for key, value in values.items()))
-    # A directory with an equals sign would be taken for an override on a command line.
-    own = own.replace("=", "-")
+def _plan_run(file: str, fixed: Sequence[str], values: dict[str, str], name: str, directory: Path) -> PlannedRun:
     overrides = [f"{key}={value}" for key, value in values.items()]
-    named = [f"name={name}-{own}", f"output_dir={place / own}", "on_existing=resume"]
-    return PlannedRun(values, load_config(file, [*fixed, *overrides, *named]))
+    slug = re.sub(r"[^A-Za-z0-9._=-]+", "_", ",".join(overrides))
+    # On a command line, a directory with an equals sign would be taken for an override.
+    slug = slug.replace("=", "-")
+    reserved = [f"name={name}-{slug}", f"output_dir={directory / slug}", "on_existing=resume"]
+    return PlannedRun(values, load_config(file, [*fixed, *overrides, *reserved]))
 
 
-def _values(text: str) -> list[str]:
-    """The values between commas that stand in no bracket and no quotes."""
+def _split_values(text: str) -> list[str]:
+    """Split at the commas outside brackets and quotes."""
     values, depth, quote = [""], 0, ""
     for character in text:
         if quote:

@@ -1,4 +1,4 @@
-"""Carries out the runs of a sweep one after another, and shows what they came to."""
+"""Carries out the runs of a sweep one after another, and prints their results."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from text2sql.sweep.plan import PlannedRun
 
 
 def run_sweep(runs: Sequence[PlannedRun]) -> Path:
-    """Carry out what is not finished, then print and write the table of all that is.
+    """Carry out the runs that are not finished, then print and write the table of all finished ones.
 
-    A run that fails does not keep the others from running.
+    If a run fails, the others are carried out all the same.
 
     Returns:
         The table's file, ``sweep.json`` in the directory of the sweep.
@@ -26,8 +26,8 @@ def run_sweep(runs: Sequence[PlannedRun]) -> Path:
         UserError: A run failed, or two runs would share a directory; what was finished is kept, and the same command
             goes on.
     """
-    places = [run.config.directory for run in runs]
-    if len(set(places)) < len(places):
+    directories = [run.config.directory for run in runs]
+    if len(set(directories)) < len(directories):
         raise UserError("Two runs of this sweep would have the same directory; run them as two sweeps.")
     failed: dict[str, str] = {}
     for number, run in enumerate(runs, 1):
@@ -39,26 +39,26 @@ def run_sweep(runs: Sequence[PlannedRun]) -> Path:
             run_pipeline(run.config)
         except (UserError, BackendError) as error:
             if number == 1 and not RunDirectory(run.config.directory).has_results():
-                # What stops a run before its first result stops all of them.
+                # An error before the first result would stop all of the runs.
                 raise
             failed[run.label] = str(error)
             console.print(f"Failed: {error}", style="red")
     finished = [run for run in runs if run.label not in failed]
     if finished:
-        # Statistics take a second to load, and what is wrong with a sweep is to be said before.
+        # Imported here, as the statistics take a second to load, which errors in the sweep must not wait for.
         from text2sql.sweep.table import gather, print_table, write_table
 
         results = gather(finished)
         print_table(results)
-        written = write_table(results, places[0].parent)
-        console.print(f"Table: {written}")
+        table = write_table(results, directories[0].parent)
+        console.print(f"Table: {table}")
     if failed:
         raise UserError(
             f"{len(failed)} of {len(runs)} runs failed: "
             + "; ".join(f"{label}: {reason}" for label, reason in failed.items())
             + " What was finished is kept; the same command tries the failed ones again."
         )
-    return written
+    return table
 
 
 def _finished(run: PlannedRun) -> bool:

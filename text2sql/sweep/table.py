@@ -1,4 +1,4 @@
-"""What the runs of a sweep came to: mean and spread over seeds, and paired tests pooled over them."""
+"""The results of a sweep: mean and spread over seeds, and paired tests pooled over them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from backends.paths import written_aside
-from text2sql.compare.entries import Entry, Question
+from text2sql.compare.entries import Entry, QuestionKey
 from text2sql.console import console
 from text2sql.evaluation.pooled import PooledComparison, pooled_comparison
 from text2sql.formats import MISSING, bare_p_value, count, percent, points
@@ -24,15 +24,15 @@ TABLE = "sweep.json"
 
 @dataclass(frozen=True)
 class SweepResult:
-    """One setting of a sweep, over its seeds.
+    """The results of one setting of a sweep over its seeds.
 
     Attributes:
-        setting: The values that it has and others have not; empty where the seed alone varies.
-        directories: The run of each seed.
-        seeds: The seeds, as written.
-        accuracies: Execution accuracy of the tuned model, for each seed.
-        mean: Their mean.
-        deviation: Their standard deviation (n - 1); None for one seed.
+        setting: The values of the varied keys without the seed; empty where only the seed varies.
+        directories: The run directory of each seed.
+        seeds: The seeds, as written on the command line.
+        accuracies: Execution accuracy of the tuned model for each seed.
+        mean: Mean of the accuracies.
+        deviation: Sample standard deviation (n - 1) of the accuracies; None for one seed.
         against_base: Tuned against base model, pooled over the seeds; None without a baseline.
         against_first: This setting against the first one, on the seeds that both have; None for the first.
     """
@@ -48,8 +48,8 @@ class SweepResult:
 
 
 @dataclass(frozen=True)
-class _Finished:
-    """A run's two models, and what the sweep calls it."""
+class _FinishedRun:
+    """A finished run of the sweep with its two models."""
 
     run: PlannedRun
     tuned: Entry
@@ -61,29 +61,29 @@ class _Finished:
 
 
 def gather(runs: Sequence[PlannedRun]) -> list[SweepResult]:
-    """The results of finished runs, a row for each setting.
+    """Compute the results of finished runs for each setting.
 
     Raises:
         UserError: A run's answers cannot be read.
     """
-    settings: dict[str, list[_Finished]] = {}
+    settings: dict[str, list[_FinishedRun]] = {}
     for run in runs:
         settings.setdefault(run.setting, []).append(_read(run))
     first = next(iter(settings.values()))
     return [_result(setting, group, first) for setting, group in settings.items()]
 
 
-def _read(run: PlannedRun) -> _Finished:
+def _read(run: PlannedRun) -> _FinishedRun:
     data = load_run(run.config.directory, strict=True)
     base = Entry(f"{run.label} base", data, "base") if "base" in data.predictions else None
-    return _Finished(run, Entry(run.label, data, "tuned"), base)
+    return _FinishedRun(run, Entry(run.label, data, "tuned"), base)
 
 
-def _result(setting: str, group: Sequence[_Finished], first: Sequence[_Finished]) -> SweepResult:
+def _result(setting: str, group: Sequence[_FinishedRun], first: Sequence[_FinishedRun]) -> SweepResult:
     accuracies = [finished.tuned.accuracy for finished in group]
     baselines = [(finished.base, finished.tuned) for finished in group if finished.base]
-    others = {finished.seed: finished.tuned for finished in first}
-    paired = [(others[finished.seed], finished.tuned) for finished in group if finished.seed in others]
+    first_by_seed = {finished.seed: finished.tuned for finished in first}
+    paired = [(first_by_seed[finished.seed], finished.tuned) for finished in group if finished.seed in first_by_seed]
     return SweepResult(
         setting=setting,
         directories=[str(finished.run.config.directory) for finished in group],
@@ -91,17 +91,17 @@ def _result(setting: str, group: Sequence[_Finished], first: Sequence[_Finished]
         accuracies=accuracies,
         mean=mean(accuracies),
         deviation=stdev(accuracies) if len(accuracies) > 1 else None,
-        against_base=_pooled(baselines),
-        against_first=None if group is first else _pooled(paired),
+        against_base=_pool(baselines),
+        against_first=None if group is first else _pool(paired),
     )
 
 
-def _pooled(pairs: Sequence[tuple[Entry, Entry]]) -> PooledComparison | None:
-    """Second against first of each pair, on the questions that all of them answered; None where there are none."""
+def _pool(pairs: Sequence[tuple[Entry, Entry]]) -> PooledComparison | None:
+    """Compare the second with the first of each pair, on the questions that all entries answered; None without any."""
     if not pairs:
         return None
     entries = [entry for pair in pairs for entry in pair]
-    common: list[Question] = [q for q in entries[0].rows if all(q in entry.rows for entry in entries)]
+    common: list[QuestionKey] = [q for q in entries[0].rows if all(q in entry.rows for entry in entries)]
     if not common:
         return None
     first, second = ([[pair[side].rows[q].correct for q in common] for pair in pairs] for side in (0, 1))
@@ -123,9 +123,9 @@ def print_table(results: Sequence[SweepResult]) -> None:
             MISSING if result.deviation is None else points(result.deviation).lstrip("+"),
             percent(min(result.accuracies)),
             percent(max(result.accuracies)),
-            *_tested(result.against_base),
+            *_format_test(result.against_base),
         ]
-        table.add_row(*row, *(_tested(result.against_first) if against_first else []))
+        table.add_row(*row, *(_format_test(result.against_first) if against_first else []))
     console.print(table)
     console.print(
         "Differences in points, with 95 % intervals, pooled over seeds: of each question the mean over its seeds, the "
@@ -133,7 +133,7 @@ def print_table(results: Sequence[SweepResult]) -> None:
     )
 
 
-def _tested(pooled: PooledComparison | None) -> tuple[str, str]:
+def _format_test(pooled: PooledComparison | None) -> tuple[str, str]:
     if pooled is None:
         return MISSING, MISSING
     return (
@@ -143,7 +143,7 @@ def _tested(pooled: PooledComparison | None) -> tuple[str, str]:
 
 
 def write_table(results: Sequence[SweepResult], directory: Path) -> Path:
-    """Write the results as JSON, in one stroke."""
+    """Write the results as JSON, atomically."""
     path = directory / TABLE
     with written_aside(path) as aside:
         aside.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ from typing import Generic
 from backends.checkpoint_paths import CheckpointPath
 from backends.interface import SamplingClient, TrainingClient
 from text2sql.config import TrainingConfig
-from text2sql.console import Stage, console, stage
+from text2sql.console import ProgressBar, console, progress_bar
 from text2sql.data.datum import make_batch
 from text2sql.data.prompts import Tokens
 from text2sql.errors import UserError
@@ -104,7 +104,7 @@ class Trainer(Generic[S]):
         examples = self.steps.examples_before
         with (
             defer_interruptions(STOPPING_MESSAGE) as interruption,
-            stage("Training", examples(self.steps.total), examples(done)) as bar,
+            progress_bar("Training", examples(self.steps.total), examples(done)) as bar,
         ):
             try:
                 self._loop(client, done, in_flight, bar, interruption)
@@ -120,7 +120,7 @@ class Trainer(Generic[S]):
         return self.chosen_checkpoint()
 
     def _loop(
-        self, client: TrainingClient, step: int, in_flight: deque[S], bar: Stage, interruption: Interruption
+        self, client: TrainingClient, step: int, in_flight: deque[S], bar: ProgressBar, interruption: Interruption
     ) -> None:
         if self._validation_missing(step):
             self._run_validation(client, step)
@@ -138,7 +138,7 @@ class Trainer(Generic[S]):
                 self._save(client, step)
         interruption.raise_if_requested()
 
-    def _finish_and_save(self, client: TrainingClient, in_flight: deque[S], bar: Stage) -> None:
+    def _finish_and_save(self, client: TrainingClient, in_flight: deque[S], bar: ProgressBar) -> None:
         """Finish the steps in flight, and save what they came to."""
         self._finish(in_flight, bar)
         last = self.metrics.last_step
@@ -213,7 +213,7 @@ class Trainer(Generic[S]):
 
     # One step
 
-    def _finish(self, in_flight: deque[S], bar: Stage, leave: int = 0) -> None:
+    def _finish(self, in_flight: deque[S], bar: ProgressBar, leave: int = 0) -> None:
         """Wait for the steps in flight, all but `leave` of them, and record them."""
         while len(in_flight) > leave:
             metrics = self.steps.collect(in_flight.popleft(), since=self._last_step_at)

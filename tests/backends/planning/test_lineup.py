@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from backends.planning.lineup import HostedModel, lineup
-from text2sql.pipeline import hosted_models
+from text2sql.commands import hosted_models
 
 
 def test_every_model_is_listed_once_and_none_is_both_served_and_retired() -> None:

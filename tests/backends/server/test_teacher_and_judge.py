@@ -25,7 +25,7 @@ from text2sql.data.dataset import load_dataset
 from text2sql.data.teacher import make_reasoning
 from text2sql.errors import UserError
 from text2sql.evaluation import Verdict
-from text2sql.evaluation.llm_judge import JudgeCase, conversation
+from text2sql.evaluation.llm_judge import JudgeCase, judge_messages
 from text2sql.evaluation.score import ask_judge
 
 pytestmark = pytest.mark.slow  # the teacher is trained first
@@ -68,7 +68,7 @@ def lessons(bird: Path) -> list[tuple[list[dict[str, str]], str]]:
     examples = [*split.train, *split.validation][:ASKED]
     said = ["SELECT 42", *(example.answer for example in examples[1:])]
     taught = [(teacher._conversation(e), f"So:\n```sql\n{sql}\n```") for e, sql in zip(examples, said, strict=True)]
-    asked = [conversation(*case) for case in CASES]
+    asked = [judge_messages(*case) for case in CASES]
     return [*taught, *((messages, OPINION) for messages in asked)]
 
 

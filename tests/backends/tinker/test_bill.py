@@ -15,9 +15,9 @@ from backends.tinker.bill import read_bill
 from tests.support.hosted_service import HostedService, event, serving
 from tests.support.running import KEY, Running
 from tests.support.tiny_runs import judge_by_words, read_jsonl, tiny_config
+from text2sql.commands.bill import print_bill
 from text2sql.config import Config, dump_config
 from text2sql.errors import UserError
-from text2sql.pipeline.bill import print_bill
 from text2sql.pipeline.preflight import check_run
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.budget import BudgetReached

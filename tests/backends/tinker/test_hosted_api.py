@@ -17,9 +17,9 @@ from backends.planning import prices
 from backends.planning.lineup import lineup
 from backends.tinker.preflight import check_remote
 from tests.support.tiny_runs import read_jsonl, tiny_config, tiny_values
+from text2sql.commands.bill import print_bill
+from text2sql.commands.hosted_models import print_served
 from text2sql.config import Config
-from text2sql.pipeline.bill import print_bill
-from text2sql.pipeline.hosted_models import print_served
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.directory import RunDirectory
 from text2sql.runs.rollouts import SampledGroup

@@ -17,8 +17,8 @@ from tests.backends.server.conftest import Running
 from tests.backends.tinker.conftest import PRICES
 from tests.support import forked
 from tests.support.tiny_runs import read_jsonl
+from text2sql.commands.adapter_evaluation import evaluate_adapter
 from text2sql.config import Config, dump_config
-from text2sql.pipeline.adapter_download import evaluate_adapter
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs.budget import BudgetReached
 from text2sql.runs.records import MetricsRow, StepMetrics

@@ -9,9 +9,9 @@ import pytest
 
 from backends.server.tables import Session
 from tests.support.running import Running
+from text2sql.commands.ask import answer_question
 from text2sql.config import Config
 from text2sql.errors import UserError
-from text2sql.inference.ask import answer_question
 from text2sql.pipeline.adapter_download import download_path, download_run
 from text2sql.pipeline.run import run_pipeline
 from text2sql.runs import session

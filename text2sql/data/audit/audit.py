@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from text2sql.config import DataConfig
-from text2sql.console import console, stage
+from text2sql.console import console, progress_bar
 from text2sql.data.audit.database_run import run_on_database
 from text2sql.data.audit.reading import read_example
 from text2sql.data.audit.samples import find_disputed, read_samples
@@ -78,7 +78,7 @@ def audit(
     disputed = find_disputed(examples, answers, workers) if answers else {}
     unlikely = _likelihood_smells(examples, model) if model is not None else {}
     audited = []
-    with stage("Auditing", len(examples)) as bar:
+    with progress_bar("Auditing", len(examples)) as bar:
         for index, example in enumerate(examples):
             audited.append(_audit_example(example, disputed.get(example.id), unlikely.get(index, [])))
             bar.advance(1, 0)

@@ -16,7 +16,7 @@ from tinker import types
 
 from backends.interface import Future, SamplingClient
 from text2sql.config import Config
-from text2sql.console import stage
+from text2sql.console import progress_bar
 from text2sql.data import prompts
 from text2sql.data.audit.alternatives import Alternative, choice_of
 from text2sql.data.audit.reading import Reading
@@ -114,7 +114,7 @@ def find_likelier(readings: Sequence[Reading], model: ScoringModel) -> list[list
     shortened = [_with_short_schema(reading.example, model.config) for reading in readings]
     order = sorted(range(len(readings)), key=lambda index: (shortened[index].shown or "", shortened[index].question))
     results: list[list[Likelier] | None] = [None] * len(readings)
-    with stage("Scoring", len(readings)) as bar:
+    with progress_bar("Scoring", len(readings)) as bar:
         for start in range(0, len(order), CHUNK):
             indexes = order[start : start + CHUNK]
             passes = [_start_pass(readings[index], shortened[index], model) for index in indexes]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from random import Random
 
-from text2sql.console import console, stage
+from text2sql.console import console, progress_bar
 from text2sql.data.make.describe import describe_database
 from text2sql.data.make.options import MakeOptions
 from text2sql.data.make.query import Draft, View
@@ -95,7 +95,7 @@ class _Maker:
         options, started = self._options, time.monotonic()
         shapes_count = options.count if options.teacher is None else (options.count + 1) // 2
         try:
-            with stage("Making pairs", options.count, len(self._saved)) as bar:
+            with progress_bar("Making pairs", options.count, len(self._saved)) as bar:
                 drafts_before = self._draft_count
                 for row in self._pairs_by_shapes(shapes_count):
                     self._keep(row)

@@ -1,4 +1,4 @@
-"""One question with a model's answer, all that is known of it."""
+"""One question with a model's answer in full."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from text2sql.report.failures import benchmark_line, judge_line
 from text2sql.report.witness import WitnessView, witness_view
 from text2sql.runs.records import Prediction
 
-# Characters of one text: a prompt with all of a large schema has them, an answer that never ends is cut.
-_LONGEST = 200_000
+# Characters of one text: enough for the prompt of a large schema; an endless answer is cut.
+_MAX_CHARACTERS = 200_000
 
 
 @dataclass(frozen=True)
 class FullAnswer:
-    """What is shown of an answer when somebody opens it.
+    """An answer as it is shown when it is opened.
 
     Attributes:
-        id: Of the question.
-        question: In natural language.
+        id: The id of the question.
+        question: The question in natural language.
         context: The schema.
         gold: The gold query.
         sql: The query in the answer.
-        correct: What accuracy counts.
-        status: Of the verdict.
-        reason: Of the verdict.
-        labels: In which ways the answer departs from the gold query.
-        facts: Names and values of what else is known.
-        remarks: What benchmarks and a judge say, in sentences.
-        witness: A database that shows the difference, with what the two queries return there.
-        prompt: What the model was given.
-        raw: What it wrote.
-        thought: What it thought before.
+        correct: Whether it counts as correct in the accuracy.
+        status: Status of the verdict.
+        reason: Reason of the verdict.
+        labels: Error labels.
+        facts: Names and values of further facts.
+        remarks: Sentences on the benchmarks' metrics and the LLM judge's opinion.
+        witness: A database on which the queries differ, with their results.
+        prompt: Text of the prompt.
+        raw: Raw text of the answer.
+        thought: Text of the thinking block.
     """
 
     id: str
@@ -57,20 +57,20 @@ def full_answer(row: Prediction) -> FullAnswer:
     verdict = row.verdict
     return FullAnswer(
         id=row.id,
-        question=clip(row.question, _LONGEST),
-        context=clip(row.context, _LONGEST),
-        gold=clip(row.gold, _LONGEST),
-        sql=clip(row.sql, _LONGEST),
+        question=clip(row.question, _MAX_CHARACTERS),
+        context=clip(row.context, _MAX_CHARACTERS),
+        gold=clip(row.gold, _MAX_CHARACTERS),
+        sql=clip(row.sql, _MAX_CHARACTERS),
         correct=row.correct,
         status=verdict.status,
-        reason=clip(verdict.reason, _LONGEST),
+        reason=clip(verdict.reason, _MAX_CHARACTERS),
         labels=list(row.labels),
         facts=_facts(row),
         remarks=[line for line in (benchmark_line(row), judge_line(row), verdict.unused_database) if line],
         witness=witness_view(verdict.witness) if verdict.witness else None,
-        prompt=clip(row.prompt, _LONGEST),
-        raw=clip(row.raw, _LONGEST),
-        thought=clip(row.thought or "", _LONGEST),
+        prompt=clip(row.prompt, _MAX_CHARACTERS),
+        raw=clip(row.raw, _MAX_CHARACTERS),
+        thought=clip(row.thought or "", _MAX_CHARACTERS),
     )
 
 

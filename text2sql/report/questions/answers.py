@@ -1,8 +1,8 @@
-"""A file of predictions in brief, read as far as it has been written, and one of its lines in full.
+"""Incremental reader of a prediction file: rows for a list, and single predictions in full.
 
-A list shows many thousand answers by their question, query and verdict; the rest of an answer, a hundred times as
-large, is read from its place in the file when somebody opens it. A run that is going on adds lines to its files, or
-puts others in their place: what has been read is read on, or anew.
+A list shows many thousand answers by question, query and verdict; the rest of an answer, a hundred times as large, is
+read from its offset in the file when it is opened. A run in progress appends to its files or replaces them: reading
+then continues, or starts again.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from text2sql.runs.records import FORMAT, JsonTuple, Part, Prediction, Record
 from text2sql.sql.hardness import Hardness
 
 _BOM = b"\xef\xbb\xbf"
-# By which a file is known again that has grown.
-_MEMORY = 64
-# Characters of a question or query in the list; the answer itself has them all.
-_LONGEST = 2000
+# Number of last bytes read, by which a file that has grown is recognised.
+_TAIL_BYTES = 64
+# Characters of a question or query in the list.
+_MAX_CHARACTERS = 2000
 # Bytes of a line; a longer one is no answer of a model.
-_LONGEST_LINE = 64 * 2**20
+_MAX_LINE_BYTES = 64 * 2**20
 
 
 class _BriefVerdict(Part):
@@ -43,7 +43,7 @@ class _BriefVerdict(Part):
 
 
 class _Brief(Record):
-    """The keys of a `Prediction` that a list shows; the others are not even decoded."""
+    """The keys of a `Prediction` that a list shows; the others are not decoded."""
 
     model_config = ConfigDict(extra="ignore")
     id: str
@@ -61,16 +61,16 @@ class BriefAnswer:
     """One answer as a list shows it.
 
     Attributes:
-        offset: Where its line begins in the file, in bytes.
-        id: Of the question.
-        question: In natural language.
+        offset: Offset of its line in the file, in bytes.
+        id: The id of the question.
+        question: The question in natural language.
         gold: The gold query.
         sql: The query in the answer.
-        correct: What accuracy counts.
-        status: Of the verdict.
+        correct: Whether it counts as correct in the accuracy.
+        status: Status of the verdict.
         hardness: Spider's level of the gold query.
-        labels: In which ways the answer departs from the gold query.
-        cluster: The database or domain, where the question has one.
+        labels: Error labels.
+        cluster: The database or domain of the question, if it has one.
     """
 
     offset: int
@@ -86,14 +86,14 @@ class BriefAnswer:
 
     @classmethod
     def of(cls, offset: int, row: _Brief | Prediction) -> BriefAnswer:
-        """The row that begins at an offset."""
+        """Convert the row whose line begins at an offset."""
         verdict = row.verdict
         return cls(
             offset,
             row.id,
-            clip(row.question, _LONGEST),
-            clip(row.gold, _LONGEST),
-            clip(row.sql, _LONGEST),
+            clip(row.question, _MAX_CHARACTERS),
+            clip(row.gold, _MAX_CHARACTERS),
+            clip(row.sql, _MAX_CHARACTERS),
             verdict.status == "equivalent" and verdict.strict,
             verdict.status,
             row.hardness,
@@ -104,18 +104,19 @@ class BriefAnswer:
 
 @dataclass
 class _Reading:
-    """How far a file has been read.
+    """The state of reading a file.
 
     Attributes:
-        generation: Changes whenever what was read before is no longer in the file.
-        identity: Device, inode and time of the last change when it was last read to its end.
-        end: Bytes read.
-        lines: Lines read.
-        tail: The last bytes that were read.
-        rows: What was in them.
-        ids: Questions among them.
-        repeated: Answers to a question that had one.
-        unreadable: What is wrong with the lines that are left out: how many, and the first in words.
+        generation: Changes whenever the rows read before are no longer in the file.
+        identity: Device and inode of the file.
+        end: Number of bytes read.
+        lines: Number of lines read.
+        tail: The last bytes read.
+        rows: The rows read.
+        ids: The ids of their questions.
+        repeated: Number of rows for a question that had one before.
+        unreadable: Number of lines that are left out, and the problem of the first one.
+        seen: Size and modification time in ns of the file when it was last read to its end.
     """
 
     generation: int
@@ -132,13 +133,13 @@ class _Reading:
 
 @dataclass(frozen=True)
 class Page:
-    """Some of the rows of a file.
+    """Consecutive rows of a file.
 
     Attributes:
-        generation: Of the file; rows of another generation are no longer in it.
-        start: Place of the first of the rows.
+        generation: Generation of the rows; those of another generation are no longer in the file.
+        start: Index of the first row.
         rows: The rows.
-        done: Whether the file has no more for now.
+        done: Whether the file has no more rows for now.
         problems: Sentences about what could not be read.
     """
 
@@ -150,7 +151,7 @@ class Page:
 
 
 class AnswerFile:
-    """A file of predictions, as far as it has been written.
+    """A prediction file that may still be written.
 
     Args:
         path: The file.
@@ -161,22 +162,22 @@ class AnswerFile:
         self._lock = threading.Lock()
         self._reading: _Reading | None = None
 
-    def page(self, generation: int, start: int, most: int, seconds: float) -> Page:
-        """Rows from a place on, reading the file no longer than some seconds.
+    def page(self, generation: int, start: int, max_rows: int, seconds: float) -> Page:
+        """Return rows from an index on, reading the file for a limited time.
 
         Args:
-            generation: Of the rows that the reader has; of another generation the rows begin at the first.
-            start: How many rows the reader has.
-            most: Rows at most.
-            seconds: After which reading stops; what follows comes with the next page.
+            generation: Generation of the rows that the caller has; if it is another one, the page begins at row 0.
+            start: Number of rows that the caller has.
+            max_rows: Maximum number of rows.
+            seconds: Time after which reading stops; the rest comes with the next page.
 
         Raises:
             UserError: The file cannot be read.
         """
         with self._lock:
-            reading, complete = self._read_on(start + most if self._is(generation) else most, seconds)
+            reading, complete = self._read_on(start + max_rows if self._is_current(generation) else max_rows, seconds)
             start = start if reading.generation == generation else 0
-            rows = reading.rows[start : start + most]
+            rows = reading.rows[start : start + max_rows]
             return Page(
                 reading.generation,
                 start,
@@ -186,19 +187,19 @@ class AnswerFile:
             )
 
     def full(self, generation: int, offset: int) -> Prediction:
-        """The prediction whose line begins at an offset.
+        """Read the prediction whose line begins at an offset.
 
         Raises:
-            UserError: It is not there any more, or cannot be read.
+            UserError: It is no longer in the file, or cannot be read.
         """
         with self._lock:
-            known = self._is(generation)
+            is_current = self._is_current(generation)
         try:
             with self.path.open("rb") as file:
                 file.seek(offset)
-                line = file.readline(_LONGEST_LINE)
+                line = file.readline(_MAX_LINE_BYTES)
             value = json.loads(line.removeprefix(_BOM) if offset == 0 else line)
-            if not known or not isinstance(value, dict):
+            if not is_current or not isinstance(value, dict):
                 raise InvalidRecord("was written again")
             return parse(value, Prediction)
         except InvalidRecord as error:
@@ -208,35 +209,39 @@ class AnswerFile:
         except OSError as error:
             raise UserError(f"{self.path.name} cannot be read: {error.strerror or error}.") from error
 
-    def _is(self, generation: int) -> bool:
+    def _is_current(self, generation: int) -> bool:
         return self._reading is not None and self._reading.generation == generation
 
-    def _read_on(self, wanted: int, seconds: float) -> tuple[_Reading, bool]:
-        """Read until there are N rows, the file has no more, or the time is over; whether it has no more."""
-        until = time.monotonic() + seconds
+    def _read_on(self, rows: int, seconds: float) -> tuple[_Reading, bool]:
+        """Read until there are this many rows, the file ends, or the time is over.
+
+        Returns:
+            The state, and whether the file has been read to its end.
+        """
+        deadline = time.monotonic() + seconds
         try:
             with self.path.open("rb") as file:
                 stat = os.fstat(file.fileno())
-                reading = self._same(file, stat)
+                reading = self._resume(file, stat)
                 file.seek(reading.end)
-                while len(reading.rows) < wanted and time.monotonic() < until:
-                    line = file.readline(_LONGEST_LINE)
-                    # What follows the last newline is still being written.
-                    if not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
+                while len(reading.rows) < rows and time.monotonic() < deadline:
+                    line = file.readline(_MAX_LINE_BYTES)
+                    # A line without its newline is still being written.
+                    if not line.endswith(b"\n") and len(line) < _MAX_LINE_BYTES:
                         reading.seen = (stat.st_size, stat.st_mtime_ns)
                         return reading, True
-                    _take(reading, line)
+                    _add_line(reading, line)
                 return reading, False
         except OSError as error:
             raise UserError(f"{self.path.name} cannot be read: {error.strerror or error}.") from error
 
-    def _same(self, file: BinaryIO, stat: os.stat_result) -> _Reading:
-        """What was read of this file before, or nothing where it is another one by now."""
+    def _resume(self, file: BinaryIO, stat: os.stat_result) -> _Reading:
+        """The state of reading this file; a new one if the file was replaced or rewritten."""
         reading, identity = self._reading, (stat.st_dev, stat.st_ino)
         if reading is not None and reading.identity == identity and stat.st_size >= reading.end:
             file.seek(reading.end - len(reading.tail))
-            touched = reading.seen[0] == stat.st_size and reading.seen[1] != stat.st_mtime_ns
-            if not touched and file.read(len(reading.tail)) == reading.tail:
+            rewritten = reading.seen[0] == stat.st_size and reading.seen[1] != stat.st_mtime_ns
+            if not rewritten and file.read(len(reading.tail)) == reading.tail:
                 return reading
         generation = time.time_ns() // 1_000_000
         if reading is not None:
@@ -245,45 +250,45 @@ class AnswerFile:
         return self._reading
 
     def _problems(self, reading: _Reading) -> list[str]:
-        found = []
-        amount, first = reading.unreadable
-        if amount:
-            which = "" if amount == 1 else "the first: "
-            found.append(f"{self.path.name}: {pluralize(amount, 'unreadable line')} left out ({which}{first}).")
+        problems = []
+        unreadable, first = reading.unreadable
+        if unreadable:
+            which = "" if unreadable == 1 else "the first: "
+            problems.append(f"{self.path.name}: {pluralize(unreadable, 'unreadable line')} left out ({which}{first}).")
         if reading.repeated:
             rows = pluralize(reading.repeated, "repeated row")
-            found.append(f"{self.path.name}: {rows}; the last one for each id is shown.")
-        return found
+            problems.append(f"{self.path.name}: {rows}; the last one for each id is shown.")
+        return problems
 
 
-def _take(reading: _Reading, line: bytes) -> None:
-    """Add what one line holds."""
+def _add_line(reading: _Reading, line: bytes) -> None:
+    """Add the row of one line."""
     offset = reading.end
     reading.end += len(line)
     reading.lines += 1
-    reading.tail = line[-_MEMORY:]
+    reading.tail = line[-_TAIL_BYTES:]
     text = line.removeprefix(_BOM) if offset == 0 else line
     if not text.strip():
         return
     try:
-        row = BriefAnswer.of(offset, _brief(text))
+        row = BriefAnswer.of(offset, _parse_line(text))
     except (ValueError, RecursionError) as error:
-        amount, first = reading.unreadable
-        reading.unreadable = (amount + 1, first or clip(f"line {reading.lines} {error}", 300))
+        unreadable, first = reading.unreadable
+        reading.unreadable = (unreadable + 1, first or clip(f"line {reading.lines} {error}", 300))
         return
     reading.repeated += row.id in reading.ids
     reading.ids.add(row.id)
     reading.rows.append(row)
 
 
-def _brief(text: bytes) -> _Brief | Prediction:
-    """What a line holds (ValueError, whose message goes on from "line 3 ", if it is no prediction)."""
+def _parse_line(text: bytes) -> _Brief | Prediction:
+    """Parse a line (ValueError, with a message that continues "line 3 ...", if it is no prediction)."""
     try:
         row = _Brief.model_validate_json(text)
         if row.format <= FORMAT:
             return row
     except ValidationError:
-        # Read again in the slower way, which knows what to say, and takes the odd strings that models write.
+        # The slower parser below has better messages, and accepts the lone surrogates that models write.
         pass
     try:
         value = json.loads(text)

@@ -1,4 +1,4 @@
-"""Which clauses the gold queries have, some at a time: parsing many thousand takes longer than anybody waits."""
+"""The clauses of the gold queries, computed in chunks, as parsing many thousand queries takes long."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from text2sql.sql.prepare import parse
 
 
 def clauses_of(queries: Sequence[str], seconds: float) -> list[list[int]]:
-    """For queries from the first on, as many as the time allows and at least one, the places in `FEATURES`."""
-    until = time.monotonic() + seconds
-    found = []
+    """The clauses of queries as indices into `FEATURES`, for as many queries as the time allows and at least one."""
+    deadline = time.monotonic() + seconds
+    clauses = []
     for query in queries:
-        found.append(list(_clauses(query)))
-        if time.monotonic() >= until:
+        clauses.append(list(_clauses(query)))
+        if time.monotonic() >= deadline:
             break
-    return found
+    return clauses
 
 
-# Two models are asked the same questions.
+# Cached, as several models are asked the same questions.
 @lru_cache(maxsize=200_000)
 def _clauses(query: str) -> tuple[int, ...]:
     tree = parse(query)
     if tree is None:
         return ()
-    had = features_of(tree)
-    return tuple(place for place, name in enumerate(FEATURES) if name in had)
+    features = features_of(tree)
+    return tuple(index for index, name in enumerate(FEATURES) if name in features)

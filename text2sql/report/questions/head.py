@@ -1,4 +1,4 @@
-"""What a list of questions begins with: which answers a run has, and what they are filtered by."""
+"""The head of a list of questions: the evaluations of a run, and the values of the filters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from text2sql.sql.hardness import LEVELS
 
 @dataclass(frozen=True)
 class AnswersOf:
-    """Answers that a run has: the label of their evaluation, and what to call it."""
+    """An evaluation of a run: its label, and its name for people."""
 
     label: str
     name: str
@@ -24,7 +24,7 @@ class AnswersOf:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What answers are filtered by, in the order in which it is listed; error labels with what they say."""
+    """The values that answers are filtered by, in the order of the lists; error labels with their explanations."""
 
     statuses: Sequence[str] = STATUSES
     hardness: Sequence[str] = LEVELS
@@ -33,11 +33,11 @@ class Vocabulary:
 
 
 def answers_of(path: Path) -> list[AnswersOf]:
-    """The files of predictions of a run, those of a plain evaluation first, others by name."""
-    before, after = predictions_file("*").split("*")
-    # A link may lead anywhere, and a pipe would be waited for.
+    """The evaluations of which a run has predictions, known ones in their usual order, then others by label."""
+    prefix, suffix = predictions_file("*").split("*")
+    # Links may lead out of the directory, and reading a pipe would block.
     files = [file.name for file in path.glob(predictions_file("*")) if file.is_file() and not file.is_symlink()]
-    found = {name.removeprefix(before).removesuffix(after) for name in files}
+    labels = {name.removeprefix(prefix).removesuffix(suffix) for name in files}
     known = known_evaluations()
-    ordered = [*(label for label in known if label in found), *sorted(found.difference(known))]
+    ordered = [*(label for label in known if label in labels), *sorted(labels.difference(known))]
     return [AnswersOf(label, known[label].name if label in known else label) for label in ordered]

@@ -1,7 +1,7 @@
-"""Gold query and prediction compared by their syntax trees, as text in which every piece says what became of it.
+"""A diff of gold query and prediction by their syntax trees, as formatted text in pieces that are marked as changed.
 
 The trees are matched by sqlglot's change distiller (B. Fluri et al., *Change Distilling*, IEEE TSE 2007), so that a
-condition that stands elsewhere, or in other letter case, is not a difference.
+condition at another position, or in another letter case, is not a difference.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from text2sql.evaluation.labels import parse_query
 from text2sql.sql.ddl import parse_schema
 from text2sql.sql.repair import strip_semicolon
 
-# What became of a piece: in the gold query alone, in the prediction alone, another value, at another place.
+# How a piece differs: only in the gold query, only in the prediction, with another value, at another position.
 Change = Literal["", "missing", "extra", "changed", "moved"]
 _CHANGES: tuple[Change, ...] = ("", "missing", "extra", "changed", "moved")
-# Signs of the private use area, which hardly a query has: where a node begins, with the place in `_CHANGES`, and ends.
+# Characters of the private use area, which queries hardly have: the begin of a node, followed by the index of its
+# change in `_CHANGES`, and its end.
 _BEGIN, _END = "\ue000", "\ue001"
 _MARK = re.compile(f"({_BEGIN}.|{_END})", re.DOTALL)
-# Characters of a query above which its tree is not compared: the work grows with the square.
-_LONGEST = 8000
+# Characters of a query above which trees are not compared, as the time grows with the square.
+_MAX_CHARACTERS = 8000
+# Key of the change in a node's metadata.
 _KEY = "change"
 
 
@@ -46,7 +48,7 @@ class TreeDiff:
     Attributes:
         gold: The gold query, formatted.
         predicted: The prediction, formatted.
-        remark: What is to be said of the comparison: that the trees are the same, or why there is none.
+        remark: That the trees are the same, or why they were not compared; else empty.
     """
 
     gold: list[Piece]
@@ -55,15 +57,15 @@ class TreeDiff:
 
 
 def compare_trees(schema: str, gold: str, predicted: str) -> TreeDiff:
-    """Compare two queries by their trees; one that does not parse is shown as it is, and the remark says so.
+    """Compare two queries by their syntax trees; if one does not parse, both are shown as they are, with a remark.
 
     Args:
-        schema: ``CREATE TABLE`` statements: what is no column in double quotes is a string.
+        schema: ``CREATE TABLE`` statements; a name in double quotes that is none of their columns is a string.
         gold: The gold query.
-        predicted: The query of the answer.
+        predicted: The query in the answer.
     """
     as_written = ([Piece(gold, "")], [Piece(predicted, "")])
-    if max(len(gold), len(predicted)) > _LONGEST:
+    if max(len(gold), len(predicted)) > _MAX_CHARACTERS:
         return TreeDiff(*as_written, "The queries are too long to be compared by tree.")
     if _BEGIN in gold + predicted or _END in gold + predicted:
         return TreeDiff(*as_written, "The queries have signs of the private use area and are not compared by tree.")
@@ -81,11 +83,12 @@ def compare_trees(schema: str, gold: str, predicted: str) -> TreeDiff:
 
 
 def _mark(source: exp.Expr, target: exp.Expr) -> int:
-    """Note on each node what became of it; how many changes there are."""
-    # Names are compared in one letter case, as SQLite does, and shown in their own.
+    """Set the change of each node in its metadata, and return the number of edits."""
+    # Names are compared without letter case, as in SQLite, and shown as they are written.
     shown: dict[int, exp.Expr] = {}
-    one, other = _folded(source, shown), _folded(target, shown)
-    edits = [edit for edit in diff(one, other, list(_counterparts(one, other))) if not isinstance(edit, Keep)]
+    folded_source, folded_target = _lower_names(source, shown), _lower_names(target, shown)
+    matches = list(_counterparts(folded_source, folded_target))
+    edits = [edit for edit in diff(folded_source, folded_target, matches) if not isinstance(edit, Keep)]
     moved = []
     for edit in edits:
         if isinstance(edit, Remove):
@@ -97,17 +100,17 @@ def _mark(source: exp.Expr, target: exp.Expr) -> int:
         elif isinstance(edit, Move):
             moved.append((shown[id(edit.source)], shown[id(edit.target)]))
     for nodes in moved:
-        # Where what is around it has been replaced, that is the change, and it stands where it stood.
+        # A node moved into or out of a replaced parent is not marked: the parent is.
         if not all(node.parent is not None and node.parent.meta.get(_KEY) for node in nodes):
             for node in nodes:
                 node.meta.setdefault(_KEY, "moved")
     return len(edits)
 
 
-def _folded(tree: exp.Expr, shown: dict[int, exp.Expr]) -> exp.Expr:
-    """A copy of a tree with its names in one letter case; `shown` has for each node of it the tree's own."""
+def _lower_names(tree: exp.Expr, shown: dict[int, exp.Expr]) -> exp.Expr:
+    """A copy of a tree with its names in lower case; `shown` gets the original of each node of the copy."""
     copy = tree.copy()
-    shown |= {id(node): own for node, own in zip(copy.walk(), tree.walk(), strict=True)}
+    shown |= {id(node): original for node, original in zip(copy.walk(), tree.walk(), strict=True)}
     for name in copy.find_all(exp.Identifier):
         name.set("this", name.name.lower())
         name.set("quoted", False)
@@ -115,7 +118,7 @@ def _folded(tree: exp.Expr, shown: dict[int, exp.Expr]) -> exp.Expr:
 
 
 def _counterparts(source: exp.Expr, target: exp.Expr) -> Iterator[tuple[exp.Expr, exp.Expr]]:
-    """The outermost queries and their clauses: however different, one stands for the other."""
+    """The outermost queries and their clauses, which are matched however different they are."""
     if type(source) is not type(target):
         return
     yield source, target
@@ -123,35 +126,35 @@ def _counterparts(source: exp.Expr, target: exp.Expr) -> Iterator[tuple[exp.Expr
         yield from _counterparts(source.left, target.left)
         yield from _counterparts(source.right, target.right)
     for key in ("from_", "where", "group", "having", "order", "limit"):
-        own, other = source.args.get(key), target.args.get(key)
-        if isinstance(own, exp.Expr) and isinstance(other, exp.Expr):
-            yield own, other
+        clause, counterpart = source.args.get(key), target.args.get(key)
+        if isinstance(clause, exp.Expr) and isinstance(counterpart, exp.Expr):
+            yield clause, counterpart
 
 
 class _Marking(SQLiteGenerator):
-    """Writes a tree with a mark around whatever is not as what it stands in."""
+    """Generates SQL with marks around each node whose change is not that of its parent."""
 
     def sql(self, expression: str | exp.Expr | None, key: str | None = None, comment: bool = True) -> str:
         text = super().sql(expression, key, comment)
-        # With a key the same method is called for what stands there.
+        # With a key, this method is called again for the child under that key.
         if key or not text or not isinstance(expression, exp.Expr):
             return text
         change = _change_of(expression)
-        around = _change_of(expression.parent) if expression.parent is not None else ""
-        return text if change == around else f"{_BEGIN}{_CHANGES.index(change)}{text}{_END}"
+        parent_change = _change_of(expression.parent) if expression.parent is not None else ""
+        return text if change == parent_change else f"{_BEGIN}{_CHANGES.index(change)}{text}{_END}"
 
 
 def _change_of(node: exp.Expr) -> Change:
-    # Names have no edit of their own: their column or table has it.
+    # Identifiers have no edits of their own: their column or table has them.
     while isinstance(node, exp.Identifier) and _KEY not in node.meta and node.parent is not None:
         node = node.parent
-    found: Change = node.meta.get(_KEY, "")
-    return found
+    change: Change = node.meta.get(_KEY, "")
+    return change
 
 
 def _pieces(tree: exp.Expr) -> list[Piece]:
     text = _Marking(dialect="sqlite", pretty=True, comments=False).generate(tree)
-    return list(_joined(_split(text)))
+    return list(_merge_neighbours(_split(text)))
 
 
 def _split(text: str) -> Iterator[Piece]:
@@ -165,19 +168,19 @@ def _split(text: str) -> Iterator[Piece]:
             yield Piece(part, stack[-1])
 
 
-def _joined(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """Neighbours that share what became of them as one; space at the ends of a piece is nobody's."""
-    kept: list[Piece] = []
+def _merge_neighbours(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Merge neighbours with the same change; white space at the ends of a changed piece is not marked."""
+    merged: list[Piece] = []
     for piece in pieces:
-        if kept and (kept[-1].change == piece.change or not piece.text.strip()):
-            kept[-1] = Piece(kept[-1].text + piece.text, kept[-1].change)
+        if merged and (merged[-1].change == piece.change or not piece.text.strip()):
+            merged[-1] = Piece(merged[-1].text + piece.text, merged[-1].change)
         else:
-            kept.append(piece)
-    for piece in kept:
-        yield from _without_margins(piece)
+            merged.append(piece)
+    for piece in merged:
+        yield from _split_margins(piece)
 
 
-def _without_margins(piece: Piece) -> Sequence[Piece]:
+def _split_margins(piece: Piece) -> Sequence[Piece]:
     if not piece.change:
         return [piece]
     core = piece.text.strip()

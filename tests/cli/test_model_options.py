@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.command_line import Outcome
 from tests.support.tiny_runs import read_jsonl
-from text2sql.cli.given_models import load_to_evaluate
+from text2sql.cli.model_options import load_to_evaluate
 from text2sql.config.yaml import read_yaml
 
 

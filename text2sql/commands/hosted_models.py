@@ -1,4 +1,4 @@
-"""The models of the Tinker API on the terminal: as listed, and as the service answers."""
+"""`text2sql models`: the models of the Tinker API, as the list in the program has them and as the service says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def print_lineup(known: Lineup) -> None:
 
 
 def print_served(base_url: str | None) -> None:
-    """Print what a service serves, at today's prices where it publishes some, and how that differs from the list.
+    """Print the models that a service serves, at its published prices, and the differences from the list.
 
     Raises:
         BackendError: It cannot be reached or refuses the key.
@@ -30,7 +30,7 @@ def print_served(base_url: str | None) -> None:
     known = lineup()
     names = [name for name in served if name]
     listed = [model for name in names if (model := known.find(name))]
-    models = _at_todays_prices(listed, options)
+    models = _with_published_prices(listed, options)
     _print_models(models)
     changed = [new.name for new, old in zip(models, listed, strict=True) if new != old]
     if changed:
@@ -45,19 +45,21 @@ def print_served(base_url: str | None) -> None:
         console.print(f"The service serves what the list of {known.as_of} says.")
 
 
-def _at_todays_prices(models: Sequence[HostedModel], options: TinkerOptions) -> list[HostedModel]:
-    """Models with the prices of the published list, where it can be reached; those on it alone are changed."""
+def _with_published_prices(models: Sequence[HostedModel], options: TinkerOptions) -> list[HostedModel]:
+    """The models with the prices that the service publishes, where it publishes one."""
     address = list_address(options)
     published = (fetch_list(address) if address else None) or {}
-    kinds = {"train", "prefill", "cached_prefill", "sample"}
+    price_fields = {"train", "prefill", "cached_prefill", "sample"}
     return [
-        model.model_copy(update=published[model.name].model_dump(include=kinds)) if model.name in published else model
+        model.model_copy(update=published[model.name].model_dump(include=price_fields))
+        if model.name in published
+        else model
         for model in models
     ]
 
 
 def _print_models(models: Sequence[HostedModel]) -> None:
-    """One line each, whatever the width of the terminal: names are long, and lines are searched."""
+    """Print one line each, whatever the width of the terminal, so that long names can be searched for."""
     if not models:
         return
     width = max(len(model.name) for model in models)
@@ -65,8 +67,8 @@ def _print_models(models: Sequence[HostedModel]) -> None:
     _print_line("model", columns, width)
     for model in models:
         prices = (model.train, model.prefill, model.cached_prefill, model.sample)
-        shown = [MISSING if price is None else f"${price:g}" for price in prices]
-        _print_line(model.name, (model.kind, count(model.context), *shown, model.renderer or MISSING), width)
+        price_texts = [MISSING if price is None else f"${price:g}" for price in prices]
+        _print_line(model.name, (model.kind, count(model.context), *price_texts, model.renderer or MISSING), width)
 
 
 def _print_line(name: str, values: Sequence[str], width: int) -> None:

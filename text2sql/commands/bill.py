@@ -1,4 +1,4 @@
-"""What a service has charged for a run, next to the run's own count."""
+"""`text2sql bill`: what the Tinker service has charged for a run, next to the run's own count."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from text2sql.runs.session import close_service
 
 
 def print_bill(directory: Path) -> None:
-    """Ask the service for the bill of a run's sessions, and print it next to what the run has counted.
+    """Fetch the bill of a run's sessions, and print it next to the tokens and costs that the run has counted.
 
     Raises:
-        UserError: There is no such run, it was charged nothing, or it does not know its sessions.
+        UserError: There is no such run, its backend charges nothing, or the run has not recorded its sessions.
         BackendError: The service cannot be reached, keeps no bills, or does not show them to this key.
     """
     run = RunDirectory(directory)
@@ -36,20 +36,20 @@ def print_bill(directory: Path) -> None:
             f"{directory} does not say under which session its tokens were charged: it has asked the service nothing "
             "yet, or an earlier version of text2sql made it. The Tinker console shows the bill by day."
         )
-    begin = datetime.fromisoformat(sessions[0].opened)
+    start = datetime.fromisoformat(sessions[0].opened)
     service = open_backend(config.backend, config.backend_options)
     try:
-        bill = cast(BillingService, service).read_bill({session.id for session in sessions}, begin, _last_work(run))
+        bill = cast(BillingService, service).read_bill({session.id for session in sessions}, start, _end_of_work(run))
     finally:
         close_service(service, "success")
     budget = TokenBudget(run, config)
-    own = budget.total
+    total = budget.total
     table = Table("", "counted here", "billed")
     for title, counted, billed in (
-        ("tokens trained on", own.train, bill.train),
-        ("tokens of prompts", own.prefill, bill.prefill),
-        ("  of these read before", own.cached, bill.cached),
-        ("tokens sampled", own.sample, bill.sample),
+        ("tokens trained on", total.train, bill.train),
+        ("tokens of prompts", total.prefill, bill.prefill),
+        ("  of these read before", total.cached, bill.cached),
+        ("tokens sampled", total.sample, bill.sample),
     ):
         table.add_row(title, f"{counted:,}", f"{billed:,}")
     priced = dollars(bill.dollars) if bill.tokens and bill.unpriced < bill.tokens else MISSING
@@ -68,8 +68,8 @@ def print_bill(directory: Path) -> None:
     )
 
 
-def _last_work(run: RunDirectory) -> datetime:
-    """When the run last counted tokens, with an hour for what came after."""
+def _end_of_work(run: RunDirectory) -> datetime:
+    """The time at which the run last counted tokens, plus an hour for requests after that."""
     file = run.file(USAGE)
-    at = datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.is_file() else datetime.now(UTC)
-    return at + timedelta(hours=1)
+    last_count = datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.is_file() else datetime.now(UTC)
+    return last_count + timedelta(hours=1)

@@ -1,0 +1,1 @@
+"""What commands other than runs do and print: match, evaluate, ask, bill, models."""

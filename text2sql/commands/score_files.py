@@ -1,0 +1,192 @@
+"""`text2sql evaluate` on existing answers: those of a run, or a file of predictions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from backends.paths import written_aside
+from text2sql.config import Config, EndpointConfig
+from text2sql.console import console, progress_bar
+from text2sql.engines.dialect import Dialect
+from text2sql.errors import UserError
+from text2sql.evaluation.aggregate import Scored, summarize
+from text2sql.evaluation.golds import Gold, GoldFault, check_golds, describe_faults, examine_golds
+from text2sql.evaluation.llm_judge import JudgeCase
+from text2sql.evaluation.prediction_files import PredictedQuestion, Schemas, read_predictions
+from text2sql.evaluation.score import ScoredAnswer, ScoringCase, ask_judge, score_answers, scoring_steps
+from text2sql.evaluation.tables import show_measures
+from text2sql.rows import dump_jsonl
+from text2sql.runs.directory import RunDirectory, load_run_config
+from text2sql.runs.evaluation_summary import EvaluationSummary, JudgeSummary
+from text2sql.runs.models import SIDES
+from text2sql.runs.records import Opinion, predictions_file
+
+
+def score_run(directory: Path, output: Path | None = None) -> None:
+    """Score the saved answers of a run again, with the current version of the evaluator, and print the summaries.
+
+    Args:
+        directory: The run's directory; nothing in it is changed.
+        output: Where to write the rows, see `score_file`; the label of the model is added to the name.
+    """
+    config = load_run_config(RunDirectory(directory))
+    # The share of unusable gold queries was checked when the run was begun.
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"max_unusable_golds": 1.0})})
+    labels = [label for label in SIDES if (directory / predictions_file(label)).is_file()]
+    if not labels:
+        raise UserError(f"{directory} has no predictions yet.")
+    for label in labels:
+        output_file = output.with_name(f"{output.stem}-{label}{output.suffix}") if output else None
+        score_file(directory / predictions_file(label), config, output=output_file)
+
+
+def score_file(
+    path: Path,
+    config: Config,
+    *,
+    gold: Path | None = None,
+    schemas: Schemas | None = None,
+    output: Path | None = None,
+) -> EvaluationSummary:
+    """Score a file of predictions and print the summary.
+
+    Args:
+        path: The predictions; see `prediction_files`.
+        config: Its sections `evaluation` and `judge`, the dialect and the seed are used.
+        gold: The gold queries, where they are in another file.
+        schemas: Source of schemas and databases.
+        output: A .jsonl file to write every row and its verdict to; the summary goes next to it, as .summary.json.
+
+    Returns:
+        The summary.
+
+    Raises:
+        UserError: A file cannot be read or lacks something, too many gold queries are unusable, or the output cannot
+            be written.
+    """
+    if output is not None and (output.suffix != ".jsonl" or output.resolve() == path.resolve()):
+        raise UserError(f"--output: {output} must be another file than the predictions, and end in .jsonl.")
+    file = read_predictions(path, gold, schemas or Schemas())
+    for note in file.notes:
+        console.print(f"Note: {note}", style="bright_black")
+    if config.judge:
+        _check_questions(path, file.questions)
+    faults = _examine_golds(file.questions, config)
+    answers = _score(path, file.questions, config)
+    scored = [_to_scored(question, answer) for question, answer in zip(file.questions, answers, strict=True)]
+    summary = summarize(scored)
+    opinions: list[Opinion] | None = None
+    if config.judge:
+        opinions, judge_summary = _ask_judge(file.questions, answers, config.judge, config.data.dialect)
+        summary = summary.model_copy(update={"judge": judge_summary})
+    if output is not None:
+        gold_notes = {"notes": file.notes, "gold_faults": [asdict(fault) for fault in faults]}
+        record = {"file": str(path), **summary.to_json(), **gold_notes}
+        _write(output, _output_rows(file.questions, answers, opinions), record)
+    show_measures(str(path), summary)
+    if output is not None:
+        console.print(f"Rows: {output}\nSummary: {output.with_suffix('.summary.json')}")
+    return summary
+
+
+def _score(path: Path, questions: Sequence[PredictedQuestion], config: Config) -> list[ScoredAnswer]:
+    """Score the predictions; an interruption gets a note that says what is kept."""
+    cases = [
+        ScoringCase(question.context, question.gold, question.predicted, question.databases, config.data.dialect)
+        for question in questions
+    ]
+    with progress_bar(f"Judging {path.name}", scoring_steps(cases)) as bar:
+        try:
+            return score_answers(cases, config, lambda count: bar.advance(count, 0))
+        except KeyboardInterrupt as error:
+            error.add_note(
+                "The verdicts so far are kept, and the same command goes on from there."
+                if config.evaluation.cache
+                else "Nothing is kept of it; with evaluation.cache=true the same command would go on from there."
+            )
+            raise
+
+
+def _ask_judge(
+    questions: Sequence[PredictedQuestion], answers: Sequence[ScoredAnswer], judge: EndpointConfig, dialect: Dialect
+) -> tuple[list[Opinion], JudgeSummary]:
+    cases = [
+        JudgeCase(str(question.question), question.context, question.gold, answer.sql, question.evidence, dialect)
+        for question, answer in zip(questions, answers, strict=True)
+    ]
+    return ask_judge(cases, [answer.verdict for answer in answers], "Asking the judge", judge)
+
+
+def _examine_golds(questions: Sequence[PredictedQuestion], config: Config) -> list[GoldFault]:
+    """Print the faults of the gold queries; UserError if too many are unusable."""
+    golds = [
+        Gold(
+            id=question.id,
+            schema=question.context,
+            sql=question.gold,
+            database=next(iter(question.databases), None),
+            dialect=config.data.dialect,
+        )
+        for question in questions
+    ]
+    with progress_bar("Examining gold queries", len(golds)) as bar:
+        faults = examine_golds(golds, config.evaluation, config.data.seed, lambda count: bar.advance(count, 0))
+    check_golds(faults, len(golds), config.evaluation.max_unusable_golds)
+    for sentence in describe_faults(faults, len(golds)):
+        console.print(f"Note: {sentence}", style="bright_black", markup=False)
+    return faults
+
+
+def _check_questions(path: Path, questions: Sequence[PredictedQuestion]) -> None:
+    """Raise UserError if a row has no question, which the LLM judge must see."""
+    for row, question in enumerate(questions, start=1):
+        if question.question is None:
+            raise UserError(f"{path}: row {row} has no question, which the judge has to see; leave `judge` out.")
+
+
+def _to_scored(question: PredictedQuestion, answer: ScoredAnswer) -> Scored:
+    return Scored(
+        schema=question.context,
+        gold=question.gold,
+        predicted=answer.sql,
+        verdict=answer.verdict,
+        stop_reason=question.stop_reason,
+        cluster=question.cluster,
+        benchmark=answer.benchmark,
+        description=answer.analysis,
+    )
+
+
+def _output_rows(
+    questions: Sequence[PredictedQuestion], answers: Sequence[ScoredAnswer], opinions: Sequence[Opinion] | None
+) -> list[dict[str, object]]:
+    """The rows of the output: those of the file with query, labels, verdict and opinion."""
+    rows: list[dict[str, object]] = []
+    for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+        analysis = answer.analysis
+        rows.append(
+            {
+                **question.to_json(),
+                "sql": answer.sql,
+                "labels": analysis.labels,
+                "hardness": analysis.hardness,
+                "checks": analysis.checks.to_json(),
+                "verdict": answer.verdict.to_dict(),
+                **({"benchmark": answer.benchmark.to_json()} if answer.benchmark else {}),
+                **({"judge": opinions[index].to_json()} if opinions else {}),
+            }
+        )
+    return rows
+
+
+def _write(output: Path, rows: Sequence[Mapping[str, object]], summary: Mapping[str, object]) -> None:
+    try:
+        with written_aside(output) as aside:
+            aside.write_text(dump_jsonl(rows), encoding="utf-8")
+        with written_aside(output.with_suffix(".summary.json")) as aside:
+            aside.write_text(json.dumps(summary, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--output: {error.filename or output} cannot be written: {error.strerror}.") from error
