@@ -94,7 +94,7 @@ def test_answers_and_logprobs_are_ours(engine: str, open_local: Any, shared_data
         print(f"{name}: {len(prompts)} greedy answers in {time.perf_counter() - start:.1f} s")
     pairs = list(zip(answers["outside"], answers["here"], strict=True))
     same = [(theirs, ours) for theirs, ours in pairs if theirs.tokens == ours.tokens]
-    print(f"{len(same)} of {len(pairs)} the same; difference {service.describe()['sampler'][1]:.5f} nats")
+    print(f"{len(same)} of {len(pairs)} the same; difference {service.describe().sampler[1]:.5f} nats")
     # Ties in rounding are the one reason to differ.
     assert len(same) >= len(pairs) - 1 and service.describe().sampler[1] < 1e-3
     for theirs, ours in same:

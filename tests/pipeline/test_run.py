@@ -37,7 +37,7 @@ PROMISED = {
 
 
 def test_the_peak_memory_is_the_gpus_where_there_is_one() -> None:
-    assert peak_memory({"gpu_peak_memory_bytes": 5}) == 5 < 10**6 < peak_memory({})
+    assert peak_memory(BackendFacts(gpu_peak_memory_bytes=5)) == 5 < 10**6 < peak_memory(BackendFacts())
 
 
 def test_a_whole_run_writes_every_promised_file_and_learns(tmp_path: Path) -> None:
