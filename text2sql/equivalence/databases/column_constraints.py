@@ -120,7 +120,7 @@ class ColumnConstraints:
         documents: The columns that the queries read as JSON.
         truth: Asks SQLite on which values a condition holds.
         fractional: The names of columns that hold fractions of a second.
-        engine_allowed: Asks an engine which values a column may hold, where SQLite cannot say.
+        engine_allowed: Asks an engine which values a column may hold by the CHECKs that it decides otherwise.
 
     Attributes:
         kinds: Of each column, what kind of values it holds, see `suits_kind`.
@@ -161,14 +161,12 @@ class ColumnConstraints:
         kind, known = self.kinds[key], self._known[key]
         whole = {value: _without_fraction(value) for value in values} if key[1] in self._fractional else {}
         allowed = [value for value in values if is_storable(value) and suits_kind(whole.get(value, value), kind)]
-        is_undecided = key not in self._checks
         for check in self._checks.get(key, ()):
             truth = self._truth(check, self._columns[key], tuple(allowed)) if allowed else None
-            is_undecided |= truth is None
             if truth is not None:
                 # A CHECK that comes out NULL holds (https://sqlite.org/lang_createtable.html#check_constraints).
                 allowed = [value for value, true in zip(allowed, truth, strict=True) if true is not False]
-        by_engine = self._engine_allowed(key, allowed) if is_undecided and allowed and self._engine_allowed else None
+        by_engine = self._engine_allowed(key, allowed) if allowed and self._engine_allowed else None
         if by_engine is not None:
             allowed = [value for value, is_allowed in zip(allowed, by_engine, strict=True) if is_allowed]
         for value in values:

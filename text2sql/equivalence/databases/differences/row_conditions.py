@@ -74,7 +74,9 @@ def _null_samples(plan: Plan, domains: Domains) -> Iterator[SampleDatabase]:
     ]
     if any(plan.groups.aggregates.values()):
         # Of no rows there is a count, and no sum; a CASE or FILTER in an aggregate may ask what WHERE asks.
-        on_rows = [node for query in plan.queries for node in atoms(query) if not node.over_groups]
+        on_rows = [
+            node for query in plan.queries for node in atoms(query) if len(node.slots) == 1 and not node.over_groups
+        ]
         keys += [plan.column_of(slot) for node in on_rows for slot in node.slots]
     # So is a column that only one query counts, sums or the like.
     aggregated = [
