@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.support.tiny_runs import tiny_config
-from text2sql import evaluation
 from text2sql.errors import UserError
 from text2sql.export import ExportOptions, export_run, hub
 from text2sql.pipeline.run import run_pipeline
@@ -153,7 +152,8 @@ def test_a_run_pushes_at_its_end(tmp_path: Path, tiny_model: str, served: Hub, m
         hub={"push_to": "team/sql", "format": "merged", "private": False},
     )
     # Nothing is evaluated.
-    monkeypatch.setattr(evaluation, "score_pairs", None, raising=False)
+    monkeypatch.setattr("text2sql.evaluation.score.work_on_pairs", None)
+    monkeypatch.setattr("text2sql.inference.strategies.score_pairs", None)
     run_pipeline(config, stages=("train",))
     assert {"README.md", "model.safetensors", "generation_config.json"} <= served.files().keys()
     assert "whoami" in served.calls[0][1]

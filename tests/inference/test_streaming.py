@@ -11,7 +11,6 @@ import pytest
 
 from backends.fake import FakeSamplingClient, FakeServiceClient
 from tests.support.tiny_runs import rows, tiny_config
-from text2sql import evaluation
 from text2sql.config import Config, EvaluationConfig, PromptConfig
 from text2sql.data.example import Example
 from text2sql.inference.ask import open_answerer
@@ -51,7 +50,6 @@ def test_whoever_stops_listening_ends_the_sampling(open_local: Callable[..., Any
 def test_a_backend_that_cannot_stream_gives_the_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streams: bool
 ) -> None:
-    monkeypatch.setattr(evaluation, "score_pairs", lambda *args, **kwargs: iter(()))
     run = run_pipeline(tiny_config(tmp_path), stages=("train",))
     if not streams:
         monkeypatch.setattr(FakeServiceClient, "capabilities", replace(FakeServiceClient.capabilities, streams=False))

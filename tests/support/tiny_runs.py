@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from text2sql import evaluation
 from text2sql.config import Config
 from text2sql.equivalence.processes.tasks import A, T, Work
 from text2sql.equivalence.scoring import PairTask, R
@@ -91,7 +90,7 @@ def judge_by_words(patch: pytest.MonkeyPatch) -> None:
     """
     patch.setattr("text2sql.evaluation.golds.run_tasks", _work_here)
     patch.setattr("text2sql.evaluation.score.work_on_pairs", _work_by_words)
-    patch.setattr(evaluation, "score_pairs", _score_by_words, raising=False)
+    patch.setattr("text2sql.inference.strategies.score_pairs", _score_by_words)
 
 
 def _score_by_words(pairs: Sequence[Pair], **options: Any) -> Iterator[tuple[int, Verdict]]:

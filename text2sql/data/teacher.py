@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from text2sql import evaluation
 from text2sql.chat_client import Answer, ChatClient, ChatFailure
 from text2sql.config import Config, EndpointConfig
 from text2sql.console import console, progress_bar
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
+from text2sql.equivalence.scoring import Pair, score_pairs
 from text2sql.errors import UserError
 from text2sql.evaluation.match_options import match_options
 from text2sql.formats import dollars
@@ -149,9 +149,9 @@ def _check_answers(
         elif not FENCED.search(answer.text):
             reasons[index] = "no fenced query"
         else:
-            pairs.append(evaluation.Pair(example.context, example.answer, answer.text, example.db, example.dialect))
+            pairs.append(Pair(example.context, example.answer, answer.text, example.db, example.dialect))
             answer_indexes.append(index)
-    for pair_index, verdict in evaluation.score_pairs(pairs, **match_options(config)):
+    for pair_index, verdict in score_pairs(pairs, **match_options(config)):
         if not verdict.correct:
             reasons[answer_indexes[pair_index]] = f"{verdict.status}: {verdict.reason}"
     kept: list[WorkedAnswer] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from typing import ClassVar
 
@@ -190,6 +190,20 @@ def products(literals: Sequence[Value]) -> list[int | float]:
     numbers = [value for value in literals if isinstance(value, (int, float)) and 0 < abs(value) < 1e9][:3]
     results = [result for a in numbers for b in numbers if a is not b for result in (a * b, a / b)]
     return [int(value) if float(value).is_integer() else value for value in results]
+
+
+def replace_columns(expression: exp.Expr, substitute: Callable[[exp.Column], exp.Expr]) -> exp.Expr:
+    """A copy of an expression with each of its columns replaced, by a new node each time.
+
+    Args:
+        expression: Any expression; it may be a column itself.
+        substitute: Makes what stands in place of a column; called in the order of `Expr.find_all`.
+    """
+    # With a root, so that the expression itself may be replaced.
+    root = exp.Paren(this=expression.copy())
+    for column in list(root.find_all(exp.Column)):
+        column.replace(substitute(column))
+    return root.this.pop()
 
 
 def outermost_queries(node: exp.Expr) -> list[exp.Expr]:

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from text2sql import evaluation
 from text2sql.data.audit.smell import Smell
 from text2sql.data.example import Example
 from text2sql.equivalence.processes.process_pool import Workers
+from text2sql.equivalence.scoring import Pair, score_pairs
 from text2sql.equivalence.verdict import Verdict
 from text2sql.errors import UserError
 from text2sql.evaluation import extract_sql
@@ -80,8 +80,8 @@ def find_disputed(
 
 
 def _compare(pairs: Sequence[tuple[Example, str, str]], workers: Workers) -> list[Verdict]:
-    to_compare = [evaluation.Pair(e.context, gold, sql, e.db, e.dialect) for e, gold, sql in pairs]
-    verdicts = dict(evaluation.score_pairs(to_compare, workers=workers))
+    to_compare = [Pair(e.context, gold, sql, e.db, e.dialect) for e, gold, sql in pairs]
+    verdicts = dict(score_pairs(to_compare, workers=workers))
     return [verdicts[index] for index in range(len(to_compare))]
 
 

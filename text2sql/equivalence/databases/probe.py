@@ -9,7 +9,7 @@ from sqlglot import exp
 from text2sql.engines.values.sqlite_functions import SQLITE_FUNCTIONS
 from text2sql.sql.sandbox import QueryFailed, SqliteSandbox
 from text2sql.sql.schema import Column, TableSchema
-from text2sql.sql.trees import to_sqlite
+from text2sql.sql.trees import replace_columns, to_sqlite
 from text2sql.sql.values import Row, Value
 
 # SQLite's instructions for one evaluation, and seconds.
@@ -98,14 +98,8 @@ class ConditionProbe:
         Returns:
             For each value, None where the condition is NULL; None for all where SQLite does not say.
         """
-        copied = condition.copy()
-        for part in list(copied.find_all(exp.Column)):
-            name = exp.column("v0", quoted=False)
-            if part is copied:
-                copied = name
-            else:
-                part.replace(name)
-        results = self.evaluate([to_sqlite(copied)], [column], [(value,) for value in values])
+        over_v0 = replace_columns(condition, lambda _: exp.column("v0"))
+        results = self.evaluate([to_sqlite(over_v0)], [column], [(value,) for value in values])
         return None if results is None else [None if row[0] is None else bool(row[0]) for row in results]
 
 

@@ -1,4 +1,4 @@
-"""Repairs rows that break a CHECK over several columns: one of these takes a value with which all CHECKs hold.
+"""Repairs rows that break a CHECK over several columns: one of these, seldom two, take values with which all hold.
 
 A row is drawn column by column, so that ``total = price * quantity`` hardly ever holds, and the database would leave
 nearly all rows of such a table out. Repairs draw nothing at random: databases whose rows hold already stay as they are.
@@ -18,7 +18,7 @@ from text2sql.equivalence.databases.plan import Plan, condition_tree, query_tree
 from text2sql.equivalence.databases.values.comparisons import nearest_satisfying
 from text2sql.sql.schema import TableSchema
 from text2sql.sql.tokens import fold
-from text2sql.sql.trees import to_sqlite
+from text2sql.sql.trees import replace_columns, to_sqlite
 from text2sql.sql.values import Row, Value
 
 # Rows of a table that are repaired in one database.
@@ -143,45 +143,44 @@ class CheckRepair:
 
 
 def _read_checks(name: str, table: TableSchema, domains: Domains, conditioned: set[ColumnKey]) -> _Checks | None:
-    """The CHECKs of a table over several columns; None where there are none, or no column may change."""
+    """The CHECKs of a table over several columns; None where SQLite computes none, or no column may change."""
     columns = list(table.columns)
-    conditions = []
-    for check in multi_column_checks(table):
-        used = {fold(column.name) for column in check.find_all(exp.Column)}
-        # What SQLite generates is not in the rows.
-        if used <= table.columns.keys() and not any(table.columns[column].generated for column in used):
-            conditions.append(check)
-    names = list(dict.fromkeys(fold(column.name) for check in conditions for column in check.find_all(exp.Column)))
+    # What SQLite generates is not in the rows.
+    checks = [check for check in multi_column_checks(table) if _names_in(check) <= set(table.stored_columns)]
+    names = list(dict.fromkeys(fold(column.name) for check in checks for column in check.find_all(exp.Column)))
     keyed = {part for key in table.keys for part in key} | {c for key in table.foreign_keys for c in key.columns}
     free = [number for number, column in enumerate(names) if column not in keyed]
     if not free:
         return None
     free.sort(key=lambda number: (name, names[number]) in conditioned)
-    renamed = [_renamed(check, names) for check in conditions]
+    renamed = [_renamed(check, names) for check in checks]
     kinds = [domains.constraints.kinds[name, column] for column in names]
     keys = [(name, column) for column in names]
 
     def computes(text: str) -> bool:
         return domains.evaluate_rows([text], keys, [(None,) * len(keys)]) is not None
 
+    # What SQLite does not know of an engine says nothing of the others.
+    conditions = list(filter(computes, map(to_sqlite, renamed)))
+    if not conditions:
+        return None
     solutions = [solution for number in free for solution in _solutions(renamed, number, kinds, free)]
     return _Checks(
         keys=keys,
         positions=[columns.index(column) for column in names],
-        # What SQLite does not know of an engine says nothing of the others.
-        conditions=list(filter(computes, map(to_sqlite, renamed))),
+        conditions=conditions,
         free=free,
         solutions=[solution for solution in solutions if computes(solution.text)],
     )
 
 
+def _names_in(check: exp.Expr) -> set[str]:
+    return {fold(column.name) for column in check.find_all(exp.Column)}
+
+
 def _renamed(check: exp.Expr, names: Sequence[str]) -> exp.Expr:
     """A copy of a CHECK whose columns are called v0, v1, ..."""
-
-    def rename(node: exp.Expr) -> exp.Expr:
-        return exp.column(f"v{names.index(fold(node.name))}") if isinstance(node, exp.Column) else node
-
-    return check.copy().transform(rename)
+    return replace_columns(check, lambda column: exp.column(f"v{names.index(fold(column.name))}"))
 
 
 def _solutions(
@@ -216,10 +215,7 @@ def _mentions(node: exp.Expr, name: str) -> bool:
 
 
 def _substituted(node: exp.Expr, name: str, value: int) -> exp.Expr:
-    def replaced(part: exp.Expr) -> exp.Expr:
-        return exp.Literal.number(value) if isinstance(part, exp.Column) and part.name == name else part
-
-    return node.copy().transform(replaced)
+    return replace_columns(node, lambda column: exp.Literal.number(value) if column.name == name else column.copy())
 
 
 def _whole(value: Value) -> Value:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from sqlglot import exp
 
 from text2sql.sql.tokens import fold
+from text2sql.sql.trees import replace_columns
 
 # Expressions over one column.
 MAX_FUNCTIONS = 6
@@ -72,8 +73,4 @@ def _names_in(node: exp.Expr) -> set[str]:
 
 
 def _over(expression: exp.Expr, argument: exp.Expr) -> exp.Expr:
-    """A copy of an expression with its columns replaced."""
-    copied = expression.copy()
-    for column in list(copied.find_all(exp.Column)):
-        column.replace(argument.copy())
-    return copied
+    return replace_columns(expression, lambda _: argument.copy())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from text2sql.sql.tokens import fold
-from text2sql.sql.trees import literal_value
+from text2sql.sql.trees import literal_value, replace_columns
 
 # Functions that take a part out of a text.
 _TEXT_PARTS = (
@@ -56,9 +56,7 @@ def read_numbers_in_texts(trees: Sequence[exp.Expr]) -> dict[str, NumberReading]
             names = {fold(column.name) for column in part.find_all(exp.Column)}
             if len(names) != 1 or part.find(exp.Select, exp.AggFunc) is not None:
                 continue
-            copied = exp.Paren(this=part.copy())
-            for column in list(copied.find_all(exp.Column)):
-                column.replace(exp.column("v0"))
+            copied = exp.Paren(this=replace_columns(part, lambda _: exp.column("v0")))
             reading = readings.setdefault(names.pop(), NumberReading([], []))
             reading.parts += [] if copied in reading.parts else [copied]
             reading.fixed += _texts_in(part)

@@ -20,7 +20,7 @@ from text2sql.equivalence.databases.values.comparisons import FLIPPED
 from text2sql.equivalence.databases.values.function_hints import constant_value
 from text2sql.sql.prepare import parse
 from text2sql.sql.tokens import fold
-from text2sql.sql.trees import COMPARISONS, is_in_same_query, literal_value, outermost_queries
+from text2sql.sql.trees import COMPARISONS, is_in_same_query, literal_value, outermost_queries, replace_columns
 from text2sql.sql.values import Value
 
 
@@ -382,13 +382,8 @@ class QueryCompiler:
 
 def _over_slots(node: exp.Expr, indices: Sequence[int]) -> exp.Expr:
     """A copy of a condition with its columns called v0, v1, ... by the index of their slot."""
-    copied = node.copy()
-    for column, index in zip(list(copied.find_all(exp.Column)), indices, strict=True):
-        name = exp.column(f"v{index}", quoted=False)
-        if column is copied:
-            return name
-        column.replace(name)
-    return copied
+    remaining = iter(indices)
+    return replace_columns(node, lambda _: exp.column(f"v{next(remaining)}"))
 
 
 def _renamed(query: Query, names: list[str]) -> Query:
