@@ -25,7 +25,7 @@ tests=(
   tests/backends/tinker/test_remote_start.py
   tests/backends/local/test_sampling.py
   tests/backends/local/test_service.py
-  tests/backends/local/test_mixed_precision.py
+  tests/backends/local/test_frozen_products.py
   tests/backends/local/test_prepacked_weights.py
   tests/backends/server/test_order.py
 )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from backends.local.model.mixed_precision import Bfloat16Linear, product
+from backends.local.model.frozen_products import FrozenLinear, product
 
 
 class Projection(NamedTuple):
@@ -36,7 +36,7 @@ def projection_of(layer: nn.Module) -> Projection | None:
     base = layer.base_layer if type(layer) is Linear else layer
     if not isinstance(base, nn.Linear) or base.weight.requires_grad:
         return None
-    if type(base) is not Bfloat16Linear and (type(base) is not nn.Linear or base.weight.dtype != torch.float32):
+    if type(base) is not FrozenLinear and (type(base) is not nn.Linear or base.weight.dtype != torch.float32):
         return None
     bare = Projection(base.weight, base.bias)
     if type(layer) is not Linear or layer.disable_adapters or layer.merged:
@@ -101,12 +101,10 @@ class Projections:
             dys: Gradients of the outputs, each ``[T, out]``.
             d_inner: The gradient of the low-rank activations, from `adapter_gradients`.
         """
-        dx = product(dys[0].to(self._dtype), self.parts[0].weight)
-        for projection, dy in zip(self.parts[1:], dys[1:], strict=True):
-            if self._dtype == torch.float32:
-                dx.addmm_(dy, projection.weight)
-            else:
-                dx.add_(torch.mm(dy.to(self._dtype), projection.weight))
+        dx: Tensor | None = None
+        for projection, dy in zip(self.parts, dys, strict=True):
+            dx = product(dy.to(self._dtype), projection.weight, dx)
+        assert dx is not None, "projections of an input are at least one"
         return dx if d_inner is None or self._a is None else dx.addmm_(d_inner, self._a)
 
     def adapter_gradients(

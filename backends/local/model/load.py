@@ -16,10 +16,10 @@ from backends.base_models import PACKAGED, load_tokenizer, locate
 from backends.interface import BackendError
 from backends.local.model import packed_attention
 from backends.local.model.architecture_traits import attention_alone, text_config
+from backends.local.model.frozen_products import freeze_linear_layers
 from backends.local.model.fsdp import shard
 from backends.local.model.fused_llama import fuse
 from backends.local.model.matmul_dtype import pick_matmul
-from backends.local.model.mixed_precision import use_bfloat16
 from backends.local.model.quantization import load_peft, pick_quantization, quantization_config, settle_on_cpu
 from backends.local.preflight import no_device, no_gpu
 from backends.options import LocalOptions
@@ -107,15 +107,16 @@ def load_base_model(name: str, options: LocalOptions, processes: int = 1) -> Loa
         settle_on_cpu(model)
     model.requires_grad_(False).eval()
     matmul = pick_matmul(options, device, dtype, quantization)
+    is_float32 = dtype == torch.float32 and quantization == "none" and not (options.compile or apply_liger)
     if options.method == "lora":
         load_peft(quantised=quantization != "none")
-        if dtype == torch.float32 and quantization == "none" and not (options.compile or apply_liger):
+        if is_float32:
             fuse(model)
     packing = _enable_packing(model, options, attention, device)
     sharing = _can_share_prefixes(model, options, packing=packing, device=device)
-    if matmul == "bfloat16":
+    if device.type == "cpu" and options.method == "lora" and is_float32 and not options.fsdp:
         # After packing and sharing were probed in float32, in which rounding is small beside a wrong result.
-        use_bfloat16(model)
+        freeze_linear_layers(model, DTYPES[matmul])
     if options.method == "lora":
         untie(model)
     if options.fsdp:

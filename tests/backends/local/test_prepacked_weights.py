@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from backends.local.model import prepacked_weights
+from backends.local.model.frozen_products import freeze_linear_layers
 from backends.local.model.fused_llama import fuse
-from backends.local.model.mixed_precision import use_bfloat16
 from backends.local.model.prepacked_products import is_supported
 from backends.local.model.prepacked_weights import attach_prepacked, detach_prepacked, prepack
 from tests.support.datums import random_datums
@@ -26,7 +26,7 @@ def adapted(directory: str, modules: list[str], *, fused: bool, narrow: bool = F
     """A model with an adapter that is not zero."""
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).requires_grad_(False).eval()
     if narrow:
-        use_bfloat16(model)
+        freeze_linear_layers(model, torch.bfloat16)
     if fused:
         fuse(model)
     torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""`local.matmul`: products with frozen weights in bfloat16, all else in float32."""
+"""Products with frozen weights: by oneDNN in float32, and in bfloat16 where `local.matmul` says so."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from tinker import types
 
 from backends import BackendError
-from backends.local.model import matmul_dtype
+from backends.local.model import frozen_products, matmul_dtype
+from backends.local.model.frozen_products import FrozenLinear
 from backends.local.model.fused_llama import FusedLayer
-from backends.local.model.mixed_precision import Bfloat16Linear
 from backends.options import LocalOptions
 from tests.support.datums import random_datums
 
@@ -68,14 +68,14 @@ def test_the_real_model_whose_rounding_adds_up_shares_beginnings_as_well(open_lo
 def test_frozen_weights_are_stored_once_and_the_rest_is_float32(open_local: Any, tiny_model: str) -> None:
     client, _, gradients = trained(open_local, tiny_model, matmul="bfloat16")
     model = client.engine.base.model
-    narrow = [m for m in model.modules() if isinstance(m, Bfloat16Linear)]
+    head = model.get_output_embeddings()
+    head = getattr(head, "base_layer", head)
+    narrow = [m for m in model.modules() if isinstance(m, FrozenLinear) and m is not head]
     assert len(narrow) == 7 * model.config.num_hidden_layers
     assert {m.weight.dtype for m in narrow} == {torch.bfloat16}
     inside = {id(m.weight) for m in narrow}
     assert {p.dtype for p in model.parameters() if id(p) not in inside} == {torch.float32}
     assert {g.dtype for g in gradients} == {torch.float32}
-    head = model.get_output_embeddings()
-    head = getattr(head, "base_layer", head)
     assert head.weight.data_ptr() == model.get_input_embeddings().weight.data_ptr()
 
 
@@ -178,3 +178,25 @@ def test_rates_of_a_quiet_machine_are_measured_once_and_kept(tmp_path: Any, monk
 
 def test_the_default_is_exact() -> None:
     assert LocalOptions().matmul == "float32"
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch was built without oneDNN")
+@pytest.mark.parametrize("rows", [0, 1, 7, 300])
+@pytest.mark.parametrize("summand", ["none", "bias", "matrix"])
+def test_both_libraries_multiply_alike(monkeypatch: pytest.MonkeyPatch, rows: int, summand: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    # Every other row of a matrix: a view that is not contiguous.
+    x = torch.randn(2 * rows, 40, generator=generator)[::2]
+    weight = torch.randn(24, 40, generator=generator)
+    shapes: dict[str, tuple[int, ...]] = {"bias": (24,), "matrix": (rows, 24)}
+    plus = torch.randn(shapes[summand], generator=generator) if summand in shapes else None
+    before = None if plus is None else plus.clone()
+    found = {}
+    for is_preferred in (False, True):
+        monkeypatch.setattr(frozen_products, "prefers_onednn", lambda answer=is_preferred: answer)
+        y = frozen_products.product(x, weight.t(), plus)
+        found[is_preferred] = (y, frozen_products.product(y, weight))
+    for ours, expected in zip(found[True], found[False], strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-4)
+    if plus is not None:
+        assert torch.equal(plus, before)
