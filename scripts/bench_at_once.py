@@ -27,7 +27,7 @@ from typing import Any
 import bench_common as common
 
 from backends import openmp
-from backends.local.model.matmul_dtype import processor
+from backends.planning.matmul_rates import processor
 
 SETTINGS: dict[str, dict[str, str]] = {
     "ours": {"GOMP_SPINCOUNT": str(openmp.SPIN_COUNT)},

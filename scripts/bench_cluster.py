@@ -21,7 +21,7 @@ from typing import Any
 from bench_common import table
 from bench_evaluator import create_context_pairs
 
-from backends.local.model.matmul_dtype import processor
+from backends.planning.matmul_rates import processor
 from text2sql.equivalence.processes.process_pool import Workers, run_tasks
 from text2sql.equivalence.scoring import Pair, PairTask, score_pair, score_pairs
 

@@ -33,7 +33,7 @@ from typing import Any
 
 import bench_common as common
 
-from backends.local.model.matmul_dtype import processor
+from backends.planning.matmul_rates import processor
 
 Answers = list[list[int]]
 

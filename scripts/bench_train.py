@@ -43,7 +43,7 @@ from typing import Any
 
 import bench_common as common
 
-from backends.local.model.matmul_dtype import processor
+from backends.planning.matmul_rates import processor
 
 CONTENDERS = ("ours", "separate", "bfloat16", "plain", "plain-autocast", "trl", "trl-best")
 OURS = {"ours": {}, "separate": {"share_prefixes": False}, "bfloat16": {"matmul": "bfloat16"}}

@@ -34,6 +34,7 @@ CASES = {
     "wide": ("wide", 32, 1024, {}),
     "large vocabulary": ("large vocabulary", 16, 1024, {}),
     "deep": ("deep", 8, 1536, {}),
+    "bfloat16 products": ("smollm2-135m", 32, 512, {"matmul": "bfloat16"}),
     "nf4": ("smollm2-135m", 16, 1024, {"quantization": "nf4"}),
     "recomputed": ("smollm2-135m", 16, 1536, {"gradient_checkpointing": "on"}),
     "full": ("narrow", 1, 512, {"method": "full"}),
@@ -62,13 +63,14 @@ def case_of(name):
 
 def estimated(name):
     """Memory, and seconds of one step at this CPU's rate."""
-    from backends.planning.estimate import estimate_memory, training_flops
+    from backends.planning.estimate import estimate_memory, training_seconds
     from text2sql.estimate.devices import find_device
 
     shape, rank, trained, load, options = case_of(name)
     device = find_device("cpu")
-    flops = training_flops(shape, trained, ROWS * (PROMPT + COMPLETION - 1), ROWS * COMPLETION, PROMPT, options)
-    return estimate_memory(shape, trained, rank, load, options, device), flops / device.flops
+    tokens, scored = ROWS * (PROMPT + COMPLETION - 1), ROWS * COMPLETION
+    seconds = training_seconds(shape, trained, tokens, scored, PROMPT, options, device)
+    return estimate_memory(shape, trained, rank, load, options, device), seconds
 
 
 def write(name, directory):

@@ -16,8 +16,17 @@ import pytest
 from backends.interface import BackendError
 from backends.losses import LOSSES
 from backends.options import LocalOptions
-from backends.planning.estimate import CPU_OVERHEAD, DEVICES, Device, Load, estimate_memory, weight_bytes
+from backends.planning.estimate import (
+    CPU_OVERHEAD,
+    DEVICES,
+    Device,
+    Load,
+    estimate_memory,
+    training_seconds,
+    weight_bytes,
+)
 from backends.planning.lineup import lineup
+from backends.planning.matmul_rates import Rates
 from backends.planning.micro_batch_sizes import Lengths, micro_batch_sizes
 from backends.planning.shape import known_shapes, model_shape
 from tests.conftest import REPOSITORY
@@ -135,6 +144,37 @@ def test_what_saves_memory_saves_memory() -> None:
     layers = shape.layers * shape.layer_parameters
     assert exact.base["weights"] - narrow.base["weights"] == pytest.approx(2 * layers)
     assert exact.sampling["merged weights"] - narrow.sampling["merged weights"] == pytest.approx(2 * layers)
+
+
+@pytest.mark.parametrize(
+    ("rates", "options", "is_narrow"),
+    [
+        (Rates(1e11, 2e11), {}, True),
+        (Rates(1e11, 5e10), {}, False),
+        (Rates(1e11, 2e11), {"matmul": "float32"}, False),
+        (Rates(1e11, 2e11), {"quantization": "nf4"}, False),
+        (Rates(1e11, 2e11), {"method": "full"}, False),
+        (Rates(1e11, 2e11), {"dtype": "bfloat16"}, False),
+        (None, {}, False),
+    ],
+)
+def test_with_matmul_auto_memory_and_time_go_by_the_rates_of_the_processor(
+    rates: Rates | None, options: dict[str, Any], is_narrow: bool
+) -> None:
+    shape = model_shape("smollm2-135m-instruct")
+    cpu = Device("cpu", 16 * GIB, 7e10, 1e10, "float32", CPU_OVERHEAD, rates)
+    auto = LocalOptions(**{"matmul": "auto", **options})
+    chosen = LocalOptions(**{**options, "matmul": "bfloat16" if is_narrow else "float32"})
+
+    def estimate(options: LocalOptions) -> tuple[float, float]:
+        seconds = training_seconds(shape, 4_884_480, 1e5, 2e4, 120, options, cpu)
+        return estimate_memory(shape, 4_884_480, 16, LOAD, options, cpu).peak, seconds
+
+    assert estimate(auto) == estimate(chosen)
+    if is_narrow:
+        exact = estimate(LocalOptions(matmul="float32"))
+        # Attention, adapters and the output layer stay as fast as they were.
+        assert 0.5 * exact[1] < estimate(auto)[1] < 0.8 * exact[1]
 
 
 @pytest.mark.parametrize(("packing", "sharing"), [(False, False), (True, False), (True, True)])

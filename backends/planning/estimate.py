@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backends.options import LocalOptions
+from backends.planning.matmul_rates import Rates, bfloat16_obstacle
 from backends.planning.shape import ModelShape
 
 GIB = 2**30
@@ -30,6 +31,7 @@ class Device:
         bandwidth: Bytes/s.
         dtype: The dtype that `local.dtype=auto` selects.
         overhead: Bytes held before any tensor is: by the libraries of the process, or by the CUDA context.
+        rates: Of a CPU's matrix products in both dtypes, which `local.matmul=auto` goes by; None: not measured.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Device:
     bandwidth: float
     dtype: str
     overhead: float
+    rates: Rates | None = None
 
     @property
     def is_gpu(self) -> bool:
@@ -200,8 +203,14 @@ def stored_quantization(options: LocalOptions, device: Device) -> str:
 
 
 def stores_bfloat16(options: LocalOptions, device: Device) -> bool:
-    """Whether the layers of a float32 model are stored in bfloat16; assumed not for `auto`, which is measured later."""
-    return options.matmul == "bfloat16" and not device.is_gpu
+    """Whether a run stores the layers of a float32 model in bfloat16; with `auto` it goes by the device's rates."""
+    if options.matmul != "auto":
+        return options.matmul == "bfloat16" and not device.is_gpu
+    if device.rates is None or not device.rates.prefers_bfloat16:
+        return False
+    dtype = device.dtype if options.dtype == "auto" else options.dtype
+    quantization = stored_quantization(options, device)
+    return bfloat16_obstacle(options, device="cpu", dtype=dtype, quantization=quantization) is None
 
 
 def weight_bytes(shape: ModelShape, quantization: str, double: bool, width: int, *, narrow: bool = False) -> float:
@@ -240,10 +249,16 @@ def _logit_bytes(shape: ModelShape, positions: int, width: int, *, adapted: bool
     return float(positions * shape.vocabulary * (width + 4 + (width * (1 + adapted) if backward else 0)))
 
 
-def training_flops(
-    shape: ModelShape, trained: int, tokens: float, scored: float, mean_length: float, options: LocalOptions
+def training_seconds(
+    shape: ModelShape,
+    trained: int,
+    tokens: float,
+    scored: float,
+    mean_length: float,
+    options: LocalOptions,
+    device: Device,
 ) -> float:
-    """FLOPs of forward and backward over padded tokens, of which some are scored.
+    """Time of forward and backward over padded tokens, of which some are scored.
 
     A frozen weight costs 2 FLOPs a token forward and 2 backward (no gradient for itself), a trained one 2 more;
     gradient checkpointing computes the layers once more.
@@ -251,10 +266,16 @@ def training_flops(
     body = shape.layers * shape.layer_parameters
     # Causal, so half of T x T, for scores and values.
     attention = shape.layers * 2 * shape.queries * mean_length
-    again = 2 * body + attention if options.gradient_checkpointing == "on" else 0
-    if options.method == "full":
-        return tokens * (6 * body + 3 * attention + again) + scored * 6 * shape.head_parameters
-    return tokens * (4 * body + 3 * attention + again + 6 * trained) + scored * 4 * shape.head_parameters
+    is_recomputed = options.gradient_checkpointing == "on"
+    passes = 6 if options.method == "full" else 4
+    layers = tokens * body * (passes + 2 * is_recomputed)
+    rest = tokens * attention * (3 + is_recomputed) + scored * passes * shape.head_parameters
+    if options.method != "full":
+        rest += tokens * 6 * trained
+    speedup = 1.0
+    if device.rates is not None and stores_bfloat16(options, device):
+        speedup = device.rates.bfloat16 / device.rates.float32
+    return (layers / speedup + rest) / device.flops
 
 
 def sampling_seconds(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from backends.planning.estimate import CPU_OVERHEAD, DEVICES, Device
+from backends.planning.matmul_rates import rates
 from text2sql.config import Config
 
 # Rate of a training step on a CPU as a share of that of a large matrix product, measured by scripts/check_estimate.py.
@@ -35,9 +36,8 @@ def device_of(config: Config) -> Device:
 
 
 def _cpu(flops: float, bandwidth: float) -> Device:
-    return Device(
-        "cpu", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), flops, bandwidth, "float32", CPU_OVERHEAD
-    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Device("cpu", memory, flops, bandwidth, "float32", CPU_OVERHEAD, rates())
 
 
 def _local_gpu() -> Device | None:

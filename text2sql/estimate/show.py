@@ -12,7 +12,8 @@ from backends.planning.estimate import (
     Memory,
     sampling_seconds,
     stored_quantization,
-    training_flops,
+    stores_bfloat16,
+    training_seconds,
     weight_bytes,
 )
 from backends.planning.prices import find_prices
@@ -102,23 +103,26 @@ def _print_local(config: Config, forecast: Forecast, device: Device) -> None:
     for problem in unsupported_settings(config, device):
         console.print(problem, style="bold red", markup=False)
     width = BYTES[device.dtype if config.local.dtype == "auto" else config.local.dtype]
-    weights = weight_bytes(shape, stored_quantization(config.local, device), config.local.double_quantization, width)
-    flops = training_flops(
+    is_narrow = stores_bfloat16(config.local, device)
+    quantization = stored_quantization(config.local, device)
+    weights = weight_bytes(shape, quantization, config.local.double_quantization, width, narrow=is_narrow)
+    seconds = training_seconds(
         shape,
         trained_parameters(config, shape),
         load.computed * work.trained,
         work.scored,
         float(forecast.train.totals.mean()),
         config.local,
+        device,
     )
-    seconds = flops / device.flops
     tested = sampling_seconds(shape, load, work.questions, device, weights, width)
     parts, part = (work.steps, "a step") if config.rl.method is not None else (config.training.epochs, "an epoch")
     rate = "measured just now" if not device.is_gpu else "assumed"
+    bfloat16 = ", with products of frozen weights in bfloat16" if is_narrow else ""
     console.print(
         f"Time: training about {duration(seconds)} ({duration(seconds / parts)} {part}, "
-        f"{count(work.trained / seconds)} tokens/s), evaluations at most {duration(tested)}; at {rate} rates of "
-        f"{device.flops / 1e12:.3g} TFLOP/s and {device.bandwidth / 1e9:.0f} GB/s on {device.name}."
+        f"{count(work.trained / seconds)} tokens/s), evaluations at most {duration(tested)}; at "
+        f"{device.flops / 1e12:.3g} TFLOP/s and {device.bandwidth / 1e9:.0f} GB/s, {rate} of {device.name}{bfloat16}."
     )
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from backends.local.model.matmul_dtype import processor
+from backends.planning.matmul_rates import processor
 
 
 class FrozenLinear(nn.Linear):

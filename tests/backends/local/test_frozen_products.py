@@ -16,6 +16,7 @@ from backends.local.model import frozen_products, matmul_dtype
 from backends.local.model.frozen_products import FrozenLinear
 from backends.local.model.fused_llama import FusedLayer
 from backends.options import LocalOptions
+from backends.planning import matmul_rates
 from tests.support.datums import random_datums
 
 # Stated in docs/local_backend.md.
@@ -130,7 +131,7 @@ def test_it_is_refused_where_it_would_mean_nothing(open_local: Any, tiny_model: 
 def test_auto_takes_what_is_clearly_faster_and_says_so(
     open_local: Any, tiny_model: str, monkeypatch: pytest.MonkeyPatch, bfloat16: float, chosen: str
 ) -> None:
-    monkeypatch.setattr(matmul_dtype, "rates", lambda: matmul_dtype.Rates(1e11, bfloat16))
+    monkeypatch.setattr(matmul_dtype, "rates", lambda: matmul_rates.Rates(1e11, bfloat16))
     service = open_local(matmul="auto")
     service.create_lora_training_client(tiny_model, rank=4).result()
     assert service.describe().matmul == chosen
@@ -145,7 +146,7 @@ def test_bfloat16_where_it_is_slow_is_said(
     bfloat16: float,
     said: bool,
 ) -> None:
-    monkeypatch.setattr(matmul_dtype, "rates", lambda: matmul_dtype.Rates(1e11, bfloat16))
+    monkeypatch.setattr(matmul_dtype, "rates", lambda: matmul_rates.Rates(1e11, bfloat16))
     open_local(matmul="bfloat16").create_lora_training_client(tiny_model, rank=4).result()
     assert ("at 40 % of the rate of float32" in caplog.text) == said
 
@@ -153,17 +154,17 @@ def test_bfloat16_where_it_is_slow_is_said(
 def test_rates_of_a_quiet_machine_are_measured_once_and_kept(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXT2SQL_CACHE", str(tmp_path))
     measured: list[bool] = []
-    real, quiet = matmul_dtype._measure, [False]
+    real, quiet = matmul_rates._measure, [False]
 
-    def measure() -> tuple[matmul_dtype.Rates, bool]:
+    def measure() -> tuple[matmul_rates.Rates, bool]:
         measured.append(True)
         return real()[0], quiet[0]
 
-    def again() -> matmul_dtype.Rates:
-        matmul_dtype.rates.cache_clear()
-        return matmul_dtype.rates()
+    def again() -> matmul_rates.Rates:
+        matmul_rates.rates.cache_clear()
+        return matmul_rates.rates()
 
-    monkeypatch.setattr(matmul_dtype, "_measure", measure)
+    monkeypatch.setattr(matmul_rates, "_measure", measure)
     found = again()
     assert found.float32 > 0 and found.bfloat16 > 0 and not list(tmp_path.rglob("*.json"))
     quiet[0] = True
@@ -173,7 +174,7 @@ def test_rates_of_a_quiet_machine_are_measured_once_and_kept(tmp_path: Any, monk
     next(tmp_path.rglob("*.json")).write_text('{"float32": ')
     again()
     assert len(measured) == 3
-    matmul_dtype.rates.cache_clear()
+    matmul_rates.rates.cache_clear()
 
 
 def test_the_default_is_exact() -> None:
