@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import from_json
 
 from backends.server.api.request import explain, parsed, read_body, state_of
@@ -36,6 +36,10 @@ WITHOUT_EFFECT = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
 
 # One text, its token ids, or several of either.
 Prompt = str | list[int] | list[str] | list[list[int]]
+
+# Whose a message may be. The template decides which of them it takes.
+Role = Literal["system", "developer", "user", "assistant"]
+OF_TOOLS = ("tool", "function")
 
 Body = TypeVar("Body", bound="CompletionSettings")
 
@@ -114,12 +118,16 @@ class TextPart(BaseModel):
     text: str
 
 
+def _kind(value: Any) -> str:
+    return "null" if value is None else type(value).__name__
+
+
 class Message(BaseModel):
     """One turn of a conversation."""
 
     model_config = ConfigDict(extra="forbid")
 
-    role: str
+    role: Role
     content: str | list[TextPart]
 
     @model_validator(mode="before")
@@ -129,6 +137,25 @@ class Message(BaseModel):
         if isinstance(value, dict):
             return {name: held for name, held in value.items() if name in cls.model_fields or held not in (None, [])}
         return value
+
+    @field_validator("role", mode="before")
+    @classmethod
+    def _known_role(cls, role: Any) -> Any:
+        if role in OF_TOOLS:
+            raise ValueError(f'this server has no tools, so that no message has the role "{role}"; leave it out')
+        return role
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _text_alone(cls, content: Any) -> Any:
+        """Say which kind of content is not read here, where the union of types would list all that it is not."""
+        if not isinstance(content, str | list):
+            raise ValueError(f"a message holds a text or a list of text parts, not {_kind(content)}")
+        for part in content if isinstance(content, list) else ():
+            kind = part.get("type") if isinstance(part, dict) else _kind(part)
+            if kind != "text":
+                raise ValueError(f"the models here read text alone, not parts of type {str(kind)[:50]}")
+        return content
 
     @property
     def text(self) -> str:
