@@ -113,6 +113,33 @@ def test_custom_loss_must_depend_on_every_datum(client: Any) -> None:
         client.forward_backward_custom(DATA, lambda data, logprobs: (logprobs[0].sum(), {}), loss_type_input="logits")
 
 
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        (lambda data, lp: lp[0].sum(), "must return a tensor with one number and a dict"),
+        (lambda data, lp: (lp[0], {}), "must return a tensor with one number"),
+        (lambda data, lp: (1.0, {}), "its loss is a float"),
+        (lambda data, lp: (lp[0].sum().detach(), {}), "no gradient"),
+        (lambda data, lp: (lp[0].sum() * float("nan"), {}), "not finite at datum 0"),
+    ],
+)
+def test_what_is_no_custom_loss_is_refused(client: Any, loss: Any, sentence: str) -> None:
+    data = random_datums(1, 600)
+    with pytest.raises(ValueError, match=sentence):
+        client.forward_backward_custom(data, loss).result()
+    with pytest.raises(ValueError, match="no gradient has accumulated"):
+        client.optim_step(types.AdamParams()).result()
+
+
+def test_bad_hyperparameters_leave_the_gradient(client: Any) -> None:
+    client.forward_backward(random_datums(1, 600), "cross_entropy").result()
+    for values in ({"learning_rate": float("inf")}, {"learning_rate": float("nan")}, {"eps": 0}, {"weight_decay": -1}):
+        (name,) = values
+        with pytest.raises(ValueError, match=name):
+            client.optim_step(types.AdamParams(**values)).result()
+    assert client.optim_step(types.AdamParams()).result().metrics["grad_norm:mean"] > 0
+
+
 def test_settings_of_a_loss_are_checked(client: Any) -> None:
     with pytest.raises(ValueError, match="takes no settings"):
         client.forward(DATA, "cross_entropy", {"beta": 1.0})
