@@ -97,7 +97,12 @@ def _check_targets(targets: types.TensorData, length: int, vocabulary: int) -> N
         raise ValueError(f"target_prompt_logprobs must be an int64 tensor of token ids, got {targets.dtype}")
     if targets.shape is None or len(targets.shape) != 2 or targets.shape[0] != length - 1:
         raise ValueError(f"target_prompt_logprobs has shape {targets.shape}; it must be [{length - 1}, K] here.")
-    ids = targets.to_numpy(pad_value=-1)
+    if targets.shape[1] > vocabulary:
+        raise ValueError(f"target_prompt_logprobs asks for {targets.shape[1]} ids at a place; there are {vocabulary}.")
+    try:
+        ids = targets.to_numpy(pad_value=-1)
+    except (RuntimeError, IndexError, AssertionError) as error:
+        raise ValueError(f"target_prompt_logprobs is no sparse tensor: {str(error).splitlines()[0]}") from error
     if ids.size and not (ids.min() >= -1 and ids.max() < vocabulary):
         raise ValueError(f"target_prompt_logprobs has an id outside -1..{vocabulary - 1}.")
     if not (ids >= 0).any():

@@ -19,9 +19,13 @@ import torch
 from tinker import types
 from torch import Tensor
 
+from backends.local.model_input import text_tokens
 from backends.losses import SEQUENCE, TARGETS, Loss
 from backends.planning.batch_plan import Kind, plan_batches
 from backends.planning.prefix_tree import Segment, build_segments, cut_micro_batches, sort_by_prefix
+
+# Of an empty list, numpy makes an array of floats.
+EMPTY = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ def _row(index: int, datum: types.Datum, loss: Loss, vocabulary: int, max_length
     """Check one datum; an error's message continues a sentence that begins with the datum."""
     if not isinstance(datum, types.Datum):
         raise ValueError(f"is of type {type(datum).__name__}; it must be a tinker.Datum")
-    tokens = _ids("model_input", _input_ids(datum.model_input), vocabulary)
+    tokens = _ids("model_input", np.asarray(text_tokens(datum.model_input) or EMPTY), vocabulary)
     length = len(tokens)
     if not 0 < length <= max_length:
         raise ValueError(f"has {length} tokens; the model takes 1 to {max_length}")
@@ -127,13 +131,6 @@ def _row(index: int, datum: types.Datum, loss: Loss, vocabulary: int, max_length
         scored=(inputs[loss.scored_by] != 0).any(dim=1) if loss.scored_by else torch.ones(length, dtype=torch.bool),
         one_dimensional=targets.ndim == 1,
     )
-
-
-def _input_ids(model_input: types.ModelInput) -> np.ndarray:
-    for chunk in model_input.chunks:
-        if not isinstance(chunk, types.EncodedTextChunk):
-            raise ValueError(f"has a chunk of type {chunk.type} in model_input; the models here read text tokens alone")
-    return np.asarray(model_input.to_ints() or np.zeros(0, dtype=np.int64))
 
 
 def _ids(name: str, ids: np.ndarray, vocabulary: int) -> np.ndarray:

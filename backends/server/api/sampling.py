@@ -85,8 +85,9 @@ async def asample(request: Request) -> UntypedAPIFuture:
     name, seq_id = wanted.sampling_session_id, wanted.seq_id
     if name is None or seq_id is None or seq_id < 0:
         raise ApiError(400, "asample needs sampling_session_id and seq_id.")
-    state.check_sample(wanted)
-    state.session(owner, state.samplers.find(owner, name).session)
+    sampler = state.samplers.find(owner, name)
+    state.session(owner, sampler.session)
+    state.check_sample(sampler.base_model, wanted)
     pending, new = state.futures.add(name, seq_id, owner)
     if new:
         queue = state.sampler_queue(owner, name, lambda: state.samplers.weights_of(owner, name))
