@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue
 from tinker import types
 from tinker.types.copy_weights_request import CopyWeightsRequest
 from tinker.types.copy_weights_response import CopyWeightsResponse
@@ -80,9 +80,11 @@ class DescribedSession(BaseModel):
 
 
 class TtlRequest(BaseModel):
-    """How long a checkpoint has left; None is for ever."""
+    """How long a checkpoint has left; None is for ever, which a misspelt field must not be taken for."""
 
-    ttl_seconds: int | None = None
+    model_config = ConfigDict(extra="forbid")
+
+    ttl_seconds: int | None
 
 
 @router.get("/healthz")

@@ -8,7 +8,7 @@ import time
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from tinker import types
 from tinker.types.client_config_response import ClientConfigResponse
 from tinker.types.client_dynamic_config_response import ClientDynamicConfigResponse
@@ -35,6 +35,18 @@ class CancelRequest(BaseModel):
     """Which request is not wanted any more."""
 
     request_id: str
+
+
+class KnownParams(types.SamplingParams):
+    """The protocol's parameters; one that is not known here, or misspelt, must not be taken for its default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SampleRequest(types.SampleRequest):
+    """The protocol's request, with parameters that are all known."""
+
+    sampling_params: KnownParams
 
 
 @router.post("/create_sampling_session")
@@ -81,7 +93,7 @@ async def asample(request: Request) -> UntypedAPIFuture:
     """Sample from a sampler."""
     state, owner = state_of(request), owner_of(request)
     body = await read_body(request, state.limits.sample_request_bytes)
-    wanted = await parse(request, types.SampleRequest, body)
+    wanted = await parse(request, SampleRequest, body)
     name, seq_id = wanted.sampling_session_id, wanted.seq_id
     if name is None or seq_id is None or seq_id < 0:
         raise ApiError(400, "asample needs sampling_session_id and seq_id.")

@@ -8,7 +8,8 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import from_json
 
-from backends.server.api.request import explain, parsed, read_body, state_of
+from backends.server.api.json_body import check_json, explain, require_json
+from backends.server.api.request import parsed, read_body, state_of
 from backends.server.errors import ApiError
 
 DEFAULT_COMPLETION_TOKENS = 16
@@ -190,20 +191,27 @@ class ChatRequest(CompletionSettings):
 
 
 async def read_request(request: Request, kind: type[Body]) -> Body:
-    """The body of a completion (ApiError: 400 names what is not supported, 422 what is wrong)."""
+    """The body of a completion.
+
+    Raises:
+        ApiError: 415 if it is not sent as JSON, 400 if it is none or with the name of what is not supported, 422 with
+            the field that is wrong.
+    """
     body = await read_body(request, state_of(request).limits.sample_request_bytes)
+    require_json(request.headers)
     return await parsed(request, lambda content: _read(content, kind), body)
 
 
 def _read(body: bytes, kind: type[Body]) -> Body:
+    check_json(body)
     try:
         values = from_json(body)
     except ValueError as error:
-        raise ApiError(422, f"The body is no JSON: {error}.") from error
+        raise ApiError(400, f"The body is no JSON: {error}.") from error
     if not isinstance(values, dict):
         raise ApiError(422, "The body must be a JSON object.")
     try:
-        return kind.model_validate(_supported(values, kind))
+        return kind.model_validate(_supported(values, kind), strict=True)
     except ValidationError as error:
         raise ApiError(422, explain(error)) from error
 
@@ -215,6 +223,6 @@ def _supported(values: dict[str, Any], kind: type[Body]) -> dict[str, Any]:
         if value is None or name in WITHOUT_EFFECT or value in NEUTRAL.get(name, ()):
             continue
         if name not in kind.model_fields:
-            raise ApiError(400, f"{name} is not supported by this server; leave it out.")
+            raise ApiError(400, f"{name[:100]} is not supported by this server; leave it out.")
         kept[name] = value
     return kept
