@@ -15,6 +15,7 @@ import tinker
 from tinker.types import RequestErrorCategory
 
 from backends.interface import BackendError
+from backends.server.errors import ApiError
 
 JSON = "application/json"
 # The mark of a start of the server, the model or sampler, and the request's number there.
@@ -183,6 +184,8 @@ def failure(error: BaseException) -> Failure:
     """What an exception of the backend is to a client: its own mistake, with the message, or the server's."""
     if isinstance(error, tinker.RequestFailedError):
         return Failure(str(error), _category(error.category))
+    if isinstance(error, ApiError):
+        return Failure(error.detail, "user" if error.status < 500 else "server")
     if isinstance(error, (ValueError, TypeError, OverflowError, BackendError)):
         return Failure(str(error), "user")
     return Failure(f"{type(error).__name__}: {error}", "server")

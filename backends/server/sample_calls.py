@@ -66,7 +66,9 @@ def _check_amount(request: types.SampleRequest, longest: int, limits: Limits) ->
     if stops > limits.stops_per_request:
         raise ValueError(f"{stops} stops in one request; this server takes {limits.stops_per_request}.")
     sampled = longest if params.max_tokens is None else min(longest, params.max_tokens)
-    of_prompt = (request.topk_prompt_logprobs + request.prompt_alt_tokens_k) * request.prompt.length
+    # An image may not know its length; it is refused with the call.
+    length = sum(chunk.length for chunk in request.prompt.chunks if isinstance(chunk, types.EncodedTextChunk))
+    of_prompt = (request.topk_prompt_logprobs + request.prompt_alt_tokens_k) * length
     targets = request.target_prompt_logprobs
     of_targets = math.prod(targets.shape or ()) if targets else 0
     alternatives = request.topk_sample_logprobs * sampled * request.num_samples + of_prompt + of_targets

@@ -20,7 +20,7 @@ from backends.server.arriving import ArrivingBytes
 from backends.server.auth import Keys
 from backends.server.checkpoint_registry import Checkpoints
 from backends.server.database import Database, make_private_directory
-from backends.server.errors import ApiError
+from backends.server.errors import ApiError, check_number
 from backends.server.futures import Failure, FutureStore, PendingRequest, Result
 from backends.server.metrics import Metrics
 from backends.server.queues import Job, ModelQueue, SamplerQueue, Turns, Work, carry_out
@@ -206,8 +206,12 @@ class ServerState:
 
         Returns:
             The request's and the model's id.
+
+        Raises:
+            ApiError: The session is over, the number is none, or the user has as many models as there may be.
         """
         self.session(owner, session)
+        check_number("model_seq_id", model_seq_id)
         model_id = f"{session}:train:{model_seq_id}"
         queue = self.scheduler.model_queue(model_id)
         if queue is None:

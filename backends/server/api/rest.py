@@ -25,7 +25,7 @@ from tinker.types.weights_info_response import WeightsInfoResponse
 from backends.checkpoint_paths import SCHEME, CheckpointPath, check_ttl
 from backends.server.api.request import owner_of, parse, state_of
 from backends.server.checkpoint_registry import NEWEST_FIRST, ListedCheckpoint, describe, moment
-from backends.server.errors import ApiError
+from backends.server.errors import ApiError, check_number
 from backends.server.state import ServerState
 from backends.server.tables import Checkpoint, Sampler, Session, TrainingRun
 
@@ -256,6 +256,7 @@ async def copy_weights(request: Request) -> CopyWeightsResponse:
         raise ApiError(400, str(error)) from error
     again = request.headers.get("x-idempotency-key", uuid.uuid4().hex)
     session = wanted.session_id or str(uuid.uuid5(uuid.NAMESPACE_OID, f"{owner} {again}"))
+    check_number("model_seq_id", wanted.model_seq_id or 0)
     run = f"{session}:train:{wanted.model_seq_id or 0}"
     where = replace(CheckpointPath.parse(wanted.source_path), run=run)
     # One after another: a copy that is asked for again while it is being made is there when its turn comes.

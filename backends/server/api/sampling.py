@@ -20,7 +20,7 @@ from tinker.types.shared.untyped_api_future import UntypedAPIFuture
 from tinker.types.telemetry_response import TelemetryResponse
 
 from backends.server.api.request import owner_of, parse, read_body, state_of
-from backends.server.errors import ApiError
+from backends.server.errors import ApiError, check_number
 from backends.server.futures import Failure, PendingRequest, Result, is_sample
 from backends.server.scheduler import GOING_DOWN
 from backends.server.state import ServerState
@@ -54,6 +54,7 @@ async def create_sampling_session(request: Request) -> types.CreateSamplingSessi
     """A sampler of saved weights, or of a base model."""
     state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, types.CreateSamplingSessionRequest)
+    check_number("sampling_session_seq_id", wanted.sampling_session_seq_id)
     state.session(owner, wanted.session_id)
     try:
         if wanted.model_path is not None:
@@ -95,8 +96,9 @@ async def asample(request: Request) -> UntypedAPIFuture:
     body = await read_body(request, state.limits.sample_request_bytes)
     wanted = await parse(request, SampleRequest, body)
     name, seq_id = wanted.sampling_session_id, wanted.seq_id
-    if name is None or seq_id is None or seq_id < 0:
+    if name is None or seq_id is None:
         raise ApiError(400, "asample needs sampling_session_id and seq_id.")
+    check_number("seq_id", seq_id)
     sampler = state.samplers.find(owner, name)
     state.session(owner, sampler.session)
     state.check_sample(sampler.base_model, wanted)

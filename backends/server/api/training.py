@@ -21,7 +21,7 @@ from backends.local.step.optim import check_optimizer
 from backends.server import external_weights, split_calls, wire
 from backends.server.api.json_body import check_json, read_model, require_json
 from backends.server.api.request import hold, owner_of, parse, parsed, read_body, state_of
-from backends.server.errors import ApiError
+from backends.server.errors import ApiError, check_number
 from backends.server.futures import Result
 from backends.server.queues import ModelQueue, Work
 from backends.server.state import ServerState, json_result
@@ -283,6 +283,7 @@ async def save_weights_for_sampler(request: Request) -> UntypedAPIFuture:
         def unnamed() -> Result:
             if wanted.sampling_session_seq_id is None:
                 raise ValueError("save_weights_for_sampler needs a path or a sampling_session_seq_id.")
+            check_number("sampling_session_seq_id", wanted.sampling_session_seq_id)
             path = save_under(f"snapshot-{wanted.sampling_session_seq_id}", snapshot=True)
             run = state.run(queue.owner, queue.name)
             sampler = state.samplers.add_snapshot(

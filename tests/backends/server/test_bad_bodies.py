@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.running import Running
+from tests.support.running import KEY, Running
 from tests.support.wire import ADAM, Wire, prompt_of
 
 NO_JSON: list[bytes] = [
@@ -310,6 +311,42 @@ def test_values_have_the_types_of_their_fields(wire: Wire) -> None:
     assert "beta1" in wire.result(answer)["error"]
     path = f"/api/v1/training_runs/{wire.model}/checkpoints/weights/w/ttl"
     assert wire.http.put(path, json={"ttl": 3600}).status_code == 422
+
+
+@pytest.mark.parametrize("number", [-1, 2**63])
+def test_numbers_are_those_that_a_client_counts(wire: Wire, number: int) -> None:
+    wire = Wire(wire.http)
+    wire.result(wire.create())
+    session = {"session_id": wire.session}
+    for route, body in {
+        "create_model": {**session, "model_seq_id": number, "base_model": "tiny"},
+        "load_weights": {**session, "model_seq_id": number, "path": "tinker://a/weights/b", "optimizer": True},
+        "create_sampling_session": {**session, "sampling_session_seq_id": number, "base_model": "tiny"},
+        "asample": {**BODIES["/api/v1/asample"], "sampling_session_id": wire.sampler(), "seq_id": number},
+    }.items():
+        answer = wire.post(route, body)
+        assert answer.status_code == 400 and f"seq_id is {number}" in answer.json()["detail"]
+    unnamed = {"model_id": wire.model, "seq_id": 1, "sampling_session_seq_id": number}
+    told = wire.result(wire.post("save_weights_for_sampler", unnamed))
+    assert f"seq_id is {number}" in told["error"] and told["category"] == "user"
+
+
+def test_ids_that_no_request_has(wire: Wire) -> None:
+    for request_id in ("zzz", "", "a/b", "../x/1", "0123abcd/x/-1"):
+        told = wire.poll(request_id).json()
+        assert "no id of a request" in told["error"] and told["category"] == "user"
+
+
+def test_who_leaves_in_the_middle_of_a_body_is_no_fault(quick: Running, caplog: pytest.LogCaptureFixture) -> None:
+    host, port = quick.url.removeprefix("http://").split(":")
+    head = "POST /api/v1/{} HTTP/1.1\r\nHost: {}\r\nX-API-Key: {}\r\nContent-Length: 100\r\n\r\n{{"
+    for route in ("create_session", "asample", "forward_backward", "optim_step"):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(head.format(route, host, KEY).encode())
+    with quick.http() as http:
+        for _ in range(10):
+            assert http.get("/healthz").status_code == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_many_faults_are_told_in_few_words(wire: Wire) -> None:
