@@ -86,6 +86,9 @@ def read_model(kind: type[Body], body: bytes) -> Body:
 def explain(error: ValidationError) -> str:
     """What is wrong with a body, one field after another."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in faults[:TOLD]]
+    told = [
+        f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in faults[:TOLD]
+    ]
     more = len(faults) - len(told)
     return "; ".join([*told, *([f"and {more} more"] if more else [])])

@@ -391,6 +391,17 @@ def test_a_sample_that_cannot_be_is_refused_at_the_door(wire: Wire, sentence: st
     assert wire.answer(wire.sample(wire.sampler(), [1, 2], 1, 2))
 
 
+def test_fields_of_several_types_say_what_they_must_be(wire: Wire) -> None:
+    prompts: list[Any] = [["a", 5], [[1], "a"], [1.0], [True], {"a": 1}, [[[1]]], 3]
+    stops: list[Any] = [[5], [None], 3, {"a": 1}]
+    for field, values in {"prompt": prompts, "stop": stops}.items():
+        for value in values:
+            answer = wire.http.post("/v1/completions", json={"model": "tiny", "prompt": "a", field: value})
+            assert answer.status_code == 422 and answer.json()["error"]["message"].startswith(
+                f"{field}: must be a text"
+            )
+
+
 @pytest.mark.parametrize(
     "change", [{"prompt": [600]}, {"prompt": [-1]}, {"prompt": []}, {"seed": -1}, {"seed": 2**63}, {"max_tokens": 0}]
 )

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import from_json
 
 from backends.server.api.json_body import check_json, explain, require_json
@@ -35,7 +44,19 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 # Labels, which change nothing of the answer.
 WITHOUT_EFFECT = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
 
-# One text, its token ids, or several of either.
+
+def _must_be(what: str) -> WrapValidator:
+    """Says what a field of several types must be, where each of the types would say what it is not."""
+
+    def check(value: Any, types_of_field: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return types_of_field(value)
+        except ValidationError as error:
+            raise ValueError(f"must be {what}") from error
+
+    return WrapValidator(check)
+
+
 Prompt = str | list[int] | list[str] | list[list[int]]
 
 # Whose a message may be. The template decides which of them it takes.
@@ -62,7 +83,7 @@ class CompletionSettings(BaseModel):
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     n: int = Field(1, ge=1)
-    stop: str | list[str] = []
+    stop: Annotated[str | list[str], _must_be("a text or a list of texts")] = []
     seed: int | None = None
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
@@ -86,7 +107,7 @@ class CompletionSettings(BaseModel):
 class CompletionRequest(CompletionSettings):
     """``POST /v1/completions``."""
 
-    prompt: Prompt
+    prompt: Annotated[Prompt, _must_be("a text, a list of token ids, or a list of either, whose elements are alike")]
     max_tokens: int = Field(DEFAULT_COMPLETION_TOKENS, ge=0)
     logprobs: int | None = Field(None, ge=0, le=MOST_TOP_LOGPROBS)
     echo: bool = False
