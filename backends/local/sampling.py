@@ -137,6 +137,9 @@ class LocalSamplingClient:
             topk: Number of likeliest tokens to return at each sampled position.
             on_token: Called with each token of the first continuation.
         """
+        if not isinstance(sampling_params, types.SamplingParams):
+            kind = type(sampling_params).__name__
+            raise ValueError(f"sampling_params is a {kind}; it must be a tinker.SamplingParams.")
         seed = random.getrandbits(63) if sampling_params.seed is None else sampling_params.seed
         try:
             tokens = text_tokens(prompt)

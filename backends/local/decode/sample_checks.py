@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from tinker import types
 
+from backends.local.arguments import check_seed, check_whole
+
 if TYPE_CHECKING:
     from backends.local.decode.batcher import SampleCall
-
-# PyTorch's generators take no more.
-SEEDS = 2**63
 
 
 def check_call(call: SampleCall, vocabulary: int, max_length: int) -> None:
@@ -32,10 +31,8 @@ def check_call(call: SampleCall, vocabulary: int, max_length: int) -> None:
         raise ValueError(f"The prompt has {len(call.prompt)} tokens; the model takes 1 to {longest}.")
     if not (min(call.prompt) >= 0 and max(call.prompt) < vocabulary):
         raise ValueError(f"The prompt has a token id outside 0..{vocabulary - 1}.")
-    if call.num_samples < 1:
-        raise ValueError(f"num_samples is {call.num_samples}; it must be at least 1.")
-    if not 0 <= call.topk <= vocabulary:
-        raise ValueError(f"topk_sample_logprobs is {call.topk}; it must be 0 to {vocabulary}.")
+    check_whole("num_samples", call.num_samples, 1)
+    check_whole("topk_sample_logprobs", call.topk, 0, vocabulary)
     call.prompt_request.check(call.prompt, vocabulary)
     _check_params(call.params, vocabulary)
     if call.params.max_tokens == 0 and not call.prompt_request:
@@ -43,16 +40,15 @@ def check_call(call: SampleCall, vocabulary: int, max_length: int) -> None:
 
 
 def _check_params(params: types.SamplingParams, vocabulary: int) -> None:
-    if params.max_tokens is not None and params.max_tokens < 0:
-        raise ValueError(f"max_tokens is {params.max_tokens}; it must be 0 or more.")
+    if params.max_tokens is not None:
+        check_whole("max_tokens", params.max_tokens, 0)
     if not 0 <= params.temperature < math.inf:
         raise ValueError(f"temperature is {params.temperature}; it must be a finite number, 0 (greedy) or more.")
     if not 0 < params.top_p <= 1:
         raise ValueError(f"top_p is {params.top_p}; it must be in (0, 1], and 1 is no limit.")
     if params.top_k < 1 and params.top_k != -1:
         raise ValueError(f"top_k is {params.top_k}; it must be 1 or more, or -1 for no limit.")
-    if params.seed is not None and not 0 <= params.seed < SEEDS:
-        raise ValueError(f"seed is {params.seed}; it must be 0 or more and below 2 to the power of 63.")
+    check_seed(params.seed)
     _check_stops([params.stop] if isinstance(params.stop, str) else params.stop or (), vocabulary)
 
 

@@ -15,7 +15,7 @@ from tinker.types.save_weights_for_sampler_request import SaveWeightsForSamplerR
 from tinker.types.save_weights_request import SaveWeightsRequest
 from tinker.types.shared.untyped_api_future import UntypedAPIFuture
 
-from backends.checkpoint_paths import CheckpointPath
+from backends.checkpoint_paths import CheckpointPath, check_name
 from backends.local.resumable import Resumable
 from backends.local.step.optim import check_optimizer
 from backends.server import external_weights, split_calls, wire
@@ -26,8 +26,6 @@ from backends.server.futures import Result
 from backends.server.queues import ModelQueue, Work
 from backends.server.state import ServerState, json_result
 from backends.server.tables import ModelSpec, TrainingRun
-
-LONGEST_NAME = 200
 
 router = APIRouter(prefix="/api/v1")
 Body = TypeVar("Body", bound=BaseModel)
@@ -353,6 +351,5 @@ def _enqueue(state: ServerState, queue: ModelQueue, seq_id: Any, work: Work, siz
 def _name(path: str | None) -> str:
     if not path:
         raise ValueError("A checkpoint needs a name.")
-    if len(path) > LONGEST_NAME:
-        raise ValueError(f"The checkpoint's name has {len(path)} letters; at most {LONGEST_NAME} are allowed.")
+    check_name(path)
     return path

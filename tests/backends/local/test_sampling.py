@@ -407,3 +407,22 @@ def test_a_listener_that_fails_fails_its_call_alone(base: Any) -> None:
     with pytest.raises(OSError, match="the line is dead"):
         call.result()
     assert len(neighbour.result().sequences[0].tokens) == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1], 1, params()), "prompt has an input of type list"),
+        ((ids([1]), 1, None), "sampling_params is a NoneType"),
+        ((ids([1]), 1.5, params()), "num_samples is 1.5; it must be a whole number"),
+        ((ids([1]), True, params()), "num_samples is True"),
+        ((ids([1]), 1, params(), True, 1.5), "topk_prompt_logprobs is 1.5"),
+        ((ids([1]), 1, params(), True, 0, 1.5), "topk_sample_logprobs is 1.5"),
+        ((ids([1]), 1, params(), True, 0, 0, [1]), "target_prompt_logprobs is a list"),
+    ],
+)
+def test_a_call_of_other_types_is_refused_before_it_joins_others(base: Any, arguments: Any, message: str) -> None:
+    busy = base.sample(ids(PROMPTS[1]), 1, params())
+    with pytest.raises(ValueError, match=message):
+        base.sample(*arguments)
+    assert busy.result().sequences
