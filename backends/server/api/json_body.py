@@ -30,26 +30,26 @@ def require_json(headers: Mapping[str, str]) -> None:
 
 
 def check_json(body: bytes) -> None:
-    """Refuse (ApiError with 400) what is no JSON, or what two readers would read in two ways."""
+    """Refuse (ApiError with 422) what is no JSON, or what two readers would read in two ways."""
     if not body.strip():
-        raise ApiError(400, "The body is empty; send a JSON object.")
+        raise ApiError(422, "The body is empty; send a JSON object.")
     try:
         json.loads(
             body.decode(), object_pairs_hook=_once_each, parse_float=_finite, parse_constant=_not_finite, parse_int=_int
         )
     except UnicodeDecodeError as error:
-        raise ApiError(400, f"The body is no JSON: it is not UTF-8 ({error.reason} at byte {error.start}).") from error
+        raise ApiError(422, f"The body is no JSON: it is not UTF-8 ({error.reason} at byte {error.start}).") from error
     except json.JSONDecodeError as error:
-        raise ApiError(400, f"The body is no JSON: {error}.") from error
+        raise ApiError(422, f"The body is no JSON: {error}.") from error
     except RecursionError as error:
-        raise ApiError(400, "The body is no JSON of a request: it is nested too deeply.") from error
+        raise ApiError(422, "The body is no JSON of a request: it is nested too deeply.") from error
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for key, value in pairs:
         if key in read:
-            raise ApiError(400, f'The body has the key "{key[:100]}" twice in one object; which is meant?')
+            raise ApiError(422, f'The body has the key "{key[:100]}" twice in one object; which is meant?')
         read[key] = value
     return read
 
@@ -60,13 +60,13 @@ def _finite(number: str) -> float:
 
 
 def _not_finite(number: str) -> NoReturn:
-    raise ApiError(400, f"The body has the number {number[:50]}, which is not finite; JSON has none.")
+    raise ApiError(422, f"The body has the number {number[:50]}, which is not finite; JSON has none.")
 
 
 def _int(number: str) -> int:
     # Python refuses to read numbers of thousands of digits; none here needs a hundred.
     if len(number) > 100:
-        raise ApiError(400, f"The body has a number of {len(number)} digits; none needs so many.")
+        raise ApiError(422, f"The body has a number of {len(number)} digits; none needs so many.")
     return int(number)
 
 
@@ -74,7 +74,7 @@ def read_model(kind: type[Body], body: bytes) -> Body:
     """A body as one of the protocol's types, whose values must have the types of their fields: "5" is no number.
 
     Raises:
-        ApiError: 400 if it is no JSON, 422 with what is wrong, field by field.
+        ApiError: 422 with what is wrong, field by field.
     """
     check_json(body)
     try:

@@ -81,7 +81,7 @@ async def parse(request: Request, kind: type[Body], body: bytes | None = None) -
     """The body as one of the SDK's types.
 
     Raises:
-        ApiError: 415 if it is not sent as JSON, 400 if it is none, 422 with the field that is wrong.
+        ApiError: 415 if it is not sent as JSON, 422 with what is wrong.
     """
     content = await read_body(request) if body is None else body
     require_json(request.headers)

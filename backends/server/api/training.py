@@ -19,7 +19,7 @@ from backends.checkpoint_paths import CheckpointPath, check_name
 from backends.local.resumable import Resumable
 from backends.local.step.optim import check_optimizer
 from backends.server import external_weights, split_calls, wire
-from backends.server.api.json_body import check_json, read_model, require_json
+from backends.server.api.json_body import read_model, require_json
 from backends.server.api.request import hold, owner_of, parse, parsed, read_body, state_of
 from backends.server.errors import ApiError, check_number
 from backends.server.futures import Result
@@ -327,8 +327,9 @@ async def _ordered(
     try:
         values = from_json(content)
         model_id, seq_id = values["model_id"], values["seq_id"]
-    except (ValueError, KeyError, TypeError) as error:
-        check_json(content)
+    except ValueError as error:
+        raise ApiError(400, f"The body is no JSON: {error}.") from error
+    except (KeyError, TypeError) as error:
         raise ApiError(400, "The body must be a JSON object with model_id and seq_id.") from error
     queue = state.model_queue(owner, str(model_id))
     try:

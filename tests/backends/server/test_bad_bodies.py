@@ -262,11 +262,22 @@ def test_odd_queries(wire: Wire, query: str) -> None:
     ],
 )
 def test_what_does_not_read_in_one_way_is_refused(wire: Wire, body: bytes, sentence: str) -> None:
-    for route in ("/api/v1/session_heartbeat", "/v1/completions", "/api/v1/asample", "/api/v1/optim_step"):
+    for route in ("/api/v1/session_heartbeat", "/v1/completions", "/api/v1/asample", "/api/v1/create_model"):
         answer = ask(wire, route, body)
         told = answer.json()
-        assert answer.status_code == 400
+        assert answer.status_code == 422
         assert sentence in (told["error"]["message"] if "error" in told else told["detail"])
+
+
+def test_a_body_in_a_models_order_uses_its_number_up(wire: Wire) -> None:
+    wire = Wire(wire.http)
+    wire.result(wire.create())
+    for number, more in enumerate((b', "seq_id": 1', b', "learning_rate": NaN', b', "adam_params": "x"'), start=1):
+        body = b'{"model_id": "%s", "seq_id": %d%s}' % (wire.model.encode(), number, more)
+        body = body.replace(b'"seq_id": 1, "seq_id": 1', b'"seq_id": 9, "seq_id": 1')
+        told = wire.result(ask(wire, "/api/v1/optim_step", body))
+        assert told["category"] == "user" and told["error"]
+    assert "no gradient" in wire.result(wire.step(4))["error"]
 
 
 @pytest.mark.parametrize(

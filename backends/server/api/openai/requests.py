@@ -215,8 +215,7 @@ async def read_request(request: Request, kind: type[Body]) -> Body:
     """The body of a completion.
 
     Raises:
-        ApiError: 415 if it is not sent as JSON, 400 if it is none or with the name of what is not supported, 422 with
-            the field that is wrong.
+        ApiError: 415 if it is not sent as JSON, 400 with the name of what is not supported, 422 with what is wrong.
     """
     body = await read_body(request, state_of(request).limits.sample_request_bytes)
     require_json(request.headers)
@@ -228,7 +227,7 @@ def _read(body: bytes, kind: type[Body]) -> Body:
     try:
         values = from_json(body)
     except ValueError as error:
-        raise ApiError(400, f"The body is no JSON: {error}.") from error
+        raise ApiError(422, f"The body is no JSON: {error}.") from error
     if not isinstance(values, dict):
         raise ApiError(422, "The body must be a JSON object.")
     try:

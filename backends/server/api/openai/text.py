@@ -90,17 +90,19 @@ class Tokenizer:
                 return self._encoder.apply_chat_template(messages, add_generation_prompt=True, **options)
 
         try:
-            if spelled:
-                ids: list[int] = await asyncio.to_thread(write, **SPELLED_AS_TEXT)
-                return ids
-            text: str = await asyncio.to_thread(write, tokenize=False)
+            if not spelled:
+                text: str = await asyncio.to_thread(write, tokenize=False)
+                return (await self.encode([text], most, special=False))[0]
+            ids: list[int] = await asyncio.to_thread(write, **SPELLED_AS_TEXT)
+            return ids
         except TemplateError as error:
             raise ApiError(400, f"The model's chat template refuses this conversation: {error}.") from error
         except ValueError as error:
+            if not spelled:
+                raise
             raise ApiError(
                 400, f"A message spells a control token, which the model's tokenizer cannot read as text: {error}."
             ) from error
-        return (await self.encode([text], most, special=False))[0]
 
     def decode(self, tokens: list[int]) -> str:
         """The text of tokens, without those that stand for no text."""
