@@ -9,7 +9,7 @@ import threading
 from fastapi import APIRouter, Request, Response
 
 from backends.server.api.errors import LEFT
-from backends.server.api.json_body import check_json, require_json
+from backends.server.api.json_body import require_json
 from backends.server.api.request import owner_of, read_body, state_of
 from backends.server.errors import ApiError
 from backends.server.scheduler import Busy
@@ -61,5 +61,4 @@ async def _carried_out(service: JsonService, request: Request, body: bytes) -> R
 
 
 def _content(service: JsonService, body: bytes, stopped: threading.Event) -> bytes:
-    check_json(body)
     return json.dumps(service.answer(body, stopped)).encode()
