@@ -175,6 +175,26 @@ def test_sampling_clients_of_a_training_client(service: Any, client: Any, make_t
         client.create_sampling_client(path, record_stability_info=True)
 
 
+@pytest.mark.parametrize(
+    "values", [{"rank": 0}, {"rank": 1.5}, {"rank": True}, {"rank": "4"}, {"seed": -1}, {"seed": 2**70}, {"seed": "a"}]
+)
+def test_rank_and_seed_are_whole_numbers(service: Any, tiny_model: str, values: dict[str, Any]) -> None:
+    ((name, value),) = values.items()
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; it must be a whole number"):
+        service.create_lora_training_client(tiny_model, **{"rank": 2, **values})
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "a b", "é", "a\x00", "-a", "a" * 201, None, 5])
+def test_what_names_no_checkpoint_is_refused(client: Any, name: Any) -> None:
+    for save in (client.save_state, client.save_weights_for_sampler, client.save_weights_external):
+        with pytest.raises(ValueError, match=r"[Cc]heckpoint"):
+            save(name).result()
+    with pytest.raises(ValueError, match="ttl_seconds is '3600'"):
+        client.save_state("w", ttl_seconds="3600").result()
+    with pytest.raises(ValueError, match="tinker path"):
+        client.load_state(name).result()
+
+
 def test_what_the_local_backend_does_not_have_says_so(service: Any, client: Any, tiny_model: str) -> None:
     with pytest.raises(ValueError, match="only AdamW"):
         service.create_lora_training_client(tiny_model, optimizer=types.optimizer.DimuonOptimizerConfig())
