@@ -6,6 +6,7 @@ alone, ``external_weights`` are files for other programs. Imports neither torch 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,11 @@ SEGMENTS: dict[Kind, str] = {
     "external": "external_weights",
 }
 KINDS: dict[str, Kind] = {segment: kind for kind, segment in SEGMENTS.items()}
+
+# Of checkpoints, and of the directories of runs.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# File systems allow 255 bytes, of which a temporary name beside it needs some.
+LONGEST_NAME = 200
 
 # The API's documentation says "between 1 hour and 10 years". Where leap days make the two readings of ten years
 # differ, the shorter one is what every server takes.
@@ -46,6 +52,8 @@ class CheckpointPath:
         Raises:
             ValueError: It is not ``tinker://RUN/SEGMENT/NAME`` with a known segment.
         """
+        if not isinstance(path, str):
+            raise ValueError(f"A tinker path is a text, not {type(path).__name__}.")
         parts = path.removeprefix(SCHEME).split("/")
         if not path.startswith(SCHEME) or len(parts) != 3 or parts[1] not in KINDS:
             raise ValueError(f"Invalid tinker path: {path}. One looks like {SCHEME}RUN/{'|'.join(KINDS)}/NAME.")
@@ -60,14 +68,31 @@ class CheckpointPath:
         return f"{SCHEME}{self.run}/{self.checkpoint_id}"
 
 
+def check_name(name: object) -> None:
+    """Refuse what names no checkpoint.
+
+    Raises:
+        ValueError: It is no text, has other characters than letters, digits, ``.``, ``_`` and ``-``, or too many.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"A checkpoint's name is a text, not {type(name).__name__}.")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"The checkpoint's name has {len(name)} letters; at most {LONGEST_NAME} are allowed.")
+    if not NAME.fullmatch(name):
+        raise ValueError(f'Checkpoint name "{name}" may only have letters, digits, ".", "_" and "-".')
+
+
 def check_ttl(seconds: int | None) -> None:
     """Refuse a lifetime that the Tinker API does not offer; None is for ever.
 
     Raises:
-        ValueError: Less than an hour, or more than ten years.
+        ValueError: Less than an hour, or more than ten years, or no whole number.
     """
-    if seconds is not None and not SHORTEST_TTL_SECONDS <= seconds <= LONGEST_TTL_SECONDS:
+    if seconds is None:
+        return
+    whole = isinstance(seconds, int) and not isinstance(seconds, bool)
+    if not whole or not SHORTEST_TTL_SECONDS <= seconds <= LONGEST_TTL_SECONDS:
         raise ValueError(
-            f"ttl_seconds is {seconds}; it must be {SHORTEST_TTL_SECONDS} (an hour) to {LONGEST_TTL_SECONDS} "
+            f"ttl_seconds is {seconds!r}; it must be {SHORTEST_TTL_SECONDS} (an hour) to {LONGEST_TTL_SECONDS} "
             "(ten years), or None."
         )

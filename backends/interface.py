@@ -16,9 +16,10 @@ The types are `tinker.types`; nothing here needs torch. Source: the Tinker SDK a
 - **Sampling clients are snapshots**: later training does not change what they sample.
 - **Temperature 0 is greedy.** Sampled tokens include the stop token, or the tokens that complete a stop string;
   `logprobs`, one for each sampled token, are those of the temperature-scaled distribution.
-- **Errors.** A call that cannot be carried out raises from the future's `result()`: `ValueError` for an argument that
-  is wrong on its face, `tinker.RequestFailedError` when carrying it out failed, `BackendError` for what a person must
-  fix (a model that is not there, a device that is absent, a checkpoint of another model).
+- **Errors.** A call that cannot be carried out raises at once or from the future's `result()`: `ValueError` for an
+  argument that is wrong on its face (of a server `tinker.BadRequestError`, or, in the order of a model's calls,
+  `tinker.RequestFailedError`), `tinker.RequestFailedError` when carrying it out failed, `BackendError` for what a
+  person must fix (a model that is not there, a device that is absent, a checkpoint of another model).
 
 Beyond Tinker's verbs a service client has `capabilities`, `describe`, `describe_training` and `check_model`.
 """

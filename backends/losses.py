@@ -14,6 +14,7 @@ import difflib
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ CLIPS = ("clip_low_threshold", "clip_high_threshold")
 # Input of every formula: index of the datum that each position belongs to.
 SEQUENCE = "sequence"
 RATIO_MASK = "sequence_ratio_mask"
+# Characters of an unknown name that a message shows.
+LONGEST_SHOWN = 80
 
 Inputs = Mapping[str, "Tensor"]
 Settings = Mapping[str, float]
@@ -74,6 +77,7 @@ class Loss:
         known = known_inputs()
         for name in names:
             if name not in known:
+                name = name[:LONGEST_SHOWN]
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
                 inputs = ", ".join((TARGETS, *self.inputs))
@@ -83,15 +87,19 @@ class Loss:
         """The settings of a call as numbers, defaults included.
 
         Raises:
-            ValueError: The loss has no such setting, or the value is not a finite number.
+            ValueError: The loss has no such setting, a value is no finite number, or no ratio lies between the clips.
         """
         for key, value in settings.items():
             if key not in self.settings:
                 known = ", ".join(self.settings) or "no settings"
-                raise ValueError(f"loss_fn_config has {key!r}; {self.name} takes {known}.")
-            if isinstance(value, str) or not math.isfinite(value):
+                raise ValueError(f"loss_fn_config has {key[:LONGEST_SHOWN]!r}; {self.name} takes {known}.")
+            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
                 raise ValueError(f"loss_fn_config has {key}={value!r}; it must be a finite number.")
-        return {key: float(settings.get(key, default)) for key, default in self.settings.items()}
+        complete = {key: float(settings.get(key, default)) for key, default in self.settings.items()}
+        low, high = (complete.get(name, 0.0) for name in CLIPS)
+        if low > high:
+            raise ValueError(f"loss_fn_config has {CLIPS[0]}={low:g} above {CLIPS[1]}={high:g}; nothing lies between.")
+        return complete
 
 
 def known_inputs() -> list[str]:
@@ -105,6 +113,7 @@ def find_loss(name: str) -> Loss:
     Raises:
         ValueError: There is none; the message names the others, and says why where the API has a loss of that name.
     """
+    name = str(name)[:LONGEST_SHOWN]
     if name in LOSSES:
         return LOSSES[name]
     why = f": {UNPUBLISHED[name]}" if name in UNPUBLISHED else ""

@@ -19,7 +19,9 @@ from backends.interface import BackendError
 from backends.local.async_aliases import async_result, async_return
 from backends.local.decode.batcher import Batcher, SampleCall
 from backends.local.decode.prompt_logprobs import NO_PROMPT_LOGPROBS, PromptLogprobsRequest
+from backends.local.decode.sample_checks import check_call
 from backends.local.futures import BackendClosed, LocalFuture, as_sdk_error
+from backends.local.model_input import text_tokens
 from backends.local.prefix_cache import PrefixCache
 from backends.local.resumable import ResumableJob
 from backends.tokenizer import PretrainedTokenizer
@@ -135,9 +137,16 @@ class LocalSamplingClient:
             topk: Number of likeliest tokens to return at each sampled position.
             on_token: Called with each token of the first continuation.
         """
+        if not isinstance(sampling_params, types.SamplingParams):
+            kind = type(sampling_params).__name__
+            raise ValueError(f"sampling_params is a {kind}; it must be a tinker.SamplingParams.")
         seed = random.getrandbits(63) if sampling_params.seed is None else sampling_params.seed
-        call = SampleCall(prompt.to_ints(), num_samples, sampling_params, prompt_request, topk, seed, on_token)
-        self._check(call)
+        try:
+            tokens = text_tokens(prompt)
+        except ValueError as error:
+            raise ValueError(f"The prompt {error}.") from error
+        call = SampleCall(tokens, num_samples, sampling_params, prompt_request, topk, seed, on_token)
+        check_call(call, self._engine.vocabulary, self._engine.base.max_length)
         return call
 
     def sampling_job(
@@ -256,28 +265,6 @@ class LocalSamplingClient:
     sample_async = async_result(sample)
     compute_logprobs_async = async_result(compute_logprobs)
     get_base_model_async = async_return(get_base_model)
-
-    def _check(self, call: SampleCall) -> None:
-        vocabulary = self._engine.vocabulary
-        # At least one sampled token must fit, if any is asked for.
-        longest = self._engine.base.max_length - (call.params.max_tokens != 0)
-        if not 0 < len(call.prompt) <= longest:
-            raise ValueError(f"The prompt has {len(call.prompt)} tokens; the model takes 1 to {longest}.")
-        if not (min(call.prompt) >= 0 and max(call.prompt) < vocabulary):
-            raise ValueError(f"The prompt has a token id outside 0..{vocabulary - 1}.")
-        if call.num_samples < 1:
-            raise ValueError(f"num_samples is {call.num_samples}; it must be at least 1.")
-        if not call.params.temperature >= 0 or not 0 < call.params.top_p <= 1:
-            raise ValueError("temperature must be 0 or more, and top_p in (0, 1].")
-        if not 0 <= call.topk <= vocabulary:
-            raise ValueError(f"topk_sample_logprobs is {call.topk}; it must be 0 to {vocabulary}.")
-        stop = call.params.stop
-        # A single text is not searched: every text contains the empty one.
-        if "" in ([stop] if isinstance(stop, str) else stop or ()):
-            raise ValueError("A stop text is empty; every text would end there.")
-        call.prompt_request.check(call.prompt, vocabulary)
-        if call.params.max_tokens is not None and call.params.max_tokens < 0:
-            raise ValueError(f"max_tokens is {call.params.max_tokens}; it must be 0 or more.")
 
     def _run(self) -> None:
         """Collect calls, then answer them all (on the device thread)."""

@@ -21,6 +21,7 @@ from backends.base_models import PACKAGED
 from backends.capabilities import BACKENDS
 from backends.checkpoint_paths import SCHEME
 from backends.facts import BackendFacts, TrainingFacts
+from backends.local.arguments import check_seed, check_whole
 from backends.local.async_aliases import async_result, async_return
 from backends.local.checkpoints.files import Checkpoint, check_base, check_method
 from backends.local.checkpoints.store import CheckpointStore
@@ -117,7 +118,7 @@ class LocalServiceClient:
         """A new adapter: A random from `seed`, B zero. With `method: full`, the base model itself; the rank is ignored.
 
         Raises:
-            ValueError: The rank is not positive, every `train_*` flag is off, or the optimiser is not AdamW.
+            ValueError: Rank or seed is out of range, every `train_*` flag is off, or the optimiser is not AdamW.
             BackendError: (From the future) the base model cannot be loaded.
         """
         check_optimizer(optimizer)
@@ -259,8 +260,8 @@ class LocalServiceClient:
         self, rank: int, seed: int | None, *, train_attn: bool, train_mlp: bool, train_unembed: bool
     ) -> LoraSpec | FullSpec:
         """The specification of a new client's weights, by the options."""
-        if rank < 1:
-            raise ValueError(f"rank is {rank}; it must be at least 1.")
+        check_whole("rank", rank, 1)
+        check_seed(seed)
         if not (train_mlp or train_attn or train_unembed):
             raise ValueError("At least one of train_mlp, train_attn and train_unembed must be true.")
         seed = secrets.randbits(31) if seed is None else seed

@@ -13,6 +13,9 @@ from backends.server.errors import ApiError
 from backends.web_origin import is_loopback
 
 MISSING_KEY = "The API key is missing or wrong: set TINKER_API_KEY to one that this server was given."
+MISSING_WHERE_ANY_WILL_DO = (
+    "No API key came with the request. This server takes any, since it was given none: set TINKER_API_KEY=tml-local."
+)
 # The one user of a server without keys.
 ANYONE = "local"
 PREFIX = "tml-"
@@ -41,7 +44,7 @@ class Keys:
         """The user whose key the request carries (ApiError with 401 if there is no good one)."""
         owner = self.owner(headers)
         if owner is None:
-            raise ApiError(401, MISSING_KEY)
+            raise ApiError(401, MISSING_KEY if self._digests else MISSING_WHERE_ANY_WILL_DO)
         return owner
 
     def owner_of_key(self, key: str) -> str | None:

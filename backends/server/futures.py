@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import secrets
 import threading
 import time
@@ -14,8 +15,11 @@ import tinker
 from tinker.types import RequestErrorCategory
 
 from backends.interface import BackendError
+from backends.server.errors import ApiError
 
 JSON = "application/json"
+# The mark of a start of the server, the model or sampler, and the request's number there.
+REQUEST_ID = re.compile(r"[0-9a-f]+/[^/]+/\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,10 @@ class FutureStore:
 
     def missing(self, request_id: str) -> Failure:
         """What to say of an id that is not in the store."""
+        if not REQUEST_ID.fullmatch(request_id):
+            return Failure(
+                f'"{request_id[:100]}" is no id of a request; take request_id from the answer to the request itself.'
+            )
         if not request_id.startswith(f"{self._start}/"):
             return Failure(
                 "The server was restarted before this request was finished, so it is lost. Saved checkpoints are "
@@ -176,6 +184,8 @@ def failure(error: BaseException) -> Failure:
     """What an exception of the backend is to a client: its own mistake, with the message, or the server's."""
     if isinstance(error, tinker.RequestFailedError):
         return Failure(str(error), _category(error.category))
+    if isinstance(error, ApiError):
+        return Failure(error.detail, "user" if error.status < 500 else "server")
     if isinstance(error, (ValueError, TypeError, OverflowError, BackendError)):
         return Failure(str(error), "user")
     return Failure(f"{type(error).__name__}: {error}", "server")

@@ -88,6 +88,10 @@ class Residency:
             # It may be served for sampling alone.
             log.warning("%s cannot be trained here: %s", location, error)
 
+    def bare_sampler(self, name: str) -> LocalSamplingClient:
+        """A sampler of a base model itself, which says of every sampler of the model what it can be asked."""
+        return self._bases[name]
+
     def loaded(self, name: str) -> LoadedModel:
         """What was loaded as a base model: its tokenizer, place, length."""
         return self._bases[name]._engine.base

@@ -9,7 +9,6 @@ from queue import SimpleQueue
 from tinker import types
 
 from backends.local.decode.batcher import SampleCall
-from backends.local.decode.prompt_logprobs import PromptLogprobsRequest
 from backends.local.sampling import LocalSamplingClient
 from backends.server import wire
 from backends.server.errors import ApiError
@@ -17,6 +16,7 @@ from backends.server.futures import Failure, Result
 from backends.server.metrics import Metrics
 from backends.server.queues import Job, SamplerQueue, Turns
 from backends.server.residency import Residency
+from backends.server.sample_calls import sample_call
 from backends.server.scheduler import Scheduler
 
 # Gives base model and checkpoint (None for the bare model) when a batch is about to run.
@@ -98,23 +98,7 @@ def _are(weights: Weights, wanted: tuple[str, str | None]) -> bool:
 
 def _call(sampler: LocalSamplingClient, job: Job, answers: Answers) -> SampleCall:
     """A request as a call of the sampler. It ends when the request is settled, before its next token."""
-    request: types.SampleRequest = job.work
-    targets = request.target_prompt_logprobs
-    prompt_request = PromptLogprobsRequest(
-        logprobs=bool(request.prompt_logprobs),
-        topk=request.topk_prompt_logprobs,
-        last_n=request.prompt_logprobs_last_n or None,
-        targets=None if targets is None else types.TensorData(**targets.model_dump()),
-        alternatives=request.prompt_alt_tokens_k,
-    )
-    call = sampler.call(
-        request.prompt,
-        request.num_samples,
-        request.sampling_params,
-        prompt_request,
-        request.topk_sample_logprobs,
-        job.on_token,
-    )
+    call = sample_call(sampler, job.work, job.on_token)
     call.future.add_done_callback(lambda done: answers.put((job, done)))
     job.pending.future.add_done_callback(lambda _: call.future.cancel())
     return call

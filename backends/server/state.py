@@ -20,12 +20,13 @@ from backends.server.arriving import ArrivingBytes
 from backends.server.auth import Keys
 from backends.server.checkpoint_registry import Checkpoints
 from backends.server.database import Database, make_private_directory
-from backends.server.errors import ApiError
+from backends.server.errors import ApiError, check_number
 from backends.server.futures import Failure, FutureStore, PendingRequest, Result
 from backends.server.metrics import Metrics
 from backends.server.queues import Job, ModelQueue, SamplerQueue, Turns, Work, carry_out
 from backends.server.residency import Residency
 from backends.server.sample_batches import SampleBatches, Weights
+from backends.server.sample_calls import check_request
 from backends.server.sampler_registry import Samplers
 from backends.server.scheduler import Closed, Scheduler
 from backends.server.settings import ServerSettings
@@ -205,8 +206,12 @@ class ServerState:
 
         Returns:
             The request's and the model's id.
+
+        Raises:
+            ApiError: The session is over, the number is none, or the user has as many models as there may be.
         """
         self.session(owner, session)
+        check_number("model_seq_id", model_seq_id)
         model_id = f"{session}:train:{model_seq_id}"
         queue = self.scheduler.model_queue(model_id)
         if queue is None:
@@ -330,39 +335,25 @@ class ServerState:
         Args:
             queue: The sampler's queue.
             pending: Where the answer goes.
-            request: What to sample.
+            request: What to sample; `check_sample` has passed it.
             size: Bytes that it holds while it waits.
             on_token: Called with each token of a request for one plain sample, on a thread of the device.
 
         Raises:
             Busy: The queue is full.
-            ApiError: It asks for more than one request may.
         """
         try:
-            self.check_sample(request)
             self.scheduler.add_sample(queue, Job(pending, request, size, max(1, request.num_samples), on_token))
         except BaseException:
             self.futures.forget(pending)
             raise
 
-    def check_sample(self, request: types.SampleRequest) -> None:
-        """Refuse (ApiError with 400) what would be too much to answer, before anything of it is made."""
-        params, most = request.sampling_params, self.limits.samples_per_request
-        if request.num_samples > most:
-            raise ApiError(400, f"{request.num_samples} samples in one request; this server takes {most}.")
-        stops = 1 if isinstance(params.stop, str) else len(params.stop or ())
-        if stops > self.limits.stops_per_request:
-            raise ApiError(400, f"{stops} stops in one request; this server takes {self.limits.stops_per_request}.")
-        longest = max(self.residency.loaded(name).max_length for name in self.settings.base_models)
-        sampled = longest if params.max_tokens is None else min(longest, params.max_tokens)
-        of_prompt = (request.topk_prompt_logprobs + request.prompt_alt_tokens_k) * request.prompt.length
-        alternatives = request.topk_sample_logprobs * sampled * request.num_samples + of_prompt
-        if alternatives > self.limits.topk_per_request:
-            raise ApiError(
-                400,
-                f"The request asks for up to {alternatives} log-probabilities of alternatives; this server gives "
-                f"{self.limits.topk_per_request}. Ask for fewer per token, fewer tokens or fewer samples.",
-            )
+    def check_sample(self, base_model: str, request: types.SampleRequest) -> None:
+        """Refuse (ApiError with 400) what a model cannot answer, or what would be too much, before anything is made."""
+        try:
+            check_request(request, self.residency.bare_sampler(self.served(base_model)), self.limits)
+        except ValueError as error:
+            raise ApiError(400, str(error)) from error
 
     def cancel(self, pending: PendingRequest) -> None:
         """Give up a request: if it waits, it is not carried out; if it is being decoded, that ends at the next token.

@@ -215,7 +215,9 @@ def datums(message: ForwardBackwardMessage) -> list[types.Datum]:
     for index, datum in enumerate(message.data):
         try:
             tokens = [token for chunk in datum.model_input for token in _tokens(chunk)]
-            inputs: Any = {name: tensor_data(tensor, len(tokens)) for name, tensor in datum.loss_fn_inputs.items()}
+            inputs: Any = {
+                name: tensor_data(name, tensor, len(tokens)) for name, tensor in datum.loss_fn_inputs.items()
+            }
         except ValueError as error:
             raise ValueError(f"Datum {index}: {error}") from error
         data.append(types.Datum(model_input=types.ModelInput.from_ints(tokens), loss_fn_inputs=inputs))
@@ -229,33 +231,33 @@ def _tokens(chunk: wire.Chunk) -> list[int]:
     return _array(chunk.encoded_text.tokens, np.dtype("<i4"), "its tokens").tolist()
 
 
-def tensor_data(tensor: wire.Tensor, rows: int) -> types.TensorData:
-    """A tensor of the wire, of `rows` rows if it is sparse (ValueError if its parts do not fit together)."""
+def tensor_data(name: str, tensor: wire.Tensor, rows: int) -> types.TensorData:
+    """A loss input, of `rows` rows if it is sparse (ValueError if its parts do not fit together)."""
     if tensor.dtype not in NUMPY:
-        raise ValueError("a tensor is neither float32 nor int64.")
+        raise ValueError(f"{name} is neither float32 nor int64.")
     shape = list(tensor.shape)
     if any(size < 0 for size in shape) or int(np.prod(shape, dtype=np.float64)) > CELLS:
-        raise ValueError(f"a tensor has shape {shape}; at most {CELLS} cells are taken.")
-    dtype, name = NUMPY[tensor.dtype], NAME[tensor.dtype]
+        raise ValueError(f"{name} has shape {shape}; at most {CELLS} cells are taken.")
+    dtype, kind = NUMPY[tensor.dtype], NAME[tensor.dtype]
     if not tensor.HasField("sparse_csr"):
-        values = _array(tensor.dense, dtype, "a tensor").copy()
+        values = _array(tensor.dense, dtype, name).copy()
         if shape and values.size != int(np.prod(shape)):
-            raise ValueError(f"a tensor of shape {shape} has {values.size} values.")
-        return types.TensorData(data=values, dtype=name, shape=shape or [values.size])
+            raise ValueError(f"{name} of shape {shape} has {values.size} values.")
+        return types.TensorData(data=values, dtype=kind, shape=shape or [values.size])
     csr = tensor.sparse_csr
     if len(shape) != 2 or shape[0] != rows:
-        raise ValueError(f"a sparse tensor has shape {shape} for {rows} input tokens.")
+        raise ValueError(f"{name} is sparse and has shape {shape} for {rows} input tokens.")
     sparse = types.TensorData(
-        data=_array(csr.values, dtype, "a sparse tensor").copy(),
-        dtype=name,
+        data=_array(csr.values, dtype, name).copy(),
+        dtype=kind,
         shape=shape,
-        sparse_crow_indices=_array(csr.crow_indices, np.dtype("<i8"), "a sparse tensor").tolist(),
-        sparse_col_indices=_array(csr.col_indices, np.dtype("<i8"), "a sparse tensor").tolist(),
+        sparse_crow_indices=_array(csr.crow_indices, np.dtype("<i8"), name).tolist(),
+        sparse_col_indices=_array(csr.col_indices, np.dtype("<i8"), name).tolist(),
     )
     try:
         sparse.to_torch()
     except (RuntimeError, IndexError) as error:
-        raise ValueError(f"a sparse tensor is malformed: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{name} is no sparse tensor: {str(error).splitlines()[0]}") from error
     return sparse
 
 

@@ -15,6 +15,11 @@ from tests.support.datums import texts
 ADAM = {"learning_rate": 1e-2, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.0, "grad_clip_norm": 0.0}
 
 
+def prompt_of(tokens: list[Any]) -> dict[str, Any]:
+    """A prompt of these tokens, in JSON."""
+    return {"chunks": [{"tokens": tokens, "type": "encoded_text"}]}
+
+
 class Wire:
     """A session with one model, driven by plain HTTP requests."""
 
@@ -82,8 +87,7 @@ class Wire:
         """Ask for samples of a length, whatever comes."""
         params = {"max_tokens": length, "stop": [], "seed": 7, "temperature": 1.0}
         body = {"sampling_session_id": sampler, "seq_id": 0, "num_samples": samples, "sampling_params": params}
-        prompt_of = {"prompt": {"chunks": [{"tokens": prompt, "type": "encoded_text"}]}}
-        return self.post("asample", {**body, **prompt_of, **more})
+        return self.post("asample", {**body, "prompt": prompt_of(prompt), **more})
 
     def answer(self, queued: httpx.Response) -> bytes:
         """The answer in protobuf, when it is there."""

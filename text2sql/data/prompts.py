@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from backends import base_models
+from backends.control_tokens import SPELLED_AS_TEXT, control_tokens, encode_as_plain_text, with_all_control_tokens
 from backends.interface import BackendError
 from backends.tokenizer import PretrainedTokenizer, Tokenizer
 from text2sql.config import Config
 from text2sql.config.templates import TEMPLATES, Chat, Plain
 from text2sql.data import chats
 from text2sql.data.chats import Message, render_turns
-from text2sql.data.control_tokens import control_tokens, count_appended, encode_as_plain_text, spell_control_token
+from text2sql.data.control_tokens import count_appended, spell_control_token
 from text2sql.data.example import Example
 from text2sql.data.thinking import Thinking, TurnStart, turn_start
 from text2sql.engines.dialect import DISPLAY_NAMES
@@ -311,9 +312,11 @@ def _encode_prompt(
     if not is_chat(form):
         return encode_as_plain_text(_render(example, form, tokenizer, few_shot, start), tokenizer, marks=True)
     turns = messages(example, form, few_shot)[:-1]
-    options = {"tokenize": True, "return_dict": False, "add_generation_prompt": True, "sanitize_control_tokens": True}
+    chatting = with_all_control_tokens(with_chat_template(tokenizer, form))
     try:
-        ids = chats.apply_chat_template(turns, with_chat_template(tokenizer, form), thinks=form.thinks, **options)
+        ids = chats.apply_chat_template(
+            turns, chatting, thinks=form.thinks, add_generation_prompt=True, **SPELLED_AS_TEXT
+        )
         return [*ids, *_encode_with_control_tokens(start.opening, tokenizer)]
     except ValueError as error:
         raise UserError(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from tinker import types
 
+from backends.control_tokens import control_tokens
 from backends.tokenizer import Tokenizer
 from text2sql.config import Config
-from text2sql.data.control_tokens import control_tokens
 from text2sql.data.thinking import TurnStart
 
 

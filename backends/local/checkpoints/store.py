@@ -23,13 +23,12 @@ from safetensors import SafetensorError
 from tinker import types
 
 from backends.base_models import hub_id
-from backends.checkpoint_paths import KINDS, SEGMENTS, CheckpointPath, Kind, check_ttl
+from backends.checkpoint_paths import KINDS, NAME, SEGMENTS, CheckpointPath, Kind, check_name, check_ttl
 from backends.interface import BackendError
 from backends.local.checkpoints.files import Checkpoint, check_weights, read_files, write_files
 from backends.local.checkpoints.manifest import MANIFEST_FILE, CheckpointManifest, Listing
 from backends.paths import flush_to_disk, leftovers, written_aside
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # A temporary directory: one that a process is writing, or an old checkpoint ("replaced") while the new one takes its
 # place. The process holds a lock on it, which ends with the process. Host and process id are informative only: in a
 # container every process may have the same id.
@@ -155,7 +154,7 @@ class CheckpointStore:
         """The directory of a ``tinker://`` path (ValueError if it is not one)."""
         parsed = CheckpointPath.parse(path)
         if not NAME.fullmatch(parsed.name):
-            raise ValueError(f"Invalid tinker path: {path}")
+            raise ValueError(f"Invalid tinker path: {path}. Names have letters, digits, dots, _ and -.")
         return self.root / _directory(parsed.run) / SEGMENTS[parsed.kind] / parsed.name
 
     def get(self, path: str) -> Stored:
@@ -250,8 +249,7 @@ class CheckpointStore:
         shutil.rmtree(aside, ignore_errors=True)
 
     def _target(self, run: str, kind: Kind, name: str) -> Path:
-        if not NAME.fullmatch(name):
-            raise ValueError(f'Checkpoint name "{name}" may only have letters, digits, ".", "_" and "-".')
+        check_name(name)
         return self.root / _directory(run) / SEGMENTS[kind] / name
 
     def _write_directory(self, target: Path, fill: Callable[[Path], object]) -> None:
@@ -347,7 +345,7 @@ def _is_past(moment: datetime | None) -> bool:
 
 
 def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())
+    return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:20]
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from backends.local.arguments import check_whole
 from backends.local.decode.prompt_reader import PromptReader
 from backends.local.model.architecture_traits import short_context
 from backends.local.model.causal import CausalModel
@@ -63,15 +64,12 @@ class PromptLogprobsRequest:
     def check(self, prompt: list[int], vocabulary: int) -> None:
         """Raise ValueError if this cannot be computed for the prompt."""
         length = len(prompt)
-        if not 0 <= self.topk <= vocabulary:
-            raise ValueError(f"topk_prompt_logprobs is {self.topk}; it must be 0 to {vocabulary}.")
-        if not 0 <= self.alternatives <= vocabulary:
-            raise ValueError(f"prompt_alt_tokens_k is {self.alternatives}; it must be 0 to {vocabulary}.")
+        check_whole("topk_prompt_logprobs", self.topk, 0, vocabulary)
+        check_whole("prompt_alt_tokens_k", self.alternatives, 0, vocabulary)
         if self.last_n is not None:
             if not self.logprobs:
                 raise ValueError("prompt_logprobs_last_n applies to prompt logprobs; set include_prompt_logprobs")
-            if not 1 <= self.last_n <= length - 1:
-                raise ValueError(f"prompt_logprobs_last_n is {self.last_n}; it must be 1 to {length - 1} here.")
+            check_whole("prompt_logprobs_last_n", self.last_n, 1, length - 1)
         if self.targets is not None:
             _check_targets(self.targets, length, vocabulary)
 
@@ -93,11 +91,18 @@ class PromptToScore(NamedTuple):
 
 
 def _check_targets(targets: types.TensorData, length: int, vocabulary: int) -> None:
+    if not isinstance(targets, types.TensorData):
+        raise ValueError(f"target_prompt_logprobs is a {type(targets).__name__}; it must be a tinker.TensorData.")
     if targets.dtype != "int64":
         raise ValueError(f"target_prompt_logprobs must be an int64 tensor of token ids, got {targets.dtype}")
     if targets.shape is None or len(targets.shape) != 2 or targets.shape[0] != length - 1:
         raise ValueError(f"target_prompt_logprobs has shape {targets.shape}; it must be [{length - 1}, K] here.")
-    ids = targets.to_numpy(pad_value=-1)
+    if targets.shape[1] > vocabulary:
+        raise ValueError(f"target_prompt_logprobs asks for {targets.shape[1]} ids at a place; there are {vocabulary}.")
+    try:
+        ids = targets.to_numpy(pad_value=-1)
+    except (RuntimeError, IndexError, AssertionError) as error:
+        raise ValueError(f"target_prompt_logprobs is no sparse tensor: {str(error).splitlines()[0]}") from error
     if ids.size and not (ids.min() >= -1 and ids.max() < vocabulary):
         raise ValueError(f"target_prompt_logprobs has an id outside -1..{vocabulary - 1}.")
     if not (ids >= 0).any():

@@ -6,8 +6,9 @@ cross-entropy, whose gradient by the parameters is exactly that of the loss.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import tinker
 import torch
@@ -34,7 +35,13 @@ def check_handle(handle: tinker.LossHandle, data: Sequence[types.Datum], session
 
 def strip_inputs(data: Sequence[types.Datum]) -> list[types.Datum]:
     """The data for a forward pass of cross-entropy, without the inputs that only the function reads."""
-    return [_datum(datum, torch.ones(_shape(datum))) for datum in data]
+    return [
+        replace(datum, loss_fn_inputs={name: held for name, held in datum.loss_fn_inputs.items() if name == TARGETS})
+        if isinstance(datum, types.Datum)
+        # Refused by the check of the data.
+        else datum
+        for datum in data
+    ]
 
 
 def linearize(
@@ -55,21 +62,33 @@ def linearize(
     """
     leaves = [lp.requires_grad_() for lp in logprobs]
     if isinstance(loss_fn, tinker.LossHandle):
-        loss, metrics = run_loss_handle(loss_fn, list(data), leaves)
+        returned: Any = run_loss_handle(loss_fn, list(data), leaves)
     else:
-        loss, metrics = loss_fn(list(data), leaves)
+        returned = loss_fn(list(data), leaves)
+    loss, metrics = _checked(returned)
     gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
     weighted = []
-    for datum, gradient in zip(data, gradients, strict=True):
+    for index, (datum, gradient) in enumerate(zip(data, gradients, strict=True)):
         if gradient is None:
             raise ValueError("No gradient computed for logprob tensor")
+        if not gradient.isfinite().all():
+            raise ValueError(f"The custom loss has a gradient that is not finite at datum {index}.")
         weighted.append(_datum(datum, -gradient))
     return float(loss.detach()), metrics, weighted
 
 
-def _shape(datum: types.Datum) -> list[int]:
-    targets = datum.loss_fn_inputs[TARGETS]
-    return targets.shape or [len(targets.data)]
+def _checked(returned: Any) -> tuple[Tensor, dict[str, float]]:
+    """What a custom loss has returned (ValueError if that is no loss with metrics)."""
+    loss, metrics = returned if isinstance(returned, tuple | list) and len(returned) == 2 else (returned, None)
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not isinstance(metrics, Mapping):
+        got = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise ValueError(
+            f"The custom loss must return a tensor with one number and a dict of metrics; its loss is {got} and its "
+            f"metrics a {type(metrics).__name__}."
+        )
+    if not loss.requires_grad:
+        raise ValueError("The custom loss depends on no log-probability, or has been detached from them: no gradient.")
+    return loss, dict(metrics)
 
 
 def _datum(datum: types.Datum, weights: Tensor) -> types.Datum:

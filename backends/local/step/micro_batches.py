@@ -19,9 +19,13 @@ import torch
 from tinker import types
 from torch import Tensor
 
+from backends.local.model_input import text_tokens
 from backends.losses import SEQUENCE, TARGETS, Loss
 from backends.planning.batch_plan import Kind, plan_batches
 from backends.planning.prefix_tree import Segment, build_segments, cut_micro_batches, sort_by_prefix
+
+# Of an empty list, numpy makes an array of floats.
+EMPTY = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +112,16 @@ def make_rows(data: Sequence[types.Datum], loss: Loss, vocabulary: int, max_leng
 
 def _row(index: int, datum: types.Datum, loss: Loss, vocabulary: int, max_length: int) -> TokenRow:
     """Check one datum; an error's message continues a sentence that begins with the datum."""
-    tokens = np.asarray(datum.model_input.to_ints(), dtype=np.int64)
+    if not isinstance(datum, types.Datum):
+        raise ValueError(f"is of type {type(datum).__name__}; it must be a tinker.Datum")
+    tokens = _ids("model_input", np.asarray(text_tokens(datum.model_input) or EMPTY), vocabulary)
     length = len(tokens)
     if not 0 < length <= max_length:
         raise ValueError(f"has {length} tokens; the model takes 1 to {max_length}")
     loss.check_inputs(datum.loss_fn_inputs)
-    targets = _dense(datum.loss_fn_inputs[TARGETS])
-    if targets.ndim not in (1, 2) or targets.shape[0] != length:
+    targets = _ids(TARGETS, _dense(TARGETS, datum.loss_fn_inputs[TARGETS]), vocabulary)
+    if targets.ndim not in (1, 2) or targets.shape[0] != length or not targets.size:
         raise ValueError(f"has {TARGETS} of shape {targets.shape} for {length} input tokens")
-    for name, ids in (("model_input", tokens), (TARGETS, targets)):
-        if ids.size and not (ids.min() >= 0 and ids.max() < vocabulary):
-            raise ValueError(f"has a token id in {name} outside 0..{vocabulary - 1}")
     inputs = _inputs(datum, loss, targets.shape)
     return TokenRow(
         index=index,
@@ -130,15 +133,28 @@ def _row(index: int, datum: types.Datum, loss: Loss, vocabulary: int, max_length
     )
 
 
+def _ids(name: str, ids: np.ndarray, vocabulary: int) -> np.ndarray:
+    """Token ids, checked: a float is no id, not even a whole one, since it may have been another number before."""
+    # Numbers beyond 64 bits are objects to numpy.
+    if ids.dtype.kind not in "iuO":
+        raise ValueError(f"has {name} of type {ids.dtype}; token ids are int64")
+    if ids.size and not (ids.min() >= 0 and ids.max() < vocabulary):
+        raise ValueError(f"has a token id in {name} outside 0..{vocabulary - 1}")
+    return ids.astype(np.int64)
+
+
 def _inputs(datum: types.Datum, loss: Loss, shape: tuple[int, ...]) -> dict[str, Tensor]:
     """The loss's float inputs, each ``[T, K]``, from arrays of the targets' shape, ``(T,)`` or ``(T, K)``."""
     length = shape[0]
     inputs = {}
     for name in loss.inputs:
         if name in datum.loss_fn_inputs:
-            values = _dense(datum.loss_fn_inputs[name]).astype(np.float32)
+            values = _dense(name, datum.loss_fn_inputs[name])
             if values.shape != shape:
                 raise ValueError(f"has {name} of shape {values.shape}; {TARGETS} has {shape}")
+            # A number that float32 does not hold is infinite in it.
+            with np.errstate(over="ignore"):
+                values = values.astype(np.float32)
             if not np.isfinite(values).all():
                 raise ValueError(f"has a value in {name} that is not finite")
             inputs[name] = torch.from_numpy(values.reshape(length, -1))
@@ -147,10 +163,14 @@ def _inputs(datum: types.Datum, loss: Loss, shape: tuple[int, ...]) -> dict[str,
     return inputs
 
 
-def _dense(data: types.TensorData) -> np.ndarray:
-    if data.sparse_crow_indices is not None:
-        return data.to_torch().to_dense().numpy()
-    return data.to_numpy()
+def _dense(name: str, data: types.TensorData) -> np.ndarray:
+    if not isinstance(data, types.TensorData):
+        raise ValueError(f"has {name} of type {type(data).__name__}; it must be a tinker.TensorData")
+    try:
+        return data.to_numpy()
+    except (RuntimeError, IndexError, ValueError, TypeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(f"has {name} that is no sparse tensor of shape {data.shape}: {reason}") from error
 
 
 def make_micro_batches(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
@@ -43,16 +44,14 @@ class Optimizer:
 
         Args:
             gradients: One per parameter, of its shape.
-            params: Hyperparameters; `grad_clip_norm` > 0 scales the gradient down to that global norm.
+            params: Checked hyperparameters; `grad_clip_norm` > 0 scales the gradient down to that global norm.
 
         Returns:
             The global L2 norm of the gradient before clipping.
 
         Raises:
-            ValueError: A hyperparameter is out of range.
             NonFiniteGradient: The gradient is not finite; the step is not applied.
         """
-        _check(params)
         norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
         if not norm < float("inf"):
             raise NonFiniteGradient(f"the norm of the gradient is {norm}; the optimiser step was not applied")
@@ -123,14 +122,18 @@ def _bitsandbytes() -> ModuleType:
     return bitsandbytes
 
 
-def _check(params: types.AdamParams) -> None:
-    if not params.learning_rate >= 0:
-        raise ValueError(f"learning_rate is {params.learning_rate}; it must be 0 or more.")
+def check_params(params: types.AdamParams) -> None:
+    """Refuse hyperparameters that are out of range.
+
+    Raises:
+        ValueError: One is; the message names it.
+    """
+    for name in ("learning_rate", "weight_decay", "grad_clip_norm"):
+        if not 0 <= getattr(params, name) < math.inf:
+            raise ValueError(f"{name} is {getattr(params, name)}; it must be a finite number, 0 or more.")
     for name in ("beta1", "beta2"):
         if not 0 <= getattr(params, name) < 1:
             raise ValueError(f"{name} is {getattr(params, name)}; it must be in [0, 1).")
     # B starts at zero, so A's first gradient is zero: 0 / 0 without eps.
-    if not params.eps > 0:
-        raise ValueError(f"eps is {params.eps}; it must be more than 0.")
-    if not params.weight_decay >= 0 or not params.grad_clip_norm >= 0:
-        raise ValueError("weight_decay and grad_clip_norm must be 0 or more.")
+    if not 0 < params.eps < math.inf:
+        raise ValueError(f"eps is {params.eps}; it must be a finite number above 0.")

@@ -17,7 +17,7 @@ from backends.local.resumable import Resumable, ResumableJob
 from backends.local.step.forward_backward import StepOutput, StepRequest, add_gradients, run_rows
 from backends.local.step.micro_batches import TokenRow
 from backends.local.step.noise import Noise
-from backends.local.step.optim import Optimizer
+from backends.local.step.optim import Optimizer, check_params
 from backends.local.weights.finite_weights import MAX_MAGNITUDE, all_finite
 from backends.local.weights.protocol import Snapshot, Spec
 from backends.losses import Loss
@@ -113,8 +113,10 @@ class TrainingState:
             The global L2 norm of the gradient before clipping.
 
         Raises:
-            ValueError: No gradient has accumulated, it is not finite, or a hyperparameter is out of range.
+            ValueError: A hyperparameter is out of range, and the gradient is kept; or there is none; or it is not
+                finite, and is dropped.
         """
+        check_params(params)
         accumulated, self._gradients = self._gradients, None
         if accumulated is None:
             raise ValueError("optim_step needs a forward_backward since the last step; no gradient has accumulated.")

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from backends.server.database import DiskFull
 from backends.server.errors import ApiError
@@ -17,6 +18,8 @@ from backends.server.scheduler import Busy
 OPENAI_PREFIX = "/v1"
 # Pages for people, next to the status page.
 PAGES = "/models/"
+# The status of a request whose client has left; nobody reads it.
+LEFT = 499
 
 
 def error_response(path: str, error: ApiError, headers: dict[str, str] | None = None) -> Response:
@@ -38,6 +41,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(DiskFull, _disk_full)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _broken)
 
 
@@ -74,6 +78,11 @@ async def _refused(request: Request, error: Exception) -> Response:
     asked = f"{called} ({sent})" if re.fullmatch(r"[\w.]{1,100}", called) else sent
     sentence = f"This server does not offer {asked}: it trains, samples, and keeps checkpoints."
     return error_response(request.url.path, ApiError(404, sentence))
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    # In the middle of its body: no fault of the server's, and nobody hears the answer.
+    return Response(status_code=LEFT)
 
 
 async def _broken(request: Request, error: Exception) -> Response:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from backends.server.api.json_body import read_model, require_json
 from backends.server.errors import ApiError
 from backends.server.state import ServerState
 from backends.server.wire import PEEK_BYTES
@@ -77,12 +78,14 @@ def release(request: Request) -> None:
 
 
 async def parse(request: Request, kind: type[Body], body: bytes | None = None) -> Body:
-    """The body as one of the SDK's types (ApiError with 422 names the field that is wrong)."""
+    """The body as one of the SDK's types.
+
+    Raises:
+        ApiError: 415 if it is not sent as JSON, 422 with what is wrong.
+    """
     content = await read_body(request) if body is None else body
-    try:
-        return await parsed(request, kind.model_validate_json, content)
-    except ValidationError as error:
-        raise ApiError(422, explain(error)) from error
+    require_json(request.headers)
+    return await parsed(request, lambda content: read_model(kind, content), content)
 
 
 async def parsed(request: Request, parser: Callable[[bytes], T], body: bytes, plain_size: int | None = None) -> T:
@@ -98,8 +101,3 @@ async def parsed(request: Request, parser: Callable[[bytes], T], body: bytes, pl
         return parser(body)
     async with state_of(request).parsing[owner_of(request)]:
         return await asyncio.to_thread(parser, body)
-
-
-def explain(error: ValidationError) -> str:
-    """What is wrong with a body, one field after another."""
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors())

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue
 from tinker import types
 from tinker.types.copy_weights_request import CopyWeightsRequest
 from tinker.types.copy_weights_response import CopyWeightsResponse
@@ -25,7 +25,7 @@ from tinker.types.weights_info_response import WeightsInfoResponse
 from backends.checkpoint_paths import SCHEME, CheckpointPath, check_ttl
 from backends.server.api.request import owner_of, parse, state_of
 from backends.server.checkpoint_registry import NEWEST_FIRST, ListedCheckpoint, describe, moment
-from backends.server.errors import ApiError
+from backends.server.errors import ApiError, check_number
 from backends.server.state import ServerState
 from backends.server.tables import Checkpoint, Sampler, Session, TrainingRun
 
@@ -80,9 +80,11 @@ class DescribedSession(BaseModel):
 
 
 class TtlRequest(BaseModel):
-    """How long a checkpoint has left; None is for ever."""
+    """How long a checkpoint has left; None is for ever, which a misspelt field must not be taken for."""
 
-    ttl_seconds: int | None = None
+    model_config = ConfigDict(extra="forbid")
+
+    ttl_seconds: int | None
 
 
 @router.get("/healthz")
@@ -254,6 +256,7 @@ async def copy_weights(request: Request) -> CopyWeightsResponse:
         raise ApiError(400, str(error)) from error
     again = request.headers.get("x-idempotency-key", uuid.uuid4().hex)
     session = wanted.session_id or str(uuid.uuid5(uuid.NAMESPACE_OID, f"{owner} {again}"))
+    check_number("model_seq_id", wanted.model_seq_id or 0)
     run = f"{session}:train:{wanted.model_seq_id or 0}"
     where = replace(CheckpointPath.parse(wanted.source_path), run=run)
     # One after another: a copy that is asked for again while it is being made is there when its turn comes.

@@ -8,7 +8,7 @@ import time
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from tinker import types
 from tinker.types.client_config_response import ClientConfigResponse
 from tinker.types.client_dynamic_config_response import ClientDynamicConfigResponse
@@ -20,7 +20,7 @@ from tinker.types.shared.untyped_api_future import UntypedAPIFuture
 from tinker.types.telemetry_response import TelemetryResponse
 
 from backends.server.api.request import owner_of, parse, read_body, state_of
-from backends.server.errors import ApiError
+from backends.server.errors import ApiError, check_number
 from backends.server.futures import Failure, PendingRequest, Result, is_sample
 from backends.server.scheduler import GOING_DOWN
 from backends.server.state import ServerState
@@ -37,11 +37,24 @@ class CancelRequest(BaseModel):
     request_id: str
 
 
+class KnownParams(types.SamplingParams):
+    """The protocol's parameters; one that is not known here, or misspelt, must not be taken for its default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SampleRequest(types.SampleRequest):
+    """The protocol's request, with parameters that are all known."""
+
+    sampling_params: KnownParams
+
+
 @router.post("/create_sampling_session")
 async def create_sampling_session(request: Request) -> types.CreateSamplingSessionResponse:
     """A sampler of saved weights, or of a base model."""
     state, owner = state_of(request), owner_of(request)
     wanted = await parse(request, types.CreateSamplingSessionRequest)
+    check_number("sampling_session_seq_id", wanted.sampling_session_seq_id)
     state.session(owner, wanted.session_id)
     try:
         if wanted.model_path is not None:
@@ -81,12 +94,14 @@ async def asample(request: Request) -> UntypedAPIFuture:
     """Sample from a sampler."""
     state, owner = state_of(request), owner_of(request)
     body = await read_body(request, state.limits.sample_request_bytes)
-    wanted = await parse(request, types.SampleRequest, body)
+    wanted = await parse(request, SampleRequest, body)
     name, seq_id = wanted.sampling_session_id, wanted.seq_id
-    if name is None or seq_id is None or seq_id < 0:
+    if name is None or seq_id is None:
         raise ApiError(400, "asample needs sampling_session_id and seq_id.")
-    state.check_sample(wanted)
-    state.session(owner, state.samplers.find(owner, name).session)
+    check_number("seq_id", seq_id)
+    sampler = state.samplers.find(owner, name)
+    state.session(owner, sampler.session)
+    state.check_sample(sampler.base_model, wanted)
     pending, new = state.futures.add(name, seq_id, owner)
     if new:
         queue = state.sampler_queue(owner, name, lambda: state.samplers.weights_of(owner, name))

@@ -8,6 +8,8 @@ import threading
 
 from fastapi import APIRouter, Request, Response
 
+from backends.server.api.errors import LEFT
+from backends.server.api.json_body import require_json
 from backends.server.api.request import owner_of, read_body, state_of
 from backends.server.errors import ApiError
 from backends.server.scheduler import Busy
@@ -15,8 +17,6 @@ from backends.server.services import JsonService
 
 # How often it is looked whether the client still waits.
 _LOOK_SECONDS = 0.5
-# The status of a request whose client has left; nobody reads it.
-_LEFT = 499
 
 
 def routes_of(service: JsonService) -> APIRouter:
@@ -30,6 +30,7 @@ def routes_of(service: JsonService) -> APIRouter:
         nonlocal waiting
         owner_of(request)
         body = await read_body(request, state_of(request).limits.sample_request_bytes)
+        require_json(request.headers)
         if waiting > service.waiting:
             raise Busy(f"{waiting} requests to {service.path} are waiting already.")
         waiting += 1
@@ -50,7 +51,7 @@ async def _carried_out(service: JsonService, request: Request, body: bytes) -> R
             if state_of(request).closing.is_set():
                 raise ApiError(503, "The server is going down; send the request again when it is back.")
             if await request.is_disconnected():
-                return Response(status_code=_LEFT)
+                return Response(status_code=LEFT)
         return Response(work.result(), media_type="application/json")
     except ValueError as error:
         raise ApiError(400, str(error)) from error

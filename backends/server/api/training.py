@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_core import from_json
 from tinker import types
 from tinker.types.load_weights_request import LoadWeightsRequest
@@ -15,18 +15,17 @@ from tinker.types.save_weights_for_sampler_request import SaveWeightsForSamplerR
 from tinker.types.save_weights_request import SaveWeightsRequest
 from tinker.types.shared.untyped_api_future import UntypedAPIFuture
 
-from backends.checkpoint_paths import CheckpointPath
+from backends.checkpoint_paths import CheckpointPath, check_name
 from backends.local.resumable import Resumable
 from backends.local.step.optim import check_optimizer
 from backends.server import external_weights, split_calls, wire
-from backends.server.api.request import explain, hold, owner_of, parse, parsed, read_body, state_of
-from backends.server.errors import ApiError
+from backends.server.api.json_body import read_model, require_json
+from backends.server.api.request import hold, owner_of, parse, parsed, read_body, state_of
+from backends.server.errors import ApiError, check_number
 from backends.server.futures import Result
 from backends.server.queues import ModelQueue, Work
 from backends.server.state import ServerState, json_result
 from backends.server.tables import ModelSpec, TrainingRun
-
-LONGEST_NAME = 200
 
 router = APIRouter(prefix="/api/v1")
 Body = TypeVar("Body", bound=BaseModel)
@@ -105,7 +104,7 @@ async def load_weights(request: Request) -> UntypedAPIFuture:
     state, owner = state_of(request), owner_of(request)
     body = await read_body(request)
     if b'"session_id"' not in body:
-        return _ordered(state, owner, body, LoadWeightsRequest, _load_in_place)
+        return await _ordered(request, LoadWeightsRequest, _load_in_place, body)
     wanted = await parse(request, LoadWeightsRequest, body)
     if wanted.session_id is None or wanted.model_seq_id is None:
         raise ApiError(400, "load_weights needs session_id and model_seq_id, or model_id and seq_id.")
@@ -239,7 +238,7 @@ async def optim_step(request: Request) -> UntypedAPIFuture:
 
         return split_calls.step(queue, work)
 
-    return _ordered(state_of(request), owner_of(request), await read_body(request), types.OptimStepRequest, step)
+    return await _ordered(request, types.OptimStepRequest, step)
 
 
 @router.post("/save_weights")
@@ -261,7 +260,7 @@ async def save_weights(request: Request) -> UntypedAPIFuture:
 
         return work
 
-    return _ordered(state_of(request), owner_of(request), await read_body(request), SaveWeightsRequest, save)
+    return await _ordered(request, SaveWeightsRequest, save)
 
 
 @router.post("/save_weights_for_sampler")
@@ -282,6 +281,7 @@ async def save_weights_for_sampler(request: Request) -> UntypedAPIFuture:
         def unnamed() -> Result:
             if wanted.sampling_session_seq_id is None:
                 raise ValueError("save_weights_for_sampler needs a path or a sampling_session_seq_id.")
+            check_number("sampling_session_seq_id", wanted.sampling_session_seq_id)
             path = save_under(f"snapshot-{wanted.sampling_session_seq_id}", snapshot=True)
             run = state.run(queue.owner, queue.name)
             sampler = state.samplers.add_snapshot(
@@ -291,7 +291,7 @@ async def save_weights_for_sampler(request: Request) -> UntypedAPIFuture:
 
         return unnamed if wanted.path is None else named
 
-    return _ordered(state_of(request), owner_of(request), await read_body(request), SaveForSampling, save)
+    return await _ordered(request, SaveForSampling, save)
 
 
 @router.post("/save_weights_external")
@@ -314,39 +314,43 @@ async def save_weights_external(request: Request) -> UntypedAPIFuture:
 
         return work
 
-    return _ordered(state_of(request), owner_of(request), await read_body(request), SaveWeightsExternalRequest, save)
+    return await _ordered(request, SaveWeightsExternalRequest, save)
 
 
-def _ordered(
-    state: ServerState, owner: str, body: bytes, kind: type[Body], plan: Callable[[ServerState, ModelQueue, Any], Work]
+async def _ordered(
+    request: Request, kind: type[Body], plan: Callable[[ServerState, ModelQueue, Any], Work], body: bytes | None = None
 ) -> UntypedAPIFuture:
     """Queue a JSON request. Once its model and number are known, what is wrong with it comes out of its future."""
+    state, owner = state_of(request), owner_of(request)
+    content = await read_body(request) if body is None else body
+    require_json(request.headers)
     try:
-        values = from_json(body)
-        model_id, seq_id = str(values["model_id"]), values["seq_id"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ApiError(400, "The body must be JSON with model_id and seq_id.") from error
-    queue = state.model_queue(owner, model_id)
+        values = from_json(content)
+        model_id, seq_id = values["model_id"], values["seq_id"]
+    except ValueError as error:
+        raise ApiError(400, f"The body is no JSON: {error}.") from error
+    except (KeyError, TypeError) as error:
+        raise ApiError(400, "The body must be a JSON object with model_id and seq_id.") from error
+    queue = state.model_queue(owner, str(model_id))
     try:
-        work = plan(state, queue, kind.model_validate(values))
-    except ValidationError as error:
-        problem = ValueError(explain(error))
+        work = plan(state, queue, read_model(kind, content))
+    except ApiError as error:
+        problem = ValueError(error.detail)
 
         def work() -> Result:
             raise problem
 
-    return _enqueue(state, queue, seq_id, work, len(body))
+    return _enqueue(state, queue, seq_id, work, len(content))
 
 
 def _enqueue(state: ServerState, queue: ModelQueue, seq_id: Any, work: Work, size: int) -> UntypedAPIFuture:
     if not isinstance(seq_id, int) or isinstance(seq_id, bool) or not 0 < seq_id < 2**63:
-        raise ApiError(400, f"seq_id is {seq_id!r}; a model's requests are numbered from 1.")
+        raise ApiError(400, f"seq_id is {str(seq_id)[:50]!r}; a model's requests are numbered from 1.")
     return UntypedAPIFuture(request_id=state.enqueue(queue, seq_id, work, size), model_id=queue.name)
 
 
 def _name(path: str | None) -> str:
     if not path:
         raise ValueError("A checkpoint needs a name.")
-    if len(path) > LONGEST_NAME:
-        raise ValueError(f"The checkpoint's name has {len(path)} letters; at most {LONGEST_NAME} are allowed.")
+    check_name(path)
     return path

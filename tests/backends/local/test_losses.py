@@ -165,12 +165,36 @@ def test_what_is_not_available_says_why(client: Any, name: str) -> None:
         client.forward([datum({})], name)
 
 
-BAD = {
+def _sparse(columns: list[int], shape: list[int]) -> types.TensorData:
+    rows = [0] + [len(columns)] * shape[0]
+    return types.TensorData(
+        data=columns, dtype="int64", shape=shape, sparse_crow_indices=rows, sparse_col_indices=columns
+    )
+
+
+BAD: dict[str, Any] = {
     "no data": ([], "No data provided"),
     "length": ([datum({"target_tokens": IDS[:5]})], "target_tokens of shape"),
     "weights": ([datum({"weights": np.ones(3, np.float32)})], "weights of shape"),
     "nan": ([datum({"weights": np.full(LENGTH, np.nan, np.float32)})], "not finite"),
     "target id": ([datum({"target_tokens": IDS[1:] + 10**8})], "outside 0..599"),
+    "float targets": ([datum({"target_tokens": IDS[1:].astype(np.float32)})], "target_tokens of type float32"),
+    "negative target": ([datum({"target_tokens": IDS[1:] * 0 - 100})], "target_tokens outside 0..599"),
+    "no targets": ([datum({"target_tokens": np.ones((LENGTH, 0), np.int64)})], "target_tokens of shape"),
+    "one number": (
+        [datum({"target_tokens": np.array(1)})],
+        "target_tokens of shape",
+    ),
+    "infinite": ([datum({"weights": np.full(LENGTH, np.inf, np.float32)})], "weights that is not finite"),
+    "no tensor of that shape": (
+        [types.Datum(datum({}).model_input, {"target_tokens": _sparse([9], [LENGTH, 2])})],
+        "target_tokens that is no sparse tensor",
+    ),
+    "input id beyond 64 bits": (
+        [types.Datum(model_input=types.ModelInput.from_ints([2**70]), loss_fn_inputs={"target_tokens": [1]})],
+        "model_input outside 0..599",
+    ),
+    "no datum": ([{"target_tokens": [1]}], "Datum 0 is of type dict"),
     "second": ([datum({}), datum({"target_tokens": IDS[1:] + 10**8})], "Datum 1"),
     "empty": ([types.Datum(model_input=types.ModelInput.empty(), loss_fn_inputs={"target_tokens": []})], "0 tokens"),
     "long": (
@@ -185,7 +209,9 @@ def test_bad_data_is_refused_by_place(client: Any, case: str) -> None:
     data, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         client.forward_backward(data, "cross_entropy")
-    # The client goes on.
+    # No part of it counts, and the client goes on.
+    with pytest.raises(ValueError, match="no gradient has accumulated"):
+        client.optim_step(types.AdamParams()).result()
     assert client.forward([datum({})], "cross_entropy").result()
 
 
@@ -199,6 +225,15 @@ def test_a_missing_input_is_named(client: Any, name: str) -> None:
         del given.loss_fn_inputs[missing]
         with pytest.raises(ValueError, match=f"Datum 0 lacks the loss input '{missing}', which {name} needs"):
             client.forward_backward([given], name)
+
+
+@pytest.mark.parametrize("value", [True, None, "0.8", float("nan")])
+def test_a_setting_is_a_finite_number(client: Any, value: Any) -> None:
+    given = datum({name: INPUTS[name] for name in ("logprobs", "advantages")})
+    with pytest.raises(ValueError, match=r"clip_low_threshold=.*finite number"):
+        client.forward_backward([given], "ppo", {"clip_low_threshold": value})
+    with pytest.raises(ValueError, match=r"clip_low_threshold=2 above clip_high_threshold=1\.2"):
+        client.forward_backward([given], "ppo", {"clip_low_threshold": 2})
 
 
 @pytest.mark.parametrize("name", LOSSES)

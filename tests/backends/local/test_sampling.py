@@ -307,12 +307,32 @@ def test_a_call_nobody_waits_for_is_answered_too(base: Any) -> None:
         ([600], {}, "outside 0..599"),
         ([1], {"temperature": -1}, "temperature"),
         ([1], {"top_p": 0}, "top_p"),
-        ([1], {"max_tokens": -5}, "max_tokens"),
+        ([1], {"max_tokens": -5}, "max_tokens is -5"),
+        ([1], {"max_tokens": 0}, "max_tokens is 0, which asks for nothing"),
+        ([-1], {}, "outside 0..599"),
+        ([1, 2**70], {}, "outside 0..599"),
+        ([1], {"temperature": float("nan")}, "temperature is nan"),
+        ([1], {"temperature": float("inf")}, "temperature is inf"),
+        ([1], {"top_p": 1.5}, "top_p is 1.5"),
+        ([1], {"top_p": float("nan")}, "top_p is nan"),
+        ([1], {"top_k": -2}, "top_k is -2; it must be 1 or more, or -1"),
+        ([1], {"top_k": 0}, "top_k is 0"),
+        ([1], {"seed": -1}, "seed is -1"),
+        ([1], {"seed": 2**70}, f"seed is {2**70}"),
+        ([1], {"stop": [5, -1]}, "stop has the token id -1; the model's are 0 to 599"),
+        ([1], {"stop": [600]}, "stop has the token id 600"),
+        ([1], {"stop": ["a", ""]}, "stop text is empty"),
     ],
 )
 def test_bad_requests_are_refused(base: Any, prompt: list[int], values: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         base.sample(ids(prompt), 1, params(**values))
+
+
+def test_a_sample_is_at_least_one(base: Any) -> None:
+    for number in (0, -1):
+        with pytest.raises(ValueError, match=f"num_samples is {number}"):
+            base.sample(ids([1]), number, params())
 
 
 def test_answers_stop_at_the_models_length(base: Any) -> None:
@@ -387,3 +407,22 @@ def test_a_listener_that_fails_fails_its_call_alone(base: Any) -> None:
     with pytest.raises(OSError, match="the line is dead"):
         call.result()
     assert len(neighbour.result().sequences[0].tokens) == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1], 1, params()), "prompt has an input of type list"),
+        ((ids([1]), 1, None), "sampling_params is a NoneType"),
+        ((ids([1]), 1.5, params()), "num_samples is 1.5; it must be a whole number"),
+        ((ids([1]), True, params()), "num_samples is True"),
+        ((ids([1]), 1, params(), True, 1.5), "topk_prompt_logprobs is 1.5"),
+        ((ids([1]), 1, params(), True, 0, 1.5), "topk_sample_logprobs is 1.5"),
+        ((ids([1]), 1, params(), True, 0, 0, [1]), "target_prompt_logprobs is a list"),
+    ],
+)
+def test_a_call_of_other_types_is_refused_before_it_joins_others(base: Any, arguments: Any, message: str) -> None:
+    busy = base.sample(ids(PROMPTS[1]), 1, params())
+    with pytest.raises(ValueError, match=message):
+        base.sample(*arguments)
+    assert busy.result().sequences

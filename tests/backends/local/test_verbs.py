@@ -113,6 +113,33 @@ def test_custom_loss_must_depend_on_every_datum(client: Any) -> None:
         client.forward_backward_custom(DATA, lambda data, logprobs: (logprobs[0].sum(), {}), loss_type_input="logits")
 
 
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        (lambda data, lp: lp[0].sum(), "must return a tensor with one number and a dict"),
+        (lambda data, lp: (lp[0], {}), "must return a tensor with one number"),
+        (lambda data, lp: (1.0, {}), "its loss is a float"),
+        (lambda data, lp: (lp[0].sum().detach(), {}), "no gradient"),
+        (lambda data, lp: (lp[0].sum() * float("nan"), {}), "not finite at datum 0"),
+    ],
+)
+def test_what_is_no_custom_loss_is_refused(client: Any, loss: Any, sentence: str) -> None:
+    data = random_datums(1, 600)
+    with pytest.raises(ValueError, match=sentence):
+        client.forward_backward_custom(data, loss).result()
+    with pytest.raises(ValueError, match="no gradient has accumulated"):
+        client.optim_step(types.AdamParams()).result()
+
+
+def test_bad_hyperparameters_leave_the_gradient(client: Any) -> None:
+    client.forward_backward(random_datums(1, 600), "cross_entropy").result()
+    for values in ({"learning_rate": float("inf")}, {"learning_rate": float("nan")}, {"eps": 0}, {"weight_decay": -1}):
+        (name,) = values
+        with pytest.raises(ValueError, match=name):
+            client.optim_step(types.AdamParams(**values)).result()
+    assert client.optim_step(types.AdamParams()).result().metrics["grad_norm:mean"] > 0
+
+
 def test_settings_of_a_loss_are_checked(client: Any) -> None:
     with pytest.raises(ValueError, match="takes no settings"):
         client.forward(DATA, "cross_entropy", {"beta": 1.0})
@@ -146,6 +173,26 @@ def test_sampling_clients_of_a_training_client(service: Any, client: Any, make_t
         other.create_sampling_client(path).result()
     with pytest.raises(ValueError, match="stable_reinforce"):
         client.create_sampling_client(path, record_stability_info=True)
+
+
+@pytest.mark.parametrize(
+    "values", [{"rank": 0}, {"rank": 1.5}, {"rank": True}, {"rank": "4"}, {"seed": -1}, {"seed": 2**70}, {"seed": "a"}]
+)
+def test_rank_and_seed_are_whole_numbers(service: Any, tiny_model: str, values: dict[str, Any]) -> None:
+    ((name, value),) = values.items()
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; it must be a whole number"):
+        service.create_lora_training_client(tiny_model, **{"rank": 2, **values})
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "a b", "é", "a\x00", "-a", "a" * 201, None, 5])
+def test_what_names_no_checkpoint_is_refused(client: Any, name: Any) -> None:
+    for save in (client.save_state, client.save_weights_for_sampler, client.save_weights_external):
+        with pytest.raises(ValueError, match=r"[Cc]heckpoint"):
+            save(name).result()
+    with pytest.raises(ValueError, match="ttl_seconds is '3600'"):
+        client.save_state("w", ttl_seconds="3600").result()
+    with pytest.raises(ValueError, match="tinker path"):
+        client.load_state(name).result()
 
 
 def test_what_the_local_backend_does_not_have_says_so(service: Any, client: Any, tiny_model: str) -> None:

@@ -221,3 +221,9 @@ def counts(server: Running) -> float:
     """Requests that were answered with anything but a refusal."""
     samples = [sample for metric in server.state.metrics.requests.collect() for sample in metric.samples]
     return sum(s.value for s in samples if s.name.endswith("_total") and s.labels["status"] not in ("403", "421"))
+
+
+def test_who_has_no_key_is_told_which_will_do(server: Running) -> None:
+    with server.http(key=None) as http:
+        answer = http.get("/api/v1/get_server_capabilities")
+    assert answer.status_code == 401 and "takes any" in answer.json()["detail"]

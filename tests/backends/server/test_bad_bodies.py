@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.running import Running
-from tests.support.wire import ADAM, Wire
+from tests.support.running import KEY, Running
+from tests.support.wire import ADAM, Wire, prompt_of
 
 NO_JSON: list[bytes] = [
     b"",
@@ -247,10 +248,179 @@ def test_odd_queries(wire: Wire, query: str) -> None:
         check(wire.http.get(f"/api/v1/{route}?{query}"), query.encode())
 
 
-def test_what_was_stored_can_be_read_again(wire: Wire) -> None:
-    body = json.dumps({**BODIES["/api/v1/create_session"], "user_metadata": {"a": float("nan")}}).encode()
-    session = ask(wire, "/api/v1/create_session", body).json()["session_id"]
-    assert wire.http.get(f"/api/v1/sessions/{session}").json()["user_metadata"] == {"a": None}
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b'{"session_id": "a", "session_id": "b"}', 'the key "session_id" twice'),
+        (b'{"session_id": NaN}', "NaN, which is not finite"),
+        (b'{"session_id": [{"a": 1e999}]}', "1e999, which is not finite"),
+        (b'{"session_id": ' + b"9" * 5000 + b"}", "a number of 5000 digits"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"session_id": "\xff"}', "not UTF-8"),
+        (b'{"session_id": "a"', "no JSON"),
+        (b" ", "empty"),
+    ],
+)
+def test_what_does_not_read_in_one_way_is_refused(wire: Wire, body: bytes, sentence: str) -> None:
+    for route in ("/api/v1/session_heartbeat", "/v1/completions", "/api/v1/asample", "/api/v1/create_model"):
+        answer = ask(wire, route, body)
+        told = answer.json()
+        assert answer.status_code == 422
+        assert sentence in (told["error"]["message"] if "error" in told else told["detail"])
+
+
+def test_a_body_in_a_models_order_uses_its_number_up(wire: Wire) -> None:
+    wire = Wire(wire.http)
+    wire.result(wire.create())
+    for number, more in enumerate((b', "seq_id": 1', b', "learning_rate": NaN', b', "adam_params": "x"'), start=1):
+        body = b'{"model_id": "%s", "seq_id": %d%s}' % (wire.model.encode(), number, more)
+        body = body.replace(b'"seq_id": 1, "seq_id": 1', b'"seq_id": 9, "seq_id": 1')
+        told = wire.result(ask(wire, "/api/v1/optim_step", body))
+        assert told["category"] == "user" and told["error"]
+    assert "no gradient" in wire.result(wire.step(4))["error"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "sentence"),
+    [
+        ({"Content-Type": "text/xml"}, "sent as text/xml; send JSON"),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, "Content-Type: application/json"),
+        ({"Content-Encoding": "gzip"}, 'Content-Encoding "gzip" is not spoken here'),
+    ],
+)
+def test_a_body_that_its_headers_call_something_else(wire: Wire, headers: dict[str, str], sentence: str) -> None:
+    for route in ("session_heartbeat", "asample", "optim_step", "load_weights"):
+        answer = wire.http.post(f"/api/v1/{route}", content=b"{}", headers=headers)
+        assert answer.status_code == 415 and sentence in answer.json()["detail"]
+    answer = wire.http.post("/v1/chat/completions", content=b"{}", headers=headers)
+    assert answer.status_code == 415 and sentence in answer.json()["error"]["message"]
+
+
+def test_values_have_the_types_of_their_fields(wire: Wire) -> None:
+    """Nothing is turned into another type: "5" is no number, 1 is no truth, 2.0 is no whole number."""
+    wire = Wire(wire.http)
+    sampler, params = wire.sampler(), {"max_tokens": 2}
+    for more in (
+        {"num_samples": "1"},
+        {"num_samples": 1.0},
+        {"prompt_logprobs": "true"},
+        {"prompt_logprobs": 1},
+        {"sampling_params": {"temperature": "0.5"}},
+        {"sampling_params": {"max_tokens": "2"}},
+        {"prompt": prompt_of(["1"])},
+    ):
+        answer = wire.post("asample", {**BODIES["/api/v1/asample"], "sampling_session_id": sampler, **more})
+        (field,) = more
+        assert answer.status_code == 422 and answer.json()["detail"].startswith(field), more
+    misspelt = wire.sample(sampler, [1], 1, 2, sampling_params={**params, "temprature": 0})
+    assert misspelt.status_code == 422 and "temprature" in misspelt.json()["detail"]
+    for field, value in {"max_tokens": "2", "n": 1.0, "temperature": "0", "stream": "true", "echo": 1}.items():
+        answer = wire.http.post("/v1/completions", json={"model": "tiny", "prompt": "a", **params, field: value})
+        assert answer.status_code == 422 and answer.json()["error"]["message"].startswith(field)
+    wire.result(wire.create())
+    answer = wire.post("optim_step", {"model_id": wire.model, "seq_id": 1, "adam_params": {**ADAM, "beta1": "0.9"}})
+    assert "beta1" in wire.result(answer)["error"]
+    path = f"/api/v1/training_runs/{wire.model}/checkpoints/weights/w/ttl"
+    assert wire.http.put(path, json={"ttl": 3600}).status_code == 422
+
+
+@pytest.mark.parametrize("number", [-1, 2**63])
+def test_numbers_are_those_that_a_client_counts(wire: Wire, number: int) -> None:
+    wire = Wire(wire.http)
+    wire.result(wire.create())
+    session = {"session_id": wire.session}
+    for route, body in {
+        "create_model": {**session, "model_seq_id": number, "base_model": "tiny"},
+        "load_weights": {**session, "model_seq_id": number, "path": "tinker://a/weights/b", "optimizer": True},
+        "create_sampling_session": {**session, "sampling_session_seq_id": number, "base_model": "tiny"},
+        "asample": {**BODIES["/api/v1/asample"], "sampling_session_id": wire.sampler(), "seq_id": number},
+    }.items():
+        answer = wire.post(route, body)
+        assert answer.status_code == 400 and f"seq_id is {number}" in answer.json()["detail"]
+    unnamed = {"model_id": wire.model, "seq_id": 1, "sampling_session_seq_id": number}
+    told = wire.result(wire.post("save_weights_for_sampler", unnamed))
+    assert f"seq_id is {number}" in told["error"] and told["category"] == "user"
+
+
+def test_ids_that_no_request_has(wire: Wire) -> None:
+    for request_id in ("zzz", "", "a/b", "../x/1", "0123abcd/x/-1"):
+        told = wire.poll(request_id).json()
+        assert "no id of a request" in told["error"] and told["category"] == "user"
+
+
+def test_who_leaves_in_the_middle_of_a_body_is_no_fault(quick: Running, caplog: pytest.LogCaptureFixture) -> None:
+    host, port = quick.url.removeprefix("http://").split(":")
+    head = "POST /api/v1/{} HTTP/1.1\r\nHost: {}\r\nX-API-Key: {}\r\nContent-Length: 100\r\n\r\n{{"
+    for route in ("create_session", "asample", "forward_backward", "optim_step"):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(head.format(route, host, KEY).encode())
+    with quick.http() as http:
+        for _ in range(10):
+            assert http.get("/healthz").status_code == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_many_faults_are_told_in_few_words(wire: Wire) -> None:
+    answer = wire.post("asample", {**BODIES["/api/v1/asample"], "prompt": prompt_of(["a"] * 100_000)})
+    assert answer.status_code == 422 and len(answer.text) < 1000 and "more" in answer.json()["detail"]
+
+
+def bad_samples() -> dict[str, dict[str, Any]]:
+    bad: dict[str, Any] = {f"num_samples is {n}": {"num_samples": n} for n in (0, -1)}
+    params = {
+        "top_k is -2": {"top_k": -2},
+        "top_k is 0": {"top_k": 0},
+        "seed is -1": {"seed": -1},
+        f"seed is {2**70}": {"seed": 2**70},
+        "stop has the token id -1": {"stop": [-1]},
+        "stop has the token id 600": {"stop": [5, 600]},
+        "temperature is -1.0": {"temperature": -1},
+        "max_tokens is 0": {"max_tokens": 0},
+        "max_tokens is -3": {"max_tokens": -3},
+        "top_p is 0": {"top_p": 0},
+        "top_p is 1.5": {"top_p": 1.5},
+    }
+    bad |= {sentence: {"sampling_params": {"max_tokens": 2, **values}} for sentence, values in params.items()}
+    prompts = {"prompt has 0 tokens": [], "outside 0..599": [600], "prompt has 512 tokens": [1] * 512}
+    bad |= {sentence: {"prompt": prompt_of(tokens)} for sentence, tokens in prompts.items()}
+    image = {"type": "image_asset_pointer", "location": "x", "format": "png"}
+    bad["chunk of type image_asset_pointer"] = {"prompt": {"chunks": [image]}}
+    targets = {"dtype": "int64", "data": [1], "sparse_crow_indices": [0, 1], "sparse_col_indices": [0]}
+    bad["log-probabilities of alternatives"] = {"target_prompt_logprobs": {**targets, "shape": [1, 2**40]}}
+    bad["ids at a place"] = {"target_prompt_logprobs": {**targets, "shape": [1, 2**20]}}
+    bad["no sparse tensor"] = {"target_prompt_logprobs": {**targets, "sparse_col_indices": [9], "shape": [1, 2]}}
+    return bad
+
+
+@pytest.mark.parametrize(("sentence", "change"), bad_samples().items())
+def test_a_sample_that_cannot_be_is_refused_at_the_door(wire: Wire, sentence: str, change: Any) -> None:
+    wire = Wire(wire.http)
+    asked = {"sampling_session_id": wire.sampler(), "seq_id": 0, "num_samples": 1, "sampling_params": {"max_tokens": 2}}
+    answer = wire.post("asample", {**asked, "prompt": prompt_of([1, 2]), **change})
+    assert answer.status_code in (400, 422) and sentence in answer.json()["detail"]
+    # Its number is free.
+    assert wire.answer(wire.sample(wire.sampler(), [1, 2], 1, 2))
+
+
+def test_fields_of_several_types_say_what_they_must_be(wire: Wire) -> None:
+    prompts: list[Any] = [["a", 5], [[1], "a"], [1.0], [True], {"a": 1}, [[[1]]], 3]
+    stops: list[Any] = [[5], [None], 3, {"a": 1}]
+    for field, values in {"prompt": prompts, "stop": stops}.items():
+        for value in values:
+            answer = wire.http.post("/v1/completions", json={"model": "tiny", "prompt": "a", field: value})
+            assert answer.status_code == 422 and answer.json()["error"]["message"].startswith(
+                f"{field}: must be a text"
+            )
+
+
+@pytest.mark.parametrize(
+    "change", [{"prompt": [600]}, {"prompt": [-1]}, {"prompt": []}, {"seed": -1}, {"seed": 2**63}, {"max_tokens": 0}]
+)
+def test_the_openai_routes_have_the_same_bounds(wire: Wire, change: Any) -> None:
+    body = {"model": "tiny", "prompt": "a", "max_tokens": 2, **change}
+    for stream in (False, True):
+        answer = wire.http.post("/v1/completions", json={**body, "stream": stream})
+        assert answer.status_code in (400, 422) and answer.json()["error"]["message"]
 
 
 def test_others_are_not_harmed(quick: Running) -> None:

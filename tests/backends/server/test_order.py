@@ -98,6 +98,10 @@ def test_a_number_that_never_comes_fails_those_after_it(small: Running, wire: Wi
     assert wire.result(waiting[1])["category"] == "user"
 
 
+def _with_targets(targets: np.ndarray) -> types.Datum:
+    return types.Datum(types.ModelInput.from_ints([1] * 8), {"target_tokens": types.TensorData.from_numpy(targets)})
+
+
 def bad_datums() -> dict[str, list[types.Datum]]:
     ids = np.arange(9)
     weights = np.ones(8, dtype=np.float32)
@@ -107,6 +111,9 @@ def bad_datums() -> dict[str, list[types.Datum]]:
         "of shape": [mismatched],
         "token id in model_input outside": [cross_entropy_datum(np.full(9, 600), weights)],
         "token id in target_tokens outside": [cross_entropy_datum(np.array([1] * 8 + [99_999_999]), weights)],
+        "Datum 0 has target_tokens of type float32": [_with_targets(np.ones(8, np.float32))],
+        "Datum 1 has a token id in target_tokens outside": [DATA[0], _with_targets(np.full(8, -100))],
+        "Datum 0 has target_tokens of shape": [_with_targets(np.ones((8, 0), np.int64))],
         "not finite": [cross_entropy_datum(ids, weights * np.nan)],
         "600 tokens; the model takes": [cross_entropy_datum(np.ones(601), np.ones(600, dtype=np.float32))],
     }
@@ -138,7 +145,7 @@ def malformed(wire: Wire) -> dict[str, Any]:
     huge.data[0].loss_fn_inputs["weights"].shape[:] = [2**31, 2**31]
     image.data[0].model_input[0].image.data = b"png"
     dtype.data[0].loss_fn_inputs["weights"].dtype = 4
-    return {"whole number": odd, "sparse tensor is malformed": sparse, "cells": huge, "text": image, "int64": dtype}
+    return {"whole number": odd, "is no sparse tensor": sparse, "cells": huge, "text": image, "int64": dtype}
 
 
 def test_malformed_messages_fail_by_their_future(wire: Wire) -> None:

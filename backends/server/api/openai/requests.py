@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import from_json
 
-from backends.server.api.request import explain, parsed, read_body, state_of
+from backends.server.api.json_body import check_json, explain, require_json
+from backends.server.api.request import parsed, read_body, state_of
 from backends.server.errors import ApiError
 
 DEFAULT_COMPLETION_TOKENS = 16
@@ -34,8 +44,24 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 # Labels, which change nothing of the answer.
 WITHOUT_EFFECT = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
 
-# One text, its token ids, or several of either.
+
+def _must_be(what: str) -> WrapValidator:
+    """Says what a field of several types must be, where each of the types would say what it is not."""
+
+    def check(value: Any, types_of_field: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return types_of_field(value)
+        except ValidationError as error:
+            raise ValueError(f"must be {what}") from error
+
+    return WrapValidator(check)
+
+
 Prompt = str | list[int] | list[str] | list[list[int]]
+
+# Whose a message may be. The template decides which of them it takes.
+Role = Literal["system", "developer", "user", "assistant"]
+OF_TOOLS = ("tool", "function")
 
 Body = TypeVar("Body", bound="CompletionSettings")
 
@@ -57,7 +83,7 @@ class CompletionSettings(BaseModel):
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     n: int = Field(1, ge=1)
-    stop: str | list[str] = []
+    stop: Annotated[str | list[str], _must_be("a text or a list of texts")] = []
     seed: int | None = None
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
@@ -81,7 +107,7 @@ class CompletionSettings(BaseModel):
 class CompletionRequest(CompletionSettings):
     """``POST /v1/completions``."""
 
-    prompt: Prompt
+    prompt: Annotated[Prompt, _must_be("a text, a list of token ids, or a list of either, whose elements are alike")]
     max_tokens: int = Field(DEFAULT_COMPLETION_TOKENS, ge=0)
     logprobs: int | None = Field(None, ge=0, le=MOST_TOP_LOGPROBS)
     echo: bool = False
@@ -114,12 +140,16 @@ class TextPart(BaseModel):
     text: str
 
 
+def _kind(value: Any) -> str:
+    return "null" if value is None else type(value).__name__
+
+
 class Message(BaseModel):
     """One turn of a conversation."""
 
     model_config = ConfigDict(extra="forbid")
 
-    role: str
+    role: Role
     content: str | list[TextPart]
 
     @model_validator(mode="before")
@@ -129,6 +159,25 @@ class Message(BaseModel):
         if isinstance(value, dict):
             return {name: held for name, held in value.items() if name in cls.model_fields or held not in (None, [])}
         return value
+
+    @field_validator("role", mode="before")
+    @classmethod
+    def _known_role(cls, role: Any) -> Any:
+        if role in OF_TOOLS:
+            raise ValueError(f'this server has no tools, so that no message has the role "{role}"; leave it out')
+        return role
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _text_alone(cls, content: Any) -> Any:
+        """Say which kind of content is not read here, where the union of types would list all that it is not."""
+        if not isinstance(content, str | list):
+            raise ValueError(f"a message holds a text or a list of text parts, not {_kind(content)}")
+        for part in content if isinstance(content, list) else ():
+            kind = part.get("type") if isinstance(part, dict) else _kind(part)
+            if kind != "text":
+                raise ValueError(f"the models here read text alone, not parts of type {str(kind)[:50]}")
+        return content
 
     @property
     def text(self) -> str:
@@ -163,12 +212,18 @@ class ChatRequest(CompletionSettings):
 
 
 async def read_request(request: Request, kind: type[Body]) -> Body:
-    """The body of a completion (ApiError: 400 names what is not supported, 422 what is wrong)."""
+    """The body of a completion.
+
+    Raises:
+        ApiError: 415 if it is not sent as JSON, 400 with the name of what is not supported, 422 with what is wrong.
+    """
     body = await read_body(request, state_of(request).limits.sample_request_bytes)
+    require_json(request.headers)
     return await parsed(request, lambda content: _read(content, kind), body)
 
 
 def _read(body: bytes, kind: type[Body]) -> Body:
+    check_json(body)
     try:
         values = from_json(body)
     except ValueError as error:
@@ -176,7 +231,7 @@ def _read(body: bytes, kind: type[Body]) -> Body:
     if not isinstance(values, dict):
         raise ApiError(422, "The body must be a JSON object.")
     try:
-        return kind.model_validate(_supported(values, kind))
+        return kind.model_validate(_supported(values, kind), strict=True)
     except ValidationError as error:
         raise ApiError(422, explain(error)) from error
 
@@ -188,6 +243,6 @@ def _supported(values: dict[str, Any], kind: type[Body]) -> dict[str, Any]:
         if value is None or name in WITHOUT_EFFECT or value in NEUTRAL.get(name, ()):
             continue
         if name not in kind.model_fields:
-            raise ApiError(400, f"{name} is not supported by this server; leave it out.")
+            raise ApiError(400, f"{name[:100]} is not supported by this server; leave it out.")
         kept[name] = value
     return kept

@@ -69,7 +69,9 @@ async def completions(request: Request) -> Response:
     params = _params(wanted)
     if wanted.stream:
         return stream(target, prompts, wanted, params)
-    responses = await _sample(target, prompts, wanted, params, prompt_logprobs=wanted.echo and wanted.top is not None)
+    # An echo of nothing new is scored even if the log-probabilities are not wanted: a sampler is asked for something.
+    scored = wanted.echo and (wanted.top is not None or wanted.max_tokens == 0)
+    responses = await _sample(target, prompts, wanted, params, prompt_logprobs=scored)
 
     def choices() -> Iterator[TextChoice]:
         for number, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):

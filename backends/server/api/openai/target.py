@@ -29,6 +29,7 @@ class Target:
     state: ServerState
     owner: str
     queue: SamplerQueue
+    base_model: str
     tokenizer: Tokenizer
     max_length: int
 
@@ -54,11 +55,8 @@ class Target:
 
         Raises:
             Busy: The queue is full.
-            ApiError: The prompt is longer than the model takes.
+            ApiError: The model cannot answer it: the prompt or a parameter is out of range.
         """
-        if len(prompt) > self.max_length:
-            raise ApiError(400, f"The prompt has {len(prompt)} tokens; the model takes 1 to {self.max_length}.")
-        pending, _ = self.state.futures.add(self.queue.name, next(_numbers), self.owner)
         request = types.SampleRequest(
             prompt=types.ModelInput.from_ints(prompt),
             num_samples=count,
@@ -67,6 +65,8 @@ class Target:
             topk_prompt_logprobs=(top or 0) if prompt_logprobs else 0,
             topk_sample_logprobs=(top or 0) if params.max_tokens != 0 else 0,
         )
+        self.state.check_sample(self.base_model, request)
+        pending, _ = self.state.futures.add(self.queue.name, next(_numbers), self.owner)
         self.state.add_sample(self.queue, pending, request, 4 * len(prompt), on_token)
         return pending
 
@@ -103,7 +103,9 @@ def find_target(state: ServerState, tokenizers: Mapping[str, Tokenizer], owner: 
         return base_model, path
 
     queue = state.sampler_queue(owner, f"openai:sample:{owner}:{model}", weights)
-    return Target(state, owner, queue, tokenizers[base_model], state.residency.loaded(base_model).max_length)
+    return Target(
+        state, owner, queue, base_model, tokenizers[base_model], state.residency.loaded(base_model).max_length
+    )
 
 
 def model_names(state: ServerState) -> list[str]:

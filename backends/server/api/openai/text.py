@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from backends.chat_template import timeless_template
+from backends.control_tokens import SPELLED_AS_TEXT, control_tokens, with_all_control_tokens
 from backends.server.errors import ApiError
 
 
@@ -20,7 +21,8 @@ class Tokenizer:
     """
 
     def __init__(self, original: Any) -> None:
-        self._encoder = copy.deepcopy(original)
+        self._encoder = with_all_control_tokens(copy.deepcopy(original))
+        self._control = control_tokens(original)
         if (timeless := timeless_template(original)) != getattr(original, "chat_template", None):
             # A model that was trained on one day is asked on another.
             self._encoder.chat_template = timeless
@@ -41,12 +43,7 @@ class Tokenizer:
             ApiError: A text is so long that it must have more tokens than that.
         """
         for text in texts:
-            if len(text) > most * self._longest:
-                raise ApiError(
-                    400,
-                    f"The prompt has {len(text)} characters; the model takes {most} tokens, which are "
-                    f"{most * self._longest} characters at most.",
-                )
+            self._check_length(text, most)
 
         def run() -> list[list[int]]:
             with self._encoding:
@@ -54,29 +51,58 @@ class Tokenizer:
 
         return await asyncio.to_thread(run)
 
+    def _check_length(self, text: str, most: int) -> None:
+        if len(text) > most * self._longest:
+            raise ApiError(
+                400,
+                f"The prompt has {len(text)} characters; the model takes {most} tokens, which are "
+                f"{most * self._longest} characters at most.",
+            )
+
     async def encode_chat(self, messages: list[dict[str, str]], most: int) -> list[int]:
         """The prompt of a conversation, by the model's chat template.
+
+        Control tokens are the template's alone: one that a message spells is encoded as text.
 
         Args:
             messages: The turns.
             most: How many tokens the model takes.
 
         Raises:
-            ApiError: The template refuses the conversation, which the message says, or it is too long for `most`.
+            ApiError: The template refuses the conversation, which the message says, it is too long for `most`, or the
+                tokenizer cannot read a control token that it spells as text.
         """
         if not getattr(self._encoder, "chat_template", None):
             raise ApiError(400, "The model has no chat template; use /v1/completions.")
+        if "developer" not in self._encoder.chat_template:
+            # OpenAI's newer name of the same turn, which few templates know.
+            messages = [{**m, "role": "system"} if m["role"] == "developer" else m for m in messages]
+        # A prompt has no fewer characters than its messages.
+        for message in messages:
+            self._check_length(message["content"], most)
 
-        def write() -> str:
+        spelled = sum(len(self._control.findall(message["content"])) for message in messages) if self._control else 0
+        if spelled > most:
+            raise ApiError(400, f"The messages spell {spelled} control tokens; as text they are beyond {most} tokens.")
+
+        def write(**options: Any) -> Any:
             with self._encoding:
-                text: str = self._encoder.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-            return text
+                return self._encoder.apply_chat_template(messages, add_generation_prompt=True, **options)
 
         try:
-            text = await asyncio.to_thread(write)
+            if not spelled:
+                text: str = await asyncio.to_thread(write, tokenize=False)
+                return (await self.encode([text], most, special=False))[0]
+            ids: list[int] = await asyncio.to_thread(write, **SPELLED_AS_TEXT)
+            return ids
         except TemplateError as error:
             raise ApiError(400, f"The model's chat template refuses this conversation: {error}.") from error
-        return (await self.encode([text], most, special=False))[0]
+        except ValueError as error:
+            if not spelled:
+                raise
+            raise ApiError(
+                400, f"A message spells a control token, which the model's tokenizer cannot read as text: {error}."
+            ) from error
 
     def decode(self, tokens: list[int]) -> str:
         """The text of tokens, without those that stand for no text."""
