@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 from html.parser import HTMLParser
 from pathlib import Path
@@ -161,8 +162,54 @@ def test_the_terminal_shows_brackets_as_they_are(tmp_path: Path, capsys: pytest.
 
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
     runs = [str(run_of(tmp_path / name, [True, False] * 3)) for name in "ab"]
+    (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"--html: .* cannot be written"):
-        compare_runs(runs, tmp_path / "a" / "summary.json" / "page.html", 1)
+        compare_runs(runs, tmp_path / "file" / "page.html", 1)
+
+
+@pytest.mark.parametrize(
+    ("html", "as_json", "as_csv", "what"),
+    [
+        ("a/config.yaml", None, None, "--html: a/config.yaml is a file of the run in "),
+        ("c.html", "./b/../a/Summary.JSON", None, "is a file of the run in "),
+        ("c.html", "a/plots/new.json", None, "is a file of the run in "),
+        ("c.html", "link.json", None, "--json: link.json is a file of the run in "),
+        ("c.html", "hard.json", None, "--json: hard.json exists already and holds something else"),
+        ("c.html", "new", "./new", "--json and --csv: new would be written twice"),
+        ("c.html", "new.json", "NEW.json", "would be written twice"),
+        ("notes.txt", None, None, "--html: notes.txt exists already and holds something else"),
+        ("c.html", "notes.txt", None, "--json: notes.txt exists already"),
+        ("c.html", None, "notes.txt", "--csv: notes.txt exists already"),
+        ("c.html", "pipe", None, "--json: pipe is a pipe; name a file"),
+        ("a", None, None, "--html: a is a directory; name a file"),
+        ("/dev/null", None, None, "--html: /dev/null is a device"),
+    ],
+)
+def test_no_output_replaces_what_it_did_not_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, html: str, as_json: str | None, as_csv: str | None, what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        (run_of(tmp_path / name, [True, False] * 3) / "config.yaml").write_text("name: any\n")
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "link.json").symlink_to("a/summary.json")
+    (tmp_path / "hard.json").hardlink_to("a/summary.json")
+    os.mkfifo("pipe")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with pytest.raises(UserError) as raised:
+        compare_runs(["a", "b"], Path(html), 0, as_json=as_json and Path(as_json), as_csv=as_csv and Path(as_csv))
+    assert what in str(raised.value)
+    assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+
+def test_its_own_outputs_are_written_again(tmp_path: Path) -> None:
+    runs = [str(run_of(tmp_path / name, [True, False] * 3)) for name in "ab"]
+    (tmp_path / "c.json").touch()
+    for _ in range(2):
+        compare_runs(runs, tmp_path / "c.html", 0, as_json=tmp_path / "c.json", as_csv=tmp_path / "c.csv")
+    run_of(tmp_path / "b", [True] * 6)
+    compare_runs(runs, tmp_path / "c.html", 0, as_json=tmp_path / "c.json", as_csv=tmp_path / "c.csv")
+    assert json.loads((tmp_path / "c.json").read_text())["models"][1]["correct"] == 6
 
 
 def test_a_directory_of_runs_stands_for_all_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,8 +235,6 @@ def test_other_programs_get_the_same_numbers(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [int(row["a right"]) for row in rows] == a and [int(row["b right"]) for row in rows] == b
     assert any(HOSTILE in row["a sql"] for row in rows)
-    with pytest.raises(UserError, match="cannot be written"):
-        compare_runs(names, tmp_path / "c.html", 0, as_json=tmp_path)
 
 
 def test_how_close_two_runs_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,11 +31,20 @@ def compare_runs(
     check_run_count(names)
     # Imported here, as these modules load the libraries for statistics and figures.
     from text2sql.compare.entries import load_entries
-    from text2sql.compare.files import write_csv, write_json
-    from text2sql.compare.page import write_page
+    from text2sql.compare.files import is_numbers, is_questions, write_csv, write_json
+    from text2sql.compare.page import is_page, write_page
     from text2sql.compare.paired import compare
     from text2sql.compare.terminal import print_comparison
+    from text2sql.runs.outputs import Output, check_outputs
 
+    check_outputs(
+        [
+            Output("--html", output, is_page),
+            *([Output("--json", as_json, is_numbers)] if as_json else []),
+            *([Output("--csv", as_csv, is_questions)] if as_csv else []),
+        ],
+        inputs=(),
+    )
     comparison = compare(load_entries(names))
     if as_json:
         write_json(comparison, as_json)

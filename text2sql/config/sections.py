@@ -114,6 +114,12 @@ class DataConfig(SourceConfig):
         return (dialect_named(value) if isinstance(value, str) else None) or value
 
     @property
+    def parts(self) -> list[SourceConfig]:
+        """Every source that is read: the parts of the mixture, or the one source; and that of the test examples."""
+        trained: list[SourceConfig] = [*self.mix] or [self]
+        return [*trained, *([self.test] if self.test else [])]
+
+    @property
     def sources(self) -> list[str]:
         """Names of the sources that are trained on: the parts of the mixture, or the one source."""
         return [part.source for part in self.mix] or [self.source]

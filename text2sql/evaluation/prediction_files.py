@@ -7,7 +7,6 @@ given as the benchmark's ``dev.json``.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from text2sql.evaluation.benchmarks import database_files
 from text2sql.formats import pluralize
 from text2sql.rows import READERS, SourceRow, names_table, read_rows
 from text2sql.rows.encodings import read_text
+from text2sql.rows.json_text import parse_json
 from text2sql.rows.values import json_kind, read_value, replace_lone_surrogates
 from text2sql.sql.files import databases_directory, file_schema, read_tables_json
 
@@ -52,10 +52,12 @@ class Schemas:
     Attributes:
         databases: Directory with ``DB_ID/DB_ID.sqlite`` for each db_id, as Spider and BIRD ship it.
         tables: Schemas by db_id, from a ``tables.json``.
+        tables_file: That file.
     """
 
     databases: Path | None = None
     tables: Mapping[str, str] = field(default_factory=dict)
+    tables_file: Path | None = None
 
     @classmethod
     def open(cls, databases: Path | None, tables: Path | None) -> Schemas:
@@ -67,7 +69,7 @@ class Schemas:
         if databases is not None and not databases.is_dir():
             raise UserError(f"--databases: there is no directory {databases}.")
         databases = databases and databases_directory(databases)
-        return cls(databases, read_tables_json(tables, "--tables") if tables else {})
+        return cls(databases, read_tables_json(tables, "--tables") if tables else {}, tables)
 
     def files(self, db_id: str | None) -> tuple[str, ...]:
         """The database files of a db_id, that of the same name first; none where it is missing or empty."""
@@ -344,8 +346,8 @@ def _read_lines(path: Path, golds: Sequence[PredictedQuestion]) -> list[str]:
 
 def _read_bird(path: Path, golds: Sequence[PredictedQuestion]) -> list[str]:
     try:
-        values = json.loads("\n".join(_lines(path, "predictions")))
-    except ValueError as error:
+        values = parse_json("\n".join(_lines(path, "predictions")))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"predictions: {path} is malformed: {error}; it must be {_BIRD_VALUE}.") from error
     if not isinstance(values, dict):
         raise UserError(f"predictions: {path} is {json_kind(values)}; with --gold it must be {_BIRD_VALUE}.")

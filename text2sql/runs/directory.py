@@ -26,7 +26,7 @@ from text2sql.config.wording import sentence
 from text2sql.config.yaml import read_yaml
 from text2sql.console import console
 from text2sql.errors import UserError
-from text2sql.rows import dump_jsonl
+from text2sql.rows import dump_jsonl, is_object
 from text2sql.runs import records
 from text2sql.runs.record_files import damaged_error, read_record, read_records, repair
 from text2sql.runs.records import (
@@ -119,7 +119,13 @@ class RunDirectory:
     def append(self, name: str, rows: Sequence[Record]) -> None:
         """Add records to a JSON Lines file, in place of an incomplete last line, and flush them to the disk."""
         with self._appending, _writing(self.file(name)) as path, path.open("a+b") as file:
-            file.truncate(_end_of_last_line(file))
+            end = _end_of_last_line(file)
+            file.seek(end)
+            # An editor may have left out the newline of a whole line.
+            if is_object(file.read()):
+                file.write(b"\n")
+            else:
+                file.truncate(end)
             file.write(dump_jsonl(row.to_json() for row in rows).encode())
             file.flush()
             os.fsync(file.fileno())

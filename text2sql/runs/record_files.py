@@ -5,9 +5,9 @@ The sentence names file, line, key and format.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
@@ -17,6 +17,7 @@ from backends.paths import written_aside
 from text2sql.config.wording import sentence
 from text2sql.errors import UserError
 from text2sql.rows import read_jsonl
+from text2sql.rows.json_text import parse_json
 from text2sql.rows.values import json_kind
 from text2sql.runs.records import CHECKPOINTS, FORMAT, R, Record
 
@@ -74,6 +75,16 @@ def read_records(path: Path, *kinds: type[R]) -> list[R]:
     return records
 
 
+def begins_with(path: Path, kind: type[Record]) -> bool:
+    """Whether the first record of a JSON Lines file is of a kind; False where there is none.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: Its first line is no record.
+    """
+    return any(parse(value, kind) for _, value in islice(read_jsonl(path, appended=True), 1))
+
+
 def read_record(path: Path, kind: type[R]) -> R | None:
     """The record in a JSON file, None where there is no file.
 
@@ -83,7 +94,7 @@ def read_record(path: Path, kind: type[R]) -> R | None:
     if not path.is_file():
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):
             raise InvalidRecord(f"is {json_kind(value)}, not an object")
         return parse(value, kind)
@@ -141,7 +152,7 @@ def repair(path: Path, *kinds: type[Record]) -> str | None:
             raise
         why = str(error).partition(" is damaged (")[2].partition("). Restore it")[0]
     lines = path.read_bytes().splitlines(keepends=True) if path.suffix == ".jsonl" else []
-    valid = [line for line in lines if line.endswith(b"\n") and _is_record(line, *kinds)]
+    valid = [line.rstrip(b"\n") + b"\n" for line in lines if _is_record(line, *kinds)]
     aside = path.with_name(f"{path.name}.damaged")
     number = 1
     while aside.exists():
@@ -161,7 +172,7 @@ def repair(path: Path, *kinds: type[Record]) -> str | None:
 
 def _is_record(line: bytes, *kinds: type[Record]) -> bool:
     try:
-        value = json.loads(line)
+        value = parse_json(line.decode("utf-8"))
         if isinstance(value, dict):
             parse(value, *kinds)
     except (ValueError, RecursionError):
