@@ -101,7 +101,7 @@ def test_the_base_of_a_run_and_runs_of_one_name(tmp_path: Path) -> None:
         (["a", "a:tuned"], "named twice"),
         (["a", "nowhere"], "No run directory at"),
         (["a", "only-base:tuned"], "has no answers of its tuned model"),
-        (["a", "metrics-only"], "has no predictions"),
+        (["a", "metrics-only"], "metrics-only has no answers of its tuned model yet"),
     ],
 )
 def test_what_cannot_be_compared(tmp_path: Path, names: list[str], what: str) -> None:
@@ -112,6 +112,40 @@ def test_what_cannot_be_compared(tmp_path: Path, names: list[str], what: str) ->
         (metrics_only / f"predictions-{side}.jsonl").unlink()
     with pytest.raises(UserError, match=what):
         load_entries([str(tmp_path / name) for name in names])
+
+
+def test_an_unfinished_tuned_model_is_not_replaced_by_its_base(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b", "begun", "empty"):
+        (run_of(tmp_path / "runs" / name, [True, False] * 3) / "config.yaml").write_text("name: any\n")
+    (tmp_path / "runs" / "begun" / "predictions-tuned.jsonl").unlink()
+    (tmp_path / "runs" / "empty" / "predictions-tuned.jsonl").write_text("")
+    names = {name: str(tmp_path / "runs" / name) for name in ("a", "b", "begun", "empty")}
+    with pytest.raises(UserError) as raised:
+        load_entries(list(names.values()))
+    assert str(raised.value).count("has no answers of its tuned model yet") == 2
+    assert f"{names['empty']}:base is its base model" in str(raised.value)
+    first, _ = load_entries([f"{names['empty']}:base", names["a"]])
+    assert first.label == "empty:base"
+    compare_runs([str(tmp_path / "runs")], tmp_path / "c.html", 0)
+    assert f"Left out, as they are not finished: {names['begun']}, {names['empty']}." in capsys.readouterr().out
+
+
+def test_damaged_and_repeated_answers_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [run_of(tmp_path / name, [True, False] * 3) for name in "ab"]
+    file = runs[1] / "predictions-tuned.jsonl"
+    whole = file.read_text()
+    first, second, *_ = whole.splitlines()
+    file.write_text(whole + first + "\n")
+    compare_runs(list(map(str, runs)), tmp_path / "c.html", 0)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "b: predictions-tuned.jsonl: 1 repeated row (line 7 has the id of line 1)" in said and "3 of 6" in said
+    other = json.dumps(json.loads(first) | {"raw": "SELECT 7"})
+    for damage, what in ((other, "line 7 has the id of line 1 and differs from it"), ("{half", "line 7: ")):
+        file.write_text(whole + damage + "\n" + second + "\n")
+        with pytest.raises(UserError, match=rf"predictions-tuned\.jsonl is damaged \({what}"):
+            compare_runs(list(map(str, runs)), tmp_path / "c.html", 0)
 
 
 def test_configurations_are_diffed_without_secrets(tmp_path: Path) -> None:

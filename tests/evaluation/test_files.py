@@ -150,6 +150,16 @@ def test_a_null_among_birds_predictions_is_counted_and_an_object_refused(here: P
     assert '"0" is an object' in _error("pred.json", "gold.sql")
 
 
+def test_a_repeated_row_is_counted_once_and_said(here: Path) -> None:
+    row = ROW | {"id": "a", "predicted": "SELECT a FROM t"}
+    write_jsonl(here / "rows.jsonl", [row, row | {"id": "b"}, row])
+    found = read_predictions(here / "rows.jsonl", None, Schemas())
+    assert [question.id for question in found.questions] == ["a", "b"]
+    assert "1 row repeated and counted once (row 3 is row 1)" in found.notes[0]
+    write_jsonl(here / "rows.jsonl", [row, row | {"predicted": "SELECT c FROM t"}])
+    assert 'row 2 answers the question of row 1 (id "a") again, and otherwise' in _error("rows.jsonl", None)
+
+
 @pytest.mark.parametrize(
     ("ids", "kept"), [([1, 0], ["1", "0"]), ([0, None], ["0", "1"]), ([1, None, float("nan")], ["1#0", "1#1", "2#2"])]
 )

@@ -15,7 +15,7 @@ from text2sql.errors import UserError
 from text2sql.evaluation.aggregate import Scored, summarize
 from text2sql.evaluation.golds import Gold, GoldFault, check_golds, describe_faults, examine_golds
 from text2sql.evaluation.llm_judge import JudgeCase
-from text2sql.evaluation.prediction_files import PredictedQuestion, Schemas, read_predictions
+from text2sql.evaluation.prediction_files import PredictedQuestion, PredictionFile, Schemas, of_run, read_predictions
 from text2sql.evaluation.score import ScoredAnswer, ScoringCase, ask_judge, score_answers, scoring_steps
 from text2sql.evaluation.tables import show_measures
 from text2sql.rows import dump_jsonl, read_jsonl
@@ -34,20 +34,18 @@ def score_run(directory: Path, output: Path | None = None) -> None:
         directory: The run's directory; nothing in it is changed.
         output: Where to write the rows, see `score_file`; the label of the model is added to the name.
     """
-    config = load_run_config(RunDirectory(directory))
+    run = RunDirectory(directory)
+    config = load_run_config(run)
     # The share of unusable gold queries was checked when the run was begun.
     config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"max_unusable_golds": 1.0})})
-    labels = [label for label in SIDES if (directory / predictions_file(label)).is_file()]
-    if not labels:
+    answers = {label: of_run(rows) for label in SIDES if (rows := run.predictions(label))}
+    if not answers:
         raise UserError(f"{directory} has no predictions yet.")
-    files = {
-        directory / predictions_file(label): output and output.with_name(f"{output.stem}-{label}{output.suffix}")
-        for label in labels
-    }
+    outputs = {label: output and output.with_name(f"{output.stem}-{label}{output.suffix}") for label in answers}
     # All before the first is judged.
-    check_outputs([part for file in files.values() for part in _outputs(file)], files)
-    for file, output_file in files.items():
-        score_file(file, config, output=output_file)
+    check_outputs([part for file in outputs.values() for part in _outputs(file)], ())
+    for label, file in answers.items():
+        _score_questions(run.file(predictions_file(label)), file, config, outputs[label])
 
 
 def score_file(
@@ -76,7 +74,11 @@ def score_file(
     """
     schemas = schemas or Schemas()
     check_outputs(_outputs(output), [file for file in (path, gold, schemas.tables_file) if file])
-    file = read_predictions(path, gold, schemas)
+    return _score_questions(path, read_predictions(path, gold, schemas), config, output)
+
+
+def _score_questions(path: Path, file: PredictionFile, config: Config, output: Path | None) -> EvaluationSummary:
+    """Score the predictions of a file, print the summary, and write the output."""
     for note in file.notes:
         console.print(f"Note: {note}", style="bright_black")
     if config.judge:

@@ -59,7 +59,7 @@ def render(comparison: Comparison) -> str:
         agreed=comparison.agreed,
         common=len(comparison.common),
         groups=[_group(comparison, group) for group in comparison.disagreements],
-        problems=[f"{entry.label}: {problem}" for entry in comparison.entries for problem in entry.run.problems],
+        problems=comparison.problems,
     )
 
 

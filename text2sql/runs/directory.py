@@ -28,7 +28,7 @@ from text2sql.console import console
 from text2sql.errors import UserError
 from text2sql.rows import dump_jsonl, is_object
 from text2sql.runs import records
-from text2sql.runs.record_files import damaged_error, read_record, read_records, repair
+from text2sql.runs.record_files import damaged_error, last_of_each, read_numbered, read_record, read_records, repair
 from text2sql.runs.records import (
     CheckpointRecord,
     InitialWeightsRecord,
@@ -77,8 +77,18 @@ class RunDirectory:
         return self.path / name
 
     def predictions(self, label: str) -> list[Prediction]:
-        """The predictions of an evaluation so far."""
-        return read_records(self.file(records.predictions_file(label)), Prediction)
+        """The predictions of an evaluation so far; a row that is there twice is counted once, and said.
+
+        Raises:
+            UserError: The file is damaged, or has two answers to one question.
+        """
+        path = self.file(records.predictions_file(label))
+        predictions = last_of_each(path, read_numbered(path, Prediction), lambda row: row.id, "id")
+        if predictions.conflict:
+            raise damaged_error(path, predictions.conflict)
+        if predictions.note:
+            console.print(predictions.note, markup=False)
+        return predictions.rows
 
     def metrics(self) -> list[MetricsRow]:
         """The metrics of every optimiser step and every validation, in the order in which they were done."""
@@ -206,6 +216,11 @@ class RunDirectory:
         """Whether anything of a training has been recorded."""
         files = map(self.file, (records.METRICS, records.CHECKPOINTS, ROLLOUTS))
         return any(file.is_file() and file.stat().st_size for file in files)
+
+    def compared_side(self) -> str:
+        """The label of the evaluation that stands for the run: of its tuned model, if it has or is to have one."""
+        tuned = records.predictions_file("tuned")
+        return "tuned" if self.has_trained() or self.file(tuned).is_file() else "base"
 
     def count_answered(self, label: str) -> int:
         """How many questions of an evaluation have been answered."""
