@@ -154,6 +154,8 @@ def read_predictions(path: Path, gold: Path | None, schemas: Schemas) -> Predict
     Raises:
         UserError: A file has another layout; the message says what was expected, and what was found.
     """
+    if not path.exists():
+        raise UserError(f"predictions: there is no file {path}.")
     if gold is None and path.is_file() and not names_table(path):
         raise UserError(
             f'predictions: "{path}" must end in {", ".join(READERS)}. Queries one a line, as for Spider, go with '

@@ -35,11 +35,11 @@ def check_present(path: Path, what: str) -> None:
     if not path.exists():
         remedy = "; set data.path or data.source" if what == "data" else ""
         raise UserError(f"{what}: there is no file {path}{remedy}.")
-    _reader(path, what)
     # Some programs write a table in parquet as a directory of parts.
     is_in_parts = path.is_dir() and path.suffix.casefold() == ".parquet"
     if (kind := special_kind(path)) is not None and not is_in_parts:
         raise UserError(f"{what}: {path} is {kind}, not a file.")
+    _reader(path, what)
     if path.is_file() and not path.stat().st_size:
         raise UserError(f"{what}: {path} has no rows.")
 

@@ -184,6 +184,8 @@ class RunDirectory:
             saved = unescape_variables(read_yaml(path.read_text(encoding="utf-8")))
         except FileNotFoundError as error:
             raise UserError(f"There is no run in {self.path}; `text2sql run` makes one.") from error
+        except NotADirectoryError as error:
+            raise UserError(f"{self.path} is no directory, so there is no run in it.") from error
         except ValueError as error:
             raise damaged_error(path, str(error)) from error
         # Runs of earlier versions had a single seed, which drew their data too.

@@ -181,6 +181,8 @@ def _least_destructive_way(path: Path) -> str:
         return (
             f"write it again: `text2sql config show CONFIG > {path}`, with the overrides that the run was started with"
         )
+    if not (path.parent / "config.yaml").is_file():
+        return "correct or delete what is named there"
     if path.name == CHECKPOINTS:
         return "delete it and run the same command again: the saved checkpoints are found, and training goes on"
     if path.name.startswith("predictions-"):
