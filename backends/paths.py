@@ -6,6 +6,7 @@ standard library.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -67,6 +68,9 @@ def check_writable(target: Path) -> None:
         target: The file; of directories above it that are not there, the first that is there is tried.
     """
     existing = next(parent for parent in target.absolute().parents if parent.exists())
+    missing = target.absolute().relative_to(existing.absolute()).parts
+    if any(len(os.fsencode(name)) > os.pathconf(existing, "PC_NAME_MAX") for name in missing):
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(target))
     probe = _aside(target, existing)
     try:
         with probe.open("xb") as file:

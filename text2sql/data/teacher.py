@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from text2sql.chat_client import Answer, ChatClient, ChatFailure
-from text2sql.config import Config, EndpointConfig, expand_user
+from text2sql.config import Config, EndpointConfig
 from text2sql.console import console, progress_bar
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
@@ -87,7 +87,7 @@ def make_reasoning(config: Config, teacher: EndpointConfig, output: Path, limit:
         Output("--output", output.with_name(name), lambda path: begins_with(path, WorkedAnswer), ".jsonl")
         for name in names
     ]
-    check_outputs(outputs, [expand_user(part.path or part.source) for part in config.data.parts])
+    check_outputs(outputs, config.data.files)
     config = config.model_copy(update={"prompt": config.prompt.model_copy(update={"template": "chat-bird"})})
     split = load_dataset(config).split
     examples = [*split.train, *split.validation][:limit]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from text2sql.config import DataConfig, expand_user
+from text2sql.config import DataConfig
 from text2sql.console import console, progress_bar
 from text2sql.data.audit.database_run import run_on_database
 from text2sql.data.audit.reading import read_example
@@ -71,9 +71,8 @@ def audit(
     Raises:
         UserError: The data, the samples or the file cannot be read.
     """
-    inputs = [expand_user(part.path or part.source) for part in data.parts]
     own = Output("--output", output, holds_decisions, ".jsonl")
-    check_outputs([own], [*inputs, *([samples] if samples else [])])
+    check_outputs([own], [*data.files, *([samples] if samples else [])])
     answers = read_samples(samples) if samples is not None else {}
     decisions = read_decisions(output, "--output") if output.exists() else {}
     examples = with_databases(load_examples(data), data)
