@@ -108,7 +108,7 @@ def test_a_line_without_its_newline_is_whole_if_its_object_is(tmp_path: Path) ->
         (
             "rows.json",
             '[{"a": 1},\n {"a": {"b": "b\\"{"},\n  "a": 2}]',
-            '"a" is given twice in one object (line 3)',
+            '"a" is given twice in one object (line 3, character 3)',
         ),
     ],
 )

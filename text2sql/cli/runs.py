@@ -121,6 +121,9 @@ def evaluate(
             raise UserError(f"{', '.join(model_flags)} goes with a configuration; {target} is a directory.")
         _evaluate_model(load_to_evaluate(target, overrides, adapter=adapter, base=base, model=model))
     elif path.is_dir() or _is_missing_run(path):
+        from text2sql.pipeline.preflight import check_finished_run
+
+        check_finished_run(path)
         if overrides or file_flags:
             raise UserError(
                 f"A run is scored with its own configuration; leave out {', '.join([*(overrides or []), *file_flags])}."
@@ -158,9 +161,6 @@ def _evaluate_adapter(run: Path, adapter: Path) -> None:
 
 
 def _evaluate_run(run: Path, output: Path | None) -> None:
-    from text2sql.pipeline.preflight import check_finished_run
-
-    check_finished_run(run)
     from text2sql.commands.score_files import score_run
 
     score_run(run, output)

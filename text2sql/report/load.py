@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from text2sql.errors import UserError
 from text2sql.report.prediction_index import IndexedPrediction, PredictionIndex
 from text2sql.rows import read_jsonl
+from text2sql.rows.files import read_bytes
 from text2sql.rows.json_text import parse_json
 from text2sql.rows.values import json_kind
 from text2sql.runs.evaluation_summary import EvaluationSummary
@@ -146,7 +147,7 @@ def flatten(value: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonV
 
 def _read_text(path: Path, problems: list[str]) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_bytes(path).decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -157,6 +158,8 @@ def _read_text(path: Path, problems: list[str]) -> str:
 def _read_object(path: Path, kind: type[R], problems: list[str]) -> R | None:
     text = _read_text(path, problems)
     if not text:
+        if path.is_file():
+            problems.append(f"{path.name} is empty; it was left out.")
         return None
     try:
         value = parse_json(text)

@@ -17,11 +17,13 @@ from typing import Any
 from text2sql.errors import UserError
 from text2sql.rows.csv_tables import read_csv_with_warning
 from text2sql.rows.encodings import read_text
-from text2sql.rows.files import special_kind
+from text2sql.rows.files import check_is_file, special_kind
 from text2sql.rows.json_text import parse_json
 from text2sql.rows.values import json_kind
 
 SourceRow = Mapping[str, Any]
+# What a line without a value may hold: spaces, its end, and the bytes of a mark of UTF-8.
+_BLANK = b" \t\r\n" + codecs.BOM_UTF8
 SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
 
@@ -92,11 +94,12 @@ def read_jsonl(
         OSError: The file cannot be read.
         ValueError: A line is not a JSON object; the message starts with ``line N``.
     """
+    check_is_file(path)
     with path.open("rb") as file:
         # Lines are split as bytes: a JSON text may contain U+2028 and similar characters, and an interrupted write may
         # end within a character.
         for number, line in enumerate(file, start=1):
-            if not line.strip() or (appended and not line.endswith(b"\n") and not is_object(line)):
+            if not line.strip(_BLANK) or (appended and not line.endswith(b"\n") and not is_object(line)):
                 continue
             try:
                 row = _parse_line(line, number)

@@ -18,15 +18,21 @@ def parse_json(text: str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError: The text is not JSON, or an object in it has a key twice; the message names key and line.
+        ValueError: The text is not JSON, or an object in it has a key twice; the message names the key and its place.
         RecursionError: It is nested too deeply.
     """
     try:
         return json.loads(text, object_pairs_hook=_to_object)
+    except json.JSONDecodeError:
+        raise
     except _RepeatedKey as error:
-        line = _line_of_repeated_key(text)
-        where = f" (line {line})" if "\n" in text.strip() else ""
-        raise ValueError(f"the key {error} is given twice in one object{where}; keep one of the two") from None
+        before = text[: _start_of_repeated_key(text)]
+        line = f"line {before.count(chr(10)) + 1}, " if "\n" in text.strip() else ""
+        place = f"{line}character {len(before) - before.rfind(chr(10))}"
+        raise ValueError(f"the key {error} is given twice in one object ({place}); keep one of the two") from None
+    except ValueError as error:
+        # Python's own message is about a setting of the interpreter.
+        raise ValueError("it holds a whole number of thousands of digits, which cannot be read") from error
 
 
 def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -40,8 +46,8 @@ def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _line_of_repeated_key(text: str) -> int:
-    """The line, from 1, of the first key that its object has already; the text is JSON up to there."""
+def _start_of_repeated_key(text: str) -> int:
+    """The offset of the first key that its object has already; the text is JSON up to there."""
     # The keys of each open object; of a list None.
     open_values: list[set[str] | None] = []
     for token in _TOKEN.finditer(text):
@@ -53,6 +59,6 @@ def _line_of_repeated_key(text: str) -> int:
         elif _COLON.match(text, token.end()) and (keys := open_values[-1]) is not None:
             key = json.loads(mark)
             if key in keys:
-                return text.count("\n", 0, token.start()) + 1
+                return token.start()
             keys.add(key)
-    return 1
+    return 0

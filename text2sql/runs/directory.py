@@ -27,6 +27,7 @@ from text2sql.config.yaml import read_yaml
 from text2sql.console import console
 from text2sql.errors import UserError
 from text2sql.rows import dump_jsonl, is_object
+from text2sql.rows.files import read_bytes
 from text2sql.runs import records
 from text2sql.runs.record_files import damaged_error, last_of_each, read_numbered, read_record, read_records, repair
 from text2sql.runs.records import (
@@ -181,7 +182,7 @@ class RunDirectory:
         """
         path = self.file("config.yaml")
         try:
-            saved = unescape_variables(read_yaml(path.read_text(encoding="utf-8")))
+            saved = unescape_variables(read_yaml(read_bytes(path).decode("utf-8")))
         except FileNotFoundError as error:
             raise UserError(f"There is no run in {self.path}; `text2sql run` makes one.") from error
         except NotADirectoryError as error:
@@ -247,10 +248,9 @@ def load_run_config(run: RunDirectory) -> Config:
         return Config.model_validate(saved)
     except ValidationError as error:
         problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
+        what = ": ".join(filter(None, (".".join(map(str, problem["loc"])), sentence(problem))))
         raise UserError(
-            f"{run.file('config.yaml')} is not a configuration that this version of text2sql reads: "
-            f"{key}: {sentence(problem)}."
+            f"{run.file('config.yaml')} is not a configuration that this version of text2sql reads: {what}."
         ) from error
 
 

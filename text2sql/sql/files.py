@@ -145,7 +145,14 @@ def read_tables_json(path: Path, what: str) -> dict[str, str]:
     """
     rows = read_rows(path, what)
     try:
-        return {row["db_id"]: tables_json_schema(row) for row in rows}
+        schemas = [(row["db_id"], tables_json_schema(row)) for row in rows]
+        by_name = dict(reversed(schemas))
+        for number, (name, schema) in enumerate(schemas, start=1):
+            if by_name[name] != schema:
+                raise UserError(
+                    f'{what}: {path}: row {number} gives db_id "{name}" another schema than an earlier row.'
+                )
+        return by_name
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise UserError(
             f"{what}: {path} is not laid out like the tables.json of Spider or BIRD ({type(error).__name__}: {error}); "
