@@ -19,6 +19,7 @@ from text2sql.compare.paired import compare
 from text2sql.compare.terminal import print_comparison
 from text2sql.errors import UserError
 from text2sql.evaluation.metrics import SINGLE_DATABASE_NOTE
+from text2sql.report import write_report
 
 
 def run_of(directory: Path, correct: list[bool], **changes: Any) -> Path:
@@ -126,6 +127,8 @@ def test_an_unfinished_tuned_model_is_not_replaced_by_its_base(
         load_entries(list(names.values()))
     assert str(raised.value).count("has no answers of its tuned model yet") == 2
     assert f"{names['empty']}:base is its base model" in str(raised.value)
+    write_report(tmp_path / "runs" / "empty")
+    assert "predictions-tuned.jsonl has no answers." in capsys.readouterr().out
     first, _ = load_entries([f"{names['empty']}:base", names["a"]])
     assert first.label == "empty:base"
     compare_runs([str(tmp_path / "runs")], tmp_path / "c.html", 0)

@@ -41,6 +41,9 @@ def score_run(directory: Path, output: Path | None = None) -> None:
     answers = {label: of_run(rows) for label in SIDES if (rows := run.predictions(label))}
     if not answers:
         raise UserError(f"{directory} has no predictions yet.")
+    for label in SIDES:
+        if label not in answers and run.file(predictions_file(label)).exists():
+            console.print(f"Note: {predictions_file(label)} has no answers, and is left out.", style="bright_black")
     outputs = {label: output and output.with_name(f"{output.stem}-{label}{output.suffix}") for label in answers}
     # All before the first is judged.
     check_outputs([part for file in outputs.values() for part in _outputs(file)], ())

@@ -108,6 +108,8 @@ def load_run(
         problems.extend(filter(None, [answers.note]))
         if answers.rows:
             predictions[side] = PredictionIndex(path, answers.rows)
+        elif path.is_file():
+            problems.append(f"{path.name} has no answers.")
     if not (summary or metrics or predictions):
         raise UserError(
             f"Nothing to report in {run_dir}: no summary.json, metrics.jsonl or predictions-*.jsonl that can be read."
