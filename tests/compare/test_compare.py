@@ -233,8 +233,9 @@ def test_no_output_replaces_what_it_did_not_write(
     (tmp_path / "hard.json").hardlink_to("a/summary.json")
     os.mkfifo("pipe")
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    numbers, table = (Path(name) if name else None for name in (as_json, as_csv))
     with pytest.raises(UserError) as raised:
-        compare_runs(["a", "b"], Path(html), 0, as_json=as_json and Path(as_json), as_csv=as_csv and Path(as_csv))
+        compare_runs(["a", "b"], Path(html), 0, as_json=numbers, as_csv=table)
     assert what in str(raised.value)
     assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
 
