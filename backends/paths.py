@@ -6,6 +6,7 @@ standard library.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -45,8 +46,7 @@ def written_aside(target: Path, *, durable: bool = False) -> Iterator[Path]:
         OSError: The file cannot be written or renamed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Several processes may write the same file of the cache: each writes under another name, and the last one stays.
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
+    aside = _aside(target, target.parent)
     try:
         yield aside
         if durable:
@@ -54,6 +54,32 @@ def written_aside(target: Path, *, durable: bool = False) -> Iterator[Path]:
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _aside(target: Path, directory: Path) -> Path:
+    # Several processes may write the same file of the cache: each writes under another name, and the last one stays.
+    return directory / f".{target.name}.{uuid.uuid4().hex[:8]}{PARTIAL}"
+
+
+def check_writable(target: Path) -> None:
+    """Raise OSError where `written_aside` would fail for want of permission or space; nothing is left behind.
+
+    Args:
+        target: The file; of directories above it that are not there, the first that is there is tried.
+    """
+    existing = next(parent for parent in target.absolute().parents if parent.exists())
+    missing = target.absolute().relative_to(existing.absolute()).parts
+    if any(len(os.fsencode(name)) > os.pathconf(existing, "PC_NAME_MAX") for name in missing):
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(target))
+    probe = _aside(target, existing)
+    try:
+        with probe.open("xb") as file:
+            # A page, as a full disk may still have room for a name.
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,6 +19,7 @@ from text2sql.compare.paired import compare
 from text2sql.compare.terminal import print_comparison
 from text2sql.errors import UserError
 from text2sql.evaluation.metrics import SINGLE_DATABASE_NOTE
+from text2sql.report import write_report
 
 
 def run_of(directory: Path, correct: list[bool], **changes: Any) -> Path:
@@ -100,7 +102,7 @@ def test_the_base_of_a_run_and_runs_of_one_name(tmp_path: Path) -> None:
         (["a", "a:tuned"], "named twice"),
         (["a", "nowhere"], "No run directory at"),
         (["a", "only-base:tuned"], "has no answers of its tuned model"),
-        (["a", "metrics-only"], "has no predictions"),
+        (["a", "metrics-only"], "metrics-only has no answers of its tuned model yet"),
     ],
 )
 def test_what_cannot_be_compared(tmp_path: Path, names: list[str], what: str) -> None:
@@ -111,6 +113,42 @@ def test_what_cannot_be_compared(tmp_path: Path, names: list[str], what: str) ->
         (metrics_only / f"predictions-{side}.jsonl").unlink()
     with pytest.raises(UserError, match=what):
         load_entries([str(tmp_path / name) for name in names])
+
+
+def test_an_unfinished_tuned_model_is_not_replaced_by_its_base(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b", "begun", "empty"):
+        (run_of(tmp_path / "runs" / name, [True, False] * 3) / "config.yaml").write_text("name: any\n")
+    (tmp_path / "runs" / "begun" / "predictions-tuned.jsonl").unlink()
+    (tmp_path / "runs" / "empty" / "predictions-tuned.jsonl").write_text("")
+    names = {name: str(tmp_path / "runs" / name) for name in ("a", "b", "begun", "empty")}
+    with pytest.raises(UserError) as raised:
+        load_entries(list(names.values()))
+    assert str(raised.value).count("has no answers of its tuned model yet") == 2
+    assert f"{names['empty']}:base is its base model" in str(raised.value)
+    write_report(tmp_path / "runs" / "empty")
+    assert "predictions-tuned.jsonl has no answers." in capsys.readouterr().out
+    first, _ = load_entries([f"{names['empty']}:base", names["a"]])
+    assert first.label == "empty:base"
+    compare_runs([str(tmp_path / "runs")], tmp_path / "c.html", 0)
+    assert f"Left out, as they are not finished: {names['begun']}, {names['empty']}." in capsys.readouterr().out
+
+
+def test_damaged_and_repeated_answers_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [run_of(tmp_path / name, [True, False] * 3) for name in "ab"]
+    file = runs[1] / "predictions-tuned.jsonl"
+    whole = file.read_text()
+    first, second, *_ = whole.splitlines()
+    file.write_text(whole + first + "\n")
+    compare_runs(list(map(str, runs)), tmp_path / "c.html", 0)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "b: predictions-tuned.jsonl: 1 repeated row (line 7 has the id of line 1)" in said and "3 of 6" in said
+    other = json.dumps(json.loads(first) | {"raw": "SELECT 7"})
+    for damage, what in ((other, "line 7 has the id of line 1 and differs from it"), ("{half", "line 7: ")):
+        file.write_text(whole + damage + "\n" + second + "\n")
+        with pytest.raises(UserError, match=rf"predictions-tuned\.jsonl is damaged \({what}"):
+            compare_runs(list(map(str, runs)), tmp_path / "c.html", 0)
 
 
 def test_configurations_are_diffed_without_secrets(tmp_path: Path) -> None:
@@ -161,8 +199,55 @@ def test_the_terminal_shows_brackets_as_they_are(tmp_path: Path, capsys: pytest.
 
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
     runs = [str(run_of(tmp_path / name, [True, False] * 3)) for name in "ab"]
+    (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"--html: .* cannot be written"):
-        compare_runs(runs, tmp_path / "a" / "summary.json" / "page.html", 1)
+        compare_runs(runs, tmp_path / "file" / "page.html", 1)
+
+
+@pytest.mark.parametrize(
+    ("html", "as_json", "as_csv", "what"),
+    [
+        ("a/config.yaml", None, None, "--html: a/config.yaml is a file of the run in "),
+        ("c.html", "./b/../a/Summary.JSON", None, "is a file of the run in "),
+        ("c.html", "a/plots/new.json", None, "is a file of the run in "),
+        ("c.html", "link.json", None, "--json: link.json is a file of the run in "),
+        ("c.html", "hard.json", None, "--json: hard.json exists already and holds something else"),
+        ("c.html", "new", "./new", "--json and --csv: new would be written twice"),
+        ("c.html", "new.json", "NEW.json", "would be written twice"),
+        ("notes.txt", None, None, "--html: notes.txt exists already and holds something else"),
+        ("c.html", "notes.txt", None, "--json: notes.txt exists already"),
+        ("c.html", None, "notes.txt", "--csv: notes.txt exists already"),
+        ("c.html", "pipe", None, "--json: pipe is a pipe; name a file"),
+        ("a", None, None, "--html: a is a directory; name a file"),
+        ("/dev/null", None, None, "--html: /dev/null is a device"),
+    ],
+)
+def test_no_output_replaces_what_it_did_not_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, html: str, as_json: str | None, as_csv: str | None, what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        (run_of(tmp_path / name, [True, False] * 3) / "config.yaml").write_text("name: any\n")
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "link.json").symlink_to("a/summary.json")
+    (tmp_path / "hard.json").hardlink_to("a/summary.json")
+    os.mkfifo("pipe")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    numbers, table = (Path(name) if name else None for name in (as_json, as_csv))
+    with pytest.raises(UserError) as raised:
+        compare_runs(["a", "b"], Path(html), 0, as_json=numbers, as_csv=table)
+    assert what in str(raised.value)
+    assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+
+def test_its_own_outputs_are_written_again(tmp_path: Path) -> None:
+    runs = [str(run_of(tmp_path / name, [True, False] * 3)) for name in "ab"]
+    (tmp_path / "c.json").touch()
+    for _ in range(2):
+        compare_runs(runs, tmp_path / "c.html", 0, as_json=tmp_path / "c.json", as_csv=tmp_path / "c.csv")
+    run_of(tmp_path / "b", [True] * 6)
+    compare_runs(runs, tmp_path / "c.html", 0, as_json=tmp_path / "c.json", as_csv=tmp_path / "c.csv")
+    assert json.loads((tmp_path / "c.json").read_text())["models"][1]["correct"] == 6
 
 
 def test_a_directory_of_runs_stands_for_all_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,8 +273,6 @@ def test_other_programs_get_the_same_numbers(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [int(row["a right"]) for row in rows] == a and [int(row["b right"]) for row in rows] == b
     assert any(HOSTILE in row["a sql"] for row in rows)
-    with pytest.raises(UserError, match="cannot be written"):
-        compare_runs(names, tmp_path / "c.html", 0, as_json=tmp_path)
 
 
 def test_how_close_two_runs_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

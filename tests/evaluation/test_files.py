@@ -150,6 +150,16 @@ def test_a_null_among_birds_predictions_is_counted_and_an_object_refused(here: P
     assert '"0" is an object' in _error("pred.json", "gold.sql")
 
 
+def test_a_repeated_row_is_counted_once_and_said(here: Path) -> None:
+    row = ROW | {"id": "a", "predicted": "SELECT a FROM t"}
+    write_jsonl(here / "rows.jsonl", [row, row | {"id": "b"}, row])
+    found = read_predictions(here / "rows.jsonl", None, Schemas())
+    assert [question.id for question in found.questions] == ["a", "b"]
+    assert "1 row repeated and counted once (row 3 is row 1)" in found.notes[0]
+    write_jsonl(here / "rows.jsonl", [row, row | {"predicted": "SELECT c FROM t"}])
+    assert 'row 2 answers the question of row 1 (id "a") again, and otherwise' in _error("rows.jsonl", None)
+
+
 @pytest.mark.parametrize(
     ("ids", "kept"), [([1, 0], ["1", "0"]), ([0, None], ["0", "1"]), ([1, None, float("nan")], ["1#0", "1#1", "2#2"])]
 )
@@ -184,6 +194,37 @@ def test_what_a_model_wrote_may_hold_half_of_a_character(here: Path) -> None:
     (here / "rows.jsonl").write_text(json.dumps(ROW | {"predicted": "SELECT '\ud83d'"}) + "\n")
     score_file(Path("rows.jsonl"), _config(), output=here / "out.jsonl")
     assert read_jsonl(here / "out.jsonl")[0]["sql"] == "SELECT '\ufffd'"
+
+
+@pytest.mark.parametrize(
+    "output", ["dev.jsonl", "./DEV.jsonl", "link.jsonl", "hard.jsonl", "notes.jsonl", "dev2.jsonl"]
+)
+def test_an_output_costs_no_file_that_it_did_not_write(here: Path, output: str) -> None:
+    gold = [{"db_id": "shop", "query": sql} for sql in ANSWERS[:2]]
+    write_jsonl(here / "dev.jsonl", gold)
+    write_jsonl(here / "notes.jsonl", [{"mine": 1}])
+    (here / "dev2.summary.json").write_text('{"file": "mine"}')
+    (here / "link.jsonl").symlink_to("dev.jsonl")
+    (here / "hard.jsonl").hardlink_to("dev.jsonl")
+    (here / "two.sql").write_text("\n".join(ANSWERS[:2]))
+    if output == "./DEV.jsonl":
+        (here / "DEV.jsonl").hardlink_to("dev.jsonl")
+    before = {file: file.read_bytes() for file in here.rglob("*") if file.is_file()}
+    with pytest.raises(UserError, match=r"--output: .* (is a file that the command reads|exists already)"):
+        score_file(Path("two.sql"), _config(), gold=Path("dev.jsonl"), schemas=Schemas(Path("db")), output=Path(output))
+    assert before == {file: file.read_bytes() for file in here.rglob("*") if file.is_file()}
+
+
+def test_an_output_is_written_again_and_never_in_place_of_its_input(here: Path) -> None:
+    write_jsonl(here / "rows.jsonl", [ROW | {"predicted": "SELECT a FROM t"}])
+    for _ in range(2):
+        score_file(Path("rows.jsonl"), _config(), output=Path("out.jsonl"))
+    with pytest.raises(UserError, match="is a file that the command reads"):
+        score_file(Path("out.jsonl"), _config(), output=Path("out.jsonl"))
+    rows = read_jsonl(here / "out.jsonl")
+    write_jsonl(here / "out.jsonl", [rows[0] | {"remark": "mine"}])
+    with pytest.raises(UserError, match="exists already"):
+        score_file(Path("rows.jsonl"), _config(), output=Path("out.jsonl"))
 
 
 def test_predictions_come_out_of_a_spreadsheet(here: Path) -> None:
@@ -272,7 +313,7 @@ def test_wrong_layouts_say_what_was_expected_and_what_was_found(here: Path) -> N
     (here / "tables.json").write_text('[{"db_id": "x"}]')
     with pytest.raises(UserError, match=r"not laid out like the tables\.json of Spider or BIRD \(KeyError"):
         Schemas.open(None, Path("tables.json"))
-    with pytest.raises(UserError, match="must be another file than the predictions"):
+    with pytest.raises(UserError, match=r"must end in \.jsonl"):
         score_file(here / "pred.sql", _config(), gold=here / "gold.sql", output=here / "pred.sql")
     (here / "db" / "shop" / "shop.sqlite").write_text("no database")
     assert "is not a SQLite database that can be read" in _error("pred.sql", "gold.sql")

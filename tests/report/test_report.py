@@ -245,7 +245,9 @@ def test_spoiled_lines_are_named_not_hidden(run_dir: Path) -> None:
         file.write(json.dumps(predictions("tuned", [True] * 201)[-1]) + "\n")
     text = read(run_dir).text
     assert "metrics.jsonl: 1 unreadable line skipped (line 315: " in text
-    assert "metrics.jsonl: 1 repeated rows; the last one for each step is shown." in text
+    assert (
+        "metrics.jsonl: 1 repeated row (line 314 has the step of line 313); the last one for each step counts." in text
+    )
     assert "The summary counts 200 questions for the tuned model, predictions-tuned.jsonl 201" in text
 
 

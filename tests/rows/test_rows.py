@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from text2sql.errors import UserError
 from text2sql.rows import dump_jsonl, read_jsonl, read_rows
+from text2sql.rows.encodings import read_text
 
 ROWS = [{"a": 1, "b": "x\u2028y"}, {"a": 2, "b": "ü"}]
 
@@ -58,8 +60,8 @@ def test_a_malformed_file_is_named_with_the_place(tmp_path: Path, name: str, tex
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("rows.json", "is not a text file in UTF-8"),
-        ("rows.jsonl", "line 1 is not text in UTF-8"),
+        ("rows.json", "it is not a text file"),
+        ("rows.jsonl", "it is not a text file"),
         ("rows.csv", "it is not a text file"),
     ],
 )
@@ -70,7 +72,7 @@ def test_a_file_that_is_not_text_is_named(tmp_path: Path, name: str, what: str) 
     assert str(path) in message and what in message
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.csv", "rows.tsv"])
 def test_windows_programs_write_utf16(tmp_path: Path, name: str, encoding: str) -> None:
     rows = [{"a": "ü", "b": "1"}, {"a": "x", "b": "2"}]
@@ -91,6 +93,36 @@ def test_an_interrupted_write_is_left_out_of_a_file_that_grows(tmp_path: Path) -
     assert [row for _, row in read_jsonl(path, appended=True)] == ROWS
     with pytest.raises(ValueError, match="line 3 is not text in UTF-8"):
         list(read_jsonl(path))
+
+
+def test_a_line_without_its_newline_is_whole_if_its_object_is(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(dump_jsonl(ROWS).rstrip("\n"), encoding="utf-8")
+    assert [row for _, row in read_jsonl(path, appended=True)] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place"),
+    [
+        ("rows.jsonl", '{"a": 1}\n{"a": 1, "b": [{"c": 1, "\\u0063": 2}]}\n', 'line 2: the key "c" is given twice'),
+        (
+            "rows.json",
+            '[{"a": 1},\n {"a": {"b": "b\\"{"},\n  "a": 2}]',
+            '"a" is given twice in one object (line 3, character 3)',
+        ),
+    ],
+)
+def test_of_a_key_that_is_given_twice_none_silently_wins(tmp_path: Path, name: str, text: str, place: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert place in _error(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.csv", "rows.parquet"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    assert _error(tmp_path / name) == f"--gold: {tmp_path / name} is a pipe, not a file."
+    with pytest.raises(OSError, match=r"^it is a pipe, not a file$"):
+        read_text(tmp_path / name)
 
 
 def test_lines_that_cannot_be_read_are_skipped_where_that_is_asked(tmp_path: Path) -> None:

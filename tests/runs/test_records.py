@@ -41,7 +41,8 @@ def test_the_present_format_is_read_and_written_again_byte_by_byte(tmp_path: Pat
     run.replace_rows(name, records)
     assert (tmp_path / name).read_bytes() == before
     run.append(name, records[:1])
-    assert READERS[name](run) == [*records, records[0]]
+    # An answer that is there twice is counted once.
+    assert READERS[name](run) == (records if name.startswith("predictions") else [*records, records[0]])
 
 
 def test_what_the_records_say(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def match(
 ) -> None:
     """Judge one pair of queries and show a database on which they differ.
 
-    The exit status is 0 if they are equivalent, 1 if they are not or it cannot be told, 2 if the input is wrong.
+    The exit status is 0 if they are equivalent, 1 if they are not or it cannot be told, 2 if the input is wrong: an
+    option, or a gold query that cannot be used.
     """
     from text2sql.commands.match import print_match
     from text2sql.engines.dialect import read_dialect
@@ -60,4 +61,4 @@ def match(
         transpile=transpile,
     )
     if not verdict.correct:
-        raise typer.Exit(1)
+        raise typer.Exit(2 if verdict.cause == "gold_failed" else 1)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
+# Of files with one query a line.
+QUERY_SUFFIXES = (".sql", ".txt")
 
 
 def run(
@@ -119,6 +121,9 @@ def evaluate(
             raise UserError(f"{', '.join(model_flags)} goes with a configuration; {target} is a directory.")
         _evaluate_model(load_to_evaluate(target, overrides, adapter=adapter, base=base, model=model))
     elif path.is_dir() or _is_missing_run(path):
+        from text2sql.pipeline.preflight import check_finished_run
+
+        check_finished_run(path)
         if overrides or file_flags:
             raise UserError(
                 f"A run is scored with its own configuration; leave out {', '.join([*(overrides or []), *file_flags])}."
@@ -136,12 +141,14 @@ def _is_predictions(path: Path) -> bool:
     """Whether a target is a prediction file, by its suffix or as a file that is no configuration."""
     from text2sql.rows import names_table
 
-    return names_table(path) or (path.is_file() and path.suffix not in ("", *CONFIG_SUFFIXES))
+    named = names_table(path) or path.suffix in QUERY_SUFFIXES
+    return (named and not path.is_dir()) or (path.is_file() and path.suffix not in ("", *CONFIG_SUFFIXES))
 
 
 def _is_missing_run(path: Path) -> bool:
     """Whether a target that does not exist looks like a run directory, not like a configuration."""
-    return path.parent not in (Path(), Path("configs")) and path.suffix not in CONFIG_SUFFIXES and not path.exists()
+    is_named_so = path.parent not in (Path(), Path("configs")) and path.suffix not in CONFIG_SUFFIXES
+    return is_named_so and not path.exists() and not _is_predictions(path)
 
 
 def _evaluate_adapter(run: Path, adapter: Path) -> None:
@@ -154,9 +161,6 @@ def _evaluate_adapter(run: Path, adapter: Path) -> None:
 
 
 def _evaluate_run(run: Path, output: Path | None) -> None:
-    from text2sql.pipeline.preflight import check_finished_run
-
-    check_finished_run(run)
     from text2sql.commands.score_files import score_run
 
     score_run(run, output)

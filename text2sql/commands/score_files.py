@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from backends.paths import written_aside
@@ -15,13 +15,15 @@ from text2sql.errors import UserError
 from text2sql.evaluation.aggregate import Scored, summarize
 from text2sql.evaluation.golds import Gold, GoldFault, check_golds, describe_faults, examine_golds
 from text2sql.evaluation.llm_judge import JudgeCase
-from text2sql.evaluation.prediction_files import PredictedQuestion, Schemas, read_predictions
+from text2sql.evaluation.prediction_files import PredictedQuestion, PredictionFile, Schemas, of_run, read_predictions
 from text2sql.evaluation.score import ScoredAnswer, ScoringCase, ask_judge, score_answers, scoring_steps
 from text2sql.evaluation.tables import show_measures
-from text2sql.rows import dump_jsonl
+from text2sql.rows import dump_jsonl, read_jsonl
+from text2sql.rows.json_text import parse_json
 from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.evaluation_summary import EvaluationSummary, JudgeSummary
 from text2sql.runs.models import SIDES
+from text2sql.runs.outputs import Output, check_outputs
 from text2sql.runs.records import Opinion, predictions_file
 
 
@@ -32,15 +34,21 @@ def score_run(directory: Path, output: Path | None = None) -> None:
         directory: The run's directory; nothing in it is changed.
         output: Where to write the rows, see `score_file`; the label of the model is added to the name.
     """
-    config = load_run_config(RunDirectory(directory))
+    run = RunDirectory(directory)
+    config = load_run_config(run)
     # The share of unusable gold queries was checked when the run was begun.
     config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"max_unusable_golds": 1.0})})
-    labels = [label for label in SIDES if (directory / predictions_file(label)).is_file()]
-    if not labels:
+    answers = {label: of_run(rows) for label in SIDES if (rows := run.predictions(label))}
+    if not answers:
         raise UserError(f"{directory} has no predictions yet.")
-    for label in labels:
-        output_file = output.with_name(f"{output.stem}-{label}{output.suffix}") if output else None
-        score_file(directory / predictions_file(label), config, output=output_file)
+    for label in SIDES:
+        if label not in answers and run.file(predictions_file(label)).exists():
+            console.print(f"Note: {predictions_file(label)} has no answers, and is left out.", style="bright_black")
+    outputs = {label: output and output.with_name(f"{output.stem}-{label}{output.suffix}") for label in answers}
+    # All before the first is judged.
+    check_outputs([part for file in outputs.values() for part in _outputs(file)], ())
+    for label, file in answers.items():
+        _score_questions(run.file(predictions_file(label)), file, config, outputs[label])
 
 
 def score_file(
@@ -65,11 +73,15 @@ def score_file(
 
     Raises:
         UserError: A file cannot be read or lacks something, too many gold queries are unusable, or the output cannot
-            be written.
+            be written or would replace another file, which is checked first.
     """
-    if output is not None and (output.suffix != ".jsonl" or output.resolve() == path.resolve()):
-        raise UserError(f"--output: {output} must be another file than the predictions, and end in .jsonl.")
-    file = read_predictions(path, gold, schemas or Schemas())
+    schemas = schemas or Schemas()
+    check_outputs(_outputs(output), [file for file in (path, gold, schemas.tables_file) if file])
+    return _score_questions(path, read_predictions(path, gold, schemas), config, output)
+
+
+def _score_questions(path: Path, file: PredictionFile, config: Config, output: Path | None) -> EvaluationSummary:
+    """Score the predictions of a file, print the summary, and write the output."""
     for note in file.notes:
         console.print(f"Note: {note}", style="bright_black")
     if config.judge:
@@ -85,9 +97,11 @@ def score_file(
     if output is not None:
         gold_notes = {"notes": file.notes, "gold_faults": [asdict(fault) for fault in faults]}
         record = {"file": str(path), **summary.to_json(), **gold_notes}
-        _write(output, _output_rows(file.questions, answers, opinions), record)
+        rows = _output_rows(file.questions, answers, opinions)
+    # Before the files are written: a disk that has become full must not cost the result.
     show_measures(str(path), summary)
     if output is not None:
+        _write(output, rows, record)
         console.print(f"Rows: {output}\nSummary: {output.with_suffix('.summary.json')}")
     return summary
 
@@ -180,6 +194,28 @@ def _output_rows(
             }
         )
     return rows
+
+
+def _outputs(output: Path | None) -> list[Output]:
+    """The two files that `score_file` writes, none without an output."""
+    if output is None:
+        return []
+    return [
+        Output("--output", output, _has_verdicts, ".jsonl"),
+        Output("--output", output.with_suffix(".summary.json"), _is_summary),
+    ]
+
+
+def _has_verdicts(path: Path) -> bool:
+    """Whether a file holds nothing but rows of `_output_rows`."""
+    required = {"id", "gold", "sql", "labels", "hardness", "checks", "verdict"}
+    known = {*required, *(field.name for field in fields(PredictedQuestion)), "benchmark", "judge"}
+    return all(required <= row.keys() <= known for _, row in read_jsonl(path))
+
+
+def _is_summary(path: Path) -> bool:
+    """Whether a file is a summary that `score_file` has written."""
+    return {"file", "n", "correct", "notes", "gold_faults"} <= parse_json(path.read_text(encoding="utf-8")).keys()
 
 
 def _write(output: Path, rows: Sequence[Mapping[str, object]], summary: Mapping[str, object]) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from text2sql.console import console
 from text2sql.errors import UserError
+from text2sql.runs.directory import RunDirectory
+from text2sql.runs.outputs import Output, check_outputs
 
 
 def compare_runs(
@@ -27,15 +30,23 @@ def compare_runs(
     Raises:
         UserError: There are fewer than two runs, one has no predictions, or the file cannot be written.
     """
-    names = [run for name in names for run in _runs_within(name)]
+    names = [run for name in names for run in _answered(name)]
     check_run_count(names)
     # Imported here, as these modules load the libraries for statistics and figures.
     from text2sql.compare.entries import load_entries
-    from text2sql.compare.files import write_csv, write_json
-    from text2sql.compare.page import write_page
+    from text2sql.compare.files import is_numbers, is_questions, write_csv, write_json
+    from text2sql.compare.page import is_page, write_page
     from text2sql.compare.paired import compare
     from text2sql.compare.terminal import print_comparison
 
+    check_outputs(
+        [
+            Output("--html", output, is_page),
+            *([Output("--json", as_json, is_numbers)] if as_json else []),
+            *([Output("--csv", as_csv, is_questions)] if as_csv else []),
+        ],
+        inputs=(),
+    )
     comparison = compare(load_entries(names))
     if as_json:
         write_json(comparison, as_json)
@@ -43,6 +54,17 @@ def compare_runs(
         write_csv(comparison, as_csv)
     print_comparison(comparison, max_printed)
     return write_page(comparison, output)
+
+
+def _answered(name: str) -> list[str]:
+    """The runs that a name stands for; of a directory of runs, those without answers yet are named and left out."""
+    runs = _runs_within(name)
+    if runs == [name]:
+        return runs
+    answered = [run for run in runs if (directory := RunDirectory(Path(run))).count_answered(directory.compared_side())]
+    if left_out := [run for run in runs if run not in answered]:
+        console.print(f"Left out, as they are not finished: {', '.join(left_out)}.", markup=False, soft_wrap=True)
+    return answered
 
 
 def _runs_within(name: str) -> list[str]:

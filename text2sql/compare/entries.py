@@ -17,6 +17,7 @@ from text2sql.errors import UserError
 from text2sql.evaluation.statistics import clustered_interval, wilson_interval
 from text2sql.inference.plan import known_evaluations, other_strategies
 from text2sql.report.load import RunData, flatten, load_run
+from text2sql.runs.directory import RunDirectory
 from text2sql.runs.models import MODELS, SIDES
 from text2sql.runs.records import MetricsRow, Prediction
 from text2sql.runs.summary import RunCost, TrainingSummary
@@ -128,10 +129,17 @@ def load_entries(names: Sequence[str]) -> list[Entry]:
     """Read the runs that are named.
 
     Raises:
-        UserError: A run cannot be read, or has no answers of the selected model.
+        UserError: Runs cannot be read, or have no answers of the selected model; all of them are named.
     """
     check_run_count(names)
-    selected = [_select(name) for name in names]
+    selected, refused = [], []
+    for name in names:
+        try:
+            selected.append(_select(name))
+        except UserError as error:
+            refused.append(error)
+    if refused:
+        raise UserError(" ".join(dict.fromkeys(map(str, refused)))) from refused[0]
     if len({(model.directory, model.side) for model in selected}) < len(selected):
         raise UserError("The same model of the same run is named twice; RUN:base is its base model.")
     run_names = {model.directory: model.run.name for model in selected}
@@ -139,7 +147,7 @@ def load_entries(names: Sequence[str]) -> list[Entry]:
     for run, side, directory in selected:
         namesakes = [other for other, name in run_names.items() if name == run.name]
         label = run.name if len(namesakes) == 1 else _distinguishing_path(directory, namesakes)
-        is_default = side == "tuned" or (side == "base" and "tuned" not in run.predictions)
+        is_default = side == RunDirectory(directory).compared_side()
         entries.append(Entry(label if is_default else f"{label}:{side}", run, side))
     return entries
 
@@ -167,9 +175,9 @@ def _select(name: str) -> _SelectedModel:
         directory, side = name, ""
     # Strict, as a prediction that cannot be read is neither a correct answer nor a wrong one.
     run = load_run(Path(directory), tuple(dict.fromkeys((*SIDES, *([side] if side else ())))), strict=True)
-    if not run.predictions:
-        raise UserError(f"{directory} has no predictions yet; evaluate the run first.")
-    side = side or ("tuned" if "tuned" in run.predictions else "base")
+    side = side or RunDirectory(Path(directory)).compared_side()
     if side not in run.predictions:
-        raise UserError(f"{directory} has no answers of its {side} model, only of: {', '.join(run.predictions)}.")
+        others = f", only of its {' and '.join(run.predictions)} model" if run.predictions else ""
+        hint = f" {directory}:base is its base model." if side == "tuned" and "base" in run.predictions else ""
+        raise UserError(f"{directory} has no answers of its {side} model yet{others}; let the run finish.{hint}")
     return _SelectedModel(run, side, Path(directory).resolve())

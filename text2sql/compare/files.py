@@ -11,6 +11,11 @@ from backends.paths import written_aside
 from text2sql.compare.entries import Entry
 from text2sql.compare.paired import Comparison
 from text2sql.errors import UserError
+from text2sql.rows.json_text import parse_json
+
+# Columns of a question, and of each model's answer.
+_QUESTION_COLUMNS = ("question", "schema", "gold")
+_ANSWER_COLUMNS = ("right", "status", "sql")
 
 
 def write_json(comparison: Comparison, path: Path) -> None:
@@ -40,6 +45,21 @@ def write_json(comparison: Comparison, path: Path) -> None:
     _write(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
+def is_numbers(path: Path) -> bool:
+    """Whether a file is one that `write_json` has written."""
+    keys = {"models", "common_questions", "tests", "differences", "cautions"}
+    return set(parse_json(path.read_text(encoding="utf-8"))) == keys
+
+
+def is_questions(path: Path) -> bool:
+    """Whether a file is one that `write_csv` has written."""
+    with path.open(encoding="utf-8", newline="") as file:
+        header = next(csv.reader(file))
+    kinds = [name.rpartition(" ")[2] for name in header[len(_QUESTION_COLUMNS) :]]
+    are_answers = bool(kinds) and kinds == [*_ANSWER_COLUMNS] * (len(kinds) // len(_ANSWER_COLUMNS))
+    return header[: len(_QUESTION_COLUMNS)] == [*_QUESTION_COLUMNS] and are_answers
+
+
 def _numbers(entry: Entry, comparison: Comparison) -> dict[str, str | int | float | None]:
     low, high = entry.interval
     return {
@@ -67,8 +87,8 @@ def write_csv(comparison: Comparison, path: Path) -> None:
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    columns = [f"{entry.label} {column}" for entry in comparison.entries for column in ("right", "status", "sql")]
-    table.writerow(["question", "schema", "gold", *columns])
+    columns = [f"{entry.label} {column}" for entry in comparison.entries for column in _ANSWER_COLUMNS]
+    table.writerow([*_QUESTION_COLUMNS, *columns])
     for question in comparison.common:
         rows = [entry.rows[question] for entry in comparison.entries]
         answers = [value for row in rows for value in (int(row.correct), row.verdict.status, row.sql or row.raw)]

@@ -36,6 +36,12 @@ def write_page(comparison: Comparison, output: Path) -> Path:
     return output
 
 
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that `write_page` has written, by the end of its title."""
+    with path.open(encoding="utf-8") as file:
+        return ": text-to-SQL comparison</title>" in file.read(100_000)
+
+
 def render(comparison: Comparison) -> str:
     """The page as text."""
     return fill(
@@ -53,7 +59,7 @@ def render(comparison: Comparison) -> str:
         agreed=comparison.agreed,
         common=len(comparison.common),
         groups=[_group(comparison, group) for group in comparison.disagreements],
-        problems=[f"{entry.label}: {problem}" for entry in comparison.entries for problem in entry.run.problems],
+        problems=comparison.problems,
     )
 
 

@@ -103,6 +103,11 @@ class Comparison:
         return [_result(pair, len(self.pairs)) for pair in self.pairs if pair.first is self.entries[0]]
 
     @property
+    def problems(self) -> list[str]:
+        """Sentences on what could not be read of a run, or is there twice."""
+        return [f"{entry.label}: {problem}" for entry in self.entries for problem in entry.run.problems]
+
+    @property
     def closeness(self) -> list[str]:
         """A sentence for each pair on how many answers are equal and how far the training losses differ."""
         return [_closeness(pair) for pair in self.pairs if pair.paired.n]
@@ -157,6 +162,11 @@ def _cautions(entries: Sequence[Entry], common: Sequence[QuestionKey]) -> list[s
             if common
             else f"Different test questions ({listed}), none in common: the accuracies cannot be compared."
         )
+    cautions += [
+        f"{entry.label} has answered {pluralize(len(entry.rows), 'question')} so far: its evaluation is not finished."
+        for entry in entries
+        if entry.run.evaluation(entry.side) is None
+    ]
     changed = [key for key in SAMPLING if len({str(entry.settings.get(key)) for entry in entries}) > 1]
     if changed:
         cautions.append(f"The questions were asked in different ways: {', '.join(changed)} differ.")

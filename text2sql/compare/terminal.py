@@ -19,6 +19,8 @@ _MAX_VALUE = 60
 
 def print_comparison(comparison: Comparison, max_printed: int) -> None:
     """Print headline, measures, tests, configuration and the first disagreements of each kind."""
+    for problem in comparison.problems:
+        console.print(Text(problem, style="yellow"))
     for sentence in comparison.cautions:
         console.print(Text(sentence, style="bold yellow"))
     for sentence in comparison.headline:

@@ -8,7 +8,8 @@ is wrong by key.
 from text2sql.config.files import SHIPPED, find_config
 from text2sql.config.load import dump_config, load_config
 from text2sql.config.rl import RewardConfig, RlConfig
-from text2sql.config.schema import Config, expand_user
+from text2sql.config.schema import Config
+from text2sql.config.section import expand_user
 from text2sql.config.sections import (
     DataConfig,
     EarlyStopping,

@@ -6,7 +6,6 @@ file and key.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,7 +24,7 @@ from backends.options import (
     only_local,
 )
 from text2sql.config.rl import RlConfig
-from text2sql.config.section import Section
+from text2sql.config.section import Section, expand_user
 from text2sql.config.sections import (
     DataConfig,
     EndpointConfig,
@@ -248,8 +247,3 @@ class Config(Section):
     def trained_model(self) -> str:
         """The base model under the backend's own name for it."""
         return self.backend_options.model_name(self.base_model)
-
-
-def expand_user(path: str) -> Path:
-    """A path from a configuration: ``~`` and environment variables expanded."""
-    return Path(os.path.expandvars(path)).expanduser()

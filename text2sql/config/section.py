@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
@@ -32,3 +34,8 @@ class Section(BaseModel):
 
 def _takes_booleans(annotation: object) -> bool:
     return annotation is bool or any(_takes_booleans(part) for part in get_args(annotation))
+
+
+def expand_user(path: str) -> Path:
+    """A path from a configuration: ``~`` and environment variables expanded."""
+    return Path(os.path.expandvars(path)).expanduser()

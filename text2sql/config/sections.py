@@ -6,6 +6,7 @@ The description of each field says its unit and what null means; `text2sql confi
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ from pydantic import (
 )
 
 from backends.options import MACHINE, REPORTS, About, Changes
-from text2sql.config.section import Section
+from text2sql.config.section import Section, expand_user
 from text2sql.config.strategies import FewShot, Retry, Samples, SelfConsistency, StrategySettings
 from text2sql.config.templates import TEMPLATES
 from text2sql.config.wording import check_choice
@@ -112,6 +113,12 @@ class DataConfig(SourceConfig):
     @classmethod
     def _as_people_call_it(cls, value: object) -> object:
         return (dialect_named(value) if isinstance(value, str) else None) or value
+
+    @property
+    def files(self) -> list[Path]:
+        """What would be read if every source were a file: those of the mixture, or the one; and that of the tests."""
+        trained: list[SourceConfig] = [*self.mix] or [self]
+        return [expand_user(part.path or part.source) for part in [*trained, *([self.test] if self.test else [])]]
 
     @property
     def sources(self) -> list[str]:

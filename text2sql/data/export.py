@@ -13,6 +13,7 @@ from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
 from text2sql.errors import UserError
 from text2sql.rows import dump_jsonl
+from text2sql.runs.outputs import Output, check_outputs
 
 Format = Literal["prompt-completion", "messages"]
 
@@ -27,7 +28,8 @@ def export(config: Config, output: Path, form: Format) -> None:
             ``prompt-completion`` writes the two texts of a plain template.
 
     Raises:
-        UserError: A file exists already with other contents, or a chat template is asked for as one text.
+        UserError: A file exists already with other contents or cannot be written, or a chat template is asked for as
+            one text.
     """
     prompt_format = prompts.PromptFormat.of(config)
     if form == "prompt-completion" and prompts.is_chat(prompt_format):
@@ -38,10 +40,9 @@ def export(config: Config, output: Path, form: Format) -> None:
     dataset = load_dataset(config)
     sides = {output / f"{name}.jsonl": side for name, side in dataset.split._asdict().items() if side}
     texts = {path: dump_jsonl(_row(e, prompt_format, form) for e in side) for path, side in sides.items()}
-    for path, text in texts.items():
-        # A file of an earlier, interrupted run of this very command may stay.
-        if path.exists() and path.read_bytes() != text.encode():
-            raise UserError(f"{path} exists already, with other contents; name another directory.")
+    # A file of an earlier, interrupted run of this very command may stay.
+    outputs = [Output("--output", path, lambda path: path.read_bytes() == texts[path].encode()) for path in texts]
+    check_outputs(outputs, config.data.files)
     for path, text in texts.items():
         with written_aside(path) as aside:
             aside.write_bytes(text.encode())

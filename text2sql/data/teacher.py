@@ -21,7 +21,8 @@ from text2sql.errors import UserError
 from text2sql.evaluation.match_options import match_options
 from text2sql.formats import dollars
 from text2sql.runs.directory import RunDirectory
-from text2sql.runs.record_files import read_records
+from text2sql.runs.outputs import Output, check_outputs
+from text2sql.runs.record_files import begins_with, read_records
 from text2sql.runs.records import Record, optional
 
 # Questions that are asked, checked and saved together.
@@ -81,11 +82,16 @@ def make_reasoning(config: Config, teacher: EndpointConfig, output: Path, limit:
         UserError: The data or the endpoint cannot be used, the file was made from other data, or the cost limit is
             reached; finished answers are kept.
     """
+    names = output.name, f"{output.stem}.rejected.jsonl"
+    outputs = [
+        Output("--output", output.with_name(name), lambda path: begins_with(path, WorkedAnswer), ".jsonl")
+        for name in names
+    ]
+    check_outputs(outputs, config.data.files)
     config = config.model_copy(update={"prompt": config.prompt.model_copy(update={"template": "chat-bird"})})
     split = load_dataset(config).split
     examples = [*split.train, *split.validation][:limit]
     files = RunDirectory(output.parent)
-    names = output.name, f"{output.stem}.rejected.jsonl"
     kept, rejected = (read_records(files.file(name), WorkedAnswer) for name in names)
     _check_same_data(output, [*kept, *rejected], examples, teacher)
     done_ids = {row.id for row in (*kept, *rejected)}

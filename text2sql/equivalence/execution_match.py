@@ -42,14 +42,15 @@ def execution_match(
     Raises:
         EngineMissing: The engine of the dialect cannot be had.
     """
+    # First, as everything below reads the prediction.
+    if len(predicted) > MAX_PREDICTION_CHARACTERS:
+        return too_long()
     if dialect != "sqlite":
         task = PairTask(schema, gold, predicted, database, dialect, effort, seed, timeout, transpile)
         return match_task(task)
     # SQLite may compile such a query for minutes, and only the end of its process stops it.
     if PROCESS.limited or not (may_explode(predicted) or may_explode(gold)):
         return match_pair(schema, gold, predicted, database, effort=effort, seed=seed, timeout=timeout)
-    if len(predicted) > MAX_PREDICTION_CHARACTERS:
-        return too_long()
     pair = Pair(schema, gold, predicted, database)
     ((_, verdict),) = score_pairs([pair], effort=effort, seed=seed, timeout=timeout)
     return verdict

@@ -33,6 +33,7 @@ class _Tally:
         informative: On how many of them the gold query returned something.
         shrink_factor: Above 1, databases have that many times fewer rows: the queries proved too slow.
         gold_failures: On how many the gold query failed.
+        gold_stopped: On how many it took too long, or returned more rows than are compared.
         predicted_timeouts: On how many the prediction took too long.
         lenient: Whether the results agree as sets of rows, with the columns in some order.
         difference: The first database on which the queries differ.
@@ -42,6 +43,7 @@ class _Tally:
     informative: int = 0
     shrink_factor: int = 1
     gold_failures: int = 0
+    gold_stopped: int = 0
     predicted_timeouts: int = 0
     lenient: bool = True
     comparison: LenientComparison = field(default_factory=LenientComparison)
@@ -164,6 +166,7 @@ class CounterexampleSearch:
                     return None
             return Verdict.failed(failure)
         if gold.overflow:
+            tally.gold_stopped += 1
             tally.shrink()
             return None
         return BothResults(gold, allowed, predicted)
@@ -174,6 +177,7 @@ class CounterexampleSearch:
         Raises:
             GoldFails: It has failed on too many of them, or does more than read.
         """
+        tally.gold_stopped += failure.kind == "timeout"
         if failure.kind == "timeout" and self._generator.is_recursive and self._generator.allow_cycles:
             # A recursion that follows rows round in circles does not end: data where it does say more.
             self._generator.allow_cycles = False
@@ -202,6 +206,8 @@ class CounterexampleSearch:
             return self._different(tally.difference, tally)
         if tally.predicted_timeouts and tally.informative < MIN_INFORMATIVE:
             return Verdict("timeout", "The prediction takes too long even on small databases.")
+        if tally.gold_stopped and not tally.databases:
+            raise GoldFails("it takes too long or returns too many rows, even on small databases")
         doubt = next(self._doubts(tally), None)
         if doubt is not None:
             return Verdict.undecided(doubt, databases=tally.databases, informative=tally.informative)
@@ -215,6 +221,13 @@ class CounterexampleSearch:
 
     def _doubts(self, tally: _Tally) -> Iterator[str]:
         """The reasons for which agreement on all databases does not decide, the worst first."""
+        if not tally.databases:
+            yield "No database could be tried in the time for the pair."
+        if not tally.informative and tally.gold_stopped:
+            yield (
+                f"The gold query took too long or returned too many rows on {tally.gold_stopped} of the databases "
+                f"tried, and nothing but emptiness or NULL on the other {tally.databases}, so agreement proves nothing."
+            )
         if not tally.informative:
             yield (
                 f"The gold query returned nothing but emptiness or NULL on all {tally.databases} databases tried, "

@@ -12,6 +12,7 @@ from sqlglot import exp
 from text2sql.engines.answers import extract_sql_in
 from text2sql.engines.dialect import Dialect
 from text2sql.engines.trees import canonical_in, hardness_in, parse_statement_in
+from text2sql.equivalence.match import MAX_PREDICTION_CHARACTERS
 from text2sql.equivalence.scoring import PairResult, PairTask, score_pair
 from text2sql.equivalence.verdict import Verdict
 from text2sql.evaluation.breakdown import Group, groups_of
@@ -94,6 +95,12 @@ class AnalysedAnswer(PairResult):
 def score_and_analyse(task: PairTask) -> AnalysedAnswer:
     """Run in a worker process: compare an answer with its gold query, and analyse it."""
     scored = score_pair(task)
+    if len(task.predicted) > MAX_PREDICTION_CHARACTERS:
+        # What is refused for its length is not parsed either, which would take many times as long as other answers.
+        failed, groups = _no_checks().model_dump(), groups_of(task.gold, task.dialect)
+        return AnalysedAnswer(
+            scored.verdict, scored.cause, task.predicted, failed, hardness_in(task.gold, task.dialect), (), groups
+        )
     texts = (task.schema, task.gold, task.predicted)
     analysis = analyse_answer(*texts, Verdict.from_dict(scored.verdict), task.dialect, transpile=task.transpile)
     sql, groups = extract_sql_in(task.predicted, task.dialect), analysis.groups or ()
@@ -117,8 +124,12 @@ def unpack_analysis(
         checks = Checks.model_validate(answer.checks)
         return answer.sql, AnswerAnalysis(checks, answer.hardness, answer.labels, answer.groups)
     labels = ("too slow",) if verdict.status == "timeout" else ()
-    no_checks = Checks(**dict.fromkeys(Checks.model_fields, False))
-    return extract_sql_in(predicted, dialect), AnswerAnalysis(no_checks, hardness_in(gold, dialect), labels)
+    return extract_sql_in(predicted, dialect), AnswerAnalysis(_no_checks(), hardness_in(gold, dialect), labels)
+
+
+def _no_checks() -> Checks:
+    """The checks of an answer that passes none."""
+    return Checks(**dict.fromkeys(Checks.model_fields, False))
 
 
 def _parses(text: str, dialect: Dialect) -> bool:

@@ -7,7 +7,6 @@ given as the benchmark's ``dev.json``.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,9 @@ from text2sql.evaluation.benchmarks import database_files
 from text2sql.formats import pluralize
 from text2sql.rows import READERS, SourceRow, names_table, read_rows
 from text2sql.rows.encodings import read_text
+from text2sql.rows.json_text import parse_json
 from text2sql.rows.values import json_kind, read_value, replace_lone_surrogates
+from text2sql.runs.records import Prediction
 from text2sql.sql.files import databases_directory, file_schema, read_tables_json
 
 # The accepted names of each required column, our own name first.
@@ -52,10 +53,12 @@ class Schemas:
     Attributes:
         databases: Directory with ``DB_ID/DB_ID.sqlite`` for each db_id, as Spider and BIRD ship it.
         tables: Schemas by db_id, from a ``tables.json``.
+        tables_file: That file.
     """
 
     databases: Path | None = None
     tables: Mapping[str, str] = field(default_factory=dict)
+    tables_file: Path | None = None
 
     @classmethod
     def open(cls, databases: Path | None, tables: Path | None) -> Schemas:
@@ -67,7 +70,7 @@ class Schemas:
         if databases is not None and not databases.is_dir():
             raise UserError(f"--databases: there is no directory {databases}.")
         databases = databases and databases_directory(databases)
-        return cls(databases, read_tables_json(tables, "--tables") if tables else {})
+        return cls(databases, read_tables_json(tables, "--tables") if tables else {}, tables)
 
     def files(self, db_id: str | None) -> tuple[str, ...]:
         """The database files of a db_id, that of the same name first; none where it is missing or empty."""
@@ -133,7 +136,7 @@ class PredictionFile:
 
     Attributes:
         questions: The questions in the order of the file.
-        notes: Sentences on questions without a database or a schema, and on empty predictions.
+        notes: Sentences on repeated rows, questions without a database or a schema, and empty predictions.
     """
 
     questions: list[PredictedQuestion]
@@ -151,13 +154,16 @@ def read_predictions(path: Path, gold: Path | None, schemas: Schemas) -> Predict
     Raises:
         UserError: A file has another layout; the message says what was expected, and what was found.
     """
+    if not path.exists():
+        raise UserError(f"predictions: there is no file {path}.")
     if gold is None and path.is_file() and not names_table(path):
         raise UserError(
             f'predictions: "{path}" must end in {", ".join(READERS)}. Queries one a line, as for Spider, go with '
             "--gold."
         )
+    notes: list[str] = []
     if gold is None:
-        questions = _read_rows(path, schemas)
+        questions, notes = _read_rows(path, schemas)
     else:
         schema_of, golds = cache(schemas.schema), _read_gold(gold)
         predicted = _read_answers(path, golds, gold)
@@ -178,7 +184,25 @@ def read_predictions(path: Path, gold: Path | None, schemas: Schemas) -> Predict
             f"{path}: no schema is known for any question; give --databases DIR (with DB_ID/DB_ID.sqlite in it) or "
             "--tables tables.json."
         )
-    return PredictionFile(questions, _notes(questions, schemas))
+    return PredictionFile(questions, [*notes, *_notes(questions, schemas)])
+
+
+def of_run(predictions: Sequence[Prediction]) -> PredictionFile:
+    """The saved predictions of a run, to be scored again."""
+    questions = [
+        PredictedQuestion(
+            id=row.id,
+            gold=row.gold,
+            predicted=replace_lone_surrogates(row.sql or row.raw),
+            context=row.context,
+            question=row.question,
+            evidence=row.evidence,
+            stop_reason=row.stop_reason,
+            cluster=row.cluster,
+        )
+        for row in predictions
+    ]
+    return PredictionFile(questions, _notes(questions, Schemas()))
 
 
 def _notes(questions: Sequence[PredictedQuestion], schemas: Schemas) -> list[str]:
@@ -202,13 +226,46 @@ def _notes(questions: Sequence[PredictedQuestion], schemas: Schemas) -> list[str
 # Rows with columns
 
 
-def _read_rows(path: Path, schemas: Schemas) -> list[PredictedQuestion]:
+def _read_rows(path: Path, schemas: Schemas) -> tuple[list[PredictedQuestion], list[str]]:
+    """The questions of rows with columns, and sentences on repeated rows."""
     schema_of, rows = cache(schemas.schema), _normalise_names(read_rows(path, "predictions"))
     _check_columns(rows, path)
     questions = [_question_of_row(row, index, path, schemas, schema_of) for index, row in enumerate(rows)]
-    if len({question.id for question in questions}) == len(questions):
-        return questions
-    return [replace(question, id=f"{question.id}#{index}") for index, question in enumerate(questions)]
+    questions, repeated = _without_repetitions(questions, rows, path)
+    notes = [repeated] if repeated else []
+    if len({question.id for question in questions}) < len(questions):
+        questions = [replace(question, id=f"{question.id}#{index}") for index, question in enumerate(questions)]
+    return questions, notes
+
+
+def _without_repetitions(
+    questions: Sequence[PredictedQuestion], rows: Sequence[SourceRow], path: Path
+) -> tuple[list[PredictedQuestion], str]:
+    """The questions, of rows with one id and one question the first alone, and a sentence on the others.
+
+    Rows without an id may well be the same: a benchmark may ask a question twice.
+
+    Raises:
+        UserError: Two such rows have different predictions.
+    """
+    first: dict[tuple[str, str, str, str | None], int] = {}
+    kept, repetitions = [], []
+    for index, question in enumerate(questions):
+        key = (question.id, question.gold, question.context, question.question)
+        earlier = first.setdefault(key, index) if rows[index].get("id") not in (None, "") else index
+        if earlier == index:
+            kept.append(question)
+        elif question.predicted != questions[earlier].predicted:
+            raise UserError(
+                f'{path}: row {index + 1} answers the question of row {earlier + 1} (id "{question.id}") again, and '
+                "otherwise. Keep one of the two, or give them different ids to count both."
+            )
+        else:
+            repetitions.append(f"row {index + 1} is row {earlier + 1}")
+    if not repetitions:
+        return kept, ""
+    listed = ", ".join(repetitions[:_MAX_IDS]) + (", ..." if len(repetitions) > _MAX_IDS else "")
+    return kept, f"{path}: {pluralize(len(repetitions), 'row')} repeated and counted once ({listed})."
 
 
 def _normalise_names(rows: Sequence[SourceRow]) -> Sequence[SourceRow]:
@@ -344,8 +401,8 @@ def _read_lines(path: Path, golds: Sequence[PredictedQuestion]) -> list[str]:
 
 def _read_bird(path: Path, golds: Sequence[PredictedQuestion]) -> list[str]:
     try:
-        values = json.loads("\n".join(_lines(path, "predictions")))
-    except ValueError as error:
+        values = parse_json("\n".join(_lines(path, "predictions")))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"predictions: {path} is malformed: {error}; it must be {_BIRD_VALUE}.") from error
     if not isinstance(values, dict):
         raise UserError(f"predictions: {path} is {json_kind(values)}; with --gold it must be {_BIRD_VALUE}.")

@@ -12,7 +12,7 @@ from pathlib import Path
 from backends import check_backend
 from backends.interface import BackendError
 from backends.planning.estimate import DEVICES
-from text2sql.config import Config, SourceConfig, expand_user
+from text2sql.config import Config
 from text2sql.errors import UserError
 from text2sql.pipeline.external_adapter import check_adapter
 from text2sql.rows import check_present, names_table
@@ -64,9 +64,7 @@ def check_run(config: Config, stages: Collection[str]) -> Claim:
 
 def check_data(config: Config) -> None:
     """Raise UserError if a data file of the configuration is missing, empty, or of a format that is not read."""
-    parts: list[SourceConfig] = [*config.data.mix] if config.data.mix else [config.data]
-    for part in [*parts, *([config.data.test] if config.data.test else [])]:
-        path = expand_user(part.path or part.source)
+    for path in config.data.files:
         if names_table(path):
             check_present(path, "data")
 

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import JsonValue
 
 from text2sql.errors import UserError
 from text2sql.report.prediction_index import IndexedPrediction, PredictionIndex
 from text2sql.rows import read_jsonl
+from text2sql.rows.files import read_bytes
+from text2sql.rows.json_text import parse_json
 from text2sql.rows.values import json_kind
 from text2sql.runs.evaluation_summary import EvaluationSummary
 from text2sql.runs.models import SIDES
-from text2sql.runs.record_files import InvalidRecord, parse, record_error
+from text2sql.runs.record_files import InvalidRecord, damaged_error, last_of_each, parse, read_numbered
 from text2sql.runs.records import METRICS, MetricsRow, Prediction, R, StepMetrics, Validation, predictions_file
 from text2sql.runs.rollouts import ROLLOUTS, GradedGroup, RlStepMetrics, SampledGroup
 from text2sql.runs.summary import ENVIRONMENT, SUMMARY, Environment, Score, Summary
 
 # Keys whose values are masked, as reports are passed around.
 _SECRET = re.compile(r"(?im)^(\s*[\w.-]*(?:api_key|secret|password|(?:hf|access|auth)_token)\s*:\s*)(?!null\b)(\S.*)$")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ def load_run(
     Args:
         run_dir: The run directory.
         sides: Labels of the evaluations whose predictions are read.
-        strict: Refuse a prediction that cannot be read; otherwise it is left out and reported in ``problems``.
+        strict: Refuse a prediction that cannot be read, and two answers to one question; otherwise what cannot be read
+            is left out, the last answer counts, and both are reported in ``problems``.
         in_progress: Whether a process may be writing: an incomplete last line is then no damage.
 
     Returns:
@@ -88,18 +88,28 @@ def load_run(
     metrics_rows: Iterator[tuple[int, MetricsRow]] = _read_rows(
         run_dir / METRICS, problems, RlStepMetrics, StepMetrics, Validation, in_progress=in_progress
     )
-    metrics = [row for _, row in metrics_rows]
-    metrics = _last_of_each(metrics, lambda row: (isinstance(row, Validation), row.step), "step", METRICS, problems)
+    unrepeated = last_of_each(
+        run_dir / METRICS, metrics_rows, lambda row: (isinstance(row, Validation), row.step), "step"
+    )
+    problems.extend(filter(None, [unrepeated.note]))
+    metrics = unrepeated.rows
     predictions = {}
     for side in sides:
         path = run_dir / predictions_file(side)
-        rows = [
-            IndexedPrediction.of(line, row)
-            for line, row in _read_rows(path, problems, Prediction, strict=strict, in_progress=in_progress)
-        ]
-        rows = _last_of_each(rows, lambda row: row.id, "id", path.name, problems)
-        if rows:
-            predictions[side] = PredictionIndex(path, rows)
+        read = (
+            read_numbered(path, Prediction)
+            if strict
+            else _read_rows(path, problems, Prediction, in_progress=in_progress)
+        )
+        indexed = ((line, IndexedPrediction.of(line, row)) for line, row in read)
+        answers = last_of_each(path, indexed, lambda row: row.id, "id")
+        if strict and answers.conflict:
+            raise damaged_error(path, answers.conflict)
+        problems.extend(filter(None, [answers.note]))
+        if answers.rows:
+            predictions[side] = PredictionIndex(path, answers.rows)
+        elif path.is_file():
+            problems.append(f"{path.name} has no answers.")
     if not (summary or metrics or predictions):
         raise UserError(
             f"Nothing to report in {run_dir}: no summary.json, metrics.jsonl or predictions-*.jsonl that can be read."
@@ -139,7 +149,7 @@ def flatten(value: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonV
 
 def _read_text(path: Path, problems: list[str]) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_bytes(path).decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -150,9 +160,11 @@ def _read_text(path: Path, problems: list[str]) -> str:
 def _read_object(path: Path, kind: type[R], problems: list[str]) -> R | None:
     text = _read_text(path, problems)
     if not text:
+        if path.is_file():
+            problems.append(f"{path.name} is empty; it was left out.")
         return None
     try:
-        value = json.loads(text)
+        value = parse_json(text)
         if not isinstance(value, dict):
             raise InvalidRecord(f"is {json_kind(value)}, not an object")
         return parse(value, kind)
@@ -163,9 +175,7 @@ def _read_object(path: Path, kind: type[R], problems: list[str]) -> R | None:
     return None
 
 
-def _read_rows(
-    path: Path, problems: list[str], *kinds: type[R], strict: bool = False, in_progress: bool = False
-) -> Iterator[tuple[int, R]]:
+def _read_rows(path: Path, problems: list[str], *kinds: type[R], in_progress: bool = False) -> Iterator[tuple[int, R]]:
     """Yield the records of a file with their line numbers; `problems` gets a sentence on lines that cannot be read."""
     unreadable: list[str] = []
     try:
@@ -173,8 +183,6 @@ def _read_rows(
             try:
                 record = parse(value, *kinds)
             except InvalidRecord as error:
-                if strict:
-                    raise record_error(path, f"line {number}", error) from error
                 unreadable.append(f"line {number} {error}")
             else:
                 yield number, record
@@ -185,14 +193,6 @@ def _read_rows(
     if unreadable:
         what = f"{len(unreadable)} unreadable line{'s' * (len(unreadable) > 1)} skipped"
         problems.append(f"{path.name}: {what} ({'' if len(unreadable) == 1 else 'the first: '}{unreadable[0]}).")
-
-
-def _last_of_each(rows: list[T], key: Callable[[T], Hashable], name: str, file: str, problems: list[str]) -> list[T]:
-    """Deduplicate rows by key: the last one of each key, at the position of the first."""
-    last = {key(row): row for row in rows}
-    if len(last) < len(rows):
-        problems.append(f"{file}: {len(rows) - len(last)} repeated rows; the last one for each {name} is shown.")
-    return list(last.values())
 
 
 def _inconsistencies(run: RunData) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from backends.capabilities import capabilities_of
 from backends.paths import written_aside
+from text2sql.console import console
 from text2sql.errors import UserError
 from text2sql.evaluation import metrics
 from text2sql.formats import (
@@ -65,6 +66,8 @@ def write_report(run_dir: Path) -> Path:
     """
     run_dir = Path(run_dir)
     run = with_rollouts(load_run(run_dir), run_dir)
+    for problem in run.problems:
+        console.print(f"Note: {problem}", style="bright_black", markup=False)
     plots = draw_all(run)
     html = render(run, plots, pack(run_dir, run.name, run.metrics))
     target = run_dir / "report.html"

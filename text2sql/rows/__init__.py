@@ -2,7 +2,8 @@
 
 Rows are mappings from column to value. `read_jsonl` also gives line numbers, for files that a run appends to.
 
-- `csv_tables`: CSV files with any delimiter; `encodings`: text files in any usual encoding; `values`: cells as text.
+- `csv_tables`: CSV files with any delimiter; `encodings`: text files in any usual encoding; `files`: what a path is;
+  `json_text`: JSON without repeated keys; `values`: cells as text.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from typing import Any
 
 from text2sql.errors import UserError
 from text2sql.rows.csv_tables import read_csv_with_warning
-from text2sql.rows.encodings import decode
+from text2sql.rows.encodings import read_text
+from text2sql.rows.files import check_is_file, special_kind
+from text2sql.rows.json_text import parse_json
 from text2sql.rows.values import json_kind
 
 SourceRow = Mapping[str, Any]
+# What a line without a value may hold: spaces, its end, and the bytes of a mark of UTF-8.
+_BLANK = b" \t\r\n" + codecs.BOM_UTF8
 SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
 
@@ -28,10 +33,14 @@ def names_table(path: Path) -> bool:
 
 
 def check_present(path: Path, what: str) -> None:
-    """Raises UserError if a file is missing, a spreadsheet or empty; `what` as for `read_rows`."""
+    """Raises UserError if a path is missing, no file, a spreadsheet or empty; `what` as for `read_rows`."""
     if not path.exists():
         remedy = "; set data.path or data.source" if what == "data" else ""
         raise UserError(f"{what}: there is no file {path}{remedy}.")
+    # Some programs write a table in parquet as a directory of parts.
+    is_in_parts = path.is_dir() and path.suffix.casefold() == ".parquet"
+    if (kind := special_kind(path)) is not None and not is_in_parts:
+        raise UserError(f"{what}: {path} is {kind}, not a file.")
     _reader(path, what)
     if path.is_file() and not path.stat().st_size:
         raise UserError(f"{what}: {path} has no rows.")
@@ -77,19 +86,20 @@ def read_jsonl(
 
     Args:
         path: The file.
-        appended: Whether a process appends to it. Text after the last newline is then an interrupted write, and is
-            skipped.
+        appended: Whether a process appends to it. Text after the last newline that is no whole object is then an
+            interrupted write, and is skipped.
         skipped: If given, malformed lines are skipped, and a message about each is appended to this list.
 
     Raises:
         OSError: The file cannot be read.
         ValueError: A line is not a JSON object; the message starts with ``line N``.
     """
+    check_is_file(path)
     with path.open("rb") as file:
         # Lines are split as bytes: a JSON text may contain U+2028 and similar characters, and an interrupted write may
         # end within a character.
         for number, line in enumerate(file, start=1):
-            if not line.strip() or (appended and not line.endswith(b"\n")):
+            if not line.strip(_BLANK) or (appended and not line.endswith(b"\n") and not is_object(line)):
                 continue
             try:
                 row = _parse_line(line, number)
@@ -101,10 +111,18 @@ def read_jsonl(
                 yield number, row
 
 
+def is_object(line: bytes) -> bool:
+    """Whether a line is a whole JSON object: one that only its newline is missing of was written to its end."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _parse_line(line: bytes, number: int) -> dict[str, Any]:
     try:
         # The first line may start with a byte-order mark.
-        value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        value = parse_json(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"line {number} is not text in UTF-8") from error
     except (ValueError, RecursionError) as error:
@@ -120,8 +138,8 @@ def dump_jsonl(rows: Iterable[SourceRow]) -> str:
 
 
 def _read_json(path: Path) -> Iterator[SourceRow]:
-    text = _json_text(path.read_bytes())
-    values = json.loads(text) if text.strip() else []
+    text = _json_text(path)
+    values = parse_json(text) if text.strip() else []
     if not isinstance(values, list):
         raise ValueError("it must hold one JSON array of objects; one object a line is .jsonl")
     for number, value in enumerate(values, start=1):
@@ -133,19 +151,21 @@ def _read_json(path: Path) -> Iterator[SourceRow]:
 def _read_jsonl(path: Path) -> Iterator[SourceRow]:
     with path.open("rb") as file:
         start = file.read(4)
-    if _is_utf16(start):
-        lines = _json_text(path.read_bytes()).split("\n")
+    if _is_wide(start):
+        lines = _json_text(path).split("\n")
         return (_parse_line(line.encode(), number) for number, line in enumerate(lines, start=1) if line.strip())
     return (row for _, row in read_jsonl(path))
 
 
-def _json_text(raw: bytes) -> str:
-    """The text of a JSON file: UTF-8, as the standard requires, or UTF-16 with a byte-order mark, as on Windows."""
-    return decode(raw).text if _is_utf16(raw) else raw.decode("utf-8-sig")
+def _json_text(path: Path) -> str:
+    """The text of a JSON file: UTF-8, as the standard requires, or UTF-16 or UTF-32, as programs on Windows write."""
+    raw = path.read_bytes()
+    return read_text(path) if _is_wide(raw[:4]) else raw.decode("utf-8-sig")
 
 
-def _is_utf16(raw: bytes) -> bool:
-    return raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+def _is_wide(start: bytes) -> bool:
+    """Whether the first bytes of a JSON text are of UTF-16 or UTF-32: a mark, or the zeros of ASCII characters."""
+    return start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start
 
 
 def _read_csv(path: Path) -> Iterator[SourceRow]:

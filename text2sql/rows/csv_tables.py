@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from text2sql.rows.encodings import decode
+from text2sql.rows.files import read_bytes
 
 LOG = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def read_csv(path: Path, *, loose: bool = False) -> CsvTable:
         OSError: The file cannot be read.
         ValueError: The file is not text, or its header is malformed.
     """
-    decoded = decode(path.read_bytes())
+    decoded = decode(read_bytes(path))
     text, note = decoded.text, decoded.note
     separator_line = re.match(r"sep=([^\w\s]|\t)\r?\n", text, re.IGNORECASE)
     if separator_line:

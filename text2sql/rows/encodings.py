@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from text2sql.rows.files import read_bytes
+
 LOG = logging.getLogger(__name__)
 
 # Longer marks first: the mark of UTF-32 starts with that of UTF-16.
@@ -78,7 +80,7 @@ def read_text(path: Path) -> str:
         OSError: The file cannot be read.
         ValueError: It is not text.
     """
-    decoded = decode(path.read_bytes())
+    decoded = decode(read_bytes(path))
     if decoded.note:
         LOG.warning("%s: %s.", path, decoded.note)
     return decoded.text

@@ -26,9 +26,10 @@ from text2sql.config.wording import sentence
 from text2sql.config.yaml import read_yaml
 from text2sql.console import console
 from text2sql.errors import UserError
-from text2sql.rows import dump_jsonl
+from text2sql.rows import dump_jsonl, is_object
+from text2sql.rows.files import read_bytes
 from text2sql.runs import records
-from text2sql.runs.record_files import damaged_error, read_record, read_records, repair
+from text2sql.runs.record_files import damaged_error, last_of_each, read_numbered, read_record, read_records, repair
 from text2sql.runs.records import (
     CheckpointRecord,
     InitialWeightsRecord,
@@ -77,8 +78,18 @@ class RunDirectory:
         return self.path / name
 
     def predictions(self, label: str) -> list[Prediction]:
-        """The predictions of an evaluation so far."""
-        return read_records(self.file(records.predictions_file(label)), Prediction)
+        """The predictions of an evaluation so far; a row that is there twice is counted once, and said.
+
+        Raises:
+            UserError: The file is damaged, or has two answers to one question.
+        """
+        path = self.file(records.predictions_file(label))
+        predictions = last_of_each(path, read_numbered(path, Prediction), lambda row: row.id, "id")
+        if predictions.conflict:
+            raise damaged_error(path, predictions.conflict)
+        if predictions.note:
+            console.print(predictions.note, markup=False)
+        return predictions.rows
 
     def metrics(self) -> list[MetricsRow]:
         """The metrics of every optimiser step and every validation, in the order in which they were done."""
@@ -119,7 +130,13 @@ class RunDirectory:
     def append(self, name: str, rows: Sequence[Record]) -> None:
         """Add records to a JSON Lines file, in place of an incomplete last line, and flush them to the disk."""
         with self._appending, _writing(self.file(name)) as path, path.open("a+b") as file:
-            file.truncate(_end_of_last_line(file))
+            end = _end_of_last_line(file)
+            file.seek(end)
+            # An editor may have left out the newline of a whole line.
+            if is_object(file.read()):
+                file.write(b"\n")
+            else:
+                file.truncate(end)
             file.write(dump_jsonl(row.to_json() for row in rows).encode())
             file.flush()
             os.fsync(file.fileno())
@@ -165,9 +182,11 @@ class RunDirectory:
         """
         path = self.file("config.yaml")
         try:
-            saved = unescape_variables(read_yaml(path.read_text(encoding="utf-8")))
+            saved = unescape_variables(read_yaml(read_bytes(path).decode("utf-8")))
         except FileNotFoundError as error:
             raise UserError(f"There is no run in {self.path}; `text2sql run` makes one.") from error
+        except NotADirectoryError as error:
+            raise UserError(f"{self.path} is no directory, so there is no run in it.") from error
         except ValueError as error:
             raise damaged_error(path, str(error)) from error
         # Runs of earlier versions had a single seed, which drew their data too.
@@ -201,6 +220,11 @@ class RunDirectory:
         files = map(self.file, (records.METRICS, records.CHECKPOINTS, ROLLOUTS))
         return any(file.is_file() and file.stat().st_size for file in files)
 
+    def compared_side(self) -> str:
+        """The label of the evaluation that stands for the run: of its tuned model, if it has or is to have one."""
+        tuned = records.predictions_file("tuned")
+        return "tuned" if self.has_trained() or self.file(tuned).is_file() else "base"
+
     def count_answered(self, label: str) -> int:
         """How many questions of an evaluation have been answered."""
         file = self.file(records.predictions_file(label))
@@ -224,10 +248,9 @@ def load_run_config(run: RunDirectory) -> Config:
         return Config.model_validate(saved)
     except ValidationError as error:
         problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
+        what = ": ".join(filter(None, (".".join(map(str, problem["loc"])), sentence(problem))))
         raise UserError(
-            f"{run.file('config.yaml')} is not a configuration that this version of text2sql reads: "
-            f"{key}: {sentence(problem)}."
+            f"{run.file('config.yaml')} is not a configuration that this version of text2sql reads: {what}."
         ) from error
 
 

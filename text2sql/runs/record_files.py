@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import JsonValue, ValidationError
 
@@ -16,9 +18,13 @@ import text2sql
 from backends.paths import written_aside
 from text2sql.config.wording import sentence
 from text2sql.errors import UserError
+from text2sql.formats import pluralize
 from text2sql.rows import read_jsonl
+from text2sql.rows.json_text import parse_json
 from text2sql.rows.values import json_kind
 from text2sql.runs.records import CHECKPOINTS, FORMAT, R, Record
+
+T = TypeVar("T")
 
 
 class InvalidRecord(ValueError):
@@ -60,18 +66,83 @@ def read_records(path: Path, *kinds: type[R]) -> list[R]:
     Raises:
         UserError: A line is not a record of one of these kinds; one sentence names file, line, key and format.
     """
+    return [record for _, record in read_numbered(path, *kinds)]
+
+
+def read_numbered(path: Path, *kinds: type[R]) -> Iterator[tuple[int, R]]:
+    """`read_records` one by one, with their line numbers."""
     if not path.is_file():
-        return []
-    records = []
+        return
     try:
         for number, value in read_jsonl(path, appended=True):
             try:
-                records.append(parse(value, *kinds))
+                yield number, parse(value, *kinds)
             except InvalidRecord as error:
                 raise record_error(path, f"line {number}", error) from error
     except ValueError as error:
         raise damaged_error(path, str(error)) from error
-    return records
+
+
+class Unrepeated(NamedTuple, Generic[T]):
+    """Rows of a file without repetitions.
+
+    Attributes:
+        rows: The last row of each key, at the position of the first.
+        note: A sentence on the rows that repeat another one; empty if there are none.
+        conflict: Which line repeats another one with other contents, to go on after "damaged"; empty if none does.
+    """
+
+    rows: list[T]
+    note: str
+    conflict: str
+
+
+def last_of_each(path: Path, rows: Iterable[tuple[int, T]], key: Callable[[T], Hashable], name: str) -> Unrepeated[T]:
+    """The rows of a JSON Lines file, each key once: the one rule for every reader of such files.
+
+    Args:
+        path: The file.
+        rows: Its rows with their line numbers.
+        key: What rows share that are repetitions.
+        name: What the key is, for messages.
+    """
+    kept: dict[Hashable, tuple[int, T]] = {}
+    # Lines of repetitions, each with the line before it of the same key.
+    repetitions: dict[int, int] = {}
+    for number, row in rows:
+        if (earlier := kept.get(key(row))) is not None:
+            repetitions[number] = earlier[0]
+        kept[key(row)] = (number, row)
+    unrepeated = [row for _, row in kept.values()]
+    if not repetitions:
+        return Unrepeated(unrepeated, "", "")
+    later, earlier_line = next(iter(repetitions.items()))
+    note = (
+        f"{path.name}: {pluralize(len(repetitions), 'repeated row')} (line {later} has the {name} of line "
+        f"{earlier_line}{', and so on' if len(repetitions) > 1 else ''}); the last one for each {name} counts."
+    )
+    texts = _read_lines(path, {*repetitions, *repetitions.values()})
+    conflict = next((pair for pair in repetitions.items() if texts.get(pair[0]) != texts.get(pair[1])), None)
+    if conflict is None:
+        return Unrepeated(unrepeated, note, "")
+    return Unrepeated(unrepeated, note, f"line {conflict[0]} has the {name} of line {conflict[1]} and differs from it")
+
+
+def _read_lines(path: Path, numbers: Collection[int]) -> dict[int, JsonValue]:
+    """The values of some lines, numbered from 1."""
+    with path.open("rb") as file:
+        lines = enumerate(islice(file, max(numbers)), start=1)
+        return {number: json.loads(line.decode("utf-8-sig")) for number, line in lines if number in numbers}
+
+
+def begins_with(path: Path, kind: type[Record]) -> bool:
+    """Whether the first record of a JSON Lines file is of a kind; False where there is none.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: Its first line is no record.
+    """
+    return any(parse(value, kind) for _, value in islice(read_jsonl(path, appended=True), 1))
 
 
 def read_record(path: Path, kind: type[R]) -> R | None:
@@ -83,7 +154,7 @@ def read_record(path: Path, kind: type[R]) -> R | None:
     if not path.is_file():
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):
             raise InvalidRecord(f"is {json_kind(value)}, not an object")
         return parse(value, kind)
@@ -110,6 +181,8 @@ def _least_destructive_way(path: Path) -> str:
         return (
             f"write it again: `text2sql config show CONFIG > {path}`, with the overrides that the run was started with"
         )
+    if not (path.parent / "config.yaml").is_file():
+        return "correct or delete what is named there"
     if path.name == CHECKPOINTS:
         return "delete it and run the same command again: the saved checkpoints are found, and training goes on"
     if path.name.startswith("predictions-"):
@@ -141,7 +214,7 @@ def repair(path: Path, *kinds: type[Record]) -> str | None:
             raise
         why = str(error).partition(" is damaged (")[2].partition("). Restore it")[0]
     lines = path.read_bytes().splitlines(keepends=True) if path.suffix == ".jsonl" else []
-    valid = [line for line in lines if line.endswith(b"\n") and _is_record(line, *kinds)]
+    valid = [line.rstrip(b"\n") + b"\n" for line in lines if _is_record(line, *kinds)]
     aside = path.with_name(f"{path.name}.damaged")
     number = 1
     while aside.exists():
@@ -161,7 +234,7 @@ def repair(path: Path, *kinds: type[Record]) -> str | None:
 
 def _is_record(line: bytes, *kinds: type[Record]) -> bool:
     try:
-        value = json.loads(line)
+        value = parse_json(line.decode("utf-8"))
         if isinstance(value, dict):
             parse(value, *kinds)
     except (ValueError, RecursionError):

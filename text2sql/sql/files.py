@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from text2sql.errors import UserError
 from text2sql.rows import read_rows
+from text2sql.rows.files import special_kind
 from text2sql.sql.tokens import quote_identifier
 from text2sql.sql.values import Row
 
@@ -38,10 +39,12 @@ def open_read_only(path: str, **options: Any) -> sqlite3.Connection:
         **options: Further options of `sqlite3.connect`.
 
     Raises:
-        sqlite3.Error: The file is missing. A file that is no database fails with the first query.
+        sqlite3.Error: The file is missing, or no file. One that is no database fails with the first query.
         OSError: It cannot be copied.
     """
     file = Path(path).resolve()
+    if (kind := special_kind(file)) is not None:
+        raise sqlite3.OperationalError(f"it is {kind}, not a file")
     if _journals(file):
         return _open_copy(file, options)
     return sqlite3.connect(f"file:{quote(str(file))}?mode=ro&immutable=1", uri=True, **options)
@@ -142,7 +145,14 @@ def read_tables_json(path: Path, what: str) -> dict[str, str]:
     """
     rows = read_rows(path, what)
     try:
-        return {row["db_id"]: tables_json_schema(row) for row in rows}
+        schemas = [(row["db_id"], tables_json_schema(row)) for row in rows]
+        by_name = dict(reversed(schemas))
+        for number, (name, schema) in enumerate(schemas, start=1):
+            if by_name[name] != schema:
+                raise UserError(
+                    f'{what}: {path}: row {number} gives db_id "{name}" another schema than an earlier row.'
+                )
+        return by_name
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise UserError(
             f"{what}: {path} is not laid out like the tables.json of Spider or BIRD ({type(error).__name__}: {error}); "

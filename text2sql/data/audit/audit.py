@@ -16,12 +16,13 @@ from text2sql.data.audit.samples import find_disputed, read_samples
 from text2sql.data.audit.smell import Smell
 from text2sql.data.audit.smells import find_smells
 from text2sql.data.audit.weights import WEIGHTS, score
-from text2sql.data.decisions import Decision, read_decisions
+from text2sql.data.decisions import Decision, holds_decisions, read_decisions
 from text2sql.data.example import Example
 from text2sql.data.sources import load_examples, with_databases
 from text2sql.equivalence.processes.process_pool import Workers
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory
+from text2sql.runs.outputs import Output, check_outputs
 
 if TYPE_CHECKING:
     from text2sql.data.audit.likelihood import ScoringModel
@@ -70,6 +71,8 @@ def audit(
     Raises:
         UserError: The data, the samples or the file cannot be read.
     """
+    own = Output("--output", output, holds_decisions, ".jsonl")
+    check_outputs([own], [*data.files, *([samples] if samples else [])])
     answers = read_samples(samples) if samples is not None else {}
     decisions = read_decisions(output, "--output") if output.exists() else {}
     examples = with_databases(load_examples(data), data)
@@ -125,7 +128,7 @@ def _write(output: Path, ranked: list[AuditedExample], decisions: dict[tuple[str
     rows = []
     for a in ranked:
         example = a.example
-        earlier = decisions.pop((example.question, example.answer), None)
+        earlier = decisions.get((example.question, example.answer))
         rows.append(
             Decision(
                 id=example.id,
@@ -139,7 +142,8 @@ def _write(output: Path, ranked: list[AuditedExample], decisions: dict[tuple[str
             )
         )
     # Decisions on rows that have no smell any more, or that belong to another source.
-    rows += [row for row in decisions.values() if row.decision]
+    written = {(row.question, row.answer) for row in rows}
+    rows += [row for key, row in decisions.items() if row.decision and key not in written]
     output.parent.mkdir(parents=True, exist_ok=True)
     RunDirectory(output.parent).replace_rows(output.name, rows)
 

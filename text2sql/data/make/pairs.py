@@ -20,7 +20,8 @@ from text2sql.engines.user_databases.inspect import DatabaseSchema, read_schema
 from text2sql.engines.user_databases.opening import open_database
 from text2sql.errors import UserError
 from text2sql.runs.directory import RunDirectory
-from text2sql.runs.record_files import read_records
+from text2sql.runs.outputs import Output, check_outputs
+from text2sql.runs.record_files import begins_with, read_records
 from text2sql.runs.records import Record, optional
 
 # Rejected drafts in a row after which the schema counts as exhausted.
@@ -54,8 +55,11 @@ def make_pairs(options: MakeOptions) -> None:
     query. A second start continues an existing file.
 
     Raises:
-        UserError: The database cannot be read, has nothing to ask about, or the file holds other pairs.
+        UserError: The database cannot be read, has nothing to ask about, or the file holds other pairs or something
+            else.
     """
+    own = Output("--output", options.output, lambda path: begins_with(path, MadePair), ".jsonl")
+    check_outputs([own], [options.location.path] if options.location.path else [])
     if options.teacher is not None:
         from text2sql.data.make.teacher import check_teacher
 
