@@ -11,6 +11,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from backends.redaction import holds_secret
+
 NO_CHOICE = "the API offers no such choice"
 
 
@@ -46,6 +48,13 @@ REPORTS = About("reports")
 ADAPTER = About("learning", adapter=True)
 
 
+def without_secret(value: object) -> object:
+    """The value of a key (ValueError if it is a text with a password in it, since configurations are written down)."""
+    if isinstance(value, str) and holds_secret(value):
+        raise ValueError("must hold no password, as configurations are written into the directories of runs")
+    return value
+
+
 class BackendOptions(BaseModel):
     """What the options of every backend have in common.
 
@@ -55,6 +64,11 @@ class BackendOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     CHANGES: ClassVar[Changes] = "both"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_secret(cls, value: object) -> object:
+        return without_secret(value)
 
     @classmethod
     def read(cls, options: BackendOptions | None) -> Self:

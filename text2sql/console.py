@@ -1,35 +1,70 @@
-"""The console, and the progress of long work: rich bars on a terminal, an occasional line elsewhere."""
+"""The console, and the progress of long work: rich bars on a terminal, an occasional line elsewhere.
+
+Models, rows, files and servers write some of what is printed: `printable` shows their control characters instead of
+obeying them, and every console applies it. What is written for programs (JSON, files) stays exact.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.text import Text
+
+from backends.redaction import redact
 
 # Seconds between two lines of progress where there is no terminal.
 LINE_INTERVAL = 10.0
 # Seconds to the first of them.
 FIRST_LINE_DELAY = 2.0
 
-console = Console(
-    highlight=False,
-    # SQL and data are full of brackets and colons, which are no markup here.
-    markup=False,
-    emoji=False,
-    # In a log, a path or a command stays in one piece.
-    soft_wrap=not sys.stdout.isatty(),
-)
+# Control characters besides tabs and line breaks, marks that turn the direction of writing, and lone surrogates.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters as escapes such as ``\x1b``: a terminal shows and does not obey them."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+class SafeConsole(Console):
+    """A console that prints no control characters of the texts that it is given, and takes nothing in them for markup.
+
+    Args:
+        stderr: Whether it writes there and not to stdout.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        # SQL and data are full of brackets and colons. In a log, a path or a command stays in one piece.
+        wraps = (sys.stderr if stderr else sys.stdout).isatty()
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=not wraps)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make escapes before the width of a text is measured."""
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Make escapes in what has not been a plain text."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.is_control else Segment(printable(segment.text), segment.style)
+
+
+console = SafeConsole()
 
 
 class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # Plainly: a live bar replaces sys.stderr by a stream that writes above it; a console would undo that.
-        print(f"{record.levelname.capitalize()}: {record.getMessage()}", file=sys.stderr, flush=True)
+        message = printable(redact(record.getMessage()))
+        print(f"{record.levelname.capitalize()}: {message}", file=sys.stderr, flush=True)
 
 
 def show_warnings(library: str) -> None:

@@ -7,15 +7,17 @@ import os
 import re
 import signal
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from dotenv import load_dotenv
+from typer.core import TyperGroup
 
 from backends import openmp
+from backends.redaction import redact
 from text2sql import __version__
 from text2sql.cli import (
     cache,
@@ -36,8 +38,9 @@ from text2sql.cli import (
 )
 from text2sql.cli.examples import add_examples
 from text2sql.cli.faults import debugging, report_bug, take_debug_option
-from text2sql.console import show_warnings
+from text2sql.console import SafeConsole, printable, show_warnings
 from text2sql.errors import UserError
+from text2sql.faults import traceback_text
 from text2sql.rows.values import has_lone_surrogates
 
 # Exit status after Ctrl-C; typer turns the exception into a SystemExit with it.
@@ -50,7 +53,31 @@ def _show_version(requested: bool) -> None:
         raise typer.Exit
 
 
+class _Commands(TyperGroup):
+    """The commands; what is wrong with a command line is said as everything else is, without secrets or escapes."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _usage_errors():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _usage_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    try:
+        yield
+    # Of typer's own copy of click, or of click: its message repeats the argument.
+    except Exception as error:
+        if hasattr(error, "exit_code") and isinstance(message := getattr(error, "message", None), str):
+            error.message = printable(redact(message))  # type: ignore[attr-defined]
+        raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
@@ -178,18 +205,13 @@ def _notes_of(error: BaseException | None) -> str:
 
 
 def _fail(message: str, error: Exception) -> NoReturn:
-    from rich.console import Console
+    from rich.text import Text
 
     if debugging():
-        traceback.print_exception(error)
-    Console(stderr=True, highlight=False).print(f"[bold red]Error[/] {_escaped(message)}", soft_wrap=True)
+        print(printable(traceback_text(error)), file=sys.stderr, end="")
+    line = Text.assemble(("Error", "bold red"), " ", printable(redact(message)))
+    SafeConsole(stderr=True).print(line, soft_wrap=True)
     sys.exit(2)
-
-
-def _escaped(message: str) -> str:
-    from rich.markup import escape
-
-    return escape(message)
 
 
 def _quiet_libraries() -> None:

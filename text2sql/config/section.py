@@ -6,11 +6,11 @@ from typing import ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from backends.options import Changes
+from backends.options import Changes, without_secret
 
 
 class Section(BaseModel):
-    """A part of the configuration: a pydantic model that refuses unknown keys and infinite numbers.
+    """A part of the configuration: a pydantic model that refuses unknown keys, infinite numbers and passwords.
 
     A number may stand for a text (``name: 2024``), but not true or false for a number.
 
@@ -27,7 +27,7 @@ class Section(BaseModel):
     def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
         if isinstance(value, bool) and not _takes_booleans(cls.model_fields[str(info.field_name)].annotation):
             raise ValueError("must not be true or false")
-        return value
+        return without_secret(value)
 
 
 def _takes_booleans(annotation: object) -> bool:

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from backends.options import MACHINE, REPORTS, About, Changes
+from backends.redaction import holds_secret, names_secret
 from text2sql.config.section import Section
 from text2sql.config.strategies import FewShot, Retry, Samples, SelfConsistency, StrategySettings
 from text2sql.config.templates import TEMPLATES
@@ -328,6 +329,14 @@ class EvaluationConfig(Section):
         return found
 
 
+def _secret_in(value: Any) -> str | None:
+    """The name of the first key, at any depth, that is that of a secret."""
+    if isinstance(value, dict):
+        found = (str(key) if names_secret(str(key)) else _secret_in(inner) for key, inner in value.items())
+        return next(filter(None, found), None)
+    return next(filter(None, map(_secret_in, value)), None) if isinstance(value, list) else None
+
+
 class EndpointConfig(Section):
     """A chat model behind an OpenAI-compatible endpoint: OpenAI itself, or vLLM, SGLang, Ollama, a gateway.
 
@@ -357,9 +366,16 @@ class EndpointConfig(Section):
         url = urlsplit(value)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError("must be an address such as https://api.openai.com/v1")
-        if url.username or url.password:
+        if url.username or url.password or holds_secret(value):
             raise ValueError("must hold no password: keys are taken from the environment (api_key_env)")
         return value.rstrip("/")
+
+    @field_validator("extra")
+    @classmethod
+    def _no_keys(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if secret := _secret_in(value):
+            raise ValueError(f"must not hold {secret}: keys are taken from the environment (api_key_env)")
+        return value
 
     @model_validator(mode="after")
     def _priced(self) -> EndpointConfig:
