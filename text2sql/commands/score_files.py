@@ -15,7 +15,7 @@ from text2sql.errors import UserError
 from text2sql.evaluation.aggregate import Scored, summarize
 from text2sql.evaluation.golds import Gold, GoldFault, check_golds, describe_faults, examine_golds
 from text2sql.evaluation.llm_judge import JudgeCase
-from text2sql.evaluation.prediction_files import PredictedQuestion, Schemas, read_predictions
+from text2sql.evaluation.prediction_files import PredictedQuestion, Schemas, check_dialects, read_predictions
 from text2sql.evaluation.score import ScoredAnswer, ScoringCase, ask_judge, score_answers, scoring_steps
 from text2sql.evaluation.tables import show_measures
 from text2sql.rows import dump_jsonl
@@ -70,6 +70,7 @@ def score_file(
     if output is not None and (output.suffix != ".jsonl" or output.resolve() == path.resolve()):
         raise UserError(f"--output: {output} must be another file than the predictions, and end in .jsonl.")
     file = read_predictions(path, gold, schemas or Schemas())
+    check_dialects(path, file.questions, config.data.dialect)
     for note in file.notes:
         console.print(f"Note: {note}", style="bright_black")
     if config.judge:

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from text2sql.config.files import Layer, escape_variables, fill_variables, find_config, merge_layers, read_layers
 from text2sql.config.schema import Config
 from text2sql.config.section import Section
+from text2sql.config.unread import unread_keys
 from text2sql.config.wording import sentence
 from text2sql.config.yaml import dump_yaml, read_yaml
 from text2sql.errors import UserError
@@ -30,8 +31,8 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
         The resolved configuration.
 
     Raises:
-        UserError: The file cannot be read, a key is unknown, a value is wrong, or keys do not go together. The message
-            has a line for each problem and names file (or override) and key.
+        UserError: The file cannot be read, a key is unknown, a value is wrong, keys do not go together, or one is
+            set that nothing would read. The message has a line for each problem and names file (or override) and key.
     """
     path = find_config(file) if file is not None else None
     layers = read_layers(path, _sections()) if path else []
@@ -39,10 +40,17 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         apply_override(values, override)
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         lines = [f"{_origin(key, layers, overrides)}{line}" for key, line in explain(error.errors())]
         raise UserError("\n".join(lines)) from error
+    unread = [
+        f"{_origin(key, layers, overrides)}{key} is set, and nothing would read it: {reason}, or leave {key} out."
+        for key, reason in unread_keys(config)
+    ]
+    if unread:
+        raise UserError("\n".join(unread))
+    return config
 
 
 def load_section(section: type[S], values: dict[str, JsonValue], overrides: Sequence[str]) -> S:

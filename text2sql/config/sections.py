@@ -55,7 +55,7 @@ class SourceConfig(Section):
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Column of each field, where names differ: {question: ..., context: ..., answer: ...}; also db, "
-        "db_id, evidence, reasoning, id.",
+        "db_id, evidence, reasoning, dialect, id.",
     )
     databases: str | None = Field(
         None, description="Directory with a SQLite database DB_ID/DB_ID.sqlite for every db_id, where the data lack it."

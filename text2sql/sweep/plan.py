@@ -70,7 +70,8 @@ def plan_sweep(file: str, overrides: Sequence[str], directory: Path | None = Non
             "No key has several values. Write them with commas, for example seed=0,1,2 "
             "training.learning_rate=1e-3,5e-4; a list that is one value goes in brackets."
         )
-    base = load_config(file, fixed)
+    # With the first of the varied values: some of the others may need them.
+    base = load_config(file, [*fixed, *(f"{key}={values[0]}" for key, values in varied.items())])
     directory = directory or base.directory.with_name(f"{base.directory.name}-sweep")
     return [
         _plan_run(file, fixed, dict(zip(varied, values, strict=True)), base.name, directory)
