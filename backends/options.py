@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from backends.redaction import holds_secret
 
+T = TypeVar("T")
 NO_CHOICE = "the API offers no such choice"
 
 
@@ -48,6 +49,19 @@ REPORTS = About("reports")
 ADAPTER = About("learning", adapter=True)
 
 
+# The largest number that a key takes: years in seconds, and what every library takes for a seed.
+LARGEST = 2**31 - 1
+
+
+def bounded(value: T) -> T:
+    """The value of a key (ValueError if it is a number, or holds one, that nothing can be done with)."""
+    numbers = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    for number in numbers:
+        if isinstance(number, int | float) and not -LARGEST <= number <= LARGEST:
+            raise ValueError(f"must be a number from -{LARGEST:,} to {LARGEST:,}")
+    return value
+
+
 def without_secret(value: object) -> object:
     """The value of a key (ValueError if it is a text with a password in it, since configurations are written down)."""
     if isinstance(value, str) and holds_secret(value):
@@ -69,6 +83,11 @@ class BackendOptions(BaseModel):
     @classmethod
     def _no_secret(cls, value: object) -> object:
         return without_secret(value)
+
+    @field_validator("*")
+    @classmethod
+    def _bounded(cls, value: T) -> T:
+        return bounded(value)
 
     @classmethod
     def read(cls, options: BackendOptions | None) -> Self:
@@ -256,7 +275,7 @@ def only_local(options: LocalOptions) -> dict[str, str]:
 class Prices(BaseModel):
     """Dollars for a million tokens."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     train: float = Field(ge=0, description="Tokens of forward and forward_backward.")
     prefill: float = Field(ge=0, description="Prompt tokens of sampling.")

@@ -58,9 +58,7 @@ def refuse_unread(context: typer.Context, without: str, *names: str) -> None:
         without: Why they are not read: ``without --model``.
         *names: The parameters of the command.
     """
-    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
-    given = [
-        options[name] for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
-    ]
-    if given:
+    options = {str(parameter.name): parameter.opts[0] for parameter in context.command.params}
+    sources = {name: getattr(context.get_parameter_source(name), "name", "") for name in names}
+    if given := [options[name] for name, source in sources.items() if source == "COMMANDLINE"]:
         raise UserError(f"{', '.join(given)}: nothing reads it {without}; leave it out, or see --help.")

@@ -44,12 +44,8 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
     except ValidationError as error:
         lines = [f"{_origin(key, layers, overrides)}{line}" for key, line in explain(error.errors())]
         raise UserError("\n".join(lines)) from error
-    unread = [
-        f"{_origin(key, layers, overrides)}{key} is set, and nothing would read it: {reason}, or leave {key} out."
-        for key, reason in unread_keys(config)
-    ]
-    if unread:
-        raise UserError("\n".join(unread))
+    if lines := [f"{_origin(unread.key, layers, overrides)}{unread}" for unread in unread_keys(config)]:
+        raise UserError("\n".join(lines))
     return config
 
 
@@ -152,6 +148,9 @@ def explain(problems: Sequence[ErrorDetails], root: type[BaseModel] = Config) ->
 
 def _unknown(location: Sequence[str], root: type[BaseModel]) -> str:
     """What to say of a key that is not there: the same key elsewhere, a similar one here, or all that there are."""
+    if "." in location[-1]:
+        section, _, key = location[-1].partition(".")
+        return f'unknown key "{".".join(location)}". Below its section it is {section}: {{{key}: ...}}.'
     known = _keys(location[:-1], root)
     similar = [".".join([*location[:-1], k]) for k in difflib.get_close_matches(location[-1], known, n=1)]
     near = (_elsewhere(location[-1]) if root is Config else []) or similar

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, get_args
+from typing import ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from backends.options import Changes, without_secret
+from backends.options import Changes, bounded, without_secret
+
+T = TypeVar("T")
 
 
 class Section(BaseModel):
-    """A part of the configuration: a pydantic model that refuses unknown keys, infinite numbers and passwords.
+    """A part of the configuration: a pydantic model that refuses unknown keys, huge numbers and passwords.
 
     A number may stand for a text (``name: 2024``), but not true or false for a number.
 
@@ -28,6 +30,11 @@ class Section(BaseModel):
         if isinstance(value, bool) and not _takes_booleans(cls.model_fields[str(info.field_name)].annotation):
             raise ValueError("must not be true or false")
         return without_secret(value)
+
+    @field_validator("*")
+    @classmethod
+    def _bounded(cls, value: T) -> T:
+        return bounded(value)
 
 
 def _takes_booleans(annotation: object) -> bool:

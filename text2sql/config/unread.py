@@ -7,12 +7,17 @@ the configurations of earlier runs nor those that a program makes are refused fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel
 
 from backends.options import changed
 from text2sql.config.schema import Config, expand_user
+from text2sql.config.section import Section
 from text2sql.config.sections import DataConfig, SourceConfig
+from text2sql.config.yaml import dump_yaml
 from text2sql.rows import names_table
 
 # Of a run that learns from verdicts, the keys of a table that a reward function takes the place of.
@@ -21,77 +26,88 @@ _REWARD_TABLE = ("runs", "partial", "caught", "error", "refused", "truncated")
 _SOURCE_KEYS = ("path", "hub_split", "columns", "databases")
 
 
-def unread_keys(config: Config) -> Iterator[tuple[str, str]]:
-    """The keys that have another value than their default and are not read, each with the reason and a way out."""
+@dataclass(frozen=True)
+class Unread:
+    """A key that has another value than its default, and is not read.
+
+    Attributes:
+        key: Dotted, as on a command line.
+        default: Its default.
+        reason: Why it is not read, and what would have it read.
+    """
+
+    key: str
+    default: Any
+    reason: str
+
+    def __str__(self) -> str:
+        nameable = not isinstance(self.default, dict | Section)
+        back = f" or set {self.key}={_shown(self.default)}, its default" if nameable else ""
+        return f"{self.key} is set, and nothing would read it: {self.reason}. Else leave it out{back}."
+
+
+def unread_keys(config: Config) -> Iterator[Unread]:
+    """The keys that have been set and are not read."""
     yield from _of_data(config.data)
     yield from _of_rl(config)
     for key, (is_read, reason) in _conditions(config).items():
-        *path, name = key.split(".")
-        section: Any = config
-        for part in path:
-            section = getattr(section, part)
-        if not is_read and changed(section, name):
-            yield key, reason
+        if not is_read:
+            where, _, name = key.rpartition(".")
+            yield from _set(where, getattr(config, where), [name], reason)
+
+
+def _set(where: str, section: BaseModel, names: Iterable[str], reason: str) -> Iterator[Unread]:
+    """Those of the keys of a section that have been set."""
+    for name in names:
+        if changed(section, name):
+            default = type(section).model_fields[name].get_default(call_default_factory=True)
+            yield Unread(f"{where}.{name}", default, reason)
+
+
+def _shown(value: Any) -> str:
+    return dump_yaml(value).removesuffix("\n").removesuffix("\n...")
 
 
 def _conditions(config: Config) -> Mapping[str, tuple[bool, str]]:
     """By key: whether it is read, and why not if it is not."""
     local = config.local
-    validates = bool(config.data.validation_size)
-    stored_in_4_bits = local.quantization in ("nf4", "auto")
     return {
-        "training.validate_every": (validates, "there is nothing to validate on; set data.validation_size"),
-        "training.log_samples": (bool(config.training.validation_questions), "set training.validation_questions"),
-        "evaluation.max_thinking_tokens": (config.prompt.thinking == "on", "set prompt.thinking=on"),
-        "evaluation.transpile": (config.data.dialect != "sqlite", "data.dialect=sqlite is not translated"),
-        "hub.format": (config.hub.push_to is not None, "nothing is pushed; set hub.push_to"),
-        "hub.private": (config.hub.push_to is not None, "nothing is pushed; set hub.push_to"),
-        "local.double_quantization": (stored_in_4_bits, "it is about local.quantization=nf4"),
-        "local.sampler_directory": (local.sampler is not None, "set local.sampler"),
+        "training.validate_every": (config.data.validation_size > 0, "validations need data.validation_size"),
+        "evaluation.max_thinking_tokens": (config.prompt.thinking == "on", "it needs prompt.thinking=on"),
+        "evaluation.transpile": (config.data.dialect != "sqlite", "with data.dialect=sqlite nothing is translated"),
+        "local.double_quantization": (local.quantization in ("nf4", "auto"), "it needs local.quantization=nf4"),
+        "local.sampler_directory": (local.sampler is not None, "it needs local.sampler"),
         "tinker.price_list": (config.tinker.prices is None, "tinker.prices takes its place"),
-        "rl.holdout_by": (config.rl.holdout > 0, "nothing is kept aside; set rl.holdout"),
+        "rl.holdout_by": (config.rl.holdout > 0, "it needs rl.holdout"),
     }
 
 
-def _of_data(data: DataConfig) -> Iterator[tuple[str, str]]:
+def _of_data(data: DataConfig) -> Iterator[Unread]:
     if data.mix:
-        for key in _SOURCE_KEYS:
-            if changed(data, key):
-                yield f"data.{key}", "it is about one source, and data.mix has several; move it into data.mix"
+        yield from _set("data", data, _SOURCE_KEYS, "each source of data.mix has its own")
     else:
-        yield from _of_source(data, "data")
+        yield from _of_source("data", data)
     for index, part in enumerate(data.mix):
-        yield from _of_source(part, f"data.mix.{index}")
+        yield from _of_source(f"data.mix.{index}", part)
     if data.test is not None:
-        yield from _of_source(data.test, "data.test")
+        yield from _of_source("data.test", data.test)
 
 
-def _of_source(source: SourceConfig, where: str) -> Iterator[tuple[str, str]]:
-    keys = [key for key in _SOURCE_KEYS if changed(source, key)]
+def _of_source(where: str, source: SourceConfig) -> Iterator[Unread]:
     if source.source == "bundled":
-        reason = f"the bundled data come with the program; set {where}.source"
+        yield from _set(where, source, _SOURCE_KEYS, f"{where}.source=bundled comes with the program")
     elif names_table(expand_user(source.source)):
-        reason = f"{where}.source={source.source} is a file, which is read whole; set one of them"
-        keys = [key for key in keys if key in ("path", "hub_split")]
-    else:
-        return
-    yield from ((f"{where}.{key}", reason) for key in keys)
+        reason = f"{where}.source={source.source} is a file, which is read whole"
+        yield from _set(where, source, ("path", "hub_split"), reason)
 
 
-def _of_rl(config: Config) -> Iterator[tuple[str, str]]:
+def _of_rl(config: Config) -> Iterator[Unread]:
     rl = config.rl
-    if rl.method is None:
-        # With null written out, it has been switched off on purpose, as on top of a configuration that has it.
-        if "method" not in rl.model_fields_set:
-            for name in type(rl).model_fields:
-                if name not in ("method", "holdout", "holdout_by") and changed(rl, name):
-                    yield f"rl.{name}", "it is about learning from verdicts; set rl.method"
-        return
-    if rl.reward.function is not None:
-        for name in _REWARD_TABLE:
-            if changed(rl.reward, name):
-                yield f"rl.reward.{name}", "rl.reward.function takes the place of the table"
-        return
-    for name in ("on_failure", "seconds"):
-        if changed(rl.reward, name):
-            yield f"rl.reward.{name}", "set rl.reward.function"
+    # With null written out it has been switched off on purpose, as on top of a configuration that has it.
+    if rl.method is None and "method" not in rl.model_fields_set:
+        names = [name for name in type(rl).model_fields if name not in ("method", "holdout", "holdout_by")]
+        yield from _set("rl", rl, names, "it is about learning from verdicts and needs rl.method")
+    if rl.method is not None and rl.reward.function is not None:
+        yield from _set("rl.reward", rl.reward, _REWARD_TABLE, "rl.reward.function takes the place of the table")
+    if rl.method is not None and rl.reward.function is None:
+        yield from _set("rl.reward", rl.reward, ("on_failure", "seconds"), "it needs rl.reward.function")
