@@ -26,6 +26,8 @@ _USER_INFO = re.compile(
 )
 # As it is written without a host: the name and the password of a database.
 _NO_HOST = re.compile(rf"(?P<before>\b{_DATABASE}:/*[^\s:@/]+:)(?P<secret>(?!\d+\b|\*\*\*)[^\s@/?\"']+)", re.IGNORECASE)
+# The options of a database's address, which hold certificates and settings as well.
+_OPTIONS = re.compile(rf"(?P<before>\b{_DATABASE}:/[^\s?\"']*\?)(?P<secret>[^\s\"']+)", re.IGNORECASE)
 # Addresses whose user is a token.
 _TOKEN_USER = re.compile(r"(?P<before>\b(?:https?|git\+https?):/+)(?P<secret>[^\s:@/]{16,})(?=@)", re.IGNORECASE)
 _SETTING = re.compile(
@@ -35,7 +37,7 @@ _SETTING = re.compile(
     r"""(?P<secret>''[^']+''|\\'(?:[^'\\]|\\[^'])*\\'|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^\s&;,"')}]+)""",
     re.IGNORECASE,
 )
-_FORMS = (_USER_INFO, _NO_HOST, _TOKEN_USER, _SETTING)
+_FORMS = (_USER_INFO, _NO_HOST, _OPTIONS, _TOKEN_USER, _SETTING)
 _NAME = re.compile(rf"(?:{_SECRET_NAME})", re.IGNORECASE)
 
 

@@ -152,7 +152,7 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
-        print(f"\nInterrupted. {_notes_of(stop)}".rstrip(), file=sys.stderr)
+        print(printable(f"\nInterrupted. {_notes_of(stop)}".rstrip()), file=sys.stderr)
         # At exit the interpreter waits for the device to finish its step. A second Ctrl-C ends that wait at once, and
         # without the interpreter's cleanup, after which PyTorch's thread would end in std::terminate.
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))

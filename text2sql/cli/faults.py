@@ -42,7 +42,8 @@ def report_bug(error: Exception, notes: str) -> NoReturn:
     lines = str(error).splitlines()
     summary = f"{name}: {lines[0]}" if lines else name
     print(printable(redact(f"This is a bug of text2sql: {summary}")), file=sys.stderr)
-    print(notes if TRACEBACK in notes else f"{notes} {_write_traceback(error)}".strip(), file=sys.stderr)
+    said = notes if TRACEBACK in notes else f"{notes} {_write_traceback(error)}".strip()
+    print(printable(redact(said)), file=sys.stderr)
     print("Report it with that file and what `text2sql env` prints; --debug shows the traceback here.", file=sys.stderr)
     sys.exit(FAULT)
 
