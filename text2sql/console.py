@@ -7,6 +7,7 @@ obeying them, and every console applies it. What is written for programs (JSON, 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import time
@@ -26,13 +27,28 @@ LINE_INTERVAL = 10.0
 # Seconds to the first of them.
 FIRST_LINE_DELAY = 2.0
 
+# Columns of a terminal.
+MIN_WIDTH = 20
 # Control characters besides tabs and line breaks, marks that turn the direction of writing, and lone surrogates.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    r"""The text with control characters as escapes such as ``\x1b``: a terminal shows and does not obey them."""
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text.replace("\r\n", "\n"))
+    """The text with signs in place of its control characters, so that a terminal shows and does not obey them.
+
+    Those of ASCII become Unicode's pictures of them (``␛`` for escape), the others their number: ``<U+202E>``.
+    """
+    return _CONTROL.sub(_picture, text.replace("\r\n", "\n"))
+
+
+def _picture(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return "\u2421" if code == 0x7F else chr(0x2400 + code) if code < 0x20 else f"<U+{code:04X}>"
+
+
+def _is_width(text: str) -> bool:
+    """Whether it is a width at which a table can be read."""
+    return text.isdecimal() and int(text) >= MIN_WIDTH
 
 
 class SafeConsole(Console):
@@ -44,15 +60,23 @@ class SafeConsole(Console):
 
     def __init__(self, *, stderr: bool = False) -> None:
         # SQL and data are full of brackets and colons. In a log, a path or a command stays in one piece.
-        wraps = (sys.stderr if stderr else sys.stdout).isatty()
-        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=not wraps)
+        stream = sys.stderr if stderr else sys.stdout
+        # None where it is closed.
+        wraps = stream is not None and stream.isatty()
+        environment = {name: value for name, value in os.environ.items() if name != "COLUMNS" or _is_width(value)}
+        super().__init__(
+            stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=not wraps, _environ=environment
+        )
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Make escapes before the width of a text is measured."""
+        """Replace control characters before the width of a text is measured."""
         return super().render_str(printable(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Make escapes in what has not been a plain text."""
+        """Replace them in what has not been a plain text, and break a long word of a cell rather than cut it off."""
+        options = options or self.options
+        if options.overflow == "ellipsis":
+            options = options.update(overflow="fold")
         for segment in super().render(renderable, options):
             yield segment if segment.is_control else Segment(printable(segment.text), segment.style)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,7 +46,7 @@ def test_ask_shows_what_a_model_writes_and_a_database_holds(
     with sqlite3.connect(tmp_path / "x.db") as database:
         database.execute(SCHEMA)
     asked = text2sql("ask", "Which?", "--schema", SCHEMA, "--run", evil_run)
-    assert asked.code == 0 and _is_plain(asked.out) and r"\x1b[2J" in asked.out
+    assert asked.code == 0 and _is_plain(asked.out) and "␛[2J" in asked.out
     executed = text2sql("ask", "Which?", "--database", tmp_path / "x.db", "--execute", "--run", evil_run)
     assert executed.code == 0 and _is_plain(executed.out)
 
@@ -91,3 +94,21 @@ def test_a_bar_may_be_named_like_markup(monkeypatch: pytest.MonkeyPatch) -> None
     with progress_bar("Judging [/red].jsonl", 1) as bar:
         bar.advance(1, 0, note="[/x]")
     assert "Judging [/red].jsonl" in terminal.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("closed", "variables", "code", "shown"),
+    [
+        (">&-", {}, 0, ""),
+        ("2>&-", {"COLUMNS": "40"}, 0, "sql-create-conte"),
+        ("", {"COLUMNS": "0"}, 0, "sql-create-context"),
+        ("", {"COLUMNS": "1"}, 0, "sql-create-context"),
+        ("", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, 0, "sql-create-context"),
+        ("| head -1", {"NO_COLOR": "1"}, 0, ""),
+        ("> /dev/full", {}, 2, ""),
+    ],
+)
+def test_any_terminal_will_do(closed: str, variables: dict[str, str], code: int, shown: str) -> None:
+    command = f"{sys.executable} -m text2sql data list {closed}"
+    done = subprocess.run(["bash", "-c", command], env=os.environ | variables, capture_output=True, text=True)
+    assert done.returncode == code and shown in done.stdout and "Traceback" not in done.stderr

@@ -54,7 +54,7 @@ def _show_version(requested: bool) -> None:
 
 
 class _Commands(TyperGroup):
-    """The commands; what is wrong with a command line is said as everything else is, without secrets or escapes."""
+    """The commands; what is wrong with a command line is said without secrets and control characters, as all else."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         with _usage_errors():

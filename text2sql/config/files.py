@@ -41,6 +41,8 @@ def find_config(name: str) -> Path:
         UserError: There is no such file; the message names the nearest shipped configuration.
     """
     path = Path(name)
+    if not name.strip():
+        raise UserError("The name of the configuration is empty; give a YAML file, or the name of a shipped one.")
     if path.is_file():
         return path
     shipped = SHIPPED / f"{path.name.removesuffix('.yaml')}.yaml"

@@ -90,7 +90,7 @@ def apply_override(values: dict[str, JsonValue], override: str) -> None:
 def set_override(values: dict[str, JsonValue], override: str, *, filled: bool) -> None:
     """As `apply_override`; where not `filled`, the value as it would stand in a file, ``${NAME}`` in it."""
     key, equals, text = override.partition("=")
-    if not equals or not key:
+    if not equals or not all(part.strip() for part in key.split(".")):
         raise UserError(f'"{override}" is not an override; write key=value, for example training.batch_size=32.')
     try:
         value = read_yaml(text)

@@ -77,6 +77,8 @@ def locate(text: str, what: str = "--database") -> Location:
     Raises:
         UserError: There is no such file, no such kind of database, no such variable, or no library to reach it.
     """
+    if not text.strip():
+        raise UserError(f"{what} is empty; give {FORMS}.")
     if whole := _VARIABLE.fullmatch(text.strip()):
         text = _environment_variable(whole[1], what)
     scheme, separator, rest = text.partition("://")
