@@ -81,7 +81,7 @@ class BackendOptions(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_secret(cls, value: object) -> object:
+    def _without_secret(cls, value: object) -> object:
         return without_secret(value)
 
     @field_validator("*")
@@ -156,7 +156,9 @@ class LocalOptions(BackendOptions):
         False, description="Train direction and magnitude apart (DoRA; Liu et al., 2024)."
     )
     target_modules: Annotated[list[str] | None, ADAPTER] = Field(
-        None, description="Names of the adapted modules, for example [q_proj, v_proj]; null: by lora.train_*."
+        None,
+        min_length=1,
+        description="Names of the adapted modules, for example [q_proj, v_proj]; null: by lora.train_*.",
     )
     lora_plus_ratio: Annotated[float | None, ADAPTER] = Field(
         None, gt=0, description="B learns this many times as fast as A (LoRA+; Hayou et al., 2024); 16 is usual."
@@ -342,3 +344,9 @@ class FakeOptions(BackendOptions):
         default_factory=dict, description="Completions by prompt text that a temperature above 0 draws from, as well."
     )
     default_answer: str = Field(" SELECT 1\n\n", description="Completion of a prompt that it has not been taught.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_secret(cls, value: object) -> object:
+        # An answer may be any text.
+        return value

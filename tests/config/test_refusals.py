@@ -13,7 +13,7 @@ import pytest
 from backends.losses import LOSSES, Loss
 from backends.options import LOCAL_OPTIONS, LocalOptions, only_local
 from tests.support.config_files import write_config
-from text2sql.config import EndpointConfig, load_config
+from text2sql.config import EndpointConfig, expand_user, load_config
 from text2sql.config.json_schema import config_schema
 from text2sql.config.load import load_section
 from text2sql.config.wording import PATTERNS
@@ -112,6 +112,14 @@ def test_what_is_not_an_override_says_how_to_write_one(override: str) -> None:
 def test_an_override_inside_a_value_and_malformed_values_are_refused(tmp_path: Path) -> None:
     assert "seed is a value, not a section" in _error(write_config(tmp_path, "seed: 3\n"), "seed.x=1")
     assert "data.limit=[" in _error(None, "data.limit=[")
+
+
+@pytest.mark.parametrize("key", ["output_dir", "base_model", "data.path", "training.start_from", "judge.model"])
+def test_a_text_that_is_no_name_is_refused(key: str) -> None:
+    for value, what in (("''", "must not be empty"), ("' '", "must not be empty"), ('"a\\0b"', "U+0000")):
+        assert key in _error(None, f"{key}={value}") and what in _error(None, f"{key}={value}")
+    with pytest.raises(UserError, match="there is no home directory of that name"):
+        expand_user("~nobody-of-this-name/x")
 
 
 # Nine aliases of nine aliases, nine times over.

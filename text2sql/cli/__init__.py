@@ -136,8 +136,6 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     # Before PyTorch is loaded, which commands do before they open a backend.
     openmp.limit_spin()
-    # API keys may be in .env; variables of the environment take precedence.
-    load_dotenv(Path(".env"))
     take_debug_option()
     _quiet_libraries()
     _escape_unencodable()
@@ -145,6 +143,7 @@ def main() -> None:
 
     try:
         _check_platform()
+        _load_keys()
         _check_arguments(sys.argv[1:])
         app(prog_name="text2sql")
     except (UserError, BackendError) as error:
@@ -177,6 +176,14 @@ def _check_platform() -> None:
             "text2sql runs on Linux and macOS. On Windows, install it inside the Windows Subsystem for Linux "
             "(`wsl --install`, then the same commands there)."
         )
+
+
+def _load_keys() -> None:
+    """Read .env, in which API keys may be; variables of the environment take precedence."""
+    try:
+        load_dotenv(Path(".env"))
+    except ValueError as error:
+        raise UserError(".env is not text in UTF-8; save it as UTF-8, with NAME=VALUE on each line.") from error
 
 
 def _escape_unencodable() -> None:

@@ -149,7 +149,7 @@ def _check_database(database: Path, schema: str, gold: str) -> None:
     from text2sql.sql.repair import possible_table_names
 
     if not database.is_file():
-        raise UserError(f"--database: there is no SQLite file {database}; of a server, give the tables with --schema.")
+        raise UserError(f"--database: {database} is not a file of SQLite; of a server, give the tables with --schema.")
     try:
         in_file = parse_schema(file_schema(str(database)))
     except sqlite3.Error as error:

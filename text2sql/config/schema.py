@@ -38,6 +38,7 @@ from text2sql.config.sections import (
 )
 from text2sql.config.templates import TEMPLATES, Chat, Plain, needs_reasoning
 from text2sql.config.wording import check_choice
+from text2sql.errors import UserError
 
 # What a datum of a gold answer holds (`text2sql.data.datum`).
 GOLD_INPUTS = (TARGETS, "weights")
@@ -251,5 +252,12 @@ class Config(Section):
 
 
 def expand_user(path: str) -> Path:
-    """A path from a configuration: ``~`` and environment variables expanded."""
-    return Path(os.path.expandvars(path)).expanduser()
+    """A path from a configuration: ``~`` and environment variables expanded.
+
+    Raises:
+        UserError: It begins with the home directory of somebody who is not known here.
+    """
+    try:
+        return Path(os.path.expandvars(path)).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: there is no home directory of that name here; write the path out.") from error

@@ -148,7 +148,9 @@ def make_example(
             continue
         if field in stripped:
             read[field] = read[field].strip()
-    optional = {field: read.get(field) or None for field in OPTIONAL_FIELDS if field not in ("id", "dialect")}
+    optional: dict[str, Any] = {
+        field: read.get(field) or None for field in OPTIONAL_FIELDS if field not in ("id", "dialect")
+    }
     return Example(
         read.get("id") or identity,
         read["question"],
