@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar, get_args
 
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -39,30 +39,29 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
     values = merge_layers(layers)
     for override in overrides:
         apply_override(values, override)
+    if lines := [f"{_origin(key, layers, overrides)}{key}: {problem}" for key, problem in _unusable_texts(values)]:
+        raise UserError("\n".join(lines))
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
         lines = [f"{_origin(key, layers, overrides)}{line}" for key, line in explain(error.errors())]
         raise UserError("\n".join(lines)) from error
-    if lines := [f"{_origin(key, layers, overrides)}{key}: {problem}" for key, problem in _unusable_texts(config, "")]:
-        raise UserError("\n".join(lines))
     if lines := [f"{_origin(unread.key, layers, overrides)}{unread}" for unread in unread_keys(config)]:
         raise UserError("\n".join(lines))
     return config
 
 
-def _unusable_texts(section: BaseModel, where: str) -> Iterator[tuple[str, str]]:
-    """The keys whose text can be no name of anything, and why; the answers of the fake backend may be any text."""
-    for name, value in section:
-        if isinstance(value, BaseModel) and name != "fake":
+def _unusable_texts(values: Mapping[str, JsonValue], where: str = "") -> Iterator[tuple[str, str]]:
+    """The keys whose text can be no name of anything, and why; what is sent or answered may be any text."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            if name in ("fake", "extra"):
+                continue
             yield from _unusable_texts(value, f"{where}{name}.")
         elif isinstance(value, str) and not value.strip():
-            yield (
-                f"{where}{name}",
-                f"must not be empty; leave it out, or write null where there is none (got {value!r})",
-            )
+            yield f"{where}{name}", "must not be empty; leave it out, or write null where there is none"
         elif isinstance(value, str) and "\0" in value:
-            yield f"{where}{name}", f"must not hold the character U+0000 (got {value!r})"
+            yield f"{where}{name}", "must not hold the character U+0000"
 
 
 def load_section(section: type[S], values: dict[str, JsonValue], overrides: Sequence[str]) -> S:
