@@ -102,6 +102,13 @@ def test_two_fields_are_not_read_from_one_column(tmp_path: Path, columns: dict[s
         _load(tmp_path, [{**GOOD[0], "x": "y"}], columns=columns)
 
 
+def test_an_optional_column_that_no_row_has_is_not_passed_over(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'no row of .* has the column "hints" for evidence; they have question'):
+        _load(tmp_path, GOOD[:2], columns={"evidence": "hints"})
+    (first, second) = _load(tmp_path, [GOOD[0], {**GOOD[1], "hints": "x"}], columns={"evidence": "hints"})
+    assert (first.evidence, second.evidence) == (None, "x")
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

@@ -57,6 +57,12 @@ def to_examples(
         if databases and example.db_id and not example.problem:
             example = with_database(example, database_file(databases, example.db_id))
         examples.append(example)
+    for field, column in columns.items():
+        if layouts and not any(field in layout for layout in layouts.values()):
+            raise UserError(
+                f'data.columns: no row of {location} has the column "{column}" for {field}; they have '
+                f"{', '.join(map(str, next(iter(layouts))))}. Correct it or leave it out."
+            )
     return name_first_rows(examples)
 
 
