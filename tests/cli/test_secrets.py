@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.facts import BackendFacts
 from backends.redaction import redact
 from tests.support.command_line import Outcome
 from text2sql.config.yaml import dump_yaml
 from text2sql.errors import UserError
 from text2sql.faults import save_traceback
+from text2sql.runs.environment import describe_environment
 
 SECRET = "s3cr3tMARK"
 ADDRESSES = [
@@ -97,3 +99,10 @@ def test_tracebacks_and_saved_configurations_hold_none(text2sql: Callable[..., O
     file = tmp_path / "config.yaml"
     file.write_text(dump_yaml({"data": {"source": ADDRESSES[0]}}))
     assert f"{file}: data.source: must hold no password" in text2sql("run", file).line
+
+
+def test_the_record_of_a_command_line_holds_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ADDRESSES:
+        monkeypatch.setattr("sys.argv", ["text2sql", "run", "quickstart", f"x={url}"])
+        recorded = json.dumps(describe_environment(1, BackendFacts()).to_json())
+        assert SECRET not in recorded and "text2sql run quickstart" in recorded

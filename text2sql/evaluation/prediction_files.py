@@ -295,7 +295,7 @@ def check_dialects(path: Path, questions: Sequence[PredictedQuestion], dialect: 
     first = next(index for index, question in enumerate(questions, start=1) if question.dialect in others)
     named = ", ".join(f"{count} {name}" for name, count in others.most_common())
     raise UserError(
-        f"{path}: {sum(others.values())} of {pluralize(len(questions), 'row')} are not in data.dialect={dialect} by "
+        f"{path}: {sum(others.values()):,} of {len(questions):,} rows are not in data.dialect={dialect} by "
         f"their own column dialect ({named}; the first is row {first}). Judge the rows of each dialect in a file of "
         "their own with --dialect, or take the column out if it is wrong."
     )
