@@ -28,6 +28,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from backends.redaction import redact
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from concurrent import futures
@@ -48,7 +50,10 @@ Status = Literal["success", "errored", "interrupted"]
 
 
 class BackendError(Exception):
-    """What a person must fix: the message says what is wrong and what to do."""
+    """What a person must fix: the message says what is wrong and what to do; passwords in it are masked."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(redact(message))
 
 
 class NonFiniteGradient(ValueError):

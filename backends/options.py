@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from backends.redaction import holds_secret
+
+T = TypeVar("T")
 NO_CHOICE = "the API offers no such choice"
 
 
@@ -46,6 +49,26 @@ REPORTS = About("reports")
 ADAPTER = About("learning", adapter=True)
 
 
+# The largest number that a key takes: years in seconds, and what every library takes for a seed.
+LARGEST = 2**31 - 1
+
+
+def bounded(value: T) -> T:
+    """The value of a key (ValueError if it is a number, or holds one, that nothing can be done with)."""
+    numbers = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    for number in numbers:
+        if isinstance(number, int | float) and not -LARGEST <= number <= LARGEST:
+            raise ValueError(f"must be a number from -{LARGEST:,} to {LARGEST:,}")
+    return value
+
+
+def without_secret(value: object) -> object:
+    """The value of a key (ValueError if it is a text with a password in it, since configurations are written down)."""
+    if isinstance(value, str) and holds_secret(value):
+        raise ValueError("must hold no password, as configurations are written into the directories of runs")
+    return value
+
+
 class BackendOptions(BaseModel):
     """What the options of every backend have in common.
 
@@ -55,6 +78,16 @@ class BackendOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     CHANGES: ClassVar[Changes] = "both"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_secret(cls, value: object) -> object:
+        return without_secret(value)
+
+    @field_validator("*")
+    @classmethod
+    def _bounded(cls, value: T) -> T:
+        return bounded(value)
 
     @classmethod
     def read(cls, options: BackendOptions | None) -> Self:
@@ -123,7 +156,9 @@ class LocalOptions(BackendOptions):
         False, description="Train direction and magnitude apart (DoRA; Liu et al., 2024)."
     )
     target_modules: Annotated[list[str] | None, ADAPTER] = Field(
-        None, description="Names of the adapted modules, for example [q_proj, v_proj]; null: by lora.train_*."
+        None,
+        min_length=1,
+        description="Names of the adapted modules, for example [q_proj, v_proj]; null: by lora.train_*.",
     )
     lora_plus_ratio: Annotated[float | None, ADAPTER] = Field(
         None, gt=0, description="B learns this many times as fast as A (LoRA+; Hayou et al., 2024); 16 is usual."
@@ -242,7 +277,7 @@ def only_local(options: LocalOptions) -> dict[str, str]:
 class Prices(BaseModel):
     """Dollars for a million tokens."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     train: float = Field(ge=0, description="Tokens of forward and forward_backward.")
     prefill: float = Field(ge=0, description="Prompt tokens of sampling.")
@@ -309,3 +344,9 @@ class FakeOptions(BackendOptions):
         default_factory=dict, description="Completions by prompt text that a temperature above 0 draws from, as well."
     )
     default_answer: str = Field(" SELECT 1\n\n", description="Completion of a prompt that it has not been taught.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_secret(cls, value: object) -> object:
+        # An answer may be any text.
+        return value

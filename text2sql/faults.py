@@ -8,11 +8,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from backends.interface import BackendError
+from backends.redaction import redact
 from text2sql.errors import UserError
 
 TRACEBACK = "traceback.txt"
 # What is for people, and what the system says: these have a message that is enough.
 FORESEEN = (UserError, BackendError, OSError)
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback of an exception and of its causes, passwords masked."""
+    return redact("".join(traceback.format_exception(error)))
 
 
 @contextmanager
@@ -29,6 +35,6 @@ def save_traceback(directory: Path) -> Iterator[None]:
     except Exception as error:
         with suppress(OSError):
             file = directory / TRACEBACK
-            file.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+            file.write_text(traceback_text(error), encoding="utf-8", errors="backslashreplace")
             error.add_note(f"What was finished is kept. Its traceback is in {file}.")
         raise

@@ -71,7 +71,7 @@ def test_variables_come_from_the_environment(tmp_path: Path, monkeypatch: pytest
     monkeypatch.delenv("RANK", raising=False)
     _write(
         tmp_path,
-        a="data: {source: 'x.jsonl', path: '${DATA_ROOT}/x'}\ntraining: {batch_size: '${BATCH}'}\n"
+        a="data: {source: gretel, path: '${DATA_ROOT}/x'}\ntraining: {batch_size: '${BATCH}'}\n"
         "lora: {rank: '${RANK:-4}'}\nevaluation: {stop: ['$${BATCH}', '$5']}\n",
         b="data: {mix: [{source: '${NOT_SET_ANYWHERE}'}]}\n",
     )

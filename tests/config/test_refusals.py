@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from backends.losses import LOSSES, Loss
 from backends.options import LOCAL_OPTIONS, LocalOptions, only_local
 from tests.support.config_files import write_config
-from text2sql.config import EndpointConfig, load_config
+from text2sql.config import EndpointConfig, expand_user, load_config
 from text2sql.config.json_schema import config_schema
 from text2sql.config.load import load_section
 from text2sql.config.wording import PATTERNS
@@ -113,15 +114,63 @@ def test_an_override_inside_a_value_and_malformed_values_are_refused(tmp_path: P
     assert "data.limit=[" in _error(None, "data.limit=[")
 
 
+@pytest.mark.parametrize("key", ["output_dir", "base_model", "data.path", "training.start_from", "judge.model"])
+def test_a_text_that_is_no_name_is_refused(key: str) -> None:
+    for value, what in (("''", "must not be empty"), ("' '", "must not be empty"), ('"a\\0b"', "U+0000")):
+        assert key in _error(None, f"{key}={value}") and what in _error(None, f"{key}={value}")
+    with pytest.raises(UserError, match="there is no home directory of that name"):
+        expand_user("~nobody-of-this-name/x")
+
+
+# Nine aliases of nine aliases, nine times over.
+LAUGHS = f"a: &a [{9 * 'x,'}]\n" + "".join(
+    f"{after}: &{after} [{','.join(9 * ['*' + before])}]\n" for before, after in pairwise("abcdefghij")
+)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1e400",
+        f"seed={10**30}",
+        "data.seed=9999999999",
+        "lora.rank=1000000000",
+        "training.learning_rate=.nan",
+        "training.eps=.inf",
+        "training.loss_config={x: 1e300}",
+        "local.lora_alpha=.nan",
+        "local.lora_alpha=1e300",
+        "evaluation.timeout=1e300",
+        "evaluation.workers=99999",
+        "tinker.prices={train: .nan, prefill: 1, sample: 1}",
+    ],
+)
+def test_a_number_that_nothing_can_be_done_with_is_refused(override: str) -> None:
+    assert f"{override.partition('=')[0]}" in _error(None, override)
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
         ("training: [", "not valid YAML"),
         ("- a\n- b\n", "not a list"),
-        ("just words", "not a str"),
+        ("just words", "not a text"),
         ("seed: 1\nseed: 2\n", '"seed" is given twice'),
         ("training:\n  epochs: 1\n  epochs: 2\n", '"epochs" is given twice'),
-        ("1: 2\n", "1: Keys should be strings"),
+        ("1: 2\n", 'unknown key "1"'),
+        ("seed: 1\nname: &a [*a]\n", "line 2, column 11: *a stands inside of what it names"),
+        (LAUGHS, "with its aliases written out, this is too large"),
+        ("name: " + 9000 * "[", "line 1, column 56: values are nested more than 50 deep"),
+        ("".join(level * " " + "a:\n" for level in range(2000)), "line 50, column 50: values are nested more than 50"),
+        ("data:\n\tlimit: 3\n", "line 2, column 1: a tab; indent with spaces"),
+        ("seed: 1\nname: a\0b\n", "line 2: the character U+0000"),
+        (f"seed: {5001 * '9'}\n", "line 1, column 7: a number has 5,001 digits"),
+        ("name: !!binary aGVsbG8=\n", "line 1, column 7: !!binary is no value"),
+        ("name: !!python/object:os.system x\n", "line 1, column 7: !!python/object:os.system is no value"),
+        ("seed: !!int x\n", "a tag (!!) does not go with its value"),
+        ("? [a, b]\n: 1\n", "line 1, column 3: a key must be one word"),
+        ("lora.rank: 8\n", 'unknown key "lora.rank". Below its section it is lora: {rank: ...}'),
+        ("seed: 1:30\n", "seed: must be a whole number (got '1:30')"),
     ],
 )
 def test_a_malformed_file_is_named(tmp_path: Path, text: str, what: str) -> None:

@@ -96,6 +96,19 @@ def test_a_schema_may_be_a_list_of_statements(tmp_path: Path) -> None:
     assert clean([example], 0.0).examples == [example]
 
 
+@pytest.mark.parametrize("columns", [{"id": "x", "answer": "x"}, {"question": "answer"}, {"evidence": "question"}])
+def test_two_fields_are_not_read_from_one_column(tmp_path: Path, columns: dict[str, str]) -> None:
+    with pytest.raises(UserError, match=r"data\.columns: \w+ and \w+ are both read from the column"):
+        _load(tmp_path, [{**GOOD[0], "x": "y"}], columns=columns)
+
+
+def test_an_optional_column_that_no_row_has_is_not_passed_over(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'no row of .* has the column "hints" for evidence; they have question'):
+        _load(tmp_path, GOOD[:2], columns={"evidence": "hints"})
+    (first, second) = _load(tmp_path, [GOOD[0], {**GOOD[1], "hints": "x"}], columns={"evidence": "hints"})
+    assert (first.evidence, second.evidence) == (None, "x")
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -105,7 +118,7 @@ JSON = st.recursive(
 @given(st.fixed_dictionaries(dict.fromkeys((*FIELDS, *OPTIONAL_FIELDS), JSON)))
 def test_whatever_stands_in_a_row_its_texts_can_be_written_or_it_is_refused(row: dict[str, Any]) -> None:
     example = make_example("x", row)
-    texts = [getattr(example, field) for field in (*FIELDS, *OPTIONAL_FIELDS)]
+    texts = [getattr(example, field) for field in (*FIELDS, *OPTIONAL_FIELDS)] + [example.stated_dialect]
     assert all(text is None or text.encode("utf-8") is not None for text in texts)
     if not example.problem:
         given_texts = [row[field] for field in ("question", "answer", "evidence", "reasoning", "db")]

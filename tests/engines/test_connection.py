@@ -49,6 +49,23 @@ def test_rows_come_back_with_names_and_plain_values(database: Database) -> None:
     assert database.engine.split()[0] in ("SQLite", "DuckDB", "PostgreSQL", "MySQL", "MariaDB")
 
 
+def test_durations_are_written_as_the_engine_writes_them(database: Database) -> None:
+    queries = {
+        "SQLite": ("SELECT '1 day'", ("1 day",)),
+        "DuckDB": (
+            "SELECT INTERVAL '5 days 3 hours', INTERVAL '-90 minutes', INTERVAL 0 HOUR, [INTERVAL 1 DAY]",
+            ("5 days 03:00:00", "-01:30:00", "00:00:00", '["1 day"]'),
+        ),
+        "PostgreSQL": (
+            "SELECT INTERVAL '5 days 3 hours', INTERVAL '-90 minutes', INTERVAL '14 months', ARRAY[INTERVAL '1 day']",
+            ("5 days 03:00:00", "-01:30:00", "1 year 2 mons", '["1 day"]'),
+        ),
+    }
+    times = ("SELECT TIMEDIFF('2026-01-06 03:00:00', '2026-01-01 00:00:00'), CAST('-01:30:00' AS TIME)",)
+    sql, expected = queries.get(database.engine.split()[0], (*times, ("123:00:00", "-01:30:00")))
+    assert database.run(sql).rows == [expected]
+
+
 def test_rows_and_bytes_are_limited(database: Database) -> None:
     few = database.run(CROSSED, Limits(rows=4))
     assert len(few.rows) == 4 and few.overflow

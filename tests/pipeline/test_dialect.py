@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.engines import require_engine
 from tests.support.tiny_runs import read_jsonl, tiny_config, write_jsonl
+from text2sql.commands.score_files import score_file
 from text2sql.config import EvaluationConfig
 from text2sql.data.dataset import load_dataset
 from text2sql.data.example import Example
@@ -65,6 +66,27 @@ def test_rows_must_parse_in_their_own_dialect(tmp_path: Path) -> None:
     said = r"not a query that parses.*20 of 20 queries that do not parse as DuckDB do as \w+ \(data\.dialect=\w+\)"
     with pytest.raises(UserError, match=said):
         load_dataset(tiny_config(tmp_path, data={**data, "dialect": "duckdb"}))
+
+
+def test_a_row_of_another_dialect_than_the_run_is_not_used(tmp_path: Path) -> None:
+    names = ["mysql", "MariaDB", "tsql", "SQLite", "sqlite 3", "", "ansi", None, 7]
+    rows = [
+        {"question": f"Row {i}?", "context": f"CREATE TABLE t{i} (a INT)", "answer": "SELECT 1", "kind": names[i % 9]}
+        for i in range(90)
+    ]
+    data = {"source": str(write_jsonl(tmp_path / "rows.jsonl", rows)), "columns": {"dialect": "kind"}}
+    with pytest.raises(UserError, match=r"30 of 90 rows.*20 in mysql by its own field dialect, not in data"):
+        load_dataset(tiny_config(tmp_path, data=data))
+    dataset = load_dataset(tiny_config(tmp_path, data={**data, "max_dropped": 0.5}))
+    assert sum(map(len, dataset.split)) == 60 and "10 in tsql by its own field dialect" in dataset.counts()
+    assert load_dataset(tiny_config(tmp_path, data={**data, "dialect": "mysql", "max_dropped": 0.9})).dropped
+
+
+def test_predictions_of_another_dialect_are_not_judged(tmp_path: Path) -> None:
+    row = {"context": "CREATE TABLE t (a INT)", "gold": "SELECT a FROM t", "predicted": "SELECT a FROM t"}
+    file = write_jsonl(tmp_path / "rows.jsonl", [row, {**row, "dialect": "PostgreSQL 15"}])
+    with pytest.raises(UserError, match=r"1 of 2 rows are not in data.dialect=sqlite .*1 postgres; the first is row 2"):
+        score_file(file, tiny_config(tmp_path))
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

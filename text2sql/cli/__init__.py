@@ -7,15 +7,17 @@ import os
 import re
 import signal
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from dotenv import load_dotenv
+from typer.core import TyperGroup
 
 from backends import openmp
+from backends.redaction import redact
 from text2sql import __version__
 from text2sql.cli import (
     cache,
@@ -36,8 +38,9 @@ from text2sql.cli import (
 )
 from text2sql.cli.examples import add_examples
 from text2sql.cli.faults import debugging, report_bug, take_debug_option
-from text2sql.console import show_warnings
+from text2sql.console import SafeConsole, printable, show_warnings
 from text2sql.errors import UserError
+from text2sql.faults import traceback_text
 from text2sql.rows.values import has_lone_surrogates
 
 # Exit status after Ctrl-C; typer turns the exception into a SystemExit with it.
@@ -50,7 +53,31 @@ def _show_version(requested: bool) -> None:
         raise typer.Exit
 
 
+class _Commands(TyperGroup):
+    """The commands; what is wrong with a command line is said without secrets and control characters, as all else."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _usage_errors():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _usage_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    try:
+        yield
+    # Of typer's own copy of click, or of click: its message repeats the argument.
+    except Exception as error:
+        if hasattr(error, "exit_code") and isinstance(message := getattr(error, "message", None), str):
+            error.message = printable(redact(message))  # type: ignore[attr-defined]
+        raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
@@ -109,8 +136,6 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     # Before PyTorch is loaded, which commands do before they open a backend.
     openmp.limit_spin()
-    # API keys may be in .env; variables of the environment take precedence.
-    load_dotenv(Path(".env"))
     take_debug_option()
     _quiet_libraries()
     _escape_unencodable()
@@ -118,6 +143,7 @@ def main() -> None:
 
     try:
         _check_platform()
+        _load_keys()
         _check_arguments(sys.argv[1:])
         app(prog_name="text2sql")
     except (UserError, BackendError) as error:
@@ -125,7 +151,7 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
-        print(f"\nInterrupted. {_notes_of(stop)}".rstrip(), file=sys.stderr)
+        print(printable(f"\nInterrupted. {_notes_of(stop)}".rstrip()), file=sys.stderr)
         # At exit the interpreter waits for the device to finish its step. A second Ctrl-C ends that wait at once, and
         # without the interpreter's cleanup, after which PyTorch's thread would end in std::terminate.
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
@@ -150,6 +176,14 @@ def _check_platform() -> None:
             "text2sql runs on Linux and macOS. On Windows, install it inside the Windows Subsystem for Linux "
             "(`wsl --install`, then the same commands there)."
         )
+
+
+def _load_keys() -> None:
+    """Read .env, in which API keys may be; variables of the environment take precedence."""
+    try:
+        load_dotenv(Path(".env"))
+    except ValueError as error:
+        raise UserError(".env is not text in UTF-8; save it as UTF-8, with NAME=VALUE on each line.") from error
 
 
 def _escape_unencodable() -> None:
@@ -178,18 +212,13 @@ def _notes_of(error: BaseException | None) -> str:
 
 
 def _fail(message: str, error: Exception) -> NoReturn:
-    from rich.console import Console
+    from rich.text import Text
 
     if debugging():
-        traceback.print_exception(error)
-    Console(stderr=True, highlight=False).print(f"[bold red]Error[/] {_escaped(message)}", soft_wrap=True)
+        print(printable(traceback_text(error)), file=sys.stderr, end="")
+    line = Text.assemble(("Error", "bold red"), " ", printable(redact(message)))
+    SafeConsole(stderr=True).print(line, soft_wrap=True)
     sys.exit(2)
-
-
-def _escaped(message: str) -> str:
-    from rich.markup import escape
-
-    return escape(message)
 
 
 def _quiet_libraries() -> None:

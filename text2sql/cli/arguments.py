@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from text2sql.cli.completion import complete_config, complete_override
+from text2sql.errors import UserError
 
 if TYPE_CHECKING:
     from text2sql.config import Config
@@ -47,3 +48,17 @@ def file_and_overrides(file: str, overrides: list[str] | None) -> tuple[str, lis
     if "=" in file and not Path(file).exists():
         return "quickstart", [file, *(overrides or [])]
     return file, overrides or []
+
+
+def refuse_unread(context: typer.Context, without: str, *names: str) -> None:
+    """Raise UserError for options of the command line that nothing reads.
+
+    Args:
+        context: The command's.
+        without: Why they are not read: ``without --model``.
+        *names: The parameters of the command.
+    """
+    options = {str(parameter.name): parameter.opts[0] for parameter in context.command.params}
+    sources = {name: getattr(context.get_parameter_source(name), "name", "") for name in names}
+    if given := [options[name] for name, source in sources.items() if source == "COMMANDLINE"]:
+        raise UserError(f"{', '.join(given)}: nothing reads it {without}; leave it out, or see --help.")

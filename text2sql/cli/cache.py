@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from backends.paths import cache_directory, leftovers
+from text2sql.console import console
 from text2sql.errors import UserError
 
 app = typer.Typer(
@@ -36,14 +37,15 @@ def list_entries() -> None:
             "%Y-%m-%d", time.localtime(max(file.stat().st_mtime for file in [entry, *_files(entry)]))
         )
         about = "left by a killed process" if entry.name.startswith(".") else ABOUT.get(entry.name, "")
-        print(f"{entry.relative_to(root)!s:<40} {_megabytes([entry]):>12}  {modified}  {about}".rstrip())
+        line = f"{entry.relative_to(root)!s:<40} {_megabytes([entry]):>12}  {modified}  {about}"
+        console.print(line.rstrip(), soft_wrap=True)
     size()
 
 
 @app.command()
 def size() -> None:
     """Print where the cache is and how much is in it."""
-    print(f"{cache_directory()}: {_megabytes(_entries())}")
+    console.print(f"{cache_directory()}: {_megabytes(_entries())}", soft_wrap=True)
 
 
 @app.command()
@@ -71,7 +73,8 @@ def prune(
         if older_than is None or max((file.lstat().st_mtime for file in files), default=0) < cutoff:
             freed += sum(file.lstat().st_size for file in files)
             shutil.rmtree(item, ignore_errors=True) if item.is_dir() else item.unlink(missing_ok=True)
-    print(f"{freed / 1e6:,.1f} MB removed; {_megabytes(_entries())} left in {cache_directory()}.")
+    left = _megabytes(_entries())
+    console.print(f"{freed / 1e6:,.1f} MB removed; {left} left in {cache_directory()}.", soft_wrap=True)
 
 
 def _entries() -> list[Path]:

@@ -9,6 +9,7 @@ import typer
 
 from text2sql.cli.arguments import ConfigFile, Overrides, load
 from text2sql.cli.completion import complete_config
+from text2sql.console import console
 
 app = typer.Typer(help="Look at and check configurations.", no_args_is_help=True)
 
@@ -37,7 +38,7 @@ def validate(
         raise UserError(f"{overrides[0]} changes a configuration, and none is named.")
     for file in named:
         load_config(file, overrides)
-        typer.echo(f"{file}: valid")
+        console.print(f"{file}: valid", soft_wrap=True)
 
 
 @app.command("schema")
@@ -70,4 +71,4 @@ def new(
     from text2sql.config.new import write_config
 
     write_config(file, extends, overrides or [])
-    typer.echo(f"{file}: extends {extends}; text2sql run {file}")
+    console.print(f"{file}: extends {extends}; text2sql run {file}", soft_wrap=True)

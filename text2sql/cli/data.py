@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from text2sql.cli.arguments import ConfigFile, Overrides, load, load_with_data
+from text2sql.cli.arguments import ConfigFile, Overrides, load, load_with_data, refuse_unread
 from text2sql.cli.completion import complete_config
 from text2sql.cli.schemas import DatabaseOption, MaxTables, WritableRole
 from text2sql.errors import UserError
@@ -97,6 +97,7 @@ def reason(
 
 @app.command("make")
 def make(
+    context: typer.Context,
     database: DatabaseOption = None,
     output: Annotated[Path, typer.Option(help="The file of pairs; one that is there is gone on with.")] = Path(
         "made.jsonl"
@@ -123,8 +124,8 @@ def make(
 
     if database is None:
         raise UserError("Give the database with --database.")
-    if settings and model is None:
-        raise UserError("--set is about the teacher; name one with --model.")
+    if model is None:
+        refuse_unread(context, "without a teacher (--model)", "settings", "endpoint")
     values: dict[str, JsonValue] = {"model": model, "base_url": endpoint, "max_tokens": 2048}
     teacher = load_section(EndpointConfig, values, settings or []) if model is not None else None
     make_pairs(MakeOptions(locate(database), output, count, seed, max_tables, allow_writable_role, teacher))

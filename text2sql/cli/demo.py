@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from text2sql.cli.arguments import refuse_unread
 from text2sql.cli.schemas import DatabaseOption, MaxTables, WritableRole
 
 
 def demo(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="Run whose models answer.")] = Path("runs/quickstart"),
     host: Annotated[str, typer.Option(help="Address to listen on; this machine alone by default.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 7860,
@@ -28,6 +30,8 @@ def demo(
     """Ask a run's models in a browser, see the SQL checked, and its rows."""
     from text2sql.pipeline.preflight import check_models
 
+    if database is None:
+        refuse_unread(context, "without --database", "allow_writable_role")
     check_models(run)
     from text2sql.demo.page import serve_demo
     from text2sql.engines.user_databases.user_database import UserDatabase

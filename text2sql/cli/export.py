@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from text2sql.cli.arguments import refuse_unread
 from text2sql.errors import UserError
 
 
 def export(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="The run's directory.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Directory to make; RUN/export/FORMAT if not given.")
@@ -39,6 +41,12 @@ def export(
     """Write a run's trained weights in a form that other programs load, with a model card."""
     from text2sql.pipeline.preflight import check_weights
 
+    if format != "gguf":
+        refuse_unread(context, f"with --format {format}", "gguf_type", "converter")
+    if format != "merged":
+        refuse_unread(context, f"with --format {format}", "dtype")
+    if push_to_hub is None:
+        refuse_unread(context, "without --push-to-hub", "private")
     check_weights(run, adapter)
     from text2sql.export import ExportOptions, export_run
 

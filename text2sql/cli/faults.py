@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import traceback
 from typing import NoReturn
 
-from text2sql.faults import TRACEBACK
+from backends.redaction import redact
+from text2sql.console import printable
+from text2sql.faults import TRACEBACK, traceback_text
 
 # Exit status after a bug of this program (sysexits.h, EX_SOFTWARE); 1 would say of `match` that the queries differ.
 FAULT = 70
@@ -36,19 +37,20 @@ def report_bug(error: Exception, notes: str) -> NoReturn:
         notes: The notes of the exception: what is kept, and where the traceback is if it has been written.
     """
     if debugging():
-        traceback.print_exception(error)
+        print(printable(traceback_text(error)), file=sys.stderr, end="")
     name = type(error).__name__
     lines = str(error).splitlines()
     summary = f"{name}: {lines[0]}" if lines else name
-    print(f"This is a bug of text2sql: {summary}", file=sys.stderr)
-    print(notes if TRACEBACK in notes else f"{notes} {_write_traceback(error)}".strip(), file=sys.stderr)
+    print(printable(redact(f"This is a bug of text2sql: {summary}")), file=sys.stderr)
+    said = notes if TRACEBACK in notes else f"{notes} {_write_traceback(error)}".strip()
+    print(printable(redact(said)), file=sys.stderr)
     print("Report it with that file and what `text2sql env` prints; --debug shows the traceback here.", file=sys.stderr)
     sys.exit(FAULT)
 
 
 def _write_traceback(error: Exception) -> str:
     """Write the traceback to a temporary file and say where; return the traceback if that fails."""
-    text = "".join(traceback.format_exception(error))
+    text = traceback_text(error)
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="text2sql-", suffix=f"-{TRACEBACK}", delete=False, encoding="utf-8", errors="backslashreplace"

@@ -6,8 +6,11 @@ from typing import Annotated
 
 import typer
 
+from text2sql.cli.arguments import refuse_unread
+
 
 def models(
+    context: typer.Context,
     remote: Annotated[
         bool, typer.Option("--remote", help="Ask the service (TINKER_API_KEY), and show how it differs from the list.")
     ] = False,
@@ -19,6 +22,8 @@ def models(
     from backends.planning.lineup import lineup
     from text2sql.commands.hosted_models import print_lineup, print_served
 
+    if not remote:
+        refuse_unread(context, "without --remote", "base_url")
     if remote:
         print_served(base_url)
     else:

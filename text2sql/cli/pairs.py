@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
+from text2sql.cli.arguments import refuse_unread
+
 
 def match(
+    context: typer.Context,
     gold: Annotated[str, typer.Option(help="The gold query.")],
     predicted: Annotated[str, typer.Option(help="The query to judge.")],
     schema: Annotated[
@@ -49,6 +52,11 @@ def match(
     from text2sql.commands.match import print_match
     from text2sql.engines.dialect import read_dialect
 
+    read = read_dialect(dialect, "--dialect")
+    if not challenge:
+        refuse_unread(context, "without --challenge", "mutations")
+    if read == "sqlite":
+        refuse_unread(context, "with --dialect sqlite, which is not translated", "transpile")
     verdict = print_match(
         schema,
         gold,
@@ -57,7 +65,7 @@ def match(
         mutations=mutations if challenge else 0,
         prove=prove,
         as_json=as_json,
-        dialect=read_dialect(dialect, "--dialect"),
+        dialect=read,
         transpile=transpile,
     )
     if not verdict.correct:

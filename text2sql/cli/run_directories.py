@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from text2sql.console import console, printable
+
 app = typer.Typer(help="The runs of a directory: how far they are, what they came to, what they take.")
 
 
@@ -26,7 +28,6 @@ def list_runs(
     from rich import box
     from rich.table import Table
 
-    from text2sql.console import console
     from text2sql.formats import MISSING, percent, size
     from text2sql.runs import listing
 
@@ -56,7 +57,7 @@ def remove(
     for run in runs:
         check_removable(run)
     if not yes:
-        typer.confirm(f"Remove {', '.join(map(str, runs))} for good?", abort=True)
+        typer.confirm(printable(f"Remove {', '.join(map(str, runs))} for good?"), abort=True)
     for run in runs:
         remove_run(run)
-        print(f"removed {run}")
+        console.print(f"removed {run}", soft_wrap=True)

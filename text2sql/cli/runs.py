@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from text2sql.cli.arguments import ConfigFile, Overrides, file_and_overrides, load
+from text2sql.cli.arguments import ConfigFile, Overrides, file_and_overrides, load, refuse_unread
 from text2sql.cli.completion import complete_config, complete_override
 from text2sql.cli.schemas import DatabaseOption, MaxTables, WritableRole, read_schema
 from text2sql.errors import UserError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CONFIG_SUFFIXES = (".yaml", ".yml")
 # Of files with one query a line.
 QUERY_SUFFIXES = (".sql", ".txt")
+# What a configuration says of predictions that are there already.
+READ_OF_PREDICTIONS = ("evaluation.", "evaluation=", "judge.", "judge=", "data.dialect=", "data.seed=")
 
 
 def run(
@@ -102,6 +104,8 @@ def evaluate(
     if dialect is not None:
         from text2sql.engines.dialect import read_dialect
 
+        if said := [text for text in overrides or [] if text.startswith("data.dialect=")]:
+            raise UserError(f"--dialect {dialect} and {said[-1]} say the same key; give one of them.")
         overrides = [*(overrides or []), f"data.dialect={read_dialect(dialect, '--dialect')}"]
     file_options = {"--gold": gold, "--databases": databases, "--tables": tables}
     file_flags = [name for name, value in file_options.items() if value is not None]
@@ -177,6 +181,12 @@ def _evaluate_file(
     from text2sql.commands.score_files import score_file
     from text2sql.evaluation.prediction_files import Schemas
 
+    unread = [text for text in overrides or [] if not text.startswith(READ_OF_PREDICTIONS)]
+    if unread:
+        raise UserError(
+            f"{', '.join(unread)}: predictions are only judged, by evaluation.*, judge.*, data.dialect and data.seed; "
+            "leave out the others."
+        )
     config = load("quickstart", overrides)
     score_file(file, config, gold=gold, schemas=Schemas.open(databases, tables), output=output)
 
@@ -189,6 +199,7 @@ def _evaluate_model(config: Config) -> None:
 
 
 def ask(
+    context: typer.Context,
     question: Annotated[str, typer.Argument(help="The question.")],
     schema: Annotated[str | None, typer.Option(help="CREATE TABLE statements, or a file of them.")] = None,
     database: DatabaseOption = None,
@@ -205,8 +216,12 @@ def ask(
 
     if execute and database is None:
         raise UserError("--execute needs --database.")
-    context, opened = read_schema(schema, database, allow_writable_role=allow_writable_role)
+    if database is None:
+        refuse_unread(context, "without --database", "allow_writable_role")
+    if not question.strip():
+        raise UserError("The question is empty; write what you want to know: text2sql ask 'How many orders?' ...")
+    tables, opened = read_schema(schema, database, allow_writable_role=allow_writable_role)
     check_models(run_directory, tuned=not base)
     from text2sql.commands.ask import answer_question
 
-    answer_question(question, context, opened, run_directory, base=base, execute=execute, max_tables=max_tables)
+    answer_question(question, tables, opened, run_directory, base=base, execute=execute, max_tables=max_tables)

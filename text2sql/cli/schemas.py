@@ -48,6 +48,8 @@ def read_schema(
                 "Give the schema with --schema, as CREATE TABLE statements or a file of them, or with --database."
             )
         return opened.schema.text, opened
+    if not schema.strip():
+        raise UserError("--schema is empty; give CREATE TABLE statements or a file of them.")
     if _STATEMENT.match(schema):
         return schema.strip(), opened
     try:

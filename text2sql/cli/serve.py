@@ -77,8 +77,7 @@ def serve(
 
 def _start(settings: ServerSettings) -> None:
     """Serve, and print how to use the server once it is ready."""
-    from rich.console import Console
-
+    from text2sql.console import SafeConsole
     from text2sql.evaluation.service import VerdictService
 
     try:
@@ -93,7 +92,7 @@ def _start(settings: ServerSettings) -> None:
             )
         ) from error
     key = "<a key>" if settings.keys else "tml-local"
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = SafeConsole(stderr=True)
     console.print(f"Loading {', '.join(settings.base_models)} …")
 
     model = next(iter(settings.base_models))
@@ -108,7 +107,7 @@ def _start(settings: ServerSettings) -> None:
             f"  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n"
             f'  curl {url}/v1/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" '
             f"-d {request}",
-            markup=False,
+            soft_wrap=True,
         )
         if settings.host in ALL_INTERFACES:
             console.print(f"Other machines reach it as http://{socket.gethostname()}:{urlsplit(url).port}.")

@@ -108,6 +108,8 @@ def _read_schema(schema: str | None) -> str:
     """The CREATE TABLE statements of ``--schema``, which may be a file of them; empty where it is not given."""
     if schema is None or parse_schema(schema).tables:
         return schema or ""
+    if not schema.strip():
+        raise UserError("--schema is empty; give CREATE TABLE statements or a file of them.")
     try:
         return read_text(Path(schema))
     except (OSError, ValueError) as error:
@@ -146,6 +148,8 @@ def _check_database(database: Path, schema: str, gold: str) -> None:
     """Raise UserError if the file is no database, or lacks a table that the gold query reads."""
     from text2sql.sql.repair import possible_table_names
 
+    if not database.is_file():
+        raise UserError(f"--database: {database} is not a file of SQLite; of a server, give the tables with --schema.")
     try:
         in_file = parse_schema(file_schema(str(database)))
     except sqlite3.Error as error:

@@ -15,7 +15,14 @@ from text2sql.errors import UserError
 from text2sql.evaluation.aggregate import Scored, summarize
 from text2sql.evaluation.golds import Gold, GoldFault, check_golds, describe_faults, examine_golds
 from text2sql.evaluation.llm_judge import JudgeCase
-from text2sql.evaluation.prediction_files import PredictedQuestion, PredictionFile, Schemas, of_run, read_predictions
+from text2sql.evaluation.prediction_files import (
+    PredictedQuestion,
+    PredictionFile,
+    Schemas,
+    check_dialects,
+    of_run,
+    read_predictions,
+)
 from text2sql.evaluation.score import ScoredAnswer, ScoringCase, ask_judge, score_answers, scoring_steps
 from text2sql.evaluation.tables import show_measures
 from text2sql.rows import dump_jsonl, read_jsonl
@@ -77,7 +84,9 @@ def score_file(
     """
     schemas = schemas or Schemas()
     check_outputs(_outputs(output), [file for file in (path, gold, schemas.tables_file) if file])
-    return _score_questions(path, read_predictions(path, gold, schemas), config, output)
+    file = read_predictions(path, gold, schemas)
+    check_dialects(path, file.questions, config.data.dialect)
+    return _score_questions(path, file, config, output)
 
 
 def _score_questions(path: Path, file: PredictionFile, config: Config, output: Path | None) -> EvaluationSummary:

@@ -5,6 +5,7 @@ defaults, the file and the ``key.sub=value`` overrides of the command line, refu
 is wrong by key.
 """
 
+from text2sql.config.endpoint import EndpointConfig
 from text2sql.config.files import SHIPPED, find_config
 from text2sql.config.load import dump_config, load_config
 from text2sql.config.rl import RewardConfig, RlConfig
@@ -13,7 +14,6 @@ from text2sql.config.section import expand_user
 from text2sql.config.sections import (
     DataConfig,
     EarlyStopping,
-    EndpointConfig,
     EvaluationConfig,
     HubConfig,
     LoraConfig,

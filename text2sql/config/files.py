@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from text2sql.config.yaml import read_yaml
 from text2sql.errors import UserError
+from text2sql.rows.values import json_kind
 
 PACKAGE = Path(__file__).parent.parent
 SHIPPED = PACKAGE / "configs"
@@ -40,6 +41,8 @@ def find_config(name: str) -> Path:
         UserError: There is no such file; the message names the nearest shipped configuration.
     """
     path = Path(name)
+    if not name.strip():
+        raise UserError("The name of the configuration is empty; give a YAML file, or the name of a shipped one.")
     if path.is_file():
         return path
     shipped = SHIPPED / f"{path.name.removesuffix('.yaml')}.yaml"
@@ -123,8 +126,11 @@ def _read(path: Path) -> dict[str, JsonValue]:
     try:
         text = path.read_text(encoding="utf-8")
         values = read_yaml(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UserError(f"{path} cannot be read: line {line} is not UTF-8; save the file as UTF-8.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from error
     # Whose keys are all commented out is meant so; a file that was never written is not.
@@ -133,7 +139,7 @@ def _read(path: Path) -> dict[str, JsonValue]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UserError(f"{path} must hold keys and values, not a {type(values).__name__}.")
+        raise UserError(f"{path} must hold keys and values, not {json_kind(values)}.")
     return values
 
 

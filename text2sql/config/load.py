@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar, get_args
 
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from text2sql.config.files import Layer, escape_variables, fill_variables, find_config, merge_layers, read_layers
 from text2sql.config.schema import Config
 from text2sql.config.section import Section
+from text2sql.config.unread import unread_keys
 from text2sql.config.wording import sentence
 from text2sql.config.yaml import dump_yaml, read_yaml
 from text2sql.errors import UserError
@@ -30,19 +31,37 @@ def load_config(file: str | None, overrides: Sequence[str] = ()) -> Config:
         The resolved configuration.
 
     Raises:
-        UserError: The file cannot be read, a key is unknown, a value is wrong, or keys do not go together. The message
-            has a line for each problem and names file (or override) and key.
+        UserError: The file cannot be read, a key is unknown, a value is wrong, keys do not go together, or one is
+            set that nothing would read. The message has a line for each problem and names file (or override) and key.
     """
     path = find_config(file) if file is not None else None
     layers = read_layers(path, _sections()) if path else []
     values = merge_layers(layers)
     for override in overrides:
         apply_override(values, override)
+    if lines := [f"{_origin(key, layers, overrides)}{key}: {problem}" for key, problem in _unusable_texts(values)]:
+        raise UserError("\n".join(lines))
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         lines = [f"{_origin(key, layers, overrides)}{line}" for key, line in explain(error.errors())]
         raise UserError("\n".join(lines)) from error
+    if lines := [f"{_origin(unread.key, layers, overrides)}{unread}" for unread in unread_keys(config)]:
+        raise UserError("\n".join(lines))
+    return config
+
+
+def _unusable_texts(values: Mapping[str, JsonValue], where: str = "") -> Iterator[tuple[str, str]]:
+    """The keys whose text can be no name of anything, and why; what is sent or answered may be any text."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            if name in ("fake", "extra"):
+                continue
+            yield from _unusable_texts(value, f"{where}{name}.")
+        elif isinstance(value, str) and not value.strip():
+            yield f"{where}{name}", "must not be empty; leave it out, or write null where there is none"
+        elif isinstance(value, str) and "\0" in value:
+            yield f"{where}{name}", "must not hold the character U+0000"
 
 
 def load_section(section: type[S], values: dict[str, JsonValue], overrides: Sequence[str]) -> S:
@@ -86,7 +105,7 @@ def apply_override(values: dict[str, JsonValue], override: str) -> None:
 def set_override(values: dict[str, JsonValue], override: str, *, filled: bool) -> None:
     """As `apply_override`; where not `filled`, the value as it would stand in a file, ``${NAME}`` in it."""
     key, equals, text = override.partition("=")
-    if not equals or not key:
+    if not equals or not all(part.strip() for part in key.split(".")):
         raise UserError(f'"{override}" is not an override; write key=value, for example training.batch_size=32.')
     try:
         value = read_yaml(text)
@@ -144,6 +163,9 @@ def explain(problems: Sequence[ErrorDetails], root: type[BaseModel] = Config) ->
 
 def _unknown(location: Sequence[str], root: type[BaseModel]) -> str:
     """What to say of a key that is not there: the same key elsewhere, a similar one here, or all that there are."""
+    if "." in location[-1]:
+        section, _, key = location[-1].partition(".")
+        return f'unknown key "{".".join(location)}". Below its section it is {section}: {{{key}: ...}}.'
     known = _keys(location[:-1], root)
     similar = [".".join([*location[:-1], k]) for k in difflib.get_close_matches(location[-1], known, n=1)]
     near = (_elsewhere(location[-1]) if root is Config else []) or similar

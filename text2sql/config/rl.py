@@ -51,7 +51,7 @@ class RewardConfig(Section):
     seconds: PositiveFloat = Field(
         10.0, description="Processor time of the function for one answer; loading its module is not counted."
     )
-    databases: PositiveInt = Field(15, description="Databases generated for each answer.")
+    databases: PositiveInt = Field(15, le=10_000, description="Databases generated for each answer.")
 
     @model_validator(mode="after")
     def _check_partial(self) -> RewardConfig:
@@ -66,7 +66,7 @@ class RejectionConfig(Section):
     CHANGES: ClassVar[Changes] = "learning"
 
     rounds: PositiveFloat = Field(2.0, description="Passes through the questions; the steps follow from it.")
-    kept: PositiveInt = Field(2, description="Most different right answers to a question that are imitated.")
+    kept: PositiveInt = Field(2, le=10_000, description="Most different right answers to a question that are imitated.")
     gold: bool = Field(False, description="Imitate the gold query where none of the answers to a question is right.")
 
 
@@ -76,7 +76,7 @@ class PreferenceConfig(Section):
     CHANGES: ClassVar[Changes] = "learning"
 
     beta: PositiveFloat = Field(0.1, description="How closely the model is held to the one that it began with.")
-    pairs: PositiveInt = Field(2, description="Most pairs of different answers to a question.")
+    pairs: PositiveInt = Field(2, le=10_000, description="Most pairs of different answers to a question.")
 
 
 class DistillationConfig(Section):
@@ -123,8 +123,8 @@ class RlConfig(Section):
     )
     steps: PositiveInt = Field(50, description="Steps: each samples, judges and trains. rft has rl.rft.rounds.")
     questions: PositiveInt = Field(16, description="Questions in a step.")
-    group: int = Field(8, ge=2, description="Answers to each question; they are compared with one another.")
-    temperature: PositiveFloat = Field(1.0, description="Temperature that they are sampled at.")
+    group: int = Field(8, ge=2, le=10_000, description="Answers to each question; they are compared with one another.")
+    temperature: PositiveFloat = Field(1.0, le=100, description="Temperature that they are sampled at.")
     advantage: Advantage = Field(
         "mean",
         description="Reward less the group's mean; rloo: less the mean of the others; std: in standard deviations; "

@@ -23,11 +23,11 @@ from backends.options import (
     changed,
     only_local,
 )
+from text2sql.config.endpoint import EndpointConfig
 from text2sql.config.rl import RlConfig
 from text2sql.config.section import Section, expand_user
 from text2sql.config.sections import (
     DataConfig,
-    EndpointConfig,
     EvaluationConfig,
     HubConfig,
     LoraConfig,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar, get_args
+from typing import ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from backends.options import Changes
+from backends.options import Changes, bounded, without_secret
+from text2sql.errors import UserError
+
+T = TypeVar("T")
 
 
 class Section(BaseModel):
-    """A part of the configuration: a pydantic model that refuses unknown keys and infinite numbers.
+    """A part of the configuration: a pydantic model that refuses unknown keys, huge numbers and passwords.
 
     A number may stand for a text (``name: 2024``), but not true or false for a number.
 
@@ -29,7 +32,12 @@ class Section(BaseModel):
     def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
         if isinstance(value, bool) and not _takes_booleans(cls.model_fields[str(info.field_name)].annotation):
             raise ValueError("must not be true or false")
-        return value
+        return without_secret(value)
+
+    @field_validator("*")
+    @classmethod
+    def _bounded(cls, value: T) -> T:
+        return bounded(value)
 
 
 def _takes_booleans(annotation: object) -> bool:
@@ -37,5 +45,12 @@ def _takes_booleans(annotation: object) -> bool:
 
 
 def expand_user(path: str) -> Path:
-    """A path from a configuration: ``~`` and environment variables expanded."""
-    return Path(os.path.expandvars(path)).expanduser()
+    """A path from a configuration: ``~`` and environment variables expanded.
+
+    Raises:
+        UserError: It begins with the home directory of somebody who is not known here.
+    """
+    try:
+        return Path(os.path.expandvars(path)).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: there is no home directory of that name here; write the path out.") from error

@@ -8,14 +8,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
-from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
     field_validator,
-    model_validator,
 )
 
 from backends.options import MACHINE, REPORTS, About, Changes
@@ -36,7 +34,7 @@ class LoraConfig(Section):
 
     CHANGES: ClassVar[Changes] = "learning"
 
-    rank: PositiveInt = Field(32, description="Rank of every LoRA matrix pair.")
+    rank: PositiveInt = Field(32, le=8192, description="Rank of every LoRA matrix pair.")
     train_attn: bool = Field(True, description="Adapt the attention projections.")
     train_mlp: bool = Field(True, description="Adapt the MLP projections.")
     train_unembed: bool = Field(True, description="Adapt the output layer.")
@@ -55,7 +53,7 @@ class SourceConfig(Section):
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Column of each field, where names differ: {question: ..., context: ..., answer: ...}; also db, "
-        "db_id, evidence, reasoning, id.",
+        "db_id, evidence, reasoning, dialect, id.",
     )
     databases: str | None = Field(
         None, description="Directory with a SQLite database DB_ID/DB_ID.sqlite for every db_id, where the data lack it."
@@ -139,7 +137,9 @@ class SchemaText(Section):
         description="ddl: the CREATE TABLE statements; compact: a line table(column, ...) for each, and one for each "
         "foreign key, in about a quarter of the tokens.",
     )
-    sample_rows: int = Field(0, ge=0, description="Rows of each table, from the database, below its CREATE TABLE.")
+    sample_rows: int = Field(
+        0, ge=0, le=1000, description="Rows of each table, from the database, below its CREATE TABLE."
+    )
     descriptions: bool = Field(False, description="Descriptions of columns and values (BIRD's database_description).")
 
 
@@ -225,7 +225,7 @@ class TrainingConfig(Section):
         "there are 16 schemas.",
     )
     parts: Annotated[PositiveInt, MACHINE] = Field(
-        1, description="forward_backward calls that a batch is sent in; the result is the same."
+        1, le=10_000, description="forward_backward calls that a batch is sent in; the result is the same."
     )
     checkpoint_every: Annotated[PositiveInt, MACHINE] = Field(
         20, description="Steps between checkpoints; the last and the best are kept."
@@ -243,6 +243,7 @@ class TrainingConfig(Section):
     early_stopping: EarlyStopping | None = Field(None, description="null never stops early.")
 
 
+MAX_WORKERS = 4096
 # The name of an executor, see text2sql.equivalence.processes.executors.
 EXECUTOR = r"^(ray|[\w.]+:\w+)$"
 
@@ -256,11 +257,13 @@ class EvaluationConfig(Section):
     max_thinking_tokens: PositiveInt = Field(
         1024, description="With prompt.thinking=on: longest block of thinking; what is not closed by then is closed."
     )
-    temperature: float = Field(0.0, ge=0, description="0 is greedy.")
+    temperature: float = Field(0.0, ge=0, le=100, description="0 is greedy.")
     stop: list[Annotated[str, Field(min_length=1)]] = Field(
         ["\n\n", "Question:"], description="Texts that end an answer."
     )
-    concurrency: Annotated[PositiveInt, MACHINE] = Field(64, description="Questions in flight, and from save to save.")
+    concurrency: Annotated[PositiveInt, MACHINE] = Field(
+        64, le=10_000, description="Questions in flight, and from save to save."
+    )
     baseline: Annotated[bool, REPORTS] = Field(
         True, description="Evaluate the base model before training; false leaves out its votes and second tries too."
     )
@@ -296,7 +299,9 @@ class EvaluationConfig(Section):
         description="Stop where a larger share of the gold queries is such that no answer like them can be right: "
         "SQLite cannot run them, they are undecided, hold an evaluation.stop text, or are longer than max_new_tokens.",
     )
-    databases: PositiveInt | None = Field(None, description="Databases made per pair; null: the evaluator's default.")
+    databases: PositiveInt | None = Field(
+        None, le=10_000, description="Databases made per pair; null: the evaluator's default."
+    )
     timeout: PositiveFloat = Field(
         TIMEOUT, description="Seconds of processor time for one pair of queries, a last resort: work is counted first."
     )
@@ -318,8 +323,10 @@ class EvaluationConfig(Section):
     @field_validator("workers", mode="before")
     @classmethod
     def _count_or_executor(cls, value: object) -> object:
-        if isinstance(value, str) and value.isdecimal():
+        if isinstance(value, str) and value.isdecimal() and len(value) < 10:
             value = int(value)
+        if isinstance(value, int) and value > MAX_WORKERS:
+            raise ValueError(f"must be at most {MAX_WORKERS:,} processes")
         if (isinstance(value, int) and value > 0) or (isinstance(value, str) and re.match(EXECUTOR, value)):
             return value
         raise ValueError("must be a number of processes from 1 on, ray, or the path package.module:function")
@@ -333,48 +340,6 @@ class EvaluationConfig(Section):
             if any(isinstance(kind, type) and issubclass(kind, StrategySettings) for kind in kinds):
                 found[name] = value
         return found
-
-
-class EndpointConfig(Section):
-    """A chat model behind an OpenAI-compatible endpoint: OpenAI itself, or vLLM, SGLang, Ollama, a gateway.
-
-    Prices and `max_cost` are in US dollars. The key is read from the environment, never from a file.
-    """
-
-    CHANGES: ClassVar[Changes] = "reports"
-
-    model: str = Field(description="The model's name at the endpoint.")
-    base_url: str = Field("https://api.openai.com/v1", description="The endpoint, up to what precedes /chat.")
-    api_key_env: str | None = Field(
-        "OPENAI_API_KEY", description="Environment variable that holds the key; null for an endpoint without keys."
-    )
-    temperature: float | None = Field(0.0, ge=0, description="null leaves it to the endpoint.")
-    max_tokens: PositiveInt | None = Field(1024, description="Longest answer; null leaves it to the endpoint.")
-    extra: dict[str, Any] = Field(default_factory=dict, description="Further fields of every request.")
-    concurrency: PositiveInt = Field(8, description="Requests in flight.")
-    timeout: PositiveFloat = Field(120.0, description="Seconds for one request.")
-    max_retries: int = Field(5, ge=0, description="Retries of a request on a rate limit, a server error or a time-out.")
-    input_price: float | None = Field(None, ge=0, description="Dollars per million tokens of the prompts.")
-    output_price: float | None = Field(None, ge=0, description="Dollars per million tokens of the answers.")
-    max_cost: PositiveFloat | None = Field(None, description="Dollars that one command may spend; needs the prices.")
-
-    @field_validator("base_url")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        url = urlsplit(value)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError("must be an address such as https://api.openai.com/v1")
-        if url.username or url.password:
-            raise ValueError("must hold no password: keys are taken from the environment (api_key_env)")
-        return value.rstrip("/")
-
-    @model_validator(mode="after")
-    def _priced(self) -> EndpointConfig:
-        if (self.input_price is None) != (self.output_price is None):
-            raise ValueError("input_price and output_price belong together")
-        if self.max_cost is not None and self.input_price is None:
-            raise ValueError("max_cost needs input_price and output_price")
-        return self
 
 
 class TrackingConfig(Section):

@@ -25,7 +25,7 @@ class FewShot(StrategySettings):
     The evaluation is labelled ``few-shot``; it does not replace the zero-shot one.
     """
 
-    k: PositiveInt = Field(3, description="Examples in a prompt; fewer, counted, where they do not fit.")
+    k: PositiveInt = Field(3, le=1000, description="Examples in a prompt; fewer, counted, where they do not fit.")
     select: Literal["bm25", "random"] = Field(
         "bm25", description="bm25: the training questions most like the one asked (bm25s); random: any, by seed."
     )
@@ -37,8 +37,8 @@ class SelfConsistency(StrategySettings):
     The evaluations are labelled ``base-vote`` and ``tuned-vote``.
     """
 
-    samples: int = Field(5, ge=2, description="Answers sampled for each question.")
-    temperature: PositiveFloat = Field(0.7, description="Temperature that they are sampled at.")
+    samples: int = Field(5, ge=2, le=10_000, description="Answers sampled for each question.")
+    temperature: PositiveFloat = Field(0.7, le=100, description="Temperature that they are sampled at.")
 
 
 class Samples(SelfConsistency):
@@ -48,8 +48,8 @@ class Samples(SelfConsistency):
     that of the samples.
     """
 
-    samples: int = Field(8, ge=2, description="Answers sampled for each question.")
-    temperature: PositiveFloat = Field(1.0, description="Temperature that they are sampled at.")
+    samples: int = Field(8, ge=2, le=10_000, description="Answers sampled for each question.")
+    temperature: PositiveFloat = Field(1.0, le=100, description="Temperature that they are sampled at.")
 
     @model_validator(mode="before")
     @classmethod
@@ -63,8 +63,8 @@ class Retry(StrategySettings):
     The evaluations are labelled ``base-retry`` and ``tuned-retry``.
     """
 
-    attempts: PositiveInt = Field(2, description="Further answers at most.")
+    attempts: PositiveInt = Field(2, le=100, description="Further answers at most.")
     show_error: bool = Field(
         True, description="Ask again with the query and its error in the prompt; false samples the same prompt again."
     )
-    temperature: float = Field(0.7, ge=0, description="Temperature of the further answers.")
+    temperature: float = Field(0.7, ge=0, le=100, description="Temperature of the further answers.")

@@ -16,14 +16,13 @@ from text2sql.config.templates import needs_reasoning
 from text2sql.data.cache import tokenize_cached
 from text2sql.data.clean import SET_ASIDE, check_dropped, clean
 from text2sql.data.decisions import apply_decisions, read_decisions
-from text2sql.data.example import Example
+from text2sql.data.example import Example, in_dialect
 from text2sql.data.facts import ExampleFacts
 from text2sql.data.mixture import mix
 from text2sql.data.prompts import PromptFormat, Tokens
 from text2sql.data.schema_text import show_schemas
 from text2sql.data.sources import load_examples, with_databases
 from text2sql.data.split import Split, count_leaks, draw, hold_back, split_examples, split_with_test
-from text2sql.engines.dialect import Dialect
 from text2sql.errors import UserError
 from text2sql.evaluation.golds import GoldFault
 
@@ -83,7 +82,7 @@ def load_dataset(config: Config) -> Dataset:
         UserError: There is no such data, too little of it, or too much of it is unusable.
     """
     data = config.data
-    available = _with_dialect(_mixture(config) if data.mix else load_examples(data), data.dialect)
+    available = in_dialect(_mixture(config) if data.mix else load_examples(data), data.dialect)
     drawn = draw(available, data)
     examples_left, dropped_by_decision = apply_decisions(
         drawn, read_decisions(expand_user(data.decisions)) if data.decisions else {}
@@ -94,9 +93,7 @@ def load_dataset(config: Config) -> Dataset:
     if data.test is None:
         split = split_examples(examples, data, known)
     else:
-        test_examples, test_dropped = clean(
-            _with_dialect(load_examples(data.test), data.dialect), data.max_dropped, known
-        )
+        test_examples, test_dropped = clean(in_dialect(load_examples(data.test), data.dialect), data.max_dropped, known)
         dropped = dropped | {f"{reason} (test)": count for reason, count in test_dropped.items()}
         split = split_with_test(examples, test_examples, data)
         examples = [*examples, *split.test]
@@ -115,10 +112,6 @@ def load_dataset(config: Config) -> Dataset:
         dropped = dropped | ({WITHOUT_REASONING: without_reasoning} if without_reasoning else {})
     leaks = count_leaks(split, known)
     return Dataset(_complete_for_prompts(split, config), len(available), len(drawn), dropped, leaks, held_back, known)
-
-
-def _with_dialect(examples: list[Example], dialect: Dialect) -> list[Example]:
-    return examples if dialect == "sqlite" else [replace(example, dialect=dialect) for example in examples]
 
 
 def _mixture(config: Config) -> list[Example]:

@@ -18,6 +18,8 @@ _ALIASES: dict[str, Dialect] = {
     "sqlite3": "sqlite",
     "mariadb": "mysql",
 }
+# Systems that rows name and that have no engine here, besides those that sqlglot knows.
+_OTHER_SYSTEMS = {"mssql", "sqlserver", "sql server", "plsql", "db2"}
 
 
 def dialect_named(name: str) -> Dialect | None:
@@ -44,3 +46,18 @@ def read_dialect(name: str, where: str) -> Dialect:
     if dialect is None:
         raise UserError(f"{where}={name}: choose one of {', '.join(DIALECTS)}.")
     return dialect
+
+
+def stated_dialect(text: str) -> str | None:
+    """The dialect that a row's own field ``dialect`` names.
+
+    Returns:
+        One of `Dialect`; the name, in small letters, of another system; None if it names neither (``ansi``, ``sql``).
+    """
+    from sqlglot.dialects import Dialects
+
+    name = text.strip().lower()
+    # Often with a version: PostgreSQL 15.
+    known = dialect_named(name) or dialect_named(name.partition(" ")[0])
+    systems = {dialect.value for dialect in Dialects} | _OTHER_SYSTEMS
+    return known or (name if name and name in systems else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -77,11 +78,13 @@ def locate(text: str, what: str = "--database") -> Location:
     Raises:
         UserError: There is no such file, no such kind of database, no such variable, or no library to reach it.
     """
+    if not text.strip():
+        raise UserError(f"{what} is empty; give {FORMS}.")
     if whole := _VARIABLE.fullmatch(text.strip()):
         text = _environment_variable(whole[1], what)
     scheme, separator, rest = text.partition("://")
     if not separator:
-        return _file(Path(text).expanduser(), what, None)
+        return _file(Path(text), what, None)
     dialect = dialect_named(scheme)
     if dialect is None:
         raise UserError(f'{what}: "{scheme}://" names no database that is known here; give {FORMS}.')
@@ -102,10 +105,13 @@ def _path_of(rest: str, dialect: Dialect, what: str) -> Path:
     rest = _VARIABLE.sub(lambda match: _environment_variable(match[1], what), rest.partition("?")[0])
     if not rest.startswith("/") or rest in ("/", "/:memory:"):
         raise UserError(f"{what}: {dialect}:// needs the file of a database after three slashes: {dialect}:///FILE.")
-    return Path(rest[1:]).expanduser()
+    return Path(rest[1:])
 
 
 def _file(path: Path, what: str, dialect: Dialect | None) -> Location:
+    # Where there is no such user, there is no such file either.
+    with suppress(RuntimeError):
+        path = path.expanduser()
     if not path.is_file():
         raise UserError(f"{what}: there is no file {path}.")
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from text2sql.engines.dialect import Dialect, stated_dialect
 from text2sql.errors import UserError
 from text2sql.evaluation.benchmarks import database_files
 from text2sql.formats import pluralize
@@ -110,6 +111,7 @@ class PredictedQuestion:
         evidence: External knowledge given with it.
         stop_reason: Why sampling of the prediction ended.
         cluster: The cluster of dependent questions; `db_id` unless the file says otherwise.
+        dialect: The dialect that the row names itself (`text2sql.engines.dialect.stated_dialect`).
     """
 
     id: str
@@ -122,6 +124,7 @@ class PredictedQuestion:
     evidence: str | None = None
     stop_reason: str | None = None
     cluster: str | None = None
+    dialect: str | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
         """The fields that the output of `text2sql evaluate` repeats."""
@@ -331,7 +334,27 @@ def _question_of_row(
         predicted=_first_text(row, COLUMNS["predicted"], where),
         context=context,
         databases=(database,) if database else schemas.files(db_id),
+        dialect=_stated_dialect(row),
         **(optional | {"cluster": optional["cluster"] or db_id}),
+    )
+
+
+def _stated_dialect(row: SourceRow) -> str | None:
+    value = row.get("dialect")
+    return stated_dialect(value) if isinstance(value, str) else None
+
+
+def check_dialects(path: Path, questions: Sequence[PredictedQuestion], dialect: Dialect) -> None:
+    """Raise UserError if rows name another dialect than the one that they would be judged in."""
+    others = Counter(question.dialect for question in questions if question.dialect not in (None, dialect))
+    if not others:
+        return
+    first = next(index for index, question in enumerate(questions, start=1) if question.dialect in others)
+    named = ", ".join(f"{count} {name}" for name, count in others.most_common())
+    raise UserError(
+        f"{path}: {sum(others.values()):,} of {len(questions):,} rows are not in data.dialect={dialect} by "
+        f"their own column dialect ({named}; the first is row {first}). Judge the rows of each dialect in a file of "
+        "their own with --dialect, or take the column out if it is wrong."
     )
 
 
@@ -376,7 +399,9 @@ def _gold_of_row(row: SourceRow, index: int, path: Path) -> PredictedQuestion:
     if not sql or not db_id:
         raise UserError(f"{where} must have db_id and one of {', '.join(COLUMNS['gold'])}.")
     question, evidence = (_text(row, name, where) or None for name in ("question", "evidence"))
-    return PredictedQuestion(id=str(index), gold=sql, db_id=db_id, question=question, evidence=evidence)
+    return PredictedQuestion(
+        id=str(index), gold=sql, db_id=db_id, question=question, evidence=evidence, dialect=_stated_dialect(row)
+    )
 
 
 def _read_answers(path: Path, golds: Sequence[PredictedQuestion], gold_path: Path) -> list[str]:

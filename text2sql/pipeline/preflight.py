@@ -6,6 +6,7 @@ neither PyTorch nor transformers nor the Tinker SDK.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from text2sql.runs.directory import RunDirectory, load_run_config
 from text2sql.runs.models import run_trains
 from text2sql.runs.trained_model import no_checkpoint
 from text2sql.trackers.trackers import check_trackers
+
+LOG = logging.getLogger(__name__)
 
 
 def check_run(config: Config, stages: Collection[str]) -> Claim:
@@ -40,6 +43,12 @@ def check_run(config: Config, stages: Collection[str]) -> Claim:
         BackendError: The backend is not available: its device, its key, its server, its model.
     """
     trains = run_trains(config, stages)
+    if config.tinker.max_cost is not None and config.backend != "tinker":
+        LOG.warning(
+            "tinker.max_cost=%g limits nothing with backend=%s, at which no run is charged for.",
+            config.tinker.max_cost,
+            config.backend,
+        )
     check_data(config)
     _check_packages(config)
     if config.evaluation.adapter is not None and not {"baseline", "evaluate"} & {*stages}:

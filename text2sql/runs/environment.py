@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from backends.facts import BackendFacts
+from backends.redaction import redact
 from text2sql import __version__
 from text2sql.runs.summary import Environment
 
@@ -33,7 +34,7 @@ def describe_environment(prompt_version: int, described: BackendFacts) -> Enviro
         "platform": platform.platform(),
         "packages": package_versions(),
         "git": git_commit(),
-        "command": " ".join(sys.argv),
+        "command": redact(" ".join(sys.argv)),
         "prompt_version": prompt_version,
     }
     return Environment.model_validate({**known, **described.as_dict()})

@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from text2sql.config import Config, load_config
+from text2sql.config.yaml import read_yaml
 from text2sql.errors import UserError
 
 # The key whose values are repetitions of the same experiment.
@@ -61,7 +62,7 @@ def plan_sweep(file: str, overrides: Sequence[str], directory: Path | None = Non
             raise UserError(f"{override}: a sweep names its runs itself; vary another key.")
         if len(values) == 1:
             fixed.append(override)
-        elif key in varied or len(set(values)) < len(values):
+        elif key in varied or _repeats(values):
             raise UserError(f"{override}: {key} is given a value twice; each combination is run once.")
         else:
             varied[key] = values
@@ -70,12 +71,23 @@ def plan_sweep(file: str, overrides: Sequence[str], directory: Path | None = Non
             "No key has several values. Write them with commas, for example seed=0,1,2 "
             "training.learning_rate=1e-3,5e-4; a list that is one value goes in brackets."
         )
-    base = load_config(file, fixed)
+    # With the first of the varied values: some of the others may need them.
+    base = load_config(file, [*fixed, *(f"{key}={values[0]}" for key, values in varied.items())])
     directory = directory or base.directory.with_name(f"{base.directory.name}-sweep")
     return [
         _plan_run(file, fixed, dict(zip(varied, values, strict=True)), base.name, directory)
         for values in product(*varied.values())
     ]
+
+
+def _repeats(texts: Sequence[str]) -> bool:
+    """Whether two of the texts are one value, as 1e-3 and 0.001 are."""
+    try:
+        values = [read_yaml(text) for text in texts]
+    except ValueError:
+        # The configuration of that run is refused with the reason.
+        return False
+    return any(value in values[:index] for index, value in enumerate(values))
 
 
 def _plan_run(file: str, fixed: Sequence[str], values: dict[str, str], name: str, directory: Path) -> PlannedRun:

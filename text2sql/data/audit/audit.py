@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from text2sql.data.audit.smell import Smell
 from text2sql.data.audit.smells import find_smells
 from text2sql.data.audit.weights import WEIGHTS, score
 from text2sql.data.decisions import Decision, holds_decisions, read_decisions
-from text2sql.data.example import Example
+from text2sql.data.example import Example, in_dialect
 from text2sql.data.sources import load_examples, with_databases
 from text2sql.equivalence.processes.process_pool import Workers
 from text2sql.errors import UserError
@@ -75,9 +75,13 @@ def audit(
     check_outputs([own], [*data.files, *([samples] if samples else [])])
     answers = read_samples(samples) if samples is not None else {}
     decisions = read_decisions(output, "--output") if output.exists() else {}
-    examples = with_databases(load_examples(data), data)
-    if data.dialect != "sqlite":
-        examples = [replace(example, dialect=data.dialect) for example in examples]
+    examples = in_dialect(with_databases(load_examples(data), data), data.dialect)
+    if others := sum(e.stated_dialect not in (None, data.dialect) for e in examples):
+        console.print(
+            f"{others:,} of {len(examples):,} rows are left out, as they are not in data.dialect={data.dialect} by "
+            "their own field dialect."
+        )
+        examples = [e for e in examples if e.stated_dialect in (None, data.dialect)]
     disputed = find_disputed(examples, answers, workers) if answers else {}
     unlikely = _likelihood_smells(examples, model) if model is not None else {}
     audited = []

@@ -11,13 +11,14 @@ from typing import Any
 
 from text2sql.data.example import Example
 from text2sql.data.sources.layout import database_file
+from text2sql.engines.dialect import stated_dialect
 from text2sql.errors import UserError
 from text2sql.rows import SourceRow
 from text2sql.rows.values import read_value
 from text2sql.sql.files import file_schema
 
 FIELDS = ("question", "context", "answer")
-OPTIONAL_FIELDS = ("id", "db", "db_id", "evidence", "reasoning")
+OPTIONAL_FIELDS = ("id", "db", "db_id", "evidence", "reasoning", "dialect")
 Aliases = Mapping[str, Sequence[str]]
 NO_DATABASE = "database file not found"
 
@@ -56,12 +57,22 @@ def to_examples(
         if databases and example.db_id and not example.problem:
             example = with_database(example, database_file(databases, example.db_id))
         examples.append(example)
+    for field, column in columns.items():
+        if layouts and not any(field in layout for layout in layouts.values()):
+            raise UserError(
+                f'data.columns: no row of {location} has the column "{column}" for {field}; they have '
+                f"{', '.join(map(str, next(iter(layouts))))}. Correct it or leave it out."
+            )
     return name_first_rows(examples)
 
 
 def check_columns(columns: Mapping[str, str]) -> None:
-    """Raises UserError for a field that examples do not have."""
-    for field in columns:
+    """Raises UserError for a field that examples do not have, and for a column that two fields are read from."""
+    for field, column in columns.items():
+        if twice := [other for other in columns if other != field and columns[other] == column]:
+            raise UserError(
+                f'data.columns: {field} and {twice[0]} are both read from the column "{column}"; give each its own.'
+            )
         if field not in (*FIELDS, *OPTIONAL_FIELDS):
             raise UserError(
                 f'data.columns: there is no field "{field}"; fields are {", ".join((*FIELDS, *OPTIONAL_FIELDS))}.'
@@ -94,6 +105,12 @@ def _check_layout(
     for field in FIELDS:
         if field not in layout and not (field == "context" and has_schemas):
             raise UserError(_no_column(row, index, field, columns.get(field, field), location))
+        twice = [other for other in layout if other != field and layout[other] == layout.get(field)]
+        if twice and field not in columns:
+            raise UserError(
+                f'data.columns: {field} and {twice[0]} are both read from the column "{layout[field]}" of {location}; '
+                f"give the column of the other with data.columns.{field}=NAME."
+            )
 
 
 def _find_ignoring_case(names: Sequence[str], candidates: Sequence[str]) -> str | None:
@@ -125,7 +142,11 @@ def make_example(
         problem: The reason why the row cannot be used, if it is known already.
     """
     read: dict[str, str] = dict.fromkeys(FIELDS, "")
+    stated = values.get("dialect")
     for field, value in values.items():
+        # What is no name of a dialect says nothing about the row.
+        if field == "dialect":
+            continue
         try:
             read[field] = read_value(field, value, number=field in ("id", "db_id"), listed=field == "context")
         except ValueError as error:
@@ -133,9 +154,17 @@ def make_example(
             continue
         if field in stripped:
             read[field] = read[field].strip()
-    optional: dict[str, Any] = {field: read.get(field) or None for field in OPTIONAL_FIELDS if field != "id"}
+    optional: dict[str, Any] = {
+        field: read.get(field) or None for field in OPTIONAL_FIELDS if field not in ("id", "dialect")
+    }
     return Example(
-        read.get("id") or identity, read["question"], read["context"], read["answer"], **optional, problem=problem
+        read.get("id") or identity,
+        read["question"],
+        read["context"],
+        read["answer"],
+        **optional,
+        problem=problem,
+        stated_dialect=stated_dialect(stated) if isinstance(stated, str) else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from text2sql.engines.failures import explain_connection_failure, first_line, is
 from text2sql.engines.url import Location
 from text2sql.engines.user_databases.connection import DEFAULT_LIMITS, Limits, guard_user_query
 from text2sql.engines.user_databases.roles import mysql_rights, postgres_rights
-from text2sql.engines.values.fetched import display_value
+from text2sql.engines.values.fetched import clock_text, display_value
 from text2sql.errors import UserError
 from text2sql.sql.sandbox import QueryFailed, Result
 from text2sql.sql.values import Row
@@ -189,10 +190,14 @@ def _engine(location: Location) -> Engine:
 
 def _run_postgres(raw: Any, sql: str, limits: Limits) -> Result:
     """One query in a transaction that is rolled back; the protocol takes one statement alone."""
+    from psycopg.types.string import TextLoader
+
     raw.rollback()
     try:
         with raw.cursor() as cursor:
             cursor.execute(f"SET LOCAL statement_timeout = {int(limits.seconds * 1000)}")
+            # As the server writes them: a driver makes 30 days of a month.
+            cursor.adapters.register_loader("interval", TextLoader)
             stream = cursor.stream(sql, size=_FETCH_ROWS)
             rows, overflow = _fetch(stream, limits)
             # Ends the query on the server if rows are left.
@@ -224,12 +229,21 @@ def _run_mysql(raw: Any, sql: str, limits: Limits, *, mariadb: bool) -> tuple[Re
     cursor = SSCursor(raw)
     cursor.execute(sql)
     columns = tuple(str(column[0]) for column in cursor.description or ())
-    rows, overflow = _fetch(iter(cursor.fetchone, None), limits)
+    rows, overflow = _fetch(map(_with_times, iter(cursor.fetchone, None)), limits)
     if overflow:
         return Result(columns, rows, overflow), False
     cursor.close()
     raw.rollback()
     return Result(columns, rows, overflow), True
+
+
+def _with_times(row: Sequence[Any]) -> Sequence[Any]:
+    """A row of MySQL with its TIMEs, which may be longer than a day, as the server writes them."""
+    return [_time_text(value) if isinstance(value, timedelta) else value for value in row]
+
+
+def _time_text(value: timedelta) -> str:
+    return clock_text("-" if value < timedelta(0) else "", abs(value) // timedelta(microseconds=1))
 
 
 def _fetch(stream: Iterator[Sequence[Any]], limits: Limits) -> tuple[list[Row], bool]:

@@ -27,12 +27,16 @@ def display_value(value: Any) -> Value:
     if isinstance(value, datetime.datetime):
         return value.isoformat(" ")
     if isinstance(value, datetime.timedelta):
-        return str(value)
+        return interval_text(value.total_seconds())
     if isinstance(value, float):
         return value
     if isinstance(value, (list, tuple, dict, set)):
-        return json.dumps(value, ensure_ascii=False, default=str)
+        return json.dumps(value, ensure_ascii=False, default=_display_part)
     return comparable_value(value)
+
+
+def _display_part(value: Any) -> str:
+    return interval_text(value.total_seconds()) if isinstance(value, datetime.timedelta) else str(value)
 
 
 def _display_decimal(value: decimal.Decimal) -> Value:
@@ -59,7 +63,7 @@ def comparable_value(value: Any) -> Value:
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, datetime.timedelta):
-        return comparable_interval(value.total_seconds())
+        return interval_text(value.total_seconds())
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
     if isinstance(value, (list, tuple, dict, set)):
@@ -93,7 +97,17 @@ def comparable_timestamp(text: str) -> str:
     return text[:10] if text.endswith(" 00:00:00") else text
 
 
-def comparable_interval(length: float) -> str:
-    """An interval's length as text."""
-    rounded = int(length) if float(length).is_integer() else round(length, 6)
-    return f"{rounded} seconds"
+def interval_text(seconds: float) -> str:
+    """An interval of a length as PostgreSQL and DuckDB write it: ``5 days 03:00:00``, ``-01:30:00``."""
+    sign = "-" if seconds < 0 else ""
+    days, rest = divmod(round(abs(seconds) * 1_000_000), 86_400_000_000)
+    parts = [f"{sign}{days} day{'' if days == 1 else 's'}"] if days else []
+    return " ".join([*parts, clock_text(sign, rest)] if rest or not days else parts)
+
+
+def clock_text(sign: str, microseconds: int) -> str:
+    """Hours, however many, minutes and seconds, as MySQL writes a TIME: ``123:00:00``."""
+    whole, fraction = divmod(microseconds, 1_000_000)
+    minutes, seconds = divmod(whole, 60)
+    text = f"{sign}{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}"
+    return f"{text}.{fraction:06d}".rstrip("0") if fraction else text

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from text2sql.engines.values.fetched import (
     comparable_decimal,
-    comparable_interval,
     comparable_number,
     comparable_timestamp,
+    interval_text,
 )
 from text2sql.sql.values import Value
 
@@ -43,7 +43,7 @@ def _interval(text: str) -> Value:
         return text
     years, months, days, hours, minutes = (int(part or 0) for part in match.groups()[:5])
     whole_seconds = ((years * 12 + months) * 30 + days) * 86_400 + hours * 3600 + minutes * 60
-    return comparable_interval(whole_seconds + float(match.group(6) or 0))
+    return interval_text(whole_seconds + float(match.group(6) or 0))
 
 
 def _bytes(text: str) -> Value:
