@@ -3,49 +3,102 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from text2sql.engines.user_databases.server import Server
-from text2sql.engines.user_databases.table_text import Column, ForeignKey, Quote, Table
+from text2sql.engines.user_databases.table_text import Column, ForeignKey, Quote, Table, only_columns
 from text2sql.sql.sandbox import QueryFailed
 
-# Tables and views that the role may read, without partitions and without the objects of extensions.
-_READABLE = r"""
-SELECT n.nspname, c.relname, n.nspname = current_schema() FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition AND n.nspname NOT LIKE 'pg\_%'
-  AND n.nspname <> 'information_schema' AND has_schema_privilege(n.oid, 'USAGE')
-  AND has_any_column_privilege(c.oid, 'SELECT')
-  AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')"""
+# Columns of tables and views that the role may read, without the objects of extensions. A partition is left out where
+# the role may read the table that it is part of.
+_POSTGRES_READABLE = r"""
+SELECT n.nspname, c.relname, n.nspname = current_schema(), a.attname
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'
+  AND has_schema_privilege(n.oid, 'USAGE') AND a.attnum > 0 AND NOT a.attisdropped
+  AND has_column_privilege(c.oid, a.attnum, 'SELECT')
+  AND NOT EXISTS (SELECT 1 FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+    WHERE i.inhrelid = c.oid AND c.relispartition AND has_schema_privilege(p.relnamespace, 'USAGE')
+      AND has_any_column_privilege(p.oid, 'SELECT'))
+  AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+ORDER BY a.attnum"""
+# The same of MySQL and MariaDB, with what describes a column where SHOW CREATE TABLE is denied to the role.
+_MYSQL_READABLE = """
+SELECT table_name, column_name, column_type, is_nullable, column_comment FROM information_schema.columns
+WHERE table_schema = DATABASE() AND FIND_IN_SET('select', privileges) ORDER BY ordinal_position"""
 _MARIADB_CHECKS = """
 SELECT table_name, check_clause FROM information_schema.check_constraints
 WHERE constraint_schema = DATABASE() AND level = 'Column' ORDER BY 1, 2"""
 
 
+# Of each schema, by the name that qualifies its tables or None, its readable tables with their readable columns.
+Readable = Mapping[str | None, Mapping[str, Sequence[str]]]
+
+
 def server_tables(server: Server) -> tuple[list[Table], Quote]:
-    """The tables and views that the role may read, and the function that quotes their names.
+    """The tables, views and columns that the role may read, and the function that quotes their names.
 
     Raises:
         QueryFailed: The server refuses to tell.
         UserError: The connection is lost.
     """
-    readable: dict[str | None, set[str]] = {None: set()}
-    postgres = server.location.dialect == "postgres"
-    if postgres:
-        for schema, name, usual in server.fetch(_READABLE).rows:
-            readable.setdefault(None if usual == "true" else str(schema), set()).add(str(name))
     quote: Quote = server.connection.dialect.identifier_preparer.quote
-    extra = {} if postgres else _column_checks(server)
+    extra: dict[str, list[str]] = {}
+    undescribed: list[Table] = []
+    if server.location.dialect == "postgres":
+        readable = _postgres_readable(server)
+        described: Readable = readable
+    else:
+        columns = _mysql_readable(server)
+        readable = {None: {name: [column.name for column in table] for name, table in columns.items()}}
+        hidden = {name for name in columns if not _is_definition_shown(server, quote(name))}
+        undescribed = [Table(name, quote(name), columns[name]) for name in sorted(hidden)]
+        described = {None: {name: names for name, names in readable[None].items() if name not in hidden}}
+        extra = _column_checks(server)
     tables: list[Table] = []
     with server.failures():
         try:
-            for schema in sorted(readable, key=lambda name: name or ""):
-                tables += _reflect_schema(server, schema, readable[schema] if postgres else None)
+            for schema in sorted(described, key=lambda name: name or ""):
+                # An empty list of names would mean every table to the inspector.
+                tables += _reflect_schema(server, schema, described[schema]) if described[schema] else []
         finally:
             server.connection.rollback()
-    return [replace(table, checks=table.checks + tuple(extra.get(table.name, ()))) for table in tables], quote
+    tables = [replace(table, checks=table.checks + tuple(extra.get(table.name, ()))) for table in tables]
+    columns_by_table = {
+        _sql_name(schema, name, quote): frozenset(names)
+        for schema, names_by_table in readable.items()
+        for name, names in names_by_table.items()
+    }
+    dialect = server.location.dialect
+    return [only_columns(table, columns_by_table, dialect) for table in tables] + undescribed, quote
+
+
+def _postgres_readable(server: Server) -> dict[str | None, dict[str, list[str]]]:
+    readable: dict[str | None, dict[str, list[str]]] = {}
+    for schema, table, usual, column in server.fetch(_POSTGRES_READABLE).rows:
+        tables = readable.setdefault(None if usual == "true" else str(schema), {})
+        tables.setdefault(str(table), []).append(str(column))
+    return readable
+
+
+def _mysql_readable(server: Server) -> dict[str, tuple[Column, ...]]:
+    readable: dict[str, tuple[Column, ...]] = {}
+    for table, name, data_type, nullable, comment in server.fetch(_MYSQL_READABLE).rows:
+        column = Column(str(name), _plain_type(str(data_type)), nullable == "NO", comment=str(comment or "") or None)
+        readable[str(table)] = (*readable.get(str(table), ()), column)
+    return readable
+
+
+def _is_definition_shown(server: Server, sql_name: str) -> bool:
+    """Whether the role may see a table's CREATE statement, for which the right to read some columns is not enough."""
+    try:
+        server.fetch(f"SHOW CREATE TABLE {sql_name}")
+    except QueryFailed:
+        return False
+    return True
 
 
 def _column_checks(server: Server) -> dict[str, list[str]]:
@@ -57,14 +110,14 @@ def _column_checks(server: Server) -> dict[str, list[str]]:
     return checks
 
 
-def _reflect_schema(server: Server, schema: str | None, readable: set[str] | None) -> list[Table]:
-    """The tables and views of one schema, tables first."""
+def _reflect_schema(server: Server, schema: str | None, readable: Collection[str]) -> list[Table]:
+    """Some tables and views of one schema with all of their columns, tables first."""
     from sqlalchemy import inspect
     from sqlalchemy.engine.reflection import ObjectKind
 
     inspector = inspect(server.connection)
     quote: Quote = server.connection.dialect.identifier_preparer.quote
-    filters: dict[str, Any] = {"schema": schema, "filter_names": sorted(readable) if readable is not None else None}
+    filters: dict[str, Any] = {"schema": schema, "filter_names": sorted(readable)}
     everything, tables = {**filters, "kind": ObjectKind.ANY}, {**filters, "kind": ObjectKind.TABLE}
     columns: Mapping[Any, Any] = inspector.get_multi_columns(**everything)
     comments: Mapping[Any, Any] = inspector.get_multi_table_comment(**everything)
@@ -149,5 +202,10 @@ def _type_text(sql_type: Any, server: Server) -> str:
         text = str(sql_type.compile(dialect=server.connection.dialect))
     except CompileError:
         return ""
+    return _plain_type(text)
+
+
+def _plain_type(text: str) -> str:
+    """A type without the display width of an integer, the character set and the case-insensitive collation."""
     text = re.sub(r" (?:CHARACTER SET|CHARSET) \S+| COLLATE (?!\S+_(?:bin|cs)\b)\S+", "", text)
-    return re.sub(r"^((?!TINYINT)\w*INT(?:EGER)?)\(\d+\)", r"\1", text)
+    return re.sub(r"^((?!TINYINT)\w*INT(?:EGER)?)\(\d+\)", r"\1", text, flags=re.IGNORECASE)

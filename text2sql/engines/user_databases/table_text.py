@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import sqlglot
 from sqlglot import exp
@@ -78,6 +78,55 @@ class Table:
     checks: tuple[str, ...] = ()
     comment: str | None = None
     view: str | None = None
+
+
+def only_columns(table: Table, readable: Mapping[str, Collection[str]], dialect: Dialect) -> Table:
+    """A table without what names a column or a table that its role may not read.
+
+    Args:
+        table: The table with all of its columns.
+        readable: The readable columns of each readable table, by the table's name as queries must write it.
+        dialect: The dialect of the table's engine.
+    """
+    names = readable[table.sql_name]
+    tables = {name.rpartition(".")[2].strip('"`').lower() for name in readable}
+    columns = [column for column in table.columns if column.name in names]
+    is_whole = len(columns) == len(table.columns)
+
+    def is_told(expression: str) -> bool:
+        if is_whole:
+            return True
+        try:
+            tree = sqlglot.parse_one(expression, read=dialect)
+        except (SqlglotError, RecursionError, ValueError):
+            return False
+        return all(column.name in names for column in tree.find_all(exp.Column))
+
+    return replace(
+        table,
+        columns=tuple(
+            column if is_told(column.generated or "1") else replace(column, generated=None) for column in columns
+        ),
+        primary_key=table.primary_key if {*table.primary_key} <= {*names} else (),
+        uniques=tuple(unique for unique in table.uniques if {*unique} <= {*names}),
+        foreign_keys=tuple(
+            key
+            for key in table.foreign_keys
+            if {*key.columns} <= {*names} and {*key.parent_columns} <= {*readable.get(key.parent, ())}
+        ),
+        checks=tuple(check for check in table.checks if is_told(check)),
+        view=table.view and (table.view if is_whole and _tables_in(table.view, dialect) <= tables else ""),
+    )
+
+
+def _tables_in(query: str, dialect: Dialect) -> set[str]:
+    """The lower-case names of the tables that a query reads, without their schemas; none where it does not parse."""
+    try:
+        tree = sqlglot.parse_one(query.strip().rstrip(";"), read=dialect)
+    except (SqlglotError, RecursionError, ValueError):
+        return set()
+    own = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
+    return {node.name.lower() for node in tree.find_all(exp.Table) if isinstance(node.this, exp.Identifier)} - own
 
 
 def statements(tables: Sequence[Table], dialect: Dialect, quote: Quote) -> str:
