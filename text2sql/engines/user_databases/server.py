@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,15 @@ _SESSION: dict[Dialect, tuple[str, ...]] = {
         "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
         f"SET statement_timeout = '{_CATALOGUE_SECONDS}s'",
         "SET lock_timeout = '5s'",
+        "SET datestyle = 'ISO'",
         "SET idle_in_transaction_session_timeout = '600s'",
     ),
     "mysql": ("SET SESSION TRANSACTION READ ONLY", "SET SESSION lock_wait_timeout = 5"),
 }
+
+
+# PostgreSQL's types whose Python values say all that the server's do.
+_POSTGRES_PYTHON_TYPES = frozenset(("bool", "int2", "int4", "int8", "oid", "float4", "float8", "numeric", "bytea"))
 
 
 class Server:
@@ -192,6 +198,7 @@ def _run_postgres(raw: Any, sql: str, limits: Limits) -> Result:
     raw.rollback()
     try:
         with raw.cursor() as cursor:
+            _read_as_text(cursor)
             cursor.execute(f"SET LOCAL statement_timeout = {int(limits.seconds * 1000)}")
             stream = cursor.stream(sql, size=_FETCH_ROWS)
             rows, overflow = _fetch(stream, limits)
@@ -202,6 +209,20 @@ def _run_postgres(raw: Any, sql: str, limits: Limits) -> Result:
     finally:
         if not raw.closed:
             raw.rollback()
+
+
+def _read_as_text(cursor: Any) -> None:
+    """Has a cursor return what PostgreSQL writes for a value, unless it is one that Python has without loss.
+
+    The driver fails on a date that Python lacks, such as an infinite one or one before Christ.
+    """
+    from psycopg.types.string import TextLoader
+
+    for info in cursor.adapters.types:
+        if info.name not in _POSTGRES_PYTHON_TYPES:
+            cursor.adapters.register_loader(info.oid, TextLoader)
+        if info.array_oid:
+            cursor.adapters.register_loader(info.array_oid, TextLoader)
 
 
 def _describe_columns(raw: Any, sql: str) -> tuple[str, ...]:
@@ -222,7 +243,11 @@ def _run_mysql(raw: Any, sql: str, limits: Limits, *, mariadb: bool) -> tuple[Re
         cursor.execute(f"SET SESSION {timeout}")
         cursor.execute("START TRANSACTION READ ONLY")
     cursor = SSCursor(raw)
-    cursor.execute(sql)
+    decoders, raw.decoders = raw.decoders, _mysql_decoders()
+    try:
+        cursor.execute(sql)
+    finally:
+        raw.decoders = decoders
     columns = tuple(str(column[0]) for column in cursor.description or ())
     rows, overflow = _fetch(iter(cursor.fetchone, None), limits)
     if overflow:
@@ -230,6 +255,20 @@ def _run_mysql(raw: Any, sql: str, limits: Limits, *, mariadb: bool) -> tuple[Re
     cursor.close()
     raw.rollback()
     return Result(columns, rows, overflow), True
+
+
+@cache
+def _mysql_decoders() -> dict[int, Callable[[Any], Any]]:
+    """The driver's decoders of numbers alone, and one of bits: every other value is what the server writes.
+
+    Python has no date 0000-00-00, and none of its types is a TIME of more than a day.
+    """
+    from pymysql.constants import FIELD_TYPE
+    from pymysql.converters import decoders
+
+    numbers = ("TINY", "SHORT", "LONG", "LONGLONG", "INT24", "YEAR", "FLOAT", "DOUBLE", "DECIMAL", "NEWDECIMAL")
+    kept = {code: decoders[code] for code in (getattr(FIELD_TYPE, name) for name in numbers) if code in decoders}
+    return {**kept, FIELD_TYPE.BIT: lambda bits: int.from_bytes(bits, "big")}
 
 
 def _fetch(stream: Iterator[Sequence[Any]], limits: Limits) -> tuple[list[Row], bool]:
