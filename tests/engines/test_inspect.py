@@ -248,6 +248,24 @@ def test_hundreds_of_tables_are_read_in_bulk(postgres_text: Callable[..., str]) 
     assert text.count("CREATE TABLE") == 302
 
 
+@pytest.mark.parametrize("kind", ["postgres", "mysql"])
+@pytest.mark.filterwarnings("error")
+def test_names_and_types_that_the_inspector_does_not_know(kind: str) -> None:
+    mark, data_type = ('"', "xml") if kind == "postgres" else ("`", "geometry")
+    names = ["100%", "%s", "%%", "a/b", "new\nline"]
+    tables = [
+        f"CREATE TABLE {mark}is {name}{mark} (id INTEGER, {mark}{name}{mark} VARCHAR(9), odd {data_type})"
+        for name in names
+    ]
+    with server_shop(postgres_admin() if kind == "postgres" else mysql_admin(), *tables) as (reader, _):
+        database = UserDatabase.read(reader)
+        for name in names:
+            assert f"{mark}{name}{mark} VARCHAR(9)".lower() in database.schema.text.lower()
+            assert database.first_rows(f"is {name}", 1) == (["id", name, "odd"], [])
+            assert database.run(f"SELECT {mark}{name}{mark} FROM {mark}is {name}{mark}").columns == (name,)
+    assert database.schema.text.lower().count(f"odd {data_type}") == len(names)
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgres", "mysql"])
 def test_a_database_without_tables(kind: str, tmp_path: Path) -> None:
     if kind == "sqlite":

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from text2sql.engines.user_databases.server import Server
-from text2sql.engines.user_databases.table_text import Column, ForeignKey, Quote, Table, only_columns
+from text2sql.engines.user_databases.table_text import Column, ForeignKey, Quote, Table, only_readable
 from text2sql.sql.sandbox import QueryFailed
 
 # Columns of tables and views that the role may read, without the objects of extensions. A partition is left out where
 # the role may read the table that it is part of.
 _POSTGRES_READABLE = r"""
-SELECT n.nspname, c.relname, n.nspname = current_schema(), a.attname
+SELECT n.nspname, c.relname, n.nspname = current_schema(), a.attname, format_type(a.atttypid, a.atttypmod)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'
   AND has_schema_privilege(n.oid, 'USAGE') AND a.attnum > 0 AND NOT a.attisdropped
@@ -34,8 +35,9 @@ SELECT table_name, check_clause FROM information_schema.check_constraints
 WHERE constraint_schema = DATABASE() AND level = 'Column' ORDER BY 1, 2"""
 
 
-# Of each schema, by the name that qualifies its tables or None, its readable tables with their readable columns.
-Readable = Mapping[str | None, Mapping[str, Sequence[str]]]
+# Of each schema, by the name that qualifies its tables or None: the readable columns of its readable tables. What else
+# a column has is for SQLAlchemy's inspector.
+Readable = Mapping[str | None, Mapping[str, Sequence[Column]]]
 
 
 def server_tables(server: Server) -> tuple[list[Table], Quote]:
@@ -45,51 +47,62 @@ def server_tables(server: Server) -> tuple[list[Table], Quote]:
         QueryFailed: The server refuses to tell.
         UserError: The connection is lost.
     """
-    quote: Quote = server.connection.dialect.identifier_preparer.quote
-    extra: dict[str, list[str]] = {}
-    undescribed: list[Table] = []
-    if server.location.dialect == "postgres":
-        readable = _postgres_readable(server)
-        described: Readable = readable
-    else:
-        columns = _mysql_readable(server)
-        readable = {None: {name: [column.name for column in table] for name, table in columns.items()}}
-        hidden = {name for name in columns if not _is_definition_shown(server, quote(name))}
-        undescribed = [Table(name, quote(name), columns[name]) for name in sorted(hidden)]
-        described = {None: {name: names for name, names in readable[None].items() if name not in hidden}}
-        extra = _column_checks(server)
-    tables: list[Table] = []
-    with server.failures():
-        try:
-            for schema in sorted(described, key=lambda name: name or ""):
-                # An empty list of names would mean every table to the inspector.
-                tables += _reflect_schema(server, schema, described[schema]) if described[schema] else []
-        finally:
-            server.connection.rollback()
-    tables = [replace(table, checks=table.checks + tuple(extra.get(table.name, ()))) for table in tables]
-    columns_by_table = {
-        _sql_name(schema, name, quote): frozenset(names)
-        for schema, names_by_table in readable.items()
-        for name, names in names_by_table.items()
+    preparer = server.connection.dialect.identifier_preparer
+
+    def quote(name: str) -> str:
+        # SQLAlchemy doubles the sign for drivers' parameters, which no query here has.
+        return str(preparer.quote(name)).replace("%%", "%")
+
+    postgres = server.location.dialect == "postgres"
+    readable = _postgres_readable(server) if postgres else _mysql_readable(server)
+    extra = {} if postgres else _column_checks(server)
+    types = {
+        _sql_name(schema, name, quote): {column.name: column.type for column in columns}
+        for schema, tables in readable.items()
+        for name, columns in tables.items()
     }
-    dialect = server.location.dialect
-    return [only_columns(table, columns_by_table, dialect) for table in tables] + undescribed, quote
+    result: list[Table] = []
+    for schema in sorted(readable, key=lambda name: name or ""):
+        names = [name for name in readable[schema] if postgres or _is_definition_shown(server, quote(name))]
+        described = {table.name: table for table in _reflect_schema(server, schema, names, quote)}
+        for name, table in described.items():
+            described[name] = replace(table, checks=table.checks + tuple(extra.get(name, ())))
+        plain = [
+            Table(name, _sql_name(schema, name, quote), tuple(columns)) for name, columns in readable[schema].items()
+        ]
+        # The inspector skips what it cannot read, such as a column whose name has two lines.
+        result += [
+            only_readable(described[table.name], types, server.location.dialect)
+            if table.name in described and _names(table) <= _names(described[table.name])
+            else table
+            for table in sorted(plain, key=lambda table: _rank(table.name, described))
+        ]
+    return result, quote
 
 
-def _postgres_readable(server: Server) -> dict[str | None, dict[str, list[str]]]:
-    readable: dict[str | None, dict[str, list[str]]] = {}
-    for schema, table, usual, column in server.fetch(_POSTGRES_READABLE).rows:
+def _names(table: Table) -> set[str]:
+    return {column.name for column in table.columns}
+
+
+def _rank(name: str, described: Mapping[str, Table]) -> tuple[bool, str]:
+    """The place of a table: views follow tables."""
+    return name in described and described[name].view is not None, name
+
+
+def _postgres_readable(server: Server) -> Readable:
+    readable: dict[str | None, dict[str, list[Column]]] = {}
+    for schema, table, usual, name, data_type in server.fetch(_POSTGRES_READABLE).rows:
         tables = readable.setdefault(None if usual == "true" else str(schema), {})
-        tables.setdefault(str(table), []).append(str(column))
+        tables.setdefault(str(table), []).append(Column(str(name), str(data_type)))
     return readable
 
 
-def _mysql_readable(server: Server) -> dict[str, tuple[Column, ...]]:
-    readable: dict[str, tuple[Column, ...]] = {}
+def _mysql_readable(server: Server) -> Readable:
+    readable: dict[str, list[Column]] = {}
     for table, name, data_type, nullable, comment in server.fetch(_MYSQL_READABLE).rows:
         column = Column(str(name), _plain_type(str(data_type)), nullable == "NO", comment=str(comment or "") or None)
-        readable[str(table)] = (*readable.get(str(table), ()), column)
-    return readable
+        readable.setdefault(str(table), []).append(column)
+    return {None: readable}
 
 
 def _is_definition_shown(server: Server, sql_name: str) -> bool:
@@ -110,14 +123,28 @@ def _column_checks(server: Server) -> dict[str, list[str]]:
     return checks
 
 
-def _reflect_schema(server: Server, schema: str | None, readable: Collection[str]) -> list[Table]:
-    """Some tables and views of one schema with all of their columns, tables first."""
+def _reflect_schema(server: Server, schema: str | None, names: Collection[str], quote: Quote) -> list[Table]:
+    """Some tables and views of one schema with all of their columns, as SQLAlchemy's inspector describes them."""
+    from sqlalchemy.exc import SAWarning
+
+    if not names:
+        # An empty list of names would mean every table to the inspector.
+        return []
+    with server.failures(), warnings.catch_warnings():
+        # It warns of types that it does not know and of lines that it cannot read; both are known here from elsewhere.
+        warnings.simplefilter("ignore", SAWarning)
+        try:
+            return _inspect(server, schema, names, quote)
+        finally:
+            server.connection.rollback()
+
+
+def _inspect(server: Server, schema: str | None, names: Collection[str], quote: Quote) -> list[Table]:
     from sqlalchemy import inspect
     from sqlalchemy.engine.reflection import ObjectKind
 
     inspector = inspect(server.connection)
-    quote: Quote = server.connection.dialect.identifier_preparer.quote
-    filters: dict[str, Any] = {"schema": schema, "filter_names": sorted(readable)}
+    filters: dict[str, Any] = {"schema": schema, "filter_names": sorted(names)}
     everything, tables = {**filters, "kind": ObjectKind.ANY}, {**filters, "kind": ObjectKind.TABLE}
     columns: Mapping[Any, Any] = inspector.get_multi_columns(**everything)
     comments: Mapping[Any, Any] = inspector.get_multi_table_comment(**everything)
@@ -127,7 +154,7 @@ def _reflect_schema(server: Server, schema: str | None, readable: Collection[str
     checks: Mapping[Any, Any] = inspector.get_multi_check_constraints(**tables)
     views = {*inspector.get_view_names(schema), *_materialized_views(inspector, schema)}
     result = []
-    for key in sorted(columns, key=lambda key: (key[1] in views, key[1])):
+    for key in columns:
         name = key[1]
         result.append(
             Table(
