@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -359,3 +360,16 @@ def test_a_table_of_bits_and_of_days_that_are_none() -> None:
     )
     with server_shop(mysql_admin(), *table) as (reader, _), open_database(locate(reader)) as database:
         assert database.run("SELECT b, d, t FROM odd").rows == [(5, "0000-00-00", "2020-01-01 01:02:03.500")]
+
+
+@pytest.mark.parametrize("option", ["charset=fooo", "foo=bar", "connect_timeout=x1", "cursorclass=x1"])
+def test_an_option_of_a_url_that_cannot_be_used_is_one_sentence(option: str) -> None:
+    with server_shop(mysql_admin()) as (reader, _):
+        mark = "&" if "?" in reader else "?"
+        with (
+            pytest.raises(UserError, match=r"an option behind the \? of the URL") as told,
+            open_database(locate(f"{reader}{mark}{option}")),
+        ):
+            pass
+    # Options may be secrets, however short.
+    assert not re.search(rf"\b{option.partition('=')[2]}\b", str(told.value))

@@ -64,12 +64,17 @@ class Server:
         """
         from sqlalchemy.exc import SQLAlchemyError
 
-        engine = _engine(location)
         try:
+            engine = _engine(location)
             server = cls(location, engine, engine.connect())
         except (SQLAlchemyError, OSError, UnicodeError, _driver_error(location.dialect)) as error:
-            engine.dispose()
             raise UserError(f"{what}: {explain_connection_failure(location, _cause(error))}") from None
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
+            # SQLAlchemy and PyMySQL take the options of a URL as they come.
+            raise UserError(
+                f"{what}: {location.display_name}: an option behind the ? of the URL cannot be used "
+                f"({location.redact(first_line(error))}). Mend it, or leave it out."
+            ) from None
         try:
             server._check_version(what)
             if not allow_writable_role:
