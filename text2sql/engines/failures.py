@@ -55,7 +55,8 @@ def to_query_failed(error: BaseException) -> QueryFailed:
     code = error_code(error)
     if code in _TIMEOUT_CODES:
         return QueryFailed("timeout", "it takes too long")
-    if code in _MEMORY_CODES:
+    # A limit of the server's is not always one of memory: chr(0) breaks one too.
+    if code in _MEMORY_CODES and "null character" not in error_text(error):
         return QueryFailed("timeout", "it takes too much memory", out_of_memory=True)
     if code in _READ_ONLY_CODES:
         return QueryFailed("refused", "it writes")
