@@ -63,8 +63,15 @@ def server_tables(server: Server) -> tuple[list[Table], Quote]:
     }
     result: list[Table] = []
     for schema in sorted(readable, key=lambda name: name or ""):
-        names = [name for name in readable[schema] if postgres or _is_definition_shown(server, quote(name))]
-        described = {table.name: table for table in _reflect_schema(server, schema, names, quote)}
+        try:
+            reflected = _reflect_schema(server, schema, readable[schema], quote)
+        except QueryFailed:
+            # One table whose definition is denied fails all of them. To ask for each takes as long as to read it.
+            if postgres:
+                raise
+            names = [name for name in readable[schema] if _is_definition_shown(server, quote(name))]
+            reflected = _reflect_schema(server, schema, names, quote)
+        described = {table.name: table for table in reflected}
         for name, table in described.items():
             described[name] = replace(table, checks=table.checks + tuple(extra.get(name, ())))
         plain = [
