@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -220,7 +221,7 @@ def baseline(pair: Pair, databases: int = 10, rows: int = 20) -> bool:
     db.set_progress_handler(count, 1000)
     try:
         for table in tables:
-            db.execute(table.ddl(checks=False))
+            db.execute(replace(table, checks=[]).ddl())
         for _ in range(databases):
             for table in tables:
                 values = ",".join("?" * len(table.columns))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -300,3 +301,92 @@ def test_a_file_that_is_damaged_meanwhile(tmp_path: Path) -> None:
 def _read(location: Location) -> None:
     with open_database(location) as database:
         database.run("SELECT * FROM orders")
+
+
+# What Python has no value for, as a column of each engine and as the engine writes it.
+ODD_VALUES = {
+    "postgres": [
+        ("DATE 'infinity'", "infinity"),
+        ("DATE '0044-03-15 BC'", "0044-03-15 BC"),
+        ("TIMESTAMP '12000-01-01'", "12000-01-01 00:00:00"),
+        ("INTERVAL '178000000 years'", "178000000 years"),
+        ("TIME '24:00:00'", "24:00:00"),
+        ("NUMERIC 'NaN'", "NaN"),
+        ("NUMERIC '1e5000'", "1" + 5000 * "0"),
+        ("ARRAY[DATE '-infinity', NULL]", "{-infinity,NULL}"),
+        ("'{\"a\": [1]}'::jsonb", '{"a": [1]}'),
+        ("'[1,9)'::int4range", "[1,9)"),
+    ],
+    "mysql": [
+        ("CAST('0000-00-00' AS DATE)", "0000-00-00"),
+        ("TIME('838:59:59')", "838:59:59"),
+        ("TIME('-25:00:00')", "-25:00:00"),
+        ("TIMESTAMP('2020-01-01 00:00:00')", "2020-01-01 00:00:00"),
+    ],
+    "duckdb": [
+        ("DATE 'infinity'", "infinity"),
+        ("DATE '0044-03-15 (BC)'", "0044-03-15 (BC)"),
+        ("TIMESTAMP_NS '2020-01-01 00:00:00.123456789'", "2020-01-01 00:00:00.123456789"),
+        ("INTERVAL 1 MONTH", "1 month"),
+        ("170141183460469231731687303715884105727::HUGEINT", 2**127 - 1),
+        ("340282366920938463463374607431768211455::UHUGEINT", 2**128 - 1),
+        ("[{'a': INTERVAL 1 MONTH}]", "[{'a': 1 month}]"),
+        ("TIME '24:00:00'", "24:00:00"),
+    ],
+}
+
+
+def test_a_value_that_python_lacks_is_shown_as_the_engine_writes_it(database: Database) -> None:
+    pairs = ODD_VALUES.get(database.location.dialect, [])
+    for expression, shown in pairs:
+        assert database.run(f"SELECT {expression} AS x, 1").rows == [(shown, 1)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT list_aggregate(range(2000000000), 'sum')",
+        "SELECT list(i) FROM range(500000000) t(i)",
+        "SELECT repeat('x', 4000000000)",
+        "SELECT string_agg(repeat('x', 1000000), '') FROM range(100000)",
+    ],
+)
+def test_a_query_that_takes_all_memory_of_its_process_is_one_sentence(sql: str, tmp_path: Path) -> None:
+    with open_database(locate(str(duckdb_shop(tmp_path / "shop.duckdb")))) as database:
+        with pytest.raises(QueryFailed, match=r"too much memory|takes too long") as told:
+            database.run(sql, Limits(seconds=5))
+        assert told.value.kind == "timeout"
+        # The next query has a process again.
+        assert database.run("SELECT COUNT(*) FROM orders").rows == [(3,)]
+
+
+def test_a_function_that_is_not_interrupted_is_ended(tmp_path: Path) -> None:
+    with open_database(locate(str(duckdb_shop(tmp_path / "shop.duckdb")))) as database:
+        started = time.monotonic()
+        with pytest.raises(QueryFailed, match="takes too long"):
+            database.run("SELECT length(repeat('yz', 900000000))", Limits(seconds=0.05))
+        assert time.monotonic() - started < 30
+        assert database.run("SELECT * FROM range(1000000000000)", Limits(rows=2)).rows == [(0,), (1,)]
+
+
+def test_a_table_of_bits_and_of_days_that_are_none() -> None:
+    table = (
+        "CREATE TABLE odd (b BIT(8), d DATE, t TIMESTAMP(3) NULL)",
+        "SET sql_mode = ''",
+        "INSERT INTO odd VALUES (b'101', '0000-00-00', '2020-01-01 01:02:03.5')",
+    )
+    with server_shop(mysql_admin(), *table) as (reader, _), open_database(locate(reader)) as database:
+        assert database.run("SELECT b, d, t FROM odd").rows == [(5, "0000-00-00", "2020-01-01 01:02:03.500")]
+
+
+@pytest.mark.parametrize("option", ["charset=fooo", "foo=bar", "connect_timeout=x1", "cursorclass=x1"])
+def test_an_option_of_a_url_that_cannot_be_used_is_one_sentence(option: str) -> None:
+    with server_shop(mysql_admin()) as (reader, _):
+        mark = "&" if "?" in reader else "?"
+        with (
+            pytest.raises(UserError, match=r"an option behind the \? of the URL") as told,
+            open_database(locate(f"{reader}{mark}{option}")),
+        ):
+            pass
+    # Options may be secrets, however short.
+    assert not re.search(rf"\b{option.partition('=')[2]}\b", str(told.value))

@@ -112,6 +112,82 @@ def test_postgres_shows_what_the_role_may_read_and_nothing_else(postgres_text: C
         assert hidden not in text
 
 
+def test_postgres_shows_a_role_of_another_schema_nothing_of_public(postgres_text: Callable[..., str]) -> None:
+    text = postgres_text(
+        "DROP VIEW lisbon",
+        "CREATE TABLE salaries (x integer)",
+        "DO $$ BEGIN EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %I', current_database()); END $$",
+        "CREATE SCHEMA hr",
+        "CREATE TABLE hr.staff (id integer PRIMARY KEY)",
+        "GRANT USAGE ON SCHEMA hr TO PUBLIC",
+        "GRANT SELECT ON hr.staff TO PUBLIC",
+    )
+    assert text.splitlines() == ["CREATE TABLE hr.staff (", "  id INTEGER PRIMARY KEY", ");"]
+
+
+def test_postgres_shows_the_columns_that_the_role_may_read(postgres_text: Callable[..., str]) -> None:
+    text = postgres_text(
+        "CREATE TABLE pay (id integer PRIMARY KEY, secret integer UNIQUE CHECK (secret > 0), boss integer "
+        "REFERENCES pay, mine integer GENERATED ALWAYS AS (secret * 2) STORED, hidden_id integer)",
+        "CREATE TABLE hidden (id integer PRIMARY KEY)",
+        "ALTER TABLE pay ADD FOREIGN KEY (hidden_id) REFERENCES hidden",
+        "CREATE VIEW seen AS SELECT id FROM hidden",
+        "GRANT SELECT (id, boss, mine, hidden_id) ON pay TO PUBLIC",
+        "GRANT SELECT ON seen TO PUBLIC",
+    )
+    start = text.index("CREATE TABLE pay")
+    assert text[start : text.index(";", start) + 1].splitlines() == [
+        "CREATE TABLE pay (",
+        "  id INTEGER PRIMARY KEY,",
+        "  boss INTEGER,",
+        "  mine INTEGER,",
+        "  hidden_id INTEGER,",
+        "  FOREIGN KEY (boss) REFERENCES pay (id)",
+        ");",
+    ]
+    # A view may be read without the table that it reads.
+    assert "CREATE TABLE seen ( -- a view" in text and "hidden (" not in text and "FROM hidden" not in text
+
+
+def test_mysql_shows_the_tables_and_columns_that_the_role_may_read() -> None:
+    tables = (
+        "CREATE TABLE pay (id INT PRIMARY KEY COMMENT 'of it', secret INT UNIQUE, grade VARCHAR(9) NOT NULL)",
+        "CREATE TABLE hidden (id INT)",
+        "CREATE TABLE only_written (id INT)",
+        "CREATE VIEW seen AS SELECT id FROM hidden",
+        "CREATE TABLE gone (id INT)",
+        "CREATE VIEW broken AS SELECT id FROM gone",
+        "DROP TABLE gone",
+    )
+    with server_shop(mysql_admin(), *tables) as (reader, owner):
+        name = reader.rpartition("/")[2]
+        for host in ("localhost", "127.0.0.1", "%"):
+            role = f"'{name[:30]}'@'{host}'"
+            execute(
+                owner,
+                f"REVOKE ALL ON {name}.* FROM {role}",
+                f"GRANT SELECT (id, grade) ON {name}.pay TO {role}",
+                f"GRANT SELECT ON {name}.seen TO {role}",
+                f"GRANT SELECT ON {name}.broken TO {role}",
+                f"GRANT INSERT ON {name}.only_written TO {role}",
+                f"GRANT SELECT, SHOW VIEW ON {name}.orders TO {role}",
+            )
+        database = UserDatabase.read(reader, allow_writable_role=True)
+        assert database.first_rows("pay", 3) == (["id", "grade"], [])
+    lines = database.schema.text.splitlines()
+    assert [line for line in lines if line.startswith("CREATE")] == [
+        "CREATE TABLE orders (",
+        "CREATE TABLE pay (",
+        "CREATE TABLE seen (",
+    ]
+    start = lines.index("CREATE TABLE pay (")
+    assert [line.lower() for line in lines[start + 1 : start + 3]] == [
+        "  id int not null, -- of it",
+        "  grade varchar(9) not null",
+    ]
+    assert not any("FOREIGN KEY" in line for line in lines)
+
+
 def test_mysql_comments_enumerations_and_names() -> None:
     table = (
         "CREATE TABLE `order` (id INT AUTO_INCREMENT PRIMARY KEY COMMENT 'of the bill', state ENUM('open', 'paid'), "
@@ -170,6 +246,24 @@ def test_hundreds_of_tables_are_read_in_bulk(postgres_text: Callable[..., str]) 
     made = [f"CREATE TABLE t{i} (id integer PRIMARY KEY, a text)" for i in range(300)]
     text = postgres_text("; ".join([*made, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC"]))
     assert text.count("CREATE TABLE") == 302
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mysql"])
+@pytest.mark.filterwarnings("error")
+def test_names_and_types_that_the_inspector_does_not_know(kind: str) -> None:
+    mark, data_type = ('"', "xml") if kind == "postgres" else ("`", "geometry")
+    names = ["100%", "%s", "%%", "a/b", "new\nline"]
+    tables = [
+        f"CREATE TABLE {mark}is {name}{mark} (id INTEGER, {mark}{name}{mark} VARCHAR(9), odd {data_type})"
+        for name in names
+    ]
+    with server_shop(postgres_admin() if kind == "postgres" else mysql_admin(), *tables) as (reader, _):
+        database = UserDatabase.read(reader)
+        for name in names:
+            assert f"{mark}{name}{mark} VARCHAR(9)".lower() in database.schema.text.lower()
+            assert database.first_rows(f"is {name}", 1) == (["id", name, "odd"], [])
+            assert database.run(f"SELECT {mark}{name}{mark} FROM {mark}is {name}{mark}").columns == (name,)
+    assert database.schema.text.lower().count(f"odd {data_type}") == len(names)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgres", "mysql"])

@@ -55,7 +55,8 @@ def to_query_failed(error: BaseException) -> QueryFailed:
     code = error_code(error)
     if code in _TIMEOUT_CODES:
         return QueryFailed("timeout", "it takes too long")
-    if code in _MEMORY_CODES:
+    # A limit of the server's is not always one of memory: chr(0) breaks one too.
+    if code in _MEMORY_CODES and "null character" not in error_text(error):
         return QueryFailed("timeout", "it takes too much memory", out_of_memory=True)
     if code in _READ_ONLY_CODES:
         return QueryFailed("refused", "it writes")
@@ -67,13 +68,17 @@ def explain_connection_failure(location: Location, error: BaseException) -> str:
     # Only the driver's words are redacted: a password may equal a word of our own message.
     message, code = location.redact(first_line(error)), error_code(error)
     text = error_text(error)
-    has_password = location.url is not None and bool(location.url.password)
+    in_url = location.url is not None and bool(location.url.password)
+    # The driver may have found one elsewhere, as in PGPASSWORD.
+    has_password = in_url or "password authentication failed" in text
     if code in _PASSWORD_CODES or re.search(
         r"password authentication failed|no password supplied|authentication failed", text
     ):
         problem = "the password is wrong, or the user is unknown" if has_password else "it wants a password"
         advice = "Write it as USER:${NAME}@HOST and put the password into the variable NAME"
         reason = f"{problem} ({message}). {advice}."
+    elif re.search(r"invalid \w+ value|invalid connection option|invalid command-line argument", text):
+        reason = f"an option behind the ? of the URL is refused ({message}). Mend it, or leave it out."
     elif code in _NO_DATABASE_CODES or re.search(r'database "[^"]*" does not exist', text):
         reason = (
             f"the server has no such database, or the user may not read it ({message}). "

@@ -202,7 +202,7 @@ def _refusal_reasons(tree: exp.Expr, dialect: Dialect, scope: ReadScope) -> Iter
         if isinstance(node, exp.Func):
             yield from _function_reasons(node, dialect)
         if isinstance(node, exp.Table):
-            yield from _table_reasons(node, cte_names, scope)
+            yield from _table_reasons(node, cte_names, scope, dialect)
 
 
 def _function_reasons(node: exp.Func, dialect: Dialect) -> Iterator[str]:
@@ -213,7 +213,7 @@ def _function_reasons(node: exp.Func, dialect: Dialect) -> Iterator[str]:
                 yield f"it calls {name.lower()}(), which {what}"
 
 
-def _table_reasons(node: exp.Table, cte_names: set[str], scope: ReadScope) -> Iterator[str]:
+def _table_reasons(node: exp.Table, cte_names: set[str], scope: ReadScope, dialect: Dialect) -> Iterator[str]:
     if not isinstance(node.this, exp.Identifier):
         return
     name, qualifier, catalogue = node.name.lower(), node.db.lower(), node.catalog.lower()
@@ -225,5 +225,5 @@ def _table_reasons(node: exp.Table, cte_names: set[str], scope: ReadScope) -> It
             yield f"it reads the system table {shown}"
     elif scope.schemas is not None and qualifier and (qualifier not in scope.schemas):
         yield f"it reads {shown}, which is not in its schema"
-    elif _FILE_NAME.search(name):
+    elif dialect == "duckdb" and _FILE_NAME.search(name):
         yield f"it reads the file {shown}"

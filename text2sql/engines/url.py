@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 FORMS = "a file, sqlite:///FILE, duckdb:///FILE, postgresql://USER@HOST/NAME or mysql://USER@HOST/NAME"
+# From so many characters on an option's value is masked within words too.
+_SECRET_CHARACTERS = 4
 # An environment variable within a URL.
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 # The signatures of database files: offset, bytes, dialect.
@@ -54,15 +56,16 @@ class Location:
         options = [
             value for values in self.url.query.values() for value in ([values] if isinstance(values, str) else values)
         ]
-        # A short option, such as a port number, may be part of other words.
-        return tuple(
-            text for text in (str(self.url.password or ""), *options) if len(text) >= 4 or text == self.url.password
-        )
+        return (str(self.url.password or ""), *options)
 
     def redact(self, text: str) -> str:
         """A driver's message with the secrets masked."""
+        password = self.url and self.url.password
         for secret in filter(None, self.secrets):
-            text = text.replace(secret, "***")
+            # A short option, such as a port number, may be part of other words.
+            is_part_of_words = len(secret) < _SECRET_CHARACTERS and secret != password
+            pattern = rf"(?<!\w){re.escape(secret)}(?!\w)" if is_part_of_words else re.escape(secret)
+            text = re.sub(pattern, "***", text)
         return text
 
 

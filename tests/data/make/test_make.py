@@ -291,3 +291,39 @@ def test_the_audit_finds_nothing_in_what_was_made(place: str, tmp_path: Path) ->
         if found:
             smelling[example.question, example.answer] = found
     assert not smelling
+
+
+def test_what_cannot_be_asked_about_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd_names = (" ", "/", 'a"b', "{z}", "x" * 300, "100%", "new\nline", "select", "été")
+    with closing(sqlite3.connect(tmp_path / "odd.db")) as database, database:
+        for number, odd in enumerate(odd_names):
+            name = '"' + odd.replace('"', '""') + '"'
+            database.execute(f"CREATE TABLE t{number} (id INTEGER PRIMARY KEY, {name} TEXT, v INTEGER)")
+            database.execute(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, name TEXT, v REAL)")
+            for row in range(40):
+                database.execute(f"INSERT INTO t{number} VALUES (?, ?, ?)", (row, "abc"[row % 3], row * 7))
+                value = float("inf") if row % 5 == 0 else row * 1.5
+                database.execute(f"INSERT INTO {name} VALUES (?, ?, ?)", (row, f"n{row}", value))
+        database.execute("CREATE TABLE no_rows (id INTEGER, v INTEGER)")
+        database.execute("CREATE TABLE pictures (picture BLOB)")
+        database.execute("INSERT INTO pictures VALUES (x'00ff')")
+        database.execute("CREATE TABLE extremes (id INTEGER PRIMARY KEY, v REAL, w REAL)")
+        database.executemany("INSERT INTO extremes VALUES (?, ?, 9e999)", [(n, (-1) ** n * 1e308) for n in range(9)])
+        database.execute("CREATE VIEW broken AS SELECT x FROM nowhere")
+    rows = made(str(tmp_path / "odd.db"), tmp_path / "mine.jsonl", 200)
+    told = capsys.readouterr().out
+    (line,) = [line for line in told.splitlines() if line.startswith("Not asked about: ")]
+    for name in (
+        '" "',
+        't1."/"',
+        '"a""b"',
+        '"{z}"',
+        "no_rows (it has no rows)",
+        "pictures (",
+        "extremes.v",
+        "extremes.w",
+    ):
+        assert name in line
+    assert len(rows) == 200
+    for name in ('"100%"', '"select"', '"été"'):
+        assert any(name in row["answer"] for row in rows)

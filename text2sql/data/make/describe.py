@@ -6,7 +6,7 @@ import re
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -28,6 +28,8 @@ SAMPLE = Limits(seconds=60.0, rows=2000, size=32 * 2**20)
 _MAX_CATEGORY_VALUES = 30
 # Characters of a value that a question quotes.
 _MAX_QUOTED_CHARACTERS = 60
+# Texts that a question and its patterns can hold.
+_QUOTABLE = re.compile(r"[^\\\n\t{}\"]*")
 _LABEL_NAME = re.compile(r"(?:^|_)(?:name|title|label|subject|headline)$")
 _IDENTIFIER_NAME = re.compile(
     r"(?:^|_)(?:id|ids|code|no|nr|number|zip|postcode|phone|fax|uuid|guid|key|latitude|longitude)$"
@@ -35,6 +37,8 @@ _IDENTIFIER_NAME = re.compile(
 _SUMMABLE_NAME = re.compile(
     r"(?:amount|total|sales|revenue|quantity|qty|cost|budget|profit|points|votes|goals|population|count)"
 )
+# The greatest number that is asked about; up to it a float has every whole number.
+_MAX_NUMBER = 10**15
 _YEARS = range(1500, 2101)
 # Abbreviations in names that stand for one word only.
 _ABBREVIATIONS = {
@@ -85,45 +89,80 @@ _TRUE_FALSE_TEXTS = (
 _DAY = re.compile(r"(\d{4})-\d{2}-\d{2}")
 
 
-def describe_database(database: Database, schema: DatabaseSchema) -> View:
+@dataclass(frozen=True)
+class Description:
+    """What the shapes may ask about in a database, and what they may not.
+
+    Attributes:
+        view: The tables with rows, and a sample of the rows of each.
+        left_out: The tables and columns that are not asked about, each with the reason.
+    """
+
+    view: View
+    left_out: tuple[str, ...]
+
+
+def describe_database(database: Database, schema: DatabaseSchema) -> Description:
     """Describes what the shapes may ask about in a database.
 
     Args:
         database: An open connection.
         schema: The database's schema.
-
-    Returns:
-        The tables with rows, and a sample of the rows of each.
     """
     declared_tables = read_tables(schema.text)
+    declared_schema = parse_schema(schema.text)
     tables, rows = [], {}
-    for name, table in parse_schema(schema.text).tables.items():
-        if name not in declared_tables:
-            continue
+    left_out: list[str] = []
+    for name, table in declared_schema.tables.items():
         sql_name = schema.sql_names.get(name) or _quote_if_needed(table.name)
-        sampled = _sample_rows(database, sql_name, declared_tables[name])
-        if sampled is None:
+        try:
+            if name not in declared_tables:
+                raise _NotAskedAbout("its declaration cannot be read")
+            size, sample = _sample_rows(database, sql_name, declared_tables[name])
+            description = _describe_table(
+                sql_name, table, declared_tables[name], size, sample, database.location.dialect
+            )
+        except _NotAskedAbout as reason:
+            left_out.append(f"{_one_line(sql_name)} ({reason})")
             continue
-        size, sample = sampled
-        description = _describe_table(sql_name, table, declared_tables[name], size, sample, database.location.dialect)
-        if description is not None:
-            tables.append((name, description))
-            rows[sql_name] = sample
-    linked_tables = _link_foreign_keys(dict(tables), parse_schema(schema.text))
-    return View(Domain(database.location.display_name, "train", linked_tables, _bridges(linked_tables)), rows)
+        tables.append((name, description))
+        rows[sql_name] = sample
+        described = {column.name for column in description.columns}
+        columns = [_sql_name(token, database.location.dialect) for token in declared_tables[name].columns]
+        left_out += [f"{_one_line(f'{sql_name}.{column}')}" for column in columns if column not in described]
+    linked_tables = _link_foreign_keys(dict(tables), declared_schema)
+    domain = Domain(database.location.display_name, "train", linked_tables, _bridges(linked_tables))
+    return Description(View(domain, rows), tuple(left_out))
 
 
-def _sample_rows(database: Database, sql_name: str, declared_table: DeclaredTable) -> tuple[int, list[Row]] | None:
-    """The number of a table's rows, and its first rows by the SQL names of columns; None if it cannot be read."""
+class _NotAskedAbout(Exception):
+    """Nothing can be asked about a table; the message says why."""
+
+
+def _one_line(name: str) -> str:
+    text = " ".join(name.split())
+    return text if len(text) <= _MAX_QUOTED_CHARACTERS else text[: _MAX_QUOTED_CHARACTERS - 1] + "…"
+
+
+def _sample_rows(database: Database, sql_name: str, declared_table: DeclaredTable) -> tuple[int, list[Row]]:
+    """The number of a table's rows, and its first rows by the SQL names of columns.
+
+    Raises:
+        _NotAskedAbout: It cannot be read, or has no rows.
+    """
     dialect = database.location.dialect
     names = [_sql_name(token, dialect) for token in declared_table.columns]
+    if not names:
+        raise _NotAskedAbout("no columns are known of it")
     try:
         ((size,),) = database.run(f"SELECT COUNT(*) FROM {sql_name}", SAMPLE).rows
         result = database.run(f"SELECT {', '.join(names)} FROM {sql_name}", SAMPLE)
-    except QueryFailed:
-        return None
+    except QueryFailed as error:
+        raise _NotAskedAbout(f"it cannot be read: {error}") from error
     rows = [dict(zip(names, (_text_or_number(value) for value in row), strict=True)) for row in result.rows]
-    return (int(size), rows) if rows and isinstance(size, (int, float)) else None
+    if not rows or not isinstance(size, (int, float)):
+        raise _NotAskedAbout("it has no rows")
+    return int(size), rows
 
 
 def _text_or_number(value: Value) -> str | int | float | None:
@@ -137,10 +176,10 @@ def _describe_table(
     size: int,
     rows: list[Row],
     dialect: Dialect,
-) -> Table | None:
+) -> Table:
     noun = _spoken_name(table.name)
-    if not noun:
-        return None
+    if not _is_sayable(noun):
+        raise _NotAskedAbout("a question cannot say its name")
     singular_noun = _singular(noun)
     primary_key = table.primary_key[0] if len(table.primary_key) == 1 else None
     unique_columns = {key[0] for key in table.uniques if len(key) == 1}
@@ -159,7 +198,7 @@ def _describe_table(
             described = described if described is not None and described.kind == "label" else None
         elif any(name in key.columns for key in table.foreign_keys):
             # `_link_foreign_keys` sets the target.
-            columns.append(Column(sql_text, "ref"))
+            columns += [Column(sql_text, "ref")] if _is_sayable(_spoken_name(token.name)) else []
             described = described if described is not None and described.kind == "category" else None
         if described is None:
             continue
@@ -181,11 +220,9 @@ def _describe_table(
     )
     columns = [replace(c, kind="code") if c.kind == "label" and c is not chosen else c for c in columns]
     needs_full_group_by = dialect == "duckdb"
-    return (
-        Table(sql_name, ((singular_noun, plural(singular_noun)),), size, tuple(columns), needs_full_group_by)
-        if columns
-        else None
-    )
+    if not columns:
+        raise _NotAskedAbout("none of its columns can be asked about")
+    return Table(sql_name, ((singular_noun, plural(singular_noun)),), size, tuple(columns), needs_full_group_by)
 
 
 def _describe_column(
@@ -194,7 +231,11 @@ def _describe_column(
     """Describes a column; None if no shape can use it."""
     kind, spoken = column.type.upper(), _snake_case(name)
     present = [value for value in values if value is not None]
-    if not present or not all(isinstance(value, type(present[0])) or _is_number(value) for value in present):
+    if (
+        not _is_sayable(_spoken_name(name))
+        or not present
+        or not all(isinstance(value, type(present[0])) or _is_number(value) for value in present)
+    ):
         return None
     if "BOOL" in kind and dialect != "sqlite":
         return _flag_column(text, name, stored="boolean")
@@ -219,7 +260,10 @@ def _is_number(value: object) -> bool:
 
 
 def _number_column(text: str, name: str, spoken: str, kind: str, values: Sequence[object]) -> Column | None:
-    numbers = [float(value) for value in values if isinstance(value, (int, float))]
+    # Nobody asks about a value that is not finite, but about the others.
+    numbers = [float(value) for value in values if isinstance(value, (int, float)) and abs(value) <= _MAX_NUMBER]
+    if not numbers:
+        return None
     low, high = min(numbers), max(numbers)
     whole = all(number.is_integer() for number in numbers)
     if {*numbers} <= {0.0, 1.0} and ("BOOL" in kind or re.match(r"(?:is|has|was|can)_", spoken)):
@@ -229,6 +273,8 @@ def _number_column(text: str, name: str, spoken: str, kind: str, values: Sequenc
     if whole and low in _YEARS and high in _YEARS and ("year" in spoken or low > 1900):
         return Column(text, "year", low=low, high=high) if high - low > 1 else None
     step = 1 if whole else 0.01
+    if high - low < step:
+        return None
     return Column(text, "number", low=low, high=high, step=step, total=bool(_SUMMABLE_NAME.search(spoken)))
 
 
@@ -236,7 +282,7 @@ def _text_column(text: str, spoken: str, values: Sequence[str], count: int, uniq
     quotable = [
         value
         for value in values
-        if value.strip() and len(value) <= _MAX_QUOTED_CHARACTERS and re.fullmatch(r"[^\\\n\t{}\"]*", value)
+        if value.strip() and len(value) <= _MAX_QUOTED_CHARACTERS and _QUOTABLE.fullmatch(value)
     ]
     if len(quotable) < 0.9 * len(values):
         return None
@@ -351,6 +397,12 @@ def _spoken_name(name: str) -> str:
     spoken = " ".join(_ABBREVIATIONS.get(part, part) for part in parts)
     # "Number guests" is "number of guests"; a final "number" is an attribute, as in "room number".
     return re.sub(r"^number (?!of )", "number of ", spoken)
+
+
+def _is_sayable(spoken: str) -> bool:
+    """Whether a name has a letter or digit, and nothing that a question or its patterns cannot hold."""
+    has_word = any(character.isalnum() for character in spoken)
+    return has_word and len(spoken) <= _MAX_QUOTED_CHARACTERS and _QUOTABLE.fullmatch(spoken) is not None
 
 
 def _singular(noun: str) -> str:

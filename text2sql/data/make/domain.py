@@ -194,7 +194,7 @@ class Domain:
 _UNCOUNTABLE = frozenset(
     {"species", "experience", "pay", "rainfall", "stock", "mileage", "attendance", "weather", "enrollment"}
 )
-_TAIL = re.compile(r" (of|in|per|on|for|sold|opened|owned)\b.*$")
+_TAIL = re.compile(r"(?<=\S) (of|in|per|on|for|sold|opened|owned)\b.*$")
 
 
 def plural(noun: str) -> str:

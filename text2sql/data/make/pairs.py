@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 
 from text2sql.console import console, progress_bar
@@ -26,6 +26,8 @@ from text2sql.runs.records import Record, optional
 
 # Rejected drafts in a row after which the schema counts as exhausted.
 _MAX_REJECTED_IN_A_ROW = 3000
+# Tables and columns that are not asked about and are named.
+_MAX_LEFT_OUT = 40
 # Pairs that are saved together.
 _CHUNK = 20
 # New pairs from which on the report shows a rate.
@@ -66,7 +68,9 @@ def make_pairs(options: MakeOptions) -> None:
         check_teacher(options.teacher)
     with open_database(options.location, allow_writable_role=options.allow_writable_role) as database:
         schema = read_schema(database)
-        view = describe_database(database, schema)
+        description = describe_database(database, schema)
+        view = description.view
+        _print_left_out(description.left_out)
         if not view.domain.tables:
             raise UserError(
                 f"--database: {options.location.display_name} has no table with rows that could be asked about; fill "
@@ -75,6 +79,14 @@ def make_pairs(options: MakeOptions) -> None:
         maker = _Maker(options, database, schema, view)
         maker.run()
         maker.report()
+
+
+def _print_left_out(left_out: Sequence[str]) -> None:
+    """Prints the tables and columns that no pair asks about."""
+    if left_out:
+        more = f", and {len(left_out) - _MAX_LEFT_OUT:,} more" if len(left_out) > _MAX_LEFT_OUT else ""
+        names = ", ".join(left_out[:_MAX_LEFT_OUT])
+        console.print(f"Not asked about: {names}{more}.", soft_wrap=True, markup=False, highlight=False)
 
 
 class _Maker:

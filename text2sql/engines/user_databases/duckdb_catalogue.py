@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from text2sql.engines.sandbox.engine_schema import EngineColumn
 from text2sql.engines.sandbox.schema_reader import read_engine_schema
 from text2sql.engines.user_databases.connection import Database
 from text2sql.engines.user_databases.table_text import Column, ForeignKey, Quote, Table
@@ -62,16 +63,18 @@ def duckdb_tables(database: Database) -> tuple[list[Table], Quote]:
         if is_view == "true":
             query = re.sub(r"\A.*?\bAS\b", "", str(create_statement), count=1, flags=re.IGNORECASE | re.DOTALL)
         else:
-            table_columns = [_as_created(column, str(name), str(create_statement)) for column in table_columns]
+            created = read_engine_schema(str(create_statement), "duckdb").columns
+            table_columns = [
+                _as_created(column, created.get((fold(str(name)), fold(column.name)))) for column in table_columns
+            ]
         tables.append(
             Table(str(name), sql_name, tuple(table_columns), **keys, comment=_optional_text(comment), view=query)
         )
     return tables, quote
 
 
-def _as_created(column: Column, table: str, create_statement: str) -> Column:
+def _as_created(column: Column, created: EngineColumn | None) -> Column:
     """A column with the generated expression and the collation, which only the CREATE statement has."""
-    created = read_engine_schema(create_statement, "duckdb").columns.get((fold(table), fold(column.name)))
     if created is None:
         return column
     data_type = f"{column.type} COLLATE {created.collation}" if created.collation else column.type

@@ -1,37 +1,41 @@
-"""A user's DuckDB file, opened in this process: read-only, without access to other files or the network.
+"""A user's DuckDB file: opened in a process of its own, read-only, without access to other files or the network.
 
 https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
 """
 
 from __future__ import annotations
 
+import os
+import pickle
+import subprocess
+import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from importlib import import_module
+from importlib.metadata import version
 
 from backends.extras import missing_package
-from text2sql.engines.failures import first_line
 from text2sql.engines.url import Location
 from text2sql.engines.user_databases.connection import DEFAULT_LIMITS, Limits, guard_user_query
-from text2sql.engines.values.fetched import display_value
+from text2sql.engines.user_databases.duckdb_process import OUT_OF_MEMORY, Reply, Request
 from text2sql.errors import UserError
 from text2sql.sql.sandbox import QueryFailed, Result
-from text2sql.sql.values import Row
 
-if TYPE_CHECKING:
-    import duckdb
-
-# Limits of the engine, which shares the machine with others.
-_MEMORY_LIMIT = "1GB"
-_THREADS = 2
-# Rows per fetch.
-_FETCH_ROWS = 100
+# For the process to start and open the file, on a machine that does much else.
+_START_SECONDS = 60.0
+# What a query may take beyond its time until its process is killed: the engine does not interrupt a single function.
+_GRACE_SECONDS = 2.0
+# The directory that somebody works in, which Python would look through first, may hold another package of this name.
+_COMMAND = (
+    "import sys; sys.path.pop(0); from text2sql.engines.user_databases.duckdb_process import serve; serve(sys.argv[1])"
+)
 
 
 class DuckdbFile:
     """A connection to a DuckDB file; the engine's settings are locked, and nothing outside the file can be reached."""
 
-    def __init__(self, location: Location, connection: duckdb.DuckDBPyConnection, engine: str) -> None:
-        self.location, self._db, self.engine = location, connection, engine
+    def __init__(self, location: Location, process: _Process, engine: str) -> None:
+        self.location, self._process, self.engine = location, process, engine
 
     @classmethod
     def open(cls, location: Location, what: str) -> DuckdbFile:
@@ -41,23 +45,11 @@ class DuckdbFile:
             UserError: DuckDB is not installed, the file is no database of it, too new for it, or held by a program.
         """
         try:
-            import duckdb
+            import_module("duckdb")
         except ImportError as error:
             alternative = "take a SQLite file, or give `ask` the schema with --schema"
             raise UserError(missing_package(f"{what}: DuckDB", "duckdb", "duckdb", alternative)) from error
-        settings: dict[str, Any] = {
-            "enable_external_access": "false",
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "memory_limit": _MEMORY_LIMIT,
-            "threads": _THREADS,
-            "lock_configuration": "true",
-        }
-        try:
-            connection = duckdb.connect(str(location.path), read_only=True, config=settings)
-        except duckdb.Error as error:
-            raise UserError(f"{what}: {_explain_open_failure(location, str(error), duckdb.__version__)}") from error
-        return cls(location, connection, f"DuckDB {duckdb.__version__}")
+        return cls(location, _start(location, what), f"DuckDB {version('duckdb')}")
 
     def run(self, sql: str, limits: Limits = DEFAULT_LIMITS) -> Result:
         """Run one query that reads.
@@ -74,49 +66,86 @@ class DuckdbFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self._process.end()
 
     def _run(self, sql: str, limits: Limits) -> Result:
-        import duckdb
+        if not self._process.is_alive:
+            self._process = _start(self.location, "The database")
+        reply = self._process.ask(Request(sql, limits), limits.seconds + _GRACE_SECONDS)
+        if reply.result is not None:
+            return reply.result
+        if reply.kind == "unreadable":
+            raise UserError(f"{self.location.display_name} cannot be read any more: {reply.text}.")
+        raise QueryFailed(reply.kind, reply.text, out_of_memory=reply.out_of_memory)
 
-        timed_out = threading.Event()
 
-        def interrupt() -> None:
-            timed_out.set()
-            self._db.interrupt()
+class _Process:
+    """The process that has opened the file."""
 
-        timer = threading.Timer(limits.seconds, interrupt)
+    def __init__(self, path: str) -> None:
+        # It must find this very package, however this process found it.
+        import_path = os.pathsep.join(os.path.abspath(directory) for directory in sys.path)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _COMMAND, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": import_path, "PYTHONSAFEPATH": ""},
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be asked something."""
+        return self._process.poll() is None
+
+    def ask(self, request: Request | None, seconds: float) -> Reply:
+        """Sends a request, if there is one, and reads a reply; after so many seconds the process is killed."""
+        overdue = threading.Event()
+
+        def kill() -> None:
+            overdue.set()
+            self._process.kill()
+
+        timer = threading.Timer(seconds, kill)
         timer.start()
+        assert self._process.stdin and self._process.stdout
         try:
-            # DuckDB's own parser counts the statements too, because the guard uses another parser.
-            if len(self._db.extract_statements(sql)) != 1:
-                raise QueryFailed("refused", "it holds more than one statement")
-            cursor = self._db.execute(sql)
-            columns = tuple(str(item[0]) for item in cursor.description or ())
-            rows, overflow = _fetch(cursor, limits)
-            return Result(columns, rows, overflow)
-        except (duckdb.InterruptException, duckdb.OutOfMemoryException) as error:
-            reason = "it takes too long" if timed_out.is_set() else "it takes too much memory"
-            raise QueryFailed("timeout", reason) from error
-        except (duckdb.FatalException, duckdb.ConnectionException) as error:
-            raise UserError(f"{self.location.display_name} cannot be read any more: {first_line(error)}.") from error
-        except (duckdb.Error, ValueError, OverflowError) as error:
-            raise QueryFailed("error", first_line(error)) from error
+            if request is not None:
+                pickle.dump(request, self._process.stdin)
+                self._process.stdin.flush()
+            reply: Reply = pickle.load(self._process.stdout)
+            return reply
+        except (OSError, EOFError, pickle.UnpicklingError):
+            # An engine that cannot have more memory may end its process.
+            return Reply("timeout", "it takes too long") if overdue.is_set() else OUT_OF_MEMORY
+        except BaseException:
+            # The reply that is still to come must not be taken for that of the next request.
+            self._process.kill()
+            raise
         finally:
             timer.cancel()
+            if overdue.is_set():
+                self.end()
+
+    def end(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        self._process.wait()
 
 
-def _fetch(cursor: duckdb.DuckDBPyConnection, limits: Limits) -> tuple[list[Row], bool]:
-    """Rows up to the limits, and whether there were more."""
-    rows: list[Row] = []
-    size = 0
-    while chunk := cursor.fetchmany(_FETCH_ROWS):
-        for row in chunk:
-            if len(rows) >= limits.rows or size > limits.size:
-                return rows, True
-            rows.append(tuple(display_value(value) for value in row))
-            size += sum(len(value) for value in rows[-1] if isinstance(value, (str, bytes)))
-    return rows, False
+def _start(location: Location, what: str) -> _Process:
+    process = _Process(os.path.abspath(str(location.path)))
+    reply = process.ask(None, _START_SECONDS)
+    if reply.kind == "done":
+        return process
+    process.end()
+    if reply.kind == "unreadable":
+        raise UserError(f"{what}: {_explain_open_failure(location, reply.text, version('duckdb'))}")
+    raise UserError(f"{what}: {location.display_name} cannot be opened in a process of its own ({reply.text}).")
 
 
 def _explain_open_failure(location: Location, message: str, version: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from text2sql.engines.dialect import DISPLAY_NAMES
@@ -27,10 +27,12 @@ class DatabaseSchema:
     Attributes:
         text: CREATE TABLE and CREATE VIEW statements.
         sql_names: By lower-case name of a table, the name as queries must write it; empty for a SQLite file.
+        selections: By lower-case name of a table, its readable columns as queries must write them, behind SELECT.
     """
 
     text: str
     sql_names: Mapping[str, str]
+    selections: Mapping[str, str] = field(default_factory=dict)
 
     def first_rows(self, database: Database, table: str, count: int) -> tuple[list[str], list[Row]]:
         """Column names and the first rows of a table; empty for one that is not there or cannot be read.
@@ -46,7 +48,7 @@ class DatabaseSchema:
         if table not in self.sql_names:
             return [], []
         try:
-            result = database.fetch(f"SELECT * FROM {self.sql_names[table]} LIMIT {count}")
+            result = database.fetch(f"SELECT {self.selections[table]} FROM {self.sql_names[table]} LIMIT {count}")
         except QueryFailed:
             return [], []
         return [*result.columns], result.rows
@@ -62,19 +64,23 @@ def read_schema(database: Database, what: str = "--database") -> DatabaseSchema:
     try:
         if location.dialect == "sqlite":
             text = file_schema(str(location.path))
-            return _require_tables(text, {}, database, what)
+            return _require_tables(DatabaseSchema(text, {}), database, what)
         tables, quote = (
             duckdb_tables(database) if location.dialect == "duckdb" else server_tables(cast("Server", database))
         )
     except QueryFailed as error:
         raise UserError(f"{what}: the schema of {location.display_name} cannot be read ({error}).") from error
-    text = statements(tables, location.dialect, quote)
-    return _require_tables(text, {table.name.lower(): table.sql_name for table in tables}, database, what)
+    schema = DatabaseSchema(
+        statements(tables, location.dialect, quote),
+        {table.name.lower(): table.sql_name for table in tables},
+        {table.name.lower(): ", ".join(quote(column.name) for column in table.columns) for table in tables},
+    )
+    return _require_tables(schema, database, what)
 
 
-def _require_tables(text: str, sql_names: Mapping[str, str], database: Database, what: str) -> DatabaseSchema:
-    if text:
-        return DatabaseSchema(text, sql_names)
+def _require_tables(schema: DatabaseSchema, database: Database, what: str) -> DatabaseSchema:
+    if schema.text:
+        return schema
     name = database.location.display_name
     if database.location.path is not None:
         raise UserError(f"{what}: {name} has no tables.")

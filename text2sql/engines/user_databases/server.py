@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from text2sql.engines.failures import explain_connection_failure, first_line, is
 from text2sql.engines.url import Location
 from text2sql.engines.user_databases.connection import DEFAULT_LIMITS, Limits, guard_user_query
 from text2sql.engines.user_databases.roles import mysql_rights, postgres_rights
-from text2sql.engines.values.fetched import clock_text, display_value
+from text2sql.engines.values.fetched import display_value
 from text2sql.errors import UserError
 from text2sql.sql.sandbox import QueryFailed, Result
 from text2sql.sql.values import Row
@@ -34,10 +34,15 @@ _SESSION: dict[Dialect, tuple[str, ...]] = {
         "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
         f"SET statement_timeout = '{_CATALOGUE_SECONDS}s'",
         "SET lock_timeout = '5s'",
+        "SET datestyle = 'ISO'",
         "SET idle_in_transaction_session_timeout = '600s'",
     ),
     "mysql": ("SET SESSION TRANSACTION READ ONLY", "SET SESSION lock_wait_timeout = 5"),
 }
+
+
+# PostgreSQL's types whose Python values say all that the server's do.
+_POSTGRES_PYTHON_TYPES = frozenset(("bool", "int2", "int4", "int8", "oid", "float4", "float8", "numeric", "bytea"))
 
 
 class Server:
@@ -59,12 +64,17 @@ class Server:
         """
         from sqlalchemy.exc import SQLAlchemyError
 
-        engine = _engine(location)
         try:
+            engine = _engine(location)
             server = cls(location, engine, engine.connect())
         except (SQLAlchemyError, OSError, UnicodeError, _driver_error(location.dialect)) as error:
-            engine.dispose()
             raise UserError(f"{what}: {explain_connection_failure(location, _cause(error))}") from None
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
+            # SQLAlchemy and PyMySQL take the options of a URL as they come.
+            raise UserError(
+                f"{what}: {location.display_name}: an option behind the ? of the URL cannot be used "
+                f"({location.redact(first_line(error))}). Mend it, or leave it out."
+            ) from None
         try:
             server._check_version(what)
             if not allow_writable_role:
@@ -190,14 +200,11 @@ def _engine(location: Location) -> Engine:
 
 def _run_postgres(raw: Any, sql: str, limits: Limits) -> Result:
     """One query in a transaction that is rolled back; the protocol takes one statement alone."""
-    from psycopg.types.string import TextLoader
-
     raw.rollback()
     try:
         with raw.cursor() as cursor:
+            _read_as_text(cursor)
             cursor.execute(f"SET LOCAL statement_timeout = {int(limits.seconds * 1000)}")
-            # As the server writes them: a driver makes 30 days of a month.
-            cursor.adapters.register_loader("interval", TextLoader)
             stream = cursor.stream(sql, size=_FETCH_ROWS)
             rows, overflow = _fetch(stream, limits)
             # Ends the query on the server if rows are left.
@@ -207,6 +214,20 @@ def _run_postgres(raw: Any, sql: str, limits: Limits) -> Result:
     finally:
         if not raw.closed:
             raw.rollback()
+
+
+def _read_as_text(cursor: Any) -> None:
+    """Has a cursor return what PostgreSQL writes for a value, unless it is one that Python has without loss.
+
+    The driver fails on a date that Python lacks, such as an infinite one or one before Christ.
+    """
+    from psycopg.types.string import TextLoader
+
+    for info in cursor.adapters.types:
+        if info.name not in _POSTGRES_PYTHON_TYPES:
+            cursor.adapters.register_loader(info.oid, TextLoader)
+        if info.array_oid:
+            cursor.adapters.register_loader(info.array_oid, TextLoader)
 
 
 def _describe_columns(raw: Any, sql: str) -> tuple[str, ...]:
@@ -227,9 +248,13 @@ def _run_mysql(raw: Any, sql: str, limits: Limits, *, mariadb: bool) -> tuple[Re
         cursor.execute(f"SET SESSION {timeout}")
         cursor.execute("START TRANSACTION READ ONLY")
     cursor = SSCursor(raw)
-    cursor.execute(sql)
+    decoders, raw.decoders = raw.decoders, _mysql_decoders()
+    try:
+        cursor.execute(sql)
+    finally:
+        raw.decoders = decoders
     columns = tuple(str(column[0]) for column in cursor.description or ())
-    rows, overflow = _fetch(map(_with_times, iter(cursor.fetchone, None)), limits)
+    rows, overflow = _fetch(iter(cursor.fetchone, None), limits)
     if overflow:
         return Result(columns, rows, overflow), False
     cursor.close()
@@ -237,13 +262,18 @@ def _run_mysql(raw: Any, sql: str, limits: Limits, *, mariadb: bool) -> tuple[Re
     return Result(columns, rows, overflow), True
 
 
-def _with_times(row: Sequence[Any]) -> Sequence[Any]:
-    """A row of MySQL with its TIMEs, which may be longer than a day, as the server writes them."""
-    return [_time_text(value) if isinstance(value, timedelta) else value for value in row]
+@cache
+def _mysql_decoders() -> dict[int, Callable[[Any], Any]]:
+    """The driver's decoders of numbers alone, and one of bits: every other value is what the server writes.
 
+    Python has no date 0000-00-00, and none of its types is a TIME of more than a day.
+    """
+    from pymysql.constants import FIELD_TYPE
+    from pymysql.converters import decoders
 
-def _time_text(value: timedelta) -> str:
-    return clock_text("-" if value < timedelta(0) else "", abs(value) // timedelta(microseconds=1))
+    numbers = ("TINY", "SHORT", "LONG", "LONGLONG", "INT24", "YEAR", "FLOAT", "DOUBLE", "DECIMAL", "NEWDECIMAL")
+    kept = {code: decoders[code] for code in (getattr(FIELD_TYPE, name) for name in numbers) if code in decoders}
+    return {**kept, FIELD_TYPE.BIT: lambda bits: int.from_bytes(bits, "big")}
 
 
 def _fetch(stream: Iterator[Sequence[Any]], limits: Limits) -> tuple[list[Row], bool]:

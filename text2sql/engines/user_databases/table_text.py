@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import sqlglot
 from sqlglot import exp
@@ -78,6 +78,58 @@ class Table:
     checks: tuple[str, ...] = ()
     comment: str | None = None
     view: str | None = None
+
+
+def only_readable(table: Table, readable: Mapping[str, Mapping[str, str]], dialect: Dialect) -> Table:
+    """A table without what names a column or a table that its role may not read.
+
+    Args:
+        table: The table with all of its columns.
+        readable: The readable columns of each readable table with their types, by the name as queries must write it.
+        dialect: The dialect of the table's engine.
+    """
+    names = readable[table.sql_name]
+    # A type that the description lacks is one that is not known there.
+    columns = [
+        replace(column, type=column.type or names[column.name]) for column in table.columns if column.name in names
+    ]
+    is_whole = len(columns) == len(table.columns)
+
+    def is_told(expression: str) -> bool:
+        if is_whole:
+            return True
+        try:
+            tree = sqlglot.parse_one(expression, read=dialect)
+        except (SqlglotError, RecursionError, ValueError):
+            return False
+        return all(column.name in names for column in tree.find_all(exp.Column))
+
+    return replace(
+        table,
+        columns=tuple(
+            column if is_told(column.generated or "1") else replace(column, generated=None) for column in columns
+        ),
+        primary_key=table.primary_key if {*table.primary_key} <= names.keys() else (),
+        uniques=tuple(unique for unique in table.uniques if {*unique} <= names.keys()),
+        foreign_keys=tuple(
+            key
+            for key in table.foreign_keys
+            if {*key.columns} <= names.keys() and {*key.parent_columns} <= readable.get(key.parent, {}).keys()
+        ),
+        checks=tuple(check for check in table.checks if is_told(check)),
+        view=table.view and (table.view if is_whole and _reads_only(table.view, readable, dialect) else ""),
+    )
+
+
+def _reads_only(query: str, readable: Collection[str], dialect: Dialect) -> bool:
+    """Whether a query reads no other tables than some, by their names without schemas; True if it does not parse."""
+    try:
+        tree = sqlglot.parse_one(query.strip().rstrip(";"), read=dialect)
+    except (SqlglotError, RecursionError, ValueError):
+        return True
+    known = {name.rpartition(".")[2].strip('"`').lower() for name in readable}
+    known |= {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
+    return all(node.name.lower() in known for node in tree.find_all(exp.Table) if isinstance(node.this, exp.Identifier))
 
 
 def statements(tables: Sequence[Table], dialect: Dialect, quote: Quote) -> str:

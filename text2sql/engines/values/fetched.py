@@ -16,6 +16,8 @@ from text2sql.sql.values import Value
 
 # Decimal digits that a float represents exactly.
 _FLOAT_DIGITS = 15
+# Python writes no integer of more than 4,300 digits; https://docs.python.org/3/library/stdtypes.html#int-max-str-digits.
+_MAX_INTEGER_DIGITS = 4000
 
 
 def display_value(value: Any) -> Value:
@@ -43,6 +45,8 @@ def _display_decimal(value: decimal.Decimal) -> Value:
     if not value.is_finite():
         return str(value)
     _, digits, exponent = value.as_tuple()
+    if isinstance(exponent, int) and len(digits) + exponent > _MAX_INTEGER_DIGITS:
+        return format(value, "f")
     if isinstance(exponent, int) and exponent >= 0:
         return int(value)
     return float(value) if len(digits) <= _FLOAT_DIGITS else str(value)
