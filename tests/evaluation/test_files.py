@@ -16,7 +16,8 @@ from text2sql.commands.score_files import score_file
 from text2sql.config import Config
 from text2sql.console import ProgressBar
 from text2sql.errors import UserError
-from text2sql.evaluation.prediction_files import Schemas, read_predictions
+from text2sql.evaluation.predicted_question import Schemas
+from text2sql.evaluation.prediction_files import read_predictions
 from text2sql.pipeline.run import run_pipeline
 from text2sql.sql.ddl import parse_schema
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import archives
 from text2sql.errors import UserError
-from text2sql.evaluation.prediction_files import Schemas
+from text2sql.evaluation.predicted_question import Schemas
 from text2sql.sql.ddl import parse_schema
 from text2sql.sql.files import file_schema, open_read_only, read_tables_json, tables_json_schema
 

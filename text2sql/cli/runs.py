@@ -179,7 +179,7 @@ def _evaluate_file(
     output: Path | None,
 ) -> None:
     from text2sql.commands.score_files import score_file
-    from text2sql.evaluation.prediction_files import Schemas
+    from text2sql.evaluation.predicted_question import Schemas
 
     unread = [text for text in overrides or [] if not text.startswith(READ_OF_PREDICTIONS)]
     if unread:

@@ -15,14 +15,8 @@ from text2sql.errors import UserError
 from text2sql.evaluation.aggregate import Scored, summarize
 from text2sql.evaluation.golds import Gold, GoldFault, check_golds, describe_faults, examine_golds
 from text2sql.evaluation.llm_judge import JudgeCase
-from text2sql.evaluation.prediction_files import (
-    PredictedQuestion,
-    PredictionFile,
-    Schemas,
-    check_dialects,
-    of_run,
-    read_predictions,
-)
+from text2sql.evaluation.predicted_question import PredictedQuestion, Schemas, check_dialects
+from text2sql.evaluation.prediction_files import PredictionFile, of_run, read_predictions
 from text2sql.evaluation.score import ScoredAnswer, ScoringCase, ask_judge, score_answers, scoring_steps
 from text2sql.evaluation.tables import show_measures
 from text2sql.rows import dump_jsonl, read_jsonl
